@@ -1,0 +1,346 @@
+"""Read `params/`, refuse what is wrong by file and key, and work out what each cell is trained with."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mmcontrast.config.objectives import OBJECTIVES
+from mmcontrast.config.schema import (
+    CellConfig,
+    CellRef,
+    Dataset,
+    Engine,
+    Experiment,
+    Method,
+    Model,
+    Paper,
+    Profile,
+    Selection,
+    Stage,
+)
+from mmcontrast.errors import ConfigError, nearest
+
+M = TypeVar("M", bound=BaseModel)
+
+BASE_VARIANT = "base"
+SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
+SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML, with a key given twice an error instead of a silent last-one-wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise ConfigError(f"line {key_node.start_mark.line + 1}: the key '{key}' is given twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file as plain objects.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML or gives a key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        siblings = [p.stem for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: no such file; {nearest(path.stem, siblings)}") from None
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: not UTF-8 text ({e.reason} at byte {e.start})") from None
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from None
+    except (yaml.YAMLError, RecursionError) as e:
+        mark = getattr(e, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise ConfigError(f"{path}:{where} not valid YAML ({getattr(e, 'problem', e)})") from None
+
+
+def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Keys accepted in the mapping that holds the last element of loc."""
+    current: Any = model
+    for part in loc[:-1]:
+        if not (isinstance(current, type) and issubclass(current, BaseModel)):
+            break
+        field = current.model_fields.get(str(part))
+        if field is None:
+            continue
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        current = nested[0] if nested else None
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return list(current.model_fields)
+    return []
+
+
+def validate(model: type[M], data: Any, where: str, prefix: str = "") -> M:
+    """`data` as a `model`; every fault is named as `where: key: what is wrong`.
+
+    Raises:
+        ConfigError: one line a fault.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as e:
+        lines = []
+        for fault in e.errors():
+            loc = fault["loc"]
+            key = ".".join([prefix, *map(str, loc)] if prefix else map(str, loc)) or "(whole file)"
+            if fault["type"] == "extra_forbidden":
+                lines.append(f"{where}: {key}: unknown key; {nearest(str(loc[-1]), _known_keys(model, loc))}")
+            elif fault["type"] == "missing":
+                lines.append(f"{where}: {key}: required and not given")
+            else:
+                got = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
+                lines.append(f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')}{got}")
+        raise ConfigError("\n".join(lines)) from None
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on top, mapping by mapping; anything else is replaced. Neither is changed.
+
+    A mapping laid over null starts from nothing, and null laid over a mapping removes it.
+    """
+    out = copy.deepcopy(base)
+    for key, value in over.items():
+        if isinstance(value, dict):
+            below = out.get(key)
+            out[key] = merge(below if isinstance(below, dict) else {}, value)
+        else:
+            out[key] = copy.deepcopy(value)
+    return out
+
+
+class Study:
+    """All of `params/` under one profile.
+
+    Args:
+        root: the checkout that holds params/.
+        profile: name of a file in params/profiles/.
+        datasets: datasets to run instead of the profile's own.
+
+    Raises:
+        ConfigError: any file is wrong. Everything is checked here, before any work starts.
+    """
+
+    def __init__(self, root: Path | str = ".", profile: str = "default", datasets: list[str] | None = None) -> None:
+        self.root = Path(root)
+        self.params = self.root / "params"
+        self.profile_name = profile
+        self.profile = self._one(Profile, "profiles", profile)
+        self.selected = datasets
+        known = self._names("datasets")
+        self.dataset_names: list[str] = datasets if datasets is not None else list(self.profile.datasets)
+        origin = "--config datasets" if datasets is not None else f"params/profiles/{profile}.yaml: datasets"
+        for name in self.dataset_names:
+            if name not in known:
+                raise ConfigError(f"{origin}: no dataset '{name}'; {nearest(name, known)}")
+        for name in self.profile.experiments:
+            if name not in self._names("experiments"):
+                raise ConfigError(
+                    f"params/profiles/{profile}.yaml: experiments: no experiment '{name}'; "
+                    f"{nearest(name, self._names('experiments'))}"
+                )
+        self._check()
+
+    # ------------------------------------------------ files
+
+    def _names(self, kind: str) -> list[str]:
+        return sorted(p.stem for p in (self.params / kind).glob("*.yaml"))
+
+    def _one(self, model: type[M], kind: str, name: str) -> M:
+        path = self.params / kind / f"{name}.yaml"
+        return validate(model, read_yaml(path), f"params/{kind}/{name}.yaml")
+
+    @cached_property
+    def datasets(self) -> dict[str, Dataset]:
+        """Every dataset file, whether this profile runs it or not."""
+        return {n: self._one(Dataset, "datasets", n) for n in self._names("datasets")}
+
+    @cached_property
+    def methods(self) -> dict[str, Method]:
+        """Every method file."""
+        return {n: self._one(Method, "methods", n) for n in self._names("methods")}
+
+    @cached_property
+    def experiments(self) -> dict[str, Experiment]:
+        """Every experiment file."""
+        return {n: self._one(Experiment, "experiments", n) for n in self._names("experiments")}
+
+    @cached_property
+    def papers(self) -> dict[str, Paper]:
+        """The bibliography, params/papers.yaml."""
+        raw = read_yaml(self.params / "papers.yaml")
+        return {k: validate(Paper, v, "params/papers.yaml", prefix=k) for k, v in raw.items()}
+
+    # ------------------------------------------------ the grid
+
+    def experiment_cells(self, name: str) -> list[tuple[str, CellRef]]:
+        """(dataset, cell) pairs of an experiment that this selection runs."""
+        experiment = self.experiments[name]
+        return [(d, c) for d in experiment.datasets if d in self.dataset_names for c in experiment.cells]
+
+    @cached_property
+    def active_experiments(self) -> list[str]:
+        """The profile's experiments that have a cell on a selected dataset."""
+        return [e for e in self.profile.experiments if self.experiment_cells(e)]
+
+    @cached_property
+    def cells(self) -> dict[str, CellConfig]:
+        """Every cell that this selection runs, by name, in the order of the experiments."""
+        out: dict[str, CellConfig] = {}
+        for experiment in self.active_experiments:
+            for dataset, ref in self.experiment_cells(experiment):
+                name = f"{dataset}/{ref.method}/{ref.variant}"
+                if name not in out:
+                    out[name] = self.cell(dataset, ref.method, ref.variant)
+        return out
+
+    def cell(self, dataset: str, method: str, variant: str = BASE_VARIANT) -> CellConfig:
+        """What a cell is trained with, after all merging.
+
+        Later wins: `budget_from` method < method < the dataset's overrides (of both) < variant < profile.
+
+        Raises:
+            ConfigError: a name is unknown, or the merged values are not accepted.
+        """
+        if dataset not in self.datasets:
+            raise ConfigError(f"no dataset '{dataset}' in params/datasets/; {nearest(dataset, self.datasets)}")
+        if method not in self.methods:
+            raise ConfigError(f"no method '{method}' in params/methods/; {nearest(method, self.methods)}")
+        spec, data = self.methods[method], self.datasets[dataset]
+        where = f"params/methods/{method}.yaml"
+        if variant != BASE_VARIANT and variant not in spec.variants:
+            raise ConfigError(
+                f"{where}: variants: no variant '{variant}'; {nearest(variant, [BASE_VARIANT, *spec.variants])}"
+            )
+        values: dict[str, Any] = {}
+        layers: list[dict[str, Any]] = []
+        by_dataset: list[dict[str, Any]] = []
+        if spec.budget_from is not None:
+            lender = self.methods[spec.budget_from]
+            layers.append({k: getattr(lender, k) for k in SHARED_SECTIONS})
+            lent = lender.datasets.get(dataset, {})
+            by_dataset.append({k: v for k, v in lent.items() if k in SHARED_SECTIONS})
+        own = {k: getattr(spec, k) for k in (*SHARED_SECTIONS, "objective")}
+        layers.append({k: v for k, v in own.items() if v})
+        by_dataset.append(spec.datasets.get(dataset, {}))
+        layers += [*by_dataset, spec.variants.get(variant, {}), self._profile_overrides(spec, variant, dataset)]
+        for layer in layers:
+            values = merge(values, layer)
+        unknown = set(values) - {*SHARED_SECTIONS, "objective"}
+        for key in sorted(unknown):
+            raise ConfigError(
+                f"{where}: '{key}' in datasets.{dataset} or variants.{variant}: unknown key; "
+                f"{nearest(key, [*SHARED_SECTIONS, 'objective'])}"
+            )
+        if spec.implementation not in OBJECTIVES:
+            raise ConfigError(
+                f"{where}: implementation: no '{spec.implementation}'; {nearest(spec.implementation, OBJECTIVES)}"
+            )
+        who = f"{where} ({dataset}/{method}/{variant})"
+        objective = validate(OBJECTIVES[spec.implementation], values.get("objective", {}), who, prefix="objective")
+        sections = {
+            key: None if values.get(key) is None else validate(model, values[key], who, prefix=key)
+            for key, model in SECTIONS.items()
+        }
+        if sections["model"] is None:
+            raise ConfigError(f"{who}: model: required and not given")
+        if sections["pretrain"] is None and sections["finetune"] is None:
+            raise ConfigError(f"{who}: neither `pretrain` nor `finetune` is given, so there is nothing to train")
+        modality = getattr(objective, "modality", None)
+        if modality is not None and modality not in data.modalities:
+            raise ConfigError(
+                f"{who}: objective.modality: dataset '{dataset}' has no modality '{modality}'; "
+                f"{nearest(modality, data.modalities)}"
+            )
+        if len(data.modalities) < 2:
+            raise ConfigError(f"params/datasets/{dataset}.yaml: modalities: a multimodal method needs at least two")
+        return CellConfig(
+            dataset=dataset,
+            method=method,
+            variant=variant,
+            implementation=spec.implementation,
+            modalities=data.modalities,
+            classes=data.classes,
+            metrics=data.metrics,
+            objective=objective.model_dump(mode="json"),
+            seeds=self.profile.seeds,
+            engine=Engine.model_validate(self.profile.engine),
+            **sections,  # type: ignore[arg-type]
+        )
+
+    def _profile_overrides(self, spec: Method, variant: str, dataset: str) -> dict[str, Any]:
+        """The profile's overrides of stages that the cell has: a shorter pretrain never adds one."""
+        lender = self.methods[spec.budget_from] if spec.budget_from else None
+        out = {}
+        for key, value in self.profile.overrides.items():
+            if key in ("pretrain", "finetune"):
+                holders = [spec, *([lender] if lender else [])]
+                parts = [getattr(h, key) for h in holders]
+                parts += [h.datasets.get(dataset, {}).get(key) for h in holders]
+                parts.append(spec.variants.get(variant, {}).get(key))
+                if not any(parts):
+                    continue
+            out[key] = value
+        return out
+
+    def tracked_params(self, cell: CellConfig) -> list[str]:
+        """The `file:key` pairs that decide this cell, for DVC; only keys that exist in the files."""
+        out = []
+        spec = self.methods[cell.method]
+        sources = [(cell.method, (*SHARED_SECTIONS, "objective", "implementation"))]
+        if spec.budget_from:
+            sources.append((spec.budget_from, SHARED_SECTIONS))
+        for name, keys in sources:
+            raw = read_yaml(self.params / "methods" / f"{name}.yaml")
+            out += [f"params/methods/{name}.yaml:{k}" for k in keys if k in raw]
+            if cell.dataset in raw.get("datasets", {}):
+                out.append(f"params/methods/{name}.yaml:datasets.{cell.dataset}")
+        if cell.variant in spec.variants:
+            out.append(f"params/methods/{cell.method}.yaml:variants.{cell.variant}")
+        profile = read_yaml(self.params / "profiles" / f"{self.profile_name}.yaml")
+        out += [
+            f"params/profiles/{self.profile_name}.yaml:{k}" for k in ("seeds", "engine", "overrides") if k in profile
+        ]
+        dataset_keys = ("modalities", "classes", "metrics")
+        out += [f"params/datasets/{cell.dataset}.yaml:{k}" for k in dataset_keys]
+        return sorted(out)
+
+    def _check(self) -> None:
+        """Hold every file against the others, so that a fault shows before any work starts."""
+        for name, spec in self.methods.items():
+            where = f"params/methods/{name}.yaml"
+            if spec.budget_from is not None and spec.budget_from not in self.methods:
+                raise ConfigError(
+                    f"{where}: budget_from: no method '{spec.budget_from}'; {nearest(spec.budget_from, self.methods)}"
+                )
+            for dataset in spec.datasets:
+                if dataset not in self.datasets:
+                    raise ConfigError(f"{where}: datasets: no dataset '{dataset}'; {nearest(dataset, self.datasets)}")
+            if spec.paper is not None and spec.paper not in self.papers:
+                raise ConfigError(f"{where}: paper: no paper '{spec.paper}'; {nearest(spec.paper, self.papers)}")
+        for name, experiment in self.experiments.items():
+            where = f"params/experiments/{name}.yaml"
+            for dataset in experiment.datasets:
+                if dataset not in self.datasets:
+                    raise ConfigError(f"{where}: datasets: no dataset '{dataset}'; {nearest(dataset, self.datasets)}")
+            for dataset in experiment.datasets:
+                for ref in experiment.cells:
+                    try:
+                        self.cell(dataset, ref.method, ref.variant)
+                    except ConfigError as e:
+                        raise ConfigError(f"{e}\n(needed by {where})") from None

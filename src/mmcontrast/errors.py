@@ -1,0 +1,35 @@
+"""Errors for people: what was wrong, where, what is accepted, what to do. The command line prints them bare."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MMContrastError(Exception):
+    """Base of all errors a user can mend; its text is complete without a traceback."""
+
+
+class ConfigError(MMContrastError):
+    """A file in params/ says something that is not accepted."""
+
+
+class DataError(MMContrastError):
+    """A data file is not what it should be."""
+
+
+class FetchError(MMContrastError):
+    """A source could not be had, or what came has another checksum."""
+
+
+class TrainingError(MMContrastError):
+    """Training cannot go on, e.g. a loss that is not finite."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'; did you mean X?' for the closest known spelling, or the list of what is known."""
+    options = sorted(known)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return "known: " + ", ".join(options) if options else "nothing is known here yet"

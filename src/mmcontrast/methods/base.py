@@ -1,0 +1,82 @@
+"""What the training loop knows of a method.
+
+Shapes: B rows of the global batch, b rows of this rank, d width of one modality's embedding, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mmcontrast.config import CellConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of this rank.
+
+    Attributes:
+        inputs: modality -> tensor whose first axis is b, in the dataset's order of modalities.
+        labels: (b,) int64 class indices.
+    """
+
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+
+
+def keep_local(x: Tensor) -> Tensor:
+    """The gather of a single process: every row is already here."""
+    return x
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands, and what a step may draw on.
+
+    Attributes:
+        stage: pretrain = contrastive terms only; finetune = the joint or supervised objective.
+        epoch: 0-based. epochs: of this stage.
+        generator: CPU generator, in the same state on every rank: all draws that concern the global batch come from it.
+        gather: rows of this rank (b, ...) -> rows of all ranks (B, ...) in rank order, with gradient. Every rank then
+            computes the loss of the whole batch, so that negatives, permutations and means are those of one process.
+        rows: the rows of the global batch that this rank holds.
+    """
+
+    stage: Literal["pretrain", "finetune"]
+    epoch: int
+    epochs: int
+    generator: torch.Generator
+    gather: Callable[[Tensor], Tensor] = keep_local
+    rows: slice = slice(None)
+
+
+class Method(nn.Module):
+    """A training objective with its wiring. Subclasses are built as `METHOD(cell)` from a cell's configuration.
+
+    `forward` is `training_loss`, because DeepSpeed and DDP hook the forward call.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        super().__init__()
+        self.cell = cell
+        self.modalities = list(cell.modalities)
+        self.n_classes = len(cell.classes)
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Named scalar terms; `loss` is the one that is minimised, the others are logged."""
+        raise NotImplementedError
+
+    def embed(self, batch: Batch) -> Tensor:
+        """(b, width) representation of each instance: no augmentation, no projection head."""
+        raise NotImplementedError
+
+    def logits(self, batch: Batch) -> Tensor | None:
+        """(b, C) class scores, or None for a method without a classifier."""
+        return None
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        return self.training_loss(batch, progress)

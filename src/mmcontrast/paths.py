@@ -1,0 +1,82 @@
+"""Where every artifact lives. The only place that knows; nothing here touches the disk.
+
+Paths are relative to the checkout, so that Snakemake, DVC and the command line name a file alike.
+`{wildcards}` may stand for any part, which is how the workflow's rules use these functions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+STAGE_FILES = ("history.parquet", "predictions.parquet", "embeddings.parquet", "cost.json")
+FIGURE_FORMATS = ("png", "pdf", "svg")
+TABLE_FORMATS = ("md", "tex", "csv")
+
+
+def raw_dir(dataset: str) -> str:
+    """Fetched files of a dataset, with a manifest.json of names and checksums."""
+    return f"data/raw/{dataset}"
+
+
+def prepared(dataset: str, split: str) -> str:
+    """Parquet of one split; val has no rows where it is held out of train by seed."""
+    return f"data/prepared/{dataset}/{split}.parquet"
+
+
+def datasheet(dataset: str) -> str:
+    """Counts, splits, checksums, licence and warnings of a prepared dataset."""
+    return f"data/prepared/{dataset}/datasheet.json"
+
+
+class Layout:
+    """Paths of a selection (profile and datasets): the default one at the top, any other under build/.
+
+    Data is shared by all selections: what a dataset is does not depend on who trains on it.
+    """
+
+    def __init__(self, profile: str = "default", datasets: list[str] | None = None) -> None:
+        name = profile + ("" if datasets is None else "+" + "+".join(datasets))
+        self.is_default = name == "default"
+        self.prefix = "" if self.is_default else f"build/{name}/"
+
+    def stage(self, cell: str, stage: str, file: str = "") -> str:
+        """An output of a training stage: one of STAGE_FILES, or `models` (a folder of safetensors)."""
+        return f"{self.prefix}runs/{cell}/{stage}" + (f"/{file}" if file else "")
+
+    def metrics(self, cell: str) -> str:
+        """Scores of a cell: seed, protocol, split, metric, value, n."""
+        return f"{self.prefix}runs/{cell}/metrics.parquet"
+
+    def curves(self, cell: str) -> str:
+        """Scores of a cell at every evaluated epoch: seed, epoch, split, metric, value."""
+        return f"{self.prefix}runs/{cell}/curves.parquet"
+
+    def intervals(self, cell: str) -> str:
+        """Bootstrap draws over seeds and test cases: protocol, metric, low, high."""
+        return f"{self.prefix}runs/{cell}/intervals.parquet"
+
+    def report(self, file: str = "") -> str:
+        """Anything a person looks at."""
+        return f"{self.prefix}reports" + (f"/{file}" if file else "")
+
+    def table(self, experiment: str, suffix: str) -> str:
+        """A table of an experiment, as md, tex or csv."""
+        return self.report(f"tables/{experiment}.{suffix}")
+
+    def figure(self, name: str, suffix: str) -> str:
+        """A figure, as png, pdf or svg."""
+        return self.report(f"figures/{name}.{suffix}")
+
+    def state(self, cell: str, stage: str) -> Path:
+        """Resume state of a running stage. Outside all declared outputs, which a failed job loses."""
+        return Path(f"{self.prefix}.state/{cell}/{stage}")
+
+    def log(self, *parts: str) -> str:
+        """A job's log, outside all outputs."""
+        return f"{self.prefix}logs/" + "/".join(parts) + ".log"
+
+    @property
+    def journal(self) -> Path:
+        """One line for every stage that really ran: what, when, how long, how much memory."""
+        return Path(f"{self.prefix}logs/journal.jsonl")
