@@ -140,8 +140,8 @@ class Study:
         self.root = Path(root)
         self.params = self.root / "params"
         self.profile_name = profile
+        self._raw_files: dict[str, dict[str, Any]] = {}
         self.profile = self._one(Profile, "profiles", profile)
-        self.selected = datasets
         known = self._names("datasets")
         self.dataset_names: list[str] = datasets if datasets is not None else list(self.profile.datasets)
         origin = "--config datasets" if datasets is not None else f"params/profiles/{profile}.yaml: datasets"
@@ -162,8 +162,8 @@ class Study:
         return sorted(p.stem for p in (self.params / kind).glob("*.yaml"))
 
     def _one(self, model: type[M], kind: str, name: str) -> M:
-        path = self.params / kind / f"{name}.yaml"
-        return validate(model, read_yaml(path), f"params/{kind}/{name}.yaml")
+        where, raw = self._raw(kind, name)
+        return validate(model, raw, where)
 
     @cached_property
     def datasets(self) -> dict[str, Dataset]:
@@ -298,27 +298,36 @@ class Study:
             out[key] = value
         return out
 
-    def tracked_params(self, cell: CellConfig) -> list[str]:
-        """The `file:key` pairs that decide this cell, for DVC; only keys that exist in the files."""
-        out = []
+    def tracked_params(self, cell: CellConfig, stage: str) -> list[str]:
+        """The `file:key` pairs that decide a stage of this cell, for DVC; only keys that exist in the files.
+
+        Pretraining hangs on neither the finetune section nor the metrics.
+        """
+        skip = {"finetune", "metrics"} if stage == "pretrain" else set()
+        sections = tuple(k for k in SHARED_SECTIONS if k not in skip)
         spec = self.methods[cell.method]
-        sources = [(cell.method, (*SHARED_SECTIONS, "objective", "implementation"))]
+        files = [(cell.method, (*sections, "objective", "implementation"))]
         if spec.budget_from:
-            sources.append((spec.budget_from, SHARED_SECTIONS))
-        for name, keys in sources:
-            raw = read_yaml(self.params / "methods" / f"{name}.yaml")
-            out += [f"params/methods/{name}.yaml:{k}" for k in keys if k in raw]
-            if cell.dataset in raw.get("datasets", {}):
-                out.append(f"params/methods/{name}.yaml:datasets.{cell.dataset}")
-        if cell.variant in spec.variants:
-            out.append(f"params/methods/{cell.method}.yaml:variants.{cell.variant}")
-        profile = read_yaml(self.params / "profiles" / f"{self.profile_name}.yaml")
-        out += [
-            f"params/profiles/{self.profile_name}.yaml:{k}" for k in ("seeds", "engine", "overrides") if k in profile
-        ]
-        dataset_keys = ("modalities", "classes", "metrics")
-        out += [f"params/datasets/{cell.dataset}.yaml:{k}" for k in dataset_keys]
+            files.append((spec.budget_from, sections))
+        out = []
+        for name, keys in files:
+            where, raw = self._raw("methods", name)
+            out += [f"{where}:{k}" for k in keys if k in raw]
+            if cell.dataset in (raw.get("datasets") or {}):
+                out.append(f"{where}:datasets.{cell.dataset}")
+            if name == cell.method and cell.variant in spec.variants:
+                out.append(f"{where}:variants.{cell.variant}")
+        where, raw = self._raw("profiles", self.profile_name)
+        out += [f"{where}:{k}" for k in ("seeds", "engine", "overrides") if k in raw]
+        where, raw = self._raw("datasets", cell.dataset)
+        out += [f"{where}:{k}" for k in ("modalities", "classes", "metrics") if k not in skip]
         return sorted(out)
+
+    def _raw(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
+        where = f"params/{kind}/{name}.yaml"
+        if where not in self._raw_files:
+            self._raw_files[where] = read_yaml(self.root / where)
+        return where, self._raw_files[where]
 
     def _check(self) -> None:
         """Hold every file against the others, so that a fault shows before any work starts."""
