@@ -19,6 +19,7 @@ from mmcontrast.config.schema import (
     Experiment,
     Method,
     Model,
+    Overrides,
     Paper,
     Profile,
     Selection,
@@ -29,6 +30,7 @@ from mmcontrast.errors import ConfigError, nearest
 M = TypeVar("M", bound=BaseModel)
 
 BASE_VARIANT = "base"
+STAGES = ("pretrain", "finetune")
 SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
 SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
 
@@ -122,6 +124,10 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         else:
             out[key] = copy.deepcopy(value)
     return out
+
+
+def _given(overrides: dict[str, Overrides], name: str) -> dict[str, Any]:
+    return overrides[name].given() if name in overrides else {}
 
 
 class Study:
@@ -233,20 +239,16 @@ class Study:
         if spec.budget_from is not None:
             lender = self.methods[spec.budget_from]
             layers.append({k: getattr(lender, k) for k in SHARED_SECTIONS})
-            lent = lender.datasets.get(dataset, {})
-            by_dataset.append({k: v for k, v in lent.items() if k in SHARED_SECTIONS})
+            by_dataset.append({k: v for k, v in _given(lender.datasets, dataset).items() if k in SHARED_SECTIONS})
         own = {k: getattr(spec, k) for k in (*SHARED_SECTIONS, "objective")}
         layers.append({k: v for k, v in own.items() if v})
-        by_dataset.append(spec.datasets.get(dataset, {}))
-        layers += [*by_dataset, spec.variants.get(variant, {}), self._profile_overrides(spec, variant, dataset)]
+        by_dataset.append(_given(spec.datasets, dataset))
+        layers += [*by_dataset, _given(spec.variants, variant)]
         for layer in layers:
             values = merge(values, layer)
-        unknown = set(values) - {*SHARED_SECTIONS, "objective"}
-        for key in sorted(unknown):
-            raise ConfigError(
-                f"{where}: '{key}' in datasets.{dataset} or variants.{variant}: unknown key; "
-                f"{nearest(key, [*SHARED_SECTIONS, 'objective'])}"
-            )
+        # a profile shortens stages, it never adds one
+        shortened = self.profile.overrides.given()
+        values = merge(values, {k: v for k, v in shortened.items() if k not in STAGES or values.get(k)})
         if spec.implementation not in OBJECTIVES:
             raise ConfigError(
                 f"{where}: implementation: no '{spec.implementation}'; {nearest(spec.implementation, OBJECTIVES)}"
@@ -282,21 +284,6 @@ class Study:
             engine=Engine.model_validate(self.profile.engine),
             **sections,  # type: ignore[arg-type]
         )
-
-    def _profile_overrides(self, spec: Method, variant: str, dataset: str) -> dict[str, Any]:
-        """The profile's overrides of stages that the cell has: a shorter pretrain never adds one."""
-        lender = self.methods[spec.budget_from] if spec.budget_from else None
-        out = {}
-        for key, value in self.profile.overrides.items():
-            if key in ("pretrain", "finetune"):
-                holders = [spec, *([lender] if lender else [])]
-                parts = [getattr(h, key) for h in holders]
-                parts += [h.datasets.get(dataset, {}).get(key) for h in holders]
-                parts.append(spec.variants.get(variant, {}).get(key))
-                if not any(parts):
-                    continue
-            out[key] = value
-        return out
 
     def tracked_params(self, cell: CellConfig, stage: str) -> list[str]:
         """The `file:key` pairs that decide a stage of this cell, for DVC; only keys that exist in the files.
