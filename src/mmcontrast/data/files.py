@@ -8,8 +8,10 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from mmcontrast.errors import FetchError
 
 CHUNK_BYTES = 1 << 20
 
@@ -29,6 +31,21 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temp, path)
     finally:
         temp.unlink(missing_ok=True)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder/name`, where `name` cannot lead out of `folder`.
+
+    Raises:
+        FetchError: the name is empty or absolute, holds `..` or a backslash, or passes through a link that leads out.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+        raise FetchError(f"'{name}': not accepted as a file name; only relative paths without '..' are")
+    path = folder.joinpath(*parts)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise FetchError(f"'{name}': leads out of {folder} through a link; remove the link and try again")
+    return path
 
 
 def sha256_of(path: Path) -> str:
