@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcontrast import __version__, paths
-from mmcontrast.errors import MMContrastError
+from mmcontrast.errors import ConfigError, MMContrastError, nearest
 from mmcontrast.pipeline.selection import selection
 
 PROGRESS_SECONDS = 5.0
@@ -76,7 +76,7 @@ def _train(args: argparse.Namespace) -> None:
 def _cell(study: Any, name: str) -> Any:
     parts = name.split("/")
     if len(parts) not in (2, 3):
-        raise MMContrastError(f"'{name}': a cell is written dataset/method or dataset/method/variant")
+        raise ConfigError(f"'{name}': a cell is written dataset/method or dataset/method/variant")
     return study.cell(*parts)
 
 
@@ -115,19 +115,43 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _data(args: argparse.Namespace) -> None:
-    from mmcontrast.data import commands
-
-    started = time.perf_counter()
     study, layout, _ = selection(args.profile)
     if args.action == "status":
-        print(commands.status_table(study))
+        _print_status(study)
         return
+    from mmcontrast.data.fetch import fetch
+    from mmcontrast.data.prepare import prepare
+
     for name in args.names:
+        if name not in study.datasets:
+            raise ConfigError(f"no dataset '{name}' in params/datasets/; {nearest(name, study.datasets)}")
+        started = time.perf_counter()
+        raw, dataset = Path(paths.raw_dir(name)), study.datasets[name]
         if args.action == "fetch":
-            commands.fetch_dataset(study, name)
+            manifest = fetch(name, dataset, raw)
+            print(f"{name}: {len(manifest['files'])} files in {raw}")
         else:
-            commands.prepare_dataset(study, name)
-    _journal(args, layout, time.perf_counter() - started)
+            sheet = prepare(name, dataset, raw, Path(paths.datasheet(name)).parent)
+            rows = ", ".join(f"{split} {s['rows']}" for split, s in sheet["splits"].items())
+            print(f"{name}: {rows} rows in {Path(paths.datasheet(name)).parent}")
+            for warning in sheet["warnings"]:
+                print(f"{name}: warning: {warning}")
+        _journal(args, layout, time.perf_counter() - started)
+
+
+def _print_status(study: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mmcontrast.data.status import status
+
+    table = Table("dataset", "rows", "fetched", "prepared", "source", "licence", "next")
+    for row in status(study):
+        table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.source, row.licence, row.next_step)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
 
 
 def _dvc(args: argparse.Namespace) -> int:

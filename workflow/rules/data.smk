@@ -1,4 +1,6 @@
 # Dataset files say what is fetched; what a profile runs never depends on what happens to be reachable.
+from mmcontrast.data.preparers import preparer
+
 
 
 rule fetch:
@@ -32,7 +34,7 @@ rule prepare:
     input:
         code=lambda wc: sources(
             "mmcontrast.data.prepare",
-            f"mmcontrast.data.prepare.{preparer(wc.dataset)}",
+            f"mmcontrast.data.prepare.{preparer(wc.dataset, STUDY.datasets[wc.dataset])}",
         ),
         raw=raw_input,
     output:

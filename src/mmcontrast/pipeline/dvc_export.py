@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from mmcontrast.config import Study
-from mmcontrast.data.files import write_text
+from mmcontrast.data.files import replacing
 from mmcontrast.paths import Layout
 
 TARGET = "reproduce"
@@ -128,7 +128,8 @@ def export(root: Path) -> list[str]:
     changed = disagreements(root)
     for file in changed:
         if file in wanted:
-            write_text(root / file, wanted[file])
+            with replacing(root / file) as temporary:
+                temporary.write_text(wanted[file], encoding="utf-8")
         else:
             (root / file).unlink()
     return changed

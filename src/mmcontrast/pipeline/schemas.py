@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from mmcontrast.config import OBJECTIVES, Dataset, Experiment, Method, Profile
-from mmcontrast.data.files import write_text
+from mmcontrast.data.files import replacing
 
 MODELS: dict[str, type[BaseModel]] = {
     "profile": Profile,
@@ -33,6 +33,7 @@ def write_schemas(root: Path) -> list[str]:
     for file, text in schemas().items():
         path = root / file
         if not path.exists() or path.read_text() != text:
-            write_text(path, text)
+            with replacing(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
             changed.append(file)
     return changed

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -23,12 +22,13 @@ from torch import Tensor
 
 from mmcontrast import __version__, paths
 from mmcontrast.config import CellConfig
-from mmcontrast.data.files import write_atomically, write_json
+from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.data.loading import Table, load_dataset
 from mmcontrast.errors import TrainingError
 from mmcontrast.methods import build_method
 from mmcontrast.paths import Layout
 from mmcontrast.sources import sources
+from mmcontrast.training import checkpoint
 from mmcontrast.training.distributed import World, start_world
 from mmcontrast.training.loop import SeedRun, SeedTrainer, embed
 
@@ -44,8 +44,7 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
     if pretrained is not None:
         files += sorted(pretrained.glob("*.safetensors"))
     for file in files:
-        digest.update(str(file).encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(f"{file} {sha256_of(file)}".encode())
     return digest.hexdigest()
 
 
@@ -132,9 +131,8 @@ def run_stage(
             "device": world.device.type,
         }
         write_json(folder / "cost.json", cost)
-    world.barrier()
-    if world.rank == 0:
-        shutil.rmtree(state, ignore_errors=True)
+    for seed in cell.seeds:
+        checkpoint.remove(state / f"seed{seed}", world)
     return cost
 
 
@@ -157,12 +155,14 @@ def write_outputs(
     for seed, run in runs.items():
         weights = {k: v.contiguous() for k, v in run.weights.items()}
         metadata = {"mmcontrast": __version__, "epoch": str(run.best_epoch)}
-        write_atomically(models / f"seed{seed}.safetensors", lambda f, w=weights, m=metadata: save_file(w, f, m))  # type: ignore[misc]
+        with replacing(models / f"seed{seed}.safetensors") as temporary:
+            save_file(weights, temporary, metadata)
     write_json(models / "cell.json", cell.model_dump(mode="json"))
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
-    write_atomically(path, lambda f: pq.write_table(table, f, compression="zstd"))
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _history(runs: dict[int, SeedRun]) -> pa.Table:
@@ -188,7 +188,7 @@ def _predictions(cell: CellConfig, runs: dict[int, SeedRun], tables: dict[int, d
     for seed, run in runs.items():
         for (epoch, split), probs in run.probs.items():
             table = tables[seed][split]
-            n = len(table.ids)
+            n = len(table)
             parts.append(
                 pa.table(
                     {
@@ -212,9 +212,9 @@ def _embeddings(
     for seed, run in runs.items():
         method.load_state_dict(run.weights)
         for split, table in tables[seed].items():
-            if not table.ids:
+            if len(table) == 0:
                 continue
-            n = len(table.ids)
+            n = len(table)
             parts.append(
                 pa.table(
                     {

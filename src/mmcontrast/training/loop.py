@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
@@ -39,7 +39,7 @@ class SeedRun:
         probs: (epoch, split) -> (n, C) float32 class probabilities at each evaluated epoch; finetune only.
         best_key: how the selected epoch scored on validation (larger is better); None before the first evaluation.
         best_epoch: the epoch `weights` belong to.
-        weights: state dict of the selected epoch, or of the last one where nothing is selected.
+        weights: state dict of the selected epoch, or of the last one where nothing is selected; on rank 0 alone.
     """
 
     history: list[tuple[int, str, float]] = field(default_factory=list)
@@ -89,13 +89,15 @@ def rows_of(table: Table, index: Tensor | slice, device: torch.device) -> Batch:
 
 def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:
     """All rows in order, in chunks that fit."""
-    for start in range(0, len(table.ids), EVAL_ROWS):
+    for start in range(0, len(table), EVAL_ROWS):
         yield rows_of(table, slice(start, start + EVAL_ROWS), device)
 
 
 @torch.no_grad()
-def predict(method: Method, table: Table, device: torch.device) -> Tensor:
+def predict(method: nn.Module, table: Table, device: torch.device) -> Tensor:
     """(n, C) float32 class probabilities on the CPU, in evaluation mode."""
+    if not isinstance(method, Method):
+        raise TypeError(f"a Method is evaluated, not a {type(method).__name__}")
     method.eval()
     out = []
     for batch in in_chunks(table, device):
@@ -121,7 +123,7 @@ class SeedTrainer:
 
     Args:
         cell: the cell's configuration. stage_name: pretrain | finetune.
-        tables: train, val and test of this seed (val may be absent or empty).
+        tables: train, val and test of this seed (val may have no rows).
         world: the processes that share the work.
         state: folder of this seed's resume state.
         fingerprint: of everything that decides the result; state of another fingerprint is not resumed.
@@ -144,10 +146,9 @@ class SeedTrainer:
         self.cell, self.stage_name, self.seed, self.tables = cell, stage_name, seed, tables
         self.world, self.state, self.fingerprint, self.report = world, state, fingerprint, report
         self.stage: Stage = getattr(cell, stage_name)
-        self.n = len(tables["train"].ids)
+        self.n = len(tables["train"])
         self.finetune = stage_name == "finetune"
-        seeding.seed_everything(seed, world.rank)
-        torch.manual_seed(seed)  # the same initial weights on every rank
+        seeding.seed_everything(seed)  # the same initial weights on every rank
         method = build_method(cell)
         if initial is not None:
             method.load_state_dict(initial)
@@ -157,13 +158,6 @@ class SeedTrainer:
         self.engine: Engine = make_engine(method, self.stage, steps, cell.engine, world)
         self.run = SeedRun()
         self.epoch = 0
-
-    @property
-    def method(self) -> Method:
-        module = self.engine.module
-        if not isinstance(module, Method):
-            raise TypeError(f"the engine wraps a {type(module).__name__}, not a Method")
-        return module
 
     def train(self) -> SeedRun:
         """Run to the last epoch, from the newest checkpoint if there is one.
@@ -182,6 +176,7 @@ class SeedTrainer:
             self.epoch += 1
             if last or self.epoch % self.stage.checkpoint_every == 0:
                 self._save()
+        self.engine.close()
         return self.run
 
     def _epoch(self) -> dict[str, float]:
@@ -210,7 +205,7 @@ class SeedTrainer:
 
     def _not_finite(self, step: int, steps: int, values: dict[str, float]) -> str:
         terms = ", ".join(f"{k} = {v:g}" for k, v in values.items())
-        kept = checkpoint.latest_epoch(self.state)
+        kept = checkpoint.latest_step(self.state)
         return (
             f"{self.cell.name}, {self.stage_name}, seed {self.seed}: the loss is not finite at epoch {self.epoch}, "
             f"step {step} of {steps} ({terms}). "
@@ -224,12 +219,10 @@ class SeedTrainer:
 
     def _evaluate(self) -> None:
         """Probabilities on val and test; the weights are kept if validation has not been better before."""
-        scored = {s: self.tables[s] for s in EVALUATED if s in self.tables and len(self.tables[s].ids)}
-        for split, table in scored.items():
-            probs = predict(self.method, table, self.world.device)
-            self.run.probs[self.epoch, split] = probs
-            nll = torch.nn.functional.nll_loss(probs.double().clamp_min(1e-12).log(), table.labels)
-            self.run.history.append((self.epoch, f"{split}/cross_entropy", float(nll)))
+        scored = {s: self.tables[s] for s in EVALUATED if len(self.tables[s])}
+        with self.engine.whole() as method:
+            for split, table in scored.items():
+                self.run.probs[self.epoch, split] = predict(method, table, self.world.device)
         if "val" not in scored:
             return
         labels, probs = scored["val"].labels, self.run.probs[self.epoch, "val"]
