@@ -45,8 +45,8 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        # summed in fp32 whatever the activations' type, so that more ranks do not mean less precision
-        total = grad.to(torch.float32, copy=True).contiguous()
+        # summed in at least fp32, so that more ranks do not mean less precision
+        total = grad.to(torch.promote_types(grad.dtype, torch.float32), copy=True).contiguous()
         dist.all_reduce(total)
         return total[ctx.start : ctx.start + ctx.rows].to(grad.dtype), None, None
 

@@ -112,7 +112,7 @@ class TorchEngine:
         broadcast_weights(self.module, world)
         self._wrapped = InPrecision(self.module, engine.precision, world.device)
         self._params = [p for p in module.parameters() if p.requires_grad]
-        self._optimizer = make_optimizer(self._params, stage.optimizer)
+        self._optimizer = make_optimizer([{"params": self._params}], stage.optimizer)
         self._clip, self._lr = stage.gradient_clipping, stage.optimizer.lr
         self._factor = learning_rate_factor(stage.schedule, steps)
         self._steps = 0

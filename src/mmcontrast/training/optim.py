@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from mmcontrast import config
 from mmcontrast.errors import ConfigError
 
+FUSED_DEVICES = {"cpu", "cuda"}
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -18,25 +19,23 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 
 
-def make_optimizer(
-    params: Iterable[torch.nn.Parameter] | list[dict[str, Any]], settings: config.Optimizer
-) -> torch.optim.Optimizer:
-    """A torch optimizer over parameters (or parameter groups).
+def make_optimizer(groups: Sequence[Mapping[str, Any]], settings: config.Optimizer) -> torch.optim.Optimizer:
+    """A torch optimizer over parameter groups, e.g. `[{"params": list(module.parameters())}]`.
 
     Adam's weight decay is added to the gradient (L2); AdamW's is decoupled. SGD has no momentum.
 
     Raises:
         ConfigError: fused kernels are asked for on a device that has none.
     """
-    kwargs: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
     if settings.fused:
-        kwargs["fused"] = True
-    try:
-        return OPTIMIZERS[settings.name](params, **kwargs)
-    except RuntimeError as e:
-        if not settings.fused:
-            raise
-        raise ConfigError(f"optimizer.fused: not supported here ({e}); set optimizer.fused: false") from e
+        absent = {p.device.type for g in groups for p in g["params"]} - FUSED_DEVICES
+        if absent:
+            raise ConfigError(
+                f"optimizer.fused: there are no fused kernels for {', '.join(sorted(absent))}, only for "
+                f"{' and '.join(sorted(FUSED_DEVICES))}; set optimizer.fused: false"
+            )
+    kwargs: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": settings.fused or None}
+    return OPTIMIZERS[settings.name]([dict(g) for g in groups], **kwargs)
 
 
 def learning_rate_factor(schedule: config.Schedule, steps: int) -> Callable[[int], float]:
