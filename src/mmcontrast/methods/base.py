@@ -67,16 +67,11 @@ class Method(nn.Module):
         self.modalities = list(cell.modalities)
         self.n_classes = len(cell.classes)
 
-    def stage_parameters(self, stage: Literal["pretrain", "finetune"]) -> list[nn.Parameter]:
-        """The parameters that the stage's loss reaches: give the optimizer these alone.
-
-        Any others have no gradient. Were an engine to fill in zeros for them, coupled weight decay would shrink heads
-        that pretraining never uses, and a run would depend on the engine.
-        """
-        return list(self.parameters())
-
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Named scalar terms; `loss` is the one that is minimised, the others are logged."""
+        """Named scalar terms; `loss` is the one that is minimised, the others are logged.
+
+        A parameter that a stage's loss does not reach has no gradient, and the engines leave it as it is.
+        """
         raise NotImplementedError
 
     def embed(self, batch: Batch) -> Tensor:
