@@ -108,6 +108,9 @@ def _report(args: argparse.Namespace) -> None:
 
         write_page(study, layout)
     else:
+        if args.part not in study.active_experiments:
+            known = ["results", "page", *study.active_experiments]
+            raise ConfigError(f"report {args.part}: no such part in this selection; {nearest(args.part, known)}")
         from mmcontrast.report.experiment import write_experiment
 
         write_experiment(study, layout, args.part)

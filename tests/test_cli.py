@@ -1,0 +1,63 @@
+"""The command line: plain words on a fault, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmcontrast.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["finetune", "tcga_brca/m3kol"], ["no method 'm3kol'", "'m3col'"]),
+        (["finetune", "tcga_brca"], ["dataset/method"]),
+        (["finetune", "tcga_brca/m3col/m3co"], ["no variant 'm3co'", "m3co_only"]),
+        (["pretrain", "tcga_brca/concat"], ["no stage 'pretrain'"]),
+        (["check", "--profile", "defualt"], ["defualt.yaml", "'default'"]),
+        (["check", "--datasets", "rosmop"], ["'rosmap'"]),
+        (["data", "fetch", "rosmop"], ["'rosmap'"]),
+        (["report", "m3col_omic"], ["'m3col_omics'"]),
+    ],
+)
+def test_a_fault_is_one_message(capsys: pytest.CaptureFixture[str], words: list[str], expected: list[str]) -> None:
+    assert main(words) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("error: ")
+    assert "Traceback" not in text
+    for word in expected:
+        assert word in text
+
+
+def test_check_counts_the_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--profile", "smoke"]) == 0
+    assert "cells in 2 experiments" in capsys.readouterr().out
+
+
+def test_data_status_lists_every_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "status"]) == 0
+    shown = capsys.readouterr().out
+    for path in (ROOT / "params/datasets").glob("*.yaml"):
+        assert path.stem in shown
+
+
+def test_the_workflow_starts_without_torch() -> None:
+    """Importing torch costs seconds; Snakemake reads all of params/ at each start and in each job it schedules."""
+    code = (
+        "import sys; import mmcontrast.pipeline.selection as s; s.selection(); import mmcontrast.report.outputs, "
+        "mmcontrast.sources, mmcontrast.data.preparers; print(sorted({'torch', 'polars', 'pandas', 'matplotlib'} & "
+        "set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
+    assert done.stdout.strip() == "[]"
