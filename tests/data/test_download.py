@@ -28,7 +28,7 @@ def test_no_network_is_said_plainly(tmp_path: Path) -> None:
 
 
 def test_an_answer_cut_short_is_an_error(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match="broke off|9 bytes"):
+    with pytest.raises(FetchError, match=r"broke off|9 bytes"):
         download(f"{server.url}/file.short", tmp_path)
 
 

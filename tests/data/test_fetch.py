@@ -99,7 +99,7 @@ def test_a_bad_mirror_falls_through_to_upstream_and_says_so(
     with caplog.at_level(logging.INFO):
         fetch("d", dataset, tmp_path / "raw")
     assert (tmp_path / "raw/a.csv").read_text() == "1,2\n"
-    assert server.requests == {"/up/a.csv": 1}
+    assert server.requests == {"/up/a.csv": 1}  # b.csv of the mirror is good
     warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warned) == 1
     assert "wrong checksum" in warned[0]
@@ -164,8 +164,13 @@ def test_a_file_without_checksum_is_trusted_on_first_use(
     assert (tmp_path / "raw/a.csv").read_text() == "1,2\n"
     # and is refused when the cache's copy is lost
     Cache().path(small.sha256(b"1,2\n")).unlink()
-    with pytest.raises(FetchError, match="wrong checksum: expected sha256 " + small.sha256(b"1,2\n")):
+    with pytest.raises(FetchError, match="wrong checksum: expected sha256 " + small.sha256(b"1,2\n")) as e:
         fetch("d", dataset, tmp_path / "raw")
+    record = Cache().record(f"{small.upstream}/a.csv")
+    assert f"(as first fetched; remove {record} to trust another)" in str(e.value)
+    record.unlink()
+    fetch("d", dataset, tmp_path / "raw")
+    assert (tmp_path / "raw/a.csv").read_text() == "9,9\n"
 
 
 def test_a_login_page_is_not_trusted_on_first_use(tmp_path: Path, folder_mirror: Path, small: Any) -> None:

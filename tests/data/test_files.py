@@ -18,9 +18,14 @@ def test_sha256_of_known_bytes(tmp_path: Path) -> None:
 def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), replacing(path) as temp:
-        temp.write_text("new")
-        raise RuntimeError("half way")
+
+    def fail_half_way() -> None:
+        with replacing(path) as temp:
+            temp.write_text("new")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

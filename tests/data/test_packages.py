@@ -50,7 +50,7 @@ def test_pip_never_builds_a_source_archive(index: Path, scratch: Path, tmp_path:
 
 def test_no_pip_says_how_to_get_it(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(FetchError, match="has no pip; run .* -m ensurepip"):
+    with pytest.raises(FetchError, match=r"has no pip; run .* -m ensurepip"):
         pip_download("smalldata==1.0", scratch)
 
 

@@ -81,7 +81,7 @@ def _copy(stream: IO[bytes], declared: int, target: Path, what: str) -> None:
     """Copy a member. Both archive readers stop at the declared size, so that caps what can be written."""
     if declared > MAX_MEMBER_BYTES:
         raise FetchError(f"{what}: {declared} bytes, and at most {MAX_MEMBER_BYTES} are unpacked")
-    with replacing(target) as temp, temp.open("wb") as out:
+    with replacing(target, sync=False) as temp, temp.open("wb") as out:
         shutil.copyfileobj(stream, out, CHUNK_BYTES)
         written = out.tell()
         if written != declared:

@@ -59,13 +59,13 @@ class Cache:
     def put(self, file: Path, sha256: str) -> Path:
         """Copy `file`, whose checksum the caller has verified, into the store."""
         path = self.path(sha256)
-        with replacing(path) as temp:
+        with replacing(path, sync=False) as temp:
             shutil.copyfile(file, temp)
         return path
 
     def first_use(self, label: str) -> str | None:
         """Checksum recorded when `label`, which has no published one, was first fetched."""
-        path = self._record(label)
+        path = self.record(label)
         try:
             return str(json.loads(path.read_text(encoding="utf-8"))["sha256"])
         except FileNotFoundError:
@@ -75,9 +75,10 @@ class Cache:
 
     def remember(self, label: str, sha256: str) -> None:
         """Record the checksum of a file that has no published one."""
-        write_json(self._record(label), {"source": label, "sha256": sha256})
+        write_json(self.record(label), {"source": label, "sha256": sha256})
 
-    def _record(self, label: str) -> Path:
+    def record(self, label: str) -> Path:
+        """Where the first-use checksum of `label` is kept."""
         return self.root / "first_use" / f"{_key(label)}.json"
 
     @contextmanager

@@ -74,7 +74,7 @@ def obtain(source: Source, cache: Cache, dataset_name: str) -> tuple[Path, str]:
         if expected is not None and (blob := cache.get(expected)) is not None:
             log.info("%s: in the cache", what)
             return blob, expected
-        failures = []
+        failures: list[tuple[str, FetchError]] = []
         for origin in origins(source, mirrors_from_environment()):
             try:
                 with cache.scratch() as scratch:
@@ -83,15 +83,20 @@ def obtain(source: Source, cache: Cache, dataset_name: str) -> tuple[Path, str]:
                     _check(source, file, got, expected)
                     blob = cache.put(file, got)
             except FetchError as e:
-                failures.append(f"{origin.name}: {e}")
-                level = logging.INFO if isinstance(e, NotHeldError) else logging.WARNING
-                log.log(level, "%s: not had from %s: %s", what, origin.name, e)
+                failures.append((origin.name, e))
                 continue
             if source.sha256 is None:
                 cache.remember(what, got)
             log.info("%s: from %s", what, origin.name)
+            # that a mirror does not hold everything is no news, but a bad copy is
+            bad = [f"{name}: {e}" for name, e in failures if not isinstance(e, NotHeldError)]
+            if bad:
+                log.warning("%s: from %s, because of %s", what, origin.name, "; ".join(bad))
             return blob, got
-    raise FetchError(_not_had(source, dataset_name, expected, failures))
+        accepted = "the file as published" if expected is None else f"a file with sha256 {expected}"
+        if source.sha256 is None and expected is not None:
+            accepted += f" (as first fetched; remove {cache.record(what)} to trust another)"
+    raise FetchError(_not_had(source, dataset_name, accepted, failures))
 
 
 def _check(source: Source, file: Path, got: str, expected: str | None) -> None:
@@ -108,12 +113,11 @@ def _check(source: Source, file: Path, got: str, expected: str | None) -> None:
             raise FetchError("a web page came instead of the file; the copy was not kept")
 
 
-def _not_had(source: Source, dataset_name: str, expected: str | None, failures: list[str]) -> str:
-    accepted = f"a file with sha256 {expected}" if expected else "the file as published"
+def _not_had(source: Source, dataset_name: str, accepted: str, failures: list[tuple[str, FetchError]]) -> str:
     return "\n".join(
         [
             f"{dataset_name}: {label(source)} could not be fetched:",
-            *(f"  - {failure}" for failure in failures),
+            *(f"  - {name}: {e}" for name, e in failures),
             f"Accepted is {accepted}. Check the network, or put the file at <mirror>/{mirror_path(source)}",
             f"and set MMCONTRAST_MIRROR=<mirror>; then run `mmcontrast data fetch {dataset_name}` again.",
         ]
@@ -130,7 +134,7 @@ def _unpack(source: Source, blob: Path, out_dir: Path) -> dict[str, Path]:
         return {f"{folder}/{name}": path for name, path in found.items()}
     name = file_name(source)
     target = inside(out_dir, name)
-    with replacing(target) as temp:
+    with replacing(target, sync=False) as temp:
         shutil.copyfile(blob, temp)
     return {name: target}
 

@@ -17,17 +17,22 @@ CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the place of `path` if the block ends well, else it is removed.
 
     Two writers never share the temporary name, so the last one wins and a reader sees one file or the other.
+
+    Args:
+        sync: wait for the disk, so that not even a power cut leaves an empty file under the name. Not worth the wait
+            for files whose checksum is verified before each use.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
         yield temp
-        with temp.open("rb") as handle:
-            os.fsync(handle.fileno())
+        if sync:
+            with temp.open("rb") as handle:
+                os.fsync(handle.fileno())
         os.replace(temp, path)
     finally:
         temp.unlink(missing_ok=True)

@@ -66,8 +66,8 @@ def _run(command: list[str], folder: Path, what: str) -> None:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        told = [line for line in lines if "error" in line.lower()] or lines
-        raise FetchError(f"{what} failed (is there a network?): {' | '.join(told[-3:]) or 'it said nothing'}")
+        told = [line for line in lines if line.startswith(("ERROR:", "npm error"))] or lines
+        raise FetchError(f"{what} failed (is there a network?): {' | '.join(told[:2]) or 'it said nothing'}")
 
 
 def _only_file(folder: Path, suffix: str, what: str) -> Path:
