@@ -1,0 +1,73 @@
+"""From raw files to train, val and test Parquet with a data sheet. The same input gives the same bytes.
+
+Each module here has `read(name, dataset, raw_dir) -> Instances`; what follows is one path for all: check, split, look
+for leaks, scale by train, write.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmcontrast import paths
+from mmcontrast.config import Dataset, RandomSplit
+from mmcontrast.data import scaling, table
+from mmcontrast.data.datasheet import datasheet
+from mmcontrast.data.files import write_json
+from mmcontrast.data.instances import Instances, check, duplicates_across
+from mmcontrast.data.manifest import verified_manifest
+from mmcontrast.data.preparers import preparer
+from mmcontrast.data.splitting import refuse_unseen, stratified
+
+
+def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: Path | str) -> dict[str, Any]:
+    """Write train.parquet, val.parquet, test.parquet and datasheet.json.
+
+    Args:
+        raw_dir: data/raw/<dataset>, as `fetch` left it; not looked at for a generated dataset.
+        out_dir: data/prepared/<dataset>.
+
+    Returns:
+        The data sheet.
+
+    Raises:
+        DataError: not fetched, changed since, or not what params/ says; nothing is written then.
+        ConfigError: there is no reader for the dataset.
+    """
+    raw_dir, out_dir = Path(raw_dir), Path(out_dir)
+    manifest = verified_manifest(dataset_name, dataset, raw_dir) if dataset.sources else {}
+    reader = importlib.import_module(f"{__name__}.{preparer(dataset_name, dataset)}")
+    instances: Instances = reader.read(dataset_name, dataset, raw_dir)
+    check(instances, dataset_name, dataset)
+
+    parts = _parts(instances, dataset)
+    labels = {split: instances.labels[rows] for split, rows in parts.items()}
+    others = {split: rows for split, rows in labels.items() if split != "train"}
+    refuse_unseen(dataset_name, dataset.classes, labels["train"], others)
+    duplicates = duplicates_across(instances.inputs, parts)
+
+    scalers = {m: scaling.fit(x[parts["train"]], dataset.scaling) for m, x in instances.inputs.items()}
+    constant = {
+        m: [instances.feature_names[m][j] for j in np.flatnonzero(scaler.constant_d)] for m, scaler in scalers.items()
+    }
+    sheet = datasheet(dataset_name, dataset, manifest, labels, constant, duplicates)
+    for split, rows in parts.items():
+        layout = table.schema(
+            dataset_name, split, dataset.modalities, dataset.classes, dataset.scaling, instances.feature_names
+        )
+        inputs = {m: scalers[m](x[rows]) for m, x in instances.inputs.items()}
+        table.write_split(out_dir / f"{split}.parquet", layout, [instances.ids[i] for i in rows], labels[split], inputs)
+    write_json(out_dir / "datasheet.json", sheet)
+    return sheet
+
+
+def _parts(instances: Instances, dataset: Dataset) -> dict[str, np.ndarray]:
+    """split -> sorted rows; val may be empty."""
+    split = dataset.split
+    if isinstance(split, RandomSplit):
+        return stratified(instances.labels, {s: getattr(split, s) for s in paths.SPLITS}, split.seed)
+    names = np.array(instances.splits)
+    return {s: np.flatnonzero(names == s) for s in paths.SPLITS}

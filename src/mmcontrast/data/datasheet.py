@@ -1,0 +1,88 @@
+"""datasheet.json: what a prepared dataset is, for people, the report and later checks. Equal data, equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mmcontrast.config import Dataset, PublishedSplit
+
+
+def datasheet(
+    name: str,
+    dataset: Dataset,
+    manifest: Mapping[str, Any],
+    labels: Mapping[str, np.ndarray],
+    constant: Mapping[str, list[str]],
+    duplicates: Mapping[str, int],
+) -> dict[str, Any]:
+    """The data sheet as plain objects.
+
+    Args:
+        manifest: of the raw folder; empty for a generated dataset.
+        labels: split -> int64 class indices.
+        constant: modality -> features that do not vary within train.
+        duplicates: pair of splits -> rows they share (see `instances.duplicates_across`).
+    """
+    return {
+        "name": name,
+        "title": dataset.title,
+        "description": dataset.description,
+        "licence": dataset.licence,
+        "redistribute": dataset.redistribute,
+        "citation": dataset.citation,
+        "rows": sum(len(rows) for rows in labels.values()),
+        "classes": dataset.classes,
+        "modalities": {m: {"kind": spec.kind, "shape": spec.shape} for m, spec in dataset.modalities.items()},
+        "split": {"rule": _split_rule(dataset), **dataset.split.model_dump(mode="json")},
+        "splits": {split: _counts(rows, dataset.classes) for split, rows in labels.items()},
+        "scaling": {"kind": dataset.scaling, "fitted_on": "train"},
+        "generate": dataset.generate,
+        "sources": manifest.get("sources", []),
+        "files": manifest.get("files", {}),
+        "notes": dataset.notes,
+        "warnings": _warnings(dataset, manifest, labels, constant, duplicates),
+    }
+
+
+def _counts(labels_N: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    counts = np.bincount(labels_N, minlength=len(classes))
+    return {"rows": len(labels_N), "classes": dict(zip(classes, counts.tolist(), strict=True))}
+
+
+def _split_rule(dataset: Dataset) -> str:
+    if isinstance(dataset.split, PublishedSplit):
+        held = "" if dataset.split.val else "; no validation part, so each run holds one out of train by its own seed"
+        return f"as published{held}"
+    return "stratified by class, dealt by largest remainder, fixed by its seed"
+
+
+def _warnings(
+    dataset: Dataset,
+    manifest: Mapping[str, Any],
+    labels: Mapping[str, np.ndarray],
+    constant: Mapping[str, list[str]],
+    duplicates: Mapping[str, int],
+) -> list[str]:
+    out = []
+    unpinned = [s["source"] for s in manifest.get("sources", []) if not s["pinned"]]
+    if unpinned:
+        out.append(
+            f"{len(unpinned)} of {len(manifest['sources'])} sources have no published checksum and were trusted when "
+            f"first fetched: {', '.join(unpinned)}"
+        )
+    for modality, features in constant.items():
+        if features:
+            shown = ", ".join(features[:5]) + (", ..." if len(features) > 5 else "")
+            total = dataset.modalities[modality].shape[0]
+            what = f"{len(features)} of {total} features do not vary within train"
+            out.append(f"{modality}: {what} ({shown}); kept, with spread 1")
+    for pair, count in duplicates.items():
+        out.append(f"{count} rows are equal in {pair}, in every feature of every modality")
+    for split, rows in labels.items():
+        absent = [c for i, c in enumerate(dataset.classes) if len(rows) and i not in rows]
+        if absent:
+            out.append(f"{split} has no row of class {', '.join(absent)}")
+    return out

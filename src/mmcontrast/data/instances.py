@@ -1,0 +1,109 @@
+"""What a dataset's reader hands over, and the checks every dataset passes before it is written.
+
+N instances, d features of a modality.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmcontrast.config import Dataset, PublishedSplit
+from mmcontrast.errors import DataError
+
+
+@dataclass(frozen=True)
+class Instances:
+    """All instances of a dataset, before splitting and scaling.
+
+    Attributes:
+        ids: N names.
+        labels: (N,) int64 class indices.
+        inputs: modality -> (N, d) float64.
+        feature_names: modality -> d names.
+        splits: N split names where the data came with a split, else None.
+    """
+
+    ids: list[str]
+    labels: np.ndarray
+    inputs: dict[str, np.ndarray]
+    feature_names: dict[str, list[str]]
+    splits: list[str] | None = None
+
+
+def check(instances: Instances, name: str, dataset: Dataset) -> None:
+    """Hold instances against the dataset's file.
+
+    Raises:
+        DataError: rows, features, labels or ids are not what params/datasets/<name>.yaml says.
+    """
+    where = f"params/datasets/{name}.yaml"
+    n = len(instances.ids)
+    if n != dataset.rows:
+        raise DataError(f"{name}: {n} instances read, and {where}: rows says {dataset.rows}")
+    if list(instances.inputs) != list(dataset.modalities):
+        raise DataError(
+            f"{name}: modalities {list(instances.inputs)} read, and {where}: modalities says {list(dataset.modalities)}"
+        )
+    for modality, spec in dataset.modalities.items():
+        shape = instances.inputs[modality].shape
+        if shape != (n, *spec.shape):
+            raise DataError(f"{name}: modality '{modality}': shape {shape} read, {(n, *spec.shape)} expected ({where})")
+    _check_ids(instances, name)
+    _check_labels(instances.labels, name, dataset)
+    if isinstance(dataset.split, PublishedSplit):
+        counts = Counter(instances.splits or [])
+        for split in ("train", "val", "test"):
+            expected = getattr(dataset.split, split)
+            if counts[split] != expected:
+                raise DataError(f"{name}: {counts[split]} rows in {split}, and {where}: split says {expected}")
+
+
+def _check_ids(instances: Instances, name: str) -> None:
+    splits = instances.splits or [""] * len(instances.ids)
+    first: dict[str, str] = {}
+    for identity, split in zip(instances.ids, splits, strict=True):
+        if not identity:
+            raise DataError(f"{name}: an instance has an empty id")
+        if identity not in first:
+            first[identity] = split
+        elif first[identity] != split:
+            raise DataError(f"{name}: id '{identity}' is in two splits, {first[identity]} and {split}")
+        else:
+            raise DataError(f"{name}: id '{identity}' occurs twice")
+
+
+def _check_labels(labels_N: np.ndarray, name: str, dataset: Dataset) -> None:
+    present = set(np.unique(labels_N).tolist())
+    known = range(len(dataset.classes))
+    unknown = sorted(present - set(known))
+    if unknown:
+        raise DataError(f"{name}: labels {unknown}; accepted are 0 to {known[-1]} ({', '.join(dataset.classes)})")
+    absent = [dataset.classes[c] for c in known if c not in present]
+    if absent:
+        raise DataError(f"{name}: no instance of class {', '.join(absent)}; classes lists what the data holds")
+
+
+def duplicates_across(inputs: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Number of rows that occur, equal in every feature of every modality, in an earlier split too.
+
+    Args:
+        inputs: modality -> (N, d). parts: split -> row indices, in the order train, val, test.
+
+    Returns:
+        "split and other split" -> rows of the latter that the former holds; only pairs that share any.
+    """
+    rows_NF = np.concatenate([np.ascontiguousarray(x) for x in inputs.values()], axis=1)
+    keys = {split: [rows_NF[i].tobytes() for i in rows] for split, rows in parts.items()}
+    found = {}
+    names = list(parts)
+    for i, one in enumerate(names):
+        held = set(keys[one])
+        for other in names[i + 1 :]:
+            shared = sum(key in held for key in keys[other])
+            if shared:
+                found[f"{one} and {other}"] = shared
+    return found

@@ -1,0 +1,25 @@
+"""Which module of `mmcontrast.data.prepare` reads a dataset; kept apart, so the workflow can ask without polars."""
+
+from __future__ import annotations
+
+from mmcontrast.config import Dataset
+from mmcontrast.errors import ConfigError, nearest
+
+PREPARERS = {"rosmap": "omics", "mogonet_brca": "omics", "tcga_brca": "tcga"}
+GENERATED = "synthetic"
+
+
+def preparer(dataset_name: str, dataset: Dataset) -> str:
+    """Name of the module, e.g. `omics`.
+
+    Raises:
+        ConfigError: there is none for this dataset.
+    """
+    if dataset.generate:
+        return GENERATED
+    if dataset_name not in PREPARERS:
+        raise ConfigError(
+            f"params/datasets/{dataset_name}.yaml: no module in mmcontrast.data.prepare reads '{dataset_name}' (see "
+            f"mmcontrast.data.preparers); {nearest(dataset_name, PREPARERS)}"
+        )
+    return PREPARERS[dataset_name]

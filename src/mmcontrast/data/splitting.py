@@ -1,0 +1,69 @@
+"""Stratified splits by seed, in numpy alone.
+
+Every class is shuffled by a generator of its own (seed, class), so that one class's rows never move another's. Rows are
+dealt by largest remainder within each class; the first part always gets at least one row of each class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mmcontrast.errors import DataError
+
+
+def stratified(labels_N: np.ndarray, shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
+    """Deal N rows into named parts, class by class.
+
+    Args:
+        labels_N: int64 class indices.
+        shares: part -> share; they sum to 1. The first part keeps at least one row of each class.
+        seed: any integer >= 0. Equal labels, shares and seed give equal parts.
+
+    Returns:
+        part -> sorted row indices; every row is in exactly one part.
+    """
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in shares}
+    for label in np.unique(labels_N):
+        rows = np.flatnonzero(labels_N == label)
+        shuffled = np.random.default_rng([seed, int(label)]).permutation(rows)
+        start = 0
+        for name, count in zip(shares, _counts(len(rows), list(shares.values())), strict=True):
+            parts[name].append(shuffled[start : start + count])
+            start += count
+    return {name: np.sort(np.concatenate(rows)) if rows else np.zeros(0, int) for name, rows in parts.items()}
+
+
+def _counts(n: int, shares: list[float]) -> list[int]:
+    """n rows by largest remainder; ties go to the earlier part, and the first part is never empty."""
+    exact = [n * share for share in shares]
+    counts = [int(np.floor(x + 1e-9)) for x in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda i: (counts[i] - exact[i], i))
+    for i in by_remainder[: n - sum(counts)]:
+        counts[i] += 1
+    if counts[0] == 0:
+        counts[int(np.argmax(counts))] -= 1
+        counts[0] = 1
+    return counts
+
+
+def refuse_unseen(dataset_name: str, classes: list[str], train_N: np.ndarray, others: Mapping[str, np.ndarray]) -> None:
+    """Every class of another split must occur in train, or no method could ever name it.
+
+    Args:
+        train_N: int64 class indices of the training split. others: split -> int64 class indices.
+
+    Raises:
+        DataError: names the label and the split.
+    """
+    seen = set(np.unique(train_N).tolist())
+    for split, labels in others.items():
+        for label in np.unique(labels).tolist():
+            if label not in seen:
+                name = classes[label] if 0 <= label < len(classes) else "not a class"
+                count = int(np.sum(labels == label))
+                raise DataError(
+                    f"{dataset_name}: label {label} ({name}) is in the {split} split ({count} rows) but in no row of "
+                    "train; use a split in which train has every class"
+                )

@@ -1,0 +1,80 @@
+"""What of each dataset is there, and how to get the rest. Looks at names only: no file is read in full."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from mmcontrast import paths
+from mmcontrast.config import Dataset, Study, UrlSource
+from mmcontrast.data.manifest import MANIFEST, label, raw_names
+
+State = Literal["yes", "partly", "no", "not needed"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One dataset's row.
+
+    Attributes:
+        source: where it comes from, in a few words.
+        next_step: the command that brings it further, or "ready".
+    """
+
+    name: str
+    title: str
+    licence: str
+    rows: int
+    source: str
+    fetched: State
+    prepared: State
+    next_step: str
+
+
+def status(study: Study) -> list[Status]:
+    """A row for every dataset in params/, whether the profile runs it or not."""
+    return [_status(name, dataset, study.root) for name, dataset in study.datasets.items()]
+
+
+def _status(name: str, dataset: Dataset, root: Path) -> Status:
+    fetched = _fetched(dataset, root / paths.raw_dir(name))
+    files = [root / paths.prepared(name, split) for split in paths.SPLITS] + [root / paths.datasheet(name)]
+    prepared = _state(sum(file.is_file() for file in files), len(files))
+    if prepared == "yes":
+        step = "ready"
+    elif fetched in ("yes", "not needed"):
+        step = f"mmcontrast data prepare {name}"
+    else:
+        step = f"mmcontrast data fetch {name}"
+    return Status(name, dataset.title, dataset.licence, dataset.rows, _source(dataset), fetched, prepared, step)
+
+
+def _fetched(dataset: Dataset, raw_dir: Path) -> State:
+    if not dataset.sources:
+        return "not needed"
+    wanted = [name for source in dataset.sources for name in raw_names(source)]
+    try:
+        listed = json.loads((raw_dir / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (FileNotFoundError, ValueError, KeyError):
+        listed = {}
+    return _state(sum(name in listed and (raw_dir / name).is_file() for name in wanted), len(wanted))
+
+
+def _state(found: int, wanted: int) -> State:
+    if found == wanted:
+        return "yes"
+    return "partly" if found else "no"
+
+
+def _source(dataset: Dataset) -> str:
+    if not dataset.sources:
+        return "made by code"
+    urls = [s for s in dataset.sources if isinstance(s, UrlSource)]
+    out = [f"{s.kind} {label(s)}" for s in dataset.sources if not isinstance(s, UrlSource)]
+    hosts = sorted({urlsplit(s.url).netloc for s in urls})
+    if urls:
+        out.append(f"{len(urls)} files from {', '.join(hosts)}")
+    return "; ".join(out)

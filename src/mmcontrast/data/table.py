@@ -1,0 +1,145 @@
+"""The Parquet layout of a prepared split: one row an instance; `id`, `label`, then a column a modality.
+
+N instances, d width of a modality. A vector is FixedSizeList<float32>[d]; its feature names are in the field's
+metadata. The schema's metadata says what is in the file, so that a reader needs nothing else. Nothing in it depends on
+the time or the machine: equal content gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmcontrast.config import Modality
+from mmcontrast.data.files import replacing
+from mmcontrast.errors import DataError
+
+METADATA_KEY = b"mmcontrast"
+FEATURES_KEY = b"features"
+METADATA_FIELDS = ("dataset", "split", "modalities", "classes", "scaling")
+
+
+def schema(
+    dataset_name: str,
+    split: str,
+    modalities: Mapping[str, Modality],
+    classes: Sequence[str],
+    scaling: str,
+    feature_names: Mapping[str, Sequence[str]],
+) -> pa.Schema:
+    """Columns and metadata of one split.
+
+    Raises:
+        DataError: a modality is of a kind that is not written yet.
+    """
+    fields = [pa.field("id", pa.string(), nullable=False), pa.field("label", pa.int64(), nullable=False)]
+    for name, modality in modalities.items():
+        if modality.kind != "vector":
+            raise DataError(f"{dataset_name}: modality '{name}': kind '{modality.kind}'; only 'vector' can be written")
+        kind = pa.list_(pa.field("item", pa.float32(), nullable=False), modality.shape[0])
+        names = json.dumps(list(feature_names[name]), ensure_ascii=False)
+        fields.append(pa.field(name, kind, nullable=False, metadata={FEATURES_KEY: names.encode()}))
+    described = {
+        "dataset": dataset_name,
+        "split": split,
+        "modalities": {name: {"kind": m.kind, "shape": m.shape} for name, m in modalities.items()},
+        "classes": list(classes),
+        "scaling": scaling,
+    }
+    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(described, ensure_ascii=False).encode()})
+
+
+def write_split(
+    path: Path,
+    layout: pa.Schema,
+    ids: Sequence[str],
+    labels_N: np.ndarray,
+    inputs: Mapping[str, np.ndarray],
+) -> None:
+    """Write a split atomically.
+
+    Args:
+        labels_N: int64 class indices.
+        inputs: modality -> (N, d) numbers, stored as float32.
+
+    Raises:
+        DataError: a number is too large for float32.
+    """
+    columns: list[pa.Array] = [pa.array(ids, pa.string()), pa.array(labels_N, pa.int64())]
+    for name, values_Nd in inputs.items():
+        with np.errstate(over="ignore"):
+            flat = np.ascontiguousarray(values_Nd, dtype=np.float32).reshape(-1)
+        if not np.isfinite(flat).all():
+            raise DataError(f"{path}: modality '{name}': a number is too large for float32 after scaling")
+        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), type=layout.field(name).type))
+    table = pa.Table.from_arrays(columns, schema=layout)
+    with replacing(path) as temp:
+        # numbers hardly repeat: a dictionary of them costs time and saves nothing
+        pq.write_table(table, temp, compression="zstd", use_dictionary=["label"])
+
+
+def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """A split and its metadata.
+
+    Raises:
+        DataError: the file is missing, damaged, or not written by `mmcontrast data prepare`.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; {_again(path)}") from None
+    except (pa.ArrowException, OSError) as e:
+        reason = str(e).splitlines()[0]
+        raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); {_again(path)}") from None
+    described = _described(path, table.schema)
+    _refuse_nulls(path, table)
+    return table, described
+
+
+def _again(path: Path) -> str:
+    return f"run `mmcontrast data prepare {path.parent.name}`"
+
+
+def _described(path: Path, layout: pa.Schema) -> dict[str, Any]:
+    raw = (layout.metadata or {}).get(METADATA_KEY)
+    if raw is None:
+        raise DataError(f"{path}: not written by `mmcontrast data prepare` (no '{METADATA_KEY.decode()}' metadata)")
+    try:
+        described: dict[str, Any] = json.loads(raw)
+        modalities = {n: Modality.model_validate(m) for n, m in described["modalities"].items()}
+        missing = [key for key in METADATA_FIELDS if key not in described]
+    except (ValueError, KeyError, AttributeError, TypeError) as e:
+        raise DataError(f"{path}: metadata not understood ({e}); {_again(path)}") from None
+    if missing:
+        raise DataError(f"{path}: metadata without {', '.join(missing)}; {_again(path)}")
+    expected = ["id", "label", *modalities]
+    if layout.names != expected:
+        raise DataError(f"{path}: columns {layout.names}, expected {expected}; {_again(path)}")
+    for name, modality in modalities.items():
+        kind = layout.field(name).type
+        fits = pa.types.is_fixed_size_list(kind) and pa.types.is_float32(kind.value_type)
+        if not fits or [kind.list_size] != modality.shape:
+            raise DataError(f"{path}: column '{name}': {kind}, expected {modality.shape} float32; {_again(path)}")
+    return described
+
+
+def _refuse_nulls(path: Path, table: pa.Table) -> None:
+    for name in table.column_names:
+        column = table[name]
+        nested = pa.types.is_fixed_size_list(column.type)
+        inside = sum(chunk.flatten().null_count for chunk in column.chunks) if nested else 0
+        if column.null_count or inside:
+            raise DataError(f"{path}: column '{name}' has empty cells; {_again(path)}")
+
+
+def feature_names(layout: pa.Schema, modality: str) -> list[str]:
+    """Names of a modality's features, in order, as stored in its field's metadata."""
+    names: list[str] = json.loads(layout.field(modality).metadata[FEATURES_KEY])
+    return names

@@ -1,0 +1,218 @@
+"""What all datasets have in common: leaks are refused, test rows decide nothing, equal input gives equal bytes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mmcontrast.data import table
+from mmcontrast.data.instances import Instances
+from mmcontrast.data.prepare import omics, prepare
+from mmcontrast.data.preparers import preparer
+from mmcontrast.errors import ConfigError, DataError
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Modality -> (N, d) of a prepared file."""
+    content = pq.read_table(path)
+    widths = {n: content.schema.field(n).type.list_size for n in content.column_names[2:]}
+    return {n: content[n].combine_chunks().flatten().to_numpy().reshape(-1, w) for n, w in widths.items()}
+
+
+def test_layout_of_the_files(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    dataset, raw = raw_rosmap(small.mogonet_files())
+    prepare("rosmap", dataset, raw, tmp_path / "out")
+    names = ["datasheet.json", "test.parquet", "train.parquet", "val.parquet"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
+    content, described = table.read_split(tmp_path / "out/train.parquet")
+    assert content.column_names == ["id", "label", "mrna", "methylation", "mirna"]
+    assert [str(content.schema.field(n).type) for n in ("id", "label")] == ["string", "int64"]
+    assert content.schema.field("methylation").type.list_size == 3
+    assert str(content.schema.field("methylation").type.value_type) == "float"
+    assert described == {
+        "dataset": "rosmap",
+        "split": "train",
+        "modalities": {n: m.model_dump() for n, m in dataset.modalities.items()},
+        "classes": ["no", "yes"],
+        "scaling": "minmax",
+    }
+    assert table.feature_names(content.schema, "mirna") == ["mirna|0", "mirna|1"]
+    assert content["id"].to_pylist() == [f"train-{i:04d}" for i in range(8)]
+    assert pq.read_table(tmp_path / "out/val.parquet").num_rows == 0
+    assert pq.read_table(tmp_path / "out/test.parquet")["label"].to_pylist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("kind", ["rosmap", "tcga"])
+def test_equal_input_gives_equal_bytes(kind: str, raw_rosmap: Any, raw_tcga: Any, small: Any, tmp_path: Path) -> None:
+    if kind == "rosmap":
+        name, (dataset, raw) = "rosmap", raw_rosmap(small.mogonet_files())
+    else:
+        name, (dataset, raw) = "tcga_brca", raw_tcga(small.tcga_files())
+    for out in ("one", "two"):
+        prepare(name, dataset, raw, tmp_path / out)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("scaling", ["minmax", "standard", "none"])
+def test_the_test_split_decides_nothing_of_train(scaling: str, raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    files = small.mogonet_files()
+    dataset, raw = raw_rosmap(files, scaling=scaling)
+    prepare("rosmap", dataset, raw, tmp_path / "one")
+    files["1_te.csv"] = small.replace_cell(files["1_te.csv"], 1, 1, "1000.0")
+    dataset, raw = raw_rosmap(files, scaling=scaling)
+    prepare("rosmap", dataset, raw, tmp_path / "two")
+    one, two = (tmp_path / n / "train.parquet" for n in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert read(tmp_path / "two/test.parquet")["mrna"][0, 0] > 100
+    others = [read(tmp_path / n / "test.parquet")["mrna"][1:] for n in ("one", "two")]
+    np.testing.assert_array_equal(*others)
+
+
+def test_scaled_by_the_training_range(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    dataset, raw = raw_rosmap(small.mogonet_files())
+    prepare("rosmap", dataset, raw, tmp_path / "out")
+    source = omics.read("rosmap", dataset, raw).inputs["mrna"]
+    low, high = source[:8].min(0), source[:8].max(0)
+    train, test = (read(tmp_path / f"out/{s}.parquet")["mrna"] for s in ("train", "test"))
+    np.testing.assert_allclose(train, (source[:8] - low) / (high - low), atol=1e-6)
+    np.testing.assert_allclose(test, (source[8:] - low) / (high - low), atol=1e-6)
+    assert train.min() == 0
+    assert train.max() == 1
+    assert test.max() > 1  # nothing is clipped
+
+
+def test_the_random_split_keeps_to_its_shares_by_class(raw_tcga: Any, small: Any, tmp_path: Path) -> None:
+    dataset, raw = raw_tcga(small.tcga_files())
+    sheet = prepare("tcga_brca", dataset, raw, tmp_path / "out")
+    counts = {split: list(s["classes"].values()) for split, s in sheet["splits"].items()}
+    assert counts == {"train": [2] * 5, "val": [1] * 5, "test": [1] * 5}
+    ids = [set(pq.read_table(tmp_path / f"out/{s}.parquet")["id"].to_pylist()) for s in counts]
+    assert len(set.union(*ids)) == sum(map(len, ids)) == 20
+
+
+def test_the_data_sheet(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    files = small.mogonet_files()
+    dataset, raw = raw_rosmap(files, notes=["mind the step"])
+    sheet = prepare("rosmap", dataset, raw, tmp_path / "out")
+    assert json.loads((tmp_path / "out/datasheet.json").read_text()) == sheet
+    assert sheet["splits"]["train"] == {"rows": 8, "classes": {"no": 4, "yes": 4}}
+    assert sheet["splits"]["val"] == {"rows": 0, "classes": {"no": 0, "yes": 0}}
+    assert sheet["split"]["rule"].startswith("as published; no validation part")
+    assert sheet["licence"] == "none"
+    assert sheet["notes"] == ["mind the step"]
+    assert sheet["warnings"] == []
+    assert {s["source"]: s["sha256"] for s in sheet["sources"]} == {
+        f"{small.upstream}/{name}": small.sha256(text.encode()) for name, text in files.items()
+    }
+    assert sheet["files"]["2_tr.csv"] == small.sha256(files["2_tr.csv"].encode())
+
+
+def test_sources_without_checksum_are_a_warning(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    dataset, raw = raw_rosmap(small.mogonet_files(), unpinned=("1_tr.csv", "2_tr.csv"))
+    sheet = prepare("rosmap", dataset, raw, tmp_path / "out")
+    assert len(sheet["warnings"]) == 1
+    assert sheet["warnings"][0].startswith("2 of 11 sources have no published checksum and were trusted when first")
+    assert f"{small.upstream}/2_tr.csv" in sheet["warnings"][0]
+
+
+@pytest.mark.parametrize("scaling", ["minmax", "standard"])
+def test_a_feature_that_is_constant_in_train_is_kept_and_told(
+    scaling: str, raw_rosmap: Any, small: Any, tmp_path: Path
+) -> None:
+    files = small.mogonet_files()
+    for line in range(1, 9):
+        files["2_tr.csv"] = small.replace_cell(files["2_tr.csv"], line, 2, "0.1")
+    files["2_te.csv"] = small.replace_cell(files["2_te.csv"], 1, 2, "0.6")
+    dataset, raw = raw_rosmap(files, scaling=scaling)
+    sheet = prepare("rosmap", dataset, raw, tmp_path / "out")
+    assert sheet["warnings"] == [
+        "methylation: 1 of 3 features do not vary within train (methylation|1); kept, with spread 1"
+    ]
+    assert (read(tmp_path / "out/train.parquet")["methylation"][:, 1] == 0).all()
+    assert read(tmp_path / "out/test.parquet")["methylation"][0, 1] == pytest.approx(0.5)
+
+
+def test_equal_rows_in_two_splits_are_a_warning(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    files = small.mogonet_files()
+    for k in (1, 2, 3):
+        train, test = files[f"{k}_tr.csv"].splitlines(), files[f"{k}_te.csv"].splitlines()
+        test[0], test[2] = train[3], train[3]
+        files[f"{k}_te.csv"] = "\n".join(test) + "\n"
+    dataset, raw = raw_rosmap(files)
+    sheet = prepare("rosmap", dataset, raw, tmp_path / "out")
+    assert sheet["warnings"] == ["2 rows are equal in train and test, in every feature of every modality"]
+
+
+def test_a_label_unseen_in_train(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    files = small.mogonet_files()
+    files["labels_tr.csv"] = "0.0\n" * 8
+    dataset, raw = raw_rosmap(files)
+    with pytest.raises(
+        DataError, match=r"rosmap: label 1 \(yes\) is in the test split \(2 rows\) but in no row of train"
+    ):
+        prepare("rosmap", dataset, raw, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_id_in_two_splits(raw_rosmap: Any, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, raw = raw_rosmap(small.mogonet_files())
+    got = omics.read("rosmap", dataset, raw)
+    ids = [*got.ids[:-1], got.ids[2]]
+    leaking = Instances(ids, got.labels, got.inputs, got.feature_names, got.splits)
+    monkeypatch.setattr(omics, "read", lambda *_: leaking)
+    with pytest.raises(DataError, match="rosmap: id 'train-0002' is in two splits, train and test"):
+        prepare("rosmap", dataset, raw, tmp_path / "out")
+
+
+def test_not_fetched(small: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="rosmap has not been fetched; run `mmcontrast data fetch rosmap`"):
+        prepare("rosmap", small.mogonet(small.mogonet_files()), tmp_path / "raw", tmp_path / "out")
+
+
+def test_a_raw_file_that_changed_since(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    dataset, raw = raw_rosmap(small.mogonet_files())
+    (raw / "1_tr.csv").write_text("1,2,3,4\n")
+    with pytest.raises(DataError, match=r"1_tr\.csv: changed since it was fetched"):
+        prepare("rosmap", dataset, raw, tmp_path / "out")
+
+
+def test_an_earlier_result_is_replaced(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/train.parquet").write_text("old")
+    dataset, raw = raw_rosmap(small.mogonet_files())
+    prepare("rosmap", dataset, raw, tmp_path / "out")
+    assert pq.read_table(tmp_path / "out/train.parquet").num_rows == 8
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_number_too_large_for_float32(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    files = small.mogonet_files()
+    files["1_te.csv"] = small.replace_cell(files["1_te.csv"], 1, 1, "1e300")
+    dataset, raw = raw_rosmap(files)
+    with pytest.raises(DataError, match=r"test\.parquet: modality 'mrna': a number is too large for float32"):
+        prepare("rosmap", dataset, raw, tmp_path / "out")
+
+
+def test_a_dataset_that_nobody_reads(small: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"no module in mmcontrast\.data\.prepare reads 'rosmop'.*did you mean 'rosmap'"
+    ):
+        preparer("rosmop", small.mogonet(small.mogonet_files()))
+
+
+def test_preparing_needs_no_torch_and_asking_for_the_module_no_polars() -> None:
+    code = (
+        "import sys, mmcontrast.data.preparers; "
+        "print([m for m in ('torch', 'polars', 'pyarrow') if m in sys.modules]); "
+        "import mmcontrast.data.prepare.omics, mmcontrast.data.prepare.tcga; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "False"]

@@ -1,0 +1,79 @@
+"""Instances are held against params/ before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmcontrast.config import Dataset
+from mmcontrast.data.instances import Instances, check, duplicates_across
+from mmcontrast.errors import DataError
+
+
+@pytest.fixture
+def dataset(small: Any) -> Dataset:
+    return small.mogonet(small.mogonet_files())
+
+
+@pytest.fixture
+def good() -> Instances:
+    rng = np.random.default_rng(0)
+    widths = {"mrna": 4, "methylation": 3, "mirna": 2}
+    return Instances(
+        ids=[f"i{k}" for k in range(12)],
+        labels=np.arange(12) % 2,
+        inputs={m: rng.random((12, d)) for m, d in widths.items()},
+        feature_names={m: [f"{m}{j}" for j in range(d)] for m, d in widths.items()},
+        splits=["train"] * 8 + ["test"] * 4,
+    )
+
+
+def test_what_params_say_is_accepted(good: Instances, dataset: Dataset) -> None:
+    check(good, "d", dataset)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: {"ids": g.ids[:-1]}, "d: 11 instances read, and params/datasets/d.yaml: rows says 12"),
+        (lambda g: {"ids": [*g.ids[:-1], "i9"]}, "d: id 'i9' occurs twice"),
+        (lambda g: {"ids": [*g.ids[:-1], "i0"]}, "d: id 'i0' is in two splits, train and test"),
+        (lambda g: {"ids": [*g.ids[:-1], ""]}, "d: an instance has an empty id"),
+        (lambda g: {"labels": g.labels * 2}, "d: labels [2]; accepted are 0 to 1 (no, yes)"),
+        (lambda g: {"labels": g.labels * 0}, "d: no instance of class yes; classes lists what the data holds"),
+        (
+            lambda g: {"splits": ["train"] * 9 + ["test"] * 3},
+            "d: 9 rows in train, and params/datasets/d.yaml: split says 8",
+        ),
+        (lambda g: {"splits": None}, "d: 0 rows in train, and params/datasets/d.yaml: split says 8"),
+        (
+            lambda g: {"inputs": {**g.inputs, "mirna": g.inputs["mirna"][:, :1]}},
+            "d: modality 'mirna': shape (12, 1) read, (12, 2) expected (params/datasets/d.yaml)",
+        ),
+        (
+            lambda g: {"inputs": dict(reversed(g.inputs.items()))},
+            "d: modalities ['mirna', 'methylation', 'mrna'] read, and params/datasets/d.yaml: modalities says "
+            "['mrna', 'methylation', 'mirna']",
+        ),
+    ],
+)
+def test_anything_else_is_named(good: Instances, dataset: Dataset, change: Any, message: str) -> None:
+    with pytest.raises(DataError) as e:
+        check(replace(good, **change(good)), "d", dataset)
+    assert str(e.value) == message
+
+
+def test_duplicates_count_only_rows_equal_in_all_modalities() -> None:
+    a, b = np.arange(12.0).reshape(6, 2), np.arange(6.0).reshape(6, 1)
+    a[4] = a[0]
+    b[4] = b[0]  # row 4 = row 0
+    a[5] = a[1]  # equal in one modality alone
+    parts = {"train": np.array([0, 1]), "val": np.array([], dtype=int), "test": np.array([4, 5])}
+    assert duplicates_across({"a": a, "b": b}, parts) == {"train and test": 1}
+    a[5], b[5] = a[0], b[0]
+    assert duplicates_across({"a": a, "b": b}, parts) == {"train and test": 2}
+    within = {"train": np.array([0, 4, 5]), "test": np.array([2])}
+    assert duplicates_across({"a": a, "b": b}, within) == {}
