@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import requests
@@ -16,6 +17,9 @@ from mmcontrast.errors import FetchError
 TIMEOUT_SECONDS = (10, 60)
 RETRIES = Retry(total=2, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 MAX_DOWNLOAD_BYTES = 16 * 1024**3
+
+# it prints each retry; what came of them is in our own message
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class NotHeldError(FetchError):
