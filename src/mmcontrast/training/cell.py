@@ -154,7 +154,8 @@ def write_outputs(
     models.mkdir(exist_ok=True)
     for seed, run in runs.items():
         weights = {k: v.contiguous() for k, v in run.weights.items()}
-        metadata = {"mmcontrast": __version__, "epoch": str(run.best_epoch)}
+        # one key alone: safetensors writes several in an order that changes from run to run
+        metadata = {"mmcontrast": json.dumps({"epoch": run.best_epoch, "seed": seed, "version": __version__})}
         with replacing(models / f"seed{seed}.safetensors") as temporary:
             save_file(weights, temporary, metadata)
     write_json(models / "cell.json", cell.model_dump(mode="json"))
