@@ -234,7 +234,8 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(words)
     args.words = words
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("mmcontrast").setLevel(logging.INFO)
     try:
         return args.call(args) or 0
     except MMContrastError as e:

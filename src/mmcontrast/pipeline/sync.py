@@ -56,7 +56,7 @@ def to_snakemake() -> str:
         if _run("dvc", "status", "-q").returncode:
             raise SyncError("`dvc status` is not clean; run `dvc repro` (or `dvc pull`) first")
     _check(
-        _run("snakemake", "--touch", "--cores", "1", "--nolock", "--no-hooks", "--quiet", "all", "reproduce"),
+        _run("snakemake", "--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks", "reproduce"),
         "snakemake --touch",
     )
     return "Snakemake's records hold what DVC made"
