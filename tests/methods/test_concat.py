@@ -37,7 +37,10 @@ def test_terms_by_hand(make_cell, make_batch, make_progress, n_modalities, pairi
     terms = method(batch, make_progress())
     torch.testing.assert_close(terms["info_nce"], contrast)
     torch.testing.assert_close(terms["unimodal"], unimodal)
-    torch.testing.assert_close(terms["loss"], fusion + unimodal + 0.3 * contrast)
+    expected = fusion + unimodal + 0.3 * contrast
+    torch.testing.assert_close(terms["loss"], expected)
+    weights = list(method.parameters())
+    torch.testing.assert_close(torch.autograd.grad(terms["loss"], weights), torch.autograd.grad(expected, weights))
 
 
 def test_embeddings_stand_side_by_side_in_the_order_of_the_modalities(make_cell, make_batch):

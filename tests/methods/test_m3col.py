@@ -185,7 +185,7 @@ def test_targets_of_another_batch_are_refused():
         m3co_pair(A, B, torch.eye(3), 0.1)
 
 
-@pytest.mark.parametrize(("epochs", "switch"), [(25, 8), (50, 16), (500, 165)])
+@pytest.mark.parametrize(("epochs", "switch"), [(25, 8), (26, 8), (50, 16), (51, 16), (500, 165)])
 def test_the_papers_schedule_switches_where_the_code_does(epochs, switch):
     assert [uses_m3co(e, epochs, 0.33) for e in (0, switch - 1, switch, epochs - 1)] == [True, True, False, False]
 
