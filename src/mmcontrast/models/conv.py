@@ -15,7 +15,9 @@ from mmcontrast.errors import ConfigError, DataError, nearest
 
 
 class ImageEncoder(nn.Module):
-    """Base: (B, C, H, W) float -> (B, channels, h, w), with `channels` and `grid` = (h, w) known before the first call.
+    """Base: (B, C, H, W) -> (B, channels, h, w), with `channels` and `grid` = (h, w) known before the first call.
+
+    Images are float in [0, 1], or uint8, which becomes it; they are centred here, so that nothing outside need know.
 
     Raises:
         ConfigError: the image is too small for the layers.
@@ -37,7 +39,10 @@ class ImageEncoder(nn.Module):
                 f"an image of shape {tuple(x_BCHW.shape[1:])} came to an encoder for {self.shape}; the dataset's "
                 "file in params/datasets gives one shape for all images: prepare the data again"
             )
-        return self.body(x_BCHW)
+        if not torch.is_floating_point(x_BCHW):
+            x_BCHW = x_BCHW.float() / 255
+        # close to the usual mean and spread of photographs, the same for every channel
+        return self.body(((x_BCHW - 0.5) / 0.25).to(next(self.parameters()).dtype))
 
     @property
     def grid(self) -> tuple[int, int]:
