@@ -30,7 +30,7 @@ def _map(rows: list[list[Tensor]]) -> Tensor:
 
 
 def crop_map(given: spec.Crop, draws: Draws, aspect: float) -> Tensor:
-    """Area from U(scale), ratio log-uniform, then a place where it fits; a side longer than the image's is cut to it."""
+    """Area from U(scale), ratio log-uniform, then a place where it fits; a longer side is cut to the image's."""
     area, log_ratio = draws.between(*given.scale), draws.between(*(math.log(r) for r in given.ratio))
     width = (area * log_ratio.exp() / aspect).sqrt().clamp(max=1)
     height = (area / log_ratio.exp() * aspect).sqrt().clamp(max=1)
@@ -121,7 +121,7 @@ def greyscale(x_bCHW: Tensor, given: spec.Greyscale, draws: Draws) -> Tensor:
 
 
 def blur(x_bCHW: Tensor, given: spec.Blur, draws: Draws) -> Tensor:
-    """Separable Gaussian cut at three widths, each image its own; a sum of shifted images, which any device does fast."""
+    """Separable Gaussian cut at three widths, each image its own; a sum of shifted images, fast on any device."""
     sigma_b1 = draws.between(*given.sigma)
     radius = min(math.ceil(3 * given.sigma[1]), x_bCHW.shape[2] - 1, x_bCHW.shape[3] - 1)
     offsets = torch.arange(-radius, radius + 1, device=x_bCHW.device)
