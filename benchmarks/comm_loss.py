@@ -45,6 +45,7 @@ def released_comm(view1, view2, tau=0.1):
 
 def measure(form: str, rows: int, modalities: int, width: int, repeats: int) -> dict[str, float]:
     """One line: seconds, peak bytes, and the loss so that the forms can be held against each other."""
+    import psutil
     import torch
 
     from mmcontrast.contrast.comm import comm_loss
@@ -55,7 +56,7 @@ def measure(form: str, rows: int, modalities: int, width: int, repeats: int) -> 
     z = [torch.randn(rows, width, generator=g).requires_grad_() for _ in range(2 * k)]
     loss_of = released_comm if form == "written out" else lambda a, b: comm_loss(a, b)[0]
     loss_of([x[:8] for x in z[:k]], [x[:8] for x in z[k:]]).backward()
-    before = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    before = psutil.Process().memory_info().rss
     seconds = []
     for _ in range(repeats):
         for x in z:

@@ -7,8 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from reference_comm import terms as slow_terms
-from reference_comm import toy
 
 from mmcontrast.contrast.comm import (
     comm_loss,
@@ -20,7 +18,9 @@ from mmcontrast.contrast.comm import (
 )
 from mmcontrast.contrast.nt_xent import nt_xent
 from mmcontrast.contrast.shared_gram import can_share
-from mmcontrast.errors import TrainingError
+from mmcontrast.errors import ContrastError
+from tests.contrast.reference_comm import terms as slow_terms
+from tests.contrast.reference_comm import toy
 
 VECTORS = {
     2: {
@@ -226,12 +226,13 @@ def test_unit_vectors_of_the_toy() -> None:
         (lambda: comm_loss([emb(0), emb(1)], [emb(2), emb(3)]), "at least two are needed"),
         (lambda: comm_loss(views(2)[0], views(3)[1]), "3 embeddings in one view and 4"),
         (lambda: comm_loss(*views(2), weights=[1.0, 1.0]), "2 term weights for 3 terms"),
-        (lambda: comm_loss([emb(0)[:1]] * 3, [emb(1)[:1]] * 3), "a batch of 1 has nothing to contrast with"),
+        (lambda: comm_loss([emb(0)[:1]] * 3, [emb(1)[:1]] * 3), "a batch of 1 leaves nothing to contrast with"),
         (lambda: comm_loss([emb(0), emb(0)[:2], emb(0)], [emb(1)] * 3), "of one shape"),
+        (lambda: comm_loss(*views(2), tau=0.0), "temperature"),
         (lambda: comm_loss_paper(emb(0), emb(1), [emb(2)]), "at least two are needed"),
         (lambda: nt_xent(emb(0)[:1], emb(1)[:1]), "a batch of 1"),
     ],
 )
 def test_refusals(make, message: str) -> None:
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(ContrastError, match=message):
         make()

@@ -6,8 +6,6 @@ import math
 
 import pytest
 import torch
-from reference_comm import nt_xent as slow_nt_xent
-from reference_comm import toy
 
 from mmcontrast.contrast.cmc import cmc, cross_self, self_contrast
 from mmcontrast.contrast.factorcl import (
@@ -20,7 +18,9 @@ from mmcontrast.contrast.factorcl import (
 )
 from mmcontrast.contrast.nt_xent import nt_xent
 from mmcontrast.contrast.supcon import supcon
-from mmcontrast.errors import TrainingError
+from mmcontrast.errors import ContrastError
+from tests.contrast.reference_comm import nt_xent as slow_nt_xent
+from tests.contrast.reference_comm import toy
 
 
 def emb(tag: int) -> torch.Tensor:
@@ -81,6 +81,15 @@ def test_supcon_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda x, y: supcon([x, y], torch.tensor([0, 1, 1, 2]), 0.4), (a, b))
 
 
+@pytest.mark.parametrize("loss", [nt_xent, lambda a, b: supcon([a, b], torch.tensor([0, 0, 1, 1]))])
+def test_half_precision_and_autocast_are_computed_in_float32(loss) -> None:
+    a, b = emb(0).bfloat16(), emb(3).bfloat16()
+    exact = loss(a.float(), b.float())
+    assert torch.equal(loss(a, b), exact)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(loss(a.float(), b.float()), exact)
+
+
 def test_factorcl_bounds() -> None:
     scores = emb(0) @ emb(3).T
     assert -info_nce_bound(scores).item() == pytest.approx(0.5503618065, abs=1e-9)
@@ -112,8 +121,10 @@ def test_factorcl_objective_signs() -> None:
         (lambda: info_nce_bound(torch.ones(3, 4)), "square"),
         (lambda: factorcl_loss({"cross": torch.ones(2, 2)}), "no scores for self1, self2"),
         (lambda: nt_xent(emb(0), emb(0)[:3]), "one shape"),
+        (lambda: nt_xent(emb(0), emb(1), 0.0), "temperature"),
+        (lambda: supcon([emb(0), emb(1)], torch.zeros(4), 0.0), "temperature"),
     ],
 )
 def test_refusals(make, message: str) -> None:
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(ContrastError, match=message):
         make()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.contrast.nt_xent import nt_xent
-from mmcontrast.errors import TrainingError
+from mmcontrast.errors import ContrastError
 
 
 def cmc(embeddings_ND: Sequence[Tensor], tau: float = 0.1) -> Tensor:
@@ -23,10 +23,10 @@ def cmc(embeddings_ND: Sequence[Tensor], tau: float = 0.1) -> Tensor:
         tau: temperature, > 0.
 
     Raises:
-        TrainingError: fewer than two modalities, shapes that differ, N < 2.
+        ContrastError: fewer than two modalities, shapes that differ, N < 2, tau <= 0.
     """
     if len(embeddings_ND) < 2:
-        raise TrainingError(f"CMC: contrast between modalities needs at least two, and got {len(embeddings_ND)}")
+        raise ContrastError(f"CMC: contrast between modalities needs at least two, and got {len(embeddings_ND)}")
     return torch.stack([nt_xent(a, b, tau) for a, b in combinations(embeddings_ND, 2)]).mean()
 
 
@@ -38,10 +38,10 @@ def self_contrast(views1_ND: Sequence[Tensor], views2_ND: Sequence[Tensor], tau:
         tau: temperature, > 0.
 
     Raises:
-        TrainingError: the lists differ in length or are empty, shapes differ, N < 2.
+        ContrastError: the lists differ in length or are empty, shapes differ, N < 2, tau <= 0.
     """
     if len(views1_ND) != len(views2_ND) or not views1_ND:
-        raise TrainingError(f"self contrast: {len(views1_ND)} modalities in one view and {len(views2_ND)} in the other")
+        raise ContrastError(f"self contrast: {len(views1_ND)} modalities in one view and {len(views2_ND)} in the other")
     return torch.stack([nt_xent(a, b, tau) for a, b in zip(views1_ND, views2_ND, strict=True)]).mean()
 
 

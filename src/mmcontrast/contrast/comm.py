@@ -15,14 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmcontrast.contrast.nt_xent import check_views, nt_xent
+from mmcontrast.contrast.nt_xent import nt_xent
+from mmcontrast.contrast.precision import full_precision
 from mmcontrast.contrast.shared_gram import SharedGram, can_share
-from mmcontrast.errors import TrainingError
+from mmcontrast.contrast.similarity import check_pair
+from mmcontrast.errors import ContrastError
 
 Reduction = Literal["mean", "sum"]
 Estimator = Literal["nt_xent", "info_nce"]
 
 
+@full_precision
 def directed_info_nce(
     anchors_ND: Tensor, others_ND: Tensor, tau: float = 0.1, positive_in_denominator: bool = True
 ) -> Tensor:
@@ -32,9 +35,9 @@ def directed_info_nce(
         positive_in_denominator: algorithm 1 prints an ambiguous index; False leaves the positive out of the sum.
 
     Raises:
-        TrainingError: shapes differ or N < 2.
+        ContrastError: shapes differ, N < 2 or tau <= 0.
     """
-    check_views(anchors_ND, others_ND, "InfoNCE")
+    check_pair(anchors_ND, others_ND, tau)
     logits_NN = F.normalize(anchors_ND, dim=1) @ F.normalize(others_ND, dim=1).T / tau
     positive_N = logits_NN.diagonal()
     if not positive_in_denominator:
@@ -76,9 +79,10 @@ def comm_loss(
         the scalar loss, and the (n + 1,) unweighted terms, detached, for the log.
 
     Raises:
-        TrainingError: fewer than two modalities, views or weights of different length, shapes that differ, N < 2.
+        ContrastError: fewer than two modalities, views or weights of different length, shapes that differ, N < 2,
+            tau <= 0.
     """
-    _check_tuple(view1, view2, weights)
+    _check_tuple(view1, view2, weights, tau)
     n_terms = len(view1)
     factor = torch.ones(n_terms) if weights is None else torch.tensor(list(weights), dtype=torch.float64)
     factor = factor.to(view1[0].device, torch.float64) / (n_terms if reduction == "mean" else 1)
@@ -105,9 +109,9 @@ def comm_loss_paper(
         the scalar loss, and the (n + 1,) unweighted terms in the order of `comm_loss` (fused last), detached.
 
     Raises:
-        TrainingError: as `comm_loss`.
+        ContrastError: as `comm_loss`.
     """
-    _check_tuple([*unimodal_ND, fused1_ND], [*unimodal_ND, fused2_ND], weights)
+    _check_tuple([*unimodal_ND, fused1_ND], [*unimodal_ND, fused2_ND], weights, tau)
 
     def estimate(a_ND: Tensor, b_ND: Tensor) -> Tensor:
         return directed_info_nce(a_ND, b_ND, tau, positive_in_denominator)
@@ -129,18 +133,18 @@ def modality_masks(n: int) -> list[list[bool]]:
     return [[i == j for j in range(n)] for i in range(n)] + [[True] * n]
 
 
-def _check_tuple(view1: Sequence[Tensor], view2: Sequence[Tensor], weights: Sequence[float] | None) -> None:
+def _check_tuple(view1: Sequence[Tensor], view2: Sequence[Tensor], weights: Sequence[float] | None, tau: float) -> None:
     n_terms = len(view1)
     if n_terms != len(view2):
-        raise TrainingError(f"CoMM: {n_terms} embeddings in one view and {len(view2)} in the other")
+        raise ContrastError(f"CoMM: {n_terms} embeddings in one view and {len(view2)} in the other")
     if n_terms < 3:
-        raise TrainingError(
+        raise ContrastError(
             f"CoMM: {max(n_terms - 1, 0)} modality given, and at least two are needed: with one, the fused and the "
             "unimodal term are the same"
         )
     if weights is not None and len(weights) != n_terms:
-        raise TrainingError(
+        raise ContrastError(
             f"CoMM: {len(weights)} term weights for {n_terms} terms (one a modality, then the fused one)"
         )
     for z in (*view1, *view2):
-        check_views(view1[0], z, "CoMM")
+        check_pair(view1[0], z, tau)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mmcontrast.errors import TrainingError
+from mmcontrast.errors import ContrastError
 
 # sign with which each bound enters the MAXIMISED objective
 LOWER_TERMS = ("cross", "self1", "self2", "conditional")
@@ -21,7 +21,7 @@ UPPER_TERMS = ("cross_club", "conditional_club")
 
 def _check(scores_NN: Tensor) -> None:
     if scores_NN.ndim != 2 or scores_NN.shape[0] != scores_NN.shape[1] or len(scores_NN) < 2:
-        raise TrainingError(
+        raise ContrastError(
             f"FactorCL: scores of all pairs of a batch are a square matrix of at least 2 x 2, "
             f"not {tuple(scores_NN.shape)}"
         )
@@ -31,7 +31,7 @@ def info_nce_bound(scores_NN: Tensor) -> Tensor:
     """Lower bound on I(X;Y): mean_i f(x_i, y_i) - mean_j( log sum_i exp f(x_i, y_j) - ln N ). At most ln N.
 
     Raises:
-        TrainingError: not a square matrix of at least 2 x 2.
+        ContrastError: not a square matrix of at least 2 x 2.
     """
     _check(scores_NN)
     return scores_NN.diagonal().mean() - (scores_NN.logsumexp(dim=0).mean() - math.log(len(scores_NN)))
@@ -43,7 +43,7 @@ def club_bound(scores_NN: Tensor) -> Tensor:
     The critic of an upper bound is trained by `club_critic_loss` alone, never by this value.
 
     Raises:
-        TrainingError: not a square matrix of at least 2 x 2.
+        ContrastError: not a square matrix of at least 2 x 2.
     """
     _check(scores_NN)
     return scores_NN.diagonal().mean() - scores_NN.mean()
@@ -65,11 +65,11 @@ def factorcl_loss(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         every term as it enters the sum, and `loss`.
 
     Raises:
-        TrainingError: a term is missing or is no square matrix.
+        ContrastError: a term is missing or is no square matrix.
     """
     missing = [t for t in (*LOWER_TERMS, *UPPER_TERMS) if t not in scores]
     if missing:
-        raise TrainingError(f"FactorCL: no scores for {', '.join(missing)}")
+        raise ContrastError(f"FactorCL: no scores for {', '.join(missing)}")
     terms = {name: -info_nce_bound(scores[name]) for name in LOWER_TERMS}
     terms |= {name: club_bound(scores[name]) for name in UPPER_TERMS}
     return {**terms, "loss": torch.stack(list(terms.values())).sum()}

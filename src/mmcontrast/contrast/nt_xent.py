@@ -9,27 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmcontrast.errors import TrainingError
+from mmcontrast.contrast.precision import full_precision
+from mmcontrast.contrast.similarity import check_pair
 
 
-def check_views(first_ND: Tensor, second_ND: Tensor, loss: str) -> None:
-    """Refuse what a contrastive loss cannot compare.
-
-    Raises:
-        TrainingError: not two (N, D) tensors of one shape, or N < 2.
-    """
-    if first_ND.ndim != 2 or first_ND.shape != second_ND.shape:
-        raise TrainingError(
-            f"{loss}: two views of the same instances are two (N, D) tensors of one shape; "
-            f"these are {tuple(first_ND.shape)} and {tuple(second_ND.shape)}"
-        )
-    if len(first_ND) < 2:
-        raise TrainingError(
-            f"{loss}: a batch of {len(first_ND)} has nothing to contrast with; use a batch_size of at least 2 "
-            "and drop or merge a last batch of one instance"
-        )
-
-
+@full_precision
 def nt_xent(first_ND: Tensor, second_ND: Tensor, tau: float = 0.1) -> Tensor:
     """Mean over all 2N rows of -log( exp(s_ip / tau) / sum_{k != i} exp(s_ik / tau) ), s the cosine, p the partner.
 
@@ -41,9 +25,9 @@ def nt_xent(first_ND: Tensor, second_ND: Tensor, tau: float = 0.1) -> Tensor:
         tau: temperature, > 0.
 
     Raises:
-        TrainingError: shapes differ or N < 2.
+        ContrastError: shapes differ, N < 2 or tau <= 0.
     """
-    check_views(first_ND, second_ND, "NT-Xent")
+    check_pair(first_ND, second_ND, tau)
     n = len(first_ND)
     z_RD = F.normalize(torch.cat([first_ND, second_ND]), dim=1)
     logits_RR = z_RD @ z_RD.T / tau

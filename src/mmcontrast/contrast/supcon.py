@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmcontrast.contrast.nt_xent import check_views
-from mmcontrast.errors import TrainingError
+from mmcontrast.contrast.precision import upcast
+from mmcontrast.contrast.similarity import check_pair
+from mmcontrast.errors import ContrastError
 
 
 def supcon(views_ND: Sequence[Tensor], labels_N: Tensor, tau: float = 0.07) -> Tensor:
@@ -27,16 +28,20 @@ def supcon(views_ND: Sequence[Tensor], labels_N: Tensor, tau: float = 0.07) -> T
         tau: temperature, > 0.
 
     Raises:
-        TrainingError: fewer than two views, shapes that differ, N < 2.
+        ContrastError: fewer than two views, shapes that differ, N < 2, tau <= 0.
     """
     if len(views_ND) < 2:
-        raise TrainingError(f"SupCon: needs at least two views of each instance, and got {len(views_ND)}")
+        raise ContrastError(f"SupCon: needs at least two views of each instance, and got {len(views_ND)}")
     for view_ND in views_ND[1:]:
-        check_views(views_ND[0], view_ND, "SupCon")
+        check_pair(views_ND[0], view_ND, tau)
     if labels_N.shape != (len(views_ND[0]),):
-        raise TrainingError(f"SupCon: {len(views_ND[0])} instances, but labels of shape {tuple(labels_N.shape)}")
-    z_RD = F.normalize(torch.cat(list(views_ND)), dim=1)
-    labels_R = labels_N.repeat(len(views_ND))
+        raise ContrastError(f"SupCon: {len(views_ND[0])} instances, but labels of shape {tuple(labels_N.shape)}")
+    with torch.autocast(views_ND[0].device.type, enabled=False):
+        return _supcon(torch.cat([upcast(view) for view in views_ND]), labels_N.repeat(len(views_ND)), tau)
+
+
+def _supcon(rows_RD: Tensor, labels_R: Tensor, tau: float) -> Tensor:
+    z_RD = F.normalize(rows_RD, dim=1)
     self_RR = torch.eye(len(z_RD), dtype=torch.bool, device=z_RD.device)
     logits_RR = z_RD @ z_RD.T / tau
     log_denominator_R = logits_RR.masked_fill(self_RR, -torch.inf).logsumexp(dim=1)

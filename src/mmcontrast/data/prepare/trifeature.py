@@ -2,10 +2,10 @@
 synergistic information.
 
 Split, pairs and the map M are those of CoMM's released generator at seed 42 (2,400 and 200 images; 576,846, 57,636,
-4,094 and 404 candidate pairs). A combination is (shape, texture, colour); a split owns its combinations. A pair shares its
-shape; a BIASED pair also has colour(second) = M[texture(first)]. Probes are always on unbiased pairs:
-share = the shape, unique1 and unique2 = the textures, synergy = whether (texture of the first, colour of the second) is
-in M. What the released generator does not say plainly: an image may be paired with itself, textures may be equal.
+4,094 and 404 candidate pairs). A combination is (shape, texture, colour); a split owns its combinations. A pair shares
+its shape; a BIASED pair also has colour(second) = M[texture(first)]. Probes are always on unbiased pairs: share = the
+shape, unique1 and unique2 = the textures, synergy = whether (texture of the first, colour of the second) is in M. What
+the released generator does not say plainly: an image may be paired with itself, and textures may be equal.
 
 N images, P pairs.
 """

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmcontrast.data.files import replacing
 from mmcontrast.data.prepare import trifeature as tri
 
 MODALITIES = ("image1", "image2")
@@ -52,7 +53,6 @@ def write_all(
     Returns:
         split -> {images, candidates, pairs}, for the data sheet.
     """
-    out_dir.mkdir(parents=True, exist_ok=True)
     counts: dict[str, dict[str, int]] = {}
     for split in tri.SPLITS:
         listed = tri.list_images(params, split)
@@ -91,19 +91,14 @@ def _write(
 ) -> None:
     # bytes are stored as 32-bit integers unless a dictionary holds the 256 of them
     columns = [f"{m}.list.element" for m in MODALITIES] + ["label"]
-    temp = path.with_name(f".{path.name}.part")
-    try:
-        with pq.ParquetWriter(temp, schema, compression="zstd", use_dictionary=columns) as writer:
-            done = 0
-            for batch in _batches(schema, params, listed, rendered, pairs):
-                writer.write_batch(batch)
-                done += batch.num_rows
-                progress(f"{path.stem}: pairs", done, len(pairs.rows))
-            if len(pairs.rows) == 0:
-                writer.write_table(schema.empty_table())
-        temp.replace(path)
-    finally:
-        temp.unlink(missing_ok=True)
+    done = 0
+    with replacing(path) as temp, pq.ParquetWriter(temp, schema, compression="zstd", use_dictionary=columns) as writer:
+        for batch in _batches(schema, params, listed, rendered, pairs):
+            writer.write_batch(batch)
+            done += batch.num_rows
+            progress(f"{path.stem}: pairs", done, len(pairs.rows))
+        if len(pairs.rows) == 0:
+            writer.write_table(schema.empty_table())
 
 
 def _batches(
