@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcontrast.errors import ConfigError, DataError, nearest
+from mmcontrast.models.norm import GlobalBatchNorm2d
 
 
 class ImageEncoder(nn.Module):
@@ -70,7 +71,7 @@ class SmallConv(ImageEncoder):
         layers: list[nn.Module] = []
         for fan_in, fan_out, kernel, stride in plan:
             conv = nn.Conv2d(fan_in, fan_out, kernel, stride, kernel // 2, bias=False)
-            layers += [conv, nn.BatchNorm2d(fan_out), nn.ReLU()]
+            layers += [conv, GlobalBatchNorm2d(fan_out), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
 
     def body(self, x_BCHW: Tensor) -> Tensor:
@@ -105,11 +106,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride, 1, bias=False)
         self.conv2 = nn.Conv2d(fan_out, fan_out, 3, 1, 1, bias=False)
-        self.norm1, self.norm2 = nn.BatchNorm2d(fan_out), nn.BatchNorm2d(fan_out)
+        self.norm1, self.norm2 = GlobalBatchNorm2d(fan_out), GlobalBatchNorm2d(fan_out)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or fan_in != fan_out:
             conv = nn.Conv2d(fan_in, fan_out, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(fan_out))
+            self.shortcut = nn.Sequential(conv, GlobalBatchNorm2d(fan_out))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_BCHW)))))
@@ -124,7 +125,7 @@ class ResNet18(ImageEncoder):
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__(shape)
         self.conv = nn.Conv2d(shape[0], 64, 7, 2, 3, bias=False)
-        self.norm = nn.BatchNorm2d(64)
+        self.norm = GlobalBatchNorm2d(64)
         plan = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
         blocks = [(ResidualBlock(a, b, s), ResidualBlock(b, b, 1)) for a, b, s in plan]
         self.blocks = nn.Sequential(*[block for pair in blocks for block in pair])
