@@ -1,0 +1,152 @@
+"""Augmentations as params/ names them: one model an augmentation, by kind of modality. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mmcontrast.errors import ConfigError, nearest
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Augmentation(BaseModel):
+    """Base: immutable, an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    p: float = Field(default=1.0, ge=0, le=1, description="Probability with which an instance is changed.")
+
+
+class Crop(Augmentation):
+    """A random part of the image, scaled back to its size."""
+
+    scale: tuple[Positive, Positive] = Field(default=(0.5, 1.0), description="Range of the area, share of the image.")
+    ratio: tuple[Positive, Positive] = Field(default=(3 / 4, 4 / 3), description="Range of width / height.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Crop:
+        if not self.scale[0] <= self.scale[1] <= 1 or self.ratio[0] > self.ratio[1]:
+            raise ValueError(f"scale {self.scale} must rise and end at 1 or below, ratio {self.ratio} must rise")
+        return self
+
+
+class Shift(Augmentation):
+    """Moved by up to `amount` of the side, each axis on its own."""
+
+    amount: float = Field(default=0.1, gt=0, le=1)
+
+
+class Rotation(Augmentation):
+    """Turned about the centre by up to `degrees` either way."""
+
+    degrees: float = Field(default=30.0, gt=0, le=180)
+
+
+class Flip(Augmentation):
+    """Mirrored left to right."""
+
+    p: float = Field(default=0.5, ge=0, le=1)
+
+
+class Brightness(Augmentation):
+    """All values times a factor of 1 +- `amount`."""
+
+    amount: float = Field(default=0.2, gt=0, le=1)
+
+
+class Contrast(Augmentation):
+    """Distance from the image's mean grey times a factor of 1 +- `amount`."""
+
+    amount: float = Field(default=0.2, gt=0, le=1)
+
+
+class Jitter(Augmentation):
+    """Brightness, contrast, saturation and hue in a random order (SimCLR's colour jitter)."""
+
+    brightness: float = Field(default=0.4, ge=0, le=1)
+    contrast: float = Field(default=0.4, ge=0, le=1)
+    saturation: float = Field(default=0.4, ge=0, le=1)
+    hue: float = Field(default=0.1, ge=0, le=0.5, description="Turns of the colour circle, either way.")
+    p: float = Field(default=0.8, ge=0, le=1)
+
+
+class Greyscale(Augmentation):
+    """Colour taken away."""
+
+    p: float = Field(default=0.2, ge=0, le=1)
+
+
+class Blur(Augmentation):
+    """Gaussian blur of a random width, in pixels."""
+
+    sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    p: float = Field(default=0.5, ge=0, le=1)
+
+
+class Noise(Augmentation):
+    """Gaussian noise added to every value."""
+
+    std: float = Field(default=0.1, gt=0)
+
+
+class Drop(Augmentation):
+    """Features of a vector set to 0, each with a probability drawn from U(0, `share`) for the instance."""
+
+    share: float = Field(default=0.8, gt=0, le=1)
+
+
+class DropSteps(Augmentation):
+    """round(f * T) steps of a sequence set to 0, f ~ U(0, `share`) for the instance."""
+
+    share: float = Field(default=0.8, gt=0, le=1)
+
+
+AUGMENTATIONS: dict[str, dict[str, type[Augmentation]]] = {
+    "image": {
+        "crop": Crop,
+        "shift": Shift,
+        "rotation": Rotation,
+        "flip": Flip,
+        "brightness": Brightness,
+        "contrast": Contrast,
+        "jitter": Jitter,
+        "greyscale": Greyscale,
+        "blur": Blur,
+        "noise": Noise,
+    },
+    "vector": {"noise": Noise, "drop": Drop},
+    "sequence": {"noise": Noise, "drop_steps": DropSteps},
+}
+
+
+def parse_augmentations(raw: Sequence[Mapping[str, Any]], kind: str, where: str) -> list[Augmentation]:
+    """Augmentations in the order they are applied, from a list of {name: ..., its own keys}.
+
+    Args:
+        kind: of the modality. where: file and key, for the message.
+
+    Raises:
+        ConfigError: a name that this kind does not have (with the nearest one), or values that are not accepted.
+    """
+    if kind not in AUGMENTATIONS:
+        raise ConfigError(f"{where}: a modality of kind '{kind}' has no augmentations; {nearest(kind, AUGMENTATIONS)}")
+    known, out = AUGMENTATIONS[kind], []
+    for i, entry in enumerate(raw):
+        if not isinstance(entry, Mapping) or "name" not in entry:
+            raise ConfigError(f"{where}[{i}]: give `name` and the augmentation's own keys, not {entry!r}")
+        name = str(entry["name"])
+        if name not in known:
+            raise ConfigError(f"{where}[{i}]: no augmentation '{name}' for {kind} modalities; {nearest(name, known)}")
+        try:
+            out.append(known[name].model_validate({k: v for k, v in entry.items() if k != "name"}))
+        except ValidationError as e:
+            lines = []
+            for fault in e.errors():
+                key = ".".join(map(str, fault["loc"])) or name
+                hint = "" if fault["type"] != "extra_forbidden" else f"; {nearest(key, known[name].model_fields)}"
+                lines.append(f"{where}[{i}] ({name}): {key}: {fault['msg'].removeprefix('Value error, ')}{hint}")
+            raise ConfigError("\n".join(lines)) from None
+    return out

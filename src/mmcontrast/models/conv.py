@@ -1,0 +1,157 @@
+"""Image encoders, randomly initialised: image -> feature map. None of them pools.
+
+Shapes: B batch, C channels, H x W image, h x w feature map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmcontrast.errors import ConfigError, DataError, nearest
+from mmcontrast.models.norm import GlobalBatchNorm2d
+
+
+class ImageEncoder(nn.Module):
+    """Base: (B, C, H, W) -> (B, channels, h, w), with `channels` and `grid` = (h, w) known before the first call.
+
+    Images are float in [0, 1], or uint8, which becomes it; they are centred here, so that nothing outside need know.
+
+    Raises:
+        ConfigError: the image is too small for the layers.
+        DataError: from `forward`, for an image of another shape.
+    """
+
+    channels: int
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def body(self, x_BCHW: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if tuple(x_BCHW.shape[1:]) != self.shape:
+            raise DataError(
+                f"an image of shape {tuple(x_BCHW.shape[1:])} came to an encoder for {self.shape}; the dataset's "
+                "file in params/datasets gives one shape for all images: prepare the data again"
+            )
+        if not torch.is_floating_point(x_BCHW):
+            x_BCHW = x_BCHW.float() / 255
+        # close to the usual mean and spread of photographs, the same for every channel
+        return self.body(((x_BCHW - 0.5) / 0.25).to(next(self.parameters()).dtype))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                return tuple(self.body(torch.zeros(1, *self.shape)).shape[2:])  # type: ignore[return-value]
+        except RuntimeError as e:
+            raise ConfigError(
+                f"{type(self).__name__}: an image of shape {self.shape} is too small for it ({e})"
+            ) from None
+        finally:
+            self.train(was_training)
+
+
+class SmallConv(ImageEncoder):
+    """For images of about 32 pixels: 5x5 s2 (16), 3x3 s2 (32), 3x3 s2 (64), 3x3 s1 (64), each with BN + ReLU."""
+
+    channels = 64
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__(shape)
+        plan = [(shape[0], 16, 5, 2), (16, 32, 3, 2), (32, 64, 3, 2), (64, 64, 3, 1)]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out, kernel, stride in plan:
+            conv = nn.Conv2d(fan_in, fan_out, kernel, stride, kernel // 2, bias=False)
+            layers += [conv, GlobalBatchNorm2d(fan_out), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def body(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = self.layers(x_BCHW)
+        return out
+
+
+class AlexNetFeatures(ImageEncoder):
+    """AlexNet's convolutional part (Krizhevsky 2014, one tower): 3x224x224 -> 256x6x6, initialised as torch does."""
+
+    channels = 256
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__(shape)
+        self.conv1 = nn.Conv2d(shape[0], 64, 11, 4, 2)
+        self.conv2 = nn.Conv2d(64, 192, 5, 1, 2)
+        self.conv3 = nn.Conv2d(192, 384, 3, 1, 1)
+        self.conv4 = nn.Conv2d(384, 256, 3, 1, 1)
+        self.conv5 = nn.Conv2d(256, 256, 3, 1, 1)
+
+    def body(self, x_BCHW: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x_BCHW)), 3, 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 3, 2)
+        x = F.relu(self.conv4(F.relu(self.conv3(x))))
+        return F.max_pool2d(F.relu(self.conv5(x)), 3, 2)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with BN around a shortcut; the shortcut is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(fan_out, fan_out, 3, 1, 1, bias=False)
+        self.norm1, self.norm2 = GlobalBatchNorm2d(fan_out), GlobalBatchNorm2d(fan_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or fan_in != fan_out:
+            conv = nn.Conv2d(fan_in, fan_out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(conv, GlobalBatchNorm2d(fan_out))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_BCHW)))))
+        return F.relu(out + self.shortcut(x_BCHW))
+
+
+class ResNet18(ImageEncoder):
+    """He et al. 2016, 18 layers, without pooling and classifier: 3xHxW -> 512 x H/32 x W/32."""
+
+    channels = 512
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__(shape)
+        self.conv = nn.Conv2d(shape[0], 64, 7, 2, 3, bias=False)
+        self.norm = GlobalBatchNorm2d(64)
+        plan = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
+        blocks = [(ResidualBlock(a, b, s), ResidualBlock(b, b, 1)) for a, b, s in plan]
+        self.blocks = nn.Sequential(*[block for pair in blocks for block in pair])
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def body(self, x_BCHW: Tensor) -> Tensor:
+        stem = F.max_pool2d(F.relu(self.norm(self.conv(x_BCHW))), 3, 2, 1)
+        out: Tensor = self.blocks(stem)
+        return out
+
+
+IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {
+    "small_conv": SmallConv,
+    "alexnet": AlexNetFeatures,
+    "resnet18": ResNet18,
+}
+
+
+def build_image_encoder(name: str, shape: Sequence[int]) -> ImageEncoder:
+    """An image encoder by name, for images of `shape` = (C, H, W).
+
+    Raises:
+        ConfigError: no encoder of this name, or the image is too small for it.
+    """
+    if name not in IMAGE_ENCODERS:
+        raise ConfigError(f"no image encoder '{name}'; {nearest(name, IMAGE_ENCODERS)}")
+    return IMAGE_ENCODERS[name](shape)

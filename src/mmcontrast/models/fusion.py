@@ -1,0 +1,181 @@
+"""Fusion of the modalities' tokens: CoMM's transformer read at its CLS token, and the linear fusion of its ablation.
+
+A modality that is not to be seen is left out by removing its tokens (the released form; the paper draws a [MSK] token).
+
+Only the CLS position is read, so in the last layer no other query is needed. In the first layer that query is a
+constant, and there the keys and values need not be formed either: q.(K y) = (K^T q).y, and sum_t a_t (V y_t) =
+V (sum_t a_t y_t), so that a layer costs T*D*heads instead of T*D^2. With one layer (CoMM's) all masks share
+this work. Equal to the plain layer to rounding.
+
+Shapes: B batch, T tokens of all modalities, t tokens kept, D width, H heads, E = D / H, M modalities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmcontrast.errors import ConfigError, TrainingError
+
+
+class FusionLayer(nn.Module):
+    """x + MHA(LN(x)), then x + W2 QuickGELU(W1 LN(x)), QuickGELU(u) = u * sigmoid(1.702 u); hidden width 4 D."""
+
+    def __init__(self, dim: int, heads: int, n_layers: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.up, self.down = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        into_residual = dim**-0.5 * (2 * n_layers) ** -0.5
+        nn.init.normal_(self.qkv.weight, std=dim**-0.5)
+        nn.init.normal_(self.out.weight, std=into_residual)
+        nn.init.normal_(self.up.weight, std=(2 * dim) ** -0.5)
+        nn.init.normal_(self.down.weight, std=into_residual)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x_BtD: Tensor, hidden_Bt: Tensor | None) -> Tensor:
+        """All positions. hidden_Bt: True = not to be attended to."""
+        q, k, v = (self._split(z) for z in self.qkv(self.norm1(x_BtD)).chunk(3, dim=2))
+        allowed = None if hidden_Bt is None else ~hidden_Bt[:, None, None, :]
+        mixed_BHtE = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        return self._rest(x_BtD + self.out(mixed_BHtE.transpose(1, 2).flatten(2)))
+
+    def read_cls(self, cls_BD: Tensor, y_BtD: Tensor, hidden_Bt: Tensor | None) -> Tensor:
+        """(B, D): the CLS position alone. y_BtD: normalised tokens, the CLS itself among them."""
+        dim = cls_BD.shape[-1]
+        wq, wk, wv = self.qkv.weight.chunk(3)
+        bq, _, bv = self.qkv.bias.chunk(3)  # a bias of the keys moves all scores of a head alike
+        q_BHE = F.linear(self.norm1(cls_BD), wq, bq).unflatten(-1, (self.heads, -1))
+        lens_BHD = torch.einsum("bhe,hed->bhd", q_BHE, wk.view(self.heads, -1, dim)) / math.sqrt(dim // self.heads)
+        scores_BHt = torch.matmul(lens_BHD, y_BtD.transpose(1, 2))
+        if hidden_Bt is not None:
+            scores_BHt = scores_BHt.masked_fill(hidden_Bt[:, None, :], -torch.inf)
+        seen_BHD = torch.matmul(scores_BHt.softmax(dim=2), y_BtD)
+        v_BD = torch.einsum("bhd,hed->bhe", seen_BHD, wv.view(self.heads, -1, dim)).flatten(1) + bv
+        return self._rest(cls_BD + self.out(v_BD))
+
+    def _split(self, z_BtD: Tensor) -> Tensor:
+        return z_BtD.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def _rest(self, x: Tensor) -> Tensor:
+        hidden = self.up(self.norm2(x))
+        return x + self.down(hidden * torch.sigmoid(1.702 * hidden))
+
+
+class FusionTransformer(nn.Module):
+    """CLS + tokens of the kept modalities -> (B, D), the CLS after a last LayerNorm.
+
+    CLS starts from N(0, 1). There is no modality code and no position code here; a patch converter brings its own.
+
+    Args:
+        dim: width D. heads: must divide it. layers: 1 in CoMM.
+
+    Raises:
+        ConfigError: heads does not divide dim, or layers < 1.
+    """
+
+    def __init__(self, dim: int, heads: int = 8, layers: int = 1) -> None:
+        super().__init__()
+        if dim % heads or layers < 1:
+            raise ConfigError(f"fusion: {heads} heads must divide the width {dim}, and layers ({layers}) be at least 1")
+        self.cls_1D = nn.Parameter(torch.randn(1, dim))
+        self.layers = nn.ModuleList([FusionLayer(dim, heads, layers) for _ in range(layers)])
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(
+        self,
+        tokens: Sequence[Tensor],
+        masks: Sequence[Sequence[bool]] | None = None,
+        padding: Sequence[Tensor | None] | None = None,
+    ) -> list[Tensor]:
+        """One (B, D) embedding for each mask.
+
+        Args:
+            tokens: (B, T_m, D) for each modality.
+            masks: which modalities each output sees; None = one output that sees all.
+            padding: for each modality None or (B, T_m), True where there is no token. A modality that a row lacks is
+                all True there, and is then as absent from that row as if its tokens were removed.
+
+        Raises:
+            TrainingError: a mask is not as long as there are modalities, or keeps none.
+        """
+        masks = [[True] * len(tokens)] if masks is None else masks
+        for mask in masks:
+            if len(mask) != len(tokens) or not any(mask):
+                raise TrainingError(f"fusion: the mask {list(mask)} must have {len(tokens)} entries, one of them True")
+        padding = [None] * len(tokens) if padding is None else padding
+        if len(self.layers) > 1:
+            return [self._through_layers(tokens, mask, padding) for mask in masks]
+        (layer,) = self._layers
+        normed = [layer.norm1(x) for x in (self.cls_1D.expand(len(tokens[0]), 1, -1), *tokens)]
+        out = []
+        for mask in masks:
+            y_BtD = torch.cat([normed[0], *[y for y, keep in zip(normed[1:], mask, strict=True) if keep]], dim=1)
+            cls_BD = self.cls_1D.expand(len(y_BtD), -1)
+            out.append(self.norm(layer.read_cls(cls_BD, y_BtD, _hidden(tokens, mask, padding))))
+        return out
+
+    @property
+    def _layers(self) -> list[FusionLayer]:
+        return cast("list[FusionLayer]", list(self.layers))
+
+    def _through_layers(
+        self, tokens: Sequence[Tensor], mask: Sequence[bool], padding: Sequence[Tensor | None]
+    ) -> Tensor:
+        kept = [x for x, keep in zip(tokens, mask, strict=True) if keep]
+        x_BtD = torch.cat([self.cls_1D.expand(len(kept[0]), 1, -1), *kept], dim=1)
+        hidden_Bt = _hidden(tokens, mask, padding)
+        *earlier, last = self._layers
+        for layer in earlier:
+            x_BtD = layer(x_BtD, hidden_Bt)
+        z_BD: Tensor = self.norm(last.read_cls(x_BtD[:, 0], last.norm1(x_BtD), hidden_Bt))
+        return z_BD
+
+
+def _hidden(tokens: Sequence[Tensor], mask: Sequence[bool], padding: Sequence[Tensor | None]) -> Tensor | None:
+    """(B, t) for CLS and the kept modalities, True = not to be attended to; None where nothing is padded."""
+    kept = [(x, pad) for x, pad, keep in zip(tokens, padding, mask, strict=True) if keep]
+    if all(pad is None for _, pad in kept):
+        return None
+    device = kept[0][0].device
+    parts = [torch.zeros(x.shape[:2], dtype=torch.bool, device=device) if pad is None else pad for x, pad in kept]
+    cls_B1 = torch.zeros(len(kept[0][0]), 1, dtype=torch.bool, device=device)
+    return torch.cat([cls_B1, *parts], dim=1)
+
+
+class LinearFusion(nn.Module):
+    """The ablation of CoMM's table 4: pooled vectors, a linear map for each modality alone and one for all together.
+
+    Args:
+        widths: width of each modality's pooled vector. dim: width D of the result.
+    """
+
+    def __init__(self, widths: Sequence[int], dim: int) -> None:
+        super().__init__()
+        self.alone = nn.ModuleList([nn.Linear(w, dim) for w in widths])
+        self.together = nn.Linear(sum(widths), dim)
+
+    def forward(self, pooled: Sequence[Tensor], masks: Sequence[Sequence[bool]] | None = None) -> list[Tensor]:
+        """One (B, D) embedding for each mask; a mask keeps one modality or all of them.
+
+        Raises:
+            TrainingError: a mask keeps some but not all: there is no map for these.
+        """
+        out = []
+        for mask in [[True] * len(self.alone)] if masks is None else masks:
+            if all(mask):
+                out.append(self.together(torch.cat(list(pooled), dim=1)))
+            elif sum(mask) == 1:
+                index = list(mask).index(True)
+                out.append(self.alone[index](pooled[index]))
+            else:
+                raise TrainingError(f"linear fusion sees one modality or all of them, and the mask is {list(mask)}")
+        return out
