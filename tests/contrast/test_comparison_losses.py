@@ -72,7 +72,7 @@ def test_mil_nce_gradient_is_the_numeric_one(double_count):
 
 
 def test_mil_nce_refuses_an_instance_without_text():
-    with pytest.raises(ValueError, match="one modality only.*ids 3"):
+    with pytest.raises(ValueError, match=r"one modality only.*ids 3"):
         mil_nce(A, B, torch.tensor([0, 0, 1, 3]), IDS_B)
 
 
