@@ -20,7 +20,7 @@ from typing import Any
 PER_INSTANCE = 4
 GIB = 2**30
 # matrices of (rows)^2 float32 numbers that are alive at the peak, measured; to leave out what would not fit
-MATRICES = {"chunked": 0.5, "direct": 9, "supcon": 24}
+MATRICES = {"chunked": 0.5, "direct": 6, "supcon": 24}
 
 
 def straightforward_supcon(z_PD: Any, ids_P: Any, tau: float = 0.1) -> Any:

@@ -9,47 +9,28 @@ With logits l = a b^T / tau, positives of row p = the rows of b of the same inst
 
     hard, "mean"    mean_p  CE(h_p, softmax_q l_pq)              (SupCon's sum outside the log, across modalities only)
     hard, "logsum"  mean_p -log sum_{positives q} softmax_q l_pq (one positive may carry the anchor, as in MIL-NCE)
-    soft            mean_p  CE((1 - anchor) h_p + anchor softmax_q(r_pq / tau_soft), softmax_q l_pq),  r detached
+    soft            mean_p  CE(softmax_q(r_pq / tau_soft), softmax_q l_pq),  r detached
 
 each averaged over both directions. With one observation a side, hard is CLIP's InfoNCE. Hard "mean" is at least
 (ln m_a + ln m_b) / 2, not 0, so losses at different multiplicities cannot be compared; `gap`, the loss minus the
 entropy of its targets, can.
 
-Shapes: P rows of modality a, Q rows of modality b, c rows of a chunk of a, N instances, D width, K chunks.
+Shapes: P rows of modality a, Q rows of modality b, N instances, D width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from mmcontrast.contrast.instances import at_least_float32, number_instances
-from mmcontrast.contrast.relations import RELATIONS, Rows
+from mmcontrast.contrast.instances import at_least_float32, instance_mean, number_instances
+from mmcontrast.contrast.multifold_sums import Sums, Targets, sums_at_once, sums_in_chunks
+from mmcontrast.contrast.relations import RELATIONS
 from mmcontrast.errors import nearest
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """What a chunk of rows adds up to. Logits enter with gradient, targets and entropies without.
-
-    Row terms are complete; column terms are this chunk's share. `positive` is sum_q h l ("mean") or logsumexp over the
-    positives ("logsum"); `soft` is sum_q t l; `entropy` is that of the soft target t.
-    """
-
-    row_lse: Tensor
-    row_positive: Tensor
-    row_soft: Tensor
-    row_entropy: Tensor
-    column_lse: Tensor
-    column_positive: Tensor
-    column_soft: Tensor
-    column_entropy: Tensor
 
 
 def multifold_loss(
@@ -64,7 +45,6 @@ def multifold_loss(
     relation: Literal["block", "intra", "pair"] = "block",
     soft_weight: float = 0.5,
     combine: Literal["convex", "additive"] = "convex",
-    anchor: float = 1.0,
     reduce: Literal["row", "instance"] = "row",
     teacher: tuple[Tensor, Tensor] | None = None,
     chunk: int | None = None,
@@ -81,11 +61,10 @@ def multifold_loss(
         hard: how several positives share an anchor.
         relation: what the soft targets are made of, a key of `relations.RELATIONS`.
         soft_weight: w >= 0. convex: (1 - w) hard + w soft, w <= 1; additive: hard + w soft.
-        anchor: share in [0, 1] of the relation in the soft targets; the rest is the hard target.
         reduce: mean over rows, or over instances of the mean over their rows (equal unless ragged).
         teacher: rows like a_PD and b_QD that the relation is computed from, e.g. of a momentum copy; default: these.
         chunk: rows of a that are worked on at once; memory grows with chunk x Q, and backward computes each chunk
-            anew. None: all rows at once, nothing computed twice. The result is the same.
+            anew (once: no second derivative). None: all rows at once. The result is the same.
 
     Returns:
         `loss` with gradient, and detached: `gap` (loss minus entropy of its targets, >= 0), `hard`, `soft`,
@@ -94,7 +73,7 @@ def multifold_loss(
     Raises:
         ValueError: an argument is out of its range, shapes do not fit, or an instance has rows in one modality only.
     """
-    _check(a_PD, b_QD, ids_P, ids_Q, tau, tau_soft, hard, relation, soft_weight, combine, anchor, reduce, chunk)
+    _check(a_PD, b_QD, ids_P, ids_Q, tau, tau_soft, hard, relation, soft_weight, combine, reduce, chunk)
     with torch.autocast(a_PD.device.type, enabled=False):
         a_PD, b_QD = at_least_float32(a_PD), at_least_float32(b_QD)
         index_P, index_Q, n_instances = number_instances(ids_P, ids_Q)
@@ -102,12 +81,26 @@ def multifold_loss(
         if source[0].shape != a_PD.shape or source[1].shape != b_QD.shape:
             raise ValueError(f"teacher: shapes {[list(t.shape) for t in source]} are not those of the rows")
         rows_of = RELATIONS[relation](source[0].detach(), source[1].detach(), index_P, index_Q, n_instances)
-        sums = _all_rows(a_PD, b_QD, index_P, index_Q, n_instances, tau, tau_soft, rows_of, hard, anchor, chunk)
-        weights = tuple(_row_weights(index, n_instances, reduce, a_PD.dtype) for index in (index_P, index_Q))
+        targets = Targets(index_P, index_Q, rows_of, tau_soft, log_positives=hard == "logsum")
+        scale = torch.as_tensor(tau, dtype=a_PD.dtype, device=a_PD.device)
+        if chunk is None:
+            sums = sums_at_once(a_PD, b_QD, scale, targets)
+        else:
+            sums = sums_in_chunks(a_PD, b_QD, scale, targets, chunk)
+        if hard == "mean":
+            # sum_q h l is linear in the rows of b: the row's product with the mean of its positives
+            row_positive = (a_PD * instance_mean(b_QD, index_Q, n_instances)[index_P]).sum(1) / scale
+            column_positive = (b_QD * instance_mean(a_PD, index_P, n_instances)[index_Q]).sum(1) / scale
+        else:
+            row_positive, column_positive = sums.row_positive, sums.column_positive
+        hard_P, hard_Q = sums.row_lse - row_positive, sums.column_lse - column_positive
         counts = tuple(torch.bincount(index, minlength=n_instances) for index in (index_P, index_Q))
         # the hard target of a row of a is uniform over its instance's rows in b, so its entropy is ln of their number
-        ln_positives = (counts[1][index_P].to(a_PD.dtype).log(), counts[0][index_Q].to(a_PD.dtype).log())
-        return _combine(sums, weights, ln_positives, hard, soft_weight, combine)
+        floors = (counts[1][index_P].to(a_PD.dtype).log(), counts[0][index_Q].to(a_PD.dtype).log())
+        if hard == "logsum":
+            floors = (torch.zeros_like(floors[0]), torch.zeros_like(floors[1]))
+        weights = tuple(_row_weights(index, n_instances, reduce, a_PD.dtype) for index in (index_P, index_Q))
+        return _combine(sums, (hard_P, hard_Q), floors, weights, soft_weight, combine)
 
 
 def multifold_pairs_loss(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
@@ -134,83 +127,19 @@ def multifold_pairs_loss(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **o
     return total
 
 
-def _all_rows(
-    a_PD: Tensor,
-    b_QD: Tensor,
-    index_P: Tensor,
-    index_Q: Tensor,
-    n_instances: int,
-    tau: float | Tensor,
-    tau_soft: float,
-    rows_of: Rows,
-    hard: str,
-    anchor: float,
-    chunk: int | None,
-) -> _Sums:
-    """The sums over all rows, one chunk at a time."""
-    size = len(a_PD) if chunk is None else min(chunk, len(a_PD))
-    slices = [slice(i, min(i + size, len(a_PD))) for i in range(0, len(a_PD), size)]
-    with torch.no_grad():  # a column's soft targets need the whole column's normaliser first
-        relation_lse_Q = torch.stack([(rows_of(s) / tau_soft).logsumexp(0) for s in slices]).logsumexp(0)
-    count_P, count_Q = (torch.bincount(i, minlength=n_instances) for i in (index_P, index_Q))
-
-    def work(a_cD: Tensor, b: Tensor, scale: float | Tensor, rows: slice) -> tuple[Tensor, ...]:
-        logits_cQ = a_cD @ b.T / scale
-        positive_cQ = index_P[rows, None] == index_Q
-        with torch.no_grad():
-            relation_cQ = rows_of(rows) / tau_soft
-            t_row_cQ = anchor * relation_cQ.softmax(1)
-            t_column_cQ = anchor * (relation_cQ - relation_lse_Q).exp()
-            del relation_cQ
-            if anchor < 1 or hard == "mean":
-                h_row_cQ = positive_cQ / count_Q[index_P[rows], None].to(logits_cQ.dtype)
-                h_column_cQ = positive_cQ / count_P[index_Q].to(logits_cQ.dtype)
-            if anchor < 1:
-                t_row_cQ += (1 - anchor) * h_row_cQ
-                t_column_cQ += (1 - anchor) * h_column_cQ
-            entropies = torch.special.entr(t_row_cQ).sum(1), torch.special.entr(t_column_cQ).sum(0)
-        if hard == "mean":
-            row_positive, column_positive = (h_row_cQ * logits_cQ).sum(1), (h_column_cQ * logits_cQ).sum(0)
-        else:
-            # a finite floor: logsumexp over nothing but -inf has no gradient
-            masked_cQ = logits_cQ.masked_fill(~positive_cQ, torch.finfo(logits_cQ.dtype).min / 2)
-            row_positive, column_positive = masked_cQ.logsumexp(1), masked_cQ.logsumexp(0)
-        rows_sums = (logits_cQ.logsumexp(1), row_positive, (t_row_cQ * logits_cQ).sum(1), entropies[0])
-        column_sums = (logits_cQ.logsumexp(0), column_positive, (t_column_cQ * logits_cQ).sum(0), entropies[1])
-        return rows_sums + column_sums
-
-    parts = []
-    for a_cD, rows in zip(a_PD.split(size), slices, strict=True):
-        if chunk is not None and torch.is_grad_enabled():
-            parts.append(checkpoint(work, a_cD, b_QD, tau, rows, use_reentrant=False, preserve_rng_state=False))
-        else:
-            parts.append(work(a_cD, b_QD, tau, rows))
-    by_name = dict(zip((f.name for f in fields(_Sums)), zip(*parts, strict=True), strict=True))
-    joined = {}
-    for name, pieces in by_name.items():
-        if name.startswith("row"):
-            joined[name] = torch.cat(pieces)
-        elif name == "column_lse" or (name == "column_positive" and hard == "logsum"):
-            joined[name] = torch.stack(pieces).logsumexp(0)
-        else:
-            joined[name] = torch.stack(pieces).sum(0)
-    return _Sums(**joined)
-
-
 def _combine(
-    s: _Sums,
+    sums: Sums,
+    hard: tuple[Tensor, Tensor],
+    floors: tuple[Tensor, Tensor],
     weights: tuple[Tensor, ...],
-    ln_positives: tuple[Tensor, Tensor],
-    hard: str,
     soft_weight: float,
     combine: str,
 ) -> dict[str, Tensor]:
     """The named terms of both directions."""
-    hard_ab = weights[0] @ (s.row_lse - s.row_positive)
-    hard_ba = weights[1] @ (s.column_lse - s.column_positive)
-    soft_ab = weights[0] @ (s.row_lse - s.row_soft)
-    soft_ba = weights[1] @ (s.column_lse - s.column_soft)
-    hard_floor = (weights[0] @ ln_positives[0] + weights[1] @ ln_positives[1]) / 2 if hard == "mean" else 0.0
+    hard_ab, hard_ba = weights[0] @ hard[0], weights[1] @ hard[1]
+    soft_ab = weights[0] @ (sums.row_lse - sums.row_soft)
+    soft_ba = weights[1] @ (sums.column_lse - sums.column_soft)
+    hard_floor = (weights[0] @ floors[0] + weights[1] @ floors[1]) / 2
     hard_term, soft_term = (hard_ab + hard_ba) / 2, (soft_ab + soft_ba) / 2
     hard_weight = 1 - soft_weight if combine == "convex" else 1.0
     terms = {
@@ -221,8 +150,8 @@ def _combine(
         "hard_ba": hard_ba,
         "soft_ab": soft_ab,
         "soft_ba": soft_ba,
-        "soft_gap_ab": soft_ab - weights[0] @ s.row_entropy,
-        "soft_gap_ba": soft_ba - weights[1] @ s.column_entropy,
+        "soft_gap_ab": soft_ab - weights[0] @ sums.row_entropy,
+        "soft_gap_ba": soft_ba - weights[1] @ sums.column_entropy,
     }
     terms["soft_gap"] = (terms["soft_gap_ab"] + terms["soft_gap_ba"]) / 2
     terms["gap"] = hard_weight * terms["hard_gap"] + soft_weight * terms["soft_gap"]
@@ -249,7 +178,6 @@ def _check(
     relation: str,
     soft_weight: float,
     combine: str,
-    anchor: float,
     reduce: str,
     chunk: int | None,
 ) -> None:
@@ -273,8 +201,6 @@ def _check(
     top = 1.0 if combine == "convex" else float("inf")
     if not 0 <= soft_weight <= top:
         raise ValueError(f"soft_weight: {soft_weight} is not in [0, {top:g}], the range for combine='{combine}'")
-    if not 0 <= anchor <= 1:
-        raise ValueError(f"anchor: {anchor} is not in [0, 1]")
     if tau_soft <= 0 or (not isinstance(tau, Tensor) and tau <= 0):
         raise ValueError(f"temperatures must be positive: tau {tau}, tau_soft {tau_soft}")
     if chunk is not None and chunk < 1:
