@@ -22,6 +22,10 @@ class FetchError(MMContrastError):
     """A source could not be had, or what came has another checksum."""
 
 
+class ContrastError(MMContrastError, ValueError):
+    """A contrastive loss was given tensors or a temperature it is not defined for."""
+
+
 class TrainingError(MMContrastError):
     """Training cannot go on, e.g. a loss that is not finite."""
 

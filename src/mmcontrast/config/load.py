@@ -19,6 +19,7 @@ from mmcontrast.config.schema import (
     Experiment,
     Method,
     Model,
+    Overrides,
     Paper,
     Profile,
     Selection,
@@ -29,6 +30,7 @@ from mmcontrast.errors import ConfigError, nearest
 M = TypeVar("M", bound=BaseModel)
 
 BASE_VARIANT = "base"
+STAGES = ("pretrain", "finetune")
 SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
 SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
 
@@ -124,6 +126,10 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _given(overrides: dict[str, Overrides], name: str) -> dict[str, Any]:
+    return overrides[name].given() if name in overrides else {}
+
+
 class Study:
     """All of `params/` under one profile.
 
@@ -140,8 +146,8 @@ class Study:
         self.root = Path(root)
         self.params = self.root / "params"
         self.profile_name = profile
+        self._raw_files: dict[str, dict[str, Any]] = {}
         self.profile = self._one(Profile, "profiles", profile)
-        self.selected = datasets
         known = self._names("datasets")
         self.dataset_names: list[str] = datasets if datasets is not None else list(self.profile.datasets)
         origin = "--config datasets" if datasets is not None else f"params/profiles/{profile}.yaml: datasets"
@@ -162,8 +168,8 @@ class Study:
         return sorted(p.stem for p in (self.params / kind).glob("*.yaml"))
 
     def _one(self, model: type[M], kind: str, name: str) -> M:
-        path = self.params / kind / f"{name}.yaml"
-        return validate(model, read_yaml(path), f"params/{kind}/{name}.yaml")
+        where, raw = self._raw(kind, name)
+        return validate(model, raw, where)
 
     @cached_property
     def datasets(self) -> dict[str, Dataset]:
@@ -233,20 +239,16 @@ class Study:
         if spec.budget_from is not None:
             lender = self.methods[spec.budget_from]
             layers.append({k: getattr(lender, k) for k in SHARED_SECTIONS})
-            lent = lender.datasets.get(dataset, {})
-            by_dataset.append({k: v for k, v in lent.items() if k in SHARED_SECTIONS})
+            by_dataset.append({k: v for k, v in _given(lender.datasets, dataset).items() if k in SHARED_SECTIONS})
         own = {k: getattr(spec, k) for k in (*SHARED_SECTIONS, "objective")}
         layers.append({k: v for k, v in own.items() if v})
-        by_dataset.append(spec.datasets.get(dataset, {}))
-        layers += [*by_dataset, spec.variants.get(variant, {}), self._profile_overrides(spec, variant, dataset)]
+        by_dataset.append(_given(spec.datasets, dataset))
+        layers += [*by_dataset, _given(spec.variants, variant)]
         for layer in layers:
             values = merge(values, layer)
-        unknown = set(values) - {*SHARED_SECTIONS, "objective"}
-        for key in sorted(unknown):
-            raise ConfigError(
-                f"{where}: '{key}' in datasets.{dataset} or variants.{variant}: unknown key; "
-                f"{nearest(key, [*SHARED_SECTIONS, 'objective'])}"
-            )
+        # a profile shortens stages, it never adds one
+        shortened = self.profile.overrides.given()
+        values = merge(values, {k: v for k, v in shortened.items() if k not in STAGES or values.get(k)})
         if spec.implementation not in OBJECTIVES:
             raise ConfigError(
                 f"{where}: implementation: no '{spec.implementation}'; {nearest(spec.implementation, OBJECTIVES)}"
@@ -283,42 +285,36 @@ class Study:
             **sections,  # type: ignore[arg-type]
         )
 
-    def _profile_overrides(self, spec: Method, variant: str, dataset: str) -> dict[str, Any]:
-        """The profile's overrides of stages that the cell has: a shorter pretrain never adds one."""
-        lender = self.methods[spec.budget_from] if spec.budget_from else None
-        out = {}
-        for key, value in self.profile.overrides.items():
-            if key in ("pretrain", "finetune"):
-                holders = [spec, *([lender] if lender else [])]
-                parts = [getattr(h, key) for h in holders]
-                parts += [h.datasets.get(dataset, {}).get(key) for h in holders]
-                parts.append(spec.variants.get(variant, {}).get(key))
-                if not any(parts):
-                    continue
-            out[key] = value
-        return out
+    def tracked_params(self, cell: CellConfig, stage: str) -> list[str]:
+        """The `file:key` pairs that decide a stage of this cell, for DVC; only keys that exist in the files.
 
-    def tracked_params(self, cell: CellConfig) -> list[str]:
-        """The `file:key` pairs that decide this cell, for DVC; only keys that exist in the files."""
-        out = []
+        Pretraining hangs on neither the finetune section nor the metrics.
+        """
+        skip = {"finetune", "metrics"} if stage == "pretrain" else set()
+        sections = tuple(k for k in SHARED_SECTIONS if k not in skip)
         spec = self.methods[cell.method]
-        sources = [(cell.method, (*SHARED_SECTIONS, "objective", "implementation"))]
+        files = [(cell.method, (*sections, "objective", "implementation"))]
         if spec.budget_from:
-            sources.append((spec.budget_from, SHARED_SECTIONS))
-        for name, keys in sources:
-            raw = read_yaml(self.params / "methods" / f"{name}.yaml")
-            out += [f"params/methods/{name}.yaml:{k}" for k in keys if k in raw]
-            if cell.dataset in raw.get("datasets", {}):
-                out.append(f"params/methods/{name}.yaml:datasets.{cell.dataset}")
-        if cell.variant in spec.variants:
-            out.append(f"params/methods/{cell.method}.yaml:variants.{cell.variant}")
-        profile = read_yaml(self.params / "profiles" / f"{self.profile_name}.yaml")
-        out += [
-            f"params/profiles/{self.profile_name}.yaml:{k}" for k in ("seeds", "engine", "overrides") if k in profile
-        ]
-        dataset_keys = ("modalities", "classes", "metrics")
-        out += [f"params/datasets/{cell.dataset}.yaml:{k}" for k in dataset_keys]
+            files.append((spec.budget_from, sections))
+        out = []
+        for name, keys in files:
+            where, raw = self._raw("methods", name)
+            out += [f"{where}:{k}" for k in keys if k in raw]
+            if cell.dataset in (raw.get("datasets") or {}):
+                out.append(f"{where}:datasets.{cell.dataset}")
+            if name == cell.method and cell.variant in spec.variants:
+                out.append(f"{where}:variants.{cell.variant}")
+        where, raw = self._raw("profiles", self.profile_name)
+        out += [f"{where}:{k}" for k in ("seeds", "engine", "overrides") if k in raw]
+        where, raw = self._raw("datasets", cell.dataset)
+        out += [f"{where}:{k}" for k in ("modalities", "classes", "metrics") if k not in skip]
         return sorted(out)
+
+    def _raw(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
+        where = f"params/{kind}/{name}.yaml"
+        if where not in self._raw_files:
+            self._raw_files[where] = read_yaml(self.root / where)
+        return where, self._raw_files[where]
 
     def _check(self) -> None:
         """Hold every file against the others, so that a fault shows before any work starts."""

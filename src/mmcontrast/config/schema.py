@@ -200,6 +200,20 @@ class Selection(Strict):
     )
 
 
+class Overrides(Strict):
+    """Values laid over others, section by section. `pretrain: null` takes a stage away."""
+
+    objective: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    pretrain: dict[str, Any] | None = None
+    finetune: dict[str, Any] | None = None
+    selection: dict[str, Any] = {}
+
+    def given(self) -> dict[str, Any]:
+        """Only what the file says, explicit nulls included."""
+        return self.model_dump(exclude_unset=True)
+
+
 class Method(Strict):
     """A method's file: defaults, then what differs by dataset, then its variants."""
 
@@ -215,8 +229,8 @@ class Method(Strict):
     pretrain: dict[str, Any] | None = None
     finetune: dict[str, Any] | None = None
     selection: dict[str, Any] = {}
-    datasets: dict[str, dict[str, Any]] = Field(default={}, description="Overrides by dataset.")
-    variants: dict[str, dict[str, Any]] = Field(
+    datasets: dict[str, Overrides] = Field(default={}, description="Overrides by dataset.")
+    variants: dict[str, Overrides] = Field(
         default={}, description="Overrides by variant; every method also has the variant `base`, without any."
     )
 
@@ -266,8 +280,8 @@ class Profile(Strict):
     experiments: list[str] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
     engine: Engine = Engine()
-    overrides: dict[str, Any] = Field(
-        default={}, description="Merged over every cell last, e.g. {finetune: {epochs: 2}}."
+    overrides: Overrides = Field(
+        default=Overrides(), description="Merged over every cell last, e.g. {finetune: {epochs: 2}}."
     )
 
     @model_validator(mode="after")

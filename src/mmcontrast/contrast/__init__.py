@@ -1,0 +1,1 @@
+"""Losses and mixing as pure functions of tensors. Knows no dataset, no model and no trainer."""

@@ -1,0 +1,1 @@
+"""Scores, protocols and their uncertainty, from stored predictions alone. Imports no torch."""

@@ -6,7 +6,7 @@ Shapes: B rows of the global batch, b rows of this rank, d width of one modality
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -41,8 +41,9 @@ class Progress:
         stage: pretrain = contrastive terms only; finetune = the joint or supervised objective.
         epoch: 0-based. epochs: of this stage.
         generator: CPU generator, in the same state on every rank: all draws that concern the global batch come from it.
-        gather: rows of this rank (b, ...) -> rows of all ranks (B, ...) in rank order, with gradient. Every rank then
-            computes the loss of the whole batch, so that negatives, permutations and means are those of one process.
+        gather: rows of this rank (b, ...) -> rows of all ranks (B, ...) in rank order, with gradient; takes integer
+            tensors (labels) too. Every rank then computes the loss of the whole batch, so that negatives, permutations
+            and means are those of one process, and gradients averaged over the ranks are its gradients.
         rows: the rows of the global batch that this rank holds.
     """
 
@@ -51,7 +52,7 @@ class Progress:
     epochs: int
     generator: torch.Generator
     gather: Callable[[Tensor], Tensor] = keep_local
-    rows: slice = slice(None)
+    rows: slice = field(default_factory=lambda: slice(None))
 
 
 class Method(nn.Module):
@@ -67,7 +68,10 @@ class Method(nn.Module):
         self.n_classes = len(cell.classes)
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Named scalar terms; `loss` is the one that is minimised, the others are logged."""
+        """Named scalar terms; `loss` is the one that is minimised, the others are logged.
+
+        A parameter that a stage's loss does not reach has no gradient, and the engines leave it as it is.
+        """
         raise NotImplementedError
 
     def embed(self, batch: Batch) -> Tensor:

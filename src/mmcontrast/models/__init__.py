@@ -1,0 +1,1 @@
+"""Encoders and heads, built from a cell's configuration."""

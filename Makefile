@@ -1,0 +1,41 @@
+# `make reproduce` and `make test` each do everything on a machine that has Python 3.11 and the package registries.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# small models: more threads a process only get in each other's way
+export OMP_NUM_THREADS := 1
+PYTEST_ARGS ?=
+
+.PHONY: env reproduce test test-fast lint format clean
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+reproduce: env
+	snakemake --cores all reproduce
+
+test: env
+	pytest $(PYTEST_ARGS)
+
+test-fast: env
+	pytest -m "not slow" $(PYTEST_ARGS)
+
+lint: env
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	mypy
+
+format: env
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+clean:
+	rm -rf build data runs logs .state .snakemake reports/index.html reports/results.parquet reports/intervals.parquet \
+	  reports/tables reports/figures reports/plots

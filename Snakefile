@@ -1,0 +1,47 @@
+# Table of contents. What is run comes from params/ (see mmcontrast.config), where it lands from mmcontrast.paths.
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from mmcontrast import paths
+from mmcontrast.errors import MMContrastError
+from mmcontrast.pipeline.selection import selection_from_config
+from mmcontrast.sources import sources
+
+min_version("9.27")
+
+
+report: "workflow/report/workflow.rst"
+
+
+try:
+    STUDY, LAYOUT, SELECT = selection_from_config(config)
+    CELLS = STUDY.cells
+except MMContrastError as e:
+    raise WorkflowError(str(e)) from None
+
+
+wildcard_constraints:
+    dataset="[a-z0-9_]+",
+    method="[a-z0-9_]+",
+    variant="[a-z0-9_]+",
+    cell="[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule reproduce:
+    default_target: True
+    input:
+        LAYOUT.report("index.html"),
+
+
+if LAYOUT.is_default:
+
+    onsuccess:
+        shell("python -m mmcontrast sync dvc")

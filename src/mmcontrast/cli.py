@@ -1,0 +1,239 @@
+"""The command line: parse, call, print. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmcontrast import __version__, paths
+from mmcontrast.errors import ConfigError, MMContrastError, nearest
+from mmcontrast.pipeline.selection import selection
+
+PROGRESS_SECONDS = 5.0
+
+
+def _journal(args: argparse.Namespace, layout: paths.Layout, seconds: float) -> None:
+    """One line for a stage that really ran; tests and people count them."""
+    layout.journal.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps({"command": args.words, "finished": time.time(), "seconds": round(seconds, 3)})
+    with layout.journal.open("a", encoding="utf-8") as f:
+        f.write(line + "\n")
+
+
+class EpochPrinter:
+    """Training progress: a bar where somebody watches, a line every few seconds in a log."""
+
+    def __init__(self, name: str, seeds: list[int]) -> None:
+        self.name, self.seeds, self.last = name, seeds, 0.0
+        self.bar = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self.bar = Progress(console=Console(stderr=True))
+            self.bar.start()
+            self.task = self.bar.add_task(name, total=None)
+
+    def __call__(self, seed: int, epoch: int, epochs: int, terms: dict[str, float]) -> None:
+        done, total = self.seeds.index(seed) * epochs + epoch + 1, len(self.seeds) * epochs
+        text = f"{self.name}: seed {seed} ({self.seeds.index(seed) + 1} of {len(self.seeds)})"
+        if self.bar is not None:
+            self.bar.update(
+                self.task, total=total, completed=done, description=f"{text} loss {terms.get('loss', float('nan')):.4f}"
+            )
+            if done == total:
+                self.bar.stop()
+        elif done == total or epoch == epochs - 1 or time.monotonic() - self.last > PROGRESS_SECONDS:
+            self.last = time.monotonic()
+            values = " ".join(f"{k}={v:.4f}" for k, v in terms.items())
+            print(f"{text} epoch {epoch + 1}/{epochs} {values}", flush=True)
+
+
+def _train(args: argparse.Namespace) -> None:
+    study, layout, _ = selection(args.profile, args.datasets)
+    cell = _cell(study, args.cell)
+    os.environ.setdefault("DS_ACCELERATOR", cell.engine.device)
+    from mmcontrast.training.cell import launch_ranks, run_stage
+
+    launch_ranks(cell, args.words)
+    started = time.perf_counter()
+    cost = run_stage(cell, args.command, layout, EpochPrinter(cell.name, cell.seeds))
+    if cost:
+        print(
+            f"{cell.name} {args.command}: {cost['seconds']:.1f} s, of which training {cost['training_seconds']:.1f} s; "
+            f"peak memory {cost['peak_memory_bytes'] / 2**20:.0f} MiB"
+        )
+        _journal(args, layout, time.perf_counter() - started)
+
+
+def _cell(study: Any, name: str) -> Any:
+    parts = name.split("/")
+    if len(parts) not in (2, 3):
+        raise ConfigError(f"'{name}': a cell is written dataset/method or dataset/method/variant")
+    return study.cell(*parts)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    study, layout, _ = selection(args.profile, args.datasets)
+    cell = _cell(study, args.cell)
+    from mmcontrast.evaluation.evaluate import evaluate_cell
+
+    started = time.perf_counter()
+    evaluate_cell(
+        cell,
+        Path(layout.stage(cell.name, "finetune", "predictions.parquet")),
+        Path(layout.metrics(cell.name)),
+        Path(layout.curves(cell.name)),
+        Path(layout.intervals(cell.name)),
+    )
+    _journal(args, layout, time.perf_counter() - started)
+
+
+def _report(args: argparse.Namespace) -> None:
+    study, layout, _ = selection(args.profile, args.datasets)
+    started = time.perf_counter()
+    if args.part == "results":
+        from mmcontrast.report.results import write_results
+
+        write_results(study, layout)
+    elif args.part == "page":
+        from mmcontrast.report.page import write_page
+
+        write_page(study, layout)
+    else:
+        from mmcontrast.report.experiment import write_experiment
+
+        write_experiment(study, layout, args.part)
+    _journal(args, layout, time.perf_counter() - started)
+
+
+def _data(args: argparse.Namespace) -> None:
+    study, layout, _ = selection(args.profile)
+    if args.action == "status":
+        _print_status(study)
+        return
+    from mmcontrast.data.fetch import fetch
+    from mmcontrast.data.prepare import prepare
+
+    for name in args.names:
+        if name not in study.datasets:
+            raise ConfigError(f"no dataset '{name}' in params/datasets/; {nearest(name, study.datasets)}")
+        started = time.perf_counter()
+        raw, dataset = Path(paths.raw_dir(name)), study.datasets[name]
+        if args.action == "fetch":
+            manifest = fetch(name, dataset, raw)
+            print(f"{name}: {len(manifest['files'])} files in {raw}")
+        else:
+            sheet = prepare(name, dataset, raw, Path(paths.datasheet(name)).parent)
+            rows = ", ".join(f"{split} {s['rows']}" for split, s in sheet["splits"].items())
+            print(f"{name}: {rows} rows in {Path(paths.datasheet(name)).parent}")
+            for warning in sheet["warnings"]:
+                print(f"{name}: warning: {warning}")
+        _journal(args, layout, time.perf_counter() - started)
+
+
+def _print_status(study: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mmcontrast.data.status import status
+
+    table = Table("dataset", "rows", "fetched", "prepared", "source", "licence", "next")
+    for row in status(study):
+        table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.source, row.licence, row.next_step)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+
+
+def _dvc(args: argparse.Namespace) -> int:
+    from mmcontrast.pipeline.dvc_export import disagreements, export
+
+    if args.action == "check":
+        stale = disagreements(Path.cwd())
+        for file in stale:
+            print(f"{file}: not what the Snakefile and params/ say; run `mmcontrast dvc export`", file=sys.stderr)
+        return int(bool(stale))
+    for file in export(Path.cwd()):
+        print(f"{file}: written" if Path(file).exists() else f"{file}: removed")
+    return 0
+
+
+def _sync(args: argparse.Namespace) -> None:
+    from mmcontrast.pipeline import sync
+
+    print("sync:", sync.to_dvc() if args.engine == "dvc" else sync.to_snakemake())
+
+
+def _schemas(args: argparse.Namespace) -> None:
+    from mmcontrast.pipeline.schemas import write_schemas
+
+    for file in write_schemas(Path.cwd()):
+        print(f"{file}: written")
+
+
+def _check(args: argparse.Namespace) -> None:
+    study, _, _ = selection(args.profile, args.datasets)
+    print(f"params/ is in order: {len(study.cells)} cells in {len(study.active_experiments)} experiments")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mmcontrast", description="Multimodal contrastive learning that reproduces.")
+    parser.add_argument("--version", action="version", version=f"mmcontrast {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, call: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(call=call)
+        sub.add_argument("--profile", default="default", help="a file in params/profiles/ (default: %(default)s)")
+        return sub
+
+    def add_datasets(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--datasets", nargs="+", metavar="NAME", help="datasets instead of the profile's own")
+
+    data = add("data", _data, "Show, fetch or prepare datasets.")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("status", help="every dataset: licence, what is there, how to get it")
+    for action, text in (("fetch", "download with checksums"), ("prepare", "convert to Parquet, split and scale")):
+        actions.add_parser(action, help=text).add_argument("names", nargs="+", metavar="NAME")
+    for stage, text in (
+        ("pretrain", "Train a cell's encoders with its contrastive objective alone."),
+        ("finetune", "Train a cell with its joint or supervised objective."),
+    ):
+        sub = add(stage, _train, text)
+        sub.add_argument("cell", help="dataset/method/variant")
+        add_datasets(sub)
+    sub = add("evaluate", _evaluate, "Score a cell's stored predictions under the three protocols.")
+    sub.add_argument("cell", help="dataset/method/variant")
+    add_datasets(sub)
+    sub = add("report", _report, "Make a part of the report.")
+    sub.add_argument("part", help="results, page, or the name of an experiment")
+    add_datasets(sub)
+    add_datasets(add("check", _check, "Check all of params/ and say what would be run."))
+    dvc = add("dvc", _dvc, "Write dvc.yaml from the workflow, or check that it agrees.")
+    dvc.add_argument("action", choices=["export", "check"])
+    sync = add("sync", _sync, "Tell one engine what the other has done.")
+    sync.add_argument("engine", choices=["dvc", "snakemake"])
+    add("schemas", _schemas, "Write the JSON Schemas of params/ to workflow/schemas/.")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. A fault of the user's is one message on stderr and exit status 1."""
+    words = sys.argv[1:] if argv is None else argv
+    args = _parser().parse_args(words)
+    args.words = words
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return args.call(args) or 0
+    except MMContrastError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1

@@ -1,0 +1,35 @@
+"""Cosine similarities of two sets of embeddings, and what every contrastive loss demands of its arguments.
+
+Shapes: B batch, D width.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmcontrast.errors import ContrastError
+
+
+def check_pair(a_BD: Tensor, b_BD: Tensor, tau: float) -> None:
+    """Raise ContrastError unless a and b are (B, D) alike with B >= 2, and tau is above 0."""
+    if a_BD.ndim != 2 or a_BD.shape != b_BD.shape:
+        raise ContrastError(
+            f"a contrastive loss compares two (batch, width) tensors of one shape, and was given "
+            f"{tuple(a_BD.shape)} and {tuple(b_BD.shape)}"
+        )
+    if a_BD.shape[0] < 2:
+        raise ContrastError(
+            f"a batch of {a_BD.shape[0]} leaves nothing to contrast with; choose a `batch_size` "
+            "that leaves no last batch of one instance"
+        )
+    if not tau > 0:
+        raise ContrastError(f"a temperature must be above 0, and is {tau}")
+
+
+def cosine_logits(a_BD: Tensor, b_BD: Tensor, tau: float) -> Tensor:
+    """(B, B) cosine similarities over the temperature: [i, j] = cos(a_i, b_j) / tau, in [-1/tau, 1/tau].
+
+    Normalisation happens here, hence after any mixing; the order matters. A zero row has similarity 0 with all.
+    """
+    return F.normalize(a_BD, dim=-1) @ F.normalize(b_BD, dim=-1).T / tau

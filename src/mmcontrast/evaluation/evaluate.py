@@ -1,0 +1,66 @@
+"""Score a cell from its stored predictions: no model is loaded, and every number can be recomputed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from mmcontrast.config import CellConfig
+from mmcontrast.data.files import replacing
+from mmcontrast.evaluation.predictions import Predictions, read_predictions
+from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of
+from mmcontrast.evaluation.statistics import over_seeds_and_cases
+
+INTERVALS_SCHEMA = {
+    "protocol": pl.String,
+    "split": pl.String,
+    "metric": pl.String,
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "n_seeds": pl.Int64,
+    "n_cases": pl.Int64,
+}
+
+
+def evaluate_cell(
+    cell: CellConfig, predictions_path: Path, metrics_path: Path, curves_path: Path, intervals_path: Path
+) -> None:
+    """Write a cell's scores by protocol, its scores by epoch, and its intervals over seeds and test cases.
+
+    Equal predictions give equal bytes.
+
+    Raises:
+        DataError: the predictions are missing, incomplete or not probabilities.
+    """
+    predictions = read_predictions(Path(predictions_path), cell)
+    curve = curves(predictions, cell.metrics)
+    epochs = chosen_epochs(predictions, cell.seeds, cell.metrics)
+    write_frame(metrics_of(predictions, curve, epochs, cell.seeds), Path(metrics_path))
+    write_frame(curve, Path(curves_path))
+    write_frame(intervals(predictions, epochs, cell.seeds), Path(intervals_path))
+
+
+def intervals(
+    predictions: dict[tuple[int, str], Predictions], epochs: dict[tuple[str, str], list[int]], seeds: list[int]
+) -> pl.DataFrame:
+    """Mean test score of each protocol and metric with its interval over seeds and test cases (INTERVALS_SCHEMA)."""
+    tests = [predictions[s, "test"] for s in seeds]
+    rows = []
+    for protocol in dict.fromkeys(p for p, _ in epochs):
+        probs_by_metric = {
+            metric: np.stack([t.probs[t.epochs.index(e)] for t, e in zip(tests, chosen, strict=True)])
+            for (p, metric), chosen in epochs.items()
+            if p == protocol
+        }
+        found = over_seeds_and_cases(tests[0].labels, probs_by_metric)
+        rows += [(protocol, "test", m, *i, len(seeds), len(tests[0].ids)) for m, i in found.items()]
+    return pl.DataFrame(rows, schema=INTERVALS_SCHEMA, orient="row")
+
+
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Parquet that is there whole or not at all."""
+    with replacing(path) as temp:
+        frame.write_parquet(temp, compression="zstd")

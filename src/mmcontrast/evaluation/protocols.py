@@ -1,0 +1,88 @@
+"""How an epoch is chosen, and so how a number is made.
+
+last: the final epoch. selected: the epoch that did best on validation, one for all metrics; the headline.
+optimistic: for each metric the epoch that did best ON THE TEST SPLIT, which is what some released code reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+
+from mmcontrast.evaluation.classification import cross_entropy, score, selection_key
+from mmcontrast.evaluation.predictions import Predictions
+
+PROTOCOLS = ("selected", "last", "optimistic")
+CROSS_ENTROPY = "cross_entropy"
+CURVES_SCHEMA = {"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "metric": pl.String, "value": pl.Float64}
+METRICS_SCHEMA = {
+    "seed": pl.Int64,
+    "protocol": pl.String,
+    "split": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+    "n": pl.Int64,
+    "epoch": pl.Int64,
+}
+
+
+def curves(predictions: dict[tuple[int, str], Predictions], metrics: Sequence[str]) -> pl.DataFrame:
+    """Every metric, and the cross-entropy in nats, of every seed, split and evaluated epoch (CURVES_SCHEMA)."""
+    rows = []
+    for (seed, split), p in predictions.items():
+        for epoch, probs_NC in zip(p.epochs, p.probs, strict=True):
+            rows += [(seed, epoch, split, m, score(m, p.labels, probs_NC)) for m in metrics]
+            rows.append((seed, epoch, split, CROSS_ENTROPY, cross_entropy(p.labels, probs_NC)))
+    return pl.DataFrame(rows, schema=CURVES_SCHEMA, orient="row")
+
+
+def selected_epoch(validation: Predictions, metric: str) -> int:
+    """The epoch with the highest validation score; of equals the one of lower cross-entropy, then the earliest."""
+    keys = [selection_key(validation.labels, probs_NC, metric) for probs_NC in validation.probs]
+    return validation.epochs[max(range(len(keys)), key=lambda e: (*keys[e], -e))]
+
+
+def chosen_epochs(
+    predictions: dict[tuple[int, str], Predictions], seeds: Sequence[int], metrics: Sequence[str]
+) -> dict[tuple[str, str], list[int]]:
+    """(protocol, metric) -> the epoch each seed is scored at, in the order of `seeds`.
+
+    The first metric selects. Without a validation split there is no `selected`.
+    """
+    out: dict[tuple[str, str], list[int]] = {}
+    if (seeds[0], "val") in predictions:
+        best = [selected_epoch(predictions[s, "val"], metrics[0]) for s in seeds]
+        out |= {("selected", m): best for m in metrics}
+    out |= {("last", m): [predictions[s, "test"].epochs[-1] for s in seeds] for m in metrics}
+    for m in metrics:
+        tests = [predictions[s, "test"] for s in seeds]
+        scores = [[score(m, t.labels, probs_NC) for probs_NC in t.probs] for t in tests]
+        # argmax takes the first of equals
+        out["optimistic", m] = [t.epochs[int(np.argmax(v))] for t, v in zip(tests, scores, strict=True)]
+    return out
+
+
+def _splits(protocol: str, has_val: bool) -> Iterator[str]:
+    yield "test"
+    if has_val and protocol != "optimistic":
+        yield "val"
+
+
+def metrics_of(
+    predictions: dict[tuple[int, str], Predictions],
+    curve: pl.DataFrame,
+    epochs: dict[tuple[str, str], list[int]],
+    seeds: Sequence[int],
+) -> pl.DataFrame:
+    """Score of every seed under every protocol (METRICS_SCHEMA); `n` is the number of cases of the split."""
+    value = {(s, e, split, m): v for s, e, split, m, v in curve.iter_rows()}
+    has_val = (seeds[0], "val") in predictions
+    rows = [
+        (seed, protocol, split, metric, value[seed, epoch, split, metric], len(predictions[seed, split].ids), epoch)
+        for (protocol, metric), chosen in epochs.items()
+        for split in _splits(protocol, has_val)
+        for seed, epoch in zip(seeds, chosen, strict=True)
+    ]
+    return pl.DataFrame(rows, schema=METRICS_SCHEMA, orient="row")

@@ -1,0 +1,186 @@
+"""The processes that train one cell together: how they start, and how rows travel between them.
+
+Shapes: B rows of the global batch, b rows of this rank, `...` any further axes.
+
+Every rank computes the loss of the whole batch from gathered rows, so that negatives, permutations and means are those
+of one process. The gradient of `World.gather` is therefore the sum over ranks, and the engines average parameter
+gradients over ranks: together exactly the gradient of one process, for parameters before and after the gather alike.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mmcontrast.config import Engine
+from mmcontrast.errors import ConfigError, TrainingError
+
+TIMEOUT = timedelta(minutes=10)
+
+
+class _GatherRows(torch.autograd.Function):
+    """All ranks' rows in rank order; the gradient is summed over ranks, then cut to this rank's rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rank: int, size: int) -> Tensor:
+        here = torch.tensor([x.shape[0]], device=x.device)
+        counts = [torch.empty_like(here) for _ in range(size)]
+        dist.all_gather(counts, here)
+        rows = [int(n) for n in counts]
+        ctx.start, ctx.rows = sum(rows[:rank]), rows[rank]
+        padded = x.new_zeros(max(rows), *x.shape[1:])
+        padded[: rows[rank]] = x
+        parts = [torch.empty_like(padded) for _ in rows]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:n] for part, n in zip(parts, rows, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        # summed in at least fp32, so that more ranks do not mean less precision
+        total = grad.to(torch.promote_types(grad.dtype, torch.float32), copy=True).contiguous()
+        dist.all_reduce(total)
+        return total[ctx.start : ctx.start + ctx.rows].to(grad.dtype), None, None
+
+
+@dataclass(frozen=True)
+class World:
+    """The ranks of this run, seen from one of them.
+
+    Attributes:
+        rank: 0 .. size - 1. Rank 0 writes what is written once.
+        size: number of ranks.
+        device: where this rank's tensors live.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Rows of this rank (b, ...) -> rows of all ranks (B, ...) in rank order, with gradient summed over ranks.
+
+        Shards may be uneven. Every rank must call it, in the same order. The identity in a world of one.
+        """
+        if self.size == 1:
+            return x
+        gathered: Tensor = _GatherRows.apply(x.contiguous(), self.rank, self.size)
+        return gathered
+
+    def rows(self, n: int) -> slice:
+        """The contiguous shard of a global batch of n rows that is this rank's; shards differ by at most one row.
+
+        Raises:
+            TrainingError: fewer rows than ranks.
+        """
+        if n < self.size:
+            raise TrainingError(
+                f"a batch of {n} rows cannot be shared by {self.size} ranks; give each at least one: "
+                f"a larger batch_size, or engine.ranks of at most {n}"
+            )
+        base, extra = divmod(n, self.size)
+        start = self.rank * base + min(self.rank, extra)
+        return slice(start, start + base + (self.rank < extra))
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.size > 1:
+            dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
+
+    def broadcast_object(self, obj: Any) -> Any:
+        """Rank 0's object, on every rank. Only between processes of one run: it is pickled on the way."""
+        if self.size == 1:
+            return obj
+        box = [obj]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def gather_objects(self, obj: Any) -> list[Any]:
+        """Every rank's object in rank order, on every rank. Pickled on the way, as above."""
+        if self.size == 1:
+            return [obj]
+        out: list[Any] = [None] * self.size
+        dist.all_gather_object(out, obj)
+        return out
+
+
+_world: World | None = None
+_store_folder: str | None = None
+
+
+def start_world(engine: Engine) -> World:
+    """Join the processes of this run; calling it again returns the same world.
+
+    One process meets itself through a file (no port is opened); under torchrun the ranks meet as its environment says.
+
+    Raises:
+        ConfigError: CUDA is asked for and absent, or the number of processes is not engine.ranks.
+    """
+    global _world, _store_folder
+    torch.set_num_threads(engine.threads)
+    device = _device(engine)
+    if _world is not None:
+        if _world.device.type != device.type or _world.size != engine.ranks:
+            raise ConfigError(
+                f"this process already runs as 1 of {_world.size} on {_world.device.type}; "
+                f"it cannot also be 1 of {engine.ranks} on {device.type}"
+            )
+        return _world
+    launched = "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    size = int(os.environ["WORLD_SIZE"]) if launched else 1
+    if size != engine.ranks:
+        raise ConfigError(
+            f"engine.ranks: {engine.ranks}, but the number of processes started is {size}; start them with "
+            f"`torchrun --standalone --nproc_per_node {engine.ranks} -m mmcontrast ...`, or set engine.ranks: {size}"
+        )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if size > 1:
+        dist.init_process_group(backend, init_method="env://", timeout=TIMEOUT)
+        _world = World(dist.get_rank(), size, device)
+    else:
+        _store_folder = tempfile.mkdtemp(prefix="mmcontrast-")
+        dist.init_process_group(backend, init_method=f"file://{_store_folder}/store", rank=0, world_size=1)
+        _world = World(0, 1, device)
+    return _world
+
+
+def stop_world() -> None:
+    """Leave the processes of this run; does nothing where none was joined."""
+    global _world, _store_folder
+    if _world is None:
+        return
+    if "deepspeed.comm" in sys.modules:
+        # DeepSpeed keeps a handle of its own, which would outlive the group and be used by the next engine
+        sys.modules["deepspeed.comm"].destroy_process_group()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    if _store_folder is not None:
+        shutil.rmtree(_store_folder, ignore_errors=True)
+    _world, _store_folder = None, None
+
+
+def _device(engine: Engine) -> torch.device:
+    """This rank's device."""
+    if engine.device == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            f"engine.device: cuda is asked for, but torch {torch.__version__} finds no CUDA device here; set "
+            "engine.device: cpu in the profile, or run on a machine with a GPU and a CUDA build of torch"
+        )
+    local, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local >= count:
+        raise ConfigError(
+            f"engine.ranks: local rank {local} has no GPU of its own, {count} found; ask for at most {count} ranks"
+        )
+    return torch.device("cuda", local)

@@ -1,0 +1,221 @@
+"""One object takes the steps of a stage, on plain torch or on DeepSpeed, with the same result.
+
+What is the same for both, by construction:
+- precision. Weights, gradients and optimizer state are fp32; `bf16` runs the forward pass under torch.autocast, which
+  is switched on inside the module that either engine wraps. DeepSpeed itself is always told fp32: its own bf16 mode
+  rounds the weights that the forward pass sees, and its torch_autocast mode rounds gradients before they are summed.
+- the gradient norm is clipped to `gradient_clipping`, or left alone at 0. DeepSpeed clips to 1.0 where it is not told.
+- a parameter that had no gradient in a step is not touched by it: no weight decay, no momentum, no step counted.
+  DeepSpeed puts zeros for missing gradients, with which Adam's weight decay pulls an unused head to zero.
+- the learning rate is set before each step from the step's number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mmcontrast import config
+from mmcontrast.errors import ConfigError, TrainingError
+from mmcontrast.training.distributed import World
+from mmcontrast.training.optim import learning_rate_factor, make_optimizer, set_learning_rate
+
+
+class Engine(Protocol):
+    """What the loop knows of an engine.
+
+    Attributes:
+        world: the processes that share the work.
+        module: the module as it was given. To call anything but its forward pass, use `whole()`.
+    """
+
+    world: World
+    module: nn.Module
+
+    def forward(self, *args: Any) -> Any:
+        """The module's forward pass, in the stage's precision."""
+
+    def step(self, loss: Tensor) -> float:
+        """Backward pass, clipping, optimizer and schedule.
+
+        Returns:
+            The gradient norm before clipping, or nan where nothing is clipped.
+
+        Raises:
+            TrainingError: a gradient that is to be clipped is not finite.
+        """
+
+    def whole(self) -> AbstractContextManager[nn.Module]:
+        """Context that gives the module with all its weights on this rank, to evaluate it; every rank must enter it.
+
+        Under ZeRO 3 it is a copy, `module` itself having only this rank's share between forward passes.
+        """
+
+    def full_state(self) -> dict[str, Tensor]:
+        """All weights and buffers on the CPU, copied; every rank must call it, rank 0 alone gets them."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Model, optimizer and schedule of this rank, as `checkpoint.save` accepts them."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`, for an engine of the same configuration, rank and number of ranks."""
+
+    def close(self) -> None:
+        """Let go of what the engine holds. The module's weights may be gone after it (ZeRO 3)."""
+
+
+class InPrecision(nn.Module):
+    """A module whose forward pass runs under autocast where the precision asks for it."""
+
+    def __init__(self, module: nn.Module, precision: str, device: torch.device) -> None:
+        super().__init__()
+        self.module = module
+        self.bf16, self.device_type = precision == "bf16", device.type
+
+    def forward(self, *args: Any) -> Any:
+        with torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.bf16):
+            return self.module(*args)
+
+
+def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: config.Engine, world: World) -> Engine:
+    """An engine for one stage. The module is moved to the world's device; rank 0's weights become everybody's.
+
+    Args:
+        module: what is trained. Parameters that do not require a gradient stay as they are.
+        stage: optimizer, schedule and clipping.
+        steps: number of steps of the whole stage, for the schedule.
+        engine: backend and precision.
+
+    Raises:
+        ConfigError: nothing to train, or fused kernels where the device has none.
+    """
+    if not any(p.requires_grad for p in module.parameters()):
+        raise ConfigError("no parameter of the module requires a gradient: nothing to train")
+    if engine.backend == "deepspeed":
+        from mmcontrast.training.deepspeed_engine import DeepSpeedEngine
+
+        return DeepSpeedEngine(module, stage, steps, engine, world)
+    return TorchEngine(module, stage, steps, engine, world)
+
+
+class TorchEngine:
+    """Plain torch; gradients are averaged over ranks."""
+
+    def __init__(self, module: nn.Module, stage: config.Stage, steps: int, engine: config.Engine, world: World) -> None:
+        self.world = world
+        self.module = module.to(world.device)
+        broadcast_weights(self.module, world)
+        self._wrapped = InPrecision(self.module, engine.precision, world.device)
+        self._params = [p for p in module.parameters() if p.requires_grad]
+        self._optimizer = make_optimizer([{"params": self._params}], stage.optimizer)
+        self._clip, self._lr = stage.gradient_clipping, stage.optimizer.lr
+        self._factor = learning_rate_factor(stage.schedule, steps)
+        self._steps = 0
+
+    def forward(self, *args: Any) -> Any:
+        return self._wrapped(*args)
+
+    def step(self, loss: Tensor) -> float:
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(self._params, self.world)
+        norm = clip_gradients(self._params, self._clip)
+        set_learning_rate(self._optimizer, self._lr * self._factor(self._steps))
+        self._optimizer.step()
+        self._steps += 1
+        return norm
+
+    @contextmanager
+    def whole(self) -> Iterator[nn.Module]:
+        yield self.module
+
+    def full_state(self) -> dict[str, Tensor]:
+        return cpu_copy(self.module.state_dict()) if self.world.rank == 0 else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "steps": self._steps,
+            "module": cpu_copy(self.module.state_dict()),
+            "optimizer": [cpu_copy(self._optimizer.state[p]) for p in self._params],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        restore_optimizer(self._optimizer, self._params, state["optimizer"])
+        self._steps = int(state["steps"])
+
+    def close(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
+
+def broadcast_weights(module: nn.Module, world: World) -> None:
+    """Rank 0's parameters and buffers, on every rank."""
+    if world.size > 1:
+        for tensor in [*module.parameters(), *module.buffers()]:
+            torch.distributed.broadcast(tensor.data, src=0)
+
+
+def average_gradients(params: list[nn.Parameter], world: World) -> None:
+    """Mean over ranks of every gradient, in one exchange.
+
+    A gradient missing on some ranks counts as zero there; missing on all, it stays missing.
+    """
+    if world.size == 1:
+        return
+    present = torch.tensor([float(p.grad is not None) for p in params], device=world.device)
+    flat = torch.cat([present, *(torch.zeros_like(p).view(-1) if p.grad is None else p.grad.view(-1) for p in params)])
+    torch.distributed.all_reduce(flat)
+    present, *means = flat.split([len(params), *(p.numel() for p in params)])
+    for p, seen, mean in zip(params, present.tolist(), means, strict=True):
+        p.grad = (mean / world.size).view_as(p) if seen else None
+
+
+def clip_gradients(params: list[nn.Parameter], largest: float) -> float:
+    """Scale all gradients so that their joint 2-norm is at most `largest`; 0 = off.
+
+    Returns:
+        The norm before clipping, or nan where it is off.
+
+    Raises:
+        TrainingError: the norm is not finite.
+    """
+    if not largest:
+        return float("nan")
+    return finite_norm(float(nn.utils.clip_grad_norm_(params, largest)))
+
+
+def finite_norm(norm: float) -> float:
+    """The norm itself.
+
+    Raises:
+        TrainingError: it is not finite.
+    """
+    if not math.isfinite(norm):
+        raise TrainingError(
+            f"the gradient norm is {norm}: a gradient is not finite although the loss is; lower optimizer.lr, or look "
+            "for a root or a logarithm at 0 in the loss"
+        )
+    return norm
+
+
+def cpu_copy(tensors: dict[str, Any]) -> dict[str, Any]:
+    """The same mapping with its tensors copied to the CPU."""
+    return {k: v.detach().cpu().clone() if isinstance(v, Tensor) else v for k, v in tensors.items()}
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, masters: Sequence[Tensor], states: list[dict[str, Any]]
+) -> None:
+    """Put back the optimizer's state of each parameter. Adam counts steps on the CPU unless its kernels are fused."""
+    for p, saved in zip(masters, states, strict=True):
+        optimizer.state[p] = {
+            k: v.to("cpu" if k == "step" and not optimizer.defaults.get("fused") else p.device).clone()
+            if isinstance(v, Tensor)
+            else v
+            for k, v in saved.items()
+        }

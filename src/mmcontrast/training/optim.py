@@ -1,0 +1,62 @@
+"""Optimizer and learning rate of a stage: the same objects whichever engine takes the steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from mmcontrast import config
+from mmcontrast.errors import ConfigError
+
+FUSED_DEVICES = {"cpu", "cuda"}
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+def make_optimizer(groups: Sequence[Mapping[str, Any]], settings: config.Optimizer) -> torch.optim.Optimizer:
+    """A torch optimizer over parameter groups, e.g. `[{"params": list(module.parameters())}]`.
+
+    Adam's weight decay is added to the gradient (L2); AdamW's is decoupled. SGD has no momentum.
+
+    Raises:
+        ConfigError: fused kernels are asked for on a device that has none.
+    """
+    if settings.fused:
+        absent = {p.device.type for g in groups for p in g["params"]} - FUSED_DEVICES
+        if absent:
+            raise ConfigError(
+                f"optimizer.fused: there are no fused kernels for {', '.join(sorted(absent))}, only for "
+                f"{' and '.join(sorted(FUSED_DEVICES))}; set optimizer.fused: false"
+            )
+    kwargs: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": settings.fused or None}
+    return OPTIMIZERS[settings.name]([dict(g) for g in groups], **kwargs)
+
+
+def learning_rate_factor(schedule: config.Schedule, steps: int) -> Callable[[int], float]:
+    """Factor on the learning rate of step 0 .. steps - 1.
+
+    Warm-up: (t + 1) / w over the first w = round(warmup * steps) steps, so that no step is wasted at 0 and step w - 1
+    has the full rate. After it constant, or half a cosine that would reach 0 at step `steps`.
+    """
+    warm = round(schedule.warmup * steps)
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        if schedule.name == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
+        return 1.0
+
+    return factor
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """One rate for all groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = value

@@ -1,0 +1,204 @@
+"""params/ is read, merged and refused as a user would expect."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmcontrast.config import Study, merge
+from mmcontrast.errors import ConfigError
+from mmcontrast.pipeline.selection import selection_from_config
+
+ROOT = Path(__file__).parents[2]
+Edit = Callable[[str, Callable[[dict[str, Any]], None]], None]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of params/ that a test may spoil."""
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    return tmp_path
+
+
+@pytest.fixture
+def edit(checkout: Path) -> Edit:
+    """Change one file of the copy."""
+
+    def change(file: str, how: Callable[[dict[str, Any]], None]) -> None:
+        path = checkout / "params" / file
+        content = yaml.safe_load(path.read_text())
+        how(content)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    return change
+
+
+def test_every_profile_of_the_repository_is_in_order() -> None:
+    for path in sorted((ROOT / "params/profiles").glob("*.yaml")):
+        assert Study(ROOT, path.stem).cells, path
+
+
+def test_later_layers_win(checkout: Path, edit: Edit) -> None:
+    def change(m: dict[str, Any]) -> None:
+        m["objective"]["alpha"] = 0.3
+        m["datasets"]["tcga_brca"] = {"objective": {"alpha": 0.4, "tau": 0.2}}
+        m["variants"]["strong"] = {"objective": {"alpha": 0.5}}
+
+    edit("methods/m3col.yaml", change)
+    study = Study(checkout)
+    assert study.cell("rosmap", "m3col").objective["alpha"] == 0.3
+    assert study.cell("tcga_brca", "m3col").objective["alpha"] == 0.4
+    assert study.cell("tcga_brca", "m3col", "strong").objective["alpha"] == 0.5
+    assert study.cell("tcga_brca", "m3col", "strong").objective["tau"] == 0.2
+
+
+def test_a_baseline_borrows_encoders_and_budget_but_no_objective(checkout: Path, edit: Edit) -> None:
+    edit("methods/m3col.yaml", lambda m: m["datasets"]["rosmap"]["finetune"].update(epochs=123))
+    study = Study(checkout)
+    ours, theirs = study.cell("rosmap", "concat"), study.cell("rosmap", "m3col")
+    assert ours.model == theirs.model
+    assert ours.finetune == theirs.finetune
+    assert ours.finetune is not None
+    assert ours.finetune.epochs == 123
+    assert "alpha" not in ours.objective
+
+
+def test_profile_overrides_never_add_a_stage() -> None:
+    study = Study(ROOT, "smoke")
+    assert study.cell("tcga_brca", "m3col").stages == ["finetune"]
+    assert study.cell("tcga_brca", "m3col", "pretrained").stages == ["pretrain", "finetune"]
+
+
+def test_merge_leaves_its_arguments_alone() -> None:
+    base = {"a": {"b": 1, "c": 2}, "d": None}
+    over = {"a": {"b": 3}, "d": {"e": 4}}
+    assert merge(base, over) == {"a": {"b": 3, "c": 2}, "d": {"e": 4}}
+    assert base == {"a": {"b": 1, "c": 2}, "d": None}
+
+
+def set_key(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            content = content.setdefault(key, {})
+        content[path[-1]] = value
+
+    return change
+
+
+FAULTS = [
+    (
+        "methods/m3col.yaml",
+        set_key("objective", "alhpa", value=1),
+        ["m3col.yaml", "objective.alhpa", "'alpha'"],
+    ),
+    ("methods/m3col.yaml", set_key("objective", "alpha", value=0), ["objective.alpha", "greater than 0"]),
+    ("methods/m3col.yaml", set_key("objective", "alpha", value="high"), ["objective.alpha", "'high'"]),
+    ("methods/m3col.yaml", set_key("objektive", value={}), ["methods/m3col.yaml", "objektive", "'objective'"]),
+    ("methods/m3col.yaml", set_key("budget_from", value="m3cl"), ["budget_from", "'m3col'"]),
+    ("methods/m3col.yaml", set_key("paper", value="m3cool"), ["paper", "'m3col'"]),
+    ("methods/m3col.yaml", set_key("implementation", value="m3kol"), ["implementation", "'m3col'"]),
+    ("methods/m3col.yaml", set_key("finetune", "batch_size", value=1), ["finetune", "nothing to contrast"]),
+    ("methods/m3col.yaml", set_key("finetune", "optimizer", "lr", value=-1), ["finetune.optimizer.lr"]),
+    ("methods/m3col.yaml", set_key("finetune", "optimizer", "leraning_rate", value=1), ["finetune.optimizer"]),
+    ("methods/m3col.yaml", set_key("finetune", value=None), ["neither `pretrain` nor `finetune`"]),
+    ("methods/m3col.yaml", set_key("datasets", "rosmop", value={}), ["rosmop", "'rosmap'"]),
+    ("methods/m3col.yaml", set_key("variants", "detached", "objectiv", value={}), ["objectiv", "'objective'"]),
+    (
+        "methods/unimodal.yaml",
+        set_key("variants", "mrna", "objective", "modality", value="rna"),
+        ["'mrna'", "tcga_brca"],
+    ),
+    ("datasets/tcga_brca.yaml", set_key("split", "train", value=0.9), ["tcga_brca.yaml", "split", "must be 1"]),
+    ("datasets/rosmap.yaml", set_key("split", "train", value=200), ["rosmap.yaml", "rows says 351"]),
+    ("datasets/tcga_brca.yaml", set_key("metrics", value=["auc"]), ["two classes"]),
+    ("datasets/tcga_brca.yaml", set_key("sources", value=[]), ["`sources`", "`generate`"]),
+    ("datasets/tcga_brca.yaml", set_key("modalities", "mrna", "shape", value=[2, 3]), ["shape of 1 numbers"]),
+    ("profiles/default.yaml", set_key("seeds", value=[0, 0]), ["default.yaml", "repeats a seed"]),
+    ("profiles/default.yaml", set_key("datasets", value=["tcga"]), ["default.yaml", "'tcga_brca'"]),
+    ("profiles/default.yaml", set_key("experiments", value=["m3col"]), ["no experiment 'm3col'"]),
+    ("profiles/default.yaml", set_key("engine", "backend", value="tensorflow"), ["engine.backend", "'tensorflow'"]),
+    ("experiments/m3col_parts.yaml", set_key("cells", value=[{"method": "m3col", "variant": "m3co"}]), ["m3co_only"]),
+]
+
+
+@pytest.mark.parametrize(("file", "change", "words"), FAULTS, ids=[f"{f}-{w[-1]}" for f, _, w in FAULTS])
+def test_a_fault_is_named(
+    checkout: Path, edit: Edit, file: str, change: Callable[[dict[str, Any]], None], words: list[str]
+) -> None:
+    edit(file, change)
+    with pytest.raises(ConfigError) as e:
+        Study(checkout)
+    for word in words:
+        assert word in str(e.value)
+
+
+def test_one_modality_is_refused(checkout: Path, edit: Edit) -> None:
+    edit("datasets/synthetic.yaml", set_key("modalities", value={"mrna": {"kind": "vector", "shape": [20]}}))
+    with pytest.raises(ConfigError, match="at least two"):
+        Study(checkout).cell("synthetic", "m3col")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("title: [", ["line 1", "not valid YAML"]),
+        ("title: a\ntitle: b\n", ["line 2", "'title' is given twice"]),
+        ("- a\n- b\n", ["valid dictionary"]),
+    ],
+)
+def test_what_is_not_yaml_is_refused(checkout: Path, text: str, words: list[str]) -> None:
+    (checkout / "params/methods/m3col.yaml").write_text(text)
+    with pytest.raises(ConfigError) as e:
+        Study(checkout)
+    for word in ["params/methods/m3col.yaml", *words]:
+        assert word in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"profil": "smoke"}, ["profil", "'profile'"]),
+        ({"profile": "smok"}, ["smok.yaml", "'smoke'"]),
+        ({"datasets": ["rosmop"]}, ["'rosmap'"]),
+        ({"datasets": 3}, ["a list of names"]),
+        ({"datasets": ["synthetic"]}, ["none of the profile's experiments"]),
+    ],
+)
+def test_a_wrong_selection_is_refused(
+    monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], words: list[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError) as e:
+        selection_from_config(config)
+    for word in words:
+        assert word in str(e.value)
+
+
+def test_datasets_can_be_run_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    study, layout, arguments = selection_from_config({"datasets": ["rosmap"]})
+    assert {c.dataset for c in study.cells.values()} == {"rosmap"}
+    assert not layout.is_default
+    assert arguments == " --datasets rosmap"
+
+
+def test_only_params_that_exist_are_tracked() -> None:
+    study = Study(ROOT)
+    for cell in study.cells.values():
+        for pair in study.tracked_params(cell, "finetune"):
+            file, _, key = pair.partition(":")
+            value = yaml.safe_load((ROOT / file).read_text())
+            for part in key.split("."):
+                value = value[part]
+
+
+def test_pretraining_does_not_hang_on_finetuning() -> None:
+    study = Study(ROOT)
+    cell = study.cell("tcga_brca", "m3col", "pretrained")
+    pairs = study.tracked_params(cell, "pretrain")
+    assert not [p for p in pairs if p.endswith((":finetune", ":metrics"))]

@@ -1,0 +1,28 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# read once: tests of fetching set the variable themselves
+MIRROR = os.environ.get("MMCONTRAST_MIRROR", "")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout, wherever pytest was started."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The first folder of MMCONTRAST_MIRROR; skips where there is none."""
+    folders = [Path(part.strip()).expanduser() for part in MIRROR.split(";") if part.strip()]
+    for folder in folders:
+        if folder.is_dir():
+            return folder.resolve()
+    pytest.skip(f"MMCONTRAST_MIRROR names no folder that exists (it is '{MIRROR}')")

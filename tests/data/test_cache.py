@@ -1,0 +1,59 @@
+"""The cache never gives out a file that is not what its name says."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmcontrast.data.cache import Cache, cache_root
+from mmcontrast.errors import FetchError
+
+
+def test_the_folder_is_the_environments_or_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMCONTRAST_CACHE", str(tmp_path / "elsewhere"))
+    assert cache_root() == tmp_path / "elsewhere"
+    monkeypatch.delenv("MMCONTRAST_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_root() == tmp_path / ".cache" / "mmcontrast"
+
+
+def test_what_is_put_in_comes_out(tmp_path: Path, small: Any) -> None:
+    cache, file = Cache(tmp_path / "cache"), tmp_path / "a"
+    file.write_bytes(b"content")
+    key = small.sha256(b"content")
+    assert cache.get(key) is None
+    stored = cache.put(file, key)
+    assert cache.get(key) == stored
+    assert stored.read_bytes() == b"content"
+
+
+def test_a_copy_that_changed_on_disk_is_removed(tmp_path: Path, small: Any, caplog: pytest.LogCaptureFixture) -> None:
+    cache, file = Cache(tmp_path / "cache"), tmp_path / "a"
+    file.write_bytes(b"content")
+    key = small.sha256(b"content")
+    stored = cache.put(file, key)
+    stored.write_bytes(b"Content")
+    with caplog.at_level(logging.WARNING):
+        assert cache.get(key) is None
+    assert not stored.exists()
+    assert "has changed on disk" in caplog.text
+
+
+def test_first_use_is_remembered_by_label(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    assert cache.first_use("http://a/b") is None
+    cache.remember("http://a/b", "0" * 64)
+    assert cache.first_use("http://a/b") == "0" * 64
+    assert cache.first_use("http://a/c") is None
+
+
+def test_a_damaged_record_is_not_taken_for_none(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.remember("http://a/b", "0" * 64)
+    (record,) = (tmp_path / "first_use").iterdir()
+    record.write_text("{")
+    with pytest.raises(FetchError, match=r"damaged.*remove it to trust http://a/b"):
+        cache.first_use("http://a/b")

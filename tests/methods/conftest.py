@@ -1,0 +1,71 @@
+"""Cells and batches small enough to train in a test, for every method and variant that params/ knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmcontrast.config import CellConfig, Modality, Study
+from mmcontrast.methods import Batch, Progress
+
+STUDY = Study(Path(__file__).parents[2], profile="smoke")
+VARIANTS = [(name, variant) for name, spec in STUDY.methods.items() for variant in ("base", *spec.variants)]
+SPARE = {"extra": Modality(kind="vector", shape=[7])}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for `variant` runs for every (method, variant) in params/methods."""
+    if "variant" in metafunc.fixturenames:
+        metafunc.parametrize("variant", VARIANTS, ids=["/".join(v) for v in VARIANTS])
+
+
+@pytest.fixture(scope="session")
+def variants() -> list[tuple[str, str]]:
+    return VARIANTS
+
+
+@pytest.fixture(scope="session")
+def make_cell() -> Callable[..., CellConfig]:
+    """make_cell(method, variant, n_modalities, **objective): a cell of the synthetic set with M modalities."""
+
+    def make(method: str, variant: str = "base", n_modalities: int = 3, **objective: Any) -> CellConfig:
+        cell = STUDY.cell("synthetic", method, variant)
+        # a variant that names a modality keeps it when modalities are cut
+        named = cell.objective.get("modality")
+        known = sorted((cell.modalities | SPARE).items(), key=lambda item: item[0] != named)
+        return cell.model_copy(
+            update={"modalities": dict(known[:n_modalities]), "objective": cell.objective | objective}
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_batch() -> Callable[..., Batch]:
+    """make_batch(cell, n): instances with a latent code all modalities share, around well separated class centres."""
+
+    def make(cell: CellConfig, n: int = 12, dtype: torch.dtype = torch.float32) -> Batch:
+        g = torch.Generator().manual_seed(0)
+        labels = torch.arange(n) % len(cell.classes)
+        latent = torch.randn(n, 3, generator=g)
+        inputs = {}
+        for name, modality in cell.modalities.items():
+            centres = 2 * torch.randn(len(cell.classes), *modality.shape, generator=g)
+            inputs[name] = (centres[labels] + latent @ torch.randn(3, *modality.shape, generator=g)).to(dtype)
+        return Batch(inputs, labels)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_progress() -> Callable[..., Progress]:
+    """make_progress(stage, epoch, seed): a point in a stage of 10 epochs, its generator freshly seeded."""
+
+    def make(stage: str = "finetune", epoch: int = 0, seed: int = 0) -> Progress:
+        return Progress(stage=stage, epoch=epoch, epochs=10, generator=torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+
+    return make

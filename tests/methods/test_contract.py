@@ -1,0 +1,177 @@
+"""What every method owes the training loop. New methods are found through params/methods and mmcontrast.methods."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import mmcontrast.methods
+from mmcontrast.config import OBJECTIVES, Study
+from mmcontrast.methods import Batch, build_method
+
+ROOT = Path(__file__).parents[2]
+FIRST, LAST = 0, 9
+
+
+@pytest.fixture(params=[2, 3], ids="M={}".format)
+def cell(request, variant, make_cell):
+    return make_cell(*variant, n_modalities=request.param)
+
+
+@pytest.fixture
+def method(cell):
+    torch.manual_seed(0)
+    return build_method(cell)
+
+
+def moments(cell):
+    """(stage, epoch) at the start and the end of each stage of a cell."""
+    return [(stage, epoch) for stage in cell.stages for epoch in (FIRST, LAST)]
+
+
+def reordered(batch, order):
+    return Batch({m: x[order] for m, x in batch.inputs.items()}, batch.labels[order])
+
+
+def method_modules() -> set[str]:
+    """Modules of mmcontrast.methods that name a METHOD."""
+    names = [m.name for m in pkgutil.iter_modules(mmcontrast.methods.__path__)]
+    return {n for n in names if hasattr(importlib.import_module(f"mmcontrast.methods.{n}"), "METHOD")}
+
+
+def missing_companions(modules, objectives, implementations, tested) -> list[str]:
+    """What stands alone among a method's four parts: module, objective, params file, test module."""
+    parts = {"module": modules, "class in OBJECTIVES": objectives, "params file": implementations, "test": tested}
+    everything = modules | objectives | implementations
+    return sorted(f"{name}: no {part}" for name in everything for part, have in parts.items() if name not in have)
+
+
+def test_no_method_stands_without_module_objective_params_file_or_test():
+    implementations = {spec.implementation for spec in Study(ROOT).methods.values()}
+    tested = {p.stem.removeprefix("test_") for p in Path(__file__).parent.glob("test_*.py")}
+    assert missing_companions(method_modules(), set(OBJECTIVES), implementations, tested) == []
+
+
+@pytest.mark.parametrize(
+    ("position", "complaint"), list(enumerate(["module", "class in OBJECTIVES", "params file", "test"])), ids=str
+)
+def test_the_check_of_companions_notices_each_gap(position, complaint):
+    parts = [{"a", "b"}, {"a", "b"}, {"a", "b"}, {"a", "b"}]
+    parts[position] = {"a"}
+    assert missing_companions(*parts) == [f"b: no {complaint}"]
+
+
+def test_terms_are_finite_float32_scalars_among_them_the_loss(cell, method, make_batch, make_progress):
+    for stage, epoch in moments(cell):
+        terms = method(make_batch(cell), make_progress(stage, epoch))
+        assert "loss" in terms
+        assert all(t.shape == () and t.dtype == torch.float32 and t.isfinite() for t in terms.values())
+
+
+def test_every_stage_trains_what_embeds_and_every_parameter_is_trained_in_some_stage(
+    cell, method, make_batch, make_progress
+):
+    def reached(scalar):
+        method.zero_grad()
+        scalar.backward()
+        got = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+        assert all(g.isfinite().all() for g in got.values())
+        return set(got)
+
+    batch = make_batch(cell)
+    embedding = reached(method.embed(batch).sum())
+    trained = [reached(method(batch, make_progress(stage, epoch))["loss"]) for stage, epoch in moments(cell)]
+    assert embedding
+    assert all(embedding <= names for names in trained)
+    assert set.union(*trained) == {name for name, _ in method.named_parameters()}
+
+
+def test_autocast_gives_nearly_the_same_loss_in_float32(cell, method, make_batch, make_progress):
+    for stage, epoch in moments(cell):
+        exact = method(make_batch(cell), make_progress(stage, epoch))["loss"]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = method(make_batch(cell), make_progress(stage, epoch))["loss"]
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, exact, rtol=0.05, atol=0)
+
+
+def test_draws_come_from_the_given_generator_alone(cell, method, make_batch, make_progress):
+    batch = make_batch(cell)
+    for stage, epoch in moments(cell):
+        torch.manual_seed(1)
+        first = method(batch, make_progress(stage, epoch, seed=5))
+        torch.manual_seed(2)
+        state = torch.get_rng_state()
+        second = method(batch, make_progress(stage, epoch, seed=5))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_a_batch_is_not_modified(cell, method, make_batch, make_progress):
+    for stage, epoch in moments(cell):
+        batch, copy = make_batch(cell), make_batch(cell)
+        method(batch, make_progress(stage, epoch))["loss"].backward()
+        assert all(torch.equal(batch.inputs[m], copy.inputs[m]) for m in cell.modalities)
+        assert torch.equal(batch.labels, copy.labels)
+
+
+def test_the_order_of_the_batch_changes_no_term_that_draws_nothing(cell, method, make_batch, make_progress):
+    batch = make_batch(cell)
+    shuffled = reordered(batch, torch.randperm(12, generator=torch.Generator().manual_seed(3)))
+    for stage, epoch in moments(cell):
+        terms = method(batch, make_progress(stage, epoch, seed=0))
+        redrawn = method(batch, make_progress(stage, epoch, seed=1))
+        other = method(shuffled, make_progress(stage, epoch, seed=0))
+        for name, term in terms.items():
+            if torch.equal(term, redrawn[name]):
+                torch.testing.assert_close(other[name], term, msg=f"{stage}, epoch {epoch}: {name}")
+
+
+def test_pretraining_sees_no_labels(variants, make_cell, make_batch, make_progress):
+    cells = [cell for cell in (make_cell(*v) for v in variants) if cell.pretrain is not None]
+    assert cells
+    for cell in cells:
+        method, batch = build_method(cell), make_batch(cell)
+        terms = method(batch, make_progress("pretrain"))
+        relabelled = method(Batch(batch.inputs, batch.labels.flip(0)), make_progress("pretrain"))
+        assert torch.equal(terms["loss"], relabelled["loss"]), cell.name
+
+
+def test_embed_and_logits_are_deterministic_row_by_row_and_shaped(cell, method, make_batch):
+    method.eval()
+    batch = make_batch(cell)
+    order = torch.arange(12).roll(5)
+    state = torch.get_rng_state()
+    z_bD, scores_bC = method.embed(batch), method.logits(batch)
+    assert torch.equal(method.embed(batch), z_bD)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert z_bD.ndim == 2
+    assert len(z_bD) == 12
+    torch.testing.assert_close(method.embed(reordered(batch, order)), z_bD[order])
+    if scores_bC is not None:
+        assert scores_bC.shape == (12, len(cell.classes))
+        torch.testing.assert_close(method.logits(reordered(batch, order)), scores_bC[order])
+
+
+def test_steps_of_adam_lower_the_loss_on_separable_classes(cell, method, make_batch, make_progress):
+    batch = make_batch(cell, n=24)
+    initial = {k: v.clone() for k, v in method.state_dict().items()}
+
+    def expected_loss(stage, epoch):
+        with torch.no_grad():
+            return sum(method(batch, make_progress(stage, epoch, seed=s))["loss"].item() for s in range(100, 108))
+
+    for stage, epoch in moments(cell):
+        method.load_state_dict(initial)
+        optimizer = torch.optim.Adam(method.parameters(), lr=5e-3)
+        before = expected_loss(stage, epoch)
+        for step in range(15):
+            optimizer.zero_grad()
+            method(batch, make_progress(stage, epoch, seed=step))["loss"].backward()
+            optimizer.step()
+        assert expected_loss(stage, epoch) < 0.95 * before, f"{stage}, epoch {epoch}"

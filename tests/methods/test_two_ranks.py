@@ -1,0 +1,119 @@
+"""One rank and two ranks give the same loss and gradients, for every method and variant.
+
+One pool of two gloo processes computes all cases; each test compares one of them with a single process.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.distributed.nn.functional import all_gather
+
+from mmcontrast.methods import Batch, Progress, build_method
+
+WORLD = 2
+SHARDS = {"even": (4, 4), "uneven": (5, 3)}
+EPOCHS = 10
+
+
+def gather_rows(sizes):
+    """all_gather with gradient, of ranks that hold `sizes` rows: padded to the longest, and cut again."""
+
+    def gather(x):
+        padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
+        parts = all_gather(torch.cat([x, padding]))
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    return gather
+
+
+def rows_of(batch, rows):
+    return Batch({m: x[rows] for m, x in batch.inputs.items()}, batch.labels[rows])
+
+
+def loss_and_gradients(cell, batch, stage, epoch, **distributed):
+    """Terms and the gradients by parameter, in float64 from the same first weights."""
+    torch.manual_seed(0)
+    method = build_method(cell).double()
+    progress = Progress(stage, epoch, EPOCHS, torch.Generator().manual_seed(7), **distributed)
+    terms = method(batch, progress)
+    terms["loss"].backward()
+    return (
+        {name: term.detach() for name, term in terms.items()},
+        {name: p.grad for name, p in method.named_parameters() if p.grad is not None},
+    )
+
+
+def one_of_two_ranks(rank, folder, cases):
+    """Compute every case on this rank's rows, average gradients over the ranks as DDP does, and leave all in a file."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
+    results = {}
+    for name, (cell, batch, stage, epoch, sizes) in cases.items():
+        rows = slice(sum(sizes[:rank]), list(accumulate(sizes))[rank])
+        terms, gradients = loss_and_gradients(
+            cell, rows_of(batch, rows), stage, epoch, gather=gather_rows(sizes), rows=rows
+        )
+        for gradient in gradients.values():
+            dist.all_reduce(gradient)
+            gradient /= WORLD
+        results[name] = {"terms": terms, "gradients": gradients}
+    torch.save(results, f"{folder}/rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def cases(variants, make_cell, make_batch):
+    """name -> (cell, batch, stage, epoch, rows of each rank), first and last epoch of every stage of every variant."""
+    out = {}
+    for method, variant in variants:
+        cell = make_cell(method, variant)
+        for stage in cell.stages:
+            for epoch in (0, EPOCHS - 1):
+                for shards, sizes in SHARDS.items():
+                    batch = make_batch(cell, sum(sizes), torch.float64)
+                    out[f"{method}/{variant} {stage} {epoch} {shards}"] = (cell, batch, stage, epoch, sizes)
+    return out
+
+
+@pytest.fixture(scope="module")
+def two_ranks(cases, tmp_path_factory):
+    """What each of two processes computed, by case."""
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(one_of_two_ranks, args=(str(folder), cases), nprocs=WORLD)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize("shards", SHARDS)
+def test_two_ranks_equal_one(variant, shards, cases, two_ranks):
+    mine = {name: case for name, case in cases.items() if name.startswith("/".join(variant) + " ") and shards in name}
+    assert mine
+    for name, (cell, batch, stage, epoch, _) in mine.items():
+        terms, gradients = loss_and_gradients(cell, batch, stage, epoch)
+        for rank in range(WORLD):
+            got = two_ranks[rank][name]
+            assert got["terms"].keys() == terms.keys(), name
+            assert got["gradients"].keys() == gradients.keys(), name
+            for key, term in terms.items():
+                torch.testing.assert_close(got["terms"][key], term, rtol=1e-10, atol=1e-12, msg=f"{name}: {key}")
+            for key, gradient in gradients.items():
+                torch.testing.assert_close(
+                    got["gradients"][key], gradient, rtol=1e-8, atol=1e-12, msg=f"{name}: gradient of {key}"
+                )
+        assert all(torch.equal(two_ranks[0][name]["terms"][k], two_ranks[1][name]["terms"][k]) for k in terms), name
+
+
+def test_a_loss_of_local_rows_alone_would_be_another(make_cell, make_batch):
+    """Negatives matter: without gathering, the mean over ranks is not the loss of the batch."""
+    cell = make_cell("concat", "clip")
+    batch = make_batch(cell, 8, torch.float64)
+    halves = [
+        Batch({m: x[rows] for m, x in batch.inputs.items()}, batch.labels[rows]) for rows in (slice(4), slice(4, 8))
+    ]
+    whole = loss_and_gradients(cell, batch, "finetune", 0)[0]["loss"]
+    local = [loss_and_gradients(cell, half, "finetune", 0)[0]["loss"] for half in halves]
+    assert (sum(local) / 2).item() != pytest.approx(whole.item(), rel=1e-3)

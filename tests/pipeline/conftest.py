@@ -1,0 +1,173 @@
+"""A small checkout of this repository, on generated data, in which both engines can be let loose."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+PROFILE = {
+    "description": "tests",
+    "datasets": ["synthetic"],
+    "experiments": ["tiny"],
+    "seeds": [0, 1],
+    "engine": {"backend": "torch"},
+    "overrides": {
+        "model": {"width": 8, "encoder_hidden": [8], "head_hidden": [8]},
+        "pretrain": {"epochs": 2},
+        "finetune": {"epochs": 6, "eval_every": 2, "checkpoint_every": 1},
+    },
+}
+EXPERIMENT = {
+    "title": "Tiny",
+    "caption": "A grid for tests.",
+    "kind": "ablation",
+    "datasets": ["synthetic"],
+    "cells": [
+        {"method": "m3col", "label": "M3CoL"},
+        {"method": "m3col", "variant": "pretrained", "label": "pretrained"},
+        {"method": "concat", "label": "Concatenation"},
+    ],
+    "reference": {"method": "m3col"},
+}
+
+
+class Checkout:
+    """A copy of the working tree with its own git, DVC, profile and journal."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": str(root / "src"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.org",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "XDG_CACHE_HOME": str(root.parent / "xdg"),
+        }
+        # pytest's own variables would reach the jobs
+        self.env.pop("PYTEST_CURRENT_TEST", None)
+
+    def __call__(self, *command: str, ok: bool = True) -> str:
+        """Run a command here; its output. With ok, a failure fails the test."""
+        done = subprocess.run(command, cwd=self.root, env=self.env, text=True, capture_output=True, check=False)
+        text = done.stdout + done.stderr
+        if ok:
+            assert done.returncode == 0, f"{' '.join(command)} -> {done.returncode}\n{text}\n{self.logs()}"
+        return text
+
+    def logs(self) -> str:
+        """The tails of all job logs, for a failing test's message."""
+        return "\n".join(f"== {p}\n{p.read_text()[-1500:]}" for p in sorted((self.root / "logs").rglob("*.log")))
+
+    def snakemake(self, *more: str, ok: bool = True) -> str:
+        return self("snakemake", "--cores", "2", "--latency-wait", "5", *more, "reproduce", ok=ok)
+
+    def commit(self, message: str) -> None:
+        self("git", "add", "-A")
+        self("git", "commit", "-qm", message)
+
+    def executed(self) -> list[str]:
+        """Commands of the stages that really ran since the last call."""
+        journal = self.root / "logs/journal.jsonl"
+        if not journal.exists():
+            return []
+        lines = [json.loads(line) for line in journal.read_text().splitlines()]
+        journal.unlink()
+        return sorted(" ".join(line["command"]) for line in lines)
+
+    def edit(self, file: str, *path: str, value: Any) -> None:
+        """Set one key of a YAML file."""
+        content = yaml.safe_load((self.root / file).read_text())
+        inner = content
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+        (self.root / file).write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def assert_both_idle(self) -> None:
+        assert "Nothing to be done" in self.snakemake("-n")
+        assert "up to date" in self("dvc", "status")
+
+    def kill_when(self, pattern: str, timeout: float = 120) -> None:
+        """Start `snakemake`, and SIGKILL it with all its children once a file matches the glob pattern."""
+        process = psutil.Popen(
+            ["snakemake", "--cores", "2", "reproduce"],
+            cwd=self.root,
+            env=self.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        end = time.monotonic() + timeout
+        while not list(self.root.glob(pattern)):
+            assert process.poll() is None, f"ended before {pattern!r} was there\n{self.logs()}"
+            assert time.monotonic() < end, f"{pattern!r} never came\n{self.logs()}"
+            time.sleep(0.01)
+        victims = [process, *process.children(recursive=True)]
+        for victim in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+        psutil.wait_procs(victims)
+
+
+def small_checkout(root: Path) -> Checkout:
+    """Copy what git tracks, put the tiny profile in place of the default one, and commit."""
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True, capture_output=True, check=True
+    ).stdout.splitlines()
+    for file in files:
+        if file.startswith((".dvc/", "pipelines/")) or file in ("dvc.yaml", "dvc.lock") or not (ROOT / file).is_file():
+            continue
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / file, root / file)
+    (root / "params/profiles/default.yaml").write_text(yaml.safe_dump(PROFILE))
+    (root / "params/experiments/tiny.yaml").write_text(yaml.safe_dump(EXPERIMENT))
+    checkout = Checkout(root)
+    checkout("git", "init", "-q", "-b", "main")
+    checkout("dvc", "init", "-q")
+    checkout("dvc", "config", "core.analytics", "false")
+    checkout("python", "-m", "mmcontrast", "dvc", "export")
+    checkout.commit("small grid")
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The small checkout before anything has run."""
+    root = tmp_path_factory.mktemp("template") / "checkout"
+    root.mkdir()
+    return small_checkout(root)
+
+
+@pytest.fixture(scope="module")
+def finished(template: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The same after one undisturbed `snakemake reproduce`."""
+    root = tmp_path_factory.mktemp("finished") / "checkout"
+    shutil.copytree(template.root, root, symlinks=True)
+    checkout = Checkout(root)
+    checkout.snakemake()
+    return checkout
+
+
+@pytest.fixture
+def checkout(template: Checkout, tmp_path: Path) -> Checkout:
+    """A fresh copy of the checkout before anything has run."""
+    root = tmp_path / "checkout"
+    shutil.copytree(template.root, root, symlinks=True)
+    return Checkout(root)

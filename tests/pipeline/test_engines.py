@@ -1,0 +1,144 @@
+"""One DAG, two engines: each does only what is needed, and knows what the other has done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from mmcontrast.pipeline.dvc_export import disagreements
+from tests.pipeline.conftest import Checkout
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+CELLS = ["synthetic/concat/base", "synthetic/m3col/base", "synthetic/m3col/pretrained"]
+REPORT = ["report page", "report results", "report tiny"]
+EVERYTHING = sorted(
+    [
+        "data prepare synthetic",
+        "pretrain synthetic/m3col/pretrained",
+        *(f"{stage} {cell}" for stage in ("finetune", "evaluate") for cell in CELLS),
+        *REPORT,
+    ]
+)
+M3COL_ONLY = sorted(
+    [
+        "pretrain synthetic/m3col/pretrained",
+        *(f"{stage} {cell}" for stage in ("finetune", "evaluate") for cell in CELLS if "m3col" in cell),
+        *REPORT,
+    ]
+)
+ALPHA = ("params/methods/m3col.yaml", "objective", "alpha")
+
+
+def results(checkout: Checkout) -> pl.DataFrame:
+    return pl.read_parquet(checkout.root / "reports/results.parquet")
+
+
+def test_dvc_yaml_agrees_with_the_dag() -> None:
+    assert disagreements(ROOT) == []
+
+
+def test_a_day_with_both_engines(finished: Checkout) -> None:
+    """Snakemake first, then DVC; a parameter changed and changed back; a clone that pulls."""
+    assert finished.executed() == EVERYTHING
+    finished.assert_both_idle()
+    finished("dvc", "repro")
+    assert finished.executed() == []
+    finished.commit("results")
+    before = results(finished)
+    files = (finished.root / ALPHA[0]).read_text()
+
+    finished.edit(*ALPHA, value=1.5)
+    assert "1.5" in finished("dvc", "params", "diff")
+    finished("dvc", "repro")
+    assert finished.executed() == M3COL_ONLY
+    finished.assert_both_idle()
+    after = results(finished)
+    concat = pl.col("method") == "concat"
+    assert_frame_equal(before.filter(concat), after.filter(concat))
+    assert not before.filter(~concat).equals(after.filter(~concat))
+    assert "synthetic" in finished("dvc", "metrics", "diff")
+
+    (finished.root / ALPHA[0]).write_text(files)
+    finished("dvc", "repro")
+    assert finished.executed() == []
+    finished.assert_both_idle()
+    assert_frame_equal(results(finished), before)
+
+
+def test_a_clone_pulls_and_has_nothing_to_do(finished: Checkout, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    finished("dvc", "remote", "add", "-d", "-f", "here", str(remote))
+    finished("dvc", "push")
+    finished.commit("remote")
+    finished.executed()
+    finished("git", "clone", "-q", str(finished.root), str(tmp_path / "clone"))
+    clone = Checkout(tmp_path / "clone")
+    clone("dvc", "pull")
+    clone("python", "-m", "mmcontrast", "sync", "snakemake")
+    clone.assert_both_idle()
+    clone("dvc", "repro")
+    assert clone.executed() == []
+    assert_frame_equal(results(clone), results(finished))
+
+
+def test_data_that_may_not_be_redistributed_stay_out_of_the_remote(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.edit("params/datasets/synthetic.yaml", "redistribute", value=False)
+    checkout("python", "-m", "mmcontrast", "dvc", "export")
+    checkout("dvc", "remote", "add", "-d", "here", str(tmp_path / "remote"))
+    checkout.snakemake()
+    checkout.commit("results")
+    checkout.executed()
+    checkout("dvc", "push")
+    pushed = {p.read_bytes() for p in (tmp_path / "remote").rglob("*") if p.is_file()}
+    assert (checkout.root / "reports/results.parquet").read_bytes() in pushed
+    assert (checkout.root / "data/prepared/synthetic/train.parquet").read_bytes() not in pushed
+
+    checkout("git", "clone", "-q", str(checkout.root), str(tmp_path / "clone"))
+    clone = Checkout(tmp_path / "clone")
+    clone("dvc", "pull", "--allow-missing")
+    clone("python", "-m", "mmcontrast", "sync", "snakemake")
+    assert clone.executed() == ["data prepare synthetic"]
+    clone.assert_both_idle()
+
+
+def test_killed_in_mid_training_it_ends_with_the_same_results(checkout: Checkout) -> None:
+    checkout.edit("params/profiles/default.yaml", "overrides", "finetune", "epochs", value=300)
+    undisturbed = Checkout(checkout.root.parent / "undisturbed")
+    shutil.copytree(checkout.root, undisturbed.root, symlinks=True)
+    undisturbed.snakemake()
+
+    checkout.kill_when(".state/synthetic/*/*/finetune/seed0/latest")
+    checkout("snakemake", "--unlock")
+    checkout.snakemake()
+    assert "resumed after epoch" in checkout.logs()
+    assert_frame_equal(results(checkout), results(undisturbed))
+    assert not (checkout.root / ".state").exists() or not list((checkout.root / ".state").rglob("latest"))
+
+
+def test_experiments_metrics_and_plots_of_dvc(finished: Checkout) -> None:
+    if finished("git", "status", "--porcelain"):
+        finished.commit("before the experiment")
+    shown = json.loads(finished("dvc", "metrics", "show", "--json"))
+    assert "synthetic" in json.dumps(shown)
+    finished("dvc", "plots", "show")
+    finished.executed()
+    finished("dvc", "exp", "run", "-S", "params/methods/m3col.yaml:objective.alpha=0.7", "-n", "strong")
+    assert finished.executed() == M3COL_ONLY
+    assert "strong" in finished("dvc", "exp", "show", "--no-pager")
+
+
+def test_a_failed_cell_leaves_the_others(checkout: Checkout) -> None:
+    """A loss that is not finite stops its own cell; the others are finished and kept."""
+    checkout.edit("params/methods/concat.yaml", "finetune", value={"optimizer": {"lr": 1e30}})
+    text = checkout.snakemake(ok=False)
+    assert "not finite" in checkout.logs()
+    assert (checkout.root / "runs/synthetic/m3col/base/metrics.parquet").exists()
+    assert not (checkout.root / "runs/synthetic/concat/base/metrics.parquet").exists()
+    assert "Error in rule finetune" in text

@@ -1,0 +1,65 @@
+"""Optimizers and learning rates."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from mmcontrast import config
+from mmcontrast.errors import ConfigError
+from mmcontrast.training.optim import learning_rate_factor, make_optimizer, set_learning_rate
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
+)
+@pytest.mark.parametrize("fused", [True, False])
+def test_settings_reach_the_optimizer(name, kind, fused):
+    made = make_optimizer(
+        [{"params": list(nn.Linear(2, 2).parameters())}],
+        config.Optimizer(name=name, lr=0.3, weight_decay=0.04, fused=fused),
+    )
+    assert type(made) is kind
+    assert (made.defaults["lr"], made.defaults["weight_decay"]) == (0.3, 0.04)
+    assert bool(made.defaults["fused"]) is fused
+
+
+def test_fused_where_there_is_no_kernel_is_an_error_not_a_fallback():
+    nowhere = [{"params": [nn.Parameter(torch.empty(2, device="meta"))]}]
+    with pytest.raises(ConfigError, match=r"no fused kernels for meta, .* set optimizer\.fused: false"):
+        make_optimizer(nowhere, config.Optimizer(lr=0.1))
+    make_optimizer(nowhere, config.Optimizer(lr=0.1, fused=False))
+
+
+def test_a_set_rate_holds_for_all_groups():
+    groups = [{"params": [nn.Parameter(torch.ones(1))]} for _ in range(3)]
+    made = make_optimizer(groups, config.Optimizer(lr=0.1))
+    set_learning_rate(made, 0.025)
+    assert [g["lr"] for g in made.param_groups] == [0.025] * 3
+
+
+def test_constant_is_one_throughout():
+    factor = learning_rate_factor(config.Schedule(), 10)
+    assert [factor(t) for t in range(10)] == [1.0] * 10
+
+
+def test_warm_up_rises_to_one_and_stays():
+    factor = learning_rate_factor(config.Schedule(warmup=0.4), 10)
+    assert [factor(t) for t in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1])
+def test_cosine_falls_from_one_towards_zero(warmup):
+    steps = 100
+    factor = learning_rate_factor(config.Schedule(name="cosine", warmup=warmup), steps)
+    warm = round(warmup * steps)
+    tail = [factor(t) for t in range(warm, steps)]
+    assert tail[0] == 1.0
+    assert all(a > b > 0.0 for a, b in pairwise(tail))
+    assert tail[len(tail) // 2] == pytest.approx(0.5)
+    assert tail[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * (1 - 1 / len(tail)))))
+    assert factor(steps) == pytest.approx(0.0, abs=1e-15)

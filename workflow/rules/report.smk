@@ -1,0 +1,91 @@
+# Every table and figure is a view of one results table.
+from mmcontrast.report.outputs import experiment_outputs
+
+
+rule results:
+    input:
+        code=sources("mmcontrast.report.results"),
+        metrics=[LAYOUT.metrics(cell) for cell in CELLS],
+        curves=[LAYOUT.curves(cell) for cell in CELLS],
+        intervals=[LAYOUT.intervals(cell) for cell in CELLS],
+        experiments=[f"params/experiments/{e}.yaml" for e in STUDY.active_experiments],
+    output:
+        results=LAYOUT.report("results.parquet"),
+        intervals=LAYOUT.report("intervals.parquet"),
+        metrics=LAYOUT.report("metrics.json"),
+        scores=LAYOUT.report("plots/scores.csv"),
+        curves=LAYOUT.report("plots/curves.csv"),
+    log:
+        LAYOUT.log("report", "results"),
+    shell:
+        "python -m mmcontrast report results{SELECT} > {log} 2>&1"
+
+
+def experiment_inputs(experiment):
+    cells = [
+        f"{d}/{ref.method}/{ref.variant}"
+        for d, ref in STUDY.experiment_cells(experiment)
+    ]
+    cells = list(dict.fromkeys(cells))
+    files = ["history.parquet", "embeddings.parquet"]
+    datasets = sorted({c.split("/")[0] for c in cells})
+    return (
+        [LAYOUT.report("results.parquet"), LAYOUT.report("intervals.parquet")]
+        + [LAYOUT.curves(c) for c in cells]
+        + [LAYOUT.stage(c, "finetune", f) for c in cells for f in files]
+        + [paths.datasheet(d) for d in datasets]
+        + [f"params/experiments/{experiment}.yaml"]
+    )
+
+
+for experiment in STUDY.active_experiments:
+
+    rule:
+        name:
+            f"experiment_{experiment}"
+        input:
+            code=sources("mmcontrast.report.experiment"),
+            data=experiment_inputs(experiment),
+        output:
+            report(
+                experiment_outputs(STUDY, LAYOUT, experiment),
+                caption="../report/experiment.rst",
+                category=STUDY.experiments[experiment].title,
+            ),
+        log:
+            LAYOUT.log("report", experiment),
+        params:
+            experiment=experiment,
+        shell:
+            "python -m mmcontrast report {params.experiment}{SELECT} > {log} 2>&1"
+
+
+rule page:
+    input:
+        code=sources("mmcontrast.report.page"),
+        templates=sorted(map(str, Path("src/mmcontrast/report/templates").glob("*"))),
+        results=rules.results.output,
+        experiments=[
+            f
+            for e in STUDY.active_experiments
+            for f in experiment_outputs(STUDY, LAYOUT, e)
+        ],
+        costs=[
+            LAYOUT.stage(cell.name, stage, "cost.json")
+            for cell in CELLS.values()
+            for stage in cell.stages
+        ],
+        datasheets=[
+            paths.datasheet(d) for d in sorted({c.dataset for c in CELLS.values()})
+        ],
+        papers="params/papers.yaml",
+    output:
+        report(
+            LAYOUT.report("index.html"),
+            caption="../report/page.rst",
+            category="The report as one page",
+        ),
+    log:
+        LAYOUT.log("report", "page"),
+    shell:
+        "python -m mmcontrast report page{SELECT} > {log} 2>&1"
