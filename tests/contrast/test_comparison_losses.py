@@ -7,12 +7,13 @@ import math
 
 import pytest
 import torch
-from multifold_vectors import IDS_A, IDS_B, TEN, A, B
 
 from mmcontrast.contrast.mil_nce import mil_nce
 from mmcontrast.contrast.multifold import multifold_loss
 from mmcontrast.contrast.siglip import siglip
 from mmcontrast.contrast.tricolo import weighted_nt_xent
+from mmcontrast.errors import ContrastError
+from tests.contrast.multifold_vectors import IDS_A, IDS_B, TEN, A, B
 
 
 def slow_supcon(z, ids, tau, own_modality):
@@ -72,7 +73,7 @@ def test_mil_nce_gradient_is_the_numeric_one(double_count):
 
 
 def test_mil_nce_refuses_an_instance_without_text():
-    with pytest.raises(ValueError, match=r"one modality only.*ids 3"):
+    with pytest.raises(ContrastError, match=r"one modality only.*ids 3"):
         mil_nce(A, B, torch.tensor([0, 0, 1, 3]), IDS_B)
 
 
@@ -102,12 +103,12 @@ def test_tricolo_sums_named_directions_of_three_modalities():
     [({}, "no direction given"), ({"text->imag": 1.0}, "did you mean 'text->image'"), ({"text->text": 1}, "direction")],
 )
 def test_tricolo_refuses_directions_that_do_not_exist(weights, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ContrastError, match=says):
         weighted_nt_xent({"image": A, "text": B[:4]}, weights)
 
 
 def test_tricolo_refuses_rows_that_do_not_pair():
-    with pytest.raises(ValueError, match="rows differ in shape"):
+    with pytest.raises(ContrastError, match="rows differ in shape"):
         weighted_nt_xent({"image": A, "text": B}, {"text->image": 1.0})
 
 

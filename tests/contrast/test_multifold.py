@@ -6,10 +6,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from multifold_vectors import IDS_A, IDS_B, SIX, TEN, A, B
 
 from mmcontrast.contrast.multifold import multifold_loss, multifold_pairs_loss
 from mmcontrast.contrast.relations import RELATIONS
+from mmcontrast.errors import ContrastError
+from tests.contrast.multifold_vectors import IDS_A, IDS_B, SIX, TEN, A, B
 
 HARD_GRADIENT = [
     [0.057410, -0.014130, 0.003650, 0.000103, 0.000001, 0.001199],
@@ -275,18 +276,18 @@ def test_three_modalities_by_pairs():
     ],
 )
 def test_options_out_of_range_are_refused(change, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ContrastError, match=says):
         multifold_loss(A, B, IDS_A, IDS_B, **change)
 
 
 def test_bad_rows_are_refused():
-    with pytest.raises(ValueError, match=r"1 instance\(s\) have rows in one modality only.*ids 5"):
+    with pytest.raises(ContrastError, match=r"1 instance\(s\) have rows in one modality only.*ids 5"):
         multifold_loss(A, B, torch.tensor([0, 0, 1, 5]), IDS_B)
-    with pytest.raises(ValueError, match=r"ids are torch\.float64"):
+    with pytest.raises(ContrastError, match=r"ids are torch\.float64"):
         multifold_loss(A, B, IDS_A.double(), IDS_B)
-    with pytest.raises(ValueError, match=r"rows \[4, 4\] and ids \[6\]"):
+    with pytest.raises(ContrastError, match=r"rows \[4, 4\] and ids \[6\]"):
         multifold_loss(A, B, IDS_B, IDS_B)
-    with pytest.raises(ValueError, match="widths differ"):
+    with pytest.raises(ContrastError, match="widths differ"):
         multifold_loss(A[:, :3], B, IDS_A, IDS_B)
-    with pytest.raises(ValueError, match="two modalities"):
+    with pytest.raises(ContrastError, match="two modalities"):
         multifold_pairs_loss({"image": A}, {"image": IDS_A})

@@ -8,17 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """float64 stays, anything else becomes float32: sums over many rows do not fit a half."""
-    return x if x.dtype == torch.float64 else x.float()
+from mmcontrast.errors import ContrastError
 
 
 def number_instances(ids_P: Tensor, ids_Q: Tensor) -> tuple[Tensor, Tensor, int]:
     """Any integers as indices 0 .. N - 1 of both modalities' rows, and N.
 
     Raises:
-        ValueError: an instance has rows in one modality only, and so no positive.
+        ContrastError: an instance has rows in one modality only, and so no positive.
     """
     unique_N, index = torch.unique(torch.cat([ids_P, ids_Q]), return_inverse=True)
     index_P, index_Q = index[: len(ids_P)], index[len(ids_P) :]
@@ -27,7 +24,7 @@ def number_instances(ids_P: Tensor, ids_Q: Tensor) -> tuple[Tensor, Tensor, int]
     if bool(lonely_N.any()):
         lonely = unique_N[lonely_N].tolist()
         shown = ", ".join(map(str, lonely[:5])) + (" ..." if len(lonely) > 5 else "")
-        raise ValueError(
+        raise ContrastError(
             f"{len(lonely)} instance(s) have rows in one modality only, and so no positive: ids {shown}; "
             "give each a row in both, or leave it out"
         )

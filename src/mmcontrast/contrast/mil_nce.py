@@ -11,9 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmcontrast.contrast.instances import at_least_float32, number_instances
+from mmcontrast.contrast.instances import number_instances
+from mmcontrast.contrast.precision import full_precision
 
 
+@full_precision
 def mil_nce(
     a_PD: Tensor, b_QD: Tensor, ids_P: Tensor, ids_Q: Tensor, *, tau: float | Tensor = 1.0, double_count: bool = False
 ) -> Tensor:
@@ -32,19 +34,17 @@ def mil_nce(
         Scalar, in float32 at least.
 
     Raises:
-        ValueError: an instance has rows in one modality only.
+        ContrastError: an instance has rows in one modality only.
     """
-    with torch.autocast(a_PD.device.type, enabled=False):
-        a_PD, b_QD = at_least_float32(a_PD), at_least_float32(b_QD)
-        index_P, index_Q, n = number_instances(ids_P, ids_Q)
-        logits_PQ = a_PD @ b_QD.T / tau
-        floor = torch.finfo(logits_PQ.dtype).min / 2
-        own_PQ = index_P[:, None] == index_Q
-        own_N = _logsumexp_by(logits_PQ.masked_fill(~own_PQ, floor).logsumexp(1), index_P, n)
-        row_N = _logsumexp_by(logits_PQ.logsumexp(1), index_P, n)
-        column_PQ = logits_PQ if double_count else logits_PQ.masked_fill(own_PQ, floor)
-        column_N = _logsumexp_by(column_PQ.logsumexp(0), index_Q, n)
-        return (torch.logaddexp(row_N, column_N) - own_N).mean()
+    index_P, index_Q, n = number_instances(ids_P, ids_Q)
+    logits_PQ = a_PD @ b_QD.T / tau
+    floor = torch.finfo(logits_PQ.dtype).min / 2
+    own_PQ = index_P[:, None] == index_Q
+    own_N = _logsumexp_by(logits_PQ.masked_fill(~own_PQ, floor).logsumexp(1), index_P, n)
+    row_N = _logsumexp_by(logits_PQ.logsumexp(1), index_P, n)
+    column_PQ = logits_PQ if double_count else logits_PQ.masked_fill(own_PQ, floor)
+    column_N = _logsumexp_by(column_PQ.logsumexp(0), index_Q, n)
+    return (torch.logaddexp(row_N, column_N) - own_N).mean()
 
 
 def _logsumexp_by(x_P: Tensor, index_P: Tensor, n_instances: int) -> Tensor:

@@ -27,12 +27,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mmcontrast.contrast.instances import at_least_float32, instance_mean, number_instances
+from mmcontrast.contrast.instances import instance_mean, number_instances
 from mmcontrast.contrast.multifold_sums import Sums, Targets, sums_at_once, sums_in_chunks
+from mmcontrast.contrast.precision import full_precision, upcast
 from mmcontrast.contrast.relations import RELATIONS
-from mmcontrast.errors import nearest
+from mmcontrast.errors import ContrastError, nearest
 
 
+@full_precision
 def multifold_loss(
     a_PD: Tensor,
     b_QD: Tensor,
@@ -71,36 +73,34 @@ def multifold_loss(
         `hard_gap`, `soft_gap`, and `hard`, `soft`, `soft_gap` by direction with the suffix `_ab` or `_ba`.
 
     Raises:
-        ValueError: an argument is out of its range, shapes do not fit, or an instance has rows in one modality only.
+        ContrastError: an argument is out of its range, shapes do not fit, or an instance has rows in one modality only.
     """
     _check(a_PD, b_QD, ids_P, ids_Q, tau, tau_soft, hard, relation, soft_weight, combine, reduce, chunk)
-    with torch.autocast(a_PD.device.type, enabled=False):
-        a_PD, b_QD = at_least_float32(a_PD), at_least_float32(b_QD)
-        index_P, index_Q, n_instances = number_instances(ids_P, ids_Q)
-        source = (a_PD, b_QD) if teacher is None else tuple(at_least_float32(t) for t in teacher)
-        if source[0].shape != a_PD.shape or source[1].shape != b_QD.shape:
-            raise ValueError(f"teacher: shapes {[list(t.shape) for t in source]} are not those of the rows")
-        rows_of = RELATIONS[relation](source[0].detach(), source[1].detach(), index_P, index_Q, n_instances)
-        targets = Targets(index_P, index_Q, rows_of, tau_soft, log_positives=hard == "logsum")
-        scale = torch.as_tensor(tau, dtype=a_PD.dtype, device=a_PD.device)
-        if chunk is None:
-            sums = sums_at_once(a_PD, b_QD, scale, targets)
-        else:
-            sums = sums_in_chunks(a_PD, b_QD, scale, targets, chunk)
-        if hard == "mean":
-            # sum_q h l is linear in the rows of b: the row's product with the mean of its positives
-            row_positive = (a_PD * instance_mean(b_QD, index_Q, n_instances)[index_P]).sum(1) / scale
-            column_positive = (b_QD * instance_mean(a_PD, index_P, n_instances)[index_Q]).sum(1) / scale
-        else:
-            row_positive, column_positive = sums.row_positive, sums.column_positive
-        hard_P, hard_Q = sums.row_lse - row_positive, sums.column_lse - column_positive
-        counts = tuple(torch.bincount(index, minlength=n_instances) for index in (index_P, index_Q))
-        # the hard target of a row of a is uniform over its instance's rows in b, so its entropy is ln of their number
-        floors = (counts[1][index_P].to(a_PD.dtype).log(), counts[0][index_Q].to(a_PD.dtype).log())
-        if hard == "logsum":
-            floors = (torch.zeros_like(floors[0]), torch.zeros_like(floors[1]))
-        weights = tuple(_row_weights(index, n_instances, reduce, a_PD.dtype) for index in (index_P, index_Q))
-        return _combine(sums, (hard_P, hard_Q), floors, weights, soft_weight, combine)
+    index_P, index_Q, n_instances = number_instances(ids_P, ids_Q)
+    source = (a_PD, b_QD) if teacher is None else tuple(upcast(t) for t in teacher)
+    if source[0].shape != a_PD.shape or source[1].shape != b_QD.shape:
+        raise ContrastError(f"teacher: shapes {[list(t.shape) for t in source]} are not those of the rows")
+    rows_of = RELATIONS[relation](source[0].detach(), source[1].detach(), index_P, index_Q, n_instances)
+    targets = Targets(index_P, index_Q, rows_of, tau_soft, log_positives=hard == "logsum")
+    scale = torch.as_tensor(tau, dtype=a_PD.dtype, device=a_PD.device)
+    if chunk is None:
+        sums = sums_at_once(a_PD, b_QD, scale, targets)
+    else:
+        sums = sums_in_chunks(a_PD, b_QD, scale, targets, chunk)
+    if hard == "mean":
+        # sum_q h l is linear in the rows of b: the row's product with the mean of its positives
+        row_positive = (a_PD * instance_mean(b_QD, index_Q, n_instances)[index_P]).sum(1) / scale
+        column_positive = (b_QD * instance_mean(a_PD, index_P, n_instances)[index_Q]).sum(1) / scale
+    else:
+        row_positive, column_positive = sums.row_positive, sums.column_positive
+    hard_P, hard_Q = sums.row_lse - row_positive, sums.column_lse - column_positive
+    counts = tuple(torch.bincount(index, minlength=n_instances) for index in (index_P, index_Q))
+    # the hard target of a row of a is uniform over its instance's rows in b, so its entropy is ln of their number
+    floors = (counts[1][index_P].to(a_PD.dtype).log(), counts[0][index_Q].to(a_PD.dtype).log())
+    if hard == "logsum":
+        floors = (torch.zeros_like(floors[0]), torch.zeros_like(floors[1]))
+    weights = tuple(_row_weights(index, n_instances, reduce, a_PD.dtype) for index in (index_P, index_Q))
+    return _combine(sums, (hard_P, hard_Q), floors, weights, soft_weight, combine)
 
 
 def multifold_pairs_loss(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
@@ -114,10 +114,10 @@ def multifold_pairs_loss(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **o
         The sums, under the names of `multifold_loss`.
 
     Raises:
-        ValueError: fewer than two modalities, or as `multifold_loss`.
+        ContrastError: fewer than two modalities, or as `multifold_loss`.
     """
     if len(z) < 2:
-        raise ValueError(f"a contrast needs two modalities, and there is {list(z)}")
+        raise ContrastError(f"a contrast needs two modalities, and there is {list(z)}")
     teacher = options.pop("teacher", None)
     total: dict[str, Tensor] = {}
     for a, b in combinations(z, 2):
@@ -183,13 +183,13 @@ def _check(
 ) -> None:
     for name, z, ids in (("a", a_PD, ids_P), ("b", b_QD, ids_Q)):
         if z.ndim != 2 or ids.shape != z.shape[:1] or len(z) == 0:
-            raise ValueError(
+            raise ContrastError(
                 f"{name}: rows {list(z.shape)} and ids {list(ids.shape)}; wanted (rows, width) and (rows,)"
             )
         if ids.is_floating_point():
-            raise ValueError(f"{name}: ids are {ids.dtype}; wanted integers")
+            raise ContrastError(f"{name}: ids are {ids.dtype}; wanted integers")
     if a_PD.shape[1] != b_QD.shape[1]:
-        raise ValueError(f"widths differ: a {a_PD.shape[1]}, b {b_QD.shape[1]}")
+        raise ContrastError(f"widths differ: a {a_PD.shape[1]}, b {b_QD.shape[1]}")
     for name, value, known in (
         ("hard", hard, ("mean", "logsum")),
         ("relation", relation, tuple(RELATIONS)),
@@ -197,11 +197,11 @@ def _check(
         ("reduce", reduce, ("row", "instance")),
     ):
         if value not in known:
-            raise ValueError(f"{name}: '{value}' is not accepted; {nearest(value, known)}")
+            raise ContrastError(f"{name}: '{value}' is not accepted; {nearest(value, known)}")
     top = 1.0 if combine == "convex" else float("inf")
     if not 0 <= soft_weight <= top:
-        raise ValueError(f"soft_weight: {soft_weight} is not in [0, {top:g}], the range for combine='{combine}'")
+        raise ContrastError(f"soft_weight: {soft_weight} is not in [0, {top:g}], the range for combine='{combine}'")
     if tau_soft <= 0 or (not isinstance(tau, Tensor) and tau <= 0):
-        raise ValueError(f"temperatures must be positive: tau {tau}, tau_soft {tau_soft}")
+        raise ContrastError(f"temperatures must be positive: tau {tau}, tau_soft {tau_soft}")
     if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk: {chunk} rows; give at least 1, or None")
+        raise ContrastError(f"chunk: {chunk} rows; give at least 1, or None")

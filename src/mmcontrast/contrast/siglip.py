@@ -7,13 +7,13 @@ Shapes: P rows of modality a, Q rows of modality b, D width.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmcontrast.contrast.instances import at_least_float32
+from mmcontrast.contrast.precision import full_precision
 
 
+@full_precision
 def siglip(
     a_PD: Tensor, b_QD: Tensor, ids_P: Tensor, ids_Q: Tensor, *, scale: float | Tensor, bias: float | Tensor
 ) -> Tensor:
@@ -29,8 +29,6 @@ def siglip(
     Returns:
         Scalar, in float32 at least.
     """
-    with torch.autocast(a_PD.device.type, enabled=False):
-        a_PD, b_QD = at_least_float32(a_PD), at_least_float32(b_QD)
-        logits_PQ = scale * (a_PD @ b_QD.T) + bias
-        sign_PQ = 2 * (ids_P[:, None] == ids_Q).to(logits_PQ.dtype) - 1
-        return -F.logsigmoid(sign_PQ * logits_PQ).sum() / len(a_PD)
+    logits_PQ = scale * (a_PD @ b_QD.T) + bias
+    sign_PQ = 2 * (ids_P[:, None] == ids_Q).to(logits_PQ.dtype) - 1
+    return -F.logsigmoid(sign_PQ * logits_PQ).sum() / len(a_PD)

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmcontrast.contrast.instances import at_least_float32
-from mmcontrast.errors import nearest
+from mmcontrast.contrast.precision import upcast
+from mmcontrast.errors import ContrastError, nearest
 
 
 def weighted_nt_xent(z_ND: Mapping[str, Tensor], weights: Mapping[str, float], *, tau: float | Tensor = 0.1) -> Tensor:
@@ -35,21 +35,21 @@ def weighted_nt_xent(z_ND: Mapping[str, Tensor], weights: Mapping[str, float], *
         Scalar, in float32 at least.
 
     Raises:
-        ValueError: a direction names a modality that is not there, no direction is given, or the rows differ in shape.
+        ContrastError: a direction names no modality that is there, none is given, or the rows differ in shape.
     """
     if not weights:
-        raise ValueError("weights: no direction given; give at least one, e.g. {'text->image': 0.25}")
+        raise ContrastError("weights: no direction given; give at least one, e.g. {'text->image': 0.25}")
     if len({tuple(z.shape) for z in z_ND.values()}) != 1:
-        raise ValueError(f"rows differ in shape: { {k: list(z.shape) for k, z in z_ND.items()} }")
+        raise ContrastError(f"rows differ in shape: { {k: list(z.shape) for k, z in z_ND.items()} }")
     rows = next(iter(z_ND.values()))
     labels_N = torch.arange(len(rows), device=rows.device)
     known = [f"{x}->{y}" for x in z_ND for y in z_ND if x != y]
     terms = []
     with torch.autocast(rows.device.type, enabled=False):
-        z = {k: at_least_float32(v) for k, v in z_ND.items()}
+        z = {k: upcast(v) for k, v in z_ND.items()}
         for direction, weight in weights.items():
             if direction not in known:
-                raise ValueError(f"weights: no direction '{direction}'; {nearest(direction, known)}")
+                raise ContrastError(f"weights: no direction '{direction}'; {nearest(direction, known)}")
             query, gallery = direction.split("->")
             terms.append(weight * F.cross_entropy(z[query] @ z[gallery].T / tau, labels_N))
         return torch.stack(terms).sum()
