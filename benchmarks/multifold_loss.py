@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 2000, 4000, 8000, 16000], help="P = Q")
     parser.add_argument("--forms", nargs="+", choices=list(MATRICES), default=list(MATRICES))
     parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--chunk", type=int, default=512, help="rows of the chunked form")
+    parser.add_argument("--chunk", type=int, default=256, help="rows of the chunked form")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--repeats", type=int, default=2, help="the fastest is shown")
     parser.add_argument("--limit", type=float, default=16, help="GiB; a case that would need more is left out")

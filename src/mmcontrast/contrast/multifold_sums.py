@@ -161,7 +161,7 @@ class _Chunked(torch.autograd.Function):
 
 
 def _relation(targets: Targets, rows: slice) -> Tensor:
-    return targets.rows_of(rows) / targets.tau_soft
+    return targets.rows_of(rows).div_(targets.tau_soft)
 
 
 def _over(slices: list[slice], rows_of: Any) -> tuple[Tensor, Tensor]:

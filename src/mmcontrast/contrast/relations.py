@@ -18,7 +18,7 @@ from torch import Tensor
 from mmcontrast.contrast.instances import instance_mean
 
 Rows = Callable[[slice], Tensor]
-"""Takes a slice of the rows of a and gives r_cQ."""
+"""Takes a slice of the rows of a and gives r_cQ, a tensor of its own that may be written to."""
 
 Relation = Callable[[Tensor, Tensor, Tensor, Tensor, int], Rows]
 """(a_PD, b_QD, index_P, index_Q, N) -> Rows; the indices are those of `instances.number_instances`."""
@@ -47,7 +47,7 @@ def intra_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor,
     def rows_of(rows: slice) -> Tensor:
         within_a_cQ = (a_PD[rows] @ mean_a_ND.T)[:, index_Q]
         within_b_cQ = mean_b_ND[index_P[rows]] @ b_QD.T
-        return (within_a_cQ + within_b_cQ) / 2
+        return within_a_cQ.add_(within_b_cQ).div_(2)
 
     return rows_of
 
