@@ -1,0 +1,350 @@
+"""Emoji as multifold data: one emoji is an instance, drawn by up to four vendors and worded in several ways.
+
+Drawings come as SVG paths from Iconify's packages of Noto, Twemoji, OpenMoji and Fluent; texts are the CLDR name, the
+keywords of CLDR (or Emojibase) and of emojilib, and the short codes of chat programs. Skin tones are left out:
+their drawings differ in one colour and their texts in one word.
+
+Variants of one base (woman / man / person, families, facing right) share a family, and a family is never split.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import resvg_py
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from mmcontrast.config import Dataset, RandomSplit
+from mmcontrast.errors import ConfigError, DataError
+from mmcontrast.paths import SPLITS
+
+VENDORS = {
+    "noto": "@iconify-json/noto",
+    "twemoji": "@iconify-json/twemoji",
+    "openmoji": "@iconify-json/openmoji",
+    "fluent": "@iconify-json/fluent-emoji-flat",
+}
+SHORT_CODES = ("github", "emojibase", "iamcal", "joypixels")
+EMOJIBASE = "emojibase-data/en/data.json"
+GROUPS = "emojibase-data/meta/groups.json"
+CLDR = "cldr-annotations-full/annotations/en/annotations.json"
+EMOJILIB = "emojilib/dist/emoji-en-US.json"
+
+ZWJ, VARIATION = "200D", "FE0F"
+SKIN_TONES = {f"1F3F{c}" for c in "BCDEF"}
+SIGNS = {"2640", "2642", "27A1"}  # female, male, facing right
+PEOPLE = {"1F468", "1F469", "1F9D1", "1F466", "1F467", "1F9D2"}
+# variants that Unicode gives a code of their own, and the code that stands for all of them here
+ALIASES = {
+    **dict.fromkeys(("1F468", "1F469"), "1F9D1"),
+    **dict.fromkeys(("1F466", "1F467"), "1F9D2"),
+    **dict.fromkeys(("1F474", "1F475"), "1F9D3"),
+    **dict.fromkeys(("1F934", "1F478"), "1FAC5"),
+    **dict.fromkeys(("1F385", "1F936", "1F9D1-200D-1F384"), "1F384-PERSON"),
+    **dict.fromkeys(("1F57A",), "1F483"),
+    **dict.fromkeys(("1F930", "1FAC3"), "1FAC4"),
+    **dict.fromkeys(("1F931", "1F9D1-200D-1F37C"), "1F37C-PERSON"),
+    **dict.fromkeys(("1F46B", "1F46C", "1F46D"), "1F9D1-200D-1F91D-200D-1F9D1"),
+    **dict.fromkeys(("1F9D1-200D-2764-200D-1F9D1",), "1F491"),
+    **dict.fromkeys(("1F9D1-200D-2764-200D-1F48B-200D-1F9D1",), "1F48F"),
+}
+FAMILY = "1F46A"
+
+
+@dataclass(frozen=True)
+class Emoji:
+    """One instance.
+
+    Attributes:
+        id: code points without variation selectors, e.g. `1F44B`.
+        name: CLDR short name. label: index of its group in the dataset's classes.
+        family: id shared by all variants of one base.
+        texts: at least one, no two alike. drawings: vendor -> SVG.
+    """
+
+    id: str
+    name: str
+    label: int
+    family: str
+    texts: list[str]
+    drawings: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Built:
+    """The dataset in memory.
+
+    Attributes:
+        ids, labels, families: (N,) of each instance.
+        images: (N,) lists of (3, size, size) uint8 drawings, in the order of VENDORS, a missing vendor left out.
+        texts: (N,) lists of texts.
+        splits: (N,) train, val or test.
+        report: counts and the names of all that was left out, for the data sheet.
+    """
+
+    ids: list[str]
+    labels: npt.NDArray[np.int64]
+    families: list[str]
+    images: list[list[npt.NDArray[np.uint8]]]
+    texts: list[list[str]]
+    splits: list[str]
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: int = 1) -> Built:
+    """Read, draw and split the emoji of the dataset's classes.
+
+    Args:
+        dataset: its modality `image` gives the size of the drawings, `split` the shares of the parts.
+        raw_dir: the fetched packages, a folder each.
+        min_drawings, min_texts: an emoji with fewer is left out and counted.
+
+    Raises:
+        DataError: a file is missing or not what it should be, or an id is not unique.
+        ConfigError: the dataset's file names other modalities, an unknown group, or another kind of split.
+    """
+    if {m: s.kind for m, s in dataset.modalities.items()} != {"image": "image", "text": "text"}:
+        raise ConfigError("emoji: modalities: give `image` of kind image and `text` of kind text")
+    shape = dataset.modalities["image"].shape
+    if shape != [3, shape[1], shape[1]]:
+        raise ConfigError(f"emoji: modalities.image.shape: {shape}; drawings are square, with 3 channels")
+    if not isinstance(dataset.split, RandomSplit):
+        raise ConfigError("emoji: split: give `kind: random`; nobody publishes a split")
+    found = read_emoji(raw_dir, dataset.classes)
+    kept, images, skipped, short = [], [], [], []
+    shown = track(found, "drawing emoji", console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
+    for emoji in shown:
+        drawn = []
+        for vendor, svg in emoji.drawings.items():
+            try:
+                drawn.append(draw(svg, shape[1]))
+            except DataError as e:
+                skipped.append({"id": emoji.id, "name": emoji.name, "vendor": vendor, "reason": str(e)})
+        if len(drawn) < min_drawings or len(emoji.texts) < min_texts:
+            short.append(f"{emoji.id} ({emoji.name}: {len(drawn)} drawings, {len(emoji.texts)} texts)")
+            continue
+        kept.append(emoji)
+        images.append(drawn)
+    labels = np.array([e.label for e in kept], dtype=np.int64)
+    families = [e.family for e in kept]
+    shares = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
+    splits = split_by_family(labels.tolist(), families, shares, dataset.split.seed)
+    report: dict[str, Any] = {
+        "drawings": sum(map(len, images)),
+        "texts": sum(len(e.texts) for e in kept),
+        "drawings_per_instance": _histogram(map(len, images)),
+        "texts_per_instance": _histogram(len(e.texts) for e in kept),
+        "texts_shared_by_instances": _shared([e.texts for e in kept]),
+        "families": len(set(families)),
+        "svg_not_drawn": skipped,
+        "left_out": {"count": len(short), "min_drawings": min_drawings, "min_texts": min_texts, "which": short},
+    }
+    return Built([e.id for e in kept], labels, families, images, [e.texts for e in kept], splits, report)
+
+
+def tables(built: Built, dataset: Dataset, dataset_name: str = "emoji") -> dict[str, pa.Table]:
+    """split -> one row an instance: `id`, `label`, `image` (list of drawings) and `text` (list of strings)."""
+    shape = dataset.modalities["image"].shape
+    n_pixels = int(np.prod(shape))
+    out = {}
+    for split in SPLITS:
+        rows = [i for i, part in enumerate(built.splits) if part == split]
+        drawings = [drawing for i in rows for drawing in built.images[i]]
+        flat = np.concatenate([d.reshape(-1) for d in drawings]) if drawings else np.zeros(0, dtype=np.uint8)
+        starts = np.cumsum([0, *(len(built.images[i]) for i in rows)], dtype=np.int32)
+        pixels = pa.FixedSizeListArray.from_arrays(pa.array(flat), n_pixels)
+        described = {
+            "dataset": dataset_name,
+            "split": split,
+            "modalities": {m: spec.model_dump(mode="json") for m, spec in dataset.modalities.items()},
+            "classes": dataset.classes,
+            "scaling": dataset.scaling,
+        }
+        out[split] = pa.table(
+            {
+                "id": pa.array([built.ids[i] for i in rows], pa.string()),
+                "label": pa.array(built.labels[rows], pa.int64()),
+                "image": pa.ListArray.from_arrays(pa.array(starts), pixels),
+                "text": pa.array([built.texts[i] for i in rows], pa.list_(pa.string())),
+            },
+            metadata={b"mmcontrast": json.dumps(described).encode()},
+        )
+    return out
+
+
+def read_emoji(raw_dir: Path, groups: list[str]) -> list[Emoji]:
+    """All emoji of the groups that at least one vendor draws, in Unicode's order.
+
+    Raises:
+        DataError: as `build`. ConfigError: no such group.
+    """
+    group_names = list(_json(raw_dir / GROUPS)["groups"].values())
+    if unknown := [g for g in groups if g not in group_names]:
+        raise ConfigError(f"emoji: classes: no group {unknown}; known: {', '.join(group_names)}")
+    cldr = {_id_of_text(k): v["default"] for k, v in _json(raw_dir / CLDR)["annotations"]["annotations"].items()}
+    emojilib = {_id_of_text(k): v for k, v in _json(raw_dir / EMOJILIB).items()}
+    codes = {}
+    for name in SHORT_CODES:
+        table = _json(raw_dir / f"emojibase-data/en/shortcodes/{name}.json")
+        codes[name] = {_plain(k): [v] if isinstance(v, str) else v for k, v in table.items()}
+    vendors = {vendor: _Icons(raw_dir / package) for vendor, package in VENDORS.items()}
+    out, seen = [], set()
+    entries = [e for e in _json(raw_dir / EMOJIBASE) if e.get("group") is not None]
+    for entry in sorted(entries, key=lambda e: e["order"]):
+        group, key = group_names[entry["group"]], _plain(entry["hexcode"])
+        if group not in groups:
+            continue
+        if key in seen:
+            raise DataError(f"{raw_dir / EMOJIBASE}: the emoji {key} ({entry['label']}) stands there twice")
+        seen.add(key)
+        # Emojibase's tags are CLDR's, but also there where CLDR has none; emojilib opens with the name itself
+        keywords = [cldr.get(key) or entry.get("tags", []), emojilib.get(key, [])[1:]]
+        short_codes = [code for name in SHORT_CODES for code in codes[name].get(key, [])]
+        drawings = {v: svg for v, icons in vendors.items() if (svg := icons.svg(key)) is not None}
+        if drawings:
+            texts = wordings(entry["label"], keywords, short_codes)
+            out.append(Emoji(key, entry["label"], groups.index(group), family_of(key), texts, drawings))
+    return out
+
+
+def wordings(name: str, keyword_lists: Iterable[list[str]], short_codes: Iterable[str]) -> list[str]:
+    """The name, each list of keywords as one text, each short code in words; no two with the same words."""
+    out: dict[frozenset[str], str] = {}
+
+    def add(text: str) -> None:
+        words = frozenset(re.findall(r"\w+", text.casefold()))
+        if words:
+            out.setdefault(words, text)
+
+    add(name)
+    for keywords in keyword_lists:
+        add(", ".join(k.replace("_", " ") for k in keywords))
+    for code in short_codes:
+        add(re.sub(r"[_-]+", " ", code).strip())
+    return list(out.values())
+
+
+def family_of(key: str) -> str:
+    """What all variants of one base have in common: no skin tone, no gender, no direction.
+
+    Args:
+        key: code points joined by '-', e.g. `1F469-1F3FD-200D-1F680` (woman astronaut, medium skin tone).
+    """
+    parts = [p for p in _plain(key).split("-") if p not in SKIN_TONES]
+    first, *rest = "-".join(parts).split(f"-{ZWJ}-")
+    joined = [first, *(p for p in rest if p not in SIGNS)]
+    if len(joined) > 1 and all(p in PEOPLE for p in joined):
+        return FAMILY
+    people = [("1F9D1" if p in PEOPLE else p) if len(joined) > 1 else p for p in joined]
+    base = f"-{ZWJ}-".join(people)
+    return ALIASES.get(base, base)
+
+
+def split_by_family(labels: list[int], families: list[str], shares: Mapping[str, float], seed: int) -> list[str]:
+    """A part for each instance: families whole, and the shares kept within each class as well as families allow.
+
+    A family goes where its class lacks most, large families first, equal ones in an order drawn from the seed.
+    """
+    members: dict[str, list[int]] = {}
+    for i, name in enumerate(families):
+        members.setdefault(name, []).append(i)
+    order = [sorted(members)[i] for i in np.random.default_rng(seed).permutation(len(members))]
+    order.sort(key=lambda name: -len(members[name]))
+    lacking = {c: {s: share * labels.count(c) for s, share in shares.items()} for c in set(labels)}
+    out = [""] * len(labels)
+    for name in order:
+        lacks = lacking[labels[members[name][0]]]
+        part = max(lacks, key=lambda s: lacks[s])
+        lacks[part] -= len(members[name])
+        for i in members[name]:
+            out[i] = part
+    return out
+
+
+def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:
+    """(3, size, size) pixels of a square SVG on white.
+
+    Raises:
+        DataError: it cannot be drawn, or nothing of it shows.
+    """
+    try:
+        png = resvg_py.svg_to_bytes(
+            svg_string=svg, width=size, height=size, background="#ffffff", skip_system_fonts=True
+        )
+    except ValueError as e:
+        raise DataError(f"cannot be drawn ({e})") from None
+    pixels_HWC = np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
+    if pixels_HWC.min() == pixels_HWC.max():
+        raise DataError("came out blank")
+    return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
+
+
+class _Icons:
+    """One vendor's package: `chars.json` names the icon of a code, `icons.json` holds its paths."""
+
+    def __init__(self, folder: Path) -> None:
+        icons = _json(folder / "icons.json")
+        self._icons, self._aliases = icons["icons"], icons.get("aliases", {})
+        self._size = {"width": icons.get("width", 16), "height": icons.get("height", 16)}
+        self._names = {_plain(k): v for k, v in _json(folder / "chars.json").items()}
+
+    def svg(self, key: str) -> str | None:
+        """A square SVG with the icon in its middle; None if the vendor has none."""
+        name = self._names.get(key)
+        flip = False
+        while name in self._aliases:
+            flip ^= bool(self._aliases[name].get("hFlip", False))
+            name = self._aliases[name]["parent"]
+        if name not in self._icons:
+            return None
+        icon = self._size | self._icons[name]
+        width, height = icon["width"], icon["height"]
+        side = max(width, height)
+        box = f"{(width - side) / 2} {(height - side) / 2} {side} {side}"
+        body = f'<g transform="translate({width} 0) scale(-1 1)">{icon["body"]}</g>' if flip else icon["body"]
+        return (
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+            f'viewBox="{box}">{body}</svg>'
+        )
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run `mmcontrast data fetch emoji` again") from None
+    except ValueError as e:
+        raise DataError(f"{path}: not JSON ({e})") from None
+
+
+def _plain(key: str) -> str:
+    """Code points in upper case without variation selectors, which packages use each in their own way."""
+    return "-".join(p for p in key.upper().split("-") if p != VARIATION)
+
+
+def _id_of_text(text: str) -> str:
+    return _plain("-".join(f"{ord(c):04X}" for c in text))
+
+
+def _shared(texts: list[list[str]]) -> int:
+    """Texts that also stand, letter for letter, with another instance: as a query they have no one answer."""
+    counts = Counter(text.casefold() for own in texts for text in own)
+    return sum(n for n in counts.values() if n > 1)
+
+
+def _histogram(numbers: Iterable[int]) -> dict[str, int]:
+    values, counts = np.unique(list(numbers), return_counts=True)
+    return {str(v): int(c) for v, c in zip(values, counts, strict=True)}

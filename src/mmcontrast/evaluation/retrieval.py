@@ -1,0 +1,211 @@
+"""Cross-modal retrieval over instances that have several observations.
+
+Protocol of TriCoLo (3dlg-hcvc/tricolo) and of Karpathy's Flickr30K split. One modality stands for the instance: its
+observations make ONE item (`grouped` below). Of the other each observation is an item of its own. From the grouped side
+a query's right answers are all the instance's observations; towards it there is one right answer.
+
+RR@k ("recall rate", R@k on Flickr30K) is the share of queries with at least one right answer among the first k.
+NDCG@k has binary gains 1 / log2(rank + 1), over the best that min(right answers, k) allow. MRR is the mean of 1 / rank
+of the first right answer.
+
+Shapes: P observations of the grouped modality, Q of the other, I and J items made of them, U queries, G items of the
+gallery, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mmcontrast.errors import DataError, nearest
+
+Floats = npt.NDArray[np.floating[Any]]
+Ids = npt.NDArray[Any]
+Ties = Literal["stable", "pessimistic"]
+Aggregation = Literal["mean_vector", "max_pairs", "mean_pairs"]
+
+RECALL_AT = (1, 5, 10)
+NDCG_AT = 5
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class QueryScores:
+    """Scores by query, so that intervals can be drawn over queries or over their instances.
+
+    Attributes:
+        query_ids: (U,) instance of each query.
+        first_rank: (U,) rank of the first right answer, from 1.
+        ndcg: (U,) NDCG@5.
+    """
+
+    query_ids: Ids
+    first_rank: npt.NDArray[np.int64]
+    ndcg: npt.NDArray[np.float64]
+
+    def metrics(self, recall_at: Iterable[int] = RECALL_AT) -> dict[str, float]:
+        """`rr1`, `rr5`, `rr10`, `ndcg5`, `mrr`, all in [0, 1]."""
+        recall = {f"rr{k}": float((self.first_rank <= k).mean()) for k in recall_at}
+        return {**recall, f"ndcg{NDCG_AT}": float(self.ndcg.mean()), "mrr": float((1 / self.first_rank).mean())}
+
+
+def rank_gallery(
+    similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids, ties: Ties = "stable"
+) -> npt.NDArray[np.bool_]:
+    """(U, G) is the item at each rank a right answer? Items in falling order of similarity.
+
+    Args:
+        similarity_UG: the higher, the nearer.
+        query_ids, gallery_ids: (U,) and (G,) instance of each.
+        ties: stable = in the gallery's order; pessimistic = wrong answers first, so that no collapsed model profits.
+
+    Raises:
+        DataError: a similarity is not finite, or a query has no right answer in the gallery.
+    """
+    if not np.isfinite(similarity_UG).all():
+        raise DataError("a similarity is not a finite number, so there is no ranking; look at the embeddings")
+    relevant_UG = query_ids[:, None] == gallery_ids[None, :]
+    if not relevant_UG.any(axis=1).all():
+        missing = query_ids[~relevant_UG.any(axis=1)][:5].tolist()
+        raise DataError(f"queries without a right answer in the gallery: {missing}")
+    if ties == "stable":
+        order_UG = np.argsort(-similarity_UG, axis=1, kind="stable")
+    elif ties == "pessimistic":
+        order_UG = np.lexsort((relevant_UG, -similarity_UG), axis=1)
+    else:
+        raise ValueError(f"ties: '{ties}' is not accepted; {nearest(ties, ('stable', 'pessimistic'))}")
+    return np.take_along_axis(relevant_UG, order_UG, axis=1)
+
+
+def ndcg(right_UG: npt.NDArray[np.bool_], k: int = NDCG_AT) -> npt.NDArray[np.float64]:
+    """(U,) NDCG@k of ranked right answers, as `rank_gallery` gives them.
+
+    Raises:
+        DataError: k is larger than the gallery.
+    """
+    _check_k(k, right_UG.shape[1])
+    discount_k = 1 / np.log2(np.arange(2, k + 2))
+    best_k = np.cumsum(discount_k)
+    n_right_U = np.minimum(right_UG.sum(axis=1), k)
+    return (right_UG[:, :k] * discount_k).sum(axis=1) / best_k[n_right_U - 1]
+
+
+def score_queries(
+    similarity_UG: Floats,
+    query_ids: Ids,
+    gallery_ids: Ids,
+    *,
+    recall_at: Iterable[int] = RECALL_AT,
+    ties: Ties = "stable",
+) -> QueryScores:
+    """Rank the gallery for every query, a chunk of queries at a time.
+
+    Raises:
+        DataError: as `rank_gallery`, or some k of recall_at or NDCG is larger than the gallery.
+    """
+    for k in (*recall_at, NDCG_AT):
+        _check_k(k, len(gallery_ids))
+    first, gain = [], []
+    for i in range(0, len(query_ids), CHUNK):
+        rows = slice(i, i + CHUNK)
+        right_UG = rank_gallery(similarity_UG[rows], query_ids[rows], gallery_ids, ties)
+        first.append(right_UG.argmax(axis=1) + 1)
+        gain.append(ndcg(right_UG))
+    return QueryScores(query_ids, np.concatenate(first), np.concatenate(gain))
+
+
+def grouped_similarity(
+    a_PD: Floats, ids_P: Ids, b_QD: Floats, ids_Q: Ids, how: Aggregation = "mean_vector"
+) -> tuple[Floats, Ids, Ids]:
+    """(I, J) similarity of items made of the rows that share an id, and the ids of both.
+
+    Pass `np.arange(len(b))` as ids to keep rows of b apart.
+
+    Args:
+        a_PD, b_QD: rows; they are brought to unit length here.
+        how: mean_vector = dot product of the items' unit mean rows (the default everywhere); max_pairs, mean_pairs =
+            the largest or mean similarity over all pairs of rows of the two items.
+
+    Raises:
+        DataError: a row is zero or not finite.
+    """
+    a_PD, b_QD = _unit(a_PD, ids_P), _unit(b_QD, ids_Q)
+    mean_ID: Floats
+    mean_JD: Floats
+    items_I, start_I, order_P = _groups(ids_P)
+    items_J, start_J, order_Q = _groups(ids_Q)
+    if how == "max_pairs":
+        by_a = np.stack(
+            [(rows @ b_QD.T).max(axis=0) for rows in np.split(a_PD[order_P], start_I[1:])]
+        )  # one item at a time: P x Q numbers need never be held
+        return np.maximum.reduceat(by_a[:, order_Q], start_J, axis=1), items_I, items_J
+    mean_ID = np.add.reduceat(a_PD[order_P], start_I) / np.diff([*start_I, len(ids_P)])[:, None]
+    mean_JD = np.add.reduceat(b_QD[order_Q], start_J) / np.diff([*start_J, len(ids_Q)])[:, None]
+    if how == "mean_vector":
+        mean_ID, mean_JD = _unit(mean_ID, items_I), _unit(mean_JD, items_J)
+    elif how != "mean_pairs":
+        known = ("mean_vector", "max_pairs", "mean_pairs")
+        raise ValueError(f"how: '{how}' is not accepted; {nearest(how, known)}")
+    return mean_ID @ mean_JD.T, items_I, items_J
+
+
+def cross_modal_scores(
+    grouped_PD: Floats,
+    grouped_ids: Ids,
+    single_QD: Floats,
+    single_ids: Ids,
+    *,
+    how: Aggregation = "mean_vector",
+    recall_at: Iterable[int] = RECALL_AT,
+    ties: Ties = "stable",
+) -> tuple[QueryScores, QueryScores]:
+    """(from the grouped modality, towards it): e.g. image -> text and text -> image.
+
+    Args:
+        grouped_PD: observations of the modality that stands for the instance (views, drawings, the image).
+        single_QD: observations of the other (captions), each an item of its own.
+
+    Raises:
+        DataError: as `score_queries` and `grouped_similarity`.
+    """
+    similarity_IQ, items_I, _ = grouped_similarity(grouped_PD, grouped_ids, single_QD, np.arange(len(single_ids)), how)
+    options: dict[str, Any] = {"recall_at": tuple(recall_at), "ties": ties}
+    return (
+        score_queries(similarity_IQ, items_I, single_ids, **options),
+        score_queries(similarity_IQ.T, single_ids, items_I, **options),
+    )
+
+
+def retrieval_metrics(scores: dict[str, QueryScores], recall_at: Iterable[int] = RECALL_AT) -> dict[str, float]:
+    """Metrics of each direction as `<direction>_<metric>`, and `rsum`, the sum of all recall rates.
+
+    All in [0, 1], save `rsum`, which is in [0, number of recall rates] (the papers print it times 100).
+    """
+    recall_at = tuple(recall_at)
+    by_direction = {direction: s.metrics(recall_at) for direction, s in scores.items()}
+    out = {f"{d}_{name}": value for d, m in by_direction.items() for name, value in m.items()}
+    return {**out, "rsum": sum(m[f"rr{k}"] for m in by_direction.values() for k in recall_at)}
+
+
+def _groups(ids: Ids) -> tuple[Ids, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Sorted distinct ids, where each begins among the sorted rows, and the order that sorts the rows."""
+    order = np.argsort(ids, kind="stable")
+    items, start = np.unique(ids[order], return_index=True)
+    return items, start, order
+
+
+def _unit(z_PD: Floats, ids_P: Ids) -> Floats:
+    norm_P = np.linalg.norm(z_PD, axis=1)
+    if not (np.isfinite(norm_P) & (norm_P > 0)).all():
+        bad = ids_P[~(np.isfinite(norm_P) & (norm_P > 0))][:5].tolist()
+        raise DataError(f"embeddings without a direction (zero or not finite), of {bad}")
+    return z_PD / norm_P[:, None]
+
+
+def _check_k(k: int, gallery: int) -> None:
+    if not 1 <= k <= gallery:
+        raise DataError(f"k = {k}: the gallery has {gallery} items; give a k from 1 to {gallery}")

@@ -1,0 +1,136 @@
+"""Retrieval metrics on printed vectors, against scikit-learn, with ties, and with bad input."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import label_ranking_average_precision_score, ndcg_score
+
+from mmcontrast.errors import DataError
+from mmcontrast.evaluation.retrieval import (
+    QueryScores,
+    cross_modal_scores,
+    grouped_similarity,
+    ndcg,
+    rank_gallery,
+    retrieval_metrics,
+    score_queries,
+)
+
+CAPTION = np.repeat(np.arange(6), [1, 2, 3, 2, 2, 2])
+SHAPE = np.arange(6)
+ROW, COLUMN = np.meshgrid(np.arange(12), np.arange(6), indexing="ij")
+SIM = np.sin(1.3 * ROW + 2.1 * COLUMN + 0.7 * ROW * COLUMN) + (CAPTION[:, None] == SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("sim", "queries", "gallery", "recall", "gain", "mrr"),
+    [
+        (SIM, CAPTION, SHAPE, [0.5, 0.75, 0.916667, 1.0], [0.5, 0.657732, 0.741066, 0.776955], 0.701389),
+        (SIM.T, SHAPE, CAPTION, [0.833333] * 3 + [1.0], [0.833333, 0.639907, 0.655035, 0.734101], 0.866667),
+    ],
+)
+def test_metrics_on_the_vectors(sim, queries, gallery, recall, gain, mrr):
+    scores = score_queries(sim, queries, gallery, recall_at=(1, 2, 3, 5))
+    metrics = scores.metrics((1, 2, 3, 5))
+    assert [metrics[f"rr{k}"] for k in (1, 2, 3, 5)] == pytest.approx(recall, abs=6e-7)
+    right = rank_gallery(sim, queries, gallery)
+    assert [ndcg(right, k).mean() for k in (1, 2, 3, 5)] == pytest.approx(gain, abs=6e-7)
+    assert metrics["ndcg5"] == pytest.approx(gain[-1], abs=6e-7)
+    assert metrics["mrr"] == pytest.approx(mrr, abs=6e-7)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5, 12])
+def test_ndcg_is_that_of_scikit_learn_where_nothing_ties(k):
+    sim = np.random.default_rng(0).normal(size=(6, 12))
+    want = ndcg_score((SHAPE[:, None] == CAPTION).astype(float), sim, k=k)
+    assert ndcg(rank_gallery(sim, SHAPE, CAPTION), k).mean() == pytest.approx(want, abs=1e-12)
+
+
+def test_mrr_with_one_right_answer_is_scikit_learns_average_precision():
+    sim = np.random.default_rng(1).normal(size=(12, 6))
+    want = label_ranking_average_precision_score(CAPTION[:, None] == SHAPE, sim)
+    got = score_queries(sim, CAPTION, SHAPE, recall_at=(1,)).metrics((1,))
+    assert got["mrr"] == pytest.approx(want, abs=1e-12)
+
+
+def test_ties_keep_the_gallerys_order_or_count_against_the_model():
+    flat = np.zeros((6, 6))
+    stable = score_queries(flat, SHAPE, SHAPE, recall_at=(1,))
+    pessimistic = score_queries(flat, SHAPE, SHAPE, recall_at=(1,), ties="pessimistic")
+    assert stable.first_rank.tolist() == [1, 2, 3, 4, 5, 6]
+    assert pessimistic.first_rank.tolist() == [6] * 6
+    assert pessimistic.ndcg.tolist() == [0.0] * 6
+    partial = np.array([[0.9, 0.5, 0.5, 0.5, 0.1, 0.0]])
+    ranks = [
+        score_queries(partial, np.array([2]), SHAPE, recall_at=(1,), ties=t).first_rank[0]
+        for t in ("stable", "pessimistic")
+    ]
+    assert ranks == [3, 4]
+
+
+def test_chunks_of_queries_do_not_matter(monkeypatch):
+    whole = score_queries(SIM, CAPTION, SHAPE, recall_at=(1,))
+    monkeypatch.setattr("mmcontrast.evaluation.retrieval.CHUNK", 5)
+    parts = score_queries(SIM, CAPTION, SHAPE, recall_at=(1,))
+    assert parts.first_rank.tolist() == whole.first_rank.tolist()
+    assert parts.ndcg.tolist() == whole.ndcg.tolist()
+
+
+@pytest.mark.parametrize("how", ["mean_vector", "max_pairs", "mean_pairs"])
+def test_grouped_similarity_against_a_slow_reference(how):
+    rng = np.random.default_rng(2)
+    ids_a, ids_b = np.array(["x", "z", "x", "y", "z", "x"]), np.array([3, 1, 3, 2, 1])
+    a, b = rng.normal(size=(6, 4)), rng.normal(size=(5, 4))
+    got, items_a, items_b = grouped_similarity(a, ids_a, b, ids_b, how)
+    assert (items_a.tolist(), items_b.tolist()) == (["x", "y", "z"], [1, 2, 3])
+    a, b = a / np.linalg.norm(a, axis=1, keepdims=True), b / np.linalg.norm(b, axis=1, keepdims=True)
+    for i, x in enumerate(items_a):
+        for j, y in enumerate(items_b):
+            block = a[ids_a == x] @ b[ids_b == y].T
+            mean_a, mean_b = a[ids_a == x].mean(0), b[ids_b == y].mean(0)
+            want = {
+                "max_pairs": block.max(),
+                "mean_pairs": block.mean(),
+                "mean_vector": mean_a @ mean_b / np.linalg.norm(mean_a) / np.linalg.norm(mean_b),
+            }[how]
+            assert got[i, j] == pytest.approx(want)
+
+
+def test_both_directions_take_the_instance_once_and_every_caption():
+    # two drawings and three texts each of five things; the texts of thing 4 sit on thing 0
+    corner = np.eye(5)
+    images, image_ids = corner.repeat(2, axis=0), np.arange(5).repeat(2)
+    text_ids = np.arange(5).repeat(3)
+    texts = corner[np.where(text_ids == 4, 0, text_ids)] + 0.01 * np.arange(15)[:, None]
+    from_image, to_image = cross_modal_scores(images, image_ids, texts, text_ids, recall_at=(1, 3))
+    assert from_image.query_ids.tolist() == [0, 1, 2, 3, 4]
+    assert from_image.first_rank.tolist()[:4] == [1, 1, 1, 1]
+    assert to_image.query_ids.tolist() == text_ids.tolist()
+    assert (to_image.first_rank == 1).tolist() == [True] * 12 + [False] * 3
+    metrics = retrieval_metrics({"image_to_text": from_image, "text_to_image": to_image}, recall_at=(1, 3))
+    assert metrics["text_to_image_rr1"] == 0.8
+    four = [metrics[f"{d}_rr{k}"] for d in ("image_to_text", "text_to_image") for k in (1, 3)]
+    assert metrics["rsum"] == pytest.approx(sum(four))
+
+
+def test_sum_of_recalls_is_over_1_5_and_10_both_ways():
+    best = QueryScores(np.arange(3), np.array([1, 4, 9]), np.ones(3))
+    metrics = retrieval_metrics({"image_to_text": best, "text_to_image": best})
+    assert metrics["rsum"] == pytest.approx(2 * (1 / 3 + 2 / 3 + 1))
+
+
+def test_k_larger_than_the_gallery_is_refused():
+    with pytest.raises(DataError, match=r"k = 10: the gallery has 6 items; give a k from 1 to 6"):
+        score_queries(SIM, CAPTION, SHAPE)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(DataError, match=r"without a right answer in the gallery: \[9\]"):
+        score_queries(SIM[:1], np.array([9]), SHAPE, recall_at=(1,))
+    with pytest.raises(DataError, match="not a finite number"):
+        score_queries(np.where(SIM > 1, np.nan, SIM), CAPTION, SHAPE, recall_at=(1,))
+    with pytest.raises(DataError, match=r"without a direction .* of \['b'\]"):
+        grouped_similarity(np.array([[1.0], [0.0]]), np.array(["a", "b"]), np.ones((1, 1)), np.array([0]))
+    with pytest.raises(ValueError, match="ties: 'random'"):
+        rank_gallery(SIM, CAPTION, SHAPE, "random")
+    with pytest.raises(ValueError, match="did you mean 'max_pairs'"):
+        grouped_similarity(np.ones((1, 1)), np.array([0]), np.ones((1, 1)), np.array([0]), "max_pair")
