@@ -41,7 +41,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise ConfigError(f"line {key_node.start_mark.line + 1}: the key '{key}' is given twice")
             seen.add(key)
@@ -282,7 +282,7 @@ class Study:
             objective=objective.model_dump(mode="json"),
             seeds=self.profile.seeds,
             engine=Engine.model_validate(self.profile.engine),
-            **sections,  # type: ignore[arg-type]
+            **sections,
         )
 
     def tracked_params(self, cell: CellConfig, stage: str) -> list[str]:
