@@ -64,7 +64,7 @@ def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, f
     """Weight w_k of every physically computed k-disturbed negative.
 
     Args:
-        alpha: K numbers >= 0 (ratio, weight), or 1 + K that sum to 1 with alpha_0 > 0 first (simplex, the paper's q_alpha).
+        alpha: K numbers >= 0 (ratio, weight), or 1 + K that sum to 1, alpha_0 > 0 first (simplex, the paper's).
         n_naive: n_0. n_disturbed: n_k; see `counts`.
         form: ratio: w_k = alpha_k n_0 / n_k, i.e. alpha_k k-disturbed negatives per naive one;
             simplex: w_k = alpha_k / alpha_0 * n_0 / n_k; weight: w_k = alpha_k.
@@ -162,46 +162,59 @@ def tuple_info_nce(
         ValueError: shapes, weights or tau do not fit.
     """
     names = _check(anchor_BD, positive_BD, disturbed, weights, tau, rows, queue, names)
-    if detach_keys:
-        positive_BD = positive_BD.detach()
-        disturbed = [z.detach() for z in disturbed]
-    n = len(anchor_BD)
-    own_BB = torch.eye(n, dtype=torch.bool, device=anchor_BD.device)
-    same_BB = own_BB if scenes_B is None else scenes_B[:, None] == scenes_B
-    mates_BB = same_BB & ~own_BB
+    # autocast would turn the products back to half precision, in which a logit of 14 has a step of 1/16
+    with torch.autocast(device_type=anchor_BD.device.type, enabled=False):
+        keys = [widen(z.detach() if detach_keys else z) for z in (positive_BD, *disturbed)]
+        held = [widen(z.detach()) for z in queue] if queue is not None else [keys[0][:0]] * len(keys)
+        # dividing the anchors saves a pass over every block of logits
+        return _contrast(widen(anchor_BD) / tau, keys, held, weights, tau, rows, scenes_B, names)
 
-    naive_BB = _logits(anchor_BD, positive_BD, tau)
+
+def _contrast(
+    scaled_BD: Tensor,
+    keys: Sequence[Tensor],
+    held: Sequence[Tensor],
+    weights: Sequence[float],
+    tau: float,
+    rows: Rows,
+    scenes_B: Tensor | None,
+    names: Sequence[str],
+) -> TupleLoss:
+    """`tuple_info_nce` of anchors / tau against keys and queued keys, naive first in both."""
+    n = len(scaled_BD)
+    own_BB = torch.eye(n, dtype=torch.bool, device=scaled_BD.device)
+    same_BB = own_BB if scenes_B is None else scenes_B[:, None] == scenes_B
+    banned_BB = same_BB if rows == "others" else None if scenes_B is None else same_BB & ~own_BB
+
+    naive_BB = scaled_BD @ keys[0].T
     positive_B = naive_BB.diagonal()
-    blocks = [Block("naive", _with_queue(naive_BB.masked_fill(same_BB, EXCLUDED), anchor_BD, queue, 0, tau), 1.0)]
-    own_similarity = {}
-    for k, (z, weight) in enumerate(zip(disturbed, weights, strict=True)):
-        own_BR = (anchor_BD * z.view(-1, n, z.shape[-1])).sum(-1).T
-        own_similarity[f"own_similarity_{names[k]}"] = own_BR.detach().mean()
+    naive = naive_BB.masked_fill(same_BB, EXCLUDED)
+    blocks = [Block("naive", _with_held(naive, scaled_BD, held[0]), 1.0)]
+    similarity = {"positive_similarity": tau * positive_B.detach().mean()}
+    for k, weight in enumerate(weights):
+        key_RBD = keys[1 + k].view(-1, n, keys[0].shape[1])
         if rows == "own":
-            logits = widen(own_BR / tau)
+            logits = own_BR = torch.einsum("id,rid->ir", scaled_BD, key_RBD)
         else:
-            banned_BB = mates_BB if rows == "all" else same_BB
-            logits = _logits(anchor_BD, z, tau).masked_fill(banned_BB.repeat(1, len(z) // n), EXCLUDED)
-            logits = _with_queue(logits, anchor_BD, queue, 1 + k, tau)
+            logits = scaled_BD @ keys[1 + k].T
+            own_BR = logits.detach().view(n, -1, n).diagonal(dim1=0, dim2=2).T
+            if banned_BB is not None:
+                logits = logits.masked_fill(banned_BB.repeat(1, len(key_RBD)), EXCLUDED)
+            logits = _with_held(logits, scaled_BD, held[1 + k])
+        similarity[f"own_similarity_{names[k]}"] = tau * own_BR.detach().mean()
         blocks.append(Block(f"disturbed_{names[k]}", logits, float(weight)))
     out = weighted_cross_entropy(positive_B, blocks)
-    out.stats.update(positive_similarity=(positive_B.detach() * tau).mean(), **own_similarity)
+    out.stats.update(similarity)
     return out
 
 
-def _logits(anchor_BD: Tensor, keys_ND: Tensor, tau: float) -> Tensor:
-    return widen(anchor_BD @ keys_ND.T) / tau
+def _with_held(logits: Tensor, scaled_BD: Tensor, held_QD: Tensor) -> Tensor:
+    return torch.cat([logits, scaled_BD @ held_QD.T], dim=1) if len(held_QD) else logits
 
 
 def widen(x: Tensor) -> Tensor:
-    """Half precision to float32: exp of a logit of 1/.07 overflows float16."""
+    """Half precision to float32; anything else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _with_queue(logits: Tensor, anchor_BD: Tensor, queue: Sequence[Tensor] | None, index: int, tau: float) -> Tensor:
-    if queue is None or len(queue[index]) == 0:
-        return logits
-    return torch.cat([logits, _logits(anchor_BD, queue[index].detach(), tau)], dim=1)
 
 
 def _check(

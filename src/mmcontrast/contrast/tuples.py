@@ -34,7 +34,7 @@ def tuple_batch(features: Sequence[Tensor], sources: Sequence[Sequence[Tensor]])
         index = [own_B]
         for k, draws in enumerate(sources):
             index += [draw_B.to(device) if k == m else own_B for draw_B in draws]
-        out.append(feature[torch.cat(index)])
+        out.append(feature.index_select(0, torch.cat(index)))
     return out
 
 
@@ -56,7 +56,8 @@ def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequ
     out = []
     for term_BD, draws in zip(terms, sources, strict=True):
         rest_BD = fused_BD - term_BD
-        blocks = [rest_BD + term_BD[draw_B.to(term_BD.device)] for draw_B in draws]
+        # index_select: the backward pass of term_BD[draw_B] is several times slower on a CPU
+        blocks = [rest_BD + term_BD.index_select(0, draw_B.to(term_BD.device)) for draw_B in draws]
         out.append(torch.cat(blocks) if blocks else rest_BD[:0])
     return out
 
@@ -86,14 +87,16 @@ def own_row_logits(
     if same_BB is not None:
         banned_BB = banned_BB | same_BB
     out = []
-    for term_BD in terms:
-        rest_BD = fused_BD - term_BD
-        dot_BB = (anchor_BD * rest_BD).sum(1, keepdim=True) + widen(anchor_BD @ term_BD.T)
-        squares_BB = (rest_BD * rest_BD).sum(1, keepdim=True) + (term_BD * term_BD).sum(1)
-        square_BB = squares_BB + 2 * widen(rest_BD @ term_BD.T)
-        # rounding may leave a tiny negative square where r_i and u_j cancel
-        norm_BB = square_BB.clamp_min(torch.finfo(square_BB.dtype).eps).sqrt()
-        out.append((dot_BB / (norm_BB * tau)).masked_fill(banned_BB, EXCLUDED))
+    with torch.autocast(device_type=anchor_BD.device.type, enabled=False):
+        anchor_BD, fused_BD = widen(anchor_BD), widen(fused_BD)
+        for term_BD in map(widen, terms):
+            rest_BD = fused_BD - term_BD
+            dot_BB = (anchor_BD * rest_BD).sum(1, keepdim=True) + anchor_BD @ term_BD.T
+            squares_BB = (rest_BD * rest_BD).sum(1, keepdim=True) + (term_BD * term_BD).sum(1)
+            square_BB = squares_BB + 2 * rest_BD @ term_BD.T
+            # rounding may leave a tiny negative square where r_i and u_j cancel
+            norm_BB = square_BB.clamp_min(torch.finfo(square_BB.dtype).eps).sqrt()
+            out.append((dot_BB / (norm_BB * tau)).masked_fill(banned_BB, EXCLUDED))
     return out
 
 

@@ -57,7 +57,7 @@ def test_a_factor_is_seen_where_it_should_be_and_nowhere_else(frame):
 def test_the_gain_is_the_size_of_the_signal(frame):
     size = {m: frame[m].to_numpy().std() for m in ("strong", "middle", "weak")}
     assert size["strong"] / size["middle"] == pytest.approx(3, rel=0.25)
-    assert size["weak"] / size["middle"] == pytest.approx(0.375, rel=0.25)
+    assert size["weak"] / size["middle"] == pytest.approx(0.25, rel=0.25)
 
 
 def test_the_seed_decides():
