@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -84,7 +85,8 @@ def run_stage(
         report: called as report(seed, epoch, epochs, terms) after each epoch.
 
     Returns:
-        The cost record that is also written as cost.json.
+        The cost record that is also written as cost.json; its seconds count from the start of the process, imports
+        included. Empty on ranks other than 0.
 
     Raises:
         TrainingError: the cell has no such stage, or its loss is not finite.
@@ -92,7 +94,6 @@ def run_stage(
     """
     if stage not in cell.stages:
         raise TrainingError(f"{cell.name}: has no stage '{stage}', only {cell.stages}")
-    started = time.perf_counter()
     world = start_world(cell.engine)
     pretrained = Path(layout.stage(cell.name, "pretrain", "models")) if stage == "finetune" and cell.pretrain else None
     mark = fingerprint(cell, stage, pretrained)
@@ -120,9 +121,8 @@ def run_stage(
     if world.rank == 0:
         folder = Path(layout.stage(cell.name, stage))
         write_outputs(cell, stage, folder, runs, tables, world)
-        seconds = time.perf_counter() - started
         cost = {
-            "seconds": seconds,
+            "seconds": time.time() - psutil.Process().create_time(),
             "training_seconds": training,
             "seeds": len(cell.seeds),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -1,0 +1,70 @@
+"""What the pipeline costs around the training loop: memory and overhead of each cell, preparation of each dataset.
+
+    python benchmarks/pipeline.py            after `snakemake --cores all reproduce`
+
+Prints what it measured; a shared machine is noisy, so look at medians.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from mmcontrast import paths
+from mmcontrast.pipeline.selection import selection
+
+REPEATS = 3
+
+
+def prepare_seconds(dataset: str) -> list[float]:
+    """Wall seconds of `mmcontrast data prepare`, process start included."""
+    out = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "mmcontrast", "data", "prepare", dataset], check=True, capture_output=True
+        )
+        out.append(time.perf_counter() - started)
+    return out
+
+
+def main() -> None:
+    """Print both tables."""
+    study, layout, _ = selection()
+    print(f"{platform.machine()}, {psutil.cpu_count()} CPUs, load {psutil.getloadavg()[0]:.1f}\n")
+    print(f"{'stage of a cell':58} {'seconds':>8} {'outside training':>17} {'peak MiB':>9}")
+    memory, outside = [], []
+    for cell in study.cells.values():
+        for stage in cell.stages:
+            file = Path(layout.stage(cell.name, stage, "cost.json"))
+            if not file.exists():
+                continue
+            cost = json.loads(file.read_text())
+            memory.append(cost["peak_memory_bytes"] / 2**20)
+            outside.append(cost["seconds"] - cost["training_seconds"])
+            print(f"{cell.name + ' ' + stage:58} {cost['seconds']:8.1f} {outside[-1]:17.1f} {memory[-1]:9.0f}")
+    if memory:
+        print(
+            f"\nlargest peak {max(memory):.0f} MiB; outside training: median {statistics.median(outside):.1f} s, ",
+            end="",
+        )
+        print(f"largest {max(outside):.1f} s (n = {len(memory)} jobs)")
+    print(f"\n{'data prepare':20} {'median s':>9} {'min':>6} {'max':>6}   (n = {REPEATS}, process start included)")
+    for name, dataset in study.datasets.items():
+        raw = Path(paths.raw_dir(name))
+        if dataset.sources and not (raw / "manifest.json").exists():
+            print(f"{name:20} not fetched")
+            continue
+        seconds = prepare_seconds(name)
+        print(f"{name:20} {statistics.median(seconds):9.2f} {min(seconds):6.2f} {max(seconds):6.2f}")
+
+
+if __name__ == "__main__":
+    main()
