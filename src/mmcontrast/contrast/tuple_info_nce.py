@@ -1,0 +1,248 @@
+"""TupleInfoNCE: an intact tuple against other tuples and against tuples with one modality of another scene.
+
+Liu et al., "Contrastive Multimodal Fusion with TupleInfoNCE", ICCV 2021. The denominator holds, for anchor i,
+
+    e^{s_i+} + sum_{j != i} e^{s_ij} + sum_k w_k sum_j e^{s_ij^k}
+
+with s = cosine / tau. The weights enter as log w_k added to the logits of block k.
+
+Shapes: B rows, K modalities, R disturbed copies of the batch per modality, Q rows of a queue, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Rows = Literal["all", "own", "others"]
+Form = Literal["ratio", "simplex", "weight"]
+
+# Logit of an entry that does not count. Finite, because logsumexp over a block of nothing but -inf (an anchor all of
+# whose other rows are of its own scene) has a gradient of nan; exp of it is exactly 0 all the same.
+EXCLUDED = -1e30
+
+
+class TupleLoss(NamedTuple):
+    """Loss of a batch.
+
+    Attributes:
+        loss: scalar, mean over rows; in [0, inf).
+        per_row: (B,) the same for each row.
+        stats: detached scalars for the log. `naive` and `disturbed_<k>`: the loss each block would give alone beside
+            the positive; `share_naive`, `share_<k>`: mean softmax mass of a block; `positive_similarity`,
+            `own_similarity_<k>`: mean cosine of the anchor with its positive and with its own disturbed tuple.
+    """
+
+    loss: Tensor
+    per_row: Tensor
+    stats: dict[str, Tensor]
+
+
+class Block(NamedTuple):
+    """Weighted negatives: (B, n) logits, EXCLUDED where an entry does not count, and their common weight."""
+
+    name: str
+    logits: Tensor
+    weight: float
+
+
+def counts(batch: int, rows: Rows, copies: int = 1, queue: int = 0) -> tuple[int, int]:
+    """(n_0, n_k): naive and k-disturbed negatives that one anchor meets.
+
+    Args:
+        batch: B. copies: R, disturbed copies of the batch per modality. queue: Q, rows of each queue.
+    """
+    per_copy = {"all": batch, "own": 1, "others": batch - 1}[rows]
+    return batch - 1 + queue, per_copy * copies + (0 if rows == "own" else queue)
+
+
+def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, form: Form = "ratio") -> list[float]:
+    """Weight w_k of every physically computed k-disturbed negative.
+
+    Args:
+        alpha: K numbers >= 0 (ratio, weight), or 1 + K that sum to 1, alpha_0 > 0 first (simplex, the paper's).
+        n_naive: n_0. n_disturbed: n_k; see `counts`.
+        form: ratio: w_k = alpha_k n_0 / n_k, i.e. alpha_k k-disturbed negatives per naive one;
+            simplex: w_k = alpha_k / alpha_0 * n_0 / n_k; weight: w_k = alpha_k.
+
+    Returns:
+        K weights. All zero is naive tuple contrast.
+
+    Raises:
+        ValueError: alpha is negative, not finite, or not on the simplex where it should be.
+    """
+    values = [float(a) for a in alpha]
+    if not all(math.isfinite(a) and a >= 0 for a in values):
+        raise ValueError(f"alpha: {values}; each must be a finite number of at least 0")
+    if form == "weight":
+        return values
+    if n_disturbed < 1:
+        raise ValueError(f"alpha: no disturbed negative to weigh (n_naive {n_naive}, n_disturbed {n_disturbed})")
+    if form == "ratio":
+        return [a * n_naive / n_disturbed for a in values]
+    if abs(sum(values) - 1) > 1e-6 or not values or values[0] <= 0:
+        raise ValueError(
+            f"alpha: {values}; on the simplex alpha_0 (naive, > 0) and one number per modality must sum to 1, "
+            f"and they sum to {sum(values):g}; use form 'ratio' for free ratios"
+        )
+    return [a / values[0] * n_naive / n_disturbed for a in values[1:]]
+
+
+def weighted_cross_entropy(positive_B: Tensor, blocks: Sequence[Block]) -> TupleLoss:
+    """-log of the positive's share of the weighted softmax over the positive and all blocks.
+
+    A block of weight 0 is left out, as if its logits were masked, but is still measured in the stats.
+
+    Args:
+        positive_B: logits of the positives. blocks: negatives.
+
+    Returns:
+        See `TupleLoss`; the similarities are added by `tuple_info_nce`.
+
+    Raises:
+        ValueError: a weight is negative or not finite.
+    """
+    for block in blocks:
+        if not (math.isfinite(block.weight) and block.weight >= 0):
+            raise ValueError(f"weight of block '{block.name}': {block.weight}; it must be finite and at least 0")
+    masses = {}
+    for block in blocks:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and block.weight > 0):
+            masses[block.name] = block.logits.logsumexp(1)
+    weighted = [masses[b.name] + math.log(b.weight) for b in blocks if b.weight > 0]
+    total_B = torch.stack([positive_B, *weighted]).logsumexp(0)
+    rows_B = total_B - positive_B
+    with torch.no_grad():
+        stats = {}
+        for block in blocks:
+            mass_B = masses[block.name] + (math.log(block.weight) if block.weight > 0 else EXCLUDED)
+            stats[block.name] = torch.logaddexp(mass_B, positive_B).sub(positive_B).mean()
+            stats[f"share_{block.name.removeprefix('disturbed_')}"] = (mass_B - total_B).exp().mean()
+    return TupleLoss(rows_B.mean(), rows_B, stats)
+
+
+def tuple_info_nce(
+    anchor_BD: Tensor,
+    positive_BD: Tensor,
+    disturbed: Sequence[Tensor],
+    weights: Sequence[float],
+    tau: float,
+    rows: Rows = "all",
+    *,
+    detach_keys: bool = False,
+    scenes_B: Tensor | None = None,
+    queue: Sequence[Tensor] | None = None,
+    names: Sequence[str] | None = None,
+) -> TupleLoss:
+    """Tuple contrast with k-disturbed negatives (Liu et al. 2021, the objective with q_alpha as importance weights).
+
+    The released code is rows = "all", every weight 1, 2 or 4, detached keys and tau = .07; the theory's independent
+    negatives are rows = "others"; "own" keeps the hardest alone, which share K - 1 modalities with the anchor.
+
+    Args:
+        anchor_BD, positive_BD: unit-norm fused embeddings of two views; row i of both is one instance.
+        disturbed: K tensors (R * B, D): row r * B + j is the tuple of row j with modality k of another row. With no
+            disturbed tuples at all ([] and weights []) this is naive tuple contrast.
+        weights: K numbers >= 0; see `weights_from_alpha`.
+        tau: temperature > 0.
+        rows: which disturbed rows anchor i meets: all, its own (j = i), or the others.
+        detach_keys: no gradient into positives and disturbed tuples.
+        scenes_B: scene of each row. Other rows of the anchor's scene are no negatives, neither intact nor disturbed.
+        queue: 1 + K tensors (Q, D) of earlier keys, naive first; they count as other rows.
+        names: K names for the stats; default 0 .. K - 1.
+
+    Returns:
+        See `TupleLoss`.
+
+    Raises:
+        ValueError: shapes, weights or tau do not fit.
+    """
+    names = _check(anchor_BD, positive_BD, disturbed, weights, tau, rows, queue, names)
+    # autocast would turn the products back to half precision, in which a logit of 14 has a step of 1/16
+    with torch.autocast(device_type=anchor_BD.device.type, enabled=False):
+        keys = [widen(z.detach() if detach_keys else z) for z in (positive_BD, *disturbed)]
+        held = [widen(z.detach()) for z in queue] if queue is not None else [keys[0][:0]] * len(keys)
+        # dividing the anchors saves a pass over every block of logits
+        return _contrast(widen(anchor_BD) / tau, keys, held, weights, tau, rows, scenes_B, names)
+
+
+def _contrast(
+    scaled_BD: Tensor,
+    keys: Sequence[Tensor],
+    held: Sequence[Tensor],
+    weights: Sequence[float],
+    tau: float,
+    rows: Rows,
+    scenes_B: Tensor | None,
+    names: Sequence[str],
+) -> TupleLoss:
+    """`tuple_info_nce` of anchors / tau against keys and queued keys, naive first in both."""
+    n = len(scaled_BD)
+    own_BB = torch.eye(n, dtype=torch.bool, device=scaled_BD.device)
+    same_BB = own_BB if scenes_B is None else scenes_B[:, None] == scenes_B
+    banned_BB = same_BB if rows == "others" else None if scenes_B is None else same_BB & ~own_BB
+
+    naive_BB = scaled_BD @ keys[0].T
+    positive_B = naive_BB.diagonal()
+    naive = naive_BB.masked_fill(same_BB, EXCLUDED)
+    blocks = [Block("naive", _with_held(naive, scaled_BD, held[0]), 1.0)]
+    similarity = {"positive_similarity": tau * positive_B.detach().mean()}
+    for k, weight in enumerate(weights):
+        key_RBD = keys[1 + k].view(-1, n, keys[0].shape[1])
+        if rows == "own":
+            logits = own_BR = torch.einsum("id,rid->ir", scaled_BD, key_RBD)
+        else:
+            logits = scaled_BD @ keys[1 + k].T
+            own_BR = logits.detach().view(n, -1, n).diagonal(dim1=0, dim2=2).T
+            if banned_BB is not None:
+                logits = logits.masked_fill(banned_BB.repeat(1, len(key_RBD)), EXCLUDED)
+            logits = _with_held(logits, scaled_BD, held[1 + k])
+        similarity[f"own_similarity_{names[k]}"] = tau * own_BR.detach().mean()
+        blocks.append(Block(f"disturbed_{names[k]}", logits, float(weight)))
+    out = weighted_cross_entropy(positive_B, blocks)
+    out.stats.update(similarity)
+    return out
+
+
+def _with_held(logits: Tensor, scaled_BD: Tensor, held_QD: Tensor) -> Tensor:
+    return torch.cat([logits, scaled_BD @ held_QD.T], dim=1) if len(held_QD) else logits
+
+
+def widen(x: Tensor) -> Tensor:
+    """Half precision to float32; anything else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _check(
+    anchor_BD: Tensor,
+    positive_BD: Tensor,
+    disturbed: Sequence[Tensor],
+    weights: Sequence[float],
+    tau: float,
+    rows: str,
+    queue: Sequence[Tensor] | None,
+    names: Sequence[str] | None,
+) -> list[str]:
+    if tau <= 0:
+        raise ValueError(f"tau: {tau}; it must be above 0")
+    if rows not in ("all", "own", "others"):
+        raise ValueError(f"rows: '{rows}'; it must be all, own or others")
+    if anchor_BD.shape != positive_BD.shape or anchor_BD.ndim != 2:
+        raise ValueError(f"anchor {tuple(anchor_BD.shape)} and positive {tuple(positive_BD.shape)} must both be (B, D)")
+    if len(disturbed) != len(weights):
+        raise ValueError(f"{len(disturbed)} disturbed blocks and {len(weights)} weights; one weight a block is needed")
+    n, width = anchor_BD.shape
+    for k, z in enumerate(disturbed):
+        if z.ndim != 2 or z.shape[1] != width or len(z) == 0 or len(z) % n:
+            raise ValueError(
+                f"disturbed[{k}]: shape {tuple(z.shape)}; it must be (R * {n}, {width}) with R of 1 or more"
+            )
+    if queue is not None and len(queue) != 1 + len(disturbed):
+        raise ValueError(f"{len(queue)} queues; {1 + len(disturbed)} are needed, naive first")
+    if names is not None and len(names) != len(disturbed):
+        raise ValueError(f"{len(names)} names for {len(disturbed)} disturbed blocks")
+    return list(names) if names is not None else [str(k) for k in range(len(disturbed))]

@@ -1,0 +1,178 @@
+"""NYU Depth v2, the labelled frames: colour, depth and surface normals computed from depth.
+
+`nyu_depth_v2_labeled.mat` is MATLAB 7.3, i.e. HDF5 with every array's axes in reverse: images (N, 3, W, H) uint8,
+depths (N, W, H) float32 in metres, labels (N, W, H) uint16 with 0 = unlabelled, scenes and sceneTypes (1, N) references
+to arrays of UTF-16 codes. `splits.mat` is MATLAB 5: trainNdxs and testNdxs, 1-based (795 and 654 frames).
+
+The frames are cut from videos, and frames of one scene are near copies: `scene` goes with every row, so that they are
+never taken for negatives of each other. The third modality of the released TupleInfoNCE code is not shipped with it;
+its channel means are those of surface normals, so normals are what is made here.
+
+N frames, H, W height and width (480, 640), h, w after shrinking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+import polars as pl
+
+from mmcontrast.config import Dataset
+from mmcontrast.data.prepare.matlab import numeric, read_mat
+from mmcontrast.errors import DataError, nearest
+
+FILE = "nyu_depth_v2_labeled.mat"
+SPLITS = "splits.mat"
+NEEDED = ("images", "depths", "labels", "scenes", "sceneTypes")
+# focal lengths of the Kinect's colour camera, in pixels of the full frame (640 wide, 480 high)
+FOCAL_X, FOCAL_Y = 518.857901, 519.469611
+FULL_HEIGHT, FULL_WIDTH = 480, 640
+
+
+class Frame(NamedTuple):
+    """One labelled frame.
+
+    Attributes:
+        rgb: (3, H, W) uint8. depth: (H, W) float32 in metres. labels: (H, W) uint16, 0 = unlabelled.
+        scene: e.g. kitchen_0004. scene_type: e.g. kitchen. split: train or test.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    labels: np.ndarray
+    scene: str
+    scene_type: str
+    split: str
+
+
+def frames(raw_dir: Path) -> Iterator[Frame]:
+    """Labelled frames in the file's order, one in memory at a time (the file holds 2.8 GB).
+
+    Raises:
+        DataError: a file is missing or is not what it should be.
+    """
+    path = raw_dir / FILE
+    splits = _splits(raw_dir / SPLITS)
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run `mmcontrast data fetch` again") from None
+    except OSError as e:
+        raise DataError(f"{path}: not readable as a MATLAB 7.3 file ({e}); it may have been cut short") from None
+    with file:
+        for name in NEEDED:
+            if name not in file:
+                raise DataError(f"{path}: no variable '{name}'; {nearest(name, file.keys())}")
+        n = len(file["images"])
+        _check_shapes(file, path, n)
+        if sorted(splits) != list(range(n)):
+            raise DataError(f"{raw_dir / SPLITS}: splits {len(splits)} frames, and {path} holds {n}")
+        for i in range(n):
+            yield Frame(
+                rgb=file["images"][i].transpose(0, 2, 1),
+                depth=file["depths"][i].T,
+                labels=file["labels"][i].T,
+                scene=_text(file, "scenes", i),
+                scene_type=_text(file, "sceneTypes", i),
+                split=splits[i],
+            )
+
+
+def build(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
+    """id, split, scene, label (the kind of room), then rgb, depth and normals as flat uint8 images.
+
+    Depth is stored as metres / 10 (the sensor's range) in steps of 1/255, normals as (n + 1) / 2. A kind of room that
+    is no class of the dataset counts as the last class.
+
+    Raises:
+        DataError: a file is missing or is not what it should be; a modality's shape does not divide the frame.
+    """
+    shapes = {name: tuple(spec.shape) for name, spec in dataset.modalities.items()}
+    wanted = {"rgb": 3, "depth": 1, "normals": 3}
+    for name, shape in shapes.items():
+        if wanted.get(name) != shape[0]:
+            known = ", ".join(f"{k} ({c} channels)" for k, c in wanted.items())
+            raise DataError(f"params/datasets/nyuv2.yaml: modalities: '{name}' of shape {shape}; known: {known}")
+    index = {name: i for i, name in enumerate(dataset.classes)}
+    rows: dict[str, list] = {"id": [], "split": [], "scene": [], "label": [], **{name: [] for name in shapes}}
+    for i, frame in enumerate(frames(raw_dir)):
+        made = {
+            "rgb": frame.rgb / 255,
+            "depth": frame.depth[None] / 10,
+            "normals": (normals(frame.depth) + 1) / 2,
+        }
+        rows["id"].append(f"frame-{i:04d}")
+        rows["split"].append(frame.split)
+        rows["scene"].append(frame.scene)
+        rows["label"].append(index.get(frame.scene_type, len(index) - 1))
+        for name, shape in shapes.items():
+            small = shrink(made[name], shape[1:])
+            rows[name].append(np.round(small.clip(0, 1) * 255).astype(np.uint8).reshape(-1))
+    images = {name: np.stack(rows.pop(name)) for name in shapes}
+    return pl.DataFrame({**rows, **images}, schema_overrides={"label": pl.Int64})
+
+
+def normals(depth_HW: np.ndarray) -> np.ndarray:
+    """(3, H, W) unit surface normals towards the camera (x right, y down, z away: a wall seen head on has z = -1).
+
+    Cross product of central differences of the back-projected points; borders use one-sided differences. The focal
+    lengths are those of the full frame, scaled with the given size.
+    """
+    height, width = depth_HW.shape
+    depth = depth_HW.astype(np.float64)
+    x = (np.arange(width) - (width - 1) / 2) / (FOCAL_X * width / FULL_WIDTH)
+    y = (np.arange(height) - (height - 1) / 2) / (FOCAL_Y * height / FULL_HEIGHT)
+    points = np.stack([x[None, :] * depth, y[:, None] * depth, depth])
+    across, down = np.gradient(points, axis=2), np.gradient(points, axis=1)
+    normal = np.cross(down, across, axis=0)
+    length = np.linalg.norm(normal, axis=0)
+    return normal / np.where(length > 0, length, 1)
+
+
+def shrink(image_CHW: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """(C, h, w) means over equal blocks.
+
+    Raises:
+        DataError: h or w does not divide H or W.
+    """
+    channels, height, width = image_CHW.shape
+    h, w = size
+    if height % h or width % w:
+        raise DataError(
+            f"params/datasets/nyuv2.yaml: modalities: {h} x {w} does not divide a frame of {height} x {width}"
+        )
+    return image_CHW.reshape(channels, h, height // h, w, width // w).mean(axis=(2, 4))
+
+
+def _splits(path: Path) -> dict[int, str]:
+    """0-based frame -> train or test."""
+    variables = read_mat(path)
+    out: dict[int, str] = {}
+    for split in ("train", "test"):
+        for number in numeric(variables, f"{split}Ndxs", path).astype(int).ravel().tolist():
+            if number - 1 in out:
+                raise DataError(f"{path}: frame {number} is listed twice")
+            out[number - 1] = split
+    return out
+
+
+def _check_shapes(file: h5py.File, path: Path, n: int) -> None:
+    width, height = file["images"].shape[-2:]
+    expected = {
+        "images": (n, 3, width, height),
+        "depths": (n, width, height),
+        "labels": (n, width, height),
+        "scenes": (1, n),
+        "sceneTypes": (1, n),
+    }
+    for name, shape in expected.items():
+        if file[name].shape != shape:
+            raise DataError(f"{path}: {name} has shape {file[name].shape}, expected {shape}")
+
+
+def _text(file: h5py.File, name: str, i: int) -> str:
+    return "".join(chr(code) for code in file[file[name][0, i]][:].ravel())

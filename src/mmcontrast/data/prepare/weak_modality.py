@@ -1,0 +1,79 @@
+"""A generated dataset in which one modality is easily ignored, and whose factors are known.
+
+Modality m observes x_m = gain_m (share * s A_m + p_m B_m) + noise e_m, with a factor s that all modalities share, a
+private factor p_m each, and fixed mixing matrices. All factors are standard normal. Under view noise of one size for
+all modalities the gain decides how much two views of a modality have in common: a tuple is told from others by the
+strong ones alone, and plain tuple contrast can drop the private factor of a weak one. Each factor's class is the sign
+of its first coordinate; the class of the dataset is that of the LAST modality's private factor, and `label_<factor>`
+holds the others.
+
+N instances, S, P widths of the shared and the private factors, d features of a modality.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from mmcontrast.config import Dataset, validate
+from mmcontrast.errors import ConfigError, nearest
+
+
+class Generate(BaseModel):
+    """`generate` of the dataset's file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shared: int = Field(gt=0, description="Width S of the factor that all modalities observe.")
+    private: int = Field(gt=0, description="Width P of each modality's own factor.")
+    share: float = Field(ge=0, description="Size of the shared factor's part; the private factor's part has size 1.")
+    gain: dict[str, float] = Field(
+        min_length=2, description="Modality: size of its signal, in units of the view noise."
+    )
+    noise: float = Field(ge=0, description="Standard deviation of each observation's own noise.")
+    seed: int = Field(ge=0)
+
+
+def build(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
+    """All instances: id, label, label_<factor>, then a column a modality. `raw_dir` is not looked at.
+
+    Raises:
+        ConfigError: `generate` is not accepted, or its modalities are not the dataset's.
+    """
+    where = "params/datasets/weak_modality.yaml"
+    params = validate(Generate, dataset.generate, where, prefix="generate")
+    for name in dataset.modalities:
+        if name not in params.gain:
+            raise ConfigError(f"{where}: generate.gain: nothing for modality '{name}'; {nearest(name, params.gain)}")
+    if len(params.gain) != len(dataset.modalities):
+        unknown = next(name for name in params.gain if name not in dataset.modalities)
+        raise ConfigError(f"{where}: generate.gain: no modality '{unknown}'; {nearest(unknown, dataset.modalities)}")
+    if len(dataset.classes) != 2:
+        raise ConfigError(f"{where}: classes: a factor's sign has two classes, not {len(dataset.classes)}")
+    rng = np.random.default_rng(params.seed)
+    shared_NS = rng.standard_normal((dataset.rows, params.shared))
+    factors = {"shared": shared_NS}
+    inputs = {}
+    for name, spec in dataset.modalities.items():
+        private_NP = rng.standard_normal((dataset.rows, params.private))
+        mix_Sd = rng.standard_normal((params.shared, *spec.shape)) / np.sqrt(params.shared)
+        mix_Pd = rng.standard_normal((params.private, *spec.shape)) / np.sqrt(params.private)
+        # einsum adds in one fixed order; a threaded matrix product may differ in the last bit between machines
+        signal_Nd = params.share * np.einsum("ns,sd->nd", shared_NS, mix_Sd, optimize=False)
+        signal_Nd = signal_Nd + np.einsum("np,pd->nd", private_NP, mix_Pd, optimize=False)
+        noise_Nd = params.noise * rng.standard_normal(signal_Nd.shape)
+        inputs[name] = (params.gain[name] * signal_Nd + noise_Nd).astype(np.float32)
+        factors[name] = private_NP
+    classes = {name: (factor[:, 0] > 0).astype(np.int64) for name, factor in factors.items()}
+    last = next(reversed(classes))
+    return pl.DataFrame(
+        {
+            "id": [f"row-{i:05d}" for i in range(dataset.rows)],
+            "label": classes.pop(last),
+            **{f"label_{name}": values for name, values in classes.items()},
+            **inputs,
+        }
+    )

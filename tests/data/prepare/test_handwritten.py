@@ -1,0 +1,131 @@
+"""Both packagings of the digits, on small files of the same layout; on the real ones where they are at hand."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from scipy.io import savemat
+
+from mmcontrast.config import Dataset
+from mmcontrast.data.prepare.handwritten import FOLDER, build, build_tmc
+from mmcontrast.errors import DataError
+
+ROOT = Path(__file__).resolve().parents[3]
+WIDTHS = {"pix": 4, "fou": 3, "fac": 2, "zer": 2, "kar": 3, "mor": 1}
+
+
+def params(name):
+    return yaml.safe_load((ROOT / f"params/datasets/{name}.yaml").read_text())
+
+
+def small(name, rows, split):
+    raw = params(name)
+    raw["modalities"] = {v: {"kind": "vector", "shape": [d]} for v, d in WIDTHS.items()}
+    return Dataset.model_validate({**raw, "rows": rows, "split": split, "classes": ["0", "1", "2"]})
+
+
+CSV = small("handwritten", 6, {"kind": "random", "train": 0.6, "val": 0.2, "test": 0.2, "seed": 0})
+TMC = small("handwritten_tmc", 6, {"kind": "published", "train": 4, "test": 2})
+
+
+@pytest.fixture
+def views():
+    g = np.random.default_rng(0)
+    return {v: g.standard_normal((6, d)).round(4) for v, d in WIDTHS.items()}
+
+
+def write_csv(folder, views, digits=(0, 0, 1, 1, 2, 2)):
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    for view, x in views.items():
+        lines = [",".join([*map(str, range(x.shape[1])), "0"])]
+        lines += [",".join([*(f"{value:g}" for value in row), str(d)]) for row, d in zip(x, digits, strict=True)]
+        (folder / FOLDER / f"mfeat-{view}.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_tmc(folder, views, **changes):
+    digits = np.array([[1], [2], [3], [1], [2], [3]], np.uint8)
+    content = {"gt_train": digits[:4], "gt_test": digits[4:]}
+    for k, x in enumerate(views.values(), start=1):
+        content |= {f"x{k}_train": x[:4], f"x{k}_test": x[4:]}
+    content = {k: v for k, v in {**content, **changes}.items() if v is not None}
+    savemat(folder / "handwritten_6views.mat", content)
+
+
+def test_csv_views_and_digits(tmp_path, views):
+    write_csv(tmp_path, views)
+    frame = build(CSV, tmp_path)
+    assert frame.columns == ["id", "label", *WIDTHS]
+    assert frame["label"].to_list() == [0, 0, 1, 1, 2, 2]
+    assert frame["id"].n_unique() == 6
+    for view, x in views.items():
+        assert frame.schema[view] == pl.Array(pl.Float32, WIDTHS[view])
+        np.testing.assert_array_equal(frame[view].to_numpy(), x.astype(np.float32))
+
+
+def test_tmc_views_digits_and_split(tmp_path, views):
+    write_tmc(tmp_path, views)
+    frame = build_tmc(TMC, tmp_path)
+    assert frame.columns == ["id", "split", "label", *WIDTHS]
+    assert frame["split"].to_list() == ["train"] * 4 + ["test"] * 2
+    assert frame["label"].to_list() == [0, 1, 2, 0, 1, 2]
+    np.testing.assert_array_equal(frame["kar"].to_numpy(), views["kar"].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: p.unlink(), "no such file"),
+        (lambda p: p.write_text(p.read_text().replace("\n", "\nx,", 1).replace("x,", "x", 1)), "line 2, column 1"),
+        (lambda p: p.write_text(p.read_text().rsplit("\n", 2)[0] + "\n"), "5 rows of 4 cells, expected 6 of 3"),
+        (lambda p: p.write_text(p.read_text()[:-2] + "7\n"), r"row 6: digit 7; accepted: 0 to 2"),
+        (lambda p: p.write_text(p.read_text()[:-2] + "1\n"), "line 7: digit 1, and 2 in the first view"),
+        (lambda p: p.write_text(""), "not readable|0 rows"),
+    ],
+)
+def test_a_damaged_csv_is_named(tmp_path, views, damage, message):
+    write_csv(tmp_path, views)
+    path = tmp_path / FOLDER / "mfeat-kar.csv"
+    damage(path)
+    with pytest.raises(DataError, match=message) as error:
+        build(CSV, tmp_path)
+    assert "mfeat-kar.csv" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x3_test": None}, "no variable 'x3_test'"),
+        ({"x3_test": np.zeros((2, 5))}, r"x3_test has shape \(2, 5\), expected \(2, 2\)"),
+        ({"x1_train": np.full((4, 4), np.nan)}, "x1_train: row 1"),
+        ({"gt_test": np.array([[1], [4]])}, "digit 4; accepted: 1 to 3"),
+    ],
+)
+def test_a_damaged_mat_is_named(tmp_path, views, changes, message):
+    write_tmc(tmp_path, views, **changes)
+    with pytest.raises(DataError, match=message):
+        build_tmc(TMC, tmp_path)
+
+
+def test_a_file_that_is_no_mat(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        build_tmc(TMC, tmp_path)
+    (tmp_path / "handwritten_6views.mat").write_text("<html>not found</html>" * 20)
+    with pytest.raises(DataError, match="not readable as a MATLAB 5 file"):
+        build_tmc(TMC, tmp_path)
+
+
+@pytest.mark.mirror
+def test_the_published_file():
+    dataset = Dataset.model_validate(params("handwritten_tmc"))
+    host = dataset.sources[0].url.removeprefix("https://").replace("%20", " ")
+    mirror = os.environ.get("MMCONTRAST_MIRROR")
+    if not mirror or not (path := Path(mirror) / host).exists():
+        pytest.skip("MMCONTRAST_MIRROR names no folder with the file")
+    frame = build_tmc(dataset, path.parent)
+    assert frame["label"].value_counts().sort("label")["count"].to_list() == [200] * 10
+    assert frame["fac"].to_numpy().max() == 1353
+    rows = frame.select(*dataset.modalities).to_numpy(structured=False)
+    assert len({b"".join(np.asarray(x).tobytes() for x in row) for row in rows}) == 1994

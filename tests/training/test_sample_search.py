@@ -1,0 +1,163 @@
+"""The search as a whole: a known optimum is found, and a killed search ends with the same bits."""
+
+import json
+
+import pytest
+import torch
+
+from mmcontrast.errors import TrainingError
+from mmcontrast.training.proposers import GridSearch, Reinforce
+from mmcontrast.training.search import Outcome, SampleSearch
+from mmcontrast.training.snapshot import restore_snapshot, take_snapshot
+
+
+class KilledError(Exception):
+    pass
+
+
+def proposers():
+    return {
+        "alpha": Reinforce((1.0, 1.0, 1.0), sigma=0.5, rounds=6, trials=4, seed=3, optimizer="adam"),
+        "beta": Reinforce((120.0,), sigma=10.0, rounds=3, trials=2, rate=3.0, low=0.0, high=250.0, seed=4),
+    }
+
+
+class Bowl:
+    """A reward with its top at alpha = (2, .5, 1) and beta = 100, plus noise common to a round; dies on demand."""
+
+    def __init__(self, die_at=None):
+        self.calls, self.die_at, self.adopted, self.seen = 0, die_at, [], []
+
+    def evaluate(self, trial):
+        if self.calls == self.die_at:
+            raise KilledError
+        self.calls += 1
+        self.seen.append((trial.round, trial.index, trial.seed, trial.target))
+        noise = torch.randn(1, generator=torch.Generator().manual_seed(trial.seed)).item()
+        away = sum((a - b) ** 2 for a, b in zip(trial.values["alpha"], (2.0, 0.5, 1.0), strict=True))
+        away += ((trial.values["beta"][0] - 100) / 50) ** 2
+        return Outcome(-away + noise, {"accuracy": -away})
+
+    def adopt(self, round_, index):
+        self.adopted.append((round_, index))
+
+
+def search(bowl, **kwargs):
+    return SampleSearch(proposers(), bowl.evaluate, bowl.adopt, **kwargs)
+
+
+@pytest.mark.parametrize("die_at", range(30))
+def test_killed_at_any_trial_and_resumed_it_ends_with_the_same_bits(die_at):
+    whole = Bowl()
+    expected = search(whole)
+    final = expected.run(lambda state: None)
+
+    saved, bowl = [], Bowl(die_at)
+    with pytest.raises(KilledError):
+        search(bowl).run(lambda state: saved.append(json.dumps(state)))
+    again = Bowl()
+    resumed = search(again)
+    if saved:
+        resumed.load_state_dict(json.loads(saved[-1]))
+    assert resumed.run(lambda state: None) == final
+    assert json.dumps(resumed.log) == json.dumps(expected.log)
+    assert bowl.seen + again.seen == whole.seen
+    assert bowl.adopted + again.adopted == whole.adopted
+
+
+def test_targets_take_turns_and_every_trial_of_a_round_shares_its_seed():
+    bowl = Bowl()
+    run = search(bowl, seed=50)
+    run.run(lambda state: None)
+    assert [entry["target"] for entry in run.log] == ["alpha", "beta"] * 3 + ["alpha"] * 3
+    assert {seed for round_, _, seed, _ in bowl.seen if round_ == 4} == {54}
+    assert [len(entry["trials"]) for entry in run.log] == [4, 2] * 3 + [4] * 3
+    assert run.log[0]["trials"][1]["details"]["accuracy"] < 0
+
+
+def test_the_mean_climbs_to_the_top_of_the_reward():
+    def evaluate(trial):
+        return Outcome(-sum((a - b) ** 2 for a, b in zip(trial.values["alpha"], (2.5, 0.5), strict=True)))
+
+    policy = Reinforce((1.0, 1.0), sigma=0.3, rounds=150, trials=6, rate=0.05)
+    values = SampleSearch({"alpha": policy}, evaluate, lambda r, i: None).run(lambda state: None)
+    assert values["alpha"] == pytest.approx([2.5, 0.5], abs=0.25)
+
+
+@pytest.mark.parametrize(("carry", "chosen"), [("best", 2), ("nearest", 1)])
+def test_which_clone_the_next_round_starts_from(carry, chosen):
+    rewards = {0.0: 1.0, 1.0: 2.0, 3.0: 9.0}
+
+    class Fixed(GridSearch):
+        def tell(self, r):
+            super().tell(r)
+            self.best = [1.2]
+
+    bowl = Bowl()
+    run = SampleSearch(
+        {"alpha": Fixed((0, 1, 3), (1,))}, lambda t: Outcome(rewards[t.values["alpha"][0]]), bowl.adopt, carry=carry
+    )
+    run.run(lambda state: None)
+    assert bowl.adopted == [(0, chosen)]
+
+
+def test_a_state_of_another_search_is_refused():
+    state = search(Bowl()).state_dict()
+    other = SampleSearch({"alpha": GridSearch((1, 2), (1,))}, Bowl().evaluate, Bowl().adopt)
+    with pytest.raises(TrainingError, match=r"\['alpha', 'beta'\].*\['alpha'\]"):
+        other.load_state_dict(state)
+
+
+def test_a_reward_that_is_not_finite_stops_the_search():
+    run = SampleSearch({"alpha": GridSearch((1, 2), (1,))}, lambda t: Outcome(float("nan")), lambda r, i: None)
+    with pytest.raises(TrainingError, match="not finite"):
+        run.run(lambda state: None)
+
+
+def network():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(), torch.nn.Linear(4, 1)
+    )
+    return model, torch.optim.Adam(model.parameters(), lr=0.1), {"draws": torch.Generator().manual_seed(1)}
+
+
+def steps(model, optimizer, generators, n=3):
+    for _ in range(n):
+        loss = model(torch.randn(8, 3, generator=generators["draws"])).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return [t.clone() for t in model.state_dict().values()]
+
+
+def test_a_restored_snapshot_trains_to_the_same_bits_again_and_again():
+    parts = network()
+    steps(*parts)
+    parts[0].eval()
+    parts[0][1].train()
+    snapshot = take_snapshot(*parts)
+    first = steps(*parts)
+    for _ in range(2):
+        parts[0].train()
+        restore_snapshot(snapshot, *parts)
+        assert [m.training for m in parts[0].modules()] == [False, False, True, False, False]
+        again = steps(*parts)
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("forgotten", ["optimizer", "generators", "rng"])
+def test_each_part_of_a_snapshot_is_needed(forgotten):
+    model, optimizer, generators = network()
+    steps(model, optimizer, generators)
+    snapshot = take_snapshot(model, optimizer, generators)
+    first = steps(model, optimizer, generators)
+    kept = {
+        "optimizer": lambda: optimizer.state_dict(),
+        "generators": lambda: {"draws": generators["draws"].get_state()},
+        "rng": lambda: [torch.get_rng_state()],
+    }[forgotten]()
+    broken = type(snapshot)(**{**vars(snapshot), forgotten: kept})
+    restore_snapshot(broken, model, optimizer, generators)
+    again = steps(model, optimizer, generators)
+    assert not all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
