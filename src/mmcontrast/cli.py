@@ -88,7 +88,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     evaluate_cell(
         cell,
-        Path(layout.stage(cell.name, "finetune", "predictions.parquet")),
+        Path(layout.scored(cell.name, cell.last_stage)),
         Path(layout.metrics(cell.name)),
         Path(layout.curves(cell.name)),
         Path(layout.intervals(cell.name)),
@@ -214,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = add(stage, _train, text)
         sub.add_argument("cell", help="dataset/method/variant")
         add_datasets(sub)
-    sub = add("evaluate", _evaluate, "Score a cell's stored predictions under the three protocols.")
+    sub = add("evaluate", _evaluate, "Score a cell: its stored predictions, or a linear probe on its embeddings.")
     sub.add_argument("cell", help="dataset/method/variant")
     add_datasets(sub)
     sub = add("report", _report, "Make a part of the report.")

@@ -1,10 +1,16 @@
-# Scores come from stored predictions: no model is loaded, and every number can be recomputed by anyone.
+# Scores come from stored predictions, or from embeddings by a linear probe: no model is loaded, and every number can
+# be recomputed by anyone.
+
+
+def scored(wc):
+    """A cell without finetune is scored by a probe on what it was pretrained to."""
+    return LAYOUT.scored(wc.cell, CELLS[wc.cell].last_stage)
 
 
 rule evaluate:
     input:
         code=sources("mmcontrast.evaluation.evaluate"),
-        predictions=LAYOUT.stage("{cell}", "finetune", "predictions.parquet"),
+        scored=scored,
     output:
         metrics=LAYOUT.metrics("{cell}"),
         curves=LAYOUT.curves("{cell}"),

@@ -32,7 +32,7 @@ def experiment_inputs(experiment):
     return (
         [LAYOUT.report("results.parquet"), LAYOUT.report("intervals.parquet")]
         + [LAYOUT.curves(c) for c in cells]
-        + [LAYOUT.stage(c, "finetune", f) for c in cells for f in files]
+        + [LAYOUT.stage(c, CELLS[c].last_stage, f) for c in cells for f in files]
         + [paths.datasheet(d) for d in datasets]
         + [f"params/experiments/{experiment}.yaml"]
     )

@@ -6,9 +6,12 @@ and a method's module imports torch (three seconds) while this one does not.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from mmcontrast.config.augmentations import parse_augmentations
+from mmcontrast.errors import ConfigError
 
 
 class Objective(BaseModel):
@@ -70,9 +73,68 @@ class M3CoLObjective(Objective):
     compat: M3CoLCompat = Field(default=M3CoLCompat(), description="Defects of the released code, off by default.")
 
 
+def _known_augmentations(raw: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    for kind, steps in raw.items():
+        try:
+            parse_augmentations(steps, kind, kind)
+        except ConfigError as e:
+            raise ValueError(str(e)) from None
+    return raw
+
+
+Augmentations = Annotated[
+    dict[str, list[dict[str, Any]]],
+    AfterValidator(_known_augmentations),
+    Field(description="kind of modality -> augmentations in the order they are applied; [] = none."),
+]
+
+
+class CommObjective(Objective):
+    """CoMM: fused embeddings of two augmented tuples, contrasted with each other and with each modality's own."""
+
+    form: Literal["released", "paper"] = Field(
+        default="released",
+        description="released: NT-Xent, unimodal embeddings of augmented inputs, mean over terms. paper: eq. 7, "
+        "InfoNCE in one direction, unimodal embeddings of inputs as they are, sum over terms.",
+    )
+    tau: float = Field(default=0.1, gt=0, description="Temperature.")
+    unimodal_weight: float = Field(default=1.0, ge=0, description="Weight of every modality's own term; 0 = off.")
+    fused_weight: float = Field(default=1.0, ge=0, description="Weight of the fused term; 0 = off.")
+    augmentations: Augmentations
+
+    @model_validator(mode="after")
+    def _some_term(self) -> Self:
+        if self.unimodal_weight == self.fused_weight == 0:
+            raise ValueError("unimodal_weight and fused_weight are both 0, which leaves nothing to minimise")
+        return self
+
+
+class PairwiseObjective(Objective):
+    """Contrast of pairs: one modality with another (cross), two augmented views of the same modality (self)."""
+
+    cross_weight: float = Field(ge=0, description="Weight of the mean over pairs of modalities; 0 = off.")
+    self_weight: float = Field(ge=0, description="Weight of the mean over modalities of SimCLR's loss; 0 = off.")
+    cross_loss: Literal["info_nce", "nt_xent"] = Field(
+        default="info_nce", description="info_nce: CLIP's, negatives from the other modality alone; nt_xent: from both."
+    )
+    tau: float = Field(default=0.1, gt=0, description="Temperature of both terms.")
+    head: Literal["mlp", "linear", "none"] = Field(
+        default="mlp", description="What stands between a modality's embedding and the loss; its widths: projection."
+    )
+    augmentations: Augmentations = {}
+
+    @model_validator(mode="after")
+    def _some_term(self) -> Self:
+        if self.cross_weight == self.self_weight == 0:
+            raise ValueError("cross_weight and self_weight are both 0, which leaves nothing to minimise")
+        return self
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
     "unimodal": UnimodalObjective,
     "concat": ConcatObjective,
     "mixup": MixupObjective,
     "m3col": M3CoLObjective,
+    "comm": CommObjective,
+    "pairwise": PairwiseObjective,
 }

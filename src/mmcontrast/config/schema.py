@@ -137,12 +137,27 @@ class Dataset(Strict):
 # ---------------------------------------------------------------- methods
 
 
+class Fusion(Strict):
+    """What makes one embedding of all modalities' encodings; of a method that fuses before it contrasts."""
+
+    kind: Literal["transformer", "linear"] = Field(
+        default="transformer", description="linear = concatenation and one linear layer, an ablation."
+    )
+    width: int = Field(gt=0, description="Width D of the tokens and of the fused embedding.")
+    heads: int = Field(default=8, gt=0, description="Attention heads; must divide the width.")
+    layers: int = Field(default=1, gt=0, description="Transformer layers.")
+
+
 class Model(Strict):
     """Encoders and heads, the same for every method that is compared."""
 
     width: int = Field(gt=0, description="Width d of each modality's embedding.")
     encoder_hidden: list[int] = Field(description="Hidden widths of a vector encoder; [] = one linear layer.")
     head_hidden: list[int] = Field(description="Hidden widths of a classification head.")
+    projection: list[Annotated[int, Field(gt=0)]] = Field(
+        default=[], description="Widths of a contrastive head's layers, the output last; [] = a method without one."
+    )
+    fusion: Fusion | None = Field(default=None, description="Only of methods that fuse; null = there is none.")
 
 
 class Optimizer(Strict):
@@ -339,3 +354,8 @@ class CellConfig(Strict):
     def stages(self) -> list[str]:
         """The training stages this cell has, in order."""
         return [s for s in ("pretrain", "finetune") if getattr(self, s) is not None]
+
+    @property
+    def last_stage(self) -> str:
+        """The stage whose outputs are scored and shown."""
+        return self.stages[-1]

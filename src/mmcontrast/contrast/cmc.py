@@ -5,7 +5,7 @@ Shapes: N instances, D width; M modalities are list positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import torch
@@ -15,19 +15,22 @@ from mmcontrast.contrast.nt_xent import nt_xent
 from mmcontrast.errors import ContrastError
 
 
-def cmc(embeddings_ND: Sequence[Tensor], tau: float = 0.1) -> Tensor:
-    """Mean of NT-Xent over all pairs of modalities. Source: Tian et al. 2020, full graph; estimator as in CoMM's code.
+def cmc(
+    embeddings_ND: Sequence[Tensor], tau: float = 0.1, pair_loss: Callable[[Tensor, Tensor, float], Tensor] = nt_xent
+) -> Tensor:
+    """Mean of a loss over all pairs of modalities. Source: Tian et al. 2020, full graph; NT-Xent as in CoMM's code.
 
     Args:
         embeddings_ND: one (N, D) tensor a modality, at least two.
         tau: temperature, > 0.
+        pair_loss: of two modalities' embeddings and tau; with `info_nce` it is CLIP's loss, over pairs.
 
     Raises:
         ContrastError: fewer than two modalities, shapes that differ, N < 2, tau <= 0.
     """
     if len(embeddings_ND) < 2:
         raise ContrastError(f"CMC: contrast between modalities needs at least two, and got {len(embeddings_ND)}")
-    return torch.stack([nt_xent(a, b, tau) for a, b in combinations(embeddings_ND, 2)]).mean()
+    return torch.stack([pair_loss(a, b, tau) for a, b in combinations(embeddings_ND, 2)]).mean()
 
 
 def self_contrast(views1_ND: Sequence[Tensor], views2_ND: Sequence[Tensor], tau: float = 0.1) -> Tensor:

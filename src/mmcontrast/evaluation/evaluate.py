@@ -1,4 +1,4 @@
-"""Score a cell from its stored predictions: no model is loaded, and every number can be recomputed."""
+"""Score a cell from its stored predictions or embeddings: no model is loaded, every number can be recomputed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import polars as pl
 
 from mmcontrast.config import CellConfig
 from mmcontrast.data.files import replacing
+from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.predictions import Predictions, read_predictions
-from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of
+from mmcontrast.evaluation.probing import probe_predictions
+from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, only_epoch
 from mmcontrast.evaluation.statistics import over_seeds_and_cases
 
 INTERVALS_SCHEMA = {
@@ -26,18 +28,25 @@ INTERVALS_SCHEMA = {
 
 
 def evaluate_cell(
-    cell: CellConfig, predictions_path: Path, metrics_path: Path, curves_path: Path, intervals_path: Path
+    cell: CellConfig, scored_path: Path, metrics_path: Path, curves_path: Path, intervals_path: Path
 ) -> None:
     """Write a cell's scores by protocol, its scores by epoch, and its intervals over seeds and test cases.
 
-    Equal predictions give equal bytes.
+    Equal inputs give equal bytes.
+
+    Args:
+        scored_path: predictions.parquet; of a cell without `finetune` embeddings.parquet, which a probe is fitted to.
 
     Raises:
-        DataError: the predictions are missing, incomplete or not probabilities.
+        DataError: the file is missing, incomplete, or holds what is no probability or not finite.
     """
-    predictions = read_predictions(Path(predictions_path), cell)
+    if cell.finetune is None:
+        predictions = probe_predictions(read_embeddings(Path(scored_path), cell), cell)
+        epochs = only_epoch(predictions, cell.seeds, cell.metrics)
+    else:
+        predictions = read_predictions(Path(scored_path), cell)
+        epochs = chosen_epochs(predictions, cell.seeds, cell.metrics)
     curve = curves(predictions, cell.metrics)
-    epochs = chosen_epochs(predictions, cell.seeds, cell.metrics)
     write_frame(metrics_of(predictions, curve, epochs, cell.seeds), Path(metrics_path))
     write_frame(curve, Path(curves_path))
     write_frame(intervals(predictions, epochs, cell.seeds), Path(intervals_path))

@@ -2,6 +2,9 @@
 
 last: the final epoch. selected: the epoch that did best on validation, one for all metrics; the headline.
 optimistic: for each metric the epoch that did best ON THE TEST SPLIT, which is what some released code reports.
+
+A cell that is scored by a probe has one epoch, the last, and one protocol: what validation selects is the strength of
+the probe's regularisation, so it is `selected`.
 """
 
 from __future__ import annotations
@@ -62,6 +65,13 @@ def chosen_epochs(
         # argmax takes the first of equals
         out["optimistic", m] = [t.epochs[int(np.argmax(v))] for t, v in zip(tests, scores, strict=True)]
     return out
+
+
+def only_epoch(
+    predictions: dict[tuple[int, str], Predictions], seeds: Sequence[int], metrics: Sequence[str]
+) -> dict[tuple[str, str], list[int]]:
+    """As `chosen_epochs`, of a probe's predictions: `selected` alone."""
+    return {("selected", m): [predictions[s, "test"].epochs[-1] for s in seeds] for m in metrics}
 
 
 def _splits(protocol: str, has_val: bool) -> Iterator[str]:

@@ -1,0 +1,102 @@
+"""Stored embeddings of a cell, checked and as arrays.
+
+Shapes: N cases of a split, D width of the embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mmcontrast.config import CellConfig
+from mmcontrast.errors import DataError
+
+COLUMNS = ("seed", "split", "id", "label", "embedding")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One seed's embeddings of one split.
+
+    Attributes:
+        ids: N case names, sorted. labels: (N,) class indices. z: (N, D) finite float32.
+    """
+
+    ids: list[str]
+    labels: NDArray[np.int64]
+    z: NDArray[np.float32]
+
+
+def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:
+    """Every (seed, split) of a cell's embeddings.parquet; train, val and test are all there.
+
+    Raises:
+        DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no embeddings; run `mmcontrast {cell.last_stage} {cell.name}` first")
+    frame = pl.read_parquet(path)
+    if missing := [c for c in COLUMNS if c not in frame.columns]:
+        raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    if empty := [c for c in COLUMNS if frame[c].null_count()]:
+        raise DataError(
+            f"{path}: {cell.name}: column {', '.join(empty)} has rows without a value; train the cell again"
+        )
+    if not isinstance(frame["embedding"].dtype, pl.Array):
+        raise DataError(f"{path}: {cell.name}: embedding is {frame['embedding'].dtype}, expected float32 of one width")
+    found = frame["seed"].unique().sort().to_list()
+    if found != sorted(cell.seeds):
+        raise DataError(
+            f"{path}: {cell.name}: embeddings of seeds {found}, and the profile lists {sorted(cell.seeds)}; "
+            "train the cell again"
+        )
+    out = {
+        (seed, split): _one(frame.filter(seed=seed, split=split), f"{path}: {cell.name}, seed {seed}, {split}", cell)
+        for seed in cell.seeds
+        for split in SPLITS
+    }
+    _check_alike(out, path, cell)
+    return out
+
+
+def _one(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
+    if part.is_empty():
+        remedy = "; a probe needs one: set selection.holdout above 0" if where.endswith(", val") else ""
+        raise DataError(f"{where}: no rows of this split{remedy}")
+    part = part.sort("id")
+    ids, labels, z_ND = part["id"].to_list(), part["label"].to_numpy(), part["embedding"].to_numpy()
+    if len(set(ids)) != len(ids):
+        raise DataError(f"{where}: a case has more than one row")
+    if labels.min() < 0 or labels.max() >= len(cell.classes):
+        raise DataError(
+            f"{where}: labels from {labels.min()} to {labels.max()}; accepted are 0 to {len(cell.classes) - 1}"
+        )
+    bad_N = ~np.isfinite(z_ND).all(-1)
+    if bad_N.any():
+        raise DataError(
+            f"{where}: the embedding of case {ids[int(bad_N.argmax())]} is not finite ({int(bad_N.sum())} such rows); "
+            "the training diverged or the file is damaged"
+        )
+    return Embeddings(ids, labels, z_ND)
+
+
+def _check_alike(out: dict[tuple[int, str], Embeddings], path: Path, cell: CellConfig) -> None:
+    """All seeds are scored on the same test cases, and none of them has been trained on."""
+    first = out[cell.seeds[0], "test"]
+    for seed in cell.seeds:
+        test = out[seed, "test"]
+        if test.ids != first.ids or (test.labels != first.labels).any():
+            raise DataError(f"{path}: {cell.name}, seed {seed}: other test cases or labels than seed {cell.seeds[0]}")
+        seen: set[str] = set()
+        for split in SPLITS:
+            if both := seen.intersection(out[seed, split].ids):
+                raise DataError(
+                    f"{path}: {cell.name}, seed {seed}: case {min(both)} is in {split} and in an earlier split; "
+                    "prepare the data again"
+                )
+            seen.update(out[seed, split].ids)

@@ -1,0 +1,83 @@
+"""What the methods share that learn without labels: an encoder and augmentations a modality, pretraining alone.
+
+Shapes: b rows of this rank, B rows of the global batch, d width of one modality's embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from mmcontrast.config import CellConfig
+from mmcontrast.config.augmentations import parse_augmentations
+from mmcontrast.data.augment import Augmenter
+from mmcontrast.errors import ConfigError
+from mmcontrast.methods.base import Batch, Method, Progress
+from mmcontrast.models.encoders import build_encoders
+
+Raw = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def build_augmenters(cell: CellConfig, raw: Raw) -> dict[str, Augmenter]:
+    """modality -> its augmentations, by its kind.
+
+    Raises:
+        ConfigError: nothing is said of a kind that the dataset has, or what is said is not accepted.
+    """
+    where = f"params/methods/{cell.method}.yaml ({cell.name}): objective.augmentations"
+    out = {}
+    for name, modality in cell.modalities.items():
+        if modality.kind not in raw:
+            raise ConfigError(
+                f"{where}: nothing for '{modality.kind}', which modality '{name}' is; give a list, [] for none"
+            )
+        steps = parse_augmentations(raw[modality.kind], modality.kind, f"{where}.{modality.kind}")
+        out[name] = Augmenter(modality.kind, steps)
+    return out
+
+
+class SelfSupervised(Method):
+    """Encoders, and two ways to look at a batch: as it is, and augmented.
+
+    Raises:
+        ConfigError: the cell has a `finetune` stage, for which there is no classifier.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        super().__init__(cell)
+        if cell.finetune is not None:
+            raise ConfigError(
+                f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove "
+                "`finetune`, its embeddings are scored by a linear probe"
+            )
+        self.encoders = build_encoders(cell, self.modalities)
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """modality -> (b, d), of the rows of this rank."""
+        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+
+    def projection_widths(self) -> list[int]:
+        """Widths of the contrastive head after its input.
+
+        Raises:
+            ConfigError: the cell gives none.
+        """
+        widths = list(self.cell.model.projection)
+        if not widths:
+            raise ConfigError(
+                f"params/methods/{self.cell.method}.yaml ({self.cell.name}): model.projection: this method needs a "
+                "contrastive head; give the widths of its layers, e.g. [512, 512, 256]"
+            )
+        return widths
+
+
+def augmented(augmenters: Mapping[str, Augmenter], batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    """A fresh view of the batch, every modality on its own; draws are those of the global batch.
+
+    Returns:
+        modality -> augmented copy of the rows of this rank.
+    """
+    total = len(progress.gather(batch.labels))
+    return {m: augment(batch.inputs[m], progress.generator, progress.rows, total) for m, augment in augmenters.items()}
