@@ -92,15 +92,9 @@ class TupleInfoNCE(SelfSupervised):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not spec.detach_keys):
             terms = self._view_terms(batch, progress)
             positive_BD, disturbed = self._keys(terms, progress)
+        weights = self._weights(len(anchor_BD))
         out = tuple_info_nce(
-            anchor_BD,
-            positive_BD,
-            disturbed,
-            self._weights(len(anchor_BD)),
-            spec.tau,
-            spec.rows,
-            spec.detach_keys,
-            names=self.modalities,
+            anchor_BD, positive_BD, disturbed, weights, spec.tau, rows=spec.rows, names=self.modalities
         )
         return {"loss": out.loss, **out.stats}
 
