@@ -1,0 +1,1 @@
+"""Views of the results table: tables, figures and one page. Imports no torch."""

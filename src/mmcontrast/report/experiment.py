@@ -1,0 +1,87 @@
+"""The table and the figures of one experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from mmcontrast.config import CellRef, Study
+from mmcontrast.data.files import replacing
+from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.evaluation.protocols import CURVES_SCHEMA
+from mmcontrast.paths import FIGURE_FORMATS, Layout
+from mmcontrast.report.charts import Data, difference_chart, score_chart
+from mmcontrast.report.curves import training_curves
+from mmcontrast.report.outputs import NARROW, FigureSpec, curve_cells, figures, projected_cells
+from mmcontrast.report.projection import embedding_figure
+from mmcontrast.report.results import cell_name, read_results, read_table
+from mmcontrast.report.style import house_style, save
+from mmcontrast.report.table import Table, to_csv, to_latex, to_markdown
+from mmcontrast.report.tables import build_table
+
+RENDERERS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
+HISTORY_COLUMNS = dict.fromkeys(("seed", "epoch", "name", "value"))
+EMBEDDING_COLUMNS = dict.fromkeys(("seed", "split", "id", "label", "embedding"))
+
+
+def write_experiment(study: Study, layout: Layout, experiment: str) -> None:
+    """Write every file of `outputs.experiment_outputs`.
+
+    Raises:
+        ConfigError: the selection runs no such experiment.
+        DataError: the results, or a file of one of its cells, are missing.
+    """
+    if experiment not in study.active_experiments:
+        raise ConfigError(
+            f"no experiment '{experiment}' in this selection; {nearest(experiment, study.active_experiments)}"
+        )
+    write_table(study, layout, experiment)
+    write_figures(study, layout, experiment)
+
+
+def write_table(study: Study, layout: Layout, experiment: str) -> None:
+    """The experiment's table as md, tex and csv."""
+    table = build_table(study, *read_results(study, layout), experiment)
+    for suffix, render in RENDERERS.items():
+        with replacing(study.root / layout.table(experiment, suffix)) as temp:
+            temp.write_text(render(table), encoding="utf-8")
+
+
+def write_figures(study: Study, layout: Layout, experiment: str) -> None:
+    """The experiment's figures in every format, and in a narrow layout."""
+    results, intervals = read_results(study, layout)
+    with house_style():
+        for spec in figures(study, experiment):
+            for narrow in (False, True):
+                figure = draw(study, layout, spec, results, intervals, narrow)
+                suffixes = (NARROW,) if narrow else FIGURE_FORMATS
+                save(figure, [study.root / layout.figure(spec.name, suffix) for suffix in suffixes])
+
+
+def draw(
+    study: Study, layout: Layout, spec: FigureSpec, results: pl.DataFrame, intervals: pl.DataFrame, narrow: bool
+) -> Figure:
+    """One figure, in the wide or the narrow layout."""
+    if spec.kind in ("scores", "differences"):
+        data = Data.of(study, spec.experiment, spec.dataset, results, intervals)
+        return (score_chart if spec.kind == "scores" else difference_chart)(data, narrow)
+    if spec.kind == "projection":
+        cells = projected_cells(study, spec.experiment)
+        found = {c: _stage_file(study, layout, spec.dataset, c, "embeddings.parquet", EMBEDDING_COLUMNS) for c in cells}
+        return embedding_figure(study, spec.dataset, cells, found, narrow)
+    cells = curve_cells(study, spec.experiment)
+    histories = {c: _stage_file(study, layout, spec.dataset, c, "history.parquet", HISTORY_COLUMNS) for c in cells}
+    curves = {}
+    for c in cells:
+        name = cell_name(spec.dataset, c)
+        curves[c] = read_table(study.root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
+    return training_curves(study, spec.experiment, spec.dataset, cells, curves, histories, narrow)
+
+
+def _stage_file(
+    study: Study, layout: Layout, dataset: str, ref: CellRef, file: str, columns: dict[str, None]
+) -> pl.DataFrame:
+    name = cell_name(dataset, ref)
+    return read_table(study.root / layout.stage(name, "finetune", file), columns, f"mmcontrast finetune {name}")

@@ -1,0 +1,133 @@
+"""What stands under a table: definitions, sizes, warnings, sources, and what was not run and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from mmcontrast.config import Study
+from mmcontrast.report.conclusions import (
+    compare,
+    comparison_sentences,
+    n_test_cases,
+    reproduction_sentences,
+    reproductions,
+)
+from mmcontrast.report.outputs import experiment_datasets
+from mmcontrast.report.wording import (
+    PROTOCOL_DEFINITIONS,
+    PROTOCOL_TITLES,
+    cases_interval_name,
+    metric_title,
+    points,
+    seeds_interval_name,
+)
+
+
+def table_notes(study: Study, summary: pl.DataFrame, experiment: str, across: str | None) -> list[str]:
+    """Definitions, sizes, warnings and sources, in the order a reader needs them.
+
+    Args:
+        summary: of this experiment.
+        across: title of the block over all datasets, if the table has one.
+    """
+    spec = study.experiments[experiment]
+    datasets = experiment_datasets(study, experiment)
+    protocols = list(PROTOCOL_TITLES) if spec.kind == "table" else ["selected"]
+    notes = [f"{PROTOCOL_TITLES[p]}: {PROTOCOL_DEFINITIONS[p]}" for p in protocols]
+    notes += interval_notes(study, summary, datasets)
+    if spec.reference is not None:
+        notes.append(
+            "Difference: mean over seeds of the two cells' scores of the same seed, with its bootstrap interval over "
+            "seeds; p: paired t-test, corrected by Holm's method for the comparisons of a dataset and metric. It is "
+            "left empty where the differences do not vary."
+        )
+    if across is not None:
+        notes.append(
+            f"{across}: mean of the middle half of all seeds' scores on all datasets; seeds resampled within datasets."
+        )
+    notes += [note for d in datasets for note in dataset_notes(study, summary, d)]
+    if spec.published:
+        notes += _published_notes(study, experiment, datasets)
+    return notes + not_run_notes(study, experiment)
+
+
+def findings(
+    study: Study, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame, experiment: str
+) -> list[str]:
+    """What the numbers say in words: the own method against its baselines, and the printed numbers.
+
+    Where the profile changes every cell's parameters they say nothing, and that is the only finding.
+    """
+    if study.profile.overrides.given():
+        return overrides_note(study)
+    out = []
+    for dataset in experiment_datasets(study, experiment):
+        if study.experiments[experiment].kind == "table":
+            metric = study.datasets[dataset].metrics[0]
+            compared = compare(study, results, summary, intervals, experiment, dataset, metric)
+            out += [" ".join(comparison_sentences(study, compared))] if compared else []
+    return out + reproduction_sentences(study, reproductions(study, summary, experiment))
+
+
+def overrides_note(study: Study) -> list[str]:
+    """A warning where the profile changes every cell's parameters, since no conclusion follows then."""
+    overrides = study.profile.overrides.given()
+    if not overrides:
+        return []
+    changed = ", ".join(f"{k} = {v}" for k, v in _flat(overrides))
+    return [
+        f"No conclusion follows from these numbers: the profile '{study.profile_name}' changes every cell ({changed}). "
+        f"{study.profile.description}"
+    ]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    out = []
+    for key, value in values.items():
+        out += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return out
+
+
+def interval_notes(study: Study, summary: pl.DataFrame, datasets: list[str]) -> list[str]:
+    """What the brackets are, by dataset."""
+    n = len(study.profile.seeds)
+    if n == 1:
+        return ["One seed: no interval over seeds exists, and nothing can be compared."]
+    wide = "; ".join(f"{study.datasets[d].title}: {cases_interval_name(n, n_test_cases(summary, d))}" for d in datasets)
+    return [
+        f"Brackets: {seeds_interval_name(n)}. With few seeds such an interval is rather too narrow.",
+        f"Brackets of the column 'Selected, over seeds and test cases': {wide}.",
+    ]
+
+
+def dataset_notes(study: Study, summary: pl.DataFrame, dataset: str) -> list[str]:
+    """What one test case is worth, and the dataset's own warnings."""
+    data = study.datasets[dataset]
+    n = n_test_cases(summary, dataset)
+    return [
+        f"{data.title}: {n} test cases; one of them is {points(100 / n, digits=2)} points of accuracy.",
+        *(f"{data.title}: {note}" for note in data.notes),
+    ]
+
+
+def _published_notes(study: Study, experiment: str, datasets: list[str]) -> list[str]:
+    spec = study.experiments[experiment]
+    notes = [f"Published numbers: {' '.join(spec.source.split())}."] if spec.source else []
+    for d in datasets:
+        printed = {m for p in spec.published if p.dataset == d for m in p.values}
+        absent = [metric_title(m, study.datasets[d]) for m in study.datasets[d].metrics if m not in printed]
+        if absent:
+            notes.append(f"{study.datasets[d].title}: no published number was found for {', '.join(absent)}.")
+    return notes
+
+
+def not_run_notes(study: Study, experiment: str) -> list[str]:
+    """Datasets of the paper, or of the experiment, that have no rows here, and why."""
+    spec = study.experiments[experiment]
+    notes = [f"Not run: {name}: {reason}." for name, reason in spec.not_run.items()]
+    left_out = [study.datasets[d].title for d in spec.datasets if d not in study.dataset_names]
+    if left_out:
+        notes.append(f"Not run: {', '.join(left_out)}: not among the datasets of the profile '{study.profile_name}'.")
+    return notes

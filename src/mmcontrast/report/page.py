@@ -1,0 +1,212 @@
+"""reports/index.html: the whole report as one file that needs nothing else, summary first."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mmcontrast import __version__
+from mmcontrast.config import Study
+from mmcontrast.data.files import replacing
+from mmcontrast.errors import DataError
+from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
+from mmcontrast.report.captions import figure_caption
+from mmcontrast.report.conclusions import (
+    Comparison,
+    compare,
+    comparison_sentences,
+    n_test_cases,
+    optimism,
+    reproductions,
+    verdict_on,
+)
+from mmcontrast.report.notes import not_run_notes, overrides_note
+from mmcontrast.report.outputs import NARROW, FigureSpec, experiment_datasets, figures
+from mmcontrast.report.provenance import anchor, cell_records, environment, read_datasheets
+from mmcontrast.report.results import read_results
+from mmcontrast.report.summary import percent, summarise
+from mmcontrast.report.table import text_of
+from mmcontrast.report.tables import build_table
+from mmcontrast.report.wording import (
+    PROTOCOL_DEFINITIONS,
+    PROTOCOL_SHORT,
+    PROTOCOL_TITLES,
+    as_given,
+    count,
+    estimate,
+    metric_title,
+    p_value,
+    points,
+)
+
+TEMPLATES = Path(__file__).parent / "templates"
+VERDICTS = {"better": "better", "worse": "worse", "undecided": "cannot be told apart"}
+
+
+def write_page(study: Study, layout: Layout, code_version: str = __version__) -> None:
+    """Write reports/index.html.
+
+    Args:
+        code_version: shown beside the environment; a git description says more than the package's version.
+
+    Raises:
+        DataError: the results, a figure, a data sheet or a cost record are missing.
+    """
+    results, intervals = read_results(study, layout)
+    summary = summarise(results)
+    sheets = read_datasheets(study)
+    environment_ = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment_.globals.update(text_of=text_of, anchor=anchor, points=points)
+    html = environment_.get_template("index.html").render(
+        profile=study.profile_name,
+        description=study.profile.description,
+        warning=overrides_note(study),
+        overview=_overview(study),
+        reproductions=_reproductions(study, summary),
+        comparisons=_comparisons(study, results, summary, intervals),
+        optimism=_optimism(study, summary),
+        protocols=[(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES],
+        experiments=[_experiment(study, layout, results, summary, intervals, e) for e in study.active_experiments],
+        sheets=sheets,
+        cells=cell_records(study, layout, sheets),
+        environment=environment() | {"mmcontrast": code_version},
+    )
+    with replacing(study.root / layout.report("index.html")) as temp:
+        temp.write_text(html, encoding="utf-8")
+
+
+def _overview(study: Study) -> str:
+    cells = study.cells.values()
+    datasets = ", ".join(study.datasets[d].title for d in dict.fromkeys(c.dataset for c in cells))
+    methods = ", ".join(study.methods[m].title for m in dict.fromkeys(c.method for c in cells))
+    return (
+        f"{count(len(study.active_experiments), 'experiment')}, {count(len(cells), 'cell')} (a dataset, a method and a "
+        f"variant each), {count(len(study.profile.seeds), 'seed')} a cell. Datasets: {datasets}. Methods: {methods}."
+    )
+
+
+def _comparisons(
+    study: Study, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame
+) -> list[dict[str, Any]]:
+    """A statement a dataset, on its selecting metric, and a line a metric; nothing where no conclusion is allowed."""
+    out = []
+    for experiment in study.active_experiments:
+        if study.experiments[experiment].kind != "table" or study.profile.overrides.given():
+            continue
+        own = summary.filter(experiment=experiment)
+        for dataset in experiment_datasets(study, experiment):
+            found = [
+                c
+                for metric in study.datasets[dataset].metrics
+                if (c := compare(study, results, own, intervals, experiment, dataset, metric))
+            ]
+            if found:
+                out.append(
+                    {
+                        "experiment": experiment,
+                        "title": study.experiments[experiment].title,
+                        "dataset": study.datasets[dataset].title,
+                        "label": found[0].label,
+                        "verdict": found[0].verdict,
+                        "sentences": comparison_sentences(study, found[0]),
+                        "lines": [_comparison_line(study, c) for c in found],
+                    }
+                )
+    return out
+
+
+def _comparison_line(study: Study, c: Comparison) -> dict[str, str]:
+    return {
+        "metric": metric_title(c.metric, study.datasets[c.dataset]),
+        "own": estimate(*percent(c.score)),
+        "baseline": estimate(*percent(c.baseline_score)),
+        "name": c.baseline,
+        "difference": estimate(*percent(c.difference), sign=True),
+        "p": p_value(c.p_holm),
+        "verdict": VERDICTS[c.verdict],
+    }
+
+
+def _reproductions(study: Study, summary: pl.DataFrame) -> list[dict[str, str]]:
+    """A line a published number, whichever experiments print it; nothing where no conclusion is allowed."""
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    for experiment in study.active_experiments:
+        if study.profile.overrides.given():
+            break
+        for r in reproductions(study, summary.filter(experiment=experiment), experiment):
+            spread = f" ± {r.spread:g}" if r.spread is not None else ""
+            line = lines.setdefault(
+                (r.dataset, r.row, r.metric),
+                {
+                    "what": f"{r.row}, {study.datasets[r.dataset].title}",
+                    "metric": metric_title(r.metric, study.datasets[r.dataset]),
+                    "published": as_given(r.published) + spread,
+                },
+            )
+            kind = "optimistic" if r.protocol == "optimistic" else "fair"
+            line |= {kind: estimate(*r.ours), f"{kind}_verdict": verdict_on(r)}
+            if kind == "fair":
+                line["protocol"] = PROTOCOL_SHORT[r.protocol]
+    return list(lines.values())
+
+
+def _optimism(study: Study, summary: pl.DataFrame) -> str:
+    found = optimism(summary, {d: study.datasets[d].metrics[0] for d in study.dataset_names})
+    if found is None:
+        return ""
+    gain, n = found
+    return (
+        f"Choosing the epoch on the test split instead of on validation would have added {points(gain)} points of the "
+        f"first metric on average over {count(n, 'cell')}, without a better model."
+    )
+
+
+def _experiment(
+    study: Study, layout: Layout, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame, name: str
+) -> dict[str, Any]:
+    spec = study.experiments[name]
+    own = summary.filter(experiment=name)
+    table = build_table(study, results, intervals, name)
+    drawn = figures(study, name)
+    return {
+        "name": name,
+        "table": table,
+        "paper": study.papers[spec.paper] if spec.paper else None,
+        "parts": [
+            {
+                "title": study.datasets[d].title,
+                "figures": [_figure(study, layout, f, n_test_cases(own, d)) for f in drawn if f.dataset == d],
+                "blocks": [b for b in table.blocks if b.keys["dataset"] == d],
+            }
+            for d in experiment_datasets(study, name)
+        ],
+        "together": [b for b in table.blocks if b.keys["dataset"] == "all"],
+        "not_run": not_run_notes(study, name),
+        "table_files": [(suffix, f"tables/{name}.{suffix}") for suffix in TABLE_FORMATS],
+    }
+
+
+def _figure(study: Study, layout: Layout, spec: FigureSpec, n_cases: int) -> dict[str, Any]:
+    return {
+        "caption": figure_caption(study, spec, n_cases),
+        "wide": _inlined(study.root / layout.figure(spec.name, "svg"), spec.experiment),
+        "narrow": _inlined(study.root / layout.figure(spec.name, NARROW), spec.experiment),
+        "files": [(suffix, f"figures/{spec.name}.{suffix}") for suffix in FIGURE_FORMATS],
+    }
+
+
+def _inlined(path: Path, experiment: str) -> str:
+    """An SVG as a data URI: as an image of its own, so that ids inside it cannot clash with another figure's."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; run `mmcontrast report {experiment}` first")
+    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()

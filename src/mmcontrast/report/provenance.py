@@ -1,0 +1,127 @@
+"""Where the numbers come from: versions, data checksums, cells, seeds, and what they cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mmcontrast import paths
+from mmcontrast.config import Study
+from mmcontrast.errors import DataError
+from mmcontrast.paths import Layout
+
+PACKAGES = (
+    "torch",
+    "deepspeed",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "polars",
+    "pyarrow",
+    "matplotlib",
+    "pydantic",
+    "snakemake",
+    "dvc",
+)
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """One cell: where it is used, what it was trained on, and what it cost.
+
+    Attributes:
+        anchor: its name as an HTML id. experiments: files in params/experiments/.
+        seconds, memory: of all stages together, and the largest of them, in bytes.
+    """
+
+    name: str
+    anchor: str
+    experiments: list[str]
+    seeds: list[int]
+    checksum: str
+    seconds: float
+    training_seconds: float
+    memory: int
+    parameters: int
+    device: str
+
+
+def environment() -> dict[str, str]:
+    """Python, platform and the packages that decide a result, with versions."""
+    out = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    for package in PACKAGES:
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            out[package] = "not installed"
+    return out
+
+
+def read_json(path: Path, command: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        DataError: it is missing or is not one; says which command writes it.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run `{command}` first") from None
+    except ValueError as e:
+        raise DataError(f"{path}: not valid JSON ({e}); run `{command}` again") from None
+    if not isinstance(data, dict):
+        raise DataError(
+            f"{path}: a JSON object is expected, and there is a {type(data).__name__}; run `{command}` again"
+        )
+    return data
+
+
+def read_datasheets(study: Study) -> dict[str, dict[str, Any]]:
+    """The data sheet of every dataset that a cell uses, by name."""
+    used = dict.fromkeys(cell.dataset for cell in study.cells.values())
+    return {d: read_json(study.root / paths.datasheet(d), f"mmcontrast data prepare {d}") for d in used}
+
+
+def raw_checksum(sheet: dict[str, Any]) -> str:
+    """sha256 over the lines 'sha256  name' of a dataset's raw files, sorted by name; empty for generated data."""
+    files = sheet.get("files", {})
+    lines = "".join(f"{files[name]}  {name}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest() if files else ""
+
+
+def cell_records(study: Study, layout: Layout, sheets: dict[str, dict[str, Any]]) -> list[CellRecord]:
+    """Every cell of the selection, in the order of the experiments."""
+    used: dict[str, list[str]] = {}
+    for experiment in study.active_experiments:
+        for dataset, ref in study.experiment_cells(experiment):
+            used.setdefault(f"{dataset}/{ref.method}/{ref.variant}", []).append(experiment)
+    records = []
+    for name, cell in study.cells.items():
+        costs = [
+            read_json(study.root / layout.stage(name, s, "cost.json"), f"mmcontrast {s} {name}") for s in cell.stages
+        ]
+        records.append(
+            CellRecord(
+                name=name,
+                anchor=anchor(name),
+                experiments=used[name],
+                seeds=cell.seeds,
+                checksum=raw_checksum(sheets[cell.dataset]),
+                seconds=sum(c["seconds"] for c in costs),
+                training_seconds=sum(c["training_seconds"] for c in costs),
+                memory=max(c["peak_memory_bytes"] for c in costs),
+                parameters=costs[-1]["parameters"],
+                device=", ".join(dict.fromkeys(f"{c['ranks']} x {c['device']}" for c in costs)),
+            )
+        )
+    return records
+
+
+def anchor(cell: str) -> str:
+    """A cell's name as an HTML id."""
+    return "cell-" + cell.replace("/", "-")

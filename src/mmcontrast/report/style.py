@@ -1,0 +1,95 @@
+"""One look for all figures, and one colour a method in all of them. Equal figures give equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from mmcontrast.data.files import replacing
+
+# Okabe & Ito (2008): told apart under the common colour vision deficiencies
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+KNOWN = {"m3col": "#D55E00", "concat": "#0072B2", "unimodal": "#009E73", "mixup": "#CC79A7"}
+# Tol's muted scheme, for classes, so that no class wears a method's colour
+CLASS_COLOURS = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#AA4499", "#44AA99", "#882255", "#999933")
+CLASS_MARKERS = "osD^vPX*<"
+INK, SOFT, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
+
+WIDE, NARROW = 7.2, 3.6
+DPI = 200
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "text.color": INK,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    # unhinted text is as wide at one resolution as at another, so that one layout serves every format
+    "text.hinting": "none",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "mmcontrast",
+    "figure.dpi": DPI,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
+}
+METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """The style for everything drawn and saved inside."""
+    with mpl.rc_context(RC):
+        yield
+
+
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """Method -> colour. A method in KNOWN keeps its colour whatever else there is; others take what is left, by name.
+
+    Beyond the palette a method is grey.
+    """
+    free = [c for c in PALETTE if c not in KNOWN.values()]
+    others = sorted(m for m in set(methods) if m not in KNOWN)
+    return {m: KNOWN[m] for m in methods if m in KNOWN} | {
+        m: free[i] if i < len(free) else SOFT for i, m in enumerate(others)
+    }
+
+
+def save(figure: Figure, paths: Iterable[Path]) -> None:
+    """Write a figure in the format of each path's suffix, without dates, so that equal figures are equal files."""
+    figure.draw_without_rendering()
+    # the layout is settled now; solving it again for every format is most of the time a figure takes
+    figure.set_layout_engine("none")
+    for path in paths:
+        suffix = path.suffix.removeprefix(".")
+        with replacing(path) as temp:
+            figure.savefig(temp, format=suffix, dpi=DPI, metadata=METADATA[suffix])

@@ -1,0 +1,122 @@
+"""Means, intervals and paired differences of the results table: what tables, figures and the page print.
+
+Scores stay fractions here; they become percent where they are printed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from mmcontrast.config import CellRef, Study
+from mmcontrast.evaluation.statistics import Interval, holm, iqm, over_seeds, paired_difference
+
+CELL = ("dataset", "method", "variant")
+SUMMARY_SCHEMA = {
+    "experiment": pl.String,
+    **dict.fromkeys(CELL, pl.String),
+    "protocol": pl.String,
+    "metric": pl.String,
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "n_seeds": pl.Int64,
+    "n_cases": pl.Int64,
+}
+DIFFERENCE_SCHEMA = {
+    "method": pl.String,
+    "variant": pl.String,
+    "metric": pl.String,
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p": pl.Float64,
+    "p_holm": pl.Float64,
+    "n_seeds": pl.Int64,
+}
+AGGREGATE_SCHEMA = {
+    "method": pl.String,
+    "variant": pl.String,
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+}
+
+
+def summarise(results: pl.DataFrame) -> pl.DataFrame:
+    """Mean test score of every cell, protocol and metric with its interval over seeds (SUMMARY_SCHEMA)."""
+    keys = ["experiment", *CELL, "protocol", "metric"]
+    rows = []
+    for key, part in results.filter(split="test").group_by(keys, maintain_order=True):
+        rows.append((*key, *over_seeds(part["value"].to_numpy()), len(part), part["n"][0]))
+    return pl.DataFrame(rows, schema=SUMMARY_SCHEMA, orient="row")
+
+
+def seed_scores(
+    results: pl.DataFrame, experiment: str, dataset: str, ref: CellRef, metric: str, protocol: str = "selected"
+) -> dict[int, float]:
+    """seed -> test score of a cell; empty where the protocol does not exist for it."""
+    part = results.filter(
+        experiment=experiment,
+        dataset=dataset,
+        method=ref.method,
+        variant=ref.variant,
+        split="test",
+        metric=metric,
+        protocol=protocol,
+    )
+    return dict(zip(part["seed"], part["value"], strict=True))
+
+
+def differences(
+    results: pl.DataFrame, experiment: str, dataset: str, metric: str, cells: list[CellRef], reference: CellRef
+) -> pl.DataFrame:
+    """Cell minus reference, by seed, of the selected epoch's test scores (DIFFERENCE_SCHEMA).
+
+    p_holm is corrected for the comparisons of this call: one dataset, one metric. A cell without a selected score,
+    and the reference itself, have no row.
+    """
+    against = seed_scores(results, experiment, dataset, reference, metric)
+    rows = []
+    for ref in cells:
+        scores = seed_scores(results, experiment, dataset, ref, metric)
+        if scores and against and (ref.method, ref.variant) != (reference.method, reference.variant):
+            d = paired_difference(scores, against)
+            rows.append((ref.method, ref.variant, metric, d.mean, d.low, d.high, d.p, np.nan, d.n))
+    frame = pl.DataFrame(rows, schema=DIFFERENCE_SCHEMA, orient="row")
+    return frame.with_columns(pl.Series("p_holm", holm(frame["p"].to_numpy()), dtype=pl.Float64))
+
+
+def across_datasets(study: Study, results: pl.DataFrame, experiment: str, datasets: list[str]) -> pl.DataFrame:
+    """Interquartile mean of the selected test score over seeds and datasets (AGGREGATE_SCHEMA).
+
+    Only of cells that have a selected score on every dataset, and only where all datasets are selected by one and the
+    same metric; else, and for fewer than two datasets, the table is empty.
+    """
+    metrics = {study.datasets[d].metrics[0] for d in datasets}
+    rows: list[tuple[str, str, *tuple[float, ...]]] = []
+    if len(datasets) > 1 and len(metrics) == 1:
+        metric = metrics.pop()
+        for ref in study.experiments[experiment].cells:
+            by_dataset = [seed_scores(results, experiment, d, ref, metric) for d in datasets]
+            if all(by_dataset):
+                matrix_SD = np.array([[scores[s] for scores in by_dataset] for s in study.profile.seeds])
+                rows.append((ref.method, ref.variant, *iqm(matrix_SD)))
+    return pl.DataFrame(rows, schema=AGGREGATE_SCHEMA, orient="row")
+
+
+def lookup(summary: pl.DataFrame, dataset: str, ref: CellRef, protocol: str, metric: str) -> Interval | None:
+    """One mean with its interval, or None where the protocol does not exist for the cell.
+
+    `summary` is of one experiment, or a table of intervals over seeds and test cases.
+    """
+    row = summary.filter(
+        dataset=dataset, method=ref.method, variant=ref.variant, protocol=protocol, metric=metric
+    ).select("mean", "low", "high")
+    return Interval(*row.row(0)) if len(row) else None
+
+
+def percent(estimate: Interval | tuple[float, ...]) -> Interval:
+    """Mean, low and high as percentages or points; anything after them is dropped."""
+    mean, low, high = estimate[:3]
+    return Interval(100 * mean, 100 * low, 100 * high)

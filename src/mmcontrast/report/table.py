@@ -1,0 +1,228 @@
+"""A table as plain values, and its rendering as Markdown, LaTeX and CSV. Knows nothing of experiments."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mmcontrast.report.wording import as_given, estimate, interval, p_value
+
+TEX_HEADER_CHARACTERS = 16
+
+Kind = Literal["score", "interval", "difference", "p", "count", "published"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One table cell: a number with what belongs to it, in percent or points, or a word in place of one."""
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    spread: float | None = None
+    word: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; `kind` decides how its values are printed, `optimistic` marks what must not be taken for a headline."""
+
+    key: str
+    title: str
+    kind: Kind
+    optimistic: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row; `cell` is the cell of ours it holds, if any, `own` that it is the paper's own method."""
+
+    label: str
+    values: dict[str, Value]
+    cell: str | None = None
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """One sub-table. `keys` name it in the CSV."""
+
+    title: str
+    columns: list[Column]
+    rows: list[Row]
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Blocks under one caption: what they show in words, then the notes."""
+
+    name: str
+    title: str
+    caption: str
+    blocks: list[Block]
+    findings: list[str]
+    notes: list[str]
+
+
+def text_of(value: Value | None, kind: Kind) -> str:
+    """What is printed; empty where there is nothing to print."""
+    if value is None:
+        return ""
+    if value.word:
+        return value.word
+    if kind == "interval":
+        return interval(value.low, value.high)
+    if value.mean is None:
+        return ""
+    if kind == "p":
+        return p_value(value.mean)
+    if kind == "count":
+        return str(int(value.mean))
+    if kind == "published":
+        return as_given(value.mean) + (f" ± {value.spread:g}" if value.spread is not None else "")
+    return estimate(value.mean, value.low, value.high, sign=kind == "difference")
+
+
+def to_markdown(table: Table) -> str:
+    """GitHub Markdown: a heading, the caption, one table a block, the notes."""
+    lines = [f"# {table.title}", "", table.caption.strip(), ""]
+    for block in table.blocks:
+        header = ["", *(c.title for c in block.columns)]
+        lines += [f"## {block.title}", "", _markdown_row(header)]
+        lines.append("|:---|" + "---:|" * len(block.columns))
+        for row in block.rows:
+            cells = [text_of(row.values.get(c.key), c.kind) for c in block.columns]
+            lines.append(_markdown_row([f"**{row.label}**" if row.own else row.label, *cells]))
+        lines.append("")
+    for heading, items in (("Findings", table.findings), ("Notes", table.notes)):
+        if items:
+            lines += [f"## {heading}", "", *(f"- {item}" for item in items), ""]
+    return "\n".join(lines)
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+
+TEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",
+    "]": "{]}",
+    "−": r"$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "–": "--",
+    "—": "---",
+    "’": "'",
+    "…": r"\dots{}",
+    "\u00a0": "~",
+}
+
+
+def tex_escape(text: str) -> str:
+    """Text that LaTeX prints as it stands; brackets are held back from being read as an option."""
+    return "".join(TEX_SPECIAL.get(c, c) for c in text)
+
+
+def to_latex(table: Table) -> str:
+    """One `table` a block, for \\input into a document that loads booktabs and graphicx."""
+    parts = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}"]
+    for i, block in enumerate(table.blocks):
+        columns = "l" + "r" * len(block.columns)
+        header = " & ".join(["", *(_tex_header(c.title) for c in block.columns)])
+        body = [
+            " & ".join(
+                [
+                    rf"\textbf{{{tex_escape(row.label)}}}" if row.own else tex_escape(row.label),
+                    *(tex_escape(text_of(row.values.get(c.key), c.kind)) for c in block.columns),
+                ]
+            )
+            + r" \\"
+            for row in block.rows
+        ]
+        parts += [
+            "",
+            r"\begin{table}[htbp]",
+            r"\centering",
+            rf"\caption{{{tex_escape(table.title)}: {tex_escape(block.title)}. {tex_escape(table.caption.strip())}}}",
+            rf"\label{{tab:{table.name.replace('_', '-')}-{i + 1}}}",
+            # a wide table is shrunk to the line, a narrow one left at its size
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            header + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+        ]
+    notes = [rf"\item {tex_escape(note)}" for note in table.findings + table.notes]
+    if notes:
+        parts += ["", r"{\footnotesize", r"\begin{itemize}", *notes, r"\end{itemize}", "}"]
+    return "\n".join(parts) + "\n"
+
+
+def _tex_header(title: str) -> str:
+    """A column title over several short lines, so that it does not decide the column's width."""
+    lines = r"\\".join(tex_escape(line) for line in textwrap.wrap(title, TEX_HEADER_CHARACTERS))
+    return rf"\shortstack[r]{{{lines}}}"
+
+
+def to_csv(table: Table) -> str:
+    """One row a table row, numbers unrounded to four decimals, the ends of an interval in columns of their own."""
+    columns = list({c.key: c for block in table.blocks for c in block.columns}.values())
+    keys = list(dict.fromkeys(k for block in table.blocks for k in block.keys))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*keys, "row", "cell", *(name for c in columns for name in _csv_names(c))])
+    for block in table.blocks:
+        for row in block.rows:
+            values = [v for c in columns for v in _csv_values(row.values.get(c.key), c)]
+            writer.writerow([*(block.keys.get(k, "") for k in keys), row.label, row.cell or "", *values])
+    return out.getvalue()
+
+
+def _csv_names(column: Column) -> list[str]:
+    ends = [f"{column.key}_low", f"{column.key}_high"]
+    by_kind = {
+        "score": [column.key, *ends],
+        "difference": [column.key, *ends],
+        "interval": ends,
+        "published": [column.key, f"{column.key}_spread"],
+    }
+    return by_kind.get(column.kind, [column.key])
+
+
+def _csv_values(value: Value | None, column: Column) -> list[str]:
+    value = value or Value()
+    ends = [value.low, value.high]
+    by_kind = {
+        "score": [value.mean, *ends],
+        "difference": [value.mean, *ends],
+        "interval": ends,
+        "published": [value.mean, value.spread],
+    }
+    return [_number(v) for v in by_kind.get(column.kind, [value.mean])]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or value != value else f"{round(value, 4):.10g}"

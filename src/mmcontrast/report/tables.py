@@ -1,0 +1,148 @@
+"""The table of an experiment, built from the results: one block a dataset and metric."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mmcontrast.config import CellRef, Published, Study
+from mmcontrast.evaluation.statistics import Interval
+from mmcontrast.report.notes import findings, table_notes
+from mmcontrast.report.outputs import experiment_datasets, own_cells
+from mmcontrast.report.results import cell_name
+from mmcontrast.report.summary import across_datasets, differences, lookup, percent, summarise
+from mmcontrast.report.table import Block, Column, Row, Table, Value
+from mmcontrast.report.wording import PROTOCOL_TITLES, cell_label, find_cell, metric_title
+
+CASES_TITLE = "Selected, over seeds and test cases"
+NO_VALIDATION = "no validation split"
+
+
+def build_table(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, experiment: str) -> Table:
+    """The experiment's table.
+
+    Kind `table`: published rows first, then every cell of ours, with all three protocols. Kind `ablation`: every cell
+    of ours, selected epoch. Both: the paired difference to the experiment's reference, where it names one.
+    """
+    spec = study.experiments[experiment]
+    summary = summarise(results.filter(experiment=experiment))
+    datasets = experiment_datasets(study, experiment)
+    blocks = [
+        _block(study, results, summary, intervals, experiment, dataset, metric)
+        for dataset in datasets
+        for metric in study.datasets[dataset].metrics
+    ]
+    together = _across_block(study, results, experiment, datasets)
+    return Table(
+        name=experiment,
+        title=spec.title,
+        caption=spec.caption.strip(),
+        blocks=blocks + ([together] if together.rows else []),
+        findings=findings(study, results, summary, intervals, experiment),
+        notes=table_notes(study, summary, experiment, together.title if together.rows else None),
+    )
+
+
+def _columns(study: Study, experiment: str) -> list[Column]:
+    spec = study.experiments[experiment]
+    columns = [
+        Column("selected", PROTOCOL_TITLES["selected"], "score"),
+        Column("cases", CASES_TITLE, "interval"),
+    ]
+    if spec.kind == "table":
+        columns = [
+            Column("published", "Published", "published"),
+            *columns,
+            Column("last", PROTOCOL_TITLES["last"], "score"),
+            Column("optimistic", PROTOCOL_TITLES["optimistic"], "score", optimistic=True),
+        ]
+    if spec.reference is not None:
+        columns += [
+            Column("difference", f"Selected, difference to {_reference_label(study, experiment)}", "difference"),
+            Column("p", "p (Holm)", "p"),
+        ]
+    return [*columns, Column("seeds", "Seeds", "count")]
+
+
+def _reference_label(study: Study, experiment: str) -> str:
+    reference = study.experiments[experiment].reference
+    if reference is None:
+        return ""
+    return cell_label(study, find_cell(study, experiment, reference.method, reference.variant) or reference)
+
+
+def _block(
+    study: Study,
+    results: pl.DataFrame,
+    summary: pl.DataFrame,
+    intervals: pl.DataFrame,
+    experiment: str,
+    dataset: str,
+    metric: str,
+) -> Block:
+    spec = study.experiments[experiment]
+    printed = {_cell_of(p): p for p in spec.published if p.dataset == dataset and metric in p.values}
+    rows = []
+    if spec.kind == "table":
+        cells = {(c.method, c.variant) for c in spec.cells}
+        rows = [Row(p.row, {"published": _published(p, metric)}) for key, p in printed.items() if key not in cells]
+    compared = differences(results, experiment, dataset, metric, spec.cells, spec.reference) if spec.reference else None
+    for ref in spec.cells:
+        values = _scores(summary, intervals, dataset, ref, metric)
+        if (ref.method, ref.variant) in printed:
+            values["published"] = _published(printed[ref.method, ref.variant], metric)
+        if spec.reference and compared is not None:
+            values |= _difference(compared, ref, spec.reference)
+        own = ref in own_cells(study, experiment)[:1]
+        rows.append(Row(cell_label(study, ref), values, cell_name(dataset, ref), own))
+    data = study.datasets[dataset]
+    title = f"{data.title}: {metric_title(metric, data)} (%)"
+    return Block(title, _columns(study, experiment), rows, {"dataset": dataset, "metric": metric})
+
+
+def _cell_of(published: Published) -> tuple[str, str]:
+    """Rows without a method of ours are told apart by their name."""
+    return (published.method, published.variant) if published.method else ("", published.row)
+
+
+def _published(published: Published, metric: str) -> Value:
+    return Value(published.values[metric], spread=published.spread.get(metric))
+
+
+def _value(found: Interval | None) -> Value:
+    return Value(*percent(found)) if found else Value()
+
+
+def _scores(
+    summary: pl.DataFrame, intervals: pl.DataFrame, dataset: str, ref: CellRef, metric: str
+) -> dict[str, Value]:
+    values = {p: _value(lookup(summary, dataset, ref, p, metric)) for p in PROTOCOL_TITLES}
+    values["cases"] = _value(lookup(intervals, dataset, ref, "selected", metric))
+    if values["selected"].mean is None:
+        values["selected"] = Value(word=NO_VALIDATION)
+    seeds = summary.filter(dataset=dataset, method=ref.method, variant=ref.variant)["n_seeds"]
+    return values | {"seeds": Value(float(seeds[0]))}
+
+
+def _difference(compared: pl.DataFrame, ref: CellRef, reference: CellRef) -> dict[str, Value]:
+    if (ref.method, ref.variant) == (reference.method, reference.variant):
+        return {"difference": Value(word="reference")}
+    row = compared.filter(method=ref.method, variant=ref.variant)
+    if not len(row):
+        return {}
+    mean, low, high, p = row.select("mean", "low", "high", "p_holm").row(0)
+    return {"difference": Value(*percent((mean, low, high))), "p": Value(p)}
+
+
+def _across_block(study: Study, results: pl.DataFrame, experiment: str, datasets: list[str]) -> Block:
+    frame = across_datasets(study, results, experiment, datasets)
+    rows = []
+    for ref in study.experiments[experiment].cells:
+        row = frame.filter(method=ref.method, variant=ref.variant).select("mean", "low", "high")
+        if len(row):
+            values = {"iqm": Value(*percent(row.row(0)))}
+            rows.append(Row(cell_label(study, ref), values, own=ref in own_cells(study, experiment)[:1]))
+    metric = study.datasets[datasets[0]].metrics[0]
+    titles = ", ".join(study.datasets[d].title for d in datasets)
+    title = f"All datasets ({titles}): {metric_title(metric)} (%)"
+    column = Column("iqm", "Ours, selected: interquartile mean", "score")
+    return Block(title, [column], rows, {"dataset": "all", "metric": metric})

@@ -1,0 +1,114 @@
+"""Names and definitions that tables, figures and the page share. Numbers come from elsewhere."""
+
+from __future__ import annotations
+
+import math
+
+from mmcontrast.config import CellRef, Dataset, Study
+from mmcontrast.evaluation.statistics import LEVEL, REPLICATES
+
+LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
+MINUS = "−"
+
+METRIC_TITLES = {
+    "acc": "Accuracy",
+    "f1": "F1",
+    "auc": "AUC",
+    "weighted_f1": "Weighted F1",
+    "macro_f1": "Macro F1",
+    "balanced_acc": "Balanced accuracy",
+    "cross_entropy": "Cross-entropy",
+}
+
+PROTOCOL_TITLES = {
+    "selected": "Ours, selected",
+    "last": "Ours, last epoch",
+    "optimistic": "Optimistic: best epoch on the test split",
+}
+
+PROTOCOL_SHORT = {
+    "selected": "epoch selected on validation",
+    "last": "last epoch",
+    "optimistic": "best epoch on the test split (optimistic)",
+}
+
+PROTOCOL_DEFINITIONS = {
+    "selected": (
+        "the epoch with the best validation score of the first metric, one epoch for all metrics; ties go to the lower "
+        "validation cross-entropy, then to the earlier epoch. The headline."
+    ),
+    "last": "the final epoch.",
+    "optimistic": (
+        "for each metric the epoch that was best on the test split itself, which is what some released code reports. "
+        "It overstates what a model does on new data and is never the headline."
+    ),
+}
+
+
+def metric_title(metric: str, dataset: Dataset | None = None) -> str:
+    """A metric's name; that of F1 says which class it is about where a dataset is given."""
+    title = METRIC_TITLES.get(metric, metric)
+    return f"{title} of class {dataset.classes[1]}" if metric == "f1" and dataset is not None else title
+
+
+def cell_label(study: Study, ref: CellRef) -> str:
+    """The row label of a cell."""
+    if ref.label is not None:
+        return ref.label
+    title = study.methods[ref.method].title
+    return title if ref.variant == "base" else f"{title}, {ref.variant.replace('_', ' ')}"
+
+
+def find_cell(study: Study, experiment: str, method: str, variant: str) -> CellRef | None:
+    """The experiment's cell of that method and variant, with its label."""
+    return next((c for c in study.experiments[experiment].cells if (c.method, c.variant) == (method, variant)), None)
+
+
+def seeds_interval_name(n_seeds: int) -> str:
+    """What [low, high] is."""
+    return f"{LEVEL_NAME} percentile bootstrap interval of the mean over {count(n_seeds, 'seed')}"
+
+
+def cases_interval_name(n_seeds: int, n_cases: int) -> str:
+    """What the wider interval is."""
+    return (
+        f"{LEVEL_NAME} percentile bootstrap interval over {count(n_seeds, 'seed')} and {count(n_cases, 'test case')}, "
+        f"cases drawn within each class, the same for all seeds ({REPLICATES:,} replicates)"
+    )
+
+
+def count(n: int, noun: str) -> str:
+    """'1 seed', '5 seeds'."""
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def points(value: float | None, sign: bool = False, digits: int = 1) -> str:
+    """A percentage or a difference of percentages, with a true minus sign; empty where there is no value."""
+    if value is None or math.isnan(value):
+        return ""
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    if float(text) == 0:
+        text = f"{0:.{digits}f}"
+    return text.replace("-", MINUS)
+
+
+def interval(low: float | None, high: float | None, sign: bool = False) -> str:
+    """'[83.9, 86.3]'; empty where there is none."""
+    return f"[{points(low, sign)}, {points(high, sign)}]" if points(low) and points(high) else ""
+
+
+def estimate(mean: float | None, low: float | None, high: float | None, sign: bool = False) -> str:
+    """'85.1 [83.9, 86.3]', in percent or points."""
+    return f"{points(mean, sign)} {interval(low, high, sign)}".strip()
+
+
+def p_value(p: float | None) -> str:
+    """'0.032', '<0.001'; empty where there is none."""
+    if p is None or math.isnan(p):
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def as_given(value: float) -> str:
+    """A published number with the digits it was printed with, at least one decimal."""
+    return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"

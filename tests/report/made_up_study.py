@@ -1,0 +1,161 @@
+"""A finished study without training: params/ of this checkout, and run folders whose predictions are made up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from mmcontrast import paths
+from mmcontrast.config import CellConfig, Study
+from mmcontrast.data.datasheet import datasheet
+from mmcontrast.evaluation import statistics
+from mmcontrast.evaluation.evaluate import evaluate_cell
+from mmcontrast.paths import Layout
+
+REPO = Path(__file__).parents[2]
+TWO_DATASETS = """
+description: Made-up predictions of two datasets.
+datasets: [tcga_brca, rosmap]
+experiments: [m3col_omics, m3col_parts, m3col_released_protocol]
+seeds: [0, 1, 2, 3, 4]
+"""
+# enough cells for every kind of row and figure, and few enough to be drawn in seconds
+FEW_CELLS = {("unimodal", "mrna"), ("concat", "base"), ("m3col", "base"), ("m3col", "released")}
+ONE_DATASET = """
+description: Made-up predictions & <no> training.
+datasets: [rosmap]
+experiments: [m3col_omics, m3col_parts]
+seeds: [0, 1, 2, 3, 4]
+"""
+QUALITY = {"unimodal": 0.8, "concat": 1.6, "mixup": 1.4, "m3col": 1.7}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A study whose cells are evaluated, and where its files are."""
+
+    study: Study
+    layout: Layout
+
+    def path(self, relative: str) -> Path:
+        """An artifact's path."""
+        return self.study.root / relative
+
+
+def seeded(*key: object) -> np.random.Generator:
+    """A generator of its own for every thing that is made up."""
+    return np.random.default_rng([b for part in key for b in str(part).encode()])
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(-1, keepdims=True))
+    return (e / e.sum(-1, keepdims=True)).astype(np.float32)
+
+
+def make_up(cell: CellConfig, cases: dict[str, int]) -> dict[str, pl.DataFrame]:
+    """history, predictions and embeddings of a cell, as its training would write them."""
+    assert cell.finetune is not None
+    last, c = cell.finetune.epochs - 1, len(cell.classes)
+    evaluated = sorted({int(e) for e in np.linspace(last / 12, last, 12)})
+    labels = {s: seeded(cell.dataset, s).integers(0, c, n) for s, n in cases.items()}
+    if cell.selection.holdout == 0 and cell.dataset == "rosmap":
+        del labels["val"]
+    quality = QUALITY.get(cell.method, 1.5) + 0.2 * seeded(cell.name).normal()
+    predictions, history, embeddings = [], [], []
+    for seed in cell.seeds:
+        rng = seeded(cell.name, seed)
+        skill = quality + 0.1 * rng.normal()
+        for epoch in range(last + 1):
+            loss = 0.4 + 1.2 * np.exp(-4 * epoch / last) + 0.02 * rng.normal()
+            history.append((seed, epoch, "train/loss", loss))
+        for split, y in labels.items():
+            noise, n = seeded(cell.dataset, split).normal(size=(len(y), c)), len(y)
+            for epoch in evaluated:
+                gain = skill * (1 - np.exp(-5 * (epoch + 1) / last))
+                logits = gain * np.eye(c)[y] + noise + 0.4 * rng.normal(size=(n, c))
+                predictions.append(_rows(seed, split, y, "probs", softmax(2 * logits), epoch))
+            centres = seeded(cell.name, "centres").normal(size=(c, 8))
+            embeddings.append(_rows(seed, split, y, "embedding", centres[y] + rng.normal(size=(n, 8))))
+    schema = {"seed": pl.Int64, "epoch": pl.Int64, "name": pl.String, "value": pl.Float64}
+    return {
+        "predictions": pl.concat(predictions),
+        "history": pl.DataFrame(history, schema=schema, orient="row"),
+        "embeddings": pl.concat(embeddings),
+    }
+
+
+def _rows(
+    seed: int, split: str, labels: np.ndarray, name: str, matrix: np.ndarray, epoch: int | None = None
+) -> pl.DataFrame:
+    n = len(labels)
+    columns = {"seed": np.full(n, seed)} | ({} if epoch is None else {"epoch": np.full(n, epoch)})
+    columns |= {"split": [split] * n, "id": [f"{split}-{i}" for i in range(n)], "label": labels}
+    columns[name] = pl.Series(matrix.astype(np.float32), dtype=pl.Array(pl.Float32, matrix.shape[1]))
+    return pl.DataFrame(columns)
+
+
+def keep_cells(experiment: Path, kept: set[tuple[str, str]]) -> None:
+    """Take all other cells out of an experiment's file."""
+    spec = yaml.safe_load(experiment.read_text())
+    spec["cells"] = [c for c in spec["cells"] if (c["method"], c.get("variant", "base")) in kept]
+    experiment.write_text(yaml.safe_dump(spec, sort_keys=False))
+
+
+def make_study(
+    root: Path,
+    cases: dict[str, int],
+    replicates: int,
+    profile: str = TWO_DATASETS,
+    kept: set[tuple[str, str]] | None = None,
+) -> Made:
+    """Made-up runs and data sheets of a profile under `root`, evaluated; of the experiments' cells only `kept`."""
+    shutil.copytree(REPO / "params", root / "params")
+    for experiment in (root / "params/experiments").glob("*.yaml") if kept else ():
+        keep_cells(experiment, kept or set())
+    (root / "params/profiles/made_up.yaml").write_text(profile)
+    study, layout = Study(root, "made_up"), Layout("made_up")
+    for name, cell in study.cells.items():
+        for stage in cell.stages:
+            (root / layout.stage(name, stage)).mkdir(parents=True)
+            cost = {
+                "seconds": 31.25,
+                "training_seconds": 28.5,
+                "seeds": len(cell.seeds),
+                "peak_memory_bytes": 700 * 2**20,
+                "parameters": 123456,
+                "ranks": 1,
+                "device": "cpu",
+            }
+            (root / layout.stage(name, stage, "cost.json")).write_text(json.dumps(cost))
+        for file, frame in make_up(cell, cases).items():
+            frame.write_parquet(root / layout.stage(name, "finetune", f"{file}.parquet"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(statistics, "REPLICATES", replicates)
+            evaluate_cell(
+                cell,
+                root / layout.stage(name, "finetune", "predictions.parquet"),
+                root / layout.metrics(name),
+                root / layout.curves(name),
+                root / layout.intervals(name),
+            )
+    for name in study.dataset_names:
+        data = study.datasets[name]
+        path = root / paths.datasheet(name)
+        path.parent.mkdir(parents=True)
+        labels = {s: seeded(name, s).integers(0, len(data.classes), n) for s, n in (cases | {"train": 100}).items()}
+        manifest = {
+            "files": {"1_tr.csv": "ab" * 32, "1_te.csv": "cd" * 32},
+            "sources": [{"source": "1_tr.csv", "pinned": True}, {"source": "1_te.csv", "pinned": False}],
+        }
+        constant = {"mrna": ["g1", "g2"]}
+        path.write_text(json.dumps(datasheet(name, data, manifest, labels, constant, {"train and test": 2})))
+        for split in paths.SPLITS:
+            (root / paths.prepared(name, split)).write_bytes(f"{name} {split}".encode())
+    return Made(study, layout)

@@ -1,0 +1,194 @@
+"""What is said follows from the numbers, and never says more than they do."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mmcontrast.config import CellRef, Study
+from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
+from mmcontrast.report.conclusions import (
+    compare,
+    comparison_sentences,
+    judge,
+    optimism,
+    reach,
+    reproduction_sentences,
+    reproductions,
+)
+from mmcontrast.report.notes import findings
+from mmcontrast.report.outputs import own_cells
+from mmcontrast.report.summary import across_datasets, differences, seed_scores, summarise
+from tests.report.made_up_study import REPO
+
+EXPERIMENT, DATASET, METRIC, CASES = "m3col_omics", "rosmap", "acc", 106
+NO_INTERVALS = pl.DataFrame(
+    schema=dict.fromkeys(("dataset", "method", "variant", "protocol", "split", "metric"), pl.String)
+    | dict.fromkeys(("mean", "low", "high"), pl.Float64)
+)
+
+
+@pytest.fixture
+def study() -> Study:
+    return Study(REPO, "paper", ["rosmap", "tcga_brca"])
+
+
+def table(
+    scores: dict[tuple[str, str], list[float]], protocol: str = "selected", dataset: str = DATASET
+) -> pl.DataFrame:
+    """A results table with one score a seed of each (method, variant)."""
+    rows = [
+        (EXPERIMENT, dataset, m, v, seed, protocol, "test", METRIC, float(value), CASES)
+        for (m, v), values in scores.items()
+        for seed, value in enumerate(values)
+    ]
+    columns = ["experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n"]
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def around(mean: float, seeds: int = 5) -> list[float]:
+    """Scores of that mean, and of a spread of their own for every mean."""
+    noise = np.random.default_rng(int(1000 * mean)).normal(size=seeds)
+    return list(mean + 0.002 * (noise - noise.mean()))
+
+
+def compared(study: Study, results: pl.DataFrame):
+    return compare(study, results, summarise(results), NO_INTERVALS, EXPERIMENT, DATASET, METRIC)
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "expected"),
+    [
+        (Difference(0.02, 0.01, 0.03, 0.01, 5), 0.01, "better"),
+        (Difference(-0.02, -0.03, -0.01, 0.01, 5), 0.01, "worse"),
+        (Difference(0.02, 0.01, 0.03, 0.06, 5), 0.06, "undecided"),
+        (Difference(0.02, -0.01, 0.03, 0.01, 5), 0.01, "undecided"),
+        (Difference(0.02, 0.01, 0.03, 0.01, 4), 0.01, "undecided"),
+        (Difference(0.02, 0.02, 0.02, float("nan"), 5), float("nan"), "undecided"),
+        (Difference(0.02, float("nan"), float("nan"), float("nan"), 1), float("nan"), "undecided"),
+    ],
+)
+def test_better_or_worse_takes_seeds_interval_and_p(difference: Difference, p: float, expected: str) -> None:
+    assert judge(difference, p) == expected
+
+
+def test_the_strongest_baseline_is_the_one_that_counts(study: Study) -> None:
+    results = table(
+        {("unimodal", "mrna"): around(0.6), ("concat", "base"): around(0.8), ("m3col", "base"): around(0.7)}
+    )
+    found = compared(study, results)
+    assert found is not None
+    assert (found.label, found.baseline) == ("M3CoL", "Concatenation")
+    assert found.verdict == "worse"
+    assert found.verdicts == ("better", "worse")
+    assert found.difference.mean == pytest.approx(-0.1)
+    sentences = comparison_sentences(study, found)
+    assert sentences[0] == "M3CoL is worse than its strongest baseline, Concatenation, on ROSMAP."
+    assert "better than 1, worse than 1, and cannot be told apart from 0" in " ".join(sentences)
+
+
+def test_p_values_are_corrected_for_all_baselines(study: Study) -> None:
+    cells = {("unimodal", "mrna"): 0.78, ("unimodal", "base"): 0.79, ("concat", "base"): 0.796, ("m3col", "base"): 0.8}
+    rng = np.random.default_rng(0)
+    results = table({c: list(mean + 0.004 * rng.normal(size=5)) for c, mean in cells.items()})
+    found = compared(study, results)
+    assert found is not None
+    ours = dict(enumerate(results.filter(method="m3col")["value"]))
+    raw = []
+    for m, v in list(cells)[:-1]:
+        raw.append(paired_difference(ours, dict(enumerate(results.filter(method=m, variant=v)["value"]))).p)
+    assert found.p_holm == pytest.approx(holm(np.array(raw))[2])
+    assert found.p_holm >= found.difference.p
+
+
+def test_few_seeds_decide_nothing(study: Study) -> None:
+    results = table({("concat", "base"): around(0.5, 3), ("m3col", "base"): around(0.9, 3)})
+    found = compared(study, results)
+    assert found is not None
+    assert found.verdict == "undecided"
+    sentences = " ".join(comparison_sentences(study, found))
+    assert "cannot be told apart" in sentences
+    assert "With 3 seeds nothing is called better or worse; that takes 5." in sentences
+
+
+def test_without_own_method_baseline_or_selected_score_nothing_is_compared(study: Study) -> None:
+    assert compared(study, table({("m3col", "base"): around(0.9)})) is None
+    assert compared(study, table({("concat", "base"): around(0.9)})) is None
+    both = {("concat", "base"): around(0.5), ("m3col", "base"): around(0.9)}
+    assert compared(study, table(both, protocol="last")) is None
+
+
+@pytest.mark.parametrize(
+    ("published", "expected"), [(88.7, "not reached"), (80.0, "exceeded"), (84.0, "reproduced"), (86.0, "reproduced")]
+)
+def test_reached_means_inside_our_interval(published: float, expected: str) -> None:
+    assert reach(published, Interval(85.0, 84.0, 86.0)) == expected
+
+
+def test_printed_numbers_are_held_against_both_protocols(study: Study) -> None:
+    low, high = {("m3col", "base"): around(0.81)}, {("m3col", "base"): around(0.8865)}
+    results = pl.concat([table(low), table(high, protocol="optimistic")])
+    found = reproductions(study, summarise(results), EXPERIMENT)
+    assert [(r.protocol, r.reached) for r in found] == [("selected", "not reached"), ("optimistic", "reproduced")]
+    printed = next(p for p in study.experiments[EXPERIMENT].published if p.dataset == DATASET and p.method == "m3col")
+    assert {r.published for r in found} == {printed.values[METRIC]}
+    (sentence,) = reproduction_sentences(study, found)
+    assert "epoch selected on validation 81.0" in sentence
+    assert "not reached; best epoch on the test split (optimistic) 88.7" in sentence
+
+
+def test_without_a_validation_split_the_last_epoch_is_held_against_the_print(study: Study) -> None:
+    results = table({("m3col", "base"): around(0.81)}, protocol="last")
+    assert [r.protocol for r in reproductions(study, summarise(results), EXPERIMENT)] == ["last"]
+
+
+def test_optimism_is_the_mean_gain_of_the_selecting_metric() -> None:
+    gains = {("m3col", "base"): 0.04, ("concat", "base"): 0.02}
+    selected = {c: around(0.8) for c in gains}
+    best = {c: around(0.8 + gain) for c, gain in gains.items()}
+    results = pl.concat([table(selected), table(best, protocol="optimistic")])
+    twice = pl.concat([summarise(results), summarise(results).with_columns(experiment=pl.lit("other"))])
+    assert optimism(twice, {DATASET: METRIC}) == (pytest.approx(3.0), 2), "a cell of two experiments counts once"
+    assert optimism(summarise(table(selected)), {DATASET: METRIC}) is None
+
+
+def test_a_profile_with_overrides_allows_no_finding(study: Study) -> None:
+    results = table({("concat", "base"): around(0.5), ("m3col", "base"): around(0.9)})
+    said = findings(study, results, summarise(results), NO_INTERVALS, EXPERIMENT)
+    assert any("is better than" in s for s in said)
+    smoke = Study(REPO, "smoke")
+    (only,) = findings(smoke, results, summarise(results), NO_INTERVALS, EXPERIMENT)
+    assert only.startswith("No conclusion follows from these numbers: the profile 'smoke' changes every cell")
+    assert "finetune.epochs = " in only
+
+
+def test_own_cells_are_those_of_the_papers_method(study: Study) -> None:
+    assert {c.method for c in own_cells(study, EXPERIMENT)} == {"m3col"}
+
+
+def test_differences_are_paired_by_seed_and_leave_out_the_reference(study: Study) -> None:
+    results = table(
+        {("concat", "base"): [0.5, 0.6, 0.7], ("m3col", "base"): [0.55, 0.65, 0.75], ("mixup", "base"): [0.9]}
+    )
+    cells = [CellRef(method=m) for m in ("concat", "m3col", "mixup", "unimodal")]
+    frame = differences(results, EXPERIMENT, DATASET, METRIC, cells, cells[0])
+    assert frame["method"].to_list() == ["m3col", "mixup"]
+    assert frame["mean"].to_list() == [pytest.approx(0.05), pytest.approx(0.4)]
+    assert frame["n_seeds"].to_list() == [3, 1]
+
+
+def test_seed_scores_of_a_protocol_that_does_not_exist_are_empty() -> None:
+    assert (
+        seed_scores(table({("m3col", "base"): [0.5]}, "last"), EXPERIMENT, DATASET, CellRef(method="m3col"), METRIC)
+        == {}
+    )
+
+
+def test_cells_without_a_score_on_every_dataset_have_no_aggregate(study: Study) -> None:
+    both = [table({("m3col", "base"): around(0.8)}, dataset=d) for d in ("rosmap", "tcga_brca")]
+    results = pl.concat([*both, table({("concat", "base"): around(0.8)})])
+    frame = across_datasets(study, results, EXPERIMENT, ["tcga_brca", "rosmap"])
+    assert frame.select("method", "variant").rows() == [("m3col", "base")]
+    assert frame["mean"][0] == pytest.approx(np.median(around(0.8)), abs=0.002)
+    assert not len(across_datasets(study, results, EXPERIMENT, ["rosmap"])), "one dataset has nothing to aggregate"

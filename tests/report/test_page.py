@@ -1,0 +1,216 @@
+"""The page is whole, needs nothing from elsewhere, and says what the results say."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mmcontrast import paths
+from mmcontrast.config import Study
+from mmcontrast.errors import DataError
+from mmcontrast.report.conclusions import compare, comparison_sentences
+from mmcontrast.report.page import write_page
+from mmcontrast.report.provenance import anchor, raw_checksum, read_json
+from mmcontrast.report.results import read_results
+from mmcontrast.report.summary import summarise
+from mmcontrast.report.table import text_of
+from mmcontrast.report.tables import build_table
+from tests.report.made_up_study import Made
+
+VOID = {"meta", "link", "img", "source", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, ids, addresses and text; fails on a tag that is not closed where it should be."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[tuple[str, str, str]] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs) -> None:
+        values = {k: v or "" for k, v in attrs}
+        self.tags.append((tag, values))
+        self.ids += [values["id"]] if "id" in values else []
+        self.addresses += [(tag, k, v) for k, v in values.items() if k in ("href", "src", "srcset")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def html(reported: Made) -> str:
+    return reported.path(reported.layout.report("index.html")).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_page_parses_and_ids_are_unique(page: Page) -> None:
+    assert len(page.ids) == len(set(page.ids))
+    assert [t for t, _ in page.tags].count("h1") == 1
+
+
+def test_every_address_resolves(page: Page, reported: Made) -> None:
+    folder = reported.path(reported.layout.report())
+    local = 0
+    for tag, key, address in page.addresses:
+        if address.startswith("#"):
+            assert address[1:] in page.ids
+        elif address.startswith("data:"):
+            assert tag in ("img", "source", "link")
+        elif address.startswith("https://"):
+            assert (tag, key) == ("a", "href"), f"<{tag} {key}> would load {address}"
+        else:
+            assert (folder / address).is_file(), address
+            local += 1
+    assert local > 5
+
+
+def test_nothing_is_loaded_or_run(html: str, page: Page) -> None:
+    assert not {"script", "iframe", "object", "embed"} & {t for t, _ in page.tags}
+    assert not any(k.startswith("on") for _, values in page.tags for k in values)
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "@import" not in style
+    assert "url(" not in style
+
+
+def test_figures_are_inside_and_have_text_in_their_place(page: Page, reported: Made) -> None:
+    images = [v for t, v in page.tags if t == "img"]
+    sources = [v for t, v in page.tags if t == "source"]
+    assert len(images) == len(sources) == 5
+    for values, key in [*((v, "src") for v in images), *((v, "srcset") for v in sources)]:
+        svg = base64.b64decode(values[key].removeprefix("data:image/svg+xml;base64,"))
+        assert svg.startswith(b"<?xml")
+        assert b"</svg>" in svg
+    assert all("5 seeds" in v["alt"] or "seed 0" in v["alt"] for v in images)
+    assert all("test case" in v["alt"] or "validation" in v["alt"] for v in images)
+
+
+def test_the_summary_comes_first_and_is_the_rules_statement(page: Page, reported: Made) -> None:
+    study = reported.study
+    results, intervals = read_results(study, reported.layout)
+    summary = summarise(results.filter(experiment="m3col_omics"))
+    found = compare(study, results, summary, intervals, "m3col_omics", "rosmap", "acc")
+    assert found is not None
+    text = flat(page.text)
+    for sentence in comparison_sentences(study, found):
+        assert sentence in text
+        assert text.index(sentence) < text.index("Three ways to choose an epoch") < text.index("Accuracy (%)", 3000)
+    assert "without a better model" in text
+
+
+def test_printed_numbers_have_a_verdict_in_the_summary(page: Page, reported: Made) -> None:
+    text = flat(page.text)
+    part = text[text.index("Printed numbers, and what was reached here") : text.index("Three ways")]
+    printed = next(p for p in reported.study.experiments["m3col_omics"].published if p.method == "m3col")
+    for metric, value in printed.values.items():
+        assert f"{value} ± {printed.spread[metric]:g}" in part
+    assert len(re.findall("reproduced|not reached|exceeded", part)) == 2 * len(printed.values)
+
+
+def test_every_table_row_is_on_the_page_and_leads_to_its_cell(html: str, page: Page, reported: Made) -> None:
+    results, intervals = read_results(reported.study, reported.layout)
+    for experiment in reported.study.active_experiments:
+        for block in build_table(reported.study, results, intervals, experiment).blocks:
+            for row in block.rows:
+                cells = [text_of(row.values.get(c.key), c.kind).replace("<", "&lt;") for c in block.columns]
+                assert re.search(r"\s*".join(rf"<td[^>]*>{re.escape(c)}</td>" for c in cells), html), row.label
+                assert row.cell is None or f'href="#{anchor(row.cell)}"' in html
+
+
+def test_provenance_of_every_cell(page: Page, reported: Made) -> None:
+    text = flat(page.text)
+    for cell in reported.study.cells:
+        assert anchor(cell) in page.ids
+        assert cell in text
+    sheet = json.loads(reported.path(paths.datasheet("rosmap")).read_text())
+    assert raw_checksum(sheet)[:12] in text
+    assert "v1-2-gabcdef" in text
+    for package in ("torch", "polars", "python"):
+        assert package in text
+
+
+def test_data_sheet_counts_notes_and_warnings_are_shown(page: Page, reported: Made) -> None:
+    text = flat(page.text)
+    sheet = json.loads(reported.path(paths.datasheet("rosmap")).read_text())
+    for note in [*sheet["notes"], *sheet["warnings"], sheet["licence"]]:
+        assert flat(note) in text
+
+
+def test_text_of_the_params_is_escaped(html: str) -> None:
+    assert "predictions &amp; &lt;no&gt; training" in html
+
+
+def test_colour_is_not_the_only_sign_of_a_verdict(page: Page) -> None:
+    verdicts = [v["class"].split()[1] for t, v in page.tags if t == "div" and v.get("class", "").startswith("verdict ")]
+    words = {"better": "is better than", "worse": "is worse than", "undecided": "cannot be told apart"}
+    assert verdicts
+    assert all(words[v] in page.text for v in verdicts)
+
+
+def test_a_profile_with_overrides_says_that_nothing_follows(reported: Made, tmp_path: Path) -> None:
+    root = reported.study.root
+    profile = (root / "params/profiles/made_up.yaml").read_text() + "overrides: {finetune: {epochs: 500}}\n"
+    (root / "params/profiles/brief.yaml").write_text(profile)
+    try:
+        index = root / reported.layout.report("index.html")
+        kept = index.read_bytes()
+        write_page(Study(root, "brief"), reported.layout)
+        text = flat(Page(index.read_text()).text)
+        index.write_bytes(kept)
+    finally:
+        (root / "params/profiles/brief.yaml").unlink()
+    assert "No conclusion follows from these numbers: the profile 'brief'" in text
+    assert "strongest baseline" not in text
+    assert "Printed numbers" not in text
+
+
+def test_a_missing_figure_or_cost_names_the_command(reported: Made) -> None:
+    figure = reported.path(reported.layout.figure("m3col_omics_rosmap_scores", "narrow.svg"))
+    cost = reported.path(reported.layout.stage("rosmap/m3col/base", "finetune", "cost.json"))
+    for path, command in ((figure, "mmcontrast report m3col_omics"), (cost, "mmcontrast finetune rosmap/m3col/base")):
+        kept = path.read_bytes()
+        path.unlink()
+        try:
+            with pytest.raises(DataError, match=re.escape(command)):
+                write_page(reported.study, reported.layout)
+        finally:
+            path.write_bytes(kept)
+
+
+@pytest.mark.parametrize(("text", "message"), [("[1]", "a JSON object is expected"), ("{", "not valid JSON")])
+def test_json_that_is_not_an_object_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(DataError, match=f"{message}.*run `make it` again"):
+        read_json(tmp_path / "x.json", "make it")
+
+
+def test_raw_checksum_depends_on_names_and_contents_alone() -> None:
+    one = {"files": {"a": "1" * 64, "b": "2" * 64}, "rows": 3}
+    assert raw_checksum(one) == raw_checksum({"files": {"b": "2" * 64, "a": "1" * 64}})
+    assert raw_checksum(one) != raw_checksum({"files": {"a": "2" * 64, "b": "1" * 64}})
+    assert raw_checksum({"files": {}}) == ""
