@@ -1,0 +1,154 @@
+"""A cell without finetune is scored by a probe: selected on validation, test predicted once, faults named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mmcontrast.config import Optimizer, Stage
+from mmcontrast.errors import DataError
+from mmcontrast.evaluation import probe
+from mmcontrast.evaluation.classification import score
+from mmcontrast.evaluation.embeddings import read_embeddings
+from mmcontrast.evaluation.evaluate import evaluate_cell
+from mmcontrast.evaluation.probing import probe_predictions
+from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+
+EPOCHS = 7
+ROWS = {"train": 60, "val": 24, "test": 30}
+
+
+@pytest.fixture
+def cell(make_cell):
+    stage = Stage(epochs=EPOCHS, batch_size="full", optimizer=Optimizer(lr=0.1))
+    return make_cell(finetune=None, pretrain=stage)
+
+
+def embeddings_of(cell, splits=ROWS, spread: float = 1.5) -> pl.DataFrame:
+    """Classes around centres, the same test cases for every seed."""
+    centres = np.random.default_rng(0).normal(size=(len(cell.classes), 5))
+    parts = []
+    for seed in cell.seeds:
+        for s, (split, n) in enumerate(splits.items()):
+            rng = np.random.default_rng([s, 0 if split == "test" else seed + 1])
+            labels = np.arange(n) % len(cell.classes)
+            z = centres[labels] + spread * np.random.default_rng([s, seed + 9]).normal(size=(n, 5))
+            parts.append(
+                pl.DataFrame(
+                    {
+                        "seed": np.full(n, seed, dtype=np.int64),
+                        "split": [split] * n,
+                        "id": [f"{split}-{i}" for i in rng.permutation(n)]
+                        if split != "test"
+                        else [f"t-{i}" for i in range(n)],
+                        "label": labels.astype(np.int64),
+                        "embedding": pl.Series(z.astype(np.float32), dtype=pl.Array(pl.Float32, 5)),
+                    }
+                )
+            )
+    return pl.concat(parts)
+
+
+def evaluate(cell, frame: pl.DataFrame, write: Callable[[pl.DataFrame], Path], folder: Path) -> list[pl.DataFrame]:
+    paths = [folder / f"{name}.parquet" for name in ("metrics", "curves", "intervals")]
+    evaluate_cell(cell, write(frame), *paths)
+    return [pl.read_parquet(p) for p in paths]
+
+
+def test_rows_are_selected_of_the_last_epoch_on_val_and_test(cell, write, tmp_path) -> None:
+    metrics, curves, intervals = evaluate(cell, embeddings_of(cell), write, tmp_path)
+    assert dict(metrics.schema) == METRICS_SCHEMA
+    assert dict(curves.schema) == CURVES_SCHEMA
+    assert set(metrics["protocol"]) == set(intervals["protocol"]) == {"selected"}
+    assert set(metrics["epoch"]) == set(curves["epoch"]) == {EPOCHS - 1}
+    counts = dict(metrics.select("split", "n").unique().iter_rows())
+    assert counts == {"val": ROWS["val"], "test": ROWS["test"]}
+    assert len(metrics) == len(cell.seeds) * len(cell.metrics) * 2
+    for _, split, metric, average, low, high, n_seeds, n_cases in intervals.iter_rows():
+        values = metrics.filter(split=split, metric=metric)["value"]
+        assert average == pytest.approx(values.mean())
+        assert low < average < high
+        assert (n_seeds, n_cases) == (len(cell.seeds), ROWS["test"])
+
+
+def test_scores_are_those_of_the_probe(cell, write, tmp_path) -> None:
+    frame = embeddings_of(cell)
+    metrics, *_ = evaluate(cell, frame, write, tmp_path)
+    for seed in cell.seeds:
+        x, v, t = (frame.filter(seed=seed, split=s) for s in ROWS)
+        fitted = probe.fit_probe(
+            x["embedding"].to_numpy(), x["label"].to_numpy(), v["embedding"].to_numpy(), v["label"].to_numpy(), 3, "acc"
+        )
+        expected = score("acc", t["label"].to_numpy(), fitted.predict(t["embedding"].to_numpy()))
+        found = metrics.filter(seed=seed, split="test", metric="acc")["value"].item()
+        assert found == pytest.approx(expected)
+        assert found > 0.5
+
+
+def test_the_test_split_chooses_nothing_and_is_predicted_once(cell, write, monkeypatch) -> None:
+    """Other test labels and embeddings leave the fitted probes and the validation scores as they were."""
+    frame = embeddings_of(cell)
+    seen: list[int] = []
+    plain = probe.Probe.predict
+    monkeypatch.setattr(probe.Probe, "predict", lambda self, z: (seen.append(len(z)), plain(self, z))[1])
+    first = probe_predictions(read_embeddings(write(frame), cell), cell)
+    assert seen.count(ROWS["test"]) == len(cell.seeds)
+    test = pl.col("split") == "test"
+    spoiled = frame.with_columns(label=pl.when(test).then(2 - pl.col("label")).otherwise(pl.col("label")))
+    second = probe_predictions(read_embeddings(write(spoiled), cell), cell)
+    for seed in cell.seeds:
+        for split in ("val", "test"):
+            np.testing.assert_array_equal(first[seed, split].probs, second[seed, split].probs)
+
+
+def test_equal_embeddings_in_any_order_of_splits_give_equal_bytes(cell, write, tmp_path) -> None:
+    frame = embeddings_of(cell)
+    evaluate(cell, frame, write, tmp_path / "a")
+    evaluate(cell, frame.sort("split", "seed"), write, tmp_path / "b")
+    for name in ("metrics", "curves", "intervals"):
+        first, second = ((tmp_path / f / f"{name}.parquet").read_bytes() for f in "ab")
+        assert first == second
+
+
+def spoil(frame: pl.DataFrame, where: pl.Expr, **values: pl.Expr) -> pl.DataFrame:
+    return frame.with_columns(pl.when(where).then(v).otherwise(pl.col(c)).alias(c) for c, v in values.items())
+
+
+def damaged(frame: pl.DataFrame, value: float) -> pl.DataFrame:
+    """One number of the first row replaced."""
+    z = frame["embedding"].to_numpy().copy()
+    z[0, 0] = value
+    return frame.with_columns(embedding=pl.Series(z, dtype=pl.Array(pl.Float32, 5)))
+
+
+IS = {name: pl.col("split") == name for name in ROWS}
+LAST_SEED = pl.col("seed") == 2
+FAULTS = [
+    (lambda f: f.drop("label"), "no column label"),
+    (lambda f: f.with_columns(pl.col("embedding").cast(pl.List(pl.Float32))), "expected float32 of one width"),
+    (lambda f: f.filter(~LAST_SEED), r"embeddings of seeds \[0, 1\]"),
+    (lambda f: f.filter(~IS["val"]), "seed 0, val: no rows of this split; .*selection.holdout above 0"),
+    (lambda f: f.filter(~(IS["test"] & LAST_SEED)), "seed 2, test: no rows of this split$"),
+    (lambda f: pl.concat([f, f.filter(IS["train"] & LAST_SEED)]), "seed 2, train: a case has more than one row"),
+    (lambda f: f.with_columns(label=pl.col("label") + 1), "labels from 1 to 3; accepted are 0 to 2"),
+    (lambda f: damaged(f, np.inf), r"seed 0, train: the embedding of case train-\d+ is not finite"),
+    (lambda f: spoil(f, IS["test"] & LAST_SEED, id=pl.col("id") + "x"), "seed 2: other test cases or labels"),
+    (lambda f: spoil(f, IS["val"], id=pl.col("id").str.replace("val", "train")), "is in val and in an earlier split"),
+    (lambda f: spoil(f, IS["train"], label=pl.lit(0)), "toy/m3col/base, seed 0: probe: .*all of one class"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), FAULTS, ids=[m for _, m in FAULTS])
+def test_faults_are_named_and_leave_no_file(cell, write, tmp_path, change, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        evaluate(cell, change(embeddings_of(cell)), write, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file_says_what_to_run(cell, tmp_path) -> None:
+    with pytest.raises(DataError, match="run `mmcontrast pretrain toy/m3col/base` first"):
+        evaluate_cell(cell, tmp_path / "none.parquet", *[tmp_path / f for f in "abc"])

@@ -1,0 +1,107 @@
+"""Cross, Cross + Self and SimCLR: which terms they take, on what, through which heads."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from mmcontrast.contrast.info_nce import info_nce
+from mmcontrast.contrast.nt_xent import nt_xent
+from mmcontrast.errors import ConfigError, ContrastError
+from mmcontrast.methods import build_method
+from mmcontrast.methods.self_supervised import augmented
+
+TAU = 0.3
+
+
+def build(cell):
+    torch.manual_seed(0)
+    return build_method(cell)
+
+
+def mean(values):
+    return torch.stack(list(values)).mean()
+
+
+def projected(method, inputs):
+    return [method.heads[m](method.encoders[m](inputs[m])) for m in method.modalities]
+
+
+@pytest.mark.parametrize("n_modalities", [2, 3])
+@pytest.mark.parametrize(("variant", "pair_loss"), [("base", info_nce), ("cmc", nt_xent)])
+def test_cross_is_the_mean_over_pairs(make_cell, make_batch, make_progress, n_modalities, variant, pair_loss):
+    cell = make_cell("cross", variant, n_modalities, tau=TAU)
+    method, batch = build(cell), make_batch(cell)
+    terms = method(batch, make_progress("pretrain"))
+    expected = mean(pair_loss(a, b, TAU) for a, b in combinations(projected(method, batch.inputs), 2))
+    assert terms.keys() == {"loss", "cross"}
+    torch.testing.assert_close(terms["cross"], expected)
+    torch.testing.assert_close(terms["loss"], expected)
+
+
+@pytest.mark.parametrize("n_modalities", [1, 3])
+def test_simclr_is_the_mean_over_modalities(make_cell, make_batch, make_progress, n_modalities):
+    cell = make_cell("simclr", n_modalities=n_modalities, tau=TAU)
+    method, batch = build(cell), make_batch(cell)
+    terms = method(batch, make_progress("pretrain"))
+    progress = make_progress("pretrain")
+    views = [projected(method, augmented(method.augmenters, batch, progress)) for _ in range(2)]
+    expected = mean(nt_xent(a, b, TAU) for a, b in zip(*views, strict=True))
+    assert terms.keys() == {"loss", "self"}
+    torch.testing.assert_close(terms["loss"], expected)
+
+
+def test_in_simclr_no_modality_sees_another(make_cell, make_batch, make_progress):
+    cell = make_cell("simclr")
+    method, batch = build(cell), make_batch(cell)
+    others = [*method.encoders.values()][1:]
+    z_first = method.project(batch.inputs, lambda x: x)[0]
+    weights = [p for encoder in others for p in encoder.parameters()]
+    gradients = torch.autograd.grad(z_first.sum(), weights, allow_unused=True)
+    assert weights
+    assert all(g is None for g in gradients)
+
+
+def test_weights_combine_the_terms(make_cell, make_batch, make_progress):
+    cell = make_cell("cross_self", cross_weight=0.5, self_weight=2.0)
+    method, batch = build(cell), make_batch(cell)
+    terms = method(batch, make_progress("pretrain"))
+    torch.testing.assert_close(terms["loss"], 0.5 * terms["cross"] + 2 * terms["self"])
+
+
+def test_embeddings_stand_side_by_side_without_heads(make_cell, make_batch):
+    cell = make_cell("cross_self")
+    method, batch = build(cell), make_batch(cell)
+    for m, z in zip(cell.modalities, method.embed(batch).split(cell.model.width, dim=-1), strict=True):
+        assert torch.equal(z, method.encoders[m](batch.inputs[m]))
+
+
+@pytest.mark.parametrize(("head", "width"), [("mlp", 256), ("linear", 256), ("none", 16)])
+def test_heads(make_cell, make_batch, head, width):
+    cell = make_cell("cross", head=head)
+    method, batch = build(cell), make_batch(cell)
+    z = method.project(batch.inputs, lambda x: x)
+    assert [p.shape for p in z] == [(12, width)] * 3
+    layers = sum(isinstance(layer, torch.nn.Linear) for layer in method.heads.modules())
+    assert layers == {"mlp": 9, "linear": 3, "none": 0}[head]
+
+
+def test_encoders_and_budget_are_comms(make_cell):
+    comm = make_cell("comm")
+    for name in ("cross", "cross_self", "simclr"):
+        cell = make_cell(name)
+        assert (cell.model, cell.pretrain, cell.selection) == (comm.model, comm.pretrain, comm.selection)
+    for name in ("cross_self", "simclr"):
+        assert make_cell(name).objective["augmentations"] == comm.objective["augmentations"]
+
+
+def test_refusals(make_cell):
+    with pytest.raises(ContrastError, match="at least two"):
+        build(make_cell("cross", n_modalities=1))
+    cell = make_cell("cross")
+    with pytest.raises(ConfigError, match=r"params/methods/cross\.yaml .*model\.projection"):
+        build(cell.model_copy(update={"model": cell.model.model_copy(update={"projection": []})}))
+    with pytest.raises(ConfigError, match=r"cross\.yaml .*finetune: .*no classifier"):
+        build(cell.model_copy(update={"finetune": cell.pretrain}))
