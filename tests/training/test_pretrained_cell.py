@@ -18,7 +18,8 @@ from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
 
-STUDY = Study(Path(__file__).parents[2])
+ROOT = Path(__file__).parents[2]
+STUDY = Study(ROOT)
 LAYOUT = Layout("tests")
 NAME = "weak_modality"
 
@@ -26,6 +27,7 @@ NAME = "weak_modality"
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """80 rows of the generated set; the tests run in its checkout."""
+    (tmp_path / "src").symlink_to(ROOT / "src")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
