@@ -29,11 +29,12 @@ class SumFusion(nn.Module):
         super().__init__()
         first, *rest = [*hidden, out]
         # modules of their own rather than slices of one weight: ZeRO 3 brings a weight in when its module is called
-        self.first = nn.ModuleDict({m: nn.Linear(width, first, bias=k == 0) for k, m in enumerate(modalities)})
+        layers = {m: nn.Linear(width, first, bias=k == 0) for k, m in enumerate(modalities)}
+        self.first = nn.ModuleDict(layers)
         std = (2 / (len(modalities) * width + first)) ** 0.5  # Xavier-normal of the whole layer
-        for layer in self.first.values():
+        for layer in layers.values():
             nn.init.normal_(layer.weight, std=std)
-        nn.init.zeros_(self.first[modalities[0]].bias)
+        nn.init.zeros_(layers[modalities[0]].bias)
         self.rest = nn.Sequential(nn.ReLU(), mlp([first, *rest])) if rest else nn.Identity()
 
     def terms(self, encodings: Mapping[str, Tensor]) -> list[Tensor]:
