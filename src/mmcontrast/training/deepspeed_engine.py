@@ -62,6 +62,9 @@ class DeepSpeedEngine:
                 optimizer=self._optimizer,
                 config=deepspeed_config(engine.zero_stage, stage.gradient_clipping),
             )
+        if self._zero == 0 and world.size == 1:
+            # or every gradient is copied into one vector, exchanged with nobody, and copied back
+            self._engine.enable_backward_allreduce = False
         self._masters = self._master_weights()
         self._index = {id(master): i for i, master in enumerate(self._masters)}
         self._hooks.append(self._optimizer.register_step_pre_hook(self._leave_out_untouched))
