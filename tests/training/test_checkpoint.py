@@ -68,6 +68,12 @@ def test_nothing_there(tmp_path):
     assert checkpoint.latest_step(tmp_path / "nowhere") is None
 
 
+def test_remove_leaves_nothing(tmp_path):
+    save(tmp_path / "state", 1)
+    checkpoint.remove(tmp_path / "state", ALONE)
+    assert names(tmp_path) == []
+
+
 def flip_a_bit(folder):
     file = folder / "rank0.pt"
     data = bytearray(file.read_bytes())

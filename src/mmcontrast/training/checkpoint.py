@@ -99,6 +99,14 @@ def latest_step(folder: Path) -> int | None:
     return None
 
 
+def remove(folder: Path, world: World) -> None:
+    """Delete all checkpoints of a run that has ended."""
+    world.barrier()
+    if world.rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    world.barrier()
+
+
 def _rank_file(rank: int) -> str:
     return f"rank{rank}.pt"
 
