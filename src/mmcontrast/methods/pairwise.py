@@ -55,8 +55,10 @@ class Pairwise(SelfSupervised):
             terms["cross"] = cmc(embeddings, spec.tau, PAIR_LOSSES[spec.cross_loss])
             weights.append(spec.cross_weight)
         if spec.self_weight:
-            views = [self.project(augmented(self.augmenters, batch, progress), progress.gather) for _ in range(2)]
-            terms["self"] = self_contrast(*views, spec.tau)
+            first, second = (
+                self.project(augmented(self.augmenters, batch, progress), progress.gather) for _ in range(2)
+            )
+            terms["self"] = self_contrast(first, second, spec.tau)
             weights.append(spec.self_weight)
         loss = torch.stack([w * term for w, term in zip(weights, terms.values(), strict=True)]).sum()
         return {"loss": loss, **terms}
