@@ -5,7 +5,8 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # small models: more threads a process only get in each other's way
 export OMP_NUM_THREADS := 1
-PYTEST_ARGS ?=
+# two workers, a file each: the pipeline tests wait on their own jobs for most of their time
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: env reproduce test test-fast lint format clean
 

@@ -107,9 +107,15 @@ def _report(args: argparse.Namespace) -> None:
         from mmcontrast.report.page import write_page
 
         write_page(study, layout)
+    elif args.part == "publish":
+        from mmcontrast.report.publish import publish
+
+        for file in publish(study, layout):
+            print(f"{file}: written")
+        return
     else:
         if args.part not in study.active_experiments:
-            known = ["results", "page", *study.active_experiments]
+            known = ["results", "page", "publish", *study.active_experiments]
             raise ConfigError(f"report {args.part}: no such part in this selection; {nearest(args.part, known)}")
         from mmcontrast.report.experiment import write_experiment
 
@@ -218,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("cell", help="dataset/method/variant")
     add_datasets(sub)
     sub = add("report", _report, "Make a part of the report.")
-    sub.add_argument("part", help="results, page, or the name of an experiment")
+    sub.add_argument("part", help="an experiment's name, results, page, or publish (docs/results/, README)")
     add_datasets(sub)
     add_datasets(add("check", _check, "Check all of params/ and say what would be run."))
     dvc = add("dvc", _dvc, "Write dvc.yaml from the workflow, or check that it agrees.")

@@ -66,6 +66,28 @@ def test_anything_else_is_named(good: Instances, dataset: Dataset, change: Any, 
     assert str(e.value) == message
 
 
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ({}, "d: tasks [] read, and params/datasets/d.yaml: tasks says ['colour']"),
+        ({"colour": np.arange(11) % 2}, "d: task 'colour': labels of shape (11,), expected (12,)"),
+        ({"colour": np.arange(12) % 3}, "d: task 'colour': labels [2]; accepted are 0 to 1 (red, blue)"),
+        (
+            {"colour": np.zeros(12, int)},
+            "d: task 'colour': no instance of class blue; classes lists what the data holds",
+        ),
+    ],
+)
+def test_further_tasks_are_held_against_params_too(
+    good: Instances, small: Any, tasks: dict[str, np.ndarray], message: str
+) -> None:
+    dataset = small.mogonet(small.mogonet_files(), tasks={"colour": ["red", "blue"]})
+    check(replace(good, tasks={"colour": np.arange(12) % 2}), "d", dataset)
+    with pytest.raises(DataError) as e:
+        check(replace(good, tasks=tasks), "d", dataset)
+    assert str(e.value) == message
+
+
 def test_duplicates_count_only_rows_equal_in_all_modalities() -> None:
     a, b = np.arange(12.0).reshape(6, 2), np.arange(6.0).reshape(6, 1)
     a[4] = a[0]

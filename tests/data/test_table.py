@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,23 @@ def test_empty_cells(path: Path) -> None:
         table.read_split(rewritten(path, content.set_column(3, "mirna", holes)))
     with pytest.raises(DataError, match="column 'label' has empty cells"):
         table.read_split(rewritten(path, content.set_column(1, "label", pa.array([0, None, 1, 0], pa.int64()))))
+
+
+def test_further_tasks_have_columns_of_their_own_and_leave_files_without_any_as_they_were(
+    path: Path, tmp_path: Path
+) -> None:
+    tasks = {"colour": np.array([2, 0, 1, 0])}
+    layout = table.schema("d", "train", MODALITIES, ["no", "yes"], "minmax", NAMES, {"colour": ["r", "g", "b"]})
+    table.write_split(tmp_path / "more.parquet", layout, IDS, LABELS, X, tasks)
+    content, described = table.read_split(tmp_path / "more.parquet")
+    assert content.column_names == ["id", "label", "label_colour", "mrna", "mirna"]
+    assert content["label_colour"].to_pylist() == [2, 0, 1, 0]
+    assert described["tasks"] == {"colour": ["r", "g", "b"]}
+
+    assert table.schema("d", "train", MODALITIES, ["no", "yes"], "minmax", NAMES, {}).metadata == LAYOUT.metadata
+    table.write_split(tmp_path / "none.parquet", LAYOUT, IDS, LABELS, X, {})
+    assert (tmp_path / "none.parquet").read_bytes() == path.read_bytes()
+    assert set(json.loads(LAYOUT.metadata[table.METADATA_KEY])) == set(table.METADATA_FIELDS)
 
 
 def test_a_kind_that_is_not_written_yet() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from mmcontrast.config.schema import Metric
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.classification import METRICS, cross_entropy, score, selection_key, weighted_scores
 
@@ -60,6 +63,10 @@ def test_integer_weights_are_repeated_cases(metric: str) -> None:
     times = np.random.default_rng(2).integers(1, 4, 25)
     repeated = score(metric, np.repeat(labels, times), np.repeat(probs, times, axis=0))
     assert weighted_scores(metric, labels, probs[None], times[None].astype(float))[0, 0] == pytest.approx(repeated)
+
+
+def test_every_metric_that_params_accept_can_be_scored() -> None:
+    assert set(get_args(Metric)) == set(METRICS)
 
 
 @pytest.mark.parametrize("metric", METRICS)

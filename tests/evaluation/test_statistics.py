@@ -189,7 +189,7 @@ def test_holm_by_hand_and_with_a_missing_p_value() -> None:
 
 
 def test_iqm_is_scipys_trimmed_mean() -> None:
-    matrix = np.random.default_rng(0).random((5, 3))
+    matrix = np.random.default_rng(0).random((5, 4))
     assert iqm(matrix).mean == pytest.approx(stats.trim_mean(matrix, 0.25, axis=None))
 
 

@@ -33,7 +33,7 @@ M3COL_ONLY = sorted(
         *REPORT,
     ]
 )
-ALPHA = ("params/methods/m3col.yaml", "objective", "alpha")
+BETA = ("params/methods/m3col.yaml", "objective", "beta")
 
 
 def results(checkout: Checkout) -> pl.DataFrame:
@@ -56,10 +56,10 @@ def test_a_day_with_both_engines(finished: Checkout) -> None:
     assert finished.executed() == []
     finished.commit("results")
     before, history = results(finished), m3col_history(finished)
-    files = (finished.root / ALPHA[0]).read_text()
+    files = (finished.root / BETA[0]).read_text()
 
-    finished.edit(*ALPHA, value=1.5)
-    assert "1.5" in finished("dvc", "params", "diff")
+    finished.edit(*BETA, value=30.0)
+    assert "30.0" in finished("dvc", "params", "diff")
     finished("dvc", "repro")
     assert finished.executed() == M3COL_ONLY
     finished.assert_both_idle()
@@ -69,7 +69,7 @@ def test_a_day_with_both_engines(finished: Checkout) -> None:
     assert not history.equals(m3col_history(finished))
     assert "synthetic" in finished("dvc", "metrics", "diff")
 
-    (finished.root / ALPHA[0]).write_text(files)
+    (finished.root / BETA[0]).write_text(files)
     finished("dvc", "repro")
     assert finished.executed() == []
     finished.assert_both_idle()
@@ -133,9 +133,9 @@ def test_experiments_metrics_and_plots_of_dvc(finished: Checkout) -> None:
     assert "synthetic" in json.dumps(shown)
     finished("dvc", "plots", "show")
     finished.executed()
-    finished("dvc", "exp", "run", "-S", "params/methods/m3col.yaml:objective.alpha=0.7", "-n", "strong")
+    finished("dvc", "exp", "run", "-S", "params/methods/m3col.yaml:objective.beta=20.0", "-n", "strong")
     assert finished.executed() == M3COL_ONLY
-    assert "strong" in finished("dvc", "exp", "show", "--no-pager")
+    assert "strong" in finished("dvc", "exp", "show", "--csv")
 
 
 def test_a_failed_cell_leaves_the_others(checkout: Checkout) -> None:

@@ -187,6 +187,7 @@ def test_a_profile_with_overrides_says_that_nothing_follows(reported: Made, tmp_
     assert "No conclusion follows from these numbers: the profile 'brief'" in text
     assert "strongest baseline" not in text
     assert "Printed numbers" not in text
+    assert "without a better model" not in text
 
 
 def test_a_missing_figure_or_cost_names_the_command(reported: Made) -> None:

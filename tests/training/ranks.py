@@ -38,7 +38,7 @@ class Ranks:
         for inbox in self.inboxes:
             inbox.put((job, args))
         answers = dict(self._answer() for _ in self.inboxes)
-        errors = [text for text, _ in answers.values() if text]
+        errors = [answers[rank][0] for rank in sorted(answers) if answers[rank][0]]
         if errors:
             raise RuntimeError("\n".join(errors))
         return [answers[rank][1] for rank in sorted(answers)]

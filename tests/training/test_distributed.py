@@ -13,7 +13,7 @@ from mmcontrast import config
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.distributed import World, start_world
-from mmcontrast.training.engine import average_gradients
+from mmcontrast.training.engine import average_gradients, make_engine
 from tests.training import toy
 
 CPU = torch.device("cpu")
@@ -89,8 +89,18 @@ def train_job(world, backend, zero, precision, rows):
 ENGINES = [("torch", 0), ("deepspeed", 0), ("deepspeed", 1), ("deepspeed", 2), ("deepspeed", 3)]
 
 
-@pytest.mark.parametrize("rows", [16, 15])
-@pytest.mark.parametrize(("backend", "zero"), ENGINES)
+def mostly_slow(cases, quick):
+    """All cases, those that are not `quick` for the slow tests alone."""
+    return [pytest.param(*case, marks=[] if case in quick else [pytest.mark.slow]) for case in cases]
+
+
+@pytest.mark.parametrize(
+    ("backend", "zero", "rows"),
+    mostly_slow(
+        [(*case, rows) for case in ENGINES for rows in (16, 15)],
+        quick=[("torch", 0, 15), ("deepspeed", 0, 15), ("deepspeed", 1, 16), ("deepspeed", 3, 15)],
+    ),
+)
 def test_two_ranks_equal_one(ranks, world, backend, zero, rows):
     one = toy.run(engine("torch", 0, 1), world, toy.settings(gradient_clipping=0.5), steps=8, rows=rows)
     (losses, norms, weights), (other_losses, other_norms, nothing) = ranks.call(train_job, backend, zero, "fp32", rows)
@@ -128,7 +138,7 @@ def resume_job(world, folder, backend, zero):
     return toy.same_bits(got, expected), len(expected.weights)
 
 
-@pytest.mark.parametrize(("backend", "zero"), ENGINES)
+@pytest.mark.parametrize(("backend", "zero"), mostly_slow(ENGINES, quick=[("torch", 0), ("deepspeed", 1)]))
 def test_two_ranks_resume_with_the_same_bits(ranks, tmp_path, backend, zero):
     (same, held), (same_there, held_there) = ranks.call(resume_job, str(tmp_path), backend, zero)
     assert same
@@ -148,6 +158,47 @@ def average_job(world):
 
 def test_averaged_gradients_count_missing_ones_as_zero(ranks):
     assert ranks.call(average_job) == [[[0.5, 0.5], [0.5, 0.5], None]] * 2
+
+
+class Two(torch.nn.Module):
+    """Two weights, of which a forward pass uses one."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = torch.nn.ParameterList([torch.ones(2), torch.ones(2)])
+
+    def forward(self, which):
+        return (self.weights[which] ** 2).sum()
+
+
+def one_sided_job(world, backend, zero):
+    """Rank 0 uses one weight, rank 1 the other, in the first of two steps; both the first in the second."""
+    stage = toy.settings(optimizer={"lr": 0.1, "weight_decay": 0.1})
+    made = make_engine(Two(), stage, 2, engine(backend, zero, 2), world)
+    for which in (world.rank, 0):
+        made.step(made.forward(which))
+    weights = made.full_state()
+    made.close()
+    return {name: w.tolist() for name, w in weights.items()}
+
+
+def test_a_gradient_on_one_rank_alone_counts(ranks):
+    """What a rank did not use itself is not left out of its step: the ranks' weights would drift apart."""
+    expected, _ = ranks.call(one_sided_job, "torch", 0)
+    got, _ = ranks.call(one_sided_job, "deepspeed", 0)
+    # Adam with gradients (0 + 2) / 2, then of weight 0 alone; 0.1 is its first step, whatever the gradient
+    assert expected["weights.1"] == pytest.approx([0.9, 0.9], abs=1e-6)
+    for name, values in expected.items():
+        assert got[name] == pytest.approx(values, abs=1e-6)
+
+
+@pytest.mark.parametrize("zero", [1, 2])
+def test_zero_refuses_a_gradient_on_one_rank_alone(ranks, zero):
+    """Its buckets would add one rank's gradient of one parameter to another's of another."""
+    with pytest.raises(
+        RuntimeError, match=r"(?s)rank 0.*TrainingError.*ZeRO 1-3 add up wrongly.*rank 1.*TrainingError"
+    ):
+        ranks.call(one_sided_job, "deepspeed", zero)
 
 
 def damaged_job(world, folder, file):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import subprocess
 import sys
+import weakref
 from functools import partial
 
 import pytest
@@ -19,6 +21,12 @@ from tests.training import toy
 
 ZERO = [0, 1, 2, 3]
 BACKENDS = [("torch", 0), *(("deepspeed", z) for z in ZERO)]
+# interrupted runs are compared for all of these; the costly half only with the slow tests
+RESUMED = [
+    pytest.param(backend, zero, precision, marks=[pytest.mark.slow] if precision == "bf16" and zero else [])
+    for backend, zero in BACKENDS
+    for precision in ("fp32", "bf16")
+]
 TORCH = config.Engine(backend="torch")
 
 # Largest differences from plain torch over 20 steps, in absolute terms. Measured: 0 without clipping and at stage 0;
@@ -114,8 +122,7 @@ def test_bf16_is_autocast_over_fp32_weights_on_both(world, zero):
     assert 0.0 < toy.largest_difference(full, expected)[0] < 0.05
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize(("backend", "zero"), BACKENDS)
+@pytest.mark.parametrize(("backend", "zero", "precision"), RESUMED)
 def test_resumed_equals_undisturbed(world, tmp_path, backend, zero, precision):
     """Through a checkpoint on disk, into a process state that is as different as it can be made."""
     stage, steps, cut = toy.settings(gradient_clipping=0.5), 12, 5
@@ -219,6 +226,18 @@ def test_parameters_without_axes(world):
         made.close()
     with pytest.raises(ConfigError, match=r"without axes \(tau\)"):
         make_engine(Scaled(), toy.settings(), 1, engine(zero=3), world)
+
+
+@pytest.mark.parametrize(("backend", "zero"), BACKENDS)
+def test_a_closed_engine_leaves_nothing_behind(world, backend, zero):
+    """A cell trains all its seeds in one process."""
+    made = toy.build(engine(backend, zero), world, toy.settings(), 2)
+    toy.take_steps(made, range(2))
+    module = weakref.ref(made.module)
+    made.close()
+    del made
+    gc.collect()
+    assert module() is None
 
 
 PLAIN = """

@@ -278,6 +278,7 @@ class Study:
             implementation=spec.implementation,
             modalities=data.modalities,
             classes=data.classes,
+            tasks=data.tasks,
             metrics=data.metrics,
             objective=objective.model_dump(mode="json"),
             seeds=self.profile.seeds,
@@ -307,7 +308,7 @@ class Study:
         where, raw = self._raw("profiles", self.profile_name)
         out += [f"{where}:{k}" for k in ("seeds", "engine", "overrides") if k in raw]
         where, raw = self._raw("datasets", cell.dataset)
-        out += [f"{where}:{k}" for k in ("modalities", "classes", "metrics") if k not in skip]
+        out += [f"{where}:{k}" for k in ("modalities", "classes", "tasks", "metrics") if k in raw and k not in skip]
         return sorted(out)
 
     def _raw(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:

@@ -6,9 +6,10 @@ and a method's module imports torch (three seconds) while this one does not.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mmcontrast.config.augmentations import parse_augmentations
 from mmcontrast.errors import ConfigError
@@ -130,6 +131,51 @@ class PairwiseObjective(Objective):
         return self
 
 
+class TupleInfoNCEObjective(Objective):
+    """TupleInfoNCE: tuples against other tuples, and against tuples with one modality of another row."""
+
+    alpha: float | dict[str, float] = Field(
+        default=1.0, description="Amount of negatives disturbed in each modality: one number, or modality -> number."
+    )
+    naive: bool = Field(default=False, description="Naive tuple contrast, the baseline: needs an alpha of 0.")
+    form: Literal["ratio", "simplex", "weight"] = Field(
+        default="ratio",
+        description="What alpha counts. ratio: disturbed negatives for each naive one; simplex: share of all "
+        "negatives, the rest being naive; weight: of every disturbed tuple in the denominator.",
+    )
+    rows: Literal["all", "own", "others"] = Field(
+        default="all", description="Disturbed tuples an anchor meets: of all rows, of its own row, of the other rows."
+    )
+    copies: int = Field(default=1, ge=1, description="Disturbed tuples of each row and modality, in every step.")
+    tau: float = Field(default=0.07, gt=0, description="Temperature.")
+    detach_keys: bool = Field(default=True, description="No gradient through positives and disturbed tuples.")
+    augmentations: Augmentations
+    fusion_hidden: list[Annotated[int, Field(gt=0)]] = Field(
+        description="Hidden widths of the MLP on the concatenated encodings; [] = one linear layer."
+    )
+    fusion_width: int = Field(gt=0, description="Width of the fused embedding.")
+
+    @field_validator("alpha")
+    @classmethod
+    def _at_least_zero(cls, alpha: float | dict[str, float]) -> float | dict[str, float]:
+        for name, value in alpha.items() if isinstance(alpha, dict) else [("", alpha)]:
+            if not 0 <= value < math.inf:
+                of = f" of '{name}'" if name else ""
+                raise ValueError(f"the amount{of} is {value:g}, and must be finite and at least 0")
+        return alpha
+
+    @model_validator(mode="after")
+    def _naive_only_by_name(self) -> Self:
+        none = not any(self.alpha.values() if isinstance(self.alpha, dict) else [self.alpha])
+        if none and not self.naive:
+            raise ValueError(
+                "alpha is 0 for every modality, which is naive tuple contrast; say `naive: true` to mean it"
+            )
+        if self.naive and not none:
+            raise ValueError(f"naive: true has no disturbed negatives, and alpha is {self.alpha}; set alpha to 0")
+        return self
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
     "unimodal": UnimodalObjective,
     "concat": ConcatObjective,
@@ -137,4 +183,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "m3col": M3CoLObjective,
     "comm": CommObjective,
     "pairwise": PairwiseObjective,
+    "tuple_infonce": TupleInfoNCEObjective,
 }

@@ -15,6 +15,7 @@ def datasheet(
     dataset: Dataset,
     manifest: Mapping[str, Any],
     labels: Mapping[str, np.ndarray],
+    tasks: Mapping[str, Mapping[str, np.ndarray]],
     constant: Mapping[str, list[str]],
     duplicates: Mapping[str, int],
 ) -> dict[str, Any]:
@@ -22,11 +23,11 @@ def datasheet(
 
     Args:
         manifest: of the raw folder; empty for a generated dataset.
-        labels: split -> int64 class indices.
+        labels: split -> int64 class indices. tasks: split -> task -> the same of a further task.
         constant: modality -> features that do not vary within train.
         duplicates: pair of splits -> rows they share (see `instances.duplicates_across`).
     """
-    return {
+    sheet = {
         "name": name,
         "title": dataset.title,
         "description": dataset.description,
@@ -45,6 +46,12 @@ def datasheet(
         "notes": dataset.notes,
         "warnings": _warnings(dataset, manifest, labels, constant, duplicates),
     }
+    if dataset.tasks:
+        sheet["tasks"] = {
+            task: {split: _counts(of[task], classes) for split, of in tasks.items()}
+            for task, classes in dataset.tasks.items()
+        }
+    return sheet
 
 
 def _counts(labels_N: np.ndarray, classes: list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Instances:
         inputs: modality -> (N, d) float64.
         feature_names: modality -> d names.
         splits: N split names where the data came with a split, else None.
+        tasks: task -> (N,) int64 class indices, further labels of the same instances.
     """
 
     ids: list[str]
@@ -32,6 +33,7 @@ class Instances:
     inputs: dict[str, np.ndarray]
     feature_names: dict[str, list[str]]
     splits: list[str] | None = None
+    tasks: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def check(instances: Instances, name: str, dataset: Dataset) -> None:
@@ -53,7 +55,13 @@ def check(instances: Instances, name: str, dataset: Dataset) -> None:
         if shape != (n, *spec.shape):
             raise DataError(f"{name}: modality '{modality}': shape {shape} read, {(n, *spec.shape)} expected ({where})")
     _check_ids(instances, name)
-    _check_labels(instances.labels, name, dataset)
+    _check_labels(instances.labels, name, dataset.classes)
+    if list(instances.tasks) != list(dataset.tasks):
+        raise DataError(f"{name}: tasks {list(instances.tasks)} read, and {where}: tasks says {list(dataset.tasks)}")
+    for task, labels_N in instances.tasks.items():
+        if labels_N.shape != (n,):
+            raise DataError(f"{name}: task '{task}': labels of shape {labels_N.shape}, expected {(n,)}")
+        _check_labels(labels_N, f"{name}: task '{task}'", dataset.tasks[task])
     if isinstance(dataset.split, PublishedSplit):
         counts = Counter(instances.splits or [])
         for split in ("train", "val", "test"):
@@ -76,13 +84,13 @@ def _check_ids(instances: Instances, name: str) -> None:
             raise DataError(f"{name}: id '{identity}' occurs twice")
 
 
-def _check_labels(labels_N: np.ndarray, name: str, dataset: Dataset) -> None:
+def _check_labels(labels_N: np.ndarray, name: str, classes: list[str]) -> None:
     present = set(np.unique(labels_N).tolist())
-    known = range(len(dataset.classes))
+    known = range(len(classes))
     unknown = sorted(present - set(known))
     if unknown:
-        raise DataError(f"{name}: labels {unknown}; accepted are 0 to {known[-1]} ({', '.join(dataset.classes)})")
-    absent = [dataset.classes[c] for c in known if c not in present]
+        raise DataError(f"{name}: labels {unknown}; accepted are 0 to {known[-1]} ({', '.join(classes)})")
+    absent = [classes[c] for c in known if c not in present]
     if absent:
         raise DataError(f"{name}: no instance of class {', '.join(absent)}; classes lists what the data holds")
 

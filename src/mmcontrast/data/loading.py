@@ -6,7 +6,7 @@ N instances, d width of a modality's vector.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Modality
 from mmcontrast.data.splitting import refuse_unseen, stratified
-from mmcontrast.data.table import read_split
+from mmcontrast.data.table import read_split, task_column
 from mmcontrast.errors import DataError
 
 
@@ -31,6 +31,8 @@ class Table:
         inputs: modality -> (N, d) float32, in the dataset's order of modalities.
         modalities: modality -> kind and shape.
         classes: names; a label is an index into them.
+        tasks: task -> (N,) int64 class indices, further labels of the same instances.
+        task_classes: task -> names of its classes.
     """
 
     ids: list[str]
@@ -38,6 +40,8 @@ class Table:
     inputs: dict[str, Tensor]
     modalities: Mapping[str, Modality]
     classes: list[str]
+    tasks: dict[str, Tensor] = field(default_factory=dict)
+    task_classes: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,7 +50,8 @@ class Table:
         """The given rows, copied, in the given order. `rows`: int64 indices."""
         inputs = {name: x_Nd[rows] for name, x_Nd in self.inputs.items()}
         ids = [self.ids[i] for i in rows.tolist()]
-        return Table(ids, self.labels[rows], inputs, self.modalities, self.classes)
+        tasks = {name: labels_N[rows] for name, labels_N in self.tasks.items()}
+        return Table(ids, self.labels[rows], inputs, self.modalities, self.classes, tasks, self.task_classes)
 
 
 def load_split(path: Path | str) -> Table:
@@ -58,19 +63,26 @@ def load_split(path: Path | str) -> Table:
     path = Path(path)
     table, described = read_split(path)
     modalities = {name: Modality.model_validate(m) for name, m in described["modalities"].items()}
-    labels = torch.from_dlpack(_array(table["label"]))
-    classes = described["classes"]
-    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
-    if low < 0 or high >= len(classes):
-        raise DataError(
-            f"{path}: column 'label' goes from {low} to {high}, and there are {len(classes)} classes; "
-            f"run `mmcontrast data prepare {path.parent.name}`"
-        )
+    classes, task_classes = described["classes"], described.get("tasks", {})
+    labels = _labels(path, table, "label", len(classes))
+    tasks = {task: _labels(path, table, task_column(task), len(names)) for task, names in task_classes.items()}
     inputs = {
         name: torch.from_dlpack(_array(table[name]).flatten()).view(table.num_rows, *modality.shape)
         for name, modality in modalities.items()
     }
-    return Table(table["id"].to_pylist(), labels, inputs, modalities, classes)
+    return Table(table["id"].to_pylist(), labels, inputs, modalities, classes, tasks, task_classes)
+
+
+def _labels(path: Path, table: pa.Table, column: str, n_classes: int) -> Tensor:
+    """A column of class indices, each of them a class."""
+    labels = torch.from_dlpack(_array(table[column]))
+    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    if low < 0 or high >= n_classes:
+        raise DataError(
+            f"{path}: column '{column}' goes from {low} to {high}, and there are {n_classes} classes; "
+            f"run `mmcontrast data prepare {path.parent.name}`"
+        )
+    return labels
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
@@ -131,6 +143,8 @@ def _load_checked(cell: CellConfig, root: Path, split: str) -> Table:
         raise DataError(f"{path}: prepared with modalities {found}, {says} {wanted}; {again}")
     if table.classes != cell.classes:
         raise DataError(f"{path}: prepared with classes {table.classes}, {says} {cell.classes}; {again}")
+    if table.task_classes != cell.tasks:
+        raise DataError(f"{path}: prepared with tasks {table.task_classes}, {says} {cell.tasks}; {again}")
     return table
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from mmcontrast.config import Dataset
 from mmcontrast.errors import ConfigError, nearest
 
-PREPARERS = {"rosmap": "omics", "mogonet_brca": "omics", "tcga_brca": "tcga"}
+PREPARERS = {
+    "rosmap": "omics",
+    "mogonet_brca": "omics",
+    "tcga_brca": "tcga",
+    "handwritten": "handwritten",
+    "handwritten_tmc": "handwritten",
+    "weak_modality": "weak_modality",
+}
+# of a dataset made by code that has no module of its own
 GENERATED = "synthetic"
 
 
@@ -16,7 +24,7 @@ def preparer(dataset_name: str, dataset: Dataset) -> str:
         ConfigError: there is none for this dataset.
     """
     if dataset.generate:
-        return GENERATED
+        return PREPARERS.get(dataset_name, GENERATED)
     if dataset_name not in PREPARERS:
         raise ConfigError(
             f"params/datasets/{dataset_name}.yaml: no module in mmcontrast.data.prepare reads '{dataset_name}' (see "

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from mmcontrast import paths
 from mmcontrast.config import Dataset, Study, UrlSource
 from mmcontrast.data.manifest import MANIFEST, label, raw_names
+from mmcontrast.data.preparers import preparer
+from mmcontrast.errors import ConfigError
 
 State = Literal["yes", "partly", "no", "not needed"]
 
@@ -45,11 +47,21 @@ def _status(name: str, dataset: Dataset, root: Path) -> Status:
     prepared = _state(sum(file.is_file() for file in files), len(files))
     if prepared == "yes":
         step = "ready"
+    elif not _has_reader(name, dataset):
+        step = "no reader in the pipeline yet"
     elif fetched in ("yes", "not needed"):
         step = f"mmcontrast data prepare {name}"
     else:
         step = f"mmcontrast data fetch {name}"
     return Status(name, dataset.title, dataset.licence, dataset.rows, _source(dataset), fetched, prepared, step)
+
+
+def _has_reader(name: str, dataset: Dataset) -> bool:
+    try:
+        preparer(name, dataset)
+    except ConfigError:
+        return False
+    return True
 
 
 def _fetched(dataset: Dataset, raw_dir: Path) -> State:

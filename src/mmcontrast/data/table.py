@@ -1,5 +1,7 @@
 """The Parquet layout of a prepared split: one row an instance; `id`, `label`, then a column a modality.
 
+A dataset with further label tasks has a column `label_<task>` for each after `label`, and says so in its metadata.
+
 N instances, d width of a modality. A vector is FixedSizeList<float32>[d]; its feature names are in the field's
 metadata. The schema's metadata says what is in the file, so that a reader needs nothing else. Nothing in it depends on
 the time or the machine: equal content gives equal bytes.
@@ -25,6 +27,11 @@ FEATURES_KEY = b"features"
 METADATA_FIELDS = ("dataset", "split", "modalities", "classes", "scaling")
 
 
+def task_column(task: str) -> str:
+    """Name of the column that holds a task's labels."""
+    return f"label_{task}"
+
+
 def schema(
     dataset_name: str,
     split: str,
@@ -32,26 +39,33 @@ def schema(
     classes: Sequence[str],
     scaling: str,
     feature_names: Mapping[str, Sequence[str]],
+    tasks: Mapping[str, Sequence[str]] | None = None,
 ) -> pa.Schema:
     """Columns and metadata of one split.
+
+    Args:
+        tasks: task -> classes, where there are further labels.
 
     Raises:
         DataError: a modality is of a kind that is not written yet.
     """
-    fields = [pa.field("id", pa.string(), nullable=False), pa.field("label", pa.int64(), nullable=False)]
+    fields = [pa.field("id", pa.string(), nullable=False)]
+    fields += [pa.field(name, pa.int64(), nullable=False) for name in ("label", *map(task_column, tasks or {}))]
     for name, modality in modalities.items():
         if modality.kind != "vector":
             raise DataError(f"{dataset_name}: modality '{name}': kind '{modality.kind}'; only 'vector' can be written")
         kind = pa.list_(pa.field("item", pa.float32(), nullable=False), modality.shape[0])
         names = json.dumps(list(feature_names[name]), ensure_ascii=False)
         fields.append(pa.field(name, kind, nullable=False, metadata={FEATURES_KEY: names.encode()}))
-    described = {
+    described: dict[str, Any] = {
         "dataset": dataset_name,
         "split": split,
         "modalities": {name: {"kind": m.kind, "shape": m.shape} for name, m in modalities.items()},
         "classes": list(classes),
         "scaling": scaling,
     }
+    if tasks:
+        described["tasks"] = {task: list(names) for task, names in tasks.items()}
     return pa.schema(fields, metadata={METADATA_KEY: json.dumps(described, ensure_ascii=False).encode()})
 
 
@@ -61,17 +75,21 @@ def write_split(
     ids: Sequence[str],
     labels_N: np.ndarray,
     inputs: Mapping[str, np.ndarray],
+    tasks: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write a split atomically.
 
     Args:
         labels_N: int64 class indices.
         inputs: modality -> (N, d) numbers, stored as float32.
+        tasks: task -> (N,) int64 class indices, as `layout` lists them.
 
     Raises:
         DataError: a number is too large for float32.
     """
+    task_labels = {} if tasks is None else {task_column(task): values_N for task, values_N in tasks.items()}
     columns: list[pa.Array] = [pa.array(ids, pa.string()), pa.array(labels_N, pa.int64())]
+    columns += [pa.array(values_N, pa.int64()) for values_N in task_labels.values()]
     for name, values_Nd in inputs.items():
         with np.errstate(over="ignore"):
             flat = np.ascontiguousarray(values_Nd, dtype=np.float32).reshape(-1)
@@ -81,7 +99,7 @@ def write_split(
     table = pa.Table.from_arrays(columns, schema=layout)
     with replacing(path) as temp:
         # numbers hardly repeat: a dictionary of them costs time and saves nothing
-        pq.write_table(table, temp, compression="zstd", use_dictionary=["label"])
+        pq.write_table(table, temp, compression="zstd", use_dictionary=["label", *task_labels])
 
 
 def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
@@ -119,7 +137,7 @@ def _described(path: Path, layout: pa.Schema) -> dict[str, Any]:
         raise DataError(f"{path}: metadata not understood ({e}); {_again(path)}") from None
     if missing:
         raise DataError(f"{path}: metadata without {', '.join(missing)}; {_again(path)}")
-    expected = ["id", "label", *modalities]
+    expected = ["id", "label", *map(task_column, described.get("tasks", {})), *modalities]
     if layout.names != expected:
         raise DataError(f"{path}: columns {layout.names}, expected {expected}; {_again(path)}")
     for name, modality in modalities.items():

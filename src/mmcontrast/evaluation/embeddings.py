@@ -5,7 +5,7 @@ Shapes: N cases of a split, D width of the embedding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmcontrast.config import CellConfig
+from mmcontrast.data.table import task_column
 from mmcontrast.errors import DataError
 
 COLUMNS = ("seed", "split", "id", "label", "embedding")
@@ -25,11 +26,13 @@ class Embeddings:
 
     Attributes:
         ids: N case names, sorted. labels: (N,) class indices. z: (N, D) finite float32.
+        tasks: task -> (N,) class indices, of the dataset's further tasks.
     """
 
     ids: list[str]
     labels: NDArray[np.int64]
     z: NDArray[np.float32]
+    tasks: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:
@@ -41,9 +44,10 @@ def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embed
     if not path.is_file():
         raise DataError(f"{path}: no embeddings; run `mmcontrast {cell.last_stage} {cell.name}` first")
     frame = pl.read_parquet(path)
-    if missing := [c for c in COLUMNS if c not in frame.columns]:
-        raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
-    if empty := [c for c in COLUMNS if frame[c].null_count()]:
+    columns = [*COLUMNS, *map(task_column, cell.tasks)]
+    if missing := [c for c in columns if c not in frame.columns]:
+        raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(columns)}")
+    if empty := [c for c in columns if frame[c].null_count()]:
         raise DataError(
             f"{path}: {cell.name}: column {', '.join(empty)} has rows without a value; train the cell again"
         )
@@ -69,20 +73,27 @@ def _one(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
         remedy = "; a probe needs one: set selection.holdout above 0" if where.endswith(", val") else ""
         raise DataError(f"{where}: no rows of this split{remedy}")
     part = part.sort("id")
-    ids, labels, z_ND = part["id"].to_list(), part["label"].to_numpy(), part["embedding"].to_numpy()
+    ids, z_ND = part["id"].to_list(), part["embedding"].to_numpy()
     if len(set(ids)) != len(ids):
         raise DataError(f"{where}: a case has more than one row")
-    if labels.min() < 0 or labels.max() >= len(cell.classes):
-        raise DataError(
-            f"{where}: labels from {labels.min()} to {labels.max()}; accepted are 0 to {len(cell.classes) - 1}"
-        )
+    labels = _labels(part, "label", len(cell.classes), where)
+    tasks = {task: _labels(part, task_column(task), len(classes), where) for task, classes in cell.tasks.items()}
     bad_N = ~np.isfinite(z_ND).all(-1)
     if bad_N.any():
         raise DataError(
             f"{where}: the embedding of case {ids[int(bad_N.argmax())]} is not finite ({int(bad_N.sum())} such rows); "
             "the training diverged or the file is damaged"
         )
-    return Embeddings(ids, labels, z_ND)
+    return Embeddings(ids, labels, z_ND, tasks)
+
+
+def _labels(part: pl.DataFrame, column: str, n_classes: int, where: str) -> NDArray[np.int64]:
+    labels = part[column].to_numpy()
+    if labels.min() < 0 or labels.max() >= n_classes:
+        raise DataError(
+            f"{where}: {column}: labels from {labels.min()} to {labels.max()}; accepted are 0 to {n_classes - 1}"
+        )
+    return labels
 
 
 def _check_alike(out: dict[tuple[int, str], Embeddings], path: Path, cell: CellConfig) -> None:

@@ -26,13 +26,17 @@ INTERVALS_SCHEMA = {
     "n_cases": pl.Int64,
 }
 
+# (seed, split) -> predictions, and (protocol, metric) -> the epoch each seed is scored at
+Scored = tuple[dict[tuple[int, str], Predictions], dict[tuple[str, str], list[int]]]
+
 
 def evaluate_cell(
     cell: CellConfig, scored_path: Path, metrics_path: Path, curves_path: Path, intervals_path: Path
 ) -> None:
     """Write a cell's scores by protocol, its scores by epoch, and its intervals over seeds and test cases.
 
-    Equal inputs give equal bytes.
+    Equal inputs give equal bytes. Where a probe is fitted and the dataset has further tasks, each has a probe of its
+    own, and its metrics are called <task>/<metric>.
 
     Args:
         scored_path: predictions.parquet; of a cell without `finetune` embeddings.parquet, which a probe is fitted to.
@@ -40,16 +44,24 @@ def evaluate_cell(
     Raises:
         DataError: the file is missing, incomplete, or holds what is no probability or not finite.
     """
+    scored: dict[str, Scored] = {}
     if cell.finetune is None:
-        predictions = probe_predictions(read_embeddings(Path(scored_path), cell), cell)
-        epochs = only_epoch(predictions, cell.seeds, cell.metrics)
+        embeddings = read_embeddings(Path(scored_path), cell)
+        for task in ("", *cell.tasks):
+            predictions = probe_predictions(embeddings, cell, task)
+            scored[task] = predictions, only_epoch(predictions, cell.seeds, cell.metrics)
     else:
         predictions = read_predictions(Path(scored_path), cell)
-        epochs = chosen_epochs(predictions, cell.seeds, cell.metrics)
-    curve = curves(predictions, cell.metrics)
-    write_frame(metrics_of(predictions, curve, epochs, cell.seeds), Path(metrics_path))
-    write_frame(curve, Path(curves_path))
-    write_frame(intervals(predictions, epochs, cell.seeds), Path(intervals_path))
+        scored[""] = predictions, chosen_epochs(predictions, cell.seeds, cell.metrics)
+    frames: dict[Path, list[pl.DataFrame]] = {Path(p): [] for p in (metrics_path, curves_path, intervals_path)}
+    for task, (predictions, epochs) in scored.items():
+        curve = curves(predictions, cell.metrics)
+        of_task = metrics_of(predictions, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
+        for parts, frame in zip(frames.values(), of_task, strict=True):
+            name = pl.lit(f"{task}/" if task else "") + pl.col("metric")
+            parts.append(frame.with_columns(name.alias("metric")))
+    for path, parts in frames.items():
+        write_frame(pl.concat(parts), path)
 
 
 def intervals(

@@ -67,6 +67,16 @@ class Method(nn.Module):
         self.modalities = list(cell.modalities)
         self.n_classes = len(cell.classes)
 
+    def check_data(self, inputs: Mapping[str, Tensor]) -> None:
+        """Called once before training with all training rows, to refuse what the method cannot learn from.
+
+        Args:
+            inputs: modality -> (N, ...).
+
+        Raises:
+            TrainingError: saying what is wrong with which modality. By default nothing is.
+        """
+
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Named scalar terms; `loss` is the one that is minimised, the others are logged.
 

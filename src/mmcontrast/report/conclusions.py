@@ -216,7 +216,7 @@ def optimism(summary: pl.DataFrame, metric_by_dataset: dict[str, str]) -> tuple[
     """Mean gain in points of `optimistic` over `selected` in the selecting metric, and over how many cells."""
     gains = []
     keys = ["dataset", "method", "variant", "metric"]
-    for (dataset, _, _, metric), part in summary.unique([*keys, "protocol"]).group_by(keys):
+    for (dataset, _, _, metric), part in summary.group_by(keys):
         means = dict(zip(part["protocol"], part["mean"], strict=True))
         if metric == metric_by_dataset[str(dataset)] and {"selected", "optimistic"} <= means.keys():
             gains.append(100 * (means["optimistic"] - means["selected"]))

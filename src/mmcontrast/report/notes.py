@@ -48,7 +48,7 @@ def table_notes(study: Study, summary: pl.DataFrame, experiment: str, across: st
             f"{across}: mean of the middle half of all seeds' scores on all datasets; seeds resampled within datasets."
         )
     notes += [note for d in datasets for note in dataset_notes(study, summary, d)]
-    if spec.published:
+    if spec.kind == "table":
         notes += _published_notes(study, experiment, datasets)
     return notes + not_run_notes(study, experiment)
 
@@ -114,7 +114,9 @@ def dataset_notes(study: Study, summary: pl.DataFrame, dataset: str) -> list[str
 
 def _published_notes(study: Study, experiment: str, datasets: list[str]) -> list[str]:
     spec = study.experiments[experiment]
-    notes = [f"Published numbers: {' '.join(spec.source.split())}."] if spec.source else []
+    notes = []
+    if spec.source and any(p.dataset in datasets for p in spec.published):
+        notes.append(f"Published numbers: {' '.join(spec.source.split())}.")
     for d in datasets:
         printed = {m for p in spec.published if p.dataset == d for m in p.values}
         absent = [metric_title(m, study.datasets[d]) for m in study.datasets[d].metrics if m not in printed]

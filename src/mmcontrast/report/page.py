@@ -162,7 +162,7 @@ def _reproductions(study: Study, summary: pl.DataFrame) -> list[dict[str, str]]:
 
 def _optimism(study: Study, summary: pl.DataFrame) -> str:
     found = optimism(summary, {d: study.datasets[d].metrics[0] for d in study.dataset_names})
-    if found is None:
+    if found is None or study.profile.overrides.given():
         return ""
     gain, n = found
     return (

@@ -25,6 +25,7 @@ from mmcontrast import __version__, paths
 from mmcontrast.config import CellConfig
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.data.loading import Table, load_dataset
+from mmcontrast.data.table import task_column
 from mmcontrast.errors import TrainingError
 from mmcontrast.methods import build_method
 from mmcontrast.paths import Layout
@@ -223,6 +224,7 @@ def _embeddings(
                         "split": pa.array([split] * n),
                         "id": pa.array(table.ids),
                         "label": pa.array(table.labels.numpy()),
+                        **{task_column(task): pa.array(of.numpy()) for task, of in table.tasks.items()},
                         "embedding": _fixed(embed(method, table, world.device).numpy()),
                     }
                 )

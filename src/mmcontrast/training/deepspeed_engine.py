@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import math
 import os
 import warnings
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast import config
-from mmcontrast.errors import ConfigError
+from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.training.distributed import World
 from mmcontrast.training.engine import (
     InPrecision,
@@ -61,6 +62,9 @@ class DeepSpeedEngine:
                 optimizer=self._optimizer,
                 config=deepspeed_config(engine.zero_stage, stage.gradient_clipping),
             )
+        if self._zero == 0 and world.size == 1:
+            # or every gradient is copied into one vector, exchanged with nobody, and copied back
+            self._engine.enable_backward_allreduce = False
         self._masters = self._master_weights()
         self._index = {id(master): i for i, master in enumerate(self._masters)}
         self._hooks.append(self._optimizer.register_step_pre_hook(self._leave_out_untouched))
@@ -125,6 +129,8 @@ class DeepSpeedEngine:
         for hook in self._hooks:
             hook.remove()
         self._engine.destroy()
+        if self._zero == 3:
+            forget_modules()
 
     def _refuse_scalars(self, module: nn.Module) -> None:
         scalars = [name for name, p in module.named_parameters() if p.ndim == 0]
@@ -155,7 +161,13 @@ class DeepSpeedEngine:
             return
         flags = torch.tensor([float(i in self._touched) for i in range(len(self._params))], device=self.world.device)
         torch.distributed.all_reduce(flags)
-        self._touched = {i for i, flag in enumerate(flags.tolist()) if flag}
+        counts = flags.tolist()
+        if self._zero and any(0 < n < self.world.size for n in counts):
+            raise TrainingError(
+                "some ranks have a gradient for a parameter and others have none, which ZeRO 1-3 add up wrongly; "
+                "use engine.zero_stage: 0 or backend: torch, or a loss that is computed alike on every rank"
+            )
+        self._touched = {i for i, n in enumerate(counts) if n}
 
     def _forget_untouched_gradients(self) -> float:
         """Gradients of the untouched are no part of the norm; at stage 0 the norm is clipped here, and returned."""
@@ -213,6 +225,17 @@ def import_deepspeed(device: torch.device) -> ModuleType:
         )
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
+
+
+def forget_modules() -> None:
+    """ZeRO 3 keeps every module it ever ran, weights and all, in a global list and in the cache of a method.
+
+    The method is wrapped, so that its cache is found in the wrapper's closure.
+    """
+    importlib.import_module("deepspeed.runtime.zero.parameter_offload").FWD_MODULE_STACK.clear()
+    owner = importlib.import_module("deepspeed.runtime.zero.partitioned_param_coordinator")
+    wrapped = owner.PartitionedParameterCoordinator._PartitionedParameterCoordinator__params_to_release
+    inspect.getclosurevars(wrapped).nonlocals["func"].cache_clear()
 
 
 @contextmanager

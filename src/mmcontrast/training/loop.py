@@ -150,6 +150,7 @@ class SeedTrainer:
         self.finetune = stage_name == "finetune"
         seeding.seed_everything(seed)  # the same initial weights on every rank
         method = build_method(cell)
+        method.check_data(tables["train"].inputs)
         if initial is not None:
             method.load_state_dict(initial)
         seeding.seed_everything(seed, world.rank)

@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 import yaml
 from scipy.io import savemat
 
 from mmcontrast.config import Dataset
-from mmcontrast.data.prepare.handwritten import FOLDER, build, build_tmc
-from mmcontrast.errors import DataError
+from mmcontrast.data.instances import check
+from mmcontrast.data.prepare.handwritten import FOLDER, read
+from mmcontrast.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[3]
 WIDTHS = {"pix": 4, "fou": 3, "fac": 2, "zer": 2, "kar": 3, "mor": 1}
@@ -56,22 +56,47 @@ def write_tmc(folder, views, **changes):
 
 def test_csv_views_and_digits(tmp_path, views):
     write_csv(tmp_path, views)
-    frame = build(CSV, tmp_path)
-    assert frame.columns == ["id", "label", *WIDTHS]
-    assert frame["label"].to_list() == [0, 0, 1, 1, 2, 2]
-    assert frame["id"].n_unique() == 6
+    got = read("handwritten", CSV, tmp_path)
+    check(got, "handwritten", CSV)
+    assert got.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert got.splits is None
     for view, x in views.items():
-        assert frame.schema[view] == pl.Array(pl.Float32, WIDTHS[view])
-        np.testing.assert_array_equal(frame[view].to_numpy(), x.astype(np.float32))
+        np.testing.assert_array_equal(got.inputs[view], x)
+        assert len(got.feature_names[view]) == len(set(got.feature_names[view])) == WIDTHS[view]
 
 
 def test_tmc_views_digits_and_split(tmp_path, views):
     write_tmc(tmp_path, views)
-    frame = build_tmc(TMC, tmp_path)
-    assert frame.columns == ["id", "split", "label", *WIDTHS]
-    assert frame["split"].to_list() == ["train"] * 4 + ["test"] * 2
-    assert frame["label"].to_list() == [0, 1, 2, 0, 1, 2]
-    np.testing.assert_array_equal(frame["kar"].to_numpy(), views["kar"].astype(np.float32))
+    got = read("handwritten_tmc", TMC, tmp_path)
+    check(got, "handwritten_tmc", TMC)
+    assert got.splits == ["train"] * 4 + ["test"] * 2
+    assert got.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    for view, x in views.items():
+        np.testing.assert_array_equal(got.inputs[view], x)
+
+
+def test_the_file_of_tmc_names_no_view_so_the_order_in_params_is_free(tmp_path, views):
+    write_tmc(tmp_path, views)
+    raw = TMC.model_dump(mode="json")
+    raw["modalities"] = dict(reversed(raw["modalities"].items()))
+    got = read("handwritten_tmc", Dataset.model_validate(raw), tmp_path)
+    assert list(got.inputs) == list(reversed(WIDTHS))
+    np.testing.assert_array_equal(got.inputs["fac"], views["fac"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split": CSV.split.model_dump()}, "handwritten_tmc.yaml: split: the file comes with a train and a test part"),
+        ({"split": {"kind": "published", "train": 3, "val": 1, "test": 2}}, "split: the file comes with a train"),
+        ({"modalities": {"pixels": {"kind": "vector", "shape": [4]}}}, "no view 'pixels' in handwritten_6views.mat"),
+    ],
+)
+def test_params_that_do_not_fit_the_file_of_tmc(tmp_path, views, change, message):
+    write_tmc(tmp_path, views)
+    dataset = Dataset.model_validate({**TMC.model_dump(mode="json"), **change})
+    with pytest.raises(ConfigError, match=message):
+        read("handwritten_tmc", dataset, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +115,7 @@ def test_a_damaged_csv_is_named(tmp_path, views, damage, message):
     path = tmp_path / FOLDER / "mfeat-kar.csv"
     damage(path)
     with pytest.raises(DataError, match=message) as error:
-        build(CSV, tmp_path)
+        read("handwritten", CSV, tmp_path)
     assert "mfeat-kar.csv" in str(error.value)
 
 
@@ -106,15 +131,15 @@ def test_a_damaged_csv_is_named(tmp_path, views, damage, message):
 def test_a_damaged_mat_is_named(tmp_path, views, changes, message):
     write_tmc(tmp_path, views, **changes)
     with pytest.raises(DataError, match=message):
-        build_tmc(TMC, tmp_path)
+        read("handwritten_tmc", TMC, tmp_path)
 
 
 def test_a_file_that_is_no_mat(tmp_path):
     with pytest.raises(DataError, match="no such file"):
-        build_tmc(TMC, tmp_path)
+        read("handwritten_tmc", TMC, tmp_path)
     (tmp_path / "handwritten_6views.mat").write_text("<html>not found</html>" * 20)
     with pytest.raises(DataError, match="not readable as a MATLAB 5 file"):
-        build_tmc(TMC, tmp_path)
+        read("handwritten_tmc", TMC, tmp_path)
 
 
 @pytest.mark.mirror
@@ -124,8 +149,8 @@ def test_the_published_file():
     mirror = os.environ.get("MMCONTRAST_MIRROR")
     if not mirror or not (path := Path(mirror) / host).exists():
         pytest.skip("MMCONTRAST_MIRROR names no folder with the file")
-    frame = build_tmc(dataset, path.parent)
-    assert frame["label"].value_counts().sort("label")["count"].to_list() == [200] * 10
-    assert frame["fac"].to_numpy().max() == 1353
-    rows = frame.select(*dataset.modalities).to_numpy(structured=False)
-    assert len({b"".join(np.asarray(x).tobytes() for x in row) for row in rows}) == 1994
+    got = read("handwritten_tmc", dataset, path.parent)
+    check(got, "handwritten_tmc", dataset)
+    assert np.bincount(got.labels).tolist() == [200] * 10
+    assert got.inputs["fac"].max() == 1353
+    assert len({row.tobytes() for row in np.concatenate(list(got.inputs.values()), axis=1)}) == 1994

@@ -47,19 +47,30 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     labels = {split: instances.labels[rows] for split, rows in parts.items()}
     others = {split: rows for split, rows in labels.items() if split != "train"}
     refuse_unseen(dataset_name, dataset.classes, labels["train"], others)
+    tasks = {split: {t: y[rows] for t, y in instances.tasks.items()} for split, rows in parts.items()}
+    for task, classes in dataset.tasks.items():
+        others = {split: of[task] for split, of in tasks.items() if split != "train"}
+        refuse_unseen(f"{dataset_name}: task '{task}'", classes, tasks["train"][task], others)
     duplicates = duplicates_across(instances.inputs, parts)
 
     scalers = {m: scaling.fit(x[parts["train"]], dataset.scaling) for m, x in instances.inputs.items()}
     constant = {
         m: [instances.feature_names[m][j] for j in np.flatnonzero(scaler.constant_d)] for m, scaler in scalers.items()
     }
-    sheet = datasheet(dataset_name, dataset, manifest, labels, constant, duplicates)
+    sheet = datasheet(dataset_name, dataset, manifest, labels, tasks, constant, duplicates)
     for split, rows in parts.items():
         layout = table.schema(
-            dataset_name, split, dataset.modalities, dataset.classes, dataset.scaling, instances.feature_names
+            dataset_name,
+            split,
+            dataset.modalities,
+            dataset.classes,
+            dataset.scaling,
+            instances.feature_names,
+            dataset.tasks,
         )
         inputs = {m: scalers[m](x[rows]) for m, x in instances.inputs.items()}
-        table.write_split(out_dir / f"{split}.parquet", layout, [instances.ids[i] for i in rows], labels[split], inputs)
+        ids = [instances.ids[i] for i in rows]
+        table.write_split(out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split])
     write_json(out_dir / "datasheet.json", sheet)
     return sheet
 

