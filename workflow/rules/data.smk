@@ -2,7 +2,6 @@
 from mmcontrast.data.preparers import preparer
 
 
-
 rule fetch:
     input:
         code=sources("mmcontrast.data.fetch"),
