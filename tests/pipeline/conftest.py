@@ -141,6 +141,7 @@ def small_checkout(root: Path) -> Checkout:
     checkout = Checkout(root)
     checkout("git", "init", "-q", "-b", "main")
     checkout("dvc", "init", "-q")
+    shutil.copytree(ROOT / ".dvc/plots", root / ".dvc/plots")
     checkout("dvc", "config", "core.analytics", "false")
     checkout("python", "-m", "mmcontrast", "dvc", "export")
     checkout.commit("small grid")

@@ -106,7 +106,7 @@ def dvc_files(root: Path) -> dict[str, str]:
     scores, curves = layout.report("plots/scores.csv"), layout.report("plots/curves.csv")
     documents["dvc.yaml"]["plots"] = [
         {scores: {"template": "bar_horizontal", "x": "value", "y": "cell", "title": "Test score, selected epoch"}},
-        {curves: {"template": "linear", "x": "epoch", "y": "value", "title": "Validation score by epoch"}},
+        {curves: {"template": "cells", "x": "epoch", "y": "value", "title": "Validation score by epoch"}},
     ]
     return {f: HEAD + yaml.safe_dump(d, sort_keys=False, width=200) for f, d in documents.items()}
 
