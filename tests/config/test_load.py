@@ -113,6 +113,23 @@ FAULTS = [
         set_key("variants", "mrna", "objective", "modality", value="rna"),
         ["'mrna'", "tcga_brca"],
     ),
+    (
+        "methods/comm.yaml",
+        set_key("objective", "augmentations", "vector", value=[{"name": "nois"}]),
+        ["comm.yaml", "objective.augmentations", "vector[0]", "'noise'"],
+    ),
+    (
+        "methods/simclr.yaml",
+        set_key("objective", "augmentations", "vector", value=[{"name": "drop", "share": 2}]),
+        ["simclr.yaml", "vector[0] (drop)", "share"],
+    ),
+    (
+        "methods/comm.yaml",
+        set_key("objective", value={"augmentations": {}, "unimodal_weight": 0, "fused_weight": 0}),
+        ["comm.yaml", "nothing to minimise"],
+    ),
+    ("methods/cross.yaml", set_key("objective", "cross_weight", value=0), ["cross.yaml", "nothing to minimise"]),
+    ("methods/comm.yaml", set_key("model", "fusion", "heds", value=4), ["model.fusion.heds", "'heads'"]),
     ("datasets/tcga_brca.yaml", set_key("split", "train", value=0.9), ["tcga_brca.yaml", "split", "must be 1"]),
     ("datasets/rosmap.yaml", set_key("split", "train", value=200), ["rosmap.yaml", "rows says 351"]),
     ("datasets/tcga_brca.yaml", set_key("metrics", value=["auc"]), ["two classes"]),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmcontrast.config import CellConfig, Modality, Study
+from mmcontrast.config import CellConfig, Modality, Model, Study
 from mmcontrast.methods import Batch, Progress
 
 STUDY = Study(Path(__file__).parents[2], profile="smoke")
@@ -21,6 +21,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that asks for `variant` runs for every (method, variant) in params/methods."""
     if "variant" in metafunc.fixturenames:
         metafunc.parametrize("variant", VARIANTS, ids=["/".join(v) for v in VARIANTS])
+
+
+def small(model: Model) -> Model:
+    """The profile shrinks encoders; what only some methods have is shrunk here."""
+    fusion = model.fusion and model.fusion.model_copy(update={"width": 32, "heads": 4})
+    return model.model_copy(update={"fusion": fusion, "projection": model.projection and [32, 32, 24]})
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +44,11 @@ def make_cell() -> Callable[..., CellConfig]:
         named = cell.objective.get("modality")
         known = sorted((cell.modalities | SPARE).items(), key=lambda item: item[0] != named)
         return cell.model_copy(
-            update={"modalities": dict(known[:n_modalities]), "objective": cell.objective | objective}
+            update={
+                "modalities": dict(known[:n_modalities]),
+                "objective": cell.objective | objective,
+                "model": small(cell.model),
+            }
         )
 
     return make

@@ -70,10 +70,10 @@ def test_paper_form_by_hand(built, make_progress):
 
 
 @pytest.mark.parametrize(
-    ("variant", "counted"), [("unimodal_terms_only", "unimodal"), ("fused_only", "fused"), ("base", "")]
+    ("ablation", "counted"), [("unimodal_terms_only", "unimodal"), ("fused_only", "fused"), ("base", "")]
 )
-def test_term_weights_leave_terms_out_of_the_loss_and_in_the_log(built, make_progress, variant, counted):
-    method, batch = built(variant)
+def test_term_weights_leave_terms_out_of_the_loss_and_in_the_log(built, make_progress, ablation, counted):
+    method, batch = built(ablation)
     terms = method(batch, make_progress("pretrain"))
     loss = terms.pop("loss")
     assert len(terms) == 4

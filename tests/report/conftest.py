@@ -10,7 +10,7 @@ from mmcontrast.report import page as page_module
 from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.page import write_page
 from mmcontrast.report.results import write_results
-from tests.report.made_up_study import FEW_CELLS, ONE_DATASET, Made, make_study
+from tests.report.made_up_study import FEW_CELLS, ONE_DATASET, PROBED, Made, make_study
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +22,19 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture(scope="session")
+def probed(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Cells without a classifier on a dataset of several tasks, with its table and page; figures as svg only."""
+    return report(make_study(tmp_path_factory.mktemp("probed"), {"val": 20, "test": 30}, 300, PROBED))
+
+
+@pytest.fixture(scope="session")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One dataset with every table, figure and the page. Figures as svg only: the other formats cost seconds."""
-    made = make_study(tmp_path_factory.mktemp("reported"), {"val": 24, "test": 30}, 300, ONE_DATASET, FEW_CELLS)
+    return report(make_study(tmp_path_factory.mktemp("reported"), {"val": 24, "test": 30}, 300, ONE_DATASET, FEW_CELLS))
+
+
+def report(made: Made) -> Made:
+    """Write everything."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (experiment_module, outputs_module, page_module):
             patch.setattr(module, "FIGURE_FORMATS", ("svg",))

@@ -26,6 +26,12 @@ datasets: [tcga_brca, rosmap]
 experiments: [m3col_omics, m3col_parts, m3col_released_protocol]
 seeds: [0, 1, 2, 3, 4]
 """
+PROBED = """
+description: Made-up embeddings, scored by a probe.
+datasets: [weak_modality]
+experiments: [tuple_handwritten]
+seeds: [0, 1, 2]
+"""
 # enough cells for every kind of row and figure, and few enough to be drawn in seconds
 FEW_CELLS = {("unimodal", "mrna"), ("concat", "base"), ("m3col", "base"), ("m3col", "released")}
 ONE_DATASET = """
@@ -60,11 +66,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def make_up(cell: CellConfig, cases: dict[str, int]) -> dict[str, pl.DataFrame]:
-    """history, predictions and embeddings of a cell, as its training would write them."""
-    assert cell.finetune is not None
-    last, c = cell.finetune.epochs - 1, len(cell.classes)
+    """history, embeddings and, where it has a classifier, predictions of a cell, as its training would write them."""
+    last, c = getattr(cell, cell.last_stage).epochs - 1, len(cell.classes)
     evaluated = sorted({int(e) for e in np.linspace(last / 12, last, 12)})
-    labels = {s: seeded(cell.dataset, s).integers(0, c, n) for s, n in cases.items()}
+    labels = {s: made_up_labels(cell.dataset, s, n, c) for s, n in cases.items()}
+    if cell.finetune is None:
+        labels["train"] = made_up_labels(cell.dataset, "train", 40, c)
     if cell.selection.holdout == 0 and cell.dataset == "rosmap":
         del labels["val"]
     quality = QUALITY.get(cell.method, 1.5) + 0.2 * seeded(cell.name).normal()
@@ -77,18 +84,25 @@ def make_up(cell: CellConfig, cases: dict[str, int]) -> dict[str, pl.DataFrame]:
             history.append((seed, epoch, "train/loss", loss))
         for split, y in labels.items():
             noise, n = seeded(cell.dataset, split).normal(size=(len(y), c)), len(y)
-            for epoch in evaluated:
+            for epoch in evaluated if cell.finetune else ():
                 gain = skill * (1 - np.exp(-5 * (epoch + 1) / last))
                 logits = gain * np.eye(c)[y] + noise + 0.4 * rng.normal(size=(n, c))
                 predictions.append(_rows(seed, split, y, "probs", softmax(2 * logits), epoch))
             centres = seeded(cell.name, "centres").normal(size=(c, 8))
-            embeddings.append(_rows(seed, split, y, "embedding", centres[y] + rng.normal(size=(n, 8))))
+            tasks = {f"label_{t}": made_up_labels(t, split, n, len(of)) for t, of in cell.tasks.items()}
+            rows = _rows(seed, split, y, "embedding", centres[y] + rng.normal(size=(n, 8)))
+            embeddings.append(rows.with_columns(pl.Series(t, values) for t, values in tasks.items()))
     schema = {"seed": pl.Int64, "epoch": pl.Int64, "name": pl.String, "value": pl.Float64}
-    return {
-        "predictions": pl.concat(predictions),
+    out = {
         "history": pl.DataFrame(history, schema=schema, orient="row"),
         "embeddings": pl.concat(embeddings),
     }
+    return out | ({"predictions": pl.concat(predictions)} if predictions else {})
+
+
+def made_up_labels(dataset: str, split: str, n: int, classes: int) -> np.ndarray:
+    """Every class in turn, in an order of their own for each split."""
+    return seeded(dataset, split).permutation(np.arange(n) % classes)
 
 
 def _rows(
@@ -117,9 +131,9 @@ def make_study(
 ) -> Made:
     """Made-up runs and data sheets of a profile under `root`, evaluated; of the experiments' cells only `kept`."""
     shutil.copytree(REPO / "params", root / "params")
-    for experiment in (root / "params/experiments").glob("*.yaml") if kept else ():
-        keep_cells(experiment, kept or set())
     (root / "params/profiles/made_up.yaml").write_text(profile)
+    for experiment in yaml.safe_load(profile)["experiments"] if kept else ():
+        keep_cells(root / f"params/experiments/{experiment}.yaml", kept or set())
     study, layout = Study(root, "made_up"), Layout("made_up")
     for name, cell in study.cells.items():
         for stage in cell.stages:
@@ -135,12 +149,12 @@ def make_study(
             }
             (root / layout.stage(name, stage, "cost.json")).write_text(json.dumps(cost))
         for file, frame in make_up(cell, cases).items():
-            frame.write_parquet(root / layout.stage(name, "finetune", f"{file}.parquet"))
+            frame.write_parquet(root / layout.stage(name, cell.last_stage, f"{file}.parquet"))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(statistics, "REPLICATES", replicates)
             evaluate_cell(
                 cell,
-                root / layout.stage(name, "finetune", "predictions.parquet"),
+                root / layout.scored(name, cell.last_stage),
                 root / layout.metrics(name),
                 root / layout.curves(name),
                 root / layout.intervals(name),
@@ -149,13 +163,15 @@ def make_study(
         data = study.datasets[name]
         path = root / paths.datasheet(name)
         path.parent.mkdir(parents=True)
-        labels = {s: seeded(name, s).integers(0, len(data.classes), n) for s, n in (cases | {"train": 100}).items()}
+        sizes = cases | {"train": 100}
+        labels = {s: made_up_labels(name, s, n, len(data.classes)) for s, n in sizes.items()}
+        tasks = {s: {t: made_up_labels(t, s, n, len(of)) for t, of in data.tasks.items()} for s, n in sizes.items()}
         manifest = {
             "files": {"1_tr.csv": "ab" * 32, "1_te.csv": "cd" * 32},
             "sources": [{"source": "1_tr.csv", "pinned": True}, {"source": "1_te.csv", "pinned": False}],
         }
-        constant = {"mrna": ["g1", "g2"]}
-        path.write_text(json.dumps(datasheet(name, data, manifest, labels, constant, {"train and test": 2})))
+        constant = {next(iter(data.modalities)): ["g1", "g2"]}
+        path.write_text(json.dumps(datasheet(name, data, manifest, labels, tasks, constant, {"train and test": 2})))
         for split in paths.SPLITS:
             (root / paths.prepared(name, split)).write_bytes(f"{name} {split}".encode())
     return Made(study, layout)

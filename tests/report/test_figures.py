@@ -15,9 +15,9 @@ from mmcontrast.config import Study
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.report import charts
 from mmcontrast.report.charts import Data, difference_chart, score_chart
-from mmcontrast.report.curves import over_seeds_by_epoch, switch_epoch
+from mmcontrast.report.curves import over_seeds_by_epoch
 from mmcontrast.report.experiment import draw, write_experiment
-from mmcontrast.report.outputs import figures
+from mmcontrast.report.outputs import figures, switch_epoch
 from mmcontrast.report.projection import project
 from mmcontrast.report.results import read_results
 from mmcontrast.report.style import DPI, KNOWN, PALETTE, house_style, method_colours, save

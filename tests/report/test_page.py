@@ -119,13 +119,13 @@ def test_the_summary_comes_first_and_is_the_rules_statement(page: Page, reported
     text = flat(page.text)
     for sentence in comparison_sentences(study, found):
         assert sentence in text
-        assert text.index(sentence) < text.index("Three ways to choose an epoch") < text.index("Accuracy (%)", 3000)
+        assert text.index(sentence) < text.index("How a score was made") < text.index("Accuracy (%)", 3000)
     assert "without a better model" in text
 
 
 def test_printed_numbers_have_a_verdict_in_the_summary(page: Page, reported: Made) -> None:
     text = flat(page.text)
-    part = text[text.index("Printed numbers, and what was reached here") : text.index("Three ways")]
+    part = text[text.index("Printed numbers, and what was reached here") : text.index("How a score")]
     printed = next(p for p in reported.study.experiments["m3col_omics"].published if p.method == "m3col")
     for metric, value in printed.values.items():
         assert f"{value} ± {printed.spread[metric]:g}" in part

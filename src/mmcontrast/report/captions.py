@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmcontrast.config import Study
-from mmcontrast.report.outputs import FigureSpec, curve_cells, projected_cells
+from mmcontrast.report.outputs import FigureSpec, curve_cells, is_probed, projected_cells, switch_epoch
 from mmcontrast.report.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title
 
 
@@ -12,11 +12,16 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
     dataset = study.datasets[spec.dataset]
     seeds, cases = count(len(study.profile.seeds), "seed"), count(n_cases, "test case")
     if spec.kind == "scores":
+        probed = [is_probed(study, spec.dataset, c) for c in study.experiments[spec.experiment].cells]
+        chosen = "epoch selected on validation (squares: last epoch, where no validation split exists)"
+        optimistic = (
+            " Hollow dots: best epoch on the test split, which is optimistic. Black bar, where there is one: the "
+            "published number."
+        )
         return (
-            f"Test scores on {dataset.title}. Filled dots: epoch selected on validation (squares: last epoch, where "
-            f"no validation split exists), mean of {seeds}; small dots: single seeds. Thick lines: {LEVEL_NAME} "
-            f"bootstrap interval over seeds; thin lines: over seeds and {cases}. Hollow dots: best epoch on the test "
-            f"split, which is optimistic. Black bar, where there is one: the published number."
+            f"Test scores on {dataset.title}. Filled dots: {'linear probe' if all(probed) else chosen}, mean of "
+            f"{seeds}; small dots: single seeds. Thick lines: {LEVEL_NAME} bootstrap interval over seeds; thin lines: "
+            f"over seeds and {cases}." + ("" if all(probed) else optimistic)
         )
     if spec.kind == "differences":
         reference = study.experiments[spec.experiment].reference
@@ -29,10 +34,13 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
         )
     if spec.kind == "curves":
         names = ", ".join(cell_label(study, c) for c in curve_cells(study, spec.experiment))
+        cells = [study.cell(spec.dataset, c.method, c.variant) for c in curve_cells(study, spec.experiment)]
+        above = f"Above: validation {metric_title(dataset.metrics[0]).lower()}; below: training loss"
+        drawn = above if any(cell.finetune for cell in cells) else "Training loss"
+        dotted = " Dotted: where a schedule changes from M3Co to MultiSClip." if any(map(switch_epoch, cells)) else ""
         return (
-            f"Training on {dataset.title}: {names}. Above: validation {metric_title(dataset.metrics[0]).lower()}; "
-            f"below: training loss, whose terms differ between methods. Lines: mean of {seeds}; bands: lowest to "
-            f"highest seed. Dotted: where a schedule changes from M3Co to MultiSClip."
+            f"Training on {dataset.title}: {names}. {drawn}, whose terms differ between methods. Lines: mean of "
+            f"{seeds}; bands: lowest to highest seed.{dotted}"
         )
     names = " and ".join(cell_label(study, c) for c in projected_cells(study, spec.experiment))
     return (

@@ -14,14 +14,25 @@ from matplotlib.lines import Line2D
 
 from mmcontrast.config import CellRef, Study
 from mmcontrast.report.conclusions import n_test_cases
+from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.style import FAINT, INK, NARROW, SOFT, WIDE, method_colours
 from mmcontrast.report.summary import differences, lookup, percent, seed_scores, summarise
-from mmcontrast.report.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title, p_value
+from mmcontrast.report.wording import (
+    LEVEL_NAME,
+    cell_label,
+    charted_metrics,
+    count,
+    find_cell,
+    metric_title,
+    p_value,
+)
 
 ROW_INCHES, LINE_INCHES = 0.29, 0.14
 PANEL_INCHES = 0.55
 LEGEND_INCHES = 0.19
 LABEL_CHARACTERS = 22
+# of all panel titles beside one another
+TITLE_CHARACTERS = 66
 P_STYLE: dict[str, Any] = {"fontsize": 6.5, "color": SOFT, "va": "center"}
 SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2}
 
@@ -54,8 +65,8 @@ class Data:
 
     @property
     def metrics(self) -> list[str]:
-        """The dataset's metrics, the selecting one first."""
-        return list(self.study.datasets[self.dataset].metrics)
+        """What there is a panel for, the selecting metric first."""
+        return charted_metrics(self.study.datasets[self.dataset])
 
     @property
     def n_seeds(self) -> int:
@@ -88,6 +99,12 @@ def _panels(data: Data, labels: list[str], legend_lines: int, narrow: bool) -> t
     return figure, list(grid.ravel())
 
 
+def _title(data: Data, metric: str, narrow: bool) -> str:
+    """A panel's title, in as many lines as its width asks for."""
+    title = metric_title(metric, data.study.datasets[data.dataset])
+    return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // len(data.metrics))
+
+
 def _rows(axes: Axes, labels: list[str]) -> None:
     axes.set_yticks(range(len(labels)), [wrapped(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
@@ -110,7 +127,7 @@ def score_chart(data: Data, narrow: bool = False) -> Figure:
         for y, ref in enumerate(data.cells):
             _score_row(axes, data, ref, metric, y)
         _rows(axes, labels)
-        axes.set_title(metric_title(metric, data.study.datasets[data.dataset]))
+        axes.set_title(_title(data, metric, narrow))
         axes.set_xlabel("test score (%)")
         axes.margins(x=0.06)
     figure.legend(handles=handles, loc="outside lower left", ncols=1 if narrow else 2, handlelength=1.8)
@@ -143,15 +160,19 @@ def _score_row(axes: Axes, data: Data, ref: CellRef, metric: str, y: int) -> Non
 def _score_legend(data: Data) -> list[Line2D]:
     study, spec = data.study, data.study.experiments[data.experiment]
     protocols = set(data.summary["protocol"])
-    selected_everywhere = all(
-        lookup(data.summary, data.dataset, ref, "selected", data.metrics[0]) for ref in data.cells
+    last_alone = any(
+        lookup(data.summary, data.dataset, ref, "last", data.metrics[0])
+        and not lookup(data.summary, data.dataset, ref, "selected", data.metrics[0])
+        for ref in data.cells
     )
+    probed = all(is_probed(study, data.dataset, ref) for ref in data.cells)
+    chosen = "linear probe" if probed else "epoch selected on validation"
     seeds = count(data.n_seeds, "seed")
     dot: dict[str, Any] = {"linestyle": "", "color": SOFT, "markersize": 5.5}
     handles = []
     if "selected" in protocols:
-        handles.append(Line2D([], [], marker="o", label=f"epoch selected on validation, mean of {seeds}", **dot))
-    if not selected_everywhere:
+        handles.append(Line2D([], [], marker="o", label=f"{chosen}, mean of {seeds}", **dot))
+    if last_alone:
         handles.append(Line2D([], [], marker="s", label=f"last epoch (no validation split), mean of {seeds}", **dot))
     handles.append(Line2D([], [], marker=".", linestyle="", color=SOFT, alpha=0.5, label="single seeds"))
     if data.n_seeds > 1:
@@ -162,7 +183,8 @@ def _score_legend(data: Data) -> list[Line2D]:
         )
     )
     hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": SOFT, "linestyle": "", "markersize": 5}
-    handles.append(Line2D([], [], marker="o", label="optimistic: best epoch on the test split", **hollow))
+    if "optimistic" in protocols:
+        handles.append(Line2D([], [], marker="o", label="optimistic: best epoch on the test split", **hollow))
     if any(
         p.dataset == data.dataset and find_cell(study, data.experiment, p.method or "", p.variant)
         for p in spec.published
@@ -200,7 +222,7 @@ def difference_chart(data: Data, narrow: bool = False) -> Figure:
                 axes, frame.filter(method=ref.method, variant=ref.variant), scores, against, data.colour(ref), y
             )
         _rows(axes, labels)
-        axes.set_title(metric_title(metric, data.study.datasets[data.dataset]))
+        axes.set_title(_title(data, metric, narrow))
         axes.set_xlabel(f"difference to {name} (points)")
         axes.text(1.01, -0.62, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
         axes.margins(x=0.06)

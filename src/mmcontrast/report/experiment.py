@@ -83,5 +83,5 @@ def draw(
 def _stage_file(
     study: Study, layout: Layout, dataset: str, ref: CellRef, file: str, columns: dict[str, None]
 ) -> pl.DataFrame:
-    name = cell_name(dataset, ref)
-    return read_table(study.root / layout.stage(name, "finetune", file), columns, f"mmcontrast finetune {name}")
+    name, stage = cell_name(dataset, ref), study.cell(dataset, ref.method, ref.variant).last_stage
+    return read_table(study.root / layout.stage(name, stage, file), columns, f"mmcontrast {stage} {name}")

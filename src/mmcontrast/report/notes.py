@@ -14,8 +14,9 @@ from mmcontrast.report.conclusions import (
     reproduction_sentences,
     reproductions,
 )
-from mmcontrast.report.outputs import experiment_datasets
+from mmcontrast.report.outputs import experiment_datasets, is_probed
 from mmcontrast.report.wording import (
+    PROBE_DEFINITION,
     PROTOCOL_DEFINITIONS,
     PROTOCOL_TITLES,
     cases_interval_name,
@@ -34,8 +35,7 @@ def table_notes(study: Study, summary: pl.DataFrame, experiment: str, across: st
     """
     spec = study.experiments[experiment]
     datasets = experiment_datasets(study, experiment)
-    protocols = list(PROTOCOL_TITLES) if spec.kind == "table" else ["selected"]
-    notes = [f"{PROTOCOL_TITLES[p]}: {PROTOCOL_DEFINITIONS[p]}" for p in protocols]
+    notes = protocol_notes(study, summary, experiment)
     notes += interval_notes(study, summary, datasets)
     if spec.reference is not None:
         notes.append(
@@ -51,6 +51,20 @@ def table_notes(study: Study, summary: pl.DataFrame, experiment: str, across: st
     if spec.kind == "table":
         notes += _published_notes(study, experiment, datasets)
     return notes + not_run_notes(study, experiment)
+
+
+def protocol_notes(study: Study, summary: pl.DataFrame, experiment: str) -> list[str]:
+    """How the numbers of each column were chosen."""
+    spec = study.experiments[experiment]
+    probed = [is_probed(study, d, c) for d in experiment_datasets(study, experiment) for c in spec.cells]
+    notes = []
+    if not all(probed):
+        shown = list(PROTOCOL_TITLES) if spec.kind == "table" else ["selected"]
+        notes = [f"{PROTOCOL_TITLES[p]}: {PROTOCOL_DEFINITIONS[p]}" for p in shown if p in set(summary["protocol"])]
+    if any(probed):
+        who = PROTOCOL_TITLES["selected"] if all(probed) else "Cells without a classifier"
+        notes.append(f"{who}: {PROBE_DEFINITION}.")
+    return notes
 
 
 def findings(
@@ -120,7 +134,7 @@ def _published_notes(study: Study, experiment: str, datasets: list[str]) -> list
     for d in datasets:
         printed = {m for p in spec.published if p.dataset == d for m in p.values}
         absent = [metric_title(m, study.datasets[d]) for m in study.datasets[d].metrics if m not in printed]
-        if absent:
+        if absent and spec.published:
             notes.append(f"{study.datasets[d].title}: no published number was found for {', '.join(absent)}.")
     return notes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import BASE_VARIANT, CellConfig, CellRef, Study
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 
 NARROW = "narrow.svg"
@@ -43,28 +43,46 @@ def experiment_datasets(study: Study, experiment: str) -> list[str]:
 
 
 def own_cells(study: Study, experiment: str) -> list[CellRef]:
-    """The cells whose method is the experiment's paper's own, as opposed to its baselines."""
+    """The cells of the paper's own method, as opposed to its baselines; the method as it is comes first.
+
+    A variant of it that the experiment takes for its reference is a baseline.
+    """
     spec = study.experiments[experiment]
-    return [c for c in spec.cells if spec.paper is not None and study.methods[c.method].paper == spec.paper]
+    reference = spec.reference and (spec.reference.method, spec.reference.variant)
+    own = [
+        c
+        for c in spec.cells
+        if spec.paper is not None
+        and study.methods[c.method].paper == spec.paper
+        and (c.variant == BASE_VARIANT or (c.method, c.variant) != reference)
+    ]
+    return sorted(own, key=lambda c: c.variant != BASE_VARIANT)
 
 
 def projected_cells(study: Study, experiment: str) -> list[CellRef]:
-    """What the embedding figure shows side by side: plain fusion and the paper's own method, the first cell of each."""
-    plain = [c for c in study.experiments[experiment].cells if study.methods[c.method].implementation == PLAIN_FUSION]
-    return plain[:1] + own_cells(study, experiment)[:1]
+    """What the embedding figure shows side by side: plain fusion, or else the first baseline, and the own method."""
+    own = own_cells(study, experiment)
+    baselines = [c for c in study.experiments[experiment].cells if c not in own]
+    plain = [c for c in baselines if study.methods[c.method].implementation == PLAIN_FUSION]
+    return (plain or baselines)[:1] + own[:1]
 
 
 def curve_cells(study: Study, experiment: str) -> list[CellRef]:
-    """What the training curves show: every cell of an ablation, the first multimodal cell of each method of a table."""
+    """What the training curves show: every cell of an ablation; of a table one multimodal cell a method."""
     spec = study.experiments[experiment]
     if spec.kind == "ablation":
         return list(spec.cells)
     dataset = experiment_datasets(study, experiment)[0]
     out: dict[str, CellRef] = {}
-    for ref in spec.cells:
+    for ref in sorted(spec.cells, key=lambda c: c.variant != BASE_VARIANT):
         if study.cell(dataset, ref.method, ref.variant).objective.get("modality") is None:
             out.setdefault(ref.method, ref)
-    return list(out.values())
+    return [c for c in spec.cells if c in out.values()]
+
+
+def is_probed(study: Study, dataset: str, ref: CellRef) -> bool:
+    """Does the cell end with pretraining, so that a probe scores it?"""
+    return study.cell(dataset, ref.method, ref.variant).finetune is None
 
 
 def figures(study: Study, experiment: str) -> list[FigureSpec]:
@@ -93,3 +111,12 @@ def table_outputs(layout: Layout, experiment: str) -> list[str]:
 def experiment_outputs(study: Study, layout: Layout, experiment: str) -> list[str]:
     """Every file that `write_experiment` makes."""
     return table_outputs(layout, experiment) + figure_outputs(study, layout, experiment)
+
+
+def switch_epoch(cell: CellConfig) -> int | None:
+    """First epoch of MultiSClip in M3CoL's schedule, or None where a run has but one contrastive term, or none."""
+    fraction, stage = cell.objective.get("schedule_fraction"), cell.finetune
+    if fraction is None or stage is None or cell.objective.get("beta") == 0:
+        return None
+    epoch = int(fraction * stage.epochs)
+    return epoch if 0 < epoch < stage.epochs else None

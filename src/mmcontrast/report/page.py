@@ -32,6 +32,7 @@ from mmcontrast.report.summary import percent, summarise
 from mmcontrast.report.table import text_of
 from mmcontrast.report.tables import build_table
 from mmcontrast.report.wording import (
+    PROBE_DEFINITION,
     PROTOCOL_DEFINITIONS,
     PROTOCOL_SHORT,
     PROTOCOL_TITLES,
@@ -41,6 +42,7 @@ from mmcontrast.report.wording import (
     metric_title,
     p_value,
     points,
+    reported_metrics,
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -75,7 +77,7 @@ def write_page(study: Study, layout: Layout, code_version: str = __version__) ->
         reproductions=_reproductions(study, summary),
         comparisons=_comparisons(study, results, summary, intervals),
         optimism=_optimism(study, summary),
-        protocols=[(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES],
+        protocols=_protocols(study, summary),
         experiments=[_experiment(study, layout, results, summary, intervals, e) for e in study.active_experiments],
         sheets=sheets,
         cells=cell_records(study, layout, sheets),
@@ -95,6 +97,17 @@ def _overview(study: Study) -> str:
     )
 
 
+def _protocols(study: Study, summary: pl.DataFrame) -> list[tuple[str, str]]:
+    """What the columns of the tables mean, as far as there are such."""
+    shown = set(summary["protocol"])
+    out = []
+    if any(cell.finetune is not None for cell in study.cells.values()):
+        out = [(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES if p in shown]
+    if any(cell.finetune is None for cell in study.cells.values()):
+        out.append(("Cells without a classifier", f"{PROBE_DEFINITION}."))
+    return out
+
+
 def _comparisons(
     study: Study, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame
 ) -> list[dict[str, Any]]:
@@ -107,7 +120,7 @@ def _comparisons(
         for dataset in experiment_datasets(study, experiment):
             found = [
                 c
-                for metric in study.datasets[dataset].metrics
+                for metric in reported_metrics(study.datasets[dataset])
                 if (c := compare(study, results, own, intervals, experiment, dataset, metric))
             ]
             if found:

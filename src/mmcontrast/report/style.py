@@ -12,10 +12,25 @@ from matplotlib.figure import Figure
 
 from mmcontrast.data.files import replacing
 
-# Okabe & Ito (2008): told apart under the common colour vision deficiencies
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-KNOWN = {"m3col": "#D55E00", "concat": "#0072B2", "unimodal": "#009E73", "mixup": "#CC79A7"}
-# Tol's muted scheme, for classes, so that no class wears a method's colour
+# told apart under the common colour vision deficiencies: Okabe & Ito (2008), then Tol's muted scheme
+PALETTE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#882255", "#332288", "#999933", "#44AA99", "#AA4499", "#117733", "#DDCC77", "#CC6677"),
+)
+KNOWN = {
+    "m3col": "#D55E00",
+    "comm": "#882255",
+    "tuple_infonce": "#332288",
+    "mxm_clr": "#AA4499",
+    "concat": "#0072B2",
+    "unimodal": "#009E73",
+    "mixup": "#CC79A7",
+    "cmc": "#E69F00",
+    "simclr": "#56B4E9",
+    "cross": "#999933",
+    "cross_self": "#44AA99",
+}
+# Tol's muted scheme; classes stand in figures of their own, where no colour means a method
 CLASS_COLOURS = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#AA4499", "#44AA99", "#882255", "#999933")
 CLASS_MARKERS = "osD^vPX*<"
 INK, SOFT, FAINT = "#222222", "#6b6b6b", "#d9d9d9"

@@ -11,7 +11,7 @@ from mmcontrast.report.outputs import experiment_datasets, own_cells
 from mmcontrast.report.results import cell_name
 from mmcontrast.report.summary import across_datasets, differences, lookup, percent, summarise
 from mmcontrast.report.table import Block, Column, Row, Table, Value
-from mmcontrast.report.wording import PROTOCOL_TITLES, cell_label, find_cell, metric_title
+from mmcontrast.report.wording import PROTOCOL_TITLES, cell_label, find_cell, metric_title, reported_metrics
 
 CASES_TITLE = "Selected, over seeds and test cases"
 NO_VALIDATION = "no validation split"
@@ -29,7 +29,7 @@ def build_table(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, ex
     blocks = [
         _block(study, results, summary, intervals, experiment, dataset, metric)
         for dataset in datasets
-        for metric in study.datasets[dataset].metrics
+        for metric in reported_metrics(study.datasets[dataset])
     ]
     together = _across_block(study, results, experiment, datasets)
     return Table(
@@ -42,19 +42,20 @@ def build_table(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, ex
     )
 
 
-def _columns(study: Study, experiment: str) -> list[Column]:
-    spec = study.experiments[experiment]
+def _columns(study: Study, summary: pl.DataFrame, experiment: str) -> list[Column]:
+    """Columns that any row can fill: a paper without numbers has none, and a probe no protocol but `selected`."""
+    spec, protocols = study.experiments[experiment], set(summary["protocol"])
     columns = [
         Column("selected", PROTOCOL_TITLES["selected"], "score"),
         Column("cases", CASES_TITLE, "interval"),
     ]
     if spec.kind == "table":
-        columns = [
-            Column("published", "Published", "published"),
-            *columns,
-            Column("last", PROTOCOL_TITLES["last"], "score"),
-            Column("optimistic", PROTOCOL_TITLES["optimistic"], "score", optimistic=True),
-        ]
+        if spec.published:
+            columns.insert(0, Column("published", "Published", "published"))
+        for protocol in ("last", "optimistic"):
+            if protocol in protocols:
+                title = PROTOCOL_TITLES[protocol]
+                columns.append(Column(protocol, title, "score", optimistic=protocol == "optimistic"))
     if spec.reference is not None:
         columns += [
             Column("difference", f"Selected, difference to {_reference_label(study, experiment)}", "difference"),
@@ -96,7 +97,7 @@ def _block(
         rows.append(Row(cell_label(study, ref), values, cell_name(dataset, ref), own))
     data = study.datasets[dataset]
     title = f"{data.title}: {metric_title(metric, data)} (%)"
-    return Block(title, _columns(study, experiment), rows, {"dataset": dataset, "metric": metric})
+    return Block(title, _columns(study, summary, experiment), rows, {"dataset": dataset, "metric": metric})
 
 
 def _cell_of(published: Published) -> tuple[str, str]:
@@ -117,7 +118,7 @@ def _scores(
 ) -> dict[str, Value]:
     values = {p: _value(lookup(summary, dataset, ref, p, metric)) for p in PROTOCOL_TITLES}
     values["cases"] = _value(lookup(intervals, dataset, ref, "selected", metric))
-    if values["selected"].mean is None:
+    if values["selected"].mean is None and values["last"].mean is not None:
         values["selected"] = Value(word=NO_VALIDATION)
     seeds = summary.filter(dataset=dataset, method=ref.method, variant=ref.variant)["n_seeds"]
     return values | {"seeds": Value(float(seeds[0]))}

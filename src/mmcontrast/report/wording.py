@@ -45,10 +45,31 @@ PROTOCOL_DEFINITIONS = {
 }
 
 
+PROBE_DEFINITION = (
+    "a linear probe (logistic regression) on the frozen embeddings of the last epoch, fitted on train; the strength of "
+    "its regularisation is the one with the best validation score of the first metric"
+)
+
+
 def metric_title(metric: str, dataset: Dataset | None = None) -> str:
-    """A metric's name; that of F1 says which class it is about where a dataset is given."""
-    title = METRIC_TITLES.get(metric, metric)
-    return f"{title} of class {dataset.classes[1]}" if metric == "f1" and dataset is not None else title
+    """A metric's name; that of a further task (task/metric) says so, and that of F1 names its class if it can."""
+    task, _, name = metric.rpartition("/")
+    title = METRIC_TITLES.get(name, name)
+    if name == "f1" and dataset is not None:
+        title += f" of class {(dataset.tasks[task] if task else dataset.classes)[1]}"
+    return f"{title}, task {task}" if task else title
+
+
+def reported_metrics(dataset: Dataset) -> list[str]:
+    """The dataset's metrics, the selecting one first, then those of its further tasks."""
+    return [*dataset.metrics, *(f"{task}/{metric}" for task in dataset.tasks for metric in dataset.metrics)]
+
+
+def charted_metrics(dataset: Dataset) -> list[str]:
+    """What a chart has a panel for: every metric, or the selecting one of every task where there are several tasks."""
+    if not dataset.tasks:
+        return list(dataset.metrics)
+    return [m for m in reported_metrics(dataset) if m.rpartition("/")[2] == dataset.metrics[0]]
 
 
 def cell_label(study: Study, ref: CellRef) -> str:

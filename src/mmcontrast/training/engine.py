@@ -47,7 +47,7 @@ class Engine(Protocol):
             The gradient norm before clipping, or nan where nothing is clipped.
 
         Raises:
-            TrainingError: a gradient that is to be clipped is not finite.
+            TrainingError: a gradient is not finite, where it is to be clipped or ZeRO 1-3 would leave the step out.
         """
 
     def whole(self) -> AbstractContextManager[nn.Module]:

@@ -1,0 +1,105 @@
+"""Cells that end with pretraining are reported by their probe's scores, task by task."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+
+from mmcontrast.config import CellRef, Study
+from mmcontrast.report.experiment import draw
+from mmcontrast.report.outputs import curve_cells, figures, own_cells, projected_cells
+from mmcontrast.report.results import read_results
+from mmcontrast.report.style import house_style
+from mmcontrast.report.tables import build_table
+from mmcontrast.report.wording import charted_metrics, metric_title, reported_metrics
+from tests.report.made_up_study import REPO, Made
+
+EXPERIMENT, DATASET = "tuple_handwritten", "weak_modality"
+
+
+def figure(made: Made, kind: str):
+    spec = next(f for f in figures(made.study, EXPERIMENT) if f.kind == kind)
+    with house_style():
+        return draw(made.study, made.layout, spec, *read_results(made.study, made.layout), narrow=False)
+
+
+def test_a_block_for_every_metric_of_every_task(probed: Made) -> None:
+    data = probed.study.datasets[DATASET]
+    table = build_table(probed.study, *read_results(probed.study, probed.layout), EXPERIMENT)
+    metrics = [b.keys["metric"] for b in table.blocks]
+    assert metrics == reported_metrics(data)
+    assert len(metrics) == len(data.metrics) * (1 + len(data.tasks))
+    assert f"{data.title}: Accuracy, task shared (%)" in [b.title for b in table.blocks]
+
+
+def test_columns_that_no_row_could_fill_are_left_out(probed: Made) -> None:
+    table = build_table(probed.study, *read_results(probed.study, probed.layout), EXPERIMENT)
+    for block in table.blocks:
+        assert [c.key for c in block.columns] == ["selected", "cases", "difference", "p", "seeds"]
+        assert all(row.values["selected"].mean is not None for row in block.rows)
+
+
+def test_the_numbers_are_the_probes(probed: Made) -> None:
+    table = build_table(probed.study, *read_results(probed.study, probed.layout), EXPERIMENT)
+    for block in table.blocks:
+        for row in block.rows:
+            metrics = pl.read_parquet(probed.path(probed.layout.metrics(str(row.cell))))
+            values = metrics.filter(split="test", protocol="selected", metric=block.keys["metric"])["value"]
+            assert row.values["selected"].mean == pytest.approx(100 * values.mean())
+
+
+def test_notes_say_what_a_probe_is_and_nothing_of_choosing_epochs(probed: Made) -> None:
+    notes = "\n".join(build_table(probed.study, *read_results(probed.study, probed.layout), EXPERIMENT).notes)
+    assert "a linear probe (logistic regression) on the frozen embeddings" in notes
+    assert "best on the test split itself" not in notes
+    assert "no published number" not in notes
+
+
+def test_a_variant_that_is_the_reference_is_a_baseline() -> None:
+    study = Study(REPO, "tuple")
+    own = own_cells(study, EXPERIMENT)
+    assert (own[0].method, own[0].variant) == ("tuple_infonce", "base")
+    assert CellRef(method="tuple_infonce", variant="naive") not in [c.model_copy(update={"label": None}) for c in own]
+    assert [c.method for c in projected_cells(study, EXPERIMENT)] == ["cmc", "tuple_infonce"]
+    assert "base" in [c.variant for c in curve_cells(study, EXPERIMENT) if c.method == "tuple_infonce"]
+
+
+def test_charts_have_a_panel_a_task(probed: Made) -> None:
+    data = probed.study.datasets[DATASET]
+    scores = figure(probed, "scores")
+    titles = [a.get_title(loc="left") for a in scores.axes]
+    assert [t.replace("\n", " ") for t in titles] == [metric_title(m, data) for m in charted_metrics(data)]
+    texts = [t.get_text() for t in scores.legends[0].get_texts()]
+    assert "linear probe, mean of 3 seeds" in texts
+    assert not any("optimistic" in t for t in texts)
+
+
+@pytest.mark.parametrize("kind", ["scores", "curves", "projection"])
+def test_titles_do_not_run_into_one_another(probed: Made, kind: str) -> None:
+    drawn = figure(probed, kind)
+    drawn.draw_without_rendering()
+    boxes = [axes._left_title.get_window_extent() for axes in drawn.axes]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_curves_show_the_loss_alone(probed: Made) -> None:
+    curves = figure(probed, "curves")
+    labels = [a.get_ylabel() for a in curves.axes if a.get_ylabel()]
+    assert labels == ["training loss"]
+    assert len(curves.axes) == len(curve_cells(probed.study, EXPERIMENT))
+
+
+def test_the_page_speaks_of_probes_and_shows_the_tasks_of_the_data(probed: Made) -> None:
+    html = probed.path(probed.layout.report("index.html")).read_text()
+    assert "a linear probe (logistic regression)" in html
+    assert "Task shared" in html
+    assert "without a better model" not in html
+    assert "With 3 seeds nothing is called better or worse" in html
+
+
+def test_metrics_json_names_the_task(probed: Made) -> None:
+    metrics = json.loads(probed.path(probed.layout.report("metrics.json")).read_text())
+    entry = metrics[DATASET]["tuple_infonce"]["base"]
+    assert set(entry) == set(reported_metrics(probed.study.datasets[DATASET]))
