@@ -29,6 +29,11 @@ def test_blocks_are_refilled_and_the_rest_is_left_alone(tmp_path: Path) -> None:
     assert filled(readme, tmp_path) == "before\n<!-- table: t.md#Two -->\n\nx\n\n<!-- end -->\nafter\n"
 
 
+def test_a_block_of_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"t\.md, which is not there"):
+        filled("<!-- table: t.md#Two -->\n<!-- end -->\n", tmp_path)
+
+
 def test_the_readme_shows_what_docs_results_holds() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(BLOCK.findall(readme)) >= 2

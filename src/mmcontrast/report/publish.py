@@ -71,7 +71,10 @@ def filled(readme: str, root: Path) -> str:
     """The README with each `<!-- table: FILE#HEADING -->` block refilled from the file's section of that heading."""
 
     def refill(match: re.Match[str]) -> str:
-        body = section((root / match["file"]).read_text(encoding="utf-8"), match["heading"])
+        source = root / match["file"]
+        if not source.is_file():
+            raise DataError(f"README.md shows {match['file']}, which is not there; publish that selection first")
+        body = section(source.read_text(encoding="utf-8"), match["heading"])
         return f"{match[1]}\n{body}\n\n{match[5]}"
 
     return BLOCK.sub(refill, readme)
