@@ -36,6 +36,8 @@ def to_dvc() -> str:
     if "Nothing to be done" not in dry.stdout + dry.stderr:
         return "Snakemake still has jobs for `reproduce`; dvc.lock left as it is"
     _check(_run("dvc", "commit", "-f", "-q"), "dvc commit")
+    # committing may put a file's copy in its place, and Snakemake goes by the time of files too large for a checksum
+    _touch()
     return "dvc.lock and the DVC cache hold what Snakemake made"
 
 
@@ -55,8 +57,10 @@ def to_snakemake() -> str:
                 _check(_run("dvc", "repro", "-q", f"pipelines/{name}/dvc.yaml:prepare-{name}"), f"preparing {name}")
         if _run("dvc", "status", "-q").returncode:
             raise SyncError("`dvc status` is not clean; run `dvc repro` (or `dvc pull`) first")
-    _check(
-        _run("snakemake", "--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks", "reproduce"),
-        "snakemake --touch",
-    )
+    _touch()
     return "Snakemake's records hold what DVC made"
+
+
+def _touch() -> None:
+    touched = _run("snakemake", "--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks", "reproduce")
+    _check(touched, "snakemake --touch")
