@@ -1,0 +1,56 @@
+"""The README's commands are ones that exist, on selections that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mmcontrast.cli import _parser
+from mmcontrast.config import Study
+from mmcontrast.pipeline.selection import selection_from_config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCED = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+OWN = [*(line for line in FENCED if line.startswith("mmcontrast")), *re.findall(r"`(mmcontrast [a-z][^`]*)`", README)]
+SNAKEMAKE = [line for line in FENCED if line.startswith("snakemake")]
+TARGETS = [line.split()[1] for line in FENCED if line.startswith("make")]
+
+
+@pytest.mark.parametrize("command", sorted(set(OWN)))
+def test_our_own_commands_parse(command: str) -> None:
+    words = shlex.split(command)[1:]
+    assert _parser().parse_args(words).command == words[0]
+
+
+@pytest.mark.parametrize("command", SNAKEMAKE)
+def test_snakemake_is_given_selections_that_exist(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.chdir(ROOT)
+    pairs = dict(word.split("=") for word in shlex.split(command) if "=" in word)
+    config = {k: v.strip("[]").split(",") if v.startswith("[") else v for k, v in pairs.items()}
+    study, _, _ = selection_from_config(config)
+    assert study.cells
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_has_the_targets(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_parameters_it_names_exist() -> None:
+    """`dvc exp run -S params/methods/m3col.yaml:objective.alpha=...`"""
+    file, key = re.findall(r"-S params/methods/(\w+)\.yaml:objective\.(\w+)=", README)[0]
+    assert key in Study(ROOT).cell("tcga_brca", file).objective
+
+
+def test_figures_and_links_into_the_repository_resolve() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        if not link.startswith("http"):
+            assert (ROOT / link).exists(), link
