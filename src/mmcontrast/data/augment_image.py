@@ -78,11 +78,13 @@ def _grey(x_bCHW: Tensor) -> Tensor:
 
 
 def brightness(x_bCHW: Tensor, given: spec.Brightness | spec.Jitter, draws: Draws) -> Tensor:
+    """Each image times a factor of its own; (b, C, H, W) in [0, 1], and so is the result."""
     amount = given.brightness if isinstance(given, spec.Jitter) else given.amount
     return (x_bCHW * _factor(draws, amount)).clamp(0, 1)
 
 
 def contrast(x_bCHW: Tensor, given: spec.Contrast | spec.Jitter, draws: Draws) -> Tensor:
+    """Distance from each image's own mean grey times a factor; (b, C, H, W) in [0, 1], and so is the result."""
     amount = given.contrast if isinstance(given, spec.Jitter) else given.amount
     grey = _grey(x_bCHW) if x_bCHW.shape[1] == 3 else x_bCHW
     mean = grey.mean(dim=(1, 2, 3), keepdim=True)
@@ -90,6 +92,7 @@ def contrast(x_bCHW: Tensor, given: spec.Contrast | spec.Jitter, draws: Draws) -
 
 
 def saturation(x_bCHW: Tensor, given: spec.Jitter, draws: Draws) -> Tensor:
+    """Distance of each pixel from its grey times a factor; (b, 3, H, W), else DataError."""
     grey = _grey(x_bCHW)
     return (grey + (x_bCHW - grey) * _factor(draws, given.saturation)).clamp(0, 1)
 
@@ -117,6 +120,7 @@ def jitter(x_bCHW: Tensor, given: spec.Jitter, draws: Draws) -> Tensor:
 
 
 def greyscale(x_bCHW: Tensor, given: spec.Greyscale, draws: Draws) -> Tensor:
+    """Luma (ITU-R BT.601 weights) in all three channels; (b, 3, H, W), else DataError."""
     return _grey(x_bCHW).expand_as(x_bCHW)
 
 
