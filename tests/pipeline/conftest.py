@@ -138,9 +138,11 @@ def small_checkout(root: Path) -> Checkout:
         shutil.copy2(ROOT / file, root / file)
     (root / "params/profiles/default.yaml").write_text(yaml.safe_dump(PROFILE))
     (root / "params/experiments/tiny.yaml").write_text(yaml.safe_dump(EXPERIMENT))
-    # real data are too large for Snakemake's checksums, so that their times count; here almost every file is
-    with (root / "profiles/default/config.yaml").open("a") as f:
-        f.write("max-checksum-file-size: 1KB\n")
+    # large data go by their time, which DVC changes; here almost every file is too large for a checksum
+    profile = root / "profiles/default/config.yaml"
+    text = profile.read_text()
+    assert "max-checksum-file-size: 1GB" in text
+    profile.write_text(text.replace("max-checksum-file-size: 1GB", "max-checksum-file-size: 1KB"))
     checkout = Checkout(root)
     checkout("git", "init", "-q", "-b", "main")
     checkout("dvc", "init", "-q")
