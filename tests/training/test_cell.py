@@ -23,8 +23,8 @@ from mmcontrast.config import CellConfig, Study
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import TrainingError
 from mmcontrast.paths import Layout
+from mmcontrast.training.batching import batches
 from mmcontrast.training.cell import run_stage
-from mmcontrast.training.loop import batches
 
 ROOT = Path(__file__).parents[2]
 LAYOUT = Layout("tests")

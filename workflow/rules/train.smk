@@ -7,8 +7,7 @@ def training_code(wc):
 
 
 def cell_data(wc):
-    dataset = CELLS[wc.cell].dataset
-    return [paths.prepared(dataset, split) for split in paths.SPLITS]
+    return [paths.prepared(*part) for part in CELLS[wc.cell].data]
 
 
 def cell_values(stage):

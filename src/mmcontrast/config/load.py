@@ -279,6 +279,7 @@ class Study:
             modalities=data.modalities,
             classes=data.classes,
             tasks=data.tasks,
+            probe_from=data.probe_from,
             metrics=data.metrics,
             objective=objective.model_dump(mode="json"),
             seeds=self.profile.seeds,
@@ -308,7 +309,11 @@ class Study:
         where, raw = self._raw("profiles", self.profile_name)
         out += [f"{where}:{k}" for k in ("seeds", "engine", "overrides") if k in raw]
         where, raw = self._raw("datasets", cell.dataset)
-        out += [f"{where}:{k}" for k in ("modalities", "classes", "tasks", "metrics") if k in raw and k not in skip]
+        out += [
+            f"{where}:{k}"
+            for k in ("modalities", "classes", "tasks", "probe_from", "metrics")
+            if k in raw and k not in skip
+        ]
         return sorted(out)
 
     def _raw(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
@@ -319,6 +324,16 @@ class Study:
 
     def _check(self) -> None:
         """Hold every file against the others, so that a fault shows before any work starts."""
+        for name, data in self.datasets.items():
+            where = f"params/datasets/{name}.yaml: probe_from"
+            if data.probe_from is None:
+                continue
+            if data.probe_from not in self.datasets:
+                raise ConfigError(f"{where}: no dataset '{data.probe_from}'; {nearest(data.probe_from, self.datasets)}")
+            other = self.datasets[data.probe_from]
+            for key in ("modalities", "classes", "tasks"):
+                if getattr(other, key) != getattr(data, key):
+                    raise ConfigError(f"{where}: {key} of '{data.probe_from}' are not those of '{name}'")
         for name, spec in self.methods.items():
             where = f"params/methods/{name}.yaml"
             if spec.budget_from is not None and spec.budget_from not in self.methods:

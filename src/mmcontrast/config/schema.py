@@ -55,6 +55,7 @@ class Modality(Strict):
 
     kind: Literal["vector", "image", "sequence", "text"]
     shape: list[int] = Field(description="vector: [d]; image: [C, H, W]; sequence: [steps or -1, d]; text: []")
+    multifold: bool = Field(default=False, description="An instance has a list of observations, not exactly one.")
 
     @model_validator(mode="after")
     def _shape_fits_kind(self) -> Self:
@@ -115,6 +116,11 @@ class Dataset(Strict):
     metrics: list[Metric] = Field(min_length=1, description="Reported metrics; the first one selects the epoch.")
     notes: list[str] = Field(default=[], description="Warnings that the data sheet and the report repeat.")
     generate: dict[str, Any] = Field(default={}, description="Parameters of a generated dataset.")
+    prepare: dict[str, Any] = Field(default={}, description="Options of the dataset's own reader.")
+    probe_from: str | None = Field(
+        default=None,
+        description="Dataset on whose train split probes are fitted; default: this one. Its instances are as these.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -336,6 +342,7 @@ class CellConfig(Strict):
     modalities: dict[str, Modality]
     classes: list[str]
     tasks: dict[str, list[str]] = {}
+    probe_from: str | None = None
     metrics: list[Metric]
     objective: dict[str, Any]
     model: Model
@@ -349,6 +356,12 @@ class CellConfig(Strict):
     def name(self) -> str:
         """dataset/method/variant, as it is typed on the command line."""
         return f"{self.dataset}/{self.method}/{self.variant}"
+
+    @property
+    def data(self) -> list[tuple[str, str]]:
+        """(dataset, split) of every prepared file the cell reads."""
+        own = [(self.dataset, split) for split in ("train", "val", "test")]
+        return own if self.probe_from is None else [*own, (self.probe_from, "train")]
 
     @property
     def stages(self) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,23 @@ class Instances:
     feature_names: dict[str, list[str]]
     splits: list[str] | None = None
     tasks: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a reader tells that writes its splits itself, because they do not fit in memory or are no vectors.
+
+    Attributes:
+        labels: split -> (N,) int64 class indices; train, val and test are all there.
+        tasks: split -> task -> (N,) int64 class indices.
+        report: counts and names of what was left out, for the data sheet.
+        duplicates: pair of splits -> instances they share.
+    """
+
+    labels: dict[str, np.ndarray]
+    tasks: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
 
 
 def check(instances: Instances, name: str, dataset: Dataset) -> None:

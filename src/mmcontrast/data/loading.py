@@ -22,17 +22,53 @@ from mmcontrast.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
+class Observations:
+    """A multifold modality: each instance has one or more observations.
+
+    Attributes:
+        flat: of all instances, one after another: (O, ...) tensor, or O texts.
+        offsets: (N + 1,) int64; instance i has the observations offsets[i] to offsets[i + 1].
+    """
+
+    flat: Tensor | list[str]
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        """Number of observations, O."""
+        return len(self.flat)
+
+    @property
+    def counts(self) -> Tensor:
+        """(N,) observations of each instance."""
+        return self.offsets.diff()
+
+    @property
+    def instance(self) -> Tensor:
+        """(O,) the instance, 0 .. N - 1, that each observation is of."""
+        return torch.repeat_interleave(torch.arange(len(self.offsets) - 1), self.counts)
+
+    def of(self, rows: Tensor) -> Observations:
+        """Those of the given instances, in the given order. `rows`: int64 indices."""
+        spans = [torch.arange(int(self.offsets[i]), int(self.offsets[i + 1])) for i in rows.tolist()]
+        index = torch.cat(spans) if spans else torch.zeros(0, dtype=torch.int64)
+        flat = [self.flat[i] for i in index.tolist()] if isinstance(self.flat, list) else self.flat[index]
+        return Observations(flat, torch.cat([torch.zeros(1, dtype=torch.int64), self.counts[rows].cumsum(0)]))
+
+
+@dataclass(frozen=True, eq=False)
 class Table:
     """One split in memory. Its tensors may share memory with Arrow: read them, do not write to them.
 
     Attributes:
         ids: N names.
         labels: (N,) int64 class indices.
-        inputs: modality -> (N, d) float32, in the dataset's order of modalities.
+        inputs: modality -> (N, d) float32 vectors or (N, C, H, W) uint8 images, in the dataset's order of modalities.
+            Multifold modalities are in `observations` instead.
         modalities: modality -> kind and shape.
         classes: names; a label is an index into them.
         tasks: task -> (N,) int64 class indices, further labels of the same instances.
         task_classes: task -> names of its classes.
+        observations: multifold modality -> its observations.
     """
 
     ids: list[str]
@@ -42,6 +78,7 @@ class Table:
     classes: list[str]
     tasks: dict[str, Tensor] = field(default_factory=dict)
     task_classes: dict[str, list[str]] = field(default_factory=dict)
+    observations: dict[str, Observations] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,14 +88,18 @@ class Table:
         inputs = {name: x_Nd[rows] for name, x_Nd in self.inputs.items()}
         ids = [self.ids[i] for i in rows.tolist()]
         tasks = {name: labels_N[rows] for name, labels_N in self.tasks.items()}
-        return Table(ids, self.labels[rows], inputs, self.modalities, self.classes, tasks, self.task_classes)
+        observations = {name: of.of(rows) for name, of in self.observations.items()}
+        return Table(
+            ids, self.labels[rows], inputs, self.modalities, self.classes, tasks, self.task_classes, observations
+        )
 
 
 def load_split(path: Path | str) -> Table:
-    """A prepared Parquet file; vectors come out of Arrow without a copy.
+    """A prepared Parquet file; numbers come out of Arrow without a copy.
 
     Raises:
-        DataError: missing, damaged, not written by `mmcontrast data prepare`, or a label that is no class.
+        DataError: missing, damaged, not written by `mmcontrast data prepare`, a label that is no class, or a text
+            modality with one observation an instance.
     """
     path = Path(path)
     table, described = read_split(path)
@@ -66,11 +107,28 @@ def load_split(path: Path | str) -> Table:
     classes, task_classes = described["classes"], described.get("tasks", {})
     labels = _labels(path, table, "label", len(classes))
     tasks = {task: _labels(path, table, task_column(task), len(names)) for task, names in task_classes.items()}
-    inputs = {
-        name: torch.from_dlpack(_array(table[name]).flatten()).view(table.num_rows, *modality.shape)
-        for name, modality in modalities.items()
-    }
-    return Table(table["id"].to_pylist(), labels, inputs, modalities, classes, tasks, task_classes)
+    inputs: dict[str, Tensor] = {}
+    observations: dict[str, Observations] = {}
+    for name, modality in modalities.items():
+        column = _array(table[name])
+        if modality.multifold:
+            # offsets of a slice need not start at 0, and `flatten` gives the slice alone
+            offsets = torch.from_numpy(column.offsets.to_numpy().astype(np.int64))
+            observations[name] = Observations(_values(column.flatten(), modality), offsets - offsets[0])
+            continue
+        values = _values(column, modality)
+        if isinstance(values, list):
+            raise DataError(f"{path}: modality '{name}': texts are read where `multifold: true` alone")
+        inputs[name] = values
+    return Table(table["id"].to_pylist(), labels, inputs, modalities, classes, tasks, task_classes, observations)
+
+
+def _values(column: pa.Array, modality: Modality) -> Tensor | list[str]:
+    """(n, *shape) of a fixed-size column, or n texts."""
+    if modality.kind == "text":
+        texts: list[str] = column.to_pylist()
+        return texts
+    return torch.from_dlpack(column.flatten()).view(len(column), *modality.shape)
 
 
 def _labels(path: Path, table: pa.Table, column: str, n_classes: int) -> Tensor:
@@ -87,7 +145,10 @@ def _labels(path: Path, table: pa.Table, column: str, n_classes: int) -> Tensor:
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
     """The column in one piece; only a file of several row groups (none of ours) costs a copy."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    joined = column.combine_chunks()
+    return joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
 
 
 def holdout(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -104,7 +165,7 @@ def holdout(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def load_dataset(cell: CellConfig, root: Path | str, seed: int) -> dict[str, Table]:
-    """train, val and test of a cell's dataset.
+    """train, val and test of a cell's dataset, and `probe` where probes are fitted on another dataset's train split.
 
     Where the dataset has no validation split, `cell.selection.holdout` of train is held out by `seed`; with a holdout
     of 0, val has no rows. Scaling was fitted on all of train, held-out rows included; test never takes part.
@@ -116,7 +177,7 @@ def load_dataset(cell: CellConfig, root: Path | str, seed: int) -> dict[str, Tab
         DataError: a file is missing or damaged, was prepared for other params, shares an id with another split, or
             holds a class that train does not.
     """
-    tables = {split: _load_checked(cell, Path(root), split) for split in paths.SPLITS}
+    tables = {split: _load_checked(cell, Path(root), cell.dataset, split) for split in paths.SPLITS}
     _refuse_shared_ids(cell.dataset, tables)
     if len(tables["val"]) == 0 and cell.selection.holdout > 0:
         train = tables["train"]
@@ -129,14 +190,17 @@ def load_dataset(cell: CellConfig, root: Path | str, seed: int) -> dict[str, Tab
         tables["train"], tables["val"] = train.take(kept), train.take(held)
     others: dict[str, np.ndarray] = {split: tables[split].labels.numpy() for split in ("val", "test")}
     refuse_unseen(cell.dataset, cell.classes, tables["train"].labels.numpy(), others)
+    if cell.probe_from is not None:
+        tables["probe"] = _load_checked(cell, Path(root), cell.probe_from, "train")
+        _refuse_shared_ids(cell.dataset, {split: tables[split] for split in ("probe", "val", "test")})
     return tables
 
 
-def _load_checked(cell: CellConfig, root: Path, split: str) -> Table:
-    path = root / paths.prepared(cell.dataset, split)
+def _load_checked(cell: CellConfig, root: Path, dataset: str, split: str) -> Table:
+    path = root / paths.prepared(dataset, split)
     table = load_split(path)
-    again = f"run `mmcontrast data prepare {cell.dataset}`"
-    says = f"and params/datasets/{cell.dataset}.yaml says"
+    again = f"run `mmcontrast data prepare {dataset}`"
+    says = f"and params/datasets/{dataset}.yaml says"
     # order counts: methods pair the modalities in the order of the dataset
     if list(table.modalities.items()) != list(cell.modalities.items()):
         found, wanted = _shapes(table.modalities), _shapes(cell.modalities)

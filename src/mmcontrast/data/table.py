@@ -1,15 +1,19 @@
 """The Parquet layout of a prepared split: one row an instance; `id`, `label`, then a column a modality.
 
+A vector is FixedSizeList<float32>[d] with its feature names in the field's metadata, an image FixedSizeList<uint8>
+[C * H * W], a text a string. A multifold modality is a list of these. What cannot be held in memory at once is written
+batch by batch with the same `schema`.
+
 A dataset with further label tasks has a column `label_<task>` for each after `label`, and says so in its metadata.
 
-N instances, d width of a modality. A vector is FixedSizeList<float32>[d]; its feature names are in the field's
-metadata. The schema's metadata says what is in the file, so that a reader needs nothing else. Nothing in it depends on
-the time or the machine: equal content gives equal bytes.
+N instances, d width of a modality. The schema's metadata says what is in the file, so that a reader needs nothing
+else. Nothing in it depends on the time or the machine: equal content gives equal bytes.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +28,29 @@ from mmcontrast.errors import DataError
 
 METADATA_KEY = b"mmcontrast"
 FEATURES_KEY = b"features"
+ITEMS = {"vector": pa.float32(), "image": pa.uint8()}
 METADATA_FIELDS = ("dataset", "split", "modalities", "classes", "scaling")
 
 
 def task_column(task: str) -> str:
     """Name of the column that holds a task's labels."""
     return f"label_{task}"
+
+
+def column_type(modality: Modality) -> pa.DataType:
+    """Arrow type of a modality's column.
+
+    Raises:
+        DataError: of a kind that cannot be written.
+    """
+    if modality.kind == "text":
+        cell: pa.DataType = pa.string()
+    elif modality.kind in ITEMS:
+        item = pa.field("item", ITEMS[modality.kind], nullable=False)
+        cell = pa.list_(item, math.prod(modality.shape))
+    else:
+        raise DataError(f"kind '{modality.kind}' cannot be written; accepted are {', '.join([*ITEMS, 'text'])}")
+    return pa.list_(pa.field("item", cell, nullable=False)) if modality.multifold else cell
 
 
 def schema(
@@ -44,23 +65,25 @@ def schema(
     """Columns and metadata of one split.
 
     Args:
+        feature_names: modality -> d names, of vectors.
         tasks: task -> classes, where there are further labels.
 
     Raises:
-        DataError: a modality is of a kind that is not written yet.
+        DataError: a modality is of a kind that cannot be written.
     """
     fields = [pa.field("id", pa.string(), nullable=False)]
     fields += [pa.field(name, pa.int64(), nullable=False) for name in ("label", *map(task_column, tasks or {}))]
     for name, modality in modalities.items():
-        if modality.kind != "vector":
-            raise DataError(f"{dataset_name}: modality '{name}': kind '{modality.kind}'; only 'vector' can be written")
-        kind = pa.list_(pa.field("item", pa.float32(), nullable=False), modality.shape[0])
-        names = json.dumps(list(feature_names[name]), ensure_ascii=False)
-        fields.append(pa.field(name, kind, nullable=False, metadata={FEATURES_KEY: names.encode()}))
+        try:
+            kind = column_type(modality)
+        except DataError as e:
+            raise DataError(f"{dataset_name}: modality '{name}': {e}") from None
+        names = json.dumps(list(feature_names[name]), ensure_ascii=False).encode() if name in feature_names else None
+        fields.append(pa.field(name, kind, nullable=False, metadata=names and {FEATURES_KEY: names}))
     described: dict[str, Any] = {
         "dataset": dataset_name,
         "split": split,
-        "modalities": {name: {"kind": m.kind, "shape": m.shape} for name, m in modalities.items()},
+        "modalities": {name: m.model_dump(mode="json", exclude_defaults=True) for name, m in modalities.items()},
         "classes": list(classes),
         "scaling": scaling,
     }
@@ -77,7 +100,7 @@ def write_split(
     inputs: Mapping[str, np.ndarray],
     tasks: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Write a split atomically.
+    """Write a split of vectors atomically.
 
     Args:
         labels_N: int64 class indices.
@@ -141,20 +164,32 @@ def _described(path: Path, layout: pa.Schema) -> dict[str, Any]:
     if layout.names != expected:
         raise DataError(f"{path}: columns {layout.names}, expected {expected}; {_again(path)}")
     for name, modality in modalities.items():
-        kind = layout.field(name).type
-        fits = pa.types.is_fixed_size_list(kind) and pa.types.is_float32(kind.value_type)
-        if not fits or [kind.list_size] != modality.shape:
-            raise DataError(f"{path}: column '{name}': {kind}, expected {modality.shape} float32; {_again(path)}")
+        kind, expected = layout.field(name).type, column_type(modality)
+        if not _same_type(kind, expected):
+            raise DataError(f"{path}: column '{name}': {kind}, expected {expected}; {_again(path)}")
     return described
+
+
+def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
+    """Equal but for the names and the nullability of what is nested."""
+    if pa.types.is_fixed_size_list(other):
+        return (
+            pa.types.is_fixed_size_list(one) and one.list_size == other.list_size and one.value_type == other.value_type
+        )
+    if pa.types.is_list(other):
+        return pa.types.is_list(one) and _same_type(one.value_type, other.value_type)
+    return bool(one == other)
 
 
 def _refuse_nulls(path: Path, table: pa.Table) -> None:
     for name in table.column_names:
-        column = table[name]
-        nested = pa.types.is_fixed_size_list(column.type)
-        inside = sum(chunk.flatten().null_count for chunk in column.chunks) if nested else 0
-        if column.null_count or inside:
+        if any(_has_nulls(chunk) for chunk in table[name].chunks):
             raise DataError(f"{path}: column '{name}' has empty cells; {_again(path)}")
+
+
+def _has_nulls(column: pa.Array) -> bool:
+    nested = pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)
+    return bool(column.null_count) or (nested and _has_nulls(column.flatten()))
 
 
 def feature_names(layout: pa.Schema, modality: str) -> list[str]:

@@ -41,7 +41,7 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
     """sha256 of everything that decides the stage's result: parameters, data, code, starting weights, torch."""
     digest = hashlib.sha256()
     digest.update(json.dumps([stage, cell.model_dump(mode="json"), torch.__version__], sort_keys=True).encode())
-    files = [Path(paths.prepared(cell.dataset, split)) for split in paths.SPLITS]
+    files = [Path(paths.prepared(*part)) for part in cell.data]
     files += [Path(f) for f in sources("mmcontrast.training.cell", f"mmcontrast.methods.{cell.implementation}")]
     if pretrained is not None:
         files += sorted(pretrained.glob("*.safetensors"))
@@ -213,7 +213,9 @@ def _embeddings(
     method = build_method(cell).to(world.device)
     for seed, run in runs.items():
         method.load_state_dict(run.weights)
-        for split, table in tables[seed].items():
+        probed = tables[seed] | ({"train": tables[seed]["probe"]} if "probe" in tables[seed] else {})
+        for split in paths.SPLITS:
+            table = probed[split]
             if len(table) == 0:
                 continue
             n = len(table)

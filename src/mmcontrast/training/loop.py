@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import TrainingError
 from mmcontrast.evaluation.classification import selection_key
-from mmcontrast.methods import Batch, Method, Progress, build_method
+from mmcontrast.methods import Method, Progress, build_method
 from mmcontrast.training import checkpoint, seeding
+from mmcontrast.training.batching import in_chunks, make_feed
 from mmcontrast.training.distributed import World
 from mmcontrast.training.engine import Engine, make_engine
 
 log = logging.getLogger(__name__)
 
-EVAL_ROWS = 1024
 EVALUATED = ("val", "test")
 
 
@@ -67,30 +67,6 @@ class SeedRun:
             probs[int(epoch), split] = value
         history = [(int(e), str(n), float(v)) for e, n, v in payload["history"]]
         return cls(history, probs, payload["best_key"], payload["best_epoch"], payload["weights"])
-
-
-def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[Tensor]:
-    """Row indices of an epoch's batches, in a fresh order.
-
-    The rows are dealt into ceil(n / batch_size) batches whose sizes differ by at most one, so that every row is seen
-    and no batch is too small to contrast. A full batch keeps the order of the data: the loss does not depend on it.
-    """
-    if batch_size == "full" or int(batch_size) >= n:
-        return [torch.arange(n)]
-    order = torch.randperm(n, generator=generator)
-    return list(torch.tensor_split(order, math.ceil(n / int(batch_size))))
-
-
-def rows_of(table: Table, index: Tensor | slice, device: torch.device) -> Batch:
-    """A batch of the table's rows, on the device."""
-    inputs = {name: x[index].to(device) for name, x in table.inputs.items()}
-    return Batch(inputs=inputs, labels=table.labels[index].to(device))
-
-
-def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:
-    """All rows in order, in chunks that fit."""
-    for start in range(0, len(table), EVAL_ROWS):
-        yield rows_of(table, slice(start, start + EVAL_ROWS), device)
 
 
 @torch.no_grad()
@@ -146,7 +122,6 @@ class SeedTrainer:
         self.cell, self.stage_name, self.seed, self.tables = cell, stage_name, seed, tables
         self.world, self.state, self.fingerprint, self.report = world, state, fingerprint, report
         self.stage: Stage = getattr(cell, stage_name)
-        self.n = len(tables["train"])
         self.finetune = stage_name == "finetune"
         seeding.seed_everything(seed)  # the same initial weights on every rank
         method = build_method(cell)
@@ -155,7 +130,8 @@ class SeedTrainer:
             method.load_state_dict(initial)
         seeding.seed_everything(seed, world.rank)
         self.generator = seeding.named_generator(seed, stage_name)
-        steps = self.stage.epochs * len(batches(self.n, self.stage.batch_size, torch.Generator()))
+        self.feed = make_feed(cell, self.stage, tables["train"], world)
+        steps = self.stage.epochs * self.feed.steps
         self.engine: Engine = make_engine(method, self.stage, steps, cell.engine, world)
         self.run = SeedRun()
         self.epoch = 0
@@ -183,10 +159,8 @@ class SeedTrainer:
     def _epoch(self) -> dict[str, float]:
         """One pass over the training rows; the mean of each term over steps."""
         sums: dict[str, float] = {}
-        order = batches(self.n, self.stage.batch_size, self.generator)
-        for step, index in enumerate(order):
-            rows = self.world.rows(len(index))
-            batch = rows_of(self.tables["train"], index[rows], self.world.device)
+        steps = self.feed.steps
+        for step, (batch, rows) in enumerate(self.feed.epoch(self.epoch, self.generator)):
             progress = Progress(
                 stage=self.stage_name,  # type: ignore[arg-type]
                 epoch=self.epoch,
@@ -198,11 +172,11 @@ class SeedTrainer:
             terms = self.engine.forward(batch, progress)
             values = {name: float(t.detach()) for name, t in terms.items()}
             if not math.isfinite(values["loss"]):
-                raise TrainingError(self._not_finite(step, len(order), values))
+                raise TrainingError(self._not_finite(step, steps, values))
             self.engine.step(terms["loss"])
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value
-        return {name: total / len(order) for name, total in sums.items()}
+        return {name: total / steps for name, total in sums.items()}
 
     def _not_finite(self, step: int, steps: int, values: dict[str, float]) -> str:
         terms = ", ".join(f"{k} = {v:g}" for k, v in values.items())

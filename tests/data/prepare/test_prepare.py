@@ -39,7 +39,7 @@ def test_layout_of_the_files(raw_rosmap: Any, small: Any, tmp_path: Path) -> Non
     assert described == {
         "dataset": "rosmap",
         "split": "train",
-        "modalities": {n: m.model_dump() for n, m in dataset.modalities.items()},
+        "modalities": {n: {"kind": m.kind, "shape": m.shape} for n, m in dataset.modalities.items()},
         "classes": ["no", "yes"],
         "scaling": "minmax",
     }

@@ -1,7 +1,8 @@
 """From raw files to train, val and test Parquet with a data sheet. The same input gives the same bytes.
 
 Each module here has `read(name, dataset, raw_dir) -> Instances`; what follows is one path for all: check, split, look
-for leaks, scale by train, write.
+for leaks, scale by train, write. A module whose data are no vectors, or too many for memory, has
+`write(name, dataset, raw_dir, out_dir) -> Written` instead, and splits and writes by itself with `data.table.schema`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from mmcontrast.config import Dataset, RandomSplit
 from mmcontrast.data import scaling, table
 from mmcontrast.data.datasheet import datasheet
 from mmcontrast.data.files import write_json
-from mmcontrast.data.instances import Instances, check, duplicates_across
+from mmcontrast.data.instances import Instances, Written, check, duplicates_across
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.preparers import preparer
 from mmcontrast.data.splitting import refuse_unseen, stratified
+from mmcontrast.errors import DataError
 
 
 def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: Path | str) -> dict[str, Any]:
@@ -40,6 +42,10 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     raw_dir, out_dir = Path(raw_dir), Path(out_dir)
     manifest = verified_manifest(dataset_name, dataset, raw_dir) if dataset.sources else {}
     reader = importlib.import_module(f"{__name__}.{preparer(dataset_name, dataset)}")
+    if hasattr(reader, "write"):
+        sheet = _written(dataset_name, dataset, manifest, reader.write(dataset_name, dataset, raw_dir, out_dir))
+        write_json(out_dir / "datasheet.json", sheet)
+        return sheet
     instances: Instances = reader.read(dataset_name, dataset, raw_dir)
     check(instances, dataset_name, dataset)
 
@@ -73,6 +79,21 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
         table.write_split(out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split])
     write_json(out_dir / "datasheet.json", sheet)
     return sheet
+
+
+def _written(dataset_name: str, dataset: Dataset, manifest: dict[str, Any], written: Written) -> dict[str, Any]:
+    """The data sheet of splits that a reader wrote itself, after the checks that need no inputs."""
+    rows = sum(map(len, written.labels.values()))
+    if rows != dataset.rows:
+        where = f"params/datasets/{dataset_name}.yaml"
+        raise DataError(f"{dataset_name}: {rows} instances written, and {where}: rows says {dataset.rows}")
+    for task, classes in {"": dataset.classes, **dataset.tasks}.items():
+        labels = {split: written.tasks[split][task] if task else written.labels[split] for split in paths.SPLITS}
+        named = f"{dataset_name}: task '{task}'" if task else dataset_name
+        refuse_unseen(named, classes, labels["train"], {split: labels[split] for split in ("val", "test")})
+    tasks = written.tasks or {split: {} for split in paths.SPLITS}
+    sheet = datasheet(dataset_name, dataset, manifest, written.labels, tasks, {}, written.duplicates)
+    return sheet | ({"report": written.report} if written.report else {})
 
 
 def _parts(instances: Instances, dataset: Dataset) -> dict[str, np.ndarray]:

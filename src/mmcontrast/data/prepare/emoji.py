@@ -169,7 +169,9 @@ def tables(built: Built, dataset: Dataset, dataset_name: str = "emoji") -> dict[
         described = {
             "dataset": dataset_name,
             "split": split,
-            "modalities": {m: spec.model_dump(mode="json") for m, spec in dataset.modalities.items()},
+            "modalities": {
+                m: spec.model_dump(mode="json", exclude_defaults=True) for m, spec in dataset.modalities.items()
+            },
             "classes": dataset.classes,
             "scaling": dataset.scaling,
         }

@@ -1,0 +1,88 @@
+"""From a prepared split to batches: which rows make an epoch, and the rows of this rank as tensors.
+
+What a loop trains on is a Feed; one is chosen by the data and the stage in `make_feed`.
+
+Shapes: N rows of the training set, B rows of the global batch, b rows of this rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mmcontrast.config import CellConfig, Stage
+from mmcontrast.data.loading import Table
+from mmcontrast.methods import Batch
+from mmcontrast.training.distributed import World
+
+EVAL_ROWS = 1024
+
+
+def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[Tensor]:
+    """Row indices of an epoch's batches, in a fresh order.
+
+    The rows are dealt into ceil(n / batch_size) batches whose sizes differ by at most one, so that every row is seen
+    and no batch is too small to contrast. A full batch keeps the order of the data: the loss does not depend on it.
+    """
+    if batch_size == "full" or int(batch_size) >= n:
+        return [torch.arange(n)]
+    order = torch.randperm(n, generator=generator)
+    return list(torch.tensor_split(order, math.ceil(n / int(batch_size))))
+
+
+def rows_of(table: Table, index: Tensor | slice, device: torch.device) -> Batch:
+    """A batch of the table's rows, on the device."""
+    inputs = {name: x[index].to(device) for name, x in table.inputs.items()}
+    return Batch(inputs=inputs, labels=table.labels[index].to(device))
+
+
+def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:
+    """All rows in order, in chunks that fit."""
+    for start in range(0, len(table), EVAL_ROWS):
+        yield rows_of(table, slice(start, start + EVAL_ROWS), device)
+
+
+class Feed(Protocol):
+    """Batches of a training set. Its only state is the generator it is given, so a run resumes at any epoch."""
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+
+    def epoch(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Batch, slice]]:
+        """The epoch's batches: the rows of this rank, and which rows of the global batch they are.
+
+        Args:
+            epoch: 0-based. generator: of the run, in the same state on every rank.
+        """
+
+
+class RowFeed:
+    """Every row once an epoch, in a fresh order; a row is an instance.
+
+    Args:
+        table: the training rows. batch_size: B, or `full`. world: the processes that share a batch.
+    """
+
+    def __init__(self, table: Table, batch_size: int | str, world: World) -> None:
+        self.table, self.batch_size, self.world = table, batch_size, world
+
+    @property
+    def steps(self) -> int:
+        """See `Feed`."""
+        return len(batches(len(self.table), self.batch_size, torch.Generator()))
+
+    def epoch(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Batch, slice]]:
+        """See `Feed`."""
+        for index in batches(len(self.table), self.batch_size, generator):
+            rows = self.world.rows(len(index))
+            yield rows_of(self.table, index[rows], self.world.device), rows
+
+
+def make_feed(cell: CellConfig, stage: Stage, table: Table, world: World) -> Feed:
+    """The feed of a stage of the cell."""
+    return RowFeed(table, stage.batch_size, world)
