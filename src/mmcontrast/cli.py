@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcontrast import __version__, paths
-from mmcontrast.errors import ConfigError, MMContrastError, nearest
+from mmcontrast.errors import ConfigError, MMContrastError, StoppedError, disk_problem, nearest
 from mmcontrast.pipeline.selection import selection
 
 PROGRESS_SECONDS = 5.0
@@ -244,6 +245,15 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("mmcontrast").setLevel(logging.INFO)
     try:
         return args.call(args) or 0
+    except StoppedError as e:
+        print(f"stopped: {e}", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except MMContrastError as e:
         print(f"error: {e}", file=sys.stderr)
+        return 1
+    except OSError as e:
+        problem = disk_problem(e)
+        if problem is None:
+            raise
+        print(f"error: {problem}", file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -28,6 +29,31 @@ class ContrastError(MMContrastError, ValueError):
 
 class TrainingError(MMContrastError):
     """Training cannot go on, e.g. a loss that is not finite."""
+
+
+class StoppedError(MMContrastError):
+    """Training was asked to stop, and its state is saved."""
+
+
+DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "your disk quota is used up; free some space",
+    errno.EFBIG: "the file would be larger than is allowed here (ulimit -f); raise the limit",
+    errno.EROFS: "the file system is read-only; choose a folder that can be written to",
+    errno.EACCES: "no permission; choose a folder that can be written to",
+    errno.EIO: "the disk reports an error; check it",
+}
+
+
+def disk_problem(error: OSError) -> str | None:
+    """What to do about a file that could not be written, or None where the error is of another kind."""
+    if error.errno not in DISK_ERRORS:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{where}{error.strerror}: {DISK_ERRORS[error.errno]}, then run the same command again. What was finished "
+        "before is kept, and training goes on from its last checkpoint."
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

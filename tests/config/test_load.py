@@ -139,7 +139,12 @@ FAULTS = [
     ("profiles/default.yaml", set_key("datasets", value=["tcga"]), ["default.yaml", "'tcga_brca'"]),
     ("profiles/default.yaml", set_key("experiments", value=["m3col"]), ["no experiment 'm3col'"]),
     ("profiles/default.yaml", set_key("engine", "backend", value="tensorflow"), ["engine.backend", "'tensorflow'"]),
-    ("experiments/m3col_parts.yaml", set_key("cells", value=[{"method": "m3col", "variant": "m3co"}]), ["m3co_only"]),
+    (
+        "experiments/m3col_parts.yaml",
+        set_key("cells", value=[{"method": "concat"}, {"method": "m3col", "variant": "m3co"}]),
+        ["m3co_only"],
+    ),
+    ("experiments/m3col_parts.yaml", set_key("cells", value=[{"method": "m3col"}]), ["m3col_parts", "kind: table"]),
 ]
 
 

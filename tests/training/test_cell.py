@@ -228,7 +228,7 @@ def test_two_ranks_give_what_one_gives(checkout: Path, backend: str) -> None:
             "engine": {"backend": backend, "ranks": ranks},
             "overrides": {"finetune": {"epochs": 4, "eval_every": 2, "batch_size": 49}},
         }
-        experiment = {"title": "t", "caption": "t", "kind": "ablation", "datasets": ["synthetic"]}
+        experiment = {"title": "t", "caption": "t", "kind": "table", "datasets": ["synthetic"]}
         (checkout / f"params/profiles/ranks{ranks}.yaml").write_text(yaml.safe_dump(profile))
         (checkout / "params/experiments/tiny.yaml").write_text(
             yaml.safe_dump({**experiment, "cells": [{"method": "m3col"}]})

@@ -301,6 +301,14 @@ class Experiment(Strict):
     published: list[Published] = []
     not_run: dict[str, str] = Field(default={}, description="Dataset of the paper: why it is not run here.")
 
+    @model_validator(mode="after")
+    def _ablation_compares(self) -> Self:
+        if self.kind == "ablation" and len({(c.method, c.variant) for c in self.cells}) < 2:
+            raise ValueError(
+                "kind: an ablation shows differences between cells, and there is one cell; say kind: table"
+            )
+        return self
+
 
 class Profile(Strict):
     """How much of the study is run, and on what."""

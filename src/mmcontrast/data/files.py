@@ -34,6 +34,10 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
             with temp.open("rb") as handle:
                 os.fsync(handle.fileno())
         os.replace(temp, path)
+    except OSError as e:
+        # many writers do not say which file it was
+        e.filename = e.filename or str(path)
+        raise
     finally:
         temp.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -83,5 +84,8 @@ def intervals(
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
     """Parquet that is there whole or not at all."""
+    # not written to the file itself, where polars does not tell a full disk from anything else
+    content = io.BytesIO()
+    frame.write_parquet(content, compression="zstd")
     with replacing(path) as temp:
-        frame.write_parquet(temp, compression="zstd")
+        temp.write_bytes(content.getvalue())

@@ -145,4 +145,4 @@ def _curves(study: Study, layout: Layout) -> Iterator[pl.DataFrame]:
 
 def _write_csv(frame: pl.DataFrame, path: Path) -> None:
     with replacing(path) as temp:
-        frame.write_csv(temp)
+        temp.write_text(frame.write_csv(), encoding="utf-8")

@@ -47,7 +47,7 @@ def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:
 
 
 class Feed(Protocol):
-    """Batches of a training set. Its only state is the generator it is given, so a run resumes at any epoch."""
+    """Batches of a training set. It has no state: an epoch can be given again, to go on in the middle of it."""
 
     @property
     def steps(self) -> int:
@@ -57,7 +57,7 @@ class Feed(Protocol):
         """The epoch's batches: the rows of this rank, and which rows of the global batch they are.
 
         Args:
-            epoch: 0-based. generator: of the run, in the same state on every rank.
+            epoch: 0-based. generator: of this epoch's order alone, in the same state on every rank.
         """
 
 

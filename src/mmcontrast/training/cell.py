@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -9,7 +10,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mmcontrast import __version__, paths
@@ -32,6 +34,7 @@ from mmcontrast.paths import Layout
 from mmcontrast.sources import sources
 from mmcontrast.training import checkpoint
 from mmcontrast.training.distributed import World, start_world
+from mmcontrast.training.interrupt import StopRequest
 from mmcontrast.training.loop import SeedRun, SeedTrainer, embed
 
 log = logging.getLogger(__name__)
@@ -90,7 +93,8 @@ def run_stage(
         included. Empty on ranks other than 0.
 
     Raises:
-        TrainingError: the cell has no such stage, or its loss is not finite.
+        TrainingError: the cell has no such stage, its loss is not finite, or another process is training it.
+        StoppedError: SIGTERM came; the state is saved.
         DataError: the prepared data are missing, damaged or not what the cell expects.
     """
     if stage not in cell.stages:
@@ -101,23 +105,26 @@ def run_stage(
     state = layout.state(cell.name, stage)
     runs: dict[int, SeedRun] = {}
     tables: dict[int, dict[str, Table]] = {}
-    training = 0.0
-    for seed in cell.seeds:
-        tables[seed] = load_dataset(cell, Path("."), seed)
-        trainer = SeedTrainer(
-            cell,
-            stage,
-            seed,
-            tables[seed],
-            world,
-            state / f"seed{seed}",
-            mark,
-            _initial_weights(pretrained, seed),
-            lambda epoch, terms, seed=seed: report(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
-        )
-        before = time.perf_counter()
-        runs[seed] = trainer.train()
-        training += time.perf_counter() - before
+    training, saving = 0.0, 0.0
+    with _alone(state, cell, world), StopRequest() as stop:
+        for seed in cell.seeds:
+            tables[seed] = load_dataset(cell, Path("."), seed)
+            trainer = SeedTrainer(
+                cell,
+                stage,
+                seed,
+                tables[seed],
+                world,
+                state / f"seed{seed}",
+                mark,
+                _initial_weights(pretrained, seed),
+                lambda epoch, terms, seed=seed: report(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
+                stop,
+            )
+            before = time.perf_counter()
+            runs[seed] = trainer.train()
+            training += time.perf_counter() - before
+            saving += trainer.saving_seconds
     cost: dict[str, Any] = {}
     if world.rank == 0:
         folder = Path(layout.stage(cell.name, stage))
@@ -125,6 +132,7 @@ def run_stage(
         cost = {
             "seconds": time.time() - psutil.Process().create_time(),
             "training_seconds": training,
+            "checkpoint_seconds": saving,
             "seeds": len(cell.seeds),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "parameters": sum(w.numel() for w in runs[cell.seeds[0]].weights.values()),
@@ -135,6 +143,28 @@ def run_stage(
     for seed in cell.seeds:
         checkpoint.remove(state / f"seed{seed}", world)
     return cost
+
+
+@contextmanager
+def _alone(state: Path, cell: CellConfig, world: World) -> Iterator[None]:
+    """Hold the stage's resume state alone among all processes; released by the system if the process dies."""
+    if world.rank != 0:
+        yield
+        return
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise TrainingError(
+                f"{cell.name}: another process is training this stage (pid {handle.read().strip() or 'unknown'}, which "
+                f"holds {state / 'lock'}); wait until it has ended, then run the command again"
+            ) from None
+        handle.truncate(0)
+        handle.write(f"{os.getpid()}\n")
+        handle.flush()
+        yield
 
 
 def write_outputs(
@@ -158,7 +188,8 @@ def write_outputs(
         # one key alone: safetensors writes several in an order that changes from run to run
         metadata = {"mmcontrast": json.dumps({"epoch": run.best_epoch, "seed": seed, "version": __version__})}
         with replacing(models / f"seed{seed}.safetensors") as temporary:
-            save_file(weights, temporary, metadata)
+            # not save_file, whose errors do not tell a full disk from anything else
+            temporary.write_bytes(save(weights, metadata))
     write_json(models / "cell.json", cell.model_dump(mode="json"))
 
 

@@ -19,8 +19,9 @@ import os
 import pickle
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -55,16 +56,17 @@ def save(folder: Path, step: int, payload: Payload, fingerprint: str, world: Wor
         draft.mkdir()
     world.barrier()
     file = _rank_file(world.rank)
-    _write(draft / file, lambda path: torch.save(payload, path))
+    _write(draft / file, lambda handle: torch.save(payload, handle))
     files = dict(world.gather_objects((file, _sha256(draft / file))))
     if world.rank == 0:
         manifest = {"step": step, "fingerprint": fingerprint, "ranks": world.size, "files": files}
-        _write(draft / MANIFEST, lambda path: path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8"))
+        text = json.dumps(manifest, indent=2) + "\n"
+        _write(draft / MANIFEST, lambda handle: handle.write(text.encode()))
         _sync(draft)
         os.replace(draft, folder / name)
         _sync(folder)
         pointer = folder / f".{POINTER}"
-        _write(pointer, lambda path: path.write_text(name + "\n", encoding="utf-8"))
+        _write(pointer, lambda handle: handle.write(f"{name}\n".encode()))
         os.replace(pointer, folder / POINTER)
         _sync(folder)
         _drop_old(folder, name)
@@ -170,11 +172,31 @@ def _drop_old(folder: Path, newest: str) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _write(path: Path, write: Any) -> None:
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file and see it onto the disk."""
-    write(path)
-    with path.open("rb") as f:
-        os.fsync(f.fileno())
+    try:
+        with path.open("wb") as handle:
+            write(handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except (OSError, RuntimeError) as e:
+        problem = _disk_error(e)
+        problem.filename = problem.filename or str(path)
+        raise problem from None
+
+
+def _disk_error(error: BaseException) -> OSError:
+    """What the disk said: torch raises an error of its own over it when it closes the file.
+
+    Raises:
+        RuntimeError: it was another error.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError):
+            return found
+        found = found.__context__
+    raise error
 
 
 def _sync(folder: Path) -> None:

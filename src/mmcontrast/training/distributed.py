@@ -95,6 +95,14 @@ class World:
         if self.size > 1:
             dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on some rank; the same answer on every rank, which all must call it."""
+        if self.size == 1:
+            return flag
+        seen = torch.tensor([int(flag)], device=self.device)
+        dist.all_reduce(seen, op=dist.ReduceOp.MAX)
+        return bool(seen.item())
+
     def broadcast_object(self, obj: Any) -> Any:
         """Rank 0's object, on every rank. Only between processes of one run: it is pickled on the way."""
         if self.size == 1:

@@ -1,5 +1,7 @@
 """Train one seed of one stage. Killed anywhere and started again, it ends with the same bits.
 
+Asked to stop (SIGTERM), it saves after the step it is in, and goes on with the next one when started again.
+
 Shapes: N rows of the training set, B rows of the global batch, b rows of this rank, C classes, D embedding width.
 """
 
@@ -7,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +21,14 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
-from mmcontrast.errors import TrainingError
+from mmcontrast.errors import StoppedError, TrainingError
 from mmcontrast.evaluation.classification import selection_key
 from mmcontrast.methods import Method, Progress, build_method
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import in_chunks, make_feed
 from mmcontrast.training.distributed import World
 from mmcontrast.training.engine import Engine, make_engine
+from mmcontrast.training.interrupt import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +110,7 @@ class SeedTrainer:
         fingerprint: of everything that decides the result; state of another fingerprint is not resumed.
         initial: weights to start from (a pretrained model), or None for a fresh initialisation.
         report: called as report(epoch, terms) after every epoch, to show progress.
+        stop: tells after each step whether to save and leave.
     """
 
     def __init__(
@@ -118,6 +124,7 @@ class SeedTrainer:
         fingerprint: str,
         initial: dict[str, Tensor] | None = None,
         report: Callable[[int, dict[str, float]], None] = lambda epoch, terms: None,
+        stop: StopRequest | None = None,
     ) -> None:
         self.cell, self.stage_name, self.seed, self.tables = cell, stage_name, seed, tables
         self.world, self.state, self.fingerprint, self.report = world, state, fingerprint, report
@@ -134,13 +141,17 @@ class SeedTrainer:
         steps = self.stage.epochs * self.feed.steps
         self.engine: Engine = make_engine(method, self.stage, steps, cell.engine, world)
         self.run = SeedRun()
-        self.epoch = 0
+        self.stop = stop or StopRequest()
+        self.epoch, self.step = 0, 0  # the step within the epoch
+        self.sums: dict[str, float] = {}  # of the terms, over the epoch's steps so far
+        self.saving_seconds = 0.0
 
     def train(self) -> SeedRun:
         """Run to the last epoch, from the newest checkpoint if there is one.
 
         Raises:
             TrainingError: the loss is not finite; the newest checkpoint is from before that.
+            StoppedError: it was asked to stop, and has saved its state.
         """
         self._resume()
         while self.epoch < self.stage.epochs:
@@ -157,10 +168,10 @@ class SeedTrainer:
         return self.run
 
     def _epoch(self) -> dict[str, float]:
-        """One pass over the training rows; the mean of each term over steps."""
-        sums: dict[str, float] = {}
+        """One pass over the training rows, from the step it stands at; the mean of each term over all its steps."""
         steps = self.feed.steps
-        for step, (batch, rows) in enumerate(self.feed.epoch(self.epoch, self.generator)):
+        order = seeding.named_generator(self.seed, self.stage_name, "order", self.epoch)
+        for batch, rows in islice(self.feed.epoch(self.epoch, order), self.step, None):
             progress = Progress(
                 stage=self.stage_name,  # type: ignore[arg-type]
                 epoch=self.epoch,
@@ -172,11 +183,21 @@ class SeedTrainer:
             terms = self.engine.forward(batch, progress)
             values = {name: float(t.detach()) for name, t in terms.items()}
             if not math.isfinite(values["loss"]):
-                raise TrainingError(self._not_finite(step, steps, values))
+                raise TrainingError(self._not_finite(self.step, steps, values))
             self.engine.step(terms["loss"])
             for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value
-        return {name: total / steps for name, total in sums.items()}
+                self.sums[name] = self.sums.get(name, 0.0) + value
+            self.step += 1
+            if self.stop.agreed(self.world):
+                self._save()
+                raise StoppedError(
+                    f"{self.cell.name}, {self.stage_name}, seed {self.seed}: stopped at epoch {self.epoch} of "
+                    f"{self.stage.epochs}, after step {self.step} of {steps}; the state is in {self.state}. Run the "
+                    "same command again to go on."
+                )
+        terms = {name: total / steps for name, total in self.sums.items()}
+        self.step, self.sums = 0, {}
+        return terms
 
     def _not_finite(self, step: int, steps: int, values: dict[str, float]) -> str:
         terms = ", ".join(f"{k} = {v:g}" for k, v in values.items())
@@ -207,16 +228,20 @@ class SeedTrainer:
             self.run.weights = self.engine.full_state()
 
     def _save(self) -> None:
+        before = time.perf_counter()
         if self.epoch == self.stage.epochs and self.run.best_key is None:
             self.run.best_epoch, self.run.weights = self.epoch - 1, self.engine.full_state()
         payload = {
             "epoch": self.epoch,
+            "step": self.step,
+            "sums": dict(self.sums),
             "engine": self.engine.state_dict(),
             "generator": self.generator.get_state(),
             "random": seeding.random_state(),
             "run": self.run.payload(),
         }
         checkpoint.save(self.state, self.epoch, payload, self.fingerprint, self.world)
+        self.saving_seconds += time.perf_counter() - before
 
     def _resume(self) -> None:
         payload = checkpoint.load_latest(self.state, self.fingerprint, self.world)
@@ -226,5 +251,6 @@ class SeedTrainer:
         self.generator.set_state(payload["generator"])
         seeding.restore(payload["random"])
         self.run = SeedRun.from_payload(payload["run"])
-        self.epoch = int(payload["epoch"])
-        log.info("seed %d: resumed after epoch %d of %d", self.seed, self.epoch, self.stage.epochs)
+        self.epoch, self.step, self.sums = int(payload["epoch"]), int(payload["step"]), dict(payload["sums"])
+        within = f" and step {self.step} of {self.feed.steps}" if self.step else ""
+        log.info("seed %d: resumed after epoch %d of %d%s", self.seed, self.epoch, self.stage.epochs, within)

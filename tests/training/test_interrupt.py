@@ -1,0 +1,181 @@
+"""Asked to stop, two at once, a disk that takes no more: a clear message, and nothing computed is lost."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from mmcontrast import paths
+from mmcontrast.config import Study
+from mmcontrast.data.prepare import prepare
+from mmcontrast.errors import DISK_ERRORS, TrainingError, disk_problem
+from mmcontrast.paths import Layout
+from mmcontrast.training.cell import run_stage
+from mmcontrast.training.distributed import World
+from mmcontrast.training.interrupt import StopRequest
+
+ROOT = Path(__file__).parents[2]
+CELL = "synthetic/m3col/pretrained"
+LAYOUT = Layout("short")
+PROFILE = {
+    "description": "tests",
+    "datasets": ["synthetic"],
+    "experiments": ["tiny"],
+    "seeds": [0],
+    "engine": {"backend": "torch"},
+    "overrides": {"pretrain": {"epochs": 2}, "finetune": {"epochs": 3, "eval_every": 1, "checkpoint_every": 1}},
+}
+EXPERIMENT = {
+    "title": "t",
+    "caption": "t",
+    "kind": "table",
+    "datasets": ["synthetic"],
+    "cells": [{"method": "m3col", "variant": "pretrained"}],
+}
+# every command that writes, in the order of the pipeline
+COMMANDS = {
+    "prepare": ["data", "prepare", "synthetic"],
+    "pretrain": ["pretrain", CELL],
+    "finetune": ["finetune", CELL],
+    "evaluate": ["evaluate", CELL],
+    "results": ["report", "results"],
+    "experiment": ["report", "tiny"],
+    "page": ["report", "page"],
+}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    (tmp_path / "params/profiles/short.yaml").write_text(yaml.safe_dump(PROFILE))
+    (tmp_path / "params/experiments/tiny.yaml").write_text(yaml.safe_dump(EXPERIMENT))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(name: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+    """A command, with files limited to so many bytes, which stands for a full disk."""
+    return subprocess.run(
+        [sys.executable, "-m", "mmcontrast", *COMMANDS[name], "--profile", "short"]
+        if name != "prepare"
+        else [sys.executable, "-m", "mmcontrast", *COMMANDS[name]],
+        preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(root)): p.read_bytes()
+        for folder in ("data", "build/short/runs", "build/short/reports")
+        for p in (root / folder).rglob("*")
+        if p.is_file() and p.name != "cost.json"
+    }
+
+
+@pytest.mark.slow
+def test_a_full_disk_at_every_stage(checkout: Path) -> None:
+    """Each stage fails on it by name, leaves nothing half-written, and works when there is room again."""
+    for name in COMMANDS:
+        before = files(checkout)
+        failed = call(name, limit=300)
+        assert failed.returncode == 1, (name, failed.stdout + failed.stderr)
+        assert "Traceback" not in failed.stderr, (name, failed.stderr)
+        assert "File too large" in failed.stderr, (name, failed.stderr)
+        assert "run the same command again" in failed.stderr, name
+        after = files(checkout)
+        assert all(after[f] == content for f, content in before.items()), name
+        assert all(len(after[f]) <= 300 and not f.endswith(".part") for f in set(after) - set(before)), name
+        worked = call(name)
+        assert worked.returncode == 0, (name, worked.stderr)
+
+
+@pytest.mark.parametrize("number", DISK_ERRORS)
+def test_what_the_disk_says_is_passed_on(number: int) -> None:
+    text = disk_problem(OSError(number, os.strerror(number), "runs/x.parquet"))
+    assert text is not None
+    assert text.startswith(f"runs/x.parquet: {os.strerror(number)}: ")
+    assert disk_problem(OSError(errno.ENOTTY, "no terminal")) is None
+
+
+def test_a_stage_that_another_process_trains_is_left_alone(checkout: Path) -> None:
+    cell = Study(ROOT).cell("synthetic", "m3col", "base")
+    synthetic = Study(ROOT).datasets["synthetic"]
+    prepare("synthetic", synthetic, checkout / "none", checkout / Path(paths.datasheet("synthetic")).parent)
+    lock = LAYOUT.state(cell.name, "finetune") / "lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        handle.write("4711\n")
+        handle.flush()
+        with pytest.raises(TrainingError, match=r"synthetic/m3col/base: another process is training .*pid 4711.*lock"):
+            run_stage(cell, "finetune", LAYOUT)
+    assert not Path(LAYOUT.stage(cell.name, "finetune")).exists()
+
+
+def test_sigterm_sets_a_flag_within_the_context_alone(world: World) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        assert not stop.agreed(world)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.agreed(world)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_no_handler_is_installed_outside_the_main_thread() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    def run() -> None:
+        with StopRequest() as stop:
+            seen.append((stop.requested, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_command_stops_cleanly_and_goes_on(checkout: Path, ranks: int) -> None:
+    """SIGTERM to the process a cluster sees: torchrun where there are several ranks."""
+    profile = {**PROFILE, "engine": {"backend": "torch", "ranks": ranks}}
+    profile["overrides"] = {
+        "finetune": {"epochs": 4000, "batch_size": 48, "eval_every": 4000, "checkpoint_every": 4000}
+    }
+    (checkout / "params/profiles/short.yaml").write_text(yaml.safe_dump(profile))
+    (checkout / "params/experiments/tiny.yaml").write_text(
+        yaml.safe_dump({**EXPERIMENT, "cells": [{"method": "concat"}]})
+    )
+    assert call("prepare").returncode == 0
+    command = [sys.executable, "-m", "mmcontrast", "finetune", "synthetic/concat", "--profile", "short"]
+    process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if "epoch" in line:
+            break
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode not in (0, -signal.SIGTERM), errors
+    assert "stopped at epoch" in errors
+    assert "Run the same command again to go on." in errors
+    if ranks == 1:
+        assert process.returncode == 128 + signal.SIGTERM
+        assert "Traceback" not in errors
+    state = LAYOUT.state("synthetic/concat/base", "finetune")
+    assert (state / "seed0/latest").exists()
