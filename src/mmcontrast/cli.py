@@ -183,6 +183,16 @@ def _sync(args: argparse.Namespace) -> None:
     print("sync:", sync.to_dvc() if args.engine == "dvc" else sync.to_snakemake())
 
 
+def _verify(args: argparse.Namespace) -> int:
+    study, layout, _ = selection(args.profile, args.datasets)
+    from mmcontrast.pipeline.verify import verify
+
+    verdicts = verify(study, layout)
+    for verdict in verdicts:
+        print(verdict.text)
+    return int(any(v.wrong for v in verdicts))
+
+
 def _schemas(args: argparse.Namespace) -> None:
     from mmcontrast.pipeline.schemas import write_schemas
 
@@ -232,6 +242,9 @@ def _parser() -> argparse.ArgumentParser:
     dvc.add_argument("action", choices=["export", "check"])
     sync = add("sync", _sync, "Tell one engine what the other has done.")
     sync.add_argument("engine", choices=["dvc", "snakemake"])
+    add_datasets(
+        add("verify", _verify, "Compute checksums, predictions and scores again and compare them with what is stored.")
+    )
     add("schemas", _schemas, "Write the JSON Schemas of params/ to workflow/schemas/.")
     return parser
 

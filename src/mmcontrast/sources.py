@@ -52,7 +52,8 @@ def sources(*entries: str) -> tuple[str, ...]:
             raise ModuleNotFoundError(f"no module {entry} under {SRC}")
     while stack:
         module = stack.pop()
-        if module in seen or module.startswith(TRACKED_OTHERWISE):
+        # the package's own __init__ is what users call, and decides nothing
+        if module in seen or module == PACKAGE or module.startswith(TRACKED_OTHERWISE):
             continue
         seen.add(module)
         stack += _imports(module)

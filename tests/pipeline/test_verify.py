@@ -1,0 +1,109 @@
+"""`mmcontrast verify` finds nothing wrong in what was just made, and each thing that is spoiled afterwards."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from safetensors.torch import load_file, save_file
+
+from tests.pipeline.conftest import Checkout
+
+pytestmark = pytest.mark.slow
+
+MODEL = "runs/synthetic/concat/base/finetune/models/seed1.safetensors"
+RESULTS = "reports/results.parquet"
+TRAIN = "data/prepared/synthetic/train.parquet"
+
+
+def metadata(path: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as handle:
+        return dict(handle.metadata())
+
+
+def other_weights(path: Path) -> None:
+    weights, kept = load_file(path), metadata(path)
+    save_file({name: w + 0.01 for name, w in weights.items()}, path, kept)
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def better_score(path: Path) -> None:
+    pl.read_parquet(path).with_columns(pl.col("value") + 0.01).write_parquet(path)
+
+
+def cache_object(checkout: Checkout) -> Path:
+    locked = yaml.safe_load((checkout.root / "pipelines/synthetic/dvc.lock").read_text())["stages"]
+    md5 = next(o["md5"] for o in locked["prepare-synthetic"]["outs"] if o["path"] == TRAIN)
+    return checkout.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+
+
+def test_what_was_just_made_is_right(finished: Checkout) -> None:
+    text = finished("python", "-m", "mmcontrast", "verify")
+    for line in text.splitlines():
+        assert line.endswith(" 0 wrong") or ", 0 wrong (largest difference" in line, text
+        assert " 0 checked" not in line
+    for what in ("files of dvc.lock", "objects in DVC's cache", "models: predictions", "models: embeddings", "scores"):
+        assert what in text
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "told"),
+    [
+        (MODEL, other_weights, ["models: predictions", "seed1.safetensors: predictions of test differ by", "md5"]),
+        (MODEL, half, ["seed1.safetensors: damaged", "train the cell again"]),
+        (RESULTS, better_score, ["synthetic/concat/base: ", "mmcontrast evaluate synthetic/concat/base", "md5"]),
+    ],
+    ids=["other weights", "half a model", "a better score"],
+)
+def test_what_is_spoiled_is_found(
+    finished: Checkout, file: str, spoil: Callable[[Path], None], told: list[str]
+) -> None:
+    path = finished.root / file
+    kept = path.with_name("kept")
+    shutil.copy2(path, kept)
+    try:
+        path.unlink()  # DVC's cache may hold the same file under another name
+        shutil.copy2(kept, path)
+        path.chmod(0o644)
+        spoil(path)
+        text = finished("python", "-m", "mmcontrast", "verify", ok=False)
+    finally:
+        shutil.move(kept, path)
+    assert all(words in text for words in told), text
+
+
+def test_a_spoiled_object_in_the_cache_is_found(finished: Checkout) -> None:
+    blob = cache_object(finished)
+    content = blob.read_bytes()
+    before = (finished.root / TRAIN).read_bytes()
+    blob.chmod(0o644)
+    try:
+        blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        text = finished("python", "-m", "mmcontrast", "verify", ok=False)
+        spoiled_too = (finished.root / TRAIN).read_bytes() != before
+    finally:
+        blob.write_bytes(content)
+        blob.chmod(0o444)
+    assert f"{blob.relative_to(finished.root)}: md5" in text
+    assert not spoiled_too, "a broken cache must not reach the workspace"
+
+
+def test_a_command_that_finds_a_fault_fails(finished: Checkout) -> None:
+    path = finished.root / RESULTS
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-8] + bytes(8))
+    try:
+        text = finished("sh", "-c", "python -m mmcontrast verify; echo status=$?")
+    finally:
+        path.write_bytes(content)
+    assert "status=0" not in text
