@@ -200,6 +200,12 @@ def _schemas(args: argparse.Namespace) -> None:
         print(f"{file}: written")
 
 
+def _licences(args: argparse.Namespace) -> None:
+    from mmcontrast.pipeline.licences import write
+
+    print(f"{write(Path.cwd())}: written")
+
+
 def _check(args: argparse.Namespace) -> None:
     study, _, _ = selection(args.profile, args.datasets)
     print(f"params/ is in order: {len(study.cells)} cells in {len(study.active_experiments)} experiments")
@@ -245,6 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     add_datasets(
         add("verify", _verify, "Compute checksums, predictions and scores again and compare them with what is stored.")
     )
+    add("licences", _licences, "Write docs/licences.md from params/ and the installed packages.")
     add("schemas", _schemas, "Write the JSON Schemas of params/ to workflow/schemas/.")
     return parser
 

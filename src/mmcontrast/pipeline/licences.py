@@ -1,0 +1,85 @@
+"""docs/licences.md: under which licence each dataset and each package of the environment may be used."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+from mmcontrast.config import Study
+from mmcontrast.data.files import replacing
+
+FILE = "docs/licences.md"
+CONSTRAINTS = "constraints.txt"
+# what tells a licence by its text, where a package's metadata do not name it
+TEXTS = {"MIT": "Permission is hereby granted, free of charge, to any person"}
+HEAD = """# Licences
+
+Written by `mmcontrast licences` from params/datasets/ and from the packages' own metadata. The code of this repository
+is under the MIT licence.
+"""
+NOT_GIVEN = "not given in its metadata"
+
+
+def text(root: Path) -> str:
+    """The page."""
+    study = Study(root)
+    data = [
+        f"| {d.title} (`{name}`) | {d.licence} | {'yes' if d.redistribute else 'no'} | {d.citation} |"
+        for name, d in study.datasets.items()
+    ]
+    packages = [f"| {name} | {version} | {licence(name)} |" for name, version in pins(root)]
+    return "\n".join(
+        [
+            HEAD,
+            "## Data",
+            "",
+            "| Dataset | Licence | May be passed on | Source |",
+            "|:---|:---|:---|:---|",
+            *data,
+            "",
+            "## Packages",
+            "",
+            "| Package | Version | Licence |",
+            "|:---|:---|:---|",
+            *packages,
+            "",
+        ]
+    )
+
+
+def pins(root: Path) -> list[tuple[str, str]]:
+    """(name, version) of every line of constraints.txt."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", (root / CONSTRAINTS).read_text(encoding="utf-8"), re.MULTILINE)
+    return [(str(name), str(version)) for name, version in found]
+
+
+def licence(package: str) -> str:
+    """In short: as the installed package's metadata say it, else by the text of the licence that comes with it."""
+    try:
+        found = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return "not installed here"
+    of = found.metadata
+    classifiers = [c.rsplit(" :: ", 1)[-1] for c in of.get_all("Classifier") or [] if c.startswith("License ::")]
+    said = of["License-Expression"] or ", ".join(c for c in classifiers if c != "OSI Approved")
+    # some put the whole text there
+    said = said or (of["License"] or "").strip().split("\n")[0] or _by_text(found)
+    return said.replace("|", "/") or NOT_GIVEN
+
+
+def _by_text(found: metadata.Distribution) -> str:
+    for file in found.files or []:
+        if file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")):
+            content = file.read_text()
+            for name, words in TEXTS.items():
+                if words in content:
+                    return name
+    return ""
+
+
+def write(root: Path) -> str:
+    """Write the page; returns its path."""
+    with replacing(root / FILE) as temporary:
+        temporary.write_text(text(root), encoding="utf-8")
+    return FILE
