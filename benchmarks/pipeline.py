@@ -1,4 +1,4 @@
-"""What the pipeline costs around the training loop: memory and overhead of each cell, preparation of each dataset.
+"""What the pipeline costs around training: memory, overhead and checkpoints of each cell, preparation of datasets.
 
     python benchmarks/pipeline.py            after `snakemake --cores all reproduce`
 
@@ -39,8 +39,8 @@ def main() -> None:
     """Print both tables."""
     study, layout, _ = selection()
     print(f"{platform.machine()}, {psutil.cpu_count()} CPUs, load {psutil.getloadavg()[0]:.1f}\n")
-    print(f"{'stage of a cell':58} {'seconds':>8} {'outside training':>17} {'peak MiB':>9}")
-    memory, outside = [], []
+    print(f"{'stage of a cell':58} {'seconds':>8} {'outside training':>17} {'peak MiB':>9} {'checkpoints %':>14}")
+    memory, outside, saving = [], [], []
     for cell in study.cells.values():
         for stage in cell.stages:
             file = Path(layout.stage(cell.name, stage, "cost.json"))
@@ -49,13 +49,17 @@ def main() -> None:
             cost = json.loads(file.read_text())
             memory.append(cost["peak_memory_bytes"] / 2**20)
             outside.append(cost["seconds"] - cost["training_seconds"])
-            print(f"{cell.name + ' ' + stage:58} {cost['seconds']:8.1f} {outside[-1]:17.1f} {memory[-1]:9.0f}")
+            saving.append(100 * cost["checkpoint_seconds"] / cost["seconds"])
+            row = f"{cell.name + ' ' + stage:58} {cost['seconds']:8.1f} {outside[-1]:17.1f} {memory[-1]:9.0f}"
+            print(f"{row} {saving[-1]:14.1f}")
     if memory:
         print(
             f"\nlargest peak {max(memory):.0f} MiB; outside training: median {statistics.median(outside):.1f} s, ",
             end="",
         )
         print(f"largest {max(outside):.1f} s (n = {len(memory)} jobs)")
+        print(f"share of a job's time spent on checkpoints: median {statistics.median(saving):.1f} %, ", end="")
+        print(f"largest {max(saving):.1f} %")
     print(f"\n{'data prepare':20} {'median s':>9} {'min':>6} {'max':>6}   (n = {REPEATS}, process start included)")
     for name, dataset in study.datasets.items():
         raw = Path(paths.raw_dir(name))

@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
+import polars as pl
 import psutil
 import pytest
 import yaml
@@ -179,3 +181,57 @@ def test_the_command_stops_cleanly_and_goes_on(checkout: Path, ranks: int) -> No
         assert "Traceback" not in errors
     state = LAYOUT.state("synthetic/concat/base", "finetune")
     assert (state / "seed0/latest").exists()
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_command_and_the_next_run_goes_on(checkout: Path) -> None:
+    stage = {"epochs": 60, "batch_size": 48, "eval_every": 20, "checkpoint_every": 5}
+    profile = {**PROFILE, "engine": {"backend": "torch", "ranks": 2}, "overrides": {"finetune": stage}}
+    (checkout / "params/profiles/short.yaml").write_text(yaml.safe_dump(profile))
+    (checkout / "params/experiments/tiny.yaml").write_text(
+        yaml.safe_dump({**EXPERIMENT, "cells": [{"method": "mixup"}]})
+    )
+    assert call("prepare").returncode == 0
+    command = [sys.executable, "-m", "mmcontrast", "finetune", "synthetic/mixup", "--profile", "short"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    undisturbed = files(checkout)
+    shutil.rmtree(checkout / "build/short/runs")
+
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    latest = LAYOUT.state("synthetic/mixup/base", "finetune") / "seed0/latest"
+    while not latest.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    ranks = [c for c in process.children(recursive=True) if "mmcontrast" in c.cmdline()]
+    assert len(ranks) == 2
+    ranks[1].kill()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0, errors
+    assert not (checkout / "build/short/runs").exists()
+    again = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "resumed after epoch" in again.stderr
+    assert files(checkout) == undisturbed
+
+
+THREADS_TOLERANCE = 1e-4
+
+
+@pytest.mark.parametrize("method", ["m3col", "comm"])
+def test_the_number_of_threads_changes_little(checkout: Path, method: str) -> None:
+    """Sums are taken in another order: the loss of the first epoch is the same to the tolerance.
+
+    What comes after drifts apart, as rounding does in training; with the same number of threads it is the same bits,
+    see test_exact_resume.
+    """
+    synthetic = Study(ROOT).datasets["synthetic"]
+    prepare("synthetic", synthetic, checkout / "none", checkout / Path(paths.datasheet("synthetic")).parent)
+    cell = Study(ROOT).cell("synthetic", method, "base")
+    losses = []
+    for threads in (1, 2):
+        stages = {s: getattr(cell, s).model_copy(update={"epochs": 1}) for s in cell.stages}
+        engine = cell.engine.model_copy(update={"backend": "torch", "threads": threads})
+        run_stage(cell.model_copy(update={"seeds": [0], "engine": engine, **stages}), cell.last_stage, LAYOUT)
+        history = pl.read_parquet(LAYOUT.stage(cell.name, cell.last_stage, "history.parquet"))
+        losses.append(history.filter(name="train/loss")["value"].item())
+    assert losses[0] == pytest.approx(losses[1], rel=THREADS_TOLERANCE)
