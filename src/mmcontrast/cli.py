@@ -183,6 +183,15 @@ def _sync(args: argparse.Namespace) -> None:
     print("sync:", sync.to_dvc() if args.engine == "dvc" else sync.to_snakemake())
 
 
+def _compare(args: argparse.Namespace) -> None:
+    from mmcontrast.pipeline.compare import compare, comparison_table, results_of
+    from mmcontrast.report.table import to_markdown
+
+    root = Path.cwd()
+    found = compare(results_of(args.before, root), results_of(args.after, root))
+    print(to_markdown(comparison_table(found, args.before, args.after)), end="")
+
+
 def _verify(args: argparse.Namespace) -> int:
     study, layout, _ = selection(args.profile, args.datasets)
     from mmcontrast.pipeline.verify import verify
@@ -248,6 +257,9 @@ def _parser() -> argparse.ArgumentParser:
     dvc.add_argument("action", choices=["export", "check"])
     sync = add("sync", _sync, "Tell one engine what the other has done.")
     sync.add_argument("engine", choices=["dvc", "snakemake"])
+    sub = add("compare", _compare, "What moved between the results of two git revisions, in points with intervals.")
+    sub.add_argument("before", help="a git revision, e.g. HEAD~1 or v1.0, or `workspace`")
+    sub.add_argument("after", nargs="?", default="workspace", help="the same (default: %(default)s)")
     add_datasets(
         add("verify", _verify, "Compute checksums, predictions and scores again and compare them with what is stored.")
     )

@@ -1,0 +1,133 @@
+"""What moved between two versions of the results: every score of both, paired by seed."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from mmcontrast.errors import MMContrastError
+from mmcontrast.evaluation.statistics import paired_difference
+from mmcontrast.paths import Layout
+from mmcontrast.report.summary import CELL, percent
+from mmcontrast.report.table import Block, Column, Row, Table, Value
+from mmcontrast.report.wording import LEVEL_NAME, count, metric_title
+
+WORKSPACE = "workspace"
+SCORE = (*CELL, "protocol", "metric")
+# below this two means are one number in any table
+SAME = 1e-9
+
+
+class CompareError(MMContrastError):
+    """The results of a version cannot be had."""
+
+
+class Moved(NamedTuple):
+    """A score in both versions, as fractions: means, the paired difference with its interval, and its seeds."""
+
+    key: tuple[str, ...]
+    before: float
+    after: float
+    mean: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+class Comparison(NamedTuple):
+    """Scores that moved, the number of those that did not, and cells that only one version has."""
+
+    moved: list[Moved]
+    unmoved: int
+    only_before: list[str]
+    only_after: list[str]
+
+
+def results_of(revision: str, root: Path) -> pl.DataFrame:
+    """reports/results.parquet at a git revision, from DVC's cache or remote; or as it is, for `workspace`.
+
+    Raises:
+        CompareError: no such revision, or its results are in neither cache nor remote.
+    """
+    file = Layout().report("results.parquet")
+    if revision == WORKSPACE:
+        if not (root / file).exists():
+            raise CompareError(f"{file}: not here; run `snakemake --cores all reproduce` or `dvc pull` first")
+        return pl.read_parquet(root / file)
+    from dvc.api import read
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    try:
+        content = read(file, repo=str(root), rev=revision, mode="rb")
+    except (DvcException, SCMError, OSError) as e:
+        raise CompareError(
+            f"{revision}: {file} cannot be had ({e}); give a git revision whose dvc.lock holds it, after `dvc fetch "
+            f"--all-commits` if it is not in the cache, or `{WORKSPACE}`"
+        ) from None
+    return pl.read_parquet(io.BytesIO(content))
+
+
+def compare(before: pl.DataFrame, after: pl.DataFrame) -> Comparison:
+    """Every test score that both versions have, after minus before, by the seeds that both have."""
+    one, two = _scores(before), _scores(after)
+    moved, unmoved = [], 0
+    for key in sorted(set(one) & set(two)):
+        seeds = sorted(set(one[key]) & set(two[key]))
+        if not seeds:
+            continue
+        d = paired_difference(two[key], one[key])
+        if all(abs(one[key][s] - two[key][s]) <= SAME for s in seeds):
+            unmoved += 1
+            continue
+        was, now = (sum(scores[s] for s in seeds) / len(seeds) for scores in (one[key], two[key]))
+        moved.append(Moved(key, was, now, *d))
+    cells_one, cells_two = ({"/".join(key[:3]) for key in scores} for scores in (one, two))
+    return Comparison(moved, unmoved, sorted(cells_one - cells_two), sorted(cells_two - cells_one))
+
+
+def _scores(results: pl.DataFrame) -> dict[tuple[str, ...], dict[int, float]]:
+    """(dataset, method, variant, protocol, metric) -> seed -> test score; a cell of two experiments counts once."""
+    out: dict[tuple[str, ...], dict[int, float]] = {}
+    for *key, seed, value in results.filter(split="test").select(*SCORE, "seed", "value").iter_rows():
+        out.setdefault(tuple(key), {})[seed] = value
+    return out
+
+
+def comparison_table(found: Comparison, before: str, after: str) -> Table:
+    """The comparison as a table, in percent and points, the largest differences first."""
+    columns = [
+        Column("before", before, "score"),
+        Column("after", after, "score"),
+        Column("difference", "Difference", "difference"),
+        Column("p", "p (paired t-test)", "p"),
+        Column("seeds", "Seeds", "count"),
+    ]
+    blocks = []
+    for protocol in dict.fromkeys(m.key[3] for m in found.moved):
+        of_it = sorted((m for m in found.moved if m.key[3] == protocol), key=lambda m: -abs(m.mean))
+        blocks.append(Block(f"Test scores, protocol `{protocol}` (%)", columns, [_row(m) for m in of_it]))
+    notes = [
+        f"{count(len(found.moved), 'score')} moved, {found.unmoved} did not.",
+        f"Difference: after minus before, by seed, with its {LEVEL_NAME} bootstrap interval over seeds; p is not "
+        "corrected for the number of rows.",
+    ]
+    for what, cells in ((f"Only in {before}", found.only_before), (f"Only in {after}", found.only_after)):
+        if cells:
+            notes.append(f"{what}: {', '.join(cells)}.")
+    return Table("compare", f"{before} → {after}", "", blocks, [], notes)
+
+
+def _row(m: Moved) -> Row:
+    values = {
+        "before": Value(100 * m.before),
+        "after": Value(100 * m.after),
+        "difference": Value(*percent((m.mean, m.low, m.high))),
+        "p": Value(m.p),
+        "seeds": Value(float(m.n)),
+    }
+    return Row(f"{'/'.join(m.key[:3])}: {metric_title(m.key[4])}", values)

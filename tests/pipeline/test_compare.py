@@ -1,0 +1,83 @@
+"""What moved between two results tables, and between two commits of a checkout."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+import pytest
+
+from mmcontrast.pipeline.compare import CompareError, compare, comparison_table, results_of
+from mmcontrast.report.table import to_markdown
+from tests.pipeline.conftest import Checkout
+
+ROWS = [
+    # method, seed, value
+    ("m3col", 0, 0.70),
+    ("m3col", 1, 0.72),
+    ("m3col", 2, 0.74),
+    ("concat", 0, 0.60),
+    ("concat", 1, 0.61),
+    ("concat", 2, 0.62),
+]
+
+
+def results(rows: list[tuple[str, int, float]], experiment: str = "e", metric: str = "acc") -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            (experiment, "d", m, "base", s, "selected", split, metric, v, 10)
+            for m, s, v in rows
+            for split in ("val", "test")
+        ],
+        schema=["experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n"],
+        orient="row",
+    )
+
+
+def test_nothing_moved() -> None:
+    found = compare(results(ROWS), results(list(reversed(ROWS)), experiment="another"))
+    assert found == ([], 2, [], [])
+
+
+def test_a_difference_is_paired_by_seed_and_signed_after_minus_before() -> None:
+    changed = [(m, s, v + (0.01 * (s + 1) if m == "m3col" else 0)) for m, s, v in ROWS]
+    found = compare(results(ROWS), results(changed))
+    (moved,) = found.moved
+    assert (moved.key, moved.n, found.unmoved) == (("d", "m3col", "base", "selected", "acc"), 3, 1)
+    assert moved.before == pytest.approx(0.72)
+    assert moved.after == pytest.approx(0.74)
+    assert moved.mean == pytest.approx(0.02)
+    assert 0.01 - 1e-9 <= moved.low < 0.02 < moved.high <= 0.03 + 1e-9
+    assert 0 < moved.p < 0.2
+    text = to_markdown(comparison_table(found, "v1", "v2"))
+    assert "| d/m3col/base: Accuracy | 72.0 | 74.0 | +2.0 [+1." in text
+    assert "1 score moved, 1 did not." in text
+
+
+def test_only_seeds_of_both_are_compared() -> None:
+    fewer = [(m, s, v + 0.1) for m, s, v in ROWS if s == 1]
+    found = compare(results(ROWS), results(fewer))
+    assert [(m.n, m.before) for m in found.moved] == [(1, 0.61), (1, 0.72)]
+    assert all(math.isnan(m.low) for m in found.moved)
+    assert compare(results(ROWS), results([("m3col", 9, 0.1)])).moved == []
+
+
+def test_cells_of_one_version_are_named() -> None:
+    found = compare(results(ROWS[:3]), results(ROWS[3:]))
+    assert (found.only_before, found.only_after) == (["d/m3col/base"], ["d/concat/base"])
+    assert "Only in v2: d/concat/base." in to_markdown(comparison_table(found, "v1", "v2"))
+
+
+@pytest.mark.slow
+def test_two_commits_of_a_checkout(finished: Checkout) -> None:
+    finished.commit("before")
+    assert "0 scores moved" in finished("python", "-m", "mmcontrast", "compare", "HEAD")
+    finished.edit("params/methods/m3col.yaml", "objective", "beta", value=30.0)
+    finished("dvc", "repro")
+    finished.commit("after")
+    text = finished("python", "-m", "mmcontrast", "compare", "HEAD~1", "HEAD")
+    assert "synthetic/m3col/base: Accuracy" in text
+    assert "synthetic/concat/base" not in text
+    assert finished("python", "-m", "mmcontrast", "compare", "HEAD~1").count("m3col") == text.count("m3col")
+    with pytest.raises(CompareError, match=r"no-such: reports/results\.parquet cannot be had .*`workspace`"):
+        results_of("no-such", finished.root)
