@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellConfig
-from mmcontrast.data.files import replacing
+from mmcontrast.data.parquet import write_parquet
 from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.predictions import Predictions, read_predictions
 from mmcontrast.evaluation.probing import probe_predictions
@@ -83,5 +83,4 @@ def intervals(
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
     """Parquet that is there whole or not at all."""
-    with replacing(path) as temp:
-        frame.write_parquet(temp, compression="zstd")
+    write_parquet(frame.to_arrow(compat_level=pl.CompatLevel.oldest()), path)
