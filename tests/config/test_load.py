@@ -170,7 +170,7 @@ def test_one_modality_is_refused(checkout: Path, edit: Edit) -> None:
     [
         ("title: [", ["line 1", "not valid YAML"]),
         ("title: a\ntitle: b\n", ["line 2", "'title' is given twice"]),
-        ("- a\n- b\n", ["valid dictionary"]),
+        ("- a\n- b\n", ["holds a list"]),
     ],
 )
 def test_what_is_not_yaml_is_refused(checkout: Path, text: str, words: list[str]) -> None:

@@ -75,7 +75,7 @@ def test_a_link_in_a_wheel_is_refused(tmp_path: Path) -> None:
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(info, "/etc/passwd")
-    with pytest.raises(FetchError, match="folder or a link"):
+    with pytest.raises(FetchError, match="folder, a link or a device"):
         extract_wheel(path, ["link"], tmp_path / "out")
 
 
@@ -87,7 +87,7 @@ def test_a_link_in_a_tarball_is_refused(kind: bytes, tmp_path: Path) -> None:
         info = tarfile.TarInfo("package/link")
         info.type, info.linkname = kind, "package/real"
         tarball.addfile(info)
-    with pytest.raises(FetchError, match="folder or a link"):
+    with pytest.raises(FetchError, match="folder, a link or a device"):
         extract_npm(path, ["link"], tmp_path / "out")
 
 

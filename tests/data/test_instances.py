@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmcontrast.config import Dataset
-from mmcontrast.data.instances import Instances, check, duplicates_across
+from mmcontrast.data.instances import Instances, check
 from mmcontrast.errors import DataError
 
 
@@ -86,16 +86,3 @@ def test_further_tasks_are_held_against_params_too(
     with pytest.raises(DataError) as e:
         check(replace(good, tasks=tasks), "d", dataset)
     assert str(e.value) == message
-
-
-def test_duplicates_count_only_rows_equal_in_all_modalities() -> None:
-    a, b = np.arange(12.0).reshape(6, 2), np.arange(6.0).reshape(6, 1)
-    a[4] = a[0]
-    b[4] = b[0]  # row 4 = row 0
-    a[5] = a[1]  # equal in one modality alone
-    parts = {"train": np.array([0, 1]), "val": np.array([], dtype=int), "test": np.array([4, 5])}
-    assert duplicates_across({"a": a, "b": b}, parts) == {"train and test": 1}
-    a[5], b[5] = a[0], b[0]
-    assert duplicates_across({"a": a, "b": b}, parts) == {"train and test": 2}
-    within = {"train": np.array([0, 4, 5]), "test": np.array([2])}
-    assert duplicates_across({"a": a, "b": b}, within) == {}

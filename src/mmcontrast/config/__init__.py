@@ -1,6 +1,6 @@
 """Everything in `params/`: models, checks and merging. Imports no torch, so the workflow starts fast."""
 
-from mmcontrast.config.load import BASE_VARIANT, Study, merge, read_yaml, validate
+from mmcontrast.config.load import BASE_VARIANT, Study, merge, validate
 from mmcontrast.config.objectives import OBJECTIVES, Objective
 from mmcontrast.config.schema import (
     CellConfig,
@@ -27,6 +27,7 @@ from mmcontrast.config.schema import (
     UrlSource,
     WheelSource,
 )
+from mmcontrast.config.yaml_file import read_yaml
 
 __all__ = [
     "BASE_VARIANT",

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from mmcontrast.config.objectives import OBJECTIVES
@@ -25,6 +24,7 @@ from mmcontrast.config.schema import (
     Selection,
     Stage,
 )
+from mmcontrast.config.yaml_file import read_yaml
 from mmcontrast.errors import ConfigError, nearest
 
 M = TypeVar("M", bound=BaseModel)
@@ -33,42 +33,6 @@ BASE_VARIANT = "base"
 STAGES = ("pretrain", "finetune")
 SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
 SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML, with a key given twice an error instead of a silent last-one-wins."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise ConfigError(f"line {key_node.start_mark.line + 1}: the key '{key}' is given twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-def read_yaml(path: Path) -> Any:
-    """A YAML file as plain objects.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML or gives a key twice.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        siblings = [p.stem for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: no such file; {nearest(path.stem, siblings)}") from None
-    except UnicodeDecodeError as e:
-        raise ConfigError(f"{path}: not UTF-8 text ({e.reason} at byte {e.start})") from None
-    try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)
-    except ConfigError as e:
-        raise ConfigError(f"{path}: {e}") from None
-    except (yaml.YAMLError, RecursionError) as e:
-        mark = getattr(e, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        raise ConfigError(f"{path}:{where} not valid YAML ({getattr(e, 'problem', e)})") from None
 
 
 def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -114,6 +114,10 @@ class Dataset(Strict):
     split: Annotated[PublishedSplit | RandomSplit, Field(discriminator="kind")]
     scaling: Literal["none", "standard", "minmax"] = Field(description="Fitted on the training split alone.")
     metrics: list[Metric] = Field(min_length=1, description="Reported metrics; the first one selects the epoch.")
+    duplicates: dict[str, Annotated[int, Field(gt=0)]] = Field(
+        default={},
+        description="Equal rows that the published data are known to hold in two splits, e.g. {train and test: 1}.",
+    )
     notes: list[str] = Field(default=[], description="Warnings that the data sheet and the report repeat.")
     generate: dict[str, Any] = Field(default={}, description="Parameters of a generated dataset.")
     prepare: dict[str, Any] = Field(default={}, description="Options of the dataset's own reader.")

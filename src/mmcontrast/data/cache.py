@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,9 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmcontrast.data.files import replacing, sha256_of, write_json
+from mmcontrast.data.json_text import read_json
 from mmcontrast.errors import FetchError
 
 log = logging.getLogger(__name__)
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_root() -> Path:
@@ -67,7 +70,10 @@ class Cache:
         """Checksum recorded when `label`, which has no published one, was first fetched."""
         path = self.record(label)
         try:
-            return str(json.loads(path.read_text(encoding="utf-8"))["sha256"])
+            sha256 = read_json(path)["sha256"]
+            if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
+                raise ValueError(f"'{sha256}' is not a sha256")
+            return sha256
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as e:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmcontrast.config import Dataset, PublishedSplit
+from mmcontrast.data.files import sha256_of
+from mmcontrast.data.json_text import read_json
+from mmcontrast.errors import DataError
+
+DATASHEET = "datasheet.json"
 
 
 def datasheet(
@@ -18,6 +24,7 @@ def datasheet(
     tasks: Mapping[str, Mapping[str, np.ndarray]],
     constant: Mapping[str, list[str]],
     duplicates: Mapping[str, int],
+    near: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The data sheet as plain objects.
 
@@ -25,7 +32,8 @@ def datasheet(
         manifest: of the raw folder; empty for a generated dataset.
         labels: split -> int64 class indices. tasks: split -> task -> the same of a further task.
         constant: modality -> features that do not vary within train.
-        duplicates: pair of splits -> rows they share (see `instances.duplicates_across`).
+        duplicates: pair of splits -> rows they share (see `leaks.duplicates_across`).
+        near: what `leaks.near_duplicates` found; {} where it was not looked for.
     """
     sheet = {
         "name": name,
@@ -43,8 +51,9 @@ def datasheet(
         "generate": dataset.generate,
         "sources": manifest.get("sources", []),
         "files": manifest.get("files", {}),
+        "leaks": {"duplicates": dict(duplicates), "near_duplicates": dict(near)},
         "notes": dataset.notes,
-        "warnings": _warnings(dataset, manifest, labels, constant, duplicates),
+        "warnings": _warnings(dataset, manifest, labels, constant, duplicates, near),
     }
     if dataset.tasks:
         sheet["tasks"] = {
@@ -52,6 +61,25 @@ def datasheet(
             for task, classes in dataset.tasks.items()
         }
     return sheet
+
+
+def check_prepared(path: Path) -> None:
+    """Hold a prepared split against the checksum in the data sheet beside it; nothing to check where there is none.
+
+    Raises:
+        DataError: the split has changed since it was prepared, or the data sheet is damaged.
+    """
+    sheet_path = path.parent / DATASHEET
+    again = f"run `mmcontrast data prepare {path.parent.name}`"
+    try:
+        expected = read_json(sheet_path).get("prepared", {}).get(path.stem)
+        found = sha256_of(path)
+    except FileNotFoundError:
+        return
+    except (ValueError, AttributeError, OSError) as e:
+        raise DataError(f"{sheet_path}: not a data sheet ({e}); {again}") from None
+    if expected is not None and found != expected:
+        raise DataError(f"{path}: changed since it was prepared (sha256 {found}, was {expected}); {again}")
 
 
 def _counts(labels_N: np.ndarray, classes: list[str]) -> dict[str, Any]:
@@ -72,6 +100,7 @@ def _warnings(
     labels: Mapping[str, np.ndarray],
     constant: Mapping[str, list[str]],
     duplicates: Mapping[str, int],
+    near: Mapping[str, Any],
 ) -> list[str]:
     out = []
     unpinned = [s["source"] for s in manifest.get("sources", []) if not s["pinned"]]
@@ -88,6 +117,10 @@ def _warnings(
             out.append(f"{modality}: {what} ({shown}); kept, with spread 1")
     for pair, count in duplicates.items():
         out.append(f"{count} rows are equal in {pair}, in every feature of every modality")
+    for pair, found in near.get("pairs", {}).items():
+        if found["count"]:
+            closest = " and ".join(found["closest"])
+            out.append(f"{found['count']} rows in {pair} are near duplicates, the closest are {closest}")
     for split, rows in labels.items():
         absent = [c for i, c in enumerate(dataset.classes) if len(rows) and i not in rows]
         if absent:

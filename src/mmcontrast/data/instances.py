@@ -6,7 +6,6 @@ N instances, d features of a modality.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +26,7 @@ class Instances:
         feature_names: modality -> d names.
         splits: N split names where the data came with a split, else None.
         tasks: task -> (N,) int64 class indices, further labels of the same instances.
+        groups: N names of what must not be split, such as the patient; None = every instance is its own.
     """
 
     ids: list[str]
@@ -35,6 +35,7 @@ class Instances:
     feature_names: dict[str, list[str]]
     splits: list[str] | None = None
     tasks: dict[str, np.ndarray] = field(default_factory=dict)
+    groups: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,15 @@ class Written:
         labels: split -> (N,) int64 class indices; train, val and test are all there.
         tasks: split -> task -> (N,) int64 class indices.
         report: counts and names of what was left out, for the data sheet.
-        duplicates: pair of splits -> instances they share.
+        duplicates: pair of splits -> instances they share, where more is known than that cells are equal.
+        groups: split -> N names of what must not be split; {} = every instance is its own.
     """
 
     labels: dict[str, np.ndarray]
     tasks: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
 
 
 def check(instances: Instances, name: str, dataset: Dataset) -> None:
@@ -73,6 +76,8 @@ def check(instances: Instances, name: str, dataset: Dataset) -> None:
         if shape != (n, *spec.shape):
             raise DataError(f"{name}: modality '{modality}': shape {shape} read, {(n, *spec.shape)} expected ({where})")
     _check_ids(instances, name)
+    if instances.groups is not None and len(instances.groups) != n:
+        raise DataError(f"{name}: {len(instances.groups)} groups for {n} instances")
     _check_labels(instances.labels, name, dataset.classes)
     if list(instances.tasks) != list(dataset.tasks):
         raise DataError(f"{name}: tasks {list(instances.tasks)} read, and {where}: tasks says {list(dataset.tasks)}")
@@ -111,25 +116,3 @@ def _check_labels(labels_N: np.ndarray, name: str, classes: list[str]) -> None:
     absent = [classes[c] for c in known if c not in present]
     if absent:
         raise DataError(f"{name}: no instance of class {', '.join(absent)}; classes lists what the data holds")
-
-
-def duplicates_across(inputs: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Number of rows that occur, equal in every feature of every modality, in an earlier split too.
-
-    Args:
-        inputs: modality -> (N, d). parts: split -> row indices, in the order train, val, test.
-
-    Returns:
-        "split and other split" -> rows of the latter that the former holds; only pairs that share any.
-    """
-    rows_NF = np.concatenate([np.ascontiguousarray(x) for x in inputs.values()], axis=1)
-    keys = {split: [rows_NF[i].tobytes() for i in rows] for split, rows in parts.items()}
-    found = {}
-    names = list(parts)
-    for i, one in enumerate(names):
-        held = set(keys[one])
-        for other in names[i + 1 :]:
-            shared = sum(key in held for key in keys[other])
-            if shared:
-                found[f"{one} and {other}"] = shared
-    return found

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Modality
+from mmcontrast.data.datasheet import check_prepared
 from mmcontrast.data.splitting import refuse_unseen, stratified
 from mmcontrast.data.table import read_split, task_column
 from mmcontrast.errors import DataError
@@ -198,6 +199,7 @@ def load_dataset(cell: CellConfig, root: Path | str, seed: int) -> dict[str, Tab
 
 def _load_checked(cell: CellConfig, root: Path, dataset: str, split: str) -> Table:
     path = root / paths.prepared(dataset, split)
+    check_prepared(path)
     table = load_split(path)
     again = f"run `mmcontrast data prepare {dataset}`"
     says = f"and params/datasets/{dataset}.yaml says"

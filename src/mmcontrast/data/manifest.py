@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mmcontrast.config import Dataset, NpmSource, Source, UrlSource, WheelSource
 from mmcontrast.data.files import inside, sha256_of
-from mmcontrast.errors import DataError
+from mmcontrast.data.json_text import read_json
+from mmcontrast.errors import DataError, FetchError
 
 MANIFEST = "manifest.json"
 
@@ -59,21 +59,31 @@ def verified_manifest(dataset_name: str, dataset: Dataset, raw_dir: Path | str) 
     path = raw_dir / MANIFEST
     again = f"run `mmcontrast data fetch {dataset_name}`"
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        files, sources = dict(manifest["files"]), {s["source"]: s["sha256"] for s in manifest["sources"]}
+        manifest: dict[str, Any] = read_json(path)
+        files, sources = _checksums(manifest["files"]), {s["source"]: s["sha256"] for s in manifest["sources"]}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file, so {dataset_name} has not been fetched; {again}") from None
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, OSError) as e:
         raise DataError(f"{path}: not a manifest ({e}); {again}") from None
     for source in dataset.sources:
         if label(source) not in sources or source.sha256 not in (None, sources[label(source)]):
             raise DataError(f"{path}: written for another source than {label(source)} of params/datasets; {again}")
     wanted = {name for source in dataset.sources for name in raw_names(source)}
     for name in sorted(wanted | set(files)):
-        file = inside(raw_dir, name)
+        try:
+            file = inside(raw_dir, name)
+        except FetchError as e:
+            raise DataError(f"{path}: {e}; {again}") from None
         if name not in files or not file.is_file():
             raise DataError(f"{file}: missing; {again}")
         got = sha256_of(file)
         if got != files[name]:
             raise DataError(f"{file}: changed since it was fetched (sha256 {got}, was {files[name]}); {again}")
     return manifest
+
+
+def _checksums(files: Any) -> dict[str, str]:
+    """Name -> checksum, as written in a manifest."""
+    if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
+        raise ValueError("`files` does not give a checksum for each name")
+    return files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 
 from mmcontrast import paths
 from mmcontrast.config import Dataset, Study, UrlSource
+from mmcontrast.data.json_text import read_json
 from mmcontrast.data.manifest import MANIFEST, label, raw_names
 from mmcontrast.data.preparers import preparer
 from mmcontrast.errors import ConfigError
@@ -69,8 +69,8 @@ def _fetched(dataset: Dataset, raw_dir: Path) -> State:
         return "not needed"
     wanted = [name for source in dataset.sources for name in raw_names(source)]
     try:
-        listed = json.loads((raw_dir / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (FileNotFoundError, ValueError, KeyError):
+        listed = dict(read_json(raw_dir / MANIFEST)["files"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         listed = {}
     return _state(sum(name in listed and (raw_dir / name).is_file() for name in wanted), len(wanted))
 

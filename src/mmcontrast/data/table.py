@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmcontrast.config import Modality
-from mmcontrast.data.files import replacing
+from mmcontrast.data.json_text import parse_json
+from mmcontrast.data.parquet import read_parquet, write_parquet
 from mmcontrast.errors import DataError
 
 METADATA_KEY = b"mmcontrast"
@@ -120,9 +120,8 @@ def write_split(
             raise DataError(f"{path}: modality '{name}': a number is too large for float32 after scaling")
         columns.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), type=layout.field(name).type))
     table = pa.Table.from_arrays(columns, schema=layout)
-    with replacing(path) as temp:
-        # numbers hardly repeat: a dictionary of them costs time and saves nothing
-        pq.write_table(table, temp, compression="zstd", use_dictionary=["label", *task_labels])
+    # numbers hardly repeat: a dictionary of them costs time and saves nothing
+    write_parquet(table, path, dictionary=["label", *task_labels])
 
 
 def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
@@ -132,13 +131,9 @@ def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         DataError: the file is missing, damaged, or not written by `mmcontrast data prepare`.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read()
+        table = read_parquet(path, _again(path))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {_again(path)}") from None
-    except (pa.ArrowException, OSError) as e:
-        reason = str(e).splitlines()[0]
-        raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); {_again(path)}") from None
     described = _described(path, table.schema)
     _refuse_nulls(path, table)
     return table, described
@@ -153,7 +148,7 @@ def _described(path: Path, layout: pa.Schema) -> dict[str, Any]:
     if raw is None:
         raise DataError(f"{path}: not written by `mmcontrast data prepare` (no '{METADATA_KEY.decode()}' metadata)")
     try:
-        described: dict[str, Any] = json.loads(raw)
+        described: dict[str, Any] = parse_json(raw.decode())
         modalities = {n: Modality.model_validate(m) for n, m in described["modalities"].items()}
         missing = [key for key in METADATA_FIELDS if key not in described]
     except (ValueError, KeyError, AttributeError, TypeError) as e:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from mmcontrast.config import CellConfig
 from mmcontrast.data.table import task_column
 from mmcontrast.errors import DataError
+from mmcontrast.evaluation.frames import read_frame
 
-COLUMNS = ("seed", "split", "id", "label", "embedding")
+COLUMNS = {"seed": pl.Int64, "split": pl.String, "id": pl.String, "label": pl.Int64, "embedding": pl.Array}
 SPLITS = ("train", "val", "test")
 
 
@@ -41,18 +42,11 @@ def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embed
     Raises:
         DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no embeddings; run `mmcontrast {cell.last_stage} {cell.name}` first")
-    frame = pl.read_parquet(path)
-    columns = [*COLUMNS, *map(task_column, cell.tasks)]
-    if missing := [c for c in columns if c not in frame.columns]:
-        raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(columns)}")
-    if empty := [c for c in columns if frame[c].null_count()]:
-        raise DataError(
-            f"{path}: {cell.name}: column {', '.join(empty)} has rows without a value; train the cell again"
-        )
-    if not isinstance(frame["embedding"].dtype, pl.Array):
-        raise DataError(f"{path}: {cell.name}: embedding is {frame['embedding'].dtype}, expected float32 of one width")
+    columns = COLUMNS | dict.fromkeys(map(task_column, cell.tasks), pl.Int64)
+    try:
+        frame = read_frame(path, columns, f"train {cell.name} again")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no embeddings; run `mmcontrast {cell.last_stage} {cell.name}` first") from None
     found = frame["seed"].unique().sort().to_list()
     if found != sorted(cell.seeds):
         raise DataError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellConfig
-from mmcontrast.data.files import replacing
+from mmcontrast.data.parquet import write_parquet
 from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.predictions import Predictions, read_predictions
 from mmcontrast.evaluation.probing import probe_predictions
@@ -84,8 +83,4 @@ def intervals(
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
     """Parquet that is there whole or not at all."""
-    # not written to the file itself, where polars does not tell a full disk from anything else
-    content = io.BytesIO()
-    frame.write_parquet(content, compression="zstd")
-    with replacing(path) as temp:
-        temp.write_bytes(content.getvalue())
+    write_parquet(frame.to_arrow(compat_level=pl.CompatLevel.oldest()), path)

@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import DataError
+from mmcontrast.evaluation.frames import read_frame
 
-COLUMNS = ("seed", "epoch", "split", "id", "label", "probs")
+COLUMNS = {
+    "seed": pl.Int64,
+    "epoch": pl.Int64,
+    "split": pl.String,
+    "id": pl.String,
+    "label": pl.Int64,
+    "probs": pl.Array,
+}
 SPLITS = ("val", "test")
 SUM_TOLERANCE = 1e-2
 
@@ -44,16 +52,10 @@ def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Pred
     Raises:
         DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no predictions; run `mmcontrast finetune {cell.name}` first")
-    frame = pl.read_parquet(path)
-    missing = [c for c in COLUMNS if c not in frame.columns]
-    if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
-    if empty := [c for c in COLUMNS if frame[c].null_count()]:
-        raise DataError(
-            f"{path}: {cell.name}: column {', '.join(empty)} has rows without a value; train the cell again"
-        )
+    try:
+        frame = read_frame(path, COLUMNS, f"train {cell.name} again")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no predictions; run `mmcontrast finetune {cell.name}` first") from None
     _check_seeds(frame, path, cell)
     out: dict[tuple[int, str], Predictions] = {}
     for (seed, split), part in frame.sort("seed", "split", "epoch", "id").group_by(

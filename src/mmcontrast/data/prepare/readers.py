@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from mmcontrast.data.files import CHUNK_BYTES
 from mmcontrast.errors import DataError, nearest
+
+MAX_CSV_BYTES = 2 * 1024**3
+CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ def read_sheet(path: Path, header: bool) -> Sheet:
         DataError: missing, empty, not UTF-8, a row of another length, a column name that is repeated.
     """
     try:
+        check_text(path)
         # the header is read as a row of text: polars would quietly rename a repeated name
         cells = pl.read_csv(path, has_header=False, infer_schema=False)
     except FileNotFoundError:
@@ -56,6 +62,24 @@ def read_sheet(path: Path, header: bool) -> Sheet:
         if not name and i > 0:
             raise DataError(f"{path}: line 1: column {i + 1} has no name")
     return Sheet(path, names, cells.slice(1), first_line=2)
+
+
+def check_text(path: Path) -> None:
+    """Refuse a csv that is too large, and control characters, which no reader of numbers shows.
+
+    Raises:
+        DataError: more than MAX_CSV_BYTES, or a line with a NUL or another control character. OSError: no such file.
+    """
+    size = path.stat().st_size
+    if size > MAX_CSV_BYTES:
+        raise DataError(f"{path}: {size} bytes, and at most {MAX_CSV_BYTES} are read")
+    lines = 1
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            if found := CONTROL.search(chunk):
+                line = lines + chunk.count(b"\n", 0, found.start())
+                raise DataError(f"{path}: line {line}: a control character (byte {found[0][0]}); the file is damaged")
+            lines += chunk.count(b"\n")
 
 
 def _ragged(path: Path) -> str | None:

@@ -48,7 +48,9 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
         expect(sheet, dataset.rows, f"{where}: rows", spec.shape[0], f"{where}: modalities.{modality}", skip=1)
         inputs[modality] = numbers(sheet, names, first=1)[_order(sheet, target, ids)]
         feature_names[modality] = names
-    return Instances(ids, labels_N, inputs, feature_names)
+    # TCGA-<site>-<patient>; what may follow is the sample
+    groups = ["-".join(barcode.split("-")[:3]) for barcode in ids]
+    return Instances(ids, labels_N, inputs, feature_names, groups=groups)
 
 
 def _order(sheet: Sheet, target: Sheet, ids: list[str]) -> list[int]:

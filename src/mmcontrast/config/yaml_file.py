@@ -1,0 +1,86 @@
+"""One file of `params/` as plain objects: bounded in size, and nothing in it that is easily read as something else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmcontrast.errors import ConfigError, nearest
+
+MAX_YAML_BYTES = 1024**2
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without aliases, with a key given twice an error instead of a silent last-one-wins, all numbers finite."""
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            line = self.peek_event().start_mark.line + 1
+            # a few lines of them stand for any number of values
+            raise ConfigError(f"line {line}: aliases (*name) are not accepted; write the values out")
+        return super().compose_node(parent, index)
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        value = super().construct_yaml_float(node)
+        if not math.isfinite(value):
+            raise ConfigError(f"line {node.start_mark.line + 1}: {node.value} is not a finite number")
+        return value
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"line {key_node.start_mark.line + 1}: a list or a mapping is not accepted as a key")
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise ConfigError(f"line {key_node.start_mark.line + 1}: the key '{key}' is given twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_yaml_float)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping, as plain objects.
+
+    Raises:
+        ConfigError: the file is missing, larger than MAX_YAML_BYTES, is not YAML, holds no mapping, gives a key twice,
+            uses an alias, or a number is not finite.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_YAML_BYTES + 1)
+        text = raw.decode("utf-8")
+    except FileNotFoundError:
+        siblings = [p.stem for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: no such file; {nearest(path.stem, siblings)}") from None
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: not UTF-8 text ({e.reason} at byte {e.start})") from None
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read ({e.strerror})") from None
+    if len(raw) > MAX_YAML_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_YAML_BYTES} bytes, which is the most that is read")
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML (nested too deeply)") from None
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as e:
+        # values that look like a date or a number and are none
+        raise ConfigError(
+            f"{path}: not valid YAML ({str(e).splitlines()[0] if str(e) else type(e).__name__})"
+        ) from None
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise ConfigError(f"{path}:{where} not valid YAML ({getattr(e, 'problem', e)})") from None
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{path}: holds {'nothing' if data is None else f'a {type(data).__name__}'}, not keys with values"
+        )
+    return data
