@@ -3,12 +3,14 @@
 from mmcontrast.config.load import BASE_VARIANT, Study, merge, read_yaml, validate
 from mmcontrast.config.objectives import OBJECTIVES, Objective
 from mmcontrast.config.schema import (
+    Arms,
     CellConfig,
     CellRef,
     Dataset,
     Engine,
     Experiment,
     Fusion,
+    Information,
     Method,
     Modality,
     Model,
@@ -31,12 +33,14 @@ from mmcontrast.config.schema import (
 __all__ = [
     "BASE_VARIANT",
     "OBJECTIVES",
+    "Arms",
     "CellConfig",
     "CellRef",
     "Dataset",
     "Engine",
     "Experiment",
     "Fusion",
+    "Information",
     "Method",
     "Modality",
     "Model",

@@ -288,7 +288,9 @@ class Published(Strict):
 
     row: str = Field(description="Name of the row in the source.")
     dataset: str
-    values: dict[str, float] = Field(description="metric: value, in the unit of the source (here: percent).")
+    values: dict[str, float] = Field(
+        description="metric: value, in the unit of the source (here: percent); R, U and S where there is `information`."
+    )
     spread: dict[str, float] = Field(default={}, description="metric: the spread printed beside it.")
     method: str | None = Field(default=None, description="Our method of the same name, where there is one.")
     variant: str = "base"
@@ -300,6 +302,26 @@ class CellRef(Strict):
     method: str
     variant: str = "base"
     label: str | None = Field(default=None, description="Row label; default: the method's title.")
+
+
+class Arms(Strict):
+    """One set of instances in two datasets, which differ only in the pairs that are pretrained on."""
+
+    unbiased: str = Field(description="Dataset whose training pairs say nothing of the synergistic task: the control.")
+    biased: str = Field(description="Dataset whose training pairs all solve the synergistic task.")
+
+
+class Information(Strict):
+    """Which probes ask for information that is redundant, unique, or synergistic between the modalities.
+
+    Redundant and unique information is read after pretraining on the unbiased arm, synergy after the biased one;
+    synergy after the unbiased one is its control. The redundant probe is the dataset's own label.
+    """
+
+    arms: list[Arms] = Field(min_length=1, description="One entry a size of the data.")
+    unique: list[TaskName] = Field(min_length=1, description="Tasks whose mean is U.")
+    synergistic: TaskName = Field(description="Task that is S.")
+    published: str | None = Field(default=None, description="Dataset that the published R, U and S are of.")
 
 
 class Experiment(Strict):
@@ -314,6 +336,9 @@ class Experiment(Strict):
     reference: CellRef | None = Field(default=None, description="Cell that the others are compared with, by seed.")
     source: str | None = Field(default=None, description="Where the published numbers were read.")
     published: list[Published] = []
+    information: Information | None = Field(
+        default=None, description="Of an experiment on redundant, unique and synergistic information."
+    )
     not_run: dict[str, str] = Field(default={}, description="Dataset of the paper: why it is not run here.")
 
 
