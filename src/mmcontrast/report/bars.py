@@ -40,8 +40,11 @@ def information_chart(
     columns = 2 if narrow else 4
     height = PANEL_INCHES * (3 if narrow else 1) + LEGEND_INCHES * -(-len(handles) // columns)
     figure = Figure(figsize=(NARROW if narrow else WIDE, height))
-    shape = {"nrows": 3, "ncols": 1} if narrow else {"nrows": 1, "ncols": 3, "width_ratios": [1, 1, 1.8]}
-    panels = figure.subplots(**shape, sharey=True).ravel()
+    if narrow:
+        grid = figure.subplots(3, 1, sharey=True, squeeze=False)
+    else:
+        grid = figure.subplots(1, 3, sharey=True, squeeze=False, width_ratios=[1, 1, 1.8])
+    panels = list(grid.ravel())
     for axes, letter in zip(panels, LETTERS, strict=True):
         _panel(axes, study, experiment, letter, cells, colours)
         axes.axhline(chance[letter], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=4)

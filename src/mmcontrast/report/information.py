@@ -120,8 +120,10 @@ def _printed(p: Published) -> dict[str, Value]:
 def information_findings(study: Study, results: pl.DataFrame, experiment: str) -> list[str]:
     """One sentence a cell on synergy and its control, and one on what was printed."""
     asked = study.experiments[experiment].information
-    out = []
-    for arms in active_arms(study, experiment) if asked else []:
+    out: list[str] = []
+    if asked is None:
+        return out
+    for arms in active_arms(study, experiment):
         title, chance = study.datasets[arms.unbiased].title, chances(study, asked, arms)
         for kept in kept_by_cell(study, results, experiment, asked, arms):
             found, gain = kept.estimates(), percent(kept.gain)
