@@ -3,12 +3,14 @@
 from mmcontrast.config.load import BASE_VARIANT, Study, merge, validate
 from mmcontrast.config.objectives import OBJECTIVES, Objective
 from mmcontrast.config.schema import (
+    Arms,
     CellConfig,
     CellRef,
     Dataset,
     Engine,
     Experiment,
     Fusion,
+    Information,
     Method,
     Modality,
     Model,
@@ -32,12 +34,14 @@ from mmcontrast.config.yaml_file import read_yaml
 __all__ = [
     "BASE_VARIANT",
     "OBJECTIVES",
+    "Arms",
     "CellConfig",
     "CellRef",
     "Dataset",
     "Engine",
     "Experiment",
     "Fusion",
+    "Information",
     "Method",
     "Modality",
     "Model",

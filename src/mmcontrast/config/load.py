@@ -243,6 +243,7 @@ class Study:
             modalities=data.modalities,
             classes=data.classes,
             tasks=data.tasks,
+            class_weighted=data.class_weighted,
             probe_from=data.probe_from,
             metrics=data.metrics,
             objective=objective.model_dump(mode="json"),
@@ -275,7 +276,7 @@ class Study:
         where, raw = self._raw("datasets", cell.dataset)
         out += [
             f"{where}:{k}"
-            for k in ("modalities", "classes", "tasks", "probe_from", "metrics")
+            for k in ("modalities", "classes", "tasks", "class_weighted", "probe_from", "metrics")
             if k in raw and k not in skip
         ]
         return sorted(out)
@@ -314,9 +315,24 @@ class Study:
             for dataset in experiment.datasets:
                 if dataset not in self.datasets:
                     raise ConfigError(f"{where}: datasets: no dataset '{dataset}'; {nearest(dataset, self.datasets)}")
+            self._check_information(experiment, where)
             for dataset in experiment.datasets:
                 for ref in experiment.cells:
                     try:
                         self.cell(dataset, ref.method, ref.variant)
                     except ConfigError as e:
                         raise ConfigError(f"{e}\n(needed by {where})") from None
+
+    def _check_information(self, experiment: Experiment, where: str) -> None:
+        """Its datasets are the experiment's own and have its tasks."""
+        asked = experiment.information
+        if asked is None:
+            return
+        for name in [dataset for arms in asked.arms for dataset in (arms.unbiased, arms.biased)]:
+            if name not in experiment.datasets:
+                known = nearest(name, experiment.datasets)
+                raise ConfigError(f"{where}: information.arms: no '{name}' among this experiment's datasets; {known}")
+            for task in (*asked.unique, asked.synergistic):
+                if task not in self.datasets[name].tasks:
+                    known = nearest(task, self.datasets[name].tasks)
+                    raise ConfigError(f"{where}: information: {name} has no task '{task}'; {known}")

@@ -48,6 +48,7 @@ class Written:
         report: counts and names of what was left out, for the data sheet.
         duplicates: pair of splits -> instances they share, where more is known than that cells are equal.
         groups: split -> N names of what must not be split; {} = every instance is its own.
+        split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
     """
 
     labels: dict[str, np.ndarray]
@@ -55,6 +56,7 @@ class Written:
     report: dict[str, Any] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
+    split_rule: str | None = None
 
 
 def check(instances: Instances, name: str, dataset: Dataset) -> None:

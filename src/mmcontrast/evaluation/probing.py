@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -29,7 +30,8 @@ def probe_predictions(
     The test split is predicted once, by the chosen probe. The cell's first metric chooses.
 
     Args:
-        task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label.
+        task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label. For one of
+            cell.class_weighted every class weighs alike in the fit.
 
     Raises:
         DataError: the probe cannot be fitted; names the cell and seed.
@@ -40,12 +42,15 @@ def probe_predictions(
         embeddings = {key: replace(part, labels=part.tasks[task]) for key, part in embeddings.items()}
     n_classes = len(cell.tasks[task] if task else cell.classes)
     who = f"{cell.name}, task {task}" if task else cell.name
+    class_weight: Literal["balanced"] | None = "balanced" if task in cell.class_weighted else None
     epoch = getattr(cell, cell.last_stage).epochs - 1
     out: dict[tuple[int, str], Predictions] = {}
     for seed in cell.seeds:
         train, val = embeddings[seed, "train"], embeddings[seed, "val"]
         try:
-            probe = fit_probe(train.z, train.labels, val.z, val.labels, n_classes, cell.metrics[0])
+            probe = fit_probe(
+                train.z, train.labels, val.z, val.labels, n_classes, cell.metrics[0], class_weight=class_weight
+            )
         except DataError as e:
             raise DataError(f"{who}, seed {seed}: {e}") from None
         log.info("%s, seed %d: C = %g of %g to %g", who, seed, probe.strength, STRENGTHS[0], STRENGTHS[-1])

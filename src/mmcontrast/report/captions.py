@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmcontrast.config import Study
-from mmcontrast.report.outputs import FigureSpec, curve_cells, is_probed, projected_cells, switch_epoch
+from mmcontrast.report.outputs import FigureSpec, active_arms, curve_cells, is_probed, projected_cells, switch_epoch
 from mmcontrast.report.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title
 
 
@@ -11,6 +11,14 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
     """What a figure shows, with its interval's name and n."""
     dataset = study.datasets[spec.dataset]
     seeds, cases = count(len(study.profile.seeds), "seed"), count(n_cases, "test case")
+    if spec.kind == "information":
+        biased = next(a.biased for a in active_arms(study, spec.experiment) if a.unbiased == spec.dataset)
+        return (
+            f"Redundant (R), unique (U) and synergistic (S) information in frozen embeddings, {cases}: balanced "
+            f"accuracy of linear probes. R and U after pretraining on {dataset.title}, S after "
+            f"{study.datasets[biased].title}; hatched: its control, S after {dataset.title}. Bars: mean of {seeds}; "
+            f"dots: single seeds; lines: {LEVEL_NAME} bootstrap interval over seeds; dashed: chance."
+        )
     if spec.kind == "scores":
         probed = [is_probed(study, spec.dataset, c) for c in study.experiments[spec.experiment].cells]
         chosen = "epoch selected on validation (squares: last epoch, where no validation split exists)"

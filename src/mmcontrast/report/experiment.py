@@ -12,6 +12,7 @@ from mmcontrast.data.files import replacing
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA
 from mmcontrast.paths import FIGURE_FORMATS, Layout
+from mmcontrast.report.bars import information_chart
 from mmcontrast.report.charts import Data, difference_chart, score_chart
 from mmcontrast.report.curves import training_curves
 from mmcontrast.report.outputs import NARROW, FigureSpec, curve_cells, figures, projected_cells
@@ -64,6 +65,8 @@ def draw(
     study: Study, layout: Layout, spec: FigureSpec, results: pl.DataFrame, intervals: pl.DataFrame, narrow: bool
 ) -> Figure:
     """One figure, in the wide or the narrow layout."""
+    if spec.kind == "information":
+        return information_chart(study, results, spec.experiment, spec.dataset, narrow)
     if spec.kind in ("scores", "differences"):
         data = Data.of(study, spec.experiment, spec.dataset, results, intervals)
         return (score_chart if spec.kind == "scores" else difference_chart)(data, narrow)

@@ -14,6 +14,7 @@ from mmcontrast.report.conclusions import (
     reproduction_sentences,
     reproductions,
 )
+from mmcontrast.report.information import information_findings, information_notes
 from mmcontrast.report.outputs import experiment_datasets, is_probed
 from mmcontrast.report.wording import (
     PROBE_DEFINITION,
@@ -35,7 +36,7 @@ def table_notes(study: Study, summary: pl.DataFrame, experiment: str, across: st
     """
     spec = study.experiments[experiment]
     datasets = experiment_datasets(study, experiment)
-    notes = protocol_notes(study, summary, experiment)
+    notes = information_notes(study, experiment) + protocol_notes(study, summary, experiment)
     notes += interval_notes(study, summary, datasets)
     if spec.reference is not None:
         notes.append(
@@ -48,7 +49,7 @@ def table_notes(study: Study, summary: pl.DataFrame, experiment: str, across: st
             f"{across}: mean of the middle half of all seeds' scores on all datasets; seeds resampled within datasets."
         )
     notes += [note for d in datasets for note in dataset_notes(study, summary, d)]
-    if spec.kind == "table":
+    if spec.kind == "table" and spec.information is None:
         notes += _published_notes(study, experiment, datasets)
     return notes + not_run_notes(study, experiment)
 
@@ -76,7 +77,9 @@ def findings(
     """
     if study.profile.overrides.given():
         return overrides_note(study)
-    out = []
+    out = information_findings(study, results, experiment)
+    if out:
+        return out
     for dataset in experiment_datasets(study, experiment):
         if study.experiments[experiment].kind == "table":
             metric = study.datasets[dataset].metrics[0]

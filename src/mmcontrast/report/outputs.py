@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from mmcontrast.config import BASE_VARIANT, CellConfig, CellRef, Study
+from mmcontrast.config import BASE_VARIANT, Arms, CellConfig, CellRef, Study
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 
 NARROW = "narrow.svg"
 PLAIN_FUSION = "concat"
 
-FigureKind = Literal["scores", "differences", "curves", "projection"]
+FigureKind = Literal["information", "scores", "differences", "curves", "projection"]
 KINDS: dict[str, tuple[FigureKind, ...]] = {
     "table": ("scores", "curves", "projection"),
     "ablation": ("differences", "curves"),
@@ -40,6 +40,13 @@ def results_outputs(layout: Layout) -> dict[str, str]:
 def experiment_datasets(study: Study, experiment: str) -> list[str]:
     """The datasets of an experiment that this selection runs, in the experiment's order."""
     return [d for d in study.experiments[experiment].datasets if d in study.dataset_names]
+
+
+def active_arms(study: Study, experiment: str) -> list[Arms]:
+    """The pairs of datasets of an experiment on information that this selection runs both of."""
+    asked = study.experiments[experiment].information
+    chosen = experiment_datasets(study, experiment)
+    return [arms for arms in asked.arms if {arms.unbiased, arms.biased} <= set(chosen)] if asked else []
 
 
 def own_cells(study: Study, experiment: str) -> list[CellRef]:
@@ -90,10 +97,11 @@ def figures(study: Study, experiment: str) -> list[FigureSpec]:
     kinds = [
         k for k in KINDS[study.experiments[experiment].kind] if k != "projection" or projected_cells(study, experiment)
     ]
+    of_both = {arms.unbiased: ("information",) for arms in active_arms(study, experiment)}
     return [
         FigureSpec(f"{experiment}_{dataset}_{kind}", kind, experiment, dataset)
         for dataset in experiment_datasets(study, experiment)
-        for kind in kinds
+        for kind in (*of_both.get(dataset, ()), *kinds)
     ]
 
 

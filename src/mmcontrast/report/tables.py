@@ -6,6 +6,7 @@ import polars as pl
 
 from mmcontrast.config import CellRef, Published, Study
 from mmcontrast.evaluation.statistics import Interval
+from mmcontrast.report.information import information_blocks
 from mmcontrast.report.notes import findings, table_notes
 from mmcontrast.report.outputs import experiment_datasets, own_cells
 from mmcontrast.report.results import cell_name
@@ -26,7 +27,7 @@ def build_table(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, ex
     spec = study.experiments[experiment]
     summary = summarise(results.filter(experiment=experiment))
     datasets = experiment_datasets(study, experiment)
-    blocks = [
+    blocks = information_blocks(study, results, experiment) + [
         _block(study, results, summary, intervals, experiment, dataset, metric)
         for dataset in datasets
         for metric in reported_metrics(study.datasets[dataset])
@@ -50,7 +51,7 @@ def _columns(study: Study, summary: pl.DataFrame, experiment: str) -> list[Colum
         Column("cases", CASES_TITLE, "interval"),
     ]
     if spec.kind == "table":
-        if spec.published:
+        if spec.published and spec.information is None:
             columns.insert(0, Column("published", "Published", "published"))
         for protocol in ("last", "optimistic"):
             if protocol in protocols:

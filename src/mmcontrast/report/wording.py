@@ -57,7 +57,9 @@ def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     title = METRIC_TITLES.get(name, name)
     if name == "f1" and dataset is not None:
         title += f" of class {(dataset.tasks[task] if task else dataset.classes)[1]}"
-    return f"{title}, task {task}" if task else title
+    if task:
+        return f"{title}, task {task}"
+    return f"{title}, {dataset.label}" if dataset is not None and dataset.label else title
 
 
 def reported_metrics(dataset: Dataset) -> list[str]:

@@ -122,6 +122,8 @@ def _written(
         raise DataError(f"{dataset_name}: {rows} instances written, and {where}: rows says {dataset.rows}")
     for task, classes in {"": dataset.classes, **dataset.tasks}.items():
         labels = {split: written.tasks[split][task] if task else written.labels[split] for split in paths.SPLITS}
+        if task and dataset.probe_from is not None:
+            continue  # this train is for pretraining alone, and its tasks may be constant
         named = f"{dataset_name}: task '{task}'" if task else dataset_name
         refuse_unseen(named, classes, labels["train"], {split: labels[split] for split in ("val", "test")})
     tasks = written.tasks or {split: {} for split in paths.SPLITS}
@@ -131,6 +133,8 @@ def _written(
     found = leaks.duplicates_across({split: keys for split, (_, keys) in rows_of.items()}) | written.duplicates
     leaks.check_duplicates(dataset_name, found, dataset.duplicates)
     sheet = datasheet(dataset_name, dataset, manifest, written.labels, tasks, {}, found, {})
+    if written.split_rule is not None:
+        sheet["split"]["rule"] = written.split_rule
     return sheet | ({"report": written.report} if written.report else {})
 
 

@@ -1,0 +1,109 @@
+"""Bars of redundant, unique and synergistic information, with chance lines and the control of synergy."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from mmcontrast.config import CellRef, Study
+from mmcontrast.evaluation.statistics import Interval
+from mmcontrast.report.information import LETTERS, Kept, chances, kept_by_cell, published
+from mmcontrast.report.outputs import active_arms
+from mmcontrast.report.style import INK, NARROW, SOFT, WIDE, method_colours
+from mmcontrast.report.wording import LEVEL_NAME, cell_label, count
+
+PANEL_INCHES = 2.1
+LEGEND_INCHES = 0.2
+HATCH = "////"
+
+
+def information_chart(
+    study: Study, results: pl.DataFrame, experiment: str, dataset: str, narrow: bool = False
+) -> Figure:
+    """A panel each for R, U and S; beside every bar of S its control.
+
+    Args:
+        dataset: the unbiased one of the arms.
+    """
+    asked = study.experiments[experiment].information
+    arms = next(a for a in active_arms(study, experiment) if a.unbiased == dataset)
+    if asked is None:
+        raise ValueError(f"{experiment} asks for no information")
+    cells = kept_by_cell(study, results, experiment, asked, arms)
+    chance = chances(study, asked, arms)
+    colours = [_colour(study, kept.ref) for kept in cells]
+    handles = _legend(study, experiment, cells, colours)
+    columns = 2 if narrow else 4
+    height = PANEL_INCHES * (3 if narrow else 1) + LEGEND_INCHES * -(-len(handles) // columns)
+    figure = Figure(figsize=(NARROW if narrow else WIDE, height))
+    if narrow:
+        grid = figure.subplots(3, 1, sharey=True, squeeze=False)
+    else:
+        grid = figure.subplots(1, 3, sharey=True, squeeze=False, width_ratios=[1, 1, 1.8])
+    panels = list(grid.ravel())
+    for axes, letter in zip(panels, LETTERS, strict=True):
+        _panel(axes, study, experiment, letter, cells, colours)
+        axes.axhline(chance[letter], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=4)
+        axes.set_ylim(0, 105)
+        axes.set_xticks([])
+        axes.grid(axis="x", visible=False)
+    for axes in panels if narrow else panels[:1]:
+        axes.set_ylabel("balanced accuracy (%)")
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, handlelength=1.6)
+    return figure
+
+
+def _colour(study: Study, ref: CellRef) -> str:
+    """The method's; that of a variant, which is a control or a part of it, is grey."""
+    return method_colours(study.methods)[ref.method] if ref.variant == "base" else SOFT
+
+
+def _panel(axes: Axes, study: Study, experiment: str, letter: str, cells: list[Kept], colours: list[str]) -> None:
+    printed = {(p.method, p.variant): p for p in published(study, experiment).values()}
+    for x, (kept, colour) in enumerate(zip(cells, colours, strict=True)):
+        found = kept.estimates()
+        at, width = (x - 0.2, 0.38) if letter == "S" else (x, 0.7)
+        scores = {"R": kept.redundant, "U": kept.unique, "S": kept.synergistic}[letter]
+        _bar(axes, at, width, found[letter], scores, colour)
+        if letter == "S":
+            _bar(axes, x + 0.2, width, found["control"], kept.control, colour, hatched=True)
+        p = printed.get((kept.ref.method, kept.ref.variant))
+        if p is not None and letter in p.values:
+            value = p.values[letter]
+            axes.plot([at - width / 2, at + width / 2], [value] * 2, color=INK, linewidth=1.8, zorder=5)
+    axes.set_title({"R": "R: redundant", "U": "U: unique", "S": "S: synergistic"}[letter])
+
+
+def _bar(
+    axes: Axes, x: float, width: float, found: Interval, scores: dict[int, float], colour: str, hatched: bool = False
+) -> None:
+    face = "white" if hatched else colour
+    axes.bar(
+        x, found.mean, width, color=face, edgecolor=colour, linewidth=0.8, hatch=HATCH if hatched else None, zorder=2
+    )
+    if np.isfinite(found).all():
+        axes.plot([x, x], [found.low, found.high], color=INK, linewidth=1.1, zorder=6)
+    offsets = np.linspace(-0.25, 0.25, len(scores)) * width if len(scores) > 1 else [0.0]
+    axes.scatter([x + o for o in offsets], [100 * v for v in scores.values()], s=5, color=INK, linewidths=0, zorder=7)
+
+
+def _legend(study: Study, experiment: str, cells: list[Kept], colours: list[str]) -> list[Patch | Line2D]:
+    handles: list[Patch | Line2D] = [
+        Patch(color=colour, label=cell_label(study, kept.ref)) for kept, colour in zip(cells, colours, strict=True)
+    ]
+    handles.append(Patch(facecolor="white", edgecolor=SOFT, hatch=HATCH, label="control: unbiased pretraining"))
+    handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label="chance"))
+    if any(
+        (p.method, p.variant) == (k.ref.method, k.ref.variant)
+        for p in published(study, experiment).values()
+        for k in cells
+    ):
+        handles.append(Line2D([], [], color=INK, linewidth=1.8, label="published, full size"))
+    if cells and cells[0].gain.n > 1:
+        n = count(cells[0].gain.n, "seed")
+        handles.append(Line2D([], [], color=INK, linewidth=1.1, label=f"{LEVEL_NAME} interval, {n}"))
+    return handles

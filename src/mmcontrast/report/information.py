@@ -1,0 +1,173 @@
+"""What an embedding keeps of redundant, unique and synergistic information: R, U and S of an experiment that asks so.
+
+R and U are read after pretraining on unbiased pairs, S after pretraining on biased ones. S after unbiased pretraining
+is the control: a linear probe makes something of unique features too, so synergy is what the biased pairs add to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from mmcontrast.config import Arms, CellRef, Information, Published, Study
+from mmcontrast.evaluation.statistics import Difference, Interval, holm, over_seeds, paired_difference
+from mmcontrast.report.outputs import active_arms
+from mmcontrast.report.results import cell_name
+from mmcontrast.report.summary import percent, seed_scores
+from mmcontrast.report.table import Block, Column, Row, Value
+from mmcontrast.report.wording import as_given, cell_label, count, estimate, p_value
+
+LETTERS = ("R", "U", "S")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Scores of one cell as fractions, by seed.
+
+    Attributes:
+        redundant, unique: after unbiased pretraining. synergistic: after biased pretraining; control: after unbiased.
+        gain: synergistic minus control, by seed; p_holm: its p value corrected for the experiment's cells.
+    """
+
+    ref: CellRef
+    redundant: dict[int, float]
+    unique: dict[int, float]
+    synergistic: dict[int, float]
+    control: dict[int, float]
+    gain: Difference
+    p_holm: float
+
+    def estimates(self) -> dict[str, Interval]:
+        """R, U, S and control in percent, with their intervals over seeds."""
+        found = dict(
+            zip((*LETTERS, "control"), (self.redundant, self.unique, self.synergistic, self.control), strict=True)
+        )
+        return {name: percent(over_seeds(np.array(list(scores.values())))) for name, scores in found.items()}
+
+
+def chances(study: Study, asked: Information, arms: Arms) -> dict[str, float]:
+    """R, U and S of a guess, in percent: balanced accuracy of one over the number of classes."""
+    data = study.datasets[arms.unbiased]
+    classes = (data.classes, data.tasks[asked.unique[0]], data.tasks[asked.synergistic])
+    return {letter: 100 / len(names) for letter, names in zip(LETTERS, classes, strict=True)}
+
+
+def kept_by_cell(study: Study, results: pl.DataFrame, experiment: str, asked: Information, arms: Arms) -> list[Kept]:
+    """Every cell of the experiment, in its order; one without scores in both arms is left out."""
+    metric = study.datasets[arms.unbiased].metrics[0]
+    found = []
+    for ref in study.experiments[experiment].cells:
+
+        def scores(dataset: str, task: str, ref: CellRef = ref) -> dict[int, float]:
+            return seed_scores(results, experiment, dataset, ref, f"{task}/{metric}" if task else metric)
+
+        uniques = [scores(arms.unbiased, task) for task in asked.unique]
+        synergistic, control = scores(arms.biased, asked.synergistic), scores(arms.unbiased, asked.synergistic)
+        if not synergistic or not control:
+            continue
+        unique = {seed: float(np.mean([of[seed] for of in uniques])) for seed in uniques[0]}
+        gain = paired_difference(synergistic, control)
+        found.append((ref, scores(arms.unbiased, ""), unique, synergistic, control, gain))
+    p_holm = holm(np.array([f[-1].p for f in found]))
+    return [Kept(*f, float(p)) for f, p in zip(found, p_holm, strict=True)]
+
+
+def published(study: Study, experiment: str) -> dict[str, Published]:
+    """Row -> printed R, U and S, of whatever size they are."""
+    spec = study.experiments[experiment]
+    of = spec.information.published if spec.information else None
+    return {p.row: p for p in spec.published if p.dataset == of}
+
+
+def information_blocks(study: Study, results: pl.DataFrame, experiment: str) -> list[Block]:
+    """A block for each size of the data: R, U, S and the control of every cell, beside the printed values."""
+    asked = study.experiments[experiment].information
+    return [_block(study, results, experiment, asked, arms) for arms in active_arms(study, experiment) if asked]
+
+
+def _block(study: Study, results: pl.DataFrame, experiment: str, asked: Information, arms: Arms) -> Block:
+    printed = published(study, experiment)
+    names = ("R: redundant", "U: unique", "S: synergistic")
+    columns = [Column(f"published_{x}", f"Published {x}", "published") for x in LETTERS] if printed else []
+    columns += [Column(x, f"Ours, {name}", "score") for x, name in zip(LETTERS, names, strict=True)]
+    columns += [
+        Column("control", "Ours, S after unbiased pretraining (control)", "score"),
+        Column("difference", "S, difference to its control", "difference"),
+        Column("p", "p (Holm)", "p"),
+        Column("seeds", "Seeds", "count"),
+    ]
+    rows, seen = [], set()
+    for kept in kept_by_cell(study, results, experiment, asked, arms):
+        values = {name: Value(*e) for name, e in kept.estimates().items()}
+        values["difference"], values["p"] = Value(*percent(kept.gain)), Value(kept.p_holm)
+        values["seeds"] = Value(float(kept.gain.n))
+        for row, p in printed.items():
+            if (p.method, p.variant) == (kept.ref.method, kept.ref.variant):
+                values |= _printed(p)
+                seen.add(row)
+        rows.append(Row(cell_label(study, kept.ref), values, cell_name(arms.biased, kept.ref)))
+    first = [Row(p.row, _printed(p)) for row, p in printed.items() if row not in seen]
+    title = f"{study.datasets[arms.unbiased].title}: redundant, unique and synergistic information (%)"
+    return Block(title, columns, first + rows, {"dataset": arms.unbiased, "metric": "information"})
+
+
+def _printed(p: Published) -> dict[str, Value]:
+    return {f"published_{x}": Value(p.values[x], spread=p.spread.get(x)) for x in LETTERS if x in p.values}
+
+
+def information_findings(study: Study, results: pl.DataFrame, experiment: str) -> list[str]:
+    """One sentence a cell on synergy and its control, and one on what was printed."""
+    asked = study.experiments[experiment].information
+    out: list[str] = []
+    if asked is None:
+        return out
+    for arms in active_arms(study, experiment):
+        title, chance = study.datasets[arms.unbiased].title, chances(study, asked, arms)
+        for kept in kept_by_cell(study, results, experiment, asked, arms):
+            found, gain = kept.estimates(), percent(kept.gain)
+            beyond = "above" if gain.low > 0 else "below" if gain.high < 0 else "not told apart from"
+            p = (
+                f", p = {p_value(kept.p_holm)} after Holm's correction".replace("= <", "< ")
+                if p_value(kept.p_holm)
+                else ""
+            )
+            said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
+            out.append(
+                f"{title}, {cell_label(study, kept.ref)}: {said}. S is {beyond} its control, "
+                f"{estimate(*found['control'])} % after unbiased pretraining: difference by seed "
+                f"{estimate(*gain, sign=True)} points{p}; {count(kept.gain.n, 'seed')}."
+            )
+    return out
+
+
+def information_notes(study: Study, experiment: str) -> list[str]:
+    """What R, U, S and the control are, and whether the size of the printed values was run."""
+    spec = study.experiments[experiment]
+    asked = spec.information
+    if asked is None:
+        return []
+    arms = active_arms(study, experiment)
+    data = study.datasets[asked.arms[0].unbiased]
+    out = [
+        f"R: probe of the {data.label or 'label'}; U: mean of the probes {' and '.join(asked.unique)}, both after "
+        f"pretraining on unbiased pairs; S: probe {asked.synergistic} after pretraining on biased pairs. Control: the "
+        "same probe after pretraining on unbiased pairs, which hold no synergy to learn: what it scores above chance "
+        "is made of unique features. The paper shows no such control."
+    ]
+    if asked.published is not None and asked.published not in [a.unbiased for a in arms]:
+        rows = "; ".join(f"{row} {_in_words(p)}" for row, p in published(study, experiment).items())
+        full = study.datasets[asked.published].title
+        out.append(f"{full}, the published size: not run. Printed: {rows}. Classes, and so chances, differ here.")
+    if spec.source and published(study, experiment):
+        out.append(f"Published numbers: {' '.join(spec.source.split())}.")
+    return out
+
+
+def _in_words(p: Published) -> str:
+    return ", ".join(
+        f"{x} {as_given(p.values[x])}" + (f" ± {p.spread[x]:g}" if x in p.spread else "")
+        for x in LETTERS
+        if x in p.values
+    )

@@ -1,0 +1,151 @@
+"""Redundant, unique and synergistic information: the block, its control, the sentences and the bars."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mmcontrast.config import Study
+from mmcontrast.evaluation.statistics import paired_difference
+from mmcontrast.report.bars import information_chart
+from mmcontrast.report.captions import figure_caption
+from mmcontrast.report.information import chances, information_findings, kept_by_cell
+from mmcontrast.report.outputs import active_arms, figures
+from mmcontrast.report.results import read_results, write_results
+from mmcontrast.report.style import house_style
+from mmcontrast.report.tables import build_table
+from tests.report.made_up_study import REPO, Made, make_study
+
+EXPERIMENT = "comm_trifeature"
+UNBIASED, BIASED = "trifeature_small", "trifeature_small_biased"
+PROFILE = """
+description: Made-up embeddings of both arms.
+datasets: [trifeature_small, trifeature_small_biased]
+experiments: [comm_trifeature]
+seeds: [0, 1, 2]
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    kept = {("comm", "base"), ("cross", "base")}
+    study = make_study(tmp_path_factory.mktemp("arms"), {"val": 20, "test": 30}, 100, PROFILE, kept)
+    write_results(study.study, study.layout)
+    return study
+
+
+def scores(made: Made, dataset: str, method: str, metric: str) -> dict[int, float]:
+    frame = pl.read_parquet(made.path(made.layout.metrics(f"{dataset}/{method}/base")))
+    part = frame.filter(split="test", protocol="selected", metric=metric)
+    return dict(zip(part["seed"], part["value"], strict=True))
+
+
+def table(made: Made):
+    return build_table(made.study, *read_results(made.study, made.layout), EXPERIMENT)
+
+
+def test_the_block_takes_each_letter_from_its_arm_and_probe(made: Made) -> None:
+    block = table(made).blocks[0]
+    assert block.keys == {"dataset": UNBIASED, "metric": "information"}
+    for row in block.rows:
+        if row.cell is None:
+            continue
+        method = row.cell.split("/")[1]
+        unique = [scores(made, UNBIASED, method, f"unique{i}/balanced_acc") for i in (1, 2)]
+        synergy = [scores(made, d, method, "synergy/balanced_acc") for d in (BIASED, UNBIASED)]
+        want = {
+            "R": np.mean(list(scores(made, UNBIASED, method, "balanced_acc").values())),
+            "U": np.mean([list(u.values()) for u in unique]),
+            "S": np.mean(list(synergy[0].values())),
+            "control": np.mean(list(synergy[1].values())),
+        }
+        gain = paired_difference(*synergy)
+        assert {k: row.values[k].mean for k in want} == pytest.approx({k: 100 * v for k, v in want.items()})
+        got = row.values["difference"]
+        assert (got.mean, got.low, got.high) == pytest.approx(tuple(100 * v for v in gain[:3]))
+        assert row.values["seeds"].mean == 3
+
+
+def test_printed_values_stand_beside_their_cells_and_rows_without_one_come_first(made: Made) -> None:
+    rows = {row.label: row.values for row in table(made).blocks[0].rows}
+    printed = {p.row: p for p in made.study.experiments[EXPERIMENT].published}
+    assert rows["CoMM"]["published_S"].mean == printed["CoMM"].values["S"]
+    assert rows["CoMM"]["published_S"].spread == printed["CoMM"].spread["S"]
+    assert set(rows["FactorCL"]) == {"published_R", "published_U", "published_S"}
+
+
+def test_the_other_blocks_have_no_column_of_printed_values(made: Made) -> None:
+    for block in table(made).blocks[1:]:
+        assert not any(c.kind == "published" for c in block.columns)
+
+
+def test_findings_claim_synergy_over_the_control_by_its_interval_alone(made: Made) -> None:
+    study, (results, _) = made.study, read_results(made.study, made.layout)
+    asked = study.experiments[EXPERIMENT].information
+    kept = kept_by_cell(study, results, EXPERIMENT, asked, active_arms(study, EXPERIMENT)[0])
+    found = information_findings(study, results, EXPERIMENT)
+    assert len(found) == len(kept) == 2
+    for k, sentence in zip(kept, found, strict=True):
+        word = "above" if k.gain.low > 0 else "below" if k.gain.high < 0 else "not told apart from"
+        assert f"S is {word} its control" in sentence
+        assert "3 seeds" in sentence
+        assert "(chance 25)" in sentence
+    # what is claimed follows the scores
+    raised = results.with_columns(
+        pl.when((pl.col("dataset") == BIASED) & (pl.col("metric") == "synergy/balanced_acc"))
+        .then(pl.col("value") * 0.001 + 0.9)
+        .otherwise(pl.col("value") * 0.5)
+        .alias("value")
+    )
+    assert all("S is above its control" in s for s in information_findings(study, raised, EXPERIMENT))
+
+
+def test_chances_are_one_over_the_classes(made: Made) -> None:
+    asked = made.study.experiments[EXPERIMENT].information
+    small, full = asked.arms
+    assert chances(made.study, asked, small) == {"R": 25.0, "U": 25.0, "S": 50.0}
+    assert chances(made.study, asked, full) == {"R": 10.0, "U": 10.0, "S": 50.0}
+
+
+def test_notes_say_that_the_full_size_was_not_run_and_what_was_printed(made: Made) -> None:
+    notes = "\n".join(table(made).notes)
+    assert re.search(r"Trifeature, the published size: not run\. Printed: .*CoMM R 99\.9 ± 0\.03, U 87\.8", notes)
+    assert "The paper shows no such control" in notes
+    assert "no published number was found" not in notes
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_bars_with_chance_lines_and_controls(made: Made, narrow: bool) -> None:
+    results, _ = read_results(made.study, made.layout)
+    with house_style():
+        figure = information_chart(made.study, results, EXPERIMENT, UNBIASED, narrow)
+    assert [a.get_title(loc="left")[0] for a in figure.axes] == ["R", "U", "S"]
+    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
+    assert [len(h) for h in heights] == [2, 2, 4]
+    values = {row.label: row.values for row in table(made).blocks[0].rows}
+    assert heights[2] == pytest.approx(
+        [values[label][key].mean for label in ("Cross (CLIP)", "CoMM") for key in ("S", "control")]
+    )
+    hatches = [bool(bar.get_hatch()) for bar in figure.axes[2].patches]
+    assert hatches == [False, True, False, True]
+    for axes, chance in zip(figure.axes, (25, 25, 50), strict=True):
+        assert any(np.allclose(line.get_ydata(), chance) for line in axes.lines)
+    texts = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert {"control: unbiased pretraining", "chance", "published, full size"} <= set(texts)
+
+
+def test_the_figure_belongs_to_the_unbiased_dataset_and_names_both(made: Made) -> None:
+    specs = [f for f in figures(made.study, EXPERIMENT) if f.kind == "information"]
+    assert [s.dataset for s in specs] == [UNBIASED]
+    caption = figure_caption(made.study, specs[0], 30)
+    assert "S after Trifeature, small, biased pairs" in caption
+    assert "hatched: its control" in caption
+
+
+def test_one_arm_alone_tells_nothing() -> None:
+    study = Study(REPO, "trifeature", datasets=[UNBIASED])
+    assert active_arms(study, EXPERIMENT) == []
+    assert not any(f.kind == "information" for f in figures(study, EXPERIMENT))
