@@ -55,8 +55,8 @@ class SelfSupervised(Method):
         self.encoders = build_encoders(cell, self.modalities)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """modality -> (b, d), of the rows of this rank."""
-        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+        """modality -> (b, d), of the rows of this rank and the modalities that are given."""
+        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items() if m in inputs}
 
     def projection_widths(self) -> list[int]:
         """Widths of the contrastive head after its input.

@@ -24,6 +24,7 @@ from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import in_chunks, make_feed
 from mmcontrast.training.distributed import World
 from mmcontrast.training.engine import Engine, make_engine
+from mmcontrast.training.searching import searched
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class SeedTrainer:
         initial: dict[str, Tensor] | None = None,
         report: Callable[[int, dict[str, float]], None] = lambda epoch, terms: None,
     ) -> None:
+        cell, path = searched(cell, stage_name, seed, tables["train"], world, state / "search", fingerprint)
         self.cell, self.stage_name, self.seed, self.tables = cell, stage_name, seed, tables
         self.world, self.state, self.fingerprint, self.report = world, state, fingerprint, report
         self.stage: Stage = getattr(cell, stage_name)
@@ -133,7 +135,7 @@ class SeedTrainer:
         self.feed = make_feed(cell, self.stage, tables["train"], world)
         steps = self.stage.epochs * self.feed.steps
         self.engine: Engine = make_engine(method, self.stage, steps, cell.engine, world)
-        self.run = SeedRun()
+        self.run = SeedRun(history=path)
         self.epoch = 0
 
     def train(self) -> SeedRun:
@@ -157,8 +159,8 @@ class SeedTrainer:
         return self.run
 
     def _epoch(self) -> dict[str, float]:
-        """One pass over the training rows; the mean of each term over steps."""
-        sums: dict[str, float] = {}
+        """One pass over the training rows; the mean of each term over the steps that have it."""
+        seen: dict[str, list[float]] = {}
         steps = self.feed.steps
         for step, (batch, rows) in enumerate(self.feed.epoch(self.epoch, self.generator)):
             progress = Progress(
@@ -175,8 +177,8 @@ class SeedTrainer:
                 raise TrainingError(self._not_finite(step, steps, values))
             self.engine.step(terms["loss"])
             for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value
-        return {name: total / steps for name, total in sums.items()}
+                seen.setdefault(name, []).append(value)
+        return {name: sum(of) / len(of) for name, of in seen.items()}
 
     def _not_finite(self, step: int, steps: int, values: dict[str, float]) -> str:
         terms = ", ".join(f"{k} = {v:g}" for k, v in values.items())
