@@ -123,6 +123,9 @@ class PairwiseObjective(Objective):
     head: Literal["mlp", "linear", "none"] = Field(
         default="mlp", description="What stands between a modality's embedding and the loss; its widths: projection."
     )
+    embedding: Literal["encoders", "heads"] = Field(
+        default="encoders", description="What is scored: the encoders' outputs, or what the heads make of them."
+    )
     augmentations: Augmentations = {}
 
     @model_validator(mode="after")

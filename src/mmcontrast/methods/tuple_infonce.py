@@ -112,6 +112,11 @@ class TupleInfoNCE(SelfSupervised):
     def embed(self, batch: Batch) -> Tensor:
         return self.fuse(batch.inputs, self.modalities)
 
+    def embeddings(self, batch: Batch) -> dict[str, Tensor]:
+        """The fused embedding, what it is fused from, and what is left of it without each modality."""
+        lacking = {f"without_{m}": self.fuse(batch.inputs, self._others(m)) for m in self.modalities}
+        return {"": self.embed(batch), "encoders": self.encodings(batch), **lacking}
+
     def fuse(self, inputs: Mapping[str, Tensor], kept: Sequence[str]) -> Tensor:
         """(b, D) fused embedding of the kept modalities; the others' encodings are zeros, as in the released code."""
         z_bD: Tensor = self.fusion(self._encode_kept(inputs, kept))
@@ -124,7 +129,7 @@ class TupleInfoNCE(SelfSupervised):
         """
         view = {m: augment(batch.inputs[m], generator) for m, augment in self.augmenters.items()}
         queries = [self.fuse(view, [m]) for m in self.modalities]
-        candidates = [self.fuse(batch.inputs, [o for o in self.modalities if o != m]) for m in self.modalities]
+        candidates = [self.fuse(batch.inputs, self._others(m)) for m in self.modalities]
         return [F.normalize(upcast(z), dim=-1) for z in queries], [F.normalize(upcast(z), dim=-1) for z in candidates]
 
     def settled(self, alpha: Sequence[float]) -> dict[str, Any]:
@@ -139,7 +144,10 @@ class TupleInfoNCE(SelfSupervised):
         split, chosen = torch.rand((), generator=generator), int(torch.randint(len(self.modalities), (), generator=generator))
         if split >= self.dropping:
             return self.modalities, self.modalities
-        return [self.modalities[chosen]], [m for m in self.modalities if m != self.modalities[chosen]]
+        return [self.modalities[chosen]], self._others(self.modalities[chosen])
+
+    def _others(self, modality: str) -> list[str]:
+        return [m for m in self.modalities if m != modality]
 
     def _encode_kept(self, inputs: Mapping[str, Tensor], kept: Sequence[str]) -> dict[str, Tensor]:
         """modality -> (b, d)."""

@@ -87,12 +87,12 @@ def predict(method: nn.Module, table: Table, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def embed(method: Method, table: Table, device: torch.device) -> Tensor:
-    """(n, D) float32 embeddings on the CPU, in evaluation mode."""
+def embed(method: Method, table: Table, device: torch.device) -> dict[str, Tensor]:
+    """view -> (n, D) float32 embeddings on the CPU, in evaluation mode."""
     method.eval()
-    out = [method.embed(batch).float().cpu() for batch in in_chunks(table, device)]
+    chunks = [method.embeddings(batch) for batch in in_chunks(table, device)]
     method.train()
-    return torch.cat(out)
+    return {view: torch.cat([chunk[view].float().cpu() for chunk in chunks]) for view in chunks[0]}
 
 
 class SeedTrainer:
@@ -155,6 +155,8 @@ class SeedTrainer:
             self.epoch += 1
             if last or self.epoch % self.stage.checkpoint_every == 0:
                 self._save()
+        if self.stage.epochs == 0:
+            self.run.weights = self.engine.full_state()
         self.engine.close()
         return self.run
 
