@@ -146,13 +146,19 @@ def test_every_round_is_logged(world: World, tmp_path: Path) -> None:
     path = path_of(train(cell, world, tmp_path))
     names = {name for _, name, _ in path}
     of_modalities = {f"search/{what}_{m}" for what in ("alpha", "accuracy") for m in cell.modalities}
-    assert names == of_modalities | {f"search/reward{end}" for end in ("", "_low", "_high", "_spread")}
+    of_trials = {f"search/trial{i}/{what}" for i in (0, 1) for what in ("reward", *(f"alpha_{m}" for m in cell.modalities))}
+    assert names == of_modalities | of_trials | {f"search/reward{end}" for end in ("", "_low", "_high", "_spread")}
     assert [at for at, name, _ in path if name == "search/alpha_weak"] == [0, 1, 2]
     assert [value for at, name, value in path if (at, name) == (0, "search/alpha_weak")] == [1.0]
     for at in (0, 1):
         values = {name: value for row, name, value in path if row == at}
         accuracies = [values[f"search/accuracy_{m}"] for m in cell.modalities]
         assert values["search/reward"] == pytest.approx(sum(accuracies))
+        assert values["search/reward"] == pytest.approx(
+            (values["search/trial0/reward"] + values["search/trial1/reward"]) / 2
+        )
+        pairs = [values[f"search/trial{i}/alpha_weak"] for i in (0, 1)]
+        assert sum(pairs) / 2 == pytest.approx(values["search/alpha_weak"])
         assert values["search/reward_low"] <= values["search/reward"] <= values["search/reward_high"]
 
 

@@ -65,7 +65,8 @@ def searched(
     Returns:
         (cell, rows): (round, name, value), names search/alpha_<modality> (before the round; the last row is what was
         found), search/reward, search/reward_low, search/reward_high, search/reward_spread (standard deviation over
-        the round's trials) and search/accuracy_<modality> (their mean).
+        the round's trials), search/accuracy_<modality> (their mean), and of each trial search/trial<i>/reward and
+        search/trial<i>/alpha_<modality>.
 
     Raises:
         TrainingError: a loss is not finite, or the training rows are too few to hold some out.
@@ -223,5 +224,8 @@ class _Run:
                 (at, "search/reward_spread", float(np.std(rewards))),
             ]
             out += [(at, f"search/accuracy_{m}", float(np.mean([t["details"][m] for t in trials]))) for m in names]
+            for i, trial in enumerate(trials):
+                out.append((at, f"search/trial{i}/reward", trial["reward"]))
+                out += [(at, f"search/trial{i}/alpha_{m}", a) for m, a in zip(names, trial["setting"], strict=True)]
         found = self.search.values["alpha"]
         return out + [(self.search.round, f"search/alpha_{m}", a) for m, a in zip(names, found, strict=True)]
