@@ -95,11 +95,11 @@ def test_the_test_split_chooses_nothing_and_is_predicted_once(cell, write, monke
     seen: list[int] = []
     plain = probe.Probe.predict
     monkeypatch.setattr(probe.Probe, "predict", lambda self, z: (seen.append(len(z)), plain(self, z))[1])
-    first = probe_predictions(read_embeddings(write(frame), cell), cell)
+    first = probe_predictions(read_embeddings(write(frame), cell), cell)[""]
     assert seen.count(ROWS["test"]) == len(cell.seeds)
     test = pl.col("split") == "test"
     spoiled = frame.with_columns(label=pl.when(test).then(2 - pl.col("label")).otherwise(pl.col("label")))
-    second = probe_predictions(read_embeddings(write(spoiled), cell), cell)
+    second = probe_predictions(read_embeddings(write(spoiled), cell), cell)[""]
     for seed in cell.seeds:
         for split in ("val", "test"):
             np.testing.assert_array_equal(first[seed, split].probs, second[seed, split].probs)

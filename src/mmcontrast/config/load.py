@@ -212,7 +212,10 @@ class Study:
             values = merge(values, layer)
         # a profile shortens stages, it never adds one
         shortened = self.profile.overrides.given()
-        values = merge(values, {k: v for k, v in shortened.items() if k not in STAGES or values.get(k)})
+        shortened = {k: v for k, v in shortened.items() if k not in STAGES or values.get(k)}
+        if "pretrain" in shortened and values["pretrain"].get("epochs") == 0:  # an untrained cell stays untrained
+            shortened["pretrain"] = {k: v for k, v in shortened["pretrain"].items() if k != "epochs"}
+        values = merge(values, shortened)
         if spec.implementation not in OBJECTIVES:
             raise ConfigError(
                 f"{where}: implementation: no '{spec.implementation}'; {nearest(spec.implementation, OBJECTIVES)}"
@@ -227,6 +230,8 @@ class Study:
             raise ConfigError(f"{who}: model: required and not given")
         if sections["pretrain"] is None and sections["finetune"] is None:
             raise ConfigError(f"{who}: neither `pretrain` nor `finetune` is given, so there is nothing to train")
+        if sections["finetune"] is not None and getattr(sections["finetune"], "epochs", 1) == 0:
+            raise ConfigError(f"{who}: finetune.epochs: 0 leaves no classifier to score; give at least 1")
         modality = getattr(objective, "modality", None)
         if modality is not None and modality not in data.modalities:
             raise ConfigError(

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mmcontrast.config.augmentations import parse_augmentations
+from mmcontrast.config.search import Search
 from mmcontrast.errors import ConfigError
 
 
@@ -122,6 +123,9 @@ class PairwiseObjective(Objective):
     head: Literal["mlp", "linear", "none"] = Field(
         default="mlp", description="What stands between a modality's embedding and the loss; its widths: projection."
     )
+    embedding: Literal["encoders", "heads"] = Field(
+        default="encoders", description="What is scored: the encoders' outputs, or what the heads make of them."
+    )
     augmentations: Augmentations = {}
 
     @model_validator(mode="after")
@@ -149,6 +153,12 @@ class TupleInfoNCEObjective(Objective):
     copies: int = Field(default=1, ge=1, description="Disturbed tuples of each row and modality, in every step.")
     tau: float = Field(default=0.07, gt=0, description="Temperature.")
     detach_keys: bool = Field(default=True, description="No gradient through positives and disturbed tuples.")
+    dropping: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of steps that contrast one modality alone with all the others."
+    )
+    search: Search | None = Field(
+        default=None, description="Find alpha first, on held-out training tuples, starting from the one given."
+    )
     augmentations: Augmentations
     fusion_hidden: list[Annotated[int, Field(gt=0)]] = Field(
         description="Hidden widths of the MLP on the concatenated encodings; [] = one linear layer."
@@ -173,6 +183,25 @@ class TupleInfoNCEObjective(Objective):
             )
         if self.naive and not none:
             raise ValueError(f"naive: true has no disturbed negatives, and alpha is {self.alpha}; set alpha to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _searched_freely(self) -> Self:
+        if self.search is None:
+            return self
+        if self.form == "simplex":
+            raise ValueError(
+                "search: every amount is searched on its own, which shares of one whole (form: simplex) "
+                "are not; use form: ratio"
+            )
+        if self.naive:
+            raise ValueError("search: naive: true has no alpha to find; remove one of the two")
+        for value in self.alpha.values() if isinstance(self.alpha, dict) else [self.alpha]:
+            if not self.search.low <= value <= self.search.high:
+                raise ValueError(
+                    f"search: starts from an alpha of {value:g}, outside low ({self.search.low:g}) to high "
+                    f"({self.search.high:g})"
+                )
         return self
 
 

@@ -204,7 +204,7 @@ class Schedule(Strict):
 class Stage(Strict):
     """One training stage: pretrain (contrastive terms only) or finetune (the joint or supervised objective)."""
 
-    epochs: int = Field(gt=0)
+    epochs: int = Field(ge=0, description="0 = the weights as they are initialised, only where a probe scores them.")
     batch_size: int | Literal["full"] = Field(description="Instances a step over all ranks; full = the training set.")
     optimizer: Optimizer
     schedule: Schedule = Schedule()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from mmcontrast.config import CellConfig
 from mmcontrast.data.parquet import write_parquet
 from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.predictions import Predictions, read_predictions
-from mmcontrast.evaluation.probing import probe_predictions
+from mmcontrast.evaluation.probing import probe_predictions, views
 from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, only_epoch
 from mmcontrast.evaluation.statistics import over_seeds_and_cases
+from mmcontrast.evaluation.views import OWN, fitted_on, metric_name
 
 INTERVALS_SCHEMA = {
     "protocol": pl.String,
@@ -36,7 +38,7 @@ def evaluate_cell(
     """Write a cell's scores by protocol, its scores by epoch, and its intervals over seeds and test cases.
 
     Equal inputs give equal bytes. Where a probe is fitted and the dataset has further tasks, each has a probe of its
-    own, and its metrics are called <task>/<metric>.
+    own, and its metrics are called <task>/<metric>; those of a further view of the embedding <metric>@<view>.
 
     Args:
         scored_path: predictions.parquet; of a cell without `finetune` embeddings.parquet, which a probe is fitted to.
@@ -44,22 +46,23 @@ def evaluate_cell(
     Raises:
         DataError: the file is missing, incomplete, or holds what is no probability or not finite.
     """
-    scored: dict[str, Scored] = {}
+    scored: dict[tuple[str, str], Scored] = {}
     if cell.finetune is None:
         embeddings = read_embeddings(Path(scored_path), cell)
-        for task in ("", *cell.tasks):
-            predictions = probe_predictions(embeddings, cell, task)
-            scored[task] = predictions, only_epoch(predictions, cell.seeds, cell.metrics)
+        for task, view in product(("", *cell.tasks), views(embeddings)):
+            if fitted_on(view) == view:
+                for of, predictions in probe_predictions(embeddings, cell, task, view).items():
+                    scored[task, of] = predictions, only_epoch(predictions, cell.seeds, cell.metrics)
     else:
         predictions = read_predictions(Path(scored_path), cell)
-        scored[""] = predictions, chosen_epochs(predictions, cell.seeds, cell.metrics)
+        scored["", OWN] = predictions, chosen_epochs(predictions, cell.seeds, cell.metrics)
     frames: dict[Path, list[pl.DataFrame]] = {Path(p): [] for p in (metrics_path, curves_path, intervals_path)}
-    for task, (predictions, epochs) in scored.items():
+    for (task, view), (predictions, epochs) in scored.items():
         curve = curves(predictions, cell.metrics)
         of_task = metrics_of(predictions, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
         for parts, frame in zip(frames.values(), of_task, strict=True):
-            name = pl.lit(f"{task}/" if task else "") + pl.col("metric")
-            parts.append(frame.with_columns(name.alias("metric")))
+            names = [metric_name(metric, task, view) for metric in frame["metric"]]
+            parts.append(frame.with_columns(pl.Series("metric", names, dtype=pl.String)))
     for path, parts in frames.items():
         write_frame(pl.concat(parts), path)
 

@@ -16,6 +16,7 @@ from mmcontrast.config import CellConfig
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.embeddings import Embeddings
 from mmcontrast.evaluation.predictions import Predictions
+from mmcontrast.evaluation.views import OWN, fitted_on
 
 log = logging.getLogger(__name__)
 
@@ -23,33 +24,43 @@ SCORED = ("val", "test")
 
 
 def probe_predictions(
-    embeddings: Mapping[tuple[int, str], Embeddings], cell: CellConfig, task: str = ""
-) -> dict[tuple[int, str], Predictions]:
-    """(seed, val | test) -> probabilities of a probe fitted on the seed's train split, its strength chosen on val.
+    embeddings: Mapping[tuple[int, str], Embeddings], cell: CellConfig, task: str = "", view: str = OWN
+) -> dict[str, dict[tuple[int, str], Predictions]]:
+    """view -> (seed, val | test) -> probabilities of probes fitted on one view of the seed's train split.
 
-    The test split is predicted once, by the chosen probe. The cell's first metric chooses.
+    Its strength is chosen on val by the cell's first metric; the test split is predicted once, by the chosen probe.
 
     Args:
         task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label. For one of
             cell.class_weighted every class weighs alike in the fit.
+        view: what the probe is fitted on; see `evaluation.views`.
+
+    Returns:
+        The predictions of that view, and of every other that is for the same probe.
 
     Raises:
         DataError: the probe cannot be fitted; names the cell and seed.
     """
     from mmcontrast.evaluation.probe import STRENGTHS, fit_probe  # scikit-learn, which finetuned cells do without
 
-    if task:
-        embeddings = {key: replace(part, labels=part.tasks[task]) for key, part in embeddings.items()}
     n_classes = len(cell.tasks[task] if task else cell.classes)
-    who = f"{cell.name}, task {task}" if task else cell.name
+    who = ", ".join(part for part in (cell.name, task and f"task {task}", view and f"view {view}") if part)
     class_weight: Literal["balanced"] | None = "balanced" if task in cell.class_weighted else None
     epoch = getattr(cell, cell.last_stage).epochs - 1
-    out: dict[tuple[int, str], Predictions] = {}
+    scored = [v for v in views(embeddings) if fitted_on(v) == view]
+    out: dict[str, dict[tuple[int, str], Predictions]] = {v: {} for v in scored}
     for seed in cell.seeds:
-        train, val = embeddings[seed, "train"], embeddings[seed, "val"]
+        parts = {split: _labelled(embeddings[seed, split], task) for split in ("train", *SCORED)}
+        train, val = parts["train"], parts["val"]
         try:
             probe = fit_probe(
-                train.z, train.labels, val.z, val.labels, n_classes, cell.metrics[0], class_weight=class_weight
+                train.of(view),
+                train.labels,
+                val.of(view),
+                val.labels,
+                n_classes,
+                cell.metrics[0],
+                class_weight=class_weight,
             )
         except DataError as e:
             raise DataError(f"{who}, seed {seed}: {e}") from None
@@ -57,7 +68,17 @@ def probe_predictions(
         if not probe.converged:
             log.warning("%s, seed %d: the probe did not converge at C = %g", who, seed, probe.strength)
         for split in SCORED:
-            part = embeddings[seed, split]
-            probs_1NC = probe.predict(part.z)[None].astype(np.float32)
-            out[seed, split] = Predictions(part.ids, part.labels, probs_1NC, [epoch])
+            part = parts[split]
+            for v in scored:
+                probs_1NC = probe.predict(part.of(v))[None].astype(np.float32)
+                out[v][seed, split] = Predictions(part.ids, part.labels, probs_1NC, [epoch])
     return out
+
+
+def views(embeddings: Mapping[tuple[int, str], Embeddings]) -> list[str]:
+    """What there is to score, the own embedding first."""
+    return [OWN, *next(iter(embeddings.values())).views]
+
+
+def _labelled(part: Embeddings, task: str) -> Embeddings:
+    return replace(part, labels=part.tasks[task]) if task else part

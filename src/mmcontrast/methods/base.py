@@ -88,6 +88,10 @@ class Method(nn.Module):
         """(b, width) representation of each instance: no augmentation, no projection head."""
         raise NotImplementedError
 
+    def embeddings(self, batch: Batch) -> dict[str, Tensor]:
+        """What is scored: (b, width) tensors by name, `embed` under the empty one; names: `evaluation.views`."""
+        return {"": self.embed(batch)}
+
     def logits(self, batch: Batch) -> Tensor | None:
         """(b, C) class scores, or None for a method without a classifier."""
         return None

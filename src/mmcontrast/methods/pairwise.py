@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
@@ -30,7 +31,8 @@ class Pairwise(SelfSupervised):
     """loss = cross_weight * mean over pairs of modalities + self_weight * mean over modalities.
 
     The cross term sees inputs as they are, the self term two augmentations of them; both go through the modality's own
-    head. `embed` is the concatenation of the encoders' outputs.
+    head. `embed` is the concatenation of the encoders' outputs, or of the heads' (`embedding: heads`), which
+    is what a method that fuses before it contrasts can be compared with.
 
     Where paper and released code differ (CoMM's): the paper describes linear projectors under the cross term and MLP
     heads under the self term; the code has the same MLP heads under both, which is what `head: mlp` does.
@@ -64,7 +66,24 @@ class Pairwise(SelfSupervised):
         return {"loss": loss, **terms}
 
     def embed(self, batch: Batch) -> Tensor:
-        return torch.cat(list(self.encode(batch.inputs).values()), dim=-1)
+        if self.objective.embedding == "encoders":
+            return self.encodings(batch)
+        return torch.cat(self._heads(batch), dim=-1)
+
+    def embeddings(self, batch: Batch) -> dict[str, Tensor]:
+        """Where heads are scored, also what they are given, and what is left without each modality."""
+        if self.objective.embedding == "encoders":
+            return {"": self.embed(batch)}
+        parts = dict(zip(self.modalities, self._heads(batch), strict=True))
+        lacking = {
+            f"without_{m}": torch.cat([torch.zeros_like(z) if o == m else z for o, z in parts.items()], dim=-1)
+            for m in self.modalities
+        }
+        return {"": torch.cat(list(parts.values()), dim=-1), "encoders": self.encodings(batch), **lacking}
+
+    def _heads(self, batch: Batch) -> list[Tensor]:
+        """K unit-norm outputs (b, P), as they are contrasted."""
+        return [F.normalize(z_bP, dim=-1) for z_bP in self.project(batch.inputs, lambda z: z)]
 
     def project(self, inputs: Mapping[str, Tensor], gather: Callable[[Tensor], Tensor]) -> list[Tensor]:
         """One (B, P) tensor a modality, of the global batch, after its head."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
@@ -59,8 +60,12 @@ class SelfSupervised(Method):
         return ENCODERS
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """modality -> (b, d), of the rows of this rank."""
-        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+        """modality -> (b, d), of the rows of this rank and the modalities that are given."""
+        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items() if m in inputs}
+
+    def encodings(self, batch: Batch) -> Tensor:
+        """(b, K * d) outputs of all encoders, one after another."""
+        return torch.cat(list(self.encode(batch.inputs).values()), dim=-1)
 
     def projection_widths(self) -> list[int]:
         """Widths of the contrastive head after its input.

@@ -9,7 +9,8 @@ the fusion's first layer, D width of the fused embedding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +79,7 @@ class TupleInfoNCE(SelfSupervised):
                 f"modalities from another row, and there is {', '.join(self.modalities) or 'none'}"
             )
         self.alpha = alpha_by_modality(cell, spec)
+        self.dropping = spec.dropping
         self.augmenters = build_augmenters(cell, spec.augmentations)
         self.fusion = SumFusion(self.modalities, cell.model.width, spec.fusion_hidden, spec.fusion_width)
 
@@ -88,34 +90,94 @@ class TupleInfoNCE(SelfSupervised):
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         spec = self.objective
-        anchor_BD = self._unit(add(self._view_terms(batch, progress)))
+        query, rest = self._parts(progress.generator)
+        anchor_BD = self._unit(add(self._view_terms(batch, progress, query)))
         with torch.set_grad_enabled(torch.is_grad_enabled() and not spec.detach_keys):
-            terms = self._view_terms(batch, progress)
-            positive_BD, disturbed = self._keys(terms, progress)
-        weights = self._weights(len(anchor_BD))
+            terms = self._view_terms(batch, progress, rest)
+            positive_BD, disturbed = self._keys(terms, progress, rest)
+        weights = dict(zip(self.modalities, self._weights(len(anchor_BD)), strict=True))
         out = tuple_info_nce(
-            anchor_BD, positive_BD, disturbed, weights, spec.tau, rows=spec.rows, names=self.modalities
+            anchor_BD,
+            positive_BD,
+            list(disturbed.values()),
+            [weights[m] for m in disturbed],
+            spec.tau,
+            rows=spec.rows,
+            names=list(disturbed),
         )
-        return {"loss": out.loss, **out.stats}
+        if query == self.modalities:
+            return {"loss": out.loss, **out.stats}
+        return {"loss": out.loss, "crossmodal": out.loss.detach()}
 
     def embed(self, batch: Batch) -> Tensor:
-        z_bD: Tensor = self.fusion(self.encode(batch.inputs))
+        return self.fuse(batch.inputs, self.modalities)
+
+    def embeddings(self, batch: Batch) -> dict[str, Tensor]:
+        """The fused embedding, what it is fused from, and what is left of it without each modality."""
+        lacking = {f"without_{m}": self.fuse(batch.inputs, self._others(m)) for m in self.modalities}
+        return {"": self.embed(batch), "encoders": self.encodings(batch), **lacking}
+
+    def fuse(self, inputs: Mapping[str, Tensor], kept: Sequence[str]) -> Tensor:
+        """(b, D) fused embedding of the kept modalities; the others' encodings are zeros, as in the released code."""
+        z_bD: Tensor = self.fusion(self._encode_kept(inputs, kept))
         return z_bD
 
-    def _view_terms(self, batch: Batch, progress: Progress) -> list[Tensor]:
+    def crossmodal(self, batch: Batch, generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
+        """Each modality alone, augmented, and each tuple without it, as it is: K tensors (b, D) of unit norm each.
+
+        What `training.rewards.crossmodal_accuracy` takes. generator: of the augmentations.
+        """
+        view = {m: augment(batch.inputs[m], generator) for m, augment in self.augmenters.items()}
+        queries = [self.fuse(view, [m]) for m in self.modalities]
+        candidates = [self.fuse(batch.inputs, self._others(m)) for m in self.modalities]
+        return [F.normalize(upcast(z), dim=-1) for z in queries], [F.normalize(upcast(z), dim=-1) for z in candidates]
+
+    def settled(self, alpha: Sequence[float]) -> dict[str, Any]:
+        """The objective that trains with a found alpha, one number a modality."""
+        found = dict(zip(self.modalities, alpha, strict=True))
+        return self.cell.objective | {"alpha": found, "naive": not any(alpha), "search": None}
+
+    def _parts(self, generator: torch.Generator) -> tuple[list[str], list[str]]:
+        """The modalities of anchors and of keys in this step: all of both, or one and the others."""
+        if self.dropping == 0:
+            return self.modalities, self.modalities
+        split, chosen = (
+            torch.rand((), generator=generator),
+            int(torch.randint(len(self.modalities), (), generator=generator)),
+        )
+        if split >= self.dropping:
+            return self.modalities, self.modalities
+        return [self.modalities[chosen]], self._others(self.modalities[chosen])
+
+    def _others(self, modality: str) -> list[str]:
+        return [m for m in self.modalities if m != modality]
+
+    def _encode_kept(self, inputs: Mapping[str, Tensor], kept: Sequence[str]) -> dict[str, Tensor]:
+        """modality -> (b, d)."""
+        out = self.encode({m: inputs[m] for m in kept})
+        some_bd = next(iter(out.values()))
+        return {m: out[m] if m in out else torch.zeros_like(some_bd) for m in self.modalities}
+
+    def _view_terms(self, batch: Batch, progress: Progress, kept: Sequence[str]) -> list[Tensor]:
         """K tensors (B, H) of a fresh view, gathered."""
         view = augmented(self.augmenters, batch, progress)
-        return [progress.gather(term_bH) for term_bH in self.fusion.terms(self.encode(view))]
+        return [progress.gather(term_bH) for term_bH in self.fusion.terms(self._encode_kept(view, kept))]
 
-    def _keys(self, terms: list[Tensor], progress: Progress) -> tuple[Tensor, list[Tensor]]:
-        """Unit-norm positives (B, D), and K tensors (R * B, D) of disturbed tuples."""
+    def _keys(self, terms: list[Tensor], progress: Progress, kept: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Unit-norm positives (B, D), and modality -> (R * B, D) disturbed tuples.
+
+        Only of modalities that are there; and of one alone, a disturbed tuple would be another row's intact one.
+        """
         n, copies = len(terms[0]), self.objective.copies
         sources = [[derangement(n, progress.generator) for _ in range(copies)] for _ in terms]
         sum_BH = add(terms)
-        disturbed = []
-        for alpha, swapped_SH in zip(self.alpha, swap_terms(sum_BH, terms, sources), strict=True):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and alpha > 0):
-                disturbed.append(self._unit(swapped_SH))
+        present = kept if len(kept) > 1 else []
+        used = [draws if m in present else [] for m, draws in zip(self.modalities, sources, strict=True)]
+        disturbed = {}
+        for m, alpha, swapped_SH in zip(self.modalities, self.alpha, swap_terms(sum_BH, terms, used), strict=True):
+            if m in present:
+                with torch.set_grad_enabled(torch.is_grad_enabled() and alpha > 0):
+                    disturbed[m] = self._unit(swapped_SH)
         return self._unit(sum_BH), disturbed
 
     def _unit(self, sum_BH: Tensor) -> Tensor:

@@ -144,6 +144,7 @@ def _compare_model(
     import torch
 
     from mmcontrast.data.loading import load_dataset
+    from mmcontrast.evaluation.views import column
     from mmcontrast.exported import exported_epoch, load
     from mmcontrast.training.loop import embed, predict
 
@@ -156,9 +157,9 @@ def _compare_model(
     stored = pl.read_parquet(root / layout.stage(cell.name, stage, "embeddings.parquet")).filter(seed=seed)
     for split in ("train", "val", "test"):
         if len(embedded[split]) and not embedded[split].observations:
-            before = _rows(stored.filter(split=split), embedded[split].ids, "embedding")
-            again = embed(method, embedded[split], device).numpy()
-            _compare(embeddings, f"{file}: embeddings of {split}", before, again)
+            for view, again in embed(method, embedded[split], device).items():
+                before = _rows(stored.filter(split=split), embedded[split].ids, column(view))
+                _compare(embeddings, f"{file}: {column(view)} of {split}", before, again.numpy())
     if stage != "finetune":
         return
     stored = pl.read_parquet(root / layout.stage(cell.name, stage, "predictions.parquet"))
@@ -166,8 +167,8 @@ def _compare_model(
     for split in ("val", "test"):
         if len(tables[split]):
             before = _rows(stored.filter(split=split), tables[split].ids, "probs")
-            again = predict(method, tables[split], device).numpy()
-            _compare(predictions, f"{file}: predictions of {split}", before, again)
+            probs = predict(method, tables[split], device).numpy()
+            _compare(predictions, f"{file}: predictions of {split}", before, probs)
 
 
 def _rows(frame: pl.DataFrame, ids: list[str], column: str) -> np.ndarray[Any, Any]:

@@ -29,6 +29,7 @@ from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.data.loading import Table, load_dataset
 from mmcontrast.data.table import task_column
 from mmcontrast.errors import TrainingError
+from mmcontrast.evaluation.views import column as view_column
 from mmcontrast.methods import build_method
 from mmcontrast.paths import Layout
 from mmcontrast.sources import sources
@@ -200,7 +201,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 
 def _history(runs: dict[int, SeedRun]) -> pa.Table:
     rows = [(seed, *row) for seed, run in runs.items() for row in run.history]
-    seeds, epochs, names, values = zip(*rows, strict=True)
+    seeds, epochs, names, values = zip(*rows, strict=True) if rows else [()] * 4
     return pa.table(
         {
             "seed": pa.array(seeds, pa.int64()),
@@ -258,7 +259,7 @@ def _embeddings(
                         "id": pa.array(table.ids),
                         "label": pa.array(table.labels.numpy()),
                         **{task_column(task): pa.array(of.numpy()) for task, of in table.tasks.items()},
-                        "embedding": _fixed(embed(method, table, world.device).numpy()),
+                        **{view_column(v): _fixed(z.numpy()) for v, z in embed(method, table, world.device).items()},
                     }
                 )
             )

@@ -29,6 +29,7 @@ from mmcontrast.training.batching import in_chunks, make_feed
 from mmcontrast.training.distributed import World
 from mmcontrast.training.engine import Engine, make_engine
 from mmcontrast.training.interrupt import StopRequest
+from mmcontrast.training.searching import searched
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +92,12 @@ def predict(method: nn.Module, table: Table, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def embed(method: Method, table: Table, device: torch.device) -> Tensor:
-    """(n, D) float32 embeddings on the CPU, in evaluation mode."""
+def embed(method: Method, table: Table, device: torch.device) -> dict[str, Tensor]:
+    """view -> (n, D) float32 embeddings on the CPU, in evaluation mode."""
     method.eval()
-    out = [method.embed(batch).float().cpu() for batch in in_chunks(table, device)]
+    chunks = [method.embeddings(batch) for batch in in_chunks(table, device)]
     method.train()
-    return torch.cat(out)
+    return {view: torch.cat([chunk[view].float().cpu() for chunk in chunks]) for view in chunks[0]}
 
 
 class SeedTrainer:
@@ -126,6 +127,9 @@ class SeedTrainer:
         report: Callable[[int, dict[str, float]], None] = lambda epoch, terms: None,
         stop: StopRequest | None = None,
     ) -> None:
+        self.stop = stop or StopRequest()
+        search = state / "search"
+        cell, path = searched(cell, stage_name, seed, tables["train"], world, search, fingerprint, self.stop)
         self.cell, self.stage_name, self.seed, self.tables = cell, stage_name, seed, tables
         self.world, self.state, self.fingerprint, self.report = world, state, fingerprint, report
         self.stage: Stage = getattr(cell, stage_name)
@@ -140,10 +144,9 @@ class SeedTrainer:
         self.feed = make_feed(cell, self.stage, tables["train"], world)
         steps = self.stage.epochs * self.feed.steps
         self.engine: Engine = make_engine(method, self.stage, steps, cell.engine, world)
-        self.run = SeedRun()
-        self.stop = stop or StopRequest()
+        self.run = SeedRun(history=path)
         self.epoch, self.step = 0, 0  # the step within the epoch
-        self.sums: dict[str, float] = {}  # of the terms, over the epoch's steps so far
+        self.sums: dict[str, list[float]] = {}  # term -> [sum, number] over the epoch's steps so far that have it
         self.saving_seconds = 0.0
 
     def train(self) -> SeedRun:
@@ -164,11 +167,13 @@ class SeedTrainer:
             self.epoch += 1
             if last or self.epoch % self.stage.checkpoint_every == 0:
                 self._save()
+        if self.stage.epochs == 0:
+            self.run.weights = self.engine.full_state()
         self.engine.close()
         return self.run
 
     def _epoch(self) -> dict[str, float]:
-        """One pass over the training rows, from the step it stands at; the mean of each term over all its steps."""
+        """One pass over the training rows, from the step it stands at; a term's mean is over the steps that have it."""
         steps = self.feed.steps
         order = seeding.named_generator(self.seed, self.stage_name, "order", self.epoch)
         for batch, rows in islice(self.feed.epoch(self.epoch, order), self.step, None):
@@ -186,7 +191,8 @@ class SeedTrainer:
                 raise TrainingError(self._not_finite(self.step, steps, values))
             self.engine.step(terms["loss"])
             for name, value in values.items():
-                self.sums[name] = self.sums.get(name, 0.0) + value
+                total, count = self.sums.get(name, (0.0, 0))
+                self.sums[name] = [total + value, count + 1]
             self.step += 1
             if self.stop.agreed(self.world):
                 self._save()
@@ -195,7 +201,7 @@ class SeedTrainer:
                     f"{self.stage.epochs}, after step {self.step} of {steps}; the state is in {self.state}. Run the "
                     "same command again to go on."
                 )
-        terms = {name: total / steps for name, total in self.sums.items()}
+        terms = {name: total / count for name, (total, count) in self.sums.items()}
         self.step, self.sums = 0, {}
         return terms
 
