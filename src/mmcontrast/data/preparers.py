@@ -12,6 +12,7 @@ PREPARERS = {
     "handwritten": "handwritten",
     "handwritten_tmc": "handwritten",
     "weak_modality": "weak_modality",
+    "emoji": "emoji",
 }
 # of a dataset made by code that has no module of its own
 GENERATED = "synthetic"
