@@ -281,6 +281,7 @@ class Study:
             tasks=data.tasks,
             probe_from=data.probe_from,
             metrics=data.metrics,
+            retrieval=data.retrieval,
             objective=objective.model_dump(mode="json"),
             seeds=self.profile.seeds,
             engine=Engine.model_validate(self.profile.engine),
@@ -311,7 +312,7 @@ class Study:
         where, raw = self._raw("datasets", cell.dataset)
         out += [
             f"{where}:{k}"
-            for k in ("modalities", "classes", "tasks", "probe_from", "metrics")
+            for k in ("modalities", "classes", "tasks", "probe_from", "retrieval", "metrics")
             if k in raw and k not in skip
         ]
         return sorted(out)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig, Modality, Model
 from mmcontrast.errors import ConfigError
+from mmcontrast.models.conv import build_image_encoder
 from mmcontrast.models.mlp import mlp
+from mmcontrast.models.text import BiGRUEncoder
 
 
 class VectorEncoder(nn.Module):
@@ -30,7 +32,39 @@ class VectorEncoder(nn.Module):
         return z_BD
 
 
-ENCODERS: dict[str, Callable[[Modality, Model], nn.Module]] = {"vector": VectorEncoder}
+class FlatImageEncoder(nn.Module):
+    """A convolutional encoder, its whole feature map through one linear layer: (B, C, H, W) -> (B, D).
+
+    The map is not pooled: at 32 pixels it has a few places, and where a thing is in a drawing says much.
+    """
+
+    def __init__(self, modality: Modality, model: Model) -> None:
+        super().__init__()
+        self.conv = build_image_encoder(model.image, modality.shape)
+        height, width = self.conv.grid
+        self.out = mlp([self.conv.channels * height * width, model.width])
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        z_BD: Tensor = self.out(self.conv(x_BCHW).flatten(1))
+        return z_BD
+
+
+def text_encoder(modality: Modality, model: Model) -> nn.Module:
+    """A bi-GRU over word pieces.
+
+    Raises:
+        ConfigError: model.text is not given.
+    """
+    if model.text is None:
+        raise ConfigError("model.text: required for a text modality and not given")
+    return BiGRUEncoder(model.text.vocabulary, model.text.embedding, model.text.hidden, model.width)
+
+
+ENCODERS: dict[str, Callable[[Modality, Model], nn.Module]] = {
+    "vector": VectorEncoder,
+    "image": FlatImageEncoder,
+    "text": text_encoder,
+}
 
 
 def build_encoders(cell: CellConfig, modalities: Iterable[str]) -> nn.ModuleDict:
