@@ -48,7 +48,7 @@ def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, 
                 )
             if encoded.empty:
                 log.warning("%s, %s: %d texts of '%s' have no word", cell.dataset, split, len(encoded.empty), m)
-            observations[m] = Observations(torch.from_numpy(encoded.pieces_OT), observations[m].offsets)
+            observations[m] = Observations(torch.from_numpy(encoded.pieces), observations[m].offsets)
         out[split] = replace(table, observations=observations)
     return out, vocabularies
 

@@ -13,6 +13,8 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +33,11 @@ class Encoded:
     """Texts as numbers.
 
     Attributes:
-        pieces_OT: int64 indices into the vocabulary, PADDING after the end of a text.
+        pieces: (O, T) int64 indices into the vocabulary, PADDING after the end of a text.
         cut: texts that had more than T pieces. empty: rows of texts without a word.
     """
 
-    pieces_OT: npt.NDArray[np.int64]
+    pieces: npt.NDArray[np.int64]
     cut: int
     empty: list[int]
 
@@ -63,7 +65,7 @@ class WordPieces:
         if word not in self._known:
             symbols = _characters(word)
             while len(symbols) > 1:
-                best = min(zip(symbols, symbols[1:], strict=False), key=lambda p: self._rank.get(p, len(self.merges)))
+                best = min(pairwise(symbols), key=lambda p: self._rank.get(p, len(self.merges)))
                 if best not in self._rank:
                     break
                 symbols = _merged(symbols, best)
@@ -113,20 +115,28 @@ def learn(texts: Iterable[str], vocabulary: int) -> WordPieces:
     pairs: Counter[Pair] = Counter()
     holders: defaultdict[Pair, set[str]] = defaultdict(set)
     for word, symbols in spelled.items():
-        for pair in zip(symbols, symbols[1:], strict=False):
+        for pair in pairwise(symbols):
             pairs[pair] += count[word]
             holders[pair].add(word)
-    pieces, merges = [*SPECIAL, *alphabet], []
-    while len(pieces) < vocabulary and pairs:
-        best = min(pairs, key=lambda p: (-pairs[p], p))
+    # most frequent first; an entry whose count has changed since is passed over, as the new count has its own
+    queue = [(-times, pair) for pair, times in pairs.items()]
+    heapify(queue)
+    pieces, merges = dict.fromkeys([*SPECIAL, *alphabet]), []
+    while len(pieces) < vocabulary and queue:
+        times, best = heappop(queue)
+        if pairs[best] != -times:
+            continue
         if pairs[best] < 2:
             break
         merges.append(best)
-        if (joined := "".join(best)) not in pieces:
-            pieces.append(joined)
+        pieces["".join(best)] = None
+        touched: set[Pair] = set()
         for word in sorted(holders[best]):
-            _recount(word, spelled, best, count[word], pairs, holders)
-    return WordPieces(pieces, merges)
+            touched |= _recount(word, spelled, best, count[word], pairs, holders)
+        for pair in touched:
+            if pairs[pair]:
+                heappush(queue, (-pairs[pair], pair))
+    return WordPieces(list(pieces), merges)
 
 
 def _recount(
@@ -136,17 +146,17 @@ def _recount(
     times: int,
     pairs: Counter[Pair],
     holders: defaultdict[Pair, set[str]],
-) -> None:
-    """Join the pair in one word, and keep the counts of pairs up to date."""
-    for pair in zip(spelled[word], spelled[word][1:], strict=False):
+) -> set[Pair]:
+    """Join the pair in one word, and keep the counts of pairs up to date; the pairs whose count has changed."""
+    before = set(pairwise(spelled[word]))
+    for pair in pairwise(spelled[word]):
         pairs[pair] -= times
-        if pairs[pair] <= 0:
-            del pairs[pair]
         holders[pair].discard(word)
     spelled[word] = _merged(spelled[word], best)
-    for pair in zip(spelled[word], spelled[word][1:], strict=False):
+    for pair in pairwise(spelled[word]):
         pairs[pair] += times
         holders[pair].add(word)
+    return before | set(pairwise(spelled[word]))
 
 
 def _characters(word: str) -> list[str]:

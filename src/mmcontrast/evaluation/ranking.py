@@ -5,15 +5,15 @@ Shapes: P rows of a modality, D width, U queries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from mmcontrast.config.schema import Retrieval
-from mmcontrast.evaluation.retrieval import NDCG_AT, RECALL_AT, QueryScores, cross_modal_scores
+from mmcontrast.evaluation.retrieval import NDCG_AT, RECALL_AT, Floats, Ids, QueryScores, cross_modal_scores
 
-Rows = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+Rows = tuple[Floats, Ids]
 RSUM = "rsum"
 
 
@@ -46,14 +46,14 @@ def per_query(scores: QueryScores, metric: str) -> npt.NDArray[np.float64]:
 
 
 def parts_of(metric: str, spec: Retrieval) -> list[tuple[str, str]]:
-    """(direction, metric of one direction) pairs that a reported metric is the sum of: rsum, or <direction>/<metric>."""
+    """(direction, metric in it) pairs that a reported metric, rsum or <direction>/<metric>, is the sum of."""
     if metric == RSUM:
         return [(d, f"rr{k}") for d in directions(spec) for k in RECALL_AT]
     direction, _, name = metric.partition("/")
     return [(direction, name)]
 
 
-def reported(metrics: list[str], spec: Retrieval) -> list[str]:
+def reported(metrics: Sequence[str], spec: Retrieval) -> list[str]:
     """Names of all scores: rsum as it is, the others in each direction as <direction>/<metric>."""
     return [name for m in metrics for name in ([m] if m == RSUM else [f"{d}/{m}" for d in directions(spec)])]
 

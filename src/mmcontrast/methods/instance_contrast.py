@@ -63,7 +63,8 @@ class InstanceContrast(MultifoldMethod):
         return self._over_pairs(rows, lambda *pair: siglip(*pair, scale=1 / self.tau(), bias=self.bias))
 
     def _supcon(self, rows: Rows) -> Tensor:
-        return supcon_rows(torch.cat([z for z, _ in rows.values()]), torch.cat([i for _, i in rows.values()]), self.tau())
+        z_RD, ids_R = (torch.cat(part) for part in zip(*rows.values(), strict=True))
+        return supcon_rows(z_RD, ids_R, self.tau())
 
     def _over_pairs(self, rows: Rows, loss: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         terms = [loss(a, b, ids_a, ids_b) for (a, ids_a), (b, ids_b) in combinations(rows.values(), 2)]

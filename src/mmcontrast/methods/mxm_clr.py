@@ -37,7 +37,7 @@ class MXMCLR(MultifoldMethod):
         if spec.teacher == "ema":
             if cell.engine.zero_stage == 3:
                 raise ConfigError(
-                    f"{cell.name}: teacher: ema needs all weights on every rank, and engine.zero_stage is 3; give 0 to 2"
+                    f"{cell.name}: teacher: ema needs all weights on every rank, which engine.zero_stage: 3 takes apart"
                 )
             self.teacher = frozen_copy(self.encoders)
 

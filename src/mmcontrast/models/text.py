@@ -13,7 +13,7 @@ PADDING = 0
 
 
 class BiGRUEncoder(nn.Module):
-    """Word pieces through a GRU in both directions, their last states through a linear layer and tanh: (B, T) -> (B, D).
+    """A GRU in both directions, its last states through a linear layer and tanh: (B, T) -> (B, D).
 
     TriCoLo's text encoder (3dlg-hcvc/tricolo) with one difference: there, padding is not packed away, so that the
     forward state runs over it and a text's embedding depends on the length it was padded to. Here it does not.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
@@ -75,10 +75,8 @@ class SeedRun:
 
 
 @torch.no_grad()
-def predict(method: nn.Module, table: Table, device: torch.device) -> Tensor:
+def predict(method: Method, table: Table, device: torch.device) -> Tensor:
     """(n, C) float32 class probabilities on the CPU, in evaluation mode."""
-    if not isinstance(method, Method):
-        raise TypeError(f"a Method is evaluated, not a {type(method).__name__}")
     method.eval()
     out = []
     for batch in in_chunks(table, device):
@@ -202,6 +200,8 @@ class SeedTrainer:
         """Outputs on val and test; the weights are kept if validation has not been better before."""
         key = None
         with self.engine.whole() as method:
+            if not isinstance(method, Method):
+                raise TypeError(f"a Method is evaluated, not a {type(method).__name__}")
             for split in EVALUATED:
                 if len(self.tables[split]):
                     found = score(method, split)
