@@ -39,7 +39,7 @@ class InstanceContrast(MultifoldMethod):
         super().__init__(cell, spec.views)
         self.tau = Temperature(spec.tau)
         if spec.loss == "siglip":
-            self.bias = nn.Parameter(torch.tensor(SIGLIP_BIAS))
+            self.bias = nn.Parameter(torch.tensor([SIGLIP_BIAS]))
         self.loss: Callable[[Rows], Tensor] = getattr(self, f"_{spec.loss}")
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ class InstanceContrast(MultifoldMethod):
         return self._over_pairs(rows, lambda *pair: mil_nce(*pair, tau=self.tau(), double_count=double_count))
 
     def _siglip(self, rows: Rows) -> Tensor:
-        return self._over_pairs(rows, lambda *pair: siglip(*pair, scale=1 / self.tau(), bias=self.bias))
+        return self._over_pairs(rows, lambda *pair: siglip(*pair, scale=1 / self.tau(), bias=self.bias.squeeze()))
 
     def _supcon(self, rows: Rows) -> Tensor:
         z_RD, ids_R = (torch.cat(part) for part in zip(*rows.values(), strict=True))

@@ -28,7 +28,8 @@ class Temperature(nn.Module):
 
     def __init__(self, spec: TemperatureSpec) -> None:
         super().__init__()
-        log_scale = torch.tensor(-math.log(spec.start))
+        # one axis, as ZeRO 3 takes no scalar apart
+        log_scale = torch.tensor([-math.log(spec.start)])
         self.most = -math.log(spec.smallest)
         if spec.learned:
             self.log_scale = nn.Parameter(log_scale)
@@ -36,7 +37,7 @@ class Temperature(nn.Module):
             self.register_buffer("log_scale", log_scale, persistent=False)
 
     def forward(self) -> Tensor:
-        return (-self.log_scale.clamp(max=self.most)).exp()
+        return (-self.log_scale.clamp(max=self.most)).exp().squeeze()
 
 
 class MultifoldMethod(Method):
