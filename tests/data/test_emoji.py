@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmcontrast.config import Dataset
+from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import emoji
 from mmcontrast.errors import ConfigError, DataError
 
@@ -17,14 +18,15 @@ NAMES = {
 }  # fmt: skip
 
 
-TEXT = {"kind": "text", "shape": []}
+TEXT = {"kind": "text", "shape": [], "multifold": True}
+IMAGE = {"kind": "image", "multifold": True}
 
 
 def dataset(**change):
     values = {
         "title": "Emoji", "description": "A few.", "licence": "none", "redistribute": False, "citation": "none",
         "sources": [{"kind": "npm", "package": "emojilib@1.0.0", "sha256": "0" * 64, "members": ["x"]}],
-        "modalities": {"image": {"kind": "image", "shape": [3, 16, 16]}, "text": TEXT},
+        "modalities": {"image": IMAGE | {"shape": [3, 16, 16]}, "text": TEXT},
         "classes": ["smileys-emotion", "people-body"], "rows": 6, "scaling": "none", "metrics": ["acc"],
         "split": {"kind": "random", "train": 0.5, "val": 0.25, "test": 0.25, "seed": 0},
     }  # fmt: skip
@@ -171,7 +173,7 @@ def test_tables_hold_lists_of_observations(raw):
     assert sum(t.num_rows for t in tables.values()) == 6
     for split, table in tables.items():
         meta = json.loads(table.schema.metadata[b"mmcontrast"])
-        assert (meta["split"], meta["modalities"]["image"]) == (split, {"kind": "image", "shape": [3, 16, 16]})
+        assert (meta["split"], meta["modalities"]["image"]) == (split, IMAGE | {"shape": [3, 16, 16]})
         for row in table.to_pylist():
             at = built.ids.index(row["id"])
             assert row["text"] == built.texts[at]
@@ -204,11 +206,37 @@ def test_files_that_are_missing_or_broken_are_named(raw):
     [
         ({"classes": ["smileys-emotion", "people"]}, r"no group \['people'\]"),
         ({"modalities": {"image": {"kind": "vector", "shape": [4]}, "text": TEXT}}, "give `image` of kind image"),
-        ({"modalities": {"image": {"kind": "image", "shape": [1, 8, 8]}, "text": TEXT}}, r"\[1, 8, 8\]; .* square"),
-        ({"modalities": {"image": {"kind": "image", "shape": [3, 8, 9]}, "text": TEXT}}, r"\[3, 8, 9\]; .* square"),
+        ({"modalities": {"image": IMAGE | {"shape": [3, 8, 8], "multifold": False}, "text": TEXT}}, "multifold: true"),
+        ({"modalities": {"image": IMAGE | {"shape": [1, 8, 8]}, "text": TEXT}}, r"\[1, 8, 8\]; .* square"),
+        ({"modalities": {"image": IMAGE | {"shape": [3, 8, 9]}, "text": TEXT}}, r"\[3, 8, 9\]; .* square"),
         ({"split": {"kind": "published", "train": 4, "test": 2}}, "nobody publishes"),
     ],
 )
 def test_a_dataset_file_that_does_not_fit_is_refused(raw, change, says):
     with pytest.raises(ConfigError, match=says):
         emoji.build(dataset(**change), raw)
+
+
+def test_written_splits_load_and_the_report_counts_what_was_left_out(raw, tmp_path):
+    edit(raw / emoji.VENDORS["noto"] / "icons.json", lambda v: v["icons"]["1f44b"].update(body="<g/>"))
+    spec = dataset(prepare={"min_drawings": 4})
+    written = emoji.write("emoji", spec, raw, tmp_path / "out")
+    assert {split: len(labels) for split, labels in written.labels.items()} == {"train": 4, "val": 0, "test": 0}
+    assert written.report["left_out"]["count"] == 2
+    assert [s["id"] for s in written.report["svg_not_drawn"]] == ["1F44B"]
+    built = emoji.build(spec, raw, min_drawings=4)
+    train = load_split(tmp_path / "out" / "train.parquet")
+    assert train.ids == [i for i, split in zip(built.ids, built.splits, strict=True) if split == "train"]
+    assert train.observations["image"].counts.tolist() == [4, 4, 4, 4]
+    assert train.observations["text"].flat[0] == built.texts[built.ids.index(train.ids[0])][0]
+
+
+def test_an_option_that_does_not_exist_is_named(raw, tmp_path):
+    with pytest.raises(ConfigError, match=r"prepare\.min_drawing: unknown key; did you mean 'min_drawings'"):
+        emoji.write("emoji", dataset(prepare={"min_drawing": 4}), raw, tmp_path)
+
+
+def test_a_family_in_two_splits_is_refused():
+    emoji.refuse_split_families(["a", "b", "a"], ["train", "test", "train"])
+    with pytest.raises(DataError, match="variants of a are in train and in test"):
+        emoji.refuse_split_families(["a", "b", "a"], ["train", "test", "test"])

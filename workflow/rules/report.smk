@@ -33,7 +33,13 @@ def experiment_inputs(experiment):
         [LAYOUT.report("results.parquet"), LAYOUT.report("intervals.parquet")]
         + [LAYOUT.curves(c) for c in cells]
         + [LAYOUT.stage(c, CELLS[c].last_stage, f) for c in cells for f in files]
+        + [LAYOUT.metrics(c) for c in cells]
         + [paths.datasheet(d) for d in datasets]
+        + [
+            paths.prepared(d, "test")
+            for d in datasets
+            if STUDY.datasets[d].retrieval is not None
+        ]
         + [f"params/experiments/{experiment}.yaml"]
     )
 

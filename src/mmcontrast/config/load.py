@@ -251,6 +251,7 @@ class Study:
             class_weighted=data.class_weighted,
             probe_from=data.probe_from,
             metrics=data.metrics,
+            retrieval=data.retrieval,
             objective=objective.model_dump(mode="json"),
             seeds=self.profile.seeds,
             engine=Engine.model_validate(self.profile.engine),
@@ -281,7 +282,7 @@ class Study:
         where, raw = self._raw("datasets", cell.dataset)
         out += [
             f"{where}:{k}"
-            for k in ("modalities", "classes", "tasks", "class_weighted", "probe_from", "metrics")
+            for k in ("modalities", "classes", "tasks", "class_weighted", "probe_from", "retrieval", "metrics")
             if k in raw and k not in skip
         ]
         return sorted(out)

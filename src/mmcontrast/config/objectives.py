@@ -205,6 +205,83 @@ class TupleInfoNCEObjective(Objective):
         return self
 
 
+class TemperatureSpec(Objective):
+    """A temperature: fixed, or learned from a start."""
+
+    start: float = Field(default=0.1, gt=0, description="Its value, or the first value of a learned one.")
+    learned: bool = False
+    smallest: float = Field(default=0.01, gt=0, description="Where a learned one is clamped (CLIP: scale <= 100).")
+
+
+class Views(Objective):
+    """How the images of an instance become rows."""
+
+    mode: Literal["single", "group", "fused"] = Field(
+        default="single",
+        description="single: each a row. fused: all one row, by the largest value over them (MVCNN). group: "
+        "`groups` such rows.",
+    )
+    groups: int = Field(default=2, ge=1, description="Rows an instance gives in mode group.")
+
+    @property
+    def pooled_groups(self) -> int:
+        """0 = nothing is pooled, 1 = all views as one row, g = g rows."""
+        return {"single": 0, "fused": 1, "group": self.groups}[self.mode]
+
+
+class MXMCLRObjective(Objective):
+    """MXM-CLR as reconstructed here: (1 - w) hard + w soft, or hard + w soft. The paper's own values are not known."""
+
+    tau: TemperatureSpec = TemperatureSpec()
+    tau_soft: float = Field(default=0.2, gt=0, description="Temperature of the soft targets.")
+    hard: Literal["mean", "logsum"] = Field(
+        default="mean", description="mean: cross-entropy to all positives alike; logsum: one may carry the anchor."
+    )
+    relation: Literal["block", "intra", "pair"] = Field(
+        default="block", description="What soft targets are made of; see contrast.relations."
+    )
+    soft_weight: float = Field(default=0.5, ge=0, description="w; 0 = hard alone. convex: at most 1.")
+    combine: Literal["convex", "additive"] = "convex"
+    warmup: int = Field(default=1, ge=0, description="Epochs over which w rises from 0; 0 = none.")
+    teacher: Literal["self", "ema"] = Field(
+        default="self", description="Whose embeddings make the soft targets: these, or a momentum copy's."
+    )
+    teacher_decay: float = Field(default=0.999, ge=0, lt=1, description="Of the momentum copy, a step.")
+    reduce: Literal["row", "instance"] = Field(
+        default="row", description="Mean over rows, or over instances of the mean over their rows."
+    )
+    chunk: int | None = Field(default=None, ge=1, description="Rows worked on at once; null = all.")
+    views: Views = Views()
+
+    @model_validator(mode="after")
+    def _convex_weight(self) -> Self:
+        if self.combine == "convex" and self.soft_weight > 1:
+            raise ValueError(f"soft_weight: {self.soft_weight:g} is above 1, the most for combine: convex")
+        return self
+
+
+class InstanceContrastObjective(Objective):
+    """A loss over rows and the instances they are of."""
+
+    loss: Literal["clip", "supcon", "mil_nce", "tricolo", "siglip"]
+    tau: TemperatureSpec = TemperatureSpec()
+    double_count: bool = Field(
+        default=False, description="mil_nce: positives twice in the denominator, as in the released code."
+    )
+    directions: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default={}, description="tricolo: 'text->image' -> weight; {} = every direction 0.5."
+    )
+    views: Views = Views()
+
+    @model_validator(mode="after")
+    def _only_where_it_counts(self) -> Self:
+        if self.directions and self.loss != "tricolo":
+            raise ValueError(f"directions: of loss tricolo alone, and the loss is {self.loss}")
+        if self.double_count and self.loss != "mil_nce":
+            raise ValueError(f"double_count: of loss mil_nce alone, and the loss is {self.loss}")
+        return self
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
     "unimodal": UnimodalObjective,
     "concat": ConcatObjective,
@@ -213,4 +290,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "comm": CommObjective,
     "pairwise": PairwiseObjective,
     "tuple_infonce": TupleInfoNCEObjective,
+    "mxm_clr": MXMCLRObjective,
+    "instance_contrast": InstanceContrastObjective,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -91,9 +91,27 @@ class RandomSplit(Strict):
         return self
 
 
-Metric = Literal["acc", "f1", "auc", "weighted_f1", "macro_f1", "balanced_acc"]
+Metric = Literal[
+    "acc", "f1", "auc", "weighted_f1", "macro_f1", "balanced_acc", "rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr"
+]
+RETRIEVAL_METRICS = ("rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr")
 # a task is part of a column's name (label_<task>) and of a metric's (<task>/acc)
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Retrieval(Strict):
+    """Cross-modal retrieval is the dataset's task: of each instance, find the observations in the other modality."""
+
+    gallery: str = Field(description="Modality that stands for the instance: its observations make one item.")
+    queries: str = Field(description="The other modality: each observation is an item of its own.")
+    aggregation: Literal["mean_vector", "max_pairs", "mean_pairs"] = Field(
+        default="mean_vector",
+        description="What the observations of an item count as: their mean unit vector, or the largest or mean "
+        "similarity over pairs.",
+    )
+    ties: Literal["stable", "pessimistic"] = Field(
+        default="pessimistic", description="Items of equal similarity: in the gallery's order, or wrong ones first."
+    )
 
 
 class Dataset(Strict):
@@ -119,6 +137,9 @@ class Dataset(Strict):
         default={},
         description="Equal rows that the published data are known to hold in two splits, e.g. {train and test: 1}.",
     )
+    retrieval: Retrieval | None = Field(
+        default=None, description="Scored by retrieval, in both directions, instead of by classification."
+    )
     notes: list[str] = Field(default=[], description="Warnings that the data sheet and the report repeat.")
     generate: dict[str, Any] = Field(default={}, description="Parameters of a generated dataset.")
     prepare: dict[str, Any] = Field(default={}, description="Options of the dataset's own reader.")
@@ -138,6 +159,7 @@ class Dataset(Strict):
             total = self.split.train + self.split.val + self.split.test
             if total != self.rows:
                 raise ValueError(f"split: train + val + test is {total}, and rows says {self.rows}")
+        self._check_retrieval()
         binary_only = {"f1", "auc"} & set(self.metrics)
         for task, classes in {"": self.classes, **self.tasks}.items():
             if len(classes) != 2 and binary_only:
@@ -150,6 +172,21 @@ class Dataset(Strict):
         if bool(self.sources) == bool(self.generate):
             raise ValueError("give `sources` (downloaded data) or `generate` (data made by code), not both or neither")
         return self
+
+    def _check_retrieval(self) -> None:
+        known = [m for m in get_args(Metric) if (m in RETRIEVAL_METRICS) == (self.retrieval is not None)]
+        if other := [m for m in self.metrics if m not in known]:
+            task = "retrieval" if self.retrieval else "classification"
+            raise ValueError(f"metrics: {other} are not of {task}; accepted: {', '.join(known)}")
+        if self.retrieval is None:
+            return
+        if self.metrics[0] != "rsum":
+            raise ValueError("metrics: retrieval goes both ways and is selected by one number; give `rsum` first")
+        sides = [self.retrieval.gallery, self.retrieval.queries]
+        if unknown := [m for m in sides if m not in self.modalities]:
+            raise ValueError(f"retrieval: no modality {unknown}; the dataset has {list(self.modalities)}")
+        if sides[0] == sides[1]:
+            raise ValueError(f"retrieval: gallery and queries are both '{sides[0]}'; give two modalities")
 
 
 # ---------------------------------------------------------------- methods
@@ -166,6 +203,15 @@ class Fusion(Strict):
     layers: int = Field(default=1, gt=0, description="Transformer layers.")
 
 
+class TextModel(Strict):
+    """Word pieces and the recurrent encoder of a text modality."""
+
+    vocabulary: int = Field(ge=3, description="Most word pieces, padding and unknown included; of training texts.")
+    tokens: int = Field(gt=0, description="Word pieces the encoder takes; a longer text is cut, and the log says so.")
+    embedding: int = Field(gt=0, description="Width of a word piece's vector.")
+    hidden: int = Field(gt=0, description="Width of the state of each of the two directions.")
+
+
 class Model(Strict):
     """Encoders and heads, the same for every method that is compared."""
 
@@ -174,11 +220,15 @@ class Model(Strict):
     image: Literal["small_conv", "alexnet", "resnet18"] | None = Field(
         default=None, description="Encoder of image modalities; null = none, an error where a dataset has images."
     )
+    pool: Literal["mean", "none"] = Field(
+        default="mean", description="What becomes of an image's feature map before the last layer; none = all of it."
+    )
     head_hidden: list[int] = Field(description="Hidden widths of a classification head.")
     projection: list[Annotated[int, Field(gt=0)]] = Field(
         default=[], description="Widths of a contrastive head's layers, the output last; [] = a method without one."
     )
     fusion: Fusion | None = Field(default=None, description="Only of methods that fuse; null = there is none.")
+    text: TextModel | None = Field(default=None, description="Encoder of a text modality; null = there is none.")
 
 
 class Optimizer(Strict):
@@ -201,6 +251,31 @@ class Schedule(Strict):
     warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of all steps with a linear rise from 0.")
 
 
+class Sampling(Strict):
+    """What makes a batch of multifold data."""
+
+    by: Literal["instance", "caption"] = Field(
+        default="instance",
+        description="instance: different instances, several observations of each. caption: the usual way, "
+        "observations of `anchor` in random order, each with one of every other modality; two may share an instance.",
+    )
+    per_instance: dict[str, Annotated[int, Field(gt=0)]] | int = Field(
+        default=1, description="Observations drawn of each instance: one number, or modality -> number. By instance."
+    )
+    short: Literal["ragged", "repeat"] = Field(
+        default="ragged", description="An instance with fewer gives what it has, or repeats them. By instance."
+    )
+    anchor: str | None = Field(default=None, description="Modality whose observations make an epoch. By caption.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.by == "caption") != (self.anchor is not None):
+            raise ValueError("`anchor` names a modality where sampling is by caption, and only there")
+        if self.by == "caption" and self.per_instance != 1:
+            raise ValueError("per_instance: by caption, a row has one observation of each modality")
+        return self
+
+
 class Stage(Strict):
     """One training stage: pretrain (contrastive terms only) or finetune (the joint or supervised objective)."""
 
@@ -211,6 +286,7 @@ class Stage(Strict):
     gradient_clipping: float = Field(default=0.0, ge=0, description="Largest gradient norm; 0 = off.")
     eval_every: int = Field(default=1, gt=0, description="Epochs between evaluations; the last is always evaluated.")
     checkpoint_every: int = Field(default=25, gt=0, description="Epochs between checkpoints of the training state.")
+    sampling: Sampling = Field(default=Sampling(), description="Of multifold data alone.")
 
     @model_validator(mode="after")
     def _batch_contrasts(self) -> Self:
@@ -397,6 +473,7 @@ class CellConfig(Strict):
     class_weighted: list[str] = []
     probe_from: str | None = None
     metrics: list[Metric]
+    retrieval: Retrieval | None = None
     objective: dict[str, Any]
     model: Model
     pretrain: Stage | None
@@ -420,6 +497,13 @@ class CellConfig(Strict):
     def stages(self) -> list[str]:
         """The training stages this cell has, in order."""
         return [s for s in ("pretrain", "finetune") if getattr(self, s) is not None]
+
+    @property
+    def scored_by(self) -> Literal["classifier", "probe", "retrieval"]:
+        """What makes scores of what the last stage leaves behind."""
+        if self.retrieval is not None:
+            return "retrieval"
+        return "probe" if self.finetune is None else "classifier"
 
     @property
     def last_stage(self) -> str:

@@ -11,17 +11,11 @@ import yaml
 from mmcontrast.errors import ConfigError, nearest
 
 MAX_YAML_BYTES = 1024**2
+MAX_VALUES = 100_000
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without aliases, with a key given twice an error instead of a silent last-one-wins, all numbers finite."""
-
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            line = self.peek_event().start_mark.line + 1
-            # a few lines of them stand for any number of values
-            raise ConfigError(f"line {line}: aliases (*name) are not accepted; write the values out")
-        return super().compose_node(parent, index)
+    """YAML without merge keys, with a key given twice an error and not a silent last-one-wins, all numbers finite."""
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         value = super().construct_yaml_float(node)
@@ -34,6 +28,9 @@ class _StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(f"line {key_node.start_mark.line + 1}: a list or a mapping is not accepted as a key")
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                # a few lines of them stand for any number of values, and are expanded while the file is read
+                raise ConfigError(f"line {key_node.start_mark.line + 1}: merge keys (<<) are not accepted")
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise ConfigError(f"line {key_node.start_mark.line + 1}: the key '{key}' is given twice")
@@ -44,12 +41,26 @@ class _StrictLoader(yaml.SafeLoader):
 _StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_yaml_float)
 
 
+def _refuse_too_many(data: Any) -> None:
+    """A few lines of aliases (*name) can stand for any number of values, or for one that holds itself."""
+    pending, seen = [data], 0
+    while pending:
+        value = pending.pop()
+        seen += 1
+        if seen > MAX_VALUES:
+            raise ConfigError(f"stands for more than {MAX_VALUES} values, which is the most that is read")
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping, as plain objects.
 
     Raises:
         ConfigError: the file is missing, larger than MAX_YAML_BYTES, is not YAML, holds no mapping, gives a key twice,
-            uses an alias, or a number is not finite.
+            stands for more than MAX_VALUES values by aliases, or a number is not finite.
     """
     try:
         with path.open("rb") as file:
@@ -66,6 +77,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: larger than {MAX_YAML_BYTES} bytes, which is the most that is read")
     try:
         data = yaml.load(text, Loader=_StrictLoader)
+        _refuse_too_many(data)
     except ConfigError as e:
         raise ConfigError(f"{path}: {e}") from None
     except RecursionError:

@@ -14,7 +14,7 @@ from mmcontrast.contrast.similarity import check_pair, cosine_logits
 
 
 @full_precision
-def info_nce(a_BD: Tensor, b_BD: Tensor, tau: float) -> Tensor:
+def info_nce(a_BD: Tensor, b_BD: Tensor, tau: float | Tensor) -> Tensor:
     """1/2 [CE(S, i = i) + CE(S^T, i = i)], S = cos(a, b) / tau: each row finds its own partner among B.
 
     Source: the loss of CLIP (Radford et al., ICML 2021, figure 3), with a fixed temperature instead of a learned one.

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmcontrast.errors import ContrastError
 
 
-def check_pair(a_BD: Tensor, b_BD: Tensor, tau: float) -> None:
+def check_pair(a_BD: Tensor, b_BD: Tensor, tau: float | Tensor) -> None:
     """Raise ContrastError unless a and b are (B, D) alike with B >= 2, and tau is above 0."""
     if a_BD.ndim != 2 or a_BD.shape != b_BD.shape:
         raise ContrastError(
@@ -27,7 +27,7 @@ def check_pair(a_BD: Tensor, b_BD: Tensor, tau: float) -> None:
         raise ContrastError(f"a temperature must be above 0, and is {tau}")
 
 
-def cosine_logits(a_BD: Tensor, b_BD: Tensor, tau: float) -> Tensor:
+def cosine_logits(a_BD: Tensor, b_BD: Tensor, tau: float | Tensor) -> Tensor:
     """(B, B) cosine similarities over the temperature: [i, j] = cos(a_i, b_j) / tau, in [-1/tau, 1/tau].
 
     Normalisation happens here, hence after any mixing; the order matters. A zero row has similarity 0 with all.

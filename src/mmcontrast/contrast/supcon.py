@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmcontrast.contrast.precision import upcast
+from mmcontrast.contrast.precision import full_precision
 from mmcontrast.contrast.similarity import check_pair
 from mmcontrast.errors import ContrastError
 
@@ -36,16 +36,28 @@ def supcon(views_ND: Sequence[Tensor], labels_N: Tensor, tau: float = 0.07) -> T
         check_pair(views_ND[0], view_ND, tau)
     if labels_N.shape != (len(views_ND[0]),):
         raise ContrastError(f"SupCon: {len(views_ND[0])} instances, but labels of shape {tuple(labels_N.shape)}")
-    with torch.autocast(views_ND[0].device.type, enabled=False):
-        return _supcon(torch.cat([upcast(view) for view in views_ND]), labels_N.repeat(len(views_ND)), tau)
+    return supcon_rows(torch.cat(list(views_ND)), labels_N.repeat(len(views_ND)), tau)
 
 
-def _supcon(rows_RD: Tensor, labels_R: Tensor, tau: float) -> Tensor:
+@full_precision
+def supcon_rows(rows_RD: Tensor, labels_R: Tensor, tau: float | Tensor = 0.07) -> Tensor:
+    """`supcon` of rows in any order and any number a label: here, all observations of all modalities pooled.
+
+    The released code (HobbitLong/SupContrast) multiplies by tau / base_tau, both 0.07 there; the factor is 1 here.
+
+    Args:
+        rows_RD: any scale. labels_R: (R,) integers; every label stands on at least two rows. tau: > 0.
+
+    Raises:
+        ContrastError: a label stands on one row alone, which then has no positive.
+    """
+    lonely = torch.unique(labels_R, return_counts=True)[1] < 2
+    if bool(lonely.any()):
+        raise ContrastError(f"SupCon: {int(lonely.sum())} label(s) stand on one row alone, which has no positive")
     z_RD = F.normalize(rows_RD, dim=1)
     self_RR = torch.eye(len(z_RD), dtype=torch.bool, device=z_RD.device)
     logits_RR = z_RD @ z_RD.T / tau
     log_denominator_R = logits_RR.masked_fill(self_RR, -torch.inf).logsumexp(dim=1)
     positive_RR = (labels_R[:, None] == labels_R[None, :]) & ~self_RR
     log_p_RR = logits_RR - log_denominator_R[:, None]
-    # every row has a positive: its own instance in another view
     return -(log_p_RR.masked_fill(~positive_RR, 0).sum(dim=1) / positive_RR.sum(dim=1)).mean()

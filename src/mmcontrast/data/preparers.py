@@ -16,6 +16,7 @@ PREPARERS = {
     "trifeature_biased": "trifeature_files",
     "trifeature_small": "trifeature_files",
     "trifeature_small_biased": "trifeature_files",
+    "emoji": "emoji",
 }
 # of a dataset made by code that has no module of its own
 GENERATED = "synthetic"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.predictions import Predictions, read_predictions
 from mmcontrast.evaluation.probing import probe_predictions, views
 from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, only_epoch
+from mmcontrast.evaluation.retrieving import retrieval_frames
 from mmcontrast.evaluation.statistics import over_seeds_and_cases
 from mmcontrast.evaluation.views import OWN, fitted_on, metric_name
 
@@ -28,6 +30,7 @@ INTERVALS_SCHEMA = {
     "n_cases": pl.Int64,
 }
 
+Frames = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]  # metrics, curves, intervals
 # (seed, split) -> predictions, and (protocol, metric) -> the epoch each seed is scored at
 Scored = tuple[dict[tuple[int, str], Predictions], dict[tuple[str, str], list[int]]]
 
@@ -41,30 +44,53 @@ def evaluate_cell(
     own, and its metrics are called <task>/<metric>; those of a further view of the embedding <metric>@<view>.
 
     Args:
-        scored_path: predictions.parquet; of a cell without `finetune` embeddings.parquet, which a probe is fitted to.
+        scored_path: predictions.parquet; of a cell without `finetune` embeddings.parquet, which a probe is fitted to,
+            or retrieval ranks by.
 
     Raises:
         DataError: the file is missing, incomplete, or holds what is no probability or not finite.
     """
+    frames = FRAMES[cell.scored_by](Path(scored_path), cell)
+    for frame, path in zip(frames, (metrics_path, curves_path, intervals_path), strict=True):
+        write_frame(frame, Path(path))
+
+
+def _probed(path: Path, cell: CellConfig) -> Frames:
+    embeddings = read_embeddings(path, cell)
     scored: dict[tuple[str, str], Scored] = {}
-    if cell.finetune is None:
-        embeddings = read_embeddings(Path(scored_path), cell)
-        for task, view in product(("", *cell.tasks), views(embeddings)):
-            if fitted_on(view) == view:
-                for of, predictions in probe_predictions(embeddings, cell, task, view).items():
-                    scored[task, of] = predictions, only_epoch(predictions, cell.seeds, cell.metrics)
-    else:
-        predictions = read_predictions(Path(scored_path), cell)
-        scored["", OWN] = predictions, chosen_epochs(predictions, cell.seeds, cell.metrics)
-    frames: dict[Path, list[pl.DataFrame]] = {Path(p): [] for p in (metrics_path, curves_path, intervals_path)}
+    for task, view in product(("", *cell.tasks), views(embeddings)):
+        if fitted_on(view) == view:
+            for of, predictions in probe_predictions(embeddings, cell, task, view).items():
+                scored[task, of] = predictions, only_epoch(predictions, cell.seeds, cell.metrics)
+    return _of_tasks(scored, cell)
+
+
+def _classified(path: Path, cell: CellConfig) -> Frames:
+    predictions = read_predictions(path, cell)
+    return _of_tasks({("", OWN): (predictions, chosen_epochs(predictions, cell.seeds, cell.metrics))}, cell)
+
+
+def _retrieved(path: Path, cell: CellConfig) -> Frames:
+    return retrieval_frames(path, cell, INTERVALS_SCHEMA)
+
+
+FRAMES: dict[str, Callable[[Path, CellConfig], Frames]] = {
+    "probe": _probed,
+    "classifier": _classified,
+    "retrieval": _retrieved,
+}
+
+
+def _of_tasks(scored: dict[tuple[str, str], Scored], cell: CellConfig) -> Frames:
+    parts: tuple[list[pl.DataFrame], ...] = ([], [], [])
     for (task, view), (predictions, epochs) in scored.items():
         curve = curves(predictions, cell.metrics)
         of_task = metrics_of(predictions, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
-        for parts, frame in zip(frames.values(), of_task, strict=True):
+        for kept, frame in zip(parts, of_task, strict=True):
             names = [metric_name(metric, task, view) for metric in frame["metric"]]
-            parts.append(frame.with_columns(pl.Series("metric", names, dtype=pl.String)))
-    for path, parts in frames.items():
-        write_frame(pl.concat(parts), path)
+            kept.append(frame.with_columns(pl.Series("metric", names, dtype=pl.String)))
+    metrics, curve, found = map(pl.concat, parts)
+    return metrics, curve, found
 
 
 def intervals(

@@ -7,8 +7,8 @@ Shapes: S seeds, D datasets, N test cases, C classes, R bootstrap replicates.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Hashable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from mmcontrast.errors import DataError
 from mmcontrast.evaluation.classification import Labels, weighted_scores
 
 Floats = NDArray[np.float64]
+K = TypeVar("K", bound=Hashable)
 
 LEVEL = 0.95
 REPLICATES = 10_000
@@ -109,6 +110,28 @@ def over_seeds_and_cases(labels_N: Labels, probs_by_metric_SNC: Mapping[str, NDA
         )
         for metric, probs_SNC in probs_by_metric_SNC.items()
     }
+
+
+def over_seeds_and_weighted_cases(
+    labels_N: Labels, parts_by_key: Mapping[K, list[tuple[Floats, Floats]]]
+) -> dict[K, Interval]:
+    """As `over_seeds_and_cases`, of scores that are sums of means over what the cases have, such as their queries.
+
+    Args:
+        labels_N: class indices of the cases; cases are drawn within each class.
+        parts_by_key: score -> its parts, each ((S, N) sum of the values of a case's items, (N,) number of its items);
+            the score is the sum over parts of (sum over cases) / (number of items).
+    """
+    generator = np.random.default_rng(GENERATOR_SEED)
+    draws: dict[K, list[Floats]] = {key: [] for key in parts_by_key}
+    s = len(next(iter(parts_by_key.values()))[0][0])
+    for weights_RN in _weight_chunks(labels_N, generator):
+        seeds_RS = generator.integers(0, s, (len(weights_RN), s))
+        for key, parts in parts_by_key.items():
+            scores_RS = sum((weights_RN @ sums_SN.T) / (weights_RN @ count_N)[:, None] for sums_SN, count_N in parts)
+            draws[key].append(np.take_along_axis(np.asarray(scores_RS), seeds_RS, axis=1).mean(1))
+    means = {k: sum((sums.sum(1) / n.sum()).mean() for sums, n in parts) for k, parts in parts_by_key.items()}
+    return {key: _percentiles(float(means[key]), np.concatenate(draws[key])) for key in parts_by_key}
 
 
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
+from mmcontrast.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,16 @@ class Batch:
     """Rows of this rank.
 
     Attributes:
-        inputs: modality -> tensor whose first axis is b, in the dataset's order of modalities.
+        inputs: modality -> tensor whose first axis is b (of multifold data the modality's own number of rows), in the
+            dataset's order of modalities.
         labels: (b,) int64 class indices.
+        ids: modality -> (P,) int64 instance of each of its rows, of multifold data; numbers that all ranks agree on.
+            None: every modality has b rows, and row k is of instance k.
     """
 
     inputs: Mapping[str, Tensor]
     labels: Tensor
+    ids: Mapping[str, Tensor] | None = None
 
 
 def keep_local(x: Tensor) -> Tensor:
@@ -91,6 +96,20 @@ class Method(nn.Module):
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
         """What is scored: (b, width) tensors by name, `embed` under the empty one; names: `evaluation.views`."""
         return {"": self.embed(batch)}
+
+    def observations(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """modality -> ((P, width) unit rows in the space where modalities are compared, (P,) instance of each).
+
+        Only of methods for multifold data, which retrieval scores.
+
+        Raises:
+            ConfigError: the method has no such space.
+        """
+        raise ConfigError(
+            f"params/methods/{self.cell.method}.yaml ({self.cell.name}): this method compares no observations of one "
+            f"modality with those of another, so dataset '{self.cell.dataset}', which is scored by retrieval, is not "
+            "for it"
+        )
 
     def logits(self, batch: Batch) -> Tensor | None:
         """(b, C) class scores, or None for a method without a classifier."""

@@ -43,7 +43,9 @@ class ImageEncoder(nn.Module):
         if not torch.is_floating_point(x_BCHW):
             x_BCHW = x_BCHW.float() / 255
         # close to the usual mean and spread of photographs, the same for every channel
-        return self.body(((x_BCHW - 0.5) / 0.25).to(next(self.parameters()).dtype))
+        # the weights of a momentum copy are buffers
+        weight = next(w for w in (*self.parameters(), *self.buffers()) if torch.is_floating_point(w))
+        return self.body(((x_BCHW - 0.5) / 0.25).to(weight.dtype))
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -6,10 +6,26 @@ from mmcontrast.config import Study
 from mmcontrast.report.outputs import FigureSpec, active_arms, curve_cells, is_probed, projected_cells, switch_epoch
 from mmcontrast.report.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title
 
+RETRIEVAL_CAPTIONS = {
+    "neighbours": (
+        "Queries on {data} and the five items nearest to them among those of all {cases}, nearest first: {own}, seed "
+        "{seed}, selected epoch. Right answers are framed or printed in green. Of an instance its first drawing is "
+        "shown. The queries are drawn at random by a fixed seed, not picked."
+    ),
+    "similarities": (
+        "Cosine similarity of drawings and texts of a few of {cases} on {data}, ordered by instance (thin lines): "
+        "{names}, seed {seed}, selected epoch. Instances are drawn at random by a fixed seed; a perfect model has dark "
+        "red blocks on the diagonal alone. Scales of similarity do not compare between losses."
+    ),
+    "observations": "What {data} holds: every drawing and text of a few of {cases}, drawn at random by a fixed seed.",
+}
+
 
 def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
     """What a figure shows, with its interval's name and n."""
     dataset = study.datasets[spec.dataset]
+    if spec.kind == "observations":
+        return RETRIEVAL_CAPTIONS["observations"].format(data=dataset.title, cases=count(n_cases, "test case"))
     seeds, cases = count(len(study.profile.seeds), "seed"), count(n_cases, "test case")
     if spec.kind == "information":
         biased = next(a.biased for a in active_arms(study, spec.experiment) if a.unbiased == spec.dataset)
@@ -42,13 +58,21 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
         )
     if spec.kind == "curves":
         names = ", ".join(cell_label(study, c) for c in curve_cells(study, spec.experiment))
-        cells = [study.cell(spec.dataset, c.method, c.variant) for c in curve_cells(study, spec.experiment)]
+        drawn_cells = [study.cell(spec.dataset, c.method, c.variant) for c in curve_cells(study, spec.experiment)]
         above = f"Above: validation {metric_title(dataset.metrics[0]).lower()}; below: training loss"
-        drawn = above if any(cell.finetune for cell in cells) else "Training loss"
-        dotted = " Dotted: where a schedule changes from M3Co to MultiSClip." if any(map(switch_epoch, cells)) else ""
+        drawn = above if any(cell.scored_by != "probe" for cell in drawn_cells) else "Training loss"
+        dotted = (
+            " Dotted: where a schedule changes from M3Co to MultiSClip." if any(map(switch_epoch, drawn_cells)) else ""
+        )
         return (
             f"Training on {dataset.title}: {names}. {drawn}, whose terms differ between methods. Lines: mean of "
             f"{seeds}; bands: lowest to highest seed.{dotted}"
+        )
+    if spec.kind in RETRIEVAL_CAPTIONS:
+        cells = projected_cells(study, spec.experiment)
+        names = " and ".join(cell_label(study, c) for c in cells)
+        return RETRIEVAL_CAPTIONS[spec.kind].format(
+            data=dataset.title, cases=cases, seed=study.profile.seeds[0], own=cell_label(study, cells[-1]), names=names
         )
     names = " and ".join(cell_label(study, c) for c in projected_cells(study, spec.experiment))
     return (

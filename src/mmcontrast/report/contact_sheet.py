@@ -10,8 +10,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 ROW_INCHES = 0.62
-TEXT_INCHES = 4.6
-WRAP = 74
+TEXT_INCHES = {False: 4.6, True: 1.9}
+WRAP = {False: 74, True: 30}
 LINES = 3
 
 
@@ -20,6 +20,7 @@ def contact_sheet(
     texts: Sequence[Sequence[str]],
     groups: Sequence[str],
     caption: str,
+    narrow: bool = False,
 ) -> Figure:
     """A figure of the given instances; a missing observation is an empty place.
 
@@ -34,7 +35,7 @@ def contact_sheet(
     if not images or not len(images) == len(texts) == len(groups):
         raise ValueError(f"{len(images)} lists of images, {len(texts)} of texts and {len(groups)} groups")
     columns, rows = max(map(len, images)), len(images)
-    width = columns * ROW_INCHES + TEXT_INCHES
+    width = columns * ROW_INCHES + TEXT_INCHES[narrow]
     figure = Figure(figsize=(width, (rows + 0.7) * ROW_INCHES))
     unit_x, unit_y = ROW_INCHES / width, 1 / (rows + 0.7)
     for row, (drawn, worded, group) in enumerate(zip(images, texts, groups, strict=True)):
@@ -48,9 +49,10 @@ def contact_sheet(
         left = (columns + 0.2) * unit_x
         top = bottom + 0.95 * unit_y
         figure.text(left, top, worded[0], fontsize=7.5, weight="bold", va="top", parse_math=False)
-        figure.text(0.99, top, group, fontsize=6, color="0.4", ha="right", va="top")
+        if not narrow:
+            figure.text(0.99, top, group, fontsize=6, color="0.4", ha="right", va="top")
         # a slash between texts, as keywords already have commas
-        lines = textwrap.wrap("  /  ".join(worded[1:]), WRAP, max_lines=LINES, placeholder=" ...")
+        lines = textwrap.wrap("  /  ".join(worded[1:]), WRAP[narrow], max_lines=LINES, placeholder=" ...")
         figure.text(left, bottom + 0.68 * unit_y, "\n".join(lines), fontsize=6, va="top", parse_math=False)
     figure.text(0.01, 0.25 * unit_y, caption, fontsize=6.5, color="0.3", va="center")
     return figure

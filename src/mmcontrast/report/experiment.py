@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from mmcontrast.config import CellRef, Study
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import ConfigError, nearest
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA
+from mmcontrast.evaluation.observations import COLUMNS
+from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.paths import FIGURE_FORMATS, Layout
 from mmcontrast.report.bars import information_chart
 from mmcontrast.report.charts import Data, difference_chart, score_chart
@@ -18,12 +19,14 @@ from mmcontrast.report.curves import training_curves
 from mmcontrast.report.outputs import NARROW, FigureSpec, curve_cells, figures, projected_cells
 from mmcontrast.report.projection import embedding_figure
 from mmcontrast.report.results import cell_name, read_results, read_table
+from mmcontrast.report.retrieval_figures import Retrieved, neighbours, observation_sheet, retrieved, similarities
 from mmcontrast.report.style import house_style, save
 from mmcontrast.report.table import Table, to_csv, to_latex, to_markdown
 from mmcontrast.report.tables import build_table
 
 RENDERERS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
 HISTORY_COLUMNS = dict.fromkeys(("seed", "epoch", "name", "value"))
+OBSERVATION_COLUMNS = dict.fromkeys(COLUMNS)
 EMBEDDING_COLUMNS = dict.fromkeys(("seed", "split", "id", "label", "embedding"))
 
 
@@ -74,6 +77,13 @@ def draw(
         cells = projected_cells(study, spec.experiment)
         found = {c: _stage_file(study, layout, spec.dataset, c, "embeddings.parquet", EMBEDDING_COLUMNS) for c in cells}
         return embedding_figure(study, spec.dataset, cells, found, narrow)
+    if spec.kind == "observations":
+        return observation_sheet(study, spec.dataset, narrow)
+    if spec.kind in ("neighbours", "similarities"):
+        shown = projected_cells(study, spec.experiment)
+        if spec.kind == "neighbours":
+            return neighbours(_retrieved(study, layout, spec.dataset, shown[-1]), narrow)
+        return similarities(study, {c: _retrieved(study, layout, spec.dataset, c) for c in shown}, narrow)
     cells = curve_cells(study, spec.experiment)
     histories = {c: _stage_file(study, layout, spec.dataset, c, "history.parquet", HISTORY_COLUMNS) for c in cells}
     curves = {}
@@ -81,6 +91,13 @@ def draw(
         name = cell_name(spec.dataset, c)
         curves[c] = read_table(study.root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
     return training_curves(study, spec.experiment, spec.dataset, cells, curves, histories, narrow)
+
+
+def _retrieved(study: Study, layout: Layout, dataset: str, ref: CellRef) -> Retrieved:
+    name = cell_name(dataset, ref)
+    metrics = read_table(study.root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}")
+    embeddings = _stage_file(study, layout, dataset, ref, "embeddings.parquet", OBSERVATION_COLUMNS)
+    return retrieved(study, dataset, embeddings, metrics)
 
 
 def _stage_file(

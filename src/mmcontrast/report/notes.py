@@ -26,6 +26,8 @@ from mmcontrast.report.wording import (
     seeds_interval_name,
 )
 
+TIES = {"stable": "in the gallery's order", "pessimistic": "with wrong answers first"}
+
 
 def table_notes(study: Study, summary: pl.DataFrame, experiment: str, across: str | None) -> list[str]:
     """Definitions, sizes, warnings and sources, in the order a reader needs them.
@@ -123,8 +125,13 @@ def dataset_notes(study: Study, summary: pl.DataFrame, dataset: str) -> list[str
     """What one test case is worth, and the dataset's own warnings."""
     data = study.datasets[dataset]
     n = n_test_cases(summary, dataset)
+    worth = (
+        f"{n} test cases; one of them is {points(100 / n, digits=2)} points of accuracy."
+        if data.retrieval is None
+        else f"{n} test cases, which are the gallery; ties are ranked {TIES[data.retrieval.ties]}. Rsum is at most 600."
+    )
     return [
-        f"{data.title}: {n} test cases; one of them is {points(100 / n, digits=2)} points of accuracy.",
+        f"{data.title}: {worth}",
         *(f"{data.title}: {note}" for note in data.notes),
     ]
 

@@ -10,9 +10,16 @@ from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 NARROW = "narrow.svg"
 PLAIN_FUSION = "concat"
 
-FigureKind = Literal["information", "scores", "differences", "curves", "projection"]
+FigureKind = Literal[
+    "information", "scores", "differences", "curves", "projection", "neighbours", "similarities", "observations"
+]
 KINDS: dict[str, tuple[FigureKind, ...]] = {
     "table": ("scores", "curves", "projection"),
+    "ablation": ("differences", "curves"),
+}
+# where retrieval scores, there are observations to look at, and no classes to colour
+RETRIEVAL_KINDS: dict[str, tuple[FigureKind, ...]] = {
+    "table": ("scores", "curves", "neighbours", "similarities", "observations"),
     "ablation": ("differences", "curves"),
 }
 
@@ -88,21 +95,25 @@ def curve_cells(study: Study, experiment: str) -> list[CellRef]:
 
 
 def is_probed(study: Study, dataset: str, ref: CellRef) -> bool:
-    """Does the cell end with pretraining, so that a probe scores it?"""
-    return study.cell(dataset, ref.method, ref.variant).finetune is None
+    """Does a probe score the cell?"""
+    return study.cell(dataset, ref.method, ref.variant).scored_by == "probe"
 
 
 def figures(study: Study, experiment: str) -> list[FigureSpec]:
     """The figures of an experiment, dataset by dataset."""
-    kinds = [
-        k for k in KINDS[study.experiments[experiment].kind] if k != "projection" or projected_cells(study, experiment)
-    ]
     of_both = {arms.unbiased: ("information",) for arms in active_arms(study, experiment)}
     return [
         FigureSpec(f"{experiment}_{dataset}_{kind}", kind, experiment, dataset)
         for dataset in experiment_datasets(study, experiment)
-        for kind in (*of_both.get(dataset, ()), *kinds)
+        for kind in (*of_both.get(dataset, ()), *_kinds(study, experiment, dataset))
     ]
+
+
+def _kinds(study: Study, experiment: str, dataset: str) -> list[FigureKind]:
+    kinds = KINDS if study.datasets[dataset].retrieval is None else RETRIEVAL_KINDS
+    of_cells = ("projection", "neighbours", "similarities")
+    some = bool(projected_cells(study, experiment))
+    return [k for k in kinds[study.experiments[experiment].kind] if some or k not in of_cells]
 
 
 def figure_outputs(study: Study, layout: Layout, experiment: str) -> list[str]:

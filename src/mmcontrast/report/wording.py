@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from mmcontrast.config import CellRef, Dataset, Study
+from mmcontrast.evaluation.ranking import reported as ranked_metrics
 from mmcontrast.evaluation.statistics import LEVEL, REPLICATES
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
@@ -18,6 +19,12 @@ METRIC_TITLES = {
     "macro_f1": "Macro F1",
     "balanced_acc": "Balanced accuracy",
     "cross_entropy": "Cross-entropy",
+    "rsum": "Rsum (recall at 1, 5 and 10, summed over both directions)",
+    "rr1": "Recall at 1",
+    "rr5": "Recall at 5",
+    "rr10": "Recall at 10",
+    "ndcg5": "NDCG at 5",
+    "mrr": "Mean reciprocal rank",
 }
 
 PROTOCOL_TITLES = {
@@ -35,7 +42,8 @@ PROTOCOL_SHORT = {
 PROTOCOL_DEFINITIONS = {
     "selected": (
         "the epoch with the best validation score of the first metric, one epoch for all metrics; ties go to the lower "
-        "validation cross-entropy, then to the earlier epoch. The headline."
+        "validation cross-entropy (of retrieval: the higher mean reciprocal ranks), then to the earlier epoch. The "
+        "headline."
     ),
     "last": "the final epoch.",
     "optimistic": (
@@ -52,23 +60,32 @@ PROBE_DEFINITION = (
 
 
 def metric_title(metric: str, dataset: Dataset | None = None) -> str:
-    """A metric's name; that of a further task (task/metric) says so, and that of F1 names its class if it can."""
+    """A metric's name; that of a task or direction (task/metric) says so, and F1's names its class if it can."""
     task, _, name = metric.rpartition("/")
     title = METRIC_TITLES.get(name, name)
     if name == "f1" and dataset is not None:
         title += f" of class {(dataset.tasks[task] if task else dataset.classes)[1]}"
+    if dataset is not None and dataset.retrieval is not None and task:
+        return f"{title}, {task.replace('_', ' ')}"
     if task:
         return f"{title}, task {task}"
     return f"{title}, {dataset.label}" if dataset is not None and dataset.label else title
 
 
 def reported_metrics(dataset: Dataset) -> list[str]:
-    """The dataset's metrics, the selecting one first, then those of its further tasks."""
+    """The dataset's metrics, the selecting one first, then those of its further tasks; of retrieval by direction."""
+    if dataset.retrieval is not None:
+        return ranked_metrics(dataset.metrics, dataset.retrieval)
     return [*dataset.metrics, *(f"{task}/{metric}" for task in dataset.tasks for metric in dataset.metrics)]
 
 
 def charted_metrics(dataset: Dataset) -> list[str]:
-    """What a chart has a panel for: every metric, or the selecting one of every task where there are several tasks."""
+    """What a chart has a panel for: every metric, or the selecting one of every task where there are several tasks.
+
+    Of retrieval the selecting one, and the one after it in both directions.
+    """
+    if dataset.retrieval is not None:
+        return ranked_metrics(dataset.metrics[:2], dataset.retrieval)
     if not dataset.tasks:
         return list(dataset.metrics)
     return [m for m in reported_metrics(dataset) if m.rpartition("/")[2] == dataset.metrics[0]]

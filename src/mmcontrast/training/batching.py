@@ -16,10 +16,14 @@ from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
+from mmcontrast.errors import DataError
 from mmcontrast.methods import Batch
 from mmcontrast.training.distributed import World
+from mmcontrast.training.multifold_feed import MultifoldFeed
 
 EVAL_ROWS = 1024
+# of multifold data, where an instance has several rows
+EVAL_INSTANCES = 128
 
 
 def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[Tensor]:
@@ -35,15 +39,26 @@ def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[T
 
 
 def rows_of(table: Table, index: Tensor | slice, device: torch.device) -> Batch:
-    """A batch of the table's rows, on the device."""
+    """A batch of the table's rows, on the device; of multifold data with all observations of each."""
     inputs = {name: x[index].to(device) for name, x in table.inputs.items()}
-    return Batch(inputs=inputs, labels=table.labels[index].to(device))
+    labels = table.labels[index].to(device)
+    if not table.observations:
+        return Batch(inputs=inputs, labels=labels)
+    rows = torch.arange(len(table))[index]
+    ids = {name: rows.to(device) for name in inputs}
+    for name, of in table.observations.items():
+        picked = of.of(rows)
+        if isinstance(picked.flat, list):
+            raise DataError(f"modality '{name}' holds texts; they are made into word pieces first")
+        inputs[name], ids[name] = picked.flat.to(device), rows[picked.instance].to(device)
+    return Batch({m: inputs[m] for m in table.modalities}, labels, ids)
 
 
 def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:
     """All rows in order, in chunks that fit."""
-    for start in range(0, len(table), EVAL_ROWS):
-        yield rows_of(table, slice(start, start + EVAL_ROWS), device)
+    step = EVAL_INSTANCES if table.observations else EVAL_ROWS
+    for start in range(0, len(table), step):
+        yield rows_of(table, slice(start, start + step), device)
 
 
 class Feed(Protocol):
@@ -83,6 +98,12 @@ class RowFeed:
             yield rows_of(self.table, index[rows], self.world.device), rows
 
 
-def make_feed(cell: CellConfig, stage: Stage, table: Table, world: World) -> Feed:
-    """The feed of a stage of the cell."""
+def make_feed(cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> Feed:
+    """The feed of a stage of the cell.
+
+    Args:
+        seed: of the run.
+    """
+    if table.observations:
+        return MultifoldFeed(cell, stage, table, world, seed)
     return RowFeed(table, stage.batch_size, world)

@@ -28,6 +28,8 @@ from mmcontrast.config import CellConfig
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.data.loading import Table, load_dataset
 from mmcontrast.data.table import task_column
+from mmcontrast.data.tokens import tokenised
+from mmcontrast.data.word_pieces import WordPieces
 from mmcontrast.errors import TrainingError
 from mmcontrast.evaluation.views import column as view_column
 from mmcontrast.methods import build_method
@@ -37,6 +39,7 @@ from mmcontrast.training import checkpoint
 from mmcontrast.training.distributed import World, start_world
 from mmcontrast.training.interrupt import StopRequest
 from mmcontrast.training.loop import SeedRun, SeedTrainer, embed
+from mmcontrast.training.retrieving import observation_table
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +109,11 @@ def run_stage(
     state = layout.state(cell.name, stage)
     runs: dict[int, SeedRun] = {}
     tables: dict[int, dict[str, Table]] = {}
+    vocabularies: dict[int, dict[str, WordPieces]] = {}
     training, saving = 0.0, 0.0
     with _alone(state, cell, world), StopRequest() as stop:
         for seed in cell.seeds:
-            tables[seed] = load_dataset(cell, Path("."), seed)
+            tables[seed], vocabularies[seed] = tokenised(load_dataset(cell, Path("."), seed), cell)
             trainer = SeedTrainer(
                 cell,
                 stage,
@@ -130,6 +134,7 @@ def run_stage(
     if world.rank == 0:
         folder = Path(layout.stage(cell.name, stage))
         write_outputs(cell, stage, folder, runs, tables, world)
+        _write_vocabularies(folder / "models", vocabularies)
         cost = {
             "seconds": time.time() - psutil.Process().create_time(),
             "training_seconds": training,
@@ -181,7 +186,11 @@ def write_outputs(
     _write_parquet(_history(runs), folder / "history.parquet")
     if stage == "finetune":
         _write_parquet(_predictions(cell, runs, tables), folder / "predictions.parquet")
-    _write_parquet(_embeddings(cell, runs, tables, world), folder / "embeddings.parquet")
+    if cell.scored_by == "retrieval":
+        embeddings = observation_table({seed: run.embedded for seed, run in runs.items()}, tables)
+    else:
+        embeddings = _embeddings(cell, runs, tables, world)
+    _write_parquet(embeddings, folder / "embeddings.parquet")
     models = folder / "models"
     models.mkdir(exist_ok=True)
     for seed, run in runs.items():
@@ -192,6 +201,14 @@ def write_outputs(
             # not save_file, whose errors do not tell a full disk from anything else
             temporary.write_bytes(save(weights, metadata))
     write_json(models / "cell.json", cell.model_dump(mode="json"))
+
+
+def _write_vocabularies(models: Path, vocabularies: dict[int, dict[str, WordPieces]]) -> None:
+    """What a text encoder's weights mean nothing without."""
+    for seed, of_seed in vocabularies.items():
+        for modality, pieces in of_seed.items():
+            value = {"pieces": pieces.pieces, "merges": [list(pair) for pair in pieces.merges]}
+            write_json(models / f"seed{seed}.{modality}.json", value)
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:

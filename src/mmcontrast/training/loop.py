@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
@@ -29,6 +29,7 @@ from mmcontrast.training.batching import in_chunks, make_feed
 from mmcontrast.training.distributed import World
 from mmcontrast.training.engine import Engine, make_engine
 from mmcontrast.training.interrupt import StopRequest
+from mmcontrast.training.retrieving import Embedded
 from mmcontrast.training.searching import searched
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class SeedRun:
     Attributes:
         history: (epoch, name, value) of every logged scalar.
         probs: (epoch, split) -> (n, C) float32 class probabilities at each evaluated epoch; finetune only.
+        embedded: embeddings of all observations at each evaluated epoch; of cells scored by retrieval only.
         best_key: how the selected epoch scored on validation (larger is better); None before the first evaluation.
         best_epoch: the epoch `weights` belong to.
         weights: state dict of the selected epoch, or of the last one where nothing is selected; on rank 0 alone.
@@ -53,6 +55,7 @@ class SeedRun:
     best_key: list[float] | None = None
     best_epoch: int = -1
     weights: dict[str, Tensor] = field(default_factory=dict)
+    embedded: Embedded = field(default_factory=Embedded)
 
     def payload(self) -> dict[str, Any]:
         """As plain values and tensors, for a checkpoint."""
@@ -62,6 +65,7 @@ class SeedRun:
             "best_key": self.best_key,
             "best_epoch": self.best_epoch,
             "weights": self.weights,
+            "embedded": self.embedded.payload(),
         }
 
     @classmethod
@@ -72,14 +76,13 @@ class SeedRun:
             epoch, split = key.split("/")
             probs[int(epoch), split] = value
         history = [(int(e), str(n), float(v)) for e, n, v in payload["history"]]
-        return cls(history, probs, payload["best_key"], payload["best_epoch"], payload["weights"])
+        embedded = Embedded.from_payload(payload["embedded"])
+        return cls(history, probs, payload["best_key"], payload["best_epoch"], payload["weights"], embedded)
 
 
 @torch.no_grad()
-def predict(method: nn.Module, table: Table, device: torch.device) -> Tensor:
+def predict(method: Method, table: Table, device: torch.device) -> Tensor:
     """(n, C) float32 class probabilities on the CPU, in evaluation mode."""
-    if not isinstance(method, Method):
-        raise TypeError(f"a Method is evaluated, not a {type(method).__name__}")
     method.eval()
     out = []
     for batch in in_chunks(table, device):
@@ -133,7 +136,8 @@ class SeedTrainer:
         self.cell, self.stage_name, self.seed, self.tables = cell, stage_name, seed, tables
         self.world, self.state, self.fingerprint, self.report = world, state, fingerprint, report
         self.stage: Stage = getattr(cell, stage_name)
-        self.finetune = stage_name == "finetune"
+        scorers = {"classifier": self._classified, "retrieval": self._retrieved}
+        self.score = scorers.get(cell.scored_by) if stage_name == cell.last_stage else None
         seeding.seed_everything(seed)  # the same initial weights on every rank
         method = build_method(cell)
         method.check_data(tables["train"].inputs)
@@ -141,7 +145,7 @@ class SeedTrainer:
             method.load_state_dict(initial)
         seeding.seed_everything(seed, world.rank)
         self.generator = seeding.named_generator(seed, stage_name)
-        self.feed = make_feed(cell, self.stage, tables["train"], world)
+        self.feed = make_feed(cell, self.stage, tables["train"], world, seed)
         steps = self.stage.epochs * self.feed.steps
         self.engine: Engine = make_engine(method, self.stage, steps, cell.engine, world)
         self.run = SeedRun(history=path)
@@ -161,8 +165,8 @@ class SeedTrainer:
             terms = self._epoch()
             self.run.history += [(self.epoch, f"train/{name}", value) for name, value in terms.items()]
             last = self.epoch == self.stage.epochs - 1
-            if self.finetune and (last or (self.epoch + 1) % self.stage.eval_every == 0):
-                self._evaluate()
+            if self.score is not None and (last or (self.epoch + 1) % self.stage.eval_every == 0):
+                self._evaluate(self.score)
             self.report(self.epoch, terms)
             self.epoch += 1
             if last or self.epoch % self.stage.checkpoint_every == 0:
@@ -219,19 +223,30 @@ class SeedTrainer:
             + "Lower the learning rate, raise the temperature, or set gradient_clipping."
         )
 
-    def _evaluate(self) -> None:
-        """Probabilities on val and test; the weights are kept if validation has not been better before."""
-        scored = {s: self.tables[s] for s in EVALUATED if len(self.tables[s])}
+    def _evaluate(self, score: Callable[[Method, str], list[float]]) -> None:
+        """Outputs on val and test; the weights are kept if validation has not been better before."""
+        key = None
         with self.engine.whole() as method:
-            for split, table in scored.items():
-                self.run.probs[self.epoch, split] = predict(method, table, self.world.device)
-        if "val" not in scored:
-            return
-        labels, probs = scored["val"].labels, self.run.probs[self.epoch, "val"]
-        key = list(selection_key(labels.numpy(), probs.numpy(), self.cell.metrics[0]))
-        if self.run.best_key is None or key > self.run.best_key:
+            if not isinstance(method, Method):
+                raise TypeError(f"a Method is evaluated, not a {type(method).__name__}")
+            for split in EVALUATED:
+                if len(self.tables[split]):
+                    found = score(method, split)
+                    key = found if split == "val" else key
+        if key is not None and (self.run.best_key is None or key > self.run.best_key):
             self.run.best_key, self.run.best_epoch = key, self.epoch
             self.run.weights = self.engine.full_state()
+
+    def _classified(self, method: Method, split: str) -> list[float]:
+        """Keep the split's probabilities; how well they did."""
+        table = self.tables[split]
+        probs = self.run.probs[self.epoch, split] = predict(method, table, self.world.device)
+        return list(selection_key(table.labels.numpy(), probs.numpy(), self.cell.metrics[0]))
+
+    def _retrieved(self, method: Method, split: str) -> list[float]:
+        """Keep the embeddings of the split's observations; how well they did."""
+        self.run.embedded.add(self.epoch, split, method, self.tables[split], self.world.device)
+        return self.run.embedded.key(self.cell, self.epoch, split)
 
     def _save(self) -> None:
         before = time.perf_counter()

@@ -142,7 +142,7 @@ class _Run:
         self.method = cast(Searchable, method)
         self.method.dropping = spec.dropping
         kept, held = split_rows(len(table), spec.held_out, seed)
-        self.feed = make_feed(cell, stage, table.take(kept), world)
+        self.feed = make_feed(cell, stage, table.take(kept), world, seed)
         self.held = rows_of(table.take(held), slice(None), world.device)
         steps = spec.steps * n_rounds(spec, len(self.method.modalities))
         self.engine = make_engine(method, stage, steps, cell.engine, world)

@@ -14,20 +14,28 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 import resvg_py
 from PIL import Image
+from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
 from mmcontrast.config import Dataset, RandomSplit
+from mmcontrast.config.load import validate
+from mmcontrast.config.schema import Strict
+from mmcontrast.data.files import replacing
+from mmcontrast.data.instances import Written
+from mmcontrast.data.table import schema
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.paths import SPLITS
 
@@ -62,6 +70,14 @@ ALIASES = {
     **dict.fromkeys(("1F9D1-200D-2764-200D-1F48B-200D-1F9D1",), "1F48F"),
 }
 FAMILY = "1F46A"
+PIXEL = pa.field("item", pa.uint8(), nullable=False)
+
+
+class EmojiOptions(Strict):
+    """`prepare` in the dataset's file: an emoji with fewer is left out and counted in the data sheet."""
+
+    min_drawings: int = Field(default=1, ge=1)
+    min_texts: int = Field(default=1, ge=1)
 
 
 @dataclass(frozen=True)
@@ -116,16 +132,19 @@ def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: 
         DataError: a file is missing or not what it should be, or an id is not unique.
         ConfigError: the dataset's file names other modalities, an unknown group, or another kind of split.
     """
-    if {m: s.kind for m, s in dataset.modalities.items()} != {"image": "image", "text": "text"}:
-        raise ConfigError("emoji: modalities: give `image` of kind image and `text` of kind text")
+    found = {m: (s.kind, s.multifold) for m, s in dataset.modalities.items()}
+    if found != {"image": ("image", True), "text": ("text", True)}:
+        raise ConfigError(
+            "emoji: modalities: give `image` of kind image and `text` of kind text, both with `multifold: true`"
+        )
     shape = dataset.modalities["image"].shape
     if shape != [3, shape[1], shape[1]]:
         raise ConfigError(f"emoji: modalities.image.shape: {shape}; drawings are square, with 3 channels")
     if not isinstance(dataset.split, RandomSplit):
         raise ConfigError("emoji: split: give `kind: random`; nobody publishes a split")
-    found = read_emoji(raw_dir, dataset.classes)
+    emoji_read = read_emoji(raw_dir, dataset.classes)
     kept, images, skipped, short = [], [], [], []
-    shown = track(found, "drawing emoji", console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
+    shown = track(emoji_read, "drawing emoji", console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
     for emoji in shown:
         drawn = []
         for vendor, svg in emoji.drawings.items():
@@ -157,34 +176,68 @@ def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: 
 
 def tables(built: Built, dataset: Dataset, dataset_name: str = "emoji") -> dict[str, pa.Table]:
     """split -> one row an instance: `id`, `label`, `image` (list of drawings) and `text` (list of strings)."""
-    shape = dataset.modalities["image"].shape
-    n_pixels = int(np.prod(shape))
+    n_pixels = int(np.prod(dataset.modalities["image"].shape))
     out = {}
     for split in SPLITS:
         rows = [i for i, part in enumerate(built.splits) if part == split]
         drawings = [drawing for i in rows for drawing in built.images[i]]
         flat = np.concatenate([d.reshape(-1) for d in drawings]) if drawings else np.zeros(0, dtype=np.uint8)
         starts = np.cumsum([0, *(len(built.images[i]) for i in rows)], dtype=np.int32)
-        pixels = pa.FixedSizeListArray.from_arrays(pa.array(flat), n_pixels)
-        described = {
-            "dataset": dataset_name,
-            "split": split,
-            "modalities": {
-                m: spec.model_dump(mode="json", exclude_defaults=True) for m, spec in dataset.modalities.items()
-            },
-            "classes": dataset.classes,
-            "scaling": dataset.scaling,
-        }
-        out[split] = pa.table(
-            {
-                "id": pa.array([built.ids[i] for i in rows], pa.string()),
-                "label": pa.array(built.labels[rows], pa.int64()),
-                "image": pa.ListArray.from_arrays(pa.array(starts), pixels),
-                "text": pa.array([built.texts[i] for i in rows], pa.list_(pa.string())),
-            },
-            metadata={b"mmcontrast": json.dumps(described).encode()},
-        )
+        layout = schema(dataset_name, split, dataset.modalities, dataset.classes, dataset.scaling, {})
+        pixels = pa.FixedSizeListArray.from_arrays(pa.array(flat), type=pa.list_(PIXEL, n_pixels))
+        columns = [
+            pa.array([built.ids[i] for i in rows], pa.string()),
+            pa.array(built.labels[rows], pa.int64()),
+            pa.ListArray.from_arrays(pa.array(starts), pixels, type=layout.field("image").type),
+            pa.array([built.texts[i] for i in rows], layout.field("text").type),
+        ]
+        out[split] = pa.Table.from_arrays(columns, schema=layout)
     return out
+
+
+def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
+    """Build the emoji and write the splits.
+
+    Raises:
+        DataError, ConfigError: as `build`; or a family of variants is in more than one split.
+    """
+    options = validate(EmojiOptions, dataset.prepare, f"params/datasets/{name}.yaml", prefix="prepare")
+    built = build(dataset, raw_dir, min_drawings=options.min_drawings, min_texts=options.min_texts)
+    refuse_split_families(built.families, built.splits)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for split, table in tables(built, dataset, name).items():
+        with replacing(out_dir / f"{split}.parquet") as temp:
+            pq.write_table(table, temp, compression="zstd", use_dictionary=["label"])
+    rows = {split: [i for i, part in enumerate(built.splits) if part == split] for split in SPLITS}
+    return Written(
+        labels={split: built.labels[of] for split, of in rows.items()},
+        report=built.report,
+        duplicates=_equal_across(built, rows),
+    )
+
+
+def refuse_split_families(families: Sequence[str], splits: Sequence[str]) -> None:
+    """Variants of one base differ so little that one of them in train gives the answer to another in test.
+
+    Raises:
+        DataError: names the family and its splits.
+    """
+    where: dict[str, str] = {}
+    for family, split in zip(families, splits, strict=True):
+        if where.setdefault(family, split) != split:
+            raise DataError(f"emoji: variants of {family} are in {where[family]} and in {split}; split families whole")
+
+
+def _equal_across(built: Built, rows: Mapping[str, list[int]]) -> dict[str, int]:
+    """pair of splits -> instances of the latter whose drawings and texts are all those of one of the former."""
+    keys = {
+        split: [(b"".join(d.tobytes() for d in built.images[i]), tuple(built.texts[i])) for i in of]
+        for split, of in rows.items()
+    }
+    shared = {
+        f"{one} and {other}": sum(key in set(keys[one]) for key in keys[other]) for one, other in combinations(keys, 2)
+    }
+    return {pair: n for pair, n in shared.items() if n}
 
 
 def read_emoji(raw_dir: Path, groups: list[str]) -> list[Emoji]:

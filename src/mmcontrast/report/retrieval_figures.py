@@ -1,0 +1,195 @@
+"""What retrieval looks like: queries with their nearest items, similarities by instance, and the data themselves.
+
+Shapes: P drawings, Q texts, I instances, D width.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mmcontrast import paths
+from mmcontrast.config import CellRef, Study
+from mmcontrast.config.schema import Retrieval
+from mmcontrast.data.loading import Observations, Table, load_split
+from mmcontrast.errors import DataError
+from mmcontrast.evaluation.retrieval import grouped_similarity
+from mmcontrast.report.contact_sheet import contact_sheet
+from mmcontrast.report.style import NARROW, SOFT, WIDE
+from mmcontrast.report.wording import cell_label
+
+# fixed before any result was seen, so that no query is picked for how well it goes
+PICK_SEED = 0
+QUERIES, TOP = 5, 5
+HEAT_INSTANCES = {False: 14, True: 8}
+SHEET_INSTANCES = 8
+RIGHT, WRONG = "#009E73", "#d9d9d9"
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """One cell's test observations at the selected epoch of one seed.
+
+    Attributes:
+        table: the test split as it was prepared. spec: what is sought in what.
+        gallery, queries: modality's (P, D) rows and (P,) row of each one's instance in `table`.
+    """
+
+    table: Table
+    spec: Retrieval
+    gallery: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+    queries: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+
+    def observations(self, modality: str) -> Observations:
+        """A modality's, as they were prepared."""
+        return self.table.observations[modality]
+
+    def similarity(self) -> npt.NDArray[np.floating[Any]]:
+        """(I, Q) of instances, in the table's order, and single queries."""
+        z, ids = self.queries
+        return grouped_similarity(*self.gallery, z, np.arange(len(ids)), self.spec.aggregation)[0]
+
+
+def retrieved(study: Study, dataset: str, embeddings: pl.DataFrame, metrics: pl.DataFrame) -> Retrieved:
+    """What a figure is drawn from; the first seed at its selected epoch, or its last without validation.
+
+    Raises:
+        DataError: there are no embeddings of that seed and epoch.
+    """
+    spec = study.datasets[dataset].retrieval
+    if spec is None:
+        raise TypeError(f"{dataset} is not scored by retrieval")
+    seed = study.profile.seeds[0]
+    of_seed = metrics.filter(seed=seed, split="test", metric="rsum")
+    protocol = "selected" if "selected" in of_seed["protocol"].to_list() else "last"
+    epoch = of_seed.filter(protocol=protocol)["epoch"][0]
+    table = load_split(study.root / paths.prepared(dataset, "test"))
+    row = {name: i for i, name in enumerate(table.ids)}
+    sides = []
+    for modality in (spec.gallery, spec.queries):
+        part = embeddings.filter(seed=seed, split="test", epoch=epoch, modality=modality)
+        if not len(part):
+            raise DataError(f"{dataset}: no test embeddings of seed {seed}, epoch {epoch}, {modality}; train it again")
+        sides.append((part["embedding"].to_numpy(), np.array([row[i] for i in part["id"]])))
+    return Retrieved(table, spec, sides[0], sides[1])
+
+
+def neighbours(found: Retrieved, narrow: bool = False) -> Figure:
+    """Queries of each direction with the items nearest to them, nearest first, the right ones marked.
+
+    The queries are drawn at random by a fixed seed: one text of each of QUERIES instances, and those instances.
+    """
+    similarity_IQ = found.similarity()
+    generator = np.random.default_rng(PICK_SEED)
+    picked = np.sort(generator.choice(len(found.table), size=min(QUERIES, len(found.table)), replace=False))
+    texts = [generator.choice(np.flatnonzero(found.queries[1] == i)) for i in picked]
+    size = (NARROW, 7.6) if narrow else (WIDE, 4.4)
+    figure = Figure(figsize=size)
+    shape: dict[str, Any] = {"nrows": 2} if narrow else {"ncols": 2, "width_ratios": (1, 1.15)}
+    first, second = figure.subfigures(squeeze=False, **shape).ravel()
+    _images_for_texts(first, found, similarity_IQ, texts)
+    _texts_for_images(second, found, similarity_IQ, picked)
+    return figure
+
+
+def _images_for_texts(
+    part: Any, found: Retrieved, similarity_IQ: npt.NDArray[np.floating[Any]], texts: list[int]
+) -> None:
+    part.suptitle(f"{found.spec.queries} to {found.spec.gallery}", fontsize=8.5, weight="bold")
+    grid = part.subplots(len(texts), TOP, squeeze=False)
+    names = found.observations(found.spec.queries).flat
+    for row, query in zip(grid, texts, strict=True):
+        order = np.argsort(-similarity_IQ[:, query], kind="stable")[:TOP]
+        for axes, item in zip(row, order, strict=True):
+            _picture(axes, found, int(item), right=bool(item == found.queries[1][query]))
+        title = textwrap.shorten(str(names[query]), 60, placeholder=" ...")
+        row[0].set_title(title, fontsize=6.5, weight="normal", loc="left", parse_math=False)
+
+
+def _texts_for_images(
+    part: Any, found: Retrieved, similarity_IQ: npt.NDArray[np.floating[Any]], picked: npt.NDArray[np.int64]
+) -> None:
+    part.suptitle(f"{found.spec.gallery} to {found.spec.queries}", fontsize=8.5, weight="bold")
+    grid = part.subplots(len(picked), 2, squeeze=False, width_ratios=(1, 4.6))
+    names = found.observations(found.spec.queries).flat
+    for (left, right), item in zip(grid, picked, strict=True):
+        _picture(left, found, int(item), right=None)
+        right.set_axis_off()
+        order = np.argsort(-similarity_IQ[item], kind="stable")[:TOP]
+        for k, query in enumerate(order):
+            is_right = found.queries[1][query] == item
+            line = ("✓ " if is_right else "   ") + textwrap.shorten(str(names[query]), 48, placeholder=" ...")
+            style: dict[str, Any] = {"color": RIGHT, "weight": "bold"} if is_right else {"color": SOFT}
+            right.text(0, 0.9 - 0.2 * k, line, fontsize=6, va="center", parse_math=False, **style)
+
+
+def _picture(axes: Axes, found: Retrieved, item: int, right: bool | None) -> None:
+    """The first drawing of an instance, framed if it is an answer."""
+    of = found.observations(found.spec.gallery)
+    pixels_CHW = np.asarray(of.flat[int(of.offsets[item])])
+    axes.imshow(pixels_CHW.transpose(1, 2, 0), interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(right is not None)
+        spine.set_color(RIGHT if right else WRONG)
+        spine.set_linewidth(2.2 if right else 0.6)
+
+
+def similarities(study: Study, found: dict[CellRef, Retrieved], narrow: bool = False) -> Figure:
+    """Similarity of every text with every drawing of some test instances, ordered by instance; a panel a cell."""
+    n = len(found)
+    figure = Figure(figsize=(NARROW, 3.0 * n + 0.4) if narrow else (WIDE, 3.6))
+    panels = figure.subplots(n, 1, squeeze=False) if narrow else figure.subplots(1, n, squeeze=False, sharey=True)
+    image = None
+    for axes, (ref, of) in zip(panels.ravel(), found.items(), strict=True):
+        size = min(HEAT_INSTANCES[narrow], len(of.table))
+        picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(of.table), size=size, replace=False))
+        order_a, order_b = (np.concatenate([np.flatnonzero(ids == i) for i in picked]) for _, ids in _sides(of))
+        similarity = of.gallery[0][order_a] @ of.queries[0][order_b].T
+        image = axes.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+        for axis, ids in (("y", of.gallery[1][order_a]), ("x", of.queries[1][order_b])):
+            edges = np.flatnonzero(np.diff(ids)) + 0.5
+            (axes.hlines if axis == "y" else axes.vlines)(edges, -0.5, similarity.shape[axis == "y"] - 0.5, "k", lw=0.3)
+        axes.set_xlim(-0.5, similarity.shape[1] - 0.5)
+        axes.set_ylim(similarity.shape[0] - 0.5, -0.5)
+        axes.grid(visible=False)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_title(textwrap.fill(cell_label(study, ref), 34))
+        axes.set_xlabel(f"{of.spec.queries}, by instance")
+        axes.set_ylabel(f"{of.spec.gallery}, by instance")
+    if image is not None:
+        figure.colorbar(image, ax=panels.ravel().tolist(), label="cosine similarity", shrink=0.8)
+    return figure
+
+
+def _sides(of: Retrieved) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    return of.gallery, of.queries
+
+
+def observation_sheet(study: Study, dataset: str, narrow: bool = False) -> Figure:
+    """All drawings and texts of some test instances, drawn at random by a fixed seed."""
+    spec = study.datasets[dataset].retrieval
+    if spec is None:
+        raise TypeError(f"{dataset} is not scored by retrieval")
+    table = load_split(study.root / paths.prepared(dataset, "test"))
+    size = min(SHEET_INSTANCES, len(table))
+    picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(table), size=size, replace=False)).tolist()
+    images, texts = (table.observations[m] for m in (spec.gallery, spec.queries))
+    spans = {m: [range(int(of.offsets[i]), int(of.offsets[i + 1])) for i in picked] for m, of in
+             ((spec.gallery, images), (spec.queries, texts))}  # fmt: skip
+    return contact_sheet(
+        [[np.asarray(images.flat[k]) for k in span] for span in spans[spec.gallery]],
+        [[str(texts.flat[k]) for k in span] for span in spans[spec.queries]],
+        [table.classes[int(table.labels[i])] for i in picked],
+        f"{study.datasets[dataset].title}: {size} of {len(table)} test instances, drawn at random.",
+        narrow,
+    )

@@ -1,0 +1,125 @@
+"""Batches of multifold data: drawn by instance or by caption, this rank's share as tensors.
+
+Shapes: N units of a batch (instances, or rows of the anchor), P rows of a modality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmcontrast.config import CellConfig, Stage
+from mmcontrast.data.loading import Table
+from mmcontrast.data.sampling import CaptionSampler, InstanceSampler, Rows
+from mmcontrast.errors import ConfigError, DataError, nearest
+from mmcontrast.methods import Batch
+from mmcontrast.training.distributed import World
+
+
+def instance_sampler(table: Table, stage: Stage, seed: int, where: str) -> InstanceSampler:
+    """Different instances a batch, as `stage.sampling` says.
+
+    Raises:
+        ConfigError: per_instance does not name the modalities.
+    """
+    counts = _counts(table)
+    wanted = stage.sampling.per_instance
+    per_instance = dict.fromkeys(counts, wanted) if isinstance(wanted, int) else wanted
+    if set(per_instance) != set(counts):
+        raise ConfigError(
+            f"{where}.sampling.per_instance: names {sorted(per_instance)}, and the modalities are {sorted(counts)}"
+        )
+    size = len(table) if stage.batch_size == "full" else min(stage.batch_size, len(table))
+    return InstanceSampler(
+        counts, table.ids, batch_size=size, per_instance=per_instance, seed=seed, short=stage.sampling.short
+    )
+
+
+def caption_sampler(table: Table, stage: Stage, seed: int, where: str) -> CaptionSampler:
+    """Observations of the anchor in random order, each with one of every other modality.
+
+    Raises:
+        ConfigError: the anchor is no modality.
+    """
+    counts, anchor = _counts(table), stage.sampling.anchor
+    if anchor not in counts:
+        raise ConfigError(f"{where}.sampling.anchor: no modality '{anchor}'; {nearest(str(anchor), counts)}")
+    total = int(counts[anchor].sum())
+    size = total if stage.batch_size == "full" else min(stage.batch_size, total)
+    return CaptionSampler(counts, table.ids, anchor=anchor, batch_size=size, seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[Table, Stage, int, str], InstanceSampler | CaptionSampler]] = {
+    "instance": instance_sampler,
+    "caption": caption_sampler,
+}
+
+
+class MultifoldFeed:
+    """See `batching.Feed`; which rows a batch has is a pure function of seed, epoch and step.
+
+    Raises:
+        ConfigError: `sampling` does not fit the data.
+        DataError: an id is not unique, an instance has no observation, or texts are not tokenised.
+    """
+
+    def __init__(self, cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> None:
+        where = f"params/methods/{cell.method}.yaml ({cell.name}): pretrain"
+        for name, of in table.observations.items():
+            if isinstance(of.flat, list):
+                raise DataError(f"{cell.dataset}: modality '{name}' holds texts; they are made into word pieces first")
+        self.table, self.world = table, world
+        self.sampler = SAMPLERS[stage.sampling.by](table, stage, seed, where)
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch; what is left over after the last full batch is not seen in that epoch."""
+        return len(self.sampler)
+
+    def epoch(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Batch, slice]]:
+        """See `batching.Feed`; the generator is not drawn from."""
+        for step in range(self.steps):
+            yield self._shard(self.sampler.batch(epoch, step))
+
+    def _shard(self, rows: dict[str, Rows]) -> tuple[Batch, slice]:
+        """This rank's units: instances where rows differ in number, else rows."""
+        units_N, of_row = _units(rows, by_row=isinstance(self.sampler, CaptionSampler))
+        shard = self.world.rows(len(units_N))
+        inputs, ids = {}, {}
+        for m, drawn in rows.items():
+            mine = (of_row[m] >= shard.start) & (of_row[m] < shard.stop)
+            instance_P = torch.from_numpy(drawn.instance[mine])
+            inputs[m] = self._values(m, instance_P, torch.from_numpy(drawn.observation[mine])).to(self.world.device)
+            ids[m] = instance_P.to(self.world.device)
+        labels = self.table.labels[torch.from_numpy(units_N[shard])].to(self.world.device)
+        return Batch(inputs, labels, ids), shard
+
+    def _values(self, modality: str, instance_P: Tensor, observation_P: Tensor) -> Tensor:
+        if modality in self.table.inputs:
+            return self.table.inputs[modality][instance_P]
+        of = self.table.observations[modality]
+        flat = of.flat
+        if isinstance(flat, list):
+            raise TypeError("texts in place of word pieces")
+        return flat[of.offsets[instance_P] + observation_P]
+
+
+def _counts(table: Table) -> dict[str, np.ndarray]:
+    """modality -> observations of each instance, in the dataset's order; 1 where the modality is not multifold."""
+    ones = np.ones(len(table), dtype=np.int64)
+    return {m: table.observations[m].counts.numpy() if m in table.observations else ones for m in table.modalities}
+
+
+def _units(rows: dict[str, Rows], by_row: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(N,) instance of each unit in the order of the batch, and modality -> (P,) unit of each row."""
+    if by_row:
+        some = next(iter(rows.values()))
+        return some.instance, {m: np.arange(len(drawn.instance)) for m, drawn in rows.items()}
+    some = next(iter(rows.values()))
+    starts = np.flatnonzero(np.r_[True, some.instance[1:] != some.instance[:-1]])
+    units_N = some.instance[starts]
+    place = {int(instance): k for k, instance in enumerate(units_N)}
+    return units_N, {m: np.array([place[int(i)] for i in drawn.instance]) for m, drawn in rows.items()}
