@@ -363,6 +363,16 @@ class CellRef(Strict):
     label: str | None = Field(default=None, description="Row label; default: the method's title.")
 
 
+class Sweep(Strict):
+    """A curve over cells that differ in one number."""
+
+    axis: str = Field(description="What the number is.")
+    series: dict[str, dict[str, Annotated[float, Field(gt=0)]]] = Field(
+        min_length=1,
+        description="Name of a line -> method/variant -> the cell's place on the axis, which is logarithmic.",
+    )
+
+
 class Experiment(Strict):
     """One table or figure: the cells it needs, and what the paper printed."""
 
@@ -373,9 +383,20 @@ class Experiment(Strict):
     datasets: list[str] = Field(min_length=1)
     cells: list[CellRef] = Field(min_length=1)
     reference: CellRef | None = Field(default=None, description="Cell that the others are compared with, by seed.")
+    sweep: Sweep | None = Field(default=None, description="Of an ablation: its cells as lines over a number.")
     source: str | None = Field(default=None, description="Where the published numbers were read.")
     published: list[Published] = []
     not_run: dict[str, str] = Field(default={}, description="Dataset of the paper: why it is not run here.")
+
+    @model_validator(mode="after")
+    def _sweeps_over_its_cells(self) -> Self:
+        cells = {f"{c.method}/{c.variant}" for c in self.cells}
+        placed = {cell for line in self.sweep.series.values() for cell in line} if self.sweep else set()
+        if absent := sorted(placed - cells):
+            raise ValueError(f"sweep: {absent} are no cells of the experiment; a cell is written method/variant")
+        if self.sweep is not None and self.kind != "ablation":
+            raise ValueError(f"sweep: of kind ablation alone, and the kind is {self.kind}")
+        return self
 
 
 class Profile(Strict):
