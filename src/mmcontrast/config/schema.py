@@ -369,7 +369,7 @@ class Sweep(Strict):
     axis: str = Field(description="What the number is.")
     series: dict[str, dict[str, Annotated[float, Field(gt=0)]]] = Field(
         min_length=1,
-        description="Name of a line -> method/variant -> the cell's place on the axis, which is logarithmic.",
+        description="Name of a line -> method/variant -> the cell's place on the axis, a logarithmic one.",
     )
 
 

@@ -50,8 +50,8 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
         )
     if spec.kind == "sweep":
         return (
-            f"Test scores on {dataset.title}, {cases}, epoch selected on validation. Dots: mean of {seeds}; small dots: "
-            f"single seeds; lines up and down: {LEVEL_NAME} bootstrap interval over seeds."
+            f"Test scores on {dataset.title}, {cases}, epoch selected on validation. Marks: mean of {seeds}; small "
+            f"dots: single seeds; thick lines: {LEVEL_NAME} bootstrap interval over seeds."
         )
     if spec.kind == "curves":
         names = ", ".join(cell_label(study, c) for c in curve_cells(study, spec.experiment))
