@@ -210,8 +210,8 @@ class Model(Strict):
         default=[], description="Widths of a contrastive head's layers, the output last; [] = a method without one."
     )
     fusion: Fusion | None = Field(default=None, description="Only of methods that fuse; null = there is none.")
-    image: Literal["small_conv", "alexnet", "resnet18"] = Field(
-        default="small_conv", description="Encoder of an image modality."
+    image: Literal["small_conv", "alexnet", "resnet18"] | None = Field(
+        default=None, description="Encoder of image modalities; null = none, an error where a dataset has images."
     )
     text: TextModel | None = Field(default=None, description="Encoder of a text modality; null = there is none.")
 

@@ -5,15 +5,13 @@ Shapes: B batch, F features of a vector modality, D width of the embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig, Modality, Model
 from mmcontrast.errors import ConfigError
-from mmcontrast.models.conv import build_image_encoder
 from mmcontrast.models.mlp import mlp
-from mmcontrast.models.text import BiGRUEncoder
 
 
 class VectorEncoder(nn.Module):
@@ -32,58 +30,32 @@ class VectorEncoder(nn.Module):
         return z_BD
 
 
-class FlatImageEncoder(nn.Module):
-    """A convolutional encoder, its whole feature map through one linear layer: (B, C, H, W) -> (B, D).
-
-    The map is not pooled: at 32 pixels it has a few places, and where a thing is in a drawing says much.
-    """
-
-    def __init__(self, modality: Modality, model: Model) -> None:
-        super().__init__()
-        self.conv = build_image_encoder(model.image, modality.shape)
-        height, width = self.conv.grid
-        self.out = mlp([self.conv.channels * height * width, model.width])
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        z_BD: Tensor = self.out(self.conv(x_BCHW).flatten(1))
-        return z_BD
+Makers = Mapping[str, Callable[[Modality, Model], nn.Module]]
+ENCODERS: Makers = {"vector": VectorEncoder}
 
 
-def text_encoder(modality: Modality, model: Model) -> nn.Module:
-    """A bi-GRU over word pieces.
-
-    Raises:
-        ConfigError: model.text is not given.
-    """
-    if model.text is None:
-        raise ConfigError("model.text: required for a text modality and not given")
-    return BiGRUEncoder(model.text.vocabulary, model.text.embedding, model.text.hidden, model.width)
-
-
-ENCODERS: dict[str, Callable[[Modality, Model], nn.Module]] = {
-    "vector": VectorEncoder,
-    "image": FlatImageEncoder,
-    "text": text_encoder,
-}
-
-
-def build_encoders(cell: CellConfig, modalities: Iterable[str]) -> nn.ModuleDict:
+def build_encoders(cell: CellConfig, modalities: Iterable[str], makers: Makers = ENCODERS) -> nn.ModuleDict:
     """An encoder for each of the named modalities, in that order.
 
+    Args:
+        makers: kind of modality -> its encoder.
+
     Raises:
-        ConfigError: a modality's kind has no encoder, or its name cannot name a module.
+        ConfigError: a modality's kind has no encoder, the model names none for it, or its name cannot name a module.
     """
     out = nn.ModuleDict()
     for name in modalities:
         modality = cell.modalities[name]
         where = f"params/datasets/{cell.dataset}.yaml: modalities.{name}"
-        if modality.kind not in ENCODERS:
+        if modality.kind not in makers:
             raise ConfigError(
                 f"{where}: kind: there is no encoder for '{modality.kind}'; kinds with an encoder: "
-                f"{', '.join(sorted(ENCODERS))}. Prepare the modality as one of these"
+                f"{', '.join(sorted(makers))}. Prepare the modality as one of these"
             )
         try:
-            out[name] = ENCODERS[modality.kind](modality, cell.model)
+            out[name] = makers[modality.kind](modality, cell.model)
+        except ConfigError as e:
+            raise ConfigError(f"params/methods/{cell.method}.yaml ({cell.name}), modality '{name}': {e}") from None
         except KeyError as e:
             raise ConfigError(f"{where}: this name is not possible ({e.args[0]}); choose another") from None
     return out

@@ -48,8 +48,7 @@ def _line(
     shift = 1 + 0.03 * i
     for cell, x in sorted(line.items(), key=lambda item: item[1]):
         ref = find_cell(data.study, data.experiment, *cell.split("/"))
-        score = ref and lookup(data.summary, data.dataset, ref, "selected", metric)
-        if ref is None or score is None:
+        if ref is None or (score := lookup(data.summary, data.dataset, ref, "selected", metric)) is None:
             continue
         mean, low, high = percent(score)
         points.append((x * shift, mean))
