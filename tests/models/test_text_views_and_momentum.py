@@ -5,8 +5,8 @@ import torch
 
 from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError
-from mmcontrast.models.encoders import FlatImageEncoder, text_encoder
 from mmcontrast.models.momentum import follow, frozen_copy
+from mmcontrast.models.observations import FlatImageEncoder, text_encoder
 from mmcontrast.models.text import BiGRUEncoder
 from mmcontrast.models.views import pool_views
 
@@ -24,9 +24,12 @@ def test_a_text_has_one_embedding_however_long_it_is_padded():
 
 def test_a_text_modality_needs_a_text_model_and_an_image_goes_through_one_layer():
     model = Model(width=8, encoder_hidden=[], head_hidden=[])
-    with pytest.raises(ConfigError, match=r"model\.text: required"):
+    with pytest.raises(ConfigError, match=r"model\.text: not given"):
         text_encoder(Modality(kind="text", shape=[]), model)
-    encoder = FlatImageEncoder(Modality(kind="image", shape=[3, 32, 32]), model)
+    image = Modality(kind="image", shape=[3, 32, 32])
+    with pytest.raises(ConfigError, match=r"model\.image: not given"):
+        FlatImageEncoder(image, model)
+    encoder = FlatImageEncoder(image, model.model_copy(update={"image": "small_conv"}))
     assert encoder(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 8)
 
 

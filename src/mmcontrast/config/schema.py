@@ -220,9 +220,6 @@ class Model(Strict):
     image: Literal["small_conv", "alexnet", "resnet18"] | None = Field(
         default=None, description="Encoder of image modalities; null = none, an error where a dataset has images."
     )
-    pool: Literal["mean", "none"] = Field(
-        default="mean", description="What becomes of an image's feature map before the last layer; none = all of it."
-    )
     head_hidden: list[int] = Field(description="Hidden widths of a classification head.")
     projection: list[Annotated[int, Field(gt=0)]] = Field(
         default=[], description="Widths of a contrastive head's layers, the output last; [] = a method without one."
@@ -404,6 +401,16 @@ class Information(Strict):
     published: str | None = Field(default=None, description="Dataset that the published R, U and S are of.")
 
 
+class Sweep(Strict):
+    """A curve over cells that differ in one number."""
+
+    axis: str = Field(description="What the number is.")
+    series: dict[str, dict[str, Annotated[float, Field(gt=0)]]] = Field(
+        min_length=1,
+        description="Name of a line -> method/variant -> the cell's place on the axis, a logarithmic one.",
+    )
+
+
 class Experiment(Strict):
     """One table or figure: the cells it needs, and what the paper printed."""
 
@@ -414,6 +421,7 @@ class Experiment(Strict):
     datasets: list[str] = Field(min_length=1)
     cells: list[CellRef] = Field(min_length=1)
     reference: CellRef | None = Field(default=None, description="Cell that the others are compared with, by seed.")
+    sweep: Sweep | None = Field(default=None, description="Of an ablation: its cells as lines over a number.")
     source: str | None = Field(default=None, description="Where the published numbers were read.")
     published: list[Published] = []
     information: Information | None = Field(
@@ -427,6 +435,16 @@ class Experiment(Strict):
             raise ValueError(
                 "kind: an ablation shows differences between cells, and there is one cell; say kind: table"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sweeps_over_its_cells(self) -> Self:
+        cells = {f"{c.method}/{c.variant}" for c in self.cells}
+        placed = {cell for line in self.sweep.series.values() for cell in line} if self.sweep else set()
+        if absent := sorted(placed - cells):
+            raise ValueError(f"sweep: {absent} are no cells of the experiment; a cell is written method/variant")
+        if self.sweep is not None and self.kind != "ablation":
+            raise ValueError(f"sweep: of kind ablation alone, and the kind is {self.kind}")
         return self
 
 

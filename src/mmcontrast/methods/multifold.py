@@ -18,6 +18,7 @@ from mmcontrast.contrast.instances import instance_mean
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.methods.base import Batch, Method, Progress
 from mmcontrast.models.encoders import build_encoders
+from mmcontrast.models.observations import OBSERVATION_ENCODERS
 from mmcontrast.models.views import SINGLE, pool_views
 
 Rows = dict[str, tuple[Tensor, Tensor]]
@@ -58,7 +59,7 @@ class MultifoldMethod(Method):
             raise ConfigError(
                 f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove it"
             )
-        self.encoders = build_encoders(cell, self.modalities)
+        self.encoders = build_encoders(cell, self.modalities, OBSERVATION_ENCODERS)
         self.groups = {
             m: views.pooled_groups if cell.modalities[m].kind == "image" and cell.modalities[m].multifold else SINGLE
             for m in self.modalities

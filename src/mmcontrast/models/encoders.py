@@ -13,7 +13,6 @@ from mmcontrast.config import CellConfig, Modality, Model
 from mmcontrast.errors import ConfigError
 from mmcontrast.models.conv import IMAGE_ENCODERS, ImageEncoder, build_image_encoder
 from mmcontrast.models.mlp import mlp
-from mmcontrast.models.text import BiGRUEncoder
 
 
 class VectorEncoder(nn.Module):
@@ -32,17 +31,6 @@ class VectorEncoder(nn.Module):
         return z_BD
 
 
-def text_encoder(modality: Modality, model: Model) -> nn.Module:
-    """A bi-GRU over word pieces.
-
-    Raises:
-        ConfigError: model.text is not given.
-    """
-    if model.text is None:
-        raise ConfigError("model.text: required for a text modality and not given")
-    return BiGRUEncoder(model.text.vocabulary, model.text.embedding, model.text.hidden, model.width)
-
-
 def image_map(modality: Modality, model: Model) -> ImageEncoder:
     """The image encoder that `model.image` names: (B, C, H, W) -> feature map.
 
@@ -56,29 +44,22 @@ def image_map(modality: Modality, model: Model) -> ImageEncoder:
     return encoder
 
 
-class VectorFromImage(nn.Module):
-    """A convolutional encoder and a linear layer: (B, C, H, W) -> (B, D).
-
-    Between them the mean over the feature map, or (`model.pool: none`) all of it, where it has few places and what is
-    where says much.
-    """
+class PooledImageEncoder(nn.Module):
+    """Mean over the feature map, then a linear layer: (B, C, H, W) -> (B, D)."""
 
     def __init__(self, modality: Modality, model: Model) -> None:
         super().__init__()
         self.features = image_map(modality, model)
-        self.pooled = model.pool == "mean"
-        height, width = self.features.grid
-        self.project = nn.Linear(self.features.channels * (1 if self.pooled else height * width), model.width)
+        self.project = nn.Linear(self.features.channels, model.width)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        map_BCHW = self.features(x_BCHW)
-        z_BD: Tensor = self.project(map_BCHW.mean(dim=(2, 3)) if self.pooled else map_BCHW.flatten(1))
+        z_BD: Tensor = self.project(self.features(x_BCHW).mean(dim=(2, 3)))
         return z_BD
 
 
 Makers = Mapping[str, Callable[[Modality, Model], nn.Module]]
 # by kind of modality: an embedding each, and what `models.converters` makes tokens of
-ENCODERS: Makers = {"vector": VectorEncoder, "image": VectorFromImage, "text": text_encoder}
+ENCODERS: Makers = {"vector": VectorEncoder, "image": PooledImageEncoder}
 TOKEN_ENCODERS: Makers = {"vector": VectorEncoder, "image": image_map}
 
 

@@ -56,6 +56,11 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
             f"{seeds}; small dots: single seeds; lines: {LEVEL_NAME} bootstrap interval over seeds; p: paired t-test, "
             f"corrected by Holm's method."
         )
+    if spec.kind == "sweep":
+        return (
+            f"Test scores on {dataset.title}, {cases}, epoch selected on validation. Marks: mean of {seeds}; small "
+            f"dots: single seeds; thick lines: {LEVEL_NAME} bootstrap interval over seeds."
+        )
     if spec.kind == "curves":
         names = ", ".join(cell_label(study, c) for c in curve_cells(study, spec.experiment))
         drawn_cells = [study.cell(spec.dataset, c.method, c.variant) for c in curve_cells(study, spec.experiment)]

@@ -21,6 +21,7 @@ from mmcontrast.report.projection import embedding_figure
 from mmcontrast.report.results import cell_name, read_results, read_table
 from mmcontrast.report.retrieval_figures import Retrieved, neighbours, observation_sheet, retrieved, similarities
 from mmcontrast.report.style import house_style, save
+from mmcontrast.report.sweep import sweep_chart
 from mmcontrast.report.table import Table, to_csv, to_latex, to_markdown
 from mmcontrast.report.tables import build_table
 
@@ -77,6 +78,8 @@ def draw(
         cells = projected_cells(study, spec.experiment)
         found = {c: _stage_file(study, layout, spec.dataset, c, "embeddings.parquet", EMBEDDING_COLUMNS) for c in cells}
         return embedding_figure(study, spec.dataset, cells, found, narrow)
+    if spec.kind == "sweep":
+        return sweep_chart(Data.of(study, spec.experiment, spec.dataset, results, intervals), narrow)
     if spec.kind == "observations":
         return observation_sheet(study, spec.dataset, narrow)
     if spec.kind in ("neighbours", "similarities"):

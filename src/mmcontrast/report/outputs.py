@@ -11,7 +11,15 @@ NARROW = "narrow.svg"
 PLAIN_FUSION = "concat"
 
 FigureKind = Literal[
-    "information", "scores", "differences", "curves", "projection", "neighbours", "similarities", "observations"
+    "information",
+    "scores",
+    "differences",
+    "curves",
+    "projection",
+    "neighbours",
+    "similarities",
+    "observations",
+    "sweep",
 ]
 KINDS: dict[str, tuple[FigureKind, ...]] = {
     "table": ("scores", "curves", "projection"),
@@ -113,7 +121,8 @@ def _kinds(study: Study, experiment: str, dataset: str) -> list[FigureKind]:
     kinds = KINDS if study.datasets[dataset].retrieval is None else RETRIEVAL_KINDS
     of_cells = ("projection", "neighbours", "similarities")
     some = bool(projected_cells(study, experiment))
-    return [k for k in kinds[study.experiments[experiment].kind] if some or k not in of_cells]
+    sweep: list[FigureKind] = ["sweep"] if study.experiments[experiment].sweep else []
+    return sweep + [k for k in kinds[study.experiments[experiment].kind] if some or k not in of_cells]
 
 
 def figure_outputs(study: Study, layout: Layout, experiment: str) -> list[str]:

@@ -1,0 +1,51 @@
+"""Encoders of single observations, whose embeddings are compared as they are: a vector, a drawing, a text.
+
+Shapes: B batch, C x H x W image, D width of the embedding.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mmcontrast.config import Modality, Model
+from mmcontrast.errors import ConfigError
+from mmcontrast.models.conv import IMAGE_ENCODERS, build_image_encoder
+from mmcontrast.models.encoders import Makers, VectorEncoder
+from mmcontrast.models.mlp import mlp
+from mmcontrast.models.text import BiGRUEncoder
+
+
+class FlatImageEncoder(nn.Module):
+    """A convolutional encoder, its whole feature map through one linear layer: (B, C, H, W) -> (B, D).
+
+    The map is not pooled: at 32 pixels it has a few places, and where a thing is in a drawing says much.
+
+    Raises:
+        ConfigError: model.image is not given, or the image is too small for it.
+    """
+
+    def __init__(self, modality: Modality, model: Model) -> None:
+        super().__init__()
+        if model.image is None:
+            raise ConfigError(f"model.image: not given, and there are images; give one of {', '.join(IMAGE_ENCODERS)}")
+        self.conv = build_image_encoder(model.image, modality.shape)
+        height, width = self.conv.grid
+        self.out = mlp([self.conv.channels * height * width, model.width])
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        z_BD: Tensor = self.out(self.conv(x_BCHW).flatten(1))
+        return z_BD
+
+
+def text_encoder(modality: Modality, model: Model) -> nn.Module:
+    """A bi-GRU over word pieces.
+
+    Raises:
+        ConfigError: model.text is not given.
+    """
+    if model.text is None:
+        raise ConfigError("model.text: not given, and there are texts; give vocabulary, tokens, embedding and hidden")
+    return BiGRUEncoder(model.text.vocabulary, model.text.embedding, model.text.hidden, model.width)
+
+
+OBSERVATION_ENCODERS: Makers = {"vector": VectorEncoder, "image": FlatImageEncoder, "text": text_encoder}
