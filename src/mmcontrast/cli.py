@@ -88,7 +88,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     evaluate_cell(
         cell,
-        Path(layout.scored(cell.name, cell.last_stage)),
+        Path(layout.scored(cell.name, cell.last_stage, cell.probed)),
         Path(layout.metrics(cell.name)),
         Path(layout.curves(cell.name)),
         Path(layout.intervals(cell.name)),

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mmcontrast.config.objectives import OBJECTIVES
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -408,6 +410,11 @@ class CellConfig(Strict):
     def stages(self) -> list[str]:
         """The training stages this cell has, in order."""
         return [s for s in ("pretrain", "finetune") if getattr(self, s) is not None]
+
+    @property
+    def probed(self) -> bool:
+        """Are its embeddings scored by a linear probe? It ends with pretraining, or in a stage without classifier."""
+        return self.finetune is None or not OBJECTIVES[self.implementation].classifier
 
     @property
     def last_stage(self) -> str:

@@ -39,13 +39,13 @@ def evaluate_cell(
     own, and its metrics are called <task>/<metric>.
 
     Args:
-        scored_path: predictions.parquet; of a cell without `finetune` embeddings.parquet, which a probe is fitted to.
+        scored_path: predictions.parquet; of a cell without classifier embeddings.parquet, which a probe is fitted to.
 
     Raises:
         DataError: the file is missing, incomplete, or holds what is no probability or not finite.
     """
     scored: dict[str, Scored] = {}
-    if cell.finetune is None:
+    if cell.probed:
         embeddings = read_embeddings(Path(scored_path), cell)
         for task in ("", *cell.tasks):
             predictions = probe_predictions(embeddings, cell, task)

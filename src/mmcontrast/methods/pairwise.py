@@ -20,7 +20,7 @@ from mmcontrast.contrast.nt_xent import nt_xent
 from mmcontrast.contrast.precision import upcast
 from mmcontrast.errors import ContrastError
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters
+from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.projection import ProjectionHead
 
 PAIR_LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"info_nce": info_nce, "nt_xent": nt_xent}
@@ -42,6 +42,7 @@ class Pairwise(SelfSupervised):
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
+        refuse_finetuning(cell)
         self.objective = spec = PairwiseObjective.model_validate(cell.objective)
         if spec.cross_weight and len(self.modalities) < 2:
             raise ContrastError(f"a contrast between modalities needs at least two, and there is {self.modalities}")
@@ -62,9 +63,6 @@ class Pairwise(SelfSupervised):
             weights.append(spec.self_weight)
         loss = torch.stack([w * term for w, term in zip(weights, terms.values(), strict=True)]).sum()
         return {"loss": loss, **terms}
-
-    def embed(self, batch: Batch) -> Tensor:
-        return torch.cat(list(self.encode(batch.inputs).values()), dim=-1)
 
     def project(self, inputs: Mapping[str, Tensor], gather: Callable[[Tensor], Tensor]) -> list[Tensor]:
         """One (B, P) tensor a modality, of the global batch, after its head."""

@@ -44,7 +44,7 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
         names = ", ".join(cell_label(study, c) for c in curve_cells(study, spec.experiment))
         cells = [study.cell(spec.dataset, c.method, c.variant) for c in curve_cells(study, spec.experiment)]
         above = f"Above: validation {metric_title(dataset.metrics[0]).lower()}; below: training loss"
-        drawn = above if any(cell.finetune for cell in cells) else "Training loss"
+        drawn = above if any(not cell.probed for cell in cells) else "Training loss"
         dotted = " Dotted: where a schedule changes from M3Co to MultiSClip." if any(map(switch_epoch, cells)) else ""
         return (
             f"Training on {dataset.title}: {names}. {drawn}, whose terms differ between methods. Lines: mean of "

@@ -88,8 +88,8 @@ def curve_cells(study: Study, experiment: str) -> list[CellRef]:
 
 
 def is_probed(study: Study, dataset: str, ref: CellRef) -> bool:
-    """Does the cell end with pretraining, so that a probe scores it?"""
-    return study.cell(dataset, ref.method, ref.variant).finetune is None
+    """Does the cell end without a classifier, so that a probe scores it?"""
+    return study.cell(dataset, ref.method, ref.variant).probed
 
 
 def figures(study: Study, experiment: str) -> list[FigureSpec]:

@@ -101,9 +101,9 @@ def _protocols(study: Study, summary: pl.DataFrame) -> list[tuple[str, str]]:
     """What the columns of the tables mean, as far as there are such."""
     shown = set(summary["protocol"])
     out = []
-    if any(cell.finetune is not None for cell in study.cells.values()):
+    if any(not cell.probed for cell in study.cells.values()):
         out = [(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES if p in shown]
-    if any(cell.finetune is None for cell in study.cells.values()):
+    if any(cell.probed for cell in study.cells.values()):
         out.append(("Cells without a classifier", f"{PROBE_DEFINITION}."))
     return out
 

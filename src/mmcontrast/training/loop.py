@@ -122,7 +122,7 @@ class SeedTrainer:
         self.cell, self.stage_name, self.seed, self.tables = cell, stage_name, seed, tables
         self.world, self.state, self.fingerprint, self.report = world, state, fingerprint, report
         self.stage: Stage = getattr(cell, stage_name)
-        self.finetune = stage_name == "finetune"
+        self.scored = stage_name == "finetune" and not cell.probed
         seeding.seed_everything(seed)  # the same initial weights on every rank
         method = build_method(cell)
         method.check_data(tables["train"].inputs)
@@ -147,7 +147,7 @@ class SeedTrainer:
             terms = self._epoch()
             self.run.history += [(self.epoch, f"train/{name}", value) for name, value in terms.items()]
             last = self.epoch == self.stage.epochs - 1
-            if self.finetune and (last or (self.epoch + 1) % self.stage.eval_every == 0):
+            if self.scored and (last or (self.epoch + 1) % self.stage.eval_every == 0):
                 self._evaluate()
             self.report(self.epoch, terms)
             self.epoch += 1
