@@ -89,7 +89,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     evaluate_cell(
         cell,
-        Path(layout.scored(cell.name, cell.last_stage)),
+        Path(layout.scored(cell.name, cell.last_stage, cell.scored_by)),
         Path(layout.metrics(cell.name)),
         Path(layout.curves(cell.name)),
         Path(layout.intervals(cell.name)),

@@ -10,7 +10,11 @@ from pathlib import Path
 
 SPLITS = ("train", "val", "test")
 STAGE_FILES = ("history.parquet", "predictions.parquet", "embeddings.parquet", "cost.json")
-SCORED_FILES = {"pretrain": "embeddings.parquet", "finetune": "predictions.parquet"}
+SCORED_FILES = {
+    "classifier": "predictions.parquet",
+    "probe": "embeddings.parquet",
+    "retrieval": "embeddings.parquet",
+}
 FIGURE_FORMATS = ("png", "pdf", "svg")
 TABLE_FORMATS = ("md", "tex", "csv")
 
@@ -45,9 +49,9 @@ class Layout:
         """An output of a training stage: one of STAGE_FILES, or `models` (a folder of safetensors)."""
         return f"{self.prefix}runs/{cell}/{stage}" + (f"/{file}" if file else "")
 
-    def scored(self, cell: str, last_stage: str) -> str:
-        """What evaluation reads: predictions, or embeddings for a probe where a cell ends with pretraining."""
-        return self.stage(cell, last_stage, SCORED_FILES[last_stage])
+    def scored(self, cell: str, last_stage: str, scored_by: str) -> str:
+        """What evaluation reads: a classifier's predictions, or embeddings, for a probe or for retrieval."""
+        return self.stage(cell, last_stage, SCORED_FILES[scored_by])
 
     def metrics(self, cell: str) -> str:
         """Scores of a cell: seed, protocol, split, metric, value, n."""

@@ -10,6 +10,7 @@ import torch
 
 from mmcontrast.config import Fusion, Modality
 from mmcontrast.contrast.comm import comm_terms_direct, directed_info_nce
+from mmcontrast.contrast.supcon import supcon
 from mmcontrast.errors import ConfigError, ContrastError, TrainingError
 from mmcontrast.methods import Batch, build_method
 from mmcontrast.methods.self_supervised import augmented
@@ -149,7 +150,6 @@ def changed(cell, **model):
         (lambda c: changed(c, fusion=None), r"params/methods/comm\.yaml .*model\.fusion"),
         (lambda c: changed(c, projection=[]), r"params/methods/comm\.yaml .*model\.projection"),
         (lambda c: changed(c, fusion=Fusion(width=10, heads=4)), "4 heads must divide the width 10"),
-        (lambda c: c.model_copy(update={"finetune": c.pretrain}), r"comm\.yaml .*finetune: .*no classifier"),
         (
             lambda c: c.model_copy(update={"objective": c.objective | {"augmentations": {}}}),
             r"objective\.augmentations: nothing for 'vector'",
@@ -159,8 +159,27 @@ def changed(cell, **model):
             "no encoder for 'text'",
         ),
     ],
-    ids=["fusion", "projection", "heads", "finetune", "augmentations", "kind"],
+    ids=["fusion", "projection", "heads", "augmentations", "kind"],
 )
 def test_refusals_name_the_file_and_key(make_cell, change, words):
     with pytest.raises(ConfigError, match=words):
         build_method(change(make_cell("comm")))
+
+
+def test_fine_tuning_is_supervised_contrast_of_two_fused_views_without_the_head(built, make_progress):
+    method, batch = built("fine_tuned")
+    progress = make_progress("finetune")
+    terms = method(batch, progress)
+    views = [method.fuse(view, method.masks[-1:])[0] for view in both_views(method, batch, make_progress("finetune"))]
+    torch.testing.assert_close(terms["loss"], supcon(views, batch.labels, method.objective.tau_supervised))
+    terms["loss"].backward()
+    assert all(p.grad is None for p in method.head.parameters())
+    assert all(p.grad is not None for p in method.fusion.parameters())
+    relabelled = Batch(batch.inputs, batch.labels.sort().values)
+    assert method(relabelled, make_progress("finetune"))["loss"] != terms["loss"]
+
+
+def test_a_fine_tuned_cell_is_scored_by_a_probe(make_cell):
+    cell = make_cell("comm", "fine_tuned")
+    assert (cell.stages, cell.scored_by) == (["pretrain", "finetune"], "probe")
+    assert make_cell("joint_fusion").scored_by == "classifier"

@@ -92,11 +92,13 @@ def test_every_stage_trains_what_embeds_and_every_parameter_is_trained_in_some_s
 
 def test_autocast_gives_nearly_the_same_loss_in_float32(cell, method, make_batch, make_progress):
     for stage, epoch in moments(cell):
-        exact = method(make_batch(cell), make_progress(stage, epoch))["loss"]
+        exact = method(make_batch(cell), make_progress(stage, epoch))
+        # a loss may be a small difference of large terms
+        scale = max(abs(term.item()) for term in exact.values())
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = method(make_batch(cell), make_progress(stage, epoch))["loss"]
         assert loss.dtype == torch.float32
-        torch.testing.assert_close(loss, exact, rtol=0.05, atol=0)
+        torch.testing.assert_close(loss, exact["loss"], rtol=0, atol=0.05 * scale)
 
 
 def test_draws_come_from_the_given_generator_alone(cell, method, make_batch, make_progress):

@@ -154,7 +154,7 @@ def make_study(
             patch.setattr(statistics, "REPLICATES", replicates)
             evaluate_cell(
                 cell,
-                root / layout.scored(name, cell.last_stage),
+                root / layout.scored(name, cell.last_stage, cell.scored_by),
                 root / layout.metrics(name),
                 root / layout.curves(name),
                 root / layout.intervals(name),

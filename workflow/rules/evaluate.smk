@@ -3,8 +3,9 @@
 
 
 def scored(wc):
-    """A cell without finetune is scored by a probe on what it was pretrained to."""
-    return LAYOUT.scored(wc.cell, CELLS[wc.cell].last_stage)
+    """A cell without a classifier is scored by a probe on its embeddings."""
+    cell = CELLS[wc.cell]
+    return LAYOUT.scored(wc.cell, cell.last_stage, cell.scored_by)
 
 
 rule evaluate:

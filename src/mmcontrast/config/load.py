@@ -205,7 +205,8 @@ class Study:
             layers.append({k: getattr(lender, k) for k in SHARED_SECTIONS})
             by_dataset.append({k: v for k, v in _given(lender.datasets, dataset).items() if k in SHARED_SECTIONS})
         own = {k: getattr(spec, k) for k in (*SHARED_SECTIONS, "objective")}
-        layers.append({k: v for k, v in own.items() if v})
+        # a stage that is null in the file is taken away; one that is not mentioned is the lender's
+        layers.append({k: v for k, v in own.items() if v or k in spec.model_fields_set})
         by_dataset.append(_given(spec.datasets, dataset))
         layers += [*by_dataset, _given(spec.variants, variant)]
         for layer in layers:

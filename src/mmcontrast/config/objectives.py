@@ -7,7 +7,7 @@ and a method's module imports torch (three seconds) while this one does not.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -20,6 +20,9 @@ class Objective(BaseModel):
     """Base of all objectives: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # whether what `finetune` trains ends in a classifier; else its embeddings are scored by a linear probe
+    classifier: ClassVar[bool] = True
 
 
 class UnimodalObjective(Objective):
@@ -94,6 +97,7 @@ Augmentations = Annotated[
 class CommObjective(Objective):
     """CoMM: fused embeddings of two augmented tuples, contrasted with each other and with each modality's own."""
 
+    classifier: ClassVar[bool] = False
     form: Literal["released", "paper"] = Field(
         default="released",
         description="released: NT-Xent, unimodal embeddings of augmented inputs, mean over terms. paper: eq. 7, "
@@ -102,6 +106,7 @@ class CommObjective(Objective):
     tau: float = Field(default=0.1, gt=0, description="Temperature.")
     unimodal_weight: float = Field(default=1.0, ge=0, description="Weight of every modality's own term; 0 = off.")
     fused_weight: float = Field(default=1.0, ge=0, description="Weight of the fused term; 0 = off.")
+    tau_supervised: float = Field(default=0.07, gt=0, description="Temperature of SupCon, the loss of `finetune`.")
     augmentations: Augmentations
 
     @model_validator(mode="after")
@@ -133,6 +138,25 @@ class PairwiseObjective(Objective):
         if self.cross_weight == self.self_weight == 0:
             raise ValueError("cross_weight and self_weight are both 0, which leaves nothing to minimise")
         return self
+
+
+class JointFusionObjective(Objective):
+    """Cross-entropy on CoMM's fused embedding."""
+
+
+class SupConObjective(Objective):
+    """Supervised contrast between the modalities' embeddings."""
+
+    classifier: ClassVar[bool] = False
+    tau: float = Field(default=0.07, gt=0, description="Temperature.")
+
+
+class FactorCLObjective(Objective):
+    """FactorCL: bounds on shared and unique information between two modalities, over all pairs of them."""
+
+    classifier: ClassVar[bool] = False
+    critic_hidden: int = Field(default=512, gt=0, description="Hidden width of the critics.")
+    augmentations: Augmentations
 
 
 class TupleInfoNCEObjective(Objective):
@@ -289,6 +313,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "m3col": M3CoLObjective,
     "comm": CommObjective,
     "pairwise": PairwiseObjective,
+    "joint_fusion": JointFusionObjective,
+    "supcon": SupConObjective,
+    "factorcl": FactorCLObjective,
     "tuple_infonce": TupleInfoNCEObjective,
     "mxm_clr": MXMCLRObjective,
     "instance_contrast": InstanceContrastObjective,

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mmcontrast.config.objectives import OBJECTIVES
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -95,6 +97,7 @@ Metric = Literal[
     "acc", "f1", "auc", "weighted_f1", "macro_f1", "balanced_acc", "rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr"
 ]
 RETRIEVAL_METRICS = ("rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr")
+ScoredBy = Literal["classifier", "probe", "retrieval"]
 # a task is part of a column's name (label_<task>) and of a metric's (<task>/acc)
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -517,11 +520,12 @@ class CellConfig(Strict):
         return [s for s in ("pretrain", "finetune") if getattr(self, s) is not None]
 
     @property
-    def scored_by(self) -> Literal["classifier", "probe", "retrieval"]:
+    def scored_by(self) -> ScoredBy:
         """What makes scores of what the last stage leaves behind."""
         if self.retrieval is not None:
             return "retrieval"
-        return "probe" if self.finetune is None else "classifier"
+        has_classifier = self.finetune is not None and OBJECTIVES[self.implementation].classifier
+        return "classifier" if has_classifier else "probe"
 
     @property
     def last_stage(self) -> str:

@@ -44,7 +44,7 @@ def evaluate_cell(
     own, and its metrics are called <task>/<metric>; those of a further view of the embedding <metric>@<view>.
 
     Args:
-        scored_path: predictions.parquet; of a cell without `finetune` embeddings.parquet, which a probe is fitted to,
+        scored_path: predictions.parquet; of a cell without classifier embeddings.parquet, which a probe is fitted to,
             or retrieval ranks by.
 
     Raises:

@@ -3,37 +3,34 @@
 Source: Dufumier et al., "What to align in multimodal contrastive learning?", ICLR 2025, arXiv 2409.07402; released code
 github Duplums/CoMM. Where the two differ, see `contrast.comm`; `objective.form` chooses.
 
-Shapes: b rows of this rank, B rows of the global batch, d width of a modality's encoding, D width of the fusion,
-K embeddings (one a mask), P width of the head's output.
+Shapes: b rows of this rank, B rows of the global batch, D width of the fusion, K embeddings (one a mask), P width of
+the head's output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.objectives import CommObjective
-from mmcontrast.contrast.comm import comm_loss, comm_loss_paper, modality_masks
+from mmcontrast.contrast.comm import comm_loss, comm_loss_paper
 from mmcontrast.contrast.precision import upcast
-from mmcontrast.errors import ConfigError, ContrastError
+from mmcontrast.contrast.supcon import supcon
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters
-from mmcontrast.models.converters import build_converter
-from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, Makers
-from mmcontrast.models.fusion import FusionTransformer, LinearFusion
+from mmcontrast.methods.fused import FusedMethod, Masks
+from mmcontrast.methods.self_supervised import augmented, build_augmenters, projection_widths
 from mmcontrast.models.projection import ProjectionHead
 
-Masks = Sequence[Sequence[bool]]
 
+class CoMM(FusedMethod):
+    """Fused embeddings, and one head for every embedding that is contrasted.
 
-class CoMM(SelfSupervised):
-    """Encoders, a converter to tokens a modality, fusion, and one head for every embedding that is contrasted.
-
-    A modality that a term does not see has its tokens removed (released form; the paper draws a [MSK] token). The head
-    is called once for each embedding, so that batch statistics are of one kind of embedding, and on gathered rows.
+    The head is called once for each embedding, so that batch statistics are of one kind of embedding, and on gathered
+    rows. In a `finetune` stage (the paper's "CoMM fine-tuned") the loss is SupCon on the fused embeddings of two
+    augmented views, without the head; what it leaves is scored by the same linear probe.
 
     Raises:
         ContrastError: the cell has fewer than two modalities.
@@ -44,38 +41,16 @@ class CoMM(SelfSupervised):
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
         self.objective = CommObjective.model_validate(cell.objective)
-        if len(self.modalities) < 2:
-            raise ContrastError(f"CoMM needs at least two modalities, and there is {self.modalities}")
-        fusion = cell.model.fusion
-        if fusion is None:
-            raise ConfigError(
-                f"params/methods/{cell.method}.yaml ({cell.name}): model.fusion: required by this method and not given"
-            )
         self.augmenters = build_augmenters(cell, self.objective.augmentations)
-        self.fusion: nn.Module
-        if fusion.kind == "linear":
-            # the ablation has no converters: it fuses the encodings themselves
-            self.converters = nn.ModuleDict()
-            self.fusion = LinearFusion([cell.model.width] * len(self.modalities), fusion.width)
-        else:
-            self.converters = nn.ModuleDict(
-                {
-                    m: build_converter(cell.modalities[m].kind, self.encoders[m], cell.model.width, fusion.width)
-                    for m in self.modalities
-                }
-            )
-            self.fusion = FusionTransformer(fusion.width, fusion.heads, fusion.layers)
-        self.head = ProjectionHead([fusion.width, *self.projection_widths()])
-        self.masks = modality_masks(len(self.modalities))
-
-    def encoder_makers(self) -> Makers:
-        fusion = self.cell.model.fusion
-        return ENCODERS if fusion is None or fusion.kind == "linear" else TOKEN_ENCODERS
+        self.head = ProjectionHead([self.fused_width, *projection_widths(cell)])
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         spec = self.objective
-        weights = [spec.unimodal_weight] * len(self.modalities) + [spec.fused_weight]
         views = [augmented(self.augmenters, batch, progress) for _ in range(2)]
+        if progress.stage == "finetune":
+            fused = [upcast(progress.gather(self.fuse(view, self.masks[-1:])[0])) for view in views]
+            return {"loss": supcon(fused, progress.gather(batch.labels), spec.tau_supervised)}
+        weights = [spec.unimodal_weight] * len(self.modalities) + [spec.fused_weight]
         if spec.form == "paper":
             first, second = (self.project(view, self.masks[-1:], progress.gather)[0] for view in views)
             single = self.project(batch.inputs, self.masks[:-1], progress.gather)
@@ -85,15 +60,6 @@ class CoMM(SelfSupervised):
             loss, terms_K = comm_loss(view1, view2, spec.tau, weights)
         names = [*(f"unimodal_{m}" for m in self.modalities), "fused"]
         return {"loss": loss, **dict(zip(names, terms_K, strict=True))}
-
-    def embed(self, batch: Batch) -> Tensor:
-        return self.fuse(batch.inputs, self.masks[-1:])[0]
-
-    def fuse(self, inputs: Mapping[str, Tensor], masks: Masks) -> list[Tensor]:
-        """K tensors (b, D), one a mask; the encoders run once."""
-        tokens = [self.converters[m](z_bd) if self.converters else z_bd for m, z_bd in self.encode(inputs).items()]
-        fused: list[Tensor] = self.fusion(tokens, masks)
-        return fused
 
     def project(self, inputs: Mapping[str, Tensor], masks: Masks, gather: Callable[[Tensor], Tensor]) -> list[Tensor]:
         """K tensors (B, P) of the global batch, after the head; gathered in one exchange."""

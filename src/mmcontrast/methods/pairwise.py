@@ -21,7 +21,7 @@ from mmcontrast.contrast.nt_xent import nt_xent
 from mmcontrast.contrast.precision import upcast
 from mmcontrast.errors import ContrastError
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters
+from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.projection import ProjectionHead
 
 PAIR_LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"info_nce": info_nce, "nt_xent": nt_xent}
@@ -44,6 +44,7 @@ class Pairwise(SelfSupervised):
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
+        refuse_finetuning(cell)
         self.objective = spec = PairwiseObjective.model_validate(cell.objective)
         if spec.cross_weight and len(self.modalities) < 2:
             raise ContrastError(f"a contrast between modalities needs at least two, and there is {self.modalities}")

@@ -16,7 +16,7 @@ from mmcontrast.config.augmentations import parse_augmentations
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Method, Progress
-from mmcontrast.models.encoders import ENCODERS, Makers, build_encoders
+from mmcontrast.models.encoders import build_encoders
 
 Raw = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -40,24 +40,11 @@ def build_augmenters(cell: CellConfig, raw: Raw) -> dict[str, Augmenter]:
 
 
 class SelfSupervised(Method):
-    """Encoders, and two ways to look at a batch: as it is, and augmented.
-
-    Raises:
-        ConfigError: the cell has a `finetune` stage, for which there is no classifier.
-    """
+    """An encoder a modality, and an embedding that is theirs side by side, scored by a linear probe."""
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
-        if cell.finetune is not None:
-            raise ConfigError(
-                f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove "
-                "`finetune`, its embeddings are scored by a linear probe"
-            )
-        self.encoders = build_encoders(cell, self.modalities, self.encoder_makers())
-
-    def encoder_makers(self) -> Makers:
-        """kind of modality -> its encoder; by default one that gives an embedding."""
-        return ENCODERS
+        self.encoders = build_encoders(cell, self.modalities)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """modality -> (b, d), of the rows of this rank and the modalities that are given."""
@@ -67,19 +54,36 @@ class SelfSupervised(Method):
         """(b, K * d) outputs of all encoders, one after another."""
         return torch.cat(list(self.encode(batch.inputs).values()), dim=-1)
 
-    def projection_widths(self) -> list[int]:
-        """Widths of the contrastive head after its input.
+    def embed(self, batch: Batch) -> Tensor:
+        return self.encodings(batch)
 
-        Raises:
-            ConfigError: the cell gives none.
-        """
-        widths = list(self.cell.model.projection)
-        if not widths:
-            raise ConfigError(
-                f"params/methods/{self.cell.method}.yaml ({self.cell.name}): model.projection: this method needs a "
-                "contrastive head; give the widths of its layers, e.g. [512, 512, 256]"
-            )
-        return widths
+    def projection_widths(self) -> list[int]:
+        """Widths of the contrastive head after its input; ConfigError where the cell gives none."""
+        return projection_widths(self.cell)
+
+
+def projection_widths(cell: CellConfig) -> list[int]:
+    """Widths of the contrastive head after its input.
+
+    Raises:
+        ConfigError: the cell gives none.
+    """
+    widths = list(cell.model.projection)
+    if not widths:
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): model.projection: this method needs a contrastive head; "
+            "give the widths of its layers, e.g. [512, 512, 256]"
+        )
+    return widths
+
+
+def refuse_finetuning(cell: CellConfig) -> None:
+    """Raise ConfigError if the cell has a `finetune` stage, for a method that has no loss of labels."""
+    if cell.finetune is not None:
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove "
+            "`finetune`, its embeddings are scored by a linear probe"
+        )
 
 
 def augmented(augmenters: Mapping[str, Augmenter], batch: Batch, progress: Progress) -> dict[str, Tensor]:

@@ -203,7 +203,7 @@ def stored_scores(study: Study, layout: Layout) -> Verdict:
         return verdict
     results = pl.read_parquet(path)
     for cell in study.cells.values():
-        scored = study.root / layout.scored(cell.name, cell.last_stage)
+        scored = study.root / layout.scored(cell.name, cell.last_stage, cell.scored_by)
         reported = results.filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
         if not scored.exists() or reported.is_empty():
             verdict.missing.append(cell.name)

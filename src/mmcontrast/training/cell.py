@@ -184,7 +184,7 @@ def write_outputs(
     """history, predictions (finetune), embeddings and models of a finished stage."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_parquet(_history(runs), folder / "history.parquet")
-    if stage == "finetune":
+    if stage == "finetune":  # without rows where there is no classifier: the workflow expects the file
         _write_parquet(_predictions(cell, runs, tables), folder / "predictions.parquet")
     if cell.scored_by == "retrieval":
         embeddings = observation_table({seed: run.embedded for seed, run in runs.items()}, tables)
@@ -234,8 +234,13 @@ def _fixed(matrix: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
 
 
+def _no_predictions(cell: CellConfig) -> pa.Table:
+    fields = {"seed": pa.int64(), "epoch": pa.int64(), "split": pa.string(), "id": pa.string(), "label": pa.int64()}
+    return pa.schema([*fields.items(), ("probs", pa.list_(pa.float32(), len(cell.classes)))]).empty_table()
+
+
 def _predictions(cell: CellConfig, runs: dict[int, SeedRun], tables: dict[int, dict[str, Table]]) -> pa.Table:
-    parts = []
+    parts = [_no_predictions(cell)]
     for seed, run in runs.items():
         for (epoch, split), probs in run.probs.items():
             table = tables[seed][split]
