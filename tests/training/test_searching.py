@@ -146,7 +146,9 @@ def test_every_round_is_logged(world: World, tmp_path: Path) -> None:
     path = path_of(train(cell, world, tmp_path))
     names = {name for _, name, _ in path}
     of_modalities = {f"search/{what}_{m}" for what in ("alpha", "accuracy") for m in cell.modalities}
-    of_trials = {f"search/trial{i}/{what}" for i in (0, 1) for what in ("reward", *(f"alpha_{m}" for m in cell.modalities))}
+    of_trials = {
+        f"search/trial{i}/{what}" for i in (0, 1) for what in ("reward", *(f"alpha_{m}" for m in cell.modalities))
+    }
     assert names == of_modalities | of_trials | {f"search/reward{end}" for end in ("", "_low", "_high", "_spread")}
     assert [at for at, name, _ in path if name == "search/alpha_weak"] == [0, 1, 2]
     assert [value for at, name, value in path if (at, name) == (0, "search/alpha_weak")] == [1.0]

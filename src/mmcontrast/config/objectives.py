@@ -190,8 +190,10 @@ class TupleInfoNCEObjective(Objective):
         if self.search is None:
             return self
         if self.form == "simplex":
-            raise ValueError("search: every amount is searched on its own, which shares of one whole (form: simplex) "
-                             "are not; use form: ratio")
+            raise ValueError(
+                "search: every amount is searched on its own, which shares of one whole (form: simplex) "
+                "are not; use form: ratio"
+            )
         if self.naive:
             raise ValueError("search: naive: true has no alpha to find; remove one of the two")
         for value in self.alpha.values() if isinstance(self.alpha, dict) else [self.alpha]:

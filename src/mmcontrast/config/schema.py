@@ -287,6 +287,10 @@ class CellRef(Strict):
     label: str | None = Field(default=None, description="Row label; default: the method's title.")
 
 
+FigureKind = Literal["scores", "differences", "curves", "projection", "alpha", "search", "similarity", "removed"]
+View = Literal["own", "encoders", "removed"]
+
+
 class Experiment(Strict):
     """One table or figure: the cells it needs, and what the paper printed."""
 
@@ -295,6 +299,13 @@ class Experiment(Strict):
     caption: str
     kind: Literal["table", "ablation"]
     datasets: list[str] = Field(min_length=1)
+    views: list[View] = Field(
+        default=["own"],
+        min_length=1,
+        description="What a probe is given. own: the method's embedding; encoders: its encoders' outputs, one "
+        "definition for all methods; removed: the own embedding without each modality in turn.",
+    )
+    figures: list[FigureKind] | None = Field(default=None, description="What is drawn; default: what its kind has.")
     cells: list[CellRef] = Field(min_length=1)
     reference: CellRef | None = Field(default=None, description="Cell that the others are compared with, by seed.")
     source: str | None = Field(default=None, description="Where the published numbers were read.")

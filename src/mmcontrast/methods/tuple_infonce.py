@@ -141,7 +141,10 @@ class TupleInfoNCE(SelfSupervised):
         """The modalities of anchors and of keys in this step: all of both, or one and the others."""
         if self.dropping == 0:
             return self.modalities, self.modalities
-        split, chosen = torch.rand((), generator=generator), int(torch.randint(len(self.modalities), (), generator=generator))
+        split, chosen = (
+            torch.rand((), generator=generator),
+            int(torch.randint(len(self.modalities), (), generator=generator)),
+        )
         if split >= self.dropping:
             return self.modalities, self.modalities
         return [self.modalities[chosen]], self._others(self.modalities[chosen])
@@ -160,9 +163,7 @@ class TupleInfoNCE(SelfSupervised):
         view = augmented(self.augmenters, batch, progress)
         return [progress.gather(term_bH) for term_bH in self.fusion.terms(self._encode_kept(view, kept))]
 
-    def _keys(
-        self, terms: list[Tensor], progress: Progress, kept: Sequence[str]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _keys(self, terms: list[Tensor], progress: Progress, kept: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """Unit-norm positives (B, D), and modality -> (R * B, D) disturbed tuples.
 
         Only of modalities that are there; and of one alone, a disturbed tuple would be another row's intact one.

@@ -17,6 +17,7 @@ from mmcontrast.report.curves import training_curves
 from mmcontrast.report.outputs import NARROW, FigureSpec, curve_cells, figures, projected_cells
 from mmcontrast.report.projection import embedding_figure
 from mmcontrast.report.results import cell_name, read_results, read_table
+from mmcontrast.report.sampling import FIGURES, Sampling
 from mmcontrast.report.style import house_style, save
 from mmcontrast.report.table import Table, to_csv, to_latex, to_markdown
 from mmcontrast.report.tables import build_table
@@ -64,6 +65,12 @@ def draw(
     study: Study, layout: Layout, spec: FigureSpec, results: pl.DataFrame, intervals: pl.DataFrame, narrow: bool
 ) -> Figure:
     """One figure, in the wide or the narrow layout."""
+    if spec.kind in FIGURES:
+
+        def history(ref: CellRef) -> pl.DataFrame:
+            return _stage_file(study, layout, spec.dataset, ref, "history.parquet", HISTORY_COLUMNS)
+
+        return FIGURES[spec.kind](Sampling(study, spec.experiment, spec.dataset, results, history), narrow)
     if spec.kind in ("scores", "differences"):
         data = Data.of(study, spec.experiment, spec.dataset, results, intervals)
         return (score_chart if spec.kind == "scores" else difference_chart)(data, narrow)

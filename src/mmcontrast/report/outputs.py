@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from mmcontrast.config import BASE_VARIANT, CellConfig, CellRef, Study
+from mmcontrast.config.schema import FigureKind
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 
 NARROW = "narrow.svg"
 PLAIN_FUSION = "concat"
 
-FigureKind = Literal["scores", "differences", "curves", "projection"]
 KINDS: dict[str, tuple[FigureKind, ...]] = {
     "table": ("scores", "curves", "projection"),
     "ablation": ("differences", "curves"),
@@ -87,9 +87,9 @@ def is_probed(study: Study, dataset: str, ref: CellRef) -> bool:
 
 def figures(study: Study, experiment: str) -> list[FigureSpec]:
     """The figures of an experiment, dataset by dataset."""
-    kinds = [
-        k for k in KINDS[study.experiments[experiment].kind] if k != "projection" or projected_cells(study, experiment)
-    ]
+    spec = study.experiments[experiment]
+    drawn = KINDS[spec.kind] if spec.figures is None else spec.figures
+    kinds = [k for k in drawn if k != "projection" or projected_cells(study, experiment)]
     return [
         FigureSpec(f"{experiment}_{dataset}_{kind}", kind, experiment, dataset)
         for dataset in experiment_datasets(study, experiment)

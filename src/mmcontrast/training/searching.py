@@ -37,7 +37,7 @@ from mmcontrast.training.search import Outcome, SampleSearch, Trial
 log = logging.getLogger(__name__)
 
 History = list[tuple[int, str, float]]
-KINDS = {"reinforce": ReinforceSearch, "grid": GridSearch}
+KINDS: dict[str, type[ReinforceSearch] | type[GridSearch]] = {"reinforce": ReinforceSearch, "grid": GridSearch}
 
 
 class Searchable(Protocol):
