@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
+import torch
 from pydantic import ValidationError
 
+from mmcontrast.config import Dataset, Study
+from mmcontrast.data.loading import load_split
+from mmcontrast.data.prepare import prepare
 from mmcontrast.data.prepare import trifeature as tri
 from mmcontrast.data.prepare import trifeature_files as files
 from mmcontrast.data.prepare import trifeature_images as images
+from mmcontrast.data.preparers import PREPARERS, preparer
+from mmcontrast.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
 
 TEMPLATE_PIXELS = {
     "triangle": 8192,
@@ -164,43 +171,129 @@ def test_split_owns_its_combinations() -> None:
     assert by_shape.tolist() == [4, 4, 4, 4]
 
 
-def test_files(tmp_path: Path) -> None:
-    params = small(biased=True)
-    counts = files.write_all("tri", params, tmp_path)
-    assert {k: v["pairs"] for k, v in counts.items()} == {"train": 200, "probe": 200, "val": 60, "test": 100}
-    for split, labels_fit in (("train", True), ("probe", False), ("val", False), ("test", False)):
-        table = pq.read_table(tmp_path / f"{split}.parquet")
-        assert table.column_names == ["id", "label", "image1", "image2", *(f"label_{t}" for t in tri.TASKS)]
-        described = json.loads(table.schema.metadata[b"mmcontrast"])
-        assert described["modalities"]["image1"] == {"kind": "image", "shape": [3, 32, 32]}
-        assert list(described["tasks"]) == list(tri.TASKS)
-        assert table["label"] == table["label_share"]
-        assert len(set(table["id"].to_pylist())) == table.num_rows
-        assert (min(table["label_synergy"].to_pylist()) == 1) == labels_fit
-    listed = tri.list_images(params, "test")
+def dataset(params: tri.Generate, **changes) -> Dataset:
+    """What a file in params/datasets says of these parameters."""
+    classes = tri.task_classes(params)
+    image = {"kind": "image", "shape": [3, params.size, params.size]}
+    pairs = {s: min(getattr(params.pairs, s), tri.draw_pairs(params, s, False).candidates) for s in tri.SPLITS}
+    values = {
+        **dict.fromkeys(("title", "description", "licence", "citation"), "made up"),
+        "redistribute": True,
+        "modalities": {"image1": image, "image2": image},
+        "classes": classes.pop("share"),
+        "tasks": classes,
+        "rows": sum(pairs.values()),
+        "split": {"kind": "published", **pairs},
+        "scaling": "none",
+        "metrics": ["balanced_acc"],
+        "generate": params.model_dump(),
+        "probe_from": "tri" if params.biased else None,
+    }
+    return Dataset.model_validate(values | changes)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict, Path]]:
+    """prepared(params): data sheet and folder of a dataset written from them."""
+    monkeypatch.setitem(PREPARERS, "tri", "trifeature_files")
+
+    def prepare_(params: tri.Generate, folder: str = "out", **changes) -> tuple[dict, Path]:
+        return prepare("tri", dataset(params, **changes), tmp_path / "raw", tmp_path / folder), tmp_path / folder
+
+    return prepare_
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_files(prepared, biased: bool) -> None:
+    params = small(biased=biased)
+    sheet, folder = prepared(params)
+    assert {k: v["rows"] for k, v in sheet["splits"].items()} == {"train": 200, "val": 60, "test": 100}
+    for split in tri.SPLITS:
+        table = load_split(folder / f"{split}.parquet")
+        assert list(table.inputs) == ["image1", "image2"]
+        assert all(x.shape == (len(table), 3, 32, 32) and x.dtype == torch.uint8 for x in table.inputs.values())
+        listed, pairs = tri.list_images(params, split), tri.draw_pairs(params, split, biased and split == "train")
+        want = tri.task_labels(params, listed, pairs)
+        assert {"share": table.labels.tolist(), **{t: y.tolist() for t, y in table.tasks.items()}} == {
+            t: y.tolist() for t, y in want.items()
+        }
+        assert len(set(table.ids)) == len(table)
+        assert (int(table.tasks["synergy"].min()) == 1) == (biased and split == "train")
     rendered = tri.render_images(params, listed)
-    name1, name2 = table["id"][5].as_py().split("+")
-    for name, column in ((name1, "image1"), (name2, "image2")):
-        want = rendered[listed.names.index(name + ".png")].reshape(-1)
-        assert np.array_equal(table[column][5].values.to_numpy(), want)
+    for column, row in zip(table.inputs.values(), pairs.rows[5], strict=True):
+        assert np.array_equal(column[5].numpy(), rendered[row])
 
 
-def test_same_seed_same_bytes(tmp_path: Path) -> None:
+def test_the_data_sheet_counts_images_and_candidates_and_says_how_they_were_split(prepared) -> None:
+    sheet, _ = prepared(small())
+    candidates = tri.draw_pairs(small(), "test", False).candidates
+    assert sheet["report"]["counts"]["test"] == {
+        "combinations": 16,
+        "images": 32,
+        "candidate pairs": candidates,
+        "pairs": 100,
+    }
+    assert "held out at random, as many of each shape (seed 42)" in sheet["split"]["rule"]
+    assert sheet["licence"] == "made up"
+    assert "respect M" not in sheet["split"]["rule"]
+    assert "train pairs respect M" in prepared(small(biased=True), "biased")[0]["split"]["rule"]
+
+
+def test_biased_and_unbiased_share_what_is_scored(prepared) -> None:
+    _, one = prepared(small())
+    _, other = prepared(small(biased=True), "biased")
+    for split in ("val", "test"):
+        assert load_split(one / f"{split}.parquet").ids == load_split(other / f"{split}.parquet").ids
+    assert load_split(one / "train.parquet").ids != load_split(other / "train.parquet").ids
+
+
+def test_same_seed_same_bytes(prepared) -> None:
     def digest(folder: str, params: tri.Generate) -> list[str]:
-        files.write_all("tri", params, tmp_path / folder)
-        return [hashlib.sha256((tmp_path / folder / f"{s}.parquet").read_bytes()).hexdigest() for s in tri.SPLITS]
+        _, out = prepared(params, folder)
+        return [hashlib.sha256((out / f"{s}.parquet").read_bytes()).hexdigest() for s in tri.SPLITS]
 
     first = digest("a", small())
     assert digest("b", small()) == first
     assert digest("c", small(seed=7)) != first
 
 
-def test_no_validation_split_is_a_file_without_rows(tmp_path: Path) -> None:
+def test_no_validation_split_is_a_file_without_rows(prepared) -> None:
     none = {"train": 40, "val": 0, "test": 24}
-    params = small(combinations=none, renders={"train": 1, "test": 1}, pairs={"train": 20, "test": 20})
-    files.write_all("tri", params, tmp_path)
-    assert pq.read_table(tmp_path / "val.parquet").num_rows == 0
-    assert not (tmp_path / "probe.parquet").exists()
+    _, folder = prepared(small(combinations=none, renders={"train": 1, "test": 1}, pairs={"train": 20, "test": 20}))
+    assert len(load_split(folder / "val.parquet")) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"classes": ["square", "triangle", "plus", "circle"]},
+            r"params/datasets/tri\.yaml: classes: `generate` makes",
+        ),
+        ({"tasks": {}}, r"params/datasets/tri\.yaml: tasks: `generate` makes"),
+        ({"modalities": {"image1": {"kind": "image", "shape": [3, 32, 32]}}}, "modalities: .*two, each of kind image"),
+        ({"probe_from": None}, "probe_from: required where `generate.biased` is true"),
+        ({"generate": {"sise": 3}}, "generate.sise: unknown key; did you mean 'size'"),
+    ],
+    ids=["classes", "tasks", "modalities", "probe_from", "generate"],
+)
+def test_a_file_that_says_otherwise(prepared, tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        prepared(small(biased=True), **changes)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["trifeature", "trifeature_biased", "trifeature_small", "trifeature_small_biased"])
+def test_the_datasets_of_the_study_are_what_their_files_say(name: str) -> None:
+    known = Study(ROOT).datasets[name]
+    params = tri.Generate.model_validate(known.generate)
+    files._check(known, params, name)
+    pairs = {s: tri.draw_pairs(params, s, params.biased and s == "train") for s in tri.SPLITS}
+    assert {s: len(p.rows) for s, p in pairs.items()} == {s: getattr(known.split, s) for s in tri.SPLITS}
+    assert preparer(name, known) == "trifeature_files"
+    for split in ("val", "test") if "small" in name else ("test",):
+        labels = tri.task_labels(params, tri.list_images(params, split), pairs[split])
+        assert all(set(labels[t]) == set(range(len(c))) for t, c in tri.task_classes(params).items())
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,45 @@ def make_batch() -> Callable[..., Batch]:
 
 
 @pytest.fixture(scope="session")
+def make_image_cell() -> Callable[..., CellConfig]:
+    """make_image_cell(method, variant, **objective): a cell of small Trifeature, its pictures half as large."""
+
+    def make(method: str, variant: str = "base", **objective: Any) -> CellConfig:
+        cell = STUDY.cell("trifeature_small", method, variant)
+        image = Modality(kind="image", shape=[3, 16, 16])
+        model = small(cell.model.model_copy(update={"image": "small_conv"}))
+        return cell.model_copy(
+            update={
+                "modalities": dict.fromkeys(cell.modalities, image),
+                "objective": cell.objective | objective,
+                "model": model,
+            }
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_image_batch() -> Callable[..., Batch]:
+    """make_image_batch(cell, n): pictures in [0, 1] with a bright quarter that the class decides; uint8 by default."""
+
+    def make(cell: CellConfig, n: int = 12, dtype: torch.dtype = torch.uint8) -> Batch:
+        g = torch.Generator().manual_seed(0)
+        labels = torch.arange(n) % len(cell.classes)
+        inputs = {}
+        for name, modality in cell.modalities.items():
+            x = 0.5 * torch.rand(n, *modality.shape, generator=g, dtype=torch.float64)
+            half = modality.shape[1] // 2
+            for i, label in enumerate(labels.tolist()):
+                row, column = half * (label // 2 % 2), half * (label % 2)
+                x[i, :, row : row + half, column : column + half] += 0.5
+            inputs[name] = (255 * x).to(dtype) if dtype == torch.uint8 else x.to(dtype)
+        return Batch(inputs, labels)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def make_progress() -> Callable[..., Progress]:
     """make_progress(stage, epoch, seed): a point in a stage of 10 epochs, its generator freshly seeded."""
 

@@ -18,6 +18,8 @@ from mmcontrast.methods import Batch, Progress, build_method
 WORLD = 2
 SHARDS = {"even": (4, 4), "uneven": (5, 3)}
 EPOCHS = 10
+# their encoders normalise by the batch, and augmentations draw for each image
+ON_IMAGES = ("comm", "cross_self")
 
 
 def gather_rows(sizes):
@@ -67,7 +69,7 @@ def one_of_two_ranks(rank, folder, cases):
 
 
 @pytest.fixture(scope="module")
-def cases(variants, make_cell, make_batch):
+def cases(variants, make_cell, make_batch, make_image_cell, make_image_batch):
     """name -> (cell, batch, stage, epoch, rows of each rank), first and last epoch of every stage of every variant."""
     out = {}
     for method, variant in variants:
@@ -77,6 +79,11 @@ def cases(variants, make_cell, make_batch):
                 for shards, sizes in SHARDS.items():
                     batch = make_batch(cell, sum(sizes), torch.float64)
                     out[f"{method}/{variant} {stage} {epoch} {shards}"] = (cell, batch, stage, epoch, sizes)
+    for method in ON_IMAGES:
+        cell = make_image_cell(method)
+        for shards, sizes in SHARDS.items():
+            batch = make_image_batch(cell, sum(sizes), torch.float64)
+            out[f"{method}/images pretrain 0 {shards}"] = (cell, batch, "pretrain", 0, sizes)
     return out
 
 
@@ -90,6 +97,16 @@ def two_ranks(cases, tmp_path_factory):
 
 @pytest.mark.parametrize("shards", SHARDS)
 def test_two_ranks_equal_one(variant, shards, cases, two_ranks):
+    hold_equal(variant, shards, cases, two_ranks)
+
+
+@pytest.mark.parametrize("shards", SHARDS)
+@pytest.mark.parametrize("method", ON_IMAGES)
+def test_two_ranks_equal_one_on_images(method, shards, cases, two_ranks):
+    hold_equal((method, "images"), shards, cases, two_ranks)
+
+
+def hold_equal(variant, shards, cases, two_ranks):
     mine = {name: case for name, case in cases.items() if name.startswith("/".join(variant) + " ") and shards in name}
     assert mine
     for name, (cell, batch, stage, epoch, _) in mine.items():

@@ -63,3 +63,26 @@ def test_cosine_falls_from_one_towards_zero(warmup):
     assert tail[len(tail) // 2] == pytest.approx(0.5)
     assert tail[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * (1 - 1 / len(tail)))))
     assert factor(steps) == pytest.approx(0.0, abs=1e-15)
+
+
+def test_biases_and_norms_go_without_decay_where_it_is_for_matrices_alone():
+    module = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2), nn.Conv2d(1, 1, 2))
+    settings = config.Optimizer(name="adamw", lr=0.1, weight_decay=0.5, decay="matrices")
+    made = make_optimizer([{"params": list(module.parameters())}], settings)
+    assert [g["weight_decay"] for g in made.param_groups] == [0.5, 0.0]
+    decayed, kept = ({id(p) for p in g["params"]} for g in made.param_groups)
+    assert decayed == {id(module[0].weight), id(module[2].weight)}
+    assert decayed | kept == {id(p) for p in module.parameters()}
+    for p in module.parameters():
+        p.grad = torch.zeros_like(p)
+    before = [p.detach().clone() for p in module.parameters()]
+    made.step()
+    for p, old in zip(module.parameters(), before, strict=True):
+        torch.testing.assert_close(p.detach(), old * (0.95 if id(p) in decayed else 1.0))
+
+
+def test_no_group_is_left_empty():
+    settings = config.Optimizer(lr=0.1, weight_decay=0.5, decay="matrices")
+    groups = [{"params": [p]} for p in nn.Linear(3, 2).parameters()]
+    made = make_optimizer(groups, settings)
+    assert [(len(g["params"]), g["weight_decay"]) for g in made.param_groups] == [(1, 0.5), (1, 0.0)]

@@ -284,6 +284,7 @@ class Study:
             modalities=data.modalities,
             classes=data.classes,
             tasks=data.tasks,
+            class_weighted=data.class_weighted,
             probe_from=data.probe_from,
             metrics=data.metrics,
             objective=objective.model_dump(mode="json"),
@@ -316,7 +317,7 @@ class Study:
         where, raw = self._raw("datasets", cell.dataset)
         out += [
             f"{where}:{k}"
-            for k in ("modalities", "classes", "tasks", "probe_from", "metrics")
+            for k in ("modalities", "classes", "tasks", "class_weighted", "probe_from", "metrics")
             if k in raw and k not in skip
         ]
         return sorted(out)

@@ -46,12 +46,14 @@ class Written:
         tasks: split -> task -> (N,) int64 class indices.
         report: counts and names of what was left out, for the data sheet.
         duplicates: pair of splits -> instances they share.
+        split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
     """
 
     labels: dict[str, np.ndarray]
     tasks: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
+    split_rule: str | None = None
 
 
 def check(instances: Instances, name: str, dataset: Dataset) -> None:

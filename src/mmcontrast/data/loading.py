@@ -168,7 +168,9 @@ def load_dataset(cell: CellConfig, root: Path | str, seed: int) -> dict[str, Tab
     """train, val and test of a cell's dataset, and `probe` where probes are fitted on another dataset's train split.
 
     Where the dataset has no validation split, `cell.selection.holdout` of train is held out by `seed`; with a holdout
-    of 0, val has no rows. Scaling was fitted on all of train, held-out rows included; test never takes part.
+    of 0, val has no rows. Scaling was fitted on all of train, held-out rows included; test never takes part. Where
+    there is a probe split, it is that one which is held out from, and train stays whole: a dataset that names itself in
+    `probe_from` is pretrained on all of its train, and probed with a part of it.
 
     Args:
         root: the checkout. seed: of the run; unused where the dataset has a validation split.
@@ -179,19 +181,22 @@ def load_dataset(cell: CellConfig, root: Path | str, seed: int) -> dict[str, Tab
     """
     tables = {split: _load_checked(cell, Path(root), cell.dataset, split) for split in paths.SPLITS}
     _refuse_shared_ids(cell.dataset, tables)
+    fitted = "train"
+    if cell.probe_from is not None:
+        fitted, own = "probe", cell.probe_from == cell.dataset
+        tables["probe"] = tables["train"] if own else _load_checked(cell, Path(root), cell.probe_from, "train")
     if len(tables["val"]) == 0 and cell.selection.holdout > 0:
-        train = tables["train"]
-        kept, held = holdout(train.labels, cell.selection.holdout, seed)
+        whole = tables[fitted]
+        kept, held = holdout(whole.labels, cell.selection.holdout, seed)
         if len(held) == 0:
             raise DataError(
-                f"{cell.dataset}: selection.holdout {cell.selection.holdout:g} of {len(train)} training rows leaves "
+                f"{cell.dataset}: selection.holdout {cell.selection.holdout:g} of {len(whole)} training rows leaves "
                 "none to validate on; raise it, or set it to 0 and do without a selected epoch"
             )
-        tables["train"], tables["val"] = train.take(kept), train.take(held)
+        tables[fitted], tables["val"] = whole.take(kept), whole.take(held)
     others: dict[str, np.ndarray] = {split: tables[split].labels.numpy() for split in ("val", "test")}
-    refuse_unseen(cell.dataset, cell.classes, tables["train"].labels.numpy(), others)
+    refuse_unseen(cell.dataset, cell.classes, tables[fitted].labels.numpy(), others)
     if cell.probe_from is not None:
-        tables["probe"] = _load_checked(cell, Path(root), cell.probe_from, "train")
         _refuse_shared_ids(cell.dataset, {split: tables[split] for split in ("probe", "val", "test")})
     return tables
 

@@ -12,6 +12,10 @@ PREPARERS = {
     "handwritten": "handwritten",
     "handwritten_tmc": "handwritten",
     "weak_modality": "weak_modality",
+    "trifeature": "trifeature_files",
+    "trifeature_biased": "trifeature_files",
+    "trifeature_small": "trifeature_files",
+    "trifeature_small_biased": "trifeature_files",
 }
 # of a dataset made by code that has no module of its own
 GENERATED = "synthetic"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -30,7 +31,8 @@ def probe_predictions(
     Its strength is chosen on val by the cell's first metric; the test split is predicted once, by the chosen probe.
 
     Args:
-        task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label.
+        task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label. For one of
+            cell.class_weighted every class weighs alike in the fit.
         view: what the probe is fitted on; see `evaluation.views`.
 
     Returns:
@@ -43,6 +45,7 @@ def probe_predictions(
 
     n_classes = len(cell.tasks[task] if task else cell.classes)
     who = ", ".join(part for part in (cell.name, task and f"task {task}", view and f"view {view}") if part)
+    class_weight: Literal["balanced"] | None = "balanced" if task in cell.class_weighted else None
     epoch = getattr(cell, cell.last_stage).epochs - 1
     scored = [v for v in views(embeddings) if fitted_on(v) == view]
     out: dict[str, dict[tuple[int, str], Predictions]] = {v: {} for v in scored}
@@ -50,7 +53,8 @@ def probe_predictions(
         parts = {split: _labelled(embeddings[seed, split], task) for split in ("train", *SCORED)}
         train, val = parts["train"], parts["val"]
         try:
-            probe = fit_probe(train.of(view), train.labels, val.of(view), val.labels, n_classes, cell.metrics[0])
+            fitted = train.of(view), train.labels, val.of(view), val.labels
+            probe = fit_probe(*fitted, n_classes, cell.metrics[0], class_weight=class_weight)
         except DataError as e:
             raise DataError(f"{who}, seed {seed}: {e}") from None
         log.info("%s, seed %d: C = %g of %g to %g", who, seed, probe.strength, STRENGTHS[0], STRENGTHS[-1])

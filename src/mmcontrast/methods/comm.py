@@ -21,7 +21,8 @@ from mmcontrast.contrast.precision import upcast
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters
-from mmcontrast.models.converters import FeatureTokens
+from mmcontrast.models.converters import build_converter
+from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, Makers
 from mmcontrast.models.fusion import FusionTransformer, LinearFusion
 from mmcontrast.models.projection import ProjectionHead
 
@@ -51,19 +52,25 @@ class CoMM(SelfSupervised):
                 f"params/methods/{cell.method}.yaml ({cell.name}): model.fusion: required by this method and not given"
             )
         self.augmenters = build_augmenters(cell, self.objective.augmentations)
-        widths = [cell.model.width] * len(self.modalities)
         self.fusion: nn.Module
         if fusion.kind == "linear":
             # the ablation has no converters: it fuses the encodings themselves
             self.converters = nn.ModuleDict()
-            self.fusion = LinearFusion(widths, fusion.width)
+            self.fusion = LinearFusion([cell.model.width] * len(self.modalities), fusion.width)
         else:
             self.converters = nn.ModuleDict(
-                {m: FeatureTokens(w, fusion.width) for m, w in zip(self.modalities, widths, strict=True)}
+                {
+                    m: build_converter(cell.modalities[m].kind, self.encoders[m], cell.model.width, fusion.width)
+                    for m in self.modalities
+                }
             )
             self.fusion = FusionTransformer(fusion.width, fusion.heads, fusion.layers)
         self.head = ProjectionHead([fusion.width, *self.projection_widths()])
         self.masks = modality_masks(len(self.modalities))
+
+    def encoder_makers(self) -> Makers:
+        fusion = self.cell.model.fusion
+        return ENCODERS if fusion is None or fusion.kind == "linear" else TOKEN_ENCODERS
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         spec = self.objective

@@ -16,7 +16,7 @@ from mmcontrast.config.augmentations import parse_augmentations
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Method, Progress
-from mmcontrast.models.encoders import build_encoders
+from mmcontrast.models.encoders import ENCODERS, Makers, build_encoders
 
 Raw = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -53,7 +53,11 @@ class SelfSupervised(Method):
                 f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove "
                 "`finetune`, its embeddings are scored by a linear probe"
             )
-        self.encoders = build_encoders(cell, self.modalities)
+        self.encoders = build_encoders(cell, self.modalities, self.encoder_makers())
+
+    def encoder_makers(self) -> Makers:
+        """kind of modality -> its encoder; by default one that gives an embedding."""
+        return ENCODERS
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """modality -> (b, d), of the rows of this rank and the modalities that are given."""

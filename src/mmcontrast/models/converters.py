@@ -5,11 +5,14 @@ Shapes: B batch, C channels, H x W a feature map, T tokens, F features, D width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcontrast.errors import ConfigError
+from mmcontrast.models.conv import ImageEncoder
 
 
 def sincos_2d(height: int, width: int, dim: int, temperature: float = 10000.0) -> Tensor:
@@ -98,3 +101,28 @@ class SequenceTokens(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return x_BTD
+
+
+def _of_features(encoder: nn.Module, width: int, dim: int) -> nn.Module:
+    return FeatureTokens(width, dim)
+
+
+def _of_map(encoder: nn.Module, width: int, dim: int) -> nn.Module:
+    if not isinstance(encoder, ImageEncoder):
+        raise TypeError(f"tokens are made of an ImageEncoder's map, not of a {type(encoder).__name__}'s output")
+    return PatchTokens(encoder.channels, dim, encoder.grid)
+
+
+CONVERTERS: dict[str, Callable[[nn.Module, int, int], nn.Module]] = {"vector": _of_features, "image": _of_map}
+
+
+def build_converter(kind: str, encoder: nn.Module, width: int, dim: int) -> nn.Module:
+    """What makes tokens of the fusion's width `dim` from what the encoder of a modality of this kind gives.
+
+    Args:
+        kind: one that `encoders.TOKEN_ENCODERS` has. width: the encoder's, where it gives a vector.
+
+    Raises:
+        ConfigError: widths that do not fit.
+    """
+    return CONVERTERS[kind](encoder, width, dim)

@@ -60,7 +60,8 @@ def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     title = METRIC_TITLES.get(name, name)
     if name == "f1" and dataset is not None:
         title += f" of class {(dataset.tasks[task] if task else dataset.classes)[1]}"
-    parts = (title, task and f"task {task}", view and view.replace(ENCODERS, "from encoders").replace("_", " "))
+    what = f"task {task}" if task else dataset.label if dataset is not None else None
+    parts = (title, what, view and view.replace(ENCODERS, "from encoders").replace("_", " "))
     return ", ".join(part for part in parts if part)
 
 

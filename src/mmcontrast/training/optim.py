@@ -22,6 +22,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 def make_optimizer(groups: Sequence[Mapping[str, Any]], settings: config.Optimizer) -> torch.optim.Optimizer:
     """A torch optimizer over parameter groups, e.g. `[{"params": list(module.parameters())}]`.
 
+    With `decay: matrices` parameters of fewer than two axes (biases, norms) are in a group of their own, without decay.
     Adam's weight decay is added to the gradient (L2); AdamW's is decoupled. SGD has no momentum.
 
     Raises:
@@ -35,7 +36,19 @@ def make_optimizer(groups: Sequence[Mapping[str, Any]], settings: config.Optimiz
                 f"{' and '.join(sorted(FUSED_DEVICES))}; set optimizer.fused: false"
             )
     kwargs: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": settings.fused or None}
+    if settings.decay == "matrices":
+        groups = [part for group in groups for part in _by_decay(group)]
     return OPTIMIZERS[settings.name]([dict(g) for g in groups], **kwargs)
+
+
+def _by_decay(group: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The group's parameters of two axes or more, and the others without weight decay; no group is empty."""
+    parts = [p for p in group["params"] if p.ndim > 1], [p for p in group["params"] if p.ndim < 2]
+    return [
+        {**group, "params": params, **extra}
+        for params, extra in zip(parts, ({}, {"weight_decay": 0.0}), strict=True)
+        if params
+    ]
 
 
 def learning_rate_factor(schedule: config.Schedule, steps: int) -> Callable[[int], float]:

@@ -89,10 +89,14 @@ def _written(dataset_name: str, dataset: Dataset, manifest: dict[str, Any], writ
         raise DataError(f"{dataset_name}: {rows} instances written, and {where}: rows says {dataset.rows}")
     for task, classes in {"": dataset.classes, **dataset.tasks}.items():
         labels = {split: written.tasks[split][task] if task else written.labels[split] for split in paths.SPLITS}
+        if task and dataset.probe_from is not None:
+            continue  # this train is for pretraining alone, and its tasks may be constant
         named = f"{dataset_name}: task '{task}'" if task else dataset_name
         refuse_unseen(named, classes, labels["train"], {split: labels[split] for split in ("val", "test")})
     tasks = written.tasks or {split: {} for split in paths.SPLITS}
     sheet = datasheet(dataset_name, dataset, manifest, written.labels, tasks, {}, written.duplicates)
+    if written.split_rule is not None:
+        sheet["split"]["rule"] = written.split_rule
     return sheet | ({"report": written.report} if written.report else {})
 
 
