@@ -105,3 +105,18 @@ def test_refusals(make_cell):
         build(cell.model_copy(update={"model": cell.model.model_copy(update={"projection": []})}))
     with pytest.raises(ConfigError, match=r"cross\.yaml .*finetune: .*no classifier"):
         build(cell.model_copy(update={"finetune": cell.pretrain}))
+
+
+def test_heads_are_scored_where_asked_and_without_a_modality_its_part_is_zero(make_cell, make_batch):
+    cell = make_cell("cmc")
+    method, batch = build(cell), make_batch(cell)
+    views = method.embeddings(batch)
+    heads = [torch.nn.functional.normalize(z, dim=-1) for z in projected(method, batch.inputs)]
+    torch.testing.assert_close(views[""], torch.cat(heads, dim=-1))
+    torch.testing.assert_close(method.embed(batch), views[""])
+    torch.testing.assert_close(views["encoders"], method.encodings(batch))
+    for i, m in enumerate(method.modalities):
+        parts = [torch.zeros_like(z) if j == i else z for j, z in enumerate(heads)]
+        torch.testing.assert_close(views[f"without_{m}"], torch.cat(parts, dim=-1))
+    plain = build(make_cell("cross"))
+    assert list(plain.embeddings(batch)) == [""]

@@ -136,6 +136,71 @@ def test_the_embedding_is_the_fusion_of_the_clean_tuple_as_wide_as_asked_and_not
     assert method.logits(batch) is None
 
 
+def test_a_dropped_step_contrasts_one_modality_with_the_others(make_cell, make_batch, make_progress):
+    """By hand: the anchor is of one modality alone, keys are of the rest, disturbed in what they have."""
+    method, batch = make(make_cell, make_batch, dropping=0.999999)
+    generator = torch.Generator().manual_seed(5)
+    torch.rand((), generator=generator)
+    chosen = method.modalities[int(torch.randint(K, (), generator=generator))]
+    rest = [m for m in method.modalities if m != chosen]
+    anchor = F.normalize(method.fuse(batch.inputs, [chosen]), dim=-1)
+    blocks = [anchor @ F.normalize(method.fuse(batch.inputs, rest), dim=-1).T]
+    for name in method.modalities:
+        source = derangement(B, generator)
+        if name in rest:
+            swapped = {m: x[source] if m == name else x for m, x in batch.inputs.items()}
+            blocks.append(anchor @ F.normalize(method.fuse(swapped, rest), dim=-1).T + 0.07 * math.log((B - 1) / B))
+    expected = F.cross_entropy(torch.cat(blocks, dim=1) / 0.07, torch.arange(B))
+    terms = method(batch, make_progress("pretrain", seed=5))
+    assert terms.keys() == {"loss", "crossmodal"}
+    torch.testing.assert_close(terms["loss"], expected)
+
+
+def test_of_two_modalities_a_dropped_step_has_nothing_left_to_disturb(make_cell, make_batch, make_progress):
+    method, batch = make(make_cell, make_batch, n_modalities=2, dropping=0.999999)
+    generator = torch.Generator().manual_seed(5)
+    torch.rand((), generator=generator)
+    chosen = int(torch.randint(2, (), generator=generator))
+    anchor, key = (F.normalize(method.fuse(batch.inputs, [method.modalities[m]]), dim=-1) for m in (chosen, 1 - chosen))
+    expected = F.cross_entropy(anchor @ key.T / 0.07, torch.arange(B))
+    torch.testing.assert_close(method(batch, make_progress("pretrain", seed=5))["loss"], expected)
+
+
+def test_steps_are_dropped_as_often_as_asked(make_cell, make_batch, make_progress):
+    method, batch = make(make_cell, make_batch, dropping=0.25)
+    progress = make_progress("pretrain")
+    dropped = sum("crossmodal" in method(batch, progress) for _ in range(200))
+    assert 30 <= dropped <= 70
+
+
+def test_crossmodal_queries_are_augmented_and_candidates_are_not(make_cell, make_batch):
+    noisy = {"vector": [{"name": "noise", "std": 0.5}]}
+    method, batch = make(make_cell, make_batch, augmentations=noisy)
+    queries, candidates = method.crossmodal(batch, torch.Generator().manual_seed(0))
+    again, same = method.crossmodal(batch, torch.Generator().manual_seed(1))
+    for i, m in enumerate(method.modalities):
+        rest = [o for o in method.modalities if o != m]
+        torch.testing.assert_close(candidates[i], F.normalize(method.fuse(batch.inputs, rest), dim=-1))
+        torch.testing.assert_close(same[i], candidates[i])
+        clean = F.normalize(method.fuse(batch.inputs, [m]), dim=-1)
+        assert not torch.allclose(queries[i], clean)
+        assert not torch.allclose(queries[i], again[i])
+
+
+def test_what_is_scored_beside_the_embedding(make_cell, make_batch):
+    method, batch = make(make_cell, make_batch)
+    views = method.embeddings(batch)
+    assert list(views) == ["", "encoders", *(f"without_{m}" for m in method.modalities)]
+    torch.testing.assert_close(views[""], method.embed(batch))
+    torch.testing.assert_close(views["encoders"], torch.cat(list(method.encode(batch.inputs).values()), dim=-1))
+    for m in method.modalities:
+        changed = {o: torch.randn_like(x) if o == m else x for o, x in batch.inputs.items()}
+        torch.testing.assert_close(
+            method.embeddings(Batch(changed, batch.labels))[f"without_{m}"], views[f"without_{m}"]
+        )
+        assert not torch.allclose(views[f"without_{m}"], views[""])
+
+
 def test_a_batch_of_one_row_has_no_other_to_borrow_from(make_cell, make_batch, make_progress):
     method, batch = make(make_cell, make_batch, n=1)
     with pytest.raises(TrainingError, match="this batch has 1 row; set batch_size to 2 or more"):
@@ -212,8 +277,31 @@ def test_the_variants_of_the_params_file_are_what_their_names_say():
         }
         for variant in study.methods["tuple_infonce"].variants
     }
-    assert changed == {
-        "naive": {"alpha": 0.0, "naive": True},
+    naive, trials = {"alpha": 0.0, "naive": True}, {"kind": "reinforce", "rounds": 6, "trials": 4, "steps": 40}
+    searches = {variant: spec.pop("search") for variant, spec in changed.items() if "search" in spec}
+    assert {k: searches["searched"][k] for k in trials} == trials
+    assert searches["searched_undropped"] == searches["searched"] | {"dropping": 0.0}
+    assert searches["grid"]["values"] == [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
+    by_modality = {}
+    for m in ("strong", "middle", "weak"):
+        uniform = {"strong": 1.0, "middle": 1.0, "weak": 1.0}
+        for name, value in (("0_25", 0.25), ("0_5", 0.5), ("2", 2.0), ("4", 4.0)):
+            by_modality[f"{m}_{name}"] = {"alpha": uniform | {m: value}}
+        by_modality[f"without_{m}"] = {"alpha": uniform | {m: 0.0}}
+        by_modality[f"{m}_alone"] = {"alpha": dict.fromkeys(uniform, 0.0) | {m: 1.0}}
+    assert changed == by_modality | {
+        "naive": naive,
+        "untrained": naive,
+        "dropping": naive | {"dropping": 0.5},
+        "naive_batch_32": naive,
+        "naive_batch_512": naive,
+        "batch_32": {},
+        "batch_512": {},
+        "searched": {},
+        "searched_undropped": {},
+        "grid": {},
+        "copies_2": {"copies": 2},
+        "copies_4": {"copies": 4},
         "own_rows": {"rows": "own", "form": "weight"},
         "other_rows": {"rows": "others"},
         "attached_keys": {"detach_keys": False},

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Dataset, Study
@@ -15,13 +16,17 @@ from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import TrainingError
 from mmcontrast.evaluation.evaluate import evaluate_cell
+from mmcontrast.methods import build_method
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
+from mmcontrast.training.seeding import seed_everything
 
 ROOT = Path(__file__).parents[2]
 STUDY = Study(ROOT)
 LAYOUT = Layout("tests")
 NAME = "weak_modality"
+VIEWS = ("encoders", "without_strong", "without_middle", "without_weak")
+EMBEDDINGS = ("embedding", *(f"embedding@{view}" for view in VIEWS))
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def test_further_tasks_go_with_the_embeddings_into_the_scores(checkout: Path) ->
     run_stage(cell, "pretrain", LAYOUT)
     stored = Path(LAYOUT.stage(cell.name, "pretrain", "embeddings.parquet"))
     frame = pl.read_parquet(stored)
-    assert frame.columns == ["seed", "split", "id", "label", *(f"label_{t}" for t in cell.tasks), "embedding"]
+    assert frame.columns == ["seed", "split", "id", "label", *(f"label_{t}" for t in cell.tasks), *EMBEDDINGS]
     for split in paths.SPLITS:
         data = load_split(paths.prepared(NAME, split))
         part = frame.filter(seed=0, split=split)
@@ -64,10 +69,12 @@ def test_further_tasks_go_with_the_embeddings_into_the_scores(checkout: Path) ->
 
     out = [checkout / f"{name}.parquet" for name in ("metrics", "curves", "intervals")]
     evaluate_cell(cell, stored, *out)
-    named = [f"{t}{m}" for t in ("", *(f"{task}/" for task in cell.tasks)) for m in cell.metrics]
+    views = ("", "@without_strong", "@without_middle", "@without_weak", "@encoders")
+    tasks = ("", *(f"{task}/" for task in cell.tasks))
+    named = [f"{t}{m}{v}" for t in tasks for v in views for m in cell.metrics]
     metrics, curves, intervals = map(pl.read_parquet, out)
-    assert metrics["metric"].unique(maintain_order=True).to_list() == named
-    assert intervals["metric"].to_list() == named
+    assert sorted(metrics["metric"].unique()) == sorted(named)
+    assert sorted(intervals["metric"]) == sorted(named)
     assert set(named) < set(curves["metric"])
     assert len(metrics) == len(named) * len(cell.seeds) * 2
 
@@ -76,7 +83,25 @@ def test_without_tasks_embeddings_have_no_further_columns(checkout: Path) -> Non
     cell = make(tasks={})
     run_stage(cell, "pretrain", LAYOUT)
     frame = pl.read_parquet(LAYOUT.stage(cell.name, "pretrain", "embeddings.parquet"))
-    assert frame.columns == ["seed", "split", "id", "label", "embedding"]
+    assert frame.columns == ["seed", "split", "id", "label", *EMBEDDINGS]
+
+
+def test_an_untrained_cell_is_scored_with_its_initial_weights(checkout: Path) -> None:
+    cell = make(tasks={})
+    assert cell.pretrain is not None
+    trained = cell.pretrain
+    weights = {}
+    for epochs in (0, 1):
+        cell = cell.model_copy(update={"pretrain": trained.model_copy(update={"epochs": epochs})})
+        run_stage(cell, "pretrain", LAYOUT)
+        weights[epochs] = load_file(LAYOUT.stage(cell.name, "pretrain", "models") + "/seed0.safetensors")
+        history = pl.read_parquet(LAYOUT.stage(cell.name, "pretrain", "history.parquet"))
+        assert history["epoch"].n_unique() == epochs
+        assert list(history.schema.values()) == [pl.Int64, pl.Int64, pl.String, pl.Float64]
+    seed_everything(0)
+    initial = build_method(cell).state_dict()
+    assert all(torch.equal(weights[0][k], w) for k, w in initial.items())
+    assert not all(torch.equal(weights[1][k], w) for k, w in initial.items())
 
 
 def test_the_method_refuses_data_before_the_first_step(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -414,6 +414,24 @@ class Sweep(Strict):
     )
 
 
+FigureKind = Literal[
+    "information",
+    "scores",
+    "differences",
+    "curves",
+    "projection",
+    "neighbours",
+    "similarities",
+    "observations",
+    "sweep",
+    "alpha",
+    "search",
+    "similarity",
+    "removed",
+]
+View = Literal["own", "encoders", "removed"]
+
+
 class Experiment(Strict):
     """One table or figure: the cells it needs, and what the paper printed."""
 
@@ -422,6 +440,13 @@ class Experiment(Strict):
     caption: str
     kind: Literal["table", "ablation"]
     datasets: list[str] = Field(min_length=1)
+    views: list[View] = Field(
+        default=["own"],
+        min_length=1,
+        description="What a probe is given. own: the method's embedding; encoders: its encoders' outputs, one "
+        "definition for all methods; removed: the own embedding without each modality in turn.",
+    )
+    figures: list[FigureKind] | None = Field(default=None, description="What is drawn; default: what its kind has.")
     cells: list[CellRef] = Field(min_length=1)
     reference: CellRef | None = Field(default=None, description="Cell that the others are compared with, by seed.")
     sweep: Sweep | None = Field(default=None, description="Of an ablation: its cells as lines over a number.")

@@ -21,7 +21,7 @@ class Trials(BaseModel):
     )
     carry: Literal["nearest", "best"] = Field(
         default="nearest",
-        description="Clone the next round starts from: nearest to the new setting, or of highest reward (released).",
+        description="Clone the next round starts from: nearest to the new setting, or the best (released).",
     )
     low: float = Field(default=0.0, ge=0, description="Least amount that is tried.")
     high: float = Field(default=4.0, gt=0, description="Largest amount that is tried.")

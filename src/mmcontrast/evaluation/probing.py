@@ -53,15 +53,8 @@ def probe_predictions(
         parts = {split: _labelled(embeddings[seed, split], task) for split in ("train", *SCORED)}
         train, val = parts["train"], parts["val"]
         try:
-            probe = fit_probe(
-                train.of(view),
-                train.labels,
-                val.of(view),
-                val.labels,
-                n_classes,
-                cell.metrics[0],
-                class_weight=class_weight,
-            )
+            fitted = train.of(view), train.labels, val.of(view), val.labels
+            probe = fit_probe(*fitted, n_classes, cell.metrics[0], class_weight=class_weight)
         except DataError as e:
             raise DataError(f"{who}, seed {seed}: {e}") from None
         log.info("%s, seed %d: C = %g of %g to %g", who, seed, probe.strength, STRENGTHS[0], STRENGTHS[-1])

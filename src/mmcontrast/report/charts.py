@@ -66,7 +66,7 @@ class Data:
     @property
     def metrics(self) -> list[str]:
         """What there is a panel for, the selecting metric first."""
-        return charted_metrics(self.study.datasets[self.dataset])
+        return charted_metrics(self.study.datasets[self.dataset], self.study.experiments[self.experiment].views)
 
     @property
     def n_seeds(self) -> int:

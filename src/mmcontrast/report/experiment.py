@@ -20,6 +20,7 @@ from mmcontrast.report.outputs import NARROW, FigureSpec, curve_cells, figures, 
 from mmcontrast.report.projection import embedding_figure
 from mmcontrast.report.results import cell_name, read_results, read_table
 from mmcontrast.report.retrieval_figures import Retrieved, neighbours, observation_sheet, retrieved, similarities
+from mmcontrast.report.sampling import FIGURES, Sampling
 from mmcontrast.report.style import house_style, save
 from mmcontrast.report.sweep import sweep_chart
 from mmcontrast.report.table import Table, to_csv, to_latex, to_markdown
@@ -71,6 +72,12 @@ def draw(
     """One figure, in the wide or the narrow layout."""
     if spec.kind == "information":
         return information_chart(study, results, spec.experiment, spec.dataset, narrow)
+    if spec.kind in FIGURES:
+
+        def history(ref: CellRef) -> pl.DataFrame:
+            return _stage_file(study, layout, spec.dataset, ref, "history.parquet", HISTORY_COLUMNS)
+
+        return FIGURES[spec.kind](Sampling(study, spec.experiment, spec.dataset, results, history), narrow)
     if spec.kind in ("scores", "differences"):
         data = Data.of(study, spec.experiment, spec.dataset, results, intervals)
         return (score_chart if spec.kind == "scores" else difference_chart)(data, narrow)

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from mmcontrast.config import BASE_VARIANT, Arms, CellConfig, CellRef, Study
+from mmcontrast.config.schema import FigureKind
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 
 NARROW = "narrow.svg"
 PLAIN_FUSION = "concat"
 
-FigureKind = Literal[
-    "information",
-    "scores",
-    "differences",
-    "curves",
-    "projection",
-    "neighbours",
-    "similarities",
-    "observations",
-    "sweep",
-]
 KINDS: dict[str, tuple[FigureKind, ...]] = {
     "table": ("scores", "curves", "projection"),
     "ablation": ("differences", "curves"),
@@ -118,11 +108,14 @@ def figures(study: Study, experiment: str) -> list[FigureSpec]:
 
 
 def _kinds(study: Study, experiment: str, dataset: str) -> list[FigureKind]:
-    kinds = KINDS if study.datasets[dataset].retrieval is None else RETRIEVAL_KINDS
+    """What the experiment asks for, else what its kind has on such data."""
+    spec = study.experiments[experiment]
+    by_kind = KINDS if study.datasets[dataset].retrieval is None else RETRIEVAL_KINDS
+    sweep: list[FigureKind] = ["sweep"] if spec.sweep else []
+    kinds = [*sweep, *by_kind[spec.kind]] if spec.figures is None else spec.figures
     of_cells = ("projection", "neighbours", "similarities")
     some = bool(projected_cells(study, experiment))
-    sweep: list[FigureKind] = ["sweep"] if study.experiments[experiment].sweep else []
-    return sweep + [k for k in kinds[study.experiments[experiment].kind] if some or k not in of_cells]
+    return [k for k in kinds if some or k not in of_cells]
 
 
 def figure_outputs(study: Study, layout: Layout, experiment: str) -> list[str]:

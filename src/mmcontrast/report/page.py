@@ -121,7 +121,7 @@ def _comparisons(
         for dataset in experiment_datasets(study, experiment):
             found = [
                 c
-                for metric in reported_metrics(study.datasets[dataset])
+                for metric in reported_metrics(study.datasets[dataset], study.experiments[experiment].views)
                 if (c := compare(study, results, own, intervals, experiment, dataset, metric))
             ]
             if found:

@@ -30,15 +30,16 @@ def build_table(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, ex
     blocks = information_blocks(study, results, experiment) + [
         _block(study, results, summary, intervals, experiment, dataset, metric)
         for dataset in datasets
-        for metric in reported_metrics(study.datasets[dataset])
+        for metric in reported_metrics(study.datasets[dataset], spec.views)
     ]
-    together = _across_block(study, results, experiment, datasets)
+    own = "own" in spec.views
+    together = _across_block(study, results, experiment, datasets) if own else Block("", [], [], {})
     return Table(
         name=experiment,
         title=spec.title,
         caption=spec.caption.strip(),
         blocks=blocks + ([together] if together.rows else []),
-        findings=findings(study, results, summary, intervals, experiment),
+        findings=findings(study, results, summary, intervals, experiment) if own else [],
         notes=table_notes(study, summary, experiment, together.title if together.rows else None),
     )
 

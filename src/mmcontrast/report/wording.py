@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from mmcontrast.config import CellRef, Dataset, Study
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
 from mmcontrast.evaluation.statistics import LEVEL, REPLICATES
+from mmcontrast.evaluation.views import ENCODERS, OWN, metric_name, without
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
 MINUS = "−"
@@ -61,34 +63,47 @@ PROBE_DEFINITION = (
 
 def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     """A metric's name; that of a task or direction (task/metric) says so, and F1's names its class if it can."""
+    metric, _, view = metric.partition("@")
     task, _, name = metric.rpartition("/")
     title = METRIC_TITLES.get(name, name)
     if name == "f1" and dataset is not None:
         title += f" of class {(dataset.tasks[task] if task else dataset.classes)[1]}"
+    what = f"task {task}" if task else dataset.label if dataset is not None else None
     if dataset is not None and dataset.retrieval is not None and task:
-        return f"{title}, {task.replace('_', ' ')}"
-    if task:
-        return f"{title}, task {task}"
-    return f"{title}, {dataset.label}" if dataset is not None and dataset.label else title
+        what = task.replace("_", " ")
+    parts = (title, what, view and view.replace(ENCODERS, "from encoders").replace("_", " "))
+    return ", ".join(part for part in parts if part)
 
 
-def reported_metrics(dataset: Dataset) -> list[str]:
-    """The dataset's metrics, the selecting one first, then those of its further tasks; of retrieval by direction."""
+def reported_metrics(dataset: Dataset, views: Sequence[str] = ("own",)) -> list[str]:
+    """The dataset's metrics, the selecting one first, then those of its further tasks, view by view.
+
+    Without a modality only the selecting metric of the dataset's own label is reported; of retrieval every metric by
+    direction.
+    """
     if dataset.retrieval is not None:
         return ranked_metrics(dataset.metrics, dataset.retrieval)
-    return [*dataset.metrics, *(f"{task}/{metric}" for task in dataset.tasks for metric in dataset.metrics)]
+    out = []
+    for view in views:
+        if view == "removed":
+            out += [metric_name(dataset.metrics[0], view=without(m)) for m in dataset.modalities]
+        else:
+            named = OWN if view == "own" else view
+            out += [metric_name(metric, task, named) for task in ("", *dataset.tasks) for metric in dataset.metrics]
+    return out
 
 
-def charted_metrics(dataset: Dataset) -> list[str]:
+def charted_metrics(dataset: Dataset, views: Sequence[str] = ("own",)) -> list[str]:
     """What a chart has a panel for: every metric, or the selecting one of every task where there are several tasks.
 
     Of retrieval the selecting one, and the one after it in both directions.
     """
     if dataset.retrieval is not None:
         return ranked_metrics(dataset.metrics[:2], dataset.retrieval)
+    found = reported_metrics(dataset, views)
     if not dataset.tasks:
-        return list(dataset.metrics)
-    return [m for m in reported_metrics(dataset) if m.rpartition("/")[2] == dataset.metrics[0]]
+        return found
+    return [m for m in found if m.partition("@")[0].rpartition("/")[2] == dataset.metrics[0]]
 
 
 def cell_label(study: Study, ref: CellRef) -> str:

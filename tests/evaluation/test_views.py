@@ -1,0 +1,61 @@
+"""Further views of an embedding: which probe scores them, and what their scores are called."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mmcontrast.config import Optimizer, Stage
+from mmcontrast.errors import DataError
+from mmcontrast.evaluation.embeddings import read_embeddings
+from mmcontrast.evaluation.evaluate import evaluate_cell
+from mmcontrast.evaluation.views import column, fitted_on, metric_name, views_of
+from tests.evaluation.test_probing import embeddings_of
+
+
+@pytest.fixture
+def cell(make_cell):
+    stage = Stage(epochs=3, batch_size="full", optimizer=Optimizer(lr=0.1))
+    return make_cell(finetune=None, pretrain=stage)
+
+
+def array(values: np.ndarray) -> pl.Series:
+    return pl.Series(values.astype(np.float32), dtype=pl.Array(pl.Float32, values.shape[1]))
+
+
+def with_views(frame: pl.DataFrame) -> pl.DataFrame:
+    """encoders tells nothing; without_a is the embedding negated, which turns its own probe round."""
+    z = frame["embedding"].to_numpy()
+    noise = np.random.default_rng(0).normal(size=z.shape)
+    return frame.with_columns(array(noise).alias(column("encoders")), array(-z).alias(column("without_a")))
+
+
+def test_names() -> None:
+    assert views_of(["id", "embedding", "embedding@encoders", "embedding@without_a"]) == ["", "encoders", "without_a"]
+    assert [fitted_on(v) for v in ("", "encoders", "without_a")] == ["", "encoders", ""]
+    assert metric_name("acc") == "acc"
+    assert metric_name("acc", "shared", "encoders") == "shared/acc@encoders"
+
+
+def test_a_view_of_its_own_has_a_probe_of_its_own_and_a_lacking_one_that_of_the_whole(cell, write, tmp_path):
+    out = [tmp_path / f"{name}.parquet" for name in ("metrics", "curves", "intervals")]
+    evaluate_cell(cell, write(with_views(embeddings_of(cell, spread=0.5))), *out)
+    metrics, curves, intervals = map(pl.read_parquet, out)
+    expected = [metric_name(m, view=v) for v in ("", "without_a", "encoders") for m in cell.metrics]
+    for frame in (metrics, intervals):
+        assert set(frame["metric"]) == set(expected)
+    assert set(expected) < set(curves["metric"])
+    value = {m: metrics.filter(split="test", metric=m)["value"].mean() for m in expected}
+    chance = 1 / len(cell.classes)
+    assert value["acc"] > 0.8
+    assert abs(value["acc@encoders"] - chance) < 0.25
+    assert value["acc@without_a"] < chance
+
+
+def test_a_view_that_is_not_finite_is_named(cell, write):
+    frame = with_views(embeddings_of(cell))
+    broken = frame["embedding@encoders"].to_numpy().copy()
+    broken[0, 0] = np.nan
+    with pytest.raises(DataError, match=r"the embedding@encoders of case .* is not finite"):
+        read_embeddings(write(frame.with_columns(array(broken).alias(column("encoders")))), cell)
