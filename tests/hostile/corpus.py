@@ -35,14 +35,12 @@ class Format:
         crafted: name -> (bytes, whether it must be refused), from the valid file's bytes.
         sealed: a checksum covers the file, so random damage must never change what is read; where none does, random
             damage may give another valid file, and is left out.
-        named: what an error must name; default: the file.
     """
 
     write: Callable[[Path], Path]
     read: Callable[[Path, Path], Any]
     crafted: Callable[[bytes], dict[str, tuple[bytes, bool]]] = lambda raw: {}
     sealed: bool = True
-    named: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,23 +72,33 @@ def cases(name: str, form: Format, valid: bytes) -> Iterator[Case]:
         yield Case(name, what, raw, must_refuse)
 
 
-def judge(case: Case, form: Format, folder: Path) -> str:
-    """`refused`, `unchanged`, or what is wrong.
+def judged(name: str, form: Format, folder: Path) -> Iterator[tuple[Case, str]]:
+    """Every case of a format with its verdict: `refused`, `unchanged`, or what is wrong.
 
     Args:
-        folder: empty, for this case alone.
+        folder: empty; each case has a folder of its own there.
     """
-    good, bad = folder / "good", folder / "bad"
-    expected = form.read(_written(form, good), good / "out")
-    file = _written(form, bad)
+    valid = _written(form, folder / "valid")
+    raw, expected = valid.read_bytes(), form.read(valid, folder / "valid" / "out")
+    for number, case in enumerate(cases(name, form, raw)):
+        yield case, judge(case, form, expected, folder / str(number))
+
+
+def judge(case: Case, form: Format, expected: Any, folder: Path) -> str:
+    """The verdict on one case.
+
+    Args:
+        expected: what the valid file gives. folder: not there yet.
+    """
+    file = _written(form, folder)
     file.write_bytes(case.raw)
-    before = _listing(folder, bad / "out")
+    out = folder / "out"
+    before = _listing(folder.parent, out)
     try:
-        found = form.read(file, bad / "out")
+        found = form.read(file, out)
     except MMContrastError as e:
-        named = form.named or file.name
-        if named not in str(e):
-            return f"the error does not name {named}: {e}"
+        if file.name not in str(e):
+            return f"the error does not name {file.name}: {e}"
         verdict = "refused"
     except Exception as e:
         return f"{type(e).__name__}: {e}"
@@ -100,7 +108,7 @@ def judge(case: Case, form: Format, folder: Path) -> str:
         if not equal(found, expected):
             return "accepted with other values"
         verdict = "unchanged"
-    if _listing(folder, bad / "out") != before:
+    if _listing(folder.parent, out) != before:
         return "a file was written outside the target folder"
     if left := [p.name for p in folder.rglob("*.part")]:
         return f"left half-written: {left}"
