@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# the same few examples at every run, and nothing kept between runs
+settings.register_profile("repeatable", derandomize=True, max_examples=25, deadline=None, database=None)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parents[1]
 # read once: tests of fetching set the variable themselves

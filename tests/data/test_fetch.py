@@ -303,7 +303,7 @@ def test_raw_files_are_verified_before_they_are_prepared(fetched: tuple[Dataset,
     with pytest.raises(DataError, match=r"b\.csv: changed since it was fetched.*run `mmcontrast data fetch d`"):
         verified_manifest("d", dataset, raw)
     (raw / "b.csv").unlink()
-    with pytest.raises(DataError, match=r"b\.csv: missing; run `mmcontrast data fetch d`"):
+    with pytest.raises(DataError, match=r"b\.csv: missing, there or in manifest\.json; run `mmcontrast data fetch d`"):
         verified_manifest("d", dataset, raw)
 
 

@@ -10,12 +10,19 @@ import yaml
 
 from mmcontrast.errors import ConfigError, nearest
 
-MAX_YAML_BYTES = 1024**2
+MAX_YAML_BYTES = 256 * 1024
 MAX_VALUES = 100_000
+MAX_DEPTH = 50
 
 
 class _StrictLoader(yaml.SafeLoader):
     """YAML without merge keys, with a key given twice an error and not a silent last-one-wins, all numbers finite."""
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        # the scanner's work grows with the square of the depth
+        if self.flow_level >= MAX_DEPTH:
+            raise ConfigError(f"line {self.line + 1}: nested too deeply; at most {MAX_DEPTH} levels are read")
+        super().fetch_flow_collection_start(token)
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         value = super().construct_yaml_float(node)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmcontrast.contrast.instances import number_instances
 from mmcontrast.contrast.precision import full_precision
+from mmcontrast.errors import ContrastError
 
 
 @full_precision
@@ -34,8 +35,10 @@ def mil_nce(
         Scalar, in float32 at least.
 
     Raises:
-        ContrastError: an instance has rows in one modality only.
+        ContrastError: an instance has rows in one modality only, or there are no rows.
     """
+    if len(a_PD) == 0:
+        raise ContrastError("MIL-NCE: a batch without rows leaves nothing to contrast")
     index_P, index_Q, n = number_instances(ids_P, ids_Q)
     logits_PQ = a_PD @ b_QD.T / tau
     floor = torch.finfo(logits_PQ.dtype).min / 2

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmcontrast.contrast.precision import full_precision
+from mmcontrast.errors import ContrastError
 
 
 @full_precision
@@ -28,7 +29,12 @@ def siglip(
 
     Returns:
         Scalar, in float32 at least.
+
+    Raises:
+        ContrastError: there are no rows.
     """
+    if len(a_PD) == 0 or len(b_QD) == 0:
+        raise ContrastError(f"SigLIP: {len(a_PD)} and {len(b_QD)} rows leave nothing to contrast")
     logits_PQ = scale * (a_PD @ b_QD.T) + bias
     sign_PQ = 2 * (ids_P[:, None] == ids_Q).to(logits_PQ.dtype) - 1
     return -F.logsigmoid(sign_PQ * logits_PQ).sum() / len(a_PD)

@@ -35,13 +35,16 @@ def weighted_nt_xent(z_ND: Mapping[str, Tensor], weights: Mapping[str, float], *
         Scalar, in float32 at least.
 
     Raises:
-        ContrastError: a direction names no modality that is there, none is given, or the rows differ in shape.
+        ContrastError: a direction names no modality that is there, none is given, the rows differ in shape, or
+            there are none.
     """
     if not weights:
         raise ContrastError("weights: no direction given; give at least one, e.g. {'text->image': 0.25}")
     if len({tuple(z.shape) for z in z_ND.values()}) != 1:
         raise ContrastError(f"rows differ in shape: { {k: list(z.shape) for k, z in z_ND.items()} }")
     rows = next(iter(z_ND.values()))
+    if len(rows) == 0:
+        raise ContrastError("a batch without rows leaves nothing to contrast")
     labels_N = torch.arange(len(rows), device=rows.device)
     known = [f"{x}->{y}" for x in z_ND for y in z_ND if x != y]
     terms = []

@@ -18,6 +18,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from mmcontrast.errors import ContrastError
+
 Rows = Literal["all", "own", "others"]
 Form = Literal["ratio", "simplex", "weight"]
 
@@ -233,6 +235,8 @@ def _check(
         raise ValueError(f"rows: '{rows}'; it must be all, own or others")
     if anchor_BD.shape != positive_BD.shape or anchor_BD.ndim != 2:
         raise ValueError(f"anchor {tuple(anchor_BD.shape)} and positive {tuple(positive_BD.shape)} must both be (B, D)")
+    if len(anchor_BD) == 0:
+        raise ContrastError("a batch without rows leaves nothing to contrast")
     if len(disturbed) != len(weights):
         raise ValueError(f"{len(disturbed)} disturbed blocks and {len(weights)} weights; one weight a block is needed")
     n, width = anchor_BD.shape

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-MAX_JSON_BYTES = 256 * 1024**2
+MAX_JSON_BYTES = 64 * 1024**2
 
 
 def parse_json(text: str | bytes) -> Any:

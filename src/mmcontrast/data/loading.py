@@ -99,8 +99,8 @@ def load_split(path: Path | str) -> Table:
     """A prepared Parquet file; numbers come out of Arrow without a copy.
 
     Raises:
-        DataError: missing, damaged, not written by `mmcontrast data prepare`, a label that is no class, or a text
-            modality with one observation an instance.
+        DataError: missing, damaged, not written by `mmcontrast data prepare`, a label that is no class, a number that
+            is not finite, or a text modality with one observation an instance.
     """
     path = Path(path)
     table, described = read_split(path)
@@ -120,6 +120,11 @@ def load_split(path: Path | str) -> Table:
         values = _values(column, modality)
         if isinstance(values, list):
             raise DataError(f"{path}: modality '{name}': texts are read where `multifold: true` alone")
+        if not torch.isfinite(values).all():
+            raise DataError(
+                f"{path}: modality '{name}' holds a number that is not finite; run `mmcontrast data prepare "
+                f"{path.parent.name}`"
+            )
         inputs[name] = values
     return Table(table["id"].to_pylist(), labels, inputs, modalities, classes, tasks, task_classes, observations)
 
@@ -177,8 +182,8 @@ def load_dataset(cell: CellConfig, root: Path | str, seed: int) -> dict[str, Tab
         root: the checkout. seed: of the run; unused where the dataset has a validation split.
 
     Raises:
-        DataError: a file is missing or damaged, was prepared for other params, shares an id with another split, or
-            holds a class that train does not.
+        DataError: a file is missing, damaged or changed, was prepared for other params, shares an id with another
+            split, or holds a class that train does not.
     """
     tables = {split: _load_checked(cell, Path(root), cell.dataset, split) for split in paths.SPLITS}
     _refuse_shared_ids(cell.dataset, tables)
@@ -199,12 +204,15 @@ def load_dataset(cell: CellConfig, root: Path | str, seed: int) -> dict[str, Tab
     refuse_unseen(cell.dataset, cell.classes, tables[fitted].labels.numpy(), others)
     if cell.probe_from is not None:
         _refuse_shared_ids(cell.dataset, {split: tables[split] for split in ("probe", "val", "test")})
+        check_prepared(Path(root) / paths.prepared(cell.probe_from, "train"))
+    # last, as what is wrong is said better by every other check
+    for split in paths.SPLITS:
+        check_prepared(Path(root) / paths.prepared(cell.dataset, split))
     return tables
 
 
 def _load_checked(cell: CellConfig, root: Path, dataset: str, split: str) -> Table:
     path = root / paths.prepared(dataset, split)
-    check_prepared(path)
     table = load_split(path)
     again = f"run `mmcontrast data prepare {dataset}`"
     says = f"and params/datasets/{dataset}.yaml says"

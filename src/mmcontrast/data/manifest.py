@@ -60,10 +60,10 @@ def verified_manifest(dataset_name: str, dataset: Dataset, raw_dir: Path | str) 
     again = f"run `mmcontrast data fetch {dataset_name}`"
     try:
         manifest: dict[str, Any] = read_json(path)
-        files, sources = _checksums(manifest["files"]), {s["source"]: s["sha256"] for s in manifest["sources"]}
+        files, sources = _checksums(manifest["files"]), _sources(manifest["sources"])
     except FileNotFoundError:
         raise DataError(f"{path}: no such file, so {dataset_name} has not been fetched; {again}") from None
-    except (ValueError, KeyError, TypeError, OSError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
         raise DataError(f"{path}: not a manifest ({e}); {again}") from None
     for source in dataset.sources:
         if label(source) not in sources or source.sha256 not in (None, sources[label(source)]):
@@ -75,10 +75,12 @@ def verified_manifest(dataset_name: str, dataset: Dataset, raw_dir: Path | str) 
         except FetchError as e:
             raise DataError(f"{path}: {e}; {again}") from None
         if name not in files or not file.is_file():
-            raise DataError(f"{file}: missing; {again}")
+            raise DataError(f"{file}: missing, there or in {MANIFEST}; {again}")
         got = sha256_of(file)
         if got != files[name]:
-            raise DataError(f"{file}: changed since it was fetched (sha256 {got}, was {files[name]}); {again}")
+            raise DataError(
+                f"{file}: changed since it was fetched (sha256 {got}, {MANIFEST} says {files[name]}); {again}"
+            )
     return manifest
 
 
@@ -87,3 +89,11 @@ def _checksums(files: Any) -> dict[str, str]:
     if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
         raise ValueError("`files` does not give a checksum for each name")
     return files
+
+
+def _sources(sources: Any) -> dict[str, str]:
+    """Source -> checksum, as written in a manifest."""
+    for source in sources:
+        if {key: type(value) for key, value in source.items()} != {"source": str, "sha256": str, "pinned": bool}:
+            raise ValueError("`sources` does not give source, sha256 and pinned for each")
+    return {source["source"]: source["sha256"] for source in sources}

@@ -1,36 +1,54 @@
-"""Parquet files whose pages carry checksums, read with bounded memory.
+"""Parquet files that carry a checksum of all their bytes, read with bounded memory.
 
-A damaged page is an error and never other numbers. What a file's footer says is believed only as far as the reader of
-the table checks it: names, types, shapes.
+The checksum stands between the last page and the footer, where no reader looks: pages are found by their offsets, and
+the footer by its length at the file's end. It is checked before Arrow sees the file, because Arrow ends the process on
+some broken footers. A file without one, as other programs write it, is read all the same.
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mmcontrast.data.files import replacing
+from mmcontrast.data.files import CHUNK_BYTES, replacing
 from mmcontrast.errors import DataError
 
+SEAL = b"mmcontrast sha256"
+SEAL_BYTES = len(SEAL) + hashlib.sha256().digest_size
+MAGIC = b"PAR1"
 MAX_TABLE_BYTES = 16 * 1024**3
-MAX_BATCH_BYTES = 256 * 1024**2
-MAX_BATCH_ROWS = 65_536
-WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+# what a small file may become, and how many times its size a large one: a value that repeats takes next to nothing
+SMALL_TABLE_BYTES = 128 * 1024**2
+MAX_RATIO = 1000
 
 
 def write_parquet(table: pa.Table, path: Path, dictionary: Sequence[str] | bool = True) -> None:
-    """Write a table atomically, each page with its checksum.
+    """Write a sealed table atomically.
 
     Args:
         dictionary: columns that are stored by dictionary; True = all.
     """
     columns = dictionary if isinstance(dictionary, bool) else list(dictionary)
     with replacing(path) as temp:
-        pq.write_table(table, temp, compression="zstd", use_dictionary=columns, write_page_checksum=True)
+        pq.write_table(table, temp, compression="zstd", use_dictionary=columns)
+        seal(temp)
+
+
+def seal(path: Path) -> None:
+    """Put the checksum into a Parquet file that was just written. Call it before the file gets its name."""
+    with path.open("r+b") as file:
+        start = _footer_start(file)
+        digest = _digest(file, start, start)
+        file.seek(start)
+        footer = file.read()
+        file.seek(start)
+        file.write(SEAL + digest + footer)
 
 
 def read_parquet(path: Path, remedy: str) -> pa.Table:
@@ -40,50 +58,93 @@ def read_parquet(path: Path, remedy: str) -> pa.Table:
         remedy: what to do about a damaged file, as the end of a sentence.
 
     Raises:
-        DataError: damaged, not Parquet, or more than MAX_TABLE_BYTES in memory. FileNotFoundError: it is missing.
+        DataError: damaged, not Parquet, or far more in memory than its size allows for.
+        FileNotFoundError: it is missing.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            bound = _bound(file.metadata)
-            table = file.read() if bound <= MAX_TABLE_BYTES else _piecewise(file, path)
+        with path.open("rb") as raw:
+            _check_seal(raw)
+        limit = min(MAX_TABLE_BYTES, SMALL_TABLE_BYTES + MAX_RATIO * path.stat().st_size)
+        table = _read(path, limit)
         # offsets that point nowhere would be followed by whoever reads the values
         table.validate(full=True)
         return table
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError, UnicodeDecodeError, OverflowError) as e:
+    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as e:
         reason = (str(e) or type(e).__name__).splitlines()[0]
         raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); {remedy}") from None
 
 
-def _columns(metadata: pq.FileMetaData) -> list[pq.ColumnChunkMetaData]:
-    groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
-    return [group.column(c) for group in groups for c in range(group.num_columns)]
+def _footer_start(file: BinaryIO) -> int:
+    """Where the footer begins.
 
-
-def _bound(metadata: pq.FileMetaData) -> int:
-    """Most bytes that the table can take: by a dictionary, a few bytes in the file may stand for all of a column.
-
-    A text's length is not known beforehand; none is longer than its column is in the file.
+    Raises:
+        ValueError: the file does not end like Parquet.
     """
-    return sum(
-        column.num_values * WIDTHS.get(column.physical_type, max(column.total_uncompressed_size, 1))
-        for column in _columns(metadata)
-    )
+    size = file.seek(0, 2)
+    if size < 2 * len(MAGIC) + 4:
+        raise ValueError(f"{size} bytes")
+    file.seek(size - 8)
+    length, magic = int.from_bytes(file.read(4), "little"), file.read(4)
+    start = size - 8 - length
+    if magic != MAGIC or start < len(MAGIC):
+        raise ValueError("its end is missing")
+    return start
 
 
-def _piecewise(file: pq.ParquetFile, path: Path) -> pa.Table:
-    """The table by batches that fit, given up as soon as they are too much together."""
-    widest = max(
-        math.ceil(column.num_values / max(1, file.metadata.row_group(0).num_rows))
-        * WIDTHS.get(column.physical_type, max(column.total_uncompressed_size, 1))
-        for column in _columns(file.metadata)
-    )
-    rows = min(MAX_BATCH_ROWS, max(1, MAX_BATCH_BYTES // max(1, widest)))
-    batches, total = [], 0
-    for batch in file.iter_batches(rows):
-        batches.append(batch)
-        total += batch.nbytes
-        if total > MAX_TABLE_BYTES:
-            raise ValueError(f"more than {MAX_TABLE_BYTES} bytes in memory, which is the most that is read")
-    return pa.Table.from_batches(batches, file.schema_arrow)
+def _digest(file: BinaryIO, end: int, footer: int) -> bytes:
+    """Of all bytes before `end`, and of those from `footer` on."""
+    digest, left = hashlib.sha256(), end
+    file.seek(0)
+    while left and (chunk := file.read(min(CHUNK_BYTES, left))):
+        digest.update(chunk)
+        left -= len(chunk)
+    file.seek(footer)
+    digest.update(file.read())
+    return digest.digest()
+
+
+def _check_seal(file: BinaryIO) -> None:
+    start = _footer_start(file)
+    file.seek(max(0, start - SEAL_BYTES))
+    found = file.read(SEAL_BYTES)
+    if found.startswith(SEAL) and found[len(SEAL) :] != _digest(file, start - SEAL_BYTES, start):
+        raise ValueError("it does not have the checksum it was written with")
+
+
+def _read(path: Path, limit: int) -> pa.Table:
+    """The table, unless it is more than `limit` bytes in memory. Lists of any length are not counted beforehand.
+
+    Texts are first read as indices into the different ones, whatever they take in full.
+    """
+    with pq.ParquetFile(path) as file:
+        texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+        width = sum(map(_width, file.schema_arrow.types))
+        if file.metadata.num_rows * width > limit:
+            raise ValueError(f"{file.metadata.num_rows} rows of {width} bytes, which is refused for its size")
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        table = file.read()
+    for name in texts:
+        at = table.column_names.index(name)
+        coded = table.column(at)
+        if pa.types.is_dictionary(coded.type):
+            if sum(map(_text_bytes, coded.chunks)) > limit:
+                raise ValueError(f"column '{name}' is more than {limit} bytes, which is refused for its size")
+            field = table.schema.field(at)
+            table = table.set_column(at, field.with_type(pa.string()), coded.cast(pa.string()))
+    return table
+
+
+def _width(kind: pa.DataType) -> int:
+    """Bytes of a row in a column, as far as the type says."""
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _width(kind.value_type)
+    if pa.types.is_primitive(kind):
+        return max(1, int(kind.bit_width) // 8)
+    return 0
+
+
+def _text_bytes(coded: pa.DictionaryArray) -> int:
+    lengths = pc.binary_length(coded.dictionary)
+    return int(pc.sum(lengths.cast(pa.int64()).take(coded.indices)).as_py() or 0)

@@ -158,10 +158,11 @@ def _described(path: Path, layout: pa.Schema) -> dict[str, Any]:
     expected = ["id", "label", *map(task_column, described.get("tasks", {})), *modalities]
     if layout.names != expected:
         raise DataError(f"{path}: columns {layout.names}, expected {expected}; {_again(path)}")
-    for name, modality in modalities.items():
-        kind, expected = layout.field(name).type, column_type(modality)
-        if not _same_type(kind, expected):
-            raise DataError(f"{path}: column '{name}': {kind}, expected {expected}; {_again(path)}")
+    labels = dict.fromkeys(expected[1 : len(expected) - len(modalities)], pa.int64())
+    for name, wanted in {"id": pa.string(), **labels, **{n: column_type(m) for n, m in modalities.items()}}.items():
+        kind = layout.field(name).type
+        if not _same_type(kind, wanted):
+            raise DataError(f"{path}: column '{name}': {kind}, expected {wanted}; {_again(path)}")
     return described
 
 

@@ -17,7 +17,7 @@ from mmcontrast.data.unpickle_arrays import CONSTRUCTORS, GLOBALS, Delayed, Glob
 from mmcontrast.errors import DataError
 
 MAX_PICKLE_BYTES = 2 * 1024**3
-MAX_INSTRUCTIONS = 20_000_000
+MAX_INSTRUCTIONS = 5_000_000
 KEYS = (str, bytes, int, float, bool, type(None))
 
 _MARK = object()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,14 +141,18 @@ def test_a_feature_that_is_constant_in_train_is_kept_and_told(
     assert read(tmp_path / "out/test.parquet")["methylation"][0, 1] == pytest.approx(0.5)
 
 
-def test_equal_rows_in_two_splits_are_a_warning(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+def test_equal_rows_in_two_splits_are_refused_unless_known(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
     files = small.mogonet_files()
     for k in (1, 2, 3):
         train, test = files[f"{k}_tr.csv"].splitlines(), files[f"{k}_te.csv"].splitlines()
         test[0], test[2] = train[3], train[3]
         files[f"{k}_te.csv"] = "\n".join(test) + "\n"
     dataset, raw = raw_rosmap(files)
-    sheet = prepare("rosmap", dataset, raw, tmp_path / "out")
+    with pytest.raises(DataError, match=r"2 in train and test; .*write `duplicates: \{train and test: 2\}`"):
+        prepare("rosmap", dataset, raw, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    known = dataset.model_copy(update={"duplicates": {"train and test": 2}})
+    sheet = prepare("rosmap", known, raw, tmp_path / "out")
     assert sheet["warnings"] == ["2 rows are equal in train and test, in every feature of every modality"]
 
 
@@ -216,3 +221,33 @@ def test_preparing_needs_no_torch_and_asking_for_the_module_no_polars() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["[]", "False"]
+
+
+def test_known_copies_that_are_gone_are_refused(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    dataset, raw = raw_rosmap(small.mogonet_files(), duplicates={"train and test": 1})
+    with pytest.raises(DataError, match=r"modality: none; .*accepts 1 in train and test"):
+        prepare("rosmap", dataset, raw, tmp_path / "out")
+
+
+def test_a_patient_in_two_splits_is_refused(raw_tcga: Any, small: Any, tmp_path: Path) -> None:
+    """Samples of one patient have barcodes that differ at their end alone."""
+    files = {name: re.sub(r"TCGA-(\d\d)", r"TCGA-AA-1-\1", text) for name, text in small.tcga_files().items()}
+    dataset, raw = raw_tcga(files)
+    with pytest.raises(DataError, match="tcga_brca: group 'TCGA-AA-1' is in train and in val"):
+        prepare("tcga_brca", dataset, raw, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_near_duplicates_are_counted_in_the_data_sheet(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    files = small.mogonet_files()
+    for k in (1, 2, 3):
+        train, test = files[f"{k}_tr.csv"].splitlines(), files[f"{k}_te.csv"].splitlines()
+        test[2] = ",".join(f"{float(x) + 1e-3:.18e}" for x in train[3].split(","))
+        files[f"{k}_te.csv"] = "\n".join(test) + "\n"
+    dataset, raw = raw_rosmap(files)
+    sheet = prepare("rosmap", dataset, raw, tmp_path / "out")
+    near = sheet["leaks"]["near_duplicates"]["pairs"]["train and test"]
+    assert (near["count"], near["of"], near["closest"]) == (1, 4, ["train-0003", "test-0002"])
+    assert sheet["warnings"] == [
+        "1 rows in train and test are near duplicates, the closest are train-0003 and test-0002"
+    ]

@@ -67,8 +67,6 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     }
     scaled = {m: scaler(instances.inputs[m]) for m, scaler in scalers.items()}
     leaks.check_scaling(dataset_name, {m: x[parts["train"]] for m, x in scaled.items()}, dataset.scaling)
-    near = leaks.near_duplicates(instances.inputs, parts, instances.ids)
-    sheet = datasheet(dataset_name, dataset, manifest, labels, tasks, constant, duplicates, near)
     for split, rows in parts.items():
         layout = table.schema(
             dataset_name,
@@ -82,6 +80,8 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
         inputs = {m: x[rows] for m, x in scaled.items()}
         ids = [instances.ids[i] for i in rows]
         table.write_split(out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split])
+    near = leaks.near_duplicates(scaled, parts, instances.ids)
+    sheet = datasheet(dataset_name, dataset, manifest, labels, tasks, constant, duplicates, near)
     return _seal(sheet, out_dir)
 
 
@@ -132,7 +132,7 @@ def _written(
     leaks.check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
     found = leaks.duplicates_across({split: keys for split, (_, keys) in rows_of.items()}) | written.duplicates
     leaks.check_duplicates(dataset_name, found, dataset.duplicates)
-    sheet = datasheet(dataset_name, dataset, manifest, written.labels, tasks, {}, found, {})
+    sheet = datasheet(dataset_name, dataset, manifest, written.labels, tasks, {}, found)
     if written.split_rule is not None:
         sheet["split"]["rule"] = written.split_rule
     return sheet | ({"report": written.report} if written.report else {})

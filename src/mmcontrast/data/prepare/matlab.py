@@ -16,6 +16,9 @@ from mmcontrast.errors import DataError
 HEADER_BYTES = 128
 COMPRESSED = 15
 MAX_MAT_BYTES = 2 * 1024**3
+# what a small file may unpack to, and how many times its size a large one
+SMALL_MAT_BYTES = 128 * 1024**2
+MAX_RATIO = 200
 
 
 def read_mat(path: Path) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def read_mat(path: Path) -> dict[str, Any]:
 
 
 def _check_elements(file: BinaryIO, path: Path) -> None:
-    """Walk over a file's elements: each must be whole, and not unpack to more than MAX_MAT_BYTES.
+    """Walk over a file's elements: each must be whole, and what they unpack to must be in proportion.
 
     Raises:
         DataError: no MATLAB 5 header, an element that is cut short or damaged, or too much in it.
@@ -52,6 +55,7 @@ def _check_elements(file: BinaryIO, path: Path) -> None:
     end = path.stat().st_size
     if end > MAX_MAT_BYTES:
         raise DataError(f"{path}: {end} bytes, and at most {MAX_MAT_BYTES} are read")
+    limit = min(MAX_MAT_BYTES, SMALL_MAT_BYTES + MAX_RATIO * end)
     unpacked = 0
     while tag := file.read(8):
         if len(tag) != 8:
@@ -60,7 +64,7 @@ def _check_elements(file: BinaryIO, path: Path) -> None:
         if file.tell() + size > end:
             raise DataError(f"{path}: an element at byte {file.tell()} declares {size} bytes, more than there are")
         if kind == COMPRESSED:
-            unpacked += _unpacked_bytes(file.read(size), MAX_MAT_BYTES - unpacked, path)
+            unpacked += _unpacked_bytes(file.read(size), limit - unpacked, path)
         else:
             unpacked += size
             file.seek(size, 1)
@@ -76,7 +80,7 @@ def _unpacked_bytes(packed: bytes, limit: int, path: Path) -> int:
             raise DataError(f"{path}: not readable as a MATLAB 5 file ({e})") from None
         rest = stream.unconsumed_tail
         if total > limit:
-            raise DataError(f"{path}: unpacks to more than {MAX_MAT_BYTES} bytes, which is the most that is read")
+            raise DataError(f"{path}: unpacks to far more bytes than its size allows for; refused as a bomb")
     if not stream.eof:
         raise DataError(f"{path}: not readable as a MATLAB 5 file (a compressed element is cut short)")
     return total

@@ -14,6 +14,8 @@ from mmcontrast.data.files import CHUNK_BYTES
 from mmcontrast.errors import DataError, nearest
 
 MAX_CSV_BYTES = 2 * 1024**3
+MAX_CSV_COLUMNS = 100_000
+MAX_CSV_CELLS = 100_000_000
 CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -68,18 +70,25 @@ def check_text(path: Path) -> None:
     """Refuse a csv that is too large, and control characters, which no reader of numbers shows.
 
     Raises:
-        DataError: more than MAX_CSV_BYTES, or a line with a NUL or another control character. OSError: no such file.
+        DataError: too many bytes, columns or cells, or a line with a NUL or another control character.
+        OSError: no such file.
     """
     size = path.stat().st_size
     if size > MAX_CSV_BYTES:
         raise DataError(f"{path}: {size} bytes, and at most {MAX_CSV_BYTES} are read")
-    lines = 1
+    lines, commas = 1, 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             if found := CONTROL.search(chunk):
                 line = lines + chunk.count(b"\n", 0, found.start())
                 raise DataError(f"{path}: line {line}: a control character (byte {found[0][0]}); the file is damaged")
+            commas += chunk.count(b",")
             lines += chunk.count(b"\n")
+            if commas > MAX_CSV_CELLS or commas > MAX_CSV_COLUMNS * lines:
+                raise DataError(
+                    f"{path}: {commas} commas in {lines} lines; at most {MAX_CSV_CELLS} cells and {MAX_CSV_COLUMNS} "
+                    "columns are read"
+                )
 
 
 def _ragged(path: Path) -> str | None:

@@ -1,0 +1,108 @@
+"""What crosses splits is found, and what does not is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmcontrast.config import Modality
+from mmcontrast.data import leaks, scaling, table
+from mmcontrast.data.stored_rows import stored_rows
+from mmcontrast.errors import DataError
+
+
+def keys(inputs: dict[str, np.ndarray], parts: dict[str, list[int]]) -> dict[str, list[bytes]]:
+    return {split: leaks.row_keys(inputs, np.array(rows, dtype=int)) for split, rows in parts.items()}
+
+
+def test_duplicates_count_only_rows_equal_in_all_modalities() -> None:
+    a, b = np.arange(12.0).reshape(6, 2), np.arange(6.0).reshape(6, 1)
+    a[4] = a[0]
+    b[4] = b[0]  # row 4 = row 0
+    a[5] = a[1]  # equal in one modality alone
+    parts = {"train": [0, 1], "val": [], "test": [4, 5]}
+    assert leaks.duplicates_across(keys({"a": a, "b": b}, parts)) == {"train and test": 1}
+    a[5], b[5] = a[0], b[0]
+    assert leaks.duplicates_across(keys({"a": a, "b": b}, parts)) == {"train and test": 2}
+    within = {"train": [0, 4, 5], "test": [2]}
+    assert leaks.duplicates_across(keys({"a": a, "b": b}, within)) == {}
+
+
+def test_the_two_zeros_are_one() -> None:
+    inputs = {"a": np.array([[0.0], [-0.0]])}
+    assert leaks.duplicates_across(keys(inputs, {"train": [0], "test": [1]})) == {"train and test": 1}
+
+
+def test_a_group_in_two_splits_is_named() -> None:
+    leaks.check_apart("toy", "patient", {"train": ["a", "a"], "val": [], "test": ["b"]})
+    with pytest.raises(DataError, match=r"toy: patient 'b' is in val and in test \(1 such\)"):
+        leaks.check_apart("toy", "patient", {"train": ["a"], "val": ["b", "b"], "test": ["b", "c"]})
+
+
+@pytest.mark.parametrize("kind", ["standard", "minmax"])
+def test_scaling_fitted_on_more_than_train_is_found(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    all_Nd = rng.normal(size=(60, 3))
+    all_Nd[:, 1] = 4.0
+    train_Nd = all_Nd[:40]
+    leaks.check_scaling("toy", {"a": scaling.fit(train_Nd, kind)(train_Nd)}, kind)
+    with pytest.raises(DataError, match=f"toy: modality 'a': feature 0 .*'{kind}' over train"):
+        leaks.check_scaling("toy", {"a": scaling.fit(all_Nd, kind)(train_Nd)}, kind)
+    leaks.check_scaling("toy", {"a": train_Nd}, "none")
+
+
+def test_near_duplicates_are_those_far_closer_than_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    inputs = {"a": rng.normal(size=(700, 20)) * 1e3, "b": rng.normal(size=(700, 5))}
+    for x in inputs.values():
+        x[650] = x[3] + 1e-3 * x.std(axis=0)
+        x[651] = x[4]  # equal, hence not near
+    parts = {"train": np.arange(600), "val": np.arange(600, 640), "test": np.arange(640, 700)}
+    ids = [f"r{i}" for i in range(700)]
+    found = leaks.near_duplicates(inputs, parts, ids)["pairs"]
+    assert {pair: of["count"] for pair, of in found.items()} == {
+        "train and val": 0,
+        "train and test": 1,
+        "val and test": 0,
+    }
+    assert found["train and test"]["closest"] == ["r3", "r650"]
+    # two modalities, each of whose features moves by a thousandth of its spread
+    assert found["train and test"]["distance"] == pytest.approx(np.sqrt(2) * 1e-3, rel=0.05)
+
+
+def test_near_duplicates_need_neighbours_to_compare_with() -> None:
+    inputs = {"a": np.zeros((4, 2))}
+    parts = {"train": np.arange(2), "val": np.zeros(0, dtype=int), "test": np.arange(2, 4)}
+    assert leaks.near_duplicates(inputs, parts, list("abcd")) == {}
+
+
+def test_many_rows_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "MAX_NEAR_ROWS", 5)
+    rng = np.random.default_rng(0)
+    parts = {"train": np.arange(20), "val": np.zeros(0, dtype=int), "test": np.arange(20, 40)}
+    found = leaks.near_duplicates({"a": rng.normal(size=(40, 3))}, parts, [str(i) for i in range(40)])
+    assert found["pairs"]["train and test"]["of"] == 5
+
+
+def test_rows_of_files_are_told_apart_whatever_their_modalities_are(tmp_path: Path) -> None:
+    modalities = {
+        "image": Modality(kind="image", shape=[1, 1, 2], multifold=True),
+        "text": Modality(kind="text", shape=[], multifold=True),
+    }
+    layout = table.schema("toy", "train", modalities, ["x", "y"], "none", {})
+    rows = [
+        ([[1, 2]], ["ab", "c"]),
+        ([[1, 2]], ["a", "bc"]),  # joined, the texts are those of the first
+        ([[1, 2], [3, 4]], ["ab", "c"]),
+        ([[1, 2]], ["ab", "c"]),
+    ]
+    columns = [pa.array(list("pqrs")), pa.array([0, 1, 0, 1])]
+    columns += [pa.array([row[k] for row in rows], layout.field(m).type) for k, m in enumerate(modalities)]
+    pq.write_table(pa.Table.from_arrays(columns, schema=layout), tmp_path / "train.parquet")
+    ids, found = stored_rows(tmp_path / "train.parquet", list(modalities))
+    assert ids == ["p", "q", "r", "s"]
+    assert [found.index(key) for key in found] == [0, 1, 2, 0]
