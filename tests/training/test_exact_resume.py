@@ -153,7 +153,9 @@ UNUSED = {("global", method) for method in METHODS}
 UNUSED |= {
     ("generator", method) for method in ("unimodal", "concat", "supervised_fusion", "joint_fusion", "cross", "cmc")
 }
-UNUSED |= {("generator", method) for method in ("mxm_clr", "clip", "supcon_instances", "mil_nce", "tricolo", "siglip")}
+PLAIN = ("unimodal", "concat", "supervised_fusion", "joint_fusion", "cross", "cmc")
+MULTIFOLD = ("mxm_clr", "clip", "supcon_instances", "mil_nce", "tricolo", "siglip")
+UNUSED |= {("generator", method) for method in (*PLAIN, *MULTIFOLD)}
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -254,10 +254,14 @@ class Study:
             metrics=data.metrics,
             retrieval=data.retrieval,
             objective=objective.model_dump(mode="json"),
-            seeds=self.profile.seeds,
+            seeds=self.seeds_of(dataset),
             engine=Engine.model_validate(self.profile.engine),
             **sections,
         )
+
+    def seeds_of(self, dataset: str) -> list[int]:
+        """The seeds that the profile runs a dataset's cells with."""
+        return self.profile.seeds_by_dataset.get(dataset, self.profile.seeds)
 
     def tracked_params(self, cell: CellConfig, stage: str) -> list[str]:
         """The `file:key` pairs that decide a stage of this cell, for DVC; only keys that exist in the files.
@@ -280,6 +284,8 @@ class Study:
                 out.append(f"{where}:variants.{cell.variant}")
         where, raw = self._raw("profiles", self.profile_name)
         out += [f"{where}:{k}" for k in ("seeds", "engine", "overrides") if k in raw]
+        if cell.dataset in self.profile.seeds_by_dataset:
+            out.append(f"{where}:seeds_by_dataset.{cell.dataset}")
         where, raw = self._raw("datasets", cell.dataset)
         out += [
             f"{where}:{k}"

@@ -483,6 +483,9 @@ class Profile(Strict):
     datasets: list[str] = Field(min_length=1)
     experiments: list[str] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
+    seeds_by_dataset: dict[str, Annotated[list[int], Field(min_length=1)]] = Field(
+        default={}, description="Other seeds for some datasets, e.g. fewer where a run costs much."
+    )
     engine: Engine = Engine()
     overrides: Overrides = Field(
         default=Overrides(), description="Merged over every cell last, e.g. {finetune: {epochs: 2}}."
@@ -490,8 +493,12 @@ class Profile(Strict):
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds: {self.seeds} repeats a seed; a repeated run is not a second observation")
+        for name, seeds in {"": self.seeds, **self.seeds_by_dataset}.items():
+            if len(set(seeds)) != len(seeds):
+                key = f"seeds_by_dataset.{name}" if name else "seeds"
+                raise ValueError(f"{key}: {seeds} repeats a seed; a repeated run is not a second observation")
+        if unknown := sorted(set(self.seeds_by_dataset) - set(self.datasets)):
+            raise ValueError(f"seeds_by_dataset: {unknown} are not among the profile's datasets, {self.datasets}")
         return self
 
 

@@ -27,7 +27,7 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
     dataset = study.datasets[spec.dataset]
     if spec.kind == "observations":
         return RETRIEVAL_CAPTIONS["observations"].format(data=dataset.title, cases=count(n_cases, "test case"))
-    seeds, cases = count(len(study.profile.seeds), "seed"), count(n_cases, "test case")
+    seeds, cases = count(len(study.seeds_of(spec.dataset)), "seed"), count(n_cases, "test case")
     if spec.kind == "information":
         biased = next(a.biased for a in active_arms(study, spec.experiment) if a.unbiased == spec.dataset)
         return (
@@ -80,10 +80,14 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
         cells = projected_cells(study, spec.experiment)
         names = " and ".join(cell_label(study, c) for c in cells)
         return RETRIEVAL_CAPTIONS[spec.kind].format(
-            data=dataset.title, cases=cases, seed=study.profile.seeds[0], own=cell_label(study, cells[-1]), names=names
+            data=dataset.title,
+            cases=cases,
+            seed=study.seeds_of(spec.dataset)[0],
+            own=cell_label(study, cells[-1]),
+            names=names,
         )
     names = " and ".join(cell_label(study, c) for c in projected_cells(study, spec.experiment))
     return (
-        f"Test embeddings of {names} on {dataset.title}, {cases}, seed {study.profile.seeds[0]}, by class. Each panel "
+        f"Test embeddings of {names} on {dataset.title}, {cases}, seed {study.seeds_of(spec.dataset)[0]}, by class. Each panel "
         f"has principal components of its own; distances do not compare between panels."
     )

@@ -71,7 +71,7 @@ class Data:
     @property
     def n_seeds(self) -> int:
         """Seeds of every cell."""
-        return len(self.study.profile.seeds)
+        return len(self.study.seeds_of(self.dataset))
 
     @property
     def n_cases(self) -> int:

@@ -178,7 +178,7 @@ def reproductions(study: Study, summary: pl.DataFrame, experiment: str) -> list[
                 ours = lookup(summary, printed.dataset, ref, protocol, metric)
                 if ours is not None:
                     scaled = percent(ours)
-                    reached = reach(value, scaled) if len(study.profile.seeds) >= MIN_SEEDS else None
+                    reached = reach(value, scaled) if len(study.seeds_of(printed.dataset)) >= MIN_SEEDS else None
                     spread = printed.spread.get(metric)
                     out.append(
                         Reproduction(printed.dataset, printed.row, metric, protocol, value, spread, scaled, reached)

@@ -69,7 +69,7 @@ def training_curves(
             for axes in panels:
                 axes.axvline(switch, zorder=1, **DOTTED)
     label = cell_label(study, reference) if reference else None
-    _legend(figure, study, label, any(switches.values()), narrow)
+    _legend(figure, len(study.seeds_of(dataset)), label, any(switches.values()), narrow)
     return figure
 
 
@@ -119,9 +119,9 @@ def _score(axes: Axes, curve: pl.DataFrame, metric: str, colour: str, other: pl.
         axes.text(0.5, 0.5, word, transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=6.5)
 
 
-def _legend(figure: Figure, study: Study, reference: str | None, switched: bool, narrow: bool) -> None:
+def _legend(figure: Figure, n_seeds: int, reference: str | None, switched: bool, narrow: bool) -> None:
     handles: list[Line2D | Patch] = [
-        Line2D([], [], color=INK, label=f"mean of {count(len(study.profile.seeds), 'seed')}"),
+        Line2D([], [], color=INK, label=f"mean of {count(n_seeds, 'seed')}"),
         Patch(color=INK, alpha=0.2, linewidth=0, label="lowest to highest seed"),
     ]
     if reference is not None:

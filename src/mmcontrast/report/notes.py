@@ -111,12 +111,15 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def interval_notes(study: Study, summary: pl.DataFrame, datasets: list[str]) -> list[str]:
     """What the brackets are, by dataset."""
-    n = len(study.profile.seeds)
-    if n == 1:
+    numbers = {d: len(study.seeds_of(d)) for d in datasets}
+    if set(numbers.values()) == {1}:
         return ["One seed: no interval over seeds exists, and nothing can be compared."]
-    wide = "; ".join(f"{study.datasets[d].title}: {cases_interval_name(n, n_test_cases(summary, d))}" for d in datasets)
+    wide = "; ".join(
+        f"{study.datasets[d].title}: {cases_interval_name(n, n_test_cases(summary, d))}" for d, n in numbers.items()
+    )
+    narrow = "; ".join(seeds_interval_name(n) for n in sorted(set(numbers.values())))
     return [
-        f"Brackets: {seeds_interval_name(n)}. With few seeds such an interval is rather too narrow.",
+        f"Brackets: {narrow}. With few seeds such an interval is rather too narrow.",
         f"Brackets of the column 'Selected, over seeds and test cases': {wide}.",
     ]
 

@@ -90,10 +90,12 @@ def write_page(study: Study, layout: Layout, code_version: str = __version__) ->
 def _overview(study: Study) -> str:
     cells = study.cells.values()
     datasets = ", ".join(study.datasets[d].title for d in dict.fromkeys(c.dataset for c in cells))
+    numbers = sorted({len(c.seeds) for c in cells})
+    seeds = count(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
     methods = ", ".join(study.methods[m].title for m in dict.fromkeys(c.method for c in cells))
     return (
         f"{count(len(study.active_experiments), 'experiment')}, {count(len(cells), 'cell')} (a dataset, a method and a "
-        f"variant each), {count(len(study.profile.seeds), 'seed')} a cell. Datasets: {datasets}. Methods: {methods}."
+        f"variant each), {seeds} a cell. Datasets: {datasets}. Methods: {methods}."
     )
 
 

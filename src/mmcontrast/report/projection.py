@@ -45,8 +45,8 @@ def project(embeddings_ND: NDArray[np.float64]) -> tuple[NDArray[np.float64], ND
 def embedding_figure(
     study: Study, dataset: str, cells: list[CellRef], embeddings: dict[CellRef, pl.DataFrame], narrow: bool = False
 ) -> Figure:
-    """One panel a cell, test split of the profile's first seed; each panel has principal components of its own."""
-    seed, classes = study.profile.seeds[0], study.datasets[dataset].classes
+    """One panel a cell, test split of the dataset's first seed; each panel has principal components of its own."""
+    seed, classes = study.seeds_of(dataset)[0], study.datasets[dataset].classes
     shape = (len(cells), 1) if narrow else (1, len(cells))
     legend_rows = -(-len(classes) // (2 if narrow else 5))
     size = (NARROW if narrow else WIDE * len(cells) / 2, PANEL_INCHES * shape[0] + LEGEND_INCHES * legend_rows)

@@ -51,10 +51,10 @@ def collect(study: Study, layout: Layout) -> pl.DataFrame:
             name = cell_name(dataset, ref)
             part = read_table(study.root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}")
             seeds = sorted(part["seed"].unique().to_list())
-            if seeds != sorted(study.profile.seeds):
+            if seeds != sorted(study.seeds_of(dataset)):
                 raise DataError(
                     f"{layout.metrics(name)}: seeds {seeds}, and the profile '{study.profile_name}' has "
-                    f"{sorted(study.profile.seeds)}; train and evaluate {name} again"
+                    f"{sorted(study.seeds_of(dataset))}; train and evaluate {name} again"
                 )
             parts.append(
                 _labelled(part, experiment=experiment, dataset=dataset, method=ref.method, variant=ref.variant)

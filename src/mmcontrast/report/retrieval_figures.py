@@ -66,7 +66,7 @@ def retrieved(study: Study, dataset: str, embeddings: pl.DataFrame, metrics: pl.
     spec = study.datasets[dataset].retrieval
     if spec is None:
         raise TypeError(f"{dataset} is not scored by retrieval")
-    seed = study.profile.seeds[0]
+    seed = study.seeds_of(dataset)[0]
     of_seed = metrics.filter(seed=seed, split="test", metric="rsum")
     protocol = "selected" if "selected" in of_seed["protocol"].to_list() else "last"
     epoch = of_seed.filter(protocol=protocol)["epoch"][0]

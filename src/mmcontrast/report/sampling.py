@@ -107,7 +107,7 @@ def alpha_figure(data: Sampling, narrow: bool) -> Figure:
         axes[1].set_title("reward of the search")
         axes[1].set_ylabel("sum of crossmodal accuracies")
         common = [a for a in alphas if a in rewards]
-        if len(common) > 1 and len(data.study.profile.seeds) > 1:
+        if len(common) > 1 and len(data.study.seeds_of(data.dataset)) > 1:
             _agreement(axes[1], data, [rewards[a] for a in common], [swept[a] for a in common])
     for one in axes:
         one.set_xlabel("alpha, the same for every modality")
@@ -244,7 +244,7 @@ def caption(study: Study, kind: str, dataset: str, n_cases: int) -> str:
     """What one of these figures shows, with n."""
     return " ".join(CAPTIONS[kind].split()).format(
         title=study.datasets[dataset].title,
-        seeds=count(len(study.profile.seeds), "seed"),
+        seeds=count(len(study.seeds_of(dataset)), "seed"),
         cases=count(n_cases, "test case"),
         level=LEVEL_NAME,
     )

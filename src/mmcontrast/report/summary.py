@@ -97,10 +97,11 @@ def across_datasets(study: Study, results: pl.DataFrame, experiment: str, datase
     rows: list[tuple[str, str, *tuple[float, ...]]] = []
     if len(datasets) > 1 and len(metrics) == 1:
         metric = metrics.pop()
+        seeds = sorted(set.intersection(*(set(study.seeds_of(d)) for d in datasets)))
         for ref in study.experiments[experiment].cells:
             by_dataset = [seed_scores(results, experiment, d, ref, metric) for d in datasets]
-            if all(by_dataset):
-                matrix_SD = np.array([[scores[s] for scores in by_dataset] for s in study.profile.seeds])
+            if seeds and all(by_dataset):
+                matrix_SD = np.array([[scores[s] for scores in by_dataset] for s in seeds])
                 rows.append((ref.method, ref.variant, *iqm(matrix_SD)))
     return pl.DataFrame(rows, schema=AGGREGATE_SCHEMA, orient="row")
 
