@@ -76,18 +76,19 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
             f"Training on {dataset.title}: {names}. {drawn}, whose terms differ between methods. Lines: mean of "
             f"{seeds}; bands: lowest to highest seed.{dotted}"
         )
+    first_seed = study.seeds_of(spec.dataset)[0]
     if spec.kind in RETRIEVAL_CAPTIONS:
         cells = projected_cells(study, spec.experiment)
         names = " and ".join(cell_label(study, c) for c in cells)
         return RETRIEVAL_CAPTIONS[spec.kind].format(
             data=dataset.title,
             cases=cases,
-            seed=study.seeds_of(spec.dataset)[0],
+            seed=first_seed,
             own=cell_label(study, cells[-1]),
             names=names,
         )
     names = " and ".join(cell_label(study, c) for c in projected_cells(study, spec.experiment))
     return (
-        f"Test embeddings of {names} on {dataset.title}, {cases}, seed {study.seeds_of(spec.dataset)[0]}, by class. Each panel "
+        f"Test embeddings of {names} on {dataset.title}, {cases}, seed {first_seed}, by class. Each panel "
         f"has principal components of its own; distances do not compare between panels."
     )
