@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -214,6 +215,13 @@ class Server:
                     self.send_header("Content-Length", "100")
                     self.end_headers()
                     self.wfile.write(b"only this")
+                    return
+                if self.path.endswith(".packed"):
+                    self.send_response(200)
+                    self.send_header("Content-Encoding", "gzip")
+                    self.send_header("Content-Length", "20")
+                    self.end_headers()
+                    self.wfile.write(gzip.compress(b""))
                     return
                 super().do_GET()
 

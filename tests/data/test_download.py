@@ -44,3 +44,9 @@ def test_a_file_of_unknown_size_is_capped(server: Any, tmp_path: Path, monkeypat
     monkeypatch.setattr(module, "MAX_DOWNLOAD_BYTES", 4)
     with pytest.raises(FetchError, match="more than 4 bytes"):
         download(f"{server.url}/a", tmp_path)
+
+
+def test_an_answer_that_is_packed_is_refused(server: Any, tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match="sent as 'gzip', though only the plain file was asked for"):
+        download(f"{server.url}/file.packed", tmp_path)
+    assert not (tmp_path / "download").exists()

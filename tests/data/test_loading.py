@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from mmcontrast import paths
 from mmcontrast.config import CellConfig, Engine, Model, Optimizer, Selection, Stage
 from mmcontrast.data import table
 from mmcontrast.data.loading import holdout, load_dataset, load_split
+from mmcontrast.data.parquet import write_parquet
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import DataError
 
@@ -196,3 +198,30 @@ def test_a_truncated_file(cell: CellConfig, tmp_path: Path) -> None:
 def test_not_prepared(cell: CellConfig, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train\.parquet: no such file; run `mmcontrast data prepare rosmap`"):
         load_dataset(cell, tmp_path / "elsewhere", seed=0)
+
+
+def test_other_numbers_than_were_prepared_are_refused(cell: CellConfig, tmp_path: Path) -> None:
+    """A split of another preparation fits in every other way; the data sheet says that it is not this one."""
+    path = tmp_path / paths.prepared("rosmap", "train")
+    content, _ = table.read_split(path)
+    at = content.column_names.index("mrna")
+    other = np.zeros(len(content) * 4, np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(other), type=content.schema.field("mrna").type)
+    write_parquet(content.set_column(at, content.schema.field("mrna"), column), path)
+    with pytest.raises(DataError, match=r"train\.parquet: changed since it was prepared \(sha256 .*run `mmcontrast"):
+        load_dataset(cell, tmp_path, seed=0)
+    (path.parent / "datasheet.json").write_text("[")
+    with pytest.raises(DataError, match=r"datasheet\.json: not a data sheet"):
+        load_dataset(cell, tmp_path, seed=0)
+
+
+def test_a_number_that_is_not_finite_is_refused(cell: CellConfig, tmp_path: Path) -> None:
+    path = tmp_path / paths.prepared("rosmap", "train")
+    content, _ = table.read_split(path)
+    at = content.column_names.index("mrna")
+    column = pa.FixedSizeListArray.from_arrays(
+        pa.array(np.full(len(content) * 4, np.nan, np.float32)), type=content.schema.field("mrna").type
+    )
+    write_parquet(content.set_column(at, content.schema.field("mrna"), column), path)
+    with pytest.raises(DataError, match=r"train\.parquet: modality 'mrna' holds a number that is not finite"):
+        load_split(path)

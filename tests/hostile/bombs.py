@@ -18,7 +18,7 @@ from typing import Any
 
 SPARE_BYTES = 256 * 1024**2
 CPU_SECONDS = 120
-LARGE = 400 * 1024**2
+LARGE = 192 * 1024**2
 CHUNK = bytes(1024**2)
 
 
@@ -92,8 +92,8 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "numbers.parquet": _parquet_numbers,
     "nested.yaml": _yaml,
     "laughs.yaml": _laughs,
-    "nested.json": lambda p: _ignore(p.write_bytes(b"[" * 60_000_000)),
-    "commas.csv": lambda p: _ignore(p.write_bytes(b"," * 60_000_000)),
+    "nested.json": lambda p: _ignore(p.write_bytes(b"[" * 40_000_000)),
+    "commas.csv": lambda p: _ignore(p.write_bytes(b"," * 40_000_000)),
     "memo.pkl": _pickle,
 }
 

@@ -24,6 +24,9 @@ from mmcontrast.errors import MMContrastError
 
 TRUNCATIONS, FLIPS, ZEROED = 5, 10, 2
 
+Crafted = dict[str, tuple[bytes, bool]]
+"""What is wrong -> the bytes, and whether they must be refused."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -39,7 +42,7 @@ class Format:
 
     write: Callable[[Path], Path]
     read: Callable[[Path, Path], Any]
-    crafted: Callable[[bytes], dict[str, tuple[bytes, bool]]] = lambda raw: {}
+    crafted: Callable[[bytes], Crafted] = lambda raw: {}
     sealed: bool = True
 
 

@@ -30,11 +30,13 @@ def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
     Raises:
         ValueError: as `parse_json`, or the file is larger than the limit. OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        raw = file.read(limit + 1)
-    if len(raw) > limit:
-        raise ValueError(f"larger than {limit} bytes")
-    return parse_json(raw.decode("utf-8"))
+    size = path.stat().st_size
+    if size > limit:
+        raise ValueError(f"{size} bytes, and at most {limit} are read")
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except MemoryError:
+        raise ValueError(f"{size} bytes, for which the memory is too small") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -43,6 +43,7 @@ GLOBALS: dict[str, Global] = {
     "numpy.ndarray": Global("ndarray"),
     "numpy.dtype": Global("dtype"),
     "_codecs.encode": Global("encode"),
+    "__builtin__.bytes": Global("bytes"),
     "collections.OrderedDict": Global("ordered"),
     "builtins.set": Global("set"),
     "__builtin__.set": Global("set"),
@@ -104,6 +105,8 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "frombuffer": _delay("frombuffer"),
     "dtype": _delay("dtype"),
     "encode": _encode,
+    # how protocol 2 writes no bytes at all
+    "bytes": lambda: b"",
     "ordered": _ordered,
     "set": _set,
     "frozenset": lambda values=(): frozenset(_set(values)),

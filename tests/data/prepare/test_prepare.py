@@ -7,14 +7,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmcontrast.config import Dataset
 from mmcontrast.data import table
-from mmcontrast.data.instances import Instances
+from mmcontrast.data.instances import Instances, Written
+from mmcontrast.data.parquet import write_parquet
 from mmcontrast.data.prepare import omics, prepare
 from mmcontrast.data.preparers import preparer
 from mmcontrast.errors import ConfigError, DataError
@@ -251,3 +255,64 @@ def test_near_duplicates_are_counted_in_the_data_sheet(raw_rosmap: Any, small: A
     assert sheet["warnings"] == [
         "1 rows in train and test are near duplicates, the closest are train-0003 and test-0002"
     ]
+
+
+def writer(train: list[str], test: list[str], groups: dict[str, list[str]] | None = None) -> ModuleType:
+    """A reader that writes its splits itself: a row an id, whose text is the id without its digits."""
+
+    def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
+        labels = {}
+        for split, ids in (("train", train), ("val", []), ("test", test)):
+            layout = table.schema(name, split, dataset.modalities, dataset.classes, "none", {})
+            labels[split] = np.arange(len(ids)) % 2
+            texts = pa.array([[i.rstrip("0123456789")] for i in ids], layout.field("words").type)
+            columns = [pa.array(ids, pa.string()), pa.array(labels[split]), texts]
+            write_parquet(pa.Table.from_arrays(columns, schema=layout), out_dir / f"{split}.parquet")
+        return Written(labels, groups=groups or {})
+
+    module = ModuleType("writer")
+    module.write = write  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "groups", "message"),
+    [
+        (["a", "b"], ["b", "c"], {}, "toy: id 'b' is in train and in test"),
+        (["a1", "b1"], ["b2", "c2"], {}, "1 in train and test; .*duplicates accepts none"),
+        (
+            ["a", "b"],
+            ["c", "d"],
+            {"train": ["f", "g"], "val": [], "test": ["g", "h"]},
+            "toy: group 'g' is in train and in test",
+        ),
+        (["a", "b"], ["c", "d"], {}, None),
+    ],
+)
+def test_splits_that_a_reader_writes_are_searched_too(
+    small: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train: list[str],
+    test: list[str],
+    groups: dict[str, list[str]],
+    message: str | None,
+) -> None:
+    monkeypatch.setitem(sys.modules, "mmcontrast.data.prepare.writer", writer(train, test, groups))
+    monkeypatch.setattr("mmcontrast.data.prepare.preparer", lambda name, dataset: "writer")
+    fields = small.common(
+        modalities={"words": {"kind": "text", "shape": [], "multifold": True}},
+        classes=["no", "yes"],
+        rows=4,
+        split={"kind": "published", "train": 2, "test": 2},
+        scaling="none",
+        generate={"seed": 0},
+    )
+    dataset = Dataset.model_validate(fields)
+    if message is None:
+        sheet = prepare("toy", dataset, tmp_path / "raw", tmp_path / "out")
+        assert sheet["prepared"].keys() == {"train", "val", "test"}
+        return
+    with pytest.raises(DataError, match=message):
+        prepare("toy", dataset, tmp_path / "raw", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
