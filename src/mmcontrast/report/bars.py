@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -11,13 +13,16 @@ from matplotlib.patches import Patch
 
 from mmcontrast.config import CellRef, Study
 from mmcontrast.evaluation.statistics import Interval
+from mmcontrast.report.charts import wrapped
 from mmcontrast.report.information import LETTERS, Kept, chances, kept_by_cell, published
 from mmcontrast.report.outputs import active_arms
 from mmcontrast.report.style import INK, NARROW, SOFT, WIDE, method_colours
 from mmcontrast.report.wording import LEVEL_NAME, cell_label, count
 
 PANEL_INCHES = 2.1
+LABEL_INCHES = 0.6
 LEGEND_INCHES = 0.2
+PRINTED: dict[str, Any] = {"s": 20, "marker": "D", "color": "white", "edgecolor": INK, "linewidths": 1.0, "zorder": 8}
 HATCH = "////"
 
 
@@ -36,12 +41,14 @@ def information_chart(
     cells = kept_by_cell(study, results, experiment, asked, arms)
     chance = chances(study, asked, arms)
     colours = [_colour(study, kept.ref) for kept in cells]
-    handles = _legend(study, experiment, cells, colours)
+    labels = [wrapped(cell_label(study, kept.ref)) for kept in cells]
+    handles = _legend(study, experiment, cells)
     columns = 2 if narrow else 4
-    height = PANEL_INCHES * (3 if narrow else 1) + LEGEND_INCHES * -(-len(handles) // columns)
+    lines = -(-len(handles) // columns)
+    height = PANEL_INCHES * (3 if narrow else 1) + LABEL_INCHES + LEGEND_INCHES * lines
     figure = Figure(figsize=(NARROW if narrow else WIDE, height))
     if narrow:
-        grid = figure.subplots(3, 1, sharey=True, squeeze=False)
+        grid = figure.subplots(3, 1, sharex=True, sharey=True, squeeze=False)
     else:
         grid = figure.subplots(1, 3, sharey=True, squeeze=False, width_ratios=[1, 1, 1.8])
     panels = list(grid.ravel())
@@ -49,7 +56,8 @@ def information_chart(
         _panel(axes, study, experiment, letter, cells, colours)
         axes.axhline(chance[letter], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=4)
         axes.set_ylim(0, 105)
-        axes.set_xticks([])
+        axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
+        axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)
     for axes in panels if narrow else panels[:1]:
         axes.set_ylabel("balanced accuracy (%)")
@@ -73,8 +81,7 @@ def _panel(axes: Axes, study: Study, experiment: str, letter: str, cells: list[K
             _bar(axes, x + 0.2, width, found["control"], kept.control, colour, hatched=True)
         p = printed.get((kept.ref.method, kept.ref.variant))
         if p is not None and letter in p.values:
-            value = p.values[letter]
-            axes.plot([at - width / 2, at + width / 2], [value] * 2, color=INK, linewidth=1.8, zorder=5)
+            axes.scatter(at, p.values[letter], **PRINTED)
     axes.set_title({"R": "R: redundant", "U": "U: unique", "S": "S: synergistic"}[letter])
 
 
@@ -91,18 +98,16 @@ def _bar(
     axes.scatter([x + o for o in offsets], [100 * v for v in scores.values()], s=5, color=INK, linewidths=0, zorder=7)
 
 
-def _legend(study: Study, experiment: str, cells: list[Kept], colours: list[str]) -> list[Patch | Line2D]:
+def _legend(study: Study, experiment: str, cells: list[Kept]) -> list[Patch | Line2D]:
     handles: list[Patch | Line2D] = [
-        Patch(color=colour, label=cell_label(study, kept.ref)) for kept, colour in zip(cells, colours, strict=True)
+        Patch(facecolor="white", edgecolor=SOFT, hatch=HATCH, label="control: S after unbiased pretraining"),
+        Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label="chance"),
     ]
-    handles.append(Patch(facecolor="white", edgecolor=SOFT, hatch=HATCH, label="control: unbiased pretraining"))
-    handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label="chance"))
-    if any(
-        (p.method, p.variant) == (k.ref.method, k.ref.variant)
-        for p in published(study, experiment).values()
-        for k in cells
-    ):
-        handles.append(Line2D([], [], color=INK, linewidth=1.8, label="published, full size"))
+    printed = {(p.method, p.variant) for p in published(study, experiment).values()}
+    if any((kept.ref.method, kept.ref.variant) in printed for kept in cells):
+        diamond = Line2D([], [], linestyle="", marker="D", markersize=4, markerfacecolor="white", markeredgecolor=INK)
+        diamond.set_label("published, full size")
+        handles.append(diamond)
     if cells and cells[0].gain.n > 1:
         n = count(cells[0].gain.n, "seed")
         handles.append(Line2D([], [], color=INK, linewidth=1.1, label=f"{LEVEL_NAME} interval, {n}"))

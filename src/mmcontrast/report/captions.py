@@ -34,7 +34,8 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
             f"Redundant (R), unique (U) and synergistic (S) information in frozen embeddings, {cases}: balanced "
             f"accuracy of linear probes. R and U after pretraining on {dataset.title}, S after "
             f"{study.datasets[biased].title}; hatched: its control, S after {dataset.title}. Bars: mean of {seeds}; "
-            f"dots: single seeds; lines: {LEVEL_NAME} bootstrap interval over seeds; dashed: chance."
+            f"dots: single seeds; lines: {LEVEL_NAME} bootstrap interval over seeds; dashed: chance; "
+            "diamonds, where there are any: published at the full size, with other classes."
         )
     if spec.kind == "scores":
         probed = [is_probed(study, spec.dataset, c) for c in study.experiments[spec.experiment].cells]
