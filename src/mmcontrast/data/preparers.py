@@ -12,6 +12,7 @@ PREPARERS = {
     "handwritten": "handwritten",
     "handwritten_tmc": "handwritten",
     "weak_modality": "weak_modality",
+    "nyuv2": "nyuv2",
     "trifeature": "trifeature_files",
     "trifeature_biased": "trifeature_files",
     "trifeature_small": "trifeature_files",

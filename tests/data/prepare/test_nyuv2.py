@@ -23,7 +23,9 @@ def content():
     }
 
 
-def write(folder, content, skip=()):
+def official_file(folder, content, scenes, train, test, skip=()):
+    """Both files in the official layout; train and test are 1-based."""
+    n = len(scenes)
     with h5py.File(folder / "nyu_depth_v2_labeled.mat", "w", userblock_size=512) as file:
         arrays = {
             "images": content["rgb"].transpose(0, 1, 3, 2),
@@ -33,14 +35,18 @@ def write(folder, content, skip=()):
         for name, values in arrays.items():
             if name not in skip:
                 file[name] = values
-        texts = {"scenes": SCENES, "sceneTypes": [s.rsplit("_", 1)[0] for s in SCENES]}
+        texts = {"scenes": scenes, "sceneTypes": [s.rsplit("_", 1)[0] for s in scenes]}
         for name, strings in texts.items():
             if name not in skip:
-                cells = file.create_dataset(name, (1, N), dtype=h5py.ref_dtype)
+                cells = file.create_dataset(name, (1, n), dtype=h5py.ref_dtype)
                 for i, s in enumerate(strings):
                     codes = np.array([[ord(c)] for c in s], np.uint16)
                     cells[0, i] = file.create_dataset(f"#refs#/{name}{i}", data=codes).ref
-    savemat(folder / "splits.mat", {"trainNdxs": [[1], [2], [4], [6]], "testNdxs": [[3], [5]]})
+    savemat(folder / "splits.mat", {"trainNdxs": [[i] for i in train], "testNdxs": [[i] for i in test]})
+
+
+def write(folder, content, skip=()):
+    official_file(folder, content, SCENES, [1, 2, 4, 6], [3, 5], skip)
 
 
 @pytest.fixture

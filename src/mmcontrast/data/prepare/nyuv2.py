@@ -20,8 +20,14 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from mmcontrast import paths
 from mmcontrast.config import Dataset
+from mmcontrast.data import table
+from mmcontrast.data.files import replacing
+from mmcontrast.data.instances import Written
 from mmcontrast.data.prepare.matlab import numeric, read_mat
 from mmcontrast.errors import DataError, nearest
 
@@ -80,6 +86,33 @@ def frames(raw_dir: Path) -> Iterator[Frame]:
                 scene_type=_text(file, "sceneTypes", i),
                 split=splits[i],
             )
+
+
+def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
+    """train.parquet, val.parquet (no rows: none is published) and test.parquet, the label being the kind of room.
+
+    Raises:
+        DataError: a file is missing or is not what it should be, or splits other numbers of frames than the dataset's
+            file says.
+    """
+    frame = build(dataset, raw_dir)
+    labels = {}
+    for split in paths.SPLITS:
+        part = frame.filter(pl.col("split") == split)
+        labels[split] = part["label"].to_numpy()
+        wanted = getattr(dataset.split, split)
+        if len(part) != wanted:
+            raise DataError(
+                f"{raw_dir / SPLITS}: {len(part)} {split} frames, and params/datasets/{name}.yaml: split says {wanted}"
+            )
+        layout = table.schema(name, split, dataset.modalities, dataset.classes, dataset.scaling, {})
+        columns: list[pa.Array] = [pa.array(part["id"].to_list(), pa.string()), pa.array(labels[split], pa.int64())]
+        for modality in dataset.modalities:
+            flat = pa.array(np.ascontiguousarray(part[modality].to_numpy()).reshape(-1))
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, type=layout.field(modality).type))
+        with replacing(out_dir / f"{split}.parquet") as temporary:
+            pq.write_table(pa.Table.from_arrays(columns, schema=layout), temporary, compression="zstd")
+    return Written(labels, report={"scenes": frame["scene"].n_unique()})
 
 
 def build(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
