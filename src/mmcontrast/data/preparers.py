@@ -13,6 +13,9 @@ PREPARERS = {
     "handwritten_tmc": "handwritten",
     "weak_modality": "weak_modality",
     "emoji": "emoji",
+    "flickr30k": "flickr30k",
+    "text2shape_tricolo": "text2shape",
+    "text2shape_parts2words": "text2shape",
 }
 # of a dataset made by code that has no module of its own
 GENERATED = "synthetic"
