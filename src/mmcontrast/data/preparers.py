@@ -18,6 +18,9 @@ PREPARERS = {
     "trifeature_small": "trifeature_files",
     "trifeature_small_biased": "trifeature_files",
     "emoji": "emoji",
+    "flickr30k": "flickr30k",
+    "text2shape_tricolo": "text2shape",
+    "text2shape_parts2words": "text2shape",
 }
 # of a dataset made by code that has no module of its own
 GENERATED = "synthetic"

@@ -8,7 +8,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from mmcontrast import paths
-from mmcontrast.config import Dataset, Study, UrlSource
+from mmcontrast.config import Dataset, LocalSource, Study, UrlSource
 from mmcontrast.data.json_text import read_json
 from mmcontrast.data.manifest import MANIFEST, label, raw_names
 from mmcontrast.data.preparers import preparer
@@ -51,9 +51,16 @@ def _status(name: str, dataset: Dataset, root: Path) -> Status:
         step = "no reader in the pipeline yet"
     elif fetched in ("yes", "not needed"):
         step = f"mmcontrast data prepare {name}"
+    elif absent := _absent(dataset, root / paths.raw_dir(name)):
+        step = f"put {absent[0].path} into {paths.raw_dir(name)}/: {absent[0].how}"
     else:
         step = f"mmcontrast data fetch {name}"
     return Status(name, dataset.title, dataset.licence, dataset.rows, _source(dataset), fetched, prepared, step)
+
+
+def _absent(dataset: Dataset, raw_dir: Path) -> list[LocalSource]:
+    """What the user has to put there, and has not."""
+    return [s for s in dataset.sources if isinstance(s, LocalSource) and not (raw_dir / s.path).exists()]
 
 
 def _has_reader(name: str, dataset: Dataset) -> bool:
@@ -85,7 +92,8 @@ def _source(dataset: Dataset) -> str:
     if not dataset.sources:
         return "made by code"
     urls = [s for s in dataset.sources if isinstance(s, UrlSource)]
-    out = [f"{s.kind} {label(s)}" for s in dataset.sources if not isinstance(s, UrlSource)]
+    others = [s for s in dataset.sources if not isinstance(s, UrlSource)]
+    out = [label(s) if isinstance(s, LocalSource) else f"{s.kind} {label(s)}" for s in others]
     hosts = sorted({urlsplit(s.url).netloc for s in urls})
     if urls:
         out.append(f"{len(urls)} files from {', '.join(hosts)}")

@@ -1,0 +1,162 @@
+"""The report of a study that retrieval scores: its table, and every figure, from a study without training."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from mmcontrast import paths
+from mmcontrast.config import Study
+from mmcontrast.data.loading import load_split
+from mmcontrast.evaluation import statistics
+from mmcontrast.evaluation.evaluate import evaluate_cell
+from mmcontrast.paths import Layout
+from mmcontrast.report.captions import figure_caption
+from mmcontrast.report.experiment import draw
+from mmcontrast.report.outputs import figures
+from mmcontrast.report.results import read_results, write_results
+from mmcontrast.report.retrieval_figures import TOP, retrieved
+from mmcontrast.report.style import house_style
+from mmcontrast.report.table import to_markdown
+from mmcontrast.report.tables import build_table
+from mmcontrast.training.retrieving import Embedded, observation_table
+from tests.multifold_data import NAME, ROOT, write_multifold
+
+PROFILE = """
+description: Made-up embeddings, scored by retrieval.
+datasets: [emoji]
+experiments: [mxm_emoji, mxm_batch_size]
+seeds: [0, 1]
+"""
+KEPT = {
+    "mxm_emoji": [("clip", "base"), ("mxm_clr", "base")],
+    "mxm_batch_size": [("mxm_clr", "n16"), ("mxm_clr", "base"), ("clip", "base")],
+}
+
+
+def embedded(tables, epochs, seed, noise):
+    """Embeddings that are right but for noise."""
+    out = Embedded()
+    rng = np.random.default_rng(seed)
+    for split in ("val", "test"):
+        table = tables[split]
+        centre = rng.normal(size=(len(table), 6))
+        for m, of in table.observations.items():
+            out.instance[split, m] = of.instance
+            for epoch in epochs:
+                z = centre[of.instance.numpy()] + (noise + 1 / (1 + epoch)) * rng.normal(size=(len(of), 6))
+                z /= np.linalg.norm(z, axis=1, keepdims=True)
+                out.z[epoch, split, m] = torch.from_numpy(z.astype(np.float32))
+    return out
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    shutil.copytree(ROOT / "params", root / "params")
+    (root / "params/profiles/made.yaml").write_text(PROFILE)
+    for name, kept in KEPT.items():
+        path = root / f"params/experiments/{name}.yaml"
+        lines = path.read_text().splitlines()
+        cells = [f"  - {{method: {m}, variant: {v}}}" for m, v in kept]
+        start = lines.index("cells:")
+        end = next(i for i in range(start + 1, len(lines)) if not lines[i].startswith("  -"))
+        text = "\n".join([*lines[: start + 1], *cells, *lines[end:]])
+        if "sweep:" in text:
+            text = text[: text.index("sweep:")] + (
+                "sweep: {axis: instances, series: {MXM: {mxm_clr/n16: 16, mxm_clr/base: 64}, CLIP: {clip/base: 64}}}\n"
+            )
+        path.write_text(text)
+    write_multifold(root)
+    study, layout = Study(root, "made"), Layout("made")
+    tables = {split: load_split(root / paths.prepared(NAME, split)) for split in ("val", "test")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "REPLICATES", 100)
+        for name, cell in study.cells.items():
+            noise = 0.2 if cell.method == "mxm_clr" else 0.6
+            runs = {s: embedded(tables, (0, 4), s, noise) for s in cell.seeds}
+            folder = root / layout.stage(name, "pretrain")
+            folder.mkdir(parents=True)
+            frame = pl.from_arrow(observation_table(runs, dict.fromkeys(cell.seeds, tables)))
+            frame.write_parquet(folder / "embeddings.parquet")
+            rows = [(s, e, "train/loss", 1 / (1 + e)) for s in cell.seeds for e in range(5)]
+            pl.DataFrame(rows, schema=["seed", "epoch", "name", "value"], orient="row").write_parquet(
+                folder / "history.parquet"
+            )
+            out = [root / path(name) for path in (layout.metrics, layout.curves, layout.intervals)]
+            evaluate_cell(cell, folder / "embeddings.parquet", *out)
+    write_results(study, layout)
+    return study, layout
+
+
+def test_the_table_has_a_block_a_metric_and_direction_and_says_reconstruction(made):
+    study, layout = made
+    table = build_table(study, *read_results(study, layout), "mxm_emoji")
+    titles = [b.title for b in table.blocks]
+    assert titles[0] == "Emoji: Rsum (recall at 1, 5 and 10, summed over both directions) (%)"
+    assert "Emoji: Recall at 5, text to image (%)" in titles
+    assert len(titles) == 11
+    text = to_markdown(table)
+    assert "MXM-CLR (reconstruction)" in text
+    assert "ties are ranked with wrong answers first" in text
+    assert "linear probe" not in text
+    row = next(r for r in table.blocks[0].rows if r.own)
+    clip = next(r for r in table.blocks[0].rows if not r.own)
+    assert row.values["selected"].mean > clip.values["selected"].mean
+    assert row.values["difference"].mean == pytest.approx(
+        row.values["selected"].mean - clip.values["selected"].mean, abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+@pytest.mark.parametrize("experiment", list(KEPT))
+def test_every_figure_is_drawn_and_captioned(made, tmp_path, experiment, narrow):
+    study, layout = made
+    results, intervals = read_results(study, layout)
+    drawn = figures(study, experiment)
+    assert [f.kind for f in drawn] == {
+        "mxm_emoji": ["scores", "curves", "neighbours", "similarities", "observations"],
+        "mxm_batch_size": ["sweep", "differences", "curves"],
+    }[experiment]
+    with house_style():
+        for spec in drawn:
+            figure = draw(study, layout, spec, results, intervals, narrow)
+            figure.savefig(tmp_path / f"{spec.name}.png", dpi=60)
+            assert (tmp_path / f"{spec.name}.png").stat().st_size > 2000
+            assert "Emoji" in figure_caption(study, spec, 16)
+
+
+def found_by(study, layout, method):
+    name = f"{NAME}/{method}/base"
+    embeddings = pl.read_parquet(study.root / layout.stage(name, "pretrain", "embeddings.parquet"))
+    return retrieved(study, NAME, embeddings, pl.read_parquet(study.root / layout.metrics(name)))
+
+
+def test_what_the_figures_rank_is_what_was_scored(made):
+    """The share of texts whose own image comes first is the stored score of that seed and epoch."""
+    study, layout = made
+    for method in ("mxm_clr", "clip"):
+        found = found_by(study, layout, method)
+        first = found.similarity().argmax(axis=0)
+        metrics = pl.read_parquet(study.root / layout.metrics(f"{NAME}/{method}/base"))
+        want = metrics.filter(seed=0, split="test", protocol="selected", metric="text_to_image/rr1")["value"][0]
+        assert (first == found.queries[1]).mean() == pytest.approx(want)
+
+
+def test_right_answers_are_marked_and_wrong_ones_are_not(made):
+    study, layout = made
+    results, intervals = read_results(study, layout)
+    spec = next(f for f in figures(study, "mxm_emoji") if f.kind == "neighbours")
+    figure = draw(study, layout, spec, results, intervals, False)
+    first, second = figure.subfigs
+    framed = [a for a in first.axes if a.spines["left"].get_linewidth() > 2]
+    assert len(first.axes) == 5 * TOP
+    assert 0 < len(framed) <= 5
+    ticks = [t for a in second.axes for t in a.texts if t.get_text().startswith("✓")]
+    lines = [t for a in second.axes for t in a.texts]
+    assert len(lines) == 5 * TOP
+    assert 0 < len(ticks) < len(lines)
