@@ -28,7 +28,7 @@ def pooled(rows):
 SEVERAL = {
     "mil_nce": lambda a, b, i, j: mil_nce(a, b, i, j, tau=0.3),
     "siglip": lambda a, b, i, j: siglip(a, b, i, j, scale=1 / 0.3, bias=-10.0),
-    "supcon": lambda a, b, i, j: supcon_rows(*pooled([(a, i), (b, j)]), 0.3),
+    "supcon_instances": lambda a, b, i, j: supcon_rows(*pooled([(a, i), (b, j)]), 0.3),
 }
 ONE_EACH = {
     "clip": lambda z: info_nce(*z.values(), 0.3),

@@ -19,7 +19,7 @@ CELLS = [
     ("comm", "linear_fusion"),
     ("comm", "no_augmentation"),
     ("cross", "base"),
-    ("cross", "cmc"),
+    ("cmc", "base"),
     ("cross_self", "base"),
     ("simclr", "base"),
 ]

@@ -150,10 +150,7 @@ LEFT_OUT: dict[str, Callable[[dict[str, Any]], None]] = {
 # nothing here draws from torch's global generator: tests/methods/test_contract.py holds all methods to that
 UNUSED = {("global", method) for method in METHODS}
 # no draw at all in training: no augmentation, no mixing, nothing shuffled but the order, which has a stream of its own
-UNUSED |= {
-    ("generator", method) for method in ("unimodal", "concat", "supervised_fusion", "joint_fusion", "cross", "cmc")
-}
-PLAIN = ("unimodal", "concat", "supervised_fusion", "joint_fusion", "cross", "cmc")
+PLAIN = ("unimodal", "concat", "supervised_fusion", "joint_fusion", "supcon", "cross", "cmc")
 MULTIFOLD = ("mxm_clr", "clip", "supcon_instances", "mil_nce", "tricolo", "siglip")
 UNUSED |= {("generator", method) for method in (*PLAIN, *MULTIFOLD)}
 

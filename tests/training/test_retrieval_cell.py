@@ -99,7 +99,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(checkout: Path, mo
     assert {f: (folder / f).read_bytes() for f in files} == first
 
 
-@pytest.mark.parametrize("method", ["clip", "tricolo", "supcon", "mil_nce", "siglip"])
+@pytest.mark.parametrize("method", ["clip", "tricolo", "supcon_instances", "mil_nce", "siglip"])
 def test_the_comparison_losses_run_on_the_same_data(checkout: Path, method: str) -> None:
     cell = small_cell(method, epochs=1, eval_every=1)
     run_stage(cell, "pretrain", LAYOUT)

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmcontrast.training.rewards import alpha_reward, beta_reward, crossmodal_accuracy, study_reward
+from mmcontrast.evaluation.reward_study import study_reward
+from mmcontrast.training.rewards import alpha_reward, beta_reward, crossmodal_accuracy
 
 
 def wave(shape, a, b, c):

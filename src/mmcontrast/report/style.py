@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from mmcontrast.data.files import replacing
@@ -90,13 +91,20 @@ def house_style() -> Iterator[None]:
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
     """Method -> colour. A method in KNOWN keeps its colour whatever else there is; others take what is left, by name.
 
-    Beyond the palette a method is grey.
+    After the palette come its colours darkened, then lightened; beyond these a method is grey.
     """
-    free = [c for c in PALETTE if c not in KNOWN.values()]
+    toned = [_towards(c, shade) for shade in ((0, 0, 0), (1, 1, 1)) for c in PALETTE]
+    free = [c for c in (*PALETTE, *toned) if c not in KNOWN.values()]
     others = sorted(m for m in set(methods) if m not in KNOWN)
     return {m: KNOWN[m] for m in methods if m in KNOWN} | {
         m: free[i] if i < len(free) else SOFT for i, m in enumerate(others)
     }
+
+
+def _towards(colour: str, shade: tuple[int, int, int]) -> str:
+    """Half way between the two."""
+    red, green, blue = ((part + other) / 2 for part, other in zip(to_rgb(colour), shade, strict=True))
+    return to_hex((red, green, blue))
 
 
 def save(figure: Figure, paths: Iterable[Path]) -> None:
