@@ -32,7 +32,8 @@ def build_table(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, ex
         for dataset in datasets
         for metric in reported_metrics(study.datasets[dataset])
     ]
-    together = _across_block(study, results, experiment, datasets)
+    # arms differ in what they are asked, so a mean over them would mean nothing
+    together = _across_block(study, results, experiment, [] if spec.information else datasets)
     return Table(
         name=experiment,
         title=spec.title,
@@ -143,6 +144,8 @@ def _across_block(study: Study, results: pl.DataFrame, experiment: str, datasets
         if len(row):
             values = {"iqm": Value(*percent(row.row(0)))}
             rows.append(Row(cell_label(study, ref), values, own=ref in own_cells(study, experiment)[:1]))
+    if not rows:
+        return Block("", [], [])
     metric = study.datasets[datasets[0]].metrics[0]
     titles = ", ".join(study.datasets[d].title for d in datasets)
     title = f"All datasets ({titles}): {metric_title(metric)} (%)"
