@@ -145,6 +145,38 @@ FAULTS = [
         ["m3co_only"],
     ),
     ("experiments/m3col_parts.yaml", set_key("cells", value=[{"method": "m3col"}]), ["m3col_parts", "kind: table"]),
+    (
+        "methods/comm.yaml",
+        set_key("datasets", "trifeature_small", "objective", "augmentations", "image", value=[{"name": "rotate"}]),
+        ["comm.yaml", "image[0]", "no augmentation 'rotate' for image", "'rotation'"],
+    ),
+    (
+        "methods/comm.yaml",
+        set_key("datasets", "trifeature_small", "model", "image", value="smallconv"),
+        ["comm.yaml", "model.image", "small_conv"],
+    ),
+    ("methods/comm.yaml", set_key("pretrain", "optimizer", "decay", value="some"), ["optimizer.decay", "'matrices'"]),
+    ("datasets/trifeature_small.yaml", set_key("class_weighted", value=["synergi"]), ["class_weighted: no task"]),
+    (
+        "datasets/trifeature_small_biased.yaml",
+        set_key("probe_from", value="trifeature_smal"),
+        ["trifeature_small_biased.yaml: probe_from", "'trifeature_small'"],
+    ),
+    (
+        "datasets/trifeature_small_biased.yaml",
+        set_key("probe_from", value="trifeature"),
+        ["modalities of 'trifeature' are not those of 'trifeature_small_biased'"],
+    ),
+    (
+        "experiments/comm_trifeature.yaml",
+        set_key("information", "synergistic", value="synergi"),
+        ["comm_trifeature.yaml: information", "no task 'synergi'", "'synergy'"],
+    ),
+    (
+        "experiments/comm_trifeature.yaml",
+        set_key("information", "arms", value=[{"unbiased": "tcga_brca", "biased": "trifeature_small_biased"}]),
+        ["comm_trifeature.yaml: information.arms", "no 'tcga_brca' among"],
+    ),
 ]
 
 

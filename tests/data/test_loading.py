@@ -225,3 +225,28 @@ def test_a_number_that_is_not_finite_is_refused(cell: CellConfig, tmp_path: Path
     write_parquet(content.set_column(at, content.schema.field("mrna"), column), path)
     with pytest.raises(DataError, match=r"train\.parquet: modality 'mrna' holds a number that is not finite"):
         load_split(path)
+
+
+def test_a_dataset_that_names_itself_is_trained_on_whole_and_probed_with_a_part(
+    cell: CellConfig, tmp_path: Path
+) -> None:
+    got = load_dataset(cell.model_copy(update={"probe_from": "rosmap"}), tmp_path, seed=0)
+    assert {split: len(t) for split, t in got.items()} == {"train": 8, "val": 2, "test": 4, "probe": 6}
+    assert set(got["probe"].ids) | set(got["val"].ids) == set(got["train"].ids)
+
+
+def test_probes_of_another_dataset_are_fitted_on_its_train_and_validated_on_a_part_of_it(
+    cell: CellConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / paths.prepared("rosmap", "train")
+    other = tmp_path / paths.prepared("other", "train")
+    other.parent.mkdir(parents=True)
+    other.write_bytes(folder.read_bytes())
+    # rows of this train that the other one has too are no leak: probes never see this train
+    probed = cell.model_copy(update={"probe_from": "other"})
+    assert ("other", "train") in probed.data
+    got = load_dataset(probed, tmp_path, seed=0)
+    assert {split: len(t) for split, t in got.items()} == {"train": 8, "val": 2, "test": 4, "probe": 6}
+    other.write_bytes((tmp_path / paths.prepared("rosmap", "test")).read_bytes())
+    with pytest.raises(DataError, match="id 'test-0000' is in probe and in test"):
+        load_dataset(probed.model_copy(update={"selection": Selection(holdout=0.0)}), tmp_path, seed=0)

@@ -89,3 +89,23 @@ def test_faults_of_a_task_are_named(cell, frame, write, tmp_path, change, messag
     with pytest.raises(DataError, match=message):
         evaluate(cell, change(frame), write, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_probe_of_a_class_weighted_task_finds_a_rare_class(cell, frame, write, tmp_path):
+    """One feature that says little of a class of one in five: alike weights find it, plain ones bet on the others."""
+    rng = np.random.default_rng(0)
+    rare = np.concatenate([np.arange(n) % 5 == 0 for _ in cell.seeds for n in ROWS.values()])
+    z = (0.5 * rare + rng.normal(size=len(rare)))[:, None]
+    changed = frame.with_columns(
+        label_noise=pl.Series(rare.astype(np.int64)),
+        embedding=pl.Series(z.astype(np.float32), dtype=pl.Array(pl.Float32, 1)),
+    )
+    cell = cell.model_copy(update={"metrics": ["balanced_acc"]})
+
+    def score(weighted):
+        one = cell.model_copy(update={"class_weighted": weighted})
+        metrics, *_ = evaluate(one, changed, write, tmp_path / "-".join(["out", *weighted]))
+        return metrics.filter(split="val", metric="noise/balanced_acc")["value"].mean()
+
+    assert score([]) == 0.5
+    assert score(["noise"]) > 0.55

@@ -82,25 +82,42 @@ def test_the_other_blocks_have_no_column_of_printed_values(made: Made) -> None:
         assert not any(c.kind == "published" for c in block.columns)
 
 
-def test_findings_claim_synergy_over_the_control_by_its_interval_alone(made: Made) -> None:
+def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three_seeds(made: Made) -> None:
     study, (results, _) = made.study, read_results(made.study, made.layout)
     asked = study.experiments[EXPERIMENT].information
     kept = kept_by_cell(study, results, EXPERIMENT, asked, active_arms(study, EXPERIMENT)[0])
     found = information_findings(study, results, EXPERIMENT)
-    assert len(found) == len(kept) == 2
-    for k, sentence in zip(kept, found, strict=True):
-        word = "above" if k.gain.low > 0 else "below" if k.gain.high < 0 else "not told apart from"
-        assert f"S is {word} its control" in sentence
-        assert "3 seeds" in sentence
+    assert len(kept) == 2
+    assert found[2:] == ["With 3 seeds nothing is called above or below its control; that takes 5."]
+    for k, sentence in zip(kept, found[:2], strict=True):
+        assert "S against its control" in sentence
+        inside = k.gain.low <= 0 <= k.gain.high
+        assert f"whose interval {'includes' if inside else 'excludes'} 0; 3 seeds" in sentence
         assert "(chance 25)" in sentence
-    # what is claimed follows the scores
-    raised = results.with_columns(
-        pl.when((pl.col("dataset") == BIASED) & (pl.col("metric") == "synergy/balanced_acc"))
-        .then(pl.col("value") * 0.001 + 0.9)
-        .otherwise(pl.col("value") * 0.5)
-        .alias("value")
-    )
-    assert all("S is above its control" in s for s in information_findings(study, raised, EXPERIMENT))
+
+
+def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> None:
+    results, _ = read_results(made.study, made.layout)
+    synergy = results.filter(metric="synergy/balanced_acc", split="test", method="comm", variant="base")
+    gains = {BIASED: 0.9, UNBIASED: 0.5}
+    rows = [
+        synergy.filter(dataset=dataset)
+        .head(1)
+        .with_columns(seed=pl.lit(seed, pl.Int64), value=pl.lit(level + 0.01 * (seed % 2) * (dataset == BIASED)))
+        for dataset, level in gains.items()
+        for seed in range(5)
+    ]
+    others = [
+        rows[5 + seed].with_columns(metric=pl.lit(metric))
+        for seed in range(5)
+        for metric in ("balanced_acc", "unique1/balanced_acc", "unique2/balanced_acc")
+    ]
+    profile = made.study.profile.model_copy(update={"seeds": list(range(5))})
+    study = Study(made.study.root, "made_up")
+    study.profile = profile
+    (sentence,) = information_findings(study, pl.concat(rows + others), EXPERIMENT)
+    assert "S is above its control, 50.0" in sentence
+    assert "whose interval excludes 0; 5 seeds" in sentence
 
 
 def test_chances_are_one_over_the_classes(made: Made) -> None:
@@ -134,7 +151,7 @@ def test_bars_with_chance_lines_and_controls(made: Made, narrow: bool) -> None:
     for axes, chance in zip(figure.axes, (25, 25, 50), strict=True):
         assert any(np.allclose(line.get_ydata(), chance) for line in axes.lines)
     texts = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert {"control: unbiased pretraining", "chance", "published, full size"} <= set(texts)
+    assert {"control: S after unbiased pretraining", "chance", "published, full size"} <= set(texts)
 
 
 def test_the_figure_belongs_to_the_unbiased_dataset_and_names_both(made: Made) -> None:

@@ -119,3 +119,33 @@ def test_the_method_refuses_data_before_the_first_step(checkout: Path, monkeypat
     with pytest.raises(TrainingError, match="modality 'weak' is the same in all 48 training rows"):
         run_stage(cell, "pretrain", LAYOUT, lambda seed, epoch, epochs, terms: steps.append(epoch))
     assert steps == []
+
+
+def test_a_finetuned_cell_without_a_classifier_is_scored_by_its_last_embeddings(checkout: Path) -> None:
+    dataset = STUDY.cell(NAME, "comm", "fine_tuned")
+    make()
+    stage = {"epochs": 2, "batch_size": 16}
+    cell = dataset.model_copy(
+        update={
+            "pretrain": dataset.pretrain and dataset.pretrain.model_copy(update=stage),
+            "finetune": dataset.finetune and dataset.finetune.model_copy(update=stage),
+            "seeds": [0, 1],
+            "engine": dataset.engine.model_copy(update={"backend": "torch"}),
+        }
+    )
+    for name in cell.stages:
+        run_stage(cell, name, LAYOUT)
+    folder = Path(LAYOUT.stage(cell.name, "finetune"))
+    assert len(pl.read_parquet(folder / "predictions.parquet")) == 0
+    tuned, before = (
+        pl.read_parquet(LAYOUT.stage(cell.name, name, "embeddings.parquet")) for name in ("finetune", "pretrain")
+    )
+    assert tuned.drop("embedding").equals(before.drop("embedding"))
+    assert not tuned.equals(before)
+    scored = Path(LAYOUT.scored(cell.name, cell.last_stage, cell.probed))
+    assert scored == folder / "embeddings.parquet"
+    out = [checkout / f"{part}.parquet" for part in ("metrics", "curves", "intervals")]
+    evaluate_cell(cell, scored, *out)
+    metrics = pl.read_parquet(out[0])
+    assert set(metrics["protocol"]) == {"selected"}
+    assert set(metrics["epoch"]) == {1}

@@ -43,7 +43,7 @@ def information_chart(
     colours = [_colour(study, kept.ref) for kept in cells]
     labels = [wrapped(cell_label(study, kept.ref)) for kept in cells]
     handles = _legend(study, experiment, cells)
-    columns = 2 if narrow else 4
+    columns = 1 if narrow else 4
     lines = -(-len(handles) // columns)
     height = PANEL_INCHES * (3 if narrow else 1) + LABEL_INCHES + LEGEND_INCHES * lines
     figure = Figure(figsize=(NARROW if narrow else WIDE, height))

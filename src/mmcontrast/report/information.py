@@ -13,6 +13,7 @@ import polars as pl
 
 from mmcontrast.config import Arms, CellRef, Information, Published, Study
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, over_seeds, paired_difference
+from mmcontrast.report.conclusions import MIN_SEEDS, Verdict, judge
 from mmcontrast.report.outputs import active_arms
 from mmcontrast.report.results import cell_name
 from mmcontrast.report.summary import percent, seed_scores
@@ -20,6 +21,11 @@ from mmcontrast.report.table import Block, Column, Row, Value
 from mmcontrast.report.wording import as_given, cell_label, count, estimate, p_value
 
 LETTERS = ("R", "U", "S")
+VERDICTS: dict[Verdict, str] = {
+    "better": "S is above its control",
+    "worse": "S is below its control",
+    "undecided": "S against its control",
+}
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ def information_blocks(study: Study, results: pl.DataFrame, experiment: str) -> 
 def _block(study: Study, results: pl.DataFrame, experiment: str, asked: Information, arms: Arms) -> Block:
     printed = published(study, experiment)
     names = ("R: redundant", "U: unique", "S: synergistic")
-    columns = [Column(f"published_{x}", f"Published {x}", "published") for x in LETTERS] if printed else []
+    where = "Published" if asked.published == arms.unbiased else "Published at full size"
+    columns = [Column(f"published_{x}", f"{where}, {x}", "published") for x in LETTERS] if printed else []
     columns += [Column(x, f"Ours, {name}", "score") for x, name in zip(LETTERS, names, strict=True)]
     columns += [
         Column("control", "Ours, S after unbiased pretraining (control)", "score"),
@@ -127,18 +134,18 @@ def information_findings(study: Study, results: pl.DataFrame, experiment: str) -
         title, chance = study.datasets[arms.unbiased].title, chances(study, asked, arms)
         for kept in kept_by_cell(study, results, experiment, asked, arms):
             found, gain = kept.estimates(), percent(kept.gain)
-            beyond = "above" if gain.low > 0 else "below" if gain.high < 0 else "not told apart from"
-            p = (
-                f", p = {p_value(kept.p_holm)} after Holm's correction".replace("= <", "< ")
-                if p_value(kept.p_holm)
-                else ""
-            )
+            zero = "includes" if gain.low <= 0 <= gain.high else "excludes"
+            p = f", p = {p_value(kept.p_holm)} after Holm's correction" if p_value(kept.p_holm) else ""
             said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
             out.append(
-                f"{title}, {cell_label(study, kept.ref)}: {said}. S is {beyond} its control, "
+                f"{title}, {cell_label(study, kept.ref)}: {said}. {VERDICTS[judge(kept.gain, kept.p_holm)]}, "
                 f"{estimate(*found['control'])} % after unbiased pretraining: difference by seed "
-                f"{estimate(*gain, sign=True)} points{p}; {count(kept.gain.n, 'seed')}."
+                f"{estimate(*gain, sign=True)} points{p.replace('= <', '< ')}, whose interval {zero} 0; "
+                f"{count(kept.gain.n, 'seed')}."
             )
+        if len(study.profile.seeds) < MIN_SEEDS:
+            seeds = count(len(study.profile.seeds), "seed")
+            out.append(f"With {seeds} nothing is called above or below its control; that takes {MIN_SEEDS}.")
     return out
 
 

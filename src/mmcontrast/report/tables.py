@@ -32,8 +32,9 @@ def build_table(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, ex
         for dataset in datasets
         for metric in reported_metrics(study.datasets[dataset], spec.views)
     ]
-    own = "own" in spec.views
-    together = _across_block(study, results, experiment, datasets) if own else Block("", [], [], {})
+    # arms differ in what they are asked, so a mean over them would mean nothing
+    averaged = "own" in spec.views and spec.information is None
+    together = _across_block(study, results, experiment, datasets) if averaged else Block("", [], [], {})
     return Table(
         name=experiment,
         title=spec.title,
@@ -144,6 +145,8 @@ def _across_block(study: Study, results: pl.DataFrame, experiment: str, datasets
         if len(row):
             values = {"iqm": Value(*percent(row.row(0)))}
             rows.append(Row(cell_label(study, ref), values, own=ref in own_cells(study, experiment)[:1]))
+    if not rows:
+        return Block("", [], [])
     metric = study.datasets[datasets[0]].metrics[0]
     titles = ", ".join(study.datasets[d].title for d in datasets)
     title = f"All datasets ({titles}): {metric_title(metric)} (%)"
