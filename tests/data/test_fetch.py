@@ -334,3 +334,13 @@ def test_mirrors_are_not_asked_while_the_cache_holds_the_file(
     dataset, _ = fetched
     monkeypatch.setattr(module, "origins", lambda *_: pytest.fail("an origin was asked"))
     fetch("d", dataset, tmp_path / "again")
+
+
+def test_what_an_old_manifest_names_elsewhere_stays(fetched: tuple[Dataset, Path], tmp_path: Path) -> None:
+    dataset, raw = fetched
+    for name in ("kept.txt", "raw/old.csv"):
+        (tmp_path / name).write_text("x")
+    (raw / "manifest.json").write_text(json.dumps({"files": {"../kept.txt": "", "/etc/none": "", "old.csv": ""}}))
+    fetch("d", dataset, raw)
+    assert (tmp_path / "kept.txt").exists()
+    assert sorted(p.name for p in raw.iterdir()) == ["a.csv", "b.csv", "manifest.json"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
             manifest = {"files": files, "sources": sources}
             write_json(out_dir / MANIFEST, manifest)
             for name in before - set(files):
-                inside(out_dir, name).unlink(missing_ok=True)
+                # an old manifest may have been tampered with: what it names elsewhere stays where it is
+                with suppress(FetchError):
+                    inside(out_dir, name).unlink(missing_ok=True)
     except OSError as e:
         raise FetchError(
             f"{dataset_name}: {e.filename or out_dir}: {e.strerror}; the cache is {cache.root}, and MMCONTRAST_CACHE "
