@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmcontrast.config import Study
 from mmcontrast.report.outputs import FigureSpec, curve_cells, is_probed, projected_cells, switch_epoch
-from mmcontrast.report.sampling import FIGURES, caption
+from mmcontrast.report.sampling_captions import CAPTIONS, caption
 from mmcontrast.report.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title
 
 
@@ -24,7 +24,7 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
             f"{seeds}; small dots: single seeds. Thick lines: {LEVEL_NAME} bootstrap interval over seeds; thin lines: "
             f"over seeds and {cases}." + ("" if all(probed) else optimistic)
         )
-    if spec.kind in FIGURES:
+    if spec.kind in CAPTIONS:
         return caption(study, spec.kind, spec.dataset, n_cases)
     if spec.kind == "differences":
         reference = study.experiments[spec.experiment].reference

@@ -14,12 +14,12 @@ from matplotlib.lines import Line2D
 
 from mmcontrast.config import CellRef, Study
 from mmcontrast.errors import ConfigError
+from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.evaluation.statistics import over_seeds
 from mmcontrast.evaluation.views import metric_name, without
 from mmcontrast.report.style import CLASS_COLOURS, INK, NARROW, SOFT, WIDE
 from mmcontrast.report.summary import seed_scores
-from mmcontrast.report.wording import LEVEL_NAME, cell_label, charted_metrics, count, metric_title
-from mmcontrast.training.rewards import study_reward
+from mmcontrast.report.wording import cell_label, charted_metrics, metric_title
 
 PANEL_INCHES, LEGEND_INCHES, ROW_INCHES = 2.0, 0.35, 0.32
 
@@ -216,35 +216,3 @@ FIGURES: dict[str, Callable[[Sampling, bool], Figure]] = {
     "similarity": similarity_figure,
     "removed": removed_figure,
 }
-
-
-CAPTIONS = {
-    "alpha": """
-        Alpha on {title}, {cases}. Left: test accuracy of a linear probe for each label, of cells trained with one alpha
-        for all modalities. Right: what the search is rewarded with at the same alphas: how often one modality finds the
-        rest of its tuple among held-out training tuples, summed over modalities, after a short training with dropped
-        modalities. Dots: mean of {seeds}; lines: {level} bootstrap interval over seeds. The rank correlation (Spearman,
-        over alphas) says whether the reward ranks alphas as accuracy on the first label does; where its spread over
-        alpha is not well above that over seeds, its ranking is noise.""",
-    "search": """
-        Search for alpha on {title}. Left: the mean of the policy by modality; thick lines: mean of {seeds}; thin lines:
-        single seeds. Right: mean reward of a round's trials; band: lowest to highest trial of a round, both averaged
-        over seeds. Each round goes on from a clone of the last, so that the reward rises with training too: what alpha
-        makes of it is the width of the band.""",
-    "similarity": """
-        Training on {title}: mean cosine of an anchor with its positive, and with its own tuple when one modality is of
-        another row. Where the two are close, the embedding ignores that modality. Mean of {seeds}.""",
-    "removed": """
-        Modalities removed at test time on {title}, {cases}: the probe of the whole embedding is given the embedding
-        without one modality. Dots: mean of {seeds}; lines: {level} bootstrap interval over seeds.""",
-}
-
-
-def caption(study: Study, kind: str, dataset: str, n_cases: int) -> str:
-    """What one of these figures shows, with n."""
-    return " ".join(CAPTIONS[kind].split()).format(
-        title=study.datasets[dataset].title,
-        seeds=count(len(study.profile.seeds), "seed"),
-        cases=count(n_cases, "test case"),
-        level=LEVEL_NAME,
-    )

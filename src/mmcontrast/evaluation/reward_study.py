@@ -1,0 +1,48 @@
+"""Is what a search maximises worth maximising? Its reward beside the score that counts, over settings and seeds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class RewardStudy:
+    """Is the reward worth maximising? See `study_reward`.
+
+    Attributes:
+        between: standard deviation of the settings' mean rewards. within: of the reward over seeds, pooled.
+        signal: between^2 less what within alone would give, over the same; 0 or less = the ranking is noise.
+        rank_correlation: Spearman, over settings, of mean reward and mean downstream score; nan if either is constant.
+    """
+
+    between: float
+    within: float
+    signal: float
+    rank_correlation: float
+
+
+def study_reward(rewards: Array, downstream: Array) -> RewardStudy:
+    """Reward and downstream score of frozen settings over seeds, before any search is believed.
+
+    Args:
+        rewards, downstream: (n settings >= 2, S seeds >= 2).
+    """
+    if rewards.shape != downstream.shape or rewards.ndim != 2 or min(rewards.shape) < 2:
+        raise ValueError("rewards and downstream must be (settings, seeds), two or more of each")
+    within = float(np.sqrt(rewards.var(axis=1, ddof=1).mean()))
+    between = float(rewards.mean(axis=1).std(ddof=1))
+    chance = within**2 / rewards.shape[1]
+    signal = (between**2 - chance) / chance if chance > 0 else (math.inf if between > 0 else 0.0)
+    ranks = [_ranks(x.mean(axis=1)) for x in (rewards, downstream)]
+    constant = any(np.ptp(r) == 0 for r in ranks)
+    return RewardStudy(between, within, signal, math.nan if constant else float(np.corrcoef(np.stack(ranks))[0, 1]))
+
+
+def _ranks(x: Array) -> Array:
+    """Average ranks."""
+    return ((x[:, None] > x).sum(1) + (x[:, None] >= x).sum(1) - 1) / 2
