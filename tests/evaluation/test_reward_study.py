@@ -13,6 +13,8 @@ def test_a_reward_that_ranks_settings_is_told_from_noise():
     good = study_reward(level + 0.3 * noise, 2 * level + 0.1 * g.standard_normal((6, 5)))
     assert good.signal > 50
     assert good.rank_correlation == 1
+    shifted = study_reward(level + 0.3 * noise + 10 * np.arange(5), 2 * level + 0.1 * noise)
+    assert shifted.signal == pytest.approx(good.signal)
     opposed = study_reward(-level + 0.3 * noise, level + 0 * noise)
     assert opposed.rank_correlation == -1
     noisy = [study_reward(g.standard_normal((6, 5)), level + 0 * noise).signal for _ in range(200)]
