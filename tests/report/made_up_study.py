@@ -82,6 +82,13 @@ def make_up(cell: CellConfig, cases: dict[str, int]) -> dict[str, pl.DataFrame]:
         for epoch in range(last + 1):
             loss = 0.4 + 1.2 * np.exp(-4 * epoch / last) + 0.02 * rng.normal()
             history.append((seed, epoch, "train/loss", loss))
+            if cell.implementation == "tuple_infonce":
+                history.append((seed, epoch, "train/positive_similarity", 1 - loss / 2))
+                history += [(seed, epoch, f"train/own_similarity_{m}", 0.9 - loss / 2) for m in cell.modalities]
+        for at in range(7) if cell.objective.get("search") else ():
+            history += [(seed, at, f"search/alpha_{m}", 1 + 0.1 * rng.normal()) for m in cell.modalities]
+            ends = ("", 0.5), ("_low", 0.4), ("_high", 0.6)
+            history += [(seed, at, f"search/reward{end}", value) for end, value in ends if at < 6]
         for split, y in labels.items():
             noise, n = seeded(cell.dataset, split).normal(size=(len(y), c)), len(y)
             for epoch in evaluated if cell.finetune else ():

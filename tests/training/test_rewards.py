@@ -1,11 +1,8 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.training.rewards import alpha_reward, beta_reward, crossmodal_accuracy
 
 
@@ -56,25 +53,3 @@ def test_beta_reward_is_highest_where_training_noise_is_the_best_noise():
     assert np.argmax(rewards) == 1
     with pytest.raises(ValueError, match="one accuracy a noise level"):
         beta_reward(1, (1, 2), accuracies, 4)
-
-
-def test_a_reward_that_ranks_settings_is_told_from_noise():
-    g = np.random.default_rng(0)
-    noise = g.standard_normal((6, 5))
-    level = np.arange(6.0)[:, None]
-    good = study_reward(level + 0.3 * noise, 2 * level + 0.1 * g.standard_normal((6, 5)))
-    assert good.signal > 50
-    assert good.rank_correlation == 1
-    opposed = study_reward(-level + 0.3 * noise, level + 0 * noise)
-    assert opposed.rank_correlation == -1
-    noisy = [study_reward(g.standard_normal((6, 5)), level + 0 * noise).signal for _ in range(200)]
-    # on noise alone E[between^2] = within^2 / seeds, so that the signal averages to about 0
-    assert abs(np.mean(noisy)) < 0.3
-
-
-def test_a_constant_reward_has_no_ranks():
-    study = study_reward(np.ones((3, 2)), np.arange(6.0).reshape(3, 2))
-    assert math.isnan(study.rank_correlation)
-    assert study.signal == 0
-    with pytest.raises(ValueError, match="two or more"):
-        study_reward(np.ones((3, 1)), np.ones((3, 1)))

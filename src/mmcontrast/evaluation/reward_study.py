@@ -1,4 +1,4 @@
-"""Is the reward of a search worth maximising? Reward and downstream score of the same settings, over seeds."""
+"""Is what a search maximises worth maximising? Its reward beside the score that counts, over settings and seeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class RewardStudy:
     """Is the reward worth maximising? See `study_reward`.
 
     Attributes:
-        between: standard deviation of the settings' mean rewards. within: of the reward over seeds, pooled.
+        between: standard deviation of the settings' mean rewards. within: of what is left of the reward once the
+            setting's mean and the seed's are taken out: a search compares settings of one seed, on the same draws.
         signal: between^2 less what within alone would give, over the same; 0 or less = the ranking is noise.
         rank_correlation: Spearman, over settings, of mean reward and mean downstream score; nan if either is constant.
     """
@@ -34,9 +35,11 @@ def study_reward(rewards: Array, downstream: Array) -> RewardStudy:
     """
     if rewards.shape != downstream.shape or rewards.ndim != 2 or min(rewards.shape) < 2:
         raise ValueError("rewards and downstream must be (settings, seeds), two or more of each")
-    within = float(np.sqrt(rewards.var(axis=1, ddof=1).mean()))
+    n, s = rewards.shape
+    left = rewards - rewards.mean(axis=1, keepdims=True) - rewards.mean(axis=0) + rewards.mean()
+    within = float(np.sqrt((left**2).sum() / ((n - 1) * (s - 1))))
     between = float(rewards.mean(axis=1).std(ddof=1))
-    chance = within**2 / rewards.shape[1]
+    chance = within**2 / s
     signal = (between**2 - chance) / chance if chance > 0 else (math.inf if between > 0 else 0.0)
     ranks = [_ranks(x.mean(axis=1)) for x in (rewards, downstream)]
     constant = any(np.ptp(r) == 0 for r in ranks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +104,11 @@ def alpha_figure(data: Sampling, narrow: bool) -> Figure:
     if grid:
         name = next(iter(data.study.datasets[data.dataset].modalities))
         rewards = trial_rewards(data.history(grid), name)
-        _line(axes[1], list(rewards), [over_seeds(np.array(r)) for r in rewards.values()], INK, "reward")
+        by_seed = np.array(list(rewards.values()))
+        axes[1].plot(by_seed, color=INK, alpha=0.3, linewidth=0.7)
+        axes[1].plot(by_seed.mean(1), color=INK, marker="o", markersize=3.5)
+        axes[1].set_xticks(range(len(rewards)), [f"{v:g}" for v in rewards])
+        axes[1].margins(y=0.2)
         axes[1].set_title("reward of the search")
         axes[1].set_ylabel("sum of crossmodal accuracies")
         common = [a for a in alphas if a in rewards]
@@ -128,10 +133,10 @@ def _agreement(axes: Axes, data: Sampling, rewards: list[list[float]], cells: li
     metric = data.study.datasets[data.dataset].metrics[0]
     found = study_reward(np.array(rewards), np.array([data.scores(ref, metric) for ref in cells]))
     text = (
-        f"rank correlation with accuracy {found.rank_correlation:+.2f}\n"
-        f"sd over alpha {found.between:.3f}, over seeds {found.within:.3f}"
+        f"rank correlation with accuracy {found.rank_correlation:+.2f}; "
+        f"sd of means over alpha {found.between:.3f}, of one seed {found.within:.3f}"
     )
-    axes.text(0.98, 0.97, text, transform=axes.transAxes, ha="right", va="top", fontsize=6.5, color=SOFT)
+    axes.text(0.02, 0.97, textwrap.fill(text, 46), transform=axes.transAxes, va="top", fontsize=6.5, color=SOFT)
 
 
 def search_figure(data: Sampling, narrow: bool) -> Figure:

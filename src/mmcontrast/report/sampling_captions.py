@@ -1,4 +1,4 @@
-"""What the figures on negative sampling show, in words; apart from them, so that the page needs no matplotlib."""
+"""What is written under the figures of `sampling.py`; apart from them, so that the page needs no matplotlib."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ CAPTIONS = {
         Alpha on {title}, {cases}. Left: test accuracy of a linear probe for each label, of cells trained with one alpha
         for all modalities. Right: what the search is rewarded with at the same alphas: how often one modality finds the
         rest of its tuple among held-out training tuples, summed over modalities, after a short training with dropped
-        modalities. Dots: mean of {seeds}; lines: {level} bootstrap interval over seeds. The rank correlation (Spearman,
-        over alphas) says whether the reward ranks alphas as accuracy on the first label does; where its spread over
-        alpha is not well above that over seeds, its ranking is noise.""",
+        modalities. Dots: mean of {seeds}; lines on the left: {level} bootstrap interval over seeds; thin lines on the
+        right: single seeds. The rank correlation (Spearman, of means over seeds) says whether the reward ranks alphas
+        as accuracy on the first label does. sd of one seed: of the reward once the levels of seeds and alphas are taken
+        out; where the spread over alpha is not well above it, a search of one seed follows noise.""",
     "search": """
         Search for alpha on {title}. Left: the mean of the policy by modality; thick lines: mean of {seeds}; thin lines:
         single seeds. Right: mean reward of a round's trials; band: lowest to highest trial of a round, both averaged

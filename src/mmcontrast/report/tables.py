@@ -40,7 +40,7 @@ def build_table(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, ex
         title=spec.title,
         caption=spec.caption.strip(),
         blocks=blocks + ([together] if together.rows else []),
-        findings=findings(study, results, summary, intervals, experiment) if own else [],
+        findings=findings(study, results, summary, intervals, experiment) if "own" in spec.views else [],
         notes=table_notes(study, summary, experiment, together.title if together.rows else None),
     )
 

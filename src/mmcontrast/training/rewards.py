@@ -1,4 +1,4 @@
-"""What the sample search of TupleInfoNCE maximises.
+"""What the sample search of TupleInfoNCE maximises; `evaluation.reward_study` asks whether that is worth maximising.
 
 Liu et al., ICCV 2021. Shapes: M held-out tuples, K modalities, D width.
 """
@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-
-Array = np.ndarray
 
 
 def crossmodal_accuracy(queries: Sequence[Tensor], candidates: Sequence[Tensor]) -> list[float]:

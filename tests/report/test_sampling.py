@@ -1,0 +1,159 @@
+"""Figures on negative sampling show the numbers they are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mmcontrast.config import CellRef, Study
+from mmcontrast.errors import ConfigError
+from mmcontrast.evaluation.reward_study import study_reward
+from mmcontrast.report.captions import figure_caption
+from mmcontrast.report.outputs import figures
+from mmcontrast.report.sampling import FIGURES, Sampling, trial_rewards
+from mmcontrast.report.sampling_captions import CAPTIONS
+from mmcontrast.report.style import house_style
+
+ROOT = Path(__file__).parents[2]
+STUDY = Study(ROOT, "tuple_ablations")
+DATASET, SEEDS = "weak_modality", (0, 1, 2, 3, 4)
+MODALITIES = ("strong", "middle", "weak")
+ALPHAS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+def sampling(experiment: str, history: pl.DataFrame | None = None, shift: dict[str, float] | None = None) -> Sampling:
+    """Scores that depend on the place of a cell in its experiment, the seed, and `shift` of the metric."""
+    rows = []
+    for place, ref in enumerate(STUDY.experiments[experiment].cells):
+        for metric, by in (shift or {"acc": 0.0}).items():
+            rows += [
+                (experiment, DATASET, ref.method, ref.variant, s, "selected", "test", metric, score(place, s) - by, 90)
+                for s in SEEDS
+            ]
+    columns = ["experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n"]
+    results = pl.DataFrame(rows, schema=columns, orient="row")
+    return Sampling(STUDY, experiment, DATASET, results, lambda ref: frame([]) if history is None else history)
+
+
+def score(place: int, seed: int) -> float:
+    return 0.5 + 0.05 * place + 0.001 * seed
+
+
+def frame(rows: list[tuple[int, int, str, float]]) -> pl.DataFrame:
+    schema = {"seed": pl.Int64, "epoch": pl.Int64, "name": pl.String, "value": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def grid_history() -> pl.DataFrame:
+    """The reward falls with alpha, and has noise of its own for each seed."""
+    rows = []
+    for seed in SEEDS:
+        for i, alpha in enumerate(ALPHAS):
+            rows.append((seed, 0, f"search/trial{i}/reward", reward(i, seed)))
+            rows += [(seed, 0, f"search/trial{i}/alpha_{m}", alpha) for m in MODALITIES]
+    return frame(rows)
+
+
+def reward(i: int, seed: int) -> float:
+    return 0.6 - 0.05 * i + 0.01 * seed
+
+
+def drawn(kind: str, data: Sampling, narrow: bool = False):
+    with house_style():
+        figure = FIGURES[kind](data, narrow)
+        figure.draw_without_rendering()
+    return figure
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_alpha_against_accuracy_and_reward(narrow):
+    metrics = {"acc": 0.0, "shared/acc": 0.1, "strong/acc": 0.2, "middle/acc": 0.3}
+    figure = drawn("alpha", sampling("tuple_alpha", grid_history(), metrics), narrow)
+    left, right = figure.axes
+    means = [100 * np.mean([score(p, s) for s in SEEDS]) for p in range(len(ALPHAS))]
+    assert left.lines[0].get_label() == "Accuracy"
+    for line, by in zip(left.lines, metrics.values(), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), np.array(means) - 100 * by)
+    assert [t.get_text() for t in left.get_xticklabels()] == ["0", "0.25", "0.5", "1", "2", "4"]
+    rewards = np.array([[reward(i, s) for s in SEEDS] for i in range(len(ALPHAS))])
+    *seeds, mean = right.lines
+    np.testing.assert_allclose(mean.get_ydata(), rewards.mean(1))
+    np.testing.assert_allclose([line.get_ydata() for line in seeds], rewards.T)
+    scores = 100 * np.array([[score(i, s) for s in SEEDS] for i in range(len(ALPHAS))])
+    found = study_reward(rewards, scores)
+    assert found.rank_correlation == -1
+    text = " ".join(right.texts[0].get_text().split())
+    assert f"rank correlation with accuracy {found.rank_correlation:+.2f}" in text
+    assert f"over alpha {found.between:.3f}, of one seed {found.within:.3f}" in text
+
+
+def test_rewards_of_a_grid_by_alpha():
+    found = trial_rewards(grid_history(), "weak")
+    assert list(found) == list(ALPHAS)
+    assert found[0.5] == [reward(2, s) for s in SEEDS]
+
+
+def test_the_path_of_a_search():
+    rows = []
+    for seed in SEEDS:
+        for at in range(3):
+            rows += [(seed, at, f"search/alpha_{m}", i + at + 0.1 * seed) for i, m in enumerate(MODALITIES)]
+        for at in range(2):
+            ends = (("", 0.5), ("_low", 0.4), ("_high", 0.7))
+            rows += [(seed, at, f"search/reward{end}", at + value + 0.01 * seed) for end, value in ends]
+    figure = drawn("search", sampling("tuple_search", frame(rows)))
+    path, rewards = figure.axes
+    means = {line.get_label(): line.get_ydata() for line in path.lines if not line.get_label().startswith("_")}
+    for i, m in enumerate(MODALITIES):
+        np.testing.assert_allclose(means[m], [i + 0.2, i + 1.2, i + 2.2])
+    assert len(path.lines) == len(MODALITIES) * (1 + len(SEEDS))
+    np.testing.assert_allclose(rewards.lines[0].get_ydata(), [0.52, 1.52])
+
+
+def test_a_search_that_no_cell_makes_is_refused():
+    with pytest.raises(ConfigError, match=r"tuple_rows\.yaml: figures: search: no cell searches by reinforce"):
+        drawn("search", sampling("tuple_rows"))
+
+
+def test_similarities_by_epoch():
+    rows = [
+        (seed, epoch, f"train/{name}", level + 0.1 * epoch + 0.01 * seed)
+        for seed in SEEDS
+        for epoch in range(3)
+        for name, level in (("positive_similarity", 0.5), *((f"own_similarity_{m}", 0.2) for m in MODALITIES))
+    ]
+    data = sampling("tuple_one_modality", frame(rows))
+    figure = drawn("similarity", data)
+    assert len(figure.axes) == len(data.cells)
+    first = figure.axes[0].lines
+    assert [line.get_label() for line in first] == ["positive", *(f"{m} of another row" for m in MODALITIES)]
+    np.testing.assert_allclose(first[0].get_ydata(), [0.52, 0.62, 0.72])
+
+
+def test_removed_modalities():
+    shift = {"acc": 0.0} | {f"acc@without_{m}": 0.1 * (i + 1) for i, m in enumerate(MODALITIES)}
+    figure = drawn("removed", sampling("tuple_removed", shift=shift))
+    dots = [tuple(d.get_offsets()[0]) for d in figure.axes[0].collections]
+    whole, *lacking = dots[:4]
+    assert whole == pytest.approx((50.2, 0))
+    assert [x for x, _ in lacking] == pytest.approx([40.2, 30.2, 20.2])
+
+
+def test_every_kind_has_a_caption_with_its_n():
+    assert FIGURES.keys() == CAPTIONS.keys()
+    drawn_kinds = set()
+    for experiment in ("tuple_alpha", "tuple_search"):
+        for spec in figures(STUDY, experiment):
+            if spec.kind in FIGURES:
+                drawn_kinds.add(spec.kind)
+                assert "5 seeds" in figure_caption(STUDY, spec, 90)
+    assert drawn_kinds == {"alpha", "search"}
+
+
+def test_alphas_of_one_number_alone_are_swept():
+    swept = sampling("tuple_search").swept()
+    assert {alpha: ref.variant for alpha, ref in swept.items()} == {0.0: "naive", 1.0: "base"}
+    assert isinstance(swept[0.0], CellRef)
