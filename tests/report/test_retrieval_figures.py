@@ -19,7 +19,7 @@ from mmcontrast.report.captions import figure_caption
 from mmcontrast.report.experiment import draw
 from mmcontrast.report.outputs import figures
 from mmcontrast.report.results import read_results, write_results
-from mmcontrast.report.retrieval_figures import TOP, retrieved
+from mmcontrast.report.retrieval_figures import QUERIES, TOP, retrieved
 from mmcontrast.report.style import house_style
 from mmcontrast.report.table import to_markdown
 from mmcontrast.report.tables import build_table
@@ -154,9 +154,9 @@ def test_right_answers_are_marked_and_wrong_ones_are_not(made):
     figure = draw(study, layout, spec, results, intervals, False)
     first, second = figure.subfigs
     framed = [a for a in first.axes if a.spines["left"].get_linewidth() > 2]
-    assert len(first.axes) == 5 * TOP
-    assert 0 < len(framed) <= 5
+    assert len(first.axes) == QUERIES * TOP
+    assert 0 < len(framed) <= QUERIES
     ticks = [t for a in second.axes for t in a.texts if t.get_text().startswith("✓")]
     lines = [t for a in second.axes for t in a.texts]
-    assert len(lines) == 5 * TOP
+    assert len(lines) == QUERIES * TOP
     assert 0 < len(ticks) < len(lines)

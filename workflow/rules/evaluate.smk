@@ -1,5 +1,5 @@
-# Scores come from stored predictions, or from embeddings by a linear probe: no model is loaded, and every number can
-# be recomputed by anyone.
+# Scores come from stored predictions, or from embeddings by a linear probe or by retrieval: no model is loaded, and
+# every number can be recomputed by anyone.
 
 
 def scored(wc):

@@ -37,6 +37,7 @@ def contact_sheet(
     columns, rows = max(map(len, images)), len(images)
     width = columns * ROW_INCHES + TEXT_INCHES[narrow]
     figure = Figure(figsize=(width, (rows + 0.7) * ROW_INCHES))
+    figure.set_layout_engine("none")  # every part has its place already
     unit_x, unit_y = ROW_INCHES / width, 1 / (rows + 0.7)
     for row, (drawn, worded, group) in enumerate(zip(images, texts, groups, strict=True)):
         bottom = 1 - (row + 1) * unit_y

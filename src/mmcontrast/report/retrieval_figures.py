@@ -27,7 +27,7 @@ from mmcontrast.report.wording import cell_label
 
 # fixed before any result was seen, so that no query is picked for how well it goes
 PICK_SEED = 0
-QUERIES, TOP = 5, 5
+QUERIES, TOP = 7, 5
 HEAT_INSTANCES = {False: 14, True: 8}
 SHEET_INSTANCES = 8
 RIGHT, WRONG = "#009E73", "#d9d9d9"
@@ -90,7 +90,7 @@ def neighbours(found: Retrieved, narrow: bool = False) -> Figure:
     generator = np.random.default_rng(PICK_SEED)
     picked = np.sort(generator.choice(len(found.table), size=min(QUERIES, len(found.table)), replace=False))
     texts = [generator.choice(np.flatnonzero(found.queries[1] == i)) for i in picked]
-    size = (NARROW, 7.6) if narrow else (WIDE, 4.4)
+    size = (NARROW, 10.4) if narrow else (WIDE, 5.8)
     figure = Figure(figsize=size)
     shape: dict[str, Any] = {"nrows": 2} if narrow else {"ncols": 2, "width_ratios": (1, 1.15)}
     first, second = figure.subfigures(squeeze=False, **shape).ravel()
@@ -110,7 +110,10 @@ def _images_for_texts(
         for axes, item in zip(row, order, strict=True):
             _picture(axes, found, int(item), right=bool(item == found.queries[1][query]))
         title = textwrap.shorten(str(names[query]), 60, placeholder=" ...")
-        row[0].set_title(title, fontsize=6.5, weight="normal", loc="left", parse_math=False)
+        # the text runs over all five pictures and must not widen the first; a blank title keeps its height
+        style: dict[str, Any] = {"fontsize": 6.5, "transform": row[0].transAxes, "parse_math": False}
+        row[0].text(0, 1.12, title, **style).set_in_layout(False)
+        row[0].set_title(" ", fontsize=6.5)
 
 
 def _texts_for_images(

@@ -17,6 +17,8 @@ from mmcontrast.data.files import replacing
 PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
     *("#882255", "#332288", "#999933", "#44AA99", "#AA4499", "#117733", "#DDCC77", "#CC6677"),
+    # between those, for the losses that stand in figures of their own
+    *("#6699CC", "#661100", "#AAAA00", "#EE8866", "#77AADD"),
 )
 KNOWN = {
     "m3col": "#D55E00",
@@ -30,6 +32,11 @@ KNOWN = {
     "simclr": "#56B4E9",
     "cross": "#999933",
     "cross_self": "#44AA99",
+    "clip": "#6699CC",
+    "supcon": "#661100",
+    "mil_nce": "#AAAA00",
+    "tricolo": "#EE8866",
+    "siglip": "#77AADD",
 }
 # Tol's muted scheme; classes stand in figures of their own, where no colour means a method
 CLASS_COLOURS = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#AA4499", "#44AA99", "#882255", "#999933")
