@@ -153,7 +153,7 @@ def small_checkout(root: Path) -> Checkout:
     return checkout
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The small checkout before anything has run."""
     root = tmp_path_factory.mktemp("template") / "checkout"
@@ -161,14 +161,22 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return small_checkout(root)
 
 
-@pytest.fixture(scope="module")
-def finished(template: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The same after one undisturbed `snakemake reproduce`."""
-    root = tmp_path_factory.mktemp("finished") / "checkout"
+@pytest.fixture(scope="session")
+def reproduced(template: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The same after one undisturbed `snakemake reproduce`; not to be changed."""
+    root = tmp_path_factory.mktemp("reproduced") / "checkout"
     shutil.copytree(template.root, root, symlinks=True)
     checkout = Checkout(root)
     checkout.snakemake()
     return checkout
+
+
+@pytest.fixture(scope="module")
+def finished(reproduced: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy of it for a module's tests."""
+    root = tmp_path_factory.mktemp("finished") / "checkout"
+    shutil.copytree(reproduced.root, root, symlinks=True)
+    return Checkout(root)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from mmcontrast.contrast.tuple_info_nce import counts, tuple_info_nce, weights_f
 from mmcontrast.contrast.tuples import check_disturbable, swap_terms
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters
+from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.sum_fusion import SumFusion, add
 
 
@@ -72,6 +72,7 @@ class TupleInfoNCE(SelfSupervised):
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
+        refuse_finetuning(cell)
         self.objective = spec = TupleInfoNCEObjective.model_validate(cell.objective)
         if len(self.modalities) < 2:
             raise ConfigError(
