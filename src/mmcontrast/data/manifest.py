@@ -97,9 +97,10 @@ def _checksums(files: Any) -> dict[str, str]:
     return files
 
 
-def _sources(sources: Any) -> dict[str, str]:
-    """Source -> checksum, as written in a manifest."""
+def _sources(sources: Any) -> dict[str, str | None]:
+    """Source -> checksum, as written in a manifest; None for a folder of the user's own, which has none."""
     for source in sources:
-        if {key: type(value) for key, value in source.items()} != {"source": str, "sha256": str, "pinned": bool}:
+        kinds = {key: type(value) for key, value in source.items() if (key, value) != ("sha256", None)}
+        if {"sha256": str} | kinds != {"source": str, "sha256": str, "pinned": bool} or "sha256" not in source:
             raise ValueError("`sources` does not give source, sha256 and pinned for each")
     return {source["source"]: source["sha256"] for source in sources}
