@@ -16,6 +16,9 @@ from mmcontrast.methods import Batch, build_method
 ROOT = Path(__file__).parents[2]
 FIRST, LAST = 0, 9
 
+# with one row of each modality an instance, and equal temperatures, its targets are its own predictions
+MULTIFOLD_ALONE = {("mxm_clr", "soft_only")}
+
 
 @pytest.fixture(params=[2, 3], ids="M={}".format)
 def cell(request, variant, make_cell):
@@ -75,16 +78,21 @@ def test_terms_are_finite_float32_scalars_among_them_the_loss(cell, method, make
 def test_every_stage_trains_what_embeds_and_every_parameter_is_trained_in_some_stage(
     cell, method, make_batch, make_progress
 ):
-    def reached(scalar):
+    def reached(*scalars):
         method.zero_grad()
-        scalar.backward()
+        for scalar in scalars:
+            scalar.backward()
         got = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
         assert all(g.isfinite().all() for g in got.values())
         return set(got)
 
     batch = make_batch(cell)
     embedding = reached(method.embed(batch).sum())
-    trained = [reached(method(batch, make_progress(stage, epoch))["loss"]) for stage, epoch in moments(cell)]
+    # over several steps, as one may be drawn to train a single modality
+    trained = [
+        reached(*(method(batch, make_progress(stage, epoch, seed=s))["loss"] for s in range(8)))
+        for stage, epoch in moments(cell)
+    ]
     assert embedding
     assert all(embedding <= names for names in trained)
     assert set.union(*trained) == {name for name, _ in method.named_parameters()}
@@ -130,7 +138,7 @@ def test_the_order_of_the_batch_changes_no_term_that_draws_nothing(cell, method,
         redrawn = method(batch, make_progress(stage, epoch, seed=1))
         other = method(shuffled, make_progress(stage, epoch, seed=0))
         for name, term in terms.items():
-            if torch.equal(term, redrawn[name]):
+            if name in redrawn and torch.equal(term, redrawn[name]):
                 torch.testing.assert_close(other[name], term, msg=f"{stage}, epoch {epoch}: {name}")
 
 
@@ -160,7 +168,9 @@ def test_embed_and_logits_are_deterministic_row_by_row_and_shaped(cell, method, 
         torch.testing.assert_close(method.logits(reordered(batch, order)), scores_bC[order])
 
 
-def test_steps_of_adam_lower_the_loss_on_separable_classes(cell, method, make_batch, make_progress):
+def test_steps_of_adam_lower_the_loss_on_separable_classes(variant, cell, method, make_batch, make_progress):
+    if variant in MULTIFOLD_ALONE:
+        pytest.skip("has no gradient on the paired data of this test; test_mxm_clr.py trains it on multifold data")
     batch = make_batch(cell, n=24)
     initial = {k: v.clone() for k, v in method.state_dict().items()}
 

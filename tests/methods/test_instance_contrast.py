@@ -18,7 +18,7 @@ from tests.methods.test_mxm_clr import ragged
 
 def made(make_cell, loss, **objective):
     torch.manual_seed(0)
-    return build_method(make_cell(loss, n_modalities=2, **objective))
+    return build_method(make_cell(loss, n_modalities=2, **{"tau": {"start": 0.1}, **objective}))
 
 
 def pooled(rows):

@@ -26,7 +26,7 @@ def ragged(cell, seed=0):
 
 def made(make_cell, n_modalities=2, **objective):
     torch.manual_seed(0)
-    return build_method(make_cell("mxm_clr", n_modalities=n_modalities, **objective))
+    return build_method(make_cell("mxm_clr", n_modalities=n_modalities, **{"tau": {"start": 0.1}, **objective}))
 
 
 def test_the_loss_is_of_the_unit_rows_and_their_instances(make_cell, make_progress):
@@ -86,6 +86,35 @@ def test_a_momentum_teacher_follows_and_makes_the_targets(make_cell, make_progre
     assert not any(name.startswith("teacher") for name, _ in method.named_parameters())
 
 
+def norm_of_gradient(method, batch, progress):
+    method.zero_grad()
+    method(batch, progress)["loss"].backward()
+    return sum(p.grad.norm() for p in method.parameters())
+
+
+def test_soft_targets_of_one_row_each_at_equal_temperatures_are_the_predictions(make_cell, make_batch, make_progress):
+    """The means of block are then single rows, so that the soft part alone has nothing to teach."""
+    soft = {"soft_weight": 1.0, "warmup": 0, "tau": {"start": 0.2}}
+    method = made(make_cell, tau_soft=0.2, **soft)
+    assert norm_of_gradient(method, make_batch(method.cell), make_progress("pretrain")) < 1e-5
+    assert norm_of_gradient(method, ragged(method.cell), make_progress("pretrain")) > 0.01
+
+
+def test_the_soft_part_alone_trains_on_several_observations(make_cell, make_progress):
+    """Towards its own means, so that what falls is the distance to the targets and not their entropy."""
+    method = made(make_cell, tau={"start": 0.2}, tau_soft=0.1, soft_weight=1.0, warmup=0)
+    batch, progress = ragged(method.cell), make_progress("pretrain")
+    optimizer = torch.optim.Adam(method.parameters(), lr=5e-3)
+    gaps = []
+    for _ in range(15):
+        optimizer.zero_grad()
+        terms = method(batch, progress)
+        terms["loss"].backward()
+        optimizer.step()
+        gaps.append(terms["gap"].item())
+    assert gaps[-1] < 0.8 * gaps[0]
+
+
 def test_a_teacher_under_zero_3_is_refused(make_cell):
     cell = make_cell("mxm_clr", teacher="ema")
     cell = cell.model_copy(update={"engine": cell.engine.model_copy(update={"zero_stage": 3})})
@@ -128,7 +157,11 @@ def test_embeddings_are_of_instances_in_the_order_of_their_ids(make_cell):
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"soft_weight": 1.5}, "above 1, the most for combine: convex"), ({"relation": "blok"}, "relation")],
+    [
+        ({"soft_weight": 1.5}, "above 1, the most for combine: convex"),
+        ({"relation": "blok"}, "relation"),
+        ({"relation": "pair", "tau": {"start": 0.3}, "tau_soft": 0.3}, "tau_soft: 0.3 is tau too.*a momentum teacher"),
+    ],
 )
 def test_values_that_mean_nothing_are_refused(change, says):
     with pytest.raises(ValueError, match=says):

@@ -283,6 +283,16 @@ class MXMCLRObjective(Objective):
             raise ValueError(f"soft_weight: {self.soft_weight:g} is above 1, the most for combine: convex")
         return self
 
+    @model_validator(mode="after")
+    def _targets_that_are_not_the_predictions(self) -> Self:
+        copied = self.relation == "pair" and self.teacher == "self" and not self.tau.learned and self.soft_weight > 0
+        if copied and self.tau_soft == self.tau.start:
+            raise ValueError(
+                f"tau_soft: {self.tau_soft:g} is tau too, and with relation: pair the soft targets are then the "
+                "predictions themselves, which have no gradient; give another tau_soft, or a momentum teacher"
+            )
+        return self
+
 
 class InstanceContrastObjective(Objective):
     """A loss over rows and the instances they are of."""

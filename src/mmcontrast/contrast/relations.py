@@ -56,7 +56,8 @@ def intra_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor,
 def pair_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Rows:
     """Reconstruction: the similarity of the two observations themselves (self-distillation).
 
-    A low loss under this relation says little: target and prediction have the same shape by construction.
+    A low loss under this relation says little: target and prediction have the same shape by construction. At one
+    temperature for both they are equal and the soft part has no gradient; so it is under `block` with one row each.
     """
     return lambda rows: a_PD[rows] @ b_QD.T
 
