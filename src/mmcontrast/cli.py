@@ -215,6 +215,14 @@ def _licences(args: argparse.Namespace) -> None:
     print(f"{write(Path.cwd())}: written")
 
 
+def _tune(args: argparse.Namespace) -> None:
+    from mmcontrast.config import Study
+    from mmcontrast.pipeline.tune import tune
+
+    file = tune(Study(Path.cwd(), args.profile, untuned=True), args.budget, args.datasets)
+    print(f"{file.relative_to(Path.cwd())}: written")
+
+
 def _check(args: argparse.Namespace) -> None:
     study, _, _ = selection(args.profile, args.datasets)
     print(f"params/ is in order: {len(study.cells)} cells in {len(study.active_experiments)} experiments")
@@ -263,6 +271,9 @@ def _parser() -> argparse.ArgumentParser:
     add_datasets(
         add("verify", _verify, "Compute checksums, predictions and scores again and compare them with what is stored.")
     )
+    tune = add("tune", _tune, "Choose the learning rate of every method that shares a budget, on validation.")
+    tune.add_argument("budget", help="a file in params/budgets/")
+    tune.add_argument("--datasets", nargs="+", metavar="NAME", help="of those that the budget is tuned on")
     add("licences", _licences, "Write docs/licences.md from params/ and the installed packages.")
     add("schemas", _schemas, "Write the JSON Schemas of params/ to workflow/schemas/.")
     return parser

@@ -136,7 +136,11 @@ FAULTS = [
     ("datasets/tcga_brca.yaml", set_key("sources", value=[]), ["`sources`", "`generate`"]),
     ("datasets/tcga_brca.yaml", set_key("modalities", "mrna", "shape", value=[2, 3]), ["shape of 1 numbers"]),
     ("profiles/default.yaml", set_key("seeds", value=[0, 0]), ["default.yaml", "repeats a seed"]),
-    ("profiles/default.yaml", set_key("datasets", value=["tcga"]), ["default.yaml", "'tcga_brca'"]),
+    (
+        "profiles/default.yaml",
+        lambda p: p.update(datasets=["tcga"], seeds_by_dataset={}),
+        ["default.yaml", "'tcga_brca'"],
+    ),
     ("profiles/default.yaml", set_key("experiments", value=["m3col"]), ["no experiment 'm3col'"]),
     ("profiles/default.yaml", set_key("engine", "backend", value="tensorflow"), ["engine.backend", "'tensorflow'"]),
     (

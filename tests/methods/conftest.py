@@ -18,10 +18,13 @@ STUDY = Study(Path(__file__).parents[2], profile="smoke")
 def told_apart(name: str, spec: Method, variant: str) -> bool:
     """Is it the base, or more than the base with another batch size, learning rate or number of epochs?
 
-    An alpha by modality names those of one dataset, which is not the one used here.
+    An alpha by modality names those of one dataset, which is not the one used here. What a shared budget changes are
+    sizes.
     """
     if variant == "base":
         return True
+    if spec.variants[variant].budget is not None:
+        return False
     if isinstance(spec.variants[variant].objective.get("alpha"), dict):
         return False
     cell, base = STUDY.cell("synthetic", name, variant), STUDY.cell("synthetic", name)

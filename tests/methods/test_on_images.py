@@ -22,6 +22,10 @@ CELLS = [
     ("cmc", "base"),
     ("cross_self", "base"),
     ("simclr", "base"),
+    *(
+        (name, "study")
+        for name in ("factorcl", "tuple_infonce", "mxm_clr", "supcon", "concat", "joint_fusion", "m3col")
+    ),
 ]
 
 
@@ -36,7 +40,7 @@ def test_pictures_are_learned_from_and_embedded_row_by_row(
 ):
     cell = make_image_cell(name, form)
     method, batch = build(cell), make_image_batch(cell)
-    terms = method(batch, make_progress("pretrain"))
+    terms = method(batch, make_progress(cell.last_stage))
     assert all(t.isfinite() and t.dtype == torch.float32 for t in terms.values())
     terms["loss"].backward()
     for encoder in method.encoders.values():

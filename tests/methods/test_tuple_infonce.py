@@ -275,7 +275,8 @@ def test_the_variants_of_the_params_file_are_what_their_names_say():
         variant: {
             k: v for k, v in study.cell("weak_modality", "tuple_infonce", variant).objective.items() if v != base[k]
         }
-        for variant in study.methods["tuple_infonce"].variants
+        for variant, given in study.methods["tuple_infonce"].variants.items()
+        if given.budget is None
     }
     naive, trials = {"alpha": 0.0, "naive": True}, {"kind": "reinforce", "rounds": 6, "trials": 4, "steps": 40}
     searches = {variant: spec.pop("search") for variant, spec in changed.items() if "search" in spec}

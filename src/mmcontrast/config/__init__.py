@@ -4,6 +4,7 @@ from mmcontrast.config.load import BASE_VARIANT, Study, merge, validate
 from mmcontrast.config.objectives import OBJECTIVES, Objective
 from mmcontrast.config.schema import (
     Arms,
+    Budget,
     CellConfig,
     CellRef,
     Dataset,
@@ -28,7 +29,9 @@ from mmcontrast.config.schema import (
     Selection,
     Source,
     Stage,
+    Tuning,
     UrlSource,
+    Variant,
     WheelSource,
 )
 from mmcontrast.config.yaml_file import read_yaml
@@ -37,6 +40,7 @@ __all__ = [
     "BASE_VARIANT",
     "OBJECTIVES",
     "Arms",
+    "Budget",
     "CellConfig",
     "CellRef",
     "Dataset",
@@ -63,7 +67,9 @@ __all__ = [
     "Source",
     "Stage",
     "Study",
+    "Tuning",
     "UrlSource",
+    "Variant",
     "WheelSource",
     "merge",
     "read_yaml",

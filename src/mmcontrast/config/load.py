@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from mmcontrast.config.objectives import OBJECTIVES
 from mmcontrast.config.schema import (
+    Budget,
     CellConfig,
     CellRef,
     Dataset,
@@ -23,6 +24,8 @@ from mmcontrast.config.schema import (
     Profile,
     Selection,
     Stage,
+    Tuning,
+    Variant,
 )
 from mmcontrast.config.yaml_file import read_yaml
 from mmcontrast.errors import ConfigError, nearest
@@ -101,13 +104,21 @@ class Study:
         root: the checkout that holds params/.
         profile: name of a file in params/profiles/.
         datasets: datasets to run instead of the profile's own.
+        untuned: take the learning rate of a budget itself, not the one that was chosen by trials.
 
     Raises:
         ConfigError: any file is wrong. Everything is checked here, before any work starts.
     """
 
-    def __init__(self, root: Path | str = ".", profile: str = "default", datasets: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str = ".",
+        profile: str = "default",
+        datasets: list[str] | None = None,
+        untuned: bool = False,
+    ) -> None:
         self.root = Path(root)
+        self.untuned = untuned
         self.params = self.root / "params"
         self.profile_name = profile
         self._raw_files: dict[str, dict[str, Any]] = {}
@@ -151,6 +162,16 @@ class Study:
         return {n: self._one(Experiment, "experiments", n) for n in self._names("experiments")}
 
     @cached_property
+    def budgets(self) -> dict[str, Budget]:
+        """Every budget that variants can share."""
+        return {n: self._one(Budget, "budgets", n) for n in self._names("budgets")}
+
+    @cached_property
+    def tunings(self) -> dict[str, Tuning]:
+        """What trials have chosen, by budget."""
+        return {n: self._one(Tuning, "tuning", n) for n in self._names("tuning")}
+
+    @cached_property
     def papers(self) -> dict[str, Paper]:
         """The bibliography, params/papers.yaml."""
         raw = read_yaml(self.params / "papers.yaml")
@@ -160,8 +181,12 @@ class Study:
 
     def experiment_cells(self, name: str) -> list[tuple[str, CellRef]]:
         """(dataset, cell) pairs of an experiment that this selection runs."""
-        experiment = self.experiments[name]
-        return [(d, c) for d in experiment.datasets if d in self.dataset_names for c in experiment.cells]
+        datasets = [d for d in self.experiments[name].datasets if d in self.dataset_names]
+        return [(d, c) for d in datasets for c in self.cells_on(name, d)]
+
+    def cells_on(self, experiment: str, dataset: str) -> list[CellRef]:
+        """The cells that an experiment has on one of its datasets, in its order."""
+        return [c for c in self.experiments[experiment].cells if c.only is None or dataset in c.only]
 
     @cached_property
     def active_experiments(self) -> list[str]:
@@ -197,20 +222,8 @@ class Study:
             raise ConfigError(
                 f"{where}: variants: no variant '{variant}'; {nearest(variant, [BASE_VARIANT, *spec.variants])}"
             )
-        values: dict[str, Any] = {}
-        layers: list[dict[str, Any]] = []
-        by_dataset: list[dict[str, Any]] = []
-        if spec.budget_from is not None:
-            lender = self.methods[spec.budget_from]
-            layers.append({k: getattr(lender, k) for k in SHARED_SECTIONS})
-            by_dataset.append({k: v for k, v in _given(lender.datasets, dataset).items() if k in SHARED_SECTIONS})
-        own = {k: getattr(spec, k) for k in (*SHARED_SECTIONS, "objective")}
-        # a stage that is null in the file is taken away; one that is not mentioned is the lender's
-        layers.append({k: v for k, v in own.items() if v or k in spec.model_fields_set})
-        by_dataset.append(_given(spec.datasets, dataset))
-        layers += [*by_dataset, _given(spec.variants, variant)]
-        for layer in layers:
-            values = merge(values, layer)
+        given = spec.variants.get(variant, Variant())
+        values = self._values(method, dataset, given)
         # a profile shortens stages, it never adds one
         shortened = self.profile.overrides.given()
         shortened = {k: v for k, v in shortened.items() if k not in STAGES or values.get(k)}
@@ -255,9 +268,67 @@ class Study:
             retrieval=data.retrieval,
             objective=objective.model_dump(mode="json"),
             seeds=self.seeds_of(dataset),
+            budget=given.budget,
             engine=Engine.model_validate(self.profile.engine),
             **sections,
         )
+
+    def _values(self, method: str, dataset: str, variant: Variant) -> dict[str, Any]:
+        """The merged sections of a cell, before the profile's overrides."""
+        if variant.budget is not None:
+            return self._shared_values(method, dataset, variant, variant.budget)
+        spec = self.methods[method]
+        values: dict[str, Any] = {}
+        layers: list[dict[str, Any]] = []
+        by_dataset: list[dict[str, Any]] = []
+        if spec.budget_from is not None:
+            lender = self.methods[spec.budget_from]
+            layers.append({k: getattr(lender, k) for k in SHARED_SECTIONS})
+            by_dataset.append({k: v for k, v in _given(lender.datasets, dataset).items() if k in SHARED_SECTIONS})
+        own = {k: getattr(spec, k) for k in (*SHARED_SECTIONS, "objective")}
+        # a stage that is null in the file is taken away; one that is not mentioned is the lender's
+        layers.append({k: v for k, v in own.items() if v or k in spec.model_fields_set})
+        by_dataset.append(_given(spec.datasets, dataset))
+        layers += [*by_dataset, variant.given()]
+        for layer in layers:
+            values = merge(values, layer)
+        return values
+
+    def _shared_values(self, method: str, dataset: str, variant: Variant, name: str) -> dict[str, Any]:
+        """As `_values`, of a variant with a budget: the objective is the method's own, all else is the budget's.
+
+        Raises:
+            ConfigError: there is no such budget, or no learning rate has been chosen where one is to be.
+        """
+        spec, where = self.methods[method], f"params/methods/{method}.yaml"
+        if name not in self.budgets:
+            raise ConfigError(f"{where}: budget: no '{name}' in params/budgets/; {nearest(name, self.budgets)}")
+        budget = self.budgets[name]
+        shared = {k: getattr(budget, k) for k in ("model", "training", "selection", "augmentations")}
+        if dataset in budget.datasets:
+            shared = merge(shared, budget.datasets[dataset].model_dump(exclude_unset=True))
+        training = shared["training"]
+        # nothing is learned in no epochs, so nothing is tuned
+        trained = (variant.pretrain or {}).get("epochs") != 0
+        if trained and dataset in budget.tuning.datasets and not self.untuned:
+            choices = self.tunings[name].choices if name in self.tunings else {}
+            if method not in choices.get(dataset, {}):
+                raise ConfigError(
+                    f"params/tuning/{name}.yaml: choices.{dataset}: no learning rate of {method} has been chosen; run "
+                    f"`mmcontrast tune {name} --datasets {dataset}`"
+                )
+            training = merge(training, {"optimizer": {"lr": choices[dataset][method].lr}})
+        objective = merge(spec.objective, _given(spec.datasets, dataset).get("objective", {}))
+        if "augmentations" in OBJECTIVES[spec.implementation].model_fields:
+            objective["augmentations"] = shared["augmentations"]
+        supervised = bool(self._values(method, dataset, Variant()).get("finetune"))
+        values = {
+            "model": shared["model"],
+            "selection": shared["selection"],
+            "finetune" if supervised else "pretrain": training,
+            "objective": objective,
+        }
+        return merge(values, variant.given())
 
     def seeds_of(self, dataset: str) -> list[int]:
         """The seeds that the profile runs a dataset's cells with."""
@@ -271,10 +342,11 @@ class Study:
         skip = {"finetune", "metrics"} if stage == "pretrain" else set()
         sections = tuple(k for k in SHARED_SECTIONS if k not in skip)
         spec = self.methods[cell.method]
-        files = [(cell.method, (*sections, "objective", "implementation"))]
-        if spec.budget_from:
+        own_sections = sections if cell.budget is None else ()
+        files = [(cell.method, (*own_sections, "objective", "implementation"))]
+        if spec.budget_from and cell.budget is None:
             files.append((spec.budget_from, sections))
-        out = []
+        out = self._tracked_budget(cell)
         for name, keys in files:
             where, raw = self._raw("methods", name)
             out += [f"{where}:{k}" for k in keys if k in raw]
@@ -293,6 +365,19 @@ class Study:
             if k in raw and k not in skip
         ]
         return sorted(out)
+
+    def _tracked_budget(self, cell: CellConfig) -> list[str]:
+        """Of a cell with a shared budget: its sections, and what was chosen for the cell."""
+        if cell.budget is None:
+            return []
+        where, raw = self._raw("budgets", cell.budget)
+        out = [f"{where}:{k}" for k in ("model", "training", "selection", "augmentations") if k in raw]
+        if cell.dataset in (raw.get("datasets") or {}):
+            out.append(f"{where}:datasets.{cell.dataset}")
+        chosen = self.tunings[cell.budget].choices if cell.budget in self.tunings else {}
+        if cell.method in chosen.get(cell.dataset, {}):
+            out.append(f"params/tuning/{cell.budget}.yaml:choices.{cell.dataset}.{cell.method}")
+        return out
 
     def _raw(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
         where = f"params/{kind}/{name}.yaml"
@@ -321,8 +406,22 @@ class Study:
             for dataset in spec.datasets:
                 if dataset not in self.datasets:
                     raise ConfigError(f"{where}: datasets: no dataset '{dataset}'; {nearest(dataset, self.datasets)}")
+            for variant, given in spec.variants.items():
+                if given.budget is not None and given.budget not in self.budgets:
+                    known = nearest(given.budget, self.budgets)
+                    raise ConfigError(f"{where}: variants.{variant}.budget: no budget '{given.budget}'; {known}")
             if spec.paper is not None and spec.paper not in self.papers:
                 raise ConfigError(f"{where}: paper: no paper '{spec.paper}'; {nearest(spec.paper, self.papers)}")
+        for name, budget in self.budgets.items():
+            where = f"params/budgets/{name}.yaml"
+            for key, datasets in {"datasets": list(budget.datasets), "tuning.datasets": budget.tuning.datasets}.items():
+                if unknown := [d for d in datasets if d not in self.datasets]:
+                    raise ConfigError(
+                        f"{where}: {key}: no dataset '{unknown[0]}'; {nearest(unknown[0], self.datasets)}"
+                    )
+        for name in self.tunings:
+            if name not in self.budgets:
+                raise ConfigError(f"params/tuning/{name}.yaml: there is no params/budgets/{name}.yaml")
         for name, experiment in self.experiments.items():
             where = f"params/experiments/{name}.yaml"
             for dataset in experiment.datasets:
@@ -330,7 +429,7 @@ class Study:
                     raise ConfigError(f"{where}: datasets: no dataset '{dataset}'; {nearest(dataset, self.datasets)}")
             self._check_information(experiment, where)
             for dataset in experiment.datasets:
-                for ref in experiment.cells:
+                for ref in self.cells_on(name, dataset):
                     try:
                         self.cell(dataset, ref.method, ref.variant)
                     except ConfigError as e:

@@ -156,6 +156,9 @@ class FactorCLObjective(Objective):
 
     classifier: ClassVar[bool] = False
     critic_hidden: int = Field(default=512, gt=0, description="Hidden width of the critics.")
+    embedding: Literal["encoders", "heads"] = Field(
+        default="heads", description="What is scored: the encoders' outputs, or all heads', ten a pair (released code)."
+    )
     augmentations: Augmentations
 
 
@@ -187,7 +190,9 @@ class TupleInfoNCEObjective(Objective):
     fusion_hidden: list[Annotated[int, Field(gt=0)]] = Field(
         description="Hidden widths of the MLP on the concatenated encodings; [] = one linear layer."
     )
-    fusion_width: int = Field(gt=0, description="Width of the fused embedding.")
+    fusion_width: int | None = Field(
+        default=None, gt=0, description="Width of the fused embedding; null = model.fusion.width."
+    )
 
     @field_validator("alpha")
     @classmethod

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mmcontrast.config.objectives import OBJECTIVES
+from mmcontrast.config.objectives import OBJECTIVES, Augmentations
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -355,6 +355,88 @@ class Overrides(Strict):
         return self.model_dump(exclude_unset=True)
 
 
+class Variant(Overrides):
+    """A method with some values changed; with `budget`, on encoders and training that it shares with other methods."""
+
+    budget: str | None = Field(
+        default=None,
+        description="File in params/budgets/ whose model, training and selection replace the method's own. Only the "
+        "objective may differ then, and `pretrain: {epochs: 0}` leaves the weights as they are initialised.",
+    )
+
+    @model_validator(mode="after")
+    def _budget_is_whole(self) -> Self:
+        own = self.model_dump(exclude_unset=True, exclude={"budget", "objective"})
+        if self.budget is not None and own not in ({}, {"pretrain": {"epochs": 0}}):
+            raise ValueError(
+                f"a variant with a budget takes all of it, and this one gives {', '.join(own)} of its own; give "
+                "`objective` alone, or `pretrain: {epochs: 0}`"
+            )
+        return self
+
+    def given(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True, exclude={"budget"})
+
+
+class BudgetOverrides(Strict):
+    """What a budget has otherwise on some dataset."""
+
+    model: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    selection: dict[str, Any] = {}
+    augmentations: Augmentations = {}
+
+
+class TuningPlan(Strict):
+    """Trials that every method gets on every dataset, before any reported run."""
+
+    seed: int = Field(ge=0, description="Seed of the trials; no reported run has it.")
+    rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=2, description="Learning rates; of equals the first.")
+    datasets: list[str] = Field(min_length=1, description="Datasets that are tuned on; on others the budget's rate is.")
+
+
+class Budget(Strict):
+    """Encoders, training, views and scoring that all methods of a study share: what is compared is the objective."""
+
+    title: str
+    description: str = Field(description="What is shared, and what is scored, for the reader of the report.")
+    model: dict[str, Any]
+    training: dict[str, Any] = Field(description="The stage: `pretrain` of a method without labels, else `finetune`.")
+    selection: dict[str, Any] = {}
+    augmentations: Augmentations = Field(default={}, description="Of every objective that augments.")
+    tuning: TuningPlan
+    datasets: dict[str, BudgetOverrides] = Field(default={}, description="Overrides by dataset.")
+
+
+class Trial(Strict):
+    """One run of a method at one learning rate."""
+
+    lr: float = Field(gt=0)
+    validation: float = Field(description="Score of the linear probe on validation.")
+    seconds: float = Field(ge=0, description="Training time.")
+
+
+class Choice(Strict):
+    """The learning rate of a method on a dataset, and the trials it was chosen from."""
+
+    lr: float = Field(gt=0)
+    metric: str = Field(description="What was scored.")
+    trials: list[Trial] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _best_of_its_trials(self) -> Self:
+        best = max(self.trials, key=lambda t: t.validation)
+        if self.lr != best.lr:
+            raise ValueError(f"lr: {self.lr:g} is not the best of its trials, which is {best.lr:g}")
+        return self
+
+
+class Tuning(Strict):
+    """What `mmcontrast tune` found: dataset -> method -> the choice."""
+
+    choices: dict[str, dict[str, Choice]]
+
+
 class Method(Strict):
     """A method's file: defaults, then what differs by dataset, then its variants."""
 
@@ -371,7 +453,7 @@ class Method(Strict):
     finetune: dict[str, Any] | None = None
     selection: dict[str, Any] = {}
     datasets: dict[str, Overrides] = Field(default={}, description="Overrides by dataset.")
-    variants: dict[str, Overrides] = Field(
+    variants: dict[str, Variant] = Field(
         default={}, description="Overrides by variant; every method also has the variant `base`, without any."
     )
 
@@ -398,6 +480,9 @@ class CellRef(Strict):
     method: str
     variant: str = "base"
     label: str | None = Field(default=None, description="Row label; default: the method's title.")
+    only: list[str] | None = Field(
+        default=None, description="Datasets it is run on, of the experiment's own. Default: all."
+    )
 
 
 class Arms(Strict):
@@ -421,12 +506,45 @@ class Information(Strict):
 
 
 class Sweep(Strict):
-    """A curve over cells that differ in one number."""
+    """A panel of curves over cells that differ in one number."""
 
     axis: str = Field(description="What the number is.")
-    series: dict[str, dict[str, Annotated[float, Field(gt=0)]]] = Field(
-        min_length=1,
-        description="Name of a line -> method/variant -> the cell's place on the axis, a logarithmic one.",
+    scale: Literal["log", "linear"] = "log"
+    dataset: str | None = Field(default=None, description="Where the cells are scored; default: each dataset in turn.")
+    series: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = Field(
+        min_length=1, description="Name of a line -> method/variant -> the cell's place on the axis."
+    )
+
+    @model_validator(mode="after")
+    def _on_its_scale(self) -> Self:
+        if self.scale == "log" and any(x == 0 for line in self.series.values() for x in line.values()):
+            raise ValueError("series: 0 has no place on a logarithmic axis; say scale: linear")
+        return self
+
+
+class MatrixPart(Strict):
+    """One score of a cell: of a dataset's own label, or of a further task."""
+
+    dataset: str
+    task: TaskName | None = None
+
+
+class MatrixColumn(Strict):
+    """A column of a matrix: the mean of one or several scores by the first metric of their datasets."""
+
+    title: str
+    parts: list[MatrixPart] = Field(min_length=1)
+
+
+class Contrast(Strict):
+    """Two cells of one dataset, or two protocols of one cell, whose difference by seed is a result."""
+
+    label: str
+    dataset: str
+    cell: str = Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$", description="method/variant")
+    against: str = Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$", description="method/variant it is compared with")
+    protocol: Literal["selected", "optimistic"] = Field(
+        default="selected", description="Of `cell`; that of `against` is always `selected`."
     )
 
 
@@ -454,7 +572,9 @@ class Experiment(Strict):
     title: str
     paper: str | None = None
     caption: str
-    kind: Literal["table", "ablation"]
+    kind: Literal["table", "ablation", "matrix"] = Field(
+        description="matrix: a row a label, a column a dataset, and what holds across datasets."
+    )
     datasets: list[str] = Field(min_length=1)
     views: list[View] = Field(
         default=["own"],
@@ -479,6 +599,20 @@ class Experiment(Strict):
             raise ValueError(
                 "kind: an ablation shows differences between cells, and there is one cell; say kind: table"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _only_on_its_datasets(self) -> Self:
+        for ref in self.cells:
+            if unknown := sorted(set(ref.only or []) - set(self.datasets)):
+                raise ValueError(f"cells: only: {unknown} are not among the experiment's datasets, {self.datasets}")
+        partial = [ref for ref in self.cells if ref.only is not None]
+        if (
+            partial
+            and self.kind != "matrix"
+            and not set(self.figures or ["curves"]) <= {"scores", "differences", "sweep"}
+        ):
+            raise ValueError("figures: where cells are on some datasets `only`, give scores, differences or sweep")
         return self
 
     @model_validator(mode="after")
@@ -548,6 +682,7 @@ class CellConfig(Strict):
     pretrain: Stage | None
     finetune: Stage | None
     selection: Selection
+    budget: str | None = Field(default=None, description="Shared budget it is trained on; a probe then scores it.")
     seeds: list[int]
     engine: Engine
 
@@ -573,7 +708,7 @@ class CellConfig(Strict):
         if self.retrieval is not None:
             return "retrieval"
         has_classifier = self.finetune is not None and OBJECTIVES[self.implementation].classifier
-        return "classifier" if has_classifier else "probe"
+        return "classifier" if has_classifier and self.budget is None else "probe"
 
     @property
     def last_stage(self) -> str:

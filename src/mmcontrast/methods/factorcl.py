@@ -82,7 +82,8 @@ class PairOfModalities(nn.Module):
 class FactorCL(SelfSupervised):
     """loss = mean over pairs of modalities of FactorCL's six terms and of its critics' own loss.
 
-    `embed` is all heads' outputs side by side, ten a pair, as the released code has it.
+    `embed` is all heads' outputs side by side, ten a pair, as the released code has it; or the encoders' outputs
+    (`embedding: encoders`), for a comparison with methods that have no such heads.
 
     Raises:
         ContrastError: fewer than two modalities.
@@ -112,6 +113,8 @@ class FactorCL(SelfSupervised):
         return {**terms, "loss": terms["loss"] + terms["critics"]}
 
     def embed(self, batch: Batch) -> Tensor:
+        if self.objective.embedding == "encoders":
+            return self.encodings(batch)
         return torch.cat([h_bHd.flatten(1) for h_bHd in self._heads(batch.inputs)], dim=1)
 
     def _each(self) -> Sequence[PairOfModalities]:

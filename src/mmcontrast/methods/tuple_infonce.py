@@ -54,6 +54,22 @@ def alpha_by_modality(cell: CellConfig, objective: TupleInfoNCEObjective) -> lis
     return alpha
 
 
+def fused_width(cell: CellConfig, objective: TupleInfoNCEObjective) -> int:
+    """Width D of the fused embedding: the objective's own, or that of model.fusion.
+
+    Raises:
+        ConfigError: neither is given.
+    """
+    if objective.fusion_width is not None:
+        return objective.fusion_width
+    if cell.model.fusion is None:
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): objective.fusion_width: not given, and there is no "
+            "model.fusion to take it from"
+        )
+    return cell.model.fusion.width
+
+
 class TupleInfoNCE(SelfSupervised):
     """Anchor: one augmented view of the fused tuple. Positive: another view. Negatives: other rows' tuples, and tuples
     of which modality k comes from another row (a derangement of the global batch, drawn anew for each k and step).
@@ -82,7 +98,7 @@ class TupleInfoNCE(SelfSupervised):
         self.alpha = alpha_by_modality(cell, spec)
         self.dropping = spec.dropping
         self.augmenters = build_augmenters(cell, spec.augmentations)
-        self.fusion = SumFusion(self.modalities, cell.model.width, spec.fusion_hidden, spec.fusion_width)
+        self.fusion = SumFusion(self.modalities, cell.model.width, spec.fusion_hidden, fused_width(cell, spec))
 
     def check_data(self, inputs: Mapping[str, Tensor]) -> None:
         """Raise TrainingError where a modality is the same in all rows, unless nothing is disturbed."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError
 from mmcontrast.models.conv import IMAGE_ENCODERS, build_image_encoder
-from mmcontrast.models.encoders import Makers, VectorEncoder
+from mmcontrast.models.encoders import Makers, PooledImageEncoder, VectorEncoder
 from mmcontrast.models.mlp import mlp
 from mmcontrast.models.text import BiGRUEncoder
 
@@ -37,6 +37,15 @@ class FlatImageEncoder(nn.Module):
         return z_BD
 
 
+def image_encoder(modality: Modality, model: Model) -> nn.Module:
+    """Of drawings the whole map; a modality with one image an instance has the encoder that all other methods have.
+
+    Raises:
+        ConfigError: model.image is not given, or the image is too small for it.
+    """
+    return (FlatImageEncoder if modality.multifold else PooledImageEncoder)(modality, model)
+
+
 def text_encoder(modality: Modality, model: Model) -> nn.Module:
     """A bi-GRU over word pieces.
 
@@ -48,4 +57,4 @@ def text_encoder(modality: Modality, model: Model) -> nn.Module:
     return BiGRUEncoder(model.text.vocabulary, model.text.embedding, model.text.hidden, model.width)
 
 
-OBSERVATION_ENCODERS: Makers = {"vector": VectorEncoder, "image": FlatImageEncoder, "text": text_encoder}
+OBSERVATION_ENCODERS: Makers = {"vector": VectorEncoder, "image": image_encoder, "text": text_encoder}

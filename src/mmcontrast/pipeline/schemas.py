@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from mmcontrast.config import OBJECTIVES, Dataset, Experiment, Method, Profile
+from mmcontrast.config import OBJECTIVES, Budget, Dataset, Experiment, Method, Profile, Tuning
 from mmcontrast.data.files import replacing
 
 MODELS: dict[str, type[BaseModel]] = {
@@ -15,6 +15,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "dataset": Dataset,
     "method": Method,
     "experiment": Experiment,
+    "budget": Budget,
+    "tuning": Tuning,
     **{f"objective_{name}": model for name, model in OBJECTIVES.items()},
 }
 

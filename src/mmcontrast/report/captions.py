@@ -38,7 +38,7 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
             "diamonds, where there are any: published at the full size, with other classes."
         )
     if spec.kind == "scores":
-        probed = [is_probed(study, spec.dataset, c) for c in study.experiments[spec.experiment].cells]
+        probed = [is_probed(study, spec.dataset, c) for c in study.cells_on(spec.experiment, spec.dataset)]
         chosen = "epoch selected on validation (squares: last epoch, where no validation split exists)"
         optimistic = (
             " Hollow dots: best epoch on the test split, which is optimistic. Black bar, where there is one: the "

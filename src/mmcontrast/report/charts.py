@@ -60,8 +60,8 @@ class Data:
 
     @property
     def cells(self) -> list[CellRef]:
-        """The experiment's cells, in its order."""
-        return list(self.study.experiments[self.experiment].cells)
+        """The experiment's cells on the dataset, in its order."""
+        return self.study.cells_on(self.experiment, self.dataset)
 
     @property
     def metrics(self) -> list[str]:

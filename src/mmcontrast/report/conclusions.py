@@ -95,7 +95,7 @@ def compare(
     own = own_cells(study, experiment)
     scored = [
         (ref, score, seed_scores(results, experiment, dataset, ref, metric))
-        for ref in study.experiments[experiment].cells
+        for ref in study.cells_on(experiment, dataset)
         if (score := lookup(summary, dataset, ref, "selected", metric))
     ]
     ours = next((s for s in scored if s[0] in own[:1]), None)

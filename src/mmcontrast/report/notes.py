@@ -59,7 +59,7 @@ def table_notes(study: Study, summary: pl.DataFrame, experiment: str, across: st
 def protocol_notes(study: Study, summary: pl.DataFrame, experiment: str) -> list[str]:
     """How the numbers of each column were chosen."""
     spec = study.experiments[experiment]
-    probed = [is_probed(study, d, c) for d in experiment_datasets(study, experiment) for c in spec.cells]
+    probed = [is_probed(study, d, c) for d, c in study.experiment_cells(experiment)]
     notes = []
     if not all(probed):
         shown = list(PROTOCOL_TITLES) if spec.kind == "table" else ["selected"]

@@ -14,11 +14,13 @@ PLAIN_FUSION = "concat"
 KINDS: dict[str, tuple[FigureKind, ...]] = {
     "table": ("scores", "curves", "projection"),
     "ablation": ("differences", "curves"),
+    "matrix": ("scores",),
 }
 # where retrieval scores, there are observations to look at, and no classes to colour
 RETRIEVAL_KINDS: dict[str, tuple[FigureKind, ...]] = {
     "table": ("scores", "curves", "neighbours", "similarities", "observations"),
     "ablation": ("differences", "curves"),
+    "matrix": ("scores",),
 }
 
 

@@ -37,8 +37,8 @@ class Sampling:
 
     @property
     def cells(self) -> list[CellRef]:
-        """The experiment's cells, in its order."""
-        return list(self.study.experiments[self.experiment].cells)
+        """The experiment's cells on the dataset, in its order."""
+        return self.study.cells_on(self.experiment, self.dataset)
 
     @property
     def colours(self) -> dict[str, str]:

@@ -85,12 +85,12 @@ def _block(
 ) -> Block:
     spec = study.experiments[experiment]
     printed = {_cell_of(p): p for p in spec.published if p.dataset == dataset and metric in p.values}
-    rows = []
+    rows, on_it = [], study.cells_on(experiment, dataset)
     if spec.kind == "table":
-        cells = {(c.method, c.variant) for c in spec.cells}
+        cells = {(c.method, c.variant) for c in on_it}
         rows = [Row(p.row, {"published": _published(p, metric)}) for key, p in printed.items() if key not in cells]
-    compared = differences(results, experiment, dataset, metric, spec.cells, spec.reference) if spec.reference else None
-    for ref in spec.cells:
+    compared = differences(results, experiment, dataset, metric, on_it, spec.reference) if spec.reference else None
+    for ref in on_it:
         values = _scores(summary, intervals, dataset, ref, metric)
         if (ref.method, ref.variant) in printed:
             values["published"] = _published(printed[ref.method, ref.variant], metric)

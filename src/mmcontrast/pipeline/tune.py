@@ -1,0 +1,117 @@
+"""Equal tuning: every method gets the same learning rates to try, and the linear probe on validation chooses.
+
+A trial trains with a seed that no reported run has. Of its embeddings the train split fits the probe and the validation
+split scores it; the test split is not looked at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmcontrast.config import Budget, CellConfig, Study
+from mmcontrast.config.yaml_file import read_yaml
+from mmcontrast.data.files import replacing
+from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.paths import Layout
+
+HEADER = """\
+# Written by `mmcontrast tune {budget}`: what each method was tried with on each dataset, and what was chosen.
+# Trials are of seed {seed}, which no reported run has; `validation` is the linear probe's score on validation.
+"""
+
+Trainer = Callable[[CellConfig, Layout], float]
+
+
+def tune(study: Study, budget_name: str, datasets: list[str] | None = None, train: Trainer | None = None) -> Path:
+    """Run every trial of a budget's plan, and write params/tuning/<budget>.yaml after each method.
+
+    What the file says of other datasets stays.
+
+    Args:
+        study: read with `untuned`, as there may be no choices yet.
+        datasets: of the plan's; default: all.
+        train: (cell, where its outputs go) -> the validation score; default: training and a probe.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: no such budget, or a dataset that the plan does not tune on.
+    """
+    if budget_name not in study.budgets:
+        raise ConfigError(f"tune: no budget '{budget_name}' in params/budgets/; {nearest(budget_name, study.budgets)}")
+    budget = study.budgets[budget_name]
+    planned = budget.tuning.datasets
+    for name in datasets or []:
+        if name not in planned:
+            raise ConfigError(
+                f"tune: params/budgets/{budget_name}.yaml does not tune on '{name}'; {nearest(name, planned)}"
+            )
+    file = study.root / "params" / "tuning" / f"{budget_name}.yaml"
+    for dataset in datasets or planned:
+        for method, variant in tuned_methods(study, budget_name, dataset):
+            choice = try_rates(study.cell(dataset, method, variant), budget, train or probe_after_training)
+            _record(file, budget_name, budget, dataset, method, choice)
+            print(f"{dataset}/{method}: {choice['lr']:g} of {[t['lr'] for t in choice['trials']]}", flush=True)
+    return file
+
+
+def tuned_methods(study: Study, budget: str, dataset: str) -> list[tuple[str, str]]:
+    """(method, variant) of every trained cell that shares the budget on a dataset, of all experiments."""
+    found = {
+        (ref.method, ref.variant): None
+        for experiment in study.experiments.values()
+        for ref in experiment.cells
+        if dataset in (ref.only or experiment.datasets)
+        and study.methods[ref.method].variants.get(ref.variant) is not None
+        and study.methods[ref.method].variants[ref.variant].budget == budget
+    }
+    cells = [(m, v, study.cell(dataset, m, v)) for m, v in found]
+    return [(m, v) for m, v, cell in cells if getattr(cell, cell.last_stage).epochs]
+
+
+def try_rates(cell: CellConfig, budget: Budget, train: Trainer) -> dict[str, Any]:
+    """The trials of one cell, and its choice: the best on validation, of equals the first."""
+    trials = []
+    stage = getattr(cell, cell.last_stage)
+    # starts faster, and an engine changes no result
+    engine = cell.engine.model_copy(update={"backend": "torch", "zero_stage": 0})
+    for i, lr in enumerate(budget.tuning.rates):
+        changed = stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"lr": lr})})
+        trial = cell.model_copy(update={cell.last_stage: changed, "seeds": [budget.tuning.seed], "engine": engine})
+        started = time.process_time()
+        score = train(trial, Layout(f"tune_{cell.budget}_{i}"))
+        seconds = time.process_time() - started
+        trials.append({"lr": lr, "validation": round(score, 6), "seconds": round(seconds, 1)})
+    best = max(trials, key=lambda t: t["validation"])
+    return {"lr": best["lr"], "metric": cell.metrics[0], "trials": trials}
+
+
+def probe_after_training(cell: CellConfig, layout: Layout) -> float:
+    """Train the cell's one seed; the probe's score on validation, by the cell's first metric."""
+    from mmcontrast.evaluation.embeddings import read_embeddings
+    from mmcontrast.evaluation.probe import fit_probe
+    from mmcontrast.training.cell import run_stage
+
+    run_stage(cell, cell.last_stage, layout)
+    embeddings = read_embeddings(Path(layout.scored(cell.name, cell.last_stage, cell.scored_by)), cell)
+    train, val = (embeddings[cell.seeds[0], split] for split in ("train", "val"))
+    probe = fit_probe(train.z, train.labels, val.z, val.labels, len(cell.classes), cell.metrics[0])
+    return probe.validation[probe.strength]
+
+
+def _record(file: Path, name: str, budget: Budget, dataset: str, method: str, choice: dict[str, Any]) -> None:
+    """Lay one choice over what the file holds by now, whoever wrote it."""
+    choices: dict[str, Any] = read_yaml(file)["choices"] if file.exists() else {}
+    choices.setdefault(dataset, {})[method] = choice
+    ordered = {d: dict(sorted(choices[d].items())) for d in sorted(choices)}
+    text = HEADER.format(budget=name, seed=budget.tuning.seed)
+    text += yaml.safe_dump({"choices": ordered}, sort_keys=False, default_flow_style=None, width=110)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,173 @@
+"""The study's cells differ in their objectives alone, and each learning rate is the best of its recorded trials."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmcontrast.config import CellConfig, Stage, Study
+from mmcontrast.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+MATRIX = "study_matrix"
+
+
+def matrix_cells(study: Study) -> Iterator[CellConfig]:
+    for dataset, ref in study.experiment_cells(MATRIX):
+        yield study.cell(dataset, ref.method, ref.variant)
+
+
+def stage_of(cell: CellConfig) -> Stage:
+    stage: Stage = getattr(cell, cell.last_stage)
+    return stage
+
+
+def trained(cell: CellConfig) -> bool:
+    """The untrained cell of images has one epoch, at a rate that moves nothing: batch statistics alone settle."""
+    return stage_of(cell).epochs > 0 and stage_of(cell).optimizer.lr > 1e-9
+
+
+def without_rate(stage: Stage) -> Stage:
+    return stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"lr": 1.0})})
+
+
+def test_the_cells_of_a_dataset_differ_in_the_objective_alone() -> None:
+    study = Study(ROOT)
+    shared: dict[str, set[str]] = defaultdict(set)
+    for cell in matrix_cells(study):
+        assert len(cell.stages) == 1, cell.name
+        assert cell.scored_by == "probe", cell.name
+        alike = [cell.model.model_dump_json(), cell.selection.model_dump_json(), cell.seeds]
+        if trained(cell):
+            alike.append(without_rate(stage_of(cell)).model_dump_json())
+        shared[cell.dataset].add(str(alike[:3]))
+        if trained(cell):
+            shared[f"{cell.dataset}, training"].add(str(alike[3]))
+    assert len(shared) == 2 * len(study.experiments[MATRIX].datasets)
+    assert {key: len(values) for key, values in shared.items()} == dict.fromkeys(shared, 1)
+
+
+def test_methods_that_augment_see_the_same_views() -> None:
+    views = defaultdict(set)
+    for cell in matrix_cells(Study(ROOT)):
+        if trained(cell) and any(cell.objective.get("augmentations", {}).values()):
+            kind = next(iter(cell.modalities.values())).kind
+            views[cell.dataset].add(str(cell.objective["augmentations"][kind]))
+    assert len(views) == 5
+    assert all(len(seen) == 1 for seen in views.values()), views
+
+
+def test_images_have_one_learning_rate_and_vectors_one_a_method() -> None:
+    study = Study(ROOT)
+    plan = study.budgets["study"].tuning
+    for cell in matrix_cells(study):
+        if not trained(cell):
+            continue
+        rate = stage_of(cell).optimizer.lr
+        if cell.dataset in plan.datasets:
+            assert rate == study.tunings["study"].choices[cell.dataset][cell.method].lr
+        else:
+            assert rate == study.budgets["study"].datasets[cell.dataset].training["optimizer"]["lr"]
+
+
+def test_every_choice_is_the_best_of_as_many_trials_as_any_other() -> None:
+    study = Study(ROOT)
+    plan = study.budgets["study"].tuning
+    tuned = {(c.dataset, c.method) for c in matrix_cells(study) if trained(c) and c.dataset in plan.datasets}
+    choices = study.tunings["study"].choices
+    assert {(d, m) for d, methods in choices.items() for m in methods} == tuned
+    for dataset, methods in choices.items():
+        for method, choice in methods.items():
+            scores = {t.lr: t.validation for t in choice.trials}
+            assert list(scores) == plan.rates, (dataset, method)
+            assert scores[choice.lr] == max(scores.values()), (dataset, method)
+
+
+def test_no_reported_run_has_the_seed_of_the_trials() -> None:
+    study = Study(ROOT)
+    seeds = {s for cell in study.cells.values() for s in cell.seeds}
+    assert study.budgets["study"].tuning.seed not in seeds
+
+
+def test_a_budget_replaces_what_a_method_has_of_its_own() -> None:
+    study = Study(ROOT)
+    own, shared = study.cell("tcga_brca", "m3col"), study.cell("tcga_brca", "m3col", "study")
+    assert shared.objective == own.objective
+    assert shared.model != own.model
+    assert (own.scored_by, shared.scored_by) == ("classifier", "probe")
+    # supervised methods train the shared stage as finetune, the others as pretrain
+    assert (shared.stages, study.cell("tcga_brca", "comm", "study").stages) == (["finetune"], ["pretrain"])
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    return tmp_path
+
+
+def change(file: Path, how: Any) -> None:
+    content = yaml.safe_load(file.read_text())
+    how(content)
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def test_a_missing_choice_names_the_command_that_makes_it(checkout: Path) -> None:
+    change(checkout / "params/tuning/study.yaml", lambda t: t["choices"]["tcga_brca"].pop("cross"))
+    with pytest.raises(ConfigError, match=r"no learning rate of cross.*mmcontrast tune study --datasets tcga_brca"):
+        Study(checkout)
+    assert Study(checkout, untuned=True).cells
+
+
+def test_a_choice_that_is_not_the_best_is_refused(checkout: Path) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        choice = content["choices"]["tcga_brca"]["cross"]
+        scores = [t["validation"] for t in choice["trials"]]
+        choice["lr"] = choice["trials"][scores.index(min(scores))]["lr"]
+
+    change(checkout / "params/tuning/study.yaml", spoil)
+    with pytest.raises(ConfigError, match=r"tcga_brca.cross: lr: .* is not the best of its trials"):
+        Study(checkout)
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({"budget": "studdy"}, "variants.study.budget: no budget 'studdy'.*'study'"),
+        ({"budget": "study", "model": {"width": 3}}, "takes all of it, and this one gives model of its own"),
+        ({"budget": "study", "pretrain": {"epochs": 3}}, "gives pretrain of its own"),
+    ],
+)
+def test_a_variant_takes_a_whole_budget_or_none(checkout: Path, variant: dict[str, Any], words: str) -> None:
+    change(checkout / "params/methods/comm.yaml", lambda m: m["variants"].update(study=variant))
+    with pytest.raises(ConfigError, match=words):
+        Study(checkout)
+
+
+@pytest.mark.parametrize(
+    ("file", "change_to", "words"),
+    [
+        (MATRIX, lambda e: e["cells"][0].update(only=["tcga_brac"]), "not among the experiment's datasets"),
+        ("study_defects", lambda e: e.pop("figures"), "give scores, differences or sweep"),
+    ],
+)
+def test_a_cell_on_some_datasets_is_checked(checkout: Path, file: str, change_to: Any, words: str) -> None:
+    change(checkout / f"params/experiments/{file}.yaml", change_to)
+    with pytest.raises(ConfigError, match=words):
+        Study(checkout)
+
+
+def test_dvc_follows_the_budget_and_the_choice() -> None:
+    study = Study(ROOT)
+    pairs = study.tracked_params(study.cell("tcga_brca", "cross", "study"), "pretrain")
+    assert "params/budgets/study.yaml:training" in pairs
+    assert "params/tuning/study.yaml:choices.tcga_brca.cross" in pairs
+    assert not [p for p in pairs if p.startswith("params/methods/comm.yaml")]
+    assert "params/budgets/study.yaml:datasets.handwritten" in study.tracked_params(
+        study.cell("handwritten", "m3col", "study"), "finetune"
+    )

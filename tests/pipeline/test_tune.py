@@ -1,0 +1,78 @@
+"""Tuning: as many trials for every method, chosen on validation, kept beside what was chosen before."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmcontrast.config import CellConfig, Study
+from mmcontrast.errors import ConfigError
+from mmcontrast.paths import Layout
+from mmcontrast.pipeline.tune import probe_after_training, tune, tuned_methods
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    (tmp_path / "params/tuning/study.yaml").unlink()
+    return Study(tmp_path, untuned=True)
+
+
+def test_the_best_rate_on_validation_is_chosen_and_of_equals_the_first(study: Study) -> None:
+    seen = []
+
+    def train(cell: CellConfig, layout: Layout) -> float:
+        rate = getattr(cell, cell.last_stage).optimizer.lr
+        seen.append((cell.dataset, cell.method, rate, tuple(cell.seeds), layout.prefix))
+        return {"comm": 0.5, "m3col": 1 - rate}.get(cell.method, rate)
+
+    file = tune(study, "study", ["tcga_brca"], train)
+    plan = study.budgets["study"].tuning
+    choices = yaml.safe_load(file.read_text())["choices"]
+    methods = [m for m, _ in tuned_methods(study, "study", "tcga_brca")]
+    assert len(methods) == 9
+    assert set(choices["tcga_brca"]) == set(methods)
+    assert [s[2] for s in seen] == plan.rates * len(methods)
+    assert {s[3] for s in seen} == {(plan.seed,)}
+    assert len({s[4] for s in seen}) == len(plan.rates)  # no trial writes over another's
+    assert choices["tcga_brca"]["comm"]["lr"] == plan.rates[0]
+    assert choices["tcga_brca"]["m3col"]["lr"] == min(plan.rates)
+    assert choices["tcga_brca"]["cross"]["lr"] == max(plan.rates)
+
+
+def test_other_datasets_choices_stay(study: Study) -> None:
+    tune(study, "study", ["tcga_brca"], lambda cell, layout: 0.5)
+    before = yaml.safe_load((study.root / "params/tuning/study.yaml").read_text())["choices"]
+    tune(study, "study", ["weak_modality"], lambda cell, layout: 0.5)
+    after = yaml.safe_load((study.root / "params/tuning/study.yaml").read_text())["choices"]
+    assert after["tcga_brca"] == before["tcga_brca"]
+    assert set(after) == {"tcga_brca", "weak_modality"}
+
+
+def test_what_cannot_be_tuned_is_refused(study: Study) -> None:
+    with pytest.raises(ConfigError, match=r"no budget 'studdy'.*'study'"):
+        tune(study, "studdy")
+    with pytest.raises(ConfigError, match="does not tune on 'trifeature_small'"):
+        tune(study, "study", ["trifeature_small"])
+
+
+def test_a_trial_never_looks_at_the_test_split(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    from mmcontrast.evaluation import embeddings as stored
+    from mmcontrast.evaluation.embeddings import Embeddings
+    from mmcontrast.training import cell as training
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    informative = Embeddings([str(i) for i in range(40)], labels, (labels[:, None] + rng.normal(size=(40, 3)) / 9))
+    cell = study.cell("weak_modality", "cross", "study").model_copy(update={"seeds": [100]})
+    found = {(100, "train"): informative, (100, "val"): informative}  # there is no test split to look at
+    monkeypatch.setattr(training, "run_stage", lambda *_: {})
+    monkeypatch.setattr(stored, "read_embeddings", lambda *_: found)
+    assert probe_after_training(cell, Layout("tune")) == 1.0
