@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from mmcontrast import config
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.training.distributed import World
-from mmcontrast.training.engine import (
+from mmcontrast.training.optim import learning_rate_factor, make_optimizer, set_learning_rate
+from mmcontrast.training.stepping import (
     InPrecision,
     broadcast_weights,
     clip_gradients,
@@ -34,7 +35,6 @@ from mmcontrast.training.engine import (
     finite_norm,
     restore_optimizer,
 )
-from mmcontrast.training.optim import learning_rate_factor, make_optimizer, set_learning_rate
 
 
 class DeepSpeedEngine:

@@ -12,18 +12,15 @@ What is the same for both, by construction:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from mmcontrast import config
-from mmcontrast.errors import ConfigError, TrainingError
+from mmcontrast.errors import ConfigError
 from mmcontrast.training.distributed import World
-from mmcontrast.training.optim import learning_rate_factor, make_optimizer, set_learning_rate
+from mmcontrast.training.torch_engine import TorchEngine
 
 
 class Engine(Protocol):
@@ -69,19 +66,6 @@ class Engine(Protocol):
         """Let go of what the engine holds. The module's weights may be gone after it (ZeRO 3)."""
 
 
-class InPrecision(nn.Module):
-    """A module whose forward pass runs under autocast where the precision asks for it."""
-
-    def __init__(self, module: nn.Module, precision: str, device: torch.device) -> None:
-        super().__init__()
-        self.module = module
-        self.bf16, self.device_type = precision == "bf16", device.type
-
-    def forward(self, *args: Any) -> Any:
-        with torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.bf16):
-            return self.module(*args)
-
-
 def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: config.Engine, world: World) -> Engine:
     """An engine for one stage. The module is moved to the world's device; rank 0's weights become everybody's.
 
@@ -101,121 +85,3 @@ def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: conf
 
         return DeepSpeedEngine(module, stage, steps, engine, world)
     return TorchEngine(module, stage, steps, engine, world)
-
-
-class TorchEngine:
-    """Plain torch; gradients are averaged over ranks."""
-
-    def __init__(self, module: nn.Module, stage: config.Stage, steps: int, engine: config.Engine, world: World) -> None:
-        self.world = world
-        self.module = module.to(world.device)
-        broadcast_weights(self.module, world)
-        self._wrapped = InPrecision(self.module, engine.precision, world.device)
-        self._params = [p for p in module.parameters() if p.requires_grad]
-        self._optimizer = make_optimizer([{"params": self._params}], stage.optimizer)
-        self._clip, self._lr = stage.gradient_clipping, stage.optimizer.lr
-        self._factor = learning_rate_factor(stage.schedule, steps)
-        self._steps = 0
-
-    def forward(self, *args: Any) -> Any:
-        return self._wrapped(*args)
-
-    def step(self, loss: Tensor) -> float:
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(self._params, self.world)
-        norm = clip_gradients(self._params, self._clip)
-        set_learning_rate(self._optimizer, self._lr * self._factor(self._steps))
-        self._optimizer.step()
-        self._steps += 1
-        return norm
-
-    @contextmanager
-    def whole(self) -> Iterator[nn.Module]:
-        yield self.module
-
-    def full_state(self) -> dict[str, Tensor]:
-        return cpu_copy(self.module.state_dict()) if self.world.rank == 0 else {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "steps": self._steps,
-            "module": cpu_copy(self.module.state_dict()),
-            "optimizer": [cpu_copy(self._optimizer.state[p]) for p in self._params],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.module.load_state_dict(state["module"])
-        restore_optimizer(self._optimizer, self._params, state["optimizer"])
-        self._steps = int(state["steps"])
-
-    def close(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
-
-
-def broadcast_weights(module: nn.Module, world: World) -> None:
-    """Rank 0's parameters and buffers, on every rank."""
-    if world.size > 1:
-        for tensor in [*module.parameters(), *module.buffers()]:
-            torch.distributed.broadcast(tensor.data, src=0)
-
-
-def average_gradients(params: list[nn.Parameter], world: World) -> None:
-    """Mean over ranks of every gradient, in one exchange.
-
-    A gradient missing on some ranks counts as zero there; missing on all, it stays missing.
-    """
-    if world.size == 1:
-        return
-    present = torch.tensor([float(p.grad is not None) for p in params], device=world.device)
-    flat = torch.cat([present, *(torch.zeros_like(p).view(-1) if p.grad is None else p.grad.view(-1) for p in params)])
-    torch.distributed.all_reduce(flat)
-    present, *means = flat.split([len(params), *(p.numel() for p in params)])
-    for p, seen, mean in zip(params, present.tolist(), means, strict=True):
-        p.grad = (mean / world.size).view_as(p) if seen else None
-
-
-def clip_gradients(params: list[nn.Parameter], largest: float) -> float:
-    """Scale all gradients so that their joint 2-norm is at most `largest`; 0 = off.
-
-    Returns:
-        The norm before clipping, or nan where it is off.
-
-    Raises:
-        TrainingError: the norm is not finite.
-    """
-    if not largest:
-        return float("nan")
-    return finite_norm(float(nn.utils.clip_grad_norm_(params, largest)))
-
-
-def finite_norm(norm: float) -> float:
-    """The norm itself.
-
-    Raises:
-        TrainingError: it is not finite.
-    """
-    if not math.isfinite(norm):
-        raise TrainingError(
-            f"the gradient norm is {norm}: a gradient is not finite although the loss is; lower optimizer.lr, or look "
-            "for a root or a logarithm at 0 in the loss"
-        )
-    return norm
-
-
-def cpu_copy(tensors: dict[str, Any]) -> dict[str, Any]:
-    """The same mapping with its tensors copied to the CPU."""
-    return {k: v.detach().cpu().clone() if isinstance(v, Tensor) else v for k, v in tensors.items()}
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, masters: Sequence[Tensor], states: list[dict[str, Any]]
-) -> None:
-    """Put back the optimizer's state of each parameter. Adam counts steps on the CPU unless its kernels are fused."""
-    for p, saved in zip(masters, states, strict=True):
-        optimizer.state[p] = {
-            k: v.to("cpu" if k == "step" and not optimizer.defaults.get("fused") else p.device).clone()
-            if isinstance(v, Tensor)
-            else v
-            for k, v in saved.items()
-        }
