@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from snakemake.cli import get_argument_parser, parse_config
 
 from mmcontrast.cli import _parser
 from mmcontrast.config import Study
@@ -33,9 +34,9 @@ def test_our_own_commands_parse(command: str) -> None:
 @pytest.mark.parametrize("command", SNAKEMAKE)
 def test_snakemake_is_given_selections_that_exist(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.chdir(ROOT)
-    pairs = dict(word.split("=") for word in shlex.split(command) if "=" in word)
-    config = {k: v.strip("[]").split(",") if v.startswith("[") else v for k, v in pairs.items()}
-    study, _, _ = selection_from_config(config)
+    arguments = get_argument_parser().parse_args(shlex.split(command)[1:])
+    assert arguments.targets == ["reproduce"]
+    study, _, _ = selection_from_config(parse_config(arguments.config))
     assert study.cells
 
 
