@@ -11,6 +11,7 @@ import torch
 
 import mmcontrast.methods
 from mmcontrast.config import OBJECTIVES, Study
+from mmcontrast.contrast.key_queue import KeyQueue
 from mmcontrast.methods import Batch, build_method
 
 ROOT = Path(__file__).parents[2]
@@ -98,26 +99,37 @@ def test_every_stage_trains_what_embeds_and_every_parameter_is_trained_in_some_s
     assert set.union(*trained) == {name for name, _ in method.named_parameters()}
 
 
+def from_the_same_state(method, state, *args):
+    """Terms of a method whose queues and momentum copies are as they were."""
+    method.load_state_dict(state)
+    return method(*args)
+
+
+def kept(method):
+    return {name: value.clone() for name, value in method.state_dict().items()}
+
+
 def test_autocast_gives_nearly_the_same_loss_in_float32(cell, method, make_batch, make_progress):
+    state = kept(method)
     for stage, epoch in moments(cell):
-        exact = method(make_batch(cell), make_progress(stage, epoch))
+        exact = from_the_same_state(method, state, make_batch(cell), make_progress(stage, epoch))
         # a loss may be a small difference of large terms
         scale = max(abs(term.item()) for term in exact.values())
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = method(make_batch(cell), make_progress(stage, epoch))["loss"]
+            loss = from_the_same_state(method, state, make_batch(cell), make_progress(stage, epoch))["loss"]
         assert loss.dtype == torch.float32
         torch.testing.assert_close(loss, exact["loss"], rtol=0, atol=0.05 * scale)
 
 
 def test_draws_come_from_the_given_generator_alone(cell, method, make_batch, make_progress):
-    batch = make_batch(cell)
+    batch, state = make_batch(cell), kept(method)
     for stage, epoch in moments(cell):
         torch.manual_seed(1)
-        first = method(batch, make_progress(stage, epoch, seed=5))
+        first = from_the_same_state(method, state, batch, make_progress(stage, epoch, seed=5))
         torch.manual_seed(2)
-        state = torch.get_rng_state()
-        second = method(batch, make_progress(stage, epoch, seed=5))
-        assert torch.equal(torch.get_rng_state(), state)
+        draws = torch.get_rng_state()
+        second = from_the_same_state(method, state, batch, make_progress(stage, epoch, seed=5))
+        assert torch.equal(torch.get_rng_state(), draws)
         assert first.keys() == second.keys()
         assert all(torch.equal(first[k], second[k]) for k in first)
 
@@ -133,10 +145,11 @@ def test_a_batch_is_not_modified(cell, method, make_batch, make_progress):
 def test_the_order_of_the_batch_changes_no_term_that_draws_nothing(cell, method, make_batch, make_progress):
     batch = make_batch(cell)
     shuffled = reordered(batch, torch.randperm(12, generator=torch.Generator().manual_seed(3)))
+    state = kept(method)
     for stage, epoch in moments(cell):
-        terms = method(batch, make_progress(stage, epoch, seed=0))
-        redrawn = method(batch, make_progress(stage, epoch, seed=1))
-        other = method(shuffled, make_progress(stage, epoch, seed=0))
+        terms = from_the_same_state(method, state, batch, make_progress(stage, epoch, seed=0))
+        redrawn = from_the_same_state(method, state, batch, make_progress(stage, epoch, seed=1))
+        other = from_the_same_state(method, state, shuffled, make_progress(stage, epoch, seed=0))
         for name, term in terms.items():
             if name in redrawn and torch.equal(term, redrawn[name]):
                 torch.testing.assert_close(other[name], term, msg=f"{stage}, epoch {epoch}: {name}")
@@ -172,9 +185,11 @@ def test_steps_of_adam_lower_the_loss_on_separable_classes(variant, cell, method
     if variant in MULTIFOLD_ALONE:
         pytest.skip("has no gradient on the paired data of this test; test_mxm_clr.py trains it on multifold data")
     batch = make_batch(cell, n=24)
-    initial = {k: v.clone() for k, v in method.state_dict().items()}
+    initial = kept(method)
 
     def expected_loss(stage, epoch):
+        for queue in (part for part in method.modules() if isinstance(part, KeyQueue)):
+            queue.filled.zero_()
         with torch.no_grad():
             return sum(method(batch, make_progress(stage, epoch, seed=s))["loss"].item() for s in range(100, 108))
 

@@ -12,6 +12,7 @@ from mmcontrast.config.objectives import TupleInfoNCEObjective
 from mmcontrast.contrast.derangement import derangement
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.methods import Batch, build_method
+from mmcontrast.methods.tuple_infonce import Network
 
 ROOT = Path(__file__).parents[2]
 B, K = 6, 3
@@ -173,6 +174,99 @@ def test_steps_are_dropped_as_often_as_asked(make_cell, make_batch, make_progres
     assert 30 <= dropped <= 70
 
 
+def every_replacement(method, batch, tau, weights):
+    """The loss row by row, each tuple put together at the inputs."""
+    losses = []
+    for i in range(B):
+        anchor = F.normalize(method.embed(batch), dim=-1)[i]
+        score = [(anchor @ F.normalize(method.embed(batch), dim=-1).detach().T / tau).exp()]
+        total = score[0].sum()
+        for name, weight in weights.items():
+            for j in range(B):
+                if j != i:
+                    mixed = {m: x[[j if m == name else i]] for m, x in batch.inputs.items()}
+                    key = F.normalize(method.embed(Batch(mixed, batch.labels[:1])), dim=-1)[0].detach()
+                    total = total + weight * (anchor @ key / tau).exp()
+        losses.append(total.log() - score[0][i].log())
+    return torch.stack(losses).mean()
+
+
+def test_every_replacement_of_the_own_row_is_met_in_a_linear_fusion(make_cell, make_batch, make_progress):
+    alpha = {"mrna": 0.5, "methylation": 0.0, "mirna": 3.0}
+    method, batch = make(make_cell, make_batch, rows="every_own", fusion_hidden=[], alpha=alpha, tau=0.2)
+    terms = method(batch, make_progress("pretrain"))
+    expected = every_replacement(method, batch, 0.2, alpha)
+    torch.testing.assert_close(terms["loss"], expected)
+    parameters = list(method.parameters())
+    torch.testing.assert_close(
+        torch.autograd.grad(terms["loss"], parameters), torch.autograd.grad(expected, parameters)
+    )
+    assert terms["own_similarity_mrna"] < terms["positive_similarity"]
+
+
+def test_every_replacement_of_a_part_of_the_tuple(make_cell, make_batch, make_progress):
+    method, batch = make(make_cell, make_batch, rows="every_own", fusion_hidden=[], dropping=0.999999)
+    terms = method(batch, make_progress("pretrain", seed=5))
+    assert terms.keys() == {"loss", "crossmodal"}
+    assert terms["loss"] > math.log(2)
+
+
+def test_a_queue_adds_keys_of_a_momentum_copy(make_cell, make_batch, make_progress):
+    """By hand: step two meets the keys of step one, and both come from a copy that follows the network."""
+    method, batch = make(make_cell, make_batch, queue=9, key_decay=0.9, tau=0.2)
+    plain, _ = make(make_cell, make_batch, tau=0.2)
+    first = method(batch, make_progress("pretrain", seed=5))["loss"]
+    torch.testing.assert_close(first, plain(batch, make_progress("pretrain", seed=5))["loss"])
+    before = {k: v.clone() for k, v in method.key_network.state_dict().items()}
+    with torch.no_grad():
+        for p in method.fusion.parameters():
+            p += 0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1), dtype=p.dtype)
+    held = [queue.rows() for queue in method.queues]
+    assert [len(rows) for rows in held] == [B] * (1 + K)
+    second = method(batch, make_progress("pretrain", seed=6))["loss"]
+    for name, mine in Network(method.encoders, method.fusion).state_dict().items():
+        torch.testing.assert_close(method.key_network.state_dict()[name], 0.9 * before[name] + 0.1 * mine)
+    anchor = F.normalize(method.embed(batch), dim=-1)
+    keys = {m: encoder(batch.inputs[m]) for m, encoder in method.key_network.encoders.items()}
+
+    def key(index, name=None):
+        mixed = {m: z[index] if m == name else z for m, z in keys.items()}
+        return F.normalize(method.key_network.fusion(mixed), dim=-1)
+
+    generator = torch.Generator().manual_seed(6)
+    blocks = [anchor @ torch.cat([key(slice(None)), held[0]]).T / 0.2]
+    log_weight = math.log((B - 1 + B) / (B + B))
+    for name, rows in zip(method.modalities, held[1:], strict=True):
+        blocks.append(anchor @ torch.cat([key(derangement(B, generator), name), rows]).T / 0.2 + log_weight)
+    torch.testing.assert_close(second, F.cross_entropy(torch.cat(blocks, dim=1), torch.arange(B)))
+    method(batch, make_progress("pretrain"))
+    assert [len(queue.rows()) for queue in method.queues] == [9] * (1 + K)
+    assert not any(p.startswith(("key_network", "queues")) for p, _ in method.named_parameters())
+
+
+def test_a_queue_under_zero_3_is_refused(make_cell):
+    cell = make_cell("tuple_infonce", queue=8)
+    cell = cell.model_copy(update={"engine": cell.engine.model_copy(update={"zero_stage": 3})})
+    with pytest.raises(ConfigError, match="queue: its momentum copy needs all weights on every rank"):
+        build_method(cell)
+
+
+def test_a_strength_scales_noise_and_what_is_settled(make_cell, make_batch, make_progress):
+    noisy = {"vector": [{"name": "noise", "std": 0.5}, {"name": "drop", "share": 0.5}]}
+    method, batch = make(make_cell, make_batch, augmentations=noisy)
+    louder, _ = make(
+        make_cell, make_batch, augmentations={"vector": [{"name": "noise", "std": 1.0}, noisy["vector"][1]]}
+    )
+    method.train_at([1.0] * K, 2.0)
+    progress = make_progress
+    assert torch.equal(method(batch, progress("pretrain"))["loss"], louder(batch, progress("pretrain"))["loss"])
+    queries = method.crossmodal(batch, torch.Generator().manual_seed(0), 2.0)[0]
+    assert torch.equal(queries[0], louder.crossmodal(batch, torch.Generator().manual_seed(0))[0][0])
+    settled = method.settled([2.0, 0.0, 1.0], 2.0)
+    assert settled["augmentations"] == louder.objective.augmentations
+    assert settled["alpha"] == dict(zip(method.modalities, [2.0, 0.0, 1.0], strict=True))
+
+
 def test_crossmodal_queries_are_augmented_and_candidates_are_not(make_cell, make_batch):
     noisy = {"vector": [{"name": "noise", "std": 0.5}]}
     method, batch = make(make_cell, make_batch, augmentations=noisy)
@@ -260,6 +354,13 @@ def test_an_objective_that_does_not_fit_the_dataset(make_cell, objective, messag
         ({"copies": 0}, "objective.copies"),
         ({"rows": "mine"}, "objective.rows"),
         ({"alhpa": 1}, "did you mean 'alpha'"),
+        ({"rows": "every_own"}, "every_own comes from products of a linear fusion; set fusion_hidden to"),
+        ({"rows": "every_own", "fusion_hidden": [], "copies": 2}, "every_own draws no rows"),
+        ({"queue": 4, "detach_keys": False}, "queue: its keys have no gradient"),
+        (
+            {"search": {"kind": "grid", "values": [0, 1], "steps": 1, "beta": {"rounds": 1}}},
+            "search.beta: scales noise, and there is none",
+        ),
     ],
 )
 def test_an_objective_that_makes_no_sense(objective, message):
@@ -282,6 +383,8 @@ def test_the_variants_of_the_params_file_are_what_their_names_say():
     searches = {variant: spec.pop("search") for variant, spec in changed.items() if "search" in spec}
     assert {k: searches["searched"][k] for k in trials} == trials
     assert searches["searched_undropped"] == searches["searched"] | {"dropping": 0.0}
+    assert searches["searched_both"].pop("beta")["rounds"] == 6
+    assert searches["searched_both"] == {k: v for k, v in searches["searched"].items() if k != "beta"}
     assert searches["grid"]["values"] == [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
     by_modality = {}
     for m in ("strong", "middle", "weak"):
@@ -300,6 +403,10 @@ def test_the_variants_of_the_params_file_are_what_their_names_say():
         "batch_512": {},
         "searched": {},
         "searched_undropped": {},
+        "searched_both": {},
+        "linear": {"fusion_hidden": []},
+        "every_own_row": {"fusion_hidden": [], "rows": "every_own"},
+        "queue_512": {"queue": 512},
         "grid": {},
         "copies_2": {"copies": 2},
         "copies_4": {"copies": 4},

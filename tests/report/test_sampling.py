@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,13 +105,18 @@ def test_the_path_of_a_search():
         for at in range(2):
             ends = (("", 0.5), ("_low", 0.4), ("_high", 0.7))
             rows += [(seed, at, f"search/reward{end}", at + value + 0.01 * seed) for end, value in ends]
+            rows.append((seed, 2 * at + 1, "search/beta", 1 + at + 0.1 * seed))
     figure = drawn("search", sampling("tuple_search", frame(rows)))
-    path, rewards = figure.axes
+    path, rewards, strength = figure.axes
     means = {line.get_label(): line.get_ydata() for line in path.lines if not line.get_label().startswith("_")}
     for i, m in enumerate(MODALITIES):
         np.testing.assert_allclose(means[m], [i + 0.2, i + 1.2, i + 2.2])
     assert len(path.lines) == len(MODALITIES) * (1 + len(SEEDS))
     np.testing.assert_allclose(rewards.lines[0].get_ydata(), [0.52, 1.52])
+    np.testing.assert_allclose(strength.lines[-1].get_xydata(), [[1, 1.2], [3, 2.2]])
+    assert (
+        len(drawn("search", replace(sampling("tuple_search", frame(rows)), experiment="tuple_handwritten")).axes) == 2
+    )
 
 
 def test_a_search_that_no_cell_makes_is_refused():

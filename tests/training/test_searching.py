@@ -23,6 +23,7 @@ from mmcontrast.training.searching import searched, split_rows
 STUDY = Study(Path(__file__).parents[2], profile="tuple")
 REINFORCE = {"kind": "reinforce", "rounds": 2, "trials": 2, "steps": 3, "held_out": 20, "sigma": 0.5, "rate": 0.5}
 GRID = {"kind": "grid", "values": [0.5, 2.0], "mode": "coordinate", "steps": 2, "held_out": 20}
+BOTH = REINFORCE | {"beta": {"rounds": 1, "trials": 2, "levels": [0.5, 1.0, 2.0]}}
 ROWS, STEPS = 72, 2 * 4 + 2 * 2 * 3  # of the whole stage: two epochs of four batches, and the trials
 
 
@@ -82,6 +83,43 @@ def die(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
 
     monkeypatch.setattr(TupleInfoNCE, "training_loss", loss)
     return lambda n: left.__setitem__(0, n)
+
+
+def test_killed_in_a_round_over_the_augmentations_it_ends_with_the_same_bits(
+    die: Callable[[int | None], None], world: World, tmp_path: Path
+) -> None:
+    cell = make_cell(BOTH)
+    whole = train(cell, world, tmp_path / "whole")
+    die(2 * 3 + 4)  # in the second trial of the first such round
+    with pytest.raises(KilledError):
+        train(cell, world, tmp_path / "killed")
+    die(None)
+    assert same(train(cell, world, tmp_path / "killed"), whole)
+
+
+def test_rounds_over_the_augmentations_take_turns_and_are_rewarded_for_consistency(
+    world: World, tmp_path: Path
+) -> None:
+    cell = make_cell(BOTH)
+    path = path_of(train(cell, world, tmp_path / "searched"))
+    assert [at for at, name, _ in path if name == "search/reward"] == [0, 2]
+    assert [at for at, name, _ in path if name == "search/beta_reward"] == [1]
+    values = {name: value for at, name, value in path if at == 1}
+    assert values["search/beta"] == 1.0
+    tried = [values[f"search/trial{i}/beta"] for i in (0, 1)]
+    assert sum(tried) == pytest.approx(2.0)
+    levels = {level: values[f"search/accuracy_at_{level:g}"] for level in (0.5, 1.0, 2.0)}
+    # of two trials, each 2 - ((s - peak) / 2)^2 - its mean accuracy, the peak one of the levels
+    most = 2 - sum(levels.values()) / 3
+    furthest = max(abs(s - level) for s in tried for level in levels)
+    assert most - (furthest / 2) ** 2 <= values["search/beta_reward"] <= most
+    found = {name: value for at, name, value in path if at == 3}
+    assert found.keys() == {"search/beta", *(f"search/alpha_{m}" for m in cell.modalities)}
+    assert found["search/beta"] != 1.0
+    objective = searched(
+        cell, "pretrain", 0, make_tables(cell)["train"], world, tmp_path / "again", "f", StopRequest()
+    )[0].objective
+    assert objective["augmentations"]["vector"][0]["std"] == pytest.approx(0.3 * found["search/beta"])
 
 
 @pytest.mark.parametrize("die_at", [0, 2, 4, 7, 11, 12, 18])

@@ -174,12 +174,20 @@ class TupleInfoNCEObjective(Objective):
         description="What alpha counts. ratio: disturbed negatives for each naive one; simplex: share of all "
         "negatives, the rest being naive; weight: of every disturbed tuple in the denominator.",
     )
-    rows: Literal["all", "own", "others"] = Field(
-        default="all", description="Disturbed tuples an anchor meets: of all rows, of its own row, of the other rows."
+    rows: Literal["all", "own", "others", "every_own"] = Field(
+        default="all",
+        description="Disturbed tuples an anchor meets: of all rows, of its own row, of the other rows; every_own: its "
+        "own row with the modality of each other row in turn, of a linear fusion.",
     )
     copies: int = Field(default=1, ge=1, description="Disturbed tuples of each row and modality, in every step.")
     tau: float = Field(default=0.07, gt=0, description="Temperature.")
     detach_keys: bool = Field(default=True, description="No gradient through positives and disturbed tuples.")
+    queue: int = Field(
+        default=0, ge=0, description="Keys of earlier batches, of each kind, that are negatives too; 0 = none."
+    )
+    key_decay: float = Field(
+        default=0.99, ge=0, lt=1, description="Of the momentum copy that makes keys where there is a queue, a step."
+    )
     dropping: float = Field(
         default=0.0, ge=0, lt=1, description="Share of steps that contrast one modality alone with all the others."
     )
@@ -215,6 +223,17 @@ class TupleInfoNCEObjective(Objective):
         return self
 
     @model_validator(mode="after")
+    def _rows_that_can_be_had(self) -> Self:
+        if self.rows == "every_own":
+            if self.fusion_hidden:
+                raise ValueError("rows: every_own comes from products of a linear fusion; set fusion_hidden to []")
+            if self.copies > 1 or self.queue:
+                raise ValueError("rows: every_own draws no rows; set copies to 1 and queue to 0")
+        if self.queue and not self.detach_keys:
+            raise ValueError("queue: its keys have no gradient; set detach_keys to true")
+        return self
+
+    @model_validator(mode="after")
     def _searched_freely(self) -> Self:
         if self.search is None:
             return self
@@ -225,6 +244,8 @@ class TupleInfoNCEObjective(Objective):
             )
         if self.naive:
             raise ValueError("search: naive: true has no alpha to find; remove one of the two")
+        if self.search.beta and not any(step["name"] == "noise" for s in self.augmentations.values() for step in s):
+            raise ValueError("search.beta: scales noise, and there is none among the augmentations; remove one of them")
         for value in self.alpha.values() if isinstance(self.alpha, dict) else [self.alpha]:
             if not self.search.low <= value <= self.search.high:
                 raise ValueError(

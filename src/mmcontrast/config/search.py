@@ -7,6 +7,30 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
+class StrengthSearch(BaseModel):
+    """A second policy, over beta: one factor on the noise of all modalities' augmentations, in turn with alpha."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rounds: int = Field(gt=0, description="Updates of the mean.")
+    trials: int = Field(default=4, ge=2, multiple_of=2, description="Trials a round, in antithetic pairs.")
+    sigma: float = Field(default=0.25, gt=0, description="Standard deviation of what is tried around the mean.")
+    rate: float = Field(default=0.1, gt=0, description="Step size of the mean.")
+    low: float = Field(default=0.25, gt=0, le=1, description="Least factor that is tried.")
+    high: float = Field(default=2.0, ge=1, description="Largest factor that is tried; the reward's unit of distance.")
+    levels: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[0.25, 0.5, 1.0, 1.5, 2.0], min_length=2, description="Factors that a clone is tested at."
+    )
+
+    @model_validator(mode="after")
+    def _a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        if sorted(set(self.levels)) != self.levels:
+            raise ValueError(f"levels: {self.levels} must rise")
+        return self
+
+
 class Trials(BaseModel):
     """What every kind of search has in common. A trial trains a clone for some steps and scores it."""
 
@@ -22,6 +46,9 @@ class Trials(BaseModel):
     carry: Literal["nearest", "best"] = Field(
         default="nearest",
         description="Clone the next round starts from: nearest to the new setting, or the best (released).",
+    )
+    beta: StrengthSearch | None = Field(
+        default=None, description="Search the strength of the augmentations too; null = it stays as it is."
     )
     low: float = Field(default=0.0, ge=0, description="Least amount that is tried.")
     high: float = Field(default=4.0, gt=0, description="Largest amount that is tried.")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmcontrast.errors import ContrastError
 
-Rows = Literal["all", "own", "others"]
+Rows = Literal["all", "own", "others", "every_own"]
 Form = Literal["ratio", "simplex", "weight"]
 
 # Logit of an entry that does not count. Finite, because logsumexp over a block of nothing but -inf (an anchor all of
@@ -58,7 +58,7 @@ def counts(batch: int, rows: Rows, copies: int = 1, queue: int = 0) -> tuple[int
     Args:
         batch: B. copies: R, disturbed copies of the batch per modality. queue: Q, rows of each queue.
     """
-    per_copy = {"all": batch, "own": 1, "others": batch - 1}[rows]
+    per_copy = {"all": batch, "own": 1, "others": batch - 1, "every_own": batch - 1}[rows]
     return batch - 1 + queue, per_copy * copies + (0 if rows == "own" else queue)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mmcontrast.contrast.tuple_info_nce import EXCLUDED, widen
+from mmcontrast.contrast.tuple_info_nce import EXCLUDED, Block, TupleLoss, weighted_cross_entropy, widen
 from mmcontrast.errors import TrainingError
 
 
@@ -97,6 +98,37 @@ def own_row_logits(
             # rounding may leave a tiny negative square where r_i and u_j cancel
             norm_BB = square_BB.clamp_min(torch.finfo(square_BB.dtype).eps).sqrt()
             out.append((dot_BB / (norm_BB * tau)).masked_fill(banned_BB, EXCLUDED))
+    return out
+
+
+def every_own_row_loss(
+    anchor_BD: Tensor,
+    fused_BD: Tensor,
+    terms: Mapping[str, Tensor],
+    weights: Sequence[float],
+    tau: float,
+) -> TupleLoss:
+    """Tuple contrast of sum fusion in which each anchor meets ALL own-row replacements; see `own_row_logits`.
+
+    Args:
+        anchor_BD: unit-norm anchors. fused_BD: keys as sums of their terms, not normalised.
+        terms: modality -> (B, D). weights: one a modality, >= 0; blocks of weight 0 are measured without gradient.
+        tau: temperature.
+
+    Returns:
+        See `TupleLoss`; `own_similarity_<m>` is the mean over all replacements.
+    """
+    own_BB = torch.eye(len(anchor_BD), dtype=torch.bool, device=anchor_BD.device)
+    with torch.autocast(device_type=anchor_BD.device.type, enabled=False):
+        naive_BB = widen(anchor_BD) @ F.normalize(widen(fused_BD), dim=-1).T / tau
+    blocks = [Block("naive", naive_BB.masked_fill(own_BB, EXCLUDED), 1.0)]
+    similarity = {"positive_similarity": tau * naive_BB.diagonal().detach().mean()}
+    gram = own_row_logits(anchor_BD, fused_BD, list(terms.values()), tau)
+    for name, weight, logits_BB in zip(terms, weights, gram, strict=True):
+        blocks.append(Block(f"disturbed_{name}", logits_BB, float(weight)))
+        similarity[f"own_similarity_{name}"] = tau * logits_BB.detach()[~own_BB].mean()
+    out = weighted_cross_entropy(naive_BB.diagonal(), blocks)
+    out.stats.update(similarity)
     return out
 
 

@@ -49,7 +49,7 @@ class MXMCLR(MultifoldMethod):
         if spec.teacher == "ema":
             with torch.no_grad():
                 follow(self.teacher, self.encoders, spec.teacher_decay)
-                theirs = self.rows(batch, self.teacher)  # type: ignore[arg-type]
+                theirs = self.rows(batch, self.teacher)
                 teacher = {m: row[0] for m, row in self.gathered(theirs, batch, progress).items()}
         terms = multifold_pairs_loss(
             z,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def frozen_copy(module: nn.Module) -> nn.Module:
+
+def frozen_copy(module: Network) -> Network:
     """A copy whose parameters are buffers: saved and moved with the rest, and seen by no optimizer."""
     out = copy.deepcopy(module)
     for part in out.modules():

@@ -68,6 +68,10 @@ class Sampling:
         """The first cell with a search of that kind."""
         return next((c for c in self.cells if (self.objective(c).get("search") or {}).get("kind") == kind), None)
 
+    def searched_strength(self) -> CellRef | None:
+        """The first cell whose search is over the augmentations too."""
+        return next((c for c in self.cells if (self.objective(c).get("search") or {}).get("beta")), None)
+
 
 def panels(n: int, narrow: bool) -> tuple[Figure, list[Axes]]:
     """Side by side, or below one another on a narrow page."""
@@ -140,11 +144,15 @@ def _agreement(axes: Axes, data: Sampling, rewards: list[list[float]], cells: li
 
 
 def search_figure(data: Sampling, narrow: bool) -> Figure:
-    """The path of alpha by modality, and the reward of the trials, over the rounds of a search."""
+    """The path of alpha by modality, and the reward of the trials, over the rounds of a search.
+
+    And the path of the augmentations' strength, where a cell of the experiment searches that too.
+    """
     ref = data.searched("reinforce")
     if ref is None:
         raise ConfigError(f"params/experiments/{data.experiment}.yaml: figures: search: no cell searches by reinforce")
-    figure, axes = panels(2, narrow)
+    both = data.searched_strength()
+    figure, axes = panels(3 if both else 2, narrow)
     history = data.history(ref)
     for modality, colour in data.colours.items():
         path = history.filter(name=f"search/alpha_{modality}")
@@ -160,8 +168,15 @@ def search_figure(data: Sampling, narrow: bool) -> Figure:
         by_name[""]["epoch"], by_name["_low"]["value"], by_name["_high"]["value"], color=INK, alpha=0.2, linewidth=0
     )
     axes[1].plot(by_name[""]["epoch"], by_name[""]["value"], color=INK)
+    if both:
+        path = data.history(both).filter(name="search/beta")
+        for _, part in path.group_by("seed", maintain_order=True):
+            axes[2].plot(part["epoch"], part["value"], color=INK, alpha=0.3, linewidth=0.7)
+        mean = path.group_by("epoch").agg(pl.col("value").mean()).sort("epoch")
+        axes[2].plot(mean["epoch"], mean["value"], color=INK)
+    titles = ("path of the search", "reward", "strength of augmentations")
     for one, title, what in zip(
-        axes, ("path of the search", "reward"), ("alpha", "sum of crossmodal accuracies"), strict=True
+        axes, titles, ("alpha", "sum of crossmodal accuracies", "beta, factor on the noise"), strict=False
     ):
         one.set_title(title)
         one.set_xlabel("round")

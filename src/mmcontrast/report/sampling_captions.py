@@ -18,7 +18,8 @@ CAPTIONS = {
         Search for alpha on {title}. Left: the mean of the policy by modality; thick lines: mean of {seeds}; thin lines:
         single seeds. Right: mean reward of a round's trials; band: lowest to highest trial of a round, both averaged
         over seeds. Each round goes on from a clone of the last, so that the reward rises with training too: what alpha
-        makes of it is the width of the band.""",
+        makes of it is the width of the band. A third part is of the cell that searches the strength of the
+        augmentations in turn with alpha: the factor on their noise, rounds counted over both.""",
     "similarity": """
         Training on {title}: mean cosine of an anchor with its positive, and with its own tuple when one modality is of
         another row. Where the two are close, the embedding ignores that modality. Mean of {seeds}.""",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
-from mmcontrast.config.search import GridSearch, ReinforceSearch
+from mmcontrast.config.search import GridSearch, ReinforceSearch, StrengthSearch
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import StoppedError, TrainingError
 from mmcontrast.methods import Batch, Progress, build_method
@@ -32,7 +32,7 @@ from mmcontrast.training.batching import make_feed, rows_of
 from mmcontrast.training.distributed import World
 from mmcontrast.training.engine import make_engine
 from mmcontrast.training.interrupt import StopRequest
-from mmcontrast.training.rewards import alpha_reward, crossmodal_accuracy
+from mmcontrast.training.rewards import alpha_reward, beta_reward, crossmodal_accuracy
 from mmcontrast.training.search import Outcome, SampleSearch, Trial
 
 log = logging.getLogger(__name__)
@@ -48,11 +48,16 @@ class Searchable(Protocol):
     alpha: list[float]
     dropping: float
 
-    def crossmodal(self, batch: Batch, generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
-        """Queries and candidates of `rewards.crossmodal_accuracy`."""
+    def crossmodal(
+        self, batch: Batch, generator: torch.Generator, strength: float = 1.0
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Queries, augmented with that strength, and candidates of `rewards.crossmodal_accuracy`."""
 
-    def settled(self, alpha: list[float]) -> dict[str, Any]:
-        """The objective that trains with this alpha."""
+    def train_at(self, alpha: list[float], strength: float = 1.0) -> None:
+        """Take this alpha and this strength of the augmentations."""
+
+    def settled(self, alpha: list[float], strength: float = 1.0) -> dict[str, Any]:
+        """The objective that trains with this alpha and this strength of the augmentations."""
 
 
 def searched(
@@ -74,7 +79,8 @@ def searched(
         (cell, rows): (round, name, value), names search/alpha_<modality> (before the round; the last row is what was
         found), search/reward, search/reward_low, search/reward_high, search/reward_spread (standard deviation over
         the round's trials), search/accuracy_<modality> (their mean), and of each trial search/trial<i>/reward and
-        search/trial<i>/alpha_<modality>.
+        search/trial<i>/alpha_<modality>. Of a round over beta: search/beta, search/beta_reward with the same endings,
+        search/accuracy_at_<factor> (mean over modalities), search/trial<i>/beta_reward and search/trial<i>/beta.
 
     Raises:
         TrainingError: a loss is not finite, or the training rows are too few to hold some out.
@@ -96,11 +102,22 @@ def make_proposer(spec: ReinforceSearch | GridSearch, start: list[float], seed: 
     )
 
 
+def strength_proposer(spec: StrengthSearch, seed: int) -> proposers.Proposer:
+    """What a search of the augmentations' strength tries, from a factor of 1."""
+    return proposers.Reinforce([1.0], spec.sigma, spec.rounds, spec.trials, spec.rate, spec.low, spec.high, seed)
+
+
 def n_rounds(spec: ReinforceSearch | GridSearch, modalities: int) -> int:
-    """Rounds of a search."""
+    """Rounds of a search, over alpha and over beta."""
+    beta = spec.beta.rounds if spec.beta else 0
     if isinstance(spec, ReinforceSearch):
-        return spec.rounds
-    return modalities if spec.mode == "coordinate" else 1
+        return spec.rounds + beta
+    return (modalities if spec.mode == "coordinate" else 1) + beta
+
+
+def settings(values: Mapping[str, list[float]]) -> tuple[list[float], float]:
+    """(alpha, strength of the augmentations) of a search's values; a strength that is not searched is 1."""
+    return values["alpha"], values["beta"][0] if "beta" in values else 1.0
 
 
 def split_rows(n: int, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -149,22 +166,26 @@ class _Run:
         self.start = self.engine.state_dict()
         self.clones: list[dict[str, Any]] = []
         trials = seeding.derived_seed(seed, "search", "trials")
-        proposer = make_proposer(spec, self.method.alpha, seeding.derived_seed(seed, "search", "proposals"))
-        self.search = SampleSearch({"alpha": proposer}, self._evaluate, self._adopt, spec.carry, trials)
+        targets = {"alpha": make_proposer(spec, self.method.alpha, seeding.derived_seed(seed, "search", "proposals"))}
+        if spec.beta is not None:
+            targets["beta"] = strength_proposer(spec.beta, seeding.derived_seed(seed, "search", "strengths"))
+        self.search = SampleSearch(targets, self._evaluate, self._adopt, spec.carry, trials)
 
     def found(self) -> tuple[CellConfig, History]:
         """Run what is left of the search."""
         self._resume()
-        alpha = self.search.run(self._save)["alpha"]
+        alpha, strength = settings(self.search.run(self._save))
         self.engine.close()
-        log.info("seed %d: alpha %s", self.seed, dict(zip(self.method.modalities, alpha, strict=True)))
-        return self.cell.model_copy(update={"objective": self.method.settled(alpha)}), self._history()
+        found = dict(zip(self.method.modalities, alpha, strict=True))
+        log.info("seed %d: alpha %s, strength of augmentations %g", self.seed, found, strength)
+        return self.cell.model_copy(update={"objective": self.method.settled(alpha, strength)}), self._history()
 
     def _evaluate(self, trial: Trial) -> Outcome:
         """Train a clone from the start of the round, and score it."""
         self.engine.load_state_dict(self.start)
         seeding.seed_everything(trial.seed, self.world.rank)
-        self.method.alpha = trial.values["alpha"]
+        alpha, strength = settings(trial.values)
+        self.method.train_at(alpha, strength)
         generator = seeding.named_generator(trial.seed, self.stage_name, "search")
         loss = 0.0
         for batch, rows in islice(self._batches(generator), self.spec.steps):
@@ -181,10 +202,15 @@ class _Run:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"{self.cell.name}, seed {self.seed}: the loss of the sample search is not finite in round "
-                    f"{trial.round} with alpha {trial.values['alpha']}; lower the learning rate or search.high"
+                    f"{trial.round} with alpha {alpha}; lower the learning rate or search.high"
                 )
             self.engine.step(terms["loss"])
         self.clones.append(self.engine.state_dict())
+        if trial.target == "beta" and self.spec.beta is not None:
+            levels = self.spec.beta.levels
+            means = [float(np.mean(self._accuracies(level))) for level in levels]
+            details = {f"at_{level:g}": mean for level, mean in zip(levels, means, strict=True)}
+            return Outcome(beta_reward(strength, levels, means, self.spec.beta.high), details)
         accuracies = self._accuracies()
         details = dict(zip(self.method.modalities, accuracies, strict=True))
         return Outcome(alpha_reward(accuracies), details)
@@ -194,12 +220,12 @@ class _Run:
             yield from self.feed.epoch(epoch, generator)
 
     @torch.no_grad()
-    def _accuracies(self) -> list[float]:
+    def _accuracies(self, strength: float = 1.0) -> list[float]:
         """Crossmodal accuracy of the held-out tuples by modality; their augmentation is the same in every trial."""
         zeta = seeding.named_generator(self.seed, "search", "zeta")
         with self.engine.whole() as method:
             method.eval()
-            accuracies = crossmodal_accuracy(*cast(Searchable, method).crossmodal(self.held, zeta))
+            accuracies = crossmodal_accuracy(*cast(Searchable, method).crossmodal(self.held, zeta, strength))
             method.train()
         out: list[float] = self.world.broadcast_object(accuracies)
         return out
@@ -226,21 +252,38 @@ class _Run:
         log.info("seed %d: search resumed in round %d", self.seed, self.search.round)
 
     def _history(self) -> History:
-        names = self.method.modalities
         out: History = []
         for entry in self.search.log:
-            at, trials = entry["round"], entry["trials"]
+            at, trials, ending = (
+                entry["round"],
+                entry["trials"],
+                "beta_reward" if entry["target"] == "beta" else "reward",
+            )
             rewards = [t["reward"] for t in trials]
-            out += [(at, f"search/alpha_{m}", a) for m, a in zip(names, entry["before"], strict=True)]
+            out += [(at, name, value) for name, value in self._named("search/", entry["target"], entry["before"])]
             out += [
-                (at, "search/reward", float(np.mean(rewards))),
-                (at, "search/reward_low", min(rewards)),
-                (at, "search/reward_high", max(rewards)),
-                (at, "search/reward_spread", float(np.std(rewards))),
+                (at, f"search/{ending}", float(np.mean(rewards))),
+                (at, f"search/{ending}_low", min(rewards)),
+                (at, f"search/{ending}_high", max(rewards)),
+                (at, f"search/{ending}_spread", float(np.std(rewards))),
             ]
-            out += [(at, f"search/accuracy_{m}", float(np.mean([t["details"][m] for t in trials]))) for m in names]
+            out += [
+                (at, f"search/accuracy_{k}", float(np.mean([t["details"][k] for t in trials])))
+                for k in trials[0]["details"]
+            ]
             for i, trial in enumerate(trials):
-                out.append((at, f"search/trial{i}/reward", trial["reward"]))
-                out += [(at, f"search/trial{i}/alpha_{m}", a) for m, a in zip(names, trial["setting"], strict=True)]
-        found = self.search.values["alpha"]
-        return out + [(self.search.round, f"search/alpha_{m}", a) for m, a in zip(names, found, strict=True)]
+                out.append((at, f"search/trial{i}/{ending}", trial["reward"]))
+                named = self._named(f"search/trial{i}/", entry["target"], trial["setting"])
+                out += [(at, name, value) for name, value in named]
+        found = self.search.values
+        return out + [
+            (self.search.round, name, value)
+            for target, setting in found.items()
+            for name, value in self._named("search/", target, setting)
+        ]
+
+    def _named(self, prefix: str, target: str, setting: list[float]) -> list[tuple[str, float]]:
+        """The numbers of a setting under the names of the log."""
+        if target == "beta":
+            return [(f"{prefix}beta", setting[0])]
+        return [(f"{prefix}alpha_{m}", a) for m, a in zip(self.method.modalities, setting, strict=True)]
