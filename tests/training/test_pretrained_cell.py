@@ -142,7 +142,7 @@ def test_a_finetuned_cell_without_a_classifier_is_scored_by_its_last_embeddings(
     )
     assert tuned.drop("embedding").equals(before.drop("embedding"))
     assert not tuned.equals(before)
-    scored = Path(LAYOUT.scored(cell.name, cell.last_stage, cell.probed))
+    scored = Path(LAYOUT.scored(cell.name, cell.last_stage, cell.scored_by))
     assert scored == folder / "embeddings.parquet"
     out = [checkout / f"{part}.parquet" for part in ("metrics", "curves", "intervals")]
     evaluate_cell(cell, scored, *out)
