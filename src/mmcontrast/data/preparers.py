@@ -13,6 +13,8 @@ PREPARERS = {
     "handwritten_tmc": "handwritten",
     "weak_modality": "weak_modality",
     "nyuv2": "nyuv2",
+    "mosi": "mosi",
+    "mosi_text": "mosi_text",
     "trifeature": "trifeature_files",
     "trifeature_biased": "trifeature_files",
     "trifeature_small": "trifeature_files",
