@@ -1,8 +1,8 @@
 """dvc.yaml is GENERATED from Snakemake's DAG, the only place where the pipeline is written down.
 
-One file per dataset besides the top one, because `dvc repro` re-parses and rewrites a file's whole dvc.lock after every
-stage. Each stage's command is the very command Snakemake runs; Snakemake's rules carry what DVC needs to know in
-`params.dvc` (tracked "file:key" pairs). The last stage, `sync`, tells Snakemake what DVC has done.
+One file per dataset and one per method on it besides the top one, because DVC re-parses and rewrites a file's whole
+dvc.lock after every stage. Each stage's command is the very command Snakemake runs; Snakemake's rules carry what DVC
+needs to know in `params.dvc` (tracked "file:key" pairs). The last stage, `sync`, tells Snakemake what DVC has done.
 """
 
 from __future__ import annotations
@@ -53,8 +53,18 @@ def _dataset(job: Any) -> str | None:
     return name or None
 
 
-def _stage(job: Any, nested: bool, study: Study) -> dict[str, Any]:
-    stage: dict[str, Any] = {"wdir": "../.."} if nested else {}
+def _file(job: Any) -> Path:
+    """The dvc.yaml that a job's stage stands in, relative to the checkout."""
+    dataset = _dataset(job)
+    if dataset is None:
+        return Path("dvc.yaml")
+    cell = job.wildcards_dict.get("cell")
+    return Path("pipelines", dataset, *([cell.split("/")[1]] if cell else []), "dvc.yaml")
+
+
+def _stage(job: Any, study: Study) -> dict[str, Any]:
+    depth = len(_file(job).parent.parts)
+    stage: dict[str, Any] = {"wdir": "/".join([".."] * depth)} if depth else {}
     stage["desc"] = f"Snakemake rule {job.rule.name}"
     stage["cmd"] = LOG_REDIRECT.sub("", job.shellcmd.strip())
     stage["deps"] = sorted(set(map(str, job.input)))
@@ -89,9 +99,8 @@ def dvc_files(root: Path) -> dict[str, str]:
     made: set[str] = set()
     used: set[str] = set()
     for job in snakemake_jobs(root):
-        dataset = _dataset(job)
-        file = f"pipelines/{dataset}/dvc.yaml" if dataset else "dvc.yaml"
-        stage = _stage(job, dataset is not None, study)
+        file = _file(job).as_posix()
+        stage = _stage(job, study)
         made |= set(map(str, job.output))
         used |= set(stage["deps"])
         parts = [job.rule.name, *(str(w).replace("/", "-") for w in job.wildcards)]
@@ -112,7 +121,7 @@ def dvc_files(root: Path) -> dict[str, str]:
 
 
 def _present(root: Path) -> set[str]:
-    return {str(p.relative_to(root)) for p in [root / "dvc.yaml", *root.glob("pipelines/*/dvc.yaml")] if p.exists()}
+    return {str(p.relative_to(root)) for p in [root / "dvc.yaml", *root.glob("pipelines/**/dvc.yaml")] if p.exists()}
 
 
 def disagreements(root: Path) -> list[str]:
@@ -123,7 +132,11 @@ def disagreements(root: Path) -> list[str]:
 
 
 def export(root: Path) -> list[str]:
-    """Write every dvc.yaml and remove those the DAG no longer has; returns the paths that changed."""
+    """Write every dvc.yaml, and take out what the DAG no longer has, from each dvc.lock too.
+
+    Returns:
+        The dvc.yaml files that changed.
+    """
     wanted = dvc_files(root)
     changed = disagreements(root)
     for file in changed:
@@ -132,4 +145,20 @@ def export(root: Path) -> list[str]:
                 temporary.write_text(wanted[file], encoding="utf-8")
         else:
             (root / file).unlink()
+        _forget(root / file)
     return changed
+
+
+def _forget(file: Path) -> None:
+    """Remove from the dvc.lock beside `file` the stages that it no longer has."""
+    lock = file.with_suffix(".lock")
+    if not lock.exists():
+        return
+    locked = yaml.safe_load(lock.read_text(encoding="utf-8"))
+    stages = yaml.safe_load(file.read_text(encoding="utf-8"))["stages"] if file.exists() else {}
+    kept = {name: stage for name, stage in locked["stages"].items() if name in stages}
+    if not kept:
+        lock.unlink()
+    elif len(kept) < len(locked["stages"]):
+        with replacing(lock) as temporary:
+            temporary.write_text(yaml.safe_dump(locked | {"stages": kept}, sort_keys=False), encoding="utf-8")

@@ -70,7 +70,7 @@ def verify(study: Study, layout: Layout) -> list[Verdict]:
 def locked_files(root: Path) -> Iterator[Verdict]:
     """Workspace files and cache objects against the checksums in every dvc.lock."""
     locked: dict[str, str] = {}
-    for lock in [root / "dvc.lock", *sorted(root.glob("pipelines/*/dvc.lock"))]:
+    for lock in [root / "dvc.lock", *sorted(root.glob("pipelines/**/dvc.lock"))]:
         if lock.exists():
             for stage in yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values():
                 locked |= {entry["path"]: entry["md5"] for part in ("deps", "outs") for entry in stage.get(part, [])}
