@@ -153,10 +153,15 @@ def test_a_variant_takes_a_whole_budget_or_none(checkout: Path, variant: dict[st
     ("file", "change_to", "words"),
     [
         (MATRIX, lambda e: e["cells"][0].update(only=["tcga_brac"]), "not among the experiment's datasets"),
-        ("study_defects", lambda e: e.pop("figures"), "give scores, differences or sweep"),
+        ("study_defects", lambda e: e.pop("figures"), "give some of contrasts, cost"),
+        ("study_defects", lambda e: e["contrasts"][0].update(cell="m3col/bas"), "m3col/bas is no cell .* on tcga_brca"),
+        ("study_batch_size", lambda e: e["panels"][0].update(dataset="rosmap"), "'rosmap' is not among"),
+        ("study_negatives", lambda e: e.pop("contrasts"), "contrasts shows `contrasts`, and there are none"),
+        ("study_mixup", lambda e: e["panels"][1].update(scale="log"), "0 has no place on a logarithmic axis"),
+        (MATRIX, lambda e: e.pop("columns"), "a matrix has columns"),
     ],
 )
-def test_a_cell_on_some_datasets_is_checked(checkout: Path, file: str, change_to: Any, words: str) -> None:
+def test_what_a_study_shows_is_checked(checkout: Path, file: str, change_to: Any, words: str) -> None:
     change(checkout / f"params/experiments/{file}.yaml", change_to)
     with pytest.raises(ConfigError, match=words):
         Study(checkout)

@@ -40,6 +40,12 @@ def experiment_inputs(experiment):
             for d in datasets
             if STUDY.datasets[d].retrieval is not None
         ]
+        + [
+            LAYOUT.stage(c, stage, "cost.json")
+            for c in cells
+            for stage in CELLS[c].stages
+            if "cost" in (STUDY.experiments[experiment].figures or [])
+        ]
         + [f"params/experiments/{experiment}.yaml"]
     )
 

@@ -562,8 +562,16 @@ FigureKind = Literal[
     "search",
     "similarity",
     "removed",
+    "matrix",
+    "cost",
+    "contrasts",
+    "panels",
 ]
 View = Literal["own", "encoders", "removed"]
+
+
+# figures of all datasets together, and the section that each shows
+OVERALL = {"matrix": "columns", "cost": "columns", "contrasts": "contrasts", "panels": "panels"}
 
 
 class Experiment(Strict):
@@ -586,6 +594,9 @@ class Experiment(Strict):
     cells: list[CellRef] = Field(min_length=1)
     reference: CellRef | None = Field(default=None, description="Cell that the others are compared with, by seed.")
     sweep: Sweep | None = Field(default=None, description="Of an ablation: its cells as lines over a number.")
+    columns: list[MatrixColumn] = Field(default=[], description="Of a matrix: its columns.")
+    contrasts: list[Contrast] = Field(default=[], description="Differences that are themselves the result.")
+    panels: list[Sweep] = Field(default=[], description="Curves over one number each, in one figure of all datasets.")
     source: str | None = Field(default=None, description="Where the published numbers were read.")
     published: list[Published] = []
     information: Information | None = Field(
@@ -606,13 +617,34 @@ class Experiment(Strict):
         for ref in self.cells:
             if unknown := sorted(set(ref.only or []) - set(self.datasets)):
                 raise ValueError(f"cells: only: {unknown} are not among the experiment's datasets, {self.datasets}")
-        partial = [ref for ref in self.cells if ref.only is not None]
-        if (
-            partial
-            and self.kind != "matrix"
-            and not set(self.figures or ["curves"]) <= {"scores", "differences", "sweep"}
-        ):
-            raise ValueError("figures: where cells are on some datasets `only`, give scores, differences or sweep")
+        partial = any(ref.only is not None for ref in self.cells) and self.kind != "matrix"
+        able = {"scores", "differences", "sweep", *OVERALL}
+        if partial and not set(["curves"] if self.figures is None else self.figures) <= able:
+            raise ValueError(
+                f"figures: where cells are on some datasets `only`, give some of {', '.join(sorted(able))}; [] for none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _overall_figures_have_what_they_show(self) -> Self:
+        """Columns, contrasts and panels are of its own cells and datasets, and a figure has something to show."""
+        if (self.kind == "matrix") != bool(self.columns):
+            raise ValueError("columns: a matrix has columns, and no other kind does")
+        for kind, needed in OVERALL.items():
+            if kind in (self.figures or []) and not getattr(self, needed):
+                raise ValueError(f"figures: {kind} shows `{needed}`, and there are none")
+        used: list[tuple[str, str | None, str]]
+        used = [(p.dataset, None, f"columns: {c.title}") for c in self.columns for p in c.parts]
+        used += [(c.dataset, cell, f"contrasts: {c.label}") for c in self.contrasts for cell in (c.cell, c.against)]
+        for panel in self.panels:
+            dataset = panel.dataset or self.datasets[0]
+            used += [(dataset, cell, f"panels: {panel.axis}") for line in panel.series.values() for cell in line]
+        for dataset, cell, where in used:
+            if dataset not in self.datasets:
+                raise ValueError(f"{where}: '{dataset}' is not among the experiment's datasets, {self.datasets}")
+            on_it = [f"{c.method}/{c.variant}" for c in self.cells if c.only is None or dataset in c.only]
+            if cell is not None and cell not in on_it:
+                raise ValueError(f"{where}: {cell} is no cell of the experiment on {dataset}")
         return self
 
     @model_validator(mode="after")

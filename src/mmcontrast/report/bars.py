@@ -21,6 +21,7 @@ from mmcontrast.report.wording import LEVEL_NAME, cell_label, count
 
 PANEL_INCHES = 2.1
 LABEL_INCHES = 0.6
+MOST_BESIDE = 6  # cells whose names have room under panels side by side
 LEGEND_INCHES = 0.2
 PRINTED: dict[str, Any] = {"s": 20, "marker": "D", "color": "white", "edgecolor": INK, "linewidths": 1.0, "zorder": 8}
 HATCH = "////"
@@ -41,13 +42,17 @@ def information_chart(
     cells = kept_by_cell(study, results, experiment, asked, arms)
     chance = chances(study, asked, arms)
     colours = [_colour(study, kept.ref) for kept in cells]
-    labels = [wrapped(cell_label(study, kept.ref)) for kept in cells]
+    labels = [cell_label(study, kept.ref) for kept in cells]
+    if len(cells) <= MOST_BESIDE:
+        labels = [wrapped(label) for label in labels]
     handles = _legend(study, experiment, cells)
     columns = 1 if narrow else 4
     lines = -(-len(handles) // columns)
-    height = PANEL_INCHES * (3 if narrow else 1) + LABEL_INCHES + LEGEND_INCHES * lines
+    many = len(cells) > MOST_BESIDE
+    stacked = narrow or many
+    height = PANEL_INCHES * (3 if stacked else 1) + LABEL_INCHES * (2 if many else 1) + LEGEND_INCHES * lines
     figure = Figure(figsize=(NARROW if narrow else WIDE, height))
-    if narrow:
+    if stacked:
         grid = figure.subplots(3, 1, sharex=True, sharey=True, squeeze=False)
     else:
         grid = figure.subplots(1, 3, sharey=True, squeeze=False, width_ratios=[1, 1, 1.8])
@@ -56,18 +61,18 @@ def information_chart(
         _panel(axes, study, experiment, letter, cells, colours)
         axes.axhline(chance[letter], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=4)
         axes.set_ylim(0, 105)
-        axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_xticks(range(len(labels)), labels, rotation=55 if many else 40, ha="right", rotation_mode="anchor")
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)
-    for axes in panels if narrow else panels[:1]:
+    for axes in panels if stacked else panels[:1]:
         axes.set_ylabel("balanced accuracy (%)")
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, handlelength=1.6)
     return figure
 
 
 def _colour(study: Study, ref: CellRef) -> str:
-    """The method's; that of a variant, which is a control or a part of it, is grey."""
-    return method_colours(study.methods)[ref.method] if ref.variant == "base" else SOFT
+    """The method's, also on a study's shared budget; that of another variant, a control or a part of it, is grey."""
+    return method_colours(study.methods)[ref.method] if ref.variant in ("base", "study") else SOFT
 
 
 def _panel(axes: Axes, study: Study, experiment: str, letter: str, cells: list[Kept], colours: list[str]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from mmcontrast.config import Study
+from mmcontrast.config.schema import OVERALL
 from mmcontrast.report.outputs import FigureSpec, active_arms, curve_cells, is_probed, projected_cells, switch_epoch
 from mmcontrast.report.sampling_captions import CAPTIONS, caption
+from mmcontrast.report.study_captions import overall_caption
 from mmcontrast.report.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title
 
 RETRIEVAL_CAPTIONS = {
@@ -24,6 +26,8 @@ RETRIEVAL_CAPTIONS = {
 
 def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
     """What a figure shows, with its interval's name and n."""
+    if spec.kind in OVERALL:
+        return overall_caption(study, spec.experiment, spec.kind)
     dataset = study.datasets[spec.dataset]
     if spec.kind == "observations":
         return RETRIEVAL_CAPTIONS["observations"].format(data=dataset.title, cases=count(n_cases, "test case"))

@@ -8,6 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from mmcontrast.config import CellRef, Study
+from mmcontrast.config.schema import OVERALL
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.evaluation.observations import COLUMNS
@@ -15,8 +16,13 @@ from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.paths import FIGURE_FORMATS, Layout
 from mmcontrast.report.bars import information_chart
 from mmcontrast.report.charts import Data, difference_chart, score_chart
+from mmcontrast.report.contrast_figure import contrast_chart
+from mmcontrast.report.costs import read_costs
 from mmcontrast.report.curves import training_curves
+from mmcontrast.report.matrix import build_matrix
+from mmcontrast.report.matrix_figures import cost_chart, matrix_chart
 from mmcontrast.report.outputs import NARROW, FigureSpec, curve_cells, figures, projected_cells
+from mmcontrast.report.panels import panels_chart
 from mmcontrast.report.projection import embedding_figure
 from mmcontrast.report.results import cell_name, read_results, read_table
 from mmcontrast.report.retrieval_figures import Retrieved, neighbours, observation_sheet, retrieved, similarities
@@ -49,7 +55,7 @@ def write_experiment(study: Study, layout: Layout, experiment: str) -> None:
 
 def write_table(study: Study, layout: Layout, experiment: str) -> None:
     """The experiment's table as md, tex and csv."""
-    table = build_table(study, *read_results(study, layout), experiment)
+    table = build_table(study, *read_results(study, layout), experiment, layout)
     for suffix, render in RENDERERS.items():
         with replacing(study.root / layout.table(experiment, suffix)) as temp:
             temp.write_text(render(table), encoding="utf-8")
@@ -70,6 +76,15 @@ def draw(
     study: Study, layout: Layout, spec: FigureSpec, results: pl.DataFrame, intervals: pl.DataFrame, narrow: bool
 ) -> Figure:
     """One figure, in the wide or the narrow layout."""
+    if spec.kind == "contrasts":
+        return contrast_chart(study, results, spec.experiment, narrow)
+    if spec.kind == "panels":
+        return panels_chart(study, spec.experiment, results, intervals, narrow)
+    if spec.kind in OVERALL:
+        matrix = build_matrix(study, results, spec.experiment)
+        if spec.kind == "cost":
+            return cost_chart(study, matrix, read_costs(study, layout, matrix), narrow)
+        return matrix_chart(study, matrix, narrow)
     if spec.kind == "information":
         return information_chart(study, results, spec.experiment, spec.dataset, narrow)
     if spec.kind in FIGURES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mmcontrast.config import BASE_VARIANT, Arms, CellConfig, CellRef, Study
-from mmcontrast.config.schema import FigureKind
+from mmcontrast.config.schema import OVERALL, FigureKind
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 
 NARROW = "narrow.svg"
@@ -14,18 +14,20 @@ PLAIN_FUSION = "concat"
 KINDS: dict[str, tuple[FigureKind, ...]] = {
     "table": ("scores", "curves", "projection"),
     "ablation": ("differences", "curves"),
-    "matrix": ("scores",),
+    "matrix": (),
 }
 # where retrieval scores, there are observations to look at, and no classes to colour
 RETRIEVAL_KINDS: dict[str, tuple[FigureKind, ...]] = {
     "table": ("scores", "curves", "neighbours", "similarities", "observations"),
     "ablation": ("differences", "curves"),
-    "matrix": ("scores",),
+    "matrix": (),
 }
+# what stands for the dataset of a figure or block of all of them
+ALL = "all"
 
 
 class FigureSpec(NamedTuple):
-    """A figure of an experiment on one dataset; `name` is its file name without suffix."""
+    """A figure of an experiment on one dataset, or on ALL; `name` is its file name without suffix."""
 
     name: str
     kind: FigureKind
@@ -101,8 +103,10 @@ def is_probed(study: Study, dataset: str, ref: CellRef) -> bool:
 
 def figures(study: Study, experiment: str) -> list[FigureSpec]:
     """The figures of an experiment, dataset by dataset."""
+    together = [k for k in study.experiments[experiment].figures or [] if k in OVERALL]
+    overall = [FigureSpec(f"{experiment}_{kind}", kind, experiment, ALL) for kind in together]
     of_both = {arms.unbiased: ("information",) for arms in active_arms(study, experiment)}
-    return [
+    return overall + [
         FigureSpec(f"{experiment}_{dataset}_{kind}", kind, experiment, dataset)
         for dataset in experiment_datasets(study, experiment)
         for kind in (*of_both.get(dataset, ()), *_kinds(study, experiment, dataset))
@@ -114,7 +118,7 @@ def _kinds(study: Study, experiment: str, dataset: str) -> list[FigureKind]:
     spec = study.experiments[experiment]
     by_kind = KINDS if study.datasets[dataset].retrieval is None else RETRIEVAL_KINDS
     sweep: list[FigureKind] = ["sweep"] if spec.sweep else []
-    kinds = [*sweep, *by_kind[spec.kind]] if spec.figures is None else spec.figures
+    kinds = [*sweep, *by_kind[spec.kind]] if spec.figures is None else [k for k in spec.figures if k not in OVERALL]
     of_cells = ("projection", "neighbours", "similarities")
     some = bool(projected_cells(study, experiment))
     return [k for k in kinds if some or k not in of_cells]

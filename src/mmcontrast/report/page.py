@@ -25,7 +25,7 @@ from mmcontrast.report.conclusions import (
     verdict_on,
 )
 from mmcontrast.report.notes import not_run_notes, overrides_note
-from mmcontrast.report.outputs import NARROW, FigureSpec, experiment_datasets, figures
+from mmcontrast.report.outputs import ALL, NARROW, FigureSpec, experiment_datasets, figures
 from mmcontrast.report.provenance import anchor, cell_records, environment, read_datasheets
 from mmcontrast.report.results import read_results
 from mmcontrast.report.summary import percent, summarise
@@ -192,7 +192,7 @@ def _experiment(
 ) -> dict[str, Any]:
     spec = study.experiments[name]
     own = summary.filter(experiment=name)
-    table = build_table(study, results, intervals, name)
+    table = build_table(study, results, intervals, name, layout)
     drawn = figures(study, name)
     return {
         "name": name,
@@ -205,8 +205,10 @@ def _experiment(
                 "blocks": [b for b in table.blocks if b.keys["dataset"] == d],
             }
             for d in experiment_datasets(study, name)
+            if any(f.dataset == d for f in drawn) or any(b.keys["dataset"] == d for b in table.blocks)
         ],
-        "together": [b for b in table.blocks if b.keys["dataset"] == "all"],
+        "together": [b for b in table.blocks if b.keys["dataset"] == ALL],
+        "together_figures": [_figure(study, layout, f, 0) for f in drawn if f.dataset == ALL],
         "not_run": not_run_notes(study, name),
         "table_files": [(suffix, f"tables/{name}.{suffix}") for suffix in TABLE_FORMATS],
     }

@@ -26,8 +26,10 @@ def sweep_chart(data: Data, narrow: bool = False) -> Figure:
     ticks = sorted({x for line in sweep.series.values() for x in line.values()})
     for axes, metric in zip(panels.ravel(), data.metrics, strict=True):
         for i, (name, line) in enumerate(sweep.series.items()):
-            _line(axes, data, metric, name, line, PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], i)
-        axes.set_xscale("log", base=2)
+            colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
+            sweep_line(axes, data, metric, name, line, colour, marker, i, sweep.scale)
+        if sweep.scale == "log":
+            axes.set_xscale("log", base=2)
         axes.set_xticks(ticks)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -40,12 +42,21 @@ def sweep_chart(data: Data, narrow: bool = False) -> Figure:
     return figure
 
 
-def _line(
-    axes: Axes, data: Data, metric: str, name: str, line: dict[str, float], colour: str, marker: str, i: int
+def sweep_line(
+    axes: Axes,
+    data: Data,
+    metric: str,
+    name: str,
+    line: dict[str, float],
+    colour: str,
+    marker: str,
+    i: int,
+    scale: str = "log",
 ) -> None:
+    """The i-th line of a panel: means, seeds and intervals of its cells, at their places on the axis."""
     points = []
     # series are set a little apart, so that their intervals do not hide each other
-    shift = 1 + 0.03 * i
+    shift = 1 + 0.03 * i if scale == "log" else 1
     for cell, x in sorted(line.items(), key=lambda item: item[1]):
         ref = find_cell(data.study, data.experiment, *cell.split("/"))
         if ref is None or (score := lookup(data.summary, data.dataset, ref, "selected", metric)) is None:

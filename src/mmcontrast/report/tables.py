@@ -6,28 +6,48 @@ import polars as pl
 
 from mmcontrast.config import CellRef, Published, Study
 from mmcontrast.evaluation.statistics import Interval
+from mmcontrast.paths import Layout
+from mmcontrast.report.contrasts import contrast_blocks, contrast_findings, contrast_notes
+from mmcontrast.report.costs import COST_NOTE, cost_block, read_costs
 from mmcontrast.report.information import information_blocks
-from mmcontrast.report.notes import findings, table_notes
+from mmcontrast.report.matrix import build_matrix, matrix_blocks, matrix_findings, matrix_notes
+from mmcontrast.report.notes import findings, not_run_notes, overrides_note, table_notes
 from mmcontrast.report.outputs import experiment_datasets, own_cells
 from mmcontrast.report.results import cell_name
 from mmcontrast.report.summary import across_datasets, differences, lookup, percent, summarise
 from mmcontrast.report.table import Block, Column, Row, Table, Value
-from mmcontrast.report.wording import PROTOCOL_TITLES, cell_label, find_cell, metric_title, reported_metrics
+from mmcontrast.report.wording import (
+    PROBE_DEFINITION,
+    PROTOCOL_TITLES,
+    cell_label,
+    find_cell,
+    metric_title,
+    reported_metrics,
+)
 
 CASES_TITLE = "Selected, over seeds and test cases"
 NO_VALIDATION = "no validation split"
 
 
-def build_table(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, experiment: str) -> Table:
+def build_table(
+    study: Study, results: pl.DataFrame, intervals: pl.DataFrame, experiment: str, layout: Layout | None = None
+) -> Table:
     """The experiment's table.
 
+    Args:
+        layout: where cost records are, of an experiment that shows costs; without it the table has none.
+
     Kind `table`: published rows first, then every cell of ours, with all three protocols. Kind `ablation`: every cell
-    of ours, selected epoch. Both: the paired difference to the experiment's reference, where it names one.
+    of ours, selected epoch. Both: the paired difference to the experiment's reference, where it names one. Kind
+    `matrix`: see `report.matrix`.
     """
     spec = study.experiments[experiment]
+    if spec.kind == "matrix":
+        return _matrix_table(study, results, experiment, layout)
     summary = summarise(results.filter(experiment=experiment))
     datasets = experiment_datasets(study, experiment)
-    blocks = information_blocks(study, results, experiment) + [
+    blocks = contrast_blocks(study, results, experiment) + information_blocks(study, results, experiment)
+    blocks += [
         _block(study, results, summary, intervals, experiment, dataset, metric)
         for dataset in datasets
         for metric in reported_metrics(study.datasets[dataset], spec.views)
@@ -40,8 +60,29 @@ def build_table(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, ex
         title=spec.title,
         caption=spec.caption.strip(),
         blocks=blocks + ([together] if together.rows else []),
-        findings=findings(study, results, summary, intervals, experiment) if "own" in spec.views else [],
-        notes=table_notes(study, summary, experiment, together.title if together.rows else None),
+        findings=contrast_findings(study, results, experiment)
+        + (findings(study, results, summary, intervals, experiment) if "own" in spec.views else []),
+        notes=contrast_notes(study, experiment)
+        + table_notes(study, summary, experiment, together.title if together.rows else None),
+    )
+
+
+def _matrix_table(study: Study, results: pl.DataFrame, experiment: str, layout: Layout | None) -> Table:
+    spec, matrix = study.experiments[experiment], build_matrix(study, results, experiment)
+    blocks, notes = matrix_blocks(matrix), matrix_notes(study, matrix)
+    if layout is not None and "cost" in (spec.figures or []):
+        blocks.append(cost_block(matrix, read_costs(study, layout, matrix)))
+        notes.append(COST_NOTE)
+    probe = f"Scores: {PROBE_DEFINITION}."
+    budgets = dict.fromkeys(study.cell(d, c.method, c.variant).budget for d, c in study.experiment_cells(experiment))
+    shared = [" ".join(study.budgets[b].description.split()) for b in budgets if b is not None]
+    return Table(
+        name=experiment,
+        title=spec.title,
+        caption=spec.caption.strip(),
+        blocks=blocks,
+        findings=overrides_note(study) or matrix_findings(matrix),
+        notes=[*shared, probe, *notes, *not_run_notes(study, experiment)],
     )
 
 

@@ -1,0 +1,101 @@
+"""Differences that are themselves the result: of a cell with and without a defect, or of two protocols of one cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from mmcontrast.config import CellRef, Study
+from mmcontrast.config.schema import Contrast
+from mmcontrast.evaluation.statistics import Difference, holm, paired_difference
+from mmcontrast.report.outputs import ALL
+from mmcontrast.report.summary import percent, seed_scores
+from mmcontrast.report.table import Block, Column, Row, Value
+from mmcontrast.report.wording import LEVEL_NAME, count, estimate, metric_title, p_value
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A contrast with its difference by seed (shares of 1) and its p by Holm over the experiment's contrasts."""
+
+    contrast: Contrast
+    by_seed: dict[int, float]
+    difference: Difference
+    p_holm: float
+
+
+def compared(study: Study, results: pl.DataFrame, experiment: str) -> list[Compared]:
+    """Every contrast of an experiment that has scores in this selection, in its order."""
+    found = []
+    for c in study.experiments[experiment].contrasts:
+        if c.dataset not in study.dataset_names:
+            continue
+        metric = study.datasets[c.dataset].metrics[0]
+        one = seed_scores(results, experiment, c.dataset, _ref(c.cell), metric, c.protocol)
+        other = seed_scores(results, experiment, c.dataset, _ref(c.against), metric)
+        if one and other:
+            by_seed = {s: one[s] - other[s] for s in sorted(one.keys() & other.keys())}
+            found.append((c, by_seed, paired_difference(one, other)))
+    p_holm = holm(np.array([d.p for _, _, d in found]))
+    return [Compared(*f, float(p)) for f, p in zip(found, p_holm, strict=True)]
+
+
+def _ref(cell: str) -> CellRef:
+    method, _, variant = cell.partition("/")
+    return CellRef(method=method, variant=variant)
+
+
+def contrast_blocks(study: Study, results: pl.DataFrame, experiment: str) -> list[Block]:
+    """One block: a row a contrast."""
+    columns = [
+        Column("where", "Dataset and metric", "score"),
+        Column("difference", "Difference (points)", "difference"),
+        Column("p", "p (Holm)", "p"),
+        Column("seeds", "Seeds", "count"),
+    ]
+    rows = []
+    for c in compared(study, results, experiment):
+        data = study.datasets[c.contrast.dataset]
+        values = {
+            "where": Value(word=f"{data.title}, {metric_title(data.metrics[0]).partition(' (')[0]}"),
+            "difference": Value(*percent(c.difference)),
+            "p": Value(c.p_holm),
+            "seeds": Value(float(c.difference.n)),
+        }
+        rows.append(Row(c.contrast.label, values))
+    return (
+        [Block("Differences by seed (points)", columns, rows, {"dataset": ALL, "metric": "contrast"})] if rows else []
+    )
+
+
+def contrast_findings(study: Study, results: pl.DataFrame, experiment: str) -> list[str]:
+    """One sentence a contrast; none where the profile changes every cell."""
+    if study.profile.overrides.given():
+        return []
+    out = []
+    for c in compared(study, results, experiment):
+        found = percent(c.difference)
+        zero = "includes" if found.low <= 0 <= found.high else "excludes"
+        interval = f", whose interval {zero} 0" if c.difference.n > 1 else ""
+        p = f"; p = {p_value(c.p_holm)} after Holm's correction".replace("= <", "< ") if p_value(c.p_holm) else ""
+        out.append(
+            f"{c.contrast.label}, {study.datasets[c.contrast.dataset].title}: {estimate(*found, sign=True)} points"
+            f"{interval}{p}; {count(c.difference.n, 'seed')}."
+        )
+    return out
+
+
+def contrast_notes(study: Study, experiment: str) -> list[str]:
+    """How the differences were made."""
+    spec = study.experiments[experiment]
+    if not spec.contrasts:
+        return []
+    said = [f"{c.label}: {c.cell} ({c.protocol}) minus {c.against}" for c in spec.contrasts]
+    return [
+        f"Differences by seed: of the selected epoch's test score, or of a probe's; brackets: {LEVEL_NAME} bootstrap "
+        "over seeds; p: paired t-test, corrected by Holm's method over all of these, empty where they do not vary. "
+        + "; ".join(said)
+        + "."
+    ]

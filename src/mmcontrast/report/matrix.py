@@ -1,0 +1,207 @@
+"""The matrix of methods and datasets: a row a label, a column a score, and what holds across columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from mmcontrast.config import CellRef, Study
+from mmcontrast.config.schema import MatrixColumn, MatrixPart
+from mmcontrast.evaluation.across import interquartile_means, mean_ranks
+from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, holm, over_seeds, paired_difference
+from mmcontrast.evaluation.views import metric_name
+from mmcontrast.report.outputs import ALL
+from mmcontrast.report.summary import percent, seed_scores
+from mmcontrast.report.table import Block, Column, Row, Value
+from mmcontrast.report.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, points
+
+Scores = dict[int, float]  # seed -> score
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What the matrix of an experiment is drawn and printed from.
+
+    Attributes:
+        labels: rows, in the experiment's order. columns: those whose datasets this selection runs.
+        refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score, a share of 1.
+        chance: (column,) the score of a guess among equally likely classes.
+        reference: label that the others are compared with.
+    """
+
+    labels: list[str]
+    columns: list[MatrixColumn]
+    refs: dict[tuple[str, str], CellRef]
+    scores: dict[tuple[str, int], Scores]
+    chance: list[float]
+    reference: str | None
+
+    @property
+    def complete(self) -> list[str]:
+        """The labels that have every column, which alone can be compared across them."""
+        return [label for label in self.labels if all((label, c) in self.scores for c in range(len(self.columns)))]
+
+    def method_of(self, label: str) -> str:
+        """The method of a row."""
+        return next(ref.method for (name, _), ref in self.refs.items() if name == label)
+
+    def mean(self, label: str, column: int) -> Interval | None:
+        """A cell of the matrix over its seeds, or None where there is none."""
+        found = self.scores.get((label, column))
+        return over_seeds(np.array(list(found.values()))) if found else None
+
+    def differences(self) -> dict[tuple[str, int], tuple[Difference, float]]:
+        """(label, column) -> the difference to the reference by seed, and p by Holm over all of them."""
+        reference = self.reference or ""
+        found = {
+            (label, c): paired_difference(scores, self.scores[reference, c])
+            for (label, c), scores in self.scores.items()
+            if label != reference and (reference, c) in self.scores
+        }
+        p_holm = holm(np.array([d.p for d in found.values()]))
+        return {key: (d, float(p)) for (key, d), p in zip(found.items(), p_holm, strict=True)}
+
+    def skills(self) -> list[np.ndarray]:
+        """(seeds, complete labels) of each column: how far a score is from chance to 1."""
+        out = []
+        for c, chance in enumerate(self.chance):
+            seeds = sorted(set.intersection(*(set(self.scores[label, c]) for label in self.complete)))
+            raw = np.array([[self.scores[label, c][s] for label in self.complete] for s in seeds])
+            out.append((raw - chance) / (1 - chance))
+        return out
+
+    def across(self) -> dict[str, tuple[Interval, Interval]]:
+        """label -> (interquartile mean of the skills, mean rank), of the complete labels; empty for one column."""
+        if len(self.columns) < 2 or not self.complete:
+            return {}
+        skills = self.skills()
+        pairs = zip(interquartile_means(skills), mean_ranks(skills), strict=True)
+        return dict(zip(self.complete, pairs, strict=True))
+
+
+def build_matrix(study: Study, results: pl.DataFrame, experiment: str) -> Matrix:
+    """The matrix of an experiment, of the columns that this selection runs."""
+    spec = study.experiments[experiment]
+    columns = [c for c in spec.columns if all(p.dataset in study.dataset_names for p in c.parts)]
+    refs: dict[tuple[str, str], CellRef] = {}
+    for dataset, ref in study.experiment_cells(experiment):
+        refs.setdefault((cell_label(study, ref), dataset), ref)
+    labels = list(dict.fromkeys(cell_label(study, ref) for ref in spec.cells))
+    scores = {}
+    for label in labels:
+        for c, column in enumerate(columns):
+            parts = [_part(study, results, experiment, refs.get((label, p.dataset)), p) for p in column.parts]
+            if all(parts):
+                seeds = sorted(set.intersection(*(set(p) for p in parts)))
+                scores[label, c] = {s: float(np.mean([p[s] for p in parts])) for s in seeds}
+    of = spec.reference and find_cell(study, experiment, spec.reference.method, spec.reference.variant)
+    reference = cell_label(study, of) if of else None
+    chance = [float(np.mean([_chance(study, p) for p in column.parts])) for column in columns]
+    return Matrix(labels, columns, refs, scores, chance, reference)
+
+
+def _part(study: Study, results: pl.DataFrame, experiment: str, ref: CellRef | None, part: MatrixPart) -> Scores:
+    if ref is None:
+        return {}
+    metric = metric_name(study.datasets[part.dataset].metrics[0], part.task or "")
+    return seed_scores(results, experiment, part.dataset, ref, metric)
+
+
+def _chance(study: Study, part: MatrixPart) -> float:
+    data = study.datasets[part.dataset]
+    return 1 / len(data.tasks[part.task] if part.task else data.classes)
+
+
+def matrix_blocks(matrix: Matrix) -> list[Block]:
+    """Scores; differences to the reference; what holds across columns."""
+    keys = {"dataset": ALL}
+    titles = [c.title for c in matrix.columns]
+    scored = [Column(f"score_{c}", title, "score") for c, title in enumerate(titles)]
+    rows = [
+        Row(label, {f"score_{c}": _value(matrix.mean(label, c)) for c in range(len(titles))}) for label in matrix.labels
+    ]
+    blocks = [Block("Scores of the linear probe (%)", scored, rows, keys | {"metric": "score"})]
+    if matrix.reference is not None:
+        blocks.append(_difference_block(matrix, titles, keys))
+    across = matrix.across()
+    if across:
+        columns = [
+            Column("iqm", "Interquartile mean of the skill (%)", "score"),
+            Column("rank", f"Mean rank of {count(len(across), 'method')}", "score"),
+        ]
+        rows = [Row(label, {"iqm": _value(iqm), "rank": Value(*rank)}) for label, (iqm, rank) in across.items()]
+        blocks.append(Block("Across all columns", columns, rows, keys | {"metric": "across"}))
+    return blocks
+
+
+def _difference_block(matrix: Matrix, titles: list[str], keys: Mapping[str, str]) -> Block:
+    found = matrix.differences()
+    columns = [
+        column
+        for c, title in enumerate(titles)
+        for column in (Column(f"difference_{c}", title, "difference"), Column(f"p_{c}", "p (Holm)", "p"))
+    ]
+    rows = []
+    for label in matrix.labels:
+        values: dict[str, Value] = {}
+        for c in range(len(titles)):
+            if (label, c) in found:
+                difference, p = found[label, c]
+                values |= {f"difference_{c}": Value(*percent(difference)), f"p_{c}": Value(p)}
+            elif label == matrix.reference:
+                values[f"difference_{c}"] = Value(word="reference")
+        rows.append(Row(label, values))
+    title = f"Difference to {matrix.reference} (points)"
+    return Block(title, columns, rows, {**keys, "metric": "difference"})
+
+
+def matrix_findings(matrix: Matrix) -> list[str]:
+    """Which methods lead across columns, and what differs from the reference."""
+    across = matrix.across()
+    out = []
+    if across:
+        for i, (what, best, unit) in enumerate((("interquartile mean skill", max, " %"), ("mean rank", min, ""))):
+            values = {label: percent(found[i]) if i == 0 else found[i] for label, found in across.items()}
+            label = best(values, key=lambda name: values[name].mean)
+            out.append(
+                f"{'Highest' if i == 0 else 'Best'} {what} of {count(len(across), 'row')}: {label}, "
+                f"{estimate(*values[label])}{unit}."
+            )
+    for c, column in enumerate(matrix.columns):
+        compared = {label: d for (label, at), d in matrix.differences().items() if at == c}
+        apart = [label for label, (_, p) in compared.items() if p < 1 - LEVEL]
+        if compared:
+            said = ", ".join(f"{label} {points(100 * compared[label][0].mean, sign=True)}" for label in apart)
+            out.append(
+                f"{column.title}, difference to {matrix.reference} in points where p < {1 - LEVEL:.2g} after Holm's "
+                f"correction: {said or 'none'}."
+            )
+    return out
+
+
+def matrix_notes(study: Study, matrix: Matrix) -> list[str]:
+    """What the columns are, and how they are put together."""
+    notes = []
+    for column in matrix.columns:
+        said = [f"{study.datasets[p.dataset].title}{f', task {p.task}' if p.task else ''}" for p in column.parts]
+        n = min(len(study.seeds_of(p.dataset)) for p in column.parts)
+        metric = study.datasets[column.parts[0].dataset].metrics[0]
+        mean = "mean by seed of " if len(said) > 1 else ""
+        notes.append(f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(n, 'seed')}.")
+    lacking = [label for label in matrix.labels if label not in matrix.complete]
+    left_out = f" Without every column, and so left out: {', '.join(lacking)}." if lacking else ""
+    notes.append(
+        "Across all columns: skill is how far a score is on the way from chance, one over the number of classes, to "
+        "100 %. Its interquartile mean is of all seeds on all columns, each column weighing alike. A rank is by the "
+        f"mean score on a column, 1 the best. Brackets: {LEVEL_NAME} bootstrap, seeds resampled within columns, the "
+        "same for all methods. p: paired t-test, corrected by Holm's method over all rows and columns; left empty "
+        f"where differences do not vary.{left_out}"
+    )
+    return notes
+
+
+def _value(found: Interval | None) -> Value:
+    return Value(*percent(found)) if found else Value()

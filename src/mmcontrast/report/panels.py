@@ -1,0 +1,55 @@
+"""Several sweeps in one figure: a panel a number that cells differ in, each on its own dataset."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from mmcontrast.config import Study
+from mmcontrast.config.schema import Sweep
+from mmcontrast.report.charts import Data
+from mmcontrast.report.study_captions import active_panels, panel_dataset
+from mmcontrast.report.style import NARROW, PALETTE, WIDE, method_colours
+from mmcontrast.report.sweep import MARKERS, sweep_line
+from mmcontrast.report.wording import metric_title
+
+PANEL_INCHES = 2.3
+
+
+def panels_chart(
+    study: Study, experiment: str, results: pl.DataFrame, intervals: pl.DataFrame, narrow: bool = False
+) -> Figure:
+    """Every panel of an experiment, each by the first metric of its dataset."""
+    panels = active_panels(study, experiment)
+    columns = 1 if narrow else 2
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(NARROW if narrow else WIDE, PANEL_INCHES * rows + 0.3))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    colours = method_colours(study.methods)
+    for axes, panel in zip(grid, panels, strict=False):
+        dataset = panel_dataset(study, experiment, panel)
+        data = Data.of(study, experiment, dataset, results, intervals)
+        metric = study.datasets[dataset].metrics[0]
+        for i, (name, line) in enumerate(panel.series.items()):
+            method = next(iter(line)).partition("/")[0]
+            colour = colours[method] if len(panel.series) == 1 else PALETTE[i % len(PALETTE)]
+            sweep_line(axes, data, metric, name, line, colour, MARKERS[i % len(MARKERS)], i, panel.scale)
+        scale_axis(axes, panel)
+        axes.set_title(f"{', '.join(panel.series)}: {study.datasets[dataset].title}")
+        axes.set_xlabel(panel.axis)
+        axes.set_ylabel(f"{metric_title(metric).partition(' (')[0]} (%)")
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def scale_axis(axes: Axes, sweep: Sweep) -> None:
+    """A tick a cell, on the axis that the sweep asks for."""
+    if sweep.scale == "log":
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(sorted({x for line in sweep.series.values() for x in line.values()}))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())

@@ -1,0 +1,71 @@
+"""What is written under figures of all datasets together. Imports nothing that draws, as the page starts with it."""
+
+from __future__ import annotations
+
+from mmcontrast.config import Study
+from mmcontrast.config.schema import Sweep
+from mmcontrast.report.wording import LEVEL_NAME, count
+
+
+def overall_caption(study: Study, experiment: str, kind: str) -> str:
+    """What a figure of a kind in `config.schema.OVERALL` shows, and n."""
+    if kind == "contrasts":
+        return contrast_caption(study, experiment)
+    if kind == "panels":
+        return panels_caption(study, experiment)
+    return matrix_caption(study, experiment, kind)
+
+
+def active_panels(study: Study, experiment: str) -> list[Sweep]:
+    """The experiment's panels whose dataset this selection runs."""
+    return [
+        p for p in study.experiments[experiment].panels if panel_dataset(study, experiment, p) in study.dataset_names
+    ]
+
+
+def panel_dataset(study: Study, experiment: str, panel: Sweep) -> str:
+    """Its own dataset, or the experiment's first."""
+    return panel.dataset or study.experiments[experiment].datasets[0]
+
+
+def contrast_caption(study: Study, experiment: str) -> str:
+    """What the figure shows, and n."""
+    spec = study.experiments[experiment]
+    datasets = [d for d in spec.datasets if d in study.dataset_names]
+    seeds = ", ".join(f"{study.datasets[d].title} {count(len(study.seeds_of(d)), 'seed')}" for d in datasets)
+    return (
+        f"{spec.title}: differences of test scores by seed. Dots: means; small dots: single seeds; lines: {LEVEL_NAME} "
+        f"bootstrap interval over seeds ({seeds}); p: paired t-test, corrected by Holm's method over all rows."
+    )
+
+
+def matrix_caption(study: Study, experiment: str, kind: str) -> str:
+    """What the figure shows, and n."""
+    spec = study.experiments[experiment]
+    of = []
+    for column in spec.columns:
+        if all(p.dataset in study.dataset_names for p in column.parts):
+            n = min(len(study.seeds_of(p.dataset)) for p in column.parts)
+            of.append(f"{column.title} {n}")
+    seeds = f"Number of seeds: {', '.join(of)}."
+    if kind == "cost":
+        return (
+            f"{spec.title}: linear-probe test score against seconds of training a seed (above, or left) and the peak "
+            f"memory of the process (below, or right). Marks: means; lines: {LEVEL_NAME} bootstrap interval over "
+            f"seeds. {seeds}"
+        )
+    return (
+        f"{spec.title}: linear-probe test scores, and across all columns the interquartile mean of the skill (0 % "
+        f"chance, 100 % perfect) and the mean rank, of methods that have every column. Dots: means; lines: "
+        f"{LEVEL_NAME} bootstrap interval over seeds. {seeds}"
+    )
+
+
+def panels_caption(study: Study, experiment: str) -> str:
+    """What the figure shows, and n."""
+    datasets = dict.fromkeys(panel_dataset(study, experiment, p) for p in active_panels(study, experiment))
+    seeds = ", ".join(f"{study.datasets[d].title} {count(len(study.seeds_of(d)), 'seed')}" for d in datasets)
+    return (
+        f"{study.experiments[experiment].title}: test scores, epoch selected on validation or linear probe. Marks: "
+        f"means; small dots: single seeds; thick lines: {LEVEL_NAME} bootstrap interval over seeds ({seeds})."
+    )

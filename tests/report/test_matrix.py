@@ -1,0 +1,240 @@
+"""The matrix: its numbers by another route, its blocks, figures and notes. Scores are made up."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from scipy import stats
+
+from mmcontrast.config import Study
+from mmcontrast.errors import DataError
+from mmcontrast.evaluation import across, statistics
+from mmcontrast.paths import Layout
+from mmcontrast.report import experiment as experiment_module
+from mmcontrast.report.captions import figure_caption
+from mmcontrast.report.contrasts import compared, contrast_findings
+from mmcontrast.report.costs import read_costs
+from mmcontrast.report.experiment import write_experiment
+from mmcontrast.report.matrix import build_matrix, matrix_findings
+from mmcontrast.report.outputs import figures
+from mmcontrast.report.panels import panels_chart
+from mmcontrast.report.results import read_results
+from mmcontrast.report.style import house_style
+from mmcontrast.report.table import to_csv
+from mmcontrast.report.tables import build_table
+from tests.report.made_up_scores import write_scores
+from tests.report.made_up_study import REPO, Made
+
+MATRIX = "study_matrix"
+PROFILE = """
+description: Made-up scores of the study.
+datasets: [tcga_brca, handwritten, weak_modality, trifeature_small, trifeature_small_biased, emoji]
+experiments: [study_matrix, study_defects, study_batch_size]
+seeds: [0, 1, 2, 3, 4]
+seeds_by_dataset: {trifeature_small: [0, 1, 2], trifeature_small_biased: [0, 1, 2]}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_replicates() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "REPLICATES", 300)
+        patch.setattr(across, "REPLICATES", 300)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Every cell of the study with made-up scores and costs, and the results table."""
+    root = tmp_path_factory.mktemp("matrix")
+    shutil.copytree(REPO / "params", root / "params")
+    (root / "params/profiles/made_up.yaml").write_text(PROFILE)
+    made = Made(Study(root, "made_up"), Layout("made_up"))
+    write_scores(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def results(made: Made) -> pl.DataFrame:
+    return read_results(made.study, made.layout)[0]
+
+
+def scores_of(results: pl.DataFrame, dataset: str, method: str, variant: str, metric: str) -> dict[int, float]:
+    """seed -> score, read from the results table without any of the report's functions."""
+    return {
+        row["seed"]: row["value"]
+        for row in results.to_dicts()
+        if (row["experiment"], row["dataset"], row["method"], row["variant"]) == (MATRIX, dataset, method, variant)
+        and (row["split"], row["protocol"], row["metric"]) == ("test", "selected", metric)
+    }
+
+
+def test_the_table_and_an_interval_come_out_by_another_route(made: Made, results: pl.DataFrame) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(build_table(made.study, results, results, MATRIX)))))
+    printed = {r["row"]: r for r in rows if r["metric"] == "score"}
+    columns = [("tcga_brca", "acc"), ("handwritten", "acc"), ("weak_modality", "acc")]
+    of_vectors = {
+        "Untrained": ("cross", "study_untrained"),
+        "Cross (CLIP, CMC)": ("cross", "study"),
+        "TupleInfoNCE": ("tuple_infonce", "study"),
+        "CoMM": ("comm", "study"),
+        "M3CoL (labels)": ("m3col", "study"),
+    }
+    for label, (method, variant) in of_vectors.items():
+        for c, (dataset, metric) in enumerate(columns):
+            values = np.array(list(scores_of(results, dataset, method, variant, metric).values()))
+            assert len(values) == 5
+            assert float(printed[label][f"score_{c}"]) == pytest.approx(100 * values.mean(), abs=1e-4)
+            draws = np.random.default_rng(statistics.GENERATOR_SEED).integers(0, 5, (statistics.REPLICATES, 5))
+            ends = np.percentile([values[d].mean() for d in draws], [2.5, 97.5])
+            assert [float(printed[label][f"score_{c}_{end}"]) for end in ("low", "high")] == pytest.approx(
+                list(100 * ends), abs=1e-4
+            )
+    # Trifeature: four probes of two arms, averaged within a seed
+    asked = [("", ""), ("", "unique1/"), ("", "unique2/"), ("_biased", "synergy/")]
+    probes = [
+        scores_of(results, f"trifeature_small{arm}", "comm", "base", f"{task}balanced_acc") for arm, task in asked
+    ]
+    by_seed = [np.mean([probe[s] for probe in probes]) for s in (0, 1, 2)]
+    assert float(printed["CoMM"]["score_3"]) == pytest.approx(100 * np.mean(by_seed), abs=1e-4)
+    assert printed["FactorCL"]["score_0"] == ""
+    assert printed["FactorCL"]["score_3"] != ""
+
+
+def test_ranks_and_paired_tests_come_out_by_another_route(made: Made, results: pl.DataFrame) -> None:
+    matrix = build_matrix(made.study, results, MATRIX)
+    means = np.array([[np.mean(list(matrix.scores[label, c].values())) for c in range(4)] for label in matrix.complete])
+    ranks = np.mean([stats.rankdata(-means[:, c]) for c in range(4)], axis=0)
+    found_across = matrix.across()
+    assert [found_across[label][1].mean for label in matrix.complete] == pytest.approx(list(ranks))
+    assert "FactorCL" not in found_across
+
+    found = matrix.differences()
+    p = {}
+    for label, c in found:
+        seeds = sorted(matrix.scores[label, c])
+        ours, theirs = (np.array([matrix.scores[name, c][s] for s in seeds]) for name in (label, "Cross (CLIP, CMC)"))
+        assert found[label, c][0].mean == pytest.approx((ours - theirs).mean())
+        p[label, c] = stats.ttest_rel(ours, theirs).pvalue
+    order = sorted(p, key=lambda key: p[key])
+    running = 0.0
+    for i, key in enumerate(order):
+        running = max(running, min(1.0, (len(order) - i) * p[key]))
+        assert found[key][1] == pytest.approx(running)
+
+
+def test_costs_are_seconds_of_a_seed_and_the_most_memory(made: Made, results: pl.DataFrame) -> None:
+    matrix = build_matrix(made.study, results, MATRIX)
+    costs = read_costs(made.study, made.layout, matrix)
+    # made up: twice 28.5 s for all seeds of `comm`, which are five, and three on Trifeature
+    assert costs["CoMM", 0].seconds == pytest.approx(2 * 28.5 / 5)
+    assert costs["CoMM", 3].seconds == pytest.approx(2 * 28.5 / 3)
+    assert costs["CoMM", 0].mebibytes == 1000
+    assert set(costs) == set(matrix.scores)
+    table = build_table(made.study, results, results, MATRIX, made.layout)
+    assert [b.keys["metric"] for b in table.blocks] == ["score", "difference", "across", "cost"]
+
+
+def test_a_damaged_cost_record_is_named(made: Made, results: pl.DataFrame) -> None:
+    matrix = build_matrix(made.study, results, MATRIX)
+    path = made.path(made.layout.stage("tcga_brca/comm/study", "pretrain", "cost.json"))
+    text = path.read_text()
+    path.write_text('{"seeds": 5}')
+    with pytest.raises(DataError, match=r"tcga_brca/comm/study/pretrain/cost.json: damaged; run .mmcontrast pretrain"):
+        read_costs(made.study, made.layout, matrix)
+    path.unlink()
+    with pytest.raises(DataError, match="no such file"):
+        read_costs(made.study, made.layout, matrix)
+    path.write_text(text)
+
+
+def test_findings_name_the_best_and_what_differs(made: Made, results: pl.DataFrame) -> None:
+    matrix = build_matrix(made.study, results, MATRIX)
+    ranked = matrix.across()
+    best = min(ranked, key=lambda label: ranked[label][1].mean)
+    said = matrix_findings(matrix)
+    assert any("Best mean rank" in s and best in s for s in said)
+    assert sum("difference to Cross (CLIP, CMC)" in s for s in said) == 4
+
+
+def test_contrasts_are_differences_by_seed_of_cells_and_of_protocols(made: Made, results: pl.DataFrame) -> None:
+    found = {c.contrast.label: c for c in compared(made.study, results, "study_defects")}
+    frame = results.filter(experiment="study_defects", dataset="tcga_brca", split="test", metric="acc")
+
+    def by_seed(variant: str, protocol: str = "selected") -> np.ndarray:
+        return frame.filter(variant=variant, protocol=protocol).sort("seed")["value"].to_numpy()
+
+    both = found["M3CoL: both defects"]
+    np.testing.assert_allclose(list(both.by_seed.values()), by_seed("released") - by_seed("base"))
+    assert both.difference.mean == pytest.approx((by_seed("released") - by_seed("base")).mean())
+    on_test = found["M3CoL: epoch chosen on test"]
+    assert on_test.difference.mean == pytest.approx((by_seed("base", "optimistic") - by_seed("base")).mean())
+    assert np.isnan(on_test.p_holm)  # made up to be the same for every seed
+    said = contrast_findings(made.study, results, "study_defects")
+    assert len(said) == len(found) == len(made.study.experiments["study_defects"].contrasts)
+    assert any("interval excludes 0" in s or "interval includes 0" in s for s in said)
+
+
+def test_a_panel_has_a_mark_a_cell_at_its_place(made: Made, results: pl.DataFrame) -> None:
+    figure = panels_chart(made.study, "study_batch_size", results, results.clear())
+    panels = made.study.experiments["study_batch_size"].panels
+    assert len(figure.axes) == len(panels) == 4
+    for axes, panel in zip(figure.axes, panels, strict=True):
+        ((name, line),) = panel.series.items()
+        (drawn,) = [of for of in axes.lines if of.get_label() == name]
+        assert list(drawn.get_xdata()) == sorted(line.values())
+        assert list(axes.get_xticks()) == sorted(line.values())
+    m3col = next(of for of in figure.axes[0].lines if of.get_label() == "M3CoL")
+    of_all = results.filter(
+        experiment="study_batch_size", method="m3col", variant="base", metric="acc", protocol="selected"
+    )
+    assert m3col.get_ydata()[-1] == pytest.approx(100 * of_all["value"].mean())
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_every_figure_is_drawn_and_has_a_caption(made: Made, results: pl.DataFrame, narrow: bool) -> None:
+    for experiment in ("study_matrix", "study_defects", "study_batch_size"):
+        for spec in figures(made.study, experiment):
+            figure = experiment_module.draw(made.study, made.layout, spec, results, results.clear(), narrow)
+            assert figure.axes, spec
+            assert made.study.experiments[experiment].title in figure_caption(made.study, spec, 0)
+
+
+def test_the_dots_of_the_matrix_are_its_numbers(made: Made, results: pl.DataFrame) -> None:
+    matrix = build_matrix(made.study, results, MATRIX)
+    spec = figures(made.study, MATRIX)[0]
+    with house_style():
+        figure = experiment_module.draw(made.study, made.layout, spec, results, results.clear(), False)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in shown] == [
+        *(c.title for c in matrix.columns),
+        "All: skill",
+        "All: rank",
+    ]
+    for c, axes in enumerate(shown[:4]):
+        dots = np.array([d.get_offsets().data[0] for d in axes.collections])
+        wanted = [(100 * m.mean, y) for y, label in enumerate(matrix.labels) if (m := matrix.mean(label, c))]
+        np.testing.assert_allclose(dots, wanted)
+
+
+def test_tables_are_written(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment_module, "write_figures", lambda *_: None)
+    for experiment in made.study.active_experiments:
+        write_experiment(made.study, made.layout, experiment)
+        text = made.path(made.layout.table(experiment, "md")).read_text()
+        assert made.study.experiments[experiment].title in text
+
+
+def test_a_column_whose_data_are_not_run_is_left_out(made: Made, results: pl.DataFrame) -> None:
+    study = Study(made.study.root, "made_up", ["tcga_brca", "handwritten"])
+    matrix = build_matrix(study, results, MATRIX)
+    assert [c.title for c in matrix.columns] == ["TCGA-BRCA", "Handwritten digits"]
+    assert not yaml.safe_load((Path(made.study.root) / "params/profiles/made_up.yaml").read_text()).get("overrides")
