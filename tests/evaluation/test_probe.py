@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.classification import score
-from mmcontrast.evaluation.probe import fit_probe, fit_regression_probe
+from mmcontrast.evaluation.probe import fit_probe
 
 
 def blobs(n: int, classes: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,26 +84,6 @@ def test_a_fit_that_does_not_converge_says_so() -> None:
     assert not fit_probe(x, y, v, w, 4, strengths=[1e4], max_iter=1).converged
 
 
-@pytest.mark.parametrize("refit", [False, True])
-def test_regression(refit: bool) -> None:
-    rng = np.random.default_rng(0)
-    weights = rng.standard_normal((5, 2))
-    x, v, t = (rng.standard_normal((n, 5)) for n in (80, 60, 500))
-    y, w, u = (z @ weights + 0.1 * rng.standard_normal((len(z), 2)) for z in (x, v, t))
-    probe = fit_regression_probe(x, y, v, w, refit_on_val=refit)
-    assert probe.validation[probe.strength] == min(probe.validation.values())
-    assert ((probe.predict(t) - u) ** 2).mean() == pytest.approx(0.01, rel=0.4)
-    scaler = StandardScaler().fit(x)
-    fit_x, fit_y = (np.concatenate([x, v]), np.concatenate([y, w])) if refit else (x, y)
-    plain = Ridge(alpha=probe.strength).fit(scaler.transform(fit_x), fit_y)
-    np.testing.assert_allclose(probe.predict(t), plain.predict(scaler.transform(t)))
-
-
-def test_regression_of_one_output() -> None:
-    x = np.random.default_rng(0).standard_normal((50, 3))
-    assert fit_regression_probe(x, x[:, 0], x, x[:, 0]).predict(x).shape == (50, 1)
-
-
 GOOD = np.random.default_rng(0).standard_normal((10, 3))
 TWO = np.arange(10) % 2
 
@@ -126,5 +106,3 @@ def test_refusals(train, labels, val, val_labels, message: str) -> None:
 def test_no_strengths() -> None:
     with pytest.raises(DataError, match="no regularisation strengths"):
         fit_probe(GOOD, TWO, GOOD, TWO, 2, strengths=[])
-    with pytest.raises(DataError, match="no regularisation strengths"):
-        fit_regression_probe(GOOD, TWO, GOOD, TWO, strengths=[])

@@ -89,6 +89,19 @@ def test_scores_are_those_of_the_probe(cell, write, tmp_path) -> None:
         assert found > 0.5
 
 
+def test_the_released_probes_second_fit_is_of_train_and_validation(cell, write, tmp_path) -> None:
+    frame = embeddings_of(cell)
+    changed = cell.model_copy(update={"objective": {"compat": {"probe_refit": True}}})
+    found = probe_predictions(read_embeddings(write(frame), changed), changed)[""]
+    for seed in cell.seeds:
+        x, v, t = (frame.filter(seed=seed, split=s).sort("id") for s in ROWS)
+        both = [of[column].to_numpy() for of in (x, v) for column in ("embedding", "label")]
+        expected = probe.fit_probe(*both, 3, "acc", refit_on_val=True).predict(t["embedding"].to_numpy())
+        np.testing.assert_allclose(found[seed, "test"].probs[0], expected, atol=1e-6)
+        plain = probe.fit_probe(*both, 3, "acc").predict(t["embedding"].to_numpy())
+        assert not np.allclose(expected, plain)
+
+
 def test_the_test_split_chooses_nothing_and_is_predicted_once(cell, write, monkeypatch) -> None:
     """Other test labels and embeddings leave the fitted probes and the validation scores as they were."""
     frame = embeddings_of(cell)

@@ -112,3 +112,18 @@ def test_refusals_of_encoders(make_image_cell, model, words):
     cell = make_image_cell("comm")
     with pytest.raises(ConfigError, match=words):
         build(cell.model_copy(update={"model": cell.model.model_copy(update=model)}))
+
+
+def test_the_released_probes_crops_are_random_at_test_time_and_leave_training_as_it_is(
+    make_image_cell, make_image_batch, make_progress
+):
+    cell = make_image_cell("comm")
+    switched = cell.model_copy(update={"objective": cell.objective | {"compat": {"probe_crops": True}}})
+    plain, cropping, batch = build(cell).eval(), build(switched).eval(), make_image_batch(cell)
+    torch.testing.assert_close(plain.embed(batch), plain.embed(batch), rtol=0, atol=0)
+    first, second = cropping.embed(batch), cropping.embed(batch)
+    assert not torch.allclose(first, second)
+    assert not torch.allclose(first, plain.embed(batch))
+    torch.testing.assert_close(build(switched).eval().embed(batch), first, rtol=0, atol=0)
+    losses = [method(batch, make_progress("pretrain"))["loss"] for method in (plain, cropping)]
+    torch.testing.assert_close(*losses, rtol=0, atol=0)

@@ -366,6 +366,14 @@ class Study:
         ]
         return sorted(out)
 
+    def tracked_scoring(self, cell: CellConfig) -> list[str]:
+        """As `tracked_params`, of what is made of the last stage's outputs: metrics, and switches of the probe."""
+        own = [f"params/datasets/{cell.dataset}.yaml:metrics"]
+        if "probe_refit" not in cell.objective.get("compat", {}):
+            return own
+        trained = self.tracked_params(cell, cell.last_stage)
+        return sorted(own + [p for p in trained if p.endswith(":objective") or ":variants." in p])
+
     def _tracked_budget(self, cell: CellConfig) -> list[str]:
         """Of a cell with a shared budget: its sections, and what was chosen for the cell."""
         if cell.budget is None:

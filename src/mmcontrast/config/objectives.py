@@ -94,6 +94,20 @@ Augmentations = Annotated[
 ]
 
 
+class CommCompat(Objective):
+    """Switches that bring back what the released code does where it departs from the protocol."""
+
+    probe_refit: bool = Field(
+        default=False,
+        description="Once a probe's strength is chosen on validation, fit it again on train and validation. Its "
+        "validation score is then one of cases it has seen.",
+    )
+    probe_crops: bool = Field(
+        default=False,
+        description="What a probe is given is made of a random crop of every image, half of it to all, of test too.",
+    )
+
+
 class CommObjective(Objective):
     """CoMM: fused embeddings of two augmented tuples, contrasted with each other and with each modality's own."""
 
@@ -108,6 +122,7 @@ class CommObjective(Objective):
     fused_weight: float = Field(default=1.0, ge=0, description="Weight of the fused term; 0 = off.")
     tau_supervised: float = Field(default=0.07, gt=0, description="Temperature of SupCon, the loss of `finetune`.")
     augmentations: Augmentations
+    compat: CommCompat = Field(default=CommCompat(), description="Habits of the released code, off by default.")
 
     @model_validator(mode="after")
     def _some_term(self) -> Self:

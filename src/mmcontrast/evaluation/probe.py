@@ -3,7 +3,7 @@
 Features are scaled by train; the strength of the regularisation is chosen on validation alone; the test split is not an
 argument here, it is scored afterwards, once, with `predict`.
 
-Shapes: N cases, D width of the embedding, C classes, K outputs of a regression.
+Shapes: N cases, D width of the embedding, C classes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mmcontrast.errors import DataError
@@ -52,26 +52,6 @@ class Probe:
         return probs_NC
 
 
-@dataclass(frozen=True)
-class RegressionProbe:
-    """A fitted ridge regression.
-
-    Attributes:
-        strength: the alpha that was chosen, the largest of equals.
-        validation: alpha -> mean squared error on validation, over all outputs.
-    """
-
-    scaler: StandardScaler
-    model: Ridge
-    strength: float
-    validation: dict[float, float]
-
-    def predict(self, z_ND: Array) -> Array:
-        """(N, K) outputs."""
-        out_NK: Array = self.model.predict(self.scaler.transform(z_ND))
-        return out_NK.reshape(len(z_ND), -1)
-
-
 def fit_probe(
     train_ND: Array,
     train_labels_N: Labels,
@@ -91,9 +71,8 @@ def fit_probe(
     Args:
         metric: see `evaluation.classification`; balanced_acc is macro accuracy, for which chance is 1 / C.
         class_weight: balanced = each class weighs alike, for rare positives such as Trifeature's synergy.
-        refit_on_val: COMPAT, what CoMM's released probe does: fit again on train + validation with the chosen C. The
-            validation score is then no longer one of unseen cases. (Its penalty is the norm, not squared; that is not
-            brought back.)
+        refit_on_val: fit again on train + validation with the chosen C; see `CommCompat`. (The penalty of CoMM's
+            released code is the norm, not squared; that is not brought back.)
 
     Raises:
         DataError: no validation cases, embeddings that are not finite or of two widths, or one class in train.
@@ -140,32 +119,6 @@ def _fit(
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(x_ND, labels_N)
     return model, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-
-
-def fit_regression_probe(
-    train_ND: Array,
-    train_targets_NK: Array,
-    val_ND: Array,
-    val_targets_NK: Array,
-    strengths: Sequence[float] = STRENGTHS,
-    refit_on_val: bool = False,
-) -> RegressionProbe:
-    """Ridge regression, alpha chosen by mean squared error on validation. Arguments and errors as `fit_probe`."""
-    _check(train_ND, train_targets_NK, val_ND, val_targets_NK)
-    scaler = StandardScaler().fit(train_ND)
-    x_ND, v_ND = scaler.transform(train_ND), scaler.transform(val_ND)
-    train_targets_NK, val_targets_NK = (t.reshape(len(t), -1) for t in (train_targets_NK, val_targets_NK))
-    fits = {a: Ridge(alpha=a).fit(x_ND, train_targets_NK) for a in sorted(strengths, reverse=True)}
-    if not fits:
-        raise DataError("probe: no regularisation strengths to choose from")
-    errors = {a: m.predict(v_ND).reshape(val_targets_NK.shape) - val_targets_NK for a, m in fits.items()}
-    validation = {a: float((e**2).mean()) for a, e in errors.items()}
-    chosen = min(validation, key=lambda a: validation[a])
-    model = fits[chosen]
-    if refit_on_val:
-        both = np.concatenate([train_targets_NK, val_targets_NK])
-        model = Ridge(alpha=chosen).fit(np.concatenate([x_ND, v_ND]), both)
-    return RegressionProbe(scaler, model, chosen, validation)
 
 
 def _check(train_ND: Array, train_N: NDArray, val_ND: Array, val_N: NDArray) -> None:

@@ -29,6 +29,7 @@ def probe_predictions(
     """view -> (seed, val | test) -> probabilities of probes fitted on one view of the seed's train split.
 
     Its strength is chosen on val by the cell's first metric; the test split is predicted once, by the chosen probe.
+    With compat.probe_refit that is one of train and val together.
 
     Args:
         task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label. For one of
@@ -46,6 +47,7 @@ def probe_predictions(
     n_classes = len(cell.tasks[task] if task else cell.classes)
     who = ", ".join(part for part in (cell.name, task and f"task {task}", view and f"view {view}") if part)
     class_weight: Literal["balanced"] | None = "balanced" if task in cell.class_weighted else None
+    refit = bool(cell.objective.get("compat", {}).get("probe_refit"))
     epoch = getattr(cell, cell.last_stage).epochs - 1
     scored = [v for v in views(embeddings) if fitted_on(v) == view]
     out: dict[str, dict[tuple[int, str], Predictions]] = {v: {} for v in scored}
@@ -54,7 +56,7 @@ def probe_predictions(
         train, val = parts["train"], parts["val"]
         try:
             fitted = train.of(view), train.labels, val.of(view), val.labels
-            probe = fit_probe(*fitted, n_classes, cell.metrics[0], class_weight=class_weight)
+            probe = fit_probe(*fitted, n_classes, cell.metrics[0], class_weight=class_weight, refit_on_val=refit)
         except DataError as e:
             raise DataError(f"{who}, seed {seed}: {e}") from None
         log.info("%s, seed %d: C = %g of %g to %g", who, seed, probe.strength, STRENGTHS[0], STRENGTHS[-1])

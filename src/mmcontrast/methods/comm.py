@@ -10,19 +10,25 @@ the head's output.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
+from mmcontrast.config.augmentations import Crop
 from mmcontrast.config.objectives import CommObjective
 from mmcontrast.contrast.comm import comm_loss, comm_loss_paper
 from mmcontrast.contrast.precision import upcast
 from mmcontrast.contrast.supcon import supcon
+from mmcontrast.data.augment import Augmenter
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.fused import FusedMethod, Masks
 from mmcontrast.methods.self_supervised import augmented, build_augmenters, projection_widths
 from mmcontrast.models.projection import ProjectionHead
+
+# of the released code's probe, which draws anew at test time
+PROBE_CROP = Crop(scale=(0.5, 1.0))
 
 
 class CoMM(FusedMethod):
@@ -43,6 +49,11 @@ class CoMM(FusedMethod):
         self.objective = CommObjective.model_validate(cell.objective)
         self.augmenters = build_augmenters(cell, self.objective.augmentations)
         self.head = ProjectionHead([self.fused_width, *projection_widths(cell)])
+        images = [m for m in self.modalities if cell.modalities[m].kind == "image"]
+        self.crop = Augmenter("image", [PROBE_CROP])
+        self.cropped = images if self.objective.compat.probe_crops else []
+        # of its own, so that what is drawn for a probe changes nothing in training
+        self.crops = torch.Generator().manual_seed(0)
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         spec = self.objective
@@ -60,6 +71,10 @@ class CoMM(FusedMethod):
             loss, terms_K = comm_loss(view1, view2, spec.tau, weights)
         names = [*(f"unimodal_{m}" for m in self.modalities), "fused"]
         return {"loss": loss, **dict(zip(names, terms_K, strict=True))}
+
+    def embed(self, batch: Batch) -> Tensor:
+        crops = {m: self.crop(batch.inputs[m], self.crops) for m in self.cropped}
+        return super().embed(replace(batch, inputs={**batch.inputs, **crops}))
 
     def project(self, inputs: Mapping[str, Tensor], masks: Masks, gather: Callable[[Tensor], Tensor]) -> list[Tensor]:
         """K tensors (B, P) of the global batch, after the head; gathered in one exchange."""
