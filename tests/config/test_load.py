@@ -260,3 +260,22 @@ def test_pretraining_does_not_hang_on_finetuning() -> None:
     cell = study.cell("tcga_brca", "m3col", "pretrained")
     pairs = study.tracked_params(cell, "pretrain")
     assert not [p for p in pairs if p.endswith((":finetune", ":metrics"))]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "keys"),
+    [
+        ("comm_epochs", ("pretrain", "epochs")),
+        ("comm_batch_size", ("pretrain", "batch_size")),
+        ("comm_temperature", ("objective", "tau")),
+    ],
+)
+def test_a_cell_of_a_sweep_stands_where_its_parameters_say(experiment: str, keys: tuple[str, str]) -> None:
+    study = Study(ROOT)
+    spec = study.experiments[experiment]
+    assert spec.sweep is not None
+    for line in spec.sweep.series.values():
+        for name, place in line.items():
+            for dataset in spec.datasets:
+                section = study.cell(dataset, *name.split("/")).model_dump()[keys[0]]
+                assert section[keys[1]] == place, name
