@@ -279,3 +279,14 @@ def test_a_cell_of_a_sweep_stands_where_its_parameters_say(experiment: str, keys
             for dataset in spec.datasets:
                 section = study.cell(dataset, *name.split("/")).model_dump()[keys[0]]
                 assert section[keys[1]] == place, name
+
+
+def test_scores_hang_on_the_metrics_and_on_the_probes_switches() -> None:
+    study = Study(ROOT)
+    metrics = "params/datasets/trifeature_small.yaml:metrics"
+    assert study.tracked_scoring(study.cell("trifeature_small", "cross")) == [metrics]
+    assert study.tracked_scoring(study.cell("trifeature_small", "comm", "probe_refit")) == [
+        metrics,
+        "params/methods/comm.yaml:objective",
+        "params/methods/comm.yaml:variants.probe_refit",
+    ]
