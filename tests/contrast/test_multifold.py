@@ -192,6 +192,19 @@ def test_the_hard_part_reaches_its_lower_bound_and_the_gap_reaches_zero(hard, fl
     assert float(multifold_loss(A, B, IDS_A, IDS_B, hard=hard)["hard"]) > floor
 
 
+def test_one_image_and_five_captions():
+    """As in Flickr30K: a caption has one right image, an image five right captions, so that the bound is ln 5 / 2."""
+    image, caption = torch.eye(6, dtype=torch.float64), torch.eye(6, dtype=torch.float64).repeat_interleave(5, 0)
+    ids, of = torch.arange(6), torch.arange(6).repeat_interleave(5)
+    out = multifold_loss(image, caption, ids, of, tau=0.01, soft_weight=0.0)
+    assert [float(out[n]) for n in ("hard_ab", "hard_ba")] == pytest.approx([math.log(5), 0.0], abs=1e-9)
+    random, _ = rows([1] * 6, seed=5)
+    a, b = random[ids], rows([5] * 6, seed=6)[0]
+    want = slow(a, b, ids, of, 0.3, 0.5, "mean", "block", 0.4, "convex", "row")
+    got = multifold_loss(a, b, ids, of, tau=0.3, tau_soft=0.5, soft_weight=0.4)["loss"]
+    assert float(got) == pytest.approx(want, abs=1e-12)
+
+
 def test_the_soft_gap_is_zero_where_prediction_and_target_agree():
     out = multifold_loss(A, B, IDS_A, IDS_B, relation="pair", tau=0.2, tau_soft=0.2, soft_weight=1.0)
     assert float(out["gap"]) == pytest.approx(0.0, abs=1e-12)

