@@ -176,3 +176,29 @@ def test_dvc_follows_the_budget_and_the_choice() -> None:
     assert "params/budgets/study.yaml:datasets.handwritten" in study.tracked_params(
         study.cell("handwritten", "m3col", "study"), "finetune"
     )
+
+
+@pytest.mark.parametrize(
+    ("experiment", "keys"),
+    [
+        ("study_mixup", ["alpha", "p_select", "tau", "schedule_fraction"]),
+        ("study_batch_size", ["batch_size"] * 4),
+    ],
+)
+def test_a_cell_of_a_panel_stands_where_its_parameters_say(experiment: str, keys: list[str]) -> None:
+    study = Study(ROOT)
+    spec = study.experiments[experiment]
+    for panel, key in zip(spec.panels, keys, strict=True):
+        dataset = panel.dataset or spec.datasets[0]
+        for line in panel.series.values():
+            for name, place in line.items():
+                cell = study.cell(dataset, *name.split("/"))
+                found = stage_of(cell).batch_size if key == "batch_size" else cell.objective[key]
+                assert place == (train_rows(study, dataset) if found == "full" else found), name
+
+
+def train_rows(study: Study, dataset: str) -> int:
+    """Rows of the training split of a random split: what is left of the rounded others."""
+    data = study.datasets[dataset]
+    assert data.split.kind == "random"
+    return data.rows - 2 * round(data.split.test * data.rows)
