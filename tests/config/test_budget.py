@@ -198,7 +198,16 @@ def test_a_cell_of_a_panel_stands_where_its_parameters_say(experiment: str, keys
 
 
 def train_rows(study: Study, dataset: str) -> int:
-    """Rows of the training split of a random split: what is left of the rounded others."""
+    """Rows of the training split; of a random one what is left of the rounded others."""
     data = study.datasets[dataset]
-    assert data.split.kind == "random"
-    return data.rows - 2 * round(data.split.test * data.rows)
+    if data.split.kind == "published":
+        return data.split.train
+    return data.rows - round(data.split.val * data.rows) - round(data.split.test * data.rows)
+
+
+def test_a_search_leaves_at_least_half_of_the_training_rows_to_train_on() -> None:
+    study = Study(ROOT)
+    searched = {c.name: c for c in study.cells.values() if c.objective.get("search")}
+    assert "tcga_brca/tuple_infonce/searched" in searched
+    for name, cell in searched.items():
+        assert 2 * cell.objective["search"]["held_out"] <= train_rows(study, cell.dataset), name

@@ -130,7 +130,7 @@ def matrix_blocks(matrix: Matrix) -> list[Block]:
     if across:
         columns = [
             Column("iqm", "Interquartile mean of the skill (%)", "score"),
-            Column("rank", f"Mean rank of {count(len(across), 'method')}", "score"),
+            Column("rank", f"Mean rank of {count(len(across), 'row')}", "score"),
         ]
         rows = [Row(label, {"iqm": _value(iqm), "rank": Value(*rank)}) for label, (iqm, rank) in across.items()]
         blocks.append(Block("Across all columns", columns, rows, keys | {"metric": "across"}))
