@@ -17,6 +17,7 @@ from mmcontrast.data.cache import Cache
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.errors import DataError, FetchError
+from tests import disk
 
 FILES = {"a.csv": "1,2\n", "b.csv": "3,4\n"}
 
@@ -259,6 +260,27 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, folder_mirror:
         fetch("d", small.mogonet(FILES), tmp_path / "raw")
 
 
+@pytest.mark.parametrize("full", ["raw", "cache"])
+def test_a_full_disk_is_named_and_leaves_nothing_half_written(
+    tmp_path: Path, folder_mirror: Path, small: Any, full: str
+) -> None:
+    """The disk of the dataset's folder or of the cache; what was there before is still there."""
+    small.fill(folder_mirror, FILES)
+    dataset = small.mogonet(FILES)
+    if full == "raw":
+        fetch("d", dataset, tmp_path / "elsewhere")
+    code = (
+        "import sys; from mmcontrast.config import Dataset; from mmcontrast.data.fetch import fetch; "
+        "fetch('d', Dataset.model_validate_json(sys.argv[1]), 'raw')"
+    )
+    run = [sys.executable, "-c", code, dataset.model_dump_json()]
+    failed, left = disk.on_a_full_disk(tmp_path / full, run, cwd=tmp_path)
+    assert "FetchError: d: " in failed.stderr
+    assert "No space left on device; the cache is" in failed.stderr
+    assert not [name for name in left if name.endswith(".part") or "/tmp/" in name]
+    assert subprocess.run(run, cwd=tmp_path).returncode == 0
+
+
 def test_a_generated_dataset_has_an_empty_manifest(tmp_path: Path, small: Any) -> None:
     split = {"kind": "random", "train": 0.5, "val": 0.25, "test": 0.25, "seed": 0}
     given = {"generate": {"seed": 0}, "classes": ["a", "b"], "rows": 4, "split": split}
@@ -266,6 +288,7 @@ def test_a_generated_dataset_has_an_empty_manifest(tmp_path: Path, small: Any) -
 
 
 def test_two_runs_at_once_download_once_and_agree(tmp_path: Path, server: Any, small: Any, root: Path) -> None:
+    """Two in one checkout, and a third in another that has the same cache."""
     files = {f"{i}.csv": f"{i}\n" * 50_000 for i in range(6)}
     dataset = upstream_at(server, small.mogonet(files), small)
     for name, text in files.items():
@@ -274,13 +297,14 @@ def test_two_runs_at_once_download_once_and_agree(tmp_path: Path, server: Any, s
     code = (
         "import sys; from pathlib import Path; from mmcontrast.config import Dataset; "
         "from mmcontrast.data.fetch import fetch; "
-        "fetch('d', Dataset.model_validate_json(Path('dataset.json').read_text()), 'raw')"
+        "fetch('d', Dataset.model_validate_json(Path('dataset.json').read_text()), sys.argv[1])"
     )
-    runs = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) for _ in range(3)]
+    runs = [subprocess.Popen([sys.executable, "-c", code, out], cwd=tmp_path) for out in ("raw", "raw", "other/raw")]
     assert [run.wait(timeout=60) for run in runs] == [0, 0, 0]
     assert server.requests == {f"/up/{name}": 1 for name in files}
-    assert sorted(p.name for p in (tmp_path / "raw").iterdir()) == sorted([*files, "manifest.json"])
-    verified_manifest("d", dataset, tmp_path / "raw")
+    for folder in (tmp_path / "raw", tmp_path / "other/raw"):
+        assert sorted(p.name for p in folder.iterdir()) == sorted([*files, "manifest.json"])
+        verified_manifest("d", dataset, folder)
 
 
 def test_fetching_needs_no_torch_and_no_polars() -> None:

@@ -27,6 +27,7 @@ from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
 from mmcontrast.training.distributed import World
 from mmcontrast.training.interrupt import StopRequest
+from tests import disk
 
 ROOT = Path(__file__).parents[2]
 CELL = "synthetic/m3col/pretrained"
@@ -68,12 +69,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def command_of(name: str) -> list[str]:
+    profile = [] if name == "prepare" else ["--profile", "short"]
+    return [sys.executable, "-m", "mmcontrast", *COMMANDS[name], *profile]
+
+
 def call(name: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
     """A command, with files limited to so many bytes, which stands for a full disk."""
     return subprocess.run(
-        [sys.executable, "-m", "mmcontrast", *COMMANDS[name], "--profile", "short"]
-        if name != "prepare"
-        else [sys.executable, "-m", "mmcontrast", *COMMANDS[name]],
+        command_of(name),
         preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         text=True,
         capture_output=True,
@@ -103,6 +107,33 @@ def test_a_full_disk_at_every_stage(checkout: Path) -> None:
         after = files(checkout)
         assert all(after[f] == content for f, content in before.items()), name
         assert all(len(after[f]) <= 300 and not f.endswith(".part") for f in set(after) - set(before)), name
+        worked = call(name)
+        assert worked.returncode == 0, (name, worked.stderr)
+
+
+# a folder that a command writes into, and that does not hold what it reads
+WRITTEN = {
+    "prepare": "data/prepared/synthetic",
+    "pretrain": "build/short/.state",
+    "finetune": f"build/short/runs/{CELL}/finetune",
+}
+
+
+@pytest.mark.slow
+def test_a_disk_without_room_and_a_folder_without_permission(checkout: Path) -> None:
+    """A real disk this time, and each stage that takes long: each says what to do, and works afterwards."""
+    for name, written in WRITTEN.items():
+        failed, left = disk.on_a_full_disk(checkout / written, command_of(name))
+        assert failed.returncode == 1, (name, failed.stderr)
+        assert "Traceback" not in failed.stderr, (name, failed.stderr)
+        assert "No space left on device: the disk is full; free some space" in failed.stderr, name
+        assert not [f for f in left if f.endswith(".part")], name
+        with disk.read_only(checkout / written):
+            refused = disk.with_ordinary_rights(command_of(name))
+        assert refused.returncode == 1, (name, refused.stderr)
+        assert "Traceback" not in refused.stderr, (name, refused.stderr)
+        assert "Permission denied: no permission; choose a folder that can be written to" in refused.stderr, name
+        assert not list((checkout / written).iterdir()), name
         worked = call(name)
         assert worked.returncode == 0, (name, worked.stderr)
 
