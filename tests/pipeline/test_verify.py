@@ -97,6 +97,31 @@ def test_a_spoiled_object_in_the_cache_is_found(finished: Checkout) -> None:
     assert not spoiled_too, "a broken cache must not reach the workspace"
 
 
+def test_a_spoiled_object_that_was_handed_out_is_refused_and_mended_as_told(finished: Checkout) -> None:
+    """DVC gives it to the workspace as it is; nothing trains on it, and what is told brings the same bits back."""
+    before = {file: (finished.root / file).read_bytes() for file in (TRAIN, RESULTS)}
+    blob, train = cache_object(finished), finished.root / TRAIN
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 1
+    blob.chmod(0o644)
+    blob.write_bytes(content)
+    blob.chmod(0o444)
+    train.unlink()
+    finished("dvc", "checkout", TRAIN)
+    assert train.read_bytes() == content
+    refused = finished("python", "-m", "mmcontrast", "finetune", "synthetic/concat", ok=False)
+    assert f"{TRAIN}: damaged" in refused
+    assert "mmcontrast data prepare synthetic" in refused
+    told = finished("python", "-m", "mmcontrast", "verify", ok=False)
+    assert f"the copy of {TRAIN}; delete it" in told
+    assert f"{TRAIN}: md5" in told
+    blob.unlink()
+    train.unlink()
+    finished("dvc", "repro")
+    assert finished("python", "-m", "mmcontrast", "verify").count(" 0 wrong") == 5
+    assert {file: (finished.root / file).read_bytes() for file in before} == before
+
+
 def test_a_command_that_finds_a_fault_fails(finished: Checkout) -> None:
     path = finished.root / RESULTS
     content = path.read_bytes()

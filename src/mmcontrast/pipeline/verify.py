@@ -81,15 +81,18 @@ def locked_files(root: Path) -> Iterator[Verdict]:
             continue
         files.checked += 1
         if (found := md5_of(root / path)) != md5:
-            files.wrong.append(
-                f"{path}: md5 {found}, and dvc.lock says {md5}; run `dvc repro`, or `dvc checkout {path}`"
-            )
+            files.wrong.append(f"{path}: md5 {found}, and dvc.lock says {md5}; delete it, then run `dvc repro`")
     for md5 in sorted(set(locked.values())):
         blob = root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
         if blob.exists():
             objects.checked += 1
             if (found := _md5(blob)) != md5.removesuffix(".dir"):
-                objects.wrong.append(f"{blob.relative_to(root)}: md5 {found}; delete it, then run `dvc commit -f`")
+                # DVC trusts its cache: it would hand the object out again
+                names = ", ".join(path for path, of in locked.items() if of == md5)
+                objects.wrong.append(
+                    f"{blob.relative_to(root)}: md5 {found}, the copy of {names}; delete it, then run `dvc commit -f` "
+                    f"if {names} is right, else delete that too and run `dvc repro`"
+                )
     yield files
     yield objects
 
