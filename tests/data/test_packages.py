@@ -66,6 +66,7 @@ def test_npm_packs_into_the_folder(scratch: Path, tmp_path: Path, monkeypatch: p
     got = npm_pack("@scope/smalldata@1.0", scratch).read_text()
     assert got.startswith("pack @scope/smalldata@1.0 ")
     assert "--ignore-scripts" in got
+    assert "--no-update-notifier" in got
 
 
 def test_npm_failing_is_one_line(scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,8 +126,14 @@ class Checkout:
         psutil.wait_procs(victims)
 
 
-def small_checkout(root: Path) -> Checkout:
-    """Copy what git tracks, put the tiny profile in place of the default one, and commit."""
+def small_checkout(
+    root: Path, profile: dict[str, Any] = PROFILE, experiment: dict[str, Any] = EXPERIMENT, dataset: str | None = None
+) -> Checkout:
+    """Copy what git tracks, put the tiny profile in place of the default one, and commit.
+
+    Args:
+        dataset: text of a file that takes the place of that of the profile's dataset.
+    """
     files = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True, capture_output=True, check=True
     ).stdout.splitlines()
@@ -136,18 +142,20 @@ def small_checkout(root: Path) -> Checkout:
             continue
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, root / file)
-    (root / "params/profiles/default.yaml").write_text(yaml.safe_dump(PROFILE))
-    (root / "params/experiments/tiny.yaml").write_text(yaml.safe_dump(EXPERIMENT))
+    (root / "params/profiles/default.yaml").write_text(yaml.safe_dump(profile))
+    (root / "params/experiments/tiny.yaml").write_text(yaml.safe_dump(experiment))
+    if dataset is not None:
+        (root / f"params/datasets/{profile['datasets'][0]}.yaml").write_text(dataset)
     # large data go by their time, which DVC changes; here almost every file is too large for a checksum
-    profile = root / "profiles/default/config.yaml"
-    text = profile.read_text()
+    settings = root / "profiles/default/config.yaml"
+    text = settings.read_text()
     assert "max-checksum-file-size: 1GB" in text
-    profile.write_text(text.replace("max-checksum-file-size: 1GB", "max-checksum-file-size: 1KB"))
+    settings.write_text(text.replace("max-checksum-file-size: 1GB", "max-checksum-file-size: 1KB"))
     checkout = Checkout(root)
     checkout("git", "init", "-q", "-b", "main")
     checkout("dvc", "init", "-q")
     shutil.copytree(ROOT / ".dvc/plots", root / ".dvc/plots")
-    checkout("dvc", "config", "core.analytics", "false")
+    shutil.copy2(ROOT / ".dvc/config", root / ".dvc/config")
     checkout("python", "-m", "mmcontrast", "dvc", "export")
     checkout.commit("small grid")
     return checkout

