@@ -31,8 +31,8 @@ ROW_INCHES, LINE_INCHES = 0.29, 0.14
 PANEL_INCHES = 0.55
 LEGEND_INCHES = 0.19
 LABEL_CHARACTERS = 22
-# of all panel titles beside one another
-TITLE_CHARACTERS = 66
+# of all panel titles, and of all labels of x axes, beside one another
+TITLE_CHARACTERS, AXIS_CHARACTERS = 66, 84
 P_STYLE: dict[str, Any] = {"fontsize": 6.5, "color": SOFT, "va": "center"}
 SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2}
 
@@ -88,11 +88,16 @@ def wrapped(label: str) -> str:
     return textwrap.fill(label, LABEL_CHARACTERS)
 
 
-def _panels(data: Data, labels: list[str], legend_lines: int, narrow: bool) -> tuple[Figure, list[Axes]]:
-    """One panel a metric: side by side with shared rows, or one below the other on a narrow page."""
+def _panels(data: Data, labels: list[str], axis: str, legend_lines: int, narrow: bool) -> tuple[Figure, list[Axes]]:
+    """One panel a metric: side by side with shared rows, or one below the other on a narrow page.
+
+    Args:
+        axis: label of the x axis, `_title` of the panels likewise in as many lines as they take.
+    """
     k = len(data.metrics)
     lines = max(wrapped(label).count("\n") + 1 for label in labels)
-    panel = len(labels) * max(ROW_INCHES, lines * LINE_INCHES) + PANEL_INCHES
+    further = max(_title(data, metric, narrow).count("\n") for metric in data.metrics) + axis.count("\n")
+    panel = len(labels) * max(ROW_INCHES, lines * LINE_INCHES) + PANEL_INCHES + further * LINE_INCHES
     height = panel * (k if narrow else 1) + legend_lines * LEGEND_INCHES
     figure = Figure(figsize=(NARROW if narrow else WIDE, height))
     grid = figure.subplots(k, 1, squeeze=False) if narrow else figure.subplots(1, k, squeeze=False, sharey=True)
@@ -122,13 +127,14 @@ def score_chart(data: Data, narrow: bool = False) -> Figure:
     """Every cell's test score by metric: selected, optimistic, and published where there is one."""
     handles = _score_legend(data)
     labels = [cell_label(data.study, ref) for ref in data.cells]
-    figure, panels = _panels(data, labels, len(handles) if narrow else -(-len(handles) // 2), narrow)
+    axis = "test score (%)"
+    figure, panels = _panels(data, labels, axis, len(handles) if narrow else -(-len(handles) // 2), narrow)
     for axes, metric in zip(panels, data.metrics, strict=True):
         for y, ref in enumerate(data.cells):
             _score_row(axes, data, ref, metric, y)
         _rows(axes, labels)
         axes.set_title(_title(data, metric, narrow))
-        axes.set_xlabel("test score (%)")
+        axes.set_xlabel(axis)
         axes.margins(x=0.06)
     figure.legend(handles=handles, loc="outside lower left", ncols=1 if narrow else 2, handlelength=1.8)
     return figure
@@ -211,7 +217,10 @@ def difference_chart(data: Data, narrow: bool = False) -> Figure:
         Line2D([], [], linestyle="", label="p: paired t-test, Holm's correction"),
     ]
     labels = [cell_label(data.study, ref) for ref in others]
-    figure, panels = _panels(data, labels, len(handles) if narrow else 1, narrow)
+    axis = f"difference to {name} (points)"
+    if not narrow:
+        axis = textwrap.fill(axis, AXIS_CHARACTERS // len(data.metrics))
+    figure, panels = _panels(data, labels, axis, len(handles) if narrow else 1, narrow)
     for axes, metric in zip(panels, data.metrics, strict=True):
         frame = differences(data.results, data.experiment, data.dataset, metric, data.cells, reference)
         against = seed_scores(data.results, data.experiment, data.dataset, reference, metric)
@@ -223,7 +232,7 @@ def difference_chart(data: Data, narrow: bool = False) -> Figure:
             )
         _rows(axes, labels)
         axes.set_title(_title(data, metric, narrow))
-        axes.set_xlabel(f"difference to {name} (points)")
+        axes.set_xlabel(axis)
         axes.text(1.01, -0.62, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
         axes.margins(x=0.06)
     figure.legend(handles=handles, loc="outside lower left", ncols=1 if narrow else 4, handlelength=1.8)

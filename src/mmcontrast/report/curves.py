@@ -51,7 +51,9 @@ def training_curves(
     metric = study.datasets[dataset].metrics[0]
     loss = {"loss": "training loss"}
     scored = not all(is_probed(study, dataset, c) for c in cells)
-    titles = {"score": f"validation\n{metric_title(metric).lower()} (%)"} | loss if scored else loss
+    # what a long name means is said in the table; beside a panel there is room for one line
+    short = metric_title(metric).partition(" (")[0].lower()
+    titles = {"score": f"validation\n{short} (%)"} | loss if scored else loss
     named = study.experiments[experiment].reference
     reference = find_cell(study, experiment, named.method, named.variant) if named and scored else None
     if reference not in cells:
