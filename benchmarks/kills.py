@@ -60,9 +60,10 @@ class Dripping(SimpleHTTPRequestHandler):
     """A slow server."""
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
-        while part := source.read(DRIP_BYTES):
-            outputfile.write(part)
-            time.sleep(DRIP_SECONDS)
+        with contextlib.suppress(ConnectionError):  # whoever asked was killed
+            while part := source.read(DRIP_BYTES):
+                outputfile.write(part)
+                time.sleep(DRIP_SECONDS)
 
     def log_message(self, *args: Any) -> None:
         pass
