@@ -8,7 +8,7 @@ export OMP_NUM_THREADS := 1
 # two workers, a file each: the pipeline tests wait on their own jobs for most of their time
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: env reproduce test test-fast lint format clean
+.PHONY: env reproduce test test-all test-fast lint format clean
 
 env: $(VENV)/.ready
 
@@ -21,6 +21,9 @@ reproduce: env
 	snakemake --cores all reproduce
 
 test: env
+	pytest -m "not exhaustive" $(PYTEST_ARGS)
+
+test-all: env
 	pytest $(PYTEST_ARGS)
 
 test-fast: env

@@ -16,6 +16,8 @@ from tests.training.ranks import Ranks
 from tests.training.resuming import CASES, ENGINES, QUICK, STEPS, STOPS, small
 
 ZERO = [engine for engine in ENGINES if engine != "torch"]
+# over two hundred trainings with their restarts: all of them by `make test-all`, a few by `make test`
+ON_EVERY_ENGINE = [pytest.param(c, marks=[] if c in QUICK else [pytest.mark.exhaustive]) for c in CASES]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_interrupted_in_any_step_it_ends_with_the_same_bits(checkout: Path, case
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ZERO)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ON_EVERY_ENGINE)
 def test_on_deepspeed_too(checkout: Path, case: str, engine: str) -> None:
     undisturbed, interrupted, number = resuming.with_and_without_stops(small(case, engine), "killed")
     assert number >= 3
@@ -54,7 +56,7 @@ def test_on_deepspeed_too(checkout: Path, case: str, engine: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ON_EVERY_ENGINE)
 def test_two_ranks_end_with_the_same_bits_too(checkout: Path, ranks: Ranks, case: str, engine: str) -> None:
     stops = "asked to stop in every step" if engine == "torch" else "killed"
     answers = ranks.call(resuming.on_two_ranks, str(checkout), case, engine, stops)
