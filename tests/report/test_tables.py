@@ -14,6 +14,7 @@ from scipy import stats
 
 from mmcontrast.evaluation.statistics import GENERATOR_SEED, REPLICATES
 from mmcontrast.report.experiment import write_table
+from mmcontrast.report.notes import not_run_notes
 from mmcontrast.report.results import read_results
 from mmcontrast.report.table import Table
 from mmcontrast.report.tables import build_table
@@ -180,8 +181,10 @@ def test_notes_say_what_a_reader_must_know(evaluated: Made) -> None:
     assert "best on the test split itself" in notes
     assert "never the headline" in notes
     spec = evaluated.study.experiments["m3col_omics"]
-    for name, reason in spec.not_run.items():
-        assert f"Not run: {name}: {reason}" in notes
+    listed = evaluated.study.experiments["m3col_food101"]
+    assert listed.not_run
+    for name, reason in listed.not_run.items():
+        assert f"Not run: {name}: {reason}." in not_run_notes(evaluated.study, "m3col_food101")
     assert "Not run: BRCA (MOGONET): not among the datasets of the profile" in notes
     assert spec.source is not None
     assert " ".join(spec.source.split()) in notes

@@ -125,6 +125,7 @@ class Study:
         self.profile = self._one(Profile, "profiles", profile)
         known = self._names("datasets")
         self.dataset_names: list[str] = datasets if datasets is not None else list(self.profile.datasets)
+        self.lost: dict[str, str] = {}
         origin = "--config datasets" if datasets is not None else f"params/profiles/{profile}.yaml: datasets"
         for name in self.dataset_names:
             if name not in known:
@@ -184,9 +185,22 @@ class Study:
         datasets = [d for d in self.experiments[name].datasets if d in self.dataset_names]
         return [(d, c) for d in datasets for c in self.cells_on(name, d)]
 
-    def cells_on(self, experiment: str, dataset: str) -> list[CellRef]:
-        """The cells that an experiment has on one of its datasets, in its order."""
-        return [c for c in self.experiments[experiment].cells if c.only is None or dataset in c.only]
+    def cells_on(self, experiment: str, dataset: str, with_lost: bool = False) -> list[CellRef]:
+        """The cells that an experiment has on one of its datasets, in its order; lost ones (`without`) if asked for."""
+        cells = [c for c in self.experiments[experiment].cells if c.only is None or dataset in c.only]
+        return [c for c in cells if with_lost or f"{dataset}/{c.method}/{c.variant}" not in self.lost]
+
+    def without(self, lost: dict[str, str]) -> Study:
+        """The same study where some cells have no results, for a report on what there is.
+
+        Args:
+            lost: name of a cell -> why it has none.
+        """
+        other = copy.copy(self)
+        for name in ("cells", "active_experiments"):
+            other.__dict__.pop(name, None)
+        other.lost = dict(lost)
+        return other
 
     @cached_property
     def active_experiments(self) -> list[str]:
@@ -435,13 +449,48 @@ class Study:
             for dataset in experiment.datasets:
                 if dataset not in self.datasets:
                     raise ConfigError(f"{where}: datasets: no dataset '{dataset}'; {nearest(dataset, self.datasets)}")
+            if experiment.paper is not None and experiment.paper not in self.papers:
+                raise ConfigError(
+                    f"{where}: paper: no paper '{experiment.paper}'; {nearest(experiment.paper, self.papers)}"
+                )
             self._check_information(experiment, where)
+            self._check_published(experiment, where)
             for dataset in experiment.datasets:
                 for ref in self.cells_on(name, dataset):
                     try:
                         self.cell(dataset, ref.method, ref.variant)
                     except ConfigError as e:
                         raise ConfigError(f"{e}\n(needed by {where})") from None
+
+    def _check_published(self, experiment: Experiment, where: str) -> None:
+        """Every printed row is of a known dataset, method and metric, or of what is said not to be run."""
+        for i, printed in enumerate(experiment.published):
+            at = f"{where}: published[{i}] ({printed.row})"
+            known = {*experiment.titles}
+            if printed.dataset in self.datasets:
+                data = self.datasets[printed.dataset]
+                tasks = ("", *(f"{t}/" for t in data.tasks))
+                known |= {f"{task}{metric}" for task in tasks for metric in data.metrics}
+                known |= {"R", "U", "S"} if experiment.information else set()
+            elif printed.dataset not in experiment.not_run:
+                options = [*self.datasets, *experiment.not_run]
+                raise ConfigError(
+                    f"{at}: dataset: '{printed.dataset}' is neither in params/datasets/ nor in `not_run`; "
+                    f"{nearest(printed.dataset, options)}"
+                )
+            for metric in printed.values:
+                if metric not in known:
+                    raise ConfigError(f"{at}: values: no metric or title '{metric}'; {nearest(metric, known)}")
+            if printed.method is not None:
+                if printed.method not in self.methods:
+                    raise ConfigError(
+                        f"{at}: method: no method '{printed.method}'; {nearest(printed.method, self.methods)}"
+                    )
+                variants = [BASE_VARIANT, *self.methods[printed.method].variants]
+                if printed.variant not in variants:
+                    raise ConfigError(
+                        f"{at}: variant: no variant '{printed.variant}'; {nearest(printed.variant, variants)}"
+                    )
 
     def _check_information(self, experiment: Experiment, where: str) -> None:
         """Its datasets are the experiment's own and have its tasks."""

@@ -461,17 +461,32 @@ class Method(Strict):
 # ---------------------------------------------------------------- experiments and profiles
 
 
+Verified = Literal["read", "digitised", "second_hand"]
+
+
 class Published(Strict):
-    """A number somebody printed."""
+    """A row somebody printed. A number that could not be found is left out."""
 
     row: str = Field(description="Name of the row in the source.")
-    dataset: str
+    dataset: str = Field(description="A dataset of params/datasets/, or a key of the experiment's `not_run`.")
     values: dict[str, float] = Field(
-        description="metric: value, in the unit of the source (here: percent); R, U and S where there is `information`."
+        description="metric: value, in percent; R, U and S where there is `information`; else a key of `titles`."
     )
     spread: dict[str, float] = Field(default={}, description="metric: the spread printed beside it.")
     method: str | None = Field(default=None, description="Our method of the same name, where there is one.")
     variant: str = "base"
+    source: str | None = Field(default=None, description="Where it was read; default: the experiment's `source`.")
+    verified: Verified = Field(
+        default="read",
+        description="read: in the paper, or on a page or in a repository of its authors; digitised: off a curve of "
+        "theirs; second_hand: as another source quotes it.",
+    )
+
+    @model_validator(mode="after")
+    def _spread_of_a_value(self) -> Self:
+        if unknown := sorted(set(self.spread) - set(self.values)):
+            raise ValueError(f"spread: {unknown} have no value; a spread stands beside a value")
+        return self
 
 
 class CellRef(Strict):
@@ -580,10 +595,11 @@ class Experiment(Strict):
     title: str
     paper: str | None = None
     caption: str
-    kind: Literal["table", "ablation", "matrix"] = Field(
-        description="matrix: a row a label, a column a dataset, and what holds across datasets."
+    kind: Literal["table", "ablation", "matrix", "listing"] = Field(
+        description="matrix: a row a label, a column a dataset, and what holds across datasets. listing: what a paper "
+        "shows and nothing here runs; it has neither datasets nor cells."
     )
-    datasets: list[str] = Field(min_length=1)
+    datasets: list[str] = []
     views: list[View] = Field(
         default=["own"],
         min_length=1,
@@ -591,7 +607,7 @@ class Experiment(Strict):
         "definition for all methods; removed: the own embedding without each modality in turn.",
     )
     figures: list[FigureKind] | None = Field(default=None, description="What is drawn; default: what its kind has.")
-    cells: list[CellRef] = Field(min_length=1)
+    cells: list[CellRef] = []
     reference: CellRef | None = Field(default=None, description="Cell that the others are compared with, by seed.")
     sweep: Sweep | None = Field(default=None, description="Of an ablation: its cells as lines over a number.")
     columns: list[MatrixColumn] = Field(default=[], description="Of a matrix: its columns.")
@@ -599,10 +615,28 @@ class Experiment(Strict):
     panels: list[Sweep] = Field(default=[], description="Curves over one number each, in one figure of all datasets.")
     source: str | None = Field(default=None, description="Where the published numbers were read.")
     published: list[Published] = []
+    titles: dict[str, str] = Field(
+        default={}, description="Key in `published` that is no metric of ours: its title, with its unit."
+    )
     information: Information | None = Field(
         default=None, description="Of an experiment on redundant, unique and synergistic information."
     )
-    not_run: dict[str, str] = Field(default={}, description="Dataset of the paper: why it is not run here.")
+    not_run: dict[str, str] = Field(
+        default={}, description="Dataset, table or figure of the paper: why it is not run here."
+    )
+
+    @model_validator(mode="after")
+    def _runs_or_lists(self) -> Self:
+        if self.kind == "listing":
+            if self.paper is None or not self.not_run:
+                raise ValueError("kind: a listing names its `paper`, and in `not_run` why nothing of it is run")
+            if given := [k for k in ("datasets", "cells", "reference", "information", "sweep") if getattr(self, k)]:
+                raise ValueError(f"kind: a listing runs nothing, and {given[0]} is given; say kind: table or ablation")
+        elif not self.datasets or not self.cells:
+            raise ValueError("datasets and cells: at least one of each; kind: listing has neither")
+        if self.published and self.source is None and any(p.source is None for p in self.published):
+            raise ValueError("source: say where the published numbers were read")
+        return self
 
     @model_validator(mode="after")
     def _ablation_compares(self) -> Self:
