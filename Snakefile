@@ -41,6 +41,11 @@ rule reproduce:
         LAYOUT.report("index.html"),
 
 
+# a cell failed: the others are reported all the same, and the exit status stays what it is
+onerror:
+    shell("python -m mmcontrast report partial{SELECT} || true")
+
+
 if LAYOUT.is_default:
 
     onsuccess:

@@ -97,7 +97,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     _journal(args, layout, time.perf_counter() - started)
 
 
-def _report(args: argparse.Namespace) -> None:
+def _report(args: argparse.Namespace) -> int:
     study, layout, _ = selection(args.profile, args.datasets)
     started = time.perf_counter()
     if args.part == "results":
@@ -108,20 +108,45 @@ def _report(args: argparse.Namespace) -> None:
         from mmcontrast.report.page import write_page
 
         write_page(study, layout)
+    elif args.part == "partial":
+        return _partial(study, layout)
     elif args.part == "publish":
         from mmcontrast.report.publish import publish
 
         for file in publish(study, layout):
             print(f"{file}: written")
-        return
+        return 0
     else:
         if args.part not in study.active_experiments:
-            known = ["results", "page", "publish", *study.active_experiments]
+            known = ["results", "page", "partial", "publish", *study.active_experiments]
             raise ConfigError(f"report {args.part}: no such part in this selection; {nearest(args.part, known)}")
         from mmcontrast.report.experiment import write_experiment
 
         write_experiment(study, layout, args.part)
     _journal(args, layout, time.perf_counter() - started)
+    return 0
+
+
+def _partial(study: Any, layout: paths.Layout) -> int:
+    """What a run that failed leaves: exit status 1 where a cell has no result."""
+    from mmcontrast.pipeline.partial import write_partial
+
+    lost = write_partial(study, layout)
+    if not lost:
+        # the terminal is quiet about jobs, so that a failed one of the report is told here
+        for log in sorted(Path(layout.log("report", "results")).parent.glob("*.log")):
+            words = log.read_text(encoding="utf-8", errors="replace").strip()
+            if "error: " in words or "Traceback" in words:
+                print(f"{log}: {words.splitlines()[-1]}")
+        print("every cell has its results; if the run failed, the report's logs say why")
+        return 0
+    print(f"{len(lost)} of {len(study.cells)} cells have no result:")
+    for name, why in lost.items():
+        print(f"  {name}: {why}")
+    page = layout.partial().report("index.html")
+    made = f"The others are reported in {page}. " if Path(page).exists() else ""
+    print(f"{made}Run the same command again to go on.")
+    return 1
 
 
 def _data(args: argparse.Namespace) -> None:
@@ -258,7 +283,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("cell", help="dataset/method/variant")
     add_datasets(sub)
     sub = add("report", _report, "Make a part of the report.")
-    sub.add_argument("part", help="an experiment's name, results, page, or publish (docs/results/, README)")
+    sub.add_argument(
+        "part",
+        help="an experiment's name, results, page, partial (what there is after a failure), "
+        "or publish (docs/results/, README)",
+    )
     add_datasets(sub)
     add_datasets(add("check", _check, "Check all of params/ and say what would be run."))
     dvc = add("dvc", _dvc, "Write dvc.yaml from the workflow, or check that it agrees.")

@@ -6,6 +6,7 @@ Paths are relative to the checkout, so that Snakemake, DVC and the command line 
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 SPLITS = ("train", "val", "test")
@@ -44,6 +45,16 @@ class Layout:
         name = profile + ("" if datasets is None else "+" + "+".join(datasets))
         self.is_default = name == "default"
         self.prefix = "" if self.is_default else f"build/{name}/"
+        self.folder = f"{self.prefix}reports"
+
+    def partial(self) -> Layout:
+        """The same, with a report of its own: what is made of a run in which a cell failed.
+
+        It is apart from the report proper, whose files Snakemake and DVC know.
+        """
+        other = copy.copy(self)
+        other.folder = f"{self.folder}/partial"
+        return other
 
     def stage(self, cell: str, stage: str, file: str = "") -> str:
         """An output of a training stage: one of STAGE_FILES, or `models` (a folder of safetensors)."""
@@ -67,7 +78,7 @@ class Layout:
 
     def report(self, file: str = "") -> str:
         """Anything a person looks at."""
-        return f"{self.prefix}reports" + (f"/{file}" if file else "")
+        return self.folder + (f"/{file}" if file else "")
 
     def table(self, experiment: str, suffix: str) -> str:
         """A table of an experiment, as md, tex or csv."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import polars as pl
@@ -138,11 +139,44 @@ def test_experiments_metrics_and_plots_of_dvc(finished: Checkout) -> None:
     assert "strong" in finished("dvc", "exp", "show", "--csv")
 
 
-def test_a_failed_cell_leaves_the_others(checkout: Checkout) -> None:
-    """A loss that is not finite stops its own cell; the others are finished and kept."""
+def test_a_failed_cell_is_reported_among_the_others_and_leaves_nothing_stale(
+    reproduced: Checkout, tmp_path: Path
+) -> None:
+    """A loss that is not finite stops its own cell, of which an older run left scores and a finished report."""
+    root = tmp_path / "checkout"
+    shutil.copytree(reproduced.root, root, symlinks=True)
+    checkout = Checkout(root)
+    method, before = root / "params/methods/concat.yaml", results(checkout)
+    kept = method.read_text()
     checkout.edit("params/methods/concat.yaml", "finetune", value={"optimizer": {"lr": 1e30}})
-    text = checkout.snakemake(ok=False)
-    assert "not finite" in checkout.logs()
-    assert (checkout.root / "runs/synthetic/m3col/base/metrics.parquet").exists()
-    assert not (checkout.root / "runs/synthetic/concat/base/metrics.parquet").exists()
-    assert "Error in rule finetune" in text
+    done = subprocess.run(
+        ["snakemake", "--cores", "2", "reproduce"],
+        cwd=root,
+        env=checkout.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    text = done.stdout + done.stderr
+    assert "1 of 3 cells have no result:\n  synthetic/concat/base: failed: " in text
+    partial = root / "reports/partial"
+    page = (partial / "index.html").read_text()
+    assert "This report is partial: 1 of 3 cells have no result." in page
+    assert "the loss is not finite at epoch" in page
+    assert "| Concatenation | failed |" in (partial / "tables/tiny.md").read_text()
+    others = pl.col("method") != "concat"
+    assert_frame_equal(pl.read_parquet(partial / "results.parquet"), before.filter(others))
+    # what an older run made of the failed cell, and its report, would pass for this run's
+    assert not list((root / "runs/synthetic/concat/base").glob("*.parquet"))
+    assert not (root / "reports/index.html").exists()
+    assert "Nothing to be done" not in checkout.snakemake("-n")
+    assert "up to date" not in checkout("dvc", "status")
+
+    method.write_text(kept)
+    checkout.executed()
+    assert "5 of 6 steps (83%) done" in checkout.snakemake()
+    assert checkout.executed() == ["evaluate synthetic/concat/base", "finetune synthetic/concat/base", *REPORT]
+    checkout.assert_both_idle()
+    assert not partial.exists()
+    assert_frame_equal(results(checkout), before)

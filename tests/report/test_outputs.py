@@ -52,7 +52,7 @@ def test_only_datasets_of_the_selection_have_figures() -> None:
 
 def test_a_tables_curves_show_each_method_once_and_no_single_modality() -> None:
     study = Study(REPO, "paper")
-    cells = curve_cells(study, "m3col_omics")
+    cells = curve_cells(study, "m3col_omics", "rosmap")
     assert len({c.method for c in cells}) == len(cells)
     for dataset in study.dataset_names:
         assert all(study.cell(dataset, c.method, c.variant).objective.get("modality") is None for c in cells)
@@ -60,13 +60,13 @@ def test_a_tables_curves_show_each_method_once_and_no_single_modality() -> None:
 
 def test_an_ablations_curves_show_every_cell() -> None:
     study = Study(REPO, "paper")
-    assert curve_cells(study, "m3col_parts") == study.experiments["m3col_parts"].cells
+    assert curve_cells(study, "m3col_parts", "rosmap") == study.experiments["m3col_parts"].cells
 
 
 def test_projection_shows_plain_fusion_beside_the_papers_method() -> None:
     study = Study(REPO, "paper")
     for experiment in ("m3col_omics", "m3col_released_protocol"):
-        assert [c.method for c in projected_cells(study, experiment)] == ["concat", "m3col"]
+        assert [c.method for c in projected_cells(study, experiment, "rosmap")] == ["concat", "m3col"]
         assert {study.methods[c.method].paper for c in own_cells(study, experiment)} == {"m3col"}
 
 

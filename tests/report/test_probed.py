@@ -62,8 +62,8 @@ def test_a_variant_that_is_the_reference_is_a_baseline() -> None:
     own = own_cells(study, EXPERIMENT)
     assert (own[0].method, own[0].variant) == ("tuple_infonce", "base")
     assert CellRef(method="tuple_infonce", variant="naive") not in [c.model_copy(update={"label": None}) for c in own]
-    assert [c.method for c in projected_cells(study, EXPERIMENT)] == ["cmc", "tuple_infonce"]
-    assert "base" in [c.variant for c in curve_cells(study, EXPERIMENT) if c.method == "tuple_infonce"]
+    assert [c.method for c in projected_cells(study, EXPERIMENT, "weak_modality")] == ["cmc", "tuple_infonce"]
+    assert "base" in [c.variant for c in curve_cells(study, EXPERIMENT, "weak_modality") if c.method == "tuple_infonce"]
 
 
 def test_charts_have_a_panel_a_task(probed: Made) -> None:
@@ -88,7 +88,7 @@ def test_curves_show_the_loss_alone(probed: Made) -> None:
     curves = figure(probed, "curves")
     labels = [a.get_ylabel() for a in curves.axes if a.get_ylabel()]
     assert labels == ["training loss"]
-    assert len(curves.axes) == len(curve_cells(probed.study, EXPERIMENT))
+    assert len(curves.axes) == len(curve_cells(probed.study, EXPERIMENT, "weak_modality"))
 
 
 def test_the_page_speaks_of_probes_and_shows_the_tasks_of_the_data(probed: Made) -> None:

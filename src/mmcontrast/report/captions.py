@@ -70,8 +70,9 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
             f"dots: single seeds; thick lines: {LEVEL_NAME} bootstrap interval over seeds."
         )
     if spec.kind == "curves":
-        names = ", ".join(cell_label(study, c) for c in curve_cells(study, spec.experiment))
-        drawn_cells = [study.cell(spec.dataset, c.method, c.variant) for c in curve_cells(study, spec.experiment)]
+        shown = curve_cells(study, spec.experiment, spec.dataset)
+        names = ", ".join(cell_label(study, c) for c in shown)
+        drawn_cells = [study.cell(spec.dataset, c.method, c.variant) for c in shown]
         above = f"Above: validation {metric_title(dataset.metrics[0]).lower()}; below: training loss"
         drawn = above if any(cell.scored_by != "probe" for cell in drawn_cells) else "Training loss"
         dotted = (
@@ -83,7 +84,7 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
         )
     first_seed = study.seeds_of(spec.dataset)[0]
     if spec.kind in RETRIEVAL_CAPTIONS:
-        cells = projected_cells(study, spec.experiment)
+        cells = projected_cells(study, spec.experiment, spec.dataset)
         names = " and ".join(cell_label(study, c) for c in cells)
         return RETRIEVAL_CAPTIONS[spec.kind].format(
             data=dataset.title,
@@ -92,7 +93,7 @@ def figure_caption(study: Study, spec: FigureSpec, n_cases: int) -> str:
             own=cell_label(study, cells[-1]),
             names=names,
         )
-    names = " and ".join(cell_label(study, c) for c in projected_cells(study, spec.experiment))
+    names = " and ".join(cell_label(study, c) for c in projected_cells(study, spec.experiment, spec.dataset))
     return (
         f"Test embeddings of {names} on {dataset.title}, {cases}, seed {first_seed}, by class. Each panel "
         f"has principal components of its own; distances do not compare between panels."

@@ -97,7 +97,7 @@ def draw(
         data = Data.of(study, spec.experiment, spec.dataset, results, intervals)
         return (score_chart if spec.kind == "scores" else difference_chart)(data, narrow)
     if spec.kind == "projection":
-        cells = projected_cells(study, spec.experiment)
+        cells = projected_cells(study, spec.experiment, spec.dataset)
         found = {c: _stage_file(study, layout, spec.dataset, c, "embeddings.parquet", EMBEDDING_COLUMNS) for c in cells}
         return embedding_figure(study, spec.dataset, cells, found, narrow)
     if spec.kind == "sweep":
@@ -105,11 +105,11 @@ def draw(
     if spec.kind == "observations":
         return observation_sheet(study, spec.dataset, narrow)
     if spec.kind in ("neighbours", "similarities"):
-        shown = projected_cells(study, spec.experiment)
+        shown = projected_cells(study, spec.experiment, spec.dataset)
         if spec.kind == "neighbours":
             return neighbours(_retrieved(study, layout, spec.dataset, shown[-1]), narrow)
         return similarities(study, {c: _retrieved(study, layout, spec.dataset, c) for c in shown}, narrow)
-    cells = curve_cells(study, spec.experiment)
+    cells = curve_cells(study, spec.experiment, spec.dataset)
     histories = {c: _stage_file(study, layout, spec.dataset, c, "history.parquet", HISTORY_COLUMNS) for c in cells}
     curves = {}
     for c in cells:

@@ -89,7 +89,8 @@ def build_matrix(study: Study, results: pl.DataFrame, experiment: str) -> Matrix
     refs: dict[tuple[str, str], CellRef] = {}
     for dataset, ref in study.experiment_cells(experiment):
         refs.setdefault((cell_label(study, ref), dataset), ref)
-    labels = list(dict.fromkeys(cell_label(study, ref) for ref in spec.cells))
+    there = {label for label, _ in refs}
+    labels = [name for name in dict.fromkeys(cell_label(study, ref) for ref in spec.cells) if name in there]
     scores = {}
     for label in labels:
         for c, column in enumerate(columns):

@@ -16,6 +16,7 @@ from mmcontrast.report.conclusions import (
 )
 from mmcontrast.report.information import information_findings, information_notes
 from mmcontrast.report.outputs import experiment_datasets, is_probed
+from mmcontrast.report.results import cell_name
 from mmcontrast.report.wording import (
     PROBE_DEFINITION,
     PROTOCOL_DEFINITIONS,
@@ -38,7 +39,8 @@ def table_notes(study: Study, summary: pl.DataFrame, experiment: str, across: st
     """
     spec = study.experiments[experiment]
     datasets = experiment_datasets(study, experiment)
-    notes = information_notes(study, experiment) + protocol_notes(study, summary, experiment)
+    notes = lost_notes(study, experiment) + information_notes(study, experiment)
+    notes += protocol_notes(study, summary, experiment)
     notes += interval_notes(study, summary, datasets)
     if spec.reference is not None:
         notes.append(
@@ -150,6 +152,16 @@ def _published_notes(study: Study, experiment: str, datasets: list[str]) -> list
         if absent and spec.published:
             notes.append(f"{study.datasets[d].title}: no published number was found for {', '.join(absent)}.")
     return notes
+
+
+def lost_notes(study: Study, experiment: str) -> list[str]:
+    """Cells of a partial report that have no result, and why."""
+    return [
+        f"No result of {name}: {study.lost[name]}"
+        for d in study.experiments[experiment].datasets
+        for c in study.cells_on(experiment, d, with_lost=True)
+        if (name := cell_name(d, c)) in study.lost
+    ]
 
 
 def not_run_notes(study: Study, experiment: str) -> list[str]:

@@ -48,7 +48,8 @@ def results_outputs(layout: Layout) -> dict[str, str]:
 
 def experiment_datasets(study: Study, experiment: str) -> list[str]:
     """The datasets of an experiment that this selection runs, in the experiment's order."""
-    return [d for d in study.experiments[experiment].datasets if d in study.dataset_names]
+    datasets = study.experiments[experiment].datasets
+    return [d for d in datasets if d in study.dataset_names and study.cells_on(experiment, d)]
 
 
 def active_arms(study: Study, experiment: str) -> list[Arms]:
@@ -75,25 +76,25 @@ def own_cells(study: Study, experiment: str) -> list[CellRef]:
     return sorted(own, key=lambda c: c.variant != BASE_VARIANT)
 
 
-def projected_cells(study: Study, experiment: str) -> list[CellRef]:
+def projected_cells(study: Study, experiment: str, dataset: str) -> list[CellRef]:
     """What the embedding figure shows side by side: plain fusion, or else the first baseline, and the own method."""
-    own = own_cells(study, experiment)
-    baselines = [c for c in study.experiments[experiment].cells if c not in own]
+    there = study.cells_on(experiment, dataset)
+    own = [c for c in own_cells(study, experiment) if c in there]
+    baselines = [c for c in there if c not in own]
     plain = [c for c in baselines if study.methods[c.method].implementation == PLAIN_FUSION]
     return (plain or baselines)[:1] + own[:1]
 
 
-def curve_cells(study: Study, experiment: str) -> list[CellRef]:
+def curve_cells(study: Study, experiment: str, dataset: str) -> list[CellRef]:
     """What the training curves show: every cell of an ablation; of a table one multimodal cell a method."""
-    spec = study.experiments[experiment]
-    if spec.kind == "ablation":
-        return list(spec.cells)
-    dataset = experiment_datasets(study, experiment)[0]
+    cells = study.cells_on(experiment, dataset)
+    if study.experiments[experiment].kind == "ablation":
+        return cells
     out: dict[str, CellRef] = {}
-    for ref in sorted(spec.cells, key=lambda c: c.variant != BASE_VARIANT):
+    for ref in sorted(cells, key=lambda c: c.variant != BASE_VARIANT):
         if study.cell(dataset, ref.method, ref.variant).objective.get("modality") is None:
             out.setdefault(ref.method, ref)
-    return [c for c in spec.cells if c in out.values()]
+    return [c for c in cells if c in out.values()]
 
 
 def is_probed(study: Study, dataset: str, ref: CellRef) -> bool:
@@ -103,7 +104,10 @@ def is_probed(study: Study, dataset: str, ref: CellRef) -> bool:
 
 def figures(study: Study, experiment: str) -> list[FigureSpec]:
     """The figures of an experiment, dataset by dataset."""
-    together = [k for k in study.experiments[experiment].figures or [] if k in OVERALL]
+    spec = study.experiments[experiment]
+    there = {f"{d}/{c.method}/{c.variant}" for d, c in study.experiment_cells(experiment)}
+    whole = [c for c in spec.contrasts if {f"{c.dataset}/{c.cell}", f"{c.dataset}/{c.against}"} <= there]
+    together = [k for k in spec.figures or [] if k in OVERALL and (k != "contrasts" or whole or not study.lost)]
     overall = [FigureSpec(f"{experiment}_{kind}", kind, experiment, ALL) for kind in together]
     of_both = {arms.unbiased: ("information",) for arms in active_arms(study, experiment)}
     return overall + [
@@ -120,8 +124,13 @@ def _kinds(study: Study, experiment: str, dataset: str) -> list[FigureKind]:
     sweep: list[FigureKind] = ["sweep"] if spec.sweep else []
     kinds = [*sweep, *by_kind[spec.kind]] if spec.figures is None else [k for k in spec.figures if k not in OVERALL]
     of_cells = ("projection", "neighbours", "similarities")
-    some = bool(projected_cells(study, experiment))
-    return [k for k in kinds if some or k not in of_cells]
+    some = bool(projected_cells(study, experiment, dataset))
+    there = study.cells_on(experiment, dataset)
+    # without a lost cell there may be nothing to draw
+    compared = len(there) > 1
+    searched = not study.lost or any(study.cell(dataset, c.method, c.variant).objective.get("search") for c in there)
+    possible = {"differences": compared, "search": searched, **dict.fromkeys(of_cells, some)}
+    return [k for k in kinds if possible.get(k, True)]
 
 
 def figure_outputs(study: Study, layout: Layout, experiment: str) -> list[str]:

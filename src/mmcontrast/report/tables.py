@@ -11,7 +11,7 @@ from mmcontrast.report.contrasts import contrast_blocks, contrast_findings, cont
 from mmcontrast.report.costs import COST_NOTE, cost_block, read_costs
 from mmcontrast.report.information import information_blocks
 from mmcontrast.report.matrix import build_matrix, matrix_blocks, matrix_findings, matrix_notes
-from mmcontrast.report.notes import findings, not_run_notes, overrides_note, table_notes
+from mmcontrast.report.notes import findings, lost_notes, not_run_notes, overrides_note, table_notes
 from mmcontrast.report.outputs import experiment_datasets, own_cells
 from mmcontrast.report.results import cell_name
 from mmcontrast.report.summary import across_datasets, differences, lookup, percent, summarise
@@ -82,7 +82,7 @@ def _matrix_table(study: Study, results: pl.DataFrame, experiment: str, layout: 
         caption=spec.caption.strip(),
         blocks=blocks,
         findings=overrides_note(study) or matrix_findings(matrix),
-        notes=[*shared, probe, *notes, *not_run_notes(study, experiment)],
+        notes=[*lost_notes(study, experiment), *shared, probe, *notes, *not_run_notes(study, experiment)],
     )
 
 
@@ -131,14 +131,18 @@ def _block(
         cells = {(c.method, c.variant) for c in on_it}
         rows = [Row(p.row, {"published": _published(p, metric)}) for key, p in printed.items() if key not in cells]
     compared = differences(results, experiment, dataset, metric, on_it, spec.reference) if spec.reference else None
-    for ref in on_it:
-        values = _scores(summary, intervals, dataset, ref, metric)
+    for ref in study.cells_on(experiment, dataset, with_lost=True):
+        name = cell_name(dataset, ref)
+        if ref in on_it:
+            values = _scores(summary, intervals, dataset, ref, metric)
+        else:
+            values = {"selected": Value(word=study.lost[name].partition(":")[0])}
         if (ref.method, ref.variant) in printed:
             values["published"] = _published(printed[ref.method, ref.variant], metric)
-        if spec.reference and compared is not None:
+        if spec.reference and compared is not None and ref in on_it:
             values |= _difference(compared, ref, spec.reference)
         own = ref in own_cells(study, experiment)[:1]
-        rows.append(Row(cell_label(study, ref), values, cell_name(dataset, ref), own))
+        rows.append(Row(cell_label(study, ref), values, name if ref in on_it else None, own))
     data = study.datasets[dataset]
     title = f"{data.title}: {metric_title(metric, data)} (%)"
     return Block(title, _columns(study, summary, experiment), rows, {"dataset": dataset, "metric": metric})

@@ -1,0 +1,156 @@
+"""A report on what there is, after a run in which a cell failed; and nothing left behind that looks like a result.
+
+Snakemake removes the outputs of a job that failed, and takes what older runs made of them for up to date: without those
+outputs removed too, its next run would call the old report finished. So everything downstream of what is missing goes,
+and the partial report stands in a folder of its own, of which neither engine knows.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmcontrast import paths
+from mmcontrast.config import CellConfig, Study
+from mmcontrast.errors import MMContrastError
+from mmcontrast.paths import SCORED_FILES, STAGE_FILES, Layout
+from mmcontrast.report.experiment import write_experiment
+from mmcontrast.report.outputs import experiment_outputs, results_outputs
+from mmcontrast.report.page import write_page
+from mmcontrast.report.results import write_results
+
+DATA = ("fetch", "prepare")
+FAILED, NOT_RUN = "failed", "not run"
+LONGEST_REASON = 400
+PENDING = "update pending"
+
+
+class PartialError(MMContrastError):
+    """A partial report cannot be made."""
+
+
+def write_partial(study: Study, layout: Layout) -> dict[str, str]:
+    """Remove what is out of date, and write reports/partial/ from the cells that are whole.
+
+    A run that was stopped, in which no cell failed, makes no report.
+
+    Returns:
+        Name of a cell -> "failed: why" or "not run: why"; empty, with nothing removed, where no cell lacks results.
+
+    Raises:
+        PartialError: no cell has results, or Snakemake cannot say what is up to date.
+    """
+    lost = unfinished(study, layout)
+    if not lost:
+        return {}
+    discard(study, layout, list(lost))
+    shutil.rmtree(study.root / layout.partial().report(), ignore_errors=True)
+    if not any(why.startswith(FAILED) for why in lost.values()):
+        return lost
+    for name in outdated(study, layout, lost):
+        lost[name] = f"{NOT_RUN}: the run ended before it; what an older run left is not shown"
+    if len(lost) == len(study.cells):
+        raise PartialError(
+            "no report was made, since no cell has results; " + "; ".join(f"{n} {why}" for n, why in lost.items())
+        )
+    rest, folder = study.without(lost), layout.partial()
+    write_results(rest, folder)
+    for experiment in rest.active_experiments:
+        write_experiment(rest, folder, experiment)
+    write_page(rest, folder)
+    return lost
+
+
+def unfinished(study: Study, layout: Layout) -> dict[str, str]:
+    """Every cell of which a file is missing -> the first step that left none, and why."""
+    lost = {}
+    for name, cell in study.cells.items():
+        for step, files, log in _steps(study, layout, cell):
+            if not all((study.root / f).exists() for f in files):
+                lost[name] = _why(step, study.root / log)
+                break
+    return lost
+
+
+def _steps(study: Study, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, list[str], str]]:
+    """What a cell hangs on, in order: name, output files, log."""
+    for dataset in dict.fromkeys(d for d, _ in cell.data):
+        if study.datasets[dataset].sources:
+            yield "fetch", [paths.raw_dir(dataset)], layout.log("fetch", dataset)
+        prepared = [paths.datasheet(dataset), *(paths.prepared(dataset, s) for s in paths.SPLITS)]
+        yield "prepare", prepared, layout.log("prepare", dataset)
+    for stage in cell.stages:
+        yield stage, _stage_files(layout, cell, stage), layout.log(stage, cell.name)
+    yield "evaluate", _scores(layout, cell), layout.log("evaluate", cell.name)
+
+
+def _stage_files(layout: Layout, cell: CellConfig, stage: str) -> list[str]:
+    files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]
+    return [layout.stage(cell.name, stage, f) for f in (*files, "models")]
+
+
+def _scores(layout: Layout, cell: CellConfig) -> list[str]:
+    return [layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name)]
+
+
+def _why(step: str, log: Path) -> str:
+    """A job's own last words."""
+    if not log.is_file():
+        return f"{NOT_RUN}: the run ended before its {step}"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
+    told = [i for i, line in enumerate(lines) if line.startswith(("error: ", "stopped: "))]
+    said = " ".join(lines[told[-1] :]) if told else lines[-1]
+    if said.startswith(("stopped: ", "KeyboardInterrupt")):
+        return f"{NOT_RUN}: its {step} was stopped"
+    short = said.removeprefix("error: ")
+    if len(short) > LONGEST_REASON:
+        short = short[:LONGEST_REASON] + " ..."
+    return f"{FAILED}: {short or 'it ended without a word'} ({log.name} of {step})"
+
+
+def discard(study: Study, layout: Layout, lost: list[str]) -> None:
+    """Remove what hangs on something that is missing: the later files of these cells, and the whole report."""
+    stale = [*results_outputs(layout).values(), layout.report("index.html")]
+    for experiment in study.active_experiments:
+        stale += experiment_outputs(study, layout, experiment)
+    for name in lost:
+        cell = study.cells[name]
+        missing = False
+        for step, files, _ in _steps(study, layout, cell):
+            if missing and step not in DATA:
+                stale += files
+            missing = missing or not all((study.root / f).exists() for f in files)
+    for file in stale:
+        path = study.root / file
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def outdated(study: Study, layout: Layout, lost: dict[str, str]) -> list[str]:
+    """Cells that have all their files, some of which Snakemake would make again.
+
+    Raises:
+        PartialError: Snakemake cannot say.
+    """
+    given = [f"profile={study.profile_name}"]
+    if study.dataset_names != study.profile.datasets:
+        given.append(f"datasets=[{','.join(study.dataset_names)}]")
+    command = ["snakemake", "--summary", "--cores", "1", "--nolock", "reproduce"]
+    asked = subprocess.run(
+        [sys.executable, "-m", *command, *([] if layout.is_default else ["--config", *given])],
+        cwd=study.root,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if asked.returncode:
+        raise PartialError(f"`{' '.join(command)}` failed:\n{asked.stdout}{asked.stderr}")
+    rows = [line.split("\t") for line in asked.stdout.splitlines()]
+    pending = {row[0] for row in rows if row[-1].strip() == PENDING}
+    return [
+        name
+        for name, cell in study.cells.items()
+        if name not in lost and any(file in pending for _, files, _ in _steps(study, layout, cell) for file in files)
+    ]
