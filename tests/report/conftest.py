@@ -41,5 +41,5 @@ def report(made: Made) -> Made:
         write_results(made.study, made.layout)
         for experiment in made.study.active_experiments:
             write_experiment(made.study, made.layout, experiment)
-        write_page(made.study, made.layout, "v1-2-gabcdef")
+        write_page(made.study, made.layout)
     return made

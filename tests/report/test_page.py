@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from mmcontrast import paths
+from mmcontrast import __version__, paths
 from mmcontrast.config import Study
 from mmcontrast.errors import DataError
+from mmcontrast.report import experiment as experiment_module
+from mmcontrast.report import outputs as outputs_module
+from mmcontrast.report import page as page_module
 from mmcontrast.report.conclusions import compare, comparison_sentences
+from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.page import write_page
-from mmcontrast.report.provenance import anchor, raw_checksum, read_json
-from mmcontrast.report.results import read_results
+from mmcontrast.report.provenance import anchor, digest_of_code, digest_of_params, raw_checksum, read_json
+from mmcontrast.report.results import read_results, write_results
 from mmcontrast.report.summary import summarise
 from mmcontrast.report.table import text_of
 from mmcontrast.report.tables import build_table
@@ -123,13 +127,31 @@ def test_the_summary_comes_first_and_is_the_rules_statement(page: Page, reported
     assert "without a better model" in text
 
 
-def test_printed_numbers_have_a_verdict_in_the_summary(page: Page, reported: Made) -> None:
+def test_printed_numbers_have_a_verdict_in_their_papers_section(page: Page, reported: Made) -> None:
     text = flat(page.text)
-    part = text[text.index("Printed numbers, and what was reached here") : text.index("How a score")]
+    part = text[text.index("Published and ours") : text.index("Multi-omics classification", 3000)]
     printed = next(p for p in reported.study.experiments["m3col_omics"].published if p.method == "m3col")
     for metric, value in printed.values.items():
         assert f"{value} ± {printed.spread[metric]:g}" in part
-    assert len(re.findall("reproduced|not reached|exceeded", part)) == 2 * len(printed.values)
+    verdicts = re.findall(r"(?<!not )reproduced|not reproduced: ours is (?:lower|higher)|within interval \[", part)
+    assert len(verdicts) == 2 * len(printed.values)
+    summary = text[text.index("Printed numbers, and what was reached here") : text.index("How a score")]
+    assert f"Of {len(printed.values)} printed numbers of what is run here" in summary
+
+
+def test_what_a_paper_shows_and_is_not_run_stands_there_with_its_reason(page: Page, reported: Made) -> None:
+    text = flat(page.text)
+    listed = [e for e in reported.study.experiments.values() if e.kind == "listing"]
+    assert len(listed) > 5
+    for spec in listed:
+        assert spec.title in text
+        for name, reason in spec.not_run.items():
+            assert f"{name}: not run." in text
+            assert flat(reason)[1:] in text
+        for printed in spec.published:
+            assert printed.row in text
+    assert "94.3 ± 0.04" in text
+    assert "BRCA (MOGONET): not run. Not among the datasets of the profile 'made_up'." in text
 
 
 def test_every_table_row_is_on_the_page_and_leads_to_its_cell(html: str, page: Page, reported: Made) -> None:
@@ -149,7 +171,13 @@ def test_provenance_of_every_cell(page: Page, reported: Made) -> None:
         assert cell in text
     sheet = json.loads(reported.path(paths.datasheet("rosmap")).read_text())
     assert raw_checksum(sheet)[:12] in text
-    assert "v1-2-gabcdef" in text
+    assert __version__ in text
+    for cell in reported.study.cells.values():
+        assert digest_of_params(cell)[:12] in text
+        assert digest_of_code(cell)[:12] in text
+    for experiment in reported.study.active_experiments:
+        assert f"params/experiments/{experiment}.yaml under params/profiles/made_up.yaml" in text
+        assert f"from-{experiment}" in page.ids
     for package in ("torch", "polars", "python"):
         assert package in text
 
@@ -187,6 +215,7 @@ def test_a_profile_with_overrides_says_that_nothing_follows(reported: Made, tmp_
     assert "No conclusion follows from these numbers: the profile 'brief'" in text
     assert "strongest baseline" not in text
     assert "Printed numbers" not in text
+    assert "Published and ours" not in text
     assert "without a better model" not in text
 
 
@@ -208,6 +237,32 @@ def test_json_that_is_not_an_object_is_refused(tmp_path: Path, text: str, messag
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(DataError, match=f"{message}.*run `make it` again"):
         read_json(tmp_path / "x.json", "make it")
+
+
+def test_a_partial_page_says_which_cells_are_missing_and_why(reported: Made) -> None:
+    lost = {"rosmap/m3col/released": "failed: <it> broke (base.log of finetune)"}
+    rest, folder = reported.study.without(lost), reported.layout.partial()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (experiment_module, outputs_module, page_module):
+            patch.setattr(module, "FIGURE_FORMATS", ("svg",))
+        write_results(rest, folder)
+        for experiment in rest.active_experiments:
+            write_experiment(rest, folder, experiment)
+        write_page(rest, folder)
+    html = reported.path(folder.report("index.html")).read_text(encoding="utf-8")
+    text = flat(Page(html).text)
+    n = len(reported.study.cells)
+    assert f"This report is partial: 1 of {n} cells have no result. rosmap/m3col/released: failed: <it> broke" in text
+    assert "cell-rosmap-m3col-released" not in html
+    table = reported.path(folder.table("m3col_parts", "md")).read_text(encoding="utf-8")
+    assert "| released code's defects | failed |" in table
+    assert "No result of rosmap/m3col/released: failed: <it> broke" in table
+    assert "This report is partial" not in reported.path(reported.layout.report("index.html")).read_text()
+    index = reported.path(reported.layout.report("index.html"))
+    kept = index.read_bytes()
+    write_page(reported.study, reported.layout)
+    index.write_bytes(kept)
+    assert not reported.path(folder.report()).exists()
 
 
 def test_raw_checksum_depends_on_names_and_contents_alone() -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from mmcontrast.config import Published as PublishedRow
 from mmcontrast.config import Study
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
 from mmcontrast.report.outputs import own_cells
@@ -155,6 +156,7 @@ def comparison_sentences(study: Study, c: Comparison) -> list[str]:
 class Reproduction:
     """A printed number beside ours, in percent. `reached` is None without an interval of at least five seeds."""
 
+    printed: PublishedRow
     dataset: str
     row: str
     metric: str
@@ -181,7 +183,9 @@ def reproductions(study: Study, summary: pl.DataFrame, experiment: str) -> list[
                     reached = reach(value, scaled) if len(study.seeds_of(printed.dataset)) >= MIN_SEEDS else None
                     spread = printed.spread.get(metric)
                     out.append(
-                        Reproduction(printed.dataset, printed.row, metric, protocol, value, spread, scaled, reached)
+                        Reproduction(
+                            printed, printed.dataset, printed.row, metric, protocol, value, spread, scaled, reached
+                        )
                     )
     return out
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mmcontrast import __version__
 from mmcontrast.config import Study
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
@@ -21,22 +21,21 @@ from mmcontrast.report.conclusions import (
     comparison_sentences,
     n_test_cases,
     optimism,
-    reproductions,
-    verdict_on,
 )
-from mmcontrast.report.notes import not_run_notes, overrides_note
+from mmcontrast.report.notes import overrides_note
 from mmcontrast.report.outputs import ALL, NARROW, FigureSpec, experiment_datasets, figures
-from mmcontrast.report.provenance import anchor, cell_records, environment, read_datasheets
-from mmcontrast.report.results import read_results
+from mmcontrast.report.papers import paper_parts, studies
+from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum, read_datasheets
+from mmcontrast.report.results import cell_name, read_results
 from mmcontrast.report.summary import percent, summarise
 from mmcontrast.report.table import text_of
 from mmcontrast.report.tables import build_table
 from mmcontrast.report.wording import (
+    LEVEL_NAME,
     PROBE_DEFINITION,
     PROTOCOL_DEFINITIONS,
-    PROTOCOL_SHORT,
     PROTOCOL_TITLES,
-    as_given,
+    cell_label,
     count,
     estimate,
     metric_title,
@@ -49,11 +48,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 VERDICTS = {"better": "better", "worse": "worse", "undecided": "cannot be told apart"}
 
 
-def write_page(study: Study, layout: Layout, code_version: str = __version__) -> None:
-    """Write reports/index.html.
-
-    Args:
-        code_version: shown beside the environment; a git description says more than the package's version.
+def write_page(study: Study, layout: Layout) -> None:
+    """Write reports/index.html; of a study `without` some cells, what there is of it.
 
     Raises:
         DataError: the results, a figure, a data sheet or a cost record are missing.
@@ -74,17 +70,24 @@ def write_page(study: Study, layout: Layout, code_version: str = __version__) ->
         description=study.profile.description,
         warning=overrides_note(study),
         overview=_overview(study),
-        reproductions=_reproductions(study, summary),
+        level=LEVEL_NAME,
+        bibliography=study.papers,
+        papers=paper_parts(study, summary, intervals),
+        studies=studies(study),
+        lost=study.lost,
         comparisons=_comparisons(study, results, summary, intervals),
         optimism=_optimism(study, summary),
         protocols=_protocols(study, summary),
-        experiments=[_experiment(study, layout, results, summary, intervals, e) for e in study.active_experiments],
+        experiments={e: _experiment(study, layout, results, summary, intervals, e) for e in study.active_experiments},
         sheets=sheets,
         cells=cell_records(study, layout, sheets),
-        environment=environment() | {"mmcontrast": code_version},
+        checksums={d: raw_checksum(sheet) for d, sheet in sheets.items()},
+        environment={"mmcontrast": code_version(study.root)} | environment(),
     )
     with replacing(study.root / layout.report("index.html")) as temp:
         temp.write_text(html, encoding="utf-8")
+    if not study.lost:
+        shutil.rmtree(study.root / layout.partial().report(), ignore_errors=True)
 
 
 def _overview(study: Study) -> str:
@@ -153,29 +156,6 @@ def _comparison_line(study: Study, c: Comparison) -> dict[str, str]:
     }
 
 
-def _reproductions(study: Study, summary: pl.DataFrame) -> list[dict[str, str]]:
-    """A line a published number, whichever experiments print it; nothing where no conclusion is allowed."""
-    lines: dict[tuple[str, str, str], dict[str, str]] = {}
-    for experiment in study.active_experiments:
-        if study.profile.overrides.given():
-            break
-        for r in reproductions(study, summary.filter(experiment=experiment), experiment):
-            spread = f" ± {r.spread:g}" if r.spread is not None else ""
-            line = lines.setdefault(
-                (r.dataset, r.row, r.metric),
-                {
-                    "what": f"{r.row}, {study.datasets[r.dataset].title}",
-                    "metric": metric_title(r.metric, study.datasets[r.dataset]),
-                    "published": as_given(r.published) + spread,
-                },
-            )
-            kind = "optimistic" if r.protocol == "optimistic" else "fair"
-            line |= {kind: estimate(*r.ours), f"{kind}_verdict": verdict_on(r)}
-            if kind == "fair":
-                line["protocol"] = PROTOCOL_SHORT[r.protocol]
-    return list(lines.values())
-
-
 def _optimism(study: Study, summary: pl.DataFrame) -> str:
     found = optimism(summary, {d: study.datasets[d].metrics[0] for d in study.dataset_names})
     if found is None or study.profile.overrides.given():
@@ -190,27 +170,36 @@ def _optimism(study: Study, summary: pl.DataFrame) -> str:
 def _experiment(
     study: Study, layout: Layout, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame, name: str
 ) -> dict[str, Any]:
-    spec = study.experiments[name]
     own = summary.filter(experiment=name)
     table = build_table(study, results, intervals, name, layout)
     drawn = figures(study, name)
+    datasets = experiment_datasets(study, name)
     return {
         "name": name,
         "table": table,
-        "paper": study.papers[spec.paper] if spec.paper else None,
+        "sources": [_source(study, name, d) for d in datasets],
         "parts": [
             {
                 "title": study.datasets[d].title,
                 "figures": [_figure(study, layout, f, n_test_cases(own, d)) for f in drawn if f.dataset == d],
                 "blocks": [b for b in table.blocks if b.keys["dataset"] == d],
             }
-            for d in experiment_datasets(study, name)
+            for d in datasets
             if any(f.dataset == d for f in drawn) or any(b.keys["dataset"] == d for b in table.blocks)
         ],
         "together": [b for b in table.blocks if b.keys["dataset"] == ALL],
         "together_figures": [_figure(study, layout, f, 0) for f in drawn if f.dataset == ALL],
-        "not_run": not_run_notes(study, name),
         "table_files": [(suffix, f"tables/{name}.{suffix}") for suffix in TABLE_FORMATS],
+    }
+
+
+def _source(study: Study, experiment: str, dataset: str) -> dict[str, Any]:
+    """What an experiment's numbers on a dataset come from."""
+    return {
+        "dataset": dataset,
+        "title": study.datasets[dataset].title,
+        "seeds": study.seeds_of(dataset),
+        "cells": [(cell_label(study, c), cell_name(dataset, c)) for c in study.cells_on(experiment, dataset)],
     }
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
+import subprocess
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmcontrast import paths
-from mmcontrast.config import Study
+from mmcontrast import __version__, paths
+from mmcontrast.config import CellConfig, Study
 from mmcontrast.data import json_text
 from mmcontrast.errors import DataError
 from mmcontrast.paths import Layout
+from mmcontrast.sources import SRC, sources
 
 PACKAGES = (
     "torch",
@@ -36,7 +40,8 @@ class CellRecord:
 
     Attributes:
         anchor: its name as an HTML id. experiments: files in params/experiments/.
-        seconds, memory: of all stages together, and the largest of them, in bytes.
+        checksum, params, code: sha256 of its raw data, of its parameters and of the code that it hangs on.
+        files: where its parameters stand. seconds, memory: of all stages together, and the largest of them, in bytes.
     """
 
     name: str
@@ -44,11 +49,49 @@ class CellRecord:
     experiments: list[str]
     seeds: list[int]
     checksum: str
+    params: str
+    code: str
+    files: list[str]
     seconds: float
     training_seconds: float
     memory: int
     parameters: int
     device: str
+
+
+def code_version(root: Path) -> str:
+    """The package's version and, in a git checkout, the commit; `changed` where files differ from it."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty= (changed)"],
+        cwd=root,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    return __version__ + (f", commit {described.stdout.strip()}" if described.returncode == 0 else "")
+
+
+def digest_of_code(cell: CellConfig) -> str:
+    """sha256 over the source files that a cell's training and scoring hang on."""
+    modules = (
+        "mmcontrast.training.cell",
+        f"mmcontrast.methods.{cell.implementation}",
+        "mmcontrast.evaluation.evaluate",
+    )
+    digest = hashlib.sha256()
+    for file in sources(*modules):
+        digest.update(f"{file}\0".encode() + _content(file) + b"\0")
+    return digest.hexdigest()
+
+
+@cache
+def _content(file: str) -> bytes:
+    return (SRC.parent / file).read_bytes()
+
+
+def digest_of_params(cell: CellConfig) -> str:
+    """sha256 of everything in params/ that decides a cell, as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(cell.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def environment() -> dict[str, str]:
@@ -112,6 +155,9 @@ def cell_records(study: Study, layout: Layout, sheets: dict[str, dict[str, Any]]
                 experiments=used[name],
                 seeds=cell.seeds,
                 checksum=raw_checksum(sheets[cell.dataset]),
+                params=digest_of_params(cell),
+                code=digest_of_code(cell),
+                files=sorted({pair.partition(":")[0] for pair in study.tracked_params(cell, cell.last_stage)}),
                 seconds=sum(c["seconds"] for c in costs),
                 training_seconds=sum(c["training_seconds"] for c in costs),
                 memory=max(c["peak_memory_bytes"] for c in costs),
