@@ -167,7 +167,7 @@ def test_findings_name_the_best_and_what_differs(made: Made, results: pl.DataFra
 
 def test_contrasts_are_differences_by_seed_of_cells_and_of_protocols(made: Made, results: pl.DataFrame) -> None:
     found = {c.contrast.label: c for c in compared(made.study, results, "study_defects")}
-    frame = results.filter(experiment="study_defects", dataset="tcga_brca", split="test", metric="acc")
+    frame = results.filter(experiment="study_defects", dataset="tcga_brca", method="m3col", split="test", metric="acc")
 
     def by_seed(variant: str, protocol: str = "selected") -> np.ndarray:
         return frame.filter(variant=variant, protocol=protocol).sort("seed")["value"].to_numpy()
