@@ -166,8 +166,15 @@ def _relation(targets: Targets, rows: slice) -> Tensor:
 
 def _over(slices: list[slice], rows_of: Any) -> tuple[Tensor, Tensor]:
     """logsumexp of a matrix, given by rows, along its rows and along its columns."""
-    along_rows, along_columns = zip(*(_lse(rows_of(rows)) for rows in slices), strict=True)
-    return torch.cat(along_rows), torch.stack(along_columns).logsumexp(0)
+    along_rows, along_columns = _lse(rows_of(slices[0]))
+    row_lse = along_rows.new_empty(slices[-1].stop)
+    row_lse[slices[0]] = along_rows
+    # into what is there already: a small result kept from each chunk lies in the gap that the chunk left on the heap,
+    # where the next one then finds no room
+    for rows in slices[1:]:
+        row_lse[rows], partial_Q = _lse(rows_of(rows))
+        torch.logaddexp(along_columns, partial_Q, out=along_columns)
+    return row_lse, along_columns
 
 
 def _lse(x_cQ: Tensor) -> tuple[Tensor, Tensor]:
