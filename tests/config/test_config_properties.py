@@ -123,13 +123,13 @@ def test_bytes_anywhere(checkout: Path, file: str, at: int, put: bytes) -> None:
 
 @pytest.mark.slow
 @given(CHANGES)
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_many_changes(checkout: Path, spoiled: tuple[str, tuple[Any, ...], str, Any]) -> None:
     check_change(checkout, spoiled)
 
 
 @pytest.mark.slow
 @given(st.sampled_from(FILES), PLACE, BYTES)
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_many_bytes(checkout: Path, file: str, at: int, put: bytes) -> None:
     check_bytes(checkout, file, at, put)
