@@ -1,15 +1,18 @@
-"""A world of one for the tests that train in this process, and a pool of two ranks for those that need more."""
+"""A world of one for tests that train in this process, two ranks for those that need more, a checkout to train in."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmcontrast import config
 from mmcontrast.training.distributed import World, start_world, stop_world
+from tests.training import resuming
 from tests.training.ranks import Ranks
 
 
@@ -29,3 +32,20 @@ def ranks() -> Iterator[Ranks]:
     pool = Ranks(2)
     yield pool
     pool.close()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with params/ and the generated datasets."""
+    root = tmp_path_factory.mktemp("resume")
+    resuming.write_data(root)
+    return root
+
+
+@pytest.fixture
+def checkout(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tests run in it; what they train is removed."""
+    monkeypatch.chdir(prepared)
+    for folder in ("build", ".state"):
+        shutil.rmtree(prepared / folder, ignore_errors=True)
+    return prepared

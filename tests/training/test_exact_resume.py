@@ -5,7 +5,6 @@ That these tests can fail is shown in test_states_left_out.py.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -18,23 +17,6 @@ from tests.training.resuming import CASES, ENGINES, QUICK, STEPS, STOPS, small
 ZERO = [engine for engine in ENGINES if engine != "torch"]
 # over two hundred trainings with their restarts: all of them by `make test-all`, a few by `make test`
 ON_EVERY_ENGINE = [pytest.param(c, marks=[] if c in QUICK else [pytest.mark.exhaustive]) for c in CASES]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with params/ and the generated datasets."""
-    root = tmp_path_factory.mktemp("resume")
-    resuming.write_data(root)
-    return root
-
-
-@pytest.fixture
-def checkout(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests run in it; what they train is removed."""
-    monkeypatch.chdir(prepared)
-    for folder in ("build", ".state"):
-        shutil.rmtree(prepared / folder, ignore_errors=True)
-    return prepared
 
 
 @pytest.mark.parametrize("stops", STOPS)

@@ -24,23 +24,6 @@ from tests.training import resuming
 from tests.training.resuming import CASES, LAYOUT, QUICK, STEPS, outputs, small
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with params/ and the generated datasets."""
-    root = tmp_path_factory.mktemp("resume")
-    resuming.write_data(root)
-    return root
-
-
-@pytest.fixture
-def checkout(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests run in it; what they train is removed."""
-    monkeypatch.chdir(prepared)
-    for folder in ("build", ".state"):
-        shutil.rmtree(prepared / folder, ignore_errors=True)
-    return prepared
-
-
 def turned(tensors: dict[str, torch.Tensor], of: str = "") -> None:
     """Numbers as another run would have them."""
     for name, w in tensors.items():

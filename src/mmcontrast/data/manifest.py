@@ -41,6 +41,7 @@ def mirror_path(source: Source) -> str:
 
 
 def package_name(source: NpmSource) -> str:
+    """The npm package without its version."""
     return source.package.rsplit("@", 1)[0]
 
 
