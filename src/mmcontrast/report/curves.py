@@ -19,6 +19,7 @@ from mmcontrast.report.wording import cell_label, count, find_cell, metric_title
 MOST_COLUMNS = {False: 4, True: 2}
 PANEL_INCHES = {1: 1.7, 2: 1.15}
 LEGEND_INCHES = 0.35
+AXIS_CHARACTERS = 14  # as many as stand beside a panel of two kinds
 TITLE_CHARACTERS = 20
 DASHED: dict[str, Any] = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
 DOTTED: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
@@ -53,7 +54,7 @@ def training_curves(
     scored = not all(is_probed(study, dataset, c) for c in cells)
     # what a long name means is said in the table; beside a panel there is room for one line
     short = metric_title(metric).partition(" (")[0].lower()
-    titles = {"score": f"validation\n{short} (%)"} | loss if scored else loss
+    titles = {"score": textwrap.fill(f"validation {short} (%)", AXIS_CHARACTERS)} | loss if scored else loss
     named = study.experiments[experiment].reference
     reference = find_cell(study, experiment, named.method, named.variant) if named and scored else None
     if reference not in cells:
