@@ -24,6 +24,7 @@ from mmcontrast.contrast.mixing import apply_mix, mix_targets, sample_mix
 from mmcontrast.contrast.multifold import multifold_loss
 from mmcontrast.contrast.nt_xent import nt_xent
 from mmcontrast.contrast.siglip import siglip
+from mmcontrast.contrast.similarity import unit_rows as unit
 from mmcontrast.contrast.soft_clip import multisclip_pair
 from mmcontrast.contrast.supcon import supcon
 from mmcontrast.contrast.tricolo import weighted_nt_xent
@@ -63,10 +64,6 @@ def labels_of(kind: str, n: int) -> Tensor:
     return {"one class": torch.zeros(n, dtype=torch.int64), "all different": torch.arange(n)}.get(
         kind, torch.arange(n) % 2
     )
-
-
-def unit(z_BD: Tensor) -> Tensor:
-    return F.normalize(z_BD, dim=1)
 
 
 Loss = Callable[[Tensor, Tensor, float, Tensor], Tensor]
@@ -152,6 +149,33 @@ def test_embeddings_of_any_kind(
 def test_too_few_rows(name: str, n: int) -> None:
     a, b = (torch.ones(n, 3, requires_grad=True) for _ in range(2))
     finite_or_refused(lambda: LOSSES[name](a, b, 0.1, torch.zeros(n, dtype=torch.int64)), [a, b])
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "own rows"])
+@pytest.mark.parametrize("twice", [False, True])
+def test_zero_row_gets_no_gradient(name: str, twice: bool) -> None:
+    """A row of zeros has no direction to be turned to, however often it is normalised; the others learn as ever."""
+    a = embeddings("one zero", 4, 3, 1.0, torch.float32, 0).requires_grad_()
+    b = embeddings("random", 4, 3, 1.0, torch.float32, 1).requires_grad_()
+    given_a, given_b = (unit(a), unit(b)) if twice else (a, b)
+    LOSSES[name](given_a, given_b, 0.1, labels_of("two", 4)).backward()
+    assert a.grad is not None
+    assert (a.grad[0] == 0).all()
+    assert (a.grad[1:].abs().amax(1) > 1e-7).all()
+    assert a.grad.abs().max() < 1e3
+
+
+@given(
+    kind=st.sampled_from(["random", "alike", "nearly alike"]), scale=SCALES.filter(lambda s: s > 1e-10), dtype=DTYPES
+)
+def test_unit_rows_are_those_of_torch(kind: str, scale: float, dtype: torch.dtype) -> None:
+    """Where there is a direction: bit for bit, values and gradients."""
+    z = embeddings(kind, 5, 4, scale, dtype, 0).requires_grad_()
+    weight = embeddings("random", 5, 4, 1.0, dtype, 1)
+    ours, theirs = unit(z), F.normalize(z, dim=1)
+    assert torch.equal(ours, theirs)
+    gradients = [torch.autograd.grad((rows * weight).sum(), z)[0] for rows in (ours, theirs)]
+    assert torch.equal(*gradients)
 
 
 def logits_of(n: int, c: int, numbers: list[float]) -> Tensor:

@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmcontrast.contrast.nt_xent import nt_xent
 from mmcontrast.contrast.precision import full_precision
 from mmcontrast.contrast.shared_gram import SharedGram, can_share
-from mmcontrast.contrast.similarity import check_pair
+from mmcontrast.contrast.similarity import check_pair, unit_rows
 from mmcontrast.errors import ContrastError
 
 Reduction = Literal["mean", "sum"]
@@ -38,7 +37,7 @@ def directed_info_nce(
         ContrastError: shapes differ, N < 2 or tau <= 0.
     """
     check_pair(anchors_ND, others_ND, tau)
-    logits_NN = F.normalize(anchors_ND, dim=1) @ F.normalize(others_ND, dim=1).T / tau
+    logits_NN = unit_rows(anchors_ND) @ unit_rows(others_ND).T / tau
     positive_N = logits_NN.diagonal()
     if not positive_in_denominator:
         self_NN = torch.eye(len(logits_NN), dtype=torch.bool, device=logits_NN.device)
@@ -87,8 +86,8 @@ def comm_loss(
     factor = torch.ones(n_terms) if weights is None else torch.tensor(list(weights), dtype=torch.float64)
     factor = factor.to(view1[0].device, torch.float64) / (n_terms if reduction == "mean" else 1)
     if estimator == "nt_xent" and can_share(view1[0].dtype, tau):
-        units1 = [F.normalize(z, dim=1) for z in view1]
-        units2 = [F.normalize(z, dim=1) for z in view2]
+        units1 = [unit_rows(z) for z in view1]
+        units2 = [unit_rows(z) for z in view2]
         loss, terms = SharedGram.apply(tau, tuple(factor.tolist()), *units1, *units2)
         return loss, terms
     terms = comm_terms_direct(view1, view2, tau, nt_xent if estimator == "nt_xent" else directed_info_nce)
@@ -124,7 +123,7 @@ def comm_loss_paper(
 
 def pairing_accuracy(first_ND: Tensor, second_ND: Tensor) -> Tensor:
     """Share of rows of the first view whose nearest row (cosine) in the second is their partner: a value in [0, 1]."""
-    similar_NN = F.normalize(first_ND, dim=1) @ F.normalize(second_ND, dim=1).T
+    similar_NN = unit_rows(first_ND) @ unit_rows(second_ND).T
     return (similar_NN.argmax(dim=1) == torch.arange(len(similar_NN), device=similar_NN.device)).double().mean()
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmcontrast.contrast.precision import full_precision
-from mmcontrast.contrast.similarity import check_pair
+from mmcontrast.contrast.similarity import check_pair, unit_rows
 
 
 @full_precision
@@ -29,7 +29,7 @@ def nt_xent(first_ND: Tensor, second_ND: Tensor, tau: float = 0.1) -> Tensor:
     """
     check_pair(first_ND, second_ND, tau)
     n = len(first_ND)
-    z_RD = F.normalize(torch.cat([first_ND, second_ND]), dim=1)
+    z_RD = unit_rows(torch.cat([first_ND, second_ND]))
     logits_RR = z_RD @ z_RD.T / tau
     self_RR = torch.eye(2 * n, dtype=torch.bool, device=z_RD.device)
     partner_R = torch.arange(2 * n, device=z_RD.device).roll(n)

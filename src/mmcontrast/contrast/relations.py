@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmcontrast.contrast.instances import instance_mean
+from mmcontrast.contrast.similarity import unit_rows
 
 Rows = Callable[[slice], Tensor]
 """Takes a slice of the rows of a and gives r_cQ, a tensor of its own that may be written to."""
@@ -41,8 +41,8 @@ def intra_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor,
     r[p, q] = (a_p . mean_a(instance of q) + mean_b(instance of p) . b_q) / 2; an observation counts in its own mean.
     In the spirit of SoftCLIP (arXiv:2303.17561), in a form that does not need as many views as captions.
     """
-    mean_a_ND = F.normalize(instance_mean(a_PD, index_P, n_instances), dim=1)
-    mean_b_ND = F.normalize(instance_mean(b_QD, index_Q, n_instances), dim=1)
+    mean_a_ND = unit_rows(instance_mean(a_PD, index_P, n_instances))
+    mean_b_ND = unit_rows(instance_mean(b_QD, index_Q, n_instances))
 
     def rows_of(rows: slice) -> Tensor:
         within_a_cQ = (a_PD[rows] @ mean_a_ND.T)[:, index_Q]

@@ -1,14 +1,26 @@
-"""Cosine similarities of two sets of embeddings, and what every contrastive loss demands of its arguments.
+"""Unit rows, cosine similarities, and what every contrastive loss demands of its arguments.
 
 Shapes: B batch, D width.
 """
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
+
+SHORTEST = 1e-12  # norm below which a row has no direction
+
+
+def unit_rows(z: Tensor) -> Tensor:
+    """(..., D) vectors over their Euclidean norm.
+
+    A row shorter than 1e-12 has no direction: it becomes zeros, of gradient 0. With the norm merely clamped, as in
+    `torch.nn.functional.normalize`, its gradient would be 1e12 times what comes back, and 1e24 times where it is
+    normalised twice; one such step spoils an optimizer's moments for good.
+    """
+    norm = z.norm(dim=-1, keepdim=True)
+    return (z / norm.clamp_min(SHORTEST)).masked_fill(norm < SHORTEST, 0.0)
 
 
 def check_pair(a_BD: Tensor, b_BD: Tensor, tau: float | Tensor) -> None:
@@ -32,4 +44,4 @@ def cosine_logits(a_BD: Tensor, b_BD: Tensor, tau: float | Tensor) -> Tensor:
 
     Normalisation happens here, hence after any mixing; the order matters. A zero row has similarity 0 with all.
     """
-    return F.normalize(a_BD, dim=-1) @ F.normalize(b_BD, dim=-1).T / tau
+    return unit_rows(a_BD) @ unit_rows(b_BD).T / tau

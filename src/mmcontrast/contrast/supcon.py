@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmcontrast.contrast.precision import full_precision
-from mmcontrast.contrast.similarity import check_pair
+from mmcontrast.contrast.similarity import check_pair, unit_rows
 from mmcontrast.errors import ContrastError
 
 
@@ -54,7 +53,7 @@ def supcon_rows(rows_RD: Tensor, labels_R: Tensor, tau: float | Tensor = 0.07) -
     lonely = torch.unique(labels_R, return_counts=True)[1] < 2
     if bool(lonely.any()):
         raise ContrastError(f"SupCon: {int(lonely.sum())} label(s) stand on one row alone, which has no positive")
-    z_RD = F.normalize(rows_RD, dim=1)
+    z_RD = unit_rows(rows_RD)
     self_RR = torch.eye(len(z_RD), dtype=torch.bool, device=z_RD.device)
     logits_RR = z_RD @ z_RD.T / tau
     log_denominator_R = logits_RR.masked_fill(self_RR, -torch.inf).logsumexp(dim=1)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from mmcontrast.contrast.similarity import unit_rows
 from mmcontrast.contrast.tuple_info_nce import EXCLUDED, Block, TupleLoss, weighted_cross_entropy, widen
 from mmcontrast.errors import TrainingError
 
@@ -120,7 +120,7 @@ def every_own_row_loss(
     """
     own_BB = torch.eye(len(anchor_BD), dtype=torch.bool, device=anchor_BD.device)
     with torch.autocast(device_type=anchor_BD.device.type, enabled=False):
-        naive_BB = widen(anchor_BD) @ F.normalize(widen(fused_BD), dim=-1).T / tau
+        naive_BB = widen(anchor_BD) @ unit_rows(widen(fused_BD)).T / tau
     blocks = [Block("naive", naive_BB.masked_fill(own_BB, EXCLUDED), 1.0)]
     similarity = {"positive_similarity": tau * naive_BB.diagonal().detach().mean()}
     gram = own_row_logits(anchor_BD, fused_BD, list(terms.values()), tau)

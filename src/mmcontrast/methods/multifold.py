@@ -9,12 +9,12 @@ import math
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.objectives import TemperatureSpec, Views
 from mmcontrast.contrast.instances import instance_mean
+from mmcontrast.contrast.similarity import unit_rows
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.methods.base import Batch, Method, Progress
 from mmcontrast.models.encoders import build_encoders
@@ -76,7 +76,7 @@ class MultifoldMethod(Method):
             x = batch.inputs[m]
             ids = torch.arange(len(x), device=x.device) if batch.ids is None else batch.ids[m]
             z_PD, ids_P = pool_views(encoder(x), ids, self.groups[m])
-            out[m] = F.normalize(z_PD.float() if z_PD.dtype == torch.bfloat16 else z_PD, dim=1), ids_P
+            out[m] = unit_rows(z_PD.float() if z_PD.dtype == torch.bfloat16 else z_PD), ids_P
         return out
 
     def gathered(self, rows: Mapping[str, tuple[Tensor, Tensor]], batch: Batch, progress: Progress) -> Rows:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
@@ -19,6 +18,7 @@ from mmcontrast.contrast.cmc import cmc, self_contrast
 from mmcontrast.contrast.info_nce import info_nce
 from mmcontrast.contrast.nt_xent import nt_xent
 from mmcontrast.contrast.precision import upcast
+from mmcontrast.contrast.similarity import unit_rows
 from mmcontrast.errors import ContrastError
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
@@ -84,7 +84,7 @@ class Pairwise(SelfSupervised):
 
     def _heads(self, batch: Batch) -> list[Tensor]:
         """K unit-norm outputs (b, P), as they are contrasted."""
-        return [F.normalize(z_bP, dim=-1) for z_bP in self.project(batch.inputs, lambda z: z)]
+        return [unit_rows(z_bP) for z_bP in self.project(batch.inputs, lambda z: z)]
 
     def project(self, inputs: Mapping[str, Tensor], gather: Callable[[Tensor], Tensor]) -> list[Tensor]:
         """One (B, P) tensor a modality, of the global batch, after its head."""

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
@@ -21,6 +20,7 @@ from mmcontrast.config.objectives import TupleInfoNCEObjective
 from mmcontrast.contrast.derangement import derangement
 from mmcontrast.contrast.key_queue import KeyQueue
 from mmcontrast.contrast.precision import upcast
+from mmcontrast.contrast.similarity import unit_rows
 from mmcontrast.contrast.tuple_info_nce import TupleLoss, counts, tuple_info_nce, weights_from_alpha
 from mmcontrast.contrast.tuples import check_disturbable, every_own_row_loss, swap_terms
 from mmcontrast.errors import ConfigError, nearest
@@ -81,7 +81,7 @@ class Network(nn.Module):
 
     def unit(self, sum_BH: Tensor) -> Tensor:
         """(B, D) of unit norm, from sums of the fusion's first layer."""
-        return F.normalize(upcast(self.fusion.finish(sum_BH)), dim=-1)
+        return unit_rows(upcast(self.fusion.finish(sum_BH)))
 
 
 class TupleInfoNCE(SelfSupervised):
@@ -174,7 +174,7 @@ class TupleInfoNCE(SelfSupervised):
         view = {m: augment(batch.inputs[m], generator) for m, augment in augmenters.items()}
         queries = [self.fuse(view, [m]) for m in self.modalities]
         candidates = [self.fuse(batch.inputs, self._others(m)) for m in self.modalities]
-        return [F.normalize(upcast(z), dim=-1) for z in queries], [F.normalize(upcast(z), dim=-1) for z in candidates]
+        return [unit_rows(upcast(z)) for z in queries], [unit_rows(upcast(z)) for z in candidates]
 
     def train_at(self, alpha: Sequence[float], strength: float = 1.0) -> None:
         """Take another alpha, one number a modality, and another strength of the augmentations, a factor > 0."""
