@@ -105,6 +105,12 @@ def check_bytes(checkout: Path, file: str, at: int, put: bytes) -> None:
         path.write_bytes(before)
 
 
+@pytest.mark.parametrize("key", ["model", "selection"])
+@pytest.mark.parametrize("method", ["comm", "m3col", "mxm_clr"])
+def test_a_section_that_others_borrow_left_out(checkout: Path, method: str, key: str) -> None:
+    check_change(checkout, (f"params/methods/{method}.yaml", (key,), "remove", None))
+
+
 BYTES = st.sampled_from([b"", b"\x00", b"\xff", b"{", b"[", b": ", b"*a"])
 PLACE = st.integers(0, 10**6)
 

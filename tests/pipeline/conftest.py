@@ -77,7 +77,8 @@ class Checkout:
         return "\n".join(f"== {p}\n{p.read_text()[-1500:]}" for p in sorted((self.root / "logs").rglob("*.log")))
 
     def snakemake(self, *more: str, ok: bool = True) -> str:
-        return self("snakemake", "--cores", "2", "--latency-wait", "5", *more, "reproduce", ok=ok)
+        soon = ["--latency-wait", "5", "--max-jobs-per-timespan", "100/1s"]
+        return self("snakemake", "--cores", "2", *soon, *more, "reproduce", ok=ok)
 
     def commit(self, message: str) -> None:
         self("git", "add", "-A")

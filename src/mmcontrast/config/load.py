@@ -254,8 +254,9 @@ class Study:
             key: None if values.get(key) is None else validate(model, values[key], who, prefix=key)
             for key, model in SECTIONS.items()
         }
-        if sections["model"] is None:
-            raise ConfigError(f"{who}: model: required and not given")
+        for key in ("model", "selection"):
+            if sections[key] is None:
+                raise ConfigError(f"{who}: {key}: required and not given")
         if sections["pretrain"] is None and sections["finetune"] is None:
             raise ConfigError(f"{who}: neither `pretrain` nor `finetune` is given, so there is nothing to train")
         if sections["finetune"] is not None and getattr(sections["finetune"], "epochs", 1) == 0:
