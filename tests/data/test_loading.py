@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import torch
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Engine, Model, Optimizer, Selection, Stage
 from mmcontrast.data import table
+from mmcontrast.data.instances import Instances
 from mmcontrast.data.loading import holdout, load_dataset, load_split
 from mmcontrast.data.parquet import write_parquet
-from mmcontrast.data.prepare import prepare
+from mmcontrast.data.prepare import omics, prepare
 from mmcontrast.errors import DataError
+from mmcontrast.training.batching import RowFeed, rows_of
+from mmcontrast.training.distributed import World
 
 
 @pytest.fixture
@@ -180,6 +184,59 @@ def test_files_prepared_for_other_params(cell: CellConfig, tmp_path: Path, updat
         update = {"modalities": dict(reversed(cell.modalities.items()))}
     with pytest.raises(DataError, match=r"train\.parquet: " + message + r".*run `mmcontrast data prepare rosmap`"):
         load_dataset(cell.model_copy(update=update), tmp_path, seed=0)
+
+
+def with_scenes(raw_rosmap: Any, small: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Prepare the small split with a video for every two rows; the videos of train."""
+    dataset, raw = raw_rosmap(small.mogonet_files(), scenes="video")
+    read = omics.read
+
+    def grouped(*args: Any) -> Instances:
+        got = read(*args)
+        return replace(got, groups=[f"{split}-{i // 2}" for i, split in enumerate(got.splits or [])])
+
+    monkeypatch.setattr(omics, "read", grouped)
+    prepare("rosmap", dataset, raw, root / "data/prepared/rosmap")
+    return [f"train-{i // 2}" for i in range(8)]
+
+
+def test_scenes_go_with_their_rows_into_batches(
+    cell: CellConfig, raw_rosmap: Any, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = with_scenes(raw_rosmap, small, tmp_path, monkeypatch)
+    marked = cell.model_copy(update={"scenes": "video", "selection": Selection(holdout=0.0)})
+    train = load_dataset(marked, tmp_path, seed=0)["train"]
+    assert train.scenes is not None
+    of = dict(zip(train.ids, videos, strict=True))
+    for taken in (train, train.take(torch.tensor([5, 0, 4]))):
+        assert taken.scenes is not None
+        numbers = dict(zip(taken.ids, taken.scenes.tolist(), strict=True))
+        assert all((of[a] == of[b]) == (numbers[a] == numbers[b]) for a in numbers for b in numbers)
+    feed = RowFeed(train, 3, World(0, 1, torch.device("cpu")))
+    seen = []
+    for batch, _ in feed.epoch(0, torch.Generator().manual_seed(0)):
+        assert batch.scenes is not None
+        for x, scene in zip(batch.inputs["mrna"], batch.scenes, strict=True):
+            (row,) = (train.inputs["mrna"] == x).all(dim=1).nonzero()[:, 0].tolist()
+            assert scene == train.scenes[row]
+            seen.append(row)
+    assert sorted(seen) == list(range(8))
+
+
+def test_data_without_scenes_give_none_and_are_refused_where_params_say_there_are(
+    cell: CellConfig, tmp_path: Path
+) -> None:
+    assert rows_of(load_dataset(cell, tmp_path, seed=0)["train"], slice(None), torch.device("cpu")).scenes is None
+    with pytest.raises(DataError, match=r"prepared with scenes: None, and .*rosmap\.yaml says scenes: video; run"):
+        load_dataset(cell.model_copy(update={"scenes": "video"}), tmp_path, seed=0)
+
+
+def test_scenes_of_a_reader_that_knows_none_are_refused(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    dataset, raw = raw_rosmap(small.mogonet_files(), scenes="video")
+    with pytest.raises(
+        DataError, match=r"rosmap\.yaml: scenes says 'video', and the reader gives no groups; remove it"
+    ):
+        prepare("rosmap", dataset, raw, tmp_path / "out")
 
 
 def test_one_split_of_other_params(cell: CellConfig, tmp_path: Path) -> None:

@@ -153,3 +153,17 @@ def test_a_kind_that_is_not_written_yet() -> None:
     speech = {"speech": Modality(kind="sequence", shape=[-1, 4])}
     with pytest.raises(DataError, match="d: modality 'speech': kind 'sequence' cannot be written; accepted are vector"):
         table.schema("d", "train", speech, ["no", "yes"], "none", {})
+
+
+def test_scenes_have_a_column_and_leave_files_without_any_as_they_were(path: Path, tmp_path: Path) -> None:
+    layout = table.schema("d", "train", MODALITIES, ["no", "yes"], "minmax", NAMES, scenes="video")
+    out = tmp_path / "d" / "scenes.parquet"
+    table.write_split(out, layout, IDS, LABELS, X, scenes=["b", "a", "b", "c"])
+    content, described = table.read_split(out)
+    assert content.column_names == ["id", "label", "scene", "mrna", "mirna"]
+    assert content["scene"].to_pylist() == ["b", "a", "b", "c"]
+    assert described["scenes"] == "video"
+    assert "scenes" not in table.read_split(path)[1]
+    out = rewritten(out, content.drop_columns(["scene"]), layout.metadata[table.METADATA_KEY])
+    with pytest.raises(DataError, match=r"columns \['id', 'label', 'mrna', 'mirna'\], expected .*'scene'"):
+        table.read_split(out)

@@ -34,6 +34,7 @@ M = TypeVar("M", bound=BaseModel)
 
 BASE_VARIANT = "base"
 STAGES = ("pretrain", "finetune")
+DATA_KEYS = ("modalities", "classes", "tasks", "class_weighted", "probe_from", "scenes", "retrieval")
 SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
 SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
 
@@ -279,6 +280,7 @@ class Study:
             tasks=data.tasks,
             class_weighted=data.class_weighted,
             probe_from=data.probe_from,
+            scenes=data.scenes,
             metrics=data.metrics,
             retrieval=data.retrieval,
             objective=objective.model_dump(mode="json"),
@@ -374,11 +376,7 @@ class Study:
         if cell.dataset in self.profile.seeds_by_dataset:
             out.append(f"{where}:seeds_by_dataset.{cell.dataset}")
         where, raw = self._raw("datasets", cell.dataset)
-        out += [
-            f"{where}:{k}"
-            for k in ("modalities", "classes", "tasks", "class_weighted", "probe_from", "retrieval", "metrics")
-            if k in raw and k not in skip
-        ]
+        out += [f"{where}:{k}" for k in (*DATA_KEYS, "metrics") if k in raw and k not in skip]
         return sorted(out)
 
     def tracked_scoring(self, cell: CellConfig) -> list[str]:
@@ -417,7 +415,7 @@ class Study:
             if data.probe_from not in self.datasets:
                 raise ConfigError(f"{where}: no dataset '{data.probe_from}'; {nearest(data.probe_from, self.datasets)}")
             other = self.datasets[data.probe_from]
-            for key in ("modalities", "classes", "tasks"):
+            for key in ("modalities", "classes", "tasks", "scenes"):
                 if getattr(other, key) != getattr(data, key):
                     raise ConfigError(f"{where}: {key} of '{data.probe_from}' are not those of '{name}'")
         for name, spec in self.methods.items():

@@ -157,6 +157,11 @@ class Dataset(Strict):
     retrieval: Retrieval | None = Field(
         default=None, description="Scored by retrieval, in both directions, instead of by classification."
     )
+    scenes: str | None = Field(
+        default=None,
+        description="What rows of one scene share, e.g. video, where rows repeat scenes: a column then names the "
+        "scene, and TupleInfoNCE never takes a row for a negative of another of its scene.",
+    )
     notes: list[str] = Field(default=[], description="Warnings that the data sheet and the report repeat.")
     generate: dict[str, Any] = Field(default={}, description="Parameters of a generated dataset.")
     prepare: dict[str, Any] = Field(default={}, description="Options of the dataset's own reader.")
@@ -184,6 +189,8 @@ class Dataset(Strict):
                 raise ValueError(f"metrics: {sorted(binary_only)} need two classes, and {found} {len(classes)}")
             if f"label_{task}" in self.modalities:
                 raise ValueError(f"tasks: the column of '{task}' is label_{task}, and so is that of a modality")
+        if self.scenes is not None and "scene" in self.modalities:
+            raise ValueError("scenes: their column is `scene`, and so is that of a modality; call the modality another")
         if unknown := [t for t in self.class_weighted if t not in self.tasks]:
             raise ValueError(f"class_weighted: no task '{unknown[0]}'; tasks are {list(self.tasks)}")
         if bool(self.sources) == bool(self.generate):
@@ -741,6 +748,7 @@ class CellConfig(Strict):
     tasks: dict[str, list[str]] = {}
     class_weighted: list[str] = []
     probe_from: str | None = None
+    scenes: str | None = None
     metrics: list[Metric]
     retrieval: Retrieval | None = None
     objective: dict[str, Any]

@@ -55,6 +55,8 @@ def datasheet(
         "notes": dataset.notes,
         "warnings": _warnings(dataset, manifest, labels, constant, duplicates, near or {}),
     }
+    if dataset.scenes is not None:
+        sheet["scenes"] = dataset.scenes
     if dataset.tasks:
         sheet["tasks"] = {
             task: {split: _counts(of[task], classes) for split, of in tasks.items()}

@@ -26,7 +26,8 @@ class Instances:
         feature_names: modality -> d names.
         splits: N split names where the data came with a split, else None.
         tasks: task -> (N,) int64 class indices, further labels of the same instances.
-        groups: N names of what must not be split, such as the patient; None = every instance is its own.
+        groups: N names of what must not be split, such as the patient; None = every instance is its own. Where the
+            dataset says `scenes`, they are the scenes.
     """
 
     ids: list[str]
@@ -80,6 +81,8 @@ def check(instances: Instances, name: str, dataset: Dataset) -> None:
     _check_ids(instances, name)
     if instances.groups is not None and len(instances.groups) != n:
         raise DataError(f"{name}: {len(instances.groups)} groups for {n} instances")
+    if dataset.scenes is not None and instances.groups is None:
+        raise DataError(f"{name}: {where}: scenes says '{dataset.scenes}', and the reader gives no groups; remove it")
     _check_labels(instances.labels, name, dataset.classes)
     if list(instances.tasks) != list(dataset.tasks):
         raise DataError(f"{name}: tasks {list(instances.tasks)} read, and {where}: tasks says {list(dataset.tasks)}")

@@ -6,7 +6,7 @@ N instances, d width of a modality's vector.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from mmcontrast import paths
 from mmcontrast.config import CellConfig, Modality
 from mmcontrast.data.datasheet import check_prepared
 from mmcontrast.data.splitting import refuse_unseen, stratified
-from mmcontrast.data.table import read_split, task_column
+from mmcontrast.data.table import SCENE, read_split, task_column
 from mmcontrast.errors import DataError
 
 
@@ -70,6 +70,8 @@ class Table:
         tasks: task -> (N,) int64 class indices, further labels of the same instances.
         task_classes: task -> names of its classes.
         observations: multifold modality -> its observations.
+        scenes: (N,) int64 scene of each row, where the dataset repeats scenes; of this split alone.
+        scene_kind: what a scene is, such as a video.
     """
 
     ids: list[str]
@@ -80,6 +82,8 @@ class Table:
     tasks: dict[str, Tensor] = field(default_factory=dict)
     task_classes: dict[str, list[str]] = field(default_factory=dict)
     observations: dict[str, Observations] = field(default_factory=dict)
+    scenes: Tensor | None = None
+    scene_kind: str | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,8 +94,14 @@ class Table:
         ids = [self.ids[i] for i in rows.tolist()]
         tasks = {name: labels_N[rows] for name, labels_N in self.tasks.items()}
         observations = {name: of.of(rows) for name, of in self.observations.items()}
-        return Table(
-            ids, self.labels[rows], inputs, self.modalities, self.classes, tasks, self.task_classes, observations
+        return replace(
+            self,
+            ids=ids,
+            labels=self.labels[rows],
+            inputs=inputs,
+            tasks=tasks,
+            observations=observations,
+            scenes=None if self.scenes is None else self.scenes[rows],
         )
 
 
@@ -126,7 +136,16 @@ def load_split(path: Path | str) -> Table:
                 f"{path.parent.name}`"
             )
         inputs[name] = values
-    return Table(table["id"].to_pylist(), labels, inputs, modalities, classes, tasks, task_classes, observations)
+    kind = described.get("scenes")
+    scenes = None if kind is None else _scenes(table[SCENE])
+    ids = table["id"].to_pylist()
+    return Table(ids, labels, inputs, modalities, classes, tasks, task_classes, observations, scenes, kind)
+
+
+def _scenes(column: pa.ChunkedArray) -> Tensor:
+    """(n,) a number for each name, by its place among the sorted names."""
+    _, number_n = np.unique(np.array(column.to_pylist(), dtype=np.str_), return_inverse=True)
+    return torch.from_numpy(number_n.astype(np.int64))
 
 
 def _values(column: pa.Array, modality: Modality) -> Tensor | list[str]:
@@ -224,6 +243,8 @@ def _load_checked(cell: CellConfig, root: Path, dataset: str, split: str) -> Tab
         raise DataError(f"{path}: prepared with classes {table.classes}, {says} {cell.classes}; {again}")
     if table.task_classes != cell.tasks:
         raise DataError(f"{path}: prepared with tasks {table.task_classes}, {says} {cell.tasks}; {again}")
+    if table.scene_kind != cell.scenes:
+        raise DataError(f"{path}: prepared with scenes: {table.scene_kind}, {says} scenes: {cell.scenes}; {again}")
     return table
 
 

@@ -4,7 +4,8 @@ A vector is FixedSizeList<float32>[d] with its feature names in the field's meta
 [C * H * W], a text a string. A multifold modality is a list of these. What cannot be held in memory at once is written
 batch by batch with the same `schema`.
 
-A dataset with further label tasks has a column `label_<task>` for each after `label`, and says so in its metadata.
+A dataset with further label tasks has a column `label_<task>` for each after `label`, and says so in its metadata. One
+that repeats scenes has a column `scene` after these, the name of each row's scene, and says what that is (`scenes`).
 
 N instances, d width of a modality. The schema's metadata says what is in the file, so that a reader needs nothing
 else. Nothing in it depends on the time or the machine: equal content gives equal bytes.
@@ -29,6 +30,7 @@ from mmcontrast.errors import DataError
 METADATA_KEY = b"mmcontrast"
 FEATURES_KEY = b"features"
 ITEMS = {"vector": pa.float32(), "image": pa.uint8()}
+SCENE = "scene"
 METADATA_FIELDS = ("dataset", "split", "modalities", "classes", "scaling")
 
 
@@ -61,18 +63,22 @@ def schema(
     scaling: str,
     feature_names: Mapping[str, Sequence[str]],
     tasks: Mapping[str, Sequence[str]] | None = None,
+    scenes: str | None = None,
 ) -> pa.Schema:
     """Columns and metadata of one split.
 
     Args:
         feature_names: modality -> d names, of vectors.
         tasks: task -> classes, where there are further labels.
+        scenes: what a scene is, such as a video, where rows repeat scenes.
 
     Raises:
         DataError: a modality is of a kind that cannot be written.
     """
     fields = [pa.field("id", pa.string(), nullable=False)]
     fields += [pa.field(name, pa.int64(), nullable=False) for name in ("label", *map(task_column, tasks or {}))]
+    if scenes is not None:
+        fields.append(pa.field(SCENE, pa.string(), nullable=False))
     for name, modality in modalities.items():
         try:
             kind = column_type(modality)
@@ -89,6 +95,8 @@ def schema(
     }
     if tasks:
         described["tasks"] = {task: list(names) for task, names in tasks.items()}
+    if scenes is not None:
+        described["scenes"] = scenes
     return pa.schema(fields, metadata={METADATA_KEY: json.dumps(described, ensure_ascii=False).encode()})
 
 
@@ -99,6 +107,7 @@ def write_split(
     labels_N: np.ndarray,
     inputs: Mapping[str, np.ndarray],
     tasks: Mapping[str, np.ndarray] | None = None,
+    scenes: Sequence[str] | None = None,
 ) -> None:
     """Write a split of vectors atomically.
 
@@ -106,6 +115,7 @@ def write_split(
         labels_N: int64 class indices.
         inputs: modality -> (N, d) numbers, stored as float32.
         tasks: task -> (N,) int64 class indices, as `layout` lists them.
+        scenes: N names, where `layout` has them.
 
     Raises:
         DataError: a number is too large for float32.
@@ -113,6 +123,7 @@ def write_split(
     task_labels = {} if tasks is None else {task_column(task): values_N for task, values_N in tasks.items()}
     columns: list[pa.Array] = [pa.array(ids, pa.string()), pa.array(labels_N, pa.int64())]
     columns += [pa.array(values_N, pa.int64()) for values_N in task_labels.values()]
+    columns += [] if scenes is None else [pa.array(scenes, pa.string())]
     for name, values_Nd in inputs.items():
         with np.errstate(over="ignore"):
             flat = np.ascontiguousarray(values_Nd, dtype=np.float32).reshape(-1)
@@ -121,7 +132,7 @@ def write_split(
         columns.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), type=layout.field(name).type))
     table = pa.Table.from_arrays(columns, schema=layout)
     # numbers hardly repeat: a dictionary of them costs time and saves nothing
-    write_parquet(table, path, dictionary=["label", *task_labels])
+    write_parquet(table, path, dictionary=["label", *task_labels, *([] if scenes is None else [SCENE])])
 
 
 def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
@@ -155,11 +166,14 @@ def _described(path: Path, layout: pa.Schema) -> dict[str, Any]:
         raise DataError(f"{path}: metadata not understood ({e}); {_again(path)}") from None
     if missing:
         raise DataError(f"{path}: metadata without {', '.join(missing)}; {_again(path)}")
-    expected = ["id", "label", *map(task_column, described.get("tasks", {})), *modalities]
+    labelled = ["label", *map(task_column, described.get("tasks", {}))]
+    texts = ["id", SCENE] if "scenes" in described else ["id"]
+    expected = ["id", *labelled, *texts[1:], *modalities]
     if layout.names != expected:
         raise DataError(f"{path}: columns {layout.names}, expected {expected}; {_again(path)}")
-    labels = dict.fromkeys(expected[1 : len(expected) - len(modalities)], pa.int64())
-    for name, wanted in {"id": pa.string(), **labels, **{n: column_type(m) for n, m in modalities.items()}}.items():
+    types = {n: column_type(m) for n, m in modalities.items()}
+    types |= dict.fromkeys(texts, pa.string()) | dict.fromkeys(labelled, pa.int64())
+    for name, wanted in types.items():
         kind = layout.field(name).type
         if not _same_type(kind, wanted):
             raise DataError(f"{path}: column '{name}': {kind}, expected {wanted}; {_again(path)}")

@@ -26,11 +26,13 @@ class Batch:
         labels: (b,) int64 class indices.
         ids: modality -> (P,) int64 instance of each of its rows, of multifold data; numbers that all ranks agree on.
             None: every modality has b rows, and row k is of instance k.
+        scenes: (b,) int64 scene of each row, where the dataset repeats scenes; numbers that all ranks agree on.
     """
 
     inputs: Mapping[str, Tensor]
     labels: Tensor
     ids: Mapping[str, Tensor] | None = None
+    scenes: Tensor | None = None
 
 
 def keep_local(x: Tensor) -> Tensor:

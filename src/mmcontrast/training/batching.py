@@ -42,8 +42,9 @@ def rows_of(table: Table, index: Tensor | slice, device: torch.device) -> Batch:
     """A batch of the table's rows, on the device; of multifold data with all observations of each."""
     inputs = {name: x[index].to(device) for name, x in table.inputs.items()}
     labels = table.labels[index].to(device)
+    scenes = None if table.scenes is None else table.scenes[index].to(device)
     if not table.observations:
-        return Batch(inputs=inputs, labels=labels)
+        return Batch(inputs=inputs, labels=labels, scenes=scenes)
     rows = torch.arange(len(table))[index]
     ids = {name: rows.to(device) for name in inputs}
     for name, of in table.observations.items():
@@ -51,7 +52,7 @@ def rows_of(table: Table, index: Tensor | slice, device: torch.device) -> Batch:
         if isinstance(picked.flat, list):
             raise DataError(f"modality '{name}' holds texts; they are made into word pieces first")
         inputs[name], ids[name] = picked.flat.to(device), rows[picked.instance].to(device)
-    return Batch({m: inputs[m] for m in table.modalities}, labels, ids)
+    return Batch({m: inputs[m] for m in table.modalities}, labels, ids, scenes)
 
 
 def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:

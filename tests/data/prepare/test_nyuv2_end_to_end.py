@@ -10,7 +10,7 @@ from mmcontrast import paths
 from mmcontrast.config import Study
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import nyuv2
-from mmcontrast.errors import DataError
+from mmcontrast.errors import DataError, TrainingError
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
@@ -50,7 +50,8 @@ def raw_dir(tmp_path, monkeypatch):
     return folder
 
 
-def test_from_the_official_file_to_the_scores(raw_dir, tmp_path):
+@pytest.mark.parametrize("variant", ["base", "early"])
+def test_from_the_official_file_to_the_scores(raw_dir, tmp_path, variant):
     dataset = tiny()
     written = nyuv2.write("nyuv2", dataset, raw_dir, Path(paths.datasheet("nyuv2")).parent)
     assert {split: len(of) for split, of in written.labels.items()} == {"train": TRAIN, "val": 0, "test": N - TRAIN}
@@ -61,8 +62,10 @@ def test_from_the_official_file_to_the_scores(raw_dir, tmp_path):
         "normals": (TRAIN, 3, 48, 64),
     }
     assert data.labels.tolist() == [i % 4 for i in range(TRAIN)]
+    videos = [(i % 4, i // 8) for i in range(TRAIN)]
+    assert [[int(a == b) for b in videos] for a in videos] == (data.scenes[:, None] == data.scenes).int().tolist()
 
-    cell = STUDY.cell("nyuv2", "tuple_infonce")
+    cell = STUDY.cell("nyuv2", "tuple_infonce", variant)
     pretrain = cell.pretrain.model_copy(update={"epochs": 2, "batch_size": 8})
     engine = cell.engine.model_copy(update={"backend": "torch"})
     cell = cell.model_copy(
@@ -78,6 +81,20 @@ def test_from_the_official_file_to_the_scores(raw_dir, tmp_path):
     metrics = pl.read_parquet(out[0]).filter(split="test", metric="acc")
     assert metrics["n"].to_list() == [N - TRAIN]
     assert metrics["value"][0] > 0.5
+
+
+def test_a_video_that_fills_a_batch_is_refused(raw_dir):
+    """Batches of two rows of two videos' frames: sooner or later both are of one."""
+    dataset = tiny()
+    nyuv2.write("nyuv2", dataset, raw_dir, Path(paths.datasheet("nyuv2")).parent)
+    cell = STUDY.cell("nyuv2", "tuple_infonce")
+    pretrain = cell.pretrain.model_copy(update={"epochs": 40, "batch_size": 2})
+    engine = cell.engine.model_copy(update={"backend": "torch"})
+    cell = cell.model_copy(
+        update={"pretrain": pretrain, "engine": engine, "seeds": [0], "classes": list(dataset.classes)}
+    )
+    with pytest.raises(TrainingError, match=r"all 2 rows of a batch are of scene \d+, so no row can lend another"):
+        run_stage(cell, "pretrain", Layout("tests"))
 
 
 def test_another_split_than_the_datasets_file_says_is_refused(raw_dir, tmp_path):

@@ -76,10 +76,12 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
             dataset.scaling,
             instances.feature_names,
             dataset.tasks,
+            dataset.scenes,
         )
         inputs = {m: x[rows] for m, x in scaled.items()}
         ids = [instances.ids[i] for i in rows]
-        table.write_split(out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split])
+        scenes = [instances.groups[i] for i in rows] if dataset.scenes and instances.groups else None
+        table.write_split(out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split], scenes)
     near = leaks.near_duplicates(scaled, parts, instances.ids)
     sheet = datasheet(dataset_name, dataset, manifest, labels, tasks, constant, duplicates, near)
     return _seal(sheet, out_dir)

@@ -4,9 +4,9 @@
 depths (N, W, H) float32 in metres, labels (N, W, H) uint16 with 0 = unlabelled, scenes and sceneTypes (1, N) references
 to arrays of UTF-16 codes. `splits.mat` is MATLAB 5: trainNdxs and testNdxs, 1-based (795 and 654 frames).
 
-The frames are cut from videos, and frames of one scene are near copies: `scene` goes with every row, so that they are
-never taken for negatives of each other. The third modality of the released TupleInfoNCE code is not shipped with it;
-its channel means are those of surface normals, so normals are what is made here.
+The frames are cut from videos, and frames of one scene are near copies: `scene` goes with every row, so that a method
+that looks at it never takes them for negatives of each other. The third modality of the released TupleInfoNCE code is
+not shipped with it; its channel means are those of surface normals, so normals are what is made here.
 
 N frames, H, W height and width (480, 640), h, w after shrinking.
 """
@@ -105,8 +105,11 @@ def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
             raise DataError(
                 f"{raw_dir / SPLITS}: {len(part)} {split} frames, and params/datasets/{name}.yaml: split says {wanted}"
             )
-        layout = table.schema(name, split, dataset.modalities, dataset.classes, dataset.scaling, {})
+        layout = table.schema(
+            name, split, dataset.modalities, dataset.classes, dataset.scaling, {}, scenes=dataset.scenes
+        )
         columns: list[pa.Array] = [pa.array(part["id"].to_list(), pa.string()), pa.array(labels[split], pa.int64())]
+        columns += [] if dataset.scenes is None else [pa.array(part["scene"].to_list(), pa.string())]
         for modality in dataset.modalities:
             flat = pa.array(np.ascontiguousarray(part[modality].to_numpy()).reshape(-1))
             columns.append(pa.FixedSizeListArray.from_arrays(flat, type=layout.field(modality).type))
