@@ -22,6 +22,7 @@ CELLS = [
     ("cmc", "base"),
     ("cross_self", "base"),
     ("simclr", "base"),
+    ("tuple_infonce", "early"),
     *(
         (name, "study")
         for name in ("factorcl", "tuple_infonce", "mxm_clr", "supcon", "concat", "joint_fusion", "m3col")

@@ -12,7 +12,6 @@ from mmcontrast.config.objectives import TupleInfoNCEObjective
 from mmcontrast.contrast.derangement import derangement
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.methods import Batch, build_method
-from mmcontrast.methods.tuple_infonce import Network
 
 ROOT = Path(__file__).parents[2]
 B, K = 6, 3
@@ -224,7 +223,7 @@ def test_a_queue_adds_keys_of_a_momentum_copy(make_cell, make_batch, make_progre
     held = [queue.rows() for queue in method.queues]
     assert [len(rows) for rows in held] == [B] * (1 + K)
     second = method(batch, make_progress("pretrain", seed=6))["loss"]
-    for name, mine in Network(method.encoders, method.fusion).state_dict().items():
+    for name, mine in method.network().state_dict().items():
         torch.testing.assert_close(method.key_network.state_dict()[name], 0.9 * before[name] + 0.1 * mine)
     anchor = F.normalize(method.embed(batch), dim=-1)
     keys = {m: encoder(batch.inputs[m]) for m, encoder in method.key_network.encoders.items()}
@@ -396,6 +395,8 @@ def test_the_variants_of_the_params_file_are_what_their_names_say():
     assert changed == by_modality | {
         "naive": naive,
         "untrained": naive,
+        "early": {"fusion": "early"},
+        "naive_early": naive | {"fusion": "early"},
         "dropping": naive | {"dropping": 0.5},
         "naive_batch_32": naive,
         "naive_batch_512": naive,

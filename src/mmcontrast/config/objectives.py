@@ -210,8 +210,14 @@ class TupleInfoNCEObjective(Objective):
         default=None, description="Find alpha first, on held-out training tuples, starting from the one given."
     )
     augmentations: Augmentations
+    fusion: Literal["late", "early"] = Field(
+        default="late",
+        description="late: an encoder a modality, and an MLP on the concatenated encodings. early: ONE encoder of all "
+        "modalities side by side (vectors, or images of one size), and an MLP on its encoding; every kind of disturbed "
+        "tuple is then a further pass of the whole network.",
+    )
     fusion_hidden: list[Annotated[int, Field(gt=0)]] = Field(
-        description="Hidden widths of the MLP on the concatenated encodings; [] = one linear layer."
+        description="Hidden widths of the MLP on the encodings; [] = one linear layer."
     )
     fusion_width: int | None = Field(
         default=None, gt=0, description="Width of the fused embedding; null = model.fusion.width."
@@ -240,6 +246,8 @@ class TupleInfoNCEObjective(Objective):
     @model_validator(mode="after")
     def _rows_that_can_be_had(self) -> Self:
         if self.rows == "every_own":
+            if self.fusion == "early":
+                raise ValueError("rows: every_own comes from products of a linear late fusion; set fusion to late")
             if self.fusion_hidden:
                 raise ValueError("rows: every_own comes from products of a linear fusion; set fusion_hidden to []")
             if self.copies > 1 or self.queue:

@@ -48,12 +48,8 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
     elif scenes_B.shape != (n,):
         raise ValueError(f"scenes_B: shape {tuple(scenes_B.shape)}, and the batch has {n} rows")
     scenes_B = scenes_B.cpu()
+    refuse_one_scene(scenes_B)
     _, group_B, counts = torch.unique(scenes_B, return_inverse=True, return_counts=True)
-    if len(counts) < 2:
-        raise TrainingError(
-            f"all {n} rows of a batch are of scene {scenes_B[0].item()}, so no row can lend another a foreign "
-            "modality; use a larger batch, or shuffle so that scenes are mixed"
-        )
     largest = int(counts.max())
     if 2 * largest > n:
         return _independent_sources(group_B, counts, generator)
@@ -62,6 +58,15 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
         if not (group_B[sources_B] == group_B).any():
             return sources_B
     return _rotation(group_B, len(counts), largest, generator)
+
+
+def refuse_one_scene(scenes_B: Tensor) -> None:
+    """Raise TrainingError if all rows are of one scene, so that none can lend another a foreign modality."""
+    if bool((scenes_B == scenes_B[0]).all()):
+        raise TrainingError(
+            f"all {len(scenes_B)} rows of a batch are of scene {scenes_B[0].item()}, so no row can lend another a "
+            "foreign modality; use a larger batch, or shuffle so that scenes are mixed"
+        )
 
 
 def _rotation(group_B: Tensor, n_groups: int, largest: int, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mmcontrast.contrast.derangement import refuse_one_scene
 from mmcontrast.contrast.similarity import unit_rows
 from mmcontrast.contrast.tuple_info_nce import EXCLUDED, Block, TupleLoss, weighted_cross_entropy, widen
 from mmcontrast.errors import TrainingError
@@ -107,26 +108,33 @@ def every_own_row_loss(
     terms: Mapping[str, Tensor],
     weights: Sequence[float],
     tau: float,
+    scenes_B: Tensor | None = None,
 ) -> TupleLoss:
     """Tuple contrast of sum fusion in which each anchor meets ALL own-row replacements; see `own_row_logits`.
 
     Args:
         anchor_BD: unit-norm anchors. fused_BD: keys as sums of their terms, not normalised.
         terms: modality -> (B, D). weights: one a modality, >= 0; blocks of weight 0 are measured without gradient.
-        tau: temperature.
+        tau: temperature. scenes_B: scene of each row; rows of one scene do not meet, nor lend to one another.
 
     Returns:
         See `TupleLoss`; `own_similarity_<m>` is the mean over all replacements.
+
+    Raises:
+        TrainingError: all rows are of one scene.
     """
-    own_BB = torch.eye(len(anchor_BD), dtype=torch.bool, device=anchor_BD.device)
+    same_BB = torch.eye(len(anchor_BD), dtype=torch.bool, device=anchor_BD.device)
+    if scenes_B is not None:
+        refuse_one_scene(scenes_B)
+        same_BB = scenes_B[:, None] == scenes_B
     with torch.autocast(device_type=anchor_BD.device.type, enabled=False):
         naive_BB = widen(anchor_BD) @ unit_rows(widen(fused_BD)).T / tau
-    blocks = [Block("naive", naive_BB.masked_fill(own_BB, EXCLUDED), 1.0)]
+    blocks = [Block("naive", naive_BB.masked_fill(same_BB, EXCLUDED), 1.0)]
     similarity = {"positive_similarity": tau * naive_BB.diagonal().detach().mean()}
-    gram = own_row_logits(anchor_BD, fused_BD, list(terms.values()), tau)
+    gram = own_row_logits(anchor_BD, fused_BD, list(terms.values()), tau, same_BB)
     for name, weight, logits_BB in zip(terms, weights, gram, strict=True):
         blocks.append(Block(f"disturbed_{name}", logits_BB, float(weight)))
-        similarity[f"own_similarity_{name}"] = tau * logits_BB.detach()[~own_BB].mean()
+        similarity[f"own_similarity_{name}"] = tau * logits_BB.detach()[~same_BB].mean()
     out = weighted_cross_entropy(naive_BB.diagonal(), blocks)
     out.stats.update(similarity)
     return out

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.augmentations import parse_augmentations
@@ -40,11 +40,15 @@ def build_augmenters(cell: CellConfig, raw: Raw) -> dict[str, Augmenter]:
 
 
 class SelfSupervised(Method):
-    """An encoder a modality, and an embedding that is theirs side by side, scored by a linear probe."""
+    """An encoder a modality, and an embedding that is theirs side by side, scored by a linear probe.
 
-    def __init__(self, cell: CellConfig) -> None:
+    Args:
+        encoders: those of a method that has others than one a modality.
+    """
+
+    def __init__(self, cell: CellConfig, encoders: nn.ModuleDict | None = None) -> None:
         super().__init__(cell)
-        self.encoders = build_encoders(cell, self.modalities)
+        self.encoders = build_encoders(cell, self.modalities) if encoders is None else encoders
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """modality -> (b, d), of the rows of this rank and the modalities that are given."""

@@ -3,8 +3,8 @@
 Source: Liu et al., "Contrastive Multimodal Fusion with TupleInfoNCE", ICCV 2021. Only its abstract, a restatement of
 its formulas and the released NYUv2 code (github hoi4d/TupleInfoNCE) could be read, not its body.
 
-Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows a modality, H width of
-the fusion's first layer, D width of the fused embedding.
+Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows a modality, D width of
+the fused embedding.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from mmcontrast.contrast.key_queue import KeyQueue
 from mmcontrast.contrast.precision import upcast
 from mmcontrast.contrast.similarity import unit_rows
 from mmcontrast.contrast.tuple_info_nce import TupleLoss, counts, tuple_info_nce, weights_from_alpha
-from mmcontrast.contrast.tuples import check_disturbable, every_own_row_loss, swap_terms
+from mmcontrast.contrast.tuples import check_disturbable, every_own_row_loss
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
+from mmcontrast.methods.tuple_networks import EarlyNetwork, LateNetwork, TupleNetwork, View, joint_encoder
+from mmcontrast.models.mlp import mlp
 from mmcontrast.models.momentum import follow, frozen_copy
 from mmcontrast.models.sum_fusion import SumFusion, add
 
@@ -72,41 +74,36 @@ def fused_width(cell: CellConfig, objective: TupleInfoNCEObjective) -> int:
     return cell.model.fusion.width
 
 
-class Network(nn.Module):
-    """What a tuple goes through: the modules given, not copies of them."""
-
-    def __init__(self, encoders: nn.ModuleDict, fusion: SumFusion) -> None:
-        super().__init__()
-        self.encoders, self.fusion = encoders, fusion
-
-    def unit(self, sum_BH: Tensor) -> Tensor:
-        """(B, D) of unit norm, from sums of the fusion's first layer."""
-        return unit_rows(upcast(self.fusion.finish(sum_BH)))
-
-
 class TupleInfoNCE(SelfSupervised):
     """Anchor: one augmented view of the fused tuple. Positive: another view. Negatives: other rows' tuples, and tuples
     of which modality k comes from another row (a derangement of the global batch, drawn anew for each k and step).
 
-    Each modality is encoded once a view; disturbed tuples are put together after the fusion's first layer. Blocks of
-    weight 0 are measured for the log, without gradient. `embed` is the fused embedding, not normalised.
+    `fusion: late`: each modality is encoded once a view; disturbed tuples are put together after the fusion's first
+    layer. `fusion: early`: one encoder of all modalities side by side; disturbed tuples are put together from the
+    inputs, and each kind of them costs a further pass of the network (see `tuple_networks`). Blocks of weight 0 are
+    measured for the log, without gradient. `embed` is the fused embedding, not normalised.
+
+    Where the dataset repeats scenes, rows of one scene neither lend a modality to one another nor are negatives.
 
     Where paper and released code differ, or the code has a defect that is not repeated: a random permutation may leave
     a row in place, so that its positive is among its negatives (here: never); the ratio alpha becomes 1, 2 or 4 copies
     of a block (here: a weight); anchors are not noisy and one noise field serves a whole epoch (here: both views, drawn
-    for each row); a fused feature per network pass (here: late fusion).
+    for each row); fusion after each stage of three networks (here: before the first layer, or after the last).
 
     With a queue, keys come from a momentum copy of the network, and those of earlier batches are negatives as well.
     `rows: every_own` builds no disturbed tuple: a linear fusion gives their scores from products of its terms.
 
     Raises:
-        ConfigError: fewer than two modalities, or an objective that does not fit them; a queue under ZeRO stage 3.
+        ConfigError: fewer than two modalities, or an objective that does not fit them; a queue under ZeRO stage 3,
+            or where scenes repeat.
     """
 
     def __init__(self, cell: CellConfig) -> None:
-        super().__init__(cell)
+        spec = TupleInfoNCEObjective.model_validate(cell.objective)
+        early = spec.fusion == "early" and len(cell.modalities) > 1
+        super().__init__(cell, joint_encoder(cell) if early else None)
         refuse_finetuning(cell)
-        self.objective = spec = TupleInfoNCEObjective.model_validate(cell.objective)
+        self.objective = spec
         if len(self.modalities) < 2:
             raise ConfigError(
                 f"params/datasets/{cell.dataset}.yaml: modalities: a disturbed tuple takes one of at least two "
@@ -116,16 +113,22 @@ class TupleInfoNCE(SelfSupervised):
         self.dropping = spec.dropping
         self.augmenters = build_augmenters(cell, spec.augmentations)
         width = fused_width(cell, spec)
-        self.fusion = SumFusion(self.modalities, cell.model.width, spec.fusion_hidden, width)
+        self.fusion: nn.Module = (
+            mlp([cell.model.width, *spec.fusion_hidden, width])
+            if early
+            else SumFusion(self.modalities, cell.model.width, spec.fusion_hidden, width)
+        )
         if spec.queue:
-            if cell.engine.zero_stage == 3:
-                raise ConfigError(
-                    f"{cell.name}: objective.queue: its momentum copy needs all weights on every rank, which "
-                    "engine.zero_stage: 3 takes apart"
-                )
-            self.key_network = frozen_copy(Network(self.encoders, self.fusion))
+            self._refuse_queue_where_it_cannot_be()
+            self.key_network = frozen_copy(self.network())
             held = [KeyQueue(spec.queue, width) for _ in range(1 + len(self.modalities))]
             self.queues = nn.ModuleList(held)
+
+    def network(self) -> TupleNetwork:
+        """What a tuple goes through: this method's modules, not copies of them."""
+        if isinstance(self.fusion, SumFusion):
+            return LateNetwork(self.encoders, self.fusion)
+        return EarlyNetwork(self.modalities, self.encoders, self.fusion)
 
     def check_data(self, inputs: Mapping[str, Tensor]) -> None:
         """Raise TrainingError where a modality is the same in all rows, unless nothing is disturbed."""
@@ -134,17 +137,12 @@ class TupleInfoNCE(SelfSupervised):
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         query, rest = self._parts(progress.generator)
-        network = Network(self.encoders, self.fusion)
-        anchor_BD = network.unit(add(self._view_terms(network, batch, progress, query)))
-        keys = self._key_network(network)
-        with self._key_gradient():
-            terms = dict(zip(self.modalities, self._view_terms(keys, batch, progress, rest), strict=True))
-        # of one modality alone a disturbed tuple would be another row's intact one
-        present = rest if len(rest) > 1 else []
-        if self.objective.rows == "every_own":
-            out = self._every_own_row(anchor_BD, terms, present)
-        else:
-            out = self._drawn_rows(anchor_BD, keys, terms, present, progress.generator)
+        scenes_B = None if batch.scenes is None else progress.gather(batch.scenes)
+        network = self.network()
+        anchor_BD = network.anchors(View(augmented(self.augmenters, batch, progress), query, progress))
+        view = View(augmented(self.augmenters, batch, progress), rest, progress)
+        contrast = self._every_own_row if self.objective.rows == "every_own" else self._drawn_rows
+        out = contrast(anchor_BD, self._key_network(network), view, scenes_B)
         if query == self.modalities:
             return {"loss": out.loss, **out.stats}
         return {"loss": out.loss, "crossmodal": out.loss.detach()}
@@ -152,15 +150,17 @@ class TupleInfoNCE(SelfSupervised):
     def embed(self, batch: Batch) -> Tensor:
         return self.fuse(batch.inputs, self.modalities)
 
+    def encodings(self, batch: Batch) -> Tensor:
+        return self.network().encode(batch.inputs)
+
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
         """The fused embedding, what it is fused from, and what is left of it without each modality."""
         lacking = {f"without_{m}": self.fuse(batch.inputs, self._others(m)) for m in self.modalities}
         return {"": self.embed(batch), "encoders": self.encodings(batch), **lacking}
 
     def fuse(self, inputs: Mapping[str, Tensor], kept: Sequence[str]) -> Tensor:
-        """(b, D) fused embedding of the kept modalities; the others' encodings are zeros, as in the released code."""
-        z_bD: Tensor = self.fusion(self._encode_kept(self.encoders, inputs, kept))
-        return z_bD
+        """(b, D) fused embedding of the kept modalities; the others are zeros, see `tuple_networks`."""
+        return self.network().fuse(inputs, kept)
 
     def crossmodal(
         self, batch: Batch, generator: torch.Generator, strength: float = 1.0
@@ -203,7 +203,19 @@ class TupleInfoNCE(SelfSupervised):
     def _others(self, modality: str) -> list[str]:
         return [m for m in self.modalities if m != modality]
 
-    def _key_network(self, network: Network) -> Network:
+    def _refuse_queue_where_it_cannot_be(self) -> None:
+        if self.cell.engine.zero_stage == 3:
+            raise ConfigError(
+                f"{self.cell.name}: objective.queue: its momentum copy needs all weights on every rank, which "
+                "engine.zero_stage: 3 takes apart"
+            )
+        if self.cell.scenes is not None:
+            raise ConfigError(
+                f"{self.cell.name}: objective.queue: a key of an earlier batch may be of an anchor's own scene "
+                f"(params/datasets/{self.cell.dataset}.yaml: scenes), and the queue does not hold scenes; set it to 0"
+            )
+
+    def _key_network(self, network: TupleNetwork) -> TupleNetwork:
         """The network itself, or its momentum copy, one step on."""
         if not self.objective.queue:
             return network
@@ -217,43 +229,32 @@ class TupleInfoNCE(SelfSupervised):
     def _key_gradient(self) -> torch.set_grad_enabled:
         return torch.set_grad_enabled(torch.is_grad_enabled() and not self.objective.detach_keys)
 
-    def _encode_kept(
-        self, encoders: nn.ModuleDict, inputs: Mapping[str, Tensor], kept: Sequence[str]
-    ) -> dict[str, Tensor]:
-        """modality -> (b, d)."""
-        out = {m: encoders[m](inputs[m]) for m in kept}
-        some_bd = next(iter(out.values()))
-        return {m: out[m] if m in out else torch.zeros_like(some_bd) for m in self.modalities}
-
-    def _view_terms(self, network: Network, batch: Batch, progress: Progress, kept: Sequence[str]) -> list[Tensor]:
-        """K tensors (B, H) of a fresh view, gathered."""
-        view = augmented(self.augmenters, batch, progress)
-        encoded = self._encode_kept(network.encoders, view, kept)
-        return [progress.gather(term_bH) for term_bH in network.fusion.terms(encoded)]
-
-    def _every_own_row(self, anchor_BD: Tensor, terms: Mapping[str, Tensor], present: Sequence[str]) -> TupleLoss:
-        """Each anchor against its own tuple with each present modality of each other row, of a linear fusion."""
-        weights = dict(zip(self.modalities, self._weights(len(anchor_BD)), strict=True))
-        lent = {m: terms[m] for m in present}
-        sum_BD = add(list(terms.values()))
-        return every_own_row_loss(anchor_BD, sum_BD, lent, [weights[m] for m in present], self.objective.tau)
-
-    def _drawn_rows(
-        self,
-        anchor_BD: Tensor,
-        network: Network,
-        terms: Mapping[str, Tensor],
-        present: Sequence[str],
-        generator: torch.Generator,
+    def _every_own_row(
+        self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None
     ) -> TupleLoss:
+        """Each anchor against its own tuple with each present modality of each other row, of a linear fusion."""
+        with self._key_gradient():
+            terms = cast("LateNetwork", network).terms(view)
+        weights = dict(zip(self.modalities, self._weights(len(anchor_BD)), strict=True))
+        lent = {m: terms[m] for m in disturbable(view)}
+        sum_BD = add(list(terms.values()))
+        used = [weights[m] for m in lent]
+        return every_own_row_loss(anchor_BD, sum_BD, lent, used, self.objective.tau, scenes_B)
+
+    def _drawn_rows(self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None) -> TupleLoss:
         """Anchors against tuples whose present modalities are disturbed by drawn rows, and against the queues."""
-        spec = self.objective
+        spec, present = self.objective, disturbable(view)
         # one modality alone is contrasted with parts of tuples, which are not what the queues hold
-        whole = list(present) == self.modalities
+        whole = present == self.modalities
         queue = [held.rows() for held in self._queues()] if spec.queue and whole else None
         weights = dict(zip(self.modalities, self._weights(len(anchor_BD), len(queue[0]) if queue else 0), strict=True))
+        sources = {
+            m: [derangement(len(anchor_BD), view.progress.generator, scenes_B) for _ in range(spec.copies)]
+            for m in self.modalities
+        }
+        learned = [m for m, alpha in zip(self.modalities, self.alpha, strict=True) if alpha > 0]
         with self._key_gradient():
-            positive_BD, disturbed = self._keys(network, list(terms.values()), present, generator)
+            positive_BD, disturbed = network.keys(view, {m: sources[m] for m in present}, learned)
         out = tuple_info_nce(
             anchor_BD,
             positive_BD,
@@ -261,6 +262,7 @@ class TupleInfoNCE(SelfSupervised):
             [weights[m] for m in present],
             spec.tau,
             rows=spec.rows,
+            scenes_B=scenes_B,
             queue=queue,
             names=list(disturbed),
         )
@@ -269,26 +271,19 @@ class TupleInfoNCE(SelfSupervised):
                 held.push(key_RBD)
         return out
 
-    def _keys(
-        self, network: Network, terms: list[Tensor], present: Sequence[str], generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Unit-norm positives (B, D), and modality -> (R * B, D) disturbed tuples."""
-        n, copies = len(terms[0]), self.objective.copies
-        sources = [[derangement(n, generator) for _ in range(copies)] for _ in terms]
-        sum_BH = add(terms)
-        used = [draws if m in present else [] for m, draws in zip(self.modalities, sources, strict=True)]
-        disturbed = {}
-        for m, alpha, swapped_SH in zip(self.modalities, self.alpha, swap_terms(sum_BH, terms, used), strict=True):
-            if m in present:
-                with torch.set_grad_enabled(torch.is_grad_enabled() and alpha > 0):
-                    disturbed[m] = network.unit(swapped_SH)
-        return network.unit(sum_BH), disturbed
-
     def _weights(self, n: int, queued: int = 0) -> list[float]:
-        """w_k of a batch of n rows."""
+        """w_k of a batch of n rows, counted as if no two of them were of one scene."""
         spec = self.objective
         alpha = [1 - sum(self.alpha), *self.alpha] if spec.form == "simplex" else self.alpha
         return weights_from_alpha(alpha, *counts(n, spec.rows, spec.copies, queued), spec.form)
+
+
+def disturbable(view: View) -> list[str]:
+    """The modalities of which disturbed tuples are made: those kept, or none where one alone is.
+
+    Of one modality alone a disturbed tuple would be another row's intact one.
+    """
+    return list(view.kept) if len(view.kept) > 1 else []
 
 
 def louder(raw: Mapping[str, Sequence[Mapping[str, Any]]], factor: float) -> dict[str, list[dict[str, Any]]]:
