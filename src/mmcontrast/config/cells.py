@@ -1,0 +1,66 @@
+"""The model of one cell: what remains of `params/` after all merging."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from mmcontrast.config.base import Strict
+from mmcontrast.config.datasets import Metric, Modality, Retrieval, ScoredBy
+from mmcontrast.config.objectives import OBJECTIVES
+from mmcontrast.config.training import Engine, Model, Selection, Stage
+
+
+class CellConfig(Strict):
+    """Everything that decides a cell's result: what remains of params/ after all merging."""
+
+    dataset: str
+    method: str
+    variant: str
+    implementation: str
+    modalities: dict[str, Modality]
+    classes: list[str]
+    tasks: dict[str, list[str]] = Field(default={})
+    class_weighted: list[str] = Field(default=[])
+    probe_from: str | None = None
+    scenes: str | None = None
+    metrics: list[Metric]
+    retrieval: Retrieval | None = None
+    objective: dict[str, Any]
+    model: Model
+    pretrain: Stage | None
+    finetune: Stage | None
+    selection: Selection
+    budget: str | None = Field(default=None, description="Shared budget it is trained on; a probe then scores it.")
+    seeds: list[int]
+    engine: Engine
+
+    @property
+    def name(self) -> str:
+        """dataset/method/variant, as it is typed on the command line."""
+        return f"{self.dataset}/{self.method}/{self.variant}"
+
+    @property
+    def data(self) -> list[tuple[str, str]]:
+        """(dataset, split) of every prepared file the cell reads."""
+        own = [(self.dataset, split) for split in ("train", "val", "test")]
+        return own if self.probe_from in (None, self.dataset) else [*own, (self.probe_from, "train")]
+
+    @property
+    def stages(self) -> list[str]:
+        """The training stages this cell has, in order."""
+        return [s for s in ("pretrain", "finetune") if getattr(self, s) is not None]
+
+    @property
+    def scored_by(self) -> ScoredBy:
+        """What makes scores of what the last stage leaves behind."""
+        if self.retrieval is not None:
+            return "retrieval"
+        has_classifier = self.finetune is not None and OBJECTIVES[self.implementation].classifier
+        return "classifier" if has_classifier and self.budget is None else "probe"
+
+    @property
+    def last_stage(self) -> str:
+        """The stage whose outputs are scored and shown."""
+        return self.stages[-1]

