@@ -88,6 +88,10 @@ class Layout:
         """A figure, as png, pdf or svg."""
         return self.report(f"figures/{name}.{suffix}")
 
+    def card(self, cell: str) -> str:
+        """A cell's model card, in the folder `report("models")`."""
+        return self.report(f"models/{cell}.md")
+
     def state(self, cell: str, stage: str) -> Path:
         """Resume state of a running stage. Outside all declared outputs, which a failed job loses."""
         return Path(f"{self.prefix}.state/{cell}/{stage}")

@@ -25,7 +25,7 @@ from tests.report.made_up_study import REPO, Made
 def test_written_files_are_those_listed(reported: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outputs, "FIGURE_FORMATS", ("svg",))
     study, layout = reported.study, reported.layout
-    listed = [*results_outputs(layout).values(), layout.report("index.html")]
+    listed = [*results_outputs(layout).values(), layout.report("index.html"), *map(layout.card, study.cells)]
     for experiment in study.active_experiments:
         listed += experiment_outputs(study, layout, experiment)
     folder = reported.path(layout.report())

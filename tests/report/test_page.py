@@ -209,6 +209,7 @@ def test_a_profile_with_overrides_says_that_nothing_follows(reported: Made, tmp_
         kept = index.read_bytes()
         write_page(Study(root, "brief"), reported.layout)
         text = flat(Page(index.read_text()).text)
+        write_page(reported.study, reported.layout)
         index.write_bytes(kept)
     finally:
         (root / "params/profiles/brief.yaml").unlink()

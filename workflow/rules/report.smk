@@ -97,6 +97,7 @@ rule page:
             caption="../report/page.rst",
             category="The report as one page",
         ),
+        cards=directory(LAYOUT.report("models")),
     log:
         LAYOUT.log("report", "page"),
     shell:

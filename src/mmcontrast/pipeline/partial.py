@@ -113,7 +113,7 @@ def _why(step: str, log: Path) -> str:
 
 def discard(study: Study, layout: Layout, lost: list[str]) -> None:
     """Remove what hangs on something that is missing: the later files of these cells, and the whole report."""
-    stale = [*results_outputs(layout).values(), layout.report("index.html")]
+    stale = [*results_outputs(layout).values(), layout.report("index.html"), layout.report("models")]
     for experiment in study.active_experiments:
         stale += experiment_outputs(study, layout, experiment)
     for name in lost:

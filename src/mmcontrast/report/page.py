@@ -15,6 +15,7 @@ from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 from mmcontrast.report.captions import figure_caption
+from mmcontrast.report.cards import write_cards
 from mmcontrast.report.conclusions import (
     Comparison,
     compare,
@@ -49,7 +50,9 @@ VERDICTS = {"better": "better", "worse": "worse", "undecided": "cannot be told a
 
 
 def write_page(study: Study, layout: Layout) -> None:
-    """Write reports/index.html; of a study `without` some cells, what there is of it.
+    """Write reports/index.html and the model cards it links, reports/models/.
+
+    Of a study `without` some cells it writes what there is of it.
 
     Raises:
         DataError: the results, a figure, a data sheet or a cost record are missing.
@@ -65,6 +68,8 @@ def write_page(study: Study, layout: Layout) -> None:
         lstrip_blocks=True,
     )
     environment_.globals.update(text_of=text_of, anchor=anchor, points=points)
+    records, code = cell_records(study, layout, sheets), code_version(study.root)
+    write_cards(study, layout, results, intervals, sheets, records, code, environment_)
     html = environment_.get_template("index.html").render(
         profile=study.profile_name,
         description=study.profile.description,
@@ -80,9 +85,9 @@ def write_page(study: Study, layout: Layout) -> None:
         protocols=_protocols(study, summary),
         experiments={e: _experiment(study, layout, results, summary, intervals, e) for e in study.active_experiments},
         sheets=sheets,
-        cells=cell_records(study, layout, sheets),
+        cells=records,
         checksums={d: raw_checksum(sheet) for d, sheet in sheets.items()},
-        environment={"mmcontrast": code_version(study.root)} | environment(),
+        environment={"mmcontrast": code} | environment(),
     )
     with replacing(study.root / layout.report("index.html")) as temp:
         temp.write_text(html, encoding="utf-8")

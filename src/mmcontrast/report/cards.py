@@ -1,0 +1,189 @@
+"""reports/models/<dataset>/<method>/<variant>.md: a card of each exported model, made of what the page is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import yaml
+from jinja2 import Environment
+
+from mmcontrast.config import CellConfig, CellRef, Modality, Study
+from mmcontrast.data.files import replacing
+from mmcontrast.paths import Layout
+from mmcontrast.report.notes import TIES, overrides_note
+from mmcontrast.report.provenance import CellRecord
+from mmcontrast.report.summary import lookup, percent, summarise
+from mmcontrast.report.wording import (
+    PROBE_DEFINITION,
+    PROTOCOL_DEFINITIONS,
+    PROTOCOL_SHORT,
+    cases_interval_name,
+    cell_label,
+    estimate,
+    metric_title,
+    points,
+    reported_metrics,
+    seeds_interval_name,
+)
+
+RECONSTRUCTION = "reconstruction"
+TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "budget", "engine")
+# instances of the example, and steps of a sequence whose length is free
+EXAMPLE_ROWS, EXAMPLE_STEPS = 2, 8
+
+
+def write_cards(
+    study: Study,
+    layout: Layout,
+    results: pl.DataFrame,
+    intervals: pl.DataFrame,
+    sheets: dict[str, dict[str, Any]],
+    records: list[CellRecord],
+    code: str,
+    environment: Environment,
+) -> None:
+    """Write the card of every cell, and remove those of cells that the study no longer has.
+
+    Args:
+        results, intervals: as `read_results` gives them. sheets: data sheets by dataset. records: of every cell.
+        code: the code's version. environment: where the template is; its autoescape does not concern Markdown.
+    """
+    folder = study.root / layout.report("models")
+    template = environment.overlay(autoescape=False).get_template("card.md")
+    written = set()
+    for record in records:
+        cell = study.cells[record.name]
+        text = template.render(
+            cell=cell,
+            record=record,
+            method=study.methods[cell.method],
+            title=cell_label(study, CellRef(method=cell.method, variant=cell.variant)),
+            paper=study.papers.get(study.methods[cell.method].paper or ""),
+            reconstruction=RECONSTRUCTION in study.methods[cell.method].title.lower(),
+            sheet=sheets[cell.dataset],
+            files=_files(study, layout, results, cell),
+            weights=_weights(_protocols(cell, results), cell),
+            first_metric=metric_title(_metrics(study, cell)[0], study.datasets[cell.dataset]),
+            definitions=_definitions(cell, results),
+            scores=_scores(study, results, intervals, cell),
+            training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
+            inputs={name: _example(cell, spec) for name, spec in cell.modalities.items()},
+            rows=EXAMPLE_ROWS,
+            limits=_limits(study, results, cell),
+            code=code,
+            points=points,
+        )
+        path = study.root / layout.card(record.name)
+        with replacing(path) as temp:
+            temp.write_text(text, encoding="utf-8")
+        written.add(path)
+    for old in set(folder.rglob("*.md")) - written:
+        old.unlink()
+
+
+def _of(frame: pl.DataFrame, cell: CellConfig) -> pl.DataFrame:
+    """A cell's rows, those of one experiment alone: a cell of several experiments has the same scores in each."""
+    own = frame.filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
+    return own.filter(experiment=own["experiment"][0]) if "experiment" in own.columns else own
+
+
+def _metrics(study: Study, cell: CellConfig) -> list[str]:
+    return reported_metrics(study.datasets[cell.dataset])
+
+
+def _protocols(cell: CellConfig, results: pl.DataFrame) -> list[str]:
+    shown = set(_of(results, cell)["protocol"])
+    return [p for p in PROTOCOL_SHORT if p in shown]
+
+
+def _files(study: Study, layout: Layout, results: pl.DataFrame, cell: CellConfig) -> list[dict[str, str]]:
+    """Each seed's exported file, with its own test score by the first metric; of a cell without a `selected` score, the
+    last epoch's."""
+    protocol = _protocols(cell, results)[0]
+    own = _of(results, cell).filter(split="test", metric=_metrics(study, cell)[0], protocol=protocol)
+    scores = dict(zip(own["seed"], own["value"], strict=True))
+    return [
+        {
+            "path": layout.stage(cell.name, cell.last_stage, f"models/seed{seed}.safetensors"),
+            "seed": str(seed),
+            "score": points(100 * scores[seed]),
+        }
+        for seed in cell.seeds
+    ]
+
+
+def _weights(protocols: list[str], cell: CellConfig) -> str:
+    """Which epoch's weights are exported."""
+    if cell.scored_by == "probe":
+        return "of the last epoch; the probe that makes the scores is not part of the file"
+    return "of the epoch selected on validation" if "selected" in protocols else "of the last epoch"
+
+
+def _definitions(cell: CellConfig, results: pl.DataFrame) -> list[str]:
+    """How each kind of score was made."""
+    if cell.scored_by == "probe":
+        return [f"The score is of {PROBE_DEFINITION}."]
+    return [f"{PROTOCOL_SHORT[p]}: {PROTOCOL_DEFINITIONS[p]}" for p in _protocols(cell, results)]
+
+
+def _scores(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, cell: CellConfig) -> list[dict[str, str]]:
+    """A row a metric and protocol: the mean with both intervals, in percent."""
+    summary = summarise(_of(results, cell))
+    ref = CellRef(method=cell.method, variant=cell.variant)
+    rows = []
+    for metric in _metrics(study, cell):
+        for protocol in _protocols(cell, results):
+            found = lookup(summary, cell.dataset, ref, protocol, metric)
+            wide = lookup(intervals, cell.dataset, ref, protocol, metric)
+            if found is None:
+                continue
+            rows.append(
+                {
+                    "metric": metric_title(metric, study.datasets[cell.dataset]),
+                    "protocol": "linear probe" if cell.scored_by == "probe" else PROTOCOL_SHORT[protocol],
+                    "seeds": estimate(*percent(found)),
+                    "cases": estimate(*percent(wide)) if wide is not None else "",
+                }
+            )
+    return rows
+
+
+def _limits(study: Study, results: pl.DataFrame, cell: CellConfig) -> list[str]:
+    """What the scores do not say, and what is the matter with the data."""
+    data, n = study.datasets[cell.dataset], int(_of(results, cell).filter(split="test")["n"][0])
+    limits = overrides_note(study)
+    limits.append(
+        "It was trained to compare training objectives, and is scored on this data set's test split alone. Nothing "
+        "here says how it does on other data."
+    )
+    if len(cell.seeds) == 1:
+        limits.append("One seed: no interval over seeds exists, and nothing can be compared.")
+    else:
+        limits.append(
+            f"First brackets: {seeds_interval_name(len(cell.seeds))}. With few seeds such an interval is rather too "
+            f"narrow. Second brackets: {cases_interval_name(len(cell.seeds), n)}."
+        )
+    if data.retrieval is not None:
+        limits.append(f"Ties are ranked {TIES[data.retrieval.ties]}. Rsum is at most 600.")
+    return limits
+
+
+def _example(cell: CellConfig, spec: Modality) -> dict[str, str]:
+    """Code that makes an input of the right shape, and that shape in words."""
+    if spec.kind == "text":
+        text = cell.model.text
+        tokens = text.tokens if text is not None else 0
+        return {
+            "code": f"torch.ones({EXAMPLE_ROWS}, {tokens}, dtype=torch.int64)",
+            "shape": f"(rows, {tokens}) int64, word pieces of the vocabulary of the training texts, 0 = padding",
+        }
+    sizes = [size if size > 0 else EXAMPLE_STEPS for size in spec.shape]
+    shape = ", ".join(map(str, sizes))
+    free = ", ".join(str(size) if size > 0 else "steps" for size in spec.shape)
+    if spec.kind == "image":
+        return {
+            "code": f"torch.zeros({EXAMPLE_ROWS}, {shape}, dtype=torch.uint8)",
+            "shape": f"(rows, {free}) uint8, an image",
+        }
+    return {"code": f"torch.zeros({EXAMPLE_ROWS}, {shape})", "shape": f"(rows, {free}) float32, a {spec.kind}"}
