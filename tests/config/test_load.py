@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mmcontrast.config import Study, merge
+from mmcontrast.config import Overrides, Study, merge
 from mmcontrast.errors import ConfigError
 from mmcontrast.pipeline.selection import selection_from_config
 
@@ -193,6 +193,44 @@ def test_a_fault_is_named(
         Study(checkout)
     for word in words:
         assert word in str(e.value)
+
+
+def two_faults_that_hide_each_other(p: dict[str, Any]) -> None:
+    """Panels ask for the first dataset, and a listing has none."""
+    p["panels"] = [{"axis": "epochs", "scale": "linear", "series": {"a": {"comm/base": 1}}}]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("experiments/comm_cost.yaml", two_faults_that_hide_each_other, ["comm_cost.yaml", "(whole file)"]),
+        ("papers.yaml", lambda p: p.update({1: p.pop("m3col")}), ["papers.yaml", "1: ", "quotes"]),
+    ],
+)
+def test_a_fault_that_a_check_stumbles_over_is_named(
+    checkout: Path, edit: Edit, file: str, change: Callable[[dict[str, Any]], None], words: list[str]
+) -> None:
+    edit(file, change)
+    with pytest.raises(ConfigError) as e:
+        Study(checkout)
+    for word in words:
+        assert word in str(e.value)
+
+
+def test_an_unknown_implementation_is_named_for_a_variant_with_a_budget(checkout: Path) -> None:
+    study = Study(checkout)
+    study.methods["comm"] = study.methods["comm"].model_copy(update={"implementation": "com"})
+    with pytest.raises(ConfigError, match=r"comm\.yaml: implementation: no 'com'; did you mean 'comm'"):
+        study.cell("trifeature_small", "comm", "study")
+
+
+def test_a_profile_that_takes_pretraining_away_takes_it_from_an_untrained_cell_too() -> None:
+    study = Study(ROOT)
+    untrained = study.methods["comm"].model_copy(update={"datasets": {}, "pretrain": {"epochs": 0}})
+    study.methods["comm"] = untrained
+    study.profile = study.profile.model_copy(update={"overrides": Overrides(pretrain=None)})
+    with pytest.raises(ConfigError, match=r"comm/base\): neither `pretrain` nor `finetune` is given"):
+        study.cell("trifeature_small", "comm")
 
 
 def test_one_modality_is_refused(checkout: Path, edit: Edit) -> None:

@@ -15,7 +15,6 @@ from mmcontrast.config.schema import (
     CellConfig,
     CellRef,
     Dataset,
-    Engine,
     Experiment,
     Method,
     Model,
@@ -77,6 +76,12 @@ def validate(model: type[M], data: Any, where: str, prefix: str = "") -> M:
                 got = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
                 lines.append(f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')}{got}")
         raise ConfigError("\n".join(lines)) from None
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as e:
+        # a check across keys met what it takes for granted; pydantic turns only ValueError into a fault
+        raise ConfigError(
+            f"{where}: {prefix or '(whole file)'}: its keys do not fit together ({type(e).__name__}: {e}); accepted is "
+            f"what {model.__name__} in mmcontrast.config describes"
+        ) from e
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -177,6 +182,9 @@ class Study:
     def papers(self) -> dict[str, Paper]:
         """The bibliography, params/papers.yaml."""
         raw = read_yaml(self.params / "papers.yaml")
+        for key in raw:
+            if not isinstance(key, str):
+                raise ConfigError(f"params/papers.yaml: {key!r}: a paper's key is text; put it in quotes")
         return {k: validate(Paper, v, "params/papers.yaml", prefix=k) for k, v in raw.items()}
 
     # ------------------------------------------------ the grid
@@ -237,18 +245,18 @@ class Study:
             raise ConfigError(
                 f"{where}: variants: no variant '{variant}'; {nearest(variant, [BASE_VARIANT, *spec.variants])}"
             )
+        if spec.implementation not in OBJECTIVES:
+            raise ConfigError(
+                f"{where}: implementation: no '{spec.implementation}'; {nearest(spec.implementation, OBJECTIVES)}"
+            )
         given = spec.variants.get(variant, Variant())
         values = self._values(method, dataset, given)
         # a profile shortens stages, it never adds one
         shortened = self.profile.overrides.given()
         shortened = {k: v for k, v in shortened.items() if k not in STAGES or values.get(k)}
-        if "pretrain" in shortened and values["pretrain"].get("epochs") == 0:  # an untrained cell stays untrained
+        if shortened.get("pretrain") and values["pretrain"].get("epochs") == 0:  # an untrained cell stays untrained
             shortened["pretrain"] = {k: v for k, v in shortened["pretrain"].items() if k != "epochs"}
         values = merge(values, shortened)
-        if spec.implementation not in OBJECTIVES:
-            raise ConfigError(
-                f"{where}: implementation: no '{spec.implementation}'; {nearest(spec.implementation, OBJECTIVES)}"
-            )
         who = f"{where} ({dataset}/{method}/{variant})"
         objective = validate(OBJECTIVES[spec.implementation], values.get("objective", {}), who, prefix="objective")
         sections = {
@@ -270,25 +278,26 @@ class Study:
             )
         if len(data.modalities) < 2:
             raise ConfigError(f"params/datasets/{dataset}.yaml: modalities: a multimodal method needs at least two")
-        return CellConfig(
-            dataset=dataset,
-            method=method,
-            variant=variant,
-            implementation=spec.implementation,
-            modalities=data.modalities,
-            classes=data.classes,
-            tasks=data.tasks,
-            class_weighted=data.class_weighted,
-            probe_from=data.probe_from,
-            scenes=data.scenes,
-            metrics=data.metrics,
-            retrieval=data.retrieval,
-            objective=objective.model_dump(mode="json"),
-            seeds=self.seeds_of(dataset),
-            budget=given.budget,
-            engine=Engine.model_validate(self.profile.engine),
+        whole = {
+            "dataset": dataset,
+            "method": method,
+            "variant": variant,
+            "implementation": spec.implementation,
+            "modalities": data.modalities,
+            "classes": data.classes,
+            "tasks": data.tasks,
+            "class_weighted": data.class_weighted,
+            "probe_from": data.probe_from,
+            "scenes": data.scenes,
+            "metrics": data.metrics,
+            "retrieval": data.retrieval,
+            "objective": objective.model_dump(mode="json"),
+            "seeds": self.seeds_of(dataset),
+            "budget": given.budget,
+            "engine": self.profile.engine,
             **sections,
-        )
+        }
+        return validate(CellConfig, whole, who)
 
     def _values(self, method: str, dataset: str, variant: Variant) -> dict[str, Any]:
         """The merged sections of a cell, before the profile's overrides."""
