@@ -9,7 +9,7 @@ import pytest
 from mmcontrast import paths
 from mmcontrast.config import Study
 from mmcontrast.data.loading import load_split
-from mmcontrast.data.prepare import nyuv2
+from mmcontrast.data.prepare import nyuv2, prepare
 from mmcontrast.errors import DataError, TrainingError
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
@@ -100,3 +100,31 @@ def test_a_video_that_fills_a_batch_is_refused(raw_dir):
 def test_another_split_than_the_datasets_file_says_is_refused(raw_dir, tmp_path):
     with pytest.raises(DataError, match=r"28 train frames, and params/datasets/nyuv2\.yaml: split says 20"):
         nyuv2.write("nyuv2", tiny(train=20), raw_dir, tmp_path / "out")
+
+
+def prepared(tmp_path, scenes, train=TRAIN):
+    """Data sheet of rooms whose frames are all of different noise, laid out as the official file."""
+    g = np.random.default_rng(1)
+    content = {
+        "rgb": g.integers(0, 256, (N, 3, 48, 64), dtype=np.uint8),
+        "depth": g.uniform(1, 9, (N, 48, 64)).astype(np.float32),
+        "labels": np.zeros((N, 48, 64), np.uint16),
+    }
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    official_file(raw, content, scenes, train=range(1, train + 1), test=range(train + 1, N + 1))
+    dataset = tiny(train).model_copy(update={"sources": []})  # nothing is fetched, so there is no manifest
+    return prepare("nyuv2", dataset, raw, tmp_path / "out")
+
+
+def test_a_scene_in_two_splits_is_refused(tmp_path):
+    scenes = [f"{ROOMS[i % 4]}_{i:04d}" for i in range(N)]
+    scenes[N - 1] = scenes[3]
+    with pytest.raises(DataError, match="nyuv2: group 'attic_0003' is in train and in test"):
+        prepared(tmp_path, scenes)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_scenes_of_one_split_each_pass(tmp_path):
+    sheet = prepared(tmp_path, [f"{ROOMS[i % 4]}_{i // TRAIN:04d}" for i in range(N)])
+    assert sheet["report"]["scenes"] == 2 * len(ROOMS)

@@ -96,10 +96,11 @@ def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
             file says.
     """
     frame = build(dataset, raw_dir)
-    labels = {}
+    labels: dict[str, np.ndarray] = {}
+    scenes: dict[str, list[str]] = {}
     for split in paths.SPLITS:
         part = frame.filter(pl.col("split") == split)
-        labels[split] = part["label"].to_numpy()
+        labels[split], scenes[split] = part["label"].to_numpy(), part["scene"].to_list()
         wanted = getattr(dataset.split, split)
         if len(part) != wanted:
             raise DataError(
@@ -115,7 +116,7 @@ def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
             columns.append(pa.FixedSizeListArray.from_arrays(flat, type=layout.field(modality).type))
         with replacing(out_dir / f"{split}.parquet") as temporary:
             pq.write_table(pa.Table.from_arrays(columns, schema=layout), temporary, compression="zstd")
-    return Written(labels, report={"scenes": frame["scene"].n_unique()})
+    return Written(labels, report={"scenes": frame["scene"].n_unique()}, groups=scenes)
 
 
 def build(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
