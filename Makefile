@@ -42,4 +42,4 @@ format: env
 
 clean:
 	rm -rf build data runs logs .state .snakemake reports/index.html reports/results.parquet reports/intervals.parquet \
-	  reports/tables reports/figures reports/plots reports/partial
+	  reports/tables reports/figures reports/plots reports/models reports/partial
