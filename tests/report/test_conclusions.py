@@ -64,9 +64,9 @@ def compared(study: Study, results: pl.DataFrame):
         (Difference(-0.02, -0.03, -0.01, 0.01, 5), 0.01, "worse"),
         (Difference(0.02, 0.01, 0.03, 0.06, 5), 0.06, "undecided"),
         (Difference(0.02, -0.01, 0.03, 0.01, 5), 0.01, "undecided"),
-        (Difference(0.02, 0.01, 0.03, 0.01, 4), 0.01, "undecided"),
+        (Difference(0.02, 0.01, 0.03, 0.01, 4), 0.01, "unjudged"),
         (Difference(0.02, 0.02, 0.02, float("nan"), 5), float("nan"), "undecided"),
-        (Difference(0.02, float("nan"), float("nan"), float("nan"), 1), float("nan"), "undecided"),
+        (Difference(0.02, float("nan"), float("nan"), float("nan"), 1), float("nan"), "unjudged"),
     ],
 )
 def test_better_or_worse_takes_seeds_interval_and_p(difference: Difference, p: float, expected: str) -> None:
@@ -106,9 +106,10 @@ def test_few_seeds_decide_nothing(study: Study) -> None:
     results = table({("concat", "base"): around(0.5, 3), ("m3col", "base"): around(0.9, 3)})
     found = compared(study, results)
     assert found is not None
-    assert found.verdict == "undecided"
+    assert found.verdict == "unjudged"
     sentences = " ".join(comparison_sentences(study, found))
-    assert "cannot be told apart" in sentences
+    assert "not judged by so few seeds" in sentences
+    assert "told apart" not in sentences
     assert "With 3 seeds nothing is called better or worse; that takes 5." in sentences
 
 

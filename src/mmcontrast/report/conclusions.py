@@ -31,12 +31,13 @@ from mmcontrast.report.wording import (
 MIN_SEEDS = 5
 SIGNIFICANT = 0.05
 
-Verdict = Literal["better", "worse", "undecided"]
+Verdict = Literal["better", "worse", "undecided", "unjudged"]
 Reached = Literal["reproduced", "not reached", "exceeded"]
 VERDICT_WORDS: dict[Verdict, str] = {
     "better": "{ours} is better than {baseline}",
     "worse": "{ours} is worse than {baseline}",
     "undecided": "{ours} and {baseline} cannot be told apart",
+    "unjudged": "{ours} and {baseline} are not judged by so few seeds",
 }
 
 
@@ -71,7 +72,9 @@ class Comparison:
 
 def judge(difference: Difference, p_holm: float) -> Verdict:
     """Better or worse only with five seeds or more, an interval on one side of zero and a corrected p below 0.05."""
-    if difference.n >= MIN_SEEDS and p_holm < SIGNIFICANT:
+    if difference.n < MIN_SEEDS:
+        return "unjudged"
+    if p_holm < SIGNIFICANT:
         if difference.low > 0:
             return "better"
         if difference.high < 0:
@@ -137,7 +140,7 @@ def comparison_sentences(study: Study, c: Comparison) -> list[str]:
         f"{estimate(*percent(c.baseline_score))} %; difference by seed {estimate(*percent(d), sign=True)} points{p}; "
         f"{count(d.n, 'seed')}, {count(c.n_cases, 'test case')}.",
     ]
-    if len(c.verdicts) > 1:
+    if len(c.verdicts) > 1 and c.verdict != "unjudged":
         out.append(
             f"Of its {len(c.verdicts)} baselines it is better than {c.verdicts.count('better')}, worse than "
             f"{c.verdicts.count('worse')}, and cannot be told apart from {c.verdicts.count('undecided')}."

@@ -25,6 +25,7 @@ VERDICTS: dict[Verdict, str] = {
     "better": "S is above its control",
     "worse": "S is below its control",
     "undecided": "S against its control",
+    "unjudged": "S against its control",
 }
 
 

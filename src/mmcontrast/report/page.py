@@ -46,7 +46,7 @@ from mmcontrast.report.wording import (
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERDICTS = {"better": "better", "worse": "worse", "undecided": "cannot be told apart"}
+VERDICTS = {"better": "better", "worse": "worse", "undecided": "cannot be told apart", "unjudged": "too few seeds"}
 
 
 def write_page(study: Study, layout: Layout) -> None:
