@@ -39,7 +39,18 @@ from mmcontrast.config.experiments import (
 )
 from mmcontrast.config.methods import Method, Overrides, Variant
 from mmcontrast.config.profiles import Profile
-from mmcontrast.config.training import Engine, Fusion, Model, Optimizer, Sampling, Schedule, Selection, Stage, TextModel
+from mmcontrast.config.training import (
+    Engine,
+    Fusion,
+    Model,
+    Optimizer,
+    PretrainedCLIP,
+    Sampling,
+    Schedule,
+    Selection,
+    Stage,
+    TextModel,
+)
 
 __all__ = [
     "OVERALL",
@@ -68,6 +79,7 @@ __all__ = [
     "Optimizer",
     "Overrides",
     "Paper",
+    "PretrainedCLIP",
     "Profile",
     "Published",
     "PublishedSplit",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mmcontrast.config.base import Strict
 
@@ -29,6 +29,31 @@ class TextModel(Strict):
     hidden: int = Field(gt=0, description="Width of the state of each of the two directions.")
 
 
+class PretrainedCLIP(Strict):
+    """A pretrained CLIP whose two halves encode images and texts; needs the optional extra `clip`."""
+
+    folder: str | None = Field(
+        default=None, min_length=1, description="Folder with its files as transformers saves them, from the checkout."
+    )
+    hub: str | None = Field(
+        default=None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="owner/name on the hub, downloaded when it is first used.",
+    )
+    revision: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{40}$", description="Commit of `hub`, so that the weights cannot change."
+    )
+    frozen: bool = Field(default=False, description="Train only a linear layer on top of each half.")
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> Self:
+        if (self.folder is None) == (self.hub is None):
+            raise ValueError("give `folder`, or `hub` with its `revision`; one of the two")
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError("`revision` goes with `hub`: the 40 digits of a commit")
+        return self
+
+
 class Model(Strict):
     """Encoders and heads, the same for every method that is compared."""
 
@@ -43,6 +68,23 @@ class Model(Strict):
     )
     fusion: Fusion | None = Field(default=None, description="Only of methods that fuse; null = there is none.")
     text: TextModel | None = Field(default=None, description="Encoder of a text modality; null = there is none.")
+    clip: PretrainedCLIP | None = Field(
+        default=None, description="Encoders of images and texts instead of `image` and `text`, which are null then."
+    )
+
+    @model_validator(mode="after")
+    def _one_encoder(self) -> Self:
+        if self.clip is not None and (self.image is not None or self.text is not None):
+            raise ValueError("clip: encodes images and texts; set `image: null` and `text: null` beside it")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_an_unset_clip(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Values as they were before there was `clip`, so that what is known by them stays known."""
+        values: dict[str, Any] = dump(self)
+        if self.clip is None:
+            values.pop("clip", None)
+        return values
 
 
 class Optimizer(Strict):

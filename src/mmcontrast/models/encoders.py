@@ -72,6 +72,12 @@ def build_encoders(cell: CellConfig, modalities: Iterable[str], makers: Makers =
     Raises:
         ConfigError: a modality's kind has no encoder, the model names none for it, or its name cannot name a module.
     """
+    modalities = list(modalities)
+    if cell.model.clip is not None and not {cell.modalities[m].kind for m in modalities} & {"image", "text"}:
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): model.clip: encodes images and texts, and dataset "
+            f"'{cell.dataset}' has none; remove it"
+        )
     out = nn.ModuleDict()
     for name in modalities:
         modality = cell.modalities[name]

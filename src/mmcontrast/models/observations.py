@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError
+from mmcontrast.models.clip import CLIPImageEncoder, CLIPTextEncoder
 from mmcontrast.models.conv import IMAGE_ENCODERS, build_image_encoder
 from mmcontrast.models.encoders import Makers, PooledImageEncoder, VectorEncoder
 from mmcontrast.models.mlp import mlp
@@ -40,18 +41,26 @@ class FlatImageEncoder(nn.Module):
 def image_encoder(modality: Modality, model: Model) -> nn.Module:
     """Of drawings the whole map; a modality with one image an instance has the encoder that all other methods have.
 
+    Where `model.clip` is given, a pretrained CLIP's.
+
     Raises:
-        ConfigError: model.image is not given, or the image is too small for it.
+        ConfigError: neither model.image nor model.clip is given, or the image does not fit.
+        DataError: the CLIP's files are not what they should be.
     """
+    if model.clip is not None:
+        return CLIPImageEncoder(modality, model)
     return (FlatImageEncoder if modality.multifold else PooledImageEncoder)(modality, model)
 
 
 def text_encoder(modality: Modality, model: Model) -> nn.Module:
-    """A bi-GRU over word pieces.
+    """A bi-GRU over word pieces, or a pretrained CLIP's text encoder where `model.clip` is given.
 
     Raises:
-        ConfigError: model.text is not given.
+        ConfigError: neither model.text nor model.clip is given.
+        DataError: the CLIP's files are not what they should be.
     """
+    if model.clip is not None:
+        return CLIPTextEncoder(modality, model)
     if model.text is None:
         raise ConfigError("model.text: not given, and there are texts; give vocabulary, tokens, embedding and hidden")
     return BiGRUEncoder(model.text.vocabulary, model.text.embedding, model.text.hidden, model.width)

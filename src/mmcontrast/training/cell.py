@@ -25,6 +25,7 @@ from torch import Tensor
 
 from mmcontrast import __version__, paths
 from mmcontrast.config import CellConfig
+from mmcontrast.data.clip_files import read_clip
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.data.loading import Table, load_dataset
 from mmcontrast.data.table import task_column
@@ -52,6 +53,8 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
     files += [Path(f) for f in sources("mmcontrast.training.cell", f"mmcontrast.methods.{cell.implementation}")]
     if pretrained is not None:
         files += sorted(pretrained.glob("*.safetensors"))
+    if cell.model.clip is not None:
+        files += read_clip(cell.model.clip).files
     for file in files:
         digest.update(f"{file} {sha256_of(file)}".encode())
     return digest.hexdigest()
