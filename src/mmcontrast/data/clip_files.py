@@ -132,7 +132,7 @@ def encode_texts(clip: ClipFiles, texts: Sequence[str]) -> Encoded:
     try:
         tokenizer = library().CLIPTokenizer.from_pretrained(clip.folder, local_files_only=True)
         rows = tokenizer(list(texts), padding=False, truncation=False, verbose=False)["input_ids"] if texts else []
-    except (OSError, ValueError, TypeError, KeyError) as e:
+    except Exception as e:  # tokenizers raises the bare class
         raise DataError(f"{clip.folder}: the tokenizer cannot be read ({_first_line(e)})") from None
     if tokenizer.eos_token_id != clip.end or len(tokenizer) > clip.vocabulary:
         raise DataError(
@@ -189,12 +189,12 @@ def _pictures(folder: Path) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
             "both, as pictures are cut to their middle and resized to a square"
         )
     wanted = {"resample": BICUBIC, "do_resize": True, "do_center_crop": True, "do_rescale": True, "do_normalize": True}
-    for key, value in wanted.items():
-        if found.get(key, value) != value:
-            raise DataError(f"{path}: {key} is {found[key]!r}; accepted: {value!r}, as pictures are prepared here")
+    for key, only in wanted.items():
+        if found.get(key, only) != only:
+            raise DataError(f"{path}: {key} is {found[key]!r}; accepted: {only!r}, as pictures are prepared here")
     if abs(found.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
         raise DataError(f"{path}: rescale_factor is {found['rescale_factor']!r}; accepted: 1/255")
-    values = []
+    values: list[tuple[float, ...]] = []
     for key in ("image_mean", "image_std"):
         value = found.get(key)
         if not isinstance(value, list) or len(value) != 3 or not all(isinstance(v, int | float) for v in value):

@@ -69,6 +69,9 @@ class CLIPImageEncoder(CLIPHalf):
     CLIP's own files.
     """
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, modality: Modality, model: Model) -> None:
         super().__init__(model, lambda clip: (clip.vision_model, clip.visual_projection))
         side = self.files.pixels
