@@ -15,13 +15,9 @@ from mmcontrast.data.prepare import flickr30k, prepare, text2shape
 from mmcontrast.data.prepare.multifold_files import picture
 from mmcontrast.data.status import status
 from mmcontrast.errors import DataError, FetchError
+from tests.flickr_files import draw, write_flickr
 
 SPLIT = {"kind": "published", "train": 3, "val": 1, "test": 2}
-
-
-def draw(path, colour, size=(12, 8)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
 
 
 def small(study, name, **change):
@@ -39,12 +35,7 @@ def study(root):
 def flickr(tmp_path):
     """Six images of five captions."""
     raw = tmp_path / "flickr30k"
-    images = []
-    for i, split in enumerate(["train", "test", "train", "val", "train", "test"]):
-        draw(raw / flickr30k.IMAGES / f"{i}.jpg", (40 * i, 0, 0))
-        sentences = [{"raw": f" caption {k} of {i}.", "tokens": []} for k in range(5)]
-        images.append({"filename": f"{i}.jpg", "split": split, "imgid": i, "sentences": sentences})
-    (raw / flickr30k.CAPTIONS).write_text(json.dumps({"images": images, "dataset": "flickr30k"}))
+    write_flickr(raw, ["train", "test", "train", "val", "train", "test"])
     return raw
 
 
