@@ -94,7 +94,7 @@ class Cell:
     modalities = {"text": Modality(kind="text", shape=[], multifold=True)}  # noqa: RUF012
 
     def __init__(self, text):
-        self.model = type("Model", (), {"text": text})
+        self.model = type("Model", (), {"text": text, "clip": None})
 
 
 def test_the_vocabulary_is_of_training_texts_and_cut_texts_are_told(caplog):
