@@ -71,7 +71,7 @@ def library() -> Any:
     except ImportError:
         raise ConfigError(
             "model.clip: needs the library transformers, which is not installed; run `pip install -c constraints.txt "
-            "'.[clip]'`, or set model.clip to null"
+            "-e '.[clip]'`, or set model.clip to null"
         ) from None
     return transformers
 
