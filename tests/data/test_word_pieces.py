@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmcontrast.config import Modality
-from mmcontrast.config.schema import TextModel
+from mmcontrast.config.training import TextModel
 from mmcontrast.data.loading import Observations, Table
 from mmcontrast.data.tokens import tokenised
 from mmcontrast.data.word_pieces import PADDING, UNKNOWN, learn, words

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from mmcontrast.config.schema import RETRIEVAL_METRICS, Metric
+from mmcontrast.config.datasets import RETRIEVAL_METRICS, Metric
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.classification import METRICS, cross_entropy, score, selection_key, weighted_scores
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from mmcontrast.config import Dataset
-from mmcontrast.config.schema import Retrieval
+from mmcontrast.config.datasets import Retrieval
 from mmcontrast.evaluation import statistics
 from mmcontrast.evaluation.ranking import directions, parts_of, per_query, ranked, reported, score, selection_key
 from mmcontrast.evaluation.statistics import over_seeds_and_weighted_cases

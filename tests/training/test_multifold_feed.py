@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmcontrast.config.schema import Sampling
+from mmcontrast.config.training import Sampling
 from mmcontrast.data.loading import Observations, load_split
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.training.batching import in_chunks, make_feed

@@ -1,40 +1,25 @@
 """Everything in `params/`: models, checks and merging. Imports no torch, so the workflow starts fast."""
 
-from mmcontrast.config.load import BASE_VARIANT, Study, merge, validate
-from mmcontrast.config.objectives import OBJECTIVES, Objective
-from mmcontrast.config.schema import (
-    Arms,
-    Budget,
-    CellConfig,
-    CellRef,
+from mmcontrast.config.budgets import Budget, Tuning
+from mmcontrast.config.cells import CellConfig
+from mmcontrast.config.datasets import (
     Dataset,
-    Engine,
-    Experiment,
-    Fusion,
-    Information,
     LocalSource,
-    Method,
     Modality,
-    Model,
     NpmSource,
-    Optimizer,
-    Overrides,
-    Paper,
-    PretrainedCLIP,
-    Profile,
-    Published,
     PublishedSplit,
     RandomSplit,
     RemoteSource,
-    Schedule,
-    Selection,
     Source,
-    Stage,
-    Tuning,
     UrlSource,
-    Variant,
     WheelSource,
 )
+from mmcontrast.config.experiments import Arms, CellRef, Experiment, Information, Paper, Published
+from mmcontrast.config.load import BASE_VARIANT, Study, merge, validate
+from mmcontrast.config.methods import Method, Overrides, Variant
+from mmcontrast.config.objectives import OBJECTIVES, Objective
+from mmcontrast.config.profiles import Profile
+from mmcontrast.config.training import Engine, Fusion, Model, Optimizer, PretrainedCLIP, Schedule, Selection, Stage
 from mmcontrast.config.yaml_file import read_yaml
 
 __all__ = [

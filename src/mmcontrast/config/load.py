@@ -9,23 +9,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from mmcontrast.config.budgets import Budget, Tuning
+from mmcontrast.config.cells import CellConfig
+from mmcontrast.config.datasets import Dataset
+from mmcontrast.config.experiments import CellRef, Experiment, Paper
+from mmcontrast.config.methods import Method, Overrides, Variant
 from mmcontrast.config.objectives import OBJECTIVES
-from mmcontrast.config.schema import (
-    Budget,
-    CellConfig,
-    CellRef,
-    Dataset,
-    Experiment,
-    Method,
-    Model,
-    Overrides,
-    Paper,
-    Profile,
-    Selection,
-    Stage,
-    Tuning,
-    Variant,
-)
+from mmcontrast.config.profiles import Profile
+from mmcontrast.config.training import Model, Selection, Stage
 from mmcontrast.config.yaml_file import read_yaml
 from mmcontrast.errors import ConfigError, nearest
 

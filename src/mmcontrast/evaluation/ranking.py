@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mmcontrast.config.schema import Retrieval
+from mmcontrast.config.datasets import Retrieval
 from mmcontrast.evaluation.retrieval import NDCG_AT, RECALL_AT, Floats, Ids, QueryScores, cross_modal_scores
 
 Rows = tuple[Floats, Ids]

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.schema import Retrieval
+from mmcontrast.config.datasets import Retrieval
 from mmcontrast.evaluation.observations import SPLITS, Observed, read_observations
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.ranking import parts_of, per_query, ranked, reported, score, selection_key

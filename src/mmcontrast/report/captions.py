@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmcontrast.config import Study
-from mmcontrast.config.schema import OVERALL
+from mmcontrast.config.experiments import OVERALL
 from mmcontrast.report.outputs import FigureSpec, active_arms, curve_cells, is_probed, projected_cells, switch_epoch
 from mmcontrast.report.sampling_captions import CAPTIONS, caption
 from mmcontrast.report.study_captions import overall_caption

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellRef, Study
-from mmcontrast.config.schema import Contrast
+from mmcontrast.config.experiments import Contrast
 from mmcontrast.evaluation.statistics import Difference, holm, paired_difference
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.summary import percent, seed_scores

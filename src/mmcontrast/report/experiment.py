@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from mmcontrast.config import CellRef, Study
-from mmcontrast.config.schema import OVERALL
+from mmcontrast.config.experiments import OVERALL
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.evaluation.observations import COLUMNS

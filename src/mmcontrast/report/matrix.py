@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellRef, Study
-from mmcontrast.config.schema import MatrixColumn, MatrixPart
+from mmcontrast.config.experiments import MatrixColumn, MatrixPart
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
 from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, holm, over_seeds, paired_difference
 from mmcontrast.evaluation.views import metric_name

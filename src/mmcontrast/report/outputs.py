@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mmcontrast.config import BASE_VARIANT, Arms, CellConfig, CellRef, Study
-from mmcontrast.config.schema import OVERALL, FigureKind
+from mmcontrast.config.experiments import OVERALL, FigureKind
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 
 NARROW = "narrow.svg"

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from mmcontrast.config import Study
-from mmcontrast.config.schema import Sweep
+from mmcontrast.config.experiments import Sweep
 from mmcontrast.report.charts import Data
 from mmcontrast.report.study_captions import active_panels, panel_dataset
 from mmcontrast.report.style import NARROW, PALETTE, WIDE, method_colours

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from mmcontrast import paths
 from mmcontrast.config import CellRef, Study
-from mmcontrast.config.schema import Retrieval
+from mmcontrast.config.datasets import Retrieval
 from mmcontrast.data.loading import Observations, Table, load_split
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.retrieval import grouped_similarity

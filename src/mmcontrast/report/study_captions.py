@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mmcontrast.config import Study
-from mmcontrast.config.schema import Sweep
+from mmcontrast.config.experiments import Sweep
 from mmcontrast.report.wording import LEVEL_NAME, count
 
 
 def overall_caption(study: Study, experiment: str, kind: str) -> str:
-    """What a figure of a kind in `config.schema.OVERALL` shows, and n."""
+    """What a figure of a kind in `config.experiments.OVERALL` shows, and n."""
     if kind == "contrasts":
         return contrast_caption(study, experiment)
     if kind == "panels":

@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.progress import track
 
 from mmcontrast.config import Dataset, RandomSplit
+from mmcontrast.config.base import Strict
 from mmcontrast.config.load import validate
-from mmcontrast.config.schema import Strict
 from mmcontrast.data.files import replacing
 from mmcontrast.data.instances import Written
 from mmcontrast.data.sentence_vectors import SentenceEncoder

@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from mmcontrast.config import Dataset, validate
-from mmcontrast.config.schema import Strict
+from mmcontrast.config.base import Strict
 from mmcontrast.data.instances import Written
 from mmcontrast.data.prepare.multifold_files import Pictured, check_counts, check_modalities, write_pictured
 from mmcontrast.errors import DataError
