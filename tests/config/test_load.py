@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel, model_validator
 
-from mmcontrast.config import Overrides, Study, merge
+from mmcontrast.config import Overrides, Study, merge, validate
 from mmcontrast.errors import ConfigError
 from mmcontrast.pipeline.selection import selection_from_config
 
@@ -181,6 +182,12 @@ FAULTS = [
         set_key("information", "arms", value=[{"unbiased": "tcga_brca", "biased": "trifeature_small_biased"}]),
         ["comm_trifeature.yaml: information.arms", "no 'tcga_brca' among"],
     ),
+    (
+        "experiments/comm_cost.yaml",
+        set_key("panels", value=[{"axis": "epochs", "series": {"a": {"comm/base": 1}}}]),
+        ["comm_cost.yaml", "panels", "there are none"],
+    ),
+    ("papers.yaml", lambda p: p.update({1: p.pop("m3col")}), ["papers.yaml", "1: ", "quotes"]),
 ]
 
 
@@ -195,26 +202,20 @@ def test_a_fault_is_named(
         assert word in str(e.value)
 
 
-def two_faults_that_hide_each_other(p: dict[str, Any]) -> None:
-    """Panels ask for the first dataset, and a listing has none."""
-    p["panels"] = [{"axis": "epochs", "scale": "linear", "series": {"a": {"comm/base": 1}}}]
+class Stumbles(BaseModel):
+    """A check that takes for granted what it is not given."""
+
+    names: list[str]
+
+    @model_validator(mode="after")
+    def _first(self) -> Stumbles:
+        assert self.names[0]
+        return self
 
 
-@pytest.mark.parametrize(
-    ("file", "change", "words"),
-    [
-        ("experiments/comm_cost.yaml", two_faults_that_hide_each_other, ["comm_cost.yaml", "(whole file)"]),
-        ("papers.yaml", lambda p: p.update({1: p.pop("m3col")}), ["papers.yaml", "1: ", "quotes"]),
-    ],
-)
-def test_a_fault_that_a_check_stumbles_over_is_named(
-    checkout: Path, edit: Edit, file: str, change: Callable[[dict[str, Any]], None], words: list[str]
-) -> None:
-    edit(file, change)
-    with pytest.raises(ConfigError) as e:
-        Study(checkout)
-    for word in words:
-        assert word in str(e.value)
+def test_a_check_that_stumbles_names_the_file() -> None:
+    with pytest.raises(ConfigError, match=r"params/x\.yaml: \(whole file\): its keys do not fit together \(IndexError"):
+        validate(Stumbles, {"names": []}, "params/x.yaml")
 
 
 def test_an_unknown_implementation_is_named_for_a_variant_with_a_budget(checkout: Path) -> None:

@@ -216,6 +216,8 @@ class Experiment(Strict):
         used: list[tuple[str, str | None, str]]
         used = [(p.dataset, None, f"columns: {c.title}") for c in self.columns for p in c.parts]
         used += [(c.dataset, cell, f"contrasts: {c.label}") for c in self.contrasts for cell in (c.cell, c.against)]
+        if self.panels and not self.datasets:
+            raise ValueError("panels: show the experiment's datasets, and there are none")
         for panel in self.panels:
             dataset = panel.dataset or self.datasets[0]
             used += [(dataset, cell, f"panels: {panel.axis}") for line in panel.series.values() for cell in line]

@@ -172,11 +172,13 @@ def _limits(study: Study, results: pl.DataFrame, cell: CellConfig) -> list[str]:
 def _example(cell: CellConfig, spec: Modality) -> dict[str, str]:
     """Code that makes an input of the right shape, and that shape in words."""
     if spec.kind == "text":
-        text = cell.model.text
-        tokens = text.tokens if text is not None else 0
+        if cell.model.text is None:
+            tokens, whose = EXAMPLE_STEPS, "the CLIP's own vocabulary, padded with the end of a text"
+        else:
+            tokens, whose = cell.model.text.tokens, "the vocabulary of the training texts, 0 = padding"
         return {
             "code": f"torch.ones({EXAMPLE_ROWS}, {tokens}, dtype=torch.int64)",
-            "shape": f"(rows, {tokens}) int64, word pieces of the vocabulary of the training texts, 0 = padding",
+            "shape": f"(rows, {'pieces' if cell.model.text is None else tokens}) int64, word pieces of {whose}",
         }
     sizes = [size if size > 0 else EXAMPLE_STEPS for size in spec.shape]
     shape = ", ".join(map(str, sizes))
