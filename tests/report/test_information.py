@@ -12,7 +12,13 @@ from mmcontrast.config import Study
 from mmcontrast.evaluation.statistics import paired_difference
 from mmcontrast.report.bars import information_chart
 from mmcontrast.report.captions import figure_caption
-from mmcontrast.report.information import chances, information_findings, kept_by_cell
+from mmcontrast.report.information import (
+    chances,
+    held_against,
+    information_findings,
+    information_sentences,
+    kept_by_cell,
+)
 from mmcontrast.report.outputs import active_arms, figures
 from mmcontrast.report.results import read_results, write_results
 from mmcontrast.report.style import house_style
@@ -88,7 +94,7 @@ def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three
     kept = kept_by_cell(study, results, EXPERIMENT, asked, active_arms(study, EXPERIMENT)[0])
     found = information_findings(study, results, EXPERIMENT)
     assert len(kept) == 2
-    assert found[2:] == ["With 3 seeds nothing is called above or below its control; that takes 5."]
+    assert found[2:] == ["With 3 seeds nothing is called better or worse; that takes 5."]
     for k, sentence in zip(kept, found[:2], strict=True):
         assert "S against its control" in sentence
         inside = k.gain.low <= 0 <= k.gain.high
@@ -118,6 +124,28 @@ def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> No
     (sentence,) = information_findings(study, pl.concat(rows + others), EXPERIMENT)
     assert "S is above its control, 50.0" in sentence
     assert "whose interval excludes 0; 5 seeds" in sentence
+
+
+def test_the_own_method_is_held_against_the_strongest_other_in_each_letter(made: Made) -> None:
+    study, (results, _) = made.study, read_results(made.study, made.layout)
+    arms = active_arms(study, EXPERIMENT)[0]
+    found = held_against(study, results, EXPERIMENT, arms)
+    assert found is not None
+    ref, held = found
+    assert (ref.method, ref.variant) == ("comm", "base")
+    assert [h.what for h in held] == ["R: redundant", "U: unique", "S: synergistic", "S, to its control"]
+    rows = {row.label: row.values for row in table(made).blocks[0].rows}
+    for letter, h in zip("RUS", held, strict=False):
+        assert (h.name, 100 * h.own.mean) == ("Cross (CLIP)", pytest.approx(rows["CoMM"][letter].mean))
+        assert 100 * h.other.mean == pytest.approx(rows["Cross (CLIP)"][letter].mean)
+        assert 100 * h.difference.mean == pytest.approx(rows["CoMM"][letter].mean - rows["Cross (CLIP)"][letter].mean)
+        assert h.verdict == "unjudged"
+    assert 100 * held[-1].other.mean == pytest.approx(rows["CoMM"]["control"].mean)
+    assert 100 * held[-1].difference.mean == pytest.approx(rows["CoMM"]["difference"].mean)
+    first, second, third = information_sentences(study, EXPERIMENT, arms, ref, held)
+    assert re.match(r"CoMM on Trifeature, small: R \d+\.\d \[.*, S .* \(chance 50\)\.$", first)
+    assert "S against its control" in second
+    assert third == "With 3 seeds nothing is called better or worse; that takes 5."
 
 
 def test_chances_are_one_over_the_classes(made: Made) -> None:

@@ -82,6 +82,13 @@ def judge(difference: Difference, p_holm: float) -> Verdict:
     return "undecided"
 
 
+def few_seeds(n: int) -> list[str]:
+    """A sentence where n seeds are too few to judge."""
+    if n >= MIN_SEEDS:
+        return []
+    return [f"With {count(n, 'seed')} nothing is called better or worse; that takes {MIN_SEEDS}."]
+
+
 def compare(
     study: Study,
     results: pl.DataFrame,
@@ -145,8 +152,7 @@ def comparison_sentences(study: Study, c: Comparison) -> list[str]:
             f"Of its {len(c.verdicts)} baselines it is better than {c.verdicts.count('better')}, worse than "
             f"{c.verdicts.count('worse')}, and cannot be told apart from {c.verdicts.count('undecided')}."
         )
-    if d.n < MIN_SEEDS:
-        out.append(f"With {count(d.n, 'seed')} nothing is called better or worse; that takes {MIN_SEEDS}.")
+    out += few_seeds(d.n)
     if c.cases is not None:
         out.append(
             f"The difference is one on these {c.n_cases} test cases: over seeds and test cases together {c.label}'s "

@@ -13,8 +13,8 @@ import polars as pl
 
 from mmcontrast.config import Arms, CellRef, Information, Published, Study
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, over_seeds, paired_difference
-from mmcontrast.report.conclusions import MIN_SEEDS, Verdict, judge
-from mmcontrast.report.outputs import active_arms
+from mmcontrast.report.conclusions import Verdict, few_seeds, judge
+from mmcontrast.report.outputs import active_arms, own_cells
 from mmcontrast.report.results import cell_name
 from mmcontrast.report.summary import percent, seed_scores
 from mmcontrast.report.table import Block, Column, Row, Value
@@ -126,28 +126,98 @@ def _printed(p: Published) -> dict[str, Value]:
 
 
 def information_findings(study: Study, results: pl.DataFrame, experiment: str) -> list[str]:
-    """One sentence a cell on synergy and its control, and one on what was printed."""
+    """One sentence a cell on synergy and its control, and one where the seeds are too few to judge."""
     asked = study.experiments[experiment].information
     out: list[str] = []
     if asked is None:
         return out
     for arms in active_arms(study, experiment):
         title, chance = study.datasets[arms.unbiased].title, chances(study, asked, arms)
-        for kept in kept_by_cell(study, results, experiment, asked, arms):
-            found, gain = kept.estimates(), percent(kept.gain)
-            zero = "includes" if gain.low <= 0 <= gain.high else "excludes"
-            p = f", p = {p_value(kept.p_holm)} after Holm's correction" if p_value(kept.p_holm) else ""
+        cells = kept_by_cell(study, results, experiment, asked, arms)
+        for kept in cells:
+            found = kept.estimates()
             said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
-            out.append(
-                f"{title}, {cell_label(study, kept.ref)}: {said}. {VERDICTS[judge(kept.gain, kept.p_holm)]}, "
-                f"{estimate(*found['control'])} % after unbiased pretraining: difference by seed "
-                f"{estimate(*gain, sign=True)} points{p.replace('= <', '< ')}, whose interval {zero} 0; "
-                f"{count(kept.gain.n, 'seed')}."
-            )
-        if len(study.profile.seeds) < MIN_SEEDS:
-            seeds = count(len(study.profile.seeds), "seed")
-            out.append(f"With {seeds} nothing is called above or below its control; that takes {MIN_SEEDS}.")
+            control = _synergy_sentence(found["control"], kept.gain, kept.p_holm)
+            out.append(f"{title}, {cell_label(study, kept.ref)}: {said}. {control}")
+        out += few_seeds(min(kept.gain.n for kept in cells)) if cells else []
     return out
+
+
+def _synergy_sentence(control: Interval, gain: Difference, p_holm: float) -> str:
+    """S against its control. control: in percent; gain: as fractions."""
+    difference = percent(gain)
+    zero = "includes" if difference.low <= 0 <= difference.high else "excludes"
+    p = f", p = {p_value(p_holm)} after Holm's correction" if p_value(p_holm) else ""
+    return (
+        f"{VERDICTS[judge(gain, p_holm)]}, {estimate(*control)} % after unbiased pretraining: difference by seed "
+        f"{estimate(*difference, sign=True)} points{p.replace('= <', '< ')}, whose interval {zero} 0; "
+        f"{count(gain.n, 'seed')}."
+    )
+
+
+@dataclass(frozen=True)
+class Held:
+    """The own method against one other cell, or S against its control; scores are fractions.
+
+    Attributes:
+        what: R, U or S in words. name: the other's. difference: own minus other, by seed. p_holm: corrected for all
+            others in that letter, or for the controls of all cells.
+    """
+
+    what: str
+    own: Interval
+    other: Interval
+    name: str
+    difference: Difference
+    p_holm: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """On the difference."""
+        return judge(self.difference, self.p_holm)
+
+
+def held_against(study: Study, results: pl.DataFrame, experiment: str, arms: Arms) -> tuple[CellRef, list[Held]] | None:
+    """The own method, and it against the strongest other cell in each of R, U and S, then S against its control.
+
+    None where the experiment asks for no information, or has no own method or no other cell with scores in both arms.
+    """
+    asked, own = study.experiments[experiment].information, own_cells(study, experiment)[:1]
+    kept = kept_by_cell(study, results, experiment, asked, arms) if asked else []
+    ours = next((k for k in kept if k.ref in own), None)
+    others = [k for k in kept if k is not ours]
+    if ours is None or not others:
+        return None
+    out = []
+    for what in ("redundant", "unique", "synergistic"):
+        found = [paired_difference(getattr(ours, what), getattr(k, what)) for k in others]
+        p_holm = holm(np.array([d.p for d in found]))
+        means = [over_seeds(np.array(list(getattr(k, what).values()))) for k in others]
+        best = max(range(len(others)), key=lambda i: means[i].mean)
+        score = over_seeds(np.array(list(getattr(ours, what).values())))
+        title = f"{what[0].upper()}: {what}"
+        out.append(
+            Held(title, score, means[best], cell_label(study, others[best].ref), found[best], float(p_holm[best]))
+        )
+    synergy, control = (over_seeds(np.array(list(x.values()))) for x in (ours.synergistic, ours.control))
+    out.append(Held("S, to its control", synergy, control, "S after unbiased pretraining", ours.gain, ours.p_holm))
+    return ours.ref, out
+
+
+def information_sentences(study: Study, experiment: str, arms: Arms, ref: CellRef, held: list[Held]) -> list[str]:
+    """What the own method keeps, and its synergy against the control, in words."""
+    asked = study.experiments[experiment].information
+    if asked is None:
+        raise ValueError(f"{experiment} asks for no information")
+    chance, control = chances(study, asked, arms), held[-1]
+    said = ", ".join(
+        f"{x} {estimate(*percent(h.own))} % (chance {chance[x]:g})" for x, h in zip(LETTERS, held, strict=False)
+    )
+    return [
+        f"{cell_label(study, ref)} on {study.datasets[arms.unbiased].title}: {said}.",
+        _synergy_sentence(percent(control.other), control.difference, control.p_holm),
+        *few_seeds(control.difference.n),
+    ]
 
 
 def information_notes(study: Study, experiment: str) -> list[str]:

@@ -13,18 +13,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mmcontrast.config import Study
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
+from mmcontrast.evaluation.statistics import Difference, Interval
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 from mmcontrast.report.captions import figure_caption
 from mmcontrast.report.cards import write_cards
 from mmcontrast.report.conclusions import (
     Comparison,
+    Verdict,
     compare,
     comparison_sentences,
     n_test_cases,
     optimism,
 )
+from mmcontrast.report.information import held_against, information_sentences
 from mmcontrast.report.notes import overrides_note
-from mmcontrast.report.outputs import ALL, NARROW, FigureSpec, experiment_datasets, figures
+from mmcontrast.report.outputs import ALL, NARROW, FigureSpec, active_arms, experiment_datasets, figures
 from mmcontrast.report.papers import paper_parts, studies
 from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum, read_datasheets
 from mmcontrast.report.results import cell_name, read_results
@@ -127,6 +130,9 @@ def _comparisons(
     for experiment in study.active_experiments:
         if study.experiments[experiment].kind != "table" or study.profile.overrides.given():
             continue
+        if study.experiments[experiment].information is not None:
+            out += _kept(study, results, experiment)
+            continue
         own = summary.filter(experiment=experiment)
         for dataset in experiment_datasets(study, experiment):
             found = [
@@ -149,15 +155,42 @@ def _comparisons(
     return out
 
 
+def _kept(study: Study, results: pl.DataFrame, experiment: str) -> list[dict[str, Any]]:
+    """A statement for each size of data whose information is asked for, and a line for R, U, S and the control."""
+    out = []
+    for arms in active_arms(study, experiment):
+        if found := held_against(study, results, experiment, arms):
+            ref, held = found
+            out.append(
+                {
+                    "experiment": experiment,
+                    "title": study.experiments[experiment].title,
+                    "dataset": study.datasets[arms.unbiased].title,
+                    "label": cell_label(study, ref),
+                    "verdict": held[-1].verdict,
+                    "sentences": information_sentences(study, experiment, arms, ref, held),
+                    "lines": [_line(h.what, h.own, h.other, h.name, h.difference, h.p_holm, h.verdict) for h in held],
+                }
+            )
+    return out
+
+
 def _comparison_line(study: Study, c: Comparison) -> dict[str, str]:
+    title = metric_title(c.metric, study.datasets[c.dataset])
+    return _line(title, c.score, c.baseline_score, c.baseline, c.difference, c.p_holm, c.verdict)
+
+
+def _line(
+    what: str, own: Interval, other: Interval, name: str, difference: Difference, p_holm: float, verdict: Verdict
+) -> dict[str, str]:
     return {
-        "metric": metric_title(c.metric, study.datasets[c.dataset]),
-        "own": estimate(*percent(c.score)),
-        "baseline": estimate(*percent(c.baseline_score)),
-        "name": c.baseline,
-        "difference": estimate(*percent(c.difference), sign=True),
-        "p": p_value(c.p_holm),
-        "verdict": VERDICTS[c.verdict],
+        "metric": what,
+        "own": estimate(*percent(own)),
+        "baseline": estimate(*percent(other)),
+        "name": name,
+        "difference": estimate(*percent(difference), sign=True),
+        "p": p_value(p_holm),
+        "verdict": VERDICTS[verdict],
     }
 
 

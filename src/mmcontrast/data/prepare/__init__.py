@@ -16,7 +16,7 @@ import numpy as np
 
 from mmcontrast import paths
 from mmcontrast.config import Dataset, RandomSplit
-from mmcontrast.data import leaks, scaling, table
+from mmcontrast.data import fingerprints, leaks, scaling, table
 from mmcontrast.data.datasheet import DATASHEET, datasheet
 from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.instances import Instances, Written, check
@@ -134,7 +134,8 @@ def _written(
     leaks.check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
     found = leaks.duplicates_across({split: keys for split, (_, keys) in rows_of.items()}) | written.duplicates
     leaks.check_duplicates(dataset_name, found, dataset.duplicates)
-    sheet = datasheet(dataset_name, dataset, manifest, written.labels, tasks, {}, found)
+    near = fingerprints.near_duplicates(out_dir, dataset.modalities)
+    sheet = datasheet(dataset_name, dataset, manifest, written.labels, tasks, {}, found, near)
     if written.split_rule is not None:
         sheet["split"]["rule"] = written.split_rule
     return sheet | ({"report": written.report} if written.report else {})
