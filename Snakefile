@@ -11,6 +11,11 @@ from mmcontrast.sources import sources
 
 min_version("9.27")
 
+# A limit on jobs a second, which Snakemake has by default, wakes its scheduler again for every time it woke, and each
+# time it looks at every input of all that is ready: 7 CPU minutes of a default run. Nothing here needs a limit.
+if workflow.scheduling_settings is not None:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
+
 
 report: "workflow/report/workflow.rst"
 
