@@ -76,7 +76,7 @@ def test_observations_are_compared_one_by_one_and_equal_ones_counted(tmp_path: P
     cells["val"]["text"][3][1] = cells["train"]["text"][0][1].upper() + "!"
     _write(tmp_path, modalities, cells)
     pairs = fingerprints.near_duplicates(tmp_path, modalities)["pairs"]
-    assert pairs["train and test, image"] | {"distance": 0, "threshold": 0} == {
+    assert pairs["train and test (observations of image)"] | {"distance": 0, "threshold": 0} == {
         "count": 1,
         "of": 3 * COUNTS["test"],
         "equal": 0,
@@ -84,8 +84,14 @@ def test_observations_are_compared_one_by_one_and_equal_ones_counted(tmp_path: P
         "distance": 0,
         "threshold": 0,
     }
-    assert 0 < pairs["train and test, image"]["distance"] < pairs["train and test, image"]["threshold"]
-    assert {pair: found["equal"] for pair, found in pairs.items() if found["equal"]} == {"train and val, text": 1}
+    assert (
+        0
+        < pairs["train and test (observations of image)"]["distance"]
+        < pairs["train and test (observations of image)"]["threshold"]
+    )
+    assert {pair: found["equal"] for pair, found in pairs.items() if found["equal"]} == {
+        "train and val (observations of text)": 1
+    }
     assert sum(found["count"] for found in pairs.values()) == 1
 
 

@@ -35,8 +35,20 @@ seeds: [0, 1, 2]
 NEAR = {
     "share": 0.1,
     "pairs": {
-        "train and test, image": {"count": 3, "of": 70, "equal": 2, "closest": ["a[0]", "b[1]"], "distance": 0.1},
-        "val and test, image": {"count": 0, "of": 70, "equal": 0, "closest": ["c[0]", "b[0]"], "distance": 0.9},
+        "train and test (observations of image)": {
+            "count": 3,
+            "of": 70,
+            "equal": 2,
+            "closest": ["a[0]", "b[1]"],
+            "distance": 0.1,
+        },
+        "val and test (observations of image)": {
+            "count": 0,
+            "of": 70,
+            "equal": 0,
+            "closest": ["c[0]", "b[0]"],
+            "distance": 0.9,
+        },
     },
 }
 # enough cells for every kind of row and figure, and few enough to be drawn in seconds

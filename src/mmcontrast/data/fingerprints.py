@@ -47,8 +47,8 @@ def near_duplicates(out_dir: Path, modalities: Mapping[str, Modality]) -> dict[s
         out_dir: holds train.parquet, val.parquet and test.parquet in the layout of `data.table`.
 
     Returns:
-        As `leaks.near_duplicates`; of observations, pairs of splits are named by modality, 'train and test, image',
-        and have `equal` and `threshold` as well.
+        As `leaks.near_duplicates`; of observations, pairs of splits have the modality in their names, 'train and test
+        (observations of image)', and `equal` and `threshold` of their own.
     """
     taken = {
         m: {split: _observations(out_dir / f"{split}.parquet", m, spec) for split in paths.SPLITS}
@@ -66,7 +66,7 @@ def near_duplicates(out_dir: Path, modalities: Mapping[str, Modality]) -> dict[s
         near = leaks.near_duplicates(inputs, parts, names)
         for pair, counted in near.get("pairs", {}).items():
             more = {"equal": equal.get(pair, 0), "threshold": near["threshold"]}
-            found["pairs"][f"{pair}, {m}"] = counted | more
+            found["pairs"][f"{pair} (observations of {m})"] = counted | more
     return found
 
 
