@@ -33,6 +33,8 @@ from typing import Any
 import numpy as np
 import psutil
 
+from mmcontrast.config.yaml_file import read_yaml
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -99,7 +101,9 @@ def make_template(root: Path, mirror: Path) -> None:
     files = published_files()
     fill(mirror, files)
     split = {"kind": "published", "train": ROWS["tr"], "val": 0, "test": ROWS["te"]}
-    dataset = mogonet(files, rows=sum(ROWS.values()), split=split)
+    # printed numbers are of metrics that the dataset of this name has
+    metrics = read_yaml(ROOT / f"params/datasets/{DATASET}.yaml")["metrics"]
+    dataset = mogonet(files, rows=sum(ROWS.values()), split=split, metrics=metrics)
     stage = {"epochs": EPOCHS, "eval_every": 20, "checkpoint_every": 1}
     profile = PROFILE | {"datasets": [DATASET], "overrides": PROFILE["overrides"] | {"finetune": stage}}
     experiment = EXPERIMENT | {"datasets": [DATASET], "cells": CELLS}

@@ -77,7 +77,7 @@ class Checkout:
         return "\n".join(f"== {p}\n{p.read_text()[-1500:]}" for p in sorted((self.root / "logs").rglob("*.log")))
 
     def snakemake(self, *more: str, ok: bool = True) -> str:
-        soon = ["--latency-wait", "5", "--max-jobs-per-timespan", "100/1s"]
+        soon = ["--latency-wait", "5"]
         return self("snakemake", "--cores", "2", *soon, *more, "reproduce", ok=ok)
 
     def commit(self, message: str) -> None:
