@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from mmcontrast.errors import DataError
-from mmcontrast.report.publish import BLOCK, filled, section
+from mmcontrast.report import outputs
+from mmcontrast.report.publish import BLOCK, filled, publish, section
+from tests.report.made_up_study import Made
 
 ROOT = Path(__file__).parents[2]
 TEXT = "# Top\n\nintro\n\n## One\n\n| a |\n|---|\n| 1 |\n\n## Two\n\nx\n"
@@ -38,3 +40,15 @@ def test_the_readme_shows_what_docs_results_holds() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(BLOCK.findall(readme)) >= 2
     assert filled(readme, ROOT) == readme
+
+
+def test_what_is_no_longer_made_is_taken_away(reported: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(reported.study.root)
+    monkeypatch.setattr(outputs, "FIGURE_FORMATS", ("svg",))  # as it was reported
+    Path("README.md").write_text("intro\n")
+    written = [Path(path) for path in publish(reported.study, reported.layout)]
+    old = written[0].with_name("of_an_experiment_that_went.md")
+    old.write_text("old")
+    publish(reported.study, reported.layout)
+    assert set(old.parent.iterdir()) == set(written) - {Path("README.md")}
+    assert Path("README.md").read_text() == "intro\n"

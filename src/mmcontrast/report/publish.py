@@ -28,6 +28,8 @@ def results_folder(layout: Layout) -> Path:
 def publish(study: Study, layout: Layout) -> list[str]:
     """Copy every table (md, csv), every figure (png) and the results table; then refill the README's blocks.
 
+    The folder is left with these files alone: what the selection no longer makes goes.
+
     Returns:
         The paths written.
 
@@ -45,6 +47,8 @@ def publish(study: Study, layout: Layout) -> list[str]:
         with replacing(target) as temporary:
             shutil.copyfile(source, temporary)
         written.append(str(target))
+    for old in set(folder.iterdir()) - {Path(path) for path in written}:
+        old.unlink()
     text = README.read_text(encoding="utf-8")
     with replacing(README) as temporary:
         temporary.write_text(filled(text, README.parent), encoding="utf-8")
