@@ -95,6 +95,13 @@ def test_observations_are_compared_one_by_one_and_equal_ones_counted(tmp_path: P
     assert sum(found["count"] for found in pairs.values()) == 1
 
 
+def test_a_split_without_rows_has_nothing_to_compare(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    cells = {split: {"image": _images(rng, n)} for split, n in (COUNTS | {"val": 0}).items()}
+    _write(tmp_path, {"image": IMAGE}, cells)
+    assert list(fingerprints.near_duplicates(tmp_path, {"image": IMAGE})["pairs"]) == ["train and test"]
+
+
 @pytest.mark.parametrize("side", [3, 8, 13, 32])
 def test_a_thumbnail_is_the_mean_of_its_cells(side: int) -> None:
     x_PCHW = np.random.default_rng(0).integers(0, 256, size=(2, 3, side, side), dtype=np.uint8)

@@ -36,6 +36,8 @@ def test_the_best_rate_on_validation_is_chosen_and_of_equals_the_first(study: St
     choices = yaml.safe_load(file.read_text())["choices"]
     methods = [m for m, _ in tuned_methods(study, "study", "tcga_brca")]
     assert len(methods) == 9
+    # not also as the variant whose probe is fitted again
+    assert ("comm", "study") in tuned_methods(study, "study", "tcga_brca")
     assert set(choices["tcga_brca"]) == set(methods)
     assert [s[2] for s in seen] == plan.rates * len(methods)
     assert {s[3] for s in seen} == {(plan.seed,)}

@@ -56,12 +56,12 @@ def near_duplicates(out_dir: Path, modalities: Mapping[str, Modality]) -> dict[s
     }
     if not any(spec.multifold for spec in modalities.values()):
         parts, names = _joined(next(iter(taken.values())))
-        inputs = {m: np.concatenate([seen.prints for seen in of.values()]) for m, of in taken.items()}
+        inputs = {m: _all_prints(of) for m, of in taken.items()}
         return leaks.near_duplicates(inputs, parts, names)
     found: dict[str, Any] = {"share": leaks.NEAR_SHARE, "pairs": {}}
     for m, of in taken.items():
         parts, names = _joined(of)
-        inputs = {m: np.concatenate([seen.prints for seen in of.values()])}
+        inputs = {m: _all_prints(of)}
         equal = leaks.duplicates_across({split: leaks.row_keys(inputs, rows) for split, rows in parts.items()})
         near = leaks.near_duplicates(inputs, parts, names)
         for pair, counted in near.get("pairs", {}).items():
@@ -76,6 +76,11 @@ def _joined(of: Mapping[str, _Observations]) -> tuple[dict[str, np.ndarray], lis
     starts = [0, *ends[:-1]]
     parts = {split: np.arange(start, end) for split, start, end in zip(of, starts, ends, strict=True)}
     return parts, [name for seen in of.values() for name in seen.names]
+
+
+def _all_prints(of: Mapping[str, _Observations]) -> np.ndarray:
+    """(P, f) of all splits; one without rows may not know f."""
+    return np.concatenate([seen.prints for seen in of.values() if seen.names])
 
 
 def _observations(path: Path, modality: str, spec: Modality) -> _Observations:

@@ -62,16 +62,20 @@ def tune(study: Study, budget_name: str, datasets: list[str] | None = None, trai
 
 
 def tuned_methods(study: Study, budget: str, dataset: str) -> list[tuple[str, str]]:
-    """(method, variant) of every trained cell that shares the budget on a dataset, of all experiments."""
-    found = {
-        (ref.method, ref.variant): None
+    """(method, variant) of every method whose cell shares the budget on a dataset and is trained, of all experiments.
+
+    A method is tuned once, as the first variant in its file that shares the budget; its others take over the choice.
+    """
+    shared = [
+        (ref.method, ref.variant)
         for experiment in study.experiments.values()
         for ref in experiment.cells
         if dataset in (ref.only or experiment.datasets)
         and study.methods[ref.method].variants.get(ref.variant) is not None
         and study.methods[ref.method].variants[ref.variant].budget == budget
-    }
-    cells = [(m, v, study.cell(dataset, m, v)) for m, v in found]
+    ]
+    first = {m: next(v for v in study.methods[m].variants if (m, v) in shared) for m, _ in shared}
+    cells = [(m, v, study.cell(dataset, m, v)) for m, v in first.items()]
     return [(m, v) for m, v, cell in cells if getattr(cell, cell.last_stage).epochs]
 
 
