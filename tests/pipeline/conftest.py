@@ -106,7 +106,7 @@ class Checkout:
         assert "Nothing to be done" in self.snakemake("-n")
         assert "up to date" in self("dvc", "status")
 
-    def kill_when(self, pattern: str, timeout: float = 120) -> None:
+    def kill_when(self, pattern: str, timeout: float = 600) -> None:
         """Start `snakemake`, and SIGKILL it with all its children once a file matches the glob pattern."""
         process = psutil.Popen(
             ["snakemake", "--cores", "2", "reproduce"],
