@@ -16,12 +16,13 @@ from mmcontrast.report.information import (
     chances,
     held_against,
     information_findings,
-    information_sentences,
     kept_by_cell,
 )
 from mmcontrast.report.outputs import active_arms, figures
+from mmcontrast.report.page import _comparisons
 from mmcontrast.report.results import read_results, write_results
 from mmcontrast.report.style import house_style
+from mmcontrast.report.summary import summarise
 from mmcontrast.report.tables import build_table
 from tests.report.made_up_study import REPO, Made, make_study
 
@@ -131,18 +132,24 @@ def test_the_own_method_is_held_against_the_strongest_other_in_each_letter(made:
     arms = active_arms(study, EXPERIMENT)[0]
     found = held_against(study, results, EXPERIMENT, arms)
     assert found is not None
-    ref, held = found
-    assert (ref.method, ref.variant) == ("comm", "base")
+    ours, held = found
+    assert (ours.ref.method, ours.ref.variant) == ("comm", "base")
     assert [h.what for h in held] == ["R: redundant", "U: unique", "S: synergistic", "S, to its control"]
     rows = {row.label: row.values for row in table(made).blocks[0].rows}
     for letter, h in zip("RUS", held, strict=False):
-        assert (h.name, 100 * h.own.mean) == ("Cross (CLIP)", pytest.approx(rows["CoMM"][letter].mean))
-        assert 100 * h.other.mean == pytest.approx(rows["Cross (CLIP)"][letter].mean)
+        assert (h.name, h.own.mean) == ("Cross (CLIP)", pytest.approx(rows["CoMM"][letter].mean))
+        assert h.other.mean == pytest.approx(rows["Cross (CLIP)"][letter].mean)
         assert 100 * h.difference.mean == pytest.approx(rows["CoMM"][letter].mean - rows["Cross (CLIP)"][letter].mean)
         assert h.verdict == "unjudged"
-    assert 100 * held[-1].other.mean == pytest.approx(rows["CoMM"]["control"].mean)
+    assert held[-1].other.mean == pytest.approx(rows["CoMM"]["control"].mean)
     assert 100 * held[-1].difference.mean == pytest.approx(rows["CoMM"]["difference"].mean)
-    first, second, third = information_sentences(study, EXPERIMENT, arms, ref, held)
+
+
+def test_the_page_sums_up_by_what_is_kept(made: Made) -> None:
+    study, (results, intervals) = made.study, read_results(made.study, made.layout)
+    found = _comparisons(study, results, summarise(results), intervals)
+    assert [(c["experiment"], c["label"], len(c["lines"])) for c in found] == [(EXPERIMENT, "CoMM", 4)]
+    first, second, third = found[0]["sentences"]
     assert re.match(r"CoMM on Trifeature, small: R \d+\.\d \[.*, S .* \(chance 50\)\.$", first)
     assert "S against its control" in second
     assert third == "With 3 seeds nothing is called better or worse; that takes 5."

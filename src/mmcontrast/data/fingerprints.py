@@ -100,7 +100,7 @@ def _observations(path: Path, modality: str, spec: Modality) -> _Observations:
 def _fingerprints(column: pa.Array, spec: Modality) -> np.ndarray:
     """(P, f) float32."""
     if spec.kind == "text":
-        return np.stack([_text(text) for text in column.to_pylist()]) if len(column) else _nothing(TEXT_BINS)
+        return np.array([_text(text) for text in column.to_pylist()], dtype=np.float32).reshape(-1, TEXT_BINS)
     values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), *spec.shape)
     return thumbnails(values) if spec.kind == "image" else values.astype(np.float32)
 
@@ -125,7 +125,3 @@ def _text(text: str) -> np.ndarray:
     for start in range(max(1, len(padded) - 2)):
         counts[zlib.crc32(padded[start : start + 3].encode()) % TEXT_BINS] += 1
     return counts
-
-
-def _nothing(width: int) -> np.ndarray:
-    return np.zeros((0, width), dtype=np.float32)

@@ -21,6 +21,7 @@ from mmcontrast.report.table import Block, Column, Row, Value
 from mmcontrast.report.wording import as_given, cell_label, count, estimate, p_value
 
 LETTERS = ("R", "U", "S")
+NAMES = ("R: redundant", "U: unique", "S: synergistic")
 VERDICTS: dict[Verdict, str] = {
     "better": "S is above its control",
     "worse": "S is below its control",
@@ -46,12 +47,28 @@ class Kept:
     gain: Difference
     p_holm: float
 
-    def estimates(self) -> dict[str, Interval]:
-        """R, U, S and control in percent, with their intervals over seeds."""
-        found = dict(
+    def scores(self) -> dict[str, dict[int, float]]:
+        """R, U, S and control, by seed."""
+        return dict(
             zip((*LETTERS, "control"), (self.redundant, self.unique, self.synergistic, self.control), strict=True)
         )
-        return {name: percent(over_seeds(np.array(list(scores.values())))) for name, scores in found.items()}
+
+    def estimates(self) -> dict[str, Interval]:
+        """R, U, S and control in percent, with their intervals over seeds."""
+        return {name: percent(over_seeds(np.array(list(of.values())))) for name, of in self.scores().items()}
+
+    def sentences(self, name: str, chance: dict[str, float]) -> list[str]:
+        """R, U and S beside a guess's, and S against its control. name: the cell's, as the sentence begins."""
+        found, gain = self.estimates(), percent(self.gain)
+        said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
+        zero = "includes" if gain.low <= 0 <= gain.high else "excludes"
+        p = f", p = {p_value(self.p_holm)} after Holm's correction" if p_value(self.p_holm) else ""
+        return [
+            f"{name}: {said}.",
+            f"{VERDICTS[judge(self.gain, self.p_holm)]}, {estimate(*found['control'])} % after unbiased pretraining: "
+            f"difference by seed {estimate(*gain, sign=True)} points{p.replace('= <', '< ')}, whose interval {zero} 0; "
+            f"{count(self.gain.n, 'seed')}.",
+        ]
 
 
 def chances(study: Study, asked: Information, arms: Arms) -> dict[str, float]:
@@ -96,10 +113,9 @@ def information_blocks(study: Study, results: pl.DataFrame, experiment: str) -> 
 
 def _block(study: Study, results: pl.DataFrame, experiment: str, asked: Information, arms: Arms) -> Block:
     printed = published(study, experiment)
-    names = ("R: redundant", "U: unique", "S: synergistic")
     where = "Published" if asked.published == arms.unbiased else "Published at full size"
     columns = [Column(f"published_{x}", f"{where}, {x}", "published") for x in LETTERS] if printed else []
-    columns += [Column(x, f"Ours, {name}", "score") for x, name in zip(LETTERS, names, strict=True)]
+    columns += [Column(x, f"Ours, {name}", "score") for x, name in zip(LETTERS, NAMES, strict=True)]
     columns += [
         Column("control", "Ours, S after unbiased pretraining (control)", "score"),
         Column("difference", "S, difference to its control", "difference"),
@@ -135,33 +151,18 @@ def information_findings(study: Study, results: pl.DataFrame, experiment: str) -
         title, chance = study.datasets[arms.unbiased].title, chances(study, asked, arms)
         cells = kept_by_cell(study, results, experiment, asked, arms)
         for kept in cells:
-            found = kept.estimates()
-            said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
-            control = _synergy_sentence(found["control"], kept.gain, kept.p_holm)
-            out.append(f"{title}, {cell_label(study, kept.ref)}: {said}. {control}")
+            out.append(" ".join(kept.sentences(f"{title}, {cell_label(study, kept.ref)}", chance)))
         out += few_seeds(min(kept.gain.n for kept in cells)) if cells else []
     return out
 
 
-def _synergy_sentence(control: Interval, gain: Difference, p_holm: float) -> str:
-    """S against its control. control: in percent; gain: as fractions."""
-    difference = percent(gain)
-    zero = "includes" if difference.low <= 0 <= difference.high else "excludes"
-    p = f", p = {p_value(p_holm)} after Holm's correction" if p_value(p_holm) else ""
-    return (
-        f"{VERDICTS[judge(gain, p_holm)]}, {estimate(*control)} % after unbiased pretraining: difference by seed "
-        f"{estimate(*difference, sign=True)} points{p.replace('= <', '< ')}, whose interval {zero} 0; "
-        f"{count(gain.n, 'seed')}."
-    )
-
-
 @dataclass(frozen=True)
 class Held:
-    """The own method against one other cell, or S against its control; scores are fractions.
+    """The own method against one other cell, or S against its control.
 
     Attributes:
-        what: R, U or S in words. name: the other's. difference: own minus other, by seed. p_holm: corrected for all
-            others in that letter, or for the controls of all cells.
+        what: R, U or S in words. own, other: in percent; name: the other's. difference: own minus other by seed, as
+            fractions. p_holm: corrected for all others in that letter, or for the controls of all cells.
     """
 
     what: str
@@ -177,47 +178,27 @@ class Held:
         return judge(self.difference, self.p_holm)
 
 
-def held_against(study: Study, results: pl.DataFrame, experiment: str, arms: Arms) -> tuple[CellRef, list[Held]] | None:
+def held_against(study: Study, results: pl.DataFrame, experiment: str, arms: Arms) -> tuple[Kept, list[Held]] | None:
     """The own method, and it against the strongest other cell in each of R, U and S, then S against its control.
 
     None where the experiment asks for no information, or has no own method or no other cell with scores in both arms.
     """
     asked, own = study.experiments[experiment].information, own_cells(study, experiment)[:1]
-    kept = kept_by_cell(study, results, experiment, asked, arms) if asked else []
-    ours = next((k for k in kept if k.ref in own), None)
-    others = [k for k in kept if k is not ours]
+    cells = kept_by_cell(study, results, experiment, asked, arms) if asked else []
+    ours = next((k for k in cells if k.ref in own), None)
+    others = [k for k in cells if k is not ours]
     if ours is None or not others:
         return None
-    out = []
-    for what in ("redundant", "unique", "synergistic"):
-        found = [paired_difference(getattr(ours, what), getattr(k, what)) for k in others]
-        p_holm = holm(np.array([d.p for d in found]))
-        means = [over_seeds(np.array(list(getattr(k, what).values()))) for k in others]
-        best = max(range(len(others)), key=lambda i: means[i].mean)
-        score = over_seeds(np.array(list(getattr(ours, what).values())))
-        title = f"{what[0].upper()}: {what}"
-        out.append(
-            Held(title, score, means[best], cell_label(study, others[best].ref), found[best], float(p_holm[best]))
-        )
-    synergy, control = (over_seeds(np.array(list(x.values()))) for x in (ours.synergistic, ours.control))
-    out.append(Held("S, to its control", synergy, control, "S after unbiased pretraining", ours.gain, ours.p_holm))
-    return ours.ref, out
-
-
-def information_sentences(study: Study, experiment: str, arms: Arms, ref: CellRef, held: list[Held]) -> list[str]:
-    """What the own method keeps, and its synergy against the control, in words."""
-    asked = study.experiments[experiment].information
-    if asked is None:
-        raise ValueError(f"{experiment} asks for no information")
-    chance, control = chances(study, asked, arms), held[-1]
-    said = ", ".join(
-        f"{x} {estimate(*percent(h.own))} % (chance {chance[x]:g})" for x, h in zip(LETTERS, held, strict=False)
-    )
-    return [
-        f"{cell_label(study, ref)} on {study.datasets[arms.unbiased].title}: {said}.",
-        _synergy_sentence(percent(control.other), control.difference, control.p_holm),
-        *few_seeds(control.difference.n),
-    ]
+    held, found = [], ours.estimates()
+    for letter, what in zip(LETTERS, NAMES, strict=True):
+        differences = [paired_difference(ours.scores()[letter], k.scores()[letter]) for k in others]
+        p_holm = holm(np.array([d.p for d in differences]))
+        theirs = [k.estimates()[letter] for k in others]
+        best = max(range(len(others)), key=lambda i: theirs[i].mean)
+        name = cell_label(study, others[best].ref)
+        held.append(Held(what, found[letter], theirs[best], name, differences[best], float(p_holm[best])))
+    control = "S after unbiased pretraining"
+    return ours, [*held, Held("S, to its control", found["S"], found["control"], control, ours.gain, ours.p_holm)]
 
 
 def information_notes(study: Study, experiment: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mmcontrast.config import Study
+from mmcontrast.config import Information, Study
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.statistics import Difference, Interval
@@ -22,10 +22,11 @@ from mmcontrast.report.conclusions import (
     Verdict,
     compare,
     comparison_sentences,
+    few_seeds,
     n_test_cases,
     optimism,
 )
-from mmcontrast.report.information import held_against, information_sentences
+from mmcontrast.report.information import chances, held_against
 from mmcontrast.report.notes import overrides_note
 from mmcontrast.report.outputs import ALL, NARROW, FigureSpec, active_arms, experiment_datasets, figures
 from mmcontrast.report.papers import paper_parts, studies
@@ -130,8 +131,8 @@ def _comparisons(
     for experiment in study.active_experiments:
         if study.experiments[experiment].kind != "table" or study.profile.overrides.given():
             continue
-        if study.experiments[experiment].information is not None:
-            out += _kept(study, results, experiment)
+        if (asked := study.experiments[experiment].information) is not None:
+            out += _kept(study, results, experiment, asked)
             continue
         own = summary.filter(experiment=experiment)
         for dataset in experiment_datasets(study, experiment):
@@ -141,52 +142,62 @@ def _comparisons(
                 if (c := compare(study, results, own, intervals, experiment, dataset, metric))
             ]
             if found:
-                out.append(
-                    {
-                        "experiment": experiment,
-                        "title": study.experiments[experiment].title,
-                        "dataset": study.datasets[dataset].title,
-                        "label": found[0].label,
-                        "verdict": found[0].verdict,
-                        "sentences": comparison_sentences(study, found[0]),
-                        "lines": [_comparison_line(study, c) for c in found],
-                    }
-                )
+                lines = [_comparison_line(study, c) for c in found]
+                first = found[0]
+                sentences = comparison_sentences(study, first)
+                out.append(_statement(study, experiment, dataset, first.label, first.verdict, sentences, lines))
     return out
 
 
-def _kept(study: Study, results: pl.DataFrame, experiment: str) -> list[dict[str, Any]]:
+def _kept(study: Study, results: pl.DataFrame, experiment: str, asked: Information) -> list[dict[str, Any]]:
     """A statement for each size of data whose information is asked for, and a line for R, U, S and the control."""
     out = []
     for arms in active_arms(study, experiment):
         if found := held_against(study, results, experiment, arms):
-            ref, held = found
-            out.append(
-                {
-                    "experiment": experiment,
-                    "title": study.experiments[experiment].title,
-                    "dataset": study.datasets[arms.unbiased].title,
-                    "label": cell_label(study, ref),
-                    "verdict": held[-1].verdict,
-                    "sentences": information_sentences(study, experiment, arms, ref, held),
-                    "lines": [_line(h.what, h.own, h.other, h.name, h.difference, h.p_holm, h.verdict) for h in held],
-                }
-            )
+            ours, held = found
+            label = cell_label(study, ours.ref)
+            chance = chances(study, asked, arms)
+            sentences = ours.sentences(f"{label} on {study.datasets[arms.unbiased].title}", chance)
+            sentences += few_seeds(ours.gain.n)
+            lines = [_line(h.what, h.own, h.other, h.name, h.difference, h.p_holm, h.verdict) for h in held]
+            out.append(_statement(study, experiment, arms.unbiased, label, held[-1].verdict, sentences, lines))
     return out
+
+
+def _statement(
+    study: Study,
+    experiment: str,
+    dataset: str,
+    label: str,
+    verdict: Verdict,
+    sentences: list[str],
+    lines: list[dict[str, str]],
+) -> dict[str, Any]:
+    return {
+        "experiment": experiment,
+        "title": study.experiments[experiment].title,
+        "dataset": study.datasets[dataset].title,
+        "label": label,
+        "verdict": verdict,
+        "sentences": sentences,
+        "lines": lines,
+    }
 
 
 def _comparison_line(study: Study, c: Comparison) -> dict[str, str]:
     title = metric_title(c.metric, study.datasets[c.dataset])
-    return _line(title, c.score, c.baseline_score, c.baseline, c.difference, c.p_holm, c.verdict)
+    own, baseline = percent(c.score), percent(c.baseline_score)
+    return _line(title, own, baseline, c.baseline, c.difference, c.p_holm, c.verdict)
 
 
 def _line(
     what: str, own: Interval, other: Interval, name: str, difference: Difference, p_holm: float, verdict: Verdict
 ) -> dict[str, str]:
+    """A line of the comparison by metric. own, other: in percent; difference: as fractions."""
     return {
         "metric": what,
-        "own": estimate(*percent(own)),
-        "baseline": estimate(*percent(other)),
+        "own": estimate(*own),
+        "baseline": estimate(*other),
         "name": name,
         "difference": estimate(*percent(difference), sign=True),
         "p": p_value(p_holm),
