@@ -24,7 +24,7 @@ def datasheet(
     tasks: Mapping[str, Mapping[str, np.ndarray]],
     constant: Mapping[str, list[str]],
     duplicates: Mapping[str, int],
-    near: Mapping[str, Any] | None = None,
+    near: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The data sheet as plain objects.
 
@@ -33,7 +33,7 @@ def datasheet(
         labels: split -> int64 class indices. tasks: split -> task -> the same of a further task.
         constant: modality -> features that do not vary within train.
         duplicates: pair of splits -> rows they share (see `leaks.duplicates_across`).
-        near: what `leaks.near_duplicates` found; None where they were not looked for.
+        near: what `leaks.near_duplicates` found, or `fingerprints.near_duplicates` in images and texts.
     """
     sheet = {
         "name": name,
@@ -51,9 +51,9 @@ def datasheet(
         "generate": dataset.generate,
         "sources": manifest.get("sources", []),
         "files": manifest.get("files", {}),
-        "leaks": {"duplicates": dict(duplicates), "near_duplicates": dict(near or {})},
+        "leaks": {"duplicates": dict(duplicates), "near_duplicates": dict(near)},
         "notes": dataset.notes,
-        "warnings": _warnings(dataset, manifest, labels, constant, duplicates, near or {}),
+        "warnings": _warnings(dataset, manifest, labels, constant, duplicates, near),
     }
     if dataset.scenes is not None:
         sheet["scenes"] = dataset.scenes
@@ -122,7 +122,7 @@ def _warnings(
     for pair, found in near.get("pairs", {}).items():
         if found["count"]:
             closest = " and ".join(found["closest"])
-            out.append(f"{found['count']} rows in {pair} are near duplicates, the closest are {closest}")
+            out.append(f"{found['count']} of {found['of']} in {pair} are near duplicates, the closest are {closest}")
     for split, rows in labels.items():
         absent = [c for i, c in enumerate(dataset.classes) if len(rows) and i not in rows]
         if absent:

@@ -253,7 +253,7 @@ def test_near_duplicates_are_counted_in_the_data_sheet(raw_rosmap: Any, small: A
     near = sheet["leaks"]["near_duplicates"]["pairs"]["train and test"]
     assert (near["count"], near["of"], near["closest"]) == (1, 4, ["train-0003", "test-0002"])
     assert sheet["warnings"] == [
-        "1 rows in train and test are near duplicates, the closest are train-0003 and test-0002"
+        "1 of 4 in train and test are near duplicates, the closest are train-0003 and test-0002"
     ]
 
 
