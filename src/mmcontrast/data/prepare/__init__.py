@@ -17,10 +17,11 @@ import numpy as np
 from mmcontrast import paths
 from mmcontrast.config import Dataset, RandomSplit
 from mmcontrast.data import fingerprints, leaks, scaling, table
-from mmcontrast.data.datasheet import DATASHEET, datasheet
+from mmcontrast.data.datasheet import datasheet
 from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.instances import Instances, Written, check
 from mmcontrast.data.manifest import verified_manifest
+from mmcontrast.data.prepared import DATASHEET
 from mmcontrast.data.preparers import preparer
 from mmcontrast.data.splitting import refuse_unseen, stratified
 from mmcontrast.data.stored_rows import stored_rows
