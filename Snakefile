@@ -12,11 +12,6 @@ from mmcontrast.sources import sources
 
 min_version("9.27")
 
-# A limit on jobs a second, which Snakemake has by default, wakes its scheduler again for every time it woke, and each
-# time it looks at every input of all that is ready: 7 CPU minutes of a default run. Nothing here needs a limit.
-if workflow.scheduling_settings is not None:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 # Jobs keep the memory that a step frees for the next step, where glibc would give it back: 4 to 8 % less CPU time on
 # images, the same bits and the same peak.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 1024**2))
@@ -50,6 +45,13 @@ rule reproduce:
     default_target: True
     input:
         LAYOUT.report("index.html"),
+
+
+# A limit on jobs a second, which Snakemake has by default, wakes its scheduler again for every time it woke, and each
+# time it looks at every input of all that is ready: 5 to 7 CPU minutes of a default run. Nothing here needs a limit. No
+# option takes it away, and the scheduler is made after this file has been read.
+onstart:
+    workflow.scheduler.job_rate_limiter = None
 
 
 # a cell failed: the others are reported all the same, and the exit status stays what it is

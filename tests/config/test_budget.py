@@ -141,12 +141,22 @@ def test_a_choice_that_is_not_the_best_is_refused(checkout: Path) -> None:
         ({"budget": "studdy"}, "variants.study.budget: no budget 'studdy'.*'study'"),
         ({"budget": "study", "model": {"width": 3}}, "takes all of it, and this one gives model of its own"),
         ({"budget": "study", "pretrain": {"epochs": 3}}, "gives pretrain of its own"),
+        ({"budget": "study", "pretrain": {"batch_size": 8, "epochs": 3}}, "gives pretrain of its own"),
+        ({"budget": "study", "pretrain": {"batch_size": 8}, "model": {"width": 3}}, "gives model, pretrain of its own"),
     ],
 )
 def test_a_variant_takes_a_whole_budget_or_none(checkout: Path, variant: dict[str, Any], words: str) -> None:
     change(checkout / "params/methods/comm.yaml", lambda m: m["variants"].update(study=variant))
     with pytest.raises(ConfigError, match=words):
         Study(checkout)
+
+
+def test_of_a_budget_the_batch_size_alone_may_be_changed() -> None:
+    study = Study(ROOT)
+    whole, changed = (study.cell("tcga_brca", "comm", v) for v in ("study", "study_batch_full"))
+    assert whole.pretrain is not None and whole.pretrain.batch_size == 128
+    assert changed.pretrain == whole.pretrain.model_copy(update={"batch_size": "full"})
+    assert (changed.model, changed.objective, changed.selection) == (whole.model, whole.objective, whole.selection)
 
 
 @pytest.mark.parametrize(

@@ -29,16 +29,19 @@ class Variant(Overrides):
     budget: str | None = Field(
         default=None,
         description="File in params/budgets/ whose model, training and selection replace the method's own. Only the "
-        "objective may differ then, and `pretrain: {epochs: 0}` leaves the weights as they are initialised.",
+        "objective may differ then; `pretrain: {epochs: 0}` leaves the weights as they are initialised, and "
+        "`pretrain: {batch_size: N}` (or `finetune`) is for an ablation of the batch size.",
     )
 
     @model_validator(mode="after")
     def _budget_is_whole(self) -> Self:
         own = self.model_dump(exclude_unset=True, exclude={"budget", "objective"})
-        if self.budget is not None and own not in ({}, {"pretrain": {"epochs": 0}}):
+        stages = [set(own.get(stage) or {}) for stage in ("pretrain", "finetune") if stage in own]
+        only_batch = len(own) == len(stages) == 1 and stages == [{"batch_size"}]
+        if self.budget is not None and not only_batch and own not in ({}, {"pretrain": {"epochs": 0}}):
             raise ValueError(
                 f"a variant with a budget takes all of it, and this one gives {', '.join(own)} of its own; give "
-                "`objective` alone, or `pretrain: {epochs: 0}`"
+                "`objective` alone, `pretrain: {epochs: 0}`, or a batch size (`pretrain: {batch_size: N}`)"
             )
         return self
 
