@@ -154,7 +154,8 @@ def test_a_variant_takes_a_whole_budget_or_none(checkout: Path, variant: dict[st
 def test_of_a_budget_the_batch_size_alone_may_be_changed() -> None:
     study = Study(ROOT)
     whole, changed = (study.cell("tcga_brca", "comm", v) for v in ("study", "study_batch_full"))
-    assert whole.pretrain is not None and whole.pretrain.batch_size == 128
+    assert whole.pretrain is not None
+    assert whole.pretrain.batch_size == 128
     assert changed.pretrain == whole.pretrain.model_copy(update={"batch_size": "full"})
     assert (changed.model, changed.objective, changed.selection) == (whole.model, whole.objective, whole.selection)
 
