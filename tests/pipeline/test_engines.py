@@ -180,3 +180,26 @@ def test_a_failed_cell_is_reported_among_the_others_and_leaves_nothing_stale(
     checkout.assert_both_idle()
     assert not partial.exists()
     assert_frame_equal(results(checkout), before)
+
+
+# Snakemake itself, saying so when it sets itself a time to look at all that is ready again
+WATCHED = """
+import sys
+from snakemake.cli import main
+from snakemake.scheduling.job_scheduler import JobScheduler
+again = JobScheduler._schedule_reevalutation
+def told(self, delay):
+    print("to be woken again", flush=True)
+    again(self, delay)
+JobScheduler._schedule_reevalutation = told
+main(sys.argv[1:])
+"""
+
+
+def test_the_scheduler_wakes_for_jobs_that_end_and_for_nothing_else(checkout: Checkout) -> None:
+    """With a limit on jobs a second every wake brings another, and costs as much as all inputs that are ready."""
+    prepare = ["python", "-c", WATCHED, "--cores", "1", "data/prepared/synthetic/datasheet.json"]
+    assert "to be woken again" not in checkout(*prepare)
+    assert checkout.executed() == ["data prepare synthetic"]
+    # without the hook it would be
+    assert "to be woken again" in checkout(*prepare, "--forceall", "--no-hooks")
