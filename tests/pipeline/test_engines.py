@@ -77,6 +77,31 @@ def test_a_day_with_both_engines(finished: Checkout) -> None:
     assert_frame_equal(results(finished), before)
 
 
+def test_dvc_plots_show_every_cell_on_its_dataset(finished: Checkout) -> None:
+    """The two plots of `dvc plots show`: what the templates ask for is there, and nothing of them is left unfilled."""
+    finished("dvc", "plots", "show", "-o", "plots_shown")
+    page = (finished.root / "plots_shown/index.html").read_text()
+    found = [json.JSONDecoder().raw_decode(part)[0] for part in page.split("var spec = ")[1:]]
+    specs = {spec["title"]["text"]: spec for spec in found}
+    assert sorted(specs) == ["Test score, selected epoch", "Validation score by epoch"]
+    for spec in specs.values():
+        rows = spec["data"]["values"]
+        assert sorted({row["cell"] for row in rows}) == CELLS
+        assert "<DVC" not in json.dumps(spec)
+        made = {step["as"] for step in spec["transform"]}
+        asked = fields(spec["spec"]) | fields(spec["facet"])
+        assert asked <= made | set(rows[0])
+        assert {"dataset", "value", "rev"} <= asked
+
+
+def fields(of: object) -> set[str]:
+    """Every field that a part of a Vega-Lite specification reads."""
+    if isinstance(of, dict):
+        own = {of["field"]} if isinstance(of.get("field"), str) else set()
+        return own.union(*map(fields, of.values()))
+    return set().union(*map(fields, of)) if isinstance(of, list) else set()
+
+
 def test_a_clone_pulls_and_has_nothing_to_do(finished: Checkout, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     finished("dvc", "remote", "add", "-d", "-f", "here", str(remote))

@@ -114,8 +114,24 @@ def dvc_files(root: Path) -> dict[str, str]:
     documents: dict[str, dict[str, Any]] = {f: {"stages": dict(sorted(s.items()))} for f, s in sorted(by_file.items())}
     scores, curves = layout.report("plots/scores.csv"), layout.report("plots/curves.csv")
     documents["dvc.yaml"]["plots"] = [
-        {scores: {"template": "bar_horizontal", "x": "value", "y": "cell", "title": "Test score, selected epoch"}},
-        {curves: {"template": "cells", "x": "epoch", "y": "value", "title": "Validation score by epoch"}},
+        {
+            scores: {
+                "template": "scores",
+                "x": "value",
+                "x_label": "percent, with the 95 % interval over seeds",
+                "y": "cell",
+                "title": "Test score, selected epoch",
+            }
+        },
+        {
+            curves: {
+                "template": "curves",
+                "x": "epoch",
+                "y": "value",
+                "y_label": "percent, mean over seeds",
+                "title": "Validation score by epoch",
+            }
+        },
     ]
     return {f: HEAD + yaml.safe_dump(d, sort_keys=False, width=200) for f, d in documents.items()}
 
