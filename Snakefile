@@ -48,10 +48,12 @@ rule reproduce:
 
 
 # A limit on jobs a second, which Snakemake has by default, wakes its scheduler again for every time it woke, and each
-# time it looks at every input of all that is ready: 5 to 7 CPU minutes of a default run. Nothing here needs a limit. No
-# option takes it away, and the scheduler is made after this file has been read.
+# time it looks at every input of all that is ready: 5 to 7 CPU minutes of a default run. Cores limit what runs on this
+# machine; what is sent to a cluster keeps its limit. No option takes it away, and the scheduler is made after this file
+# has been read.
 onstart:
-    workflow.scheduler.job_rate_limiter = None
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 # a cell failed: the others are reported all the same, and the exit status stays what it is
