@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from snakemake.cli import get_argument_parser, parse_config
 
 from mmcontrast.cli import _parser
@@ -55,3 +57,11 @@ def test_figures_and_links_into_the_repository_resolve() -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", README):
         if not link.startswith("http"):
             assert (ROOT / link).exists(), link
+
+
+def test_the_committed_metrics_and_lock_are_of_the_published_run() -> None:
+    stages = yaml.load((ROOT / "dvc.lock").read_text(), Loader=yaml.CSafeLoader)["stages"]
+    outs = {out["path"]: out["md5"] for out in stages["results"]["outs"]}
+    for file in ("docs/results/default/results.parquet", "reports/metrics.json"):
+        found = hashlib.md5((ROOT / file).read_bytes()).hexdigest()
+        assert found == outs[f"reports/{Path(file).name}"], f"{file}: not of dvc.lock's run"

@@ -36,9 +36,10 @@ class Variant(Overrides):
     @model_validator(mode="after")
     def _budget_is_whole(self) -> Self:
         own = self.model_dump(exclude_unset=True, exclude={"budget", "objective"})
-        stages = [set(own.get(stage) or {}) for stage in ("pretrain", "finetune") if stage in own]
-        only_batch = len(own) == len(stages) == 1 and stages == [{"batch_size"}]
-        if self.budget is not None and not only_batch and own not in ({}, {"pretrain": {"epochs": 0}}):
+        only_batch = own.keys() <= {"pretrain", "finetune"} and all(
+            set(v or {}) == {"batch_size"} for v in own.values()
+        )
+        if self.budget is not None and not only_batch and own != {"pretrain": {"epochs": 0}}:
             raise ValueError(
                 f"a variant with a budget takes all of it, and this one gives {', '.join(own)} of its own; give "
                 "`objective` alone, `pretrain: {epochs: 0}`, or a batch size (`pretrain: {batch_size: N}`)"
