@@ -102,6 +102,17 @@ def fields(of: object) -> set[str]:
     return set().union(*map(fields, of)) if isinstance(of, list) else set()
 
 
+def test_the_page_follows_what_is_not_run(finished: Checkout) -> None:
+    """The reason why a paper's figures are not run is on the page, and the tiny profile does not have that experiment."""
+    finished.executed()
+    reason = "Drawings alone, says this test."
+    finished.edit("params/experiments/m3col_figures.yaml", "not_run", value={"All figures": reason})
+    finished.snakemake()
+    assert finished.executed() == ["report page"]
+    assert reason in (finished.root / "reports/index.html").read_text()
+    finished.assert_both_idle()
+
+
 def test_a_clone_pulls_and_has_nothing_to_do(finished: Checkout, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     finished("dvc", "remote", "add", "-d", "-f", "here", str(remote))

@@ -91,6 +91,8 @@ rule page:
             paths.datasheet(d) for d in sorted({c.dataset for c in CELLS.values()})
         ],
         papers="params/papers.yaml",
+        # what is not run is on the page too, with the reason
+        listed=sorted(map(str, Path("params/experiments").glob("*.yaml"))),
     output:
         report(
             LAYOUT.report("index.html"),
