@@ -151,6 +151,18 @@ def test_a_variant_takes_a_whole_budget_or_none(checkout: Path, variant: dict[st
         Study(checkout)
 
 
+@pytest.mark.parametrize(
+    ("method", "other", "own"), [("m3col", "pretrain", "finetune"), ("comm", "finetune", "pretrain")]
+)
+def test_a_batch_size_of_the_stage_that_a_method_does_not_have_is_refused(
+    checkout: Path, method: str, other: str, own: str
+) -> None:
+    variant = {"budget": "study", other: {"batch_size": 8}}
+    change(checkout / f"params/methods/{method}.yaml", lambda m: m["variants"].update(study=variant))
+    with pytest.raises(ConfigError, match=f"trained by `{own}`, and a variant gives `{other}`; give `{own}`"):
+        Study(checkout)
+
+
 def test_of_a_budget_the_batch_size_alone_may_be_changed() -> None:
     study = Study(ROOT)
     whole, changed = (study.cell("tcga_brca", "comm", v) for v in ("study", "study_batch_full"))

@@ -103,7 +103,7 @@ def fields(of: object) -> set[str]:
 
 
 def test_the_page_follows_what_is_not_run(finished: Checkout) -> None:
-    """The reason why a paper's figures are not run is on the page, and the tiny profile does not have that experiment."""
+    """The reason why a paper's figures are not run is on the page, whose profile lacks that experiment."""
     finished.executed()
     reason = "Drawings alone, says this test."
     finished.edit("params/experiments/m3col_figures.yaml", "not_run", value={"All figures": reason})

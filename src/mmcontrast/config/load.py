@@ -315,7 +315,8 @@ class Study:
         """As `_values`, of a variant with a budget: the objective is the method's own, all else is the budget's.
 
         Raises:
-            ConfigError: there is no such budget, or no learning rate has been chosen where one is to be.
+            ConfigError: there is no such budget, no learning rate has been chosen where one is to be, or the variant
+                changes the stage that the method does not have.
         """
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
         if name not in self.budgets:
@@ -339,10 +340,16 @@ class Study:
         if "augmentations" in OBJECTIVES[spec.implementation].model_fields:
             objective["augmentations"] = shared["augmentations"]
         supervised = bool(self._values(method, dataset, Variant()).get("finetune"))
+        stage, other = ("finetune", "pretrain") if supervised else ("pretrain", "finetune")
+        if other in variant.given():
+            raise ConfigError(
+                f"{where}: variants: with `budget: {name}` {method} is trained by `{stage}`, and a variant gives "
+                f"`{other}`; give `{stage}` in its place"
+            )
         values = {
             "model": shared["model"],
             "selection": shared["selection"],
-            "finetune" if supervised else "pretrain": training,
+            stage: training,
             "objective": objective,
         }
         return merge(values, variant.given())
