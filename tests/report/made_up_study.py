@@ -99,7 +99,7 @@ def make_up(cell: CellConfig, cases: dict[str, int]) -> dict[str, pl.DataFrame]:
         rng = seeded(cell.name, seed)
         skill = quality + 0.1 * rng.normal()
         for epoch in range(last + 1):
-            loss = 0.4 + 1.2 * np.exp(-4 * epoch / last) + 0.02 * rng.normal()
+            loss = 0.4 + 1.2 * np.exp(-4 * epoch / max(last, 1)) + 0.02 * rng.normal()
             history.append((seed, epoch, "train/loss", loss))
             if cell.implementation == "tuple_infonce":
                 history.append((seed, epoch, "train/positive_similarity", 1 - loss / 2))
@@ -145,6 +145,10 @@ def keep_cells(experiment: Path, kept: set[tuple[str, str]]) -> None:
     """Take all other cells out of an experiment's file."""
     spec = yaml.safe_load(experiment.read_text())
     spec["cells"] = [c for c in spec["cells"] if (c["method"], c.get("variant", "base")) in kept]
+    if "sweep" in spec:
+        series = spec["sweep"]["series"]
+        there = {k: {c: x for c, x in line.items() if tuple(c.split("/")) in kept} for k, line in series.items()}
+        spec["sweep"]["series"] = {k: line for k, line in there.items() if line}
     experiment.write_text(yaml.safe_dump(spec, sort_keys=False))
 
 

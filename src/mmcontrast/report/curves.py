@@ -107,7 +107,8 @@ def _band(axes: Axes, frame: pl.DataFrame, colour: str, scale: float) -> None:
     epochs = by_epoch["epoch"].to_numpy()
     mean, low, high = (scale * by_epoch[c].to_numpy() for c in ("mean", "low", "high"))
     axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(epochs, mean, color=colour)
+    # one epoch makes no line
+    axes.plot(epochs, mean, color=colour, marker="o" if len(epochs) == 1 else None, markersize=3)
 
 
 def _score(axes: Axes, curve: pl.DataFrame, metric: str, colour: str, other: pl.DataFrame | None) -> None:

@@ -19,6 +19,7 @@ from mmcontrast.report.charts import Data, difference_chart, score_chart
 from mmcontrast.report.contrast_figure import contrast_chart
 from mmcontrast.report.costs import read_costs
 from mmcontrast.report.curves import training_curves
+from mmcontrast.report.information_lines import information_lines
 from mmcontrast.report.matrix import build_matrix
 from mmcontrast.report.matrix_figures import cost_chart, matrix_chart
 from mmcontrast.report.outputs import NARROW, FigureSpec, curve_cells, figures, projected_cells
@@ -86,7 +87,8 @@ def draw(
             return cost_chart(study, matrix, read_costs(study, layout, matrix), narrow)
         return matrix_chart(study, matrix, narrow)
     if spec.kind == "information":
-        return information_chart(study, results, spec.experiment, spec.dataset, narrow)
+        chart = information_lines if study.experiments[spec.experiment].sweep else information_chart
+        return chart(study, results, spec.experiment, spec.dataset, narrow)
     if spec.kind in FIGURES:
 
         def history(ref: CellRef) -> pl.DataFrame:

@@ -121,7 +121,9 @@ def _kinds(study: Study, experiment: str, dataset: str) -> list[FigureKind]:
     """What the experiment asks for, else what its kind has on such data."""
     spec = study.experiments[experiment]
     by_kind = KINDS if study.datasets[dataset].retrieval is None else RETRIEVAL_KINDS
-    sweep: list[FigureKind] = ["sweep"] if spec.sweep else []
+    # where information is asked for, its figure has the sweep
+    informed = {d for arms in active_arms(study, experiment) for d in (arms.unbiased, arms.biased)}
+    sweep: list[FigureKind] = ["sweep"] if spec.sweep and dataset not in informed else []
     kinds = [*sweep, *by_kind[spec.kind]] if spec.figures is None else [k for k in spec.figures if k not in OVERALL]
     of_cells = ("projection", "neighbours", "similarities")
     some = bool(projected_cells(study, experiment, dataset))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import polars as pl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from mmcontrast.config import Study
-from mmcontrast.config.experiments import Sweep
 from mmcontrast.report.charts import Data
 from mmcontrast.report.study_captions import active_panels, panel_dataset
 from mmcontrast.report.style import NARROW, PALETTE, WIDE, method_colours
-from mmcontrast.report.sweep import MARKERS, sweep_line
+from mmcontrast.report.sweep import draw_line, points_of, scale_axis
 from mmcontrast.report.wording import metric_title
 
 PANEL_INCHES = 2.3
@@ -35,21 +33,11 @@ def panels_chart(
         for i, (name, line) in enumerate(panel.series.items()):
             method = next(iter(line)).partition("/")[0]
             colour = colours[method] if len(panel.series) == 1 else PALETTE[i % len(PALETTE)]
-            sweep_line(axes, data, metric, name, line, colour, MARKERS[i % len(MARKERS)], i, panel.scale)
+            draw_line(axes, points_of(data, metric, line), name, i, colour, panel.scale)
         scale_axis(axes, panel)
         axes.set_title(f"{', '.join(panel.series)}: {study.datasets[dataset].title}")
-        axes.set_xlabel(panel.axis)
         axes.set_ylabel(f"{metric_title(metric).partition(' (')[0]} (%)")
         axes.yaxis.set_major_locator(MaxNLocator(5))
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     return figure
-
-
-def scale_axis(axes: Axes, sweep: Sweep) -> None:
-    """A tick a cell, on the axis that the sweep asks for."""
-    if sweep.scale == "log":
-        axes.set_xscale("log", base=2)
-    axes.set_xticks(sorted({x for line in sweep.series.values() for x in line.values()}))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
