@@ -102,14 +102,23 @@ def fields(of: object) -> set[str]:
     return set().union(*map(fields, of)) if isinstance(of, list) else set()
 
 
-def test_the_page_follows_what_is_not_run(finished: Checkout) -> None:
-    """The reason why a paper's figures are not run is on the page, whose profile lacks that experiment."""
+@pytest.mark.parametrize(
+    ("file", "key", "value", "words"),
+    [
+        ("experiments/m3col_figures", "not_run", {"All figures": "Drawings alone."}, "Drawings alone."),
+        ("profiles/default", "description", "a short one", "a short one"),
+    ],
+    ids=["not_run", "profile"],
+)
+def test_the_page_follows_all_that_is_written_on_it(
+    finished: Checkout, file: str, key: str, value: object, words: str
+) -> None:
+    """Why a paper's figures are not run, of an experiment that the profile lacks, and what the profile is."""
     finished.executed()
-    reason = "Drawings alone, says this test."
-    finished.edit("params/experiments/m3col_figures.yaml", "not_run", value={"All figures": reason})
+    finished.edit(f"params/{file}.yaml", key, value=value)
     finished.snakemake()
     assert finished.executed() == ["report page"]
-    assert reason in (finished.root / "reports/index.html").read_text()
+    assert words in (finished.root / "reports/index.html").read_text()
     finished.assert_both_idle()
 
 

@@ -93,6 +93,7 @@ rule page:
         papers="params/papers.yaml",
         # what is not run is on the page too, with the reason
         listed=sorted(map(str, Path("params/experiments").glob("*.yaml"))),
+        profile=f"params/profiles/{STUDY.profile_name}.yaml",
     output:
         report(
             LAYOUT.report("index.html"),
