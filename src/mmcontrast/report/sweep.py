@@ -17,7 +17,7 @@ from mmcontrast.report.summary import lookup, percent, seed_scores
 from mmcontrast.report.wording import find_cell, metric_title
 
 PANEL_INCHES = 2.6
-TITLE_CHARACTERS = 60  # of all panel titles beside one another
+TITLE_CHARACTERS = 78  # of all panel titles beside one another
 MARKERS = "os^Dv"
 APART = 0.03  # of its place on a logarithmic axis, so that the intervals of series do not hide each other
 DASHES = (0, (2, 1))
