@@ -93,8 +93,8 @@ class Checkout:
         journal.unlink()
         return sorted(" ".join(line["command"]) for line in lines)
 
-    def edit(self, file: str, *path: str, value: Any) -> None:
-        """Set one key of a YAML file."""
+    def edit(self, file: str, *path: str | int, value: Any) -> None:
+        """Set one key of a YAML file, or one item of a list in it."""
         content = yaml.safe_load((self.root / file).read_text())
         inner = content
         for key in path[:-1]:

@@ -11,6 +11,9 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
+from mmcontrast.config import Study
+from mmcontrast.paths import Layout
+from mmcontrast.pipeline.verify import exported_models
 from tests.pipeline.conftest import Checkout
 
 pytestmark = pytest.mark.slow
@@ -44,6 +47,18 @@ def cache_object(checkout: Checkout) -> Path:
     locked = yaml.safe_load((checkout.root / "pipelines/synthetic/dvc.lock").read_text())["stages"]
     md5 = next(o["md5"] for o in locked["prepare-synthetic"]["outs"] if o["path"] == TRAIN)
     return checkout.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+
+
+def test_a_classifier_that_a_probe_scores_is_right_without_predictions(checkout: Checkout) -> None:
+    """Supervised methods on a shared budget store embeddings alone."""
+    checkout.edit("params/experiments/tiny.yaml", "cells", 2, value={"method": "concat", "variant": "study"})
+    for command in (["data", "prepare", "synthetic"], ["finetune", "synthetic/concat/study"]):
+        checkout("python", "-m", "mmcontrast", *command)
+    (embeddings,) = exported_models(Study(checkout.root), Layout("default"))
+    assert embeddings.what == "models: embeddings"
+    assert embeddings.checked == 3 * 2
+    assert embeddings.wrong == []
+    assert all("concat/study" not in name for name in embeddings.missing)
 
 
 def test_what_was_just_made_is_right(finished: Checkout) -> None:

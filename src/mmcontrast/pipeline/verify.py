@@ -163,7 +163,8 @@ def _compare_model(
             for view, again in embed(method, embedded[split], device).items():
                 before = _rows(stored.filter(split=split), embedded[split].ids, column(view))
                 _compare(embeddings, f"{file}: {column(view)} of {split}", before, again.numpy())
-    if stage != "finetune":
+    # a probe scores embeddings: such a cell stores no predictions of its classifier
+    if stage != "finetune" or cell.scored_by != "classifier":
         return
     stored = pl.read_parquet(root / layout.stage(cell.name, stage, "predictions.parquet"))
     stored = stored.filter(seed=seed, epoch=exported_epoch(file))
