@@ -110,7 +110,7 @@ def fields(of: object) -> set[str]:
     ],
     ids=["not_run", "profile"],
 )
-def test_the_page_follows_all_that_is_written_on_it(
+def test_the_page_follows_what_is_not_run_and_the_profile(
     finished: Checkout, file: str, key: str, value: object, words: str
 ) -> None:
     """Why a paper's figures are not run, of an experiment that the profile lacks, and what the profile is."""
