@@ -22,8 +22,8 @@ report: "workflow/report/workflow.rst"
 
 
 try:
-    STUDY, LAYOUT, SELECT = selection_from_config(config)
-    CELLS = STUDY.cells
+    GRID, LAYOUT, SELECT = selection_from_config(config)
+    CELLS = GRID.cells
 except MMContrastError as e:
     raise WorkflowError(str(e)) from None
 

@@ -2,7 +2,7 @@
 
     python benchmarks/checkpoints.py [CELL ...] [--seeds 1]        after `mmcontrast data prepare` of their datasets
 
-Each cell is trained as the default profile says, by its first seeds alone, in a process of its own. Seconds are wall
+Each cell is trained as the default suite says, by its first seeds alone, in a process of its own. Seconds are wall
 time; the share is of the whole process, imports, evaluation and output included, and beside it of training alone.
 Exits with 1 if a share of a cell's time is above 3 %.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from mmcontrast.config import CellConfig, Study
+from mmcontrast.config import CellConfig, Grid
 from mmcontrast.paths import Layout
 
 CELLS = ["tcga_brca/m3col/base", "trifeature_small/comm/base", "weak_modality/tuple_infonce/base", "emoji/mxm_clr/base"]
@@ -36,8 +36,8 @@ run_stage(cell_of(name, int(seeds)), stage, LAYOUT)
 
 
 def cell_of(name: str, seeds: int) -> CellConfig:
-    """The default profile's cell with its first seeds."""
-    cell = Study().cell(*name.split("/"))
+    """The default suite's cell with its first seeds."""
+    cell = Grid().cell(*name.split("/"))
     return cell.model_copy(update={"seeds": cell.seeds[:seeds]})
 
 

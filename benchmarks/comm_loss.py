@@ -48,7 +48,7 @@ def measure(form: str, rows: int, modalities: int, width: int, repeats: int) -> 
     import psutil
     import torch
 
-    from mmcontrast.contrast.comm import comm_loss
+    from mmcontrast.methods.comm.loss import comm_loss
 
     torch.set_num_threads(1)
     g = torch.Generator().manual_seed(0)

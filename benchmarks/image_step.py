@@ -23,10 +23,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from mmcontrast.config import CellConfig, Engine, Study
+from mmcontrast.config import CellConfig, Engine, Grid
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.data.loading import Table
-from mmcontrast.methods import Progress, build_method
+from mmcontrast.methods.base import Progress
+from mmcontrast.methods.build import build_method
 from mmcontrast.training.batching import rows_of
 from mmcontrast.training.distributed import start_world, stop_world
 from mmcontrast.training.engine import make_engine
@@ -90,15 +91,15 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["comm", "cross_self", "cross"])
     parser.add_argument("--steps", type=int, default=8)
     args = parser.parse_args()
-    study = Study(Path(__file__).parents[1])
+    grid = Grid(Path(__file__).parents[1])
     print("| dataset | method | batch | reading, ms | augmenting, ms | learning, ms | outside learning | epoch, s |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     for dataset in args.datasets:
         for method in args.methods:
-            cell = study.cell(dataset, method)
+            cell = grid.cell(dataset, method)
             found = measure(cell, args.steps)
             whole = sum(found.values())
-            steps = math.ceil(study.datasets[dataset].split.train / cell.pretrain.batch_size)
+            steps = math.ceil(grid.datasets[dataset].split.train / cell.pretrain.batch_size)
             milliseconds = " | ".join(f"{1e3 * found[part]:.1f}" for part in PARTS)
             outside = 100 * (whole - found["learn"]) / whole
             print(

@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.data.conftest import WIDTHS, csv, fill, mogonet  # noqa: E402
-from tests.pipeline.conftest import EXPERIMENT, PROFILE, Checkout, small_checkout  # noqa: E402
+from tests.pipeline.conftest import EXPERIMENT, SUITE, Checkout, small_checkout  # noqa: E402
 
 RESULTS = ("reports/results.parquet", "reports/intervals.parquet", "reports/metrics.json")
 COMMAND = ["snakemake", "--cores", "2", "--latency-wait", "5", "reproduce"]
@@ -105,10 +105,10 @@ def make_template(root: Path, mirror: Path) -> None:
     metrics = read_yaml(ROOT / f"params/datasets/{DATASET}.yaml")["metrics"]
     dataset = mogonet(files, rows=sum(ROWS.values()), split=split, metrics=metrics)
     stage = {"epochs": EPOCHS, "eval_every": 20, "checkpoint_every": 1}
-    profile = PROFILE | {"datasets": [DATASET], "overrides": PROFILE["overrides"] | {"finetune": stage}}
+    suite = SUITE | {"datasets": [DATASET], "overrides": SUITE["overrides"] | {"finetune": stage}}
     experiment = EXPERIMENT | {"datasets": [DATASET], "cells": CELLS}
     root.mkdir()
-    small_checkout(root, profile, experiment, json.dumps(dataset.model_dump(mode="json", exclude_unset=True)))
+    small_checkout(root, suite, experiment, json.dumps(dataset.model_dump(mode="json", exclude_unset=True)))
 
 
 @dataclass

@@ -41,7 +41,7 @@ def measure(form: str, rows: int, width: int, chunk: int, device: str, repeats: 
     import torch
     import torch.nn.functional as F
 
-    from mmcontrast.contrast.multifold import multifold_loss
+    from mmcontrast.methods.mxm_clr.loss import multifold_loss
 
     generator = torch.Generator().manual_seed(0)
     a, b = (F.normalize(torch.randn(rows, width, generator=generator), dim=1).to(device) for _ in "ab")

@@ -37,11 +37,11 @@ def prepare_seconds(dataset: str) -> list[float]:
 
 def main() -> None:
     """Print both tables."""
-    study, layout, _ = selection()
+    grid, layout, _ = selection()
     print(f"{platform.machine()}, {psutil.cpu_count()} CPUs, load {psutil.getloadavg()[0]:.1f}\n")
     print(f"{'stage of a cell':58} {'seconds':>8} {'outside training':>17} {'peak MiB':>9} {'checkpoints %':>14}")
     memory, outside, saving = [], [], []
-    for cell in study.cells.values():
+    for cell in grid.cells.values():
         for stage in cell.stages:
             file = Path(layout.stage(cell.name, stage, "cost.json"))
             if not file.exists():
@@ -61,7 +61,7 @@ def main() -> None:
         print(f"share of a job's time spent on checkpoints: median {statistics.median(saving):.1f} %, ", end="")
         print(f"largest {max(saving):.1f} %")
     print(f"\n{'data prepare':20} {'median s':>9} {'min':>6} {'max':>6}   (n = {REPEATS}, process start included)")
-    for name, dataset in study.datasets.items():
+    for name, dataset in grid.datasets.items():
         raw = Path(paths.raw_dir(name))
         if dataset.sources and not (raw / "manifest.json").exists():
             print(f"{name:20} not fetched")

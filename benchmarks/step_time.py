@@ -20,8 +20,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from mmcontrast.config import CellConfig, Engine, Study
-from mmcontrast.methods import Batch, Progress, build_method
+from mmcontrast.config import CellConfig, Engine, Grid
+from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.build import build_method
 from mmcontrast.training.distributed import start_world, stop_world
 from mmcontrast.training.engine import make_engine
 
@@ -72,11 +73,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=5)
     args = parser.parse_args()
-    study = Study(Path(__file__).parents[1])
+    grid = Grid(Path(__file__).parents[1])
     print("| dataset | rows | width | engine | fused Adam, ms | ratio | unfused, ms | ratio |")
     print("|---|---:|---:|---|---:|---:|---:|---:|")
     for dataset in args.datasets:
-        cell = study.cell(dataset, "m3col")
+        cell = grid.cell(dataset, "m3col")
         found = measure(cell, ROWS[dataset], args.rounds, args.steps)
         reference = found["torch", True]
         for name in ENGINES:

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcontrast.contrast.derangement import derangement
-from mmcontrast.contrast.tuple_info_nce import Block, tuple_info_nce, weighted_cross_entropy
-from mmcontrast.contrast.tuples import own_row_logits, swap_terms, tuple_batch
+from mmcontrast.methods.tuple_infonce.derangement import derangement
+from mmcontrast.methods.tuple_infonce.loss import Block, tuple_info_nce, weighted_cross_entropy
+from mmcontrast.methods.tuple_infonce.negatives import own_row_logits, swap_terms, tuple_batch
 
 INPUT, HIDDEN, FEATURE, WIDTH = 256, 256, 256, 128
 TAU = 0.1

@@ -28,7 +28,7 @@ def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
         (["finetune", "synthetic/comm"], ["no stage 'finetune'"]),
         (["evaluate", "synthetic/comm"], ["no embeddings", "mmcontrast pretrain synthetic/comm/base"]),
         (["evaluate", "synthetic/m3col/pretrained"], ["no predictions", "mmcontrast finetune synthetic/m3col/"]),
-        (["check", "--profile", "defualt"], ["defualt.yaml", "'default'"]),
+        (["check", "--suite", "defualt"], ["defualt.yaml", "'default'"]),
         (["check", "--datasets", "rosmop"], ["'rosmap'"]),
         (["data", "fetch", "rosmop"], ["'rosmap'"]),
         (["report", "m3col_omic"], ["'m3col_omics'"]),
@@ -44,7 +44,7 @@ def test_a_fault_is_one_message(capsys: pytest.CaptureFixture[str], words: list[
 
 
 def test_check_counts_the_cells(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "--profile", "smoke"]) == 0
+    assert main(["check", "--suite", "smoke"]) == 0
     assert "cells in 2 experiments" in capsys.readouterr().out
 
 

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 import mmcontrast
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.exported import exported_epoch
-from mmcontrast.methods import Batch, build_method
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def exported(tmp_path: Path) -> Path:
     """A concatenation model with known weights, as a training leaves it."""
-    cell = Study(ROOT).cell("synthetic", "concat", "base")
+    cell = Grid(ROOT).cell("synthetic", "concat", "base")
     torch.manual_seed(0)
     weights = build_method(cell).state_dict()
     metadata = {"mmcontrast": json.dumps({"epoch": 7, "seed": 0, "version": "0"})}

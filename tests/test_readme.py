@@ -12,7 +12,7 @@ import yaml
 from snakemake.cli import get_argument_parser, parse_config
 
 from mmcontrast.cli import _parser
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.pipeline.selection import selection_from_config
 
 ROOT = Path(__file__).parents[1]
@@ -38,8 +38,8 @@ def test_snakemake_is_given_selections_that_exist(monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(ROOT)
     arguments = get_argument_parser().parse_args(shlex.split(command)[1:])
     assert arguments.targets == ["reproduce"]
-    study, _, _ = selection_from_config(parse_config(arguments.config))
-    assert study.cells
+    grid, _, _ = selection_from_config(parse_config(arguments.config))
+    assert grid.cells
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -50,7 +50,7 @@ def test_make_has_the_targets(target: str) -> None:
 def test_parameters_it_names_exist() -> None:
     """`dvc exp run -S params/methods/m3col.yaml:objective.alpha=...`"""
     file, key = re.findall(r"-S params/methods/(\w+)\.yaml:objective\.(\w+)=", README)[0]
-    assert key in Study(ROOT).cell("tcga_brca", file).objective
+    assert key in Grid(ROOT).cell("tcga_brca", file).objective
 
 
 def test_figures_and_links_into_the_repository_resolve() -> None:

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.pipeline import licences
 
 ROOT = Path(__file__).parents[1]
@@ -61,8 +61,8 @@ import mmcontrast
 for module in pkgutil.walk_packages(mmcontrast.__path__, "mmcontrast."):
     if module.name != "mmcontrast.__main__":
         importlib.import_module(module.name)
-from mmcontrast.config import Study
-print(len(Study().cells))
+from mmcontrast.config import Grid
+print(len(Grid().cells))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -78,7 +78,7 @@ def test_dvc_reports_nothing_and_looks_for_no_update() -> None:
 
 def test_the_page_of_licences_names_every_dataset_and_package() -> None:
     page = (ROOT / licences.FILE).read_text()
-    for name, dataset in Study(ROOT).datasets.items():
+    for name, dataset in Grid(ROOT).datasets.items():
         assert f"(`{name}`) | {dataset.licence} |" in page
     for name, version in licences.pins(ROOT):
         row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {version} |"))

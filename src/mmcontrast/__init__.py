@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmcontrast.methods import Method
+    from mmcontrast.methods.base import Method
 
 __version__ = "0.1.0"
 

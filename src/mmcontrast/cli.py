@@ -58,8 +58,8 @@ class EpochPrinter:
 
 
 def _train(args: argparse.Namespace) -> None:
-    study, layout, _ = selection(args.profile, args.datasets)
-    cell = _cell(study, args.cell)
+    grid, layout, _ = selection(args.suite, args.datasets)
+    cell = _cell(grid, args.cell)
     os.environ.setdefault("DS_ACCELERATOR", cell.engine.device)
     from mmcontrast.training.cell import launch_ranks, run_stage
 
@@ -74,16 +74,16 @@ def _train(args: argparse.Namespace) -> None:
         _journal(args, layout, time.perf_counter() - started)
 
 
-def _cell(study: Any, name: str) -> Any:
+def _cell(grid: Any, name: str) -> Any:
     parts = name.split("/")
     if len(parts) not in (2, 3):
         raise ConfigError(f"'{name}': a cell is written dataset/method or dataset/method/variant")
-    return study.cell(*parts)
+    return grid.cell(*parts)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    study, layout, _ = selection(args.profile, args.datasets)
-    cell = _cell(study, args.cell)
+    grid, layout, _ = selection(args.suite, args.datasets)
+    cell = _cell(grid, args.cell)
     from mmcontrast.evaluation.evaluate import evaluate_cell
 
     started = time.perf_counter()
@@ -98,40 +98,40 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    study, layout, _ = selection(args.profile, args.datasets)
+    grid, layout, _ = selection(args.suite, args.datasets)
     started = time.perf_counter()
     if args.part == "results":
         from mmcontrast.report.results import write_results
 
-        write_results(study, layout)
+        write_results(grid, layout)
     elif args.part == "page":
         from mmcontrast.report.page import write_page
 
-        write_page(study, layout)
+        write_page(grid, layout)
     elif args.part == "partial":
-        return _partial(study, layout)
+        return _partial(grid, layout)
     elif args.part == "publish":
         from mmcontrast.report.publish import publish
 
-        for file in publish(study, layout):
+        for file in publish(grid, layout):
             print(f"{file}: written")
         return 0
     else:
-        if args.part not in study.active_experiments:
-            known = ["results", "page", "partial", "publish", *study.active_experiments]
+        if args.part not in grid.active_experiments:
+            known = ["results", "page", "partial", "publish", *grid.active_experiments]
             raise ConfigError(f"report {args.part}: no such part in this selection; {nearest(args.part, known)}")
         from mmcontrast.report.experiment import write_experiment
 
-        write_experiment(study, layout, args.part)
+        write_experiment(grid, layout, args.part)
     _journal(args, layout, time.perf_counter() - started)
     return 0
 
 
-def _partial(study: Any, layout: paths.Layout) -> int:
+def _partial(grid: Any, layout: paths.Layout) -> int:
     """What a run that failed leaves: exit status 1 where a cell has no result."""
     from mmcontrast.pipeline.partial import write_partial
 
-    lost = write_partial(study, layout)
+    lost = write_partial(grid, layout)
     if not lost:
         # the terminal is quiet about jobs, so that a failed one of the report is told here
         for log in sorted(Path(layout.log("report", "results")).parent.glob("*.log")):
@@ -140,7 +140,7 @@ def _partial(study: Any, layout: paths.Layout) -> int:
                 print(f"{log}: {words.splitlines()[-1]}")
         print("every cell has its results; if the run failed, the report's logs say why")
         return 0
-    print(f"{len(lost)} of {len(study.cells)} cells have no result:")
+    print(f"{len(lost)} of {len(grid.cells)} cells have no result:")
     for name, why in lost.items():
         print(f"  {name}: {why}")
     page = layout.partial().report("index.html")
@@ -150,18 +150,18 @@ def _partial(study: Any, layout: paths.Layout) -> int:
 
 
 def _data(args: argparse.Namespace) -> None:
-    study, layout, _ = selection(args.profile)
+    grid, layout, _ = selection(args.suite)
     if args.action == "status":
-        _print_status(study)
+        _print_status(grid)
         return
     from mmcontrast.data.fetch import fetch
     from mmcontrast.data.prepare import prepare
 
     for name in args.names:
-        if name not in study.datasets:
-            raise ConfigError(f"no dataset '{name}' in params/datasets/; {nearest(name, study.datasets)}")
+        if name not in grid.datasets:
+            raise ConfigError(f"no dataset '{name}' in params/datasets/; {nearest(name, grid.datasets)}")
         started = time.perf_counter()
-        raw, dataset = Path(paths.raw_dir(name)), study.datasets[name]
+        raw, dataset = Path(paths.raw_dir(name)), grid.datasets[name]
         if args.action == "fetch":
             manifest = fetch(name, dataset, raw)
             print(f"{name}: {len(manifest['files'])} files in {raw}")
@@ -174,14 +174,14 @@ def _data(args: argparse.Namespace) -> None:
         _journal(args, layout, time.perf_counter() - started)
 
 
-def _print_status(study: Any) -> None:
+def _print_status(grid: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from mmcontrast.data.status import status
 
     table = Table("dataset", "rows", "fetched", "prepared", "source", "licence", "next")
-    for row in status(study):
+    for row in status(grid):
         table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.source, row.licence, row.next_step)
     console = Console()
     if not console.is_terminal:
@@ -218,10 +218,10 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    study, layout, _ = selection(args.profile, args.datasets)
+    grid, layout, _ = selection(args.suite, args.datasets)
     from mmcontrast.pipeline.verify import verify
 
-    verdicts = verify(study, layout)
+    verdicts = verify(grid, layout)
     for verdict in verdicts:
         print(verdict.text)
     return int(any(v.wrong for v in verdicts))
@@ -241,16 +241,16 @@ def _licences(args: argparse.Namespace) -> None:
 
 
 def _tune(args: argparse.Namespace) -> None:
-    from mmcontrast.config import Study
+    from mmcontrast.config import Grid
     from mmcontrast.pipeline.tune import tune
 
-    file = tune(Study(Path.cwd(), args.profile, untuned=True), args.budget, args.datasets)
+    file = tune(Grid(Path.cwd(), args.suite, untuned=True), args.recipe, args.datasets)
     print(f"{file.relative_to(Path.cwd())}: written")
 
 
 def _check(args: argparse.Namespace) -> None:
-    study, _, _ = selection(args.profile, args.datasets)
-    print(f"params/ is in order: {len(study.cells)} cells in {len(study.active_experiments)} experiments")
+    grid, _, _ = selection(args.suite, args.datasets)
+    print(f"params/ is in order: {len(grid.cells)} cells in {len(grid.active_experiments)} experiments")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -261,11 +261,11 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, call: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(call=call)
-        sub.add_argument("--profile", default="default", help="a file in params/profiles/ (default: %(default)s)")
+        sub.add_argument("--suite", default="default", help="a file in params/suites/ (default: %(default)s)")
         return sub
 
     def add_datasets(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--datasets", nargs="+", metavar="NAME", help="datasets instead of the profile's own")
+        sub.add_argument("--datasets", nargs="+", metavar="NAME", help="datasets instead of the suite's own")
 
     data = add("data", _data, "Show, fetch or prepare datasets.")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -300,9 +300,9 @@ def _parser() -> argparse.ArgumentParser:
     add_datasets(
         add("verify", _verify, "Compute checksums, predictions and scores again and compare them with what is stored.")
     )
-    tune = add("tune", _tune, "Choose the learning rate of every method that shares a budget, on validation.")
-    tune.add_argument("budget", help="a file in params/budgets/")
-    tune.add_argument("--datasets", nargs="+", metavar="NAME", help="of those that the budget is tuned on")
+    tune = add("tune", _tune, "Choose the learning rate of every method that shares a recipe, on validation.")
+    tune.add_argument("recipe", help="a file in params/recipes/")
+    tune.add_argument("--datasets", nargs="+", metavar="NAME", help="of those that the recipe is tuned on")
     add("licences", _licences, "Write docs/licences.md from params/ and the installed packages.")
     add("schemas", _schemas, "Write the JSON Schemas of params/ to workflow/schemas/.")
     return parser

@@ -12,7 +12,7 @@ from mmcontrast.config import CellConfig
 from mmcontrast.errors import DataError
 
 if TYPE_CHECKING:
-    from mmcontrast.methods import Method
+    from mmcontrast.methods.base import Method
 
 
 def load(path: str | Path) -> Method:
@@ -30,7 +30,7 @@ def load(path: str | Path) -> Method:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from mmcontrast.methods import build_method
+    from mmcontrast.methods.build import build_method
 
     file = Path(path)
     cell = read_cell(file.parent / "cell.json")

@@ -36,13 +36,13 @@ def datasheet(dataset: str) -> str:
 
 
 class Layout:
-    """Paths of a selection (profile and datasets): the default one at the top, any other under build/.
+    """Paths of a selection (suite and datasets): the default one at the top, any other under build/.
 
     Data is shared by all selections: what a dataset is does not depend on who trains on it.
     """
 
-    def __init__(self, profile: str = "default", datasets: list[str] | None = None) -> None:
-        name = profile + ("" if datasets is None else "+" + "+".join(datasets))
+    def __init__(self, suite: str = "default", datasets: list[str] | None = None) -> None:
+        name = suite + ("" if datasets is None else "+" + "+".join(datasets))
         self.is_default = name == "default"
         self.prefix = "" if self.is_default else f"build/{name}/"
         self.folder = f"{self.prefix}reports"

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -72,10 +72,10 @@ def study_or_error(root: Path) -> None:
     """Read everything, as each command does before any work."""
     told = "params/"
     try:
-        study = Study(root)
-        for cell in study.cells.values():
+        grid = Grid(root)
+        for cell in grid.cells.values():
             for stage in cell.stages:
-                study.tracked_params(cell, stage)
+                grid.tracked_params(cell, stage)
     except ConfigError as e:
         told = str(e)
     assert "params/" in told

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, model_validator
 
-from mmcontrast.config import Overrides, Study, merge, validate
+from mmcontrast.config import Grid, Overrides, merge, validate
 from mmcontrast.errors import ConfigError
 from mmcontrast.pipeline.selection import selection_from_config
 
@@ -39,9 +39,9 @@ def edit(checkout: Path) -> Edit:
     return change
 
 
-def test_every_profile_of_the_repository_is_in_order() -> None:
-    for path in sorted((ROOT / "params/profiles").glob("*.yaml")):
-        assert Study(ROOT, path.stem).cells, path
+def test_every_suite_of_the_repository_is_in_order() -> None:
+    for path in sorted((ROOT / "params/suites").glob("*.yaml")):
+        assert Grid(ROOT, path.stem).cells, path
 
 
 def test_later_layers_win(checkout: Path, edit: Edit) -> None:
@@ -51,17 +51,17 @@ def test_later_layers_win(checkout: Path, edit: Edit) -> None:
         m["variants"]["strong"] = {"objective": {"alpha": 0.5}}
 
     edit("methods/m3col.yaml", change)
-    study = Study(checkout)
-    assert study.cell("rosmap", "m3col").objective["alpha"] == 0.3
-    assert study.cell("tcga_brca", "m3col").objective["alpha"] == 0.4
-    assert study.cell("tcga_brca", "m3col", "strong").objective["alpha"] == 0.5
-    assert study.cell("tcga_brca", "m3col", "strong").objective["tau"] == 0.2
+    grid = Grid(checkout)
+    assert grid.cell("rosmap", "m3col").objective["alpha"] == 0.3
+    assert grid.cell("tcga_brca", "m3col").objective["alpha"] == 0.4
+    assert grid.cell("tcga_brca", "m3col", "strong").objective["alpha"] == 0.5
+    assert grid.cell("tcga_brca", "m3col", "strong").objective["tau"] == 0.2
 
 
-def test_a_baseline_borrows_encoders_and_budget_but_no_objective(checkout: Path, edit: Edit) -> None:
+def test_a_baseline_borrows_encoders_and_recipe_but_no_objective(checkout: Path, edit: Edit) -> None:
     edit("methods/m3col.yaml", lambda m: m["datasets"]["rosmap"]["finetune"].update(epochs=123))
-    study = Study(checkout)
-    ours, theirs = study.cell("rosmap", "concat"), study.cell("rosmap", "m3col")
+    grid = Grid(checkout)
+    ours, theirs = grid.cell("rosmap", "concat"), grid.cell("rosmap", "m3col")
     assert ours.model == theirs.model
     assert ours.finetune == theirs.finetune
     assert ours.finetune is not None
@@ -69,10 +69,10 @@ def test_a_baseline_borrows_encoders_and_budget_but_no_objective(checkout: Path,
     assert "alpha" not in ours.objective
 
 
-def test_profile_overrides_never_add_a_stage() -> None:
-    study = Study(ROOT, "smoke")
-    assert study.cell("tcga_brca", "m3col").stages == ["finetune"]
-    assert study.cell("tcga_brca", "m3col", "pretrained").stages == ["pretrain", "finetune"]
+def test_suite_overrides_never_add_a_stage() -> None:
+    grid = Grid(ROOT, "smoke")
+    assert grid.cell("tcga_brca", "m3col").stages == ["finetune"]
+    assert grid.cell("tcga_brca", "m3col", "pretrained").stages == ["pretrain", "finetune"]
 
 
 def test_merge_leaves_its_arguments_alone() -> None:
@@ -100,7 +100,7 @@ FAULTS = [
     ("methods/m3col.yaml", set_key("objective", "alpha", value=0), ["objective.alpha", "greater than 0"]),
     ("methods/m3col.yaml", set_key("objective", "alpha", value="high"), ["objective.alpha", "'high'"]),
     ("methods/m3col.yaml", set_key("objektive", value={}), ["methods/m3col.yaml", "objektive", "'objective'"]),
-    ("methods/m3col.yaml", set_key("budget_from", value="m3cl"), ["budget_from", "'m3col'"]),
+    ("methods/m3col.yaml", set_key("recipe_from", value="m3cl"), ["recipe_from", "'m3col'"]),
     ("methods/m3col.yaml", set_key("paper", value="m3cool"), ["paper", "'m3col'"]),
     ("methods/m3col.yaml", set_key("implementation", value="m3kol"), ["implementation", "'m3col'"]),
     ("methods/m3col.yaml", set_key("finetune", "batch_size", value=1), ["finetune", "nothing to contrast"]),
@@ -136,14 +136,14 @@ FAULTS = [
     ("datasets/tcga_brca.yaml", set_key("metrics", value=["auc"]), ["two classes"]),
     ("datasets/tcga_brca.yaml", set_key("sources", value=[]), ["`sources`", "`generate`"]),
     ("datasets/tcga_brca.yaml", set_key("modalities", "mrna", "shape", value=[2, 3]), ["shape of 1 numbers"]),
-    ("profiles/default.yaml", set_key("seeds", value=[0, 0]), ["default.yaml", "repeats a seed"]),
+    ("suites/default.yaml", set_key("seeds", value=[0, 0]), ["default.yaml", "repeats a seed"]),
     (
-        "profiles/default.yaml",
+        "suites/default.yaml",
         lambda p: p.update(datasets=["tcga"], seeds_by_dataset={}),
         ["default.yaml", "'tcga_brca'"],
     ),
-    ("profiles/default.yaml", set_key("experiments", value=["m3col"]), ["no experiment 'm3col'"]),
-    ("profiles/default.yaml", set_key("engine", "backend", value="tensorflow"), ["engine.backend", "'tensorflow'"]),
+    ("suites/default.yaml", set_key("experiments", value=["m3col"]), ["no experiment 'm3col'"]),
+    ("suites/default.yaml", set_key("engine", "backend", value="tensorflow"), ["engine.backend", "'tensorflow'"]),
     (
         "experiments/m3col_parts.yaml",
         set_key("cells", value=[{"method": "concat"}, {"method": "m3col", "variant": "m3co"}]),
@@ -197,7 +197,7 @@ def test_a_fault_is_named(
 ) -> None:
     edit(file, change)
     with pytest.raises(ConfigError) as e:
-        Study(checkout)
+        Grid(checkout)
     for word in words:
         assert word in str(e.value)
 
@@ -218,26 +218,26 @@ def test_a_check_that_stumbles_names_the_file() -> None:
         validate(Stumbles, {"names": []}, "params/x.yaml")
 
 
-def test_an_unknown_implementation_is_named_for_a_variant_with_a_budget(checkout: Path) -> None:
-    study = Study(checkout)
-    study.methods["comm"] = study.methods["comm"].model_copy(update={"implementation": "com"})
+def test_an_unknown_implementation_is_named_for_a_variant_with_a_recipe(checkout: Path) -> None:
+    grid = Grid(checkout)
+    grid.methods["comm"] = grid.methods["comm"].model_copy(update={"implementation": "com"})
     with pytest.raises(ConfigError, match=r"comm\.yaml: implementation: no 'com'; did you mean 'comm'"):
-        study.cell("trifeature_small", "comm", "study")
+        grid.cell("trifeature_small", "comm", "shared")
 
 
-def test_a_profile_that_takes_pretraining_away_takes_it_from_an_untrained_cell_too() -> None:
-    study = Study(ROOT)
-    untrained = study.methods["comm"].model_copy(update={"datasets": {}, "pretrain": {"epochs": 0}})
-    study.methods["comm"] = untrained
-    study.profile = study.profile.model_copy(update={"overrides": Overrides(pretrain=None)})
+def test_a_suite_that_takes_pretraining_away_takes_it_from_an_untrained_cell_too() -> None:
+    grid = Grid(ROOT)
+    untrained = grid.methods["comm"].model_copy(update={"datasets": {}, "pretrain": {"epochs": 0}})
+    grid.methods["comm"] = untrained
+    grid.suite = grid.suite.model_copy(update={"overrides": Overrides(pretrain=None)})
     with pytest.raises(ConfigError, match=r"comm/base\): neither `pretrain` nor `finetune` is given"):
-        study.cell("trifeature_small", "comm")
+        grid.cell("trifeature_small", "comm")
 
 
 def test_one_modality_is_refused(checkout: Path, edit: Edit) -> None:
     edit("datasets/synthetic.yaml", set_key("modalities", value={"mrna": {"kind": "vector", "shape": [20]}}))
     with pytest.raises(ConfigError, match="at least two"):
-        Study(checkout).cell("synthetic", "m3col")
+        Grid(checkout).cell("synthetic", "m3col")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_one_modality_is_refused(checkout: Path, edit: Edit) -> None:
 def test_what_is_not_yaml_is_refused(checkout: Path, text: str, words: list[str]) -> None:
     (checkout / "params/methods/m3col.yaml").write_text(text)
     with pytest.raises(ConfigError) as e:
-        Study(checkout)
+        Grid(checkout)
     for word in ["params/methods/m3col.yaml", *words]:
         assert word in str(e.value)
 
@@ -259,11 +259,11 @@ def test_what_is_not_yaml_is_refused(checkout: Path, text: str, words: list[str]
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"profil": "smoke"}, ["profil", "'profile'"]),
-        ({"profile": "smok"}, ["smok.yaml", "'smoke'"]),
+        ({"suit": "smoke"}, ["suit", "'suite'"]),
+        ({"suite": "smok"}, ["smok.yaml", "'smoke'"]),
         ({"datasets": ["rosmop"]}, ["'rosmap'"]),
         ({"datasets": 3}, ["a list of names"]),
-        ({"datasets": ["synthetic"]}, ["none of the profile's experiments"]),
+        ({"datasets": ["synthetic"]}, ["none of the suite's experiments"]),
     ],
 )
 def test_a_wrong_selection_is_refused(
@@ -278,16 +278,16 @@ def test_a_wrong_selection_is_refused(
 
 def test_datasets_can_be_run_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    study, layout, arguments = selection_from_config({"datasets": ["rosmap"]})
-    assert {c.dataset for c in study.cells.values()} == {"rosmap"}
+    grid, layout, arguments = selection_from_config({"datasets": ["rosmap"]})
+    assert {c.dataset for c in grid.cells.values()} == {"rosmap"}
     assert not layout.is_default
     assert arguments == " --datasets rosmap"
 
 
 def test_only_params_that_exist_are_tracked() -> None:
-    study = Study(ROOT)
-    for cell in study.cells.values():
-        for pair in study.tracked_params(cell, "finetune"):
+    grid = Grid(ROOT)
+    for cell in grid.cells.values():
+        for pair in grid.tracked_params(cell, "finetune"):
             file, _, key = pair.partition(":")
             value = yaml.safe_load((ROOT / file).read_text())
             for part in key.split("."):
@@ -295,9 +295,9 @@ def test_only_params_that_exist_are_tracked() -> None:
 
 
 def test_pretraining_does_not_hang_on_finetuning() -> None:
-    study = Study(ROOT)
-    cell = study.cell("tcga_brca", "m3col", "pretrained")
-    pairs = study.tracked_params(cell, "pretrain")
+    grid = Grid(ROOT)
+    cell = grid.cell("tcga_brca", "m3col", "pretrained")
+    pairs = grid.tracked_params(cell, "pretrain")
     assert not [p for p in pairs if p.endswith((":finetune", ":metrics"))]
 
 
@@ -310,21 +310,21 @@ def test_pretraining_does_not_hang_on_finetuning() -> None:
     ],
 )
 def test_a_cell_of_a_sweep_stands_where_its_parameters_say(experiment: str, keys: tuple[str, str]) -> None:
-    study = Study(ROOT)
-    spec = study.experiments[experiment]
+    grid = Grid(ROOT)
+    spec = grid.experiments[experiment]
     assert spec.sweep is not None
     for line in spec.sweep.series.values():
         for name, place in line.items():
             for dataset in spec.datasets:
-                section = study.cell(dataset, *name.split("/")).model_dump()[keys[0]]
+                section = grid.cell(dataset, *name.split("/")).model_dump()[keys[0]]
                 assert section[keys[1]] == place, name
 
 
 def test_scores_hang_on_the_metrics_and_on_the_probes_switches() -> None:
-    study = Study(ROOT)
+    grid = Grid(ROOT)
     metrics = "params/datasets/trifeature_small.yaml:metrics"
-    assert study.tracked_scoring(study.cell("trifeature_small", "cross")) == [metrics]
-    assert study.tracked_scoring(study.cell("trifeature_small", "comm", "probe_refit")) == [
+    assert grid.tracked_scoring(grid.cell("trifeature_small", "cross")) == [metrics]
+    assert grid.tracked_scoring(grid.cell("trifeature_small", "comm", "probe_refit")) == [
         metrics,
         "params/methods/comm.yaml:objective",
         "params/methods/comm.yaml:variants.probe_refit",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mmcontrast.config import Experiment, Study, validate
+from mmcontrast.config import Experiment, Grid, validate
 from mmcontrast.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -17,29 +17,29 @@ FILES = sorted((ROOT / "params/experiments").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
-def study() -> Study:
-    return Study(ROOT)
+def grid() -> Grid:
+    return Grid(ROOT)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_a_file_says_what_it_shows_where_it_was_read_and_why_it_is_not_run(study: Study, file: Path) -> None:
-    spec = study.experiments[file.stem]
+def test_a_file_says_what_it_shows_where_it_was_read_and_why_it_is_not_run(grid: Grid, file: Path) -> None:
+    spec = grid.experiments[file.stem]
     for printed in spec.published:
         assert printed.source or spec.source
-        assert printed.dataset in spec.not_run or printed.dataset in study.datasets
+        assert printed.dataset in spec.not_run or printed.dataset in grid.datasets
         unknown = set(printed.values) - set(spec.titles) - {"R", "U", "S"}
-        if printed.dataset in study.datasets:
-            unknown -= {*study.datasets[printed.dataset].metrics}
+        if printed.dataset in grid.datasets:
+            unknown -= {*grid.datasets[printed.dataset].metrics}
         assert not unknown
     assert all(len(reason) > 10 for reason in spec.not_run.values())
     for ref in spec.cells:
-        assert ref.method in study.methods
-        assert ref.variant == "base" or ref.variant in study.methods[ref.method].variants
+        assert ref.method in grid.methods
+        assert ref.variant == "base" or ref.variant in grid.methods[ref.method].variants
 
 
 @pytest.mark.parametrize("paper", ["m3col", "tuple_infonce", "mxm_clr", "comm"])
-def test_every_paper_has_what_is_run_of_it(study: Study, paper: str) -> None:
-    of_it = [e for e in study.experiments.values() if e.paper == paper]
+def test_every_paper_has_what_is_run_of_it(grid: Grid, paper: str) -> None:
+    of_it = [e for e in grid.experiments.values() if e.paper == paper]
     assert any(e.cells for e in of_it)
 
 
@@ -60,10 +60,10 @@ def test_every_paper_has_what_is_run_of_it(study: Study, paper: str) -> None:
         ("mxm_clr", "CLIP ViT-B/32, not trained on it", "rsum", 504.36, None),
     ],
 )
-def test_printed_numbers(study: Study, paper: str, row: str, column: str, value: float, spread: float | None) -> None:
+def test_printed_numbers(grid: Grid, paper: str, row: str, column: str, value: float, spread: float | None) -> None:
     found = [
         (p.values[column], p.spread.get(column))
-        for e in study.experiments.values()
+        for e in grid.experiments.values()
         if e.paper == paper
         for p in e.published
         if p.row == row and column in p.values
@@ -71,15 +71,15 @@ def test_printed_numbers(study: Study, paper: str, row: str, column: str, value:
     assert set(found) == {(value, spread)}
 
 
-def test_rsum_is_the_sum_of_its_recalls(study: Study) -> None:
-    (clip,) = [p for p in study.experiments["mxm_flickr30k"].published if p.values]
+def test_rsum_is_the_sum_of_its_recalls(grid: Grid) -> None:
+    (clip,) = [p for p in grid.experiments["mxm_flickr30k"].published if p.values]
     assert clip.values["rsum"] == pytest.approx(sum(v for k, v in clip.values.items() if k != "rsum"), abs=0.05)
 
 
-def test_what_could_not_be_found_is_left_out(study: Study) -> None:
+def test_what_could_not_be_found_is_left_out(grid: Grid) -> None:
     own = {"mxm_clr": "MXM-CLR", "tuple_infonce": "TupleInfoNCE"}
     printed = {
-        paper: [p.values for e in study.experiments.values() if e.paper == paper for p in e.published if p.row == row]
+        paper: [p.values for e in grid.experiments.values() if e.paper == paper for p in e.published if p.row == row]
         for paper, row in own.items()
     }
     assert not any(printed["mxm_clr"])
@@ -141,4 +141,4 @@ def test_what_it_names_exists(tmp_path: Path, change: Callable[[dict[str, Any]],
     change(listing)
     (tmp_path / "params/experiments/a_listing.yaml").write_text(yaml.safe_dump(listing))
     with pytest.raises(ConfigError, match=f"params/experiments/a_listing.yaml: .*{told}"):
-        Study(tmp_path)
+        Grid(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmcontrast import paths
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import prepare
@@ -18,7 +18,7 @@ from mmcontrast.errors import FetchError
 
 
 def fetch_and_prepare(root: Path, out: Path, name: str) -> dict[str, Any]:
-    dataset = Study(root).datasets[name]
+    dataset = Grid(root).datasets[name]
     fetch(name, dataset, out / paths.raw_dir(name))
     return prepare(name, dataset, out / paths.raw_dir(name), (out / paths.datasheet(name)).parent)
 
@@ -47,7 +47,7 @@ def test_mogonet_brca_is_told_file_by_file_where_it_is_incomplete(
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr("mmcontrast.data.origins.download", _no_network)
     with pytest.raises(FetchError, match=r"BRCA/1_tr\.csv could not be fetched"):
-        fetch("mogonet_brca", Study(root).datasets["mogonet_brca"], tmp_path / "raw")
+        fetch("mogonet_brca", Grid(root).datasets["mogonet_brca"], tmp_path / "raw")
 
 
 def _no_network(url: str, folder: Path, size: int | None = None) -> Path:

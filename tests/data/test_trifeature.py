@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from mmcontrast.config import Dataset, Study
+from mmcontrast.config import Dataset, Grid
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import prepare
 from mmcontrast.data.prepare import trifeature as tri
@@ -285,7 +285,7 @@ def test_a_file_that_says_otherwise(prepared, tmp_path: Path, changes: dict, mes
 
 @pytest.mark.parametrize("name", ["trifeature", "trifeature_biased", "trifeature_small", "trifeature_small_biased"])
 def test_the_datasets_of_the_study_are_what_their_files_say(name: str) -> None:
-    known = Study(ROOT).datasets[name]
+    known = Grid(ROOT).datasets[name]
     params = tri.Generate.model_validate(known.generate)
     files._check(known, params, name)
     pairs = {s: tri.draw_pairs(params, s, params.biased and s == "train") for s in tri.SPLITS}

@@ -40,7 +40,7 @@ FAULTS = {
     "seed missing": (without(SEED_1), "no predictions of seed 1"),
     "seed too many": (
         lambda f: pl.concat([f, f.filter(SEED_1).with_columns(seed=pl.lit(9, pl.Int64))]),
-        "predictions of seed 9, which the profile does not list",
+        "predictions of seed 9, which the suite does not list",
     ),
     "NaN": (probs(NAN, 0.5, 0.5), r"seed 1, test: epoch 5, case test--0: \[nan, 0.5, 0.5\] are not probabilities"),
     "negative": (probs(-0.5, 0.5, 1.0), "seed 1, test: epoch 5, case test--0"),

@@ -23,8 +23,8 @@ def test_a_reward_that_ranks_settings_is_told_from_noise():
 
 
 def test_a_constant_reward_has_no_ranks():
-    study = study_reward(np.ones((3, 2)), np.arange(6.0).reshape(3, 2))
-    assert math.isnan(study.rank_correlation)
-    assert study.signal == 0
+    grid = study_reward(np.ones((3, 2)), np.arange(6.0).reshape(3, 2))
+    assert math.isnan(grid.rank_correlation)
+    assert grid.signal == 0
     with pytest.raises(ValueError, match="two or more"):
         study_reward(np.ones((3, 1)), np.ones((3, 1)))

@@ -9,26 +9,26 @@ from typing import Any
 import pytest
 import torch
 
-from mmcontrast.config import CellConfig, Method, Modality, Model, Study
-from mmcontrast.methods import Batch, Progress
+from mmcontrast.config import CellConfig, Grid, Method, Modality, Model
+from mmcontrast.methods.base import Batch, Progress
 
-STUDY = Study(Path(__file__).parents[2], profile="smoke")
+GRID = Grid(Path(__file__).parents[2], suite="smoke")
 
 
 def told_apart(name: str, spec: Method, variant: str) -> bool:
     """Is it the base, or more than the base with another batch size, learning rate or number of epochs?
 
-    An alpha by modality names those of one dataset, which is not the one used here. What a shared budget changes are
+    An alpha by modality names those of one dataset, which is not the one used here. What a shared recipe changes are
     sizes. A pretrained CLIP encodes images and texts, which the set used here has not; tests/training/test_clip_cell.py
     trains it on its own kind of data.
     """
     if variant == "base":
         return True
-    if spec.variants[variant].budget is not None:
+    if spec.variants[variant].recipe is not None:
         return False
     if isinstance(spec.variants[variant].objective.get("alpha"), dict):
         return False
-    cell, base = STUDY.cell("synthetic", name, variant), STUDY.cell("synthetic", name)
+    cell, base = GRID.cell("synthetic", name, variant), GRID.cell("synthetic", name)
     if cell.model.clip is not None:
         return False
     return (cell.objective, cell.model, cell.stages) != (base.objective, base.model, base.stages)
@@ -36,7 +36,7 @@ def told_apart(name: str, spec: Method, variant: str) -> bool:
 
 VARIANTS = [
     (name, variant)
-    for name, spec in STUDY.methods.items()
+    for name, spec in GRID.methods.items()
     for variant in ("base", *spec.variants)
     if told_apart(name, spec, variant)
 ]
@@ -50,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def small(model: Model) -> Model:
-    """The profile shrinks encoders; what only some methods have is shrunk here."""
+    """The suite shrinks encoders; what only some methods have is shrunk here."""
     fusion = model.fusion and model.fusion.model_copy(update={"width": 32, "heads": 4})
     return model.model_copy(update={"fusion": fusion, "projection": model.projection and [32, 32, 24]})
 
@@ -65,7 +65,7 @@ def make_cell() -> Callable[..., CellConfig]:
     """make_cell(method, variant, n_modalities, **objective): a cell of the synthetic set with M modalities."""
 
     def make(method: str, variant: str = "base", n_modalities: int = 3, **objective: Any) -> CellConfig:
-        cell = STUDY.cell("synthetic", method, variant)
+        cell = GRID.cell("synthetic", method, variant)
         # a variant that names a modality keeps it when modalities are cut
         named = cell.objective.get("modality")
         known = sorted((cell.modalities | SPARE).items(), key=lambda item: item[0] != named)
@@ -102,7 +102,7 @@ def make_image_cell() -> Callable[..., CellConfig]:
     """make_image_cell(method, variant, **objective): a cell of small Trifeature, its pictures half as large."""
 
     def make(method: str, variant: str = "base", **objective: Any) -> CellConfig:
-        cell = STUDY.cell("trifeature_small", method, variant)
+        cell = GRID.cell("trifeature_small", method, variant)
         image = Modality(kind="image", shape=[3, 16, 16])
         model = small(cell.model.model_copy(update={"image": "small_conv"}))
         return cell.model_copy(

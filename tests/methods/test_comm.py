@@ -1,6 +1,6 @@
 """CoMM's wiring: which embeddings meet in which form, what is augmented, what is left out, and its refusals.
 
-The losses themselves are held against vectors in tests/contrast/test_comm.py.
+The losses themselves are held against vectors in tests/losses/test_comm.py.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from mmcontrast.config import Fusion, Modality
-from mmcontrast.contrast.comm import comm_terms_direct, directed_info_nce
-from mmcontrast.contrast.supcon import supcon
 from mmcontrast.errors import ConfigError, ContrastError, TrainingError
-from mmcontrast.methods import Batch, build_method
+from mmcontrast.losses.supcon import supcon
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.comm.loss import comm_terms_direct, directed_info_nce
 from mmcontrast.methods.self_supervised import augmented
 
 TAU = 0.2

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmcontrast.contrast.info_nce import info_nce
 from mmcontrast.errors import ConfigError, ContrastError
-from mmcontrast.methods import build_method
+from mmcontrast.losses.info_nce import info_nce
+from mmcontrast.methods.build import build_method
 
 
 def test_base_is_cross_entropy_of_the_fused_scores(make_cell, make_batch, make_progress):

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 import mmcontrast.methods
-from mmcontrast.config import OBJECTIVES, Study
-from mmcontrast.contrast.key_queue import KeyQueue
-from mmcontrast.methods import Batch, build_method
+import mmcontrast.methods.baselines
+from mmcontrast.config import OBJECTIVES, Grid
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.registry import method_module
+from mmcontrast.methods.tuple_infonce.key_queue import KeyQueue
 
 ROOT = Path(__file__).parents[2]
 FIRST, LAST = 0, 9
@@ -43,8 +46,9 @@ def reordered(batch, order):
 
 def method_modules() -> set[str]:
     """Modules of mmcontrast.methods that name a METHOD."""
-    names = [m.name for m in pkgutil.iter_modules(mmcontrast.methods.__path__)]
-    return {n for n in names if hasattr(importlib.import_module(f"mmcontrast.methods.{n}"), "METHOD")}
+    folders = [m.name for m in pkgutil.iter_modules(mmcontrast.methods.__path__) if m.ispkg and m.name != "baselines"]
+    files = [m.name for m in pkgutil.iter_modules(mmcontrast.methods.baselines.__path__)]
+    return {n for n in (*folders, *files) if hasattr(importlib.import_module(method_module(n)), "METHOD")}
 
 
 def missing_companions(modules, objectives, implementations, tested) -> list[str]:
@@ -55,7 +59,7 @@ def missing_companions(modules, objectives, implementations, tested) -> list[str
 
 
 def test_no_method_stands_without_module_objective_params_file_or_test():
-    implementations = {spec.implementation for spec in Study(ROOT).methods.values()}
+    implementations = {spec.implementation for spec in Grid(ROOT).methods.values()}
     tested = {p.stem.removeprefix("test_") for p in Path(__file__).parent.glob("test_*.py")}
     assert missing_companions(method_modules(), set(OBJECTIVES), implementations, tested) == []
 

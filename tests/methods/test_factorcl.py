@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmcontrast.contrast.factorcl import LOWER_TERMS, UPPER_TERMS, club_bound, info_nce_bound
 from mmcontrast.errors import ConfigError, ContrastError
-from mmcontrast.methods import build_method
-from mmcontrast.methods.factorcl import HEADS
+from mmcontrast.losses.factorcl import LOWER_TERMS, UPPER_TERMS, club_bound, info_nce_bound
+from mmcontrast.methods.baselines.factorcl import HEADS
+from mmcontrast.methods.build import build_method
 from mmcontrast.methods.self_supervised import augmented
 
 

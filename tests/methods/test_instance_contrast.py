@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from mmcontrast.config.objectives import InstanceContrastObjective
-from mmcontrast.contrast.info_nce import info_nce
-from mmcontrast.contrast.mil_nce import mil_nce
-from mmcontrast.contrast.siglip import siglip
-from mmcontrast.contrast.supcon import supcon_rows
-from mmcontrast.contrast.tricolo import weighted_nt_xent
 from mmcontrast.errors import ContrastError, TrainingError
-from mmcontrast.methods import Batch, build_method
+from mmcontrast.losses.info_nce import info_nce
+from mmcontrast.losses.mil_nce import mil_nce
+from mmcontrast.losses.siglip import siglip
+from mmcontrast.losses.supcon import supcon_rows
+from mmcontrast.losses.tricolo import weighted_nt_xent
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
 from tests.methods.test_mxm_clr import ragged
 
 

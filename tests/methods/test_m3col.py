@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from mmcontrast.config import Modality, Study
-from mmcontrast.contrast.info_nce import info_nce
-from mmcontrast.contrast.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
-from mmcontrast.contrast.pairs import modality_pairs
+from mmcontrast.config import Grid, Modality
 from mmcontrast.errors import ContrastError
-from mmcontrast.methods import Batch, build_method, m3col
-from mmcontrast.methods.m3col import m3co, m3co_pair, multisclip, uses_m3co
+from mmcontrast.losses.info_nce import info_nce
+from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
+from mmcontrast.losses.pairs import modality_pairs
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.m3col import method as m3col
+from mmcontrast.methods.m3col.method import m3co, m3co_pair, multisclip, uses_m3co
 
 ROOT = Path(__file__).parents[2]
 
@@ -197,7 +199,7 @@ def test_the_ends_of_the_schedule_use_one_loss_throughout(fraction, expected):
 
 @pytest.mark.parametrize(("dataset", "parameters"), [("rosmap", 9_618_008), ("mogonet_brca", 7_253_780)])
 def test_parameter_counts_of_the_paper(dataset, parameters):
-    method = build_method(Study(ROOT, profile="paper").cell(dataset, "m3col"))
+    method = build_method(Grid(ROOT, suite="paper").cell(dataset, "m3col"))
     assert sum(p.numel() for p in method.parameters()) == parameters
 
 

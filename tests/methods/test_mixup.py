@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods import Batch, build_method, mixup
-from mmcontrast.methods.mixup import mixed_label_cross_entropy
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.baselines import mixup
+from mmcontrast.methods.baselines.mixup import mixed_label_cross_entropy
+from mmcontrast.methods.build import build_method
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

@@ -1,4 +1,4 @@
-"""MXM-CLR's reconstruction: what the method makes of a multifold batch. The loss itself: tests/contrast."""
+"""MXM-CLR's reconstruction: what the method makes of a multifold batch. The loss itself: tests/losses."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.config.objectives import MXMCLRObjective
-from mmcontrast.contrast.multifold import multifold_loss, multifold_pairs_loss
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods import Batch, build_method
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.mxm_clr.loss import multifold_loss, multifold_pairs_loss
 
 IDS = {"a": [4, 4, 9, 2, 2, 2], "b": [4, 9, 9, 2, 2]}
 

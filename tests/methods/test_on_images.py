@@ -7,9 +7,10 @@ import torch
 
 from mmcontrast.config import Modality
 from mmcontrast.errors import ConfigError, DataError
-from mmcontrast.methods import Batch, build_method
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.comm.converters import PatchTokens
 from mmcontrast.models.conv import SmallConv
-from mmcontrast.models.converters import PatchTokens
 from mmcontrast.models.encoders import PooledImageEncoder
 
 CELLS = [
@@ -24,7 +25,7 @@ CELLS = [
     ("simclr", "base"),
     ("tuple_infonce", "early"),
     *(
-        (name, "study")
+        (name, "shared")
         for name in ("factorcl", "tuple_infonce", "mxm_clr", "supcon", "concat", "joint_fusion", "m3col")
     ),
 ]

@@ -7,10 +7,10 @@ from itertools import combinations
 import pytest
 import torch
 
-from mmcontrast.contrast.info_nce import info_nce
-from mmcontrast.contrast.nt_xent import nt_xent
 from mmcontrast.errors import ConfigError, ContrastError
-from mmcontrast.methods import build_method
+from mmcontrast.losses.info_nce import info_nce
+from mmcontrast.losses.nt_xent import nt_xent
+from mmcontrast.methods.build import build_method
 from mmcontrast.methods.self_supervised import augmented
 
 TAU = 0.3
@@ -88,7 +88,7 @@ def test_heads(make_cell, make_batch, head, width):
     assert layers == {"mlp": 9, "linear": 3, "none": 0}[head]
 
 
-def test_encoders_and_budget_are_comms(make_cell):
+def test_encoders_and_recipe_are_comms(make_cell):
     comm = make_cell("comm")
     for name in ("cross", "cross_self", "simclr"):
         cell = make_cell(name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmcontrast.contrast.supcon import supcon
 from mmcontrast.errors import ConfigError, ContrastError
-from mmcontrast.methods import build_method
+from mmcontrast.losses.supcon import supcon
+from mmcontrast.methods.build import build_method
 
 
 def build(cell):

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmcontrast.config import Modality
-from mmcontrast.contrast.derangement import derangement
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods import Batch, build_method
-from mmcontrast.methods.tuple_networks import EarlyNetwork, View
-from mmcontrast.models.early_fusion import joint_modality, present_only
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.tuple_infonce.derangement import derangement
+from mmcontrast.methods.tuple_infonce.early_fusion import joint_modality, present_only
+from mmcontrast.methods.tuple_infonce.network import EarlyNetwork, View
 
 B = 6
 LINEAR = {"fusion_hidden": [], "fusion_width": 5, "tau": 0.2}

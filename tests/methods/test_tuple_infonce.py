@@ -7,11 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmcontrast.config import Study, validate
+from mmcontrast.config import Grid, validate
 from mmcontrast.config.objectives import TupleInfoNCEObjective
-from mmcontrast.contrast.derangement import derangement
 from mmcontrast.errors import ConfigError, TrainingError
-from mmcontrast.methods import Batch, build_method
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.tuple_infonce.derangement import derangement
 
 ROOT = Path(__file__).parents[2]
 B, K = 6, 3
@@ -369,14 +370,14 @@ def test_an_objective_that_makes_no_sense(objective, message):
 
 
 def test_the_variants_of_the_params_file_are_what_their_names_say():
-    study = Study(ROOT, profile="tuple")
-    base = study.cell("weak_modality", "tuple_infonce").objective
+    grid = Grid(ROOT, suite="tuple")
+    base = grid.cell("weak_modality", "tuple_infonce").objective
     changed = {
         variant: {
-            k: v for k, v in study.cell("weak_modality", "tuple_infonce", variant).objective.items() if v != base[k]
+            k: v for k, v in grid.cell("weak_modality", "tuple_infonce", variant).objective.items() if v != base[k]
         }
-        for variant, given in study.methods["tuple_infonce"].variants.items()
-        if given.budget is None
+        for variant, given in grid.methods["tuple_infonce"].variants.items()
+        if given.recipe is None
     }
     naive, trials = {"alpha": 0.0, "naive": True}, {"kind": "reinforce", "rounds": 6, "trials": 4, "steps": 40}
     searches = {variant: spec.pop("search") for variant, spec in changed.items() if "search" in spec}

@@ -9,9 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmcontrast.contrast.derangement import derangement
 from mmcontrast.errors import ConfigError, TrainingError
-from mmcontrast.methods import Batch, build_method
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.tuple_infonce.derangement import derangement
 
 SCENES = torch.tensor([4, 4, 4, 7, 7, 1, 1, 9])
 B = len(SCENES)

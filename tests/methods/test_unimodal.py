@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods import Batch, build_method
-from mmcontrast.methods.unimodal import log_mean_probability
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.baselines.unimodal import log_mean_probability
+from mmcontrast.methods.build import build_method
 
 
 @pytest.mark.parametrize("seen", ["mrna", "methylation", "mirna"])

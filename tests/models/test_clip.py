@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from mmcontrast.config import Modality, Model, PretrainedCLIP, Study
+from mmcontrast.config import Grid, Modality, Model, PretrainedCLIP
 from mmcontrast.data.clip_files import encode_texts, read_clip
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.models.clip import CLIPImageEncoder, CLIPTextEncoder
@@ -231,14 +231,14 @@ def test_only_a_model_with_a_clip_says_so() -> None:
 
 
 def test_the_study_has_it_fine_tuned_and_frozen() -> None:
-    study = Study(ROOT)
-    found = {v: study.cell("flickr30k", "mxm_clr", f"clip_{v}").model for v in ("finetuned", "frozen")}
+    grid = Grid(ROOT)
+    found = {v: grid.cell("flickr30k", "mxm_clr", f"clip_{v}").model for v in ("finetuned", "frozen")}
     assert {v: m.clip and m.clip.frozen for v, m in found.items()} == {"finetuned": False, "frozen": True}
     assert all(m.image is None and m.text is None for m in found.values())
 
 
 def test_a_clip_over_data_without_images_and_texts_is_refused() -> None:
-    cell = Study(ROOT).cell("flickr30k", "mxm_clr", "clip_frozen")
+    cell = Grid(ROOT).cell("flickr30k", "mxm_clr", "clip_frozen")
     vectors = {"a": Modality(kind="vector", shape=[3])}
     with pytest.raises(ConfigError, match=r"model\.clip: encodes images and texts, and dataset 'flickr30k' has none"):
         build_encoders(cell.model_copy(update={"modalities": vectors}), ["a"], OBSERVATION_ENCODERS)

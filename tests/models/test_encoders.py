@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmcontrast.config import Modality, Study
+from mmcontrast.config import Grid, Modality
 from mmcontrast.errors import ConfigError
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import classification_head
 
-STUDY = Study(Path(__file__).parents[2], profile="paper")
-CELL = STUDY.cell("synthetic", "m3col")
+GRID = Grid(Path(__file__).parents[2], suite="paper")
+CELL = GRID.cell("synthetic", "m3col")
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ CELL = STUDY.cell("synthetic", "m3col")
     [("rosmap", 3_606_000, 3_009_006, 3_003_002), ("mogonet_brca", 3_696_384, 1_783_311, 1_774_085)],
 )
 def test_parameter_counts_of_the_papers_omics_models(dataset, encoders, unimodal_heads, fusion):
-    cell = STUDY.cell(dataset, "m3col")
+    cell = GRID.cell(dataset, "m3col")
     parts = [build_encoders(cell, cell.modalities), classification_head(cell, 1), classification_head(cell, 3)]
     counts = [sum(p.numel() for p in part.parameters()) for part in parts]
     assert counts == [encoders, unimodal_heads // 3, fusion]

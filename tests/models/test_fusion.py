@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from mmcontrast.errors import ConfigError, TrainingError
+from mmcontrast.methods.comm.converters import FeatureTokens, PatchTokens, SequenceTokens, SingleToken, sincos_2d
+from mmcontrast.methods.comm.fusion import FusionTransformer, LinearFusion
 from mmcontrast.models.conv import AlexNetFeatures
-from mmcontrast.models.converters import FeatureTokens, PatchTokens, SequenceTokens, SingleToken, sincos_2d
-from mmcontrast.models.fusion import FusionTransformer, LinearFusion
 from mmcontrast.models.projection import PairCritic, ProjectionHead
 from mmcontrast.models.sequence import GRUEncoder, SequenceTransformer
 

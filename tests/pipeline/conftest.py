@@ -18,7 +18,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 
-PROFILE = {
+SUITE = {
     "description": "tests",
     "datasets": ["synthetic"],
     "experiments": ["tiny"],
@@ -45,7 +45,7 @@ EXPERIMENT = {
 
 
 class Checkout:
-    """A copy of the working tree with its own git, DVC, profile and journal."""
+    """A copy of the working tree with its own git, DVC, suite and journal."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -128,12 +128,12 @@ class Checkout:
 
 
 def small_checkout(
-    root: Path, profile: dict[str, Any] = PROFILE, experiment: dict[str, Any] = EXPERIMENT, dataset: str | None = None
+    root: Path, suite: dict[str, Any] = SUITE, experiment: dict[str, Any] = EXPERIMENT, dataset: str | None = None
 ) -> Checkout:
-    """Copy what git tracks, put the tiny profile in place of the default one, and commit.
+    """Copy what git tracks, put the tiny suite in place of the default one, and commit.
 
     Args:
-        dataset: text of a file that takes the place of that of the profile's dataset.
+        dataset: text of a file that takes the place of that of the suite's dataset.
     """
     files = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True, capture_output=True, check=True
@@ -143,10 +143,10 @@ def small_checkout(
             continue
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, root / file)
-    (root / "params/profiles/default.yaml").write_text(yaml.safe_dump(profile))
+    (root / "params/suites/default.yaml").write_text(yaml.safe_dump(suite))
     (root / "params/experiments/tiny.yaml").write_text(yaml.safe_dump(experiment))
     if dataset is not None:
-        (root / f"params/datasets/{profile['datasets'][0]}.yaml").write_text(dataset)
+        (root / f"params/datasets/{suite['datasets'][0]}.yaml").write_text(dataset)
     # large data go by their time, which DVC changes; here almost every file is too large for a checksum
     settings = root / "profiles/default/config.yaml"
     text = settings.read_text()

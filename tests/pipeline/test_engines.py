@@ -106,14 +106,14 @@ def fields(of: object) -> set[str]:
     ("file", "key", "value", "words"),
     [
         ("experiments/m3col_figures", "not_run", {"All figures": "Drawings alone."}, "Drawings alone."),
-        ("profiles/default", "description", "a short one", "a short one"),
+        ("suites/default", "description", "a short one", "a short one"),
     ],
-    ids=["not_run", "profile"],
+    ids=["not_run", "suite"],
 )
-def test_the_page_follows_what_is_not_run_and_the_profile(
+def test_the_page_follows_what_is_not_run_and_the_suite(
     finished: Checkout, file: str, key: str, value: object, words: str
 ) -> None:
-    """Why a paper's figures are not run, of an experiment that the profile lacks, and what the profile is."""
+    """Why a paper's figures are not run, of an experiment that the suite lacks, and what the suite is."""
     finished.executed()
     finished.edit(f"params/{file}.yaml", key, value=value)
     finished.snakemake()
@@ -159,7 +159,7 @@ def test_data_that_may_not_be_redistributed_stay_out_of_the_remote(checkout: Che
 
 
 def test_killed_in_mid_training_it_ends_with_the_same_results(checkout: Checkout) -> None:
-    checkout.edit("params/profiles/default.yaml", "overrides", "finetune", "epochs", value=300)
+    checkout.edit("params/suites/default.yaml", "overrides", "finetune", "epochs", value=300)
     undisturbed = Checkout(checkout.root.parent / "undisturbed")
     shutil.copytree(checkout.root, undisturbed.root, symlinks=True)
     undisturbed.snakemake()

@@ -52,9 +52,9 @@ def test_a_lock_that_was_left_behind_is_told_with_its_remedy(checkout: Checkout)
 
 def test_a_clock_that_jumps_runs_nothing_again(checkout: Checkout) -> None:
     """Sources, parameters and data look older or newer than they are; their bytes are the same."""
-    profile = checkout.root / "profiles/default/config.yaml"
+    suite = checkout.root / "profiles/default/config.yaml"
     # the small checkout lets Snakemake go by times for what is larger; here it is as it is shipped
-    profile.write_text(profile.read_text().replace("max-checksum-file-size: 1KB", "max-checksum-file-size: 1GB"))
+    suite.write_text(suite.read_text().replace("max-checksum-file-size: 1KB", "max-checksum-file-size: 1GB"))
     checkout.snakemake()
     checkout.executed()
     for days in (-400, 400):

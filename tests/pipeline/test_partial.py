@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.partial import discard, unfinished
 
@@ -17,14 +17,14 @@ FILES = ("history.parquet", "predictions.parquet", "embeddings.parquet", "cost.j
 
 
 @pytest.fixture
-def done(tmp_path: Path) -> tuple[Study, Layout]:
+def done(tmp_path: Path) -> tuple[Grid, Layout]:
     """Every file of three cells and of the report is there."""
     shutil.copytree(ROOT / "params", tmp_path / "params")
-    (tmp_path / "params/profiles/three.yaml").write_text(
+    (tmp_path / "params/suites/three.yaml").write_text(
         "description: three\ndatasets: [tcga_brca]\nexperiments: [m3col_parts]\nseeds: [0]\n"
     )
-    study, layout = Study(tmp_path, "three"), Layout("three")
-    for name, cell in study.cells.items():
+    grid, layout = Grid(tmp_path, "three"), Layout("three")
+    for name, cell in grid.cells.items():
         for stage in cell.stages:
             for file in FILES if stage == "finetune" else [f for f in FILES if f != "predictions.parquet"]:
                 touch(tmp_path / layout.stage(name, stage, file))
@@ -35,7 +35,7 @@ def done(tmp_path: Path) -> tuple[Study, Layout]:
     touch(tmp_path / "data/prepared/tcga_brca/datasheet.json")
     touch(tmp_path / layout.report("index.html"))
     touch(tmp_path / layout.report("results.parquet"))
-    return study, layout
+    return grid, layout
 
 
 def touch(path: Path, text: str = "") -> None:
@@ -43,7 +43,7 @@ def touch(path: Path, text: str = "") -> None:
     path.write_text(text)
 
 
-def test_nothing_is_missing(done: tuple[Study, Layout]) -> None:
+def test_nothing_is_missing(done: tuple[Grid, Layout]) -> None:
     assert unfinished(*done) == {}
 
 
@@ -61,22 +61,22 @@ def test_nothing_is_missing(done: tuple[Study, Layout]) -> None:
         (None, "not run: the run ended before its pretrain"),
     ],
 )
-def test_a_jobs_last_words_are_the_reason(done: tuple[Study, Layout], log: str | None, why: str) -> None:
-    study, layout = done
-    (study.root / layout.stage(CELL, "pretrain", "history.parquet")).unlink()
+def test_a_jobs_last_words_are_the_reason(done: tuple[Grid, Layout], log: str | None, why: str) -> None:
+    grid, layout = done
+    (grid.root / layout.stage(CELL, "pretrain", "history.parquet")).unlink()
     if log is not None:
-        touch(study.root / layout.log("pretrain", CELL), log)
-    found = unfinished(study, layout)
+        touch(grid.root / layout.log("pretrain", CELL), log)
+    found = unfinished(grid, layout)
     assert list(found) == [CELL]
     assert found[CELL].startswith(why)
 
 
-def test_what_hangs_on_a_missing_file_goes_and_nothing_else(done: tuple[Study, Layout]) -> None:
-    study, layout = done
-    before = {p for p in study.root.rglob("*") if p.is_file()}
-    (study.root / layout.stage(CELL, "pretrain", "history.parquet")).unlink()
-    discard(study, layout, list(unfinished(study, layout)))
-    gone = {str(p.relative_to(study.root / layout.prefix)) for p in before if not p.exists()}
+def test_what_hangs_on_a_missing_file_goes_and_nothing_else(done: tuple[Grid, Layout]) -> None:
+    grid, layout = done
+    before = {p for p in grid.root.rglob("*") if p.is_file()}
+    (grid.root / layout.stage(CELL, "pretrain", "history.parquet")).unlink()
+    discard(grid, layout, list(unfinished(grid, layout)))
+    gone = {str(p.relative_to(grid.root / layout.prefix)) for p in before if not p.exists()}
     assert gone == {
         f"runs/{CELL}/pretrain/history.parquet",
         *(f"runs/{CELL}/finetune/{f}" for f in FILES),
@@ -86,13 +86,13 @@ def test_what_hangs_on_a_missing_file_goes_and_nothing_else(done: tuple[Study, L
     }
 
 
-def test_a_dataset_that_could_not_be_prepared_fails_all_its_cells(done: tuple[Study, Layout]) -> None:
-    study, layout = done
-    (study.root / "data/prepared/tcga_brca/train.parquet").unlink()
-    touch(study.root / layout.log("prepare", "tcga_brca"), "error: a row is missing\n")
-    found = unfinished(study, layout)
-    assert set(found) == set(study.cells)
+def test_a_dataset_that_could_not_be_prepared_fails_all_its_cells(done: tuple[Grid, Layout]) -> None:
+    grid, layout = done
+    (grid.root / "data/prepared/tcga_brca/train.parquet").unlink()
+    touch(grid.root / layout.log("prepare", "tcga_brca"), "error: a row is missing\n")
+    found = unfinished(grid, layout)
+    assert set(found) == set(grid.cells)
     assert set(found.values()) == {"failed: a row is missing (tcga_brca.log of prepare)"}
-    discard(study, layout, list(found))
-    assert not [p for p in (study.root / layout.prefix / "runs").rglob("*") if p.is_file()]
-    assert (study.root / "data/raw/tcga_brca/x").exists()
+    discard(grid, layout, list(found))
+    assert not [p for p in (grid.root / layout.prefix / "runs").rglob("*") if p.is_file()]
+    assert (grid.root / "data/raw/tcga_brca/x").exists()

@@ -12,11 +12,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_method_brings_what_it_imports_and_no_other_method() -> None:
-    files = sources("mmcontrast.training.cell", "mmcontrast.methods.m3col")
-    assert "src/mmcontrast/methods/m3col.py" in files
-    assert "src/mmcontrast/contrast/mixing.py" in files
+    files = sources("mmcontrast.training.cell", "mmcontrast.methods.m3col.method")
+    assert "src/mmcontrast/methods/m3col/method.py" in files
+    assert "src/mmcontrast/losses/mixing.py" in files
     assert "src/mmcontrast/training/loop.py" in files
-    assert "src/mmcontrast/methods/mixup.py" not in files
+    assert "src/mmcontrast/methods/baselines/mixup.py" not in files
     assert not [f for f in files if "/config/" in f or f.endswith("paths.py") or "/report/" in f]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipeline.conftest import PROFILE, Checkout
+from tests.pipeline.conftest import SUITE, Checkout
 
 pytestmark = pytest.mark.slow
 
@@ -46,12 +46,12 @@ def test_no_other_machine_is_asked(finished: Checkout, tmp_path: Path) -> None:
     # what would switch it off from outside is not there
     for name in ("DVC_NO_ANALYTICS", "DVC_TEST", "CI", "DO_NOT_TRACK", "ITERATIVE_DO_NOT_TRACK"):
         finished.env.pop(name, None)
-    deepspeed = PROFILE | {"engine": {"backend": "deepspeed"}}
-    (finished.root / "params/profiles/deepspeed.yaml").write_text(yaml.safe_dump(deepspeed))
+    deepspeed = SUITE | {"engine": {"backend": "deepspeed"}}
+    (finished.root / "params/suites/deepspeed.yaml").write_text(yaml.safe_dump(deepspeed))
     finished("snakemake", "--cores", "1", "--forcerun", "page", "reproduce")
     finished("dvc", "repro", "--force", "--single-item", "pipelines/synthetic/dvc.yaml:prepare-synthetic")
     finished("dvc", "status")
-    finished("python", "-m", "mmcontrast", "finetune", "synthetic/concat", "--profile", "deepspeed")
+    finished("python", "-m", "mmcontrast", "finetune", "synthetic/concat", "--suite", "deepspeed")
     assert not asked.exists(), asked.read_text()
     finished("python", "-c", "import urllib.request as u; u.urlopen('http://example.org')", ok=False)
     assert asked.read_text() == "example.org\n"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.verify import exported_models
 from tests.pipeline.conftest import Checkout
@@ -50,15 +50,15 @@ def cache_object(checkout: Checkout) -> Path:
 
 
 def test_a_classifier_that_a_probe_scores_is_right_without_predictions(checkout: Checkout) -> None:
-    """Supervised methods on a shared budget store embeddings alone."""
-    checkout.edit("params/experiments/tiny.yaml", "cells", 2, value={"method": "concat", "variant": "study"})
-    for command in (["data", "prepare", "synthetic"], ["finetune", "synthetic/concat/study"]):
+    """Supervised methods on a shared recipe store embeddings alone."""
+    checkout.edit("params/experiments/tiny.yaml", "cells", 2, value={"method": "concat", "variant": "shared"})
+    for command in (["data", "prepare", "synthetic"], ["finetune", "synthetic/concat/shared"]):
         checkout("python", "-m", "mmcontrast", *command)
-    (embeddings,) = exported_models(Study(checkout.root), Layout("default"))
+    (embeddings,) = exported_models(Grid(checkout.root), Layout("default"))
     assert embeddings.what == "models: embeddings"
     assert embeddings.checked == 3 * 2
     assert embeddings.wrong == []
-    assert all("concat/study" not in name for name in embeddings.missing)
+    assert all("concat/shared" not in name for name in embeddings.missing)
 
 
 def test_what_was_just_made_is_right(finished: Checkout) -> None:

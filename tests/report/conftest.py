@@ -1,4 +1,4 @@
-"""Made-up studies, built once for all tests of the report."""
+"""Made-up grids, built once for all tests of the report."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.report.made_up_study import FEW_CELLS, ONE_DATASET, PROBED, Made, mak
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Two datasets, every cell evaluated and the results table written."""
-    made = make_study(tmp_path_factory.mktemp("study"), {"val": 24, "test": 30}, replicates=300)
-    write_results(made.study, made.layout)
+    made = make_study(tmp_path_factory.mktemp("shared"), {"val": 24, "test": 30}, replicates=300)
+    write_results(made.grid, made.layout)
     return made
 
 
@@ -38,8 +38,8 @@ def report(made: Made) -> Made:
     with pytest.MonkeyPatch.context() as patch:
         for module in (experiment_module, outputs_module, page_module):
             patch.setattr(module, "FIGURE_FORMATS", ("svg",))
-        write_results(made.study, made.layout)
-        for experiment in made.study.active_experiments:
-            write_experiment(made.study, made.layout, experiment)
-        write_page(made.study, made.layout)
+        write_results(made.grid, made.layout)
+        for experiment in made.grid.active_experiments:
+            write_experiment(made.grid, made.layout, experiment)
+        write_page(made.grid, made.layout)
     return made

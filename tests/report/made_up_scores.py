@@ -26,8 +26,8 @@ COST = {
 
 def write_scores(made: Made) -> None:
     """metrics, curves, intervals and cost records of every cell, and the results table."""
-    for name, cell in made.study.cells.items():
-        data = made.study.datasets[cell.dataset]
+    for name, cell in made.grid.cells.items():
+        data = made.grid.datasets[cell.dataset]
         metrics, intervals = [], []
         for metric in reported_metrics(data):
             scale = 6 if metric == "rsum" else 1
@@ -55,4 +55,4 @@ def write_scores(made: Made) -> None:
             dear = 1 + len(cell.method) / 4
             changed = {"training_seconds": 28.5 * dear, "peak_memory_bytes": int(500 * dear * 2**20)}
             file.write_text(json.dumps(COST | changed | {"seeds": len(cell.seeds)}))
-    write_results(made.study, made.layout)
+    write_results(made.grid, made.layout)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Study
+from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.datasheet import datasheet
 from mmcontrast.evaluation import statistics
 from mmcontrast.evaluation.evaluate import evaluate_cell
@@ -66,12 +66,12 @@ QUALITY = {"unimodal": 0.8, "concat": 1.6, "mixup": 1.4, "m3col": 1.7}
 class Made:
     """A study whose cells are evaluated, and where its files are."""
 
-    study: Study
+    grid: Grid
     layout: Layout
 
     def path(self, relative: str) -> Path:
         """An artifact's path."""
-        return self.study.root / relative
+        return self.grid.root / relative
 
 
 def seeded(*key: object) -> np.random.Generator:
@@ -156,16 +156,16 @@ def make_study(
     root: Path,
     cases: dict[str, int],
     replicates: int,
-    profile: str = TWO_DATASETS,
+    suite: str = TWO_DATASETS,
     kept: set[tuple[str, str]] | None = None,
 ) -> Made:
-    """Made-up runs and data sheets of a profile under `root`, evaluated; of the experiments' cells only `kept`."""
+    """Made-up runs and data sheets of a suite under `root`, evaluated; of the experiments' cells only `kept`."""
     shutil.copytree(REPO / "params", root / "params")
-    (root / "params/profiles/made_up.yaml").write_text(profile)
-    for experiment in yaml.safe_load(profile)["experiments"] if kept else ():
+    (root / "params/suites/made_up.yaml").write_text(suite)
+    for experiment in yaml.safe_load(suite)["experiments"] if kept else ():
         keep_cells(root / f"params/experiments/{experiment}.yaml", kept or set())
-    study, layout = Study(root, "made_up"), Layout("made_up")
-    for name, cell in study.cells.items():
+    grid, layout = Grid(root, "made_up"), Layout("made_up")
+    for name, cell in grid.cells.items():
         for stage in cell.stages:
             (root / layout.stage(name, stage)).mkdir(parents=True)
             cost = {
@@ -189,8 +189,8 @@ def make_study(
                 root / layout.curves(name),
                 root / layout.intervals(name),
             )
-    for name in study.dataset_names:
-        data = study.datasets[name]
+    for name in grid.dataset_names:
+        data = grid.datasets[name]
         path = root / paths.datasheet(name)
         path.parent.mkdir(parents=True)
         sizes = cases | {"train": 100}
@@ -206,4 +206,4 @@ def make_study(
         )
         for split in paths.SPLITS:
             (root / paths.prepared(name, split)).write_bytes(f"{name} {split}".encode())
-    return Made(study, layout)
+    return Made(grid, layout)

@@ -105,12 +105,12 @@ def test_it_prints_and_nothing_is_cut_off(window, address: str) -> None:
 
 def test_every_score_on_it_is_the_mean_of_the_results_table(window, address: str, reported: Made) -> None:
     """By a route of its own: plain numpy on results.parquet."""
-    results, intervals = read_results(reported.study, reported.layout)
+    results, intervals = read_results(reported.grid, reported.layout)
     page = Opened(window, address, DESK).page
     compared = 0
-    for experiment in reported.study.active_experiments:
+    for experiment in reported.grid.active_experiments:
         shown = page.eval_on_selector(f"#{experiment}", ROWS)
-        blocks = build_table(reported.study, results, intervals, experiment).blocks
+        blocks = build_table(reported.grid, results, intervals, experiment).blocks
         assert len(shown) == len(blocks)
         for rows, block in zip(shown, blocks, strict=True):
             for texts, row in zip(rows, block.rows, strict=True):

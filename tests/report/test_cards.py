@@ -14,8 +14,9 @@ import yaml
 from safetensors.torch import save_file
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Study
-from mmcontrast.methods import Batch, build_method
+from mmcontrast.config import CellConfig, Grid
+from mmcontrast.methods.base import Batch
+from mmcontrast.methods.build import build_method
 from mmcontrast.report.cards import TRAINING, _example
 from mmcontrast.report.page import write_page
 from mmcontrast.report.provenance import digest_of_code, digest_of_params, raw_checksum
@@ -63,7 +64,7 @@ def test_every_score_is_that_of_the_results_table(made: Made) -> None:
     intervals = pl.read_parquet(made.path(made.layout.report("intervals.parquet")))
     titles = {title: metric for metric, title in METRIC_TITLES.items()}
     protocols = {short: protocol for protocol, short in PROTOCOL_SHORT.items()} | {"linear probe": "selected"}
-    for name, cell in made.study.cells.items():
+    for name, cell in made.grid.cells.items():
         own = one_experiment(results, cell).filter(split="test")
         wide = one_experiment(intervals, cell)
         listed = rows(part(card_of(made, name), "Scores on the test split, in percent"))
@@ -85,7 +86,7 @@ def test_every_score_is_that_of_the_results_table(made: Made) -> None:
 
 def test_every_file_has_its_seeds_score(made: Made) -> None:
     results = pl.read_parquet(made.path(made.layout.report("results.parquet")))
-    for name, cell in made.study.cells.items():
+    for name, cell in made.grid.cells.items():
         own = one_experiment(results, cell).filter(split="test", metric=cell.metrics[0])
         protocol = "selected" if "selected" in set(own["protocol"]) else "last"
         scores = dict(own.filter(protocol=protocol).select("seed", "value").rows())
@@ -98,15 +99,15 @@ def test_every_file_has_its_seeds_score(made: Made) -> None:
 
 
 def test_method_data_training_and_versions_are_the_cells_own(made: Made) -> None:
-    for name, cell in made.study.cells.items():
+    for name, cell in made.grid.cells.items():
         card = card_of(made, name)
         method, sheet = (
-            made.study.methods[cell.method],
+            made.grid.methods[cell.method],
             json.loads(made.path(paths.datasheet(cell.dataset)).read_text()),
         )
         assert method.title in part(card, "Method")
         if method.paper is not None:
-            assert made.study.papers[method.paper].url in part(card, "Method")
+            assert made.grid.papers[method.paper].url in part(card, "Method")
         for text in (sheet["licence"], sheet["citation"], raw_checksum(sheet)):
             assert text in part(card, "Data")
         for note in [*sheet["notes"], *sheet["warnings"]]:
@@ -127,10 +128,10 @@ def test_a_cell_that_is_gone_leaves_no_card(reported: Made) -> None:
     kept = index.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mmcontrast.report.page.FIGURE_FORMATS", ("svg",))
-        write_page(reported.study, reported.layout)
+        write_page(reported.grid, reported.layout)
     index.write_bytes(kept)
     assert not old.exists()
-    assert all(reported.path(reported.layout.card(name)).is_file() for name in reported.study.cells)
+    assert all(reported.path(reported.layout.card(name)).is_file() for name in reported.grid.cells)
 
 
 def export(cell: CellConfig, folder: Path) -> None:
@@ -142,7 +143,7 @@ def export(cell: CellConfig, folder: Path) -> None:
 
 def test_the_loading_code_of_a_card_runs(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, cell in made.study.cells.items():
+    for name, cell in made.grid.cells.items():
         export(cell, tmp_path / made.layout.stage(name, cell.last_stage, "models"))
         found: dict[str, torch.Tensor | None] = {}
         exec(code_of(card_of(made, name)), found)
@@ -156,7 +157,7 @@ def test_the_loading_code_of_a_card_runs(made: Made, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("name", ["emoji/mxm_clr/base", "emoji/clip/base", "trifeature_small/comm/base"])
 def test_inputs_of_images_and_texts_are_of_the_right_shape(name: str) -> None:
-    cell = Study(REPO).cells[name]
+    cell = Grid(REPO).cells[name]
     method = build_method(cell).eval()
     space = {"torch": torch}
     inputs = {m: eval(_example(cell, spec)["code"], space) for m, spec in cell.modalities.items()}

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
 from mmcontrast.report.conclusions import (
     compare,
@@ -30,8 +30,8 @@ NO_INTERVALS = pl.DataFrame(
 
 
 @pytest.fixture
-def study() -> Study:
-    return Study(REPO, "paper", ["rosmap", "tcga_brca"])
+def grid() -> Grid:
+    return Grid(REPO, "paper", ["rosmap", "tcga_brca"])
 
 
 def table(
@@ -53,8 +53,8 @@ def around(mean: float, seeds: int = 5) -> list[float]:
     return list(mean + 0.002 * (noise - noise.mean()))
 
 
-def compared(study: Study, results: pl.DataFrame):
-    return compare(study, results, summarise(results), NO_INTERVALS, EXPERIMENT, DATASET, METRIC)
+def compared(grid: Grid, results: pl.DataFrame):
+    return compare(grid, results, summarise(results), NO_INTERVALS, EXPERIMENT, DATASET, METRIC)
 
 
 @pytest.mark.parametrize(
@@ -73,26 +73,26 @@ def test_better_or_worse_takes_seeds_interval_and_p(difference: Difference, p: f
     assert judge(difference, p) == expected
 
 
-def test_the_strongest_baseline_is_the_one_that_counts(study: Study) -> None:
+def test_the_strongest_baseline_is_the_one_that_counts(grid: Grid) -> None:
     results = table(
         {("unimodal", "mrna"): around(0.6), ("concat", "base"): around(0.8), ("m3col", "base"): around(0.7)}
     )
-    found = compared(study, results)
+    found = compared(grid, results)
     assert found is not None
     assert (found.label, found.baseline) == ("M3CoL", "Concatenation")
     assert found.verdict == "worse"
     assert found.verdicts == ("better", "worse")
     assert found.difference.mean == pytest.approx(-0.1)
-    sentences = comparison_sentences(study, found)
+    sentences = comparison_sentences(grid, found)
     assert sentences[0] == "M3CoL is worse than its strongest baseline, Concatenation, on ROSMAP."
     assert "better than 1, worse than 1, and cannot be told apart from 0" in " ".join(sentences)
 
 
-def test_p_values_are_corrected_for_all_baselines(study: Study) -> None:
+def test_p_values_are_corrected_for_all_baselines(grid: Grid) -> None:
     cells = {("unimodal", "mrna"): 0.78, ("unimodal", "base"): 0.79, ("concat", "base"): 0.796, ("m3col", "base"): 0.8}
     rng = np.random.default_rng(0)
     results = table({c: list(mean + 0.004 * rng.normal(size=5)) for c, mean in cells.items()})
-    found = compared(study, results)
+    found = compared(grid, results)
     assert found is not None
     ours = dict(enumerate(results.filter(method="m3col")["value"]))
     raw = []
@@ -102,22 +102,22 @@ def test_p_values_are_corrected_for_all_baselines(study: Study) -> None:
     assert found.p_holm >= found.difference.p
 
 
-def test_few_seeds_decide_nothing(study: Study) -> None:
+def test_few_seeds_decide_nothing(grid: Grid) -> None:
     results = table({("concat", "base"): around(0.5, 3), ("m3col", "base"): around(0.9, 3)})
-    found = compared(study, results)
+    found = compared(grid, results)
     assert found is not None
     assert found.verdict == "unjudged"
-    sentences = " ".join(comparison_sentences(study, found))
+    sentences = " ".join(comparison_sentences(grid, found))
     assert "not judged by so few seeds" in sentences
     assert "told apart" not in sentences
     assert "With 3 seeds nothing is called better or worse; that takes 5." in sentences
 
 
-def test_without_own_method_baseline_or_selected_score_nothing_is_compared(study: Study) -> None:
-    assert compared(study, table({("m3col", "base"): around(0.9)})) is None
-    assert compared(study, table({("concat", "base"): around(0.9)})) is None
+def test_without_own_method_baseline_or_selected_score_nothing_is_compared(grid: Grid) -> None:
+    assert compared(grid, table({("m3col", "base"): around(0.9)})) is None
+    assert compared(grid, table({("concat", "base"): around(0.9)})) is None
     both = {("concat", "base"): around(0.5), ("m3col", "base"): around(0.9)}
-    assert compared(study, table(both, protocol="last")) is None
+    assert compared(grid, table(both, protocol="last")) is None
 
 
 @pytest.mark.parametrize(
@@ -127,21 +127,21 @@ def test_reached_means_inside_our_interval(published: float, expected: str) -> N
     assert reach(published, Interval(85.0, 84.0, 86.0)) == expected
 
 
-def test_printed_numbers_are_held_against_both_protocols(study: Study) -> None:
+def test_printed_numbers_are_held_against_both_protocols(grid: Grid) -> None:
     low, high = {("m3col", "base"): around(0.81)}, {("m3col", "base"): around(0.8865)}
     results = pl.concat([table(low), table(high, protocol="optimistic")])
-    found = reproductions(study, summarise(results), EXPERIMENT)
+    found = reproductions(grid, summarise(results), EXPERIMENT)
     assert [(r.protocol, r.reached) for r in found] == [("selected", "not reached"), ("optimistic", "reproduced")]
-    printed = next(p for p in study.experiments[EXPERIMENT].published if p.dataset == DATASET and p.method == "m3col")
+    printed = next(p for p in grid.experiments[EXPERIMENT].published if p.dataset == DATASET and p.method == "m3col")
     assert {r.published for r in found} == {printed.values[METRIC]}
-    (sentence,) = reproduction_sentences(study, found)
+    (sentence,) = reproduction_sentences(grid, found)
     assert "epoch selected on validation 81.0" in sentence
     assert "not reached; best epoch on the test split (optimistic) 88.7" in sentence
 
 
-def test_without_a_validation_split_the_last_epoch_is_held_against_the_print(study: Study) -> None:
+def test_without_a_validation_split_the_last_epoch_is_held_against_the_print(grid: Grid) -> None:
     results = table({("m3col", "base"): around(0.81)}, protocol="last")
-    assert [r.protocol for r in reproductions(study, summarise(results), EXPERIMENT)] == ["last"]
+    assert [r.protocol for r in reproductions(grid, summarise(results), EXPERIMENT)] == ["last"]
 
 
 def test_optimism_is_the_mean_gain_of_the_selecting_metric() -> None:
@@ -154,21 +154,21 @@ def test_optimism_is_the_mean_gain_of_the_selecting_metric() -> None:
     assert optimism(summarise(table(selected)), {DATASET: METRIC}) is None
 
 
-def test_a_profile_with_overrides_allows_no_finding(study: Study) -> None:
+def test_a_suite_with_overrides_allows_no_finding(grid: Grid) -> None:
     results = table({("concat", "base"): around(0.5), ("m3col", "base"): around(0.9)})
-    said = findings(study, results, summarise(results), NO_INTERVALS, EXPERIMENT)
+    said = findings(grid, results, summarise(results), NO_INTERVALS, EXPERIMENT)
     assert any("is better than" in s for s in said)
-    smoke = Study(REPO, "smoke")
+    smoke = Grid(REPO, "smoke")
     (only,) = findings(smoke, results, summarise(results), NO_INTERVALS, EXPERIMENT)
-    assert only.startswith("No conclusion follows from these numbers: the profile 'smoke' changes every cell")
+    assert only.startswith("No conclusion follows from these numbers: the suite 'smoke' changes every cell")
     assert "finetune.epochs = " in only
 
 
-def test_own_cells_are_those_of_the_papers_method(study: Study) -> None:
-    assert {c.method for c in own_cells(study, EXPERIMENT)} == {"m3col"}
+def test_own_cells_are_those_of_the_papers_method(grid: Grid) -> None:
+    assert {c.method for c in own_cells(grid, EXPERIMENT)} == {"m3col"}
 
 
-def test_differences_are_paired_by_seed_and_leave_out_the_reference(study: Study) -> None:
+def test_differences_are_paired_by_seed_and_leave_out_the_reference(grid: Grid) -> None:
     results = table(
         {("concat", "base"): [0.5, 0.6, 0.7], ("m3col", "base"): [0.55, 0.65, 0.75], ("mixup", "base"): [0.9]}
     )
@@ -186,10 +186,10 @@ def test_seed_scores_of_a_protocol_that_does_not_exist_are_empty() -> None:
     )
 
 
-def test_cells_without_a_score_on_every_dataset_have_no_aggregate(study: Study) -> None:
+def test_cells_without_a_score_on_every_dataset_have_no_aggregate(grid: Grid) -> None:
     both = [table({("m3col", "base"): around(0.8)}, dataset=d) for d in ("rosmap", "tcga_brca")]
     results = pl.concat([*both, table({("concat", "base"): around(0.8)})])
-    frame = across_datasets(study, results, EXPERIMENT, ["tcga_brca", "rosmap"])
+    frame = across_datasets(grid, results, EXPERIMENT, ["tcga_brca", "rosmap"])
     assert frame.select("method", "variant").rows() == [("m3col", "base")]
     assert frame["mean"][0] == pytest.approx(np.median(around(0.8)), abs=0.002)
-    assert not len(across_datasets(study, results, EXPERIMENT, ["rosmap"])), "one dataset has nothing to aggregate"
+    assert not len(across_datasets(grid, results, EXPERIMENT, ["rosmap"])), "one dataset has nothing to aggregate"

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.report import charts
 from mmcontrast.report.charts import Data, difference_chart, score_chart
@@ -29,9 +29,9 @@ EXPERIMENT = "m3col_omics"
 
 @cache
 def drawn(made: Made, kind: str, narrow: bool, experiment: str = EXPERIMENT, dataset: str = "rosmap") -> Figure:
-    spec = next(f for f in figures(made.study, experiment) if f.kind == kind and f.dataset == dataset)
+    spec = next(f for f in figures(made.grid, experiment) if f.kind == kind and f.dataset == dataset)
     with house_style():
-        figure = draw(made.study, made.layout, spec, *read_results(made.study, made.layout), narrow)
+        figure = draw(made.grid, made.layout, spec, *read_results(made.grid, made.layout), narrow)
         figure.draw_without_rendering()
     return figure
 
@@ -44,11 +44,11 @@ def dots(axes, size: float) -> np.ndarray:
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_score_dots_stand_at_the_means(evaluated: Made, narrow: bool) -> None:
-    results, _ = read_results(evaluated.study, evaluated.layout)
+    results, _ = read_results(evaluated.grid, evaluated.layout)
     summary = summarise(results.filter(experiment=EXPERIMENT))
     figure = drawn(evaluated, "scores", narrow)
-    cells = evaluated.study.experiments[EXPERIMENT].cells
-    for axes, metric in zip(figure.axes, evaluated.study.datasets["rosmap"].metrics, strict=True):
+    cells = evaluated.grid.experiments[EXPERIMENT].cells
+    for axes, metric in zip(figure.axes, evaluated.grid.datasets["rosmap"].metrics, strict=True):
         for size, protocol in ((26, "selected"), (24, "optimistic")):
             means = [100 * lookup(summary, "rosmap", ref, protocol, metric).mean for ref in cells]
             np.testing.assert_allclose(dots(axes, size), np.column_stack([means, range(len(cells))]))
@@ -56,10 +56,10 @@ def test_score_dots_stand_at_the_means(evaluated: Made, narrow: bool) -> None:
 
 def test_a_published_number_stands_in_the_row_of_its_cell(evaluated: Made) -> None:
     figure = drawn(evaluated, "scores", False)
-    spec = evaluated.study.experiments[EXPERIMENT]
+    spec = evaluated.grid.experiments[EXPERIMENT]
     row = next(i for i, c in enumerate(spec.cells) if c.method == "m3col")
     printed = next(p for p in spec.published if p.dataset == "rosmap" and p.method == "m3col")
-    for axes, metric in zip(figure.axes, evaluated.study.datasets["rosmap"].metrics, strict=True):
+    for axes, metric in zip(figure.axes, evaluated.grid.datasets["rosmap"].metrics, strict=True):
         vertical = [line for line in axes.lines if len(set(line.get_xdata())) == 1 and len(line.get_ydata()) == 2]
         assert [line.get_xdata()[0] for line in vertical] == [printed.values[metric]]
         assert np.mean(vertical[0].get_ydata()) == row
@@ -85,11 +85,11 @@ def test_cells_without_validation_are_squares_at_the_last_epoch(evaluated: Made)
 
 
 def test_difference_dots_are_paired_differences(evaluated: Made) -> None:
-    results, _ = read_results(evaluated.study, evaluated.layout)
+    results, _ = read_results(evaluated.grid, evaluated.layout)
     figure = drawn(evaluated, "differences", False, "m3col_parts")
-    cells = evaluated.study.experiments["m3col_parts"].cells
+    cells = evaluated.grid.experiments["m3col_parts"].cells
     scores = results.filter(experiment="m3col_parts", dataset="rosmap", protocol="selected", split="test")
-    for axes, metric in zip(figure.axes, evaluated.study.datasets["rosmap"].metrics, strict=True):
+    for axes, metric in zip(figure.axes, evaluated.grid.datasets["rosmap"].metrics, strict=True):
         values = [
             scores.filter(method=c.method, variant=c.variant, metric=metric).sort("seed")["value"].to_numpy()
             for c in cells
@@ -124,18 +124,18 @@ def test_no_text_is_cut_off(evaluated: Made, kind: str, experiment: str, narrow:
 
 
 def test_a_cell_with_one_seed_is_drawn_without_an_interval(evaluated: Made) -> None:
-    results, intervals = read_results(evaluated.study, evaluated.layout)
-    study = Study(evaluated.study.root, "made_up")
-    study.profile = study.profile.model_copy(update={"seeds": [0]})
-    data = Data.of(study, EXPERIMENT, "rosmap", results.filter(seed=0), intervals.clear())
+    results, intervals = read_results(evaluated.grid, evaluated.layout)
+    grid = Grid(evaluated.grid.root, "made_up")
+    grid.suite = grid.suite.model_copy(update={"seeds": [0]})
+    data = Data.of(grid, EXPERIMENT, "rosmap", results.filter(seed=0), intervals.clear())
     figure = score_chart(data)
     assert not any(line.get_linewidth() > 3 for axes in figure.axes for line in axes.lines)
     assert not any("interval over seeds" in t and "test cases" not in t for t in legend(figure))
 
 
 def test_equal_figures_are_equal_files(evaluated: Made, tmp_path: Path) -> None:
-    results, intervals = read_results(evaluated.study, evaluated.layout)
-    data = Data.of(evaluated.study, "m3col_released_protocol", "rosmap", results, intervals)
+    results, intervals = read_results(evaluated.grid, evaluated.layout)
+    data = Data.of(evaluated.grid, "m3col_released_protocol", "rosmap", results, intervals)
     files = {name: [tmp_path / f"{name}.{suffix}" for suffix in ("svg", "pdf", "png")] for name in ("a", "b")}
     for paths in files.values():
         with house_style():
@@ -146,15 +146,15 @@ def test_equal_figures_are_equal_files(evaluated: Made, tmp_path: Path) -> None:
 
 
 def test_a_method_keeps_its_colour_whatever_else_there_is() -> None:
-    study = Study(REPO, "paper")
-    few, many = method_colours(["m3col", "concat"]), method_colours([*study.methods, "zeta", "alpha"])
+    grid = Grid(REPO, "paper")
+    few, many = method_colours(["m3col", "concat"]), method_colours([*grid.methods, "zeta", "alpha"])
     assert all(many[m] == colour for m, colour in few.items())
     assert many["m3col"] == KNOWN["m3col"]
     assert set(KNOWN.values()) <= set(PALETTE)
 
 
 def test_methods_have_colours_of_their_own() -> None:
-    colours = method_colours([*Study(REPO, "paper").methods, "zeta", "alpha"])
+    colours = method_colours([*Grid(REPO, "paper").methods, "zeta", "alpha"])
     assert len(set(colours.values())) == len(colours)
 
 
@@ -171,11 +171,11 @@ def test_a_cells_colour_is_its_methods_in_every_figure(evaluated: Made) -> None:
     ("variant", "expected"), [("base", 165), ("m3co_only", None), ("multisclip_only", None), ("no_unimodal", 165)]
 )
 def test_the_switch_epoch_is_the_schedules(variant: str, expected: int | None) -> None:
-    assert switch_epoch(Study(REPO, "paper").cell("rosmap", "m3col", variant)) == expected
+    assert switch_epoch(Grid(REPO, "paper").cell("rosmap", "m3col", variant)) == expected
 
 
 def test_baselines_have_no_switch() -> None:
-    assert switch_epoch(Study(REPO, "paper").cell("rosmap", "concat")) is None
+    assert switch_epoch(Grid(REPO, "paper").cell("rosmap", "concat")) is None
 
 
 def test_curves_average_over_seeds() -> None:
@@ -226,7 +226,7 @@ def test_projection_names_variance_seed_and_n(evaluated: Made) -> None:
 
 def test_an_unknown_experiment_is_named(evaluated: Made) -> None:
     with pytest.raises(ConfigError, match="no experiment 'm3col_omic' in this selection; did you mean 'm3col_omics'"):
-        write_experiment(evaluated.study, evaluated.layout, "m3col_omic")
+        write_experiment(evaluated.grid, evaluated.layout, "m3col_omic")
 
 
 def test_long_labels_break_into_lines() -> None:
@@ -234,7 +234,7 @@ def test_long_labels_break_into_lines() -> None:
 
 
 def test_difference_chart_of_cells_without_scores_is_empty_rows(evaluated: Made) -> None:
-    results, intervals = read_results(evaluated.study, evaluated.layout)
-    data = Data.of(evaluated.study, "m3col_released_protocol", "rosmap", results, intervals)
+    results, intervals = read_results(evaluated.grid, evaluated.layout)
+    data = Data.of(evaluated.grid, "m3col_released_protocol", "rosmap", results, intervals)
     figure = difference_chart(data)
     assert len(dots(figure.axes[0], 26)) == 2, "three cells have a selected score, one of them is the reference"

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.evaluation.statistics import paired_difference
 from mmcontrast.report.bars import information_chart
 from mmcontrast.report.captions import figure_caption
@@ -28,7 +28,7 @@ from tests.report.made_up_study import REPO, Made, make_study
 
 EXPERIMENT = "comm_trifeature"
 UNBIASED, BIASED = "trifeature_small", "trifeature_small_biased"
-PROFILE = """
+SUITE = """
 description: Made-up embeddings of both arms.
 datasets: [trifeature_small, trifeature_small_biased]
 experiments: [comm_trifeature]
@@ -39,9 +39,9 @@ seeds: [0, 1, 2]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     kept = {("comm", "base"), ("cross", "base")}
-    study = make_study(tmp_path_factory.mktemp("arms"), {"val": 20, "test": 30}, 100, PROFILE, kept)
-    write_results(study.study, study.layout)
-    return study
+    grid = make_study(tmp_path_factory.mktemp("arms"), {"val": 20, "test": 30}, 100, SUITE, kept)
+    write_results(grid.grid, grid.layout)
+    return grid
 
 
 def scores(made: Made, dataset: str, method: str, metric: str) -> dict[int, float]:
@@ -51,7 +51,7 @@ def scores(made: Made, dataset: str, method: str, metric: str) -> dict[int, floa
 
 
 def table(made: Made):
-    return build_table(made.study, *read_results(made.study, made.layout), EXPERIMENT)
+    return build_table(made.grid, *read_results(made.grid, made.layout), EXPERIMENT)
 
 
 def test_the_block_takes_each_letter_from_its_arm_and_probe(made: Made) -> None:
@@ -78,7 +78,7 @@ def test_the_block_takes_each_letter_from_its_arm_and_probe(made: Made) -> None:
 
 def test_printed_values_stand_beside_their_cells_and_rows_without_one_come_first(made: Made) -> None:
     rows = {row.label: row.values for row in table(made).blocks[0].rows}
-    printed = {p.row: p for p in made.study.experiments[EXPERIMENT].published}
+    printed = {p.row: p for p in made.grid.experiments[EXPERIMENT].published}
     assert rows["CoMM"]["published_S"].mean == printed["CoMM"].values["S"]
     assert rows["CoMM"]["published_S"].spread == printed["CoMM"].spread["S"]
     assert set(rows["FactorCL"]) == {"published_R", "published_U", "published_S"}
@@ -90,10 +90,10 @@ def test_the_other_blocks_have_no_column_of_printed_values(made: Made) -> None:
 
 
 def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three_seeds(made: Made) -> None:
-    study, (results, _) = made.study, read_results(made.study, made.layout)
-    asked = study.experiments[EXPERIMENT].information
-    kept = kept_by_cell(study, results, EXPERIMENT, asked, active_arms(study, EXPERIMENT)[0])
-    found = information_findings(study, results, EXPERIMENT)
+    grid, (results, _) = made.grid, read_results(made.grid, made.layout)
+    asked = grid.experiments[EXPERIMENT].information
+    kept = kept_by_cell(grid, results, EXPERIMENT, asked, active_arms(grid, EXPERIMENT)[0])
+    found = information_findings(grid, results, EXPERIMENT)
     assert len(kept) == 2
     assert found[2:] == ["With 3 seeds nothing is called better or worse; that takes 5."]
     for k, sentence in zip(kept, found[:2], strict=True):
@@ -104,7 +104,7 @@ def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three
 
 
 def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> None:
-    results, _ = read_results(made.study, made.layout)
+    results, _ = read_results(made.grid, made.layout)
     synergy = results.filter(metric="synergy/balanced_acc", split="test", method="comm", variant="base")
     gains = {BIASED: 0.9, UNBIASED: 0.5}
     rows = [
@@ -119,18 +119,18 @@ def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> No
         for seed in range(5)
         for metric in ("balanced_acc", "unique1/balanced_acc", "unique2/balanced_acc")
     ]
-    profile = made.study.profile.model_copy(update={"seeds": list(range(5))})
-    study = Study(made.study.root, "made_up")
-    study.profile = profile
-    (sentence,) = information_findings(study, pl.concat(rows + others), EXPERIMENT)
+    suite = made.grid.suite.model_copy(update={"seeds": list(range(5))})
+    grid = Grid(made.grid.root, "made_up")
+    grid.suite = suite
+    (sentence,) = information_findings(grid, pl.concat(rows + others), EXPERIMENT)
     assert "S is above its control, 50.0" in sentence
     assert "whose interval excludes 0; 5 seeds" in sentence
 
 
 def test_the_own_method_is_held_against_the_strongest_other_in_each_letter(made: Made) -> None:
-    study, (results, _) = made.study, read_results(made.study, made.layout)
-    arms = active_arms(study, EXPERIMENT)[0]
-    found = held_against(study, results, EXPERIMENT, arms)
+    grid, (results, _) = made.grid, read_results(made.grid, made.layout)
+    arms = active_arms(grid, EXPERIMENT)[0]
+    found = held_against(grid, results, EXPERIMENT, arms)
     assert found is not None
     ours, held = found
     assert (ours.ref.method, ours.ref.variant) == ("comm", "base")
@@ -146,8 +146,8 @@ def test_the_own_method_is_held_against_the_strongest_other_in_each_letter(made:
 
 
 def test_the_page_sums_up_by_what_is_kept(made: Made) -> None:
-    study, (results, intervals) = made.study, read_results(made.study, made.layout)
-    found = _comparisons(study, results, summarise(results), intervals)
+    grid, (results, intervals) = made.grid, read_results(made.grid, made.layout)
+    found = _comparisons(grid, results, summarise(results), intervals)
     assert [(c["experiment"], c["label"], len(c["lines"])) for c in found] == [(EXPERIMENT, "CoMM", 4)]
     first, second, third = found[0]["sentences"]
     assert re.match(r"CoMM on Trifeature, small: R \d+\.\d \[.*, S .* \(chance 50\)\.$", first)
@@ -156,10 +156,10 @@ def test_the_page_sums_up_by_what_is_kept(made: Made) -> None:
 
 
 def test_chances_are_one_over_the_classes(made: Made) -> None:
-    asked = made.study.experiments[EXPERIMENT].information
+    asked = made.grid.experiments[EXPERIMENT].information
     small, full = asked.arms
-    assert chances(made.study, asked, small) == {"R": 25.0, "U": 25.0, "S": 50.0}
-    assert chances(made.study, asked, full) == {"R": 10.0, "U": 10.0, "S": 50.0}
+    assert chances(made.grid, asked, small) == {"R": 25.0, "U": 25.0, "S": 50.0}
+    assert chances(made.grid, asked, full) == {"R": 10.0, "U": 10.0, "S": 50.0}
 
 
 def test_notes_say_that_the_full_size_was_not_run_and_what_was_printed(made: Made) -> None:
@@ -171,9 +171,9 @@ def test_notes_say_that_the_full_size_was_not_run_and_what_was_printed(made: Mad
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_bars_with_chance_lines_and_controls(made: Made, narrow: bool) -> None:
-    results, _ = read_results(made.study, made.layout)
+    results, _ = read_results(made.grid, made.layout)
     with house_style():
-        figure = information_chart(made.study, results, EXPERIMENT, UNBIASED, narrow)
+        figure = information_chart(made.grid, results, EXPERIMENT, UNBIASED, narrow)
     assert [a.get_title(loc="left")[0] for a in figure.axes] == ["R", "U", "S"]
     heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
     assert [len(h) for h in heights] == [2, 2, 4]
@@ -190,14 +190,14 @@ def test_bars_with_chance_lines_and_controls(made: Made, narrow: bool) -> None:
 
 
 def test_the_figure_belongs_to_the_unbiased_dataset_and_names_both(made: Made) -> None:
-    specs = [f for f in figures(made.study, EXPERIMENT) if f.kind == "information"]
+    specs = [f for f in figures(made.grid, EXPERIMENT) if f.kind == "information"]
     assert [s.dataset for s in specs] == [UNBIASED]
-    caption = figure_caption(made.study, specs[0], 30)
+    caption = figure_caption(made.grid, specs[0], 30)
     assert "S after Trifeature, small, biased pairs" in caption
     assert "hatched: its control" in caption
 
 
 def test_one_arm_alone_tells_nothing() -> None:
-    study = Study(REPO, "trifeature", datasets=[UNBIASED])
-    assert active_arms(study, EXPERIMENT) == []
-    assert not any(f.kind == "information" for f in figures(study, EXPERIMENT))
+    grid = Grid(REPO, "trifeature", datasets=[UNBIASED])
+    assert active_arms(grid, EXPERIMENT) == []
+    assert not any(f.kind == "information" for f in figures(grid, EXPERIMENT))

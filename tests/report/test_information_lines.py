@@ -21,7 +21,7 @@ from tests.report.made_up_study import Made, make_study
 
 EXPERIMENT = "comm_epochs"
 UNBIASED, BIASED = "trifeature_small", "trifeature_small_biased"
-PROFILE = """
+SUITE = """
 description: Made-up embeddings.
 datasets: [{datasets}]
 experiments: [comm_epochs]
@@ -35,8 +35,8 @@ SERIES = {
 
 
 def made_of(root: Path, *datasets: str) -> Made:
-    made = make_study(root, {"val": 20, "test": 30}, 100, PROFILE.format(datasets=", ".join(datasets)), KEPT)
-    write_results(made.study, made.layout)
+    made = make_study(root, {"val": 20, "test": 30}, 100, SUITE.format(datasets=", ".join(datasets)), KEPT)
+    write_results(made.grid, made.layout)
     return made
 
 
@@ -51,9 +51,9 @@ def one_arm(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def drawn(made: Made, kind: str, narrow: bool) -> Figure:
-    spec = next(f for f in figures(made.study, EXPERIMENT) if f.kind == kind)
+    spec = next(f for f in figures(made.grid, EXPERIMENT) if f.kind == kind)
     with house_style():
-        figure = draw(made.study, made.layout, spec, *read_results(made.study, made.layout), narrow)
+        figure = draw(made.grid, made.layout, spec, *read_results(made.grid, made.layout), narrow)
         figure.draw_without_rendering()
     return figure
 
@@ -63,17 +63,17 @@ def line(axes: Axes, label: str) -> Line2D:
 
 
 def test_both_arms_are_one_figure_and_one_arm_alone_has_a_sweep_of_its_scores(made: Made, one_arm: Made) -> None:
-    kinds = [(f.dataset, f.kind) for f in figures(made.study, EXPERIMENT)]
+    kinds = [(f.dataset, f.kind) for f in figures(made.grid, EXPERIMENT)]
     assert kinds == [
         *((UNBIASED, kind) for kind in ("information", "differences", "curves")),
         *((BIASED, kind) for kind in ("differences", "curves")),
     ]
-    assert [f.kind for f in figures(one_arm.study, EXPERIMENT)] == ["sweep", "differences", "curves"]
+    assert [f.kind for f in figures(one_arm.grid, EXPERIMENT)] == ["sweep", "differences", "curves"]
 
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_every_line_goes_through_the_tables_values(made: Made, narrow: bool) -> None:
-    table = build_table(made.study, *read_results(made.study, made.layout), EXPERIMENT)
+    table = build_table(made.grid, *read_results(made.grid, made.layout), EXPERIMENT)
     values = {row.label: row.values for row in table.blocks[0].rows}
     figure = drawn(made, "information", narrow)
     assert [a.get_title(loc="left")[0] for a in figure.axes] == ["R", "U", "S"]
@@ -100,8 +100,8 @@ def test_the_control_is_another_line_than_synergy(made: Made) -> None:
 
 
 def test_the_caption_says_which_marks_are_the_control(made: Made) -> None:
-    spec = next(f for f in figures(made.study, EXPERIMENT) if f.kind == "information")
-    caption = figure_caption(made.study, spec, 30)
+    spec = next(f for f in figures(made.grid, EXPERIMENT) if f.kind == "information")
+    caption = figure_caption(made.grid, spec, 30)
     assert "hollow marks: its control, S after Trifeature, small." in caption
     assert "hatched" not in caption
 
@@ -117,7 +117,7 @@ def test_titles_of_a_sweep_do_not_run_into_each_other(one_arm: Made, narrow: boo
 
 def test_a_training_of_one_epoch_is_a_point(made: Made) -> None:
     figure = drawn(made, "curves", False)
-    cell = next(c for c in made.study.cells.values() if c.name == f"{UNBIASED}/comm/epochs_1")
+    cell = next(c for c in made.grid.cells.values() if c.name == f"{UNBIASED}/comm/epochs_1")
     history = pl.read_parquet(made.path(made.layout.stage(cell.name, "pretrain", "history.parquet")))
     assert history["epoch"].unique().to_list() == [0]
     marks = {a.get_title(loc="left"): [x.get_marker() for x in a.lines if len(x.get_xdata())] for a in figure.axes}

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from scipy import stats
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation import across, statistics
 from mmcontrast.paths import Layout
@@ -34,8 +34,8 @@ from tests.report.made_up_scores import write_scores
 from tests.report.made_up_study import REPO, Made
 
 MATRIX = "study_matrix"
-PROFILE = """
-description: Made-up scores of the study.
+SUITE = """
+description: Made-up scores of the grid.
 datasets: [tcga_brca, handwritten, weak_modality, trifeature_small, trifeature_small_biased, emoji]
 experiments: [study_matrix, study_defects, study_batch_size]
 seeds: [0, 1, 2, 3, 4]
@@ -56,15 +56,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Every cell of the study with made-up scores and costs, and the results table."""
     root = tmp_path_factory.mktemp("matrix")
     shutil.copytree(REPO / "params", root / "params")
-    (root / "params/profiles/made_up.yaml").write_text(PROFILE)
-    made = Made(Study(root, "made_up"), Layout("made_up"))
+    (root / "params/suites/made_up.yaml").write_text(SUITE)
+    made = Made(Grid(root, "made_up"), Layout("made_up"))
     write_scores(made)
     return made
 
 
 @pytest.fixture(scope="module")
 def results(made: Made) -> pl.DataFrame:
-    return read_results(made.study, made.layout)[0]
+    return read_results(made.grid, made.layout)[0]
 
 
 def scores_of(results: pl.DataFrame, dataset: str, method: str, variant: str, metric: str) -> dict[int, float]:
@@ -78,15 +78,15 @@ def scores_of(results: pl.DataFrame, dataset: str, method: str, variant: str, me
 
 
 def test_the_table_and_an_interval_come_out_by_another_route(made: Made, results: pl.DataFrame) -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv(build_table(made.study, results, results, MATRIX)))))
+    rows = list(csv.DictReader(io.StringIO(to_csv(build_table(made.grid, results, results, MATRIX)))))
     printed = {r["row"]: r for r in rows if r["metric"] == "score"}
     columns = [("tcga_brca", "acc"), ("handwritten", "acc"), ("weak_modality", "acc")]
     of_vectors = {
-        "Untrained": ("cross", "study_untrained"),
-        "Cross (CLIP, CMC)": ("cross", "study"),
-        "TupleInfoNCE": ("tuple_infonce", "study"),
-        "CoMM": ("comm", "study"),
-        "M3CoL (labels)": ("m3col", "study"),
+        "Untrained": ("cross", "shared_untrained"),
+        "Cross (CLIP, CMC)": ("cross", "shared"),
+        "TupleInfoNCE": ("tuple_infonce", "shared"),
+        "CoMM": ("comm", "shared"),
+        "M3CoL (labels)": ("m3col", "shared"),
     }
     for label, (method, variant) in of_vectors.items():
         for c, (dataset, metric) in enumerate(columns):
@@ -110,7 +110,7 @@ def test_the_table_and_an_interval_come_out_by_another_route(made: Made, results
 
 
 def test_ranks_and_paired_tests_come_out_by_another_route(made: Made, results: pl.DataFrame) -> None:
-    matrix = build_matrix(made.study, results, MATRIX)
+    matrix = build_matrix(made.grid, results, MATRIX)
     means = np.array([[np.mean(list(matrix.scores[label, c].values())) for c in range(4)] for label in matrix.complete])
     ranks = np.mean([stats.rankdata(-means[:, c]) for c in range(4)], axis=0)
     found_across = matrix.across()
@@ -132,32 +132,32 @@ def test_ranks_and_paired_tests_come_out_by_another_route(made: Made, results: p
 
 
 def test_costs_are_seconds_of_a_seed_and_the_most_memory(made: Made, results: pl.DataFrame) -> None:
-    matrix = build_matrix(made.study, results, MATRIX)
-    costs = read_costs(made.study, made.layout, matrix)
+    matrix = build_matrix(made.grid, results, MATRIX)
+    costs = read_costs(made.grid, made.layout, matrix)
     # made up: twice 28.5 s for all seeds of `comm`, which are five, and three on Trifeature
     assert costs["CoMM", 0].seconds == pytest.approx(2 * 28.5 / 5)
     assert costs["CoMM", 3].seconds == pytest.approx(2 * 28.5 / 3)
     assert costs["CoMM", 0].mebibytes == 1000
     assert set(costs) == set(matrix.scores)
-    table = build_table(made.study, results, results, MATRIX, made.layout)
+    table = build_table(made.grid, results, results, MATRIX, made.layout)
     assert [b.keys["metric"] for b in table.blocks] == ["score", "difference", "across", "cost"]
 
 
 def test_a_damaged_cost_record_is_named(made: Made, results: pl.DataFrame) -> None:
-    matrix = build_matrix(made.study, results, MATRIX)
-    path = made.path(made.layout.stage("tcga_brca/comm/study", "pretrain", "cost.json"))
+    matrix = build_matrix(made.grid, results, MATRIX)
+    path = made.path(made.layout.stage("tcga_brca/comm/shared", "pretrain", "cost.json"))
     text = path.read_text()
     path.write_text('{"seeds": 5}')
-    with pytest.raises(DataError, match=r"tcga_brca/comm/study/pretrain/cost.json: damaged; run .mmcontrast pretrain"):
-        read_costs(made.study, made.layout, matrix)
+    with pytest.raises(DataError, match=r"tcga_brca/comm/shared/pretrain/cost.json: damaged; run .mmcontrast pretrain"):
+        read_costs(made.grid, made.layout, matrix)
     path.unlink()
     with pytest.raises(DataError, match="no such file"):
-        read_costs(made.study, made.layout, matrix)
+        read_costs(made.grid, made.layout, matrix)
     path.write_text(text)
 
 
 def test_findings_name_the_best_and_what_differs(made: Made, results: pl.DataFrame) -> None:
-    matrix = build_matrix(made.study, results, MATRIX)
+    matrix = build_matrix(made.grid, results, MATRIX)
     ranked = matrix.across()
     best = min(ranked, key=lambda label: ranked[label][1].mean)
     said = matrix_findings(matrix)
@@ -166,7 +166,7 @@ def test_findings_name_the_best_and_what_differs(made: Made, results: pl.DataFra
 
 
 def test_contrasts_are_differences_by_seed_of_cells_and_of_protocols(made: Made, results: pl.DataFrame) -> None:
-    found = {c.contrast.label: c for c in compared(made.study, results, "study_defects")}
+    found = {c.contrast.label: c for c in compared(made.grid, results, "study_defects")}
     frame = results.filter(experiment="study_defects", dataset="tcga_brca", method="m3col", split="test", metric="acc")
 
     def by_seed(variant: str, protocol: str = "selected") -> np.ndarray:
@@ -178,14 +178,14 @@ def test_contrasts_are_differences_by_seed_of_cells_and_of_protocols(made: Made,
     on_test = found["M3CoL: epoch chosen on test"]
     assert on_test.difference.mean == pytest.approx((by_seed("base", "optimistic") - by_seed("base")).mean())
     assert np.isnan(on_test.p_holm)  # made up to be the same for every seed
-    said = contrast_findings(made.study, results, "study_defects")
-    assert len(said) == len(found) == len(made.study.experiments["study_defects"].contrasts)
+    said = contrast_findings(made.grid, results, "study_defects")
+    assert len(said) == len(found) == len(made.grid.experiments["study_defects"].contrasts)
     assert any("interval excludes 0" in s or "interval includes 0" in s for s in said)
 
 
 def test_a_panel_has_a_mark_a_cell_at_its_place(made: Made, results: pl.DataFrame) -> None:
-    figure = panels_chart(made.study, "study_batch_size", results, results.clear())
-    panels = made.study.experiments["study_batch_size"].panels
+    figure = panels_chart(made.grid, "study_batch_size", results, results.clear())
+    panels = made.grid.experiments["study_batch_size"].panels
     assert len(figure.axes) == len(panels) == 4
     for axes, panel in zip(figure.axes, panels, strict=True):
         ((name, line),) = panel.series.items()
@@ -202,17 +202,17 @@ def test_a_panel_has_a_mark_a_cell_at_its_place(made: Made, results: pl.DataFram
 @pytest.mark.parametrize("narrow", [False, True])
 def test_every_figure_is_drawn_and_has_a_caption(made: Made, results: pl.DataFrame, narrow: bool) -> None:
     for experiment in ("study_matrix", "study_defects", "study_batch_size"):
-        for spec in figures(made.study, experiment):
-            figure = experiment_module.draw(made.study, made.layout, spec, results, results.clear(), narrow)
+        for spec in figures(made.grid, experiment):
+            figure = experiment_module.draw(made.grid, made.layout, spec, results, results.clear(), narrow)
             assert figure.axes, spec
-            assert made.study.experiments[experiment].title in figure_caption(made.study, spec, 0)
+            assert made.grid.experiments[experiment].title in figure_caption(made.grid, spec, 0)
 
 
 def test_the_dots_of_the_matrix_are_its_numbers(made: Made, results: pl.DataFrame) -> None:
-    matrix = build_matrix(made.study, results, MATRIX)
-    spec = figures(made.study, MATRIX)[0]
+    matrix = build_matrix(made.grid, results, MATRIX)
+    spec = figures(made.grid, MATRIX)[0]
     with house_style():
-        figure = experiment_module.draw(made.study, made.layout, spec, results, results.clear(), False)
+        figure = experiment_module.draw(made.grid, made.layout, spec, results, results.clear(), False)
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title(loc="left") for axes in shown] == [
         *(c.title for c in matrix.columns),
@@ -227,14 +227,14 @@ def test_the_dots_of_the_matrix_are_its_numbers(made: Made, results: pl.DataFram
 
 def test_tables_are_written(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment_module, "write_figures", lambda *_: None)
-    for experiment in made.study.active_experiments:
-        write_experiment(made.study, made.layout, experiment)
+    for experiment in made.grid.active_experiments:
+        write_experiment(made.grid, made.layout, experiment)
         text = made.path(made.layout.table(experiment, "md")).read_text()
-        assert made.study.experiments[experiment].title in text
+        assert made.grid.experiments[experiment].title in text
 
 
 def test_a_column_whose_data_are_not_run_is_left_out(made: Made, results: pl.DataFrame) -> None:
-    study = Study(made.study.root, "made_up", ["tcga_brca", "handwritten"])
-    matrix = build_matrix(study, results, MATRIX)
+    grid = Grid(made.grid.root, "made_up", ["tcga_brca", "handwritten"])
+    matrix = build_matrix(grid, results, MATRIX)
     assert [c.title for c in matrix.columns] == ["TCGA-BRCA", "Handwritten digits"]
-    assert not yaml.safe_load((Path(made.study.root) / "params/profiles/made_up.yaml").read_text()).get("overrides")
+    assert not yaml.safe_load((Path(made.grid.root) / "params/suites/made_up.yaml").read_text()).get("overrides")

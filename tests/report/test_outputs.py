@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mmcontrast import paths
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.paths import Layout
 from mmcontrast.report import outputs
 from mmcontrast.report.outputs import (
@@ -24,21 +24,21 @@ from tests.report.made_up_study import REPO, Made
 
 def test_written_files_are_those_listed(reported: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outputs, "FIGURE_FORMATS", ("svg",))
-    study, layout = reported.study, reported.layout
-    listed = [*results_outputs(layout).values(), layout.report("index.html"), *map(layout.card, study.cells)]
-    for experiment in study.active_experiments:
-        listed += experiment_outputs(study, layout, experiment)
+    grid, layout = reported.grid, reported.layout
+    listed = [*results_outputs(layout).values(), layout.report("index.html"), *map(layout.card, grid.cells)]
+    for experiment in grid.active_experiments:
+        listed += experiment_outputs(grid, layout, experiment)
     folder = reported.path(layout.report())
-    written = [str(p.relative_to(study.root)) for p in folder.rglob("*") if p.is_file()]
+    written = [str(p.relative_to(grid.root)) for p in folder.rglob("*") if p.is_file()]
     assert sorted(written) == sorted(listed)
     assert len(set(listed)) == len(listed)
 
 
 def test_every_figure_comes_in_every_format() -> None:
-    study, layout = Study(REPO, "paper"), Layout("paper")
-    for experiment in study.active_experiments:
-        listed = experiment_outputs(study, layout, experiment)
-        for figure in figures(study, experiment):
+    grid, layout = Grid(REPO, "paper"), Layout("paper")
+    for experiment in grid.active_experiments:
+        listed = experiment_outputs(grid, layout, experiment)
+        for figure in figures(grid, experiment):
             for suffix in (*paths.FIGURE_FORMATS, "narrow.svg"):
                 assert layout.figure(figure.name, suffix) in listed
         for suffix in paths.TABLE_FORMATS:
@@ -46,28 +46,28 @@ def test_every_figure_comes_in_every_format() -> None:
 
 
 def test_only_datasets_of_the_selection_have_figures() -> None:
-    study = Study(REPO, "paper", ["rosmap"])
-    assert {f.dataset for e in study.active_experiments for f in figures(study, e)} == {"rosmap"}
+    grid = Grid(REPO, "paper", ["rosmap"])
+    assert {f.dataset for e in grid.active_experiments for f in figures(grid, e)} == {"rosmap"}
 
 
 def test_a_tables_curves_show_each_method_once_and_no_single_modality() -> None:
-    study = Study(REPO, "paper")
-    cells = curve_cells(study, "m3col_omics", "rosmap")
+    grid = Grid(REPO, "paper")
+    cells = curve_cells(grid, "m3col_omics", "rosmap")
     assert len({c.method for c in cells}) == len(cells)
-    for dataset in study.dataset_names:
-        assert all(study.cell(dataset, c.method, c.variant).objective.get("modality") is None for c in cells)
+    for dataset in grid.dataset_names:
+        assert all(grid.cell(dataset, c.method, c.variant).objective.get("modality") is None for c in cells)
 
 
 def test_an_ablations_curves_show_every_cell() -> None:
-    study = Study(REPO, "paper")
-    assert curve_cells(study, "m3col_parts", "rosmap") == study.experiments["m3col_parts"].cells
+    grid = Grid(REPO, "paper")
+    assert curve_cells(grid, "m3col_parts", "rosmap") == grid.experiments["m3col_parts"].cells
 
 
 def test_projection_shows_plain_fusion_beside_the_papers_method() -> None:
-    study = Study(REPO, "paper")
+    grid = Grid(REPO, "paper")
     for experiment in ("m3col_omics", "m3col_released_protocol"):
-        assert [c.method for c in projected_cells(study, experiment, "rosmap")] == ["concat", "m3col"]
-        assert {study.methods[c.method].paper for c in own_cells(study, experiment)} == {"m3col"}
+        assert [c.method for c in projected_cells(grid, experiment, "rosmap")] == ["concat", "m3col"]
+        assert {grid.methods[c.method].paper for c in own_cells(grid, experiment)} == {"m3col"}
 
 
 def test_the_workflow_lists_files_without_heavy_imports() -> None:

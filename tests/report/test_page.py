@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mmcontrast import __version__, paths
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report import outputs as outputs_module
@@ -115,13 +115,13 @@ def test_figures_are_inside_and_have_text_in_their_place(page: Page, reported: M
 
 
 def test_the_summary_comes_first_and_is_the_rules_statement(page: Page, reported: Made) -> None:
-    study = reported.study
-    results, intervals = read_results(study, reported.layout)
+    grid = reported.grid
+    results, intervals = read_results(grid, reported.layout)
     summary = summarise(results.filter(experiment="m3col_omics"))
-    found = compare(study, results, summary, intervals, "m3col_omics", "rosmap", "acc")
+    found = compare(grid, results, summary, intervals, "m3col_omics", "rosmap", "acc")
     assert found is not None
     text = flat(page.text)
-    for sentence in comparison_sentences(study, found):
+    for sentence in comparison_sentences(grid, found):
         assert sentence in text
         assert text.index(sentence) < text.index("How a score was made") < text.index("Accuracy (%)", 3000)
     assert "without a better model" in text
@@ -130,7 +130,7 @@ def test_the_summary_comes_first_and_is_the_rules_statement(page: Page, reported
 def test_printed_numbers_have_a_verdict_in_their_papers_section(page: Page, reported: Made) -> None:
     text = flat(page.text)
     part = text[text.index("Published and ours") : text.index("Multi-omics classification", 3000)]
-    printed = next(p for p in reported.study.experiments["m3col_omics"].published if p.method == "m3col")
+    printed = next(p for p in reported.grid.experiments["m3col_omics"].published if p.method == "m3col")
     for metric, value in printed.values.items():
         assert f"{value} ± {printed.spread[metric]:g}" in part
     verdicts = re.findall(r"(?<!not )reproduced|not reproduced: ours is (?:lower|higher)|within interval \[", part)
@@ -141,7 +141,7 @@ def test_printed_numbers_have_a_verdict_in_their_papers_section(page: Page, repo
 
 def test_what_a_paper_shows_and_is_not_run_stands_there_with_its_reason(page: Page, reported: Made) -> None:
     text = flat(page.text)
-    listed = [e for e in reported.study.experiments.values() if e.kind == "listing"]
+    listed = [e for e in reported.grid.experiments.values() if e.kind == "listing"]
     assert len(listed) > 5
     for spec in listed:
         assert spec.title in text
@@ -151,13 +151,13 @@ def test_what_a_paper_shows_and_is_not_run_stands_there_with_its_reason(page: Pa
         for printed in spec.published:
             assert printed.row in text
     assert "94.3 ± 0.04" in text
-    assert "BRCA (MOGONET): not run. Not among the datasets of the profile 'made_up'." in text
+    assert "BRCA (MOGONET): not run. Not among the datasets of the suite 'made_up'." in text
 
 
 def test_every_table_row_is_on_the_page_and_leads_to_its_cell(html: str, page: Page, reported: Made) -> None:
-    results, intervals = read_results(reported.study, reported.layout)
-    for experiment in reported.study.active_experiments:
-        for block in build_table(reported.study, results, intervals, experiment).blocks:
+    results, intervals = read_results(reported.grid, reported.layout)
+    for experiment in reported.grid.active_experiments:
+        for block in build_table(reported.grid, results, intervals, experiment).blocks:
             for row in block.rows:
                 cells = [text_of(row.values.get(c.key), c.kind).replace("<", "&lt;") for c in block.columns]
                 assert re.search(r"\s*".join(rf"<td[^>]*>{re.escape(c)}</td>" for c in cells), html), row.label
@@ -166,17 +166,17 @@ def test_every_table_row_is_on_the_page_and_leads_to_its_cell(html: str, page: P
 
 def test_provenance_of_every_cell(page: Page, reported: Made) -> None:
     text = flat(page.text)
-    for cell in reported.study.cells:
+    for cell in reported.grid.cells:
         assert anchor(cell) in page.ids
         assert cell in text
     sheet = json.loads(reported.path(paths.datasheet("rosmap")).read_text())
     assert raw_checksum(sheet)[:12] in text
     assert __version__ in text
-    for cell in reported.study.cells.values():
+    for cell in reported.grid.cells.values():
         assert digest_of_params(cell)[:12] in text
         assert digest_of_code(cell)[:12] in text
-    for experiment in reported.study.active_experiments:
-        assert f"params/experiments/{experiment}.yaml under params/profiles/made_up.yaml" in text
+    for experiment in reported.grid.active_experiments:
+        assert f"params/experiments/{experiment}.yaml under params/suites/made_up.yaml" in text
         assert f"from-{experiment}" in page.ids
     for package in ("torch", "polars", "python"):
         assert package in text
@@ -202,20 +202,20 @@ def test_colour_is_not_the_only_sign_of_a_verdict(page: Page) -> None:
     assert all(words[v] in page.text for v in verdicts)
 
 
-def test_a_profile_with_overrides_says_that_nothing_follows(reported: Made, tmp_path: Path) -> None:
-    root = reported.study.root
-    profile = (root / "params/profiles/made_up.yaml").read_text() + "overrides: {finetune: {epochs: 500}}\n"
-    (root / "params/profiles/brief.yaml").write_text(profile)
+def test_a_suite_with_overrides_says_that_nothing_follows(reported: Made, tmp_path: Path) -> None:
+    root = reported.grid.root
+    suite = (root / "params/suites/made_up.yaml").read_text() + "overrides: {finetune: {epochs: 500}}\n"
+    (root / "params/suites/brief.yaml").write_text(suite)
     try:
         index = root / reported.layout.report("index.html")
         kept = index.read_bytes()
-        write_page(Study(root, "brief"), reported.layout)
+        write_page(Grid(root, "brief"), reported.layout)
         text = flat(Page(index.read_text()).text)
-        write_page(reported.study, reported.layout)
+        write_page(reported.grid, reported.layout)
         index.write_bytes(kept)
     finally:
-        (root / "params/profiles/brief.yaml").unlink()
-    assert "No conclusion follows from these numbers: the profile 'brief'" in text
+        (root / "params/suites/brief.yaml").unlink()
+    assert "No conclusion follows from these numbers: the suite 'brief'" in text
     assert "strongest baseline" not in text
     assert "Printed numbers" not in text
     assert "Published and ours" not in text
@@ -230,7 +230,7 @@ def test_a_missing_figure_or_cost_names_the_command(reported: Made) -> None:
         path.unlink()
         try:
             with pytest.raises(DataError, match=re.escape(command)):
-                write_page(reported.study, reported.layout)
+                write_page(reported.grid, reported.layout)
         finally:
             path.write_bytes(kept)
 
@@ -244,7 +244,7 @@ def test_json_that_is_not_an_object_is_refused(tmp_path: Path, text: str, messag
 
 def test_a_partial_page_says_which_cells_are_missing_and_why(reported: Made) -> None:
     lost = {"rosmap/m3col/released": "failed: <it> broke (base.log of finetune)"}
-    rest, folder = reported.study.without(lost), reported.layout.partial()
+    rest, folder = reported.grid.without(lost), reported.layout.partial()
     with pytest.MonkeyPatch.context() as patch:
         for module in (experiment_module, outputs_module, page_module):
             patch.setattr(module, "FIGURE_FORMATS", ("svg",))
@@ -254,7 +254,7 @@ def test_a_partial_page_says_which_cells_are_missing_and_why(reported: Made) -> 
         write_page(rest, folder)
     html = reported.path(folder.report("index.html")).read_text(encoding="utf-8")
     text = flat(Page(html).text)
-    n = len(reported.study.cells)
+    n = len(reported.grid.cells)
     assert f"This report is partial: 1 of {n} cells have no result. rosmap/m3col/released: failed: <it> broke" in text
     assert "cell-rosmap-m3col-released" not in html
     table = reported.path(folder.table("m3col_parts", "md")).read_text(encoding="utf-8")
@@ -263,7 +263,7 @@ def test_a_partial_page_says_which_cells_are_missing_and_why(reported: Made) -> 
     assert "This report is partial" not in reported.path(reported.layout.report("index.html")).read_text()
     index = reported.path(reported.layout.report("index.html"))
     kept = index.read_bytes()
-    write_page(reported.study, reported.layout)
+    write_page(reported.grid, reported.layout)
     index.write_bytes(kept)
     assert not reported.path(folder.report()).exists()
 

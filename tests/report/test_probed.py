@@ -7,7 +7,7 @@ import json
 import polars as pl
 import pytest
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.report.experiment import draw
 from mmcontrast.report.outputs import curve_cells, figures, own_cells, projected_cells
 from mmcontrast.report.results import read_results
@@ -20,14 +20,14 @@ EXPERIMENT, DATASET = "tuple_handwritten", "weak_modality"
 
 
 def figure(made: Made, kind: str):
-    spec = next(f for f in figures(made.study, EXPERIMENT) if f.kind == kind)
+    spec = next(f for f in figures(made.grid, EXPERIMENT) if f.kind == kind)
     with house_style():
-        return draw(made.study, made.layout, spec, *read_results(made.study, made.layout), narrow=False)
+        return draw(made.grid, made.layout, spec, *read_results(made.grid, made.layout), narrow=False)
 
 
 def test_a_block_for_every_metric_of_every_task(probed: Made) -> None:
-    data = probed.study.datasets[DATASET]
-    table = build_table(probed.study, *read_results(probed.study, probed.layout), EXPERIMENT)
+    data = probed.grid.datasets[DATASET]
+    table = build_table(probed.grid, *read_results(probed.grid, probed.layout), EXPERIMENT)
     metrics = [b.keys["metric"] for b in table.blocks]
     assert metrics == reported_metrics(data)
     assert len(metrics) == len(data.metrics) * (1 + len(data.tasks))
@@ -35,14 +35,14 @@ def test_a_block_for_every_metric_of_every_task(probed: Made) -> None:
 
 
 def test_columns_that_no_row_could_fill_are_left_out(probed: Made) -> None:
-    table = build_table(probed.study, *read_results(probed.study, probed.layout), EXPERIMENT)
+    table = build_table(probed.grid, *read_results(probed.grid, probed.layout), EXPERIMENT)
     for block in table.blocks:
         assert [c.key for c in block.columns] == ["selected", "cases", "difference", "p", "seeds"]
         assert all(row.values["selected"].mean is not None for row in block.rows)
 
 
 def test_the_numbers_are_the_probes(probed: Made) -> None:
-    table = build_table(probed.study, *read_results(probed.study, probed.layout), EXPERIMENT)
+    table = build_table(probed.grid, *read_results(probed.grid, probed.layout), EXPERIMENT)
     for block in table.blocks:
         for row in block.rows:
             metrics = pl.read_parquet(probed.path(probed.layout.metrics(str(row.cell))))
@@ -51,23 +51,23 @@ def test_the_numbers_are_the_probes(probed: Made) -> None:
 
 
 def test_notes_say_what_a_probe_is_and_nothing_of_choosing_epochs(probed: Made) -> None:
-    notes = "\n".join(build_table(probed.study, *read_results(probed.study, probed.layout), EXPERIMENT).notes)
+    notes = "\n".join(build_table(probed.grid, *read_results(probed.grid, probed.layout), EXPERIMENT).notes)
     assert "a linear probe (logistic regression) on the frozen embeddings" in notes
     assert "best on the test split itself" not in notes
     assert "no published number" not in notes
 
 
 def test_a_variant_that_is_the_reference_is_a_baseline() -> None:
-    study = Study(REPO, "tuple")
-    own = own_cells(study, EXPERIMENT)
+    grid = Grid(REPO, "tuple")
+    own = own_cells(grid, EXPERIMENT)
     assert (own[0].method, own[0].variant) == ("tuple_infonce", "base")
     assert CellRef(method="tuple_infonce", variant="naive") not in [c.model_copy(update={"label": None}) for c in own]
-    assert [c.method for c in projected_cells(study, EXPERIMENT, "weak_modality")] == ["cmc", "tuple_infonce"]
-    assert "base" in [c.variant for c in curve_cells(study, EXPERIMENT, "weak_modality") if c.method == "tuple_infonce"]
+    assert [c.method for c in projected_cells(grid, EXPERIMENT, "weak_modality")] == ["cmc", "tuple_infonce"]
+    assert "base" in [c.variant for c in curve_cells(grid, EXPERIMENT, "weak_modality") if c.method == "tuple_infonce"]
 
 
 def test_charts_have_a_panel_a_task(probed: Made) -> None:
-    data = probed.study.datasets[DATASET]
+    data = probed.grid.datasets[DATASET]
     scores = figure(probed, "scores")
     titles = [a.get_title(loc="left") for a in scores.axes]
     assert [t.replace("\n", " ") for t in titles] == [metric_title(m, data) for m in charted_metrics(data)]
@@ -88,7 +88,7 @@ def test_curves_show_the_loss_alone(probed: Made) -> None:
     curves = figure(probed, "curves")
     labels = [a.get_ylabel() for a in curves.axes if a.get_ylabel()]
     assert labels == ["training loss"]
-    assert len(curves.axes) == len(curve_cells(probed.study, EXPERIMENT, "weak_modality"))
+    assert len(curves.axes) == len(curve_cells(probed.grid, EXPERIMENT, "weak_modality"))
 
 
 def test_the_page_speaks_of_probes_and_shows_the_tasks_of_the_data(probed: Made) -> None:
@@ -102,4 +102,4 @@ def test_the_page_speaks_of_probes_and_shows_the_tasks_of_the_data(probed: Made)
 def test_metrics_json_names_the_task(probed: Made) -> None:
     metrics = json.loads(probed.path(probed.layout.report("metrics.json")).read_text())
     entry = metrics[DATASET]["tuple_infonce"]["base"]
-    assert set(entry) == set(reported_metrics(probed.study.datasets[DATASET]))
+    assert set(entry) == set(reported_metrics(probed.grid.datasets[DATASET]))

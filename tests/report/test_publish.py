@@ -43,12 +43,12 @@ def test_the_readme_shows_what_docs_results_holds() -> None:
 
 
 def test_what_is_no_longer_made_is_taken_away(reported: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(reported.study.root)
+    monkeypatch.chdir(reported.grid.root)
     monkeypatch.setattr(outputs, "FIGURE_FORMATS", ("svg",))  # as it was reported
     Path("README.md").write_text("intro\n")
-    written = [Path(path) for path in publish(reported.study, reported.layout)]
+    written = [Path(path) for path in publish(reported.grid, reported.layout)]
     old = written[0].with_name("of_an_experiment_that_went.md")
     old.write_text("old")
-    publish(reported.study, reported.layout)
+    publish(reported.grid, reported.layout)
     assert set(old.parent.iterdir()) == set(written) - {Path("README.md")}
     assert Path("README.md").read_text() == "intro\n"

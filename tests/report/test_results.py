@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.paths import Layout
 from mmcontrast.report.results import RESULTS_COLUMNS, collect, read_results, write_results
@@ -21,17 +21,17 @@ CELL = ["dataset", "method", "variant"]
 
 
 def test_columns_are_those_everyone_relies_on(evaluated: Made) -> None:
-    results, _ = read_results(evaluated.study, evaluated.layout)
+    results, _ = read_results(evaluated.grid, evaluated.layout)
     assert tuple(results.columns) == RESULTS_COLUMNS
 
 
 def test_rows_are_the_cells_metrics_once_an_experiment(evaluated: Made) -> None:
-    results, _ = read_results(evaluated.study, evaluated.layout)
-    study = evaluated.study
+    results, _ = read_results(evaluated.grid, evaluated.layout)
+    grid = evaluated.grid
     groups = results.group_by(["experiment", *CELL], maintain_order=True)
     found = {(str(e), f"{d}/{m}/{v}"): part for (e, d, m, v), part in groups}
     expected = [
-        (e, f"{d}/{ref.method}/{ref.variant}") for e in study.active_experiments for d, ref in study.experiment_cells(e)
+        (e, f"{d}/{ref.method}/{ref.variant}") for e in grid.active_experiments for d, ref in grid.experiment_cells(e)
     ]
     assert list(found) == list(dict.fromkeys(expected))
     for (_, cell), part in found.items():
@@ -42,13 +42,13 @@ def test_rows_are_the_cells_metrics_once_an_experiment(evaluated: Made) -> None:
 
 
 def test_intervals_of_every_cell_are_there_once(evaluated: Made) -> None:
-    _, intervals = read_results(evaluated.study, evaluated.layout)
-    assert set(intervals.select(CELL).unique().rows()) == {tuple(c.split("/")) for c in evaluated.study.cells}
+    _, intervals = read_results(evaluated.grid, evaluated.layout)
+    assert set(intervals.select(CELL).unique().rows()) == {tuple(c.split("/")) for c in evaluated.grid.cells}
     assert not intervals.select(*CELL, "protocol", "split", "metric").is_duplicated().any()
 
 
 def test_metrics_json_is_the_mean_of_the_selected_test_score(evaluated: Made) -> None:
-    results, _ = read_results(evaluated.study, evaluated.layout)
+    results, _ = read_results(evaluated.grid, evaluated.layout)
     metrics = json.loads(evaluated.path(evaluated.layout.report("metrics.json")).read_text())
     seen = 0
     for key, part in results.filter(protocol="selected", split="test").group_by([*CELL, "metric"]):
@@ -89,7 +89,7 @@ def test_equal_inputs_give_equal_bytes(evaluated: Made) -> None:
         p for p in evaluated.path(evaluated.layout.report()).rglob("*") if p.suffix in (".parquet", ".json", ".csv")
     ]
     before = {p: p.read_bytes() for p in files}
-    write_results(evaluated.study, evaluated.layout)
+    write_results(evaluated.grid, evaluated.layout)
     assert before == {p: p.read_bytes() for p in files}
 
 
@@ -97,34 +97,34 @@ def test_equal_inputs_give_equal_bytes(evaluated: Made) -> None:
 def copy(evaluated: Made, tmp_path: Path) -> Made:
     """params/ and the scores of every cell, to break."""
     shutil.copytree(evaluated.path("params"), tmp_path / "params")
-    for cell in evaluated.study.cells:
+    for cell in evaluated.grid.cells:
         source = evaluated.path(evaluated.layout.metrics(cell))
         target = tmp_path / evaluated.layout.metrics(cell)
         target.parent.mkdir(parents=True)
         shutil.copy(source, target)
-    return Made(Study(tmp_path, "made_up"), Layout("made_up"))
+    return Made(Grid(tmp_path, "made_up"), Layout("made_up"))
 
 
 def test_a_cell_that_was_not_evaluated_is_named_with_the_command(copy: Made) -> None:
     copy.path(copy.layout.metrics("rosmap/m3col/base")).unlink()
     with pytest.raises(DataError, match=re.escape("run `mmcontrast evaluate rosmap/m3col/base` first")):
-        collect(copy.study, copy.layout)
+        collect(copy.grid, copy.layout)
 
 
-def test_scores_of_other_seeds_than_the_profiles_are_refused(copy: Made) -> None:
+def test_scores_of_other_seeds_than_the_suites_are_refused(copy: Made) -> None:
     path = copy.path(copy.layout.metrics("rosmap/m3col/base"))
     pl.read_parquet(path).filter(pl.col("seed") != 3).write_parquet(path)
     with pytest.raises(DataError, match=r"seeds \[0, 1, 2, 4\].*has \[0, 1, 2, 3, 4\]; train and evaluate"):
-        collect(copy.study, copy.layout)
+        collect(copy.grid, copy.layout)
 
 
 def test_a_file_without_a_column_is_refused(copy: Made) -> None:
     path = copy.path(copy.layout.metrics("rosmap/m3col/base"))
     pl.read_parquet(path).drop("n").write_parquet(path)
     with pytest.raises(DataError, match=r"no column n; expected .*; run `mmcontrast evaluate rosmap/m3col/base` again"):
-        collect(copy.study, copy.layout)
+        collect(copy.grid, copy.layout)
 
 
 def test_results_that_were_not_written_name_the_command(copy: Made) -> None:
     with pytest.raises(DataError, match="run `mmcontrast report results` first"):
-        read_results(copy.study, copy.layout)
+        read_results(copy.grid, copy.layout)

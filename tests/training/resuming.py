@@ -17,10 +17,10 @@ from typing import Any
 from unittest.mock import patch
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Model, Study
+from mmcontrast.config import CellConfig, Grid, Model
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import StoppedError
-from mmcontrast.methods import Method
+from mmcontrast.methods.base import Method
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
 from mmcontrast.training.distributed import World
@@ -28,7 +28,7 @@ from tests import multifold_data
 
 ROOT = Path(__file__).parents[2]
 LAYOUT = Layout("tests")
-STUDY = Study(ROOT)
+GRID = Grid(ROOT)
 ENGINES: dict[str, dict[str, Any]] = {
     "torch": {"backend": "torch"},
     **{f"zero{z}": {"backend": "deepspeed", "zero_stage": z} for z in (0, 1, 2)},
@@ -52,7 +52,7 @@ SEARCHES = {
 # every method as it is, and what its variants or other data add to the state: a stage that starts from another, a
 # teacher, a queue, a search, observations that are drawn
 CASES = [
-    *(f"synthetic/{method}/base" for method in sorted(STUDY.methods)),
+    *(f"synthetic/{method}/base" for method in sorted(GRID.methods)),
     "synthetic/m3col/pretrained",
     "synthetic/comm/fine_tuned",
     "synthetic/tuple_infonce/queue_512",
@@ -71,7 +71,7 @@ def write_data(root: Path) -> None:
     """params/, src/ and the generated datasets of all cases."""
     shutil.copytree(ROOT / "params", root / "params")
     (root / "src").symlink_to(ROOT / "src")
-    prepare("synthetic", STUDY.datasets["synthetic"], root / "none", root / Path(paths.datasheet("synthetic")).parent)
+    prepare("synthetic", GRID.datasets["synthetic"], root / "none", root / Path(paths.datasheet("synthetic")).parent)
     multifold_data.write_multifold(root)
 
 
@@ -89,7 +89,7 @@ def small(case: str, engine: str = "torch", ranks: int = 1) -> CellConfig:
         cell: CellConfig = multifold_data.small_cell(method, variant)
         rows: dict[str, Any] = {"batch_size": 20 if variant == "captions" else 8}
     else:
-        cell, rows = STUDY.cell(dataset, method, variant), {"batch_size": 48}
+        cell, rows = GRID.cell(dataset, method, variant), {"batch_size": 48}
     if variant in SEARCHES:  # fast enough for trials to differ in their reward
         rows["optimizer"] = {"name": "adam", "lr": 0.05}
     stages = {

@@ -19,7 +19,7 @@ from polars.testing import assert_frame_equal
 from safetensors.torch import load_file
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Study
+from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import TrainingError
 from mmcontrast.paths import Layout
@@ -35,7 +35,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with params/ and the generated dataset."""
     root = tmp_path_factory.mktemp("checkout")
     shutil.copytree(ROOT / "params", root / "params")
-    dataset = Study(ROOT).datasets["synthetic"]
+    dataset = Grid(ROOT).datasets["synthetic"]
     prepare("synthetic", dataset, root / "none", root / Path(paths.datasheet("synthetic")).parent)
     return root
 
@@ -51,7 +51,7 @@ def checkout(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def small(variant: str = "base", method: str = "m3col", **finetune: Any) -> CellConfig:
     """A tiny cell on plain torch."""
-    cell = Study(ROOT).cell("synthetic", method, variant)
+    cell = Grid(ROOT).cell("synthetic", method, variant)
     assert cell.finetune is not None
     stage = {"epochs": 6, "eval_every": 2, "checkpoint_every": 2, "batch_size": 48, **finetune}
     update: dict[str, Any] = {
@@ -104,7 +104,8 @@ def test_what_a_stage_leaves_behind(checkout: Path) -> None:
 def test_the_selected_weights_are_those_of_the_best_validation_epoch(checkout: Path) -> None:
     """Embeddings and model files belong to the epoch that evaluation calls `selected`."""
     from mmcontrast.evaluation.evaluate import evaluate_cell
-    from mmcontrast.methods import Batch, build_method
+    from mmcontrast.methods.base import Batch
+    from mmcontrast.methods.build import build_method
 
     cell = small(epochs=20, eval_every=1)
     run_stage(cell, "finetune", LAYOUT)
@@ -173,7 +174,7 @@ def test_state_of_another_configuration_is_not_resumed(checkout: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_cell_and_keeps_the_last_good_checkpoint(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmcontrast.methods.m3col import M3CoL
+    from mmcontrast.methods.m3col.method import M3CoL
 
     original = M3CoL.training_loss
 
@@ -220,7 +221,7 @@ def test_two_ranks_give_what_one_gives(checkout: Path, backend: str) -> None:
     """The same command starts torchrun by itself; odd batches make uneven shards."""
     histories = []
     for ranks in (1, 2):
-        profile = {
+        suite = {
             "description": "tests",
             "datasets": ["synthetic"],
             "experiments": ["tiny"],
@@ -229,11 +230,11 @@ def test_two_ranks_give_what_one_gives(checkout: Path, backend: str) -> None:
             "overrides": {"finetune": {"epochs": 4, "eval_every": 2, "batch_size": 49}},
         }
         experiment = {"title": "t", "caption": "t", "kind": "table", "datasets": ["synthetic"]}
-        (checkout / f"params/profiles/ranks{ranks}.yaml").write_text(yaml.safe_dump(profile))
+        (checkout / f"params/suites/ranks{ranks}.yaml").write_text(yaml.safe_dump(suite))
         (checkout / "params/experiments/tiny.yaml").write_text(
             yaml.safe_dump({**experiment, "cells": [{"method": "m3col"}]})
         )
-        command = [sys.executable, "-m", "mmcontrast", "finetune", "synthetic/m3col", "--profile", f"ranks{ranks}"]
+        command = [sys.executable, "-m", "mmcontrast", "finetune", "synthetic/m3col", "--suite", f"ranks{ranks}"]
         done = subprocess.run(command, text=True, capture_output=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         folder = Path(Layout(f"ranks{ranks}").stage("synthetic/m3col/base", "finetune"))

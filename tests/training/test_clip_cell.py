@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Dataset, PretrainedCLIP, Study
+from mmcontrast.config import CellConfig, Dataset, Grid, PretrainedCLIP
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.prepare import prepare
 from mmcontrast.evaluation.evaluate import evaluate_cell
@@ -38,13 +38,13 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def dataset() -> Dataset:
-    values = Study(ROOT).datasets["flickr30k"].model_dump(mode="json")
+    values = Grid(ROOT).datasets["flickr30k"].model_dump(mode="json")
     values["modalities"]["image"]["shape"] = [3, SIDE, SIDE]
     return Dataset.model_validate(values | {"rows": sum(SIZES.values()), "split": {"kind": "published"} | SIZES})
 
 
 def cell_of(variant: str) -> CellConfig:
-    cell = Study(ROOT).cell("flickr30k", "mxm_clr", variant)
+    cell = Grid(ROOT).cell("flickr30k", "mxm_clr", variant)
     assert cell.pretrain is not None
     assert cell.model.clip is not None
     clip = PretrainedCLIP(folder="pretrained/tiny", frozen=cell.model.clip.frozen)

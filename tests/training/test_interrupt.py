@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from mmcontrast import paths
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import DISK_ERRORS, TrainingError, disk_problem
 from mmcontrast.paths import Layout
@@ -32,7 +32,7 @@ from tests import disk
 ROOT = Path(__file__).parents[2]
 CELL = "synthetic/m3col/pretrained"
 LAYOUT = Layout("short")
-PROFILE = {
+SUITE = {
     "description": "tests",
     "datasets": ["synthetic"],
     "experiments": ["tiny"],
@@ -63,15 +63,15 @@ COMMANDS = {
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "params", tmp_path / "params")
     (tmp_path / "src").symlink_to(ROOT / "src")
-    (tmp_path / "params/profiles/short.yaml").write_text(yaml.safe_dump(PROFILE))
+    (tmp_path / "params/suites/short.yaml").write_text(yaml.safe_dump(SUITE))
     (tmp_path / "params/experiments/tiny.yaml").write_text(yaml.safe_dump(EXPERIMENT))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def command_of(name: str) -> list[str]:
-    profile = [] if name == "prepare" else ["--profile", "short"]
-    return [sys.executable, "-m", "mmcontrast", *COMMANDS[name], *profile]
+    suite = [] if name == "prepare" else ["--suite", "short"]
+    return [sys.executable, "-m", "mmcontrast", *COMMANDS[name], *suite]
 
 
 def call(name: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
@@ -147,8 +147,8 @@ def test_what_the_disk_says_is_passed_on(number: int) -> None:
 
 
 def test_a_stage_that_another_process_trains_is_left_alone(checkout: Path) -> None:
-    cell = Study(ROOT).cell("synthetic", "m3col", "base")
-    synthetic = Study(ROOT).datasets["synthetic"]
+    cell = Grid(ROOT).cell("synthetic", "m3col", "base")
+    synthetic = Grid(ROOT).datasets["synthetic"]
     prepare("synthetic", synthetic, checkout / "none", checkout / Path(paths.datasheet("synthetic")).parent)
     lock = LAYOUT.state(cell.name, "finetune") / "lock"
     lock.parent.mkdir(parents=True)
@@ -188,16 +188,14 @@ def test_no_handler_is_installed_outside_the_main_thread() -> None:
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_the_command_stops_cleanly_and_goes_on(checkout: Path, ranks: int) -> None:
     """SIGTERM to the process a cluster sees: torchrun where there are several ranks."""
-    profile = {**PROFILE, "engine": {"backend": "torch", "ranks": ranks}}
-    profile["overrides"] = {
-        "finetune": {"epochs": 4000, "batch_size": 48, "eval_every": 4000, "checkpoint_every": 4000}
-    }
-    (checkout / "params/profiles/short.yaml").write_text(yaml.safe_dump(profile))
+    suite = {**SUITE, "engine": {"backend": "torch", "ranks": ranks}}
+    suite["overrides"] = {"finetune": {"epochs": 4000, "batch_size": 48, "eval_every": 4000, "checkpoint_every": 4000}}
+    (checkout / "params/suites/short.yaml").write_text(yaml.safe_dump(suite))
     (checkout / "params/experiments/tiny.yaml").write_text(
         yaml.safe_dump({**EXPERIMENT, "cells": [{"method": "concat"}]})
     )
     assert call("prepare").returncode == 0
-    command = [sys.executable, "-m", "mmcontrast", "finetune", "synthetic/concat", "--profile", "short"]
+    command = [sys.executable, "-m", "mmcontrast", "finetune", "synthetic/concat", "--suite", "short"]
     process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
         if "epoch" in line:
@@ -217,13 +215,13 @@ def test_the_command_stops_cleanly_and_goes_on(checkout: Path, ranks: int) -> No
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_the_command_and_the_next_run_goes_on(checkout: Path) -> None:
     stage = {"epochs": 60, "batch_size": 48, "eval_every": 20, "checkpoint_every": 5}
-    profile = {**PROFILE, "engine": {"backend": "torch", "ranks": 2}, "overrides": {"finetune": stage}}
-    (checkout / "params/profiles/short.yaml").write_text(yaml.safe_dump(profile))
+    suite = {**SUITE, "engine": {"backend": "torch", "ranks": 2}, "overrides": {"finetune": stage}}
+    (checkout / "params/suites/short.yaml").write_text(yaml.safe_dump(suite))
     (checkout / "params/experiments/tiny.yaml").write_text(
         yaml.safe_dump({**EXPERIMENT, "cells": [{"method": "mixup"}]})
     )
     assert call("prepare").returncode == 0
-    command = [sys.executable, "-m", "mmcontrast", "finetune", "synthetic/mixup", "--profile", "short"]
+    command = [sys.executable, "-m", "mmcontrast", "finetune", "synthetic/mixup", "--suite", "short"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     undisturbed = files(checkout)
     shutil.rmtree(checkout / "build/short/runs")
@@ -255,9 +253,9 @@ def test_the_number_of_threads_changes_little(checkout: Path, method: str) -> No
     What comes after drifts apart, as rounding does in training; with the same number of threads it is the same bits,
     see test_exact_resume.
     """
-    synthetic = Study(ROOT).datasets["synthetic"]
+    synthetic = Grid(ROOT).datasets["synthetic"]
     prepare("synthetic", synthetic, checkout / "none", checkout / Path(paths.datasheet("synthetic")).parent)
-    cell = Study(ROOT).cell("synthetic", method, "base")
+    cell = Grid(ROOT).cell("synthetic", method, "base")
     losses = []
     for threads in (1, 2):
         stages = {s: getattr(cell, s).model_copy(update={"epochs": 1}) for s in cell.stages}

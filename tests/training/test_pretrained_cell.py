@@ -11,18 +11,18 @@ import torch
 from safetensors.torch import load_file
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Dataset, Study
+from mmcontrast.config import CellConfig, Dataset, Grid
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import TrainingError
 from mmcontrast.evaluation.evaluate import evaluate_cell
-from mmcontrast.methods import build_method
+from mmcontrast.methods.build import build_method
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
 from mmcontrast.training.seeding import seed_everything
 
 ROOT = Path(__file__).parents[2]
-STUDY = Study(ROOT)
+GRID = Grid(ROOT)
 LAYOUT = Layout("tests")
 NAME = "weak_modality"
 VIEWS = ("encoders", "without_strong", "without_middle", "without_weak")
@@ -39,10 +39,10 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def make(rows: int = 80, **change: Any) -> CellConfig:
     """Prepare the data and return a cell of two epochs on them."""
-    raw = STUDY.datasets[NAME].model_dump(mode="json") | {"rows": rows, **change}
+    raw = GRID.datasets[NAME].model_dump(mode="json") | {"rows": rows, **change}
     dataset = Dataset.model_validate(raw)
     prepare(NAME, dataset, Path("none"), Path(paths.datasheet(NAME)).parent)
-    cell = STUDY.cell(NAME, "tuple_infonce")
+    cell = GRID.cell(NAME, "tuple_infonce")
     assert cell.pretrain is not None
     return cell.model_copy(
         update={
@@ -122,7 +122,7 @@ def test_the_method_refuses_data_before_the_first_step(checkout: Path, monkeypat
 
 
 def test_a_finetuned_cell_without_a_classifier_is_scored_by_its_last_embeddings(checkout: Path) -> None:
-    dataset = STUDY.cell(NAME, "comm", "fine_tuned")
+    dataset = GRID.cell(NAME, "comm", "fine_tuned")
     make()
     stage = {"epochs": 2, "batch_size": 16}
     cell = dataset.model_copy(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mmcontrast.errors import TrainingError
-from mmcontrast.training.proposers import GridSearch, Reinforce
-from mmcontrast.training.search import Outcome, SampleSearch
+from mmcontrast.methods.tuple_infonce.search.policies import GridSearch, Reinforce
+from mmcontrast.methods.tuple_infonce.search.trials import Outcome, SampleSearch
 from mmcontrast.training.snapshot import restore_snapshot, take_snapshot
 
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from mmcontrast.config import CellConfig, Study, validate
+from mmcontrast.config import CellConfig, Grid, validate
 from mmcontrast.config.objectives import TupleInfoNCEObjective
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, TrainingError
-from mmcontrast.methods.tuple_infonce import TupleInfoNCE
+from mmcontrast.methods.tuple_infonce.method import TupleInfoNCE
+from mmcontrast.methods.tuple_infonce.search.run import searched, split_rows
 from mmcontrast.training.distributed import World
 from mmcontrast.training.interrupt import StopRequest
 from mmcontrast.training.loop import SeedRun, SeedTrainer
-from mmcontrast.training.searching import searched, split_rows
 
-STUDY = Study(Path(__file__).parents[2], profile="tuple")
+GRID = Grid(Path(__file__).parents[2], suite="tuple")
 REINFORCE = {"kind": "reinforce", "rounds": 2, "trials": 2, "steps": 3, "held_out": 20, "sigma": 0.5, "rate": 0.5}
 GRID = {"kind": "grid", "values": [0.5, 2.0], "mode": "coordinate", "steps": 2, "held_out": 20}
 BOTH = REINFORCE | {"beta": {"rounds": 1, "trials": 2, "levels": [0.5, 1.0, 2.0]}}
@@ -33,7 +33,7 @@ class KilledError(Exception):
 
 def make_cell(search: dict[str, Any] | None = REINFORCE, backend: str = "torch", **stage: Any) -> CellConfig:
     """Two epochs on batches of 18."""
-    cell = STUDY.cell("weak_modality", "tuple_infonce")
+    cell = GRID.cell("weak_modality", "tuple_infonce")
     assert cell.pretrain is not None
     settings = {"epochs": 2, "batch_size": 18, "checkpoint_every": 1, **stage}
     return cell.model_copy(

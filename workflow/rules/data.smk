@@ -1,4 +1,4 @@
-# Dataset files say what is fetched; what a profile runs never depends on what happens to be reachable.
+# Dataset files say what is fetched; what a suite runs never depends on what happens to be reachable.
 from mmcontrast.data.preparers import preparer
 
 
@@ -11,7 +11,7 @@ rule fetch:
         LAYOUT.log("fetch", "{dataset}"),
     params:
         dvc=lambda wc: [f"params/datasets/{wc.dataset}.yaml:sources"],
-        values=lambda wc: STUDY.datasets[wc.dataset].model_dump(
+        values=lambda wc: GRID.datasets[wc.dataset].model_dump(
             mode="json", include={"sources"}
         ),
     shell:
@@ -20,12 +20,12 @@ rule fetch:
 
 def raw_input(wc):
     """A generated dataset has nothing to fetch."""
-    return [paths.raw_dir(wc.dataset)] if STUDY.datasets[wc.dataset].sources else []
+    return [paths.raw_dir(wc.dataset)] if GRID.datasets[wc.dataset].sources else []
 
 
 def dataset_params(wc):
     """Keys that exist in the file; `metrics` is left out, since it decides nothing here."""
-    given = STUDY.datasets[wc.dataset].model_fields_set - {"metrics"}
+    given = GRID.datasets[wc.dataset].model_fields_set - {"metrics"}
     return sorted(f"params/datasets/{wc.dataset}.yaml:{key}" for key in given)
 
 
@@ -33,7 +33,7 @@ rule prepare:
     input:
         code=lambda wc: sources(
             "mmcontrast.data.prepare",
-            f"mmcontrast.data.prepare.{preparer(wc.dataset, STUDY.datasets[wc.dataset])}",
+            f"mmcontrast.data.prepare.{preparer(wc.dataset, GRID.datasets[wc.dataset])}",
         ),
         raw=raw_input,
     output:
@@ -45,7 +45,7 @@ rule prepare:
         LAYOUT.log("prepare", "{dataset}"),
     params:
         dvc=dataset_params,
-        values=lambda wc: STUDY.datasets[wc.dataset].model_dump(
+        values=lambda wc: GRID.datasets[wc.dataset].model_dump(
             mode="json", exclude={"metrics"}
         ),
     shell:

@@ -19,7 +19,7 @@ rule evaluate:
     log:
         LAYOUT.log("evaluate", "{cell}"),
     params:
-        dvc=lambda wc: STUDY.tracked_scoring(CELLS[wc.cell]),
+        dvc=lambda wc: GRID.tracked_scoring(CELLS[wc.cell]),
         values=lambda wc: CELLS[wc.cell].metrics,
     shell:
         "python -m mmcontrast evaluate {wildcards.cell}{SELECT} > {log} 2>&1"

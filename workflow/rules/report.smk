@@ -8,7 +8,7 @@ rule results:
         metrics=[LAYOUT.metrics(cell) for cell in CELLS],
         curves=[LAYOUT.curves(cell) for cell in CELLS],
         intervals=[LAYOUT.intervals(cell) for cell in CELLS],
-        experiments=[f"params/experiments/{e}.yaml" for e in STUDY.active_experiments],
+        experiments=[f"params/experiments/{e}.yaml" for e in GRID.active_experiments],
     output:
         results=LAYOUT.report("results.parquet"),
         intervals=LAYOUT.report("intervals.parquet"),
@@ -24,7 +24,7 @@ rule results:
 def experiment_inputs(experiment):
     cells = [
         f"{d}/{ref.method}/{ref.variant}"
-        for d, ref in STUDY.experiment_cells(experiment)
+        for d, ref in GRID.experiment_cells(experiment)
     ]
     cells = list(dict.fromkeys(cells))
     files = ["history.parquet", "embeddings.parquet"]
@@ -38,19 +38,19 @@ def experiment_inputs(experiment):
         + [
             paths.prepared(d, "test")
             for d in datasets
-            if STUDY.datasets[d].retrieval is not None
+            if GRID.datasets[d].retrieval is not None
         ]
         + [
             LAYOUT.stage(c, stage, "cost.json")
             for c in cells
             for stage in CELLS[c].stages
-            if "cost" in (STUDY.experiments[experiment].figures or [])
+            if "cost" in (GRID.experiments[experiment].figures or [])
         ]
         + [f"params/experiments/{experiment}.yaml"]
     )
 
 
-for experiment in STUDY.active_experiments:
+for experiment in GRID.active_experiments:
 
     rule:
         name:
@@ -60,9 +60,9 @@ for experiment in STUDY.active_experiments:
             data=experiment_inputs(experiment),
         output:
             report(
-                experiment_outputs(STUDY, LAYOUT, experiment),
+                experiment_outputs(GRID, LAYOUT, experiment),
                 caption="../report/experiment.rst",
-                category=STUDY.experiments[experiment].title,
+                category=GRID.experiments[experiment].title,
             ),
         log:
             LAYOUT.log("report", experiment),
@@ -79,8 +79,8 @@ rule page:
         results=rules.results.output,
         experiments=[
             f
-            for e in STUDY.active_experiments
-            for f in experiment_outputs(STUDY, LAYOUT, e)
+            for e in GRID.active_experiments
+            for f in experiment_outputs(GRID, LAYOUT, e)
         ],
         costs=[
             LAYOUT.stage(cell.name, stage, "cost.json")
@@ -93,7 +93,7 @@ rule page:
         papers="params/papers.yaml",
         # what is not run is on the page too, with the reason
         listed=sorted(map(str, Path("params/experiments").glob("*.yaml"))),
-        profile=f"params/profiles/{STUDY.profile_name}.yaml",
+        suite=f"params/suites/{GRID.suite_name}.yaml",
     output:
         report(
             LAYOUT.report("index.html"),

@@ -1,9 +1,11 @@
 # One job trains all seeds of a cell: importing torch costs more than a small run.
+from mmcontrast.methods.registry import method_module
+
 
 
 def training_code(wc):
-    implementation = CELLS[wc.cell].implementation
-    return sources("mmcontrast.training.cell", f"mmcontrast.methods.{implementation}")
+    module = method_module(CELLS[wc.cell].implementation)
+    return sources("mmcontrast.training.cell", module)
 
 
 def cell_data(wc):
@@ -17,7 +19,7 @@ def cell_values(stage):
 
 
 def cell_params(stage):
-    return lambda wc: STUDY.tracked_params(CELLS[wc.cell], stage)
+    return lambda wc: GRID.tracked_params(CELLS[wc.cell], stage)
 
 
 def pretrained(wc):

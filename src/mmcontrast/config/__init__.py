@@ -1,6 +1,5 @@
 """Everything in `params/`: models, checks and merging. Imports no torch, so the workflow starts fast."""
 
-from mmcontrast.config.budgets import Budget, Tuning
 from mmcontrast.config.cells import CellConfig
 from mmcontrast.config.datasets import (
     Dataset,
@@ -15,10 +14,11 @@ from mmcontrast.config.datasets import (
     WheelSource,
 )
 from mmcontrast.config.experiments import Arms, CellRef, Experiment, Information, Paper, Published
-from mmcontrast.config.load import BASE_VARIANT, Study, merge, validate
+from mmcontrast.config.load import BASE_VARIANT, Grid, merge, validate
 from mmcontrast.config.methods import Method, Overrides, Variant
 from mmcontrast.config.objectives import OBJECTIVES, Objective
-from mmcontrast.config.profiles import Profile
+from mmcontrast.config.recipes import Recipe, Tuning
+from mmcontrast.config.suites import Suite
 from mmcontrast.config.training import Engine, Fusion, Model, Optimizer, PretrainedCLIP, Schedule, Selection, Stage
 from mmcontrast.config.yaml_file import read_yaml
 
@@ -26,13 +26,13 @@ __all__ = [
     "BASE_VARIANT",
     "OBJECTIVES",
     "Arms",
-    "Budget",
     "CellConfig",
     "CellRef",
     "Dataset",
     "Engine",
     "Experiment",
     "Fusion",
+    "Grid",
     "Information",
     "LocalSource",
     "Method",
@@ -44,16 +44,16 @@ __all__ = [
     "Overrides",
     "Paper",
     "PretrainedCLIP",
-    "Profile",
     "Published",
     "PublishedSplit",
     "RandomSplit",
+    "Recipe",
     "RemoteSource",
     "Schedule",
     "Selection",
     "Source",
     "Stage",
-    "Study",
+    "Suite",
     "Tuning",
     "UrlSource",
     "Variant",

@@ -32,7 +32,7 @@ class CellConfig(Strict):
     pretrain: Stage | None
     finetune: Stage | None
     selection: Selection
-    budget: str | None = Field(default=None, description="Shared budget it is trained on; a probe then scores it.")
+    recipe: str | None = Field(default=None, description="Shared recipe it is trained on; a probe then scores it.")
     seeds: list[int]
     engine: Engine
 
@@ -58,7 +58,7 @@ class CellConfig(Strict):
         if self.retrieval is not None:
             return "retrieval"
         has_classifier = self.finetune is not None and OBJECTIVES[self.implementation].classifier
-        return "classifier" if has_classifier and self.budget is None else "probe"
+        return "classifier" if has_classifier and self.recipe is None else "probe"
 
     @property
     def last_stage(self) -> str:

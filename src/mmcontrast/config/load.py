@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mmcontrast.config.budgets import Budget, Tuning
 from mmcontrast.config.cells import CellConfig
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.experiments import CellRef, Experiment, Paper
 from mmcontrast.config.methods import Method, Overrides, Variant
 from mmcontrast.config.objectives import OBJECTIVES
-from mmcontrast.config.profiles import Profile
+from mmcontrast.config.recipes import Recipe, Tuning
+from mmcontrast.config.suites import Suite
 from mmcontrast.config.training import Model, Selection, Stage
 from mmcontrast.config.yaml_file import read_yaml
 from mmcontrast.errors import ConfigError, nearest
@@ -94,14 +94,14 @@ def _given(overrides: dict[str, Overrides], name: str) -> dict[str, Any]:
     return overrides[name].given() if name in overrides else {}
 
 
-class Study:
-    """All of `params/` under one profile.
+class Grid:
+    """All of `params/` under one suite.
 
     Args:
         root: the checkout that holds params/.
-        profile: name of a file in params/profiles/.
-        datasets: datasets to run instead of the profile's own.
-        untuned: take the learning rate of a budget itself, not the one that was chosen by trials.
+        suite: name of a file in params/suites/.
+        datasets: datasets to run instead of the suite's own.
+        untuned: take the learning rate of a recipe itself, not the one that was chosen by trials.
 
     Raises:
         ConfigError: any file is wrong. Everything is checked here, before any work starts.
@@ -110,27 +110,27 @@ class Study:
     def __init__(
         self,
         root: Path | str = ".",
-        profile: str = "default",
+        suite: str = "default",
         datasets: list[str] | None = None,
         untuned: bool = False,
     ) -> None:
         self.root = Path(root)
         self.untuned = untuned
         self.params = self.root / "params"
-        self.profile_name = profile
+        self.suite_name = suite
         self._raw_files: dict[str, dict[str, Any]] = {}
-        self.profile = self._one(Profile, "profiles", profile)
+        self.suite = self._one(Suite, "suites", suite)
         known = self._names("datasets")
-        self.dataset_names: list[str] = datasets if datasets is not None else list(self.profile.datasets)
+        self.dataset_names: list[str] = datasets if datasets is not None else list(self.suite.datasets)
         self.lost: dict[str, str] = {}
-        origin = "--config datasets" if datasets is not None else f"params/profiles/{profile}.yaml: datasets"
+        origin = "--config datasets" if datasets is not None else f"params/suites/{suite}.yaml: datasets"
         for name in self.dataset_names:
             if name not in known:
                 raise ConfigError(f"{origin}: no dataset '{name}'; {nearest(name, known)}")
-        for name in self.profile.experiments:
+        for name in self.suite.experiments:
             if name not in self._names("experiments"):
                 raise ConfigError(
-                    f"params/profiles/{profile}.yaml: experiments: no experiment '{name}'; "
+                    f"params/suites/{suite}.yaml: experiments: no experiment '{name}'; "
                     f"{nearest(name, self._names('experiments'))}"
                 )
         self._check()
@@ -146,7 +146,7 @@ class Study:
 
     @cached_property
     def datasets(self) -> dict[str, Dataset]:
-        """Every dataset file, whether this profile runs it or not."""
+        """Every dataset file, whether this suite runs it or not."""
         return {n: self._one(Dataset, "datasets", n) for n in self._names("datasets")}
 
     @cached_property
@@ -160,13 +160,13 @@ class Study:
         return {n: self._one(Experiment, "experiments", n) for n in self._names("experiments")}
 
     @cached_property
-    def budgets(self) -> dict[str, Budget]:
-        """Every budget that variants can share."""
-        return {n: self._one(Budget, "budgets", n) for n in self._names("budgets")}
+    def recipes(self) -> dict[str, Recipe]:
+        """Every recipe that variants can share."""
+        return {n: self._one(Recipe, "recipes", n) for n in self._names("recipes")}
 
     @cached_property
     def tunings(self) -> dict[str, Tuning]:
-        """What trials have chosen, by budget."""
+        """What trials have chosen, by recipe."""
         return {n: self._one(Tuning, "tuning", n) for n in self._names("tuning")}
 
     @cached_property
@@ -190,7 +190,7 @@ class Study:
         cells = [c for c in self.experiments[experiment].cells if c.only is None or dataset in c.only]
         return [c for c in cells if with_lost or f"{dataset}/{c.method}/{c.variant}" not in self.lost]
 
-    def without(self, lost: dict[str, str]) -> Study:
+    def without(self, lost: dict[str, str]) -> Grid:
         """The same study where some cells have no results, for a report on what there is.
 
         Args:
@@ -204,8 +204,8 @@ class Study:
 
     @cached_property
     def active_experiments(self) -> list[str]:
-        """The profile's experiments that have a cell on a selected dataset."""
-        return [e for e in self.profile.experiments if self.experiment_cells(e)]
+        """The suite's experiments that have a cell on a selected dataset."""
+        return [e for e in self.suite.experiments if self.experiment_cells(e)]
 
     @cached_property
     def cells(self) -> dict[str, CellConfig]:
@@ -221,7 +221,7 @@ class Study:
     def cell(self, dataset: str, method: str, variant: str = BASE_VARIANT) -> CellConfig:
         """What a cell is trained with, after all merging.
 
-        Later wins: `budget_from` method < method < the dataset's overrides (of both) < variant < profile.
+        Later wins: `recipe_from` method < method < the dataset's overrides (of both) < variant < suite.
 
         Raises:
             ConfigError: a name is unknown, or the merged values are not accepted.
@@ -242,8 +242,8 @@ class Study:
             )
         given = spec.variants.get(variant, Variant())
         values = self._values(method, dataset, given)
-        # a profile shortens stages, it never adds one
-        shortened = self.profile.overrides.given()
+        # a suite shortens stages, it never adds one
+        shortened = self.suite.overrides.given()
         shortened = {k: v for k, v in shortened.items() if k not in STAGES or values.get(k)}
         if shortened.get("pretrain") and values["pretrain"].get("epochs") == 0:  # an untrained cell stays untrained
             shortened["pretrain"] = {k: v for k, v in shortened["pretrain"].items() if k != "epochs"}
@@ -284,22 +284,22 @@ class Study:
             "retrieval": data.retrieval,
             "objective": objective.model_dump(mode="json"),
             "seeds": self.seeds_of(dataset),
-            "budget": given.budget,
-            "engine": self.profile.engine,
+            "recipe": given.recipe,
+            "engine": self.suite.engine,
             **sections,
         }
         return validate(CellConfig, whole, who)
 
     def _values(self, method: str, dataset: str, variant: Variant) -> dict[str, Any]:
-        """The merged sections of a cell, before the profile's overrides."""
-        if variant.budget is not None:
-            return self._shared_values(method, dataset, variant, variant.budget)
+        """The merged sections of a cell, before the suite's overrides."""
+        if variant.recipe is not None:
+            return self._shared_values(method, dataset, variant, variant.recipe)
         spec = self.methods[method]
         values: dict[str, Any] = {}
         layers: list[dict[str, Any]] = []
         by_dataset: list[dict[str, Any]] = []
-        if spec.budget_from is not None:
-            lender = self.methods[spec.budget_from]
+        if spec.recipe_from is not None:
+            lender = self.methods[spec.recipe_from]
             layers.append({k: getattr(lender, k) for k in SHARED_SECTIONS})
             by_dataset.append({k: v for k, v in _given(lender.datasets, dataset).items() if k in SHARED_SECTIONS})
         own = {k: getattr(spec, k) for k in (*SHARED_SECTIONS, "objective")}
@@ -312,23 +312,23 @@ class Study:
         return values
 
     def _shared_values(self, method: str, dataset: str, variant: Variant, name: str) -> dict[str, Any]:
-        """As `_values`, of a variant with a budget: the objective is the method's own, all else is the budget's.
+        """As `_values`, of a variant with a recipe: the objective is the method's own, all else is the recipe's.
 
         Raises:
-            ConfigError: there is no such budget, no learning rate has been chosen where one is to be, or the variant
+            ConfigError: there is no such recipe, no learning rate has been chosen where one is to be, or the variant
                 changes the stage that the method does not have.
         """
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
-        if name not in self.budgets:
-            raise ConfigError(f"{where}: budget: no '{name}' in params/budgets/; {nearest(name, self.budgets)}")
-        budget = self.budgets[name]
-        shared = {k: getattr(budget, k) for k in ("model", "training", "selection", "augmentations")}
-        if dataset in budget.datasets:
-            shared = merge(shared, budget.datasets[dataset].model_dump(exclude_unset=True))
+        if name not in self.recipes:
+            raise ConfigError(f"{where}: recipe: no '{name}' in params/recipes/; {nearest(name, self.recipes)}")
+        recipe = self.recipes[name]
+        shared = {k: getattr(recipe, k) for k in ("model", "training", "selection", "augmentations")}
+        if dataset in recipe.datasets:
+            shared = merge(shared, recipe.datasets[dataset].model_dump(exclude_unset=True))
         training = shared["training"]
         # nothing is learned in no epochs, so nothing is tuned
         trained = (variant.pretrain or {}).get("epochs") != 0
-        if trained and dataset in budget.tuning.datasets and not self.untuned:
+        if trained and dataset in recipe.tuning.datasets and not self.untuned:
             choices = self.tunings[name].choices if name in self.tunings else {}
             if method not in choices.get(dataset, {}):
                 raise ConfigError(
@@ -343,7 +343,7 @@ class Study:
         stage, other = ("finetune", "pretrain") if supervised else ("pretrain", "finetune")
         if other in variant.given():
             raise ConfigError(
-                f"{where}: variants: with `budget: {name}` {method} is trained by `{stage}`, and a variant gives "
+                f"{where}: variants: with `recipe: {name}` {method} is trained by `{stage}`, and a variant gives "
                 f"`{other}`; give `{stage}` in its place"
             )
         values = {
@@ -355,8 +355,8 @@ class Study:
         return merge(values, variant.given())
 
     def seeds_of(self, dataset: str) -> list[int]:
-        """The seeds that the profile runs a dataset's cells with."""
-        return self.profile.seeds_by_dataset.get(dataset, self.profile.seeds)
+        """The seeds that the suite runs a dataset's cells with."""
+        return self.suite.seeds_by_dataset.get(dataset, self.suite.seeds)
 
     def tracked_params(self, cell: CellConfig, stage: str) -> list[str]:
         """The `file:key` pairs that decide a stage of this cell, for DVC; only keys that exist in the files.
@@ -366,11 +366,11 @@ class Study:
         skip = {"finetune", "metrics"} if stage == "pretrain" else set()
         sections = tuple(k for k in SHARED_SECTIONS if k not in skip)
         spec = self.methods[cell.method]
-        own_sections = sections if cell.budget is None else ()
+        own_sections = sections if cell.recipe is None else ()
         files = [(cell.method, (*own_sections, "objective", "implementation"))]
-        if spec.budget_from and cell.budget is None:
-            files.append((spec.budget_from, sections))
-        out = self._tracked_budget(cell)
+        if spec.recipe_from and cell.recipe is None:
+            files.append((spec.recipe_from, sections))
+        out = self._tracked_recipe(cell)
         for name, keys in files:
             where, raw = self._raw("methods", name)
             out += [f"{where}:{k}" for k in keys if k in raw]
@@ -378,9 +378,9 @@ class Study:
                 out.append(f"{where}:datasets.{cell.dataset}")
             if name == cell.method and cell.variant in spec.variants:
                 out.append(f"{where}:variants.{cell.variant}")
-        where, raw = self._raw("profiles", self.profile_name)
+        where, raw = self._raw("suites", self.suite_name)
         out += [f"{where}:{k}" for k in ("seeds", "engine", "overrides") if k in raw]
-        if cell.dataset in self.profile.seeds_by_dataset:
+        if cell.dataset in self.suite.seeds_by_dataset:
             out.append(f"{where}:seeds_by_dataset.{cell.dataset}")
         where, raw = self._raw("datasets", cell.dataset)
         out += [f"{where}:{k}" for k in (*DATA_KEYS, "metrics") if k in raw and k not in skip]
@@ -394,17 +394,17 @@ class Study:
         trained = self.tracked_params(cell, cell.last_stage)
         return sorted(own + [p for p in trained if p.endswith(":objective") or ":variants." in p])
 
-    def _tracked_budget(self, cell: CellConfig) -> list[str]:
-        """Of a cell with a shared budget: its sections, and what was chosen for the cell."""
-        if cell.budget is None:
+    def _tracked_recipe(self, cell: CellConfig) -> list[str]:
+        """Of a cell with a shared recipe: its sections, and what was chosen for the cell."""
+        if cell.recipe is None:
             return []
-        where, raw = self._raw("budgets", cell.budget)
+        where, raw = self._raw("recipes", cell.recipe)
         out = [f"{where}:{k}" for k in ("model", "training", "selection", "augmentations") if k in raw]
         if cell.dataset in (raw.get("datasets") or {}):
             out.append(f"{where}:datasets.{cell.dataset}")
-        chosen = self.tunings[cell.budget].choices if cell.budget in self.tunings else {}
+        chosen = self.tunings[cell.recipe].choices if cell.recipe in self.tunings else {}
         if cell.method in chosen.get(cell.dataset, {}):
-            out.append(f"params/tuning/{cell.budget}.yaml:choices.{cell.dataset}.{cell.method}")
+            out.append(f"params/tuning/{cell.recipe}.yaml:choices.{cell.dataset}.{cell.method}")
         return out
 
     def _raw(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
@@ -427,29 +427,29 @@ class Study:
                     raise ConfigError(f"{where}: {key} of '{data.probe_from}' are not those of '{name}'")
         for name, spec in self.methods.items():
             where = f"params/methods/{name}.yaml"
-            if spec.budget_from is not None and spec.budget_from not in self.methods:
+            if spec.recipe_from is not None and spec.recipe_from not in self.methods:
                 raise ConfigError(
-                    f"{where}: budget_from: no method '{spec.budget_from}'; {nearest(spec.budget_from, self.methods)}"
+                    f"{where}: recipe_from: no method '{spec.recipe_from}'; {nearest(spec.recipe_from, self.methods)}"
                 )
             for dataset in spec.datasets:
                 if dataset not in self.datasets:
                     raise ConfigError(f"{where}: datasets: no dataset '{dataset}'; {nearest(dataset, self.datasets)}")
             for variant, given in spec.variants.items():
-                if given.budget is not None and given.budget not in self.budgets:
-                    known = nearest(given.budget, self.budgets)
-                    raise ConfigError(f"{where}: variants.{variant}.budget: no budget '{given.budget}'; {known}")
+                if given.recipe is not None and given.recipe not in self.recipes:
+                    known = nearest(given.recipe, self.recipes)
+                    raise ConfigError(f"{where}: variants.{variant}.recipe: no recipe '{given.recipe}'; {known}")
             if spec.paper is not None and spec.paper not in self.papers:
                 raise ConfigError(f"{where}: paper: no paper '{spec.paper}'; {nearest(spec.paper, self.papers)}")
-        for name, budget in self.budgets.items():
-            where = f"params/budgets/{name}.yaml"
-            for key, datasets in {"datasets": list(budget.datasets), "tuning.datasets": budget.tuning.datasets}.items():
+        for name, recipe in self.recipes.items():
+            where = f"params/recipes/{name}.yaml"
+            for key, datasets in {"datasets": list(recipe.datasets), "tuning.datasets": recipe.tuning.datasets}.items():
                 if unknown := [d for d in datasets if d not in self.datasets]:
                     raise ConfigError(
                         f"{where}: {key}: no dataset '{unknown[0]}'; {nearest(unknown[0], self.datasets)}"
                     )
         for name in self.tunings:
-            if name not in self.budgets:
-                raise ConfigError(f"params/tuning/{name}.yaml: there is no params/budgets/{name}.yaml")
+            if name not in self.recipes:
+                raise ConfigError(f"params/tuning/{name}.yaml: there is no params/recipes/{name}.yaml")
         for name, experiment in self.experiments.items():
             where = f"params/experiments/{name}.yaml"
             for dataset in experiment.datasets:

@@ -24,30 +24,30 @@ class Overrides(Strict):
 
 
 class Variant(Overrides):
-    """A method with some values changed; with `budget`, on encoders and training that it shares with other methods."""
+    """A method with some values changed; with `recipe`, on encoders and training that it shares with other methods."""
 
-    budget: str | None = Field(
+    recipe: str | None = Field(
         default=None,
-        description="File in params/budgets/ whose model, training and selection replace the method's own. Only the "
+        description="File in params/recipes/ whose model, training and selection replace the method's own. Only the "
         "objective may differ then; `pretrain: {epochs: 0}` leaves the weights as they are initialised, and "
         "`pretrain: {batch_size: N}` (or `finetune`) is for an ablation of the batch size.",
     )
 
     @model_validator(mode="after")
-    def _budget_is_whole(self) -> Self:
-        own = self.model_dump(exclude_unset=True, exclude={"budget", "objective"})
+    def _recipe_is_whole(self) -> Self:
+        own = self.model_dump(exclude_unset=True, exclude={"recipe", "objective"})
         only_batch = own.keys() <= {"pretrain", "finetune"} and all(
             set(v or {}) == {"batch_size"} for v in own.values()
         )
-        if self.budget is not None and not only_batch and own != {"pretrain": {"epochs": 0}}:
+        if self.recipe is not None and not only_batch and own != {"pretrain": {"epochs": 0}}:
             raise ValueError(
-                f"a variant with a budget takes all of it, and this one gives {', '.join(own)} of its own; give "
+                f"a variant with a recipe takes all of it, and this one gives {', '.join(own)} of its own; give "
                 "`objective` alone, `pretrain: {epochs: 0}`, or a batch size (`pretrain: {batch_size: N}`)"
             )
         return self
 
     def given(self) -> dict[str, Any]:
-        return self.model_dump(exclude_unset=True, exclude={"budget"})
+        return self.model_dump(exclude_unset=True, exclude={"recipe"})
 
 
 class Method(Strict):
@@ -56,9 +56,9 @@ class Method(Strict):
     title: str
     paper: str | None = Field(default=None, description="Key of the paper in params/papers.yaml.")
     implementation: str = Field(description="Module in mmcontrast.methods.")
-    budget_from: str | None = Field(
+    recipe_from: str | None = Field(
         default=None,
-        description="Method whose model, pretrain, finetune and selection are taken over: same encoders, same budget.",
+        description="Method whose model, pretrain, finetune and selection are taken over: same encoders, same recipe.",
     )
     objective: dict[str, Any] = Field(default={})
     model: dict[str, Any] = Field(default={})

@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mmcontrast.config.augmentations import parse_augmentations
-from mmcontrast.config.search import Search
 from mmcontrast.errors import ConfigError
+from mmcontrast.methods.tuple_infonce.search.settings import Search
 
 
 class Objective(BaseModel):

@@ -8,7 +8,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from mmcontrast import paths
-from mmcontrast.config import Dataset, LocalSource, Study, UrlSource
+from mmcontrast.config import Dataset, Grid, LocalSource, UrlSource
 from mmcontrast.data.json_text import read_json
 from mmcontrast.data.manifest import MANIFEST, label, raw_names
 from mmcontrast.data.preparers import preparer
@@ -36,9 +36,9 @@ class Status:
     next_step: str
 
 
-def status(study: Study) -> list[Status]:
-    """A row for every dataset in params/, whether the profile runs it or not."""
-    return [_status(name, dataset, study.root) for name, dataset in study.datasets.items()]
+def status(grid: Grid) -> list[Status]:
+    """A row for every dataset in params/, whether the suite runs it or not."""
+    return [_status(name, dataset, grid.root) for name, dataset in grid.datasets.items()]
 
 
 def _status(name: str, dataset: Dataset, root: Path) -> Status:

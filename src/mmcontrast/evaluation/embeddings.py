@@ -60,7 +60,7 @@ def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embed
     found = frame["seed"].unique().sort().to_list()
     if found != sorted(cell.seeds):
         raise DataError(
-            f"{path}: {cell.name}: embeddings of seeds {found}, and the profile lists {sorted(cell.seeds)}; "
+            f"{path}: {cell.name}: embeddings of seeds {found}, and the suite lists {sorted(cell.seeds)}; "
             "train the cell again"
         )
     out = {

@@ -54,7 +54,7 @@ def read_observations(path: Path, cell: CellConfig) -> dict[tuple[int, str, str]
     found = frame["seed"].unique().sort().to_list()
     if found != sorted(cell.seeds):
         raise DataError(
-            f"{path}: {cell.name}: embeddings of seeds {found}, and the profile lists {sorted(cell.seeds)}; "
+            f"{path}: {cell.name}: embeddings of seeds {found}, and the suite lists {sorted(cell.seeds)}; "
             "train the cell again"
         )
     out: dict[tuple[int, str, str], Observed] = {}

@@ -77,7 +77,7 @@ def _check_seeds(frame: pl.DataFrame, path: Path, cell: CellConfig) -> None:
     if extra := sorted(found - set(cell.seeds)):
         raise DataError(
             f"{path}: {cell.name}: predictions of seed {', '.join(map(str, extra))}, "
-            f"which the profile does not list; train the cell again"
+            f"which the suite does not list; train the cell again"
         )
 
 

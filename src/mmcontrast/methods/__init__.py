@@ -1,17 +1,29 @@
-"""One module a method; each names its class METHOD. Loaded by name, so that a run imports its own method alone."""
+"""A folder per paper, a file per baseline; each names its class METHOD.
+
+What is public here is imported when it is asked for: the objectives' hyper-parameters, which lie in the same folders,
+are read without torch.
+"""
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
-from mmcontrast.config import CellConfig
-from mmcontrast.methods.base import Batch, Method, Progress
+if TYPE_CHECKING:
+    from mmcontrast.methods.base import Batch, Method, Progress
+    from mmcontrast.methods.build import build_method
 
 __all__ = ["Batch", "Method", "Progress", "build_method"]
 
+PUBLIC = {
+    "Batch": "mmcontrast.methods.base",
+    "Method": "mmcontrast.methods.base",
+    "Progress": "mmcontrast.methods.base",
+    "build_method": "mmcontrast.methods.build",
+}
 
-def build_method(cell: CellConfig) -> Method:
-    """The cell's method with freshly initialised weights, drawn from torch's global generator."""
-    module = importlib.import_module(f"mmcontrast.methods.{cell.implementation}")
-    method: Method = module.METHOD(cell)
-    return method
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(importlib.import_module(PUBLIC[name]), name)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.objectives import TemperatureSpec, Views
-from mmcontrast.contrast.instances import instance_mean
-from mmcontrast.contrast.similarity import unit_rows
 from mmcontrast.errors import ConfigError, ContrastError
+from mmcontrast.losses.instances import instance_mean
+from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Batch, Method, Progress
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.observations import OBSERVATION_ENCODERS

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.data.files import replacing
 from mmcontrast.paths import Layout
 
@@ -62,7 +62,7 @@ def _file(job: Any) -> Path:
     return Path("pipelines", dataset, *([cell.split("/")[1]] if cell else []), "dvc.yaml")
 
 
-def _stage(job: Any, study: Study) -> dict[str, Any]:
+def _stage(job: Any, grid: Grid) -> dict[str, Any]:
     depth = len(_file(job).parent.parts)
     stage: dict[str, Any] = {"wdir": "/".join([".."] * depth)} if depth else {}
     stage["desc"] = f"Snakemake rule {job.rule.name}"
@@ -78,7 +78,7 @@ def _stage(job: Any, study: Study) -> dict[str, Any]:
         stage["params"] = [{file: keys} for file, keys in sorted(by_file.items())]
     outs, metrics = [], []
     dataset = _dataset(job)
-    private = job.rule.name in ("fetch", "prepare") and not study.datasets[str(dataset)].redistribute
+    private = job.rule.name in ("fetch", "prepare") and not grid.datasets[str(dataset)].redistribute
     for out in sorted(map(str, job.output)):
         if out.endswith("metrics.json"):
             metrics.append({out: {"cache": False}})
@@ -94,13 +94,13 @@ def _stage(job: Any, study: Study) -> dict[str, Any]:
 
 def dvc_files(root: Path) -> dict[str, str]:
     """Text of every dvc.yaml, by path relative to the checkout."""
-    study, layout = Study(root), Layout()
+    grid, layout = Grid(root), Layout()
     by_file: dict[str, dict[str, Any]] = {}
     made: set[str] = set()
     used: set[str] = set()
     for job in snakemake_jobs(root):
         file = _file(job).as_posix()
-        stage = _stage(job, study)
+        stage = _stage(job, grid)
         made |= set(map(str, job.output))
         used |= set(stage["deps"])
         parts = [job.rule.name, *(str(w).replace("/", "-") for w in job.wildcards)]

@@ -6,7 +6,7 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.data.files import replacing
 
 FILE = "docs/licences.md"
@@ -23,10 +23,10 @@ NOT_GIVEN = "not given in its metadata"
 
 def text(root: Path) -> str:
     """The page."""
-    study = Study(root)
+    grid = Grid(root)
     data = [
         f"| {d.title} (`{name}`) | {d.licence} | {'yes' if d.redistribute else 'no'} | {d.citation} |"
-        for name, d in study.datasets.items()
+        for name, d in grid.datasets.items()
     ]
     packages = [f"| {name} | {version} | {licence(name)} |" for name, version in pins(root)]
     return "\n".join(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Study
+from mmcontrast.config import CellConfig, Grid
 from mmcontrast.errors import MMContrastError
 from mmcontrast.paths import SCORED_FILES, STAGE_FILES, Layout
 from mmcontrast.report.experiment import write_experiment
@@ -32,7 +32,7 @@ class PartialError(MMContrastError):
     """A partial report cannot be made."""
 
 
-def write_partial(study: Study, layout: Layout) -> dict[str, str]:
+def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
     """Remove what is out of date, and write reports/partial/ from the cells that are whole.
 
     A run that was stopped, in which no cell failed, makes no report.
@@ -43,20 +43,20 @@ def write_partial(study: Study, layout: Layout) -> dict[str, str]:
     Raises:
         PartialError: no cell has results, or Snakemake cannot say what is up to date.
     """
-    lost = unfinished(study, layout)
+    lost = unfinished(grid, layout)
     if not lost:
         return {}
-    discard(study, layout, list(lost))
-    shutil.rmtree(study.root / layout.partial().report(), ignore_errors=True)
+    discard(grid, layout, list(lost))
+    shutil.rmtree(grid.root / layout.partial().report(), ignore_errors=True)
     if not any(why.startswith(FAILED) for why in lost.values()):
         return lost
-    for name in outdated(study, layout, lost):
+    for name in outdated(grid, layout, lost):
         lost[name] = f"{NOT_RUN}: the run ended before it; what an older run left is not shown"
-    if len(lost) == len(study.cells):
+    if len(lost) == len(grid.cells):
         raise PartialError(
             "no report was made, since no cell has results; " + "; ".join(f"{n} {why}" for n, why in lost.items())
         )
-    rest, folder = study.without(lost), layout.partial()
+    rest, folder = grid.without(lost), layout.partial()
     write_results(rest, folder)
     for experiment in rest.active_experiments:
         write_experiment(rest, folder, experiment)
@@ -64,21 +64,21 @@ def write_partial(study: Study, layout: Layout) -> dict[str, str]:
     return lost
 
 
-def unfinished(study: Study, layout: Layout) -> dict[str, str]:
+def unfinished(grid: Grid, layout: Layout) -> dict[str, str]:
     """Every cell of which a file is missing -> the first step that left none, and why."""
     lost = {}
-    for name, cell in study.cells.items():
-        for step, files, log in _steps(study, layout, cell):
-            if not all((study.root / f).exists() for f in files):
-                lost[name] = _why(step, study.root / log)
+    for name, cell in grid.cells.items():
+        for step, files, log in _steps(grid, layout, cell):
+            if not all((grid.root / f).exists() for f in files):
+                lost[name] = _why(step, grid.root / log)
                 break
     return lost
 
 
-def _steps(study: Study, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, list[str], str]]:
+def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, list[str], str]]:
     """What a cell hangs on, in order: name, output files, log."""
     for dataset in dict.fromkeys(d for d, _ in cell.data):
-        if study.datasets[dataset].sources:
+        if grid.datasets[dataset].sources:
             yield "fetch", [paths.raw_dir(dataset)], layout.log("fetch", dataset)
         prepared = [paths.datasheet(dataset), *(paths.prepared(dataset, s) for s in paths.SPLITS)]
         yield "prepare", prepared, layout.log("prepare", dataset)
@@ -111,36 +111,36 @@ def _why(step: str, log: Path) -> str:
     return f"{FAILED}: {short or 'it ended without a word'} ({log.name} of {step})"
 
 
-def discard(study: Study, layout: Layout, lost: list[str]) -> None:
+def discard(grid: Grid, layout: Layout, lost: list[str]) -> None:
     """Remove what hangs on something that is missing: the later files of these cells, and the whole report."""
     stale = [*results_outputs(layout).values(), layout.report("index.html"), layout.report("models")]
-    for experiment in study.active_experiments:
-        stale += experiment_outputs(study, layout, experiment)
+    for experiment in grid.active_experiments:
+        stale += experiment_outputs(grid, layout, experiment)
     for name in lost:
-        cell = study.cells[name]
+        cell = grid.cells[name]
         missing = False
-        for step, files, _ in _steps(study, layout, cell):
+        for step, files, _ in _steps(grid, layout, cell):
             if missing and step not in DATA:
                 stale += files
-            missing = missing or not all((study.root / f).exists() for f in files)
+            missing = missing or not all((grid.root / f).exists() for f in files)
     for file in stale:
-        path = study.root / file
+        path = grid.root / file
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def outdated(study: Study, layout: Layout, lost: dict[str, str]) -> list[str]:
+def outdated(grid: Grid, layout: Layout, lost: dict[str, str]) -> list[str]:
     """Cells that have all their files, some of which Snakemake would make again.
 
     Raises:
         PartialError: Snakemake cannot say.
     """
-    given = [f"profile={study.profile_name}"]
-    if study.dataset_names != study.profile.datasets:
-        given.append(f"datasets=[{','.join(study.dataset_names)}]")
+    given = [f"suite={grid.suite_name}"]
+    if grid.dataset_names != grid.suite.datasets:
+        given.append(f"datasets=[{','.join(grid.dataset_names)}]")
     command = ["snakemake", "--summary", "--cores", "1", "--nolock", "reproduce"]
     asked = subprocess.run(
         [sys.executable, "-m", *command, *([] if layout.is_default else ["--config", *given])],
-        cwd=study.root,
+        cwd=grid.root,
         text=True,
         capture_output=True,
         check=False,
@@ -151,6 +151,6 @@ def outdated(study: Study, layout: Layout, lost: dict[str, str]) -> list[str]:
     pending = {row[0] for row in rows if row[-1].strip() == PENDING}
     return [
         name
-        for name, cell in study.cells.items()
-        if name not in lost and any(file in pending for _, files, _ in _steps(study, layout, cell) for file in files)
+        for name, cell in grid.cells.items()
+        if name not in lost and any(file in pending for _, files, _ in _steps(grid, layout, cell) for file in files)
     ]

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from mmcontrast.config import OBJECTIVES, Budget, Dataset, Experiment, Method, Profile, Tuning
+from mmcontrast.config import OBJECTIVES, Dataset, Experiment, Method, Recipe, Suite, Tuning
 from mmcontrast.data.files import replacing
 
 MODELS: dict[str, type[BaseModel]] = {
-    "profile": Profile,
+    "suite": Suite,
     "dataset": Dataset,
     "method": Method,
     "experiment": Experiment,
-    "budget": Budget,
+    "recipe": Recipe,
     "tuning": Tuning,
     **{f"objective_{name}": model for name, model in OBJECTIVES.items()},
 }

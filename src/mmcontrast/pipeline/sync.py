@@ -50,10 +50,10 @@ def to_snakemake() -> str:
         SyncError: DVC has stages to run.
     """
     if "DVC_STAGE" not in os.environ:
-        study, _, _ = selection()
-        for name in study.dataset_names:
+        grid, _, _ = selection()
+        for name in grid.dataset_names:
             files = [raw_dir(name), *(prepared(name, s) for s in ("train", "val", "test"))]
-            if not study.datasets[name].redistribute and not all(os.path.exists(f) for f in files):
+            if not grid.datasets[name].redistribute and not all(os.path.exists(f) for f in files):
                 _check(_run("dvc", "repro", "-q", f"pipelines/{name}/dvc.yaml:prepare-{name}"), f"preparing {name}")
         if _run("dvc", "status", "-q").returncode:
             raise SyncError("`dvc status` is not clean; run `dvc repro` (or `dvc pull`) first")

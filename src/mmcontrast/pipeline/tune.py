@@ -13,27 +13,27 @@ from typing import Any
 
 import yaml
 
-from mmcontrast.config import Budget, CellConfig, Study
+from mmcontrast.config import CellConfig, Grid, Recipe
 from mmcontrast.config.yaml_file import read_yaml
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.paths import Layout
 
 HEADER = """\
-# Written by `mmcontrast tune {budget}`: what each method was tried with on each dataset, and what was chosen.
+# Written by `mmcontrast tune {recipe}`: what each method was tried with on each dataset, and what was chosen.
 # Trials are of seed {seed}, which no reported run has; `validation` is the linear probe's score on validation.
 """
 
 Trainer = Callable[[CellConfig, Layout], float]
 
 
-def tune(study: Study, budget_name: str, datasets: list[str] | None = None, train: Trainer | None = None) -> Path:
-    """Run every trial of a budget's plan, and write params/tuning/<budget>.yaml after each method.
+def tune(grid: Grid, recipe_name: str, datasets: list[str] | None = None, train: Trainer | None = None) -> Path:
+    """Run every trial of a recipe's plan, and write params/tuning/<recipe>.yaml after each method.
 
     What the file says of other datasets stays.
 
     Args:
-        study: read with `untuned`, as there may be no choices yet.
+        grid: read with `untuned`, as there may be no choices yet.
         datasets: of the plan's; default: all.
         train: (cell, where its outputs go) -> the validation score; default: training and a probe.
 
@@ -41,55 +41,55 @@ def tune(study: Study, budget_name: str, datasets: list[str] | None = None, trai
         The file.
 
     Raises:
-        ConfigError: no such budget, or a dataset that the plan does not tune on.
+        ConfigError: no such recipe, or a dataset that the plan does not tune on.
     """
-    if budget_name not in study.budgets:
-        raise ConfigError(f"tune: no budget '{budget_name}' in params/budgets/; {nearest(budget_name, study.budgets)}")
-    budget = study.budgets[budget_name]
-    planned = budget.tuning.datasets
+    if recipe_name not in grid.recipes:
+        raise ConfigError(f"tune: no recipe '{recipe_name}' in params/recipes/; {nearest(recipe_name, grid.recipes)}")
+    recipe = grid.recipes[recipe_name]
+    planned = recipe.tuning.datasets
     for name in datasets or []:
         if name not in planned:
             raise ConfigError(
-                f"tune: params/budgets/{budget_name}.yaml does not tune on '{name}'; {nearest(name, planned)}"
+                f"tune: params/recipes/{recipe_name}.yaml does not tune on '{name}'; {nearest(name, planned)}"
             )
-    file = study.root / "params" / "tuning" / f"{budget_name}.yaml"
+    file = grid.root / "params" / "tuning" / f"{recipe_name}.yaml"
     for dataset in datasets or planned:
-        for method, variant in tuned_methods(study, budget_name, dataset):
-            choice = try_rates(study.cell(dataset, method, variant), budget, train or probe_after_training)
-            _record(file, budget_name, budget, dataset, method, choice)
+        for method, variant in tuned_methods(grid, recipe_name, dataset):
+            choice = try_rates(grid.cell(dataset, method, variant), recipe, train or probe_after_training)
+            _record(file, recipe_name, recipe, dataset, method, choice)
             print(f"{dataset}/{method}: {choice['lr']:g} of {[t['lr'] for t in choice['trials']]}", flush=True)
     return file
 
 
-def tuned_methods(study: Study, budget: str, dataset: str) -> list[tuple[str, str]]:
-    """(method, variant) of every method whose cell shares the budget on a dataset and is trained, of all experiments.
+def tuned_methods(grid: Grid, recipe: str, dataset: str) -> list[tuple[str, str]]:
+    """(method, variant) of every method whose cell shares the recipe on a dataset and is trained, of all experiments.
 
-    A method is tuned once, as the first variant in its file that shares the budget; its others take over the choice.
+    A method is tuned once, as the first variant in its file that shares the recipe; its others take over the choice.
     """
     shared = [
         (ref.method, ref.variant)
-        for experiment in study.experiments.values()
+        for experiment in grid.experiments.values()
         for ref in experiment.cells
         if dataset in (ref.only or experiment.datasets)
-        and study.methods[ref.method].variants.get(ref.variant) is not None
-        and study.methods[ref.method].variants[ref.variant].budget == budget
+        and grid.methods[ref.method].variants.get(ref.variant) is not None
+        and grid.methods[ref.method].variants[ref.variant].recipe == recipe
     ]
-    first = {m: next(v for v in study.methods[m].variants if (m, v) in shared) for m, _ in shared}
-    cells = [(m, v, study.cell(dataset, m, v)) for m, v in first.items()]
+    first = {m: next(v for v in grid.methods[m].variants if (m, v) in shared) for m, _ in shared}
+    cells = [(m, v, grid.cell(dataset, m, v)) for m, v in first.items()]
     return [(m, v) for m, v, cell in cells if getattr(cell, cell.last_stage).epochs]
 
 
-def try_rates(cell: CellConfig, budget: Budget, train: Trainer) -> dict[str, Any]:
+def try_rates(cell: CellConfig, recipe: Recipe, train: Trainer) -> dict[str, Any]:
     """The trials of one cell, and its choice: the best on validation, of equals the first."""
     trials = []
     stage = getattr(cell, cell.last_stage)
     # starts faster, and an engine changes no result
     engine = cell.engine.model_copy(update={"backend": "torch", "zero_stage": 0})
-    for i, lr in enumerate(budget.tuning.rates):
+    for i, lr in enumerate(recipe.tuning.rates):
         changed = stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"lr": lr})})
-        trial = cell.model_copy(update={cell.last_stage: changed, "seeds": [budget.tuning.seed], "engine": engine})
+        trial = cell.model_copy(update={cell.last_stage: changed, "seeds": [recipe.tuning.seed], "engine": engine})
         started = time.process_time()
-        score = train(trial, Layout(f"tune_{cell.budget}_{i}"))
+        score = train(trial, Layout(f"tune_{cell.recipe}_{i}"))
         seconds = time.process_time() - started
         trials.append({"lr": lr, "validation": round(score, 6), "seconds": round(seconds, 1)})
     best = max(trials, key=lambda t: t["validation"])
@@ -109,12 +109,12 @@ def probe_after_training(cell: CellConfig, layout: Layout) -> float:
     return probe.validation[probe.strength]
 
 
-def _record(file: Path, name: str, budget: Budget, dataset: str, method: str, choice: dict[str, Any]) -> None:
+def _record(file: Path, name: str, recipe: Recipe, dataset: str, method: str, choice: dict[str, Any]) -> None:
     """Lay one choice over what the file holds by now, whoever wrote it."""
     choices: dict[str, Any] = read_yaml(file)["choices"] if file.exists() else {}
     choices.setdefault(dataset, {})[method] = choice
     ordered = {d: dict(sorted(choices[d].items())) for d in sorted(choices)}
-    text = HEADER.format(budget=name, seed=budget.tuning.seed)
+    text = HEADER.format(recipe=name, seed=recipe.tuning.seed)
     text += yaml.safe_dump({"choices": ordered}, sort_keys=False, default_flow_style=None, width=110)
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary:

@@ -22,7 +22,7 @@ import polars as pl
 import yaml
 from polars.testing import assert_frame_equal
 
-from mmcontrast.config import CellConfig, Study
+from mmcontrast.config import CellConfig, Grid
 from mmcontrast.errors import DataError, MMContrastError
 from mmcontrast.paths import Layout
 
@@ -58,10 +58,10 @@ class Verdict:
         return "\n".join([head, *(f"  {line}" for line in self.wrong)])
 
 
-def verify(study: Study, layout: Layout) -> list[Verdict]:
+def verify(grid: Grid, layout: Layout) -> list[Verdict]:
     """All verdicts of a selection; DVC's part is of the default one alone, which dvc.lock is about."""
-    verdicts = [*locked_files(study.root)] if layout.is_default else []
-    return [*verdicts, *exported_models(study, layout), stored_scores(study, layout)]
+    verdicts = [*locked_files(grid.root)] if layout.is_default else []
+    return [*verdicts, *exported_models(grid, layout), stored_scores(grid, layout)]
 
 
 # ---------------------------------------------------------------- files
@@ -123,18 +123,18 @@ def _md5(path: Path) -> str:
 # ---------------------------------------------------------------- models
 
 
-def exported_models(study: Study, layout: Layout) -> list[Verdict]:
+def exported_models(grid: Grid, layout: Layout) -> list[Verdict]:
     """Every exported model, run again on the prepared data, against what its training stored."""
     predictions, embeddings = Verdict("models: predictions"), Verdict("models: embeddings")
-    for cell in study.cells.values():
+    for cell in grid.cells.values():
         for stage in cell.stages:
             for seed in cell.seeds:
                 name = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
-                if not (study.root / name).exists():
+                if not (grid.root / name).exists():
                     embeddings.missing.append(name)
                     continue
                 try:
-                    _compare_model(cell, stage, seed, study.root, layout, predictions, embeddings)
+                    _compare_model(cell, stage, seed, grid.root, layout, predictions, embeddings)
                 except MMContrastError as e:
                     embeddings.checked += 1
                     embeddings.wrong.append(str(e))
@@ -196,18 +196,18 @@ def _compare(verdict: Verdict, what: str, before: np.ndarray[Any, Any], again: n
 # ---------------------------------------------------------------- scores
 
 
-def stored_scores(study: Study, layout: Layout) -> Verdict:
+def stored_scores(grid: Grid, layout: Layout) -> Verdict:
     """Scores computed again from what is stored, against metrics.parquet and results.parquet."""
     from mmcontrast.evaluation.evaluate import evaluate_cell
 
     verdict = Verdict("scores in results.parquet")
-    path = study.root / layout.report("results.parquet")
+    path = grid.root / layout.report("results.parquet")
     if not path.exists():
         verdict.missing.append(str(path))
         return verdict
     results = pl.read_parquet(path)
-    for cell in study.cells.values():
-        scored = study.root / layout.scored(cell.name, cell.last_stage, cell.scored_by)
+    for cell in grid.cells.values():
+        scored = grid.root / layout.scored(cell.name, cell.last_stage, cell.scored_by)
         reported = results.filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
         if not scored.exists() or reported.is_empty():
             verdict.missing.append(cell.name)

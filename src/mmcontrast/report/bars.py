@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.charts import wrapped
 from mmcontrast.report.information import LETTERS, Kept, chances, kept_by_cell, published
@@ -27,25 +27,23 @@ PRINTED: dict[str, Any] = {"s": 20, "marker": "D", "color": "white", "edgecolor"
 HATCH = "////"
 
 
-def information_chart(
-    study: Study, results: pl.DataFrame, experiment: str, dataset: str, narrow: bool = False
-) -> Figure:
+def information_chart(grid: Grid, results: pl.DataFrame, experiment: str, dataset: str, narrow: bool = False) -> Figure:
     """A panel each for R, U and S; beside every bar of S its control.
 
     Args:
         dataset: the unbiased one of the arms.
     """
-    asked = study.experiments[experiment].information
-    arms = next(a for a in active_arms(study, experiment) if a.unbiased == dataset)
+    asked = grid.experiments[experiment].information
+    arms = next(a for a in active_arms(grid, experiment) if a.unbiased == dataset)
     if asked is None:
         raise ValueError(f"{experiment} asks for no information")
-    cells = kept_by_cell(study, results, experiment, asked, arms)
-    chance = chances(study, asked, arms)
-    colours = [_colour(study, kept.ref) for kept in cells]
-    labels = [cell_label(study, kept.ref) for kept in cells]
+    cells = kept_by_cell(grid, results, experiment, asked, arms)
+    chance = chances(grid, asked, arms)
+    colours = [_colour(grid, kept.ref) for kept in cells]
+    labels = [cell_label(grid, kept.ref) for kept in cells]
     if len(cells) <= MOST_BESIDE:
         labels = [wrapped(label) for label in labels]
-    handles = _legend(study, experiment, cells)
+    handles = _legend(grid, experiment, cells)
     columns = 1 if narrow else 4
     lines = -(-len(handles) // columns)
     many = len(cells) > MOST_BESIDE
@@ -53,12 +51,12 @@ def information_chart(
     height = PANEL_INCHES * (3 if stacked else 1) + LABEL_INCHES * (2 if many else 1) + LEGEND_INCHES * lines
     figure = Figure(figsize=(NARROW if narrow else WIDE, height))
     if stacked:
-        grid = figure.subplots(3, 1, sharex=True, sharey=True, squeeze=False)
+        all_axes = figure.subplots(3, 1, sharex=True, sharey=True, squeeze=False)
     else:
-        grid = figure.subplots(1, 3, sharey=True, squeeze=False, width_ratios=[1, 1, 1.8])
-    panels = list(grid.ravel())
+        all_axes = figure.subplots(1, 3, sharey=True, squeeze=False, width_ratios=[1, 1, 1.8])
+    panels = list(all_axes.ravel())
     for axes, letter in zip(panels, LETTERS, strict=True):
-        _panel(axes, study, experiment, letter, cells, colours)
+        _panel(axes, grid, experiment, letter, cells, colours)
         axes.axhline(chance[letter], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=4)
         axes.set_ylim(0, 105)
         axes.set_xticks(range(len(labels)), labels, rotation=55 if many else 40, ha="right", rotation_mode="anchor")
@@ -70,13 +68,13 @@ def information_chart(
     return figure
 
 
-def _colour(study: Study, ref: CellRef) -> str:
-    """The method's, also on a study's shared budget; that of another variant, a control or a part of it, is grey."""
-    return method_colours(study.methods)[ref.method] if ref.variant in ("base", "study") else SOFT
+def _colour(grid: Grid, ref: CellRef) -> str:
+    """The method's, also on a study's shared recipe; that of another variant, a control or a part of it, is grey."""
+    return method_colours(grid.methods)[ref.method] if ref.variant in ("base", "shared") else SOFT
 
 
-def _panel(axes: Axes, study: Study, experiment: str, letter: str, cells: list[Kept], colours: list[str]) -> None:
-    printed = {(p.method, p.variant): p for p in published(study, experiment).values()}
+def _panel(axes: Axes, grid: Grid, experiment: str, letter: str, cells: list[Kept], colours: list[str]) -> None:
+    printed = {(p.method, p.variant): p for p in published(grid, experiment).values()}
     for x, (kept, colour) in enumerate(zip(cells, colours, strict=True)):
         found = kept.estimates()
         at, width = (x - 0.2, 0.38) if letter == "S" else (x, 0.7)
@@ -103,12 +101,12 @@ def _bar(
     axes.scatter([x + o for o in offsets], [100 * v for v in scores.values()], s=5, color=INK, linewidths=0, zorder=7)
 
 
-def _legend(study: Study, experiment: str, cells: list[Kept]) -> list[Patch | Line2D]:
+def _legend(grid: Grid, experiment: str, cells: list[Kept]) -> list[Patch | Line2D]:
     handles: list[Patch | Line2D] = [
         Patch(facecolor="white", edgecolor=SOFT, hatch=HATCH, label="control: S after unbiased pretraining"),
         Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label="chance"),
     ]
-    printed = {(p.method, p.variant) for p in published(study, experiment).values()}
+    printed = {(p.method, p.variant) for p in published(grid, experiment).values()}
     if any((kept.ref.method, kept.ref.variant) in printed for kept in cells):
         diamond = Line2D([], [], linestyle="", marker="D", markersize=4, markerfacecolor="white", markeredgecolor=INK)
         diamond.set_label("published, full size")

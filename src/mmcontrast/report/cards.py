@@ -8,7 +8,7 @@ import polars as pl
 import yaml
 from jinja2 import Environment
 
-from mmcontrast.config import CellConfig, CellRef, Modality, Study
+from mmcontrast.config import CellConfig, CellRef, Grid, Modality
 from mmcontrast.data.files import replacing
 from mmcontrast.paths import Layout
 from mmcontrast.report.notes import TIES, overrides_note
@@ -28,13 +28,13 @@ from mmcontrast.report.wording import (
 )
 
 RECONSTRUCTION = "reconstruction"
-TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "budget", "engine")
+TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "recipe", "engine")
 # instances of the example, and steps of a sequence whose length is free
 EXAMPLE_ROWS, EXAMPLE_STEPS = 2, 8
 
 
 def write_cards(
-    study: Study,
+    grid: Grid,
     layout: Layout,
     results: pl.DataFrame,
     intervals: pl.DataFrame,
@@ -49,32 +49,32 @@ def write_cards(
         results, intervals: as `read_results` gives them. sheets: data sheets by dataset. records: of every cell.
         code: the code's version. environment: where the template is; its autoescape does not concern Markdown.
     """
-    folder = study.root / layout.report("models")
+    folder = grid.root / layout.report("models")
     template = environment.overlay(autoescape=False).get_template("card.md")
     written = set()
     for record in records:
-        cell = study.cells[record.name]
+        cell = grid.cells[record.name]
         text = template.render(
             cell=cell,
             record=record,
-            method=study.methods[cell.method],
-            title=cell_label(study, CellRef(method=cell.method, variant=cell.variant)),
-            paper=study.papers.get(study.methods[cell.method].paper or ""),
-            reconstruction=RECONSTRUCTION in study.methods[cell.method].title.lower(),
+            method=grid.methods[cell.method],
+            title=cell_label(grid, CellRef(method=cell.method, variant=cell.variant)),
+            paper=grid.papers.get(grid.methods[cell.method].paper or ""),
+            reconstruction=RECONSTRUCTION in grid.methods[cell.method].title.lower(),
             sheet=sheets[cell.dataset],
-            files=_files(study, layout, results, cell),
+            files=_files(grid, layout, results, cell),
             weights=_weights(_protocols(cell, results), cell),
-            first_metric=metric_title(_metrics(study, cell)[0], study.datasets[cell.dataset]),
+            first_metric=metric_title(_metrics(grid, cell)[0], grid.datasets[cell.dataset]),
             definitions=_definitions(cell, results),
-            scores=_scores(study, results, intervals, cell),
+            scores=_scores(grid, results, intervals, cell),
             training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
             inputs={name: _example(cell, spec) for name, spec in cell.modalities.items()},
             rows=EXAMPLE_ROWS,
-            limits=_limits(study, results, cell),
+            limits=_limits(grid, results, cell),
             code=code,
             points=points,
         )
-        path = study.root / layout.card(record.name)
+        path = grid.root / layout.card(record.name)
         with replacing(path) as temp:
             temp.write_text(text, encoding="utf-8")
         written.add(path)
@@ -88,8 +88,8 @@ def _of(frame: pl.DataFrame, cell: CellConfig) -> pl.DataFrame:
     return own.filter(experiment=own["experiment"][0]) if "experiment" in own.columns else own
 
 
-def _metrics(study: Study, cell: CellConfig) -> list[str]:
-    return reported_metrics(study.datasets[cell.dataset])
+def _metrics(grid: Grid, cell: CellConfig) -> list[str]:
+    return reported_metrics(grid.datasets[cell.dataset])
 
 
 def _protocols(cell: CellConfig, results: pl.DataFrame) -> list[str]:
@@ -97,11 +97,11 @@ def _protocols(cell: CellConfig, results: pl.DataFrame) -> list[str]:
     return [p for p in PROTOCOL_SHORT if p in shown]
 
 
-def _files(study: Study, layout: Layout, results: pl.DataFrame, cell: CellConfig) -> list[dict[str, str]]:
+def _files(grid: Grid, layout: Layout, results: pl.DataFrame, cell: CellConfig) -> list[dict[str, str]]:
     """Each seed's exported file, with its own test score by the first metric; of a cell without a `selected` score, the
     last epoch's."""
     protocol = _protocols(cell, results)[0]
-    own = _of(results, cell).filter(split="test", metric=_metrics(study, cell)[0], protocol=protocol)
+    own = _of(results, cell).filter(split="test", metric=_metrics(grid, cell)[0], protocol=protocol)
     scores = dict(zip(own["seed"], own["value"], strict=True))
     return [
         {
@@ -127,12 +127,12 @@ def _definitions(cell: CellConfig, results: pl.DataFrame) -> list[str]:
     return [f"{PROTOCOL_SHORT[p]}: {PROTOCOL_DEFINITIONS[p]}" for p in _protocols(cell, results)]
 
 
-def _scores(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, cell: CellConfig) -> list[dict[str, str]]:
+def _scores(grid: Grid, results: pl.DataFrame, intervals: pl.DataFrame, cell: CellConfig) -> list[dict[str, str]]:
     """A row a metric and protocol: the mean with both intervals, in percent."""
     summary = summarise(_of(results, cell))
     ref = CellRef(method=cell.method, variant=cell.variant)
     rows = []
-    for metric in _metrics(study, cell):
+    for metric in _metrics(grid, cell):
         for protocol in _protocols(cell, results):
             found = lookup(summary, cell.dataset, ref, protocol, metric)
             wide = lookup(intervals, cell.dataset, ref, protocol, metric)
@@ -140,7 +140,7 @@ def _scores(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, cell: 
                 continue
             rows.append(
                 {
-                    "metric": metric_title(metric, study.datasets[cell.dataset]),
+                    "metric": metric_title(metric, grid.datasets[cell.dataset]),
                     "protocol": "linear probe" if cell.scored_by == "probe" else PROTOCOL_SHORT[protocol],
                     "seeds": estimate(*percent(found)),
                     "cases": estimate(*percent(wide)) if wide is not None else "",
@@ -149,10 +149,10 @@ def _scores(study: Study, results: pl.DataFrame, intervals: pl.DataFrame, cell: 
     return rows
 
 
-def _limits(study: Study, results: pl.DataFrame, cell: CellConfig) -> list[str]:
+def _limits(grid: Grid, results: pl.DataFrame, cell: CellConfig) -> list[str]:
     """What the scores do not say, and what is the matter with the data."""
-    data, n = study.datasets[cell.dataset], int(_of(results, cell).filter(split="test")["n"][0])
-    limits = overrides_note(study)
+    data, n = grid.datasets[cell.dataset], int(_of(results, cell).filter(split="test")["n"][0])
+    limits = overrides_note(grid)
     limits.append(
         "It was trained to compare training objectives, and is scored on this data set's test split alone. Nothing "
         "here says how it does on other data."

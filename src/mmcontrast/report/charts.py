@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.report.conclusions import n_test_cases
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.style import FAINT, INK, NARROW, SOFT, WIDE, method_colours
@@ -45,7 +45,7 @@ class Data:
         summary: of this experiment. intervals: over seeds and test cases, of all cells.
     """
 
-    study: Study
+    grid: Grid
     experiment: str
     dataset: str
     results: pl.DataFrame
@@ -53,25 +53,25 @@ class Data:
     intervals: pl.DataFrame
 
     @classmethod
-    def of(cls, study: Study, experiment: str, dataset: str, results: pl.DataFrame, intervals: pl.DataFrame) -> Data:
+    def of(cls, grid: Grid, experiment: str, dataset: str, results: pl.DataFrame, intervals: pl.DataFrame) -> Data:
         """With the summary worked out."""
         summary = summarise(results.filter(experiment=experiment, dataset=dataset))
-        return cls(study, experiment, dataset, results, summary, intervals)
+        return cls(grid, experiment, dataset, results, summary, intervals)
 
     @property
     def cells(self) -> list[CellRef]:
         """The experiment's cells on the dataset, in its order."""
-        return self.study.cells_on(self.experiment, self.dataset)
+        return self.grid.cells_on(self.experiment, self.dataset)
 
     @property
     def metrics(self) -> list[str]:
         """What there is a panel for, the selecting metric first."""
-        return charted_metrics(self.study.datasets[self.dataset], self.study.experiments[self.experiment].views)
+        return charted_metrics(self.grid.datasets[self.dataset], self.grid.experiments[self.experiment].views)
 
     @property
     def n_seeds(self) -> int:
         """Seeds of every cell."""
-        return len(self.study.seeds_of(self.dataset))
+        return len(self.grid.seeds_of(self.dataset))
 
     @property
     def n_cases(self) -> int:
@@ -80,7 +80,7 @@ class Data:
 
     def colour(self, ref: CellRef) -> str:
         """The colour of a cell's method."""
-        return method_colours(self.study.methods)[ref.method]
+        return method_colours(self.grid.methods)[ref.method]
 
 
 def wrapped(label: str) -> str:
@@ -106,7 +106,7 @@ def _panels(data: Data, labels: list[str], axis: str, legend_lines: int, narrow:
 
 def _title(data: Data, metric: str, narrow: bool) -> str:
     """A panel's title, in as many lines as its width asks for."""
-    title = metric_title(metric, data.study.datasets[data.dataset])
+    title = metric_title(metric, data.grid.datasets[data.dataset])
     return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // len(data.metrics))
 
 
@@ -126,7 +126,7 @@ def _line(axes: Axes, y: float, low: float, high: float, colour: str, width: flo
 def score_chart(data: Data, narrow: bool = False) -> Figure:
     """Every cell's test score by metric: selected, optimistic, and published where there is one."""
     handles = _score_legend(data)
-    labels = [cell_label(data.study, ref) for ref in data.cells]
+    labels = [cell_label(data.grid, ref) for ref in data.cells]
     axis = "test score (%)"
     figure, panels = _panels(data, labels, axis, len(handles) if narrow else -(-len(handles) // 2), narrow)
     for axes, metric in zip(panels, data.metrics, strict=True):
@@ -156,7 +156,7 @@ def _score_row(axes: Axes, data: Data, ref: CellRef, metric: str, y: int) -> Non
         axes.scatter([100 * v for v in seeds.values()], [y + 0.27] * len(seeds), color=colour, **SEED_STYLE)
     if best is not None:
         axes.scatter(100 * best.mean, y, s=24, facecolor="white", edgecolor=colour, linewidths=1.1, zorder=4.5)
-    for printed in data.study.experiments[data.experiment].published:
+    for printed in data.grid.experiments[data.experiment].published:
         same = (printed.dataset, printed.method, printed.variant) == (data.dataset, ref.method, ref.variant)
         if same and metric in printed.values:
             value = printed.values[metric]
@@ -164,14 +164,14 @@ def _score_row(axes: Axes, data: Data, ref: CellRef, metric: str, y: int) -> Non
 
 
 def _score_legend(data: Data) -> list[Line2D]:
-    study, spec = data.study, data.study.experiments[data.experiment]
+    grid, spec = data.grid, data.grid.experiments[data.experiment]
     protocols = set(data.summary["protocol"])
     last_alone = any(
         lookup(data.summary, data.dataset, ref, "last", data.metrics[0])
         and not lookup(data.summary, data.dataset, ref, "selected", data.metrics[0])
         for ref in data.cells
     )
-    probed = all(is_probed(study, data.dataset, ref) for ref in data.cells)
+    probed = all(is_probed(grid, data.dataset, ref) for ref in data.cells)
     chosen = "linear probe" if probed else "epoch selected on validation"
     seeds = count(data.n_seeds, "seed")
     dot: dict[str, Any] = {"linestyle": "", "color": SOFT, "markersize": 5.5}
@@ -192,7 +192,7 @@ def _score_legend(data: Data) -> list[Line2D]:
     if "optimistic" in protocols:
         handles.append(Line2D([], [], marker="o", label="optimistic: best epoch on the test split", **hollow))
     if any(
-        p.dataset == data.dataset and find_cell(study, data.experiment, p.method or "", p.variant)
+        p.dataset == data.dataset and find_cell(grid, data.experiment, p.method or "", p.variant)
         for p in spec.published
     ):
         handles.append(
@@ -203,10 +203,10 @@ def _score_legend(data: Data) -> list[Line2D]:
 
 def difference_chart(data: Data, narrow: bool = False) -> Figure:
     """Selected test score of each cell minus the reference's, by seed."""
-    reference = data.study.experiments[data.experiment].reference or data.cells[0]
+    reference = data.grid.experiments[data.experiment].reference or data.cells[0]
     others = [c for c in data.cells if (c.method, c.variant) != (reference.method, reference.variant)]
     name = cell_label(
-        data.study, find_cell(data.study, data.experiment, reference.method, reference.variant) or reference
+        data.grid, find_cell(data.grid, data.experiment, reference.method, reference.variant) or reference
     )
     handles = [
         Line2D(
@@ -216,7 +216,7 @@ def difference_chart(data: Data, narrow: bool = False) -> Figure:
         Line2D([], [], color=SOFT, linewidth=3.2, label=f"{LEVEL_NAME} interval over seeds"),
         Line2D([], [], linestyle="", label="p: paired t-test, Holm's correction"),
     ]
-    labels = [cell_label(data.study, ref) for ref in others]
+    labels = [cell_label(data.grid, ref) for ref in others]
     axis = f"difference to {name} (points)"
     if not narrow:
         axis = textwrap.fill(axis, AXIS_CHARACTERS // len(data.metrics))

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from mmcontrast.config import Grid
 from mmcontrast.config import Published as PublishedRow
-from mmcontrast.config import Study
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
 from mmcontrast.report.outputs import own_cells
 from mmcontrast.report.summary import lookup, percent, seed_scores
@@ -90,7 +90,7 @@ def few_seeds(n: int) -> list[str]:
 
 
 def compare(
-    study: Study,
+    grid: Grid,
     results: pl.DataFrame,
     summary: pl.DataFrame,
     intervals: pl.DataFrame,
@@ -103,10 +103,10 @@ def compare(
     Args:
         summary: of this experiment. intervals: over seeds and test cases.
     """
-    own = own_cells(study, experiment)
+    own = own_cells(grid, experiment)
     scored = [
         (ref, score, seed_scores(results, experiment, dataset, ref, metric))
-        for ref in study.cells_on(experiment, dataset)
+        for ref in grid.cells_on(experiment, dataset)
         if (score := lookup(summary, dataset, ref, "selected", metric))
     ]
     ours = next((s for s in scored if s[0] in own[:1]), None)
@@ -120,10 +120,10 @@ def compare(
         dataset=dataset,
         metric=metric,
         n_cases=n_test_cases(summary, dataset),
-        label=cell_label(study, ours[0]),
+        label=cell_label(grid, ours[0]),
         score=ours[1],
         cases=lookup(intervals, dataset, ours[0], "selected", metric),
-        baseline=cell_label(study, baselines[best][0]),
+        baseline=cell_label(grid, baselines[best][0]),
         baseline_score=baselines[best][1],
         difference=found[best],
         p_holm=float(p_holm[best]),
@@ -136,9 +136,9 @@ def n_test_cases(summary: pl.DataFrame, dataset: str) -> int:
     return int(summary.filter(dataset=dataset)["n_cases"][0])
 
 
-def comparison_sentences(study: Study, c: Comparison) -> list[str]:
+def comparison_sentences(grid: Grid, c: Comparison) -> list[str]:
     """The comparison in words, the verdict first."""
-    data, d = study.datasets[c.dataset], c.difference
+    data, d = grid.datasets[c.dataset], c.difference
     p = f", p = {p_value(c.p_holm)} after Holm's correction".replace("= <", "< ") if p_value(c.p_holm) else ""
     out = [
         VERDICT_WORDS[c.verdict].format(ours=c.label, baseline=f"its strongest baseline, {c.baseline},")
@@ -176,12 +176,12 @@ class Reproduction:
     reached: Reached | None
 
 
-def reproductions(study: Study, summary: pl.DataFrame, experiment: str) -> list[Reproduction]:
+def reproductions(grid: Grid, summary: pl.DataFrame, experiment: str) -> list[Reproduction]:
     """Every published number of a cell that was run: under `selected` (`last` without one) and under `optimistic`."""
     out = []
-    for printed in study.experiments[experiment].published:
-        ref = find_cell(study, experiment, printed.method, printed.variant) if printed.method else None
-        if ref is None or printed.dataset not in study.dataset_names:
+    for printed in grid.experiments[experiment].published:
+        ref = find_cell(grid, experiment, printed.method, printed.variant) if printed.method else None
+        if ref is None or printed.dataset not in grid.dataset_names:
             continue
         for metric, value in printed.values.items():
             fair = "selected" if lookup(summary, printed.dataset, ref, "selected", metric) else "last"
@@ -189,7 +189,7 @@ def reproductions(study: Study, summary: pl.DataFrame, experiment: str) -> list[
                 ours = lookup(summary, printed.dataset, ref, protocol, metric)
                 if ours is not None:
                     scaled = percent(ours)
-                    reached = reach(value, scaled) if len(study.seeds_of(printed.dataset)) >= MIN_SEEDS else None
+                    reached = reach(value, scaled) if len(grid.seeds_of(printed.dataset)) >= MIN_SEEDS else None
                     spread = printed.spread.get(metric)
                     out.append(
                         Reproduction(
@@ -211,7 +211,7 @@ def verdict_on(r: Reproduction) -> str:
     return r.reached or f"no verdict below {MIN_SEEDS} seeds"
 
 
-def reproduction_sentences(study: Study, found: list[Reproduction]) -> list[str]:
+def reproduction_sentences(grid: Grid, found: list[Reproduction]) -> list[str]:
     """One sentence a printed number, with what each protocol makes of it."""
     by_number: dict[tuple[str, str, str], list[Reproduction]] = {}
     for r in found:
@@ -220,7 +220,7 @@ def reproduction_sentences(study: Study, found: list[Reproduction]) -> list[str]
     for (dataset, row, metric), group in by_number.items():
         spread = f" ± {group[0].spread:g}" if group[0].spread is not None else ""
         verdicts = "; ".join(f"{PROTOCOL_SHORT[r.protocol]} {estimate(*r.ours)}: {verdict_on(r)}" for r in group)
-        title = f"{study.datasets[dataset].title}, {metric_title(metric, study.datasets[dataset])} (%)"
+        title = f"{grid.datasets[dataset].title}, {metric_title(metric, grid.datasets[dataset])} (%)"
         out.append(f"{title}: {row} is printed as {as_given(group[0].published)}{spread}. Ours, {verdicts}.")
     return out
 

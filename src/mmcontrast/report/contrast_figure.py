@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.report.charts import LINE_INCHES, PANEL_INCHES, ROW_INCHES, wrapped
 from mmcontrast.report.contrasts import Compared, compared
 from mmcontrast.report.style import FAINT, INK, NARROW, SOFT, WIDE, method_colours
@@ -16,9 +16,9 @@ from mmcontrast.report.summary import percent
 from mmcontrast.report.wording import LEVEL_NAME, metric_title, p_value
 
 
-def contrast_chart(study: Study, results: pl.DataFrame, experiment: str, narrow: bool = False) -> Figure:
+def contrast_chart(grid: Grid, results: pl.DataFrame, experiment: str, narrow: bool = False) -> Figure:
     """A panel a dataset, a row a contrast."""
-    found = compared(study, results, experiment)
+    found = compared(grid, results, experiment)
     datasets = list(dict.fromkeys(c.contrast.dataset for c in found))
     sizes = [sum(c.contrast.dataset == d for c in found) for d in datasets]
     lines = max(wrapped(c.contrast.label).count("\n") + 1 for c in found)
@@ -27,7 +27,7 @@ def contrast_chart(study: Study, results: pl.DataFrame, experiment: str, narrow:
     )
     figure = Figure(figsize=(NARROW if narrow else WIDE, height))
     panels = figure.subplots(len(datasets), 1, squeeze=False, height_ratios=sizes).ravel()
-    colours = method_colours(study.methods)
+    colours = method_colours(grid.methods)
     for axes, dataset in zip(panels, datasets, strict=True):
         rows = [c for c in found if c.contrast.dataset == dataset]
         axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
@@ -38,7 +38,7 @@ def contrast_chart(study: Study, results: pl.DataFrame, experiment: str, narrow:
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        data = study.datasets[dataset]
+        data = grid.datasets[dataset]
         axes.set_title(data.title)
         axes.set_xlabel(f"{metric_title(data.metrics[0]).partition(' (')[0]}: difference (points)")
         axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), fontsize=6.5, color=SOFT, va="center")

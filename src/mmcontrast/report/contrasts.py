@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import Contrast
 from mmcontrast.evaluation.statistics import Difference, holm, paired_difference
 from mmcontrast.report.outputs import ALL
@@ -26,13 +26,13 @@ class Compared:
     p_holm: float
 
 
-def compared(study: Study, results: pl.DataFrame, experiment: str) -> list[Compared]:
+def compared(grid: Grid, results: pl.DataFrame, experiment: str) -> list[Compared]:
     """Every contrast of an experiment that has scores in this selection, in its order."""
     found = []
-    for c in study.experiments[experiment].contrasts:
-        if c.dataset not in study.dataset_names:
+    for c in grid.experiments[experiment].contrasts:
+        if c.dataset not in grid.dataset_names:
             continue
-        metric = study.datasets[c.dataset].metrics[0]
+        metric = grid.datasets[c.dataset].metrics[0]
         one = seed_scores(results, experiment, c.dataset, _ref(c.cell), metric, c.protocol)
         other = seed_scores(results, experiment, c.dataset, _ref(c.against), metric)
         if one and other:
@@ -47,7 +47,7 @@ def _ref(cell: str) -> CellRef:
     return CellRef(method=method, variant=variant)
 
 
-def contrast_blocks(study: Study, results: pl.DataFrame, experiment: str) -> list[Block]:
+def contrast_blocks(grid: Grid, results: pl.DataFrame, experiment: str) -> list[Block]:
     """One block: a row a contrast."""
     columns = [
         Column("where", "Dataset and metric", "score"),
@@ -56,8 +56,8 @@ def contrast_blocks(study: Study, results: pl.DataFrame, experiment: str) -> lis
         Column("seeds", "Seeds", "count"),
     ]
     rows = []
-    for c in compared(study, results, experiment):
-        data = study.datasets[c.contrast.dataset]
+    for c in compared(grid, results, experiment):
+        data = grid.datasets[c.contrast.dataset]
         values = {
             "where": Value(word=f"{data.title}, {metric_title(data.metrics[0]).partition(' (')[0]}"),
             "difference": Value(*percent(c.difference)),
@@ -70,26 +70,26 @@ def contrast_blocks(study: Study, results: pl.DataFrame, experiment: str) -> lis
     )
 
 
-def contrast_findings(study: Study, results: pl.DataFrame, experiment: str) -> list[str]:
-    """One sentence a contrast; none where the profile changes every cell."""
-    if study.profile.overrides.given():
+def contrast_findings(grid: Grid, results: pl.DataFrame, experiment: str) -> list[str]:
+    """One sentence a contrast; none where the suite changes every cell."""
+    if grid.suite.overrides.given():
         return []
     out = []
-    for c in compared(study, results, experiment):
+    for c in compared(grid, results, experiment):
         found = percent(c.difference)
         zero = "includes" if found.low <= 0 <= found.high else "excludes"
         interval = f", whose interval {zero} 0" if c.difference.n > 1 else ""
         p = f"; p = {p_value(c.p_holm)} after Holm's correction".replace("= <", "< ") if p_value(c.p_holm) else ""
         out.append(
-            f"{c.contrast.label}, {study.datasets[c.contrast.dataset].title}: {estimate(*found, sign=True)} points"
+            f"{c.contrast.label}, {grid.datasets[c.contrast.dataset].title}: {estimate(*found, sign=True)} points"
             f"{interval}{p}; {count(c.difference.n, 'seed')}."
         )
     return out
 
 
-def contrast_notes(study: Study, experiment: str) -> list[str]:
+def contrast_notes(grid: Grid, experiment: str) -> list[str]:
     """How the differences were made."""
-    spec = study.experiments[experiment]
+    spec = grid.experiments[experiment]
     if not spec.contrasts:
         return []
     said = [f"{c.label}: {c.cell} ({c.protocol}) minus {c.against}" for c in spec.contrasts]

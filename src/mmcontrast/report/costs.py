@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.paths import Layout
 from mmcontrast.report.matrix import Matrix
@@ -24,7 +24,7 @@ class Cost:
     mebibytes: float
 
 
-def read_costs(study: Study, layout: Layout, matrix: Matrix) -> dict[tuple[str, int], Cost]:
+def read_costs(grid: Grid, layout: Layout, matrix: Matrix) -> dict[tuple[str, int], Cost]:
     """(label, column) -> the mean cost over the column's datasets.
 
     Raises:
@@ -33,19 +33,19 @@ def read_costs(study: Study, layout: Layout, matrix: Matrix) -> dict[tuple[str, 
     found = {}
     for label, c in matrix.scores:
         datasets = list(dict.fromkeys(p.dataset for p in matrix.columns[c].parts))
-        of_each = [_read(study, layout, matrix, label, d) for d in datasets]
+        of_each = [_read(grid, layout, matrix, label, d) for d in datasets]
         found[label, c] = Cost(
             float(np.mean([cost.seconds for cost in of_each])), float(np.max([cost.mebibytes for cost in of_each]))
         )
     return found
 
 
-def _read(study: Study, layout: Layout, matrix: Matrix, label: str, dataset: str) -> Cost:
+def _read(grid: Grid, layout: Layout, matrix: Matrix, label: str, dataset: str) -> Cost:
     ref = matrix.refs[label, dataset]
-    cell = study.cell(dataset, ref.method, ref.variant)
+    cell = grid.cell(dataset, ref.method, ref.variant)
     seconds, memory = 0.0, 0.0
     for stage in cell.stages:
-        path = study.root / layout.stage(cell_name(dataset, ref), stage, "cost.json")
+        path = grid.root / layout.stage(cell_name(dataset, ref), stage, "cost.json")
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             seconds += record["training_seconds"] / record["seeds"]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.report.outputs import is_probed, switch_epoch
 from mmcontrast.report.style import INK, NARROW, SOFT, WIDE, method_colours
 from mmcontrast.report.wording import cell_label, count, find_cell, metric_title
@@ -33,7 +33,7 @@ def over_seeds_by_epoch(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def training_curves(
-    study: Study,
+    grid: Grid,
     experiment: str,
     dataset: str,
     cells: list[CellRef],
@@ -49,21 +49,21 @@ def training_curves(
         cells: in the order they are drawn.
         curves: scores by epoch. histories: logged training terms by epoch.
     """
-    metric = study.datasets[dataset].metrics[0]
+    metric = grid.datasets[dataset].metrics[0]
     loss = {"loss": "training loss"}
-    scored = not all(is_probed(study, dataset, c) for c in cells)
+    scored = not all(is_probed(grid, dataset, c) for c in cells)
     # what a long name means is said in the table; beside a panel there is room for one line
     short = metric_title(metric).partition(" (")[0].lower()
     titles = {"score": textwrap.fill(f"validation {short} (%)", AXIS_CHARACTERS)} | loss if scored else loss
-    named = study.experiments[experiment].reference
-    reference = find_cell(study, experiment, named.method, named.variant) if named and scored else None
+    named = grid.experiments[experiment].reference
+    reference = find_cell(grid, experiment, named.method, named.variant) if named and scored else None
     if reference not in cells:
         reference = None
-    switches = {c: switch_epoch(study.cell(dataset, c.method, c.variant)) for c in cells}
-    figure, grid = _grid(len(cells), titles, narrow)
-    for ref, panels in zip(cells, grid, strict=True):
-        colour = method_colours(study.methods)[ref.method]
-        panels[0].set_title(textwrap.fill(cell_label(study, ref), TITLE_CHARACTERS))
+    switches = {c: switch_epoch(grid.cell(dataset, c.method, c.variant)) for c in cells}
+    figure, rows_of_axes = _grid(len(cells), titles, narrow)
+    for ref, panels in zip(cells, rows_of_axes, strict=True):
+        colour = method_colours(grid.methods)[ref.method]
+        panels[0].set_title(textwrap.fill(cell_label(grid, ref), TITLE_CHARACTERS))
         if scored:
             other = curves[reference] if reference is not None and reference != ref else None
             _score(panels[0], curves[ref], metric, colour, other)
@@ -71,8 +71,8 @@ def training_curves(
         if (switch := switches[ref]) is not None:
             for axes in panels:
                 axes.axvline(switch, zorder=1, **DOTTED)
-    label = cell_label(study, reference) if reference else None
-    _legend(figure, len(study.seeds_of(dataset)), label, any(switches.values()), narrow)
+    label = cell_label(grid, reference) if reference else None
+    _legend(figure, len(grid.seeds_of(dataset)), label, any(switches.values()), narrow)
     return figure
 
 
@@ -83,17 +83,17 @@ def _grid(n: int, titles: dict[str, str], narrow: bool) -> tuple[Figure, list[li
     columns = -(-n // bands)
     height = bands * kinds * PANEL_INCHES[kinds] + LEGEND_INCHES
     figure = Figure(figsize=(NARROW if narrow else WIDE, height))
-    grid = figure.subplots(kinds * bands, columns, squeeze=False, sharex=True)
+    rows_of_axes = figure.subplots(kinds * bands, columns, squeeze=False, sharex=True)
     out = []
     for i in range(bands * columns):
         band, column = divmod(i, columns)
-        panels = [grid[kinds * band + k, column] for k in range(kinds)]
+        panels = [rows_of_axes[kinds * band + k, column] for k in range(kinds)]
         for k, (axes, title) in enumerate(zip(panels, titles.values(), strict=True)):
             if i >= n:
                 axes.remove()
                 continue
             if i > 0:
-                axes.sharey(grid[k, 0])
+                axes.sharey(rows_of_axes[k, 0])
             axes.tick_params(labelleft=column == 0, labelbottom=k == kinds - 1)
             axes.set_ylabel(title if column == 0 else "")
         if i < n:

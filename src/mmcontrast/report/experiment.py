@@ -7,7 +7,7 @@ from collections.abc import Callable
 import polars as pl
 from matplotlib.figure import Figure
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import OVERALL
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import ConfigError, nearest
@@ -39,96 +39,96 @@ OBSERVATION_COLUMNS = dict.fromkeys(COLUMNS)
 EMBEDDING_COLUMNS = dict.fromkeys(("seed", "split", "id", "label", "embedding"))
 
 
-def write_experiment(study: Study, layout: Layout, experiment: str) -> None:
+def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
     """Write every file of `outputs.experiment_outputs`.
 
     Raises:
         ConfigError: the selection runs no such experiment.
         DataError: the results, or a file of one of its cells, are missing.
     """
-    if experiment not in study.active_experiments:
+    if experiment not in grid.active_experiments:
         raise ConfigError(
-            f"no experiment '{experiment}' in this selection; {nearest(experiment, study.active_experiments)}"
+            f"no experiment '{experiment}' in this selection; {nearest(experiment, grid.active_experiments)}"
         )
-    write_table(study, layout, experiment)
-    write_figures(study, layout, experiment)
+    write_table(grid, layout, experiment)
+    write_figures(grid, layout, experiment)
 
 
-def write_table(study: Study, layout: Layout, experiment: str) -> None:
+def write_table(grid: Grid, layout: Layout, experiment: str) -> None:
     """The experiment's table as md, tex and csv."""
-    table = build_table(study, *read_results(study, layout), experiment, layout)
+    table = build_table(grid, *read_results(grid, layout), experiment, layout)
     for suffix, render in RENDERERS.items():
-        with replacing(study.root / layout.table(experiment, suffix)) as temp:
+        with replacing(grid.root / layout.table(experiment, suffix)) as temp:
             temp.write_text(render(table), encoding="utf-8")
 
 
-def write_figures(study: Study, layout: Layout, experiment: str) -> None:
+def write_figures(grid: Grid, layout: Layout, experiment: str) -> None:
     """The experiment's figures in every format, and in a narrow layout."""
-    results, intervals = read_results(study, layout)
+    results, intervals = read_results(grid, layout)
     with house_style():
-        for spec in figures(study, experiment):
+        for spec in figures(grid, experiment):
             for narrow in (False, True):
-                figure = draw(study, layout, spec, results, intervals, narrow)
+                figure = draw(grid, layout, spec, results, intervals, narrow)
                 suffixes = (NARROW,) if narrow else FIGURE_FORMATS
-                save(figure, [study.root / layout.figure(spec.name, suffix) for suffix in suffixes])
+                save(figure, [grid.root / layout.figure(spec.name, suffix) for suffix in suffixes])
 
 
 def draw(
-    study: Study, layout: Layout, spec: FigureSpec, results: pl.DataFrame, intervals: pl.DataFrame, narrow: bool
+    grid: Grid, layout: Layout, spec: FigureSpec, results: pl.DataFrame, intervals: pl.DataFrame, narrow: bool
 ) -> Figure:
     """One figure, in the wide or the narrow layout."""
     if spec.kind == "contrasts":
-        return contrast_chart(study, results, spec.experiment, narrow)
+        return contrast_chart(grid, results, spec.experiment, narrow)
     if spec.kind == "panels":
-        return panels_chart(study, spec.experiment, results, intervals, narrow)
+        return panels_chart(grid, spec.experiment, results, intervals, narrow)
     if spec.kind in OVERALL:
-        matrix = build_matrix(study, results, spec.experiment)
+        matrix = build_matrix(grid, results, spec.experiment)
         if spec.kind == "cost":
-            return cost_chart(study, matrix, read_costs(study, layout, matrix), narrow)
-        return matrix_chart(study, matrix, narrow)
+            return cost_chart(grid, matrix, read_costs(grid, layout, matrix), narrow)
+        return matrix_chart(grid, matrix, narrow)
     if spec.kind == "information":
-        chart = information_lines if study.experiments[spec.experiment].sweep else information_chart
-        return chart(study, results, spec.experiment, spec.dataset, narrow)
+        chart = information_lines if grid.experiments[spec.experiment].sweep else information_chart
+        return chart(grid, results, spec.experiment, spec.dataset, narrow)
     if spec.kind in FIGURES:
 
         def history(ref: CellRef) -> pl.DataFrame:
-            return _stage_file(study, layout, spec.dataset, ref, "history.parquet", HISTORY_COLUMNS)
+            return _stage_file(grid, layout, spec.dataset, ref, "history.parquet", HISTORY_COLUMNS)
 
-        return FIGURES[spec.kind](Sampling(study, spec.experiment, spec.dataset, results, history), narrow)
+        return FIGURES[spec.kind](Sampling(grid, spec.experiment, spec.dataset, results, history), narrow)
     if spec.kind in ("scores", "differences"):
-        data = Data.of(study, spec.experiment, spec.dataset, results, intervals)
+        data = Data.of(grid, spec.experiment, spec.dataset, results, intervals)
         return (score_chart if spec.kind == "scores" else difference_chart)(data, narrow)
     if spec.kind == "projection":
-        cells = projected_cells(study, spec.experiment, spec.dataset)
-        found = {c: _stage_file(study, layout, spec.dataset, c, "embeddings.parquet", EMBEDDING_COLUMNS) for c in cells}
-        return embedding_figure(study, spec.dataset, cells, found, narrow)
+        cells = projected_cells(grid, spec.experiment, spec.dataset)
+        found = {c: _stage_file(grid, layout, spec.dataset, c, "embeddings.parquet", EMBEDDING_COLUMNS) for c in cells}
+        return embedding_figure(grid, spec.dataset, cells, found, narrow)
     if spec.kind == "sweep":
-        return sweep_chart(Data.of(study, spec.experiment, spec.dataset, results, intervals), narrow)
+        return sweep_chart(Data.of(grid, spec.experiment, spec.dataset, results, intervals), narrow)
     if spec.kind == "observations":
-        return observation_sheet(study, spec.dataset, narrow)
+        return observation_sheet(grid, spec.dataset, narrow)
     if spec.kind in ("neighbours", "similarities"):
-        shown = projected_cells(study, spec.experiment, spec.dataset)
+        shown = projected_cells(grid, spec.experiment, spec.dataset)
         if spec.kind == "neighbours":
-            return neighbours(_retrieved(study, layout, spec.dataset, shown[-1]), narrow)
-        return similarities(study, {c: _retrieved(study, layout, spec.dataset, c) for c in shown}, narrow)
-    cells = curve_cells(study, spec.experiment, spec.dataset)
-    histories = {c: _stage_file(study, layout, spec.dataset, c, "history.parquet", HISTORY_COLUMNS) for c in cells}
+            return neighbours(_retrieved(grid, layout, spec.dataset, shown[-1]), narrow)
+        return similarities(grid, {c: _retrieved(grid, layout, spec.dataset, c) for c in shown}, narrow)
+    cells = curve_cells(grid, spec.experiment, spec.dataset)
+    histories = {c: _stage_file(grid, layout, spec.dataset, c, "history.parquet", HISTORY_COLUMNS) for c in cells}
     curves = {}
     for c in cells:
         name = cell_name(spec.dataset, c)
-        curves[c] = read_table(study.root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
-    return training_curves(study, spec.experiment, spec.dataset, cells, curves, histories, narrow)
+        curves[c] = read_table(grid.root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
+    return training_curves(grid, spec.experiment, spec.dataset, cells, curves, histories, narrow)
 
 
-def _retrieved(study: Study, layout: Layout, dataset: str, ref: CellRef) -> Retrieved:
+def _retrieved(grid: Grid, layout: Layout, dataset: str, ref: CellRef) -> Retrieved:
     name = cell_name(dataset, ref)
-    metrics = read_table(study.root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}")
-    embeddings = _stage_file(study, layout, dataset, ref, "embeddings.parquet", OBSERVATION_COLUMNS)
-    return retrieved(study, dataset, embeddings, metrics)
+    metrics = read_table(grid.root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}")
+    embeddings = _stage_file(grid, layout, dataset, ref, "embeddings.parquet", OBSERVATION_COLUMNS)
+    return retrieved(grid, dataset, embeddings, metrics)
 
 
 def _stage_file(
-    study: Study, layout: Layout, dataset: str, ref: CellRef, file: str, columns: dict[str, None]
+    grid: Grid, layout: Layout, dataset: str, ref: CellRef, file: str, columns: dict[str, None]
 ) -> pl.DataFrame:
-    name, stage = cell_name(dataset, ref), study.cell(dataset, ref.method, ref.variant).last_stage
-    return read_table(study.root / layout.stage(name, stage, file), columns, f"mmcontrast {stage} {name}")
+    name, stage = cell_name(dataset, ref), grid.cell(dataset, ref.method, ref.variant).last_stage
+    return read_table(grid.root / layout.stage(name, stage, file), columns, f"mmcontrast {stage} {name}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from mmcontrast.config import Arms, CellRef, Information, Published, Study
+from mmcontrast.config import Arms, CellRef, Grid, Information, Published
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, over_seeds, paired_difference
 from mmcontrast.report.conclusions import Verdict, few_seeds, judge
 from mmcontrast.report.outputs import active_arms, own_cells
@@ -71,18 +71,18 @@ class Kept:
         ]
 
 
-def chances(study: Study, asked: Information, arms: Arms) -> dict[str, float]:
+def chances(grid: Grid, asked: Information, arms: Arms) -> dict[str, float]:
     """R, U and S of a guess, in percent: balanced accuracy of one over the number of classes."""
-    data = study.datasets[arms.unbiased]
+    data = grid.datasets[arms.unbiased]
     classes = (data.classes, data.tasks[asked.unique[0]], data.tasks[asked.synergistic])
     return {letter: 100 / len(names) for letter, names in zip(LETTERS, classes, strict=True)}
 
 
-def kept_by_cell(study: Study, results: pl.DataFrame, experiment: str, asked: Information, arms: Arms) -> list[Kept]:
+def kept_by_cell(grid: Grid, results: pl.DataFrame, experiment: str, asked: Information, arms: Arms) -> list[Kept]:
     """Every cell of the experiment, in its order; one without scores in both arms is left out."""
-    metric = study.datasets[arms.unbiased].metrics[0]
+    metric = grid.datasets[arms.unbiased].metrics[0]
     found = []
-    for ref in study.experiments[experiment].cells:
+    for ref in grid.experiments[experiment].cells:
 
         def scores(dataset: str, task: str, ref: CellRef = ref) -> dict[int, float]:
             return seed_scores(results, experiment, dataset, ref, f"{task}/{metric}" if task else metric)
@@ -98,21 +98,21 @@ def kept_by_cell(study: Study, results: pl.DataFrame, experiment: str, asked: In
     return [Kept(*f, float(p)) for f, p in zip(found, p_holm, strict=True)]
 
 
-def published(study: Study, experiment: str) -> dict[str, Published]:
+def published(grid: Grid, experiment: str) -> dict[str, Published]:
     """Row -> printed R, U and S, of whatever size they are."""
-    spec = study.experiments[experiment]
+    spec = grid.experiments[experiment]
     of = spec.information.published if spec.information else None
     return {p.row: p for p in spec.published if p.dataset == of}
 
 
-def information_blocks(study: Study, results: pl.DataFrame, experiment: str) -> list[Block]:
+def information_blocks(grid: Grid, results: pl.DataFrame, experiment: str) -> list[Block]:
     """A block for each size of the data: R, U, S and the control of every cell, beside the printed values."""
-    asked = study.experiments[experiment].information
-    return [_block(study, results, experiment, asked, arms) for arms in active_arms(study, experiment) if asked]
+    asked = grid.experiments[experiment].information
+    return [_block(grid, results, experiment, asked, arms) for arms in active_arms(grid, experiment) if asked]
 
 
-def _block(study: Study, results: pl.DataFrame, experiment: str, asked: Information, arms: Arms) -> Block:
-    printed = published(study, experiment)
+def _block(grid: Grid, results: pl.DataFrame, experiment: str, asked: Information, arms: Arms) -> Block:
+    printed = published(grid, experiment)
     where = "Published" if asked.published == arms.unbiased else "Published at full size"
     columns = [Column(f"published_{x}", f"{where}, {x}", "published") for x in LETTERS] if printed else []
     columns += [Column(x, f"Ours, {name}", "score") for x, name in zip(LETTERS, NAMES, strict=True)]
@@ -123,7 +123,7 @@ def _block(study: Study, results: pl.DataFrame, experiment: str, asked: Informat
         Column("seeds", "Seeds", "count"),
     ]
     rows, seen = [], set()
-    for kept in kept_by_cell(study, results, experiment, asked, arms):
+    for kept in kept_by_cell(grid, results, experiment, asked, arms):
         values = {name: Value(*e) for name, e in kept.estimates().items()}
         values["difference"], values["p"] = Value(*percent(kept.gain)), Value(kept.p_holm)
         values["seeds"] = Value(float(kept.gain.n))
@@ -131,9 +131,9 @@ def _block(study: Study, results: pl.DataFrame, experiment: str, asked: Informat
             if (p.method, p.variant) == (kept.ref.method, kept.ref.variant):
                 values |= _printed(p)
                 seen.add(row)
-        rows.append(Row(cell_label(study, kept.ref), values, cell_name(arms.biased, kept.ref)))
+        rows.append(Row(cell_label(grid, kept.ref), values, cell_name(arms.biased, kept.ref)))
     first = [Row(p.row, _printed(p)) for row, p in printed.items() if row not in seen]
-    title = f"{study.datasets[arms.unbiased].title}: redundant, unique and synergistic information (%)"
+    title = f"{grid.datasets[arms.unbiased].title}: redundant, unique and synergistic information (%)"
     return Block(title, columns, first + rows, {"dataset": arms.unbiased, "metric": "information"})
 
 
@@ -141,17 +141,17 @@ def _printed(p: Published) -> dict[str, Value]:
     return {f"published_{x}": Value(p.values[x], spread=p.spread.get(x)) for x in LETTERS if x in p.values}
 
 
-def information_findings(study: Study, results: pl.DataFrame, experiment: str) -> list[str]:
+def information_findings(grid: Grid, results: pl.DataFrame, experiment: str) -> list[str]:
     """One sentence a cell on synergy and its control, and one where the seeds are too few to judge."""
-    asked = study.experiments[experiment].information
+    asked = grid.experiments[experiment].information
     out: list[str] = []
     if asked is None:
         return out
-    for arms in active_arms(study, experiment):
-        title, chance = study.datasets[arms.unbiased].title, chances(study, asked, arms)
-        cells = kept_by_cell(study, results, experiment, asked, arms)
+    for arms in active_arms(grid, experiment):
+        title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
+        cells = kept_by_cell(grid, results, experiment, asked, arms)
         for kept in cells:
-            out.append(" ".join(kept.sentences(f"{title}, {cell_label(study, kept.ref)}", chance)))
+            out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
         out += few_seeds(min(kept.gain.n for kept in cells)) if cells else []
     return out
 
@@ -178,13 +178,13 @@ class Held:
         return judge(self.difference, self.p_holm)
 
 
-def held_against(study: Study, results: pl.DataFrame, experiment: str, arms: Arms) -> tuple[Kept, list[Held]] | None:
+def held_against(grid: Grid, results: pl.DataFrame, experiment: str, arms: Arms) -> tuple[Kept, list[Held]] | None:
     """The own method, and it against the strongest other cell in each of R, U and S, then S against its control.
 
     None where the experiment asks for no information, or has no own method or no other cell with scores in both arms.
     """
-    asked, own = study.experiments[experiment].information, own_cells(study, experiment)[:1]
-    cells = kept_by_cell(study, results, experiment, asked, arms) if asked else []
+    asked, own = grid.experiments[experiment].information, own_cells(grid, experiment)[:1]
+    cells = kept_by_cell(grid, results, experiment, asked, arms) if asked else []
     ours = next((k for k in cells if k.ref in own), None)
     others = [k for k in cells if k is not ours]
     if ours is None or not others:
@@ -195,20 +195,20 @@ def held_against(study: Study, results: pl.DataFrame, experiment: str, arms: Arm
         p_holm = holm(np.array([d.p for d in differences]))
         theirs = [k.estimates()[letter] for k in others]
         best = max(range(len(others)), key=lambda i: theirs[i].mean)
-        name = cell_label(study, others[best].ref)
+        name = cell_label(grid, others[best].ref)
         held.append(Held(what, found[letter], theirs[best], name, differences[best], float(p_holm[best])))
     control = "S after unbiased pretraining"
     return ours, [*held, Held("S, to its control", found["S"], found["control"], control, ours.gain, ours.p_holm)]
 
 
-def information_notes(study: Study, experiment: str) -> list[str]:
+def information_notes(grid: Grid, experiment: str) -> list[str]:
     """What R, U, S and the control are, and whether the size of the printed values was run."""
-    spec = study.experiments[experiment]
+    spec = grid.experiments[experiment]
     asked = spec.information
     if asked is None:
         return []
-    arms = active_arms(study, experiment)
-    data = study.datasets[asked.arms[0].unbiased]
+    arms = active_arms(grid, experiment)
+    data = grid.datasets[asked.arms[0].unbiased]
     out = [
         f"R: probe of the {data.label or 'label'}; U: mean of the probes {' and '.join(asked.unique)}, both after "
         f"pretraining on unbiased pairs; S: probe {asked.synergistic} after pretraining on biased pairs. Control: the "
@@ -216,10 +216,10 @@ def information_notes(study: Study, experiment: str) -> list[str]:
         "is made of unique features. The paper shows no such control."
     ]
     if asked.published is not None and asked.published not in [a.unbiased for a in arms]:
-        rows = "; ".join(f"{row} {_in_words(p)}" for row, p in published(study, experiment).items())
-        full = study.datasets[asked.published].title
+        rows = "; ".join(f"{row} {_in_words(p)}" for row, p in published(grid, experiment).items())
+        full = grid.datasets[asked.published].title
         out.append(f"{full}, the published size: not run. Printed: {rows}. Classes, and so chances, differ here.")
-    if spec.source and published(study, experiment):
+    if spec.source and published(grid, experiment):
         out.append(f"Published numbers: {' '.join(spec.source.split())}.")
     return out
 

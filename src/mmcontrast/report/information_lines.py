@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.config.experiments import Sweep
 from mmcontrast.report.information import LETTERS, NAMES, Kept, chances, kept_by_cell
 from mmcontrast.report.outputs import active_arms
@@ -21,27 +21,25 @@ LEGEND_INCHES = 0.2
 CHANCE: dict[str, Any] = {"color": INK, "linewidth": 0.9, "linestyle": (0, (4, 2))}
 
 
-def information_lines(
-    study: Study, results: pl.DataFrame, experiment: str, dataset: str, narrow: bool = False
-) -> Figure:
+def information_lines(grid: Grid, results: pl.DataFrame, experiment: str, dataset: str, narrow: bool = False) -> Figure:
     """A panel each for R, U and S, a line a series of the experiment's sweep; beside S its control, dashed.
 
     Args:
         dataset: the unbiased one of the arms.
     """
-    sweep, asked = study.experiments[experiment].sweep, study.experiments[experiment].information
+    sweep, asked = grid.experiments[experiment].sweep, grid.experiments[experiment].information
     if sweep is None or asked is None:
         raise TypeError(f"{experiment} has no sweep, or asks for no information")
-    arms = next(a for a in active_arms(study, experiment) if a.unbiased == dataset)
-    cells = {f"{k.ref.method}/{k.ref.variant}": k for k in kept_by_cell(study, results, experiment, asked, arms)}
-    colours = _colours(study, sweep)
+    arms = next(a for a in active_arms(grid, experiment) if a.unbiased == dataset)
+    cells = {f"{k.ref.method}/{k.ref.variant}": k for k in kept_by_cell(grid, results, experiment, asked, arms)}
+    colours = _colours(grid, sweep)
     handles = _legend(sweep, colours, list(cells.values()))
     columns = 1 if narrow else 3
     height = PANEL_INCHES * (3 if narrow else 1) + LEGEND_INCHES * (1 - (-len(handles) // columns))
     figure = Figure(figsize=(NARROW if narrow else WIDE, height))
     shape = (3, 1) if narrow else (1, 3)
     panels = list(figure.subplots(*shape, squeeze=False, sharey=True).ravel())
-    chance = chances(study, asked, arms)
+    chance = chances(grid, asked, arms)
     for axes, letter, title in zip(panels, LETTERS, NAMES, strict=True):
         for i, (name, line) in enumerate(sweep.series.items()):
             there = [(x, cells[cell]) for cell, x in sorted(line.items(), key=lambda item: item[1]) if cell in cells]
@@ -59,12 +57,12 @@ def information_lines(
     return figure
 
 
-def _colours(study: Study, sweep: Sweep) -> list[str]:
+def _colours(grid: Grid, sweep: Sweep) -> list[str]:
     """The method's where one line is all; series of a figure are told apart otherwise."""
     if len(sweep.series) > 1:
         return [PALETTE[i % len(PALETTE)] for i in range(len(sweep.series))]
     method = next(iter(next(iter(sweep.series.values())))).partition("/")[0]
-    return [method_colours(study.methods)[method]]
+    return [method_colours(grid.methods)[method]]
 
 
 def _points(cells: list[tuple[float, Kept]], name: str) -> list[Point]:

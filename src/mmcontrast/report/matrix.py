@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import MatrixColumn, MatrixPart
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
 from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, holm, over_seeds, paired_difference
@@ -82,37 +82,37 @@ class Matrix:
         return dict(zip(self.complete, pairs, strict=True))
 
 
-def build_matrix(study: Study, results: pl.DataFrame, experiment: str) -> Matrix:
+def build_matrix(grid: Grid, results: pl.DataFrame, experiment: str) -> Matrix:
     """The matrix of an experiment, of the columns that this selection runs."""
-    spec = study.experiments[experiment]
-    columns = [c for c in spec.columns if all(p.dataset in study.dataset_names for p in c.parts)]
+    spec = grid.experiments[experiment]
+    columns = [c for c in spec.columns if all(p.dataset in grid.dataset_names for p in c.parts)]
     refs: dict[tuple[str, str], CellRef] = {}
-    for dataset, ref in study.experiment_cells(experiment):
-        refs.setdefault((cell_label(study, ref), dataset), ref)
+    for dataset, ref in grid.experiment_cells(experiment):
+        refs.setdefault((cell_label(grid, ref), dataset), ref)
     there = {label for label, _ in refs}
-    labels = [name for name in dict.fromkeys(cell_label(study, ref) for ref in spec.cells) if name in there]
+    labels = [name for name in dict.fromkeys(cell_label(grid, ref) for ref in spec.cells) if name in there]
     scores = {}
     for label in labels:
         for c, column in enumerate(columns):
-            parts = [_part(study, results, experiment, refs.get((label, p.dataset)), p) for p in column.parts]
+            parts = [_part(grid, results, experiment, refs.get((label, p.dataset)), p) for p in column.parts]
             if all(parts):
                 seeds = sorted(set.intersection(*(set(p) for p in parts)))
                 scores[label, c] = {s: float(np.mean([p[s] for p in parts])) for s in seeds}
-    of = spec.reference and find_cell(study, experiment, spec.reference.method, spec.reference.variant)
-    reference = cell_label(study, of) if of else None
-    chance = [float(np.mean([_chance(study, p) for p in column.parts])) for column in columns]
+    of = spec.reference and find_cell(grid, experiment, spec.reference.method, spec.reference.variant)
+    reference = cell_label(grid, of) if of else None
+    chance = [float(np.mean([_chance(grid, p) for p in column.parts])) for column in columns]
     return Matrix(labels, columns, refs, scores, chance, reference)
 
 
-def _part(study: Study, results: pl.DataFrame, experiment: str, ref: CellRef | None, part: MatrixPart) -> Scores:
+def _part(grid: Grid, results: pl.DataFrame, experiment: str, ref: CellRef | None, part: MatrixPart) -> Scores:
     if ref is None:
         return {}
-    metric = metric_name(study.datasets[part.dataset].metrics[0], part.task or "")
+    metric = metric_name(grid.datasets[part.dataset].metrics[0], part.task or "")
     return seed_scores(results, experiment, part.dataset, ref, metric)
 
 
-def _chance(study: Study, part: MatrixPart) -> float:
-    data = study.datasets[part.dataset]
+def _chance(grid: Grid, part: MatrixPart) -> float:
+    data = grid.datasets[part.dataset]
     return 1 / len(data.tasks[part.task] if part.task else data.classes)
 
 
@@ -183,13 +183,13 @@ def matrix_findings(matrix: Matrix) -> list[str]:
     return out
 
 
-def matrix_notes(study: Study, matrix: Matrix) -> list[str]:
+def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
     """What the columns are, and how they are put together."""
     notes = []
     for column in matrix.columns:
-        said = [f"{study.datasets[p.dataset].title}{f', task {p.task}' if p.task else ''}" for p in column.parts]
-        n = min(len(study.seeds_of(p.dataset)) for p in column.parts)
-        metric = study.datasets[column.parts[0].dataset].metrics[0]
+        said = [f"{grid.datasets[p.dataset].title}{f', task {p.task}' if p.task else ''}" for p in column.parts]
+        n = min(len(grid.seeds_of(p.dataset)) for p in column.parts)
+        metric = grid.datasets[column.parts[0].dataset].metrics[0]
         mean = "mean by seed of " if len(said) > 1 else ""
         notes.append(f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(n, 'seed')}.")
     lacking = [label for label in matrix.labels if label not in matrix.complete]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.costs import Cost
 from mmcontrast.report.matrix import Matrix
@@ -22,7 +22,7 @@ MARKERS = "os^Dv*PXp<>"
 UNTRAINED = "Untrained"
 
 
-def matrix_chart(study: Study, matrix: Matrix, narrow: bool = False) -> Figure:
+def matrix_chart(grid: Grid, matrix: Matrix, narrow: bool = False) -> Figure:
     """A panel a column, and two for what holds across columns."""
     across = matrix.across()
     panels: list[tuple[str, str, dict[str, Interval]]] = []
@@ -36,9 +36,9 @@ def matrix_chart(study: Study, matrix: Matrix, narrow: bool = False) -> Figure:
     rows = -(-len(panels) // columns)
     height = rows * (len(matrix.labels) * ROW_INCHES + PANEL_INCHES) + 0.3
     figure = Figure(figsize=(NARROW if narrow else WIDE, height))
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    colours = method_colours(study.methods)
-    for axes, (title, axis, values) in zip(grid, panels, strict=False):
+    all_axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    colours = method_colours(grid.methods)
+    for axes, (title, axis, values) in zip(all_axes, panels, strict=False):
         for y, label in enumerate(matrix.labels):
             if label in values:
                 _dot(axes, y, values[label], SOFT if label == UNTRAINED else colours[matrix.method_of(label)])
@@ -51,7 +51,7 @@ def matrix_chart(study: Study, matrix: Matrix, narrow: bool = False) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_title(title)
         axes.set_xlabel(axis)
-    for axes in grid[len(panels) :]:
+    for axes in all_axes[len(panels) :]:
         axes.set_visible(False)
     handles = [
         Line2D([], [], marker="o", linestyle="", color=SOFT, markersize=5, label="mean"),
@@ -67,16 +67,16 @@ def _dot(axes: Axes, y: float, value: Interval, colour: str) -> None:
     axes.scatter(value.mean, y, s=20, color=colour, zorder=4)
 
 
-def cost_chart(study: Study, matrix: Matrix, costs: dict[tuple[str, int], Cost], narrow: bool = False) -> Figure:
+def cost_chart(grid: Grid, matrix: Matrix, costs: dict[tuple[str, int], Cost], narrow: bool = False) -> Figure:
     """A pair of panels a column: the score against seconds a seed, and against peak memory."""
     k = len(matrix.columns)
     figure = Figure(figsize=(NARROW, 1.75 * k + 1.9) if narrow else (WIDE, 4.6))
     shape = (k, 2) if narrow else (2, k)
-    grid = figure.subplots(*shape, squeeze=False, sharey="row" if narrow else "col")
-    colours = method_colours(study.methods)
+    all_axes = figure.subplots(*shape, squeeze=False, sharey="row" if narrow else "col")
+    colours = method_colours(grid.methods)
     drawn = [label for label in matrix.labels if label != UNTRAINED]
     for c, column in enumerate(matrix.columns):
-        pair = grid[c] if narrow else grid[:, c]
+        pair = all_axes[c] if narrow else all_axes[:, c]
         for axes, what, values in (
             (pair[0], "seconds a seed", {label: costs[label, c].seconds for label in drawn if (label, c) in costs}),
             (
@@ -93,8 +93,8 @@ def cost_chart(study: Study, matrix: Matrix, costs: dict[tuple[str, int], Cost],
             _few_ticks(axes, list(values.values()))
             axes.set_xlabel(what)
             axes.set_title(column.title if axes is pair[0] else "")
-        (pair[0] if narrow else grid[0, c]).yaxis.set_major_locator(MaxNLocator(4))
-    for axes in grid[:, 0]:
+        (pair[0] if narrow else all_axes[0, c]).yaxis.set_major_locator(MaxNLocator(4))
+    for axes in all_axes[:, 0]:
         axes.set_ylabel("score (%)")
     handles = [
         Line2D(

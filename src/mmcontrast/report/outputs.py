@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mmcontrast.config import BASE_VARIANT, Arms, CellConfig, CellRef, Study
+from mmcontrast.config import BASE_VARIANT, Arms, CellConfig, CellRef, Grid
 from mmcontrast.config.experiments import OVERALL, FigureKind
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 
@@ -46,99 +46,99 @@ def results_outputs(layout: Layout) -> dict[str, str]:
     }
 
 
-def experiment_datasets(study: Study, experiment: str) -> list[str]:
+def experiment_datasets(grid: Grid, experiment: str) -> list[str]:
     """The datasets of an experiment that this selection runs, in the experiment's order."""
-    datasets = study.experiments[experiment].datasets
-    return [d for d in datasets if d in study.dataset_names and study.cells_on(experiment, d)]
+    datasets = grid.experiments[experiment].datasets
+    return [d for d in datasets if d in grid.dataset_names and grid.cells_on(experiment, d)]
 
 
-def active_arms(study: Study, experiment: str) -> list[Arms]:
+def active_arms(grid: Grid, experiment: str) -> list[Arms]:
     """The pairs of datasets of an experiment on information that this selection runs both of."""
-    asked = study.experiments[experiment].information
-    chosen = experiment_datasets(study, experiment)
+    asked = grid.experiments[experiment].information
+    chosen = experiment_datasets(grid, experiment)
     return [arms for arms in asked.arms if {arms.unbiased, arms.biased} <= set(chosen)] if asked else []
 
 
-def own_cells(study: Study, experiment: str) -> list[CellRef]:
+def own_cells(grid: Grid, experiment: str) -> list[CellRef]:
     """The cells of the paper's own method, as opposed to its baselines; the method as it is comes first.
 
     A variant of it that the experiment takes for its reference is a baseline.
     """
-    spec = study.experiments[experiment]
+    spec = grid.experiments[experiment]
     reference = spec.reference and (spec.reference.method, spec.reference.variant)
     own = [
         c
         for c in spec.cells
         if spec.paper is not None
-        and study.methods[c.method].paper == spec.paper
+        and grid.methods[c.method].paper == spec.paper
         and (c.variant == BASE_VARIANT or (c.method, c.variant) != reference)
     ]
     return sorted(own, key=lambda c: c.variant != BASE_VARIANT)
 
 
-def projected_cells(study: Study, experiment: str, dataset: str) -> list[CellRef]:
+def projected_cells(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
     """What the embedding figure shows side by side: plain fusion, or else the first baseline, and the own method."""
-    there = study.cells_on(experiment, dataset)
-    own = [c for c in own_cells(study, experiment) if c in there]
+    there = grid.cells_on(experiment, dataset)
+    own = [c for c in own_cells(grid, experiment) if c in there]
     baselines = [c for c in there if c not in own]
-    plain = [c for c in baselines if study.methods[c.method].implementation == PLAIN_FUSION]
+    plain = [c for c in baselines if grid.methods[c.method].implementation == PLAIN_FUSION]
     return (plain or baselines)[:1] + own[:1]
 
 
-def curve_cells(study: Study, experiment: str, dataset: str) -> list[CellRef]:
+def curve_cells(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
     """What the training curves show: every cell of an ablation; of a table one multimodal cell a method."""
-    cells = study.cells_on(experiment, dataset)
-    if study.experiments[experiment].kind == "ablation":
+    cells = grid.cells_on(experiment, dataset)
+    if grid.experiments[experiment].kind == "ablation":
         return cells
     out: dict[str, CellRef] = {}
     for ref in sorted(cells, key=lambda c: c.variant != BASE_VARIANT):
-        if study.cell(dataset, ref.method, ref.variant).objective.get("modality") is None:
+        if grid.cell(dataset, ref.method, ref.variant).objective.get("modality") is None:
             out.setdefault(ref.method, ref)
     return [c for c in cells if c in out.values()]
 
 
-def is_probed(study: Study, dataset: str, ref: CellRef) -> bool:
+def is_probed(grid: Grid, dataset: str, ref: CellRef) -> bool:
     """Does a probe score the cell?"""
-    return study.cell(dataset, ref.method, ref.variant).scored_by == "probe"
+    return grid.cell(dataset, ref.method, ref.variant).scored_by == "probe"
 
 
-def figures(study: Study, experiment: str) -> list[FigureSpec]:
+def figures(grid: Grid, experiment: str) -> list[FigureSpec]:
     """The figures of an experiment, dataset by dataset."""
-    spec = study.experiments[experiment]
-    there = {f"{d}/{c.method}/{c.variant}" for d, c in study.experiment_cells(experiment)}
+    spec = grid.experiments[experiment]
+    there = {f"{d}/{c.method}/{c.variant}" for d, c in grid.experiment_cells(experiment)}
     whole = [c for c in spec.contrasts if {f"{c.dataset}/{c.cell}", f"{c.dataset}/{c.against}"} <= there]
-    together = [k for k in spec.figures or [] if k in OVERALL and (k != "contrasts" or whole or not study.lost)]
+    together = [k for k in spec.figures or [] if k in OVERALL and (k != "contrasts" or whole or not grid.lost)]
     overall = [FigureSpec(f"{experiment}_{kind}", kind, experiment, ALL) for kind in together]
-    of_both = {arms.unbiased: ("information",) for arms in active_arms(study, experiment)}
+    of_both = {arms.unbiased: ("information",) for arms in active_arms(grid, experiment)}
     return overall + [
         FigureSpec(f"{experiment}_{dataset}_{kind}", kind, experiment, dataset)
-        for dataset in experiment_datasets(study, experiment)
-        for kind in (*of_both.get(dataset, ()), *_kinds(study, experiment, dataset))
+        for dataset in experiment_datasets(grid, experiment)
+        for kind in (*of_both.get(dataset, ()), *_kinds(grid, experiment, dataset))
     ]
 
 
-def _kinds(study: Study, experiment: str, dataset: str) -> list[FigureKind]:
+def _kinds(grid: Grid, experiment: str, dataset: str) -> list[FigureKind]:
     """What the experiment asks for, else what its kind has on such data."""
-    spec = study.experiments[experiment]
-    by_kind = KINDS if study.datasets[dataset].retrieval is None else RETRIEVAL_KINDS
+    spec = grid.experiments[experiment]
+    by_kind = KINDS if grid.datasets[dataset].retrieval is None else RETRIEVAL_KINDS
     # where information is asked for, its figure has the sweep
-    informed = {d for arms in active_arms(study, experiment) for d in (arms.unbiased, arms.biased)}
+    informed = {d for arms in active_arms(grid, experiment) for d in (arms.unbiased, arms.biased)}
     sweep: list[FigureKind] = ["sweep"] if spec.sweep and dataset not in informed else []
     kinds = [*sweep, *by_kind[spec.kind]] if spec.figures is None else [k for k in spec.figures if k not in OVERALL]
     of_cells = ("projection", "neighbours", "similarities")
-    some = bool(projected_cells(study, experiment, dataset))
-    there = study.cells_on(experiment, dataset)
+    some = bool(projected_cells(grid, experiment, dataset))
+    there = grid.cells_on(experiment, dataset)
     # without a lost cell there may be nothing to draw
     compared = len(there) > 1
-    searched = not study.lost or any(study.cell(dataset, c.method, c.variant).objective.get("search") for c in there)
+    searched = not grid.lost or any(grid.cell(dataset, c.method, c.variant).objective.get("search") for c in there)
     possible = {"differences": compared, "search": searched, **dict.fromkeys(of_cells, some)}
     return [k for k in kinds if possible.get(k, True)]
 
 
-def figure_outputs(study: Study, layout: Layout, experiment: str) -> list[str]:
+def figure_outputs(grid: Grid, layout: Layout, experiment: str) -> list[str]:
     """Every figure as png, pdf and svg, and as a narrow svg for small screens."""
     suffixes = (*FIGURE_FORMATS, NARROW)
-    return [layout.figure(f.name, suffix) for f in figures(study, experiment) for suffix in suffixes]
+    return [layout.figure(f.name, suffix) for f in figures(grid, experiment) for suffix in suffixes]
 
 
 def table_outputs(layout: Layout, experiment: str) -> list[str]:
@@ -146,9 +146,9 @@ def table_outputs(layout: Layout, experiment: str) -> list[str]:
     return [layout.table(experiment, suffix) for suffix in TABLE_FORMATS]
 
 
-def experiment_outputs(study: Study, layout: Layout, experiment: str) -> list[str]:
+def experiment_outputs(grid: Grid, layout: Layout, experiment: str) -> list[str]:
     """Every file that `write_experiment` makes."""
-    return table_outputs(layout, experiment) + figure_outputs(study, layout, experiment)
+    return table_outputs(layout, experiment) + figure_outputs(grid, layout, experiment)
 
 
 def switch_epoch(cell: CellConfig) -> int | None:

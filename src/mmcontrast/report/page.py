@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mmcontrast.config import Information, Study
+from mmcontrast.config import Grid, Information
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.statistics import Difference, Interval
@@ -53,7 +53,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 VERDICTS = {"better": "better", "worse": "worse", "undecided": "cannot be told apart", "unjudged": "too few seeds"}
 
 
-def write_page(study: Study, layout: Layout) -> None:
+def write_page(grid: Grid, layout: Layout) -> None:
     """Write reports/index.html and the model cards it links, reports/models/.
 
     Of a study `without` some cells it writes what there is of it.
@@ -61,9 +61,9 @@ def write_page(study: Study, layout: Layout) -> None:
     Raises:
         DataError: the results, a figure, a data sheet or a cost record are missing.
     """
-    results, intervals = read_results(study, layout)
+    results, intervals = read_results(grid, layout)
     summary = summarise(results)
-    sheets = read_datasheets(study)
+    sheets = read_datasheets(grid)
     environment_ = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -72,50 +72,50 @@ def write_page(study: Study, layout: Layout) -> None:
         lstrip_blocks=True,
     )
     environment_.globals.update(text_of=text_of, anchor=anchor, points=points)
-    records, code = cell_records(study, layout, sheets), code_version(study.root)
-    write_cards(study, layout, results, intervals, sheets, records, code, environment_)
+    records, code = cell_records(grid, layout, sheets), code_version(grid.root)
+    write_cards(grid, layout, results, intervals, sheets, records, code, environment_)
     html = environment_.get_template("index.html").render(
-        profile=study.profile_name,
-        description=study.profile.description,
-        warning=overrides_note(study),
-        overview=_overview(study),
+        suite=grid.suite_name,
+        description=grid.suite.description,
+        warning=overrides_note(grid),
+        overview=_overview(grid),
         level=LEVEL_NAME,
-        bibliography=study.papers,
-        papers=paper_parts(study, summary, intervals),
-        studies=studies(study),
-        lost=study.lost,
-        comparisons=_comparisons(study, results, summary, intervals),
-        optimism=_optimism(study, summary),
-        protocols=_protocols(study, summary),
-        experiments={e: _experiment(study, layout, results, summary, intervals, e) for e in study.active_experiments},
+        bibliography=grid.papers,
+        papers=paper_parts(grid, summary, intervals),
+        studies=studies(grid),
+        lost=grid.lost,
+        comparisons=_comparisons(grid, results, summary, intervals),
+        optimism=_optimism(grid, summary),
+        protocols=_protocols(grid, summary),
+        experiments={e: _experiment(grid, layout, results, summary, intervals, e) for e in grid.active_experiments},
         sheets=sheets,
         cells=records,
         checksums={d: raw_checksum(sheet) for d, sheet in sheets.items()},
         environment={"mmcontrast": code} | environment(),
     )
-    with replacing(study.root / layout.report("index.html")) as temp:
+    with replacing(grid.root / layout.report("index.html")) as temp:
         temp.write_text(html, encoding="utf-8")
-    if not study.lost:
-        shutil.rmtree(study.root / layout.partial().report(), ignore_errors=True)
+    if not grid.lost:
+        shutil.rmtree(grid.root / layout.partial().report(), ignore_errors=True)
 
 
-def _overview(study: Study) -> str:
-    cells = study.cells.values()
-    datasets = ", ".join(study.datasets[d].title for d in dict.fromkeys(c.dataset for c in cells))
+def _overview(grid: Grid) -> str:
+    cells = grid.cells.values()
+    datasets = ", ".join(grid.datasets[d].title for d in dict.fromkeys(c.dataset for c in cells))
     numbers = sorted({len(c.seeds) for c in cells})
     seeds = count(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
-    methods = ", ".join(study.methods[m].title for m in dict.fromkeys(c.method for c in cells))
+    methods = ", ".join(grid.methods[m].title for m in dict.fromkeys(c.method for c in cells))
     return (
-        f"{count(len(study.active_experiments), 'experiment')}, {count(len(cells), 'cell')} (a dataset, a method and a "
+        f"{count(len(grid.active_experiments), 'experiment')}, {count(len(cells), 'cell')} (a dataset, a method and a "
         f"variant each), {seeds} a cell. Datasets: {datasets}. Methods: {methods}."
     )
 
 
-def _protocols(study: Study, summary: pl.DataFrame) -> list[tuple[str, str]]:
+def _protocols(grid: Grid, summary: pl.DataFrame) -> list[tuple[str, str]]:
     """What the columns of the tables mean, as far as there are such."""
     shown = set(summary["protocol"])
     out = []
-    scored_by = {cell.scored_by for cell in study.cells.values()}
+    scored_by = {cell.scored_by for cell in grid.cells.values()}
     if scored_by - {"probe"}:
         out = [(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES if p in shown]
     if "probe" in scored_by:
@@ -124,48 +124,48 @@ def _protocols(study: Study, summary: pl.DataFrame) -> list[tuple[str, str]]:
 
 
 def _comparisons(
-    study: Study, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame
+    grid: Grid, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame
 ) -> list[dict[str, Any]]:
     """A statement a dataset, on its selecting metric, and a line a metric; nothing where no conclusion is allowed."""
     out = []
-    for experiment in study.active_experiments:
-        if study.experiments[experiment].kind != "table" or study.profile.overrides.given():
+    for experiment in grid.active_experiments:
+        if grid.experiments[experiment].kind != "table" or grid.suite.overrides.given():
             continue
-        if (asked := study.experiments[experiment].information) is not None:
-            out += _kept(study, results, experiment, asked)
+        if (asked := grid.experiments[experiment].information) is not None:
+            out += _kept(grid, results, experiment, asked)
             continue
         own = summary.filter(experiment=experiment)
-        for dataset in experiment_datasets(study, experiment):
+        for dataset in experiment_datasets(grid, experiment):
             found = [
                 c
-                for metric in reported_metrics(study.datasets[dataset], study.experiments[experiment].views)
-                if (c := compare(study, results, own, intervals, experiment, dataset, metric))
+                for metric in reported_metrics(grid.datasets[dataset], grid.experiments[experiment].views)
+                if (c := compare(grid, results, own, intervals, experiment, dataset, metric))
             ]
             if found:
-                lines = [_comparison_line(study, c) for c in found]
+                lines = [_comparison_line(grid, c) for c in found]
                 first = found[0]
-                sentences = comparison_sentences(study, first)
-                out.append(_statement(study, experiment, dataset, first.label, first.verdict, sentences, lines))
+                sentences = comparison_sentences(grid, first)
+                out.append(_statement(grid, experiment, dataset, first.label, first.verdict, sentences, lines))
     return out
 
 
-def _kept(study: Study, results: pl.DataFrame, experiment: str, asked: Information) -> list[dict[str, Any]]:
+def _kept(grid: Grid, results: pl.DataFrame, experiment: str, asked: Information) -> list[dict[str, Any]]:
     """A statement for each size of data whose information is asked for, and a line for R, U, S and the control."""
     out = []
-    for arms in active_arms(study, experiment):
-        if found := held_against(study, results, experiment, arms):
+    for arms in active_arms(grid, experiment):
+        if found := held_against(grid, results, experiment, arms):
             ours, held = found
-            label = cell_label(study, ours.ref)
-            chance = chances(study, asked, arms)
-            sentences = ours.sentences(f"{label} on {study.datasets[arms.unbiased].title}", chance)
+            label = cell_label(grid, ours.ref)
+            chance = chances(grid, asked, arms)
+            sentences = ours.sentences(f"{label} on {grid.datasets[arms.unbiased].title}", chance)
             sentences += few_seeds(ours.gain.n)
             lines = [_line(h.what, h.own, h.other, h.name, h.difference, h.p_holm, h.verdict) for h in held]
-            out.append(_statement(study, experiment, arms.unbiased, label, held[-1].verdict, sentences, lines))
+            out.append(_statement(grid, experiment, arms.unbiased, label, held[-1].verdict, sentences, lines))
     return out
 
 
 def _statement(
-    study: Study,
+    grid: Grid,
     experiment: str,
     dataset: str,
     label: str,
@@ -175,8 +175,8 @@ def _statement(
 ) -> dict[str, Any]:
     return {
         "experiment": experiment,
-        "title": study.experiments[experiment].title,
-        "dataset": study.datasets[dataset].title,
+        "title": grid.experiments[experiment].title,
+        "dataset": grid.datasets[dataset].title,
         "label": label,
         "verdict": verdict,
         "sentences": sentences,
@@ -184,8 +184,8 @@ def _statement(
     }
 
 
-def _comparison_line(study: Study, c: Comparison) -> dict[str, str]:
-    title = metric_title(c.metric, study.datasets[c.dataset])
+def _comparison_line(grid: Grid, c: Comparison) -> dict[str, str]:
+    title = metric_title(c.metric, grid.datasets[c.dataset])
     own, baseline = percent(c.score), percent(c.baseline_score)
     return _line(title, own, baseline, c.baseline, c.difference, c.p_holm, c.verdict)
 
@@ -205,9 +205,9 @@ def _line(
     }
 
 
-def _optimism(study: Study, summary: pl.DataFrame) -> str:
-    found = optimism(summary, {d: study.datasets[d].metrics[0] for d in study.dataset_names})
-    if found is None or study.profile.overrides.given():
+def _optimism(grid: Grid, summary: pl.DataFrame) -> str:
+    found = optimism(summary, {d: grid.datasets[d].metrics[0] for d in grid.dataset_names})
+    if found is None or grid.suite.overrides.given():
         return ""
     gain, n = found
     return (
@@ -217,46 +217,46 @@ def _optimism(study: Study, summary: pl.DataFrame) -> str:
 
 
 def _experiment(
-    study: Study, layout: Layout, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame, name: str
+    grid: Grid, layout: Layout, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame, name: str
 ) -> dict[str, Any]:
     own = summary.filter(experiment=name)
-    table = build_table(study, results, intervals, name, layout)
-    drawn = figures(study, name)
-    datasets = experiment_datasets(study, name)
+    table = build_table(grid, results, intervals, name, layout)
+    drawn = figures(grid, name)
+    datasets = experiment_datasets(grid, name)
     return {
         "name": name,
         "table": table,
-        "sources": [_source(study, name, d) for d in datasets],
+        "sources": [_source(grid, name, d) for d in datasets],
         "parts": [
             {
-                "title": study.datasets[d].title,
-                "figures": [_figure(study, layout, f, n_test_cases(own, d)) for f in drawn if f.dataset == d],
+                "title": grid.datasets[d].title,
+                "figures": [_figure(grid, layout, f, n_test_cases(own, d)) for f in drawn if f.dataset == d],
                 "blocks": [b for b in table.blocks if b.keys["dataset"] == d],
             }
             for d in datasets
             if any(f.dataset == d for f in drawn) or any(b.keys["dataset"] == d for b in table.blocks)
         ],
         "together": [b for b in table.blocks if b.keys["dataset"] == ALL],
-        "together_figures": [_figure(study, layout, f, 0) for f in drawn if f.dataset == ALL],
+        "together_figures": [_figure(grid, layout, f, 0) for f in drawn if f.dataset == ALL],
         "table_files": [(suffix, f"tables/{name}.{suffix}") for suffix in TABLE_FORMATS],
     }
 
 
-def _source(study: Study, experiment: str, dataset: str) -> dict[str, Any]:
+def _source(grid: Grid, experiment: str, dataset: str) -> dict[str, Any]:
     """What an experiment's numbers on a dataset come from."""
     return {
         "dataset": dataset,
-        "title": study.datasets[dataset].title,
-        "seeds": study.seeds_of(dataset),
-        "cells": [(cell_label(study, c), cell_name(dataset, c)) for c in study.cells_on(experiment, dataset)],
+        "title": grid.datasets[dataset].title,
+        "seeds": grid.seeds_of(dataset),
+        "cells": [(cell_label(grid, c), cell_name(dataset, c)) for c in grid.cells_on(experiment, dataset)],
     }
 
 
-def _figure(study: Study, layout: Layout, spec: FigureSpec, n_cases: int) -> dict[str, Any]:
+def _figure(grid: Grid, layout: Layout, spec: FigureSpec, n_cases: int) -> dict[str, Any]:
     return {
-        "caption": figure_caption(study, spec, n_cases),
-        "wide": _inlined(study.root / layout.figure(spec.name, "svg"), spec.experiment),
-        "narrow": _inlined(study.root / layout.figure(spec.name, NARROW), spec.experiment),
+        "caption": figure_caption(grid, spec, n_cases),
+        "wide": _inlined(grid.root / layout.figure(spec.name, "svg"), spec.experiment),
+        "narrow": _inlined(grid.root / layout.figure(spec.name, NARROW), spec.experiment),
         "files": [(suffix, f"figures/{spec.name}.{suffix}") for suffix in FIGURE_FORMATS],
     }
 

@@ -6,7 +6,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.report.charts import Data
 from mmcontrast.report.study_captions import active_panels, panel_dataset
 from mmcontrast.report.style import NARROW, PALETTE, WIDE, method_colours
@@ -17,27 +17,27 @@ PANEL_INCHES = 2.3
 
 
 def panels_chart(
-    study: Study, experiment: str, results: pl.DataFrame, intervals: pl.DataFrame, narrow: bool = False
+    grid: Grid, experiment: str, results: pl.DataFrame, intervals: pl.DataFrame, narrow: bool = False
 ) -> Figure:
     """Every panel of an experiment, each by the first metric of its dataset."""
-    panels = active_panels(study, experiment)
+    panels = active_panels(grid, experiment)
     columns = 1 if narrow else 2
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(NARROW if narrow else WIDE, PANEL_INCHES * rows + 0.3))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    colours = method_colours(study.methods)
-    for axes, panel in zip(grid, panels, strict=False):
-        dataset = panel_dataset(study, experiment, panel)
-        data = Data.of(study, experiment, dataset, results, intervals)
-        metric = study.datasets[dataset].metrics[0]
+    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    colours = method_colours(grid.methods)
+    for axes, panel in zip(all_axes, panels, strict=False):
+        dataset = panel_dataset(grid, experiment, panel)
+        data = Data.of(grid, experiment, dataset, results, intervals)
+        metric = grid.datasets[dataset].metrics[0]
         for i, (name, line) in enumerate(panel.series.items()):
             method = next(iter(line)).partition("/")[0]
             colour = colours[method] if len(panel.series) == 1 else PALETTE[i % len(PALETTE)]
             draw_line(axes, points_of(data, metric, line), name, i, colour, panel.scale)
         scale_axis(axes, panel)
-        axes.set_title(f"{', '.join(panel.series)}: {study.datasets[dataset].title}")
+        axes.set_title(f"{', '.join(panel.series)}: {grid.datasets[dataset].title}")
         axes.set_ylabel(f"{metric_title(metric).partition(' (')[0]} (%)")
         axes.yaxis.set_major_locator(MaxNLocator(5))
-    for axes in grid[len(panels) :]:
+    for axes in all_axes[len(panels) :]:
         axes.set_visible(False)
     return figure

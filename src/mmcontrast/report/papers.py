@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from mmcontrast.config import Experiment, Published, Study
+from mmcontrast.config import Experiment, Grid, Published
 from mmcontrast.report.conclusions import Reproduction, reproductions, verdict_on
 from mmcontrast.report.outputs import active_arms, experiment_datasets
 from mmcontrast.report.results import cell_name
@@ -27,8 +27,8 @@ VERIFIED = {
     "digitised": "read off a curve of its authors",
     "second_hand": "as another source quotes it",
 }
-OTHER_PROFILE = "the profile '{profile}' does not have this experiment"
-OTHER_DATASET = "not among the datasets of the profile '{profile}'"
+OTHER_SUITE = "the suite '{suite}' does not have this experiment"
+OTHER_DATASET = "not among the datasets of the suite '{suite}'"
 
 
 @dataclass(frozen=True)
@@ -108,17 +108,17 @@ class PaperPart:
         return said + (f", {rest} without a verdict." if rest else ".")
 
 
-def paper_parts(study: Study, summary: pl.DataFrame, intervals: pl.DataFrame) -> list[PaperPart]:
+def paper_parts(grid: Grid, summary: pl.DataFrame, intervals: pl.DataFrame) -> list[PaperPart]:
     """Every paper that an experiment is after, in the order of params/papers.yaml."""
     parts = []
-    for key, paper in study.papers.items():
-        of_it = [name for name, spec in study.experiments.items() if spec.paper == key]
-        run = [e for e in study.active_experiments if e in of_it]
-        silent = bool(study.profile.overrides.given())
-        lines = [] if silent else [line for e in run for line in _lines(study, summary, intervals, e)]
-        unrun = [found for e in of_it if (found := _unrun(study, e, run))]
+    for key, paper in grid.papers.items():
+        of_it = [name for name, spec in grid.experiments.items() if spec.paper == key]
+        run = [e for e in grid.active_experiments if e in of_it]
+        silent = bool(grid.suite.overrides.given())
+        lines = [] if silent else [line for e in run for line in _lines(grid, summary, intervals, e)]
+        unrun = [found for e in of_it if (found := _unrun(grid, e, run))]
         if of_it:
-            title = study.methods[key].title if key in study.methods else paper.title
+            title = grid.methods[key].title if key in grid.methods else paper.title
             parts.append(
                 PaperPart(
                     key, title, run, list({(x.row, x.dataset, x.metric, x.cell): x for x in lines}.values()), unrun
@@ -127,33 +127,33 @@ def paper_parts(study: Study, summary: pl.DataFrame, intervals: pl.DataFrame) ->
     return parts
 
 
-def studies(study: Study) -> list[str]:
+def studies(grid: Grid) -> list[str]:
     """Experiments that are run and are after no paper."""
-    return [e for e in study.active_experiments if study.experiments[e].paper is None]
+    return [e for e in grid.active_experiments if grid.experiments[e].paper is None]
 
 
-def _lines(study: Study, summary: pl.DataFrame, intervals: pl.DataFrame, experiment: str) -> list[Line]:
+def _lines(grid: Grid, summary: pl.DataFrame, intervals: pl.DataFrame, experiment: str) -> list[Line]:
     own = summary.filter(experiment=experiment)
     found: dict[tuple[int, str], dict[str, Reproduction]] = {}
-    printed = {id(p): p for p in study.experiments[experiment].published}
-    for r in reproductions(study, own, experiment):
+    printed = {id(p): p for p in grid.experiments[experiment].published}
+    for r in reproductions(grid, own, experiment):
         kind = "optimistic" if r.protocol == "optimistic" else "fair"
         found.setdefault((id(r.printed), r.metric), {})[kind] = r
     out = []
     for (key, metric), by_kind in found.items():
         p, fair, best = printed[key], by_kind["fair"], by_kind.get("optimistic")
-        ref = find_cell(study, experiment, p.method or "", p.variant)
+        ref = find_cell(grid, experiment, p.method or "", p.variant)
         if ref is None:
             continue
         wide = lookup(intervals, p.dataset, ref, fair.protocol, metric)
         out.append(
             Line(
                 row=p.row,
-                dataset=study.datasets[p.dataset].title,
-                metric=metric_title(metric, study.datasets[p.dataset]),
+                dataset=grid.datasets[p.dataset].title,
+                metric=metric_title(metric, grid.datasets[p.dataset]),
                 published=_printed(p, metric),
                 cell=cell_name(p.dataset, ref),
-                label=cell_label(study, ref),
+                label=cell_label(grid, ref),
                 ours=estimate(*fair.ours),
                 protocol=PROTOCOL_SHORT[fair.protocol],
                 verdict=plain_verdict(fair, percent(wide) if wide else None),
@@ -178,29 +178,29 @@ def plain_verdict(r: Reproduction, wide: tuple[float, float, float] | None) -> s
     return f"not reproduced: {'ours is lower' if r.reached == 'not reached' else 'ours is higher'}"
 
 
-def _unrun(study: Study, experiment: str, run: list[str]) -> Unrun | None:
+def _unrun(grid: Grid, experiment: str, run: list[str]) -> Unrun | None:
     """The part of an experiment that has no rows of ours, or None where all of it is run."""
-    spec = study.experiments[experiment]
-    datasets = experiment_datasets(study, experiment) if experiment in run else []
+    spec = grid.experiments[experiment]
+    datasets = experiment_datasets(grid, experiment) if experiment in run else []
     names = dict.fromkeys([*(p.dataset for p in spec.published), *spec.not_run])
     if experiment not in run:
         names |= dict.fromkeys(spec.datasets)
-    sized = spec.information is not None and bool(active_arms(study, experiment))
-    missing = [name for name in names if name not in datasets and not (sized and name in study.datasets)]
-    parts = [_listed(study, spec, name, experiment in run) for name in missing]
+    sized = spec.information is not None and bool(active_arms(grid, experiment))
+    missing = [name for name in names if name not in datasets and not (sized and name in grid.datasets)]
+    parts = [_listed(grid, spec, name, experiment in run) for name in missing]
     if not parts:
         return None
     brief = bool(spec.cells) and not spec.not_run and not any(part.rows for part in parts)
     return Unrun(experiment, spec.title, spec.caption, parts, " ".join((spec.source or "").split()), brief)
 
 
-def _listed(study: Study, spec: Experiment, name: str, active: bool) -> Listed:
+def _listed(grid: Grid, spec: Experiment, name: str, active: bool) -> Listed:
     rows = [p for p in spec.published if p.dataset == name]
-    data = study.datasets.get(name)
+    data = grid.datasets.get(name)
     metrics = list(dict.fromkeys(m for p in rows for m in p.values)) or (list(spec.titles) if rows else [])
     titles = [spec.titles.get(m) or f"{metric_title(m, data)} (%)" for m in metrics]
-    template = OTHER_DATASET if active else OTHER_PROFILE
-    reason = spec.not_run.get(name) or template.format(profile=study.profile_name)
+    template = OTHER_DATASET if active else OTHER_SUITE
+    reason = spec.not_run.get(name) or template.format(suite=grid.suite_name)
     marks = {_mark(p) for p in rows if p.values}
     return Listed(
         dataset=data.title if data else name,

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import DataError
 from mmcontrast.report.style import CLASS_COLOURS, CLASS_MARKERS, NARROW, WIDE
 from mmcontrast.report.wording import cell_label
@@ -43,10 +43,10 @@ def project(embeddings_ND: NDArray[np.float64]) -> tuple[NDArray[np.float64], ND
 
 
 def embedding_figure(
-    study: Study, dataset: str, cells: list[CellRef], embeddings: dict[CellRef, pl.DataFrame], narrow: bool = False
+    grid: Grid, dataset: str, cells: list[CellRef], embeddings: dict[CellRef, pl.DataFrame], narrow: bool = False
 ) -> Figure:
     """One panel a cell, test split of the dataset's first seed; each panel has principal components of its own."""
-    seed, classes = study.seeds_of(dataset)[0], study.datasets[dataset].classes
+    seed, classes = grid.seeds_of(dataset)[0], grid.datasets[dataset].classes
     shape = (len(cells), 1) if narrow else (1, len(cells))
     legend_rows = -(-len(classes) // (2 if narrow else 5))
     size = (NARROW if narrow else WIDE * len(cells) / 2, PANEL_INCHES * shape[0] + LEGEND_INCHES * legend_rows)
@@ -62,7 +62,7 @@ def embedding_figure(
         for c in range(len(classes)):
             members = labels == c
             axes.scatter(*points_N2[members].T, s=13, alpha=0.8, linewidths=0, **_look(c))
-        axes.set_title(f"{cell_label(study, ref)}, seed {seed}, {len(labels)} test cases")
+        axes.set_title(f"{cell_label(grid, ref)}, seed {seed}, {len(labels)} test cases")
         axes.set_xlabel(f"first component ({explained[0]:.0%} of variance)".replace("%", " %"))
         axes.set_ylabel(f"second component ({explained[1]:.0%} of variance)".replace("%", " %"))
         axes.set_aspect("equal", adjustable="datalim")

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mmcontrast import __version__, paths
-from mmcontrast.config import CellConfig, Study
+from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data import json_text
 from mmcontrast.errors import DataError
+from mmcontrast.methods.registry import method_module
 from mmcontrast.paths import Layout
 from mmcontrast.sources import SRC, sources
 
@@ -75,7 +76,7 @@ def digest_of_code(cell: CellConfig) -> str:
     """sha256 over the source files that a cell's training and scoring hang on."""
     modules = (
         "mmcontrast.training.cell",
-        f"mmcontrast.methods.{cell.implementation}",
+        method_module(cell.implementation),
         "mmcontrast.evaluation.evaluate",
     )
     digest = hashlib.sha256()
@@ -124,10 +125,10 @@ def read_json(path: Path, command: str) -> dict[str, Any]:
     return data
 
 
-def read_datasheets(study: Study) -> dict[str, dict[str, Any]]:
+def read_datasheets(grid: Grid) -> dict[str, dict[str, Any]]:
     """The data sheet of every dataset that a cell uses, by name."""
-    used = dict.fromkeys(cell.dataset for cell in study.cells.values())
-    return {d: read_json(study.root / paths.datasheet(d), f"mmcontrast data prepare {d}") for d in used}
+    used = dict.fromkeys(cell.dataset for cell in grid.cells.values())
+    return {d: read_json(grid.root / paths.datasheet(d), f"mmcontrast data prepare {d}") for d in used}
 
 
 def raw_checksum(sheet: dict[str, Any]) -> str:
@@ -137,16 +138,16 @@ def raw_checksum(sheet: dict[str, Any]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest() if files else ""
 
 
-def cell_records(study: Study, layout: Layout, sheets: dict[str, dict[str, Any]]) -> list[CellRecord]:
+def cell_records(grid: Grid, layout: Layout, sheets: dict[str, dict[str, Any]]) -> list[CellRecord]:
     """Every cell of the selection, in the order of the experiments."""
     used: dict[str, list[str]] = {}
-    for experiment in study.active_experiments:
-        for dataset, ref in study.experiment_cells(experiment):
+    for experiment in grid.active_experiments:
+        for dataset, ref in grid.experiment_cells(experiment):
             used.setdefault(f"{dataset}/{ref.method}/{ref.variant}", []).append(experiment)
     records = []
-    for name, cell in study.cells.items():
+    for name, cell in grid.cells.items():
         costs = [
-            read_json(study.root / layout.stage(name, s, "cost.json"), f"mmcontrast {s} {name}") for s in cell.stages
+            read_json(grid.root / layout.stage(name, s, "cost.json"), f"mmcontrast {s} {name}") for s in cell.stages
         ]
         records.append(
             CellRecord(
@@ -157,7 +158,7 @@ def cell_records(study: Study, layout: Layout, sheets: dict[str, dict[str, Any]]
                 checksum=raw_checksum(sheets[cell.dataset]),
                 params=digest_of_params(cell),
                 code=digest_of_code(cell),
-                files=sorted({pair.partition(":")[0] for pair in study.tracked_params(cell, cell.last_stage)}),
+                files=sorted({pair.partition(":")[0] for pair in grid.tracked_params(cell, cell.last_stage)}),
                 seconds=sum(c["seconds"] for c in costs),
                 training_seconds=sum(c["training_seconds"] for c in costs),
                 memory=max(c["peak_memory_bytes"] for c in costs),

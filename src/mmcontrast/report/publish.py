@@ -9,7 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
 from mmcontrast.paths import Layout
@@ -21,11 +21,11 @@ BLOCK = re.compile(r"(<!-- table: (?P<file>\S+)#(?P<heading>[^>]+?) -->\n)(?P<bo
 
 
 def results_folder(layout: Layout) -> Path:
-    """docs/results/<profile>/, where the copies of a selection's report stand."""
+    """docs/results/<suite>/, where the copies of a selection's report stand."""
     return Path("docs/results") / (Path(layout.prefix).name or "default")
 
 
-def publish(study: Study, layout: Layout) -> list[str]:
+def publish(grid: Grid, layout: Layout) -> list[str]:
     """Copy every table (md, csv), every figure (png) and the results table; then refill the README's blocks.
 
     The folder is left with these files alone: what the selection no longer makes goes.
@@ -37,7 +37,7 @@ def publish(study: Study, layout: Layout) -> list[str]:
         DataError: a file of the report is missing.
     """
     folder = results_folder(layout)
-    sources = [f for e in study.active_experiments for f in experiment_outputs(study, layout, e)]
+    sources = [f for e in grid.active_experiments for f in experiment_outputs(grid, layout, e)]
     sources = [f for f in sources if f.endswith(SHOWN_SUFFIXES)] + [layout.report("results.parquet")]
     written = []
     for source in map(Path, sources):

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.data.files import replacing, write_json
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, write_frame
@@ -21,40 +21,40 @@ from mmcontrast.report.summary import CELL, summarise
 RESULTS_COLUMNS = ("experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n")
 
 
-def write_results(study: Study, layout: Layout) -> None:
+def write_results(grid: Grid, layout: Layout) -> None:
     """Write results.parquet, intervals.parquet, metrics.json, plots/scores.csv and plots/curves.csv under reports/.
 
     Raises:
-        DataError: a cell has not been evaluated, or with other seeds than the profile's.
+        DataError: a cell has not been evaluated, or with other seeds than the suite's.
     """
-    out = {key: study.root / path for key, path in results_outputs(layout).items()}
-    results = collect(study, layout)
+    out = {key: grid.root / path for key, path in results_outputs(layout).items()}
+    results = collect(grid, layout)
     write_frame(results, out["results"])
-    write_frame(collect_intervals(study, layout), out["intervals"])
+    write_frame(collect_intervals(grid, layout), out["intervals"])
     summary = (
         summarise(results).filter(protocol="selected").unique([*CELL, "metric"], keep="first", maintain_order=True)
     )
     write_json(out["metrics"], headline_metrics(summary))
-    _write_csv(plotted_scores(study, summary), out["scores"])
-    _write_csv(plotted_curves(study, layout), out["curves"])
+    _write_csv(plotted_scores(grid, summary), out["scores"])
+    _write_csv(plotted_curves(grid, layout), out["curves"])
 
 
-def collect(study: Study, layout: Layout) -> pl.DataFrame:
+def collect(grid: Grid, layout: Layout) -> pl.DataFrame:
     """Scores of every cell of every active experiment (RESULTS_COLUMNS); a cell of two experiments is there twice.
 
     Raises:
         DataError: see `write_results`.
     """
     parts = []
-    for experiment in study.active_experiments:
-        for dataset, ref in study.experiment_cells(experiment):
+    for experiment in grid.active_experiments:
+        for dataset, ref in grid.experiment_cells(experiment):
             name = cell_name(dataset, ref)
-            part = read_table(study.root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}")
+            part = read_table(grid.root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}")
             seeds = sorted(part["seed"].unique().to_list())
-            if seeds != sorted(study.seeds_of(dataset)):
+            if seeds != sorted(grid.seeds_of(dataset)):
                 raise DataError(
-                    f"{layout.metrics(name)}: seeds {seeds}, and the profile '{study.profile_name}' has "
-                    f"{sorted(study.seeds_of(dataset))}; train and evaluate {name} again"
+                    f"{layout.metrics(name)}: seeds {seeds}, and the suite '{grid.suite_name}' has "
+                    f"{sorted(grid.seeds_of(dataset))}; train and evaluate {name} again"
                 )
             parts.append(
                 _labelled(part, experiment=experiment, dataset=dataset, method=ref.method, variant=ref.variant)
@@ -62,11 +62,11 @@ def collect(study: Study, layout: Layout) -> pl.DataFrame:
     return pl.concat(parts).select(RESULTS_COLUMNS)
 
 
-def collect_intervals(study: Study, layout: Layout) -> pl.DataFrame:
+def collect_intervals(grid: Grid, layout: Layout) -> pl.DataFrame:
     """Intervals over seeds and test cases of every cell, once."""
     parts = []
-    for name, cell in study.cells.items():
-        part = read_table(study.root / layout.intervals(name), INTERVALS_SCHEMA, f"mmcontrast evaluate {name}")
+    for name, cell in grid.cells.items():
+        part = read_table(grid.root / layout.intervals(name), INTERVALS_SCHEMA, f"mmcontrast evaluate {name}")
         parts.append(_labelled(part, dataset=cell.dataset, method=cell.method, variant=cell.variant))
     return pl.concat(parts)
 
@@ -83,7 +83,7 @@ def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame
         raise DataError(f"{path}: no such file; run `{command}` first") from None
 
 
-def read_results(study: Study, layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
+def read_results(grid: Grid, layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The results table, and the intervals over seeds and test cases.
 
     Raises:
@@ -92,8 +92,8 @@ def read_results(study: Study, layout: Layout) -> tuple[pl.DataFrame, pl.DataFra
     out = results_outputs(layout)
     command = "mmcontrast report results"
     return (
-        read_table(study.root / out["results"], dict.fromkeys(RESULTS_COLUMNS), command),
-        read_table(study.root / out["intervals"], INTERVALS_SCHEMA, command),
+        read_table(grid.root / out["results"], dict.fromkeys(RESULTS_COLUMNS), command),
+        read_table(grid.root / out["intervals"], INTERVALS_SCHEMA, command),
     )
 
 
@@ -115,24 +115,24 @@ def headline_metrics(summary: pl.DataFrame) -> dict[str, Any]:
     return out
 
 
-def plotted_scores(study: Study, summary: pl.DataFrame) -> pl.DataFrame:
+def plotted_scores(grid: Grid, summary: pl.DataFrame) -> pl.DataFrame:
     """The selecting metric of every cell, in points."""
     rows = []
     for row in summary.iter_rows(named=True):
-        if row["metric"] == study.datasets[row["dataset"]].metrics[0]:
+        if row["metric"] == grid.datasets[row["dataset"]].metrics[0]:
             name = "/".join(row[c] for c in CELL)
             rows.append((name, row["metric"], *(round(100 * row[k], 2) for k in ("mean", "low", "high"))))
     return pl.DataFrame(rows, schema=["cell", "metric", "value", "low", "high"], orient="row")
 
 
-def plotted_curves(study: Study, layout: Layout) -> pl.DataFrame:
+def plotted_curves(grid: Grid, layout: Layout) -> pl.DataFrame:
     """Mean over seeds of the selecting metric on validation, by epoch, in points."""
-    return pl.concat(_curves(study, layout))
+    return pl.concat(_curves(grid, layout))
 
 
-def _curves(study: Study, layout: Layout) -> Iterator[pl.DataFrame]:
-    for name, cell in study.cells.items():
-        frame = read_table(study.root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
+def _curves(grid: Grid, layout: Layout) -> Iterator[pl.DataFrame]:
+    for name, cell in grid.cells.items():
+        frame = read_table(grid.root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
         yield (
             frame.filter(split="val", metric=cell.metrics[0])
             .group_by("epoch")

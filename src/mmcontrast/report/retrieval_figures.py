@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmcontrast import paths
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.datasets import Retrieval
 from mmcontrast.data.loading import Observations, Table, load_split
 from mmcontrast.errors import DataError
@@ -57,20 +57,20 @@ class Retrieved:
         return grouped_similarity(*self.gallery, z, np.arange(len(ids)), self.spec.aggregation)[0]
 
 
-def retrieved(study: Study, dataset: str, embeddings: pl.DataFrame, metrics: pl.DataFrame) -> Retrieved:
+def retrieved(grid: Grid, dataset: str, embeddings: pl.DataFrame, metrics: pl.DataFrame) -> Retrieved:
     """What a figure is drawn from; the first seed at its selected epoch, or its last without validation.
 
     Raises:
         DataError: there are no embeddings of that seed and epoch.
     """
-    spec = study.datasets[dataset].retrieval
+    spec = grid.datasets[dataset].retrieval
     if spec is None:
         raise TypeError(f"{dataset} is not scored by retrieval")
-    seed = study.seeds_of(dataset)[0]
+    seed = grid.seeds_of(dataset)[0]
     of_seed = metrics.filter(seed=seed, split="test", metric="rsum")
     protocol = "selected" if "selected" in of_seed["protocol"].to_list() else "last"
     epoch = of_seed.filter(protocol=protocol)["epoch"][0]
-    table = load_split(study.root / paths.prepared(dataset, "test"))
+    table = load_split(grid.root / paths.prepared(dataset, "test"))
     row = {name: i for i, name in enumerate(table.ids)}
     sides = []
     for modality in (spec.gallery, spec.queries):
@@ -146,7 +146,7 @@ def _picture(axes: Axes, found: Retrieved, item: int, right: bool | None) -> Non
         spine.set_linewidth(2.2 if right else 0.6)
 
 
-def similarities(study: Study, found: dict[CellRef, Retrieved], narrow: bool = False) -> Figure:
+def similarities(grid: Grid, found: dict[CellRef, Retrieved], narrow: bool = False) -> Figure:
     """Similarity of every text with every drawing of some test instances, ordered by instance; a panel a cell."""
     n = len(found)
     figure = Figure(figsize=(NARROW, 3.0 * n + 0.4) if narrow else (WIDE, 3.6))
@@ -166,7 +166,7 @@ def similarities(study: Study, found: dict[CellRef, Retrieved], narrow: bool = F
         axes.grid(visible=False)
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_title(textwrap.fill(cell_label(study, ref), 34))
+        axes.set_title(textwrap.fill(cell_label(grid, ref), 34))
         axes.set_xlabel(f"{of.spec.queries}, by instance")
         axes.set_ylabel(f"{of.spec.gallery}, by instance")
     if image is not None:
@@ -178,12 +178,12 @@ def _sides(of: Retrieved) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     return of.gallery, of.queries
 
 
-def observation_sheet(study: Study, dataset: str, narrow: bool = False) -> Figure:
+def observation_sheet(grid: Grid, dataset: str, narrow: bool = False) -> Figure:
     """All drawings and texts of some test instances, drawn at random by a fixed seed."""
-    spec = study.datasets[dataset].retrieval
+    spec = grid.datasets[dataset].retrieval
     if spec is None:
         raise TypeError(f"{dataset} is not scored by retrieval")
-    table = load_split(study.root / paths.prepared(dataset, "test"))
+    table = load_split(grid.root / paths.prepared(dataset, "test"))
     size = min(SHEET_INSTANCES, len(table))
     picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(table), size=size, replace=False)).tolist()
     images, texts = (table.observations[m] for m in (spec.gallery, spec.queries))
@@ -193,6 +193,6 @@ def observation_sheet(study: Study, dataset: str, narrow: bool = False) -> Figur
         [[np.asarray(images.flat[k]) for k in span] for span in spans[spec.gallery]],
         [[str(texts.flat[k]) for k in span] for span in spans[spec.queries]],
         [table.classes[int(table.labels[i])] for i in picked],
-        f"{study.datasets[dataset].title}: {size} of {len(table)} test instances, drawn at random.",
+        f"{grid.datasets[dataset].title}: {size} of {len(table)} test instances, drawn at random.",
         narrow,
     )

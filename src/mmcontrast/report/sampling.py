@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.evaluation.statistics import over_seeds
@@ -29,7 +29,7 @@ PANEL_INCHES, LEGEND_INCHES, ROW_INCHES = 2.0, 0.35, 0.32
 class Sampling:
     """What a figure of one experiment and dataset is drawn from. history: of a cell, as training logged it."""
 
-    study: Study
+    grid: Grid
     experiment: str
     dataset: str
     results: pl.DataFrame
@@ -38,16 +38,16 @@ class Sampling:
     @property
     def cells(self) -> list[CellRef]:
         """The experiment's cells on the dataset, in its order."""
-        return self.study.cells_on(self.experiment, self.dataset)
+        return self.grid.cells_on(self.experiment, self.dataset)
 
     @property
     def colours(self) -> dict[str, str]:
         """Modality -> colour."""
-        return dict(zip(self.study.datasets[self.dataset].modalities, CLASS_COLOURS, strict=False))
+        return dict(zip(self.grid.datasets[self.dataset].modalities, CLASS_COLOURS, strict=False))
 
     def objective(self, ref: CellRef) -> dict[str, Any]:
         """What a cell minimises."""
-        return self.study.cell(self.dataset, ref.method, ref.variant).objective
+        return self.grid.cell(self.dataset, ref.method, ref.variant).objective
 
     def scores(self, ref: CellRef, metric: str) -> list[float]:
         """Test scores of a cell's seeds, in percent, in the order of the seeds."""
@@ -100,13 +100,13 @@ def alpha_figure(data: Sampling, narrow: bool) -> Figure:
     swept, grid = data.swept(), data.searched("grid")
     figure, axes = panels(2 if grid else 1, narrow)
     alphas = list(swept)
-    for metric, colour in zip(charted_metrics(data.study.datasets[data.dataset]), CLASS_COLOURS, strict=False):
+    for metric, colour in zip(charted_metrics(data.grid.datasets[data.dataset]), CLASS_COLOURS, strict=False):
         estimates = [over_seeds(np.array(data.scores(ref, metric))) for ref in swept.values()]
         _line(axes[0], alphas, estimates, colour, metric_title(metric))
     axes[0].set_title("linear probe")
     axes[0].set_ylabel("test accuracy (%)")
     if grid:
-        name = next(iter(data.study.datasets[data.dataset].modalities))
+        name = next(iter(data.grid.datasets[data.dataset].modalities))
         rewards = trial_rewards(data.history(grid), name)
         by_seed = np.array(list(rewards.values()))
         axes[1].plot(by_seed, color=INK, alpha=0.3, linewidth=0.7)
@@ -116,7 +116,7 @@ def alpha_figure(data: Sampling, narrow: bool) -> Figure:
         axes[1].set_title("reward of the search")
         axes[1].set_ylabel("sum of crossmodal accuracies")
         common = [a for a in alphas if a in rewards]
-        if len(common) > 1 and len(data.study.seeds_of(data.dataset)) > 1:
+        if len(common) > 1 and len(data.grid.seeds_of(data.dataset)) > 1:
             _agreement(axes[1], data, [rewards[a] for a in common], [swept[a] for a in common])
     for one in axes:
         one.set_xlabel("alpha, the same for every modality")
@@ -134,7 +134,7 @@ def _line(axes: Axes, x: list[float], estimates: list[Any], colour: str, label: 
 
 
 def _agreement(axes: Axes, data: Sampling, rewards: list[list[float]], cells: list[CellRef]) -> None:
-    metric = data.study.datasets[data.dataset].metrics[0]
+    metric = data.grid.datasets[data.dataset].metrics[0]
     found = study_reward(np.array(rewards), np.array([data.scores(ref, metric) for ref in cells]))
     text = (
         f"rank correlation with accuracy {found.rank_correlation:+.2f}; "
@@ -196,7 +196,7 @@ def similarity_figure(data: Sampling, narrow: bool) -> Figure:
         for name, (colour, label) in lines.items():
             part = history.filter(name=f"train/{name}").group_by("epoch").agg(pl.col("value").mean()).sort("epoch")
             one.plot(part["epoch"], part["value"], color=colour, label=label)
-        one.set_title(cell_label(data.study, ref), fontsize=7.5)
+        one.set_title(cell_label(data.grid, ref), fontsize=7.5)
         one.set_xlabel("epoch")
         one.sharey(axes[0])
     axes[0].set_ylabel("cosine with the anchor")
@@ -206,7 +206,7 @@ def similarity_figure(data: Sampling, narrow: bool) -> Figure:
 
 def removed_figure(data: Sampling, narrow: bool) -> Figure:
     """Accuracy of the whole embedding and of what is left without each modality, a row a cell."""
-    metric = data.study.datasets[data.dataset].metrics[0]
+    metric = data.grid.datasets[data.dataset].metrics[0]
     cells = [c for c in data.cells if data.scores(c, metric)]
     figure = Figure(figsize=(NARROW if narrow else WIDE, ROW_INCHES * len(cells) + 0.7 + LEGEND_INCHES))
     axes = figure.subplots()
@@ -219,7 +219,7 @@ def removed_figure(data: Sampling, narrow: bool) -> Figure:
                 at = y + 0.12 + 0.1 * i * 3 / len(data.colours)
                 axes.plot([low, high], [at, at], color=colour, linewidth=1.2)
                 axes.scatter(mean, at, color=colour, s=12, zorder=3)
-    axes.set_yticks(range(len(cells)), [cell_label(data.study, c) for c in cells], fontsize=7)
+    axes.set_yticks(range(len(cells)), [cell_label(data.grid, c) for c in cells], fontsize=7)
     axes.set_ylim(len(cells) - 0.4, -0.5)
     axes.set_xlabel(f"test {metric_title(metric).lower()} (%)")
     handles = [Line2D([], [], marker="o", linestyle="", color=INK, label="all modalities")]

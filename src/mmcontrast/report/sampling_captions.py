@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.report.wording import LEVEL_NAME, count
 
 CAPTIONS = {
@@ -29,11 +29,11 @@ CAPTIONS = {
 }
 
 
-def caption(study: Study, kind: str, dataset: str, n_cases: int) -> str:
+def caption(grid: Grid, kind: str, dataset: str, n_cases: int) -> str:
     """What one of these figures shows, with n."""
     return " ".join(CAPTIONS[kind].split()).format(
-        title=study.datasets[dataset].title,
-        seeds=count(len(study.seeds_of(dataset)), "seed"),
+        title=grid.datasets[dataset].title,
+        seeds=count(len(grid.seeds_of(dataset)), "seed"),
         cases=count(n_cases, "test case"),
         level=LEVEL_NAME,
     )

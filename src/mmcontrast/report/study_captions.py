@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.config.experiments import Sweep
 from mmcontrast.report.wording import LEVEL_NAME, count
 
 
-def overall_caption(study: Study, experiment: str, kind: str) -> str:
+def overall_caption(grid: Grid, experiment: str, kind: str) -> str:
     """What a figure of a kind in `config.experiments.OVERALL` shows, and n."""
     if kind == "contrasts":
-        return contrast_caption(study, experiment)
+        return contrast_caption(grid, experiment)
     if kind == "panels":
-        return panels_caption(study, experiment)
-    return matrix_caption(study, experiment, kind)
+        return panels_caption(grid, experiment)
+    return matrix_caption(grid, experiment, kind)
 
 
-def active_panels(study: Study, experiment: str) -> list[Sweep]:
+def active_panels(grid: Grid, experiment: str) -> list[Sweep]:
     """The experiment's panels whose dataset this selection runs."""
-    return [
-        p for p in study.experiments[experiment].panels if panel_dataset(study, experiment, p) in study.dataset_names
-    ]
+    return [p for p in grid.experiments[experiment].panels if panel_dataset(grid, experiment, p) in grid.dataset_names]
 
 
-def panel_dataset(study: Study, experiment: str, panel: Sweep) -> str:
+def panel_dataset(grid: Grid, experiment: str, panel: Sweep) -> str:
     """Its own dataset, or the experiment's first."""
-    return panel.dataset or study.experiments[experiment].datasets[0]
+    return panel.dataset or grid.experiments[experiment].datasets[0]
 
 
-def contrast_caption(study: Study, experiment: str) -> str:
+def contrast_caption(grid: Grid, experiment: str) -> str:
     """What the figure shows, and n."""
-    spec = study.experiments[experiment]
-    datasets = [d for d in spec.datasets if d in study.dataset_names]
-    seeds = ", ".join(f"{study.datasets[d].title} {count(len(study.seeds_of(d)), 'seed')}" for d in datasets)
+    spec = grid.experiments[experiment]
+    datasets = [d for d in spec.datasets if d in grid.dataset_names]
+    seeds = ", ".join(f"{grid.datasets[d].title} {count(len(grid.seeds_of(d)), 'seed')}" for d in datasets)
     return (
         f"{spec.title}: differences of test scores by seed. Dots: means; small dots: single seeds; lines: {LEVEL_NAME} "
         f"bootstrap interval over seeds ({seeds}); p: paired t-test, corrected by Holm's method over all rows."
     )
 
 
-def matrix_caption(study: Study, experiment: str, kind: str) -> str:
+def matrix_caption(grid: Grid, experiment: str, kind: str) -> str:
     """What the figure shows, and n."""
-    spec = study.experiments[experiment]
+    spec = grid.experiments[experiment]
     of = []
     for column in spec.columns:
-        if all(p.dataset in study.dataset_names for p in column.parts):
-            n = min(len(study.seeds_of(p.dataset)) for p in column.parts)
+        if all(p.dataset in grid.dataset_names for p in column.parts):
+            n = min(len(grid.seeds_of(p.dataset)) for p in column.parts)
             of.append(f"{column.title} {n}")
     seeds = f"Number of seeds: {', '.join(of)}."
     if kind == "cost":
@@ -61,11 +59,11 @@ def matrix_caption(study: Study, experiment: str, kind: str) -> str:
     )
 
 
-def panels_caption(study: Study, experiment: str) -> str:
+def panels_caption(grid: Grid, experiment: str) -> str:
     """What the figure shows, and n."""
-    datasets = dict.fromkeys(panel_dataset(study, experiment, p) for p in active_panels(study, experiment))
-    seeds = ", ".join(f"{study.datasets[d].title} {count(len(study.seeds_of(d)), 'seed')}" for d in datasets)
+    datasets = dict.fromkeys(panel_dataset(grid, experiment, p) for p in active_panels(grid, experiment))
+    seeds = ", ".join(f"{grid.datasets[d].title} {count(len(grid.seeds_of(d)), 'seed')}" for d in datasets)
     return (
-        f"{study.experiments[experiment].title}: test scores, epoch selected on validation or linear probe. Marks: "
+        f"{grid.experiments[experiment].title}: test scores, epoch selected on validation or linear probe. Marks: "
         f"means; small dots: single seeds; thick lines: {LEVEL_NAME} bootstrap interval over seeds ({seeds})."
     )

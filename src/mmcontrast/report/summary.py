@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from mmcontrast.config import CellRef, Study
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.evaluation.statistics import Interval, holm, iqm, over_seeds, paired_difference
 
 CELL = ("dataset", "method", "variant")
@@ -87,18 +87,18 @@ def differences(
     return frame.with_columns(pl.Series("p_holm", holm(frame["p"].to_numpy()), dtype=pl.Float64))
 
 
-def across_datasets(study: Study, results: pl.DataFrame, experiment: str, datasets: list[str]) -> pl.DataFrame:
+def across_datasets(grid: Grid, results: pl.DataFrame, experiment: str, datasets: list[str]) -> pl.DataFrame:
     """Interquartile mean of the selected test score over seeds and datasets (AGGREGATE_SCHEMA).
 
     Only of cells that have a selected score on every dataset, and only where all datasets are selected by one and the
     same metric; else, and for fewer than two datasets, the table is empty.
     """
-    metrics = {study.datasets[d].metrics[0] for d in datasets}
+    metrics = {grid.datasets[d].metrics[0] for d in datasets}
     rows: list[tuple[str, str, *tuple[float, ...]]] = []
     if len(datasets) > 1 and len(metrics) == 1:
         metric = metrics.pop()
-        seeds = sorted(set.intersection(*(set(study.seeds_of(d)) for d in datasets)))
-        for ref in study.experiments[experiment].cells:
+        seeds = sorted(set.intersection(*(set(grid.seeds_of(d)) for d in datasets)))
+        for ref in grid.experiments[experiment].cells:
             by_dataset = [seed_scores(results, experiment, d, ref, metric) for d in datasets]
             if seeds and all(by_dataset):
                 matrix_SD = np.array([[scores[s] for scores in by_dataset] for s in seeds])

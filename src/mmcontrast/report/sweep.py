@@ -34,7 +34,7 @@ class Point:
 
 def sweep_chart(data: Data, narrow: bool = False) -> Figure:
     """A panel a charted metric, a line a series of the experiment's sweep."""
-    sweep = data.study.experiments[data.experiment].sweep
+    sweep = data.grid.experiments[data.experiment].sweep
     if sweep is None:
         raise TypeError(f"{data.experiment} has no sweep")
     k = len(data.metrics)
@@ -44,7 +44,7 @@ def sweep_chart(data: Data, narrow: bool = False) -> Figure:
         for i, (name, line) in enumerate(sweep.series.items()):
             draw_line(axes, points_of(data, metric, line), name, i, PALETTE[i % len(PALETTE)], sweep.scale)
         scale_axis(axes, sweep)
-        title = metric_title(metric, data.study.datasets[data.dataset]).partition(" (")[0]
+        title = metric_title(metric, data.grid.datasets[data.dataset]).partition(" (")[0]
         axes.set_title(title if narrow else textwrap.fill(title, TITLE_CHARACTERS // k))
         axes.set_ylabel("test score (%)")
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -56,7 +56,7 @@ def points_of(data: Data, metric: str, line: dict[str, float]) -> list[Point]:
     """The cells of a series that have a selected score, by their place on the axis."""
     points = []
     for cell, x in sorted(line.items(), key=lambda item: item[1]):
-        ref = find_cell(data.study, data.experiment, *cell.split("/"))
+        ref = find_cell(data.grid, data.experiment, *cell.split("/"))
         if ref is None or (score := lookup(data.summary, data.dataset, ref, "selected", metric)) is None:
             continue
         seeds = seed_scores(data.results, data.experiment, data.dataset, ref, metric)

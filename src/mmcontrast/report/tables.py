@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from mmcontrast.config import CellRef, Published, Study
+from mmcontrast.config import CellRef, Grid, Published
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.paths import Layout
 from mmcontrast.report.contrasts import contrast_blocks, contrast_findings, contrast_notes
@@ -30,7 +30,7 @@ NO_VALIDATION = "no validation split"
 
 
 def build_table(
-    study: Study, results: pl.DataFrame, intervals: pl.DataFrame, experiment: str, layout: Layout | None = None
+    grid: Grid, results: pl.DataFrame, intervals: pl.DataFrame, experiment: str, layout: Layout | None = None
 ) -> Table:
     """The experiment's table.
 
@@ -41,54 +41,54 @@ def build_table(
     of ours, selected epoch. Both: the paired difference to the experiment's reference, where it names one. Kind
     `matrix`: see `report.matrix`.
     """
-    spec = study.experiments[experiment]
+    spec = grid.experiments[experiment]
     if spec.kind == "matrix":
-        return _matrix_table(study, results, experiment, layout)
+        return _matrix_table(grid, results, experiment, layout)
     summary = summarise(results.filter(experiment=experiment))
-    datasets = experiment_datasets(study, experiment)
-    blocks = contrast_blocks(study, results, experiment) + information_blocks(study, results, experiment)
+    datasets = experiment_datasets(grid, experiment)
+    blocks = contrast_blocks(grid, results, experiment) + information_blocks(grid, results, experiment)
     blocks += [
-        _block(study, results, summary, intervals, experiment, dataset, metric)
+        _block(grid, results, summary, intervals, experiment, dataset, metric)
         for dataset in datasets
-        for metric in reported_metrics(study.datasets[dataset], spec.views)
+        for metric in reported_metrics(grid.datasets[dataset], spec.views)
     ]
     # arms differ in what they are asked, so a mean over them would mean nothing
     averaged = "own" in spec.views and spec.information is None
-    together = _across_block(study, results, experiment, datasets) if averaged else Block("", [], [], {})
+    together = _across_block(grid, results, experiment, datasets) if averaged else Block("", [], [], {})
     return Table(
         name=experiment,
         title=spec.title,
         caption=spec.caption.strip(),
         blocks=blocks + ([together] if together.rows else []),
-        findings=contrast_findings(study, results, experiment)
-        + (findings(study, results, summary, intervals, experiment) if "own" in spec.views else []),
-        notes=contrast_notes(study, experiment)
-        + table_notes(study, summary, experiment, together.title if together.rows else None),
+        findings=contrast_findings(grid, results, experiment)
+        + (findings(grid, results, summary, intervals, experiment) if "own" in spec.views else []),
+        notes=contrast_notes(grid, experiment)
+        + table_notes(grid, summary, experiment, together.title if together.rows else None),
     )
 
 
-def _matrix_table(study: Study, results: pl.DataFrame, experiment: str, layout: Layout | None) -> Table:
-    spec, matrix = study.experiments[experiment], build_matrix(study, results, experiment)
-    blocks, notes = matrix_blocks(matrix), matrix_notes(study, matrix)
+def _matrix_table(grid: Grid, results: pl.DataFrame, experiment: str, layout: Layout | None) -> Table:
+    spec, matrix = grid.experiments[experiment], build_matrix(grid, results, experiment)
+    blocks, notes = matrix_blocks(matrix), matrix_notes(grid, matrix)
     if layout is not None and "cost" in (spec.figures or []):
-        blocks.append(cost_block(matrix, read_costs(study, layout, matrix)))
+        blocks.append(cost_block(matrix, read_costs(grid, layout, matrix)))
         notes.append(COST_NOTE)
     probe = f"Scores: {PROBE_DEFINITION}."
-    budgets = dict.fromkeys(study.cell(d, c.method, c.variant).budget for d, c in study.experiment_cells(experiment))
-    shared = [" ".join(study.budgets[b].description.split()) for b in budgets if b is not None]
+    recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
+    shared = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
     return Table(
         name=experiment,
         title=spec.title,
         caption=spec.caption.strip(),
         blocks=blocks,
-        findings=overrides_note(study) or matrix_findings(matrix),
-        notes=[*lost_notes(study, experiment), *shared, probe, *notes, *not_run_notes(study, experiment)],
+        findings=overrides_note(grid) or matrix_findings(matrix),
+        notes=[*lost_notes(grid, experiment), *shared, probe, *notes, *not_run_notes(grid, experiment)],
     )
 
 
-def _columns(study: Study, summary: pl.DataFrame, experiment: str) -> list[Column]:
+def _columns(grid: Grid, summary: pl.DataFrame, experiment: str) -> list[Column]:
     """Columns that any row can fill: a paper without numbers has none, and a probe no protocol but `selected`."""
-    spec, protocols = study.experiments[experiment], set(summary["protocol"])
+    spec, protocols = grid.experiments[experiment], set(summary["protocol"])
     columns = [
         Column("selected", PROTOCOL_TITLES["selected"], "score"),
         Column("cases", CASES_TITLE, "interval"),
@@ -102,21 +102,21 @@ def _columns(study: Study, summary: pl.DataFrame, experiment: str) -> list[Colum
                 columns.append(Column(protocol, title, "score", optimistic=protocol == "optimistic"))
     if spec.reference is not None:
         columns += [
-            Column("difference", f"Selected, difference to {_reference_label(study, experiment)}", "difference"),
+            Column("difference", f"Selected, difference to {_reference_label(grid, experiment)}", "difference"),
             Column("p", "p (Holm)", "p"),
         ]
     return [*columns, Column("seeds", "Seeds", "count")]
 
 
-def _reference_label(study: Study, experiment: str) -> str:
-    reference = study.experiments[experiment].reference
+def _reference_label(grid: Grid, experiment: str) -> str:
+    reference = grid.experiments[experiment].reference
     if reference is None:
         return ""
-    return cell_label(study, find_cell(study, experiment, reference.method, reference.variant) or reference)
+    return cell_label(grid, find_cell(grid, experiment, reference.method, reference.variant) or reference)
 
 
 def _block(
-    study: Study,
+    grid: Grid,
     results: pl.DataFrame,
     summary: pl.DataFrame,
     intervals: pl.DataFrame,
@@ -124,28 +124,28 @@ def _block(
     dataset: str,
     metric: str,
 ) -> Block:
-    spec = study.experiments[experiment]
+    spec = grid.experiments[experiment]
     printed = {_cell_of(p): p for p in spec.published if p.dataset == dataset and metric in p.values}
-    rows, on_it = [], study.cells_on(experiment, dataset)
+    rows, on_it = [], grid.cells_on(experiment, dataset)
     if spec.kind == "table":
         cells = {(c.method, c.variant) for c in on_it}
         rows = [Row(p.row, {"published": _published(p, metric)}) for key, p in printed.items() if key not in cells]
     compared = differences(results, experiment, dataset, metric, on_it, spec.reference) if spec.reference else None
-    for ref in study.cells_on(experiment, dataset, with_lost=True):
+    for ref in grid.cells_on(experiment, dataset, with_lost=True):
         name = cell_name(dataset, ref)
         if ref in on_it:
             values = _scores(summary, intervals, dataset, ref, metric)
         else:
-            values = {"selected": Value(word=study.lost[name].partition(":")[0])}
+            values = {"selected": Value(word=grid.lost[name].partition(":")[0])}
         if (ref.method, ref.variant) in printed:
             values["published"] = _published(printed[ref.method, ref.variant], metric)
         if spec.reference and compared is not None and ref in on_it:
             values |= _difference(compared, ref, spec.reference)
-        own = ref in own_cells(study, experiment)[:1]
-        rows.append(Row(cell_label(study, ref), values, name if ref in on_it else None, own))
-    data = study.datasets[dataset]
+        own = ref in own_cells(grid, experiment)[:1]
+        rows.append(Row(cell_label(grid, ref), values, name if ref in on_it else None, own))
+    data = grid.datasets[dataset]
     title = f"{data.title}: {metric_title(metric, data)} (%)"
-    return Block(title, _columns(study, summary, experiment), rows, {"dataset": dataset, "metric": metric})
+    return Block(title, _columns(grid, summary, experiment), rows, {"dataset": dataset, "metric": metric})
 
 
 def _cell_of(published: Published) -> tuple[str, str]:
@@ -182,18 +182,18 @@ def _difference(compared: pl.DataFrame, ref: CellRef, reference: CellRef) -> dic
     return {"difference": Value(*percent((mean, low, high))), "p": Value(p)}
 
 
-def _across_block(study: Study, results: pl.DataFrame, experiment: str, datasets: list[str]) -> Block:
-    frame = across_datasets(study, results, experiment, datasets)
+def _across_block(grid: Grid, results: pl.DataFrame, experiment: str, datasets: list[str]) -> Block:
+    frame = across_datasets(grid, results, experiment, datasets)
     rows = []
-    for ref in study.experiments[experiment].cells:
+    for ref in grid.experiments[experiment].cells:
         row = frame.filter(method=ref.method, variant=ref.variant).select("mean", "low", "high")
         if len(row):
             values = {"iqm": Value(*percent(row.row(0)))}
-            rows.append(Row(cell_label(study, ref), values, own=ref in own_cells(study, experiment)[:1]))
+            rows.append(Row(cell_label(grid, ref), values, own=ref in own_cells(grid, experiment)[:1]))
     if not rows:
         return Block("", [], [])
-    metric = study.datasets[datasets[0]].metrics[0]
-    titles = ", ".join(study.datasets[d].title for d in datasets)
+    metric = grid.datasets[datasets[0]].metrics[0]
+    titles = ", ".join(grid.datasets[d].title for d in datasets)
     title = f"All datasets ({titles}): {metric_title(metric)} (%)"
     column = Column("iqm", "Ours, selected: interquartile mean", "score")
     return Block(title, [column], rows, {"dataset": "all", "metric": metric})

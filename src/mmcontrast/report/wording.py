@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mmcontrast.config import CellRef, Dataset, Study
+from mmcontrast.config import CellRef, Dataset, Grid
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
 from mmcontrast.evaluation.statistics import LEVEL, REPLICATES
 from mmcontrast.evaluation.views import ENCODERS, OWN, metric_name, without
@@ -106,17 +106,17 @@ def charted_metrics(dataset: Dataset, views: Sequence[str] = ("own",)) -> list[s
     return [m for m in found if m.partition("@")[0].rpartition("/")[2] == dataset.metrics[0]]
 
 
-def cell_label(study: Study, ref: CellRef) -> str:
+def cell_label(grid: Grid, ref: CellRef) -> str:
     """The row label of a cell."""
     if ref.label is not None:
         return ref.label
-    title = study.methods[ref.method].title
+    title = grid.methods[ref.method].title
     return title if ref.variant == "base" else f"{title}, {ref.variant.replace('_', ' ')}"
 
 
-def find_cell(study: Study, experiment: str, method: str, variant: str) -> CellRef | None:
+def find_cell(grid: Grid, experiment: str, method: str, variant: str) -> CellRef | None:
     """The experiment's cell of that method and variant, with its label."""
-    return next((c for c in study.experiments[experiment].cells if (c.method, c.variant) == (method, variant)), None)
+    return next((c for c in grid.experiments[experiment].cells if (c.method, c.variant) == (method, variant)), None)
 
 
 def seeds_interval_name(n_seeds: int) -> str:

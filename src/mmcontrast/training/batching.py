@@ -17,7 +17,7 @@ from torch import Tensor
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import DataError
-from mmcontrast.methods import Batch
+from mmcontrast.methods.base import Batch
 from mmcontrast.training.distributed import World
 from mmcontrast.training.multifold_feed import MultifoldFeed
 

@@ -33,7 +33,8 @@ from mmcontrast.data.tokens import tokenised
 from mmcontrast.data.word_pieces import WordPieces
 from mmcontrast.errors import TrainingError
 from mmcontrast.evaluation.views import column as view_column
-from mmcontrast.methods import build_method
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.registry import method_module
 from mmcontrast.paths import Layout
 from mmcontrast.sources import sources
 from mmcontrast.training import checkpoint
@@ -50,7 +51,7 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps([stage, cell.model_dump(mode="json"), torch.__version__], sort_keys=True).encode())
     files = [Path(paths.prepared(*part)) for part in cell.data]
-    files += [Path(f) for f in sources("mmcontrast.training.cell", f"mmcontrast.methods.{cell.implementation}")]
+    files += [Path(f) for f in sources("mmcontrast.training.cell", method_module(cell.implementation))]
     if pretrained is not None:
         files += sorted(pretrained.glob("*.safetensors"))
     if cell.model.clip is not None:

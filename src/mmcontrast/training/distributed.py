@@ -184,7 +184,7 @@ def _device(engine: Engine) -> torch.device:
     if not torch.cuda.is_available():
         raise ConfigError(
             f"engine.device: cuda is asked for, but torch {torch.__version__} finds no CUDA device here; set "
-            "engine.device: cpu in the profile, or run on a machine with a GPU and a CUDA build of torch"
+            "engine.device: cpu in the suite, or run on a machine with a GPU and a CUDA build of torch"
         )
     local, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if local >= count:

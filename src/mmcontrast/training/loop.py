@@ -23,14 +23,15 @@ from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import StoppedError, TrainingError
 from mmcontrast.evaluation.classification import selection_key
-from mmcontrast.methods import Method, Progress, build_method
+from mmcontrast.methods.base import Method, Progress
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.tuple_infonce.search.run import searched
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import in_chunks, make_feed
 from mmcontrast.training.distributed import World
 from mmcontrast.training.engine import Engine, make_engine
 from mmcontrast.training.interrupt import StopRequest
 from mmcontrast.training.retrieving import Embedded
-from mmcontrast.training.searching import searched
 
 log = logging.getLogger(__name__)
 

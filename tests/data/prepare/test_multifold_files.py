@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcontrast.config import Dataset, Study
+from mmcontrast.config import Dataset, Grid
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.manifest import verified_manifest
@@ -20,15 +20,15 @@ from tests.flickr_files import draw, write_flickr
 SPLIT = {"kind": "published", "train": 3, "val": 1, "test": 2}
 
 
-def small(study, name, **change):
-    raw = study.datasets[name].model_dump(mode="json")
+def small(grid, name, **change):
+    raw = grid.datasets[name].model_dump(mode="json")
     modalities = raw["modalities"] | {"image": {"kind": "image", "shape": [3, 8, 8], "multifold": True}}
     return Dataset.model_validate(raw | {"modalities": modalities, "rows": 6, "split": SPLIT} | change)
 
 
 @pytest.fixture(scope="module")
-def study(root):
-    return Study(root)
+def grid(root):
+    return Grid(root)
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def shapes(tmp_path):
     return raw
 
 
-def test_flickr30k_through_fetch_and_prepare(study, flickr, tmp_path):
-    spec = small(study, "flickr30k")
+def test_flickr30k_through_fetch_and_prepare(grid, flickr, tmp_path):
+    spec = small(grid, "flickr30k")
     fetch("flickr30k", spec, flickr)
     assert list(verified_manifest("flickr30k", spec, flickr)["files"]) == [flickr30k.CAPTIONS]
     out = tmp_path / "out"
@@ -80,9 +80,9 @@ def test_flickr30k_through_fetch_and_prepare(study, flickr, tmp_path):
 
 
 @pytest.mark.parametrize(("gallery", "test"), [("tricolo", ["m4", "m5"]), ("parts2words", ["m0", "m1"])])
-def test_text2shape_galleries_are_kept_apart_by_name(study, shapes, tmp_path, gallery, test):
+def test_text2shape_galleries_are_kept_apart_by_name(grid, shapes, tmp_path, gallery, test):
     name = f"text2shape_{gallery}"
-    spec = small(study, name, prepare={"gallery": gallery, "views": 4})
+    spec = small(grid, name, prepare={"gallery": gallery, "views": 4})
     fetch(name, spec, shapes)
     sheet = prepare(name, spec, shapes, tmp_path / "out")
     assert sheet["report"]["gallery"] == gallery
@@ -95,10 +95,10 @@ def test_text2shape_galleries_are_kept_apart_by_name(study, shapes, tmp_path, ga
     assert table.observations["text"].flat[0] == f"text 0, {test[0]}"
 
 
-def test_a_split_without_validation_part_has_none(study, shapes, tmp_path):
+def test_a_split_without_validation_part_has_none(grid, shapes, tmp_path):
     (shapes / "split_tricolo" / "val.txt").unlink()
     split = {"kind": "published", "train": 3, "val": 0, "test": 2}
-    spec = small(study, "text2shape_tricolo", split=split, rows=5)
+    spec = small(grid, "text2shape_tricolo", split=split, rows=5)
     text2shape.write("text2shape_tricolo", spec, shapes, tmp_path / "out")
     val = load_split(tmp_path / "out" / "val.parquet")
     assert (len(val), len(val.observations["text"])) == (0, 0)
@@ -154,7 +154,7 @@ def faults(shapes, flickr):
     ["no caption", "no image", "id twice", "other size", "not the file", "not an image", "no view", "no description",
      "in two splits", "no split", "no column", "category"],
 )  # fmt: skip
-def test_bad_files_are_named(study, shapes, flickr, tmp_path, what):
+def test_bad_files_are_named(grid, shapes, flickr, tmp_path, what):
     spoil, which, says = faults(shapes, flickr)[what]
     spoil()
     name, reader, raw = {
@@ -162,7 +162,7 @@ def test_bad_files_are_named(study, shapes, flickr, tmp_path, what):
         "shapes": ("text2shape_tricolo", text2shape, shapes),
     }[which]
     with pytest.raises(DataError, match=says):
-        reader.write(name, small(study, name), raw, tmp_path / "out")
+        reader.write(name, small(grid, name), raw, tmp_path / "out")
 
 
 def test_a_picture_is_cut_to_its_middle(tmp_path):
@@ -172,11 +172,11 @@ def test_a_picture_is_cut_to_its_middle(tmp_path):
     assert picture(tmp_path / "wide.png", [3, 4, 4]).tolist() == np.full((3, 4, 4), 200).tolist()
 
 
-def test_what_must_be_put_there_is_told(study, tmp_path, monkeypatch):
-    spec = study.datasets["flickr30k"]
+def test_what_must_be_put_there_is_told(grid, tmp_path, monkeypatch):
+    spec = grid.datasets["flickr30k"]
     with pytest.raises(FetchError, match=r"dataset_flickr30k\.json: no such file, and it cannot be downloaded"):
         fetch("flickr30k", spec, tmp_path)
-    monkeypatch.setattr(study, "root", tmp_path)
-    row = next(s for s in status(study) if s.name == "flickr30k")
+    monkeypatch.setattr(grid, "root", tmp_path)
+    row = next(s for s in status(grid) if s.name == "flickr30k")
     assert row.next_step.startswith("put dataset_flickr30k.json into data/raw/flickr30k/: It is in caption_datasets")
     assert row.source == "your copy of dataset_flickr30k.json; your copy of flickr30k-images"

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mmcontrast import paths
-from mmcontrast.config import Study
+from mmcontrast.config import Grid
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import nyuv2, prepare
 from mmcontrast.errors import DataError, TrainingError
@@ -17,14 +17,14 @@ from mmcontrast.training.cell import run_stage
 from tests.data.prepare.test_nyuv2 import official_file
 
 ROOT = Path(__file__).parents[3]
-STUDY = Study(ROOT)
+GRID = Grid(ROOT)
 N, TRAIN = 40, 28
 ROOMS = ["kitchen", "office", "bedroom", "attic"]
 
 
 def tiny(train=TRAIN):
     """The dataset's file with frames of 48 x 64 instead of 480 x 640, and as few as the made file has."""
-    dataset = STUDY.datasets["nyuv2"]
+    dataset = GRID.datasets["nyuv2"]
     classes = ["kitchen", "office", "bedroom", "other"]
     split = dataset.split.model_copy(update={"train": train, "test": N - train})
     return dataset.model_copy(update={"rows": N, "split": split, "classes": classes})
@@ -65,7 +65,7 @@ def test_from_the_official_file_to_the_scores(raw_dir, tmp_path, variant):
     videos = [(i % 4, i // 8) for i in range(TRAIN)]
     assert [[int(a == b) for b in videos] for a in videos] == (data.scenes[:, None] == data.scenes).int().tolist()
 
-    cell = STUDY.cell("nyuv2", "tuple_infonce", variant)
+    cell = GRID.cell("nyuv2", "tuple_infonce", variant)
     pretrain = cell.pretrain.model_copy(update={"epochs": 2, "batch_size": 8})
     engine = cell.engine.model_copy(update={"backend": "torch"})
     cell = cell.model_copy(
@@ -87,7 +87,7 @@ def test_a_video_that_fills_a_batch_is_refused(raw_dir):
     """Batches of two rows of two videos' frames: sooner or later both are of one."""
     dataset = tiny()
     nyuv2.write("nyuv2", dataset, raw_dir, Path(paths.datasheet("nyuv2")).parent)
-    cell = STUDY.cell("nyuv2", "tuple_infonce")
+    cell = GRID.cell("nyuv2", "tuple_infonce")
     pretrain = cell.pretrain.model_copy(update={"epochs": 40, "batch_size": 2})
     engine = cell.engine.model_copy(update={"backend": "torch"})
     cell = cell.model_copy(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmcontrast.config import Dataset, Study
+from mmcontrast.config import Dataset, Grid
 from mmcontrast.data.instances import Instances
 from mmcontrast.data.prepare import prepare, synthetic
 from mmcontrast.errors import ConfigError
@@ -88,7 +88,7 @@ def test_a_published_split_is_refused(small: Any, tmp_path: Path) -> None:
 
 
 def test_the_one_in_params_can_be_made(root: Path, tmp_path: Path) -> None:
-    spec = Study(root).datasets["synthetic"]
+    spec = Grid(root).datasets["synthetic"]
     sheet = prepare("synthetic", spec, tmp_path / "nothing here", tmp_path / "out")
     assert sheet["rows"] == spec.rows
     assert sheet["warnings"] == []

@@ -1,0 +1,129 @@
+"""FactorCL: shared and unique information of two modalities, each bounded from the side on which it is to be moved.
+
+Source: Liang et al., "Factorized Contrastive Learning", NeurIPS 2023; the form of the released code (see
+`contrast.factorcl`). Differences from it: one optimizer step trains everything, where the code has a critic step after
+each main step (the gradients are kept apart in the same way); the augmentation of x' is the same for both modalities;
+more than two modalities are taken pair by pair, which neither paper nor code does.
+
+Shapes: b rows of this rank, B rows of the global batch, d width of a modality's embedding, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mmcontrast.config import CellConfig
+from mmcontrast.config.objectives import FactorCLObjective
+from mmcontrast.errors import ContrastError
+from mmcontrast.losses.factorcl import LOWER_TERMS, UPPER_TERMS, club_critic_loss, factorcl_loss
+from mmcontrast.losses.precision import upcast
+from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
+from mmcontrast.models.mlp import mlp
+from mmcontrast.models.projection import PairCritic
+
+HEADS = ("cross", "cross_club", "conditional", "conditional_club", "self")
+
+
+class PairOfModalities(nn.Module):
+    """Five heads for each of two modalities, and the six critics on them.
+
+    Args:
+        width: d of either modality. hidden: of the critics.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.first = nn.ModuleDict({name: mlp([width, width, width]) for name in HEADS})
+        self.second = nn.ModuleDict({name: mlp([width, width, width]) for name in HEADS})
+        wide = {term: 2 * width if term.startswith("conditional") else width for term in (*LOWER_TERMS, *UPPER_TERMS)}
+        self.critics = nn.ModuleDict({term: PairCritic(w, w, hidden) for term, w in wide.items()})
+
+    def heads(self, z1_bd: Tensor, z2_bd: Tensor) -> Tensor:
+        """(b, 2 * 5, d): outputs of all heads, those of the first modality first."""
+        both = ((self.first, z1_bd), (self.second, z2_bd))
+        return torch.stack([of[name](z_bd) for of, z_bd in both for name in HEADS], dim=1)
+
+    def losses(self, plain_BHd: Tensor, changed_BHd: Tensor) -> dict[str, Tensor]:
+        """The terms of FactorCL and `critics`, from head outputs of inputs as they are and of augmented ones.
+
+        The critics of the upper bounds are trained by `critics` alone, which moves nothing else.
+        """
+        n = len(HEADS)
+        sides = [
+            {name: h[:, offset + i] for i, name in enumerate(HEADS)}
+            for h, offset in ((plain_BHd, 0), (plain_BHd, n), (changed_BHd, 0), (changed_BHd, n))
+        ]
+        one, two, one_changed, two_changed = sides
+        given = {
+            "cross": (one["cross"], two["cross"]),
+            "cross_club": (one["cross_club"], two["cross_club"]),
+            "self1": (one["self"], one_changed["self"]),
+            "self2": (two["self"], two_changed["self"]),
+        }
+        for term in ("conditional", "conditional_club"):
+            given[term] = torch.cat([one[term], one_changed[term]], 1), torch.cat([two[term], two_changed[term]], 1)
+        scores = {term: self.critics[term](*given[term]) for term in LOWER_TERMS}
+        learning = {}
+        for term in UPPER_TERMS:
+            critic = self.critics[term]
+            fixed = {name: p.detach() for name, p in critic.named_parameters()}
+            scores[term] = functional_call(critic, fixed, given[term])
+            learning[term] = critic(*(x.detach() for x in given[term]))
+        return {**factorcl_loss(scores), "critics": club_critic_loss(learning)}
+
+
+class FactorCL(SelfSupervised):
+    """loss = mean over pairs of modalities of FactorCL's six terms and of its critics' own loss.
+
+    `embed` is all heads' outputs side by side, ten a pair, as the released code has it; or the encoders' outputs
+    (`embedding: encoders`), for a comparison with methods that have no such heads.
+
+    Raises:
+        ContrastError: fewer than two modalities.
+        ConfigError: a `finetune` stage, or a kind of modality without encoder or augmentations.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        super().__init__(cell)
+        refuse_finetuning(cell)
+        if len(self.modalities) < 2:
+            raise ContrastError(f"FactorCL needs at least two modalities, and there is {self.modalities}")
+        self.objective = FactorCLObjective.model_validate(cell.objective)
+        self.augmenters = build_augmenters(cell, self.objective.augmentations)
+        self.pairs = list(combinations(self.modalities, 2))
+        width, hidden = cell.model.width, self.objective.critic_hidden
+        self.factors = nn.ModuleList([PairOfModalities(width, hidden) for _ in self.pairs])
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        plain = self._heads(batch.inputs)
+        changed = self._heads(augmented(self.augmenters, batch, progress))
+        found = []
+        with torch.autocast(batch.labels.device.type, enabled=False):
+            for factor, plain_bHd, changed_bHd in zip(self._each(), plain, changed, strict=True):
+                heads = (upcast(progress.gather(h)) for h in (plain_bHd, changed_bHd))
+                found.append(factor.losses(*heads))
+        terms = {name: torch.stack([of[name] for of in found]).mean() for name in found[0]}
+        return {**terms, "loss": terms["loss"] + terms["critics"]}
+
+    def embed(self, batch: Batch) -> Tensor:
+        if self.objective.embedding == "encoders":
+            return self.encodings(batch)
+        return torch.cat([h_bHd.flatten(1) for h_bHd in self._heads(batch.inputs)], dim=1)
+
+    def _each(self) -> Sequence[PairOfModalities]:
+        return cast(Sequence[PairOfModalities], self.factors)
+
+    def _heads(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """(b, H, d) a pair of modalities; the encoders run once."""
+        z = self.encode(inputs)
+        return [factor.heads(z[a], z[b]) for factor, (a, b) in zip(self._each(), self.pairs, strict=True)]
+
+
+METHOD = FactorCL

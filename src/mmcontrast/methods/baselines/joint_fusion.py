@@ -1,0 +1,39 @@
+"""Supervised fusion: CoMM's encoders and fusion under cross-entropy, the supervised counterpart of the same network.
+
+Shapes: b rows of this rank, C classes, D width of the fusion.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmcontrast.config import CellConfig
+from mmcontrast.losses.cross_entropy import label_cross_entropy
+from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.comm.fused import FusedMethod
+from mmcontrast.methods.joint import refuse_pretraining
+from mmcontrast.models.mlp import mlp
+
+
+class JointFusion(FusedMethod):
+    """loss = cross-entropy of one head on the fused embedding of inputs as they are.
+
+    Raises:
+        ContrastError, ConfigError: as FusedMethod; also for a `pretrain` stage, for which there is no term.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        super().__init__(cell)
+        refuse_pretraining(cell, "remove `pretrain`")
+        self.classifier = mlp([self.fused_width, *cell.model.head_hidden, self.n_classes])
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        scores_BC = progress.gather(self.logits(batch))
+        return {"loss": label_cross_entropy(scores_BC, progress.gather(batch.labels))}
+
+    def logits(self, batch: Batch) -> Tensor:
+        scores_bC: Tensor = self.classifier(self.embed(batch))
+        return scores_bC
+
+
+METHOD = JointFusion

@@ -1,0 +1,47 @@
+"""SupCon between modalities: embeddings of one class attract each other, whichever modality they are of.
+
+Source: Khosla et al. 2020, as a multimodal baseline in Liang et al. 2023 (FactorCL) and Dufumier et al. 2025 (CoMM).
+
+Shapes: b rows of this rank, B rows of the global batch, P width of a head's output.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mmcontrast.config import CellConfig
+from mmcontrast.config.objectives import SupConObjective
+from mmcontrast.errors import ContrastError
+from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.supcon import supcon
+from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.joint import refuse_pretraining
+from mmcontrast.methods.self_supervised import SelfSupervised
+from mmcontrast.models.projection import ProjectionHead
+
+
+class SupCon(SelfSupervised):
+    """loss = SupCon over the modalities' projected embeddings, inputs as they are.
+
+    It sees labels, so its stage is `finetune`. There is no classifier: `embed`, the encoders' outputs side by side, is
+    scored by a linear probe.
+
+    Raises:
+        ContrastError: fewer than two modalities. ConfigError: a `pretrain` stage, or no model.projection.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        super().__init__(cell)
+        refuse_pretraining(cell, "remove `pretrain`: its loss needs labels")
+        if len(self.modalities) < 2:
+            raise ContrastError(f"SupCon between modalities needs at least two, and there is {self.modalities}")
+        self.objective = SupConObjective.model_validate(cell.objective)
+        widths = [cell.model.width, *self.projection_widths()]
+        self.heads = nn.ModuleDict({m: ProjectionHead(widths) for m in self.modalities})
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        views = [upcast(self.heads[m](progress.gather(z_bd))) for m, z_bd in self.encode(batch.inputs).items()]
+        return {"loss": supcon(views, progress.gather(batch.labels), self.objective.tau)}
+
+
+METHOD = SupCon

@@ -1,0 +1,85 @@
+"""CoMM: one fused embedding of all modalities, contrasted across augmentations and with each modality's own.
+
+Source: Dufumier et al., "What to align in multimodal contrastive learning?", ICLR 2025, arXiv 2409.07402; released code
+github Duplums/CoMM. Where the two differ, see `contrast.comm`; `objective.form` chooses.
+
+Shapes: b rows of this rank, B rows of the global batch, D width of the fusion, K embeddings (one a mask), P width of
+the head's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mmcontrast.config import CellConfig
+from mmcontrast.config.augmentations import Crop
+from mmcontrast.config.objectives import CommObjective
+from mmcontrast.data.augment import Augmenter
+from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.supcon import supcon
+from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.comm.fused import FusedMethod, Masks
+from mmcontrast.methods.comm.loss import comm_loss, comm_loss_paper
+from mmcontrast.methods.self_supervised import augmented, build_augmenters, projection_widths
+from mmcontrast.models.projection import ProjectionHead
+
+# of the released code's probe, which draws anew at test time
+PROBE_CROP = Crop(scale=(0.5, 1.0))
+
+
+class CoMM(FusedMethod):
+    """Fused embeddings, and one head for every embedding that is contrasted.
+
+    The head is called once for each embedding, so that batch statistics are of one kind of embedding, and on gathered
+    rows. In a `finetune` stage (the paper's "CoMM fine-tuned") the loss is SupCon on the fused embeddings of two
+    augmented views, without the head; what it leaves is scored by the same linear probe.
+
+    Raises:
+        ContrastError: the cell has fewer than two modalities.
+        ConfigError: no model.fusion or model.projection, heads that do not divide the width, or a kind of modality
+            without encoder or augmentations.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        super().__init__(cell)
+        self.objective = CommObjective.model_validate(cell.objective)
+        self.augmenters = build_augmenters(cell, self.objective.augmentations)
+        self.head = ProjectionHead([self.fused_width, *projection_widths(cell)])
+        images = [m for m in self.modalities if cell.modalities[m].kind == "image"]
+        self.crop = Augmenter("image", [PROBE_CROP])
+        self.cropped = images if self.objective.compat.probe_crops else []
+        # of its own, so that what is drawn for a probe changes nothing in training
+        self.crops = torch.Generator().manual_seed(0)
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        spec = self.objective
+        views = [augmented(self.augmenters, batch, progress) for _ in range(2)]
+        if progress.stage == "finetune":
+            fused = [upcast(progress.gather(self.fuse(view, self.masks[-1:])[0])) for view in views]
+            return {"loss": supcon(fused, progress.gather(batch.labels), spec.tau_supervised)}
+        weights = [spec.unimodal_weight] * len(self.modalities) + [spec.fused_weight]
+        if spec.form == "paper":
+            first, second = (self.project(view, self.masks[-1:], progress.gather)[0] for view in views)
+            single = self.project(batch.inputs, self.masks[:-1], progress.gather)
+            loss, terms_K = comm_loss_paper(first, second, single, spec.tau, weights)
+        else:
+            view1, view2 = (self.project(view, self.masks, progress.gather) for view in views)
+            loss, terms_K = comm_loss(view1, view2, spec.tau, weights)
+        names = [*(f"unimodal_{m}" for m in self.modalities), "fused"]
+        return {"loss": loss, **dict(zip(names, terms_K, strict=True))}
+
+    def embed(self, batch: Batch) -> Tensor:
+        crops = {m: self.crop(batch.inputs[m], self.crops) for m in self.cropped}
+        return super().embed(replace(batch, inputs={**batch.inputs, **crops}))
+
+    def project(self, inputs: Mapping[str, Tensor], masks: Masks, gather: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """K tensors (B, P) of the global batch, after the head; gathered in one exchange."""
+        fused_BKD = gather(torch.stack(self.fuse(inputs, masks), dim=1))
+        return [upcast(self.head(z_BD)) for z_BD in fused_BKD.unbind(dim=1)]
+
+
+METHOD = CoMM

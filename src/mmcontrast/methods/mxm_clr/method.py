@@ -1,0 +1,75 @@
+"""MXM-CLR, reconstructed: every observation of an instance is a positive of every other, hard and soft.
+
+Source: Wang, Jiang, Zou, Ma, "MXM-CLR: A Unified Framework for Contrastive Learning of Multifold Cross-Modal
+Representations", arXiv 2303.10839. The paper's equations, weights, temperatures and encoders are not known to us and
+its repository holds no code, so this is a reconstruction from its abstract: see `contrast.multifold`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmcontrast.config import CellConfig
+from mmcontrast.config.objectives import MXMCLRObjective
+from mmcontrast.errors import ConfigError
+from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.multifold import MultifoldMethod, Temperature
+from mmcontrast.methods.mxm_clr.loss import multifold_pairs_loss
+from mmcontrast.models.momentum import follow, frozen_copy
+
+
+class MXMCLR(MultifoldMethod):
+    """The multifold loss, summed over pairs of modalities; a reconstruction.
+
+    The soft weight rises linearly from 0 over the first `warmup` epochs, since targets made of untrained embeddings say
+    nothing. With `teacher: ema` they are made by a copy of the encoders that follows them slowly; it is part of
+    the method's state, and moves before each step.
+
+    Raises:
+        ConfigError: a momentum teacher under ZeRO stage 3, where no rank holds all weights to follow.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        self.objective = spec = MXMCLRObjective.model_validate(cell.objective)
+        super().__init__(cell, spec.views)
+        self.tau = Temperature(spec.tau)
+        if spec.teacher == "ema":
+            if cell.engine.zero_stage == 3:
+                raise ConfigError(
+                    f"{cell.name}: teacher: ema needs all weights on every rank, which engine.zero_stage: 3 takes apart"
+                )
+            self.teacher = frozen_copy(self.encoders)
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        spec = self.objective
+        rows = self.gathered(self.rows(batch), batch, progress)
+        z, ids = ({m: row[i] for m, row in rows.items()} for i in (0, 1))
+        teacher = None
+        if spec.teacher == "ema":
+            with torch.no_grad():
+                follow(self.teacher, self.encoders, spec.teacher_decay)
+                theirs = self.rows(batch, self.teacher)
+                teacher = {m: row[0] for m, row in self.gathered(theirs, batch, progress).items()}
+        terms = multifold_pairs_loss(
+            z,
+            ids,
+            teacher=teacher,
+            tau=self.tau(),
+            tau_soft=spec.tau_soft,
+            hard=spec.hard,
+            relation=spec.relation,
+            soft_weight=self.soft_weight(progress.epoch),
+            combine=spec.combine,
+            reduce=spec.reduce,
+            chunk=spec.chunk,
+        )
+        return {name: terms[name] for name in ("loss", "gap", "hard", "soft", "hard_gap", "soft_gap")}
+
+    def soft_weight(self, epoch: int) -> float:
+        """Weight of the soft part in an epoch, 0-based."""
+        spec = self.objective
+        return spec.soft_weight * min(1.0, epoch / spec.warmup) if spec.warmup else spec.soft_weight
+
+
+METHOD = MXMCLR

@@ -1,0 +1,297 @@
+"""TupleInfoNCE: fused tuples, contrasted with other tuples and with tuples that hold one modality of another row.
+
+Source: Liu et al., "Contrastive Multimodal Fusion with TupleInfoNCE", ICCV 2021. Only its abstract, a restatement of
+its formulas and the released NYUv2 code (github hoi4d/TupleInfoNCE) could be read, not its body.
+
+Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows a modality, D width of
+the fused embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from mmcontrast.config import CellConfig
+from mmcontrast.config.objectives import TupleInfoNCEObjective
+from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.similarity import unit_rows
+from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
+from mmcontrast.methods.tuple_infonce.derangement import derangement
+from mmcontrast.methods.tuple_infonce.key_queue import KeyQueue
+from mmcontrast.methods.tuple_infonce.loss import TupleLoss, counts, tuple_info_nce, weights_from_alpha
+from mmcontrast.methods.tuple_infonce.negatives import check_disturbable, every_own_row_loss
+from mmcontrast.methods.tuple_infonce.network import EarlyNetwork, LateNetwork, TupleNetwork, View, joint_encoder
+from mmcontrast.methods.tuple_infonce.sum_fusion import SumFusion, add
+from mmcontrast.models.mlp import mlp
+from mmcontrast.models.momentum import follow, frozen_copy
+
+
+def alpha_by_modality(cell: CellConfig, objective: TupleInfoNCEObjective) -> list[float]:
+    """K numbers in the dataset's order of modalities.
+
+    Raises:
+        ConfigError: alpha is by modality, and not by those of the dataset; or shares leave nothing for naive negatives.
+    """
+    where = f"params/methods/{cell.method}.yaml ({cell.name}): objective.alpha"
+    given = objective.alpha
+    if isinstance(given, dict):
+        for name in given:
+            if name not in cell.modalities:
+                raise ConfigError(f"{where}: no modality '{name}'; {nearest(name, cell.modalities)}")
+        missing = [name for name in cell.modalities if name not in given]
+        if missing:
+            raise ConfigError(f"{where}: nothing for {', '.join(missing)}; give a number for each modality, 0 for none")
+        alpha = [given[name] for name in cell.modalities]
+    else:
+        alpha = [given] * len(cell.modalities)
+    if objective.form == "simplex" and sum(alpha) >= 1:
+        raise ConfigError(
+            f"{where}: shares of all negatives that sum to {sum(alpha):g} over {len(alpha)} modalities leave none for "
+            "naive ones; lower them, or use form: ratio"
+        )
+    return alpha
+
+
+def fused_width(cell: CellConfig, objective: TupleInfoNCEObjective) -> int:
+    """Width D of the fused embedding: the objective's own, or that of model.fusion.
+
+    Raises:
+        ConfigError: neither is given.
+    """
+    if objective.fusion_width is not None:
+        return objective.fusion_width
+    if cell.model.fusion is None:
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): objective.fusion_width: not given, and there is no "
+            "model.fusion to take it from"
+        )
+    return cell.model.fusion.width
+
+
+class TupleInfoNCE(SelfSupervised):
+    """Anchor: one augmented view of the fused tuple. Positive: another view. Negatives: other rows' tuples, and tuples
+    of which modality k comes from another row (a derangement of the global batch, drawn anew for each k and step).
+
+    `fusion: late`: each modality is encoded once a view; disturbed tuples are put together after the fusion's first
+    layer. `fusion: early`: one encoder of all modalities side by side; disturbed tuples are put together from the
+    inputs, and each kind of them costs a further pass of the network (see `tuple_networks`). Blocks of weight 0 are
+    measured for the log, without gradient. `embed` is the fused embedding, not normalised.
+
+    Where the dataset repeats scenes, rows of one scene neither lend a modality to one another nor are negatives.
+
+    Where paper and released code differ, or the code has a defect that is not repeated: a random permutation may leave
+    a row in place, so that its positive is among its negatives (here: never); the ratio alpha becomes 1, 2 or 4 copies
+    of a block (here: a weight); anchors are not noisy and one noise field serves a whole epoch (here: both views, drawn
+    for each row); fusion after each stage of three networks (here: before the first layer, or after the last).
+
+    With a queue, keys come from a momentum copy of the network, and those of earlier batches are negatives as well.
+    `rows: every_own` builds no disturbed tuple: a linear fusion gives their scores from products of its terms.
+
+    Raises:
+        ConfigError: fewer than two modalities, or an objective that does not fit them; a queue under ZeRO stage 3,
+            or where scenes repeat.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        spec = TupleInfoNCEObjective.model_validate(cell.objective)
+        early = spec.fusion == "early" and len(cell.modalities) > 1
+        super().__init__(cell, joint_encoder(cell) if early else None)
+        refuse_finetuning(cell)
+        self.objective = spec
+        if len(self.modalities) < 2:
+            raise ConfigError(
+                f"params/datasets/{cell.dataset}.yaml: modalities: a disturbed tuple takes one of at least two "
+                f"modalities from another row, and there is {', '.join(self.modalities) or 'none'}"
+            )
+        self.alpha = alpha_by_modality(cell, spec)
+        self.dropping = spec.dropping
+        self.augmenters = build_augmenters(cell, spec.augmentations)
+        width = fused_width(cell, spec)
+        self.fusion: nn.Module = (
+            mlp([cell.model.width, *spec.fusion_hidden, width])
+            if early
+            else SumFusion(self.modalities, cell.model.width, spec.fusion_hidden, width)
+        )
+        if spec.queue:
+            self._refuse_queue_where_it_cannot_be()
+            self.key_network = frozen_copy(self.network())
+            held = [KeyQueue(spec.queue, width) for _ in range(1 + len(self.modalities))]
+            self.queues = nn.ModuleList(held)
+
+    def network(self) -> TupleNetwork:
+        """What a tuple goes through: this method's modules, not copies of them."""
+        if isinstance(self.fusion, SumFusion):
+            return LateNetwork(self.encoders, self.fusion)
+        return EarlyNetwork(self.modalities, self.encoders, self.fusion)
+
+    def check_data(self, inputs: Mapping[str, Tensor]) -> None:
+        """Raise TrainingError where a modality is the same in all rows, unless nothing is disturbed."""
+        if not self.objective.naive:
+            check_disturbable(inputs)
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        query, rest = self._parts(progress.generator)
+        scenes_B = None if batch.scenes is None else progress.gather(batch.scenes)
+        network = self.network()
+        anchor_BD = network.anchors(View(augmented(self.augmenters, batch, progress), query, progress))
+        view = View(augmented(self.augmenters, batch, progress), rest, progress)
+        contrast = self._every_own_row if self.objective.rows == "every_own" else self._drawn_rows
+        out = contrast(anchor_BD, self._key_network(network), view, scenes_B)
+        if query == self.modalities:
+            return {"loss": out.loss, **out.stats}
+        return {"loss": out.loss, "crossmodal": out.loss.detach()}
+
+    def embed(self, batch: Batch) -> Tensor:
+        return self.fuse(batch.inputs, self.modalities)
+
+    def encodings(self, batch: Batch) -> Tensor:
+        return self.network().encode(batch.inputs)
+
+    def embeddings(self, batch: Batch) -> dict[str, Tensor]:
+        """The fused embedding, what it is fused from, and what is left of it without each modality."""
+        lacking = {f"without_{m}": self.fuse(batch.inputs, self._others(m)) for m in self.modalities}
+        return {"": self.embed(batch), "encoders": self.encodings(batch), **lacking}
+
+    def fuse(self, inputs: Mapping[str, Tensor], kept: Sequence[str]) -> Tensor:
+        """(b, D) fused embedding of the kept modalities; the others are zeros, see `tuple_networks`."""
+        return self.network().fuse(inputs, kept)
+
+    def crossmodal(
+        self, batch: Batch, generator: torch.Generator, strength: float = 1.0
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Each modality alone, augmented, and each tuple without it, as it is: K tensors (b, D) of unit norm each.
+
+        What `training.rewards.crossmodal_accuracy` takes. generator: of the augmentations. strength: factor on their
+        noise, of what is given in params/ and not of what is trained with.
+        """
+        augmenters = build_augmenters(self.cell, louder(self.objective.augmentations, strength))
+        view = {m: augment(batch.inputs[m], generator) for m, augment in augmenters.items()}
+        queries = [self.fuse(view, [m]) for m in self.modalities]
+        candidates = [self.fuse(batch.inputs, self._others(m)) for m in self.modalities]
+        return [unit_rows(upcast(z)) for z in queries], [unit_rows(upcast(z)) for z in candidates]
+
+    def train_at(self, alpha: Sequence[float], strength: float = 1.0) -> None:
+        """Take another alpha, one number a modality, and another strength of the augmentations, a factor > 0."""
+        self.alpha = list(alpha)
+        self.augmenters = build_augmenters(self.cell, louder(self.objective.augmentations, strength))
+
+    def settled(self, alpha: Sequence[float], strength: float = 1.0) -> dict[str, Any]:
+        """The objective that trains with a found alpha, one number a modality, and strength of the augmentations."""
+        found = dict(zip(self.modalities, alpha, strict=True))
+        augmentations = louder(self.objective.augmentations, strength)
+        changed = {"alpha": found, "naive": not any(alpha), "search": None, "augmentations": augmentations}
+        return self.cell.objective | changed
+
+    def _parts(self, generator: torch.Generator) -> tuple[list[str], list[str]]:
+        """The modalities of anchors and of keys in this step: all of both, or one and the others."""
+        if self.dropping == 0:
+            return self.modalities, self.modalities
+        split, chosen = (
+            torch.rand((), generator=generator),
+            int(torch.randint(len(self.modalities), (), generator=generator)),
+        )
+        if split >= self.dropping:
+            return self.modalities, self.modalities
+        return [self.modalities[chosen]], self._others(self.modalities[chosen])
+
+    def _others(self, modality: str) -> list[str]:
+        return [m for m in self.modalities if m != modality]
+
+    def _refuse_queue_where_it_cannot_be(self) -> None:
+        if self.cell.engine.zero_stage == 3:
+            raise ConfigError(
+                f"{self.cell.name}: objective.queue: its momentum copy needs all weights on every rank, which "
+                "engine.zero_stage: 3 takes apart"
+            )
+        if self.cell.scenes is not None:
+            raise ConfigError(
+                f"{self.cell.name}: objective.queue: a key of an earlier batch may be of an anchor's own scene "
+                f"(params/datasets/{self.cell.dataset}.yaml: scenes), and the queue does not hold scenes; set it to 0"
+            )
+
+    def _key_network(self, network: TupleNetwork) -> TupleNetwork:
+        """The network itself, or its momentum copy, one step on."""
+        if not self.objective.queue:
+            return network
+        follow(self.key_network, network, self.objective.key_decay)
+        return self.key_network
+
+    def _queues(self) -> list[KeyQueue]:
+        """Naive first, then one a modality."""
+        return cast("list[KeyQueue]", list(self.queues))
+
+    def _key_gradient(self) -> torch.set_grad_enabled:
+        return torch.set_grad_enabled(torch.is_grad_enabled() and not self.objective.detach_keys)
+
+    def _every_own_row(
+        self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None
+    ) -> TupleLoss:
+        """Each anchor against its own tuple with each present modality of each other row, of a linear fusion."""
+        with self._key_gradient():
+            terms = cast("LateNetwork", network).terms(view)
+        weights = dict(zip(self.modalities, self._weights(len(anchor_BD)), strict=True))
+        lent = {m: terms[m] for m in disturbable(view)}
+        sum_BD = add(list(terms.values()))
+        used = [weights[m] for m in lent]
+        return every_own_row_loss(anchor_BD, sum_BD, lent, used, self.objective.tau, scenes_B)
+
+    def _drawn_rows(self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None) -> TupleLoss:
+        """Anchors against tuples whose present modalities are disturbed by drawn rows, and against the queues."""
+        spec, present = self.objective, disturbable(view)
+        # one modality alone is contrasted with parts of tuples, which are not what the queues hold
+        whole = present == self.modalities
+        queue = [held.rows() for held in self._queues()] if spec.queue and whole else None
+        weights = dict(zip(self.modalities, self._weights(len(anchor_BD), len(queue[0]) if queue else 0), strict=True))
+        sources = {
+            m: [derangement(len(anchor_BD), view.progress.generator, scenes_B) for _ in range(spec.copies)]
+            for m in self.modalities
+        }
+        learned = [m for m, alpha in zip(self.modalities, self.alpha, strict=True) if alpha > 0]
+        with self._key_gradient():
+            positive_BD, disturbed = network.keys(view, {m: sources[m] for m in present}, learned)
+        out = tuple_info_nce(
+            anchor_BD,
+            positive_BD,
+            list(disturbed.values()),
+            [weights[m] for m in present],
+            spec.tau,
+            rows=spec.rows,
+            scenes_B=scenes_B,
+            queue=queue,
+            names=list(disturbed),
+        )
+        if queue is not None:
+            for held, key_RBD in zip(self._queues(), (positive_BD, *disturbed.values()), strict=True):
+                held.push(key_RBD)
+        return out
+
+    def _weights(self, n: int, queued: int = 0) -> list[float]:
+        """w_k of a batch of n rows, counted as if no two of them were of one scene."""
+        spec = self.objective
+        alpha = [1 - sum(self.alpha), *self.alpha] if spec.form == "simplex" else self.alpha
+        return weights_from_alpha(alpha, *counts(n, spec.rows, spec.copies, queued), spec.form)
+
+
+def disturbable(view: View) -> list[str]:
+    """The modalities of which disturbed tuples are made: those kept, or none where one alone is.
+
+    Of one modality alone a disturbed tuple would be another row's intact one.
+    """
+    return list(view.kept) if len(view.kept) > 1 else []
+
+
+def louder(raw: Mapping[str, Sequence[Mapping[str, Any]]], factor: float) -> dict[str, list[dict[str, Any]]]:
+    """Augmentations with the standard deviation of their noise times a factor; other steps as they are."""
+    return {
+        kind: [{**step, "std": step["std"] * factor} if "std" in step else dict(step) for step in steps]
+        for kind, steps in raw.items()
+    }
+
+
+METHOD = TupleInfoNCE

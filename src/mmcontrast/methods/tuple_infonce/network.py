@@ -1,0 +1,195 @@
+"""What a tuple goes through, and how tuples with one modality of another row are made: from features, or from inputs.
+
+Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows a modality, H width of
+the late fusion's first layer, D width of the fused embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmcontrast.config import CellConfig
+from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.similarity import unit_rows
+from mmcontrast.methods.base import Progress
+from mmcontrast.methods.tuple_infonce.early_fusion import joint_modality, present_only, side_by_side
+from mmcontrast.methods.tuple_infonce.negatives import swap_terms
+from mmcontrast.methods.tuple_infonce.sum_fusion import SumFusion, add
+from mmcontrast.models.encoders import build_encoders
+from mmcontrast.models.norm import running_statistics_kept
+
+JOINT = "joint"
+
+
+class View(NamedTuple):
+    """One view of a batch.
+
+    Attributes:
+        inputs: modality -> (b, ...), augmented. kept: the modalities it has; what the others hold is not looked at.
+        progress: how rows of all ranks come together.
+    """
+
+    inputs: Mapping[str, Tensor]
+    kept: Collection[str]
+    progress: Progress
+
+
+class TupleNetwork(nn.Module):
+    """Base: views of tuples -> fused embeddings. It holds the modules it is given, not copies of them.
+
+    Args:
+        modalities: K names, in the dataset's order.
+    """
+
+    def __init__(self, modalities: Sequence[str]) -> None:
+        super().__init__()
+        self.modalities = list(modalities)
+
+    def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str]) -> Tensor:
+        """(b, D), not normalised, of the kept modalities alone; the others are zeros."""
+        raise NotImplementedError
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(b, width) outputs of the encoders, one after another."""
+        raise NotImplementedError
+
+    def anchors(self, view: View) -> Tensor:
+        """(B, D) of unit norm, gathered."""
+        raise NotImplementedError
+
+    def keys(
+        self, view: View, sources: Mapping[str, Sequence[Tensor]], learned: Collection[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Unit-norm intact tuples (B, D), and modality -> (R * B, D) tuples disturbed in it, gathered.
+
+        Args:
+            sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from.
+            learned: modalities whose disturbed tuples get a gradient, where there is any; the others are measured.
+        """
+        raise NotImplementedError
+
+
+class LateNetwork(TupleNetwork):
+    """Every modality has its encoder and is encoded once a view; disturbed tuples are put together from the terms of
+    the fusion's first layer. An absent modality's encoding is zeros, as in the released code.
+    """
+
+    def __init__(self, encoders: nn.ModuleDict, fusion: SumFusion) -> None:
+        super().__init__(list(encoders))
+        self.encoders, self.fusion = encoders, fusion
+
+    def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str]) -> Tensor:
+        z_bD: Tensor = self.fusion(self._encodings(inputs, kept))
+        return z_bD
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([encoder(inputs[m]) for m, encoder in self.encoders.items()], dim=-1)
+
+    def anchors(self, view: View) -> Tensor:
+        return self._unit(add(list(self.terms(view).values())))
+
+    def terms(self, view: View) -> dict[str, Tensor]:
+        """modality -> (B, H), gathered; their sum is the output of the fusion's first layer."""
+        terms = self.fusion.terms(self._encodings(view.inputs, view.kept))
+        return {m: view.progress.gather(term_bH) for m, term_bH in zip(self.modalities, terms, strict=True)}
+
+    def keys(
+        self, view: View, sources: Mapping[str, Sequence[Tensor]], learned: Collection[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        terms = list(self.terms(view).values())
+        sum_BH = add(terms)
+        swapped = swap_terms(sum_BH, terms, [sources.get(m, []) for m in self.modalities])
+        disturbed = {}
+        for m, swapped_SH in zip(self.modalities, swapped, strict=True):
+            if m in sources:
+                with torch.set_grad_enabled(torch.is_grad_enabled() and m in learned):
+                    disturbed[m] = self._unit(swapped_SH)
+        return self._unit(sum_BH), disturbed
+
+    def _encodings(self, inputs: Mapping[str, Tensor], kept: Collection[str]) -> dict[str, Tensor]:
+        """modality -> (b, d)."""
+        out = {m: self.encoders[m](inputs[m]) for m in self.modalities if m in kept}
+        some_bd = next(iter(out.values()))
+        return {m: out[m] if m in out else torch.zeros_like(some_bd) for m in self.modalities}
+
+    def _unit(self, sum_BH: Tensor) -> Tensor:
+        return unit_rows(upcast(self.fusion.finish(sum_BH)))
+
+
+class EarlyNetwork(TupleNetwork):
+    """One encoder of all modalities side by side, then an MLP; disturbed tuples are put together from the inputs.
+
+    An absent modality is zeros to the encoder: 0 in a vector, mid-grey in an image.
+
+    Cost of a step with R draws for each of K modalities: 2 + K R passes of the whole network, where naive tuple
+    contrast that measures nothing has 2; all but the anchors' without gradient where keys are detached. Late fusion
+    has 2 passes of the encoders whatever K and R.
+
+    Keys with a gradient go through as one batch, so that batch statistics cannot tell intact tuples from disturbed
+    ones; what is only measured is a batch of its own, so that it changes nothing that is trained. The running
+    statistics that evaluation uses are those of the anchors, which are all intact.
+    """
+
+    def __init__(self, modalities: Sequence[str], encoders: nn.ModuleDict, head: nn.Module) -> None:
+        super().__init__(modalities)
+        self.encoders, self.head = encoders, head
+
+    def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str]) -> Tensor:
+        return self._embedded(present_only(self._ordered(inputs), kept))
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        z_bd: Tensor = self.encoders[JOINT](side_by_side(present_only(self._ordered(inputs), self.modalities)))
+        return z_bd
+
+    def anchors(self, view: View) -> Tensor:
+        return view.progress.gather(unit_rows(upcast(self.fuse(view.inputs, view.kept))))
+
+    def keys(
+        self, view: View, sources: Mapping[str, Sequence[Tensor]], learned: Collection[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        intact = present_only(self._ordered(view.inputs), view.kept)
+        everyones = {m: view.progress.gather(intact[m]) for m, draws in sources.items() if draws}
+
+        def disturbed(m: str) -> list[dict[str, Tensor]]:
+            rows = [draw_B[view.progress.rows].to(everyones[m].device) for draw_B in sources[m]]
+            return [{**intact, m: everyones[m].index_select(0, row_b)} for row_b in rows]
+
+        trained = [m for m in sources if m in learned]
+        measured = [m for m in sources if m not in learned]
+        with running_statistics_kept(self):
+            positive_BD, *keys = self._units([intact, *(x for m in trained for x in disturbed(m))], view.progress)
+            if measured:
+                with torch.no_grad():
+                    keys += self._units([x for m in measured for x in disturbed(m)], view.progress)
+        out = {}
+        for m in [*trained, *measured]:
+            out[m], keys = torch.cat(keys[: len(sources[m])]), keys[len(sources[m]) :]
+        return positive_BD, {m: out[m] for m in sources}
+
+    def _units(self, tuples: Sequence[Mapping[str, Tensor]], progress: Progress) -> list[Tensor]:
+        """A (B, D) of unit norm for each of some versions of this rank's tuples, all in one pass."""
+        n, b = len(tuples), len(next(iter(tuples[0].values())))
+        joined = {m: torch.cat([x[m] for x in tuples]) for m in self.modalities}
+        unit_nbD = unit_rows(upcast(self._embedded(joined))).view(n, b, -1)
+        return list(progress.gather(unit_nbD.transpose(0, 1)).unbind(1))
+
+    def _embedded(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        z_bD: Tensor = self.head(self.encoders[JOINT](side_by_side(inputs)))
+        return z_bD
+
+    def _ordered(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {m: inputs[m] for m in self.modalities}
+
+
+def joint_encoder(cell: CellConfig) -> nn.ModuleDict:
+    """The one encoder of early fusion, of the kind and size that a modality's own would have.
+
+    Raises:
+        ConfigError: the modalities do not fit side by side, or have no encoder.
+    """
+    joined = cell.model_copy(update={"modalities": {JOINT: joint_modality(cell)}})
+    return build_encoders(joined, [JOINT])

@@ -1,0 +1,291 @@
+"""Sample optimisation before a stage: alpha is searched on held-out TRAIN tuples, then training starts from scratch.
+
+Liu et al., ICCV 2021. A trial trains a clone with one alpha and dropped modalities, and is rewarded by how well one
+modality finds the rest of its tuple among held-out ones; no label and no row of val or test takes part. Trials of a
+round start from the same bits and share every draw. What is found goes into the cell's objective, so that a searched
+stage is exactly the stage of a cell that was given that alpha.
+
+Draws are of the global batch, so that the number of ranks changes nothing but rounding; rewards are those of rank 0.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmcontrast.config import CellConfig, Stage
+from mmcontrast.data.loading import Table
+from mmcontrast.errors import StoppedError, TrainingError
+from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.build import build_method
+from mmcontrast.methods.tuple_infonce.search import policies as proposers
+from mmcontrast.methods.tuple_infonce.search.rewards import alpha_reward, beta_reward, crossmodal_accuracy
+from mmcontrast.methods.tuple_infonce.search.settings import GridSearch, ReinforceSearch, StrengthSearch
+from mmcontrast.methods.tuple_infonce.search.trials import Outcome, SampleSearch, Trial
+from mmcontrast.training import checkpoint, seeding
+from mmcontrast.training.batching import make_feed, rows_of
+from mmcontrast.training.distributed import World
+from mmcontrast.training.engine import make_engine
+from mmcontrast.training.interrupt import StopRequest
+
+log = logging.getLogger(__name__)
+
+History = list[tuple[int, str, float]]
+KINDS: dict[str, type[ReinforceSearch] | type[GridSearch]] = {"reinforce": ReinforceSearch, "grid": GridSearch}
+
+
+class Searchable(Protocol):
+    """What a method must offer to have its alpha searched."""
+
+    modalities: list[str]
+    alpha: list[float]
+    dropping: float
+
+    def crossmodal(
+        self, batch: Batch, generator: torch.Generator, strength: float = 1.0
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Queries, augmented with that strength, and candidates of `rewards.crossmodal_accuracy`."""
+
+    def train_at(self, alpha: list[float], strength: float = 1.0) -> None:
+        """Take this alpha and this strength of the augmentations."""
+
+    def settled(self, alpha: list[float], strength: float = 1.0) -> dict[str, Any]:
+        """The objective that trains with this alpha and this strength of the augmentations."""
+
+
+def searched(
+    cell: CellConfig,
+    stage_name: str,
+    seed: int,
+    table: Table,
+    world: World,
+    state: Path,
+    fingerprint: str,
+    stop: StopRequest,
+) -> tuple[CellConfig, History]:
+    """The cell with its alpha found, and the search's path; a cell without a search comes back as it is.
+
+    Args:
+        table: training rows. state: folder of the search's own checkpoints. fingerprint: see `checkpoint`.
+
+    Returns:
+        (cell, rows): (round, name, value), names search/alpha_<modality> (before the round; the last row is what was
+        found), search/reward, search/reward_low, search/reward_high, search/reward_spread (standard deviation over
+        the round's trials), search/accuracy_<modality> (their mean), and of each trial search/trial<i>/reward and
+        search/trial<i>/alpha_<modality>. Of a round over beta: search/beta, search/beta_reward with the same endings,
+        search/accuracy_at_<factor> (mean over modalities), search/trial<i>/beta_reward and search/trial<i>/beta.
+
+    Raises:
+        TrainingError: a loss is not finite, or the training rows are too few to hold some out.
+        StoppedError: it was asked to stop, and has saved its state.
+    """
+    given = cell.objective.get("search")
+    if given is None or stage_name != "pretrain":
+        return cell, []
+    spec = KINDS[given["kind"]].model_validate(given)
+    return _Run(cell, stage_name, seed, table, world, state, fingerprint, spec, stop).found()
+
+
+def make_proposer(spec: ReinforceSearch | GridSearch, start: list[float], seed: int) -> proposers.Proposer:
+    """What a search of this kind tries."""
+    if isinstance(spec, GridSearch):
+        return proposers.GridSearch(spec.values, start, spec.mode)
+    return proposers.Reinforce(
+        start, spec.sigma, spec.rounds, spec.trials, spec.rate, spec.low, spec.high, seed, spec.optimizer
+    )
+
+
+def strength_proposer(spec: StrengthSearch, seed: int) -> proposers.Proposer:
+    """What a search of the augmentations' strength tries, from a factor of 1."""
+    return proposers.Reinforce([1.0], spec.sigma, spec.rounds, spec.trials, spec.rate, spec.low, spec.high, seed)
+
+
+def n_rounds(spec: ReinforceSearch | GridSearch, modalities: int) -> int:
+    """Rounds of a search, over alpha and over beta."""
+    beta = spec.beta.rounds if spec.beta else 0
+    if isinstance(spec, ReinforceSearch):
+        return spec.rounds + beta
+    return (modalities if spec.mode == "coordinate" else 1) + beta
+
+
+def settings(values: Mapping[str, list[float]]) -> tuple[list[float], float]:
+    """(alpha, strength of the augmentations) of a search's values; a strength that is not searched is 1."""
+    return values["alpha"], values["beta"][0] if "beta" in values else 1.0
+
+
+def split_rows(n: int, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(trained on, held out) rows of n, sorted, drawn without looking at labels.
+
+    Raises:
+        TrainingError: fewer rows are left to train on than are held out.
+    """
+    if n < 2 * held_out:
+        raise TrainingError(
+            f"objective.search.held_out: {held_out} of {n} training rows; at least as many must be left to train on: "
+            f"hold out at most {n // 2}"
+        )
+    order = torch.randperm(n, generator=seeding.named_generator(seed, "search", "held out"))
+    return order[held_out:].sort().values, order[:held_out].sort().values
+
+
+class _Run:
+    """One seed's search: the engine that trials share, where the round starts from, and the clones made in it."""
+
+    def __init__(
+        self,
+        cell: CellConfig,
+        stage_name: str,
+        seed: int,
+        table: Table,
+        world: World,
+        state: Path,
+        fingerprint: str,
+        spec: ReinforceSearch | GridSearch,
+        stop: StopRequest,
+    ) -> None:
+        self.cell, self.seed, self.spec, self.world, self.stop = cell, seed, spec, world, stop
+        self.state, self.fingerprint, self.stage_name = state, fingerprint, stage_name
+        stage: Stage = getattr(cell, stage_name)
+        seeding.seed_everything(seed)
+        method = build_method(cell)
+        method.check_data(table.inputs)
+        self.method = cast(Searchable, method)
+        self.method.dropping = spec.dropping
+        kept, held = split_rows(len(table), spec.held_out, seed)
+        self.feed = make_feed(cell, stage, table.take(kept), world, seed)
+        self.held = rows_of(table.take(held), slice(None), world.device)
+        steps = spec.steps * n_rounds(spec, len(self.method.modalities))
+        self.engine = make_engine(method, stage, steps, cell.engine, world)
+        self.start = self.engine.state_dict()
+        self.clones: list[dict[str, Any]] = []
+        trials = seeding.derived_seed(seed, "search", "trials")
+        targets = {"alpha": make_proposer(spec, self.method.alpha, seeding.derived_seed(seed, "search", "proposals"))}
+        if spec.beta is not None:
+            targets["beta"] = strength_proposer(spec.beta, seeding.derived_seed(seed, "search", "strengths"))
+        self.search = SampleSearch(targets, self._evaluate, self._adopt, spec.carry, trials)
+
+    def found(self) -> tuple[CellConfig, History]:
+        """Run what is left of the search."""
+        self._resume()
+        alpha, strength = settings(self.search.run(self._save))
+        self.engine.close()
+        found = dict(zip(self.method.modalities, alpha, strict=True))
+        log.info("seed %d: alpha %s, strength of augmentations %g", self.seed, found, strength)
+        return self.cell.model_copy(update={"objective": self.method.settled(alpha, strength)}), self._history()
+
+    def _evaluate(self, trial: Trial) -> Outcome:
+        """Train a clone from the start of the round, and score it."""
+        self.engine.load_state_dict(self.start)
+        seeding.seed_everything(trial.seed, self.world.rank)
+        alpha, strength = settings(trial.values)
+        self.method.train_at(alpha, strength)
+        generator = seeding.named_generator(trial.seed, self.stage_name, "search")
+        loss = 0.0
+        for batch, rows in islice(self._batches(generator), self.spec.steps):
+            progress = Progress(
+                stage=self.stage_name,  # type: ignore[arg-type]
+                epoch=0,
+                epochs=1,
+                generator=generator,
+                gather=self.world.gather,
+                rows=rows,
+            )
+            terms = self.engine.forward(batch, progress)
+            loss = float(terms["loss"].detach())
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"{self.cell.name}, seed {self.seed}: the loss of the sample search is not finite in round "
+                    f"{trial.round} with alpha {alpha}; lower the learning rate or search.high"
+                )
+            self.engine.step(terms["loss"])
+        self.clones.append(self.engine.state_dict())
+        if trial.target == "beta" and self.spec.beta is not None:
+            levels = self.spec.beta.levels
+            means = [float(np.mean(self._accuracies(level))) for level in levels]
+            details = {f"at_{level:g}": mean for level, mean in zip(levels, means, strict=True)}
+            return Outcome(beta_reward(strength, levels, means, self.spec.beta.high), details)
+        accuracies = self._accuracies()
+        details = dict(zip(self.method.modalities, accuracies, strict=True))
+        return Outcome(alpha_reward(accuracies), details)
+
+    def _batches(self, generator: torch.Generator) -> Iterator[tuple[Batch, slice]]:
+        for epoch in count():
+            yield from self.feed.epoch(epoch, generator)
+
+    @torch.no_grad()
+    def _accuracies(self, strength: float = 1.0) -> list[float]:
+        """Crossmodal accuracy of the held-out tuples by modality; their augmentation is the same in every trial."""
+        zeta = seeding.named_generator(self.seed, "search", "zeta")
+        with self.engine.whole() as method:
+            method.eval()
+            accuracies = crossmodal_accuracy(*cast(Searchable, method).crossmodal(self.held, zeta, strength))
+            method.train()
+        out: list[float] = self.world.broadcast_object(accuracies)
+        return out
+
+    def _adopt(self, round_: int, index: int) -> None:
+        self.start, self.clones = self.clones[index], []
+
+    def _save(self, state: dict[str, Any]) -> None:
+        # as text: a generator's state has integers of 128 bits
+        payload = {"search": json.dumps(state), "start": self.start, "clones": self.clones}
+        checkpoint.save(self.state, self.search.round, payload, self.fingerprint, self.world)
+        if self.stop.agreed(self.world):
+            raise StoppedError(
+                f"{self.cell.name}, seed {self.seed}: stopped in round {self.search.round} of the sample search; the "
+                f"state is in {self.state}. Run the same command again to go on."
+            )
+
+    def _resume(self) -> None:
+        payload = checkpoint.load_latest(self.state, self.fingerprint, self.world)
+        if payload is None:
+            return
+        self.search.load_state_dict(json.loads(payload["search"]))
+        self.start, self.clones = payload["start"], payload["clones"]
+        log.info("seed %d: search resumed in round %d", self.seed, self.search.round)
+
+    def _history(self) -> History:
+        out: History = []
+        for entry in self.search.log:
+            at, trials, ending = (
+                entry["round"],
+                entry["trials"],
+                "beta_reward" if entry["target"] == "beta" else "reward",
+            )
+            rewards = [t["reward"] for t in trials]
+            out += [(at, name, value) for name, value in self._named("search/", entry["target"], entry["before"])]
+            out += [
+                (at, f"search/{ending}", float(np.mean(rewards))),
+                (at, f"search/{ending}_low", min(rewards)),
+                (at, f"search/{ending}_high", max(rewards)),
+                (at, f"search/{ending}_spread", float(np.std(rewards))),
+            ]
+            out += [
+                (at, f"search/accuracy_{k}", float(np.mean([t["details"][k] for t in trials])))
+                for k in trials[0]["details"]
+            ]
+            for i, trial in enumerate(trials):
+                out.append((at, f"search/trial{i}/{ending}", trial["reward"]))
+                named = self._named(f"search/trial{i}/", entry["target"], trial["setting"])
+                out += [(at, name, value) for name, value in named]
+        found = self.search.values
+        return out + [
+            (self.search.round, name, value)
+            for target, setting in found.items()
+            for name, value in self._named("search/", target, setting)
+        ]
+
+    def _named(self, prefix: str, target: str, setting: list[float]) -> list[tuple[str, float]]:
+        """The numbers of a setting under the names of the log."""
+        if target == "beta":
+            return [(f"{prefix}beta", setting[0])]
+        return [(f"{prefix}alpha_{m}", a) for m, a in zip(self.method.modalities, setting, strict=True)]

@@ -1,0 +1,239 @@
+"""The study's cells differ in their objectives alone, and each learning rate is the best of its recorded trials."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmcontrast.config import CellConfig, Grid, Stage
+from mmcontrast.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+MATRIX = "study_matrix"
+
+
+def matrix_cells(grid: Grid) -> Iterator[CellConfig]:
+    for dataset, ref in grid.experiment_cells(MATRIX):
+        yield grid.cell(dataset, ref.method, ref.variant)
+
+
+def stage_of(cell: CellConfig) -> Stage:
+    stage: Stage = getattr(cell, cell.last_stage)
+    return stage
+
+
+def trained(cell: CellConfig) -> bool:
+    """The untrained cell of images has one epoch, at a rate that moves nothing: batch statistics alone settle."""
+    return stage_of(cell).epochs > 0 and stage_of(cell).optimizer.lr > 1e-9
+
+
+def without_rate(stage: Stage) -> Stage:
+    return stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"lr": 1.0})})
+
+
+def test_the_cells_of_a_dataset_differ_in_the_objective_alone() -> None:
+    grid = Grid(ROOT)
+    shared: dict[str, set[str]] = defaultdict(set)
+    for cell in matrix_cells(grid):
+        assert len(cell.stages) == 1, cell.name
+        assert cell.scored_by == "probe", cell.name
+        alike = [cell.model.model_dump_json(), cell.selection.model_dump_json(), cell.seeds]
+        if trained(cell):
+            alike.append(without_rate(stage_of(cell)).model_dump_json())
+        shared[cell.dataset].add(str(alike[:3]))
+        if trained(cell):
+            shared[f"{cell.dataset}, training"].add(str(alike[3]))
+    assert len(shared) == 2 * len(grid.experiments[MATRIX].datasets)
+    assert {key: len(values) for key, values in shared.items()} == dict.fromkeys(shared, 1)
+
+
+def test_methods_that_augment_see_the_same_views() -> None:
+    views = defaultdict(set)
+    for cell in matrix_cells(Grid(ROOT)):
+        if trained(cell) and any(cell.objective.get("augmentations", {}).values()):
+            kind = next(iter(cell.modalities.values())).kind
+            views[cell.dataset].add(str(cell.objective["augmentations"][kind]))
+    assert len(views) == 5
+    assert all(len(seen) == 1 for seen in views.values()), views
+
+
+def test_images_have_one_learning_rate_and_vectors_one_a_method() -> None:
+    grid = Grid(ROOT)
+    plan = grid.recipes["shared"].tuning
+    for cell in matrix_cells(grid):
+        if not trained(cell):
+            continue
+        rate = stage_of(cell).optimizer.lr
+        if cell.dataset in plan.datasets:
+            assert rate == grid.tunings["shared"].choices[cell.dataset][cell.method].lr
+        else:
+            assert rate == grid.recipes["shared"].datasets[cell.dataset].training["optimizer"]["lr"]
+
+
+def test_every_choice_is_the_best_of_as_many_trials_as_any_other() -> None:
+    grid = Grid(ROOT)
+    plan = grid.recipes["shared"].tuning
+    tuned = {(c.dataset, c.method) for c in matrix_cells(grid) if trained(c) and c.dataset in plan.datasets}
+    choices = grid.tunings["shared"].choices
+    assert {(d, m) for d, methods in choices.items() for m in methods} == tuned
+    for dataset, methods in choices.items():
+        for method, choice in methods.items():
+            scores = {t.lr: t.validation for t in choice.trials}
+            assert list(scores) == plan.rates, (dataset, method)
+            assert scores[choice.lr] == max(scores.values()), (dataset, method)
+
+
+def test_no_reported_run_has_the_seed_of_the_trials() -> None:
+    grid = Grid(ROOT)
+    seeds = {s for cell in grid.cells.values() for s in cell.seeds}
+    assert grid.recipes["shared"].tuning.seed not in seeds
+
+
+def test_a_recipe_replaces_what_a_method_has_of_its_own() -> None:
+    grid = Grid(ROOT)
+    own, shared = grid.cell("tcga_brca", "m3col"), grid.cell("tcga_brca", "m3col", "shared")
+    assert shared.objective == own.objective
+    assert shared.model != own.model
+    assert (own.scored_by, shared.scored_by) == ("classifier", "probe")
+    # supervised methods train the shared stage as finetune, the others as pretrain
+    assert (shared.stages, grid.cell("tcga_brca", "comm", "shared").stages) == (["finetune"], ["pretrain"])
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    return tmp_path
+
+
+def change(file: Path, how: Any) -> None:
+    content = yaml.safe_load(file.read_text())
+    how(content)
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def test_a_missing_choice_names_the_command_that_makes_it(checkout: Path) -> None:
+    change(checkout / "params/tuning/shared.yaml", lambda t: t["choices"]["tcga_brca"].pop("cross"))
+    with pytest.raises(ConfigError, match=r"no learning rate of cross.*mmcontrast tune shared --datasets tcga_brca"):
+        Grid(checkout)
+    assert Grid(checkout, untuned=True).cells
+
+
+def test_a_choice_that_is_not_the_best_is_refused(checkout: Path) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        choice = content["choices"]["tcga_brca"]["cross"]
+        scores = [t["validation"] for t in choice["trials"]]
+        choice["lr"] = choice["trials"][scores.index(min(scores))]["lr"]
+
+    change(checkout / "params/tuning/shared.yaml", spoil)
+    with pytest.raises(ConfigError, match=r"tcga_brca.cross: lr: .* is not the best of its trials"):
+        Grid(checkout)
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({"recipe": "sharde"}, "variants.shared.recipe: no recipe 'sharde'.*'shared'"),
+        ({"recipe": "shared", "model": {"width": 3}}, "takes all of it, and this one gives model of its own"),
+        ({"recipe": "shared", "pretrain": {"epochs": 3}}, "gives pretrain of its own"),
+        ({"recipe": "shared", "pretrain": {"batch_size": 8, "epochs": 3}}, "gives pretrain of its own"),
+        (
+            {"recipe": "shared", "pretrain": {"batch_size": 8}, "model": {"width": 3}},
+            "gives model, pretrain of its own",
+        ),
+    ],
+)
+def test_a_variant_takes_a_whole_recipe_or_none(checkout: Path, variant: dict[str, Any], words: str) -> None:
+    change(checkout / "params/methods/comm.yaml", lambda m: m["variants"].update(shared=variant))
+    with pytest.raises(ConfigError, match=words):
+        Grid(checkout)
+
+
+@pytest.mark.parametrize(
+    ("method", "other", "own"), [("m3col", "pretrain", "finetune"), ("comm", "finetune", "pretrain")]
+)
+def test_a_batch_size_of_the_stage_that_a_method_does_not_have_is_refused(
+    checkout: Path, method: str, other: str, own: str
+) -> None:
+    variant = {"recipe": "shared", other: {"batch_size": 8}}
+    change(checkout / f"params/methods/{method}.yaml", lambda m: m["variants"].update(shared=variant))
+    with pytest.raises(ConfigError, match=f"trained by `{own}`, and a variant gives `{other}`; give `{own}`"):
+        Grid(checkout)
+
+
+def test_of_a_recipe_the_batch_size_alone_may_be_changed() -> None:
+    grid = Grid(ROOT)
+    whole, changed = (grid.cell("tcga_brca", "comm", v) for v in ("shared", "shared_batch_full"))
+    assert whole.pretrain is not None
+    assert whole.pretrain.batch_size == 128
+    assert changed.pretrain == whole.pretrain.model_copy(update={"batch_size": "full"})
+    assert (changed.model, changed.objective, changed.selection) == (whole.model, whole.objective, whole.selection)
+
+
+@pytest.mark.parametrize(
+    ("file", "change_to", "words"),
+    [
+        (MATRIX, lambda e: e["cells"][0].update(only=["tcga_brac"]), "not among the experiment's datasets"),
+        ("study_defects", lambda e: e.pop("figures"), "give some of contrasts, cost"),
+        ("study_defects", lambda e: e["contrasts"][0].update(cell="m3col/bas"), "m3col/bas is no cell .* on tcga_brca"),
+        ("study_batch_size", lambda e: e["panels"][0].update(dataset="rosmap"), "'rosmap' is not among"),
+        ("study_negatives", lambda e: e.pop("contrasts"), "contrasts shows `contrasts`, and there are none"),
+        ("study_mixup", lambda e: e["panels"][1].update(scale="log"), "0 has no place on a logarithmic axis"),
+        (MATRIX, lambda e: e.pop("columns"), "a matrix has columns"),
+    ],
+)
+def test_what_a_study_shows_is_checked(checkout: Path, file: str, change_to: Any, words: str) -> None:
+    change(checkout / f"params/experiments/{file}.yaml", change_to)
+    with pytest.raises(ConfigError, match=words):
+        Grid(checkout)
+
+
+def test_dvc_follows_the_recipe_and_the_choice() -> None:
+    grid = Grid(ROOT)
+    pairs = grid.tracked_params(grid.cell("tcga_brca", "cross", "shared"), "pretrain")
+    assert "params/recipes/shared.yaml:training" in pairs
+    assert "params/tuning/shared.yaml:choices.tcga_brca.cross" in pairs
+    assert not [p for p in pairs if p.startswith("params/methods/comm.yaml")]
+    assert "params/recipes/shared.yaml:datasets.handwritten" in grid.tracked_params(
+        grid.cell("handwritten", "m3col", "shared"), "finetune"
+    )
+
+
+@pytest.mark.parametrize(
+    ("experiment", "keys"),
+    [
+        ("study_mixup", ["alpha", "p_select", "tau", "schedule_fraction"]),
+        ("study_batch_size", ["batch_size"] * 4),
+    ],
+)
+def test_a_cell_of_a_panel_stands_where_its_parameters_say(experiment: str, keys: list[str]) -> None:
+    grid = Grid(ROOT)
+    spec = grid.experiments[experiment]
+    for panel, key in zip(spec.panels, keys, strict=True):
+        dataset = panel.dataset or spec.datasets[0]
+        for line in panel.series.values():
+            for name, place in line.items():
+                cell = grid.cell(dataset, *name.split("/"))
+                found = stage_of(cell).batch_size if key == "batch_size" else cell.objective[key]
+                assert place == (train_rows(grid, dataset) if found == "full" else found), name
+
+
+def train_rows(grid: Grid, dataset: str) -> int:
+    """Rows of the training split; of a random one what is left of the rounded others."""
+    data = grid.datasets[dataset]
+    if data.split.kind == "published":
+        return data.split.train
+    return data.rows - round(data.split.val * data.rows) - round(data.split.test * data.rows)
+
+
+def test_a_search_leaves_at_least_half_of_the_training_rows_to_train_on() -> None:
+    grids = [Grid(ROOT), Grid(ROOT, "tuple_further_sets")]
+    searched = {c.name: (grid, c) for grid in grids for c in grid.cells.values() if c.objective.get("search")}
+    assert {"weak_modality/tuple_infonce/searched", "tcga_brca/tuple_infonce/searched"} <= set(searched)
+    for name, (grid, cell) in searched.items():
+        assert 2 * cell.objective["search"]["held_out"] <= train_rows(grid, cell.dataset), name

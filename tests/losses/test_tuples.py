@@ -1,0 +1,133 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmcontrast.errors import TrainingError
+from mmcontrast.methods.tuple_infonce.derangement import derangement
+from mmcontrast.methods.tuple_infonce.key_queue import KeyQueue
+from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce
+from mmcontrast.methods.tuple_infonce.negatives import check_disturbable, own_row_logits, swap_terms, tuple_batch
+
+N, D = 7, 4
+
+
+@pytest.fixture
+def features():
+    g = torch.Generator().manual_seed(0)
+    return [torch.randn(N, d, generator=g, dtype=torch.float64) for d in (3, 2, 5)]
+
+
+@pytest.fixture
+def sources():
+    g = torch.Generator().manual_seed(1)
+    return [[derangement(N, g) for _ in range(copies)] for copies in (1, 0, 2)]
+
+
+def test_a_tuple_batch_holds_intact_then_disturbed_rows(features, sources):
+    out = tuple_batch(features, sources)
+    assert [x.shape for x in out] == [(4 * N, 3), (4 * N, 2), (4 * N, 5)]
+    assert torch.equal(out[0], torch.cat([features[0], features[0][sources[0][0]], features[0], features[0]]))
+    assert torch.equal(out[1], features[1].repeat(4, 1))
+    replaced = [features[2][s] for s in sources[2]]
+    assert torch.equal(out[2], torch.cat([features[2], features[2], *replaced]))
+
+
+def test_raw_inputs_of_any_shape_can_be_disturbed():
+    images = torch.arange(2 * 3 * 4 * 4.0).view(2, 3, 4, 4)
+    depth = torch.arange(2 * 16.0).view(2, 1, 4, 4)
+    out = tuple_batch([images, depth], [[torch.tensor([1, 0])], []])
+    assert torch.equal(out[0], torch.cat([images, images.flip(0)]))
+    assert torch.equal(out[1], torch.cat([depth, depth]))
+
+
+def test_swapped_terms_are_the_first_layer_of_disturbed_tuples(features, sources):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(10, D, dtype=torch.float64)
+    parts = layer.weight.split([3, 2, 5], dim=1)
+    terms = [x @ w.T for x, w in zip(features, parts, strict=True)]
+    swapped = torch.cat(swap_terms(sum(terms) + layer.bias, terms, sources))
+    built = layer(torch.cat(tuple_batch(features, sources), dim=1))[N:]
+    torch.testing.assert_close(swapped, built)
+
+
+def test_gram_form_equals_building_every_tuple(features):
+    g = torch.Generator().manual_seed(2)
+    terms = [torch.randn(N, D, generator=g, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    bias = torch.randn(D, generator=g, dtype=torch.float64)
+    anchor = F.normalize(torch.randn(N, D, generator=g, dtype=torch.float64), dim=1)
+    fused = sum(terms) + bias
+    off_diagonal = ~torch.eye(N, dtype=torch.bool)
+    same = torch.zeros(N, N, dtype=torch.bool)
+    same[0, 1] = same[1, 0] = True
+    for k, gram in enumerate(own_row_logits(anchor, fused, terms, 0.3, same)):
+        tuples = (fused - terms[k])[:, None] + terms[k][None]
+        built = (anchor[:, None] * F.normalize(tuples, dim=-1)).sum(-1) / 0.3
+        used = off_diagonal & ~same
+        torch.testing.assert_close(gram[used], built[used])
+        assert (gram[~used] < -1e29).all()
+        ours, theirs = (torch.autograd.grad(x[used].logsumexp(0), terms, retain_graph=True) for x in (gram, built))
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_gram_form_survives_terms_that_cancel():
+    term = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    logits = own_row_logits(F.normalize(term, dim=1), torch.zeros(5, 3), [term, -term], 0.1)
+    total = sum(x.logsumexp(1).sum() for x in logits)
+    total.backward()
+    assert torch.isfinite(total)
+    assert torch.isfinite(term.grad).all()
+
+
+def test_sources_must_name_every_modality(features):
+    with pytest.raises(ValueError, match="sources for 1 modalities"):
+        tuple_batch(features, [[]])
+
+
+def test_one_modality_cannot_be_disturbed():
+    with pytest.raises(TrainingError, match=r"at least two modalities, and there is rgb"):
+        check_disturbable({"rgb": torch.rand(3, 2)})
+
+
+def test_a_constant_modality_is_refused_by_name():
+    good = {"rgb": torch.rand(3, 2), "depth": torch.rand(3, 1)}
+    check_disturbable(good)
+    with pytest.raises(TrainingError, match="'depth' is the same in all 3 training rows"):
+        check_disturbable({**good, "depth": torch.ones(3, 1, 4)})
+
+
+def test_a_constant_modality_would_keep_the_loss_above_its_floor():
+    g = torch.Generator().manual_seed(0)
+    z = F.normalize(torch.randn(6, 3, generator=g, dtype=torch.float64), dim=1)
+    out = tuple_info_nce(z, z, [z], [3.0], 0.01, "own")
+    assert out.per_row.min().item() >= math.log(4)
+
+
+def test_a_queue_keeps_the_last_rows_in_order():
+    queue = KeyQueue(5, 2)
+    rows = torch.arange(16.0).view(8, 2)
+    assert queue.rows().shape == (0, 2)
+    queue.push(rows[:2])
+    held = queue.rows()
+    assert torch.equal(held, rows[:2])
+    queue.push(rows[2:7])
+    assert torch.equal(queue.rows(), rows[2:7])
+    queue.push(rows[7:])
+    assert torch.equal(queue.rows(), rows[3:8])
+    assert torch.equal(held, rows[:2])
+    queue.push(rows)
+    assert torch.equal(queue.rows(), rows[3:])
+
+
+def test_a_queue_is_restored_from_its_state():
+    queue, other = KeyQueue(4, 2), KeyQueue(4, 2)
+    queue.push(torch.randn(3, 2, generator=torch.Generator().manual_seed(0)))
+    other.load_state_dict(queue.state_dict())
+    assert torch.equal(queue.rows(), other.rows())
+
+
+def test_an_empty_queue_size_is_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        KeyQueue(0, 2)
