@@ -58,14 +58,17 @@ class EpochPrinter:
 
 
 def _train(args: argparse.Namespace) -> None:
-    grid, layout, _ = selection(args.suite, args.datasets)
-    cell = _cell(grid, args.cell)
+    layout, plan = _planned(args, args.command)
+    from mmcontrast.pipeline.plan import planned_cell
+
+    cell = planned_cell(plan)
     os.environ.setdefault("DS_ACCELERATOR", cell.engine.device)
+    from mmcontrast.data.files import sha256_of
     from mmcontrast.training.cell import launch_ranks, run_stage
 
     launch_ranks(cell, args.words)
     started = time.perf_counter()
-    cost = run_stage(cell, args.command, layout, EpochPrinter(cell.name, cell.seeds))
+    cost = run_stage(cell, args.command, layout, EpochPrinter(cell.name, cell.seeds), plan=sha256_of(plan))
     if cost:
         print(
             f"{cell.name} {args.command}: {cost['seconds']:.1f} s, of which training {cost['training_seconds']:.1f} s; "
@@ -74,19 +77,26 @@ def _train(args: argparse.Namespace) -> None:
         _journal(args, layout, time.perf_counter() - started)
 
 
-def _cell(grid: Any, name: str) -> Any:
-    parts = name.split("/")
-    if len(parts) not in (2, 3):
-        raise ConfigError(f"'{name}': a cell is written dataset/method or dataset/method/variant")
-    return grid.cell(*parts)
+def _planned(args: argparse.Namespace, stage: str) -> tuple[paths.Layout, Path]:
+    """The plan of a stage of a cell; of a cell that no run has planned it is made now."""
+    from mmcontrast.pipeline.plan import cell_name, plan_by_hand, warn_of_edits
+
+    layout, name = paths.Layout(args.suite, args.datasets), cell_name(args.cell)
+    plan = Path(layout.cell_plan(name, stage))
+    if not plan.exists():
+        return layout, plan_by_hand(args.suite, args.datasets, name, stage)
+    warn_of_edits(layout)
+    return layout, plan
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    grid, layout, _ = selection(args.suite, args.datasets)
-    cell = _cell(grid, args.cell)
+    layout, plan = _planned(args, "evaluate")
     from mmcontrast.evaluation.evaluate import evaluate_cell
+    from mmcontrast.pipeline.plan import planned_cell, refuse_another_plan
 
+    cell = planned_cell(plan)
     started = time.perf_counter()
+    refuse_another_plan(cell, layout, plan.parent)
     evaluate_cell(
         cell,
         Path(layout.scored(cell.name, cell.last_stage, cell.scored_by)),
@@ -98,31 +108,35 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    grid, layout, _ = selection(args.suite, args.datasets)
+    from mmcontrast.pipeline.plan import Plan, carried_out, planned_grid
+
+    layout = paths.Layout(args.suite, args.datasets)
     started = time.perf_counter()
-    if args.part == "results":
-        from mmcontrast.report.results import write_results
-
-        write_results(grid, layout)
-    elif args.part == "page":
-        from mmcontrast.report.page import write_page
-
-        write_page(grid, layout)
-    elif args.part == "partial":
-        return _partial(grid, layout)
-    elif args.part == "publish":
+    if args.part == "publish":
         from mmcontrast.report.publish import publish
 
+        grid, layout, _ = selection(args.suite, args.datasets)
         for file in publish(grid, layout):
             print(f"{file}: written")
         return 0
+    if args.part == "partial":
+        return _partial(planned_grid(Path(layout.report_plan("page"))), layout)
+    known = ["results", "page", "partial", "publish", *Plan.read(Path("."), layout).experiments]
+    if args.part not in known:
+        raise ConfigError(f"report {args.part}: no such part in this suite; {nearest(args.part, known)}")
+    plan = Path(layout.report_plan(args.part))
+    if args.part == "results":
+        from mmcontrast.report.results import write_covered
+
+        write_covered(carried_out(plan)["covered"], layout, Path("."))
+    elif args.part == "page":
+        from mmcontrast.report.page import write_page
+
+        write_page(planned_grid(plan), layout)
     else:
-        if args.part not in grid.active_experiments:
-            known = ["results", "page", "partial", "publish", *grid.active_experiments]
-            raise ConfigError(f"report {args.part}: no such part in this selection; {nearest(args.part, known)}")
         from mmcontrast.report.experiment import write_experiment
 
-        write_experiment(grid, layout, args.part)
+        write_experiment(planned_grid(plan), layout, args.part)
     _journal(args, layout, time.perf_counter() - started)
     return 0
 
@@ -149,24 +163,38 @@ def _partial(grid: Any, layout: paths.Layout) -> int:
     return 1
 
 
+def _plan(args: argparse.Namespace) -> int:
+    from mmcontrast.pipeline.plan import GRID
+    from mmcontrast.pipeline.workflow import plan_suite
+
+    plan, layout, changed = plan_suite(args.suite, args.datasets)
+    for file in changed:
+        print(file)
+    print(f"{layout.plans}: {len(plan.cells)} cells; {len(changed)} files of the plan have changed")
+    if GRID in changed and "DVC_STAGE" in os.environ:
+        raise ConfigError(f"{GRID}: other cells, datasets or experiments than DVC has read; run `dvc repro` again")
+    return 0
+
+
 def _data(args: argparse.Namespace) -> None:
-    grid, layout, _ = selection(args.suite)
     if args.action == "status":
-        _print_status(grid)
+        _print_status(selection(args.suite)[0])
         return
     from mmcontrast.data.fetch import fetch
     from mmcontrast.data.prepare import prepare
+    from mmcontrast.pipeline.plan import plan_data, planned_dataset, planned_sources
 
+    layout = paths.Layout()
     for name in args.names:
-        if name not in grid.datasets:
-            raise ConfigError(f"no dataset '{name}' in params/datasets/; {nearest(name, grid.datasets)}")
         started = time.perf_counter()
-        raw, dataset = Path(paths.raw_dir(name)), grid.datasets[name]
+        plan, raw = Path(paths.data_plan(name, args.action)), Path(paths.raw_dir(name))
+        if not plan.exists():
+            plan_data(name)
         if args.action == "fetch":
-            manifest = fetch(name, dataset, raw)
+            manifest = fetch(name, planned_sources(plan), raw)
             print(f"{name}: {len(manifest['files'])} files in {raw}")
         else:
-            sheet = prepare(name, dataset, raw, Path(paths.datasheet(name)).parent)
+            sheet = prepare(name, planned_dataset(plan), raw, Path(paths.datasheet(name)).parent)
             rows = ", ".join(f"{split} {s['rows']}" for split, s in sheet["splits"].items())
             print(f"{name}: {rows} rows in {Path(paths.datasheet(name)).parent}")
             for warning in sheet["warnings"]:
@@ -187,19 +215,6 @@ def _print_status(grid: Any) -> None:
     if not console.is_terminal:
         console.width = 200
     console.print(table)
-
-
-def _dvc(args: argparse.Namespace) -> int:
-    from mmcontrast.pipeline.dvc_export import disagreements, export
-
-    if args.action == "check":
-        stale = disagreements(Path.cwd())
-        for file in stale:
-            print(f"{file}: not what the Snakefile and params/ say; run `mmcontrast dvc export`", file=sys.stderr)
-        return int(bool(stale))
-    for file in export(Path.cwd()):
-        print(f"{file}: written" if Path(file).exists() else f"{file}: removed")
-    return 0
 
 
 def _sync(args: argparse.Namespace) -> None:
@@ -290,8 +305,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_datasets(sub)
     add_datasets(add("check", _check, "Check all of params/ and say what would be run."))
-    dvc = add("dvc", _dvc, "Write dvc.yaml from the workflow, or check that it agrees.")
-    dvc.add_argument("action", choices=["export", "check"])
+    add_datasets(add("plan", _plan, "Write what decides the result of every stage, for both engines."))
     sync = add("sync", _sync, "Tell one engine what the other has done.")
     sync.add_argument("engine", choices=["dvc", "snakemake"])
     sub = add("compare", _compare, "What moved between the results of two git revisions, in points with intervals.")

@@ -7,7 +7,10 @@ Paths are relative to the checkout, so that Snakemake, DVC and the command line 
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
+
+from mmcontrast.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
 STAGE_FILES = ("history.parquet", "predictions.parquet", "embeddings.parquet", "cost.json")
@@ -16,6 +19,8 @@ SCORED_FILES = {
     "probe": "embeddings.parquet",
     "retrieval": "embeddings.parquet",
 }
+# what DVC has recorded of the default suite, as far as `mmcontrast sync` knows
+DVC_MARK = ".state/dvc.json"
 FIGURE_FORMATS = ("png", "pdf", "svg")
 TABLE_FORMATS = ("md", "tex", "csv")
 
@@ -25,9 +30,19 @@ def raw_dir(dataset: str) -> str:
     return f"data/raw/{dataset}"
 
 
+def raw_manifest(dataset: str) -> str:
+    """Names and checksums of a dataset's fetched files; written last."""
+    return f"{raw_dir(dataset)}/manifest.json"
+
+
 def prepared(dataset: str, split: str) -> str:
     """Parquet of one split; val has no rows where it is held out of train by seed."""
     return f"data/prepared/{dataset}/{split}.parquet"
+
+
+def data_plan(dataset: str, step: str) -> str:
+    """What decides how a dataset is fetched or prepared; the same for every suite."""
+    return f"plan/data/{dataset}.{step}.json"
 
 
 def datasheet(dataset: str) -> str:
@@ -38,12 +53,20 @@ def datasheet(dataset: str) -> str:
 class Layout:
     """Paths of a selection (suite and datasets): the default one at the top, any other under build/.
 
+    `select` is what repeats the selection on the command line.
+
     Data is shared by all selections: what a dataset is does not depend on who trains on it.
     """
 
     def __init__(self, suite: str = "default", datasets: list[str] | None = None) -> None:
+        for part in (suite, *(datasets or [])):
+            if not re.fullmatch(r"[a-z0-9_]+", part):
+                raise ConfigError(f"'{part}': not accepted as a name; names are of a-z, 0-9 and _")
         name = suite + ("" if datasets is None else "+" + "+".join(datasets))
         self.is_default = name == "default"
+        self.select = ("" if suite == "default" else f" --suite {suite}") + (
+            "" if datasets is None else " --datasets " + " ".join(datasets)
+        )
         self.prefix = "" if self.is_default else f"build/{name}/"
         self.folder = f"{self.prefix}reports"
 
@@ -55,6 +78,23 @@ class Layout:
         other = copy.copy(self)
         other.folder = f"{self.folder}/partial"
         return other
+
+    @property
+    def plans(self) -> str:
+        """Folder of this suite's plan; those of the data are not in it but where they are for the default suite."""
+        return f"{self.prefix}plan"
+
+    def cell_plan(self, cell: str, stage: str) -> str:
+        """What decides a stage of a cell: pretrain, finetune or evaluate."""
+        return f"{self.plans}/cells/{cell}/{stage}.json"
+
+    def report_plan(self, part: str) -> str:
+        """What decides a part of the report: results, page, or an experiment by name."""
+        return f"{self.plans}/report/{part}.json"
+
+    def run(self, cell: str, file: str) -> str:
+        """A file of a cell, by its path in the cell's folder."""
+        return f"{self.prefix}runs/{cell}/{file}"
 
     def stage(self, cell: str, stage: str, file: str = "") -> str:
         """An output of a training stage: one of STAGE_FILES, or `models` (a folder of safetensors)."""
@@ -80,6 +120,10 @@ class Layout:
         """Anything a person looks at."""
         return self.folder + (f"/{file}" if file else "")
 
+    def evidence(self, part: str) -> str:
+        """What an experiment, or the page, shows: its scores and intervals, and the checksums of files it reads."""
+        return self.report(f"evidence/{part}.parquet")
+
     def table(self, experiment: str, suffix: str) -> str:
         """A table of an experiment, as md, tex or csv."""
         return self.report(f"tables/{experiment}.{suffix}")
@@ -99,6 +143,11 @@ class Layout:
     def log(self, *parts: str) -> str:
         """A job's log, outside all outputs."""
         return f"{self.prefix}logs/" + "/".join(parts) + ".log"
+
+    @property
+    def run_lock(self) -> Path:
+        """Held by the process that schedules this suite's jobs, so that nobody plans anew under them."""
+        return Path(f"{self.prefix}.state/run.lock")
 
     @property
     def journal(self) -> Path:

@@ -1,18 +1,24 @@
 """Which source files a job's result depends on, so that a comment elsewhere retrains nothing.
 
-Imports are read from the code, not executed. `config` and `paths` are left out on purpose: what they decide reaches
-a job as parameter values and file names, both of which the engines track already.
+Imports are read from the code, not executed. Left out on purpose: `config`, `paths` and `errors`, since what they
+decide reaches a job as values of its plan and as file names; and what only names what is public. A module that is
+loaded by name, so that others do not depend on it, is an entry of its own.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 from functools import cache
 from pathlib import Path
 
 PACKAGE = "mmcontrast"
 TRACKED_OTHERWISE = ("mmcontrast.config", "mmcontrast.paths", "mmcontrast.errors")
+NAMES_ALONE = {"mmcontrast", "mmcontrast.methods", "mmcontrast.losses"}
+# of the page: files of the package that are no modules
+DATA_FILES = {"mmcontrast.report.page": "report/templates", "mmcontrast.report.cards": "report/templates"}
 SRC = Path(__file__).parents[1]
+DIGITS = 16
 
 
 def _file(module: str) -> Path | None:
@@ -40,7 +46,7 @@ def _imports(module: str) -> tuple[str, ...]:
 
 @cache
 def sources(*entries: str) -> tuple[str, ...]:
-    """Files of the package that the modules `entries` need, themselves included, relative to the checkout.
+    """Files of the package that the modules `entries` need, themselves included, relative to the folder `src`.
 
     Raises:
         ModuleNotFoundError: an entry is not a module of this package.
@@ -52,14 +58,24 @@ def sources(*entries: str) -> tuple[str, ...]:
             raise ModuleNotFoundError(f"no module {entry} under {SRC}")
     while stack:
         module = stack.pop()
-        # the package's own __init__ is what users call, and decides nothing
-        if module in seen or module == PACKAGE or module.startswith(TRACKED_OTHERWISE):
+        if module in seen or module in NAMES_ALONE or module.startswith(TRACKED_OTHERWISE):
             continue
         seen.add(module)
-        stack += _imports(module)
-        parent = module.rpartition(".")[0]
-        if parent != PACKAGE and parent:
-            stack.append(parent)
-    files = {_file(m) for m in seen}
+        stack += [*_imports(module), module.rpartition(".")[0]]
     # an empty __init__.py decides nothing
-    return tuple(sorted(str(Path("src") / f.relative_to(SRC)) for f in files if f and f.stat().st_size))
+    files = {f for m in seen if (f := _file(m)) is not None and f.stat().st_size}
+    for module, folder in DATA_FILES.items():
+        if module in seen:
+            files |= {f for f in (SRC / PACKAGE / folder).iterdir() if f.is_file()}
+    return tuple(sorted(str(f.relative_to(SRC)) for f in files))
+
+
+@cache
+def digest(file: str) -> str:
+    """The first digits of the SHA-256 of a source file, given relative to the folder `src`."""
+    return hashlib.sha256((SRC / file).read_bytes()).hexdigest()[:DIGITS]
+
+
+def digests(*entries: str) -> dict[str, str]:
+    """Every file of `sources(*entries)` with its digest."""
+    return {file: digest(file) for file in sources(*entries)}

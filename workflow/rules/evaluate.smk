@@ -2,15 +2,9 @@
 # every number can be recomputed by anyone.
 
 
-def scored(wc):
-    """A cell without a classifier is scored by a probe on its embeddings."""
-    cell = CELLS[wc.cell]
-    return LAYOUT.scored(wc.cell, cell.last_stage, cell.scored_by)
-
-
 rule evaluate:
     input:
-        code=sources("mmcontrast.evaluation.evaluate"),
+        plan=LAYOUT.cell_plan("{cell}", "evaluate"),
         scored=scored,
     output:
         metrics=LAYOUT.metrics("{cell}"),
@@ -18,8 +12,9 @@ rule evaluate:
         intervals=LAYOUT.intervals("{cell}"),
     log:
         LAYOUT.log("evaluate", "{cell}"),
+    conda:
+        "../envs/mmcontrast.yaml"
     params:
-        dvc=lambda wc: GRID.tracked_scoring(CELLS[wc.cell]),
-        values=lambda wc: CELLS[wc.cell].metrics,
+        select=PLAN.select,
     shell:
-        "python -m mmcontrast evaluate {wildcards.cell}{SELECT} > {log} 2>&1"
+        "python -m mmcontrast evaluate {wildcards.cell}{params.select} > {log} 2>&1"

@@ -1,99 +1,71 @@
-# Every table and figure is a view of one results table.
-from mmcontrast.report.outputs import experiment_outputs
+# Every table and figure is a view of one results table, and each experiment has its part of it as a file of its own.
 
 
 rule results:
     input:
-        code=sources("mmcontrast.report.results"),
-        metrics=[LAYOUT.metrics(cell) for cell in CELLS],
-        curves=[LAYOUT.curves(cell) for cell in CELLS],
-        intervals=[LAYOUT.intervals(cell) for cell in CELLS],
-        experiments=[f"params/experiments/{e}.yaml" for e in GRID.active_experiments],
+        plan=LAYOUT.report_plan("results"),
+        metrics=[LAYOUT.metrics(cell) for cell in PLAN.cells],
+        curves=[LAYOUT.curves(cell) for cell in PLAN.cells],
+        intervals=[LAYOUT.intervals(cell) for cell in PLAN.cells],
+        shown=[file for cell in PLAN.cells for file in shown(cell)],
+        datasheets=[paths.datasheet(dataset) for dataset in PLAN.datasets],
     output:
         results=LAYOUT.report("results.parquet"),
         intervals=LAYOUT.report("intervals.parquet"),
         metrics=LAYOUT.report("metrics.json"),
         scores=LAYOUT.report("plots/scores.csv"),
         curves=LAYOUT.report("plots/curves.csv"),
+        evidence=[LAYOUT.evidence(part) for part in [*PLAN.experiments, "page"]],
     log:
         LAYOUT.log("report", "results"),
+    conda:
+        "../envs/mmcontrast.yaml"
+    params:
+        select=PLAN.select,
     shell:
-        "python -m mmcontrast report results{SELECT} > {log} 2>&1"
+        "python -m mmcontrast report results{params.select} > {log} 2>&1"
 
 
-def experiment_inputs(experiment):
-    cells = [
-        f"{d}/{ref.method}/{ref.variant}"
-        for d, ref in GRID.experiment_cells(experiment)
-    ]
-    cells = list(dict.fromkeys(cells))
-    files = ["history.parquet", "embeddings.parquet"]
-    datasets = sorted({c.split("/")[0] for c in cells})
-    return (
-        [LAYOUT.report("results.parquet"), LAYOUT.report("intervals.parquet")]
-        + [LAYOUT.curves(c) for c in cells]
-        + [LAYOUT.stage(c, CELLS[c].last_stage, f) for c in cells for f in files]
-        + [LAYOUT.metrics(c) for c in cells]
-        + [paths.datasheet(d) for d in datasets]
-        + [
-            paths.prepared(d, "test")
-            for d in datasets
-            if GRID.datasets[d].retrieval is not None
-        ]
-        + [
-            LAYOUT.stage(c, stage, "cost.json")
-            for c in cells
-            for stage in CELLS[c].stages
-            if "cost" in (GRID.experiments[experiment].figures or [])
-        ]
-        + [f"params/experiments/{experiment}.yaml"]
-    )
-
-
-for experiment in GRID.active_experiments:
+for experiment, title in PLAN.experiments.items():
 
     rule:
         name:
             f"experiment_{experiment}"
         input:
-            code=sources("mmcontrast.report.experiment"),
-            data=experiment_inputs(experiment),
+            plan=LAYOUT.report_plan(experiment),
+            evidence=LAYOUT.evidence(experiment),
         output:
-            report(
-                experiment_outputs(GRID, LAYOUT, experiment),
+            table=report(
+                LAYOUT.table(experiment, "md"),
                 caption="../report/experiment.rst",
-                category=GRID.experiments[experiment].title,
+                category=title,
+            ),
+            figures=report(
+                directory(LAYOUT.figures(experiment)),
+                patterns=["{name}.png"],
+                caption="../report/experiment.rst",
+                category=title,
             ),
         log:
             LAYOUT.log("report", experiment),
+        conda:
+            "../envs/mmcontrast.yaml"
         params:
             experiment=experiment,
+            select=PLAN.select,
         shell:
-            "python -m mmcontrast report {params.experiment}{SELECT} > {log} 2>&1"
+            "python -m mmcontrast report {params.experiment}{params.select} > {log} 2>&1"
 
 
 rule page:
     input:
-        code=sources("mmcontrast.report.page"),
-        templates=sorted(map(str, Path("src/mmcontrast/report/templates").glob("*"))),
-        results=rules.results.output,
-        experiments=[
-            f
-            for e in GRID.active_experiments
-            for f in experiment_outputs(GRID, LAYOUT, e)
-        ],
-        costs=[
-            LAYOUT.stage(cell.name, stage, "cost.json")
-            for cell in CELLS.values()
-            for stage in cell.stages
-        ],
-        datasheets=[
-            paths.datasheet(d) for d in sorted({c.dataset for c in CELLS.values()})
-        ],
-        papers="params/papers.yaml",
-        # what is not run is on the page too, with the reason
-        listed=sorted(map(str, Path("params/experiments").glob("*.yaml"))),
-        suite=f"params/suites/{GRID.suite_name}.yaml",
+        plan=LAYOUT.report_plan("page"),
+        results=LAYOUT.report("results.parquet"),
+        intervals=LAYOUT.report("intervals.parquet"),
+        evidence=LAYOUT.evidence("page"),
+        tables=[LAYOUT.table(e, "md") for e in PLAN.experiments],
+        drawn=[LAYOUT.report_plan(e) for e in PLAN.experiments],
+        shown=[LAYOUT.evidence(e) for e in PLAN.experiments],
     output:
         report(
             LAYOUT.report("index.html"),
@@ -103,5 +75,23 @@ rule page:
         cards=directory(LAYOUT.report("models")),
     log:
         LAYOUT.log("report", "page"),
+    conda:
+        "../envs/mmcontrast.yaml"
+    params:
+        select=PLAN.select,
     shell:
-        "python -m mmcontrast report page{SELECT} > {log} 2>&1"
+        "python -m mmcontrast report page{params.select} > {log} 2>&1"
+
+
+# A target and not a hook, so that what a kill left undone is made good by the next run, where all else is up to date.
+rule dvc:
+    input:
+        LAYOUT.report("index.html"),
+    output:
+        paths.DVC_MARK,
+    log:
+        LAYOUT.log("dvc"),
+    conda:
+        "../envs/mmcontrast.yaml"
+    shell:
+        "python -m mmcontrast sync dvc > {log} 2>&1"

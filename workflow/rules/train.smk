@@ -1,74 +1,47 @@
 # One job trains all seeds of a cell: importing torch costs more than a small run.
-from mmcontrast.methods.registry import method_module
-
-
-
-def training_code(wc):
-    module = method_module(CELLS[wc.cell].implementation)
-    return sources("mmcontrast.training.cell", module)
-
-
-def cell_data(wc):
-    return [paths.prepared(*part) for part in CELLS[wc.cell].data]
-
-
-def cell_values(stage):
-    """Everything that decides a stage's result; pretraining does not hang on what comes after it."""
-    later = {"pretrain": {"finetune", "metrics"}, "finetune": set()}[stage]
-    return lambda wc: CELLS[wc.cell].model_dump(mode="json", exclude=later)
-
-
-def cell_params(stage):
-    return lambda wc: GRID.tracked_params(CELLS[wc.cell], stage)
-
-
-def pretrained(wc):
-    return (
-        [LAYOUT.stage(wc.cell, "pretrain", "models")] if CELLS[wc.cell].pretrain else []
-    )
 
 
 rule pretrain:
     input:
-        code=training_code,
+        plan=LAYOUT.cell_plan("{cell}", "pretrain"),
         data=cell_data,
     output:
         history=LAYOUT.stage("{cell}", "pretrain", "history.parquet"),
         embeddings=LAYOUT.stage("{cell}", "pretrain", "embeddings.parquet"),
-        models=directory(LAYOUT.stage("{cell}", "pretrain", "models")),
+        models=LAYOUT.stage("{cell}", "pretrain", "models/cell.json"),
         cost=LAYOUT.stage("{cell}", "pretrain", "cost.json"),
     log:
         LAYOUT.log("pretrain", "{cell}"),
-    threads: lambda wc: CELLS[wc.cell].engine.ranks * CELLS[wc.cell].engine.threads
+    conda:
+        "../envs/mmcontrast.yaml"
+    threads: lambda wc: planned(wc).threads
     resources:
-        gpu=lambda wc: int(CELLS[wc.cell].engine.device == "cuda")
-        * CELLS[wc.cell].engine.ranks,
+        gpu=lambda wc: planned(wc).gpus,
     params:
-        dvc=cell_params("pretrain"),
-        values=cell_values("pretrain"),
+        select=PLAN.select,
     shell:
-        "python -m mmcontrast pretrain {wildcards.cell}{SELECT} > {log} 2>&1"
+        "python -m mmcontrast pretrain {wildcards.cell}{params.select} > {log} 2>&1"
 
 
 rule finetune:
     input:
-        code=training_code,
+        plan=LAYOUT.cell_plan("{cell}", "finetune"),
         data=cell_data,
         pretrained=pretrained,
     output:
         history=LAYOUT.stage("{cell}", "finetune", "history.parquet"),
         predictions=LAYOUT.stage("{cell}", "finetune", "predictions.parquet"),
         embeddings=LAYOUT.stage("{cell}", "finetune", "embeddings.parquet"),
-        models=directory(LAYOUT.stage("{cell}", "finetune", "models")),
+        models=LAYOUT.stage("{cell}", "finetune", "models/cell.json"),
         cost=LAYOUT.stage("{cell}", "finetune", "cost.json"),
     log:
         LAYOUT.log("finetune", "{cell}"),
-    threads: lambda wc: CELLS[wc.cell].engine.ranks * CELLS[wc.cell].engine.threads
+    conda:
+        "../envs/mmcontrast.yaml"
+    threads: lambda wc: planned(wc).threads
     resources:
-        gpu=lambda wc: int(CELLS[wc.cell].engine.device == "cuda")
-        * CELLS[wc.cell].engine.ranks,
+        gpu=lambda wc: planned(wc).gpus,
     params:
-        dvc=cell_params("finetune"),
-        values=cell_values("finetune"),
+        select=PLAN.select,
     shell:
-        "python -m mmcontrast finetune {wildcards.cell}{SELECT} > {log} 2>&1"
+        "python -m mmcontrast finetune {wildcards.cell}{params.select} > {log} 2>&1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,9 @@ class CellConfig(Strict):
     recipe: str | None = Field(default=None, description="Shared recipe it is trained on; a probe then scores it.")
     seeds: list[int]
     engine: Engine
+    followed_by: Literal["finetune"] | None = Field(
+        default=None, description="Stage that comes later and decides nothing here; of a plan for pretraining."
+    )
 
     @property
     def name(self) -> str:
@@ -63,4 +66,12 @@ class CellConfig(Strict):
     @property
     def last_stage(self) -> str:
         """The stage whose outputs are scored and shown."""
-        return self.stages[-1]
+        return self.followed_by or self.stages[-1]
+
+    def of_stage(self, stage: str) -> CellConfig:
+        """What of this decides the result of one of its stages, or of `evaluate`: an equal one gives equal outputs."""
+        if stage == "evaluate":
+            return self.model_copy(update={"engine": Engine()})
+        if stage == "pretrain" and self.last_stage != stage:
+            return self.model_copy(update={"finetune": None, "metrics": [], "followed_by": "finetune"})
+        return self

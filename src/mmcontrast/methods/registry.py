@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmcontrast.config import CellConfig
 
 
 def method_module(implementation: str) -> str:
@@ -17,3 +21,8 @@ def method_module(implementation: str) -> str:
     if find_spec(file) is not None:
         return file
     raise ModuleNotFoundError(f"no method {implementation} under mmcontrast.methods")
+
+
+def training_modules(cell: CellConfig) -> list[str]:
+    """Modules whose imports together are the code that decides what a cell's training gives."""
+    return ["mmcontrast.training.cell", method_module(cell.implementation)]

@@ -30,8 +30,8 @@ def selection(suite: str = "default", datasets: list[str] | None = None) -> tupl
     return grid, Layout(suite, datasets), arguments
 
 
-def selection_from_config(config: dict[str, Any]) -> tuple[Grid, Layout, str]:
-    """The same from Snakemake's `--config suite=NAME datasets=[A,B]`.
+def named_selection(config: dict[str, Any]) -> tuple[str, list[str] | None]:
+    """The suite's name, and the datasets, from Snakemake's `--config suite=NAME datasets=[A,B]`.
 
     Raises:
         ConfigError: another key is given, or a value has the wrong type.
@@ -46,4 +46,4 @@ def selection_from_config(config: dict[str, Any]) -> tuple[Grid, Layout, str]:
         raise ConfigError(f"--config suite={suite!r}: the name of a file in params/suites/ is accepted")
     if datasets is not None and not (isinstance(datasets, list) and all(isinstance(d, str) for d in datasets)):
         raise ConfigError(f"--config datasets={datasets!r}: a list of names is accepted, e.g. 'datasets=[rosmap]'")
-    return selection(suite, datasets)
+    return suite, datasets

@@ -1,17 +1,28 @@
-"""Tell one engine what the other has done, without running anything again. Never marks anything that is out of date.
+"""Tell one engine what the other has done, without running anything again. Never seals or marks what is out of date.
 
-Towards DVC it asks `snakemake -n` first, towards Snakemake `dvc status`.
+Towards DVC it asks `snakemake -n` first, towards Snakemake `dvc status`; and either way, whether the plan that was run
+is still what params/ and the code say. A mark says what DVC has recorded, so that a run that was killed in between is
+made good by the next one.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
+from mmcontrast.data.files import write_json
 from mmcontrast.errors import MMContrastError
-from mmcontrast.paths import prepared, raw_dir
+from mmcontrast.paths import DVC_MARK, SPLITS, Layout, prepared, raw_manifest
+from mmcontrast.pipeline.plan import Plan, outdated, planned
 from mmcontrast.pipeline.selection import selection
+
+# times of all files from before DVC has laid copies in their place; there while it does so
+TIMES = ".state/dvc_times.json"
+PIPELINE = ("data", "plan", "runs", "reports")
 
 
 class SyncError(MMContrastError):
@@ -31,14 +42,55 @@ def to_dvc() -> str:
     """After Snakemake: record the files in dvc.lock and the cache, if Snakemake has nothing left to do."""
     if "DVC_STAGE" in os.environ:
         return "inside a DVC stage, which keeps its own records"
-    dry = _run("snakemake", "-n", "--cores", "1", "--nolock", "reproduce")
+    page = Layout().report("index.html")
+    dry = _run("snakemake", "-n", "--cores", "1", "--nolock", page)
     _check(dry, "snakemake -n")
     if "Nothing to be done" not in dry.stdout + dry.stderr:
-        return "Snakemake still has jobs for `reproduce`; dvc.lock left as it is"
-    _check(_run("dvc", "commit", "-f", "-q"), "dvc commit")
-    # committing may put a file's copy in its place, and Snakemake goes by the time of files too large for a checksum
-    _touch()
+        return f"Snakemake still has jobs for {page}; dvc.lock left as it is"
+    stale = outdated(*selection())
+    if stale:
+        _mark("")
+        return (
+            f"params/ or the code have changed since this run was planned ({stale[0]}); dvc.lock left as it is, and "
+            "the next run makes what has changed"
+        )
+    if Path(".dvc").is_dir():
+        write_json(Path(TIMES), {str(f): f.stat().st_mtime_ns for d in PIPELINE for f in Path(d).rglob("*")})
+        _check(_run("dvc", "commit", "-f", "-q"), "dvc commit")
+        _restore_times(Path("."))
+    _mark(planned(*selection())[0].digest)
     return "dvc.lock and the DVC cache hold what Snakemake made"
+
+
+def _mark(digest: str) -> None:
+    write_json(Path(DVC_MARK), {"plan": digest})
+
+
+def make_good(root: Path, digest: str) -> None:
+    """Before a run: undo what a kill left half done, and take away the mark of another plan.
+
+    Args:
+        digest: of the plan that is to be run.
+    """
+    _restore_times(root)
+    mark = root / DVC_MARK
+    try:
+        recorded: dict[str, Any] = json.loads(mark.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        recorded = {}
+    if recorded.get("plan") != digest:
+        mark.unlink(missing_ok=True)
+
+
+def _restore_times(root: Path) -> None:
+    """DVC puts copies in the place of files, and Snakemake goes by the time of those too large for a checksum."""
+    file = root / TIMES
+    if not file.exists():
+        return
+    for name, nanoseconds in json.loads(file.read_text(encoding="utf-8")).items():
+        if (root / name).exists():
+            os.utime(root / name, ns=(nanoseconds, nanoseconds))
+    file.unlink()
 
 
 def to_snakemake() -> str:
@@ -47,20 +99,31 @@ def to_snakemake() -> str:
     Data whose licence forbids redistribution never travel through a remote; they are fetched and prepared here first.
 
     Raises:
-        SyncError: DVC has stages to run.
+        SyncError: DVC has stages to run, or params/ or the code were edited while it ran them.
     """
-    if "DVC_STAGE" not in os.environ:
-        grid, _, _ = selection()
-        for name in grid.dataset_names:
-            files = [raw_dir(name), *(prepared(name, s) for s in ("train", "val", "test"))]
-            if not grid.datasets[name].redistribute and not all(os.path.exists(f) for f in files):
-                _check(_run("dvc", "repro", "-q", f"pipelines/{name}/dvc.yaml:prepare-{name}"), f"preparing {name}")
+    grid, layout, select = selection()
+    if "DVC_STAGE" in os.environ:
+        stale = outdated(grid, layout, select)
+        if stale:
+            raise SyncError(
+                f"params/ or the code have changed since this run was planned ({stale[0]}); run `dvc repro` again"
+            )
+    else:
+        _make_private(planned(grid, layout, select)[0])
         if _run("dvc", "status", "-q").returncode:
             raise SyncError("`dvc status` is not clean; run `dvc repro` (or `dvc pull`) first")
-    _touch()
+    _mark(planned(grid, layout, select)[0].digest)
+    touched = _run("snakemake", "--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks", "reproduce")
+    _check(touched, "snakemake --touch")
     return "Snakemake's records hold what DVC made"
 
 
-def _touch() -> None:
-    touched = _run("snakemake", "--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks", "reproduce")
-    _check(touched, "snakemake --touch")
+def _make_private(plan: Plan) -> None:
+    """Fetch and prepare what no remote holds."""
+    for name in plan.private:
+        files = [prepared(name, split) for split in SPLITS]
+        if name in plan.fetched:
+            files.append(raw_manifest(name))
+        if not all(map(os.path.exists, files)):
+            stage = "prepare-private" if name in plan.fetched else "generate-private"
+            _check(_run("dvc", "repro", "-q", f"{stage}@{name}"), f"preparing {name}")

@@ -1,4 +1,8 @@
-"""The one results table that every table and figure is a view of, and its extracts for DVC."""
+"""The one results table that every table and figure is a view of, its extracts for DVC, and each experiment's evidence.
+
+The evidence of an experiment is its part of the table and the checksums of what else it shows, so that an experiment is
+drawn again when something of its own has changed, and not when another has.
+"""
 
 from __future__ import annotations
 
@@ -8,67 +12,86 @@ from typing import Any
 
 import polars as pl
 
-from mmcontrast.config import CellRef, Grid
-from mmcontrast.data.files import replacing, write_json
+from mmcontrast.config import Grid
+from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, write_frame
 from mmcontrast.evaluation.frames import read_frame
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.paths import Layout
+from mmcontrast.report.covered import PAGE, covered
+from mmcontrast.report.covered import cell_name as cell_name
 from mmcontrast.report.outputs import results_outputs
 from mmcontrast.report.summary import CELL, summarise
 
 RESULTS_COLUMNS = ("experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n")
+# parts of an evidence file, told apart by its column `part`
+SCORES, INTERVALS, FILES = "scores", "intervals", "files"
 
 
 def write_results(grid: Grid, layout: Layout) -> None:
-    """Write results.parquet, intervals.parquet, metrics.json, plots/scores.csv and plots/curves.csv under reports/.
+    """As `write_covered`, of all cells of a grid."""
+    write_covered(covered(grid, layout), layout, grid.root)
+
+
+def write_covered(content: dict[str, Any], layout: Layout, root: Path) -> None:
+    """Write what `results_outputs` names, and the evidence of every experiment and of the page.
+
+    Args:
+        content: see `covered`.
 
     Raises:
         DataError: a cell has not been evaluated, or with other seeds than the suite's.
     """
-    out = {key: grid.root / path for key, path in results_outputs(layout).items()}
-    results = collect(grid, layout)
+    out = {key: root / path for key, path in results_outputs(layout).items()}
+    results = pl.concat(_scores(content, layout, root)).select(RESULTS_COLUMNS)
+    intervals = pl.concat(_intervals(content, layout, root))
     write_frame(results, out["results"])
-    write_frame(collect_intervals(grid, layout), out["intervals"])
+    write_frame(intervals, out["intervals"])
     summary = (
         summarise(results).filter(protocol="selected").unique([*CELL, "metric"], keep="first", maintain_order=True)
     )
     write_json(out["metrics"], headline_metrics(summary))
-    _write_csv(plotted_scores(grid, summary), out["scores"])
-    _write_csv(plotted_curves(grid, layout), out["curves"])
+    _write_csv(plotted_scores(content, summary), out["scores"])
+    _write_csv(pl.concat(_curves(content, layout, root)), out["curves"])
+    for part, files in content["files"].items():
+        checksums = [_checksum(root / file) for file in files]
+        shown = pl.DataFrame({"file": files, "sha256": checksums}, schema={"file": pl.String, "sha256": pl.String})
+        of_part = [shown.with_columns(part=pl.lit(FILES))]
+        if part != PAGE:
+            cells = pl.DataFrame([name.split("/") for name in content["experiments"][part]], schema=CELL, orient="row")
+            of_part.append(results.filter(experiment=part).with_columns(part=pl.lit(SCORES)))
+            own = intervals.join(cells, on=CELL, how="semi", maintain_order="left")
+            of_part.append(own.with_columns(part=pl.lit(INTERVALS)))
+        write_frame(pl.concat(of_part, how="diagonal"), root / layout.evidence(part))
 
 
-def collect(grid: Grid, layout: Layout) -> pl.DataFrame:
-    """Scores of every cell of every active experiment (RESULTS_COLUMNS); a cell of two experiments is there twice.
+def _checksum(path: Path) -> str | None:
+    """None where there is no such file; what needs it says so."""
+    return sha256_of(path) if path.is_file() else None
 
-    Raises:
-        DataError: see `write_results`.
-    """
-    parts = []
-    for experiment in grid.active_experiments:
-        for dataset, ref in grid.experiment_cells(experiment):
-            name = cell_name(dataset, ref)
-            part = read_table(grid.root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}")
-            seeds = sorted(part["seed"].unique().to_list())
-            if seeds != sorted(grid.seeds_of(dataset)):
+
+def _scores(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
+    """Scores of every cell of every experiment; a cell of two experiments is there twice."""
+    for experiment, cells in content["experiments"].items():
+        for name in cells:
+            part = read_table(root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}")
+            seeds, planned = sorted(part["seed"].unique().to_list()), sorted(content["cells"][name]["seeds"])
+            if seeds != planned:
                 raise DataError(
-                    f"{layout.metrics(name)}: seeds {seeds}, and the suite '{grid.suite_name}' has "
-                    f"{sorted(grid.seeds_of(dataset))}; train and evaluate {name} again"
+                    f"{layout.metrics(name)}: seeds {seeds}, and the suite has {planned}; train and evaluate {name} "
+                    "again"
                 )
-            parts.append(
-                _labelled(part, experiment=experiment, dataset=dataset, method=ref.method, variant=ref.variant)
-            )
-    return pl.concat(parts).select(RESULTS_COLUMNS)
+            dataset, method, variant = name.split("/")
+            yield _labelled(part, experiment=experiment, dataset=dataset, method=method, variant=variant)
 
 
-def collect_intervals(grid: Grid, layout: Layout) -> pl.DataFrame:
-    """Intervals over seeds and test cases of every cell, once."""
-    parts = []
-    for name, cell in grid.cells.items():
-        part = read_table(grid.root / layout.intervals(name), INTERVALS_SCHEMA, f"mmcontrast evaluate {name}")
-        parts.append(_labelled(part, dataset=cell.dataset, method=cell.method, variant=cell.variant))
-    return pl.concat(parts)
+def _intervals(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
+    """Intervals over seeds and test instances of every cell, once."""
+    for name in content["cells"]:
+        part = read_table(root / layout.intervals(name), INTERVALS_SCHEMA, f"mmcontrast evaluate {name}")
+        dataset, method, variant = name.split("/")
+        yield _labelled(part, dataset=dataset, method=method, variant=variant)
 
 
 def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame:
@@ -97,11 +120,6 @@ def read_results(grid: Grid, layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame
     )
 
 
-def cell_name(dataset: str, ref: CellRef) -> str:
-    """dataset/method/variant."""
-    return f"{dataset}/{ref.method}/{ref.variant}"
-
-
 def _labelled(frame: pl.DataFrame, **constants: str) -> pl.DataFrame:
     return frame.select(*(pl.lit(value).alias(key) for key, value in constants.items()), pl.all())
 
@@ -115,30 +133,26 @@ def headline_metrics(summary: pl.DataFrame) -> dict[str, Any]:
     return out
 
 
-def plotted_scores(grid: Grid, summary: pl.DataFrame) -> pl.DataFrame:
+def plotted_scores(content: dict[str, Any], summary: pl.DataFrame) -> pl.DataFrame:
     """The selecting metric of every cell, in points."""
     rows = []
     for row in summary.iter_rows(named=True):
-        if row["metric"] == grid.datasets[row["dataset"]].metrics[0]:
-            name = "/".join(row[c] for c in CELL)
+        name = "/".join(row[c] for c in CELL)
+        if row["metric"] == content["cells"][name]["metric"]:
             rows.append((name, row["metric"], *(round(100 * row[k], 2) for k in ("mean", "low", "high"))))
     return pl.DataFrame(rows, schema=["cell", "metric", "value", "low", "high"], orient="row")
 
 
-def plotted_curves(grid: Grid, layout: Layout) -> pl.DataFrame:
+def _curves(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
     """Mean over seeds of the selecting metric on validation, by epoch, in points."""
-    return pl.concat(_curves(grid, layout))
-
-
-def _curves(grid: Grid, layout: Layout) -> Iterator[pl.DataFrame]:
-    for name, cell in grid.cells.items():
-        frame = read_table(grid.root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
+    for name, cell in content["cells"].items():
+        frame = read_table(root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
         yield (
-            frame.filter(split="val", metric=cell.metrics[0])
+            frame.filter(split="val", metric=cell["metric"])
             .group_by("epoch")
             .agg((pl.col("value").mean() * 100).round(2))
             .sort("epoch")
-            .select(pl.lit(name).alias("cell"), pl.lit(cell.metrics[0]).alias("metric"), "epoch", "value")
+            .select(pl.lit(name).alias("cell"), pl.lit(cell["metric"]).alias("metric"), "epoch", "value")
         )
 
 

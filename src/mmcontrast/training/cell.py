@@ -34,9 +34,9 @@ from mmcontrast.data.word_pieces import WordPieces
 from mmcontrast.errors import TrainingError
 from mmcontrast.evaluation.views import column as view_column
 from mmcontrast.methods.build import build_method
-from mmcontrast.methods.registry import method_module
+from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
-from mmcontrast.sources import sources
+from mmcontrast.sources import digests
 from mmcontrast.training import checkpoint
 from mmcontrast.training.distributed import World, start_world
 from mmcontrast.training.interrupt import StopRequest
@@ -51,7 +51,7 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps([stage, cell.model_dump(mode="json"), torch.__version__], sort_keys=True).encode())
     files = [Path(paths.prepared(*part)) for part in cell.data]
-    files += [Path(f) for f in sources("mmcontrast.training.cell", method_module(cell.implementation))]
+    digest.update(json.dumps(digests(*training_modules(cell))).encode())
     if pretrained is not None:
         files += sorted(pretrained.glob("*.safetensors"))
     if cell.model.clip is not None:
@@ -89,12 +89,14 @@ def run_stage(
     stage: str,
     layout: Layout,
     report: Callable[[int, int, int, dict[str, float]], None] = lambda seed, epoch, epochs, terms: None,
+    plan: str = "",
 ) -> dict[str, Any]:
     """Train every seed of a cell's stage and write its outputs under `layout.stage(cell.name, stage)`.
 
     Args:
         cell: what is trained. stage: pretrain | finetune. layout: where outputs and resume state go.
         report: called as report(seed, epoch, epochs, terms) after each epoch.
+        plan: checksum of the plan that is carried out, for the cost record.
 
     Returns:
         The cost record that is also written as cost.json; its seconds count from the start of the process, imports
@@ -148,6 +150,7 @@ def run_stage(
             "parameters": sum(w.numel() for w in runs[cell.seeds[0]].weights.values()),
             "ranks": world.size,
             "device": world.device.type,
+            "plan": plan,
         }
         write_json(folder / "cost.json", cost)
     for seed in cell.seeds:

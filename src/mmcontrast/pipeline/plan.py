@@ -1,0 +1,374 @@
+"""The plan: for every stage of the pipeline one small JSON with everything that decides its result.
+
+That is the stage's merged values, the digests of the source files it runs, and of files outside the pipeline that it
+reads. Both engines watch a stage's plan and its data, and nothing else; a job reads its plan and never params/, so that
+an edit during a run changes the next run and not this one. A plan that would not change is not touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter
+
+from mmcontrast import paths
+from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source
+from mmcontrast.config.plain import subset, whole
+from mmcontrast.data.files import replacing, sha256_of
+from mmcontrast.data.preparers import preparer
+from mmcontrast.errors import ConfigError, MMContrastError, nearest
+from mmcontrast.methods.registry import training_modules
+from mmcontrast.paths import Layout
+from mmcontrast.report.covered import covered
+from mmcontrast.sources import SRC, digest, digests
+
+log = logging.getLogger(__name__)
+
+FETCH = "mmcontrast.data.fetch"
+PREPARE = "mmcontrast.data.prepare"
+EVALUATE = "mmcontrast.evaluation.evaluate"
+RESULTS = "mmcontrast.report.results"
+EXPERIMENT = "mmcontrast.report.experiment"
+PAGE = "mmcontrast.report.page"
+INDEX = "index.json"
+GRID = "grid.yaml"
+GRID_HEAD = "# The cells, datasets and experiments of the default suite, for dvc.yaml. Written by `mmcontrast plan`.\n"
+
+
+class PlanError(MMContrastError):
+    """A stage has no plan, or not one that can be carried out here."""
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """What the engines need to know of a cell: its stages in order, the prepared files it reads, and what it takes.
+
+    `probe` is the dataset whose train split its probes are fitted on.
+    """
+
+    dataset: str
+    probe: str
+    stages: list[str]
+    scored: str
+    data: list[str]
+    seeds: list[int]
+    threads: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a suite covers, as the engines see it.
+
+    Attributes:
+        select: the arguments that repeat the selection on the command line.
+        fetched: datasets with sources. generated: datasets that are made by code.
+        private: those of either whose licence forbids to push them to a remote. experiments: name -> title.
+        digest: of all files of the plan, which is another where anything in it is.
+    """
+
+    select: str
+    fetched: list[str] = field(default_factory=list)
+    private: list[str] = field(default_factory=list)
+    generated: list[str] = field(default_factory=list)
+    cells: dict[str, PlannedCell] = field(default_factory=dict)
+    experiments: dict[str, str] = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def datasets(self) -> list[str]:
+        """All datasets of the suite."""
+        return [*self.fetched, *self.generated]
+
+    def cell(self, name: str) -> PlannedCell:
+        """A cell by its name.
+
+        Raises:
+            PlanError: the suite has none of that name.
+        """
+        if name not in self.cells:
+            raise PlanError(f"{name}: no such cell in this suite; {nearest(name, self.cells)}")
+        return self.cells[name]
+
+    @classmethod
+    def read(cls, root: Path, layout: Layout) -> Plan:
+        """As it was written last.
+
+        Raises:
+            PlanError: there is none.
+        """
+        content = _read(root / layout.plans / INDEX)
+        cells = {name: PlannedCell(**cell) for name, cell in content.pop("cells").items()}
+        return cls(cells=cells, **content)
+
+    def grid_yaml(self) -> str:
+        """The same as dvc.yaml takes it, which makes stages of mappings and of lists."""
+
+        def trained(*stages: str) -> dict[str, dict[str, str]]:
+            """Cells whose first stages are these."""
+            return {
+                name: {"dataset": cell.dataset, "probe": cell.probe}
+                for name, cell in self.cells.items()
+                if cell.stages[: len(stages)] == list(stages)
+            }
+
+        groups = {
+            "fetched": [d for d in self.fetched if d not in self.private],
+            "fetched_private": [d for d in self.fetched if d in self.private],
+            "generated": [d for d in self.generated if d not in self.private],
+            "generated_private": [d for d in self.generated if d in self.private],
+            "pretrain": trained("pretrain"),
+            "finetune": trained("finetune"),
+            "finetune_pretrained": trained("pretrain", "finetune"),
+            "evaluate": {name: cell.scored for name, cell in self.cells.items()},
+            "experiments": list(self.experiments),
+        }
+        return GRID_HEAD + yaml.safe_dump(groups, sort_keys=False, default_flow_style=None, width=120)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_plan(grid: Grid, layout: Layout, select: str) -> tuple[Plan, list[str]]:
+    """Write the plan of a suite, and of every dataset in params/; remove plans of what there is no longer.
+
+    Returns:
+        The plan, and the files that changed.
+    """
+    plan, wanted = planned(grid, layout, select)
+    changed = [file for file, text in wanted.items() if _put(grid.root / file, text)]
+    for folder in {layout.plans, "plan/data"}:
+        for file in (grid.root / folder).rglob("*.json"):
+            name = file.relative_to(grid.root).as_posix()
+            if name not in wanted and (layout.is_default or not name.startswith("plan/cells")):
+                file.unlink()
+                changed.append(name)
+    return plan, changed
+
+
+def planned(grid: Grid, layout: Layout, select: str) -> tuple[Plan, dict[str, str]]:
+    """The plan of a suite, and the text of each of its files by path, without touching any."""
+    wanted = dict(planned_files(grid, layout))
+    said = hashlib.sha256("".join(f"{file}\0{text}\0" for file, text in sorted(wanted.items())).encode()).hexdigest()
+    plan = _index(grid, select, said)
+    wanted[f"{layout.plans}/{INDEX}"] = _text(asdict(plan))
+    if layout.is_default:
+        wanted[GRID] = plan.grid_yaml()
+    return plan, wanted
+
+
+def outdated(grid: Grid, layout: Layout, select: str) -> list[str]:
+    """Files of the plan that are not what params/ and the code now say."""
+    _, wanted = planned(grid, layout, select)
+    return [file for file, text in wanted.items() if not _says(grid.root / file, text)]
+
+
+def _index(grid: Grid, select: str, digest: str) -> Plan:
+    used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
+    specs = {name: grid.datasets[name] for name in used}
+    return Plan(
+        select=select,
+        fetched=[name for name, spec in specs.items() if spec.sources],
+        private=[name for name, spec in specs.items() if not spec.redistribute],
+        generated=[name for name, spec in specs.items() if not spec.sources],
+        cells={name: _planned_cell(cell) for name, cell in grid.cells.items()},
+        experiments={name: grid.experiments[name].title for name in grid.active_experiments},
+        digest=digest,
+    )
+
+
+def _planned_cell(cell: CellConfig) -> PlannedCell:
+    return PlannedCell(
+        dataset=cell.dataset,
+        probe=cell.probe_from or cell.dataset,
+        stages=cell.stages,
+        scored=f"{cell.last_stage}/{paths.SCORED_FILES[cell.scored_by]}",
+        data=[paths.prepared(*part) for part in cell.data],
+        seeds=cell.seeds,
+        threads=cell.engine.ranks * cell.engine.threads,
+        gpus=cell.engine.ranks if cell.engine.device == "cuda" else 0,
+    )
+
+
+def planned_files(grid: Grid, layout: Layout) -> Iterator[tuple[str, str]]:
+    """Path and text of every plan of the suite, and of all datasets."""
+    for name, dataset in grid.datasets.items():
+        yield from dataset_plans(name, dataset)
+    for cell in grid.cells.values():
+        yield from cell_plans(cell, layout)
+    yield layout.report_plan("results"), _text({"covered": covered(grid, layout), "code": digests(RESULTS)})
+    for name in grid.active_experiments:
+        yield layout.report_plan(name), _text({"grid": subset(grid, name), "code": digests(EXPERIMENT)})
+    yield layout.report_plan("page"), _text({"grid": whole(grid), "code": digests(PAGE)})
+
+
+def dataset_plans(name: str, dataset: Dataset) -> Iterator[tuple[str, str]]:
+    """Path and text of the plans of a dataset's fetching, unless it is made by code, and preparation."""
+    if dataset.sources:
+        sources = dataset.model_dump(mode="json", include={"sources"})
+        yield paths.data_plan(name, "fetch"), _text(sources | {"code": digests(FETCH)})
+    values = dataset.model_dump(mode="json", exclude={"metrics"})
+    code = digests(PREPARE, f"{PREPARE}.{preparer(name, dataset)}")
+    yield paths.data_plan(name, "prepare"), _text({"dataset": values, "code": code})
+
+
+def cell_plans(cell: CellConfig, layout: Layout) -> Iterator[tuple[str, str]]:
+    """Path and text of a cell's plans, in the order of its stages."""
+    outside = {str(file): sha256_of(file) for file in outside_files(cell)}
+    for stage in cell.stages:
+        values = cell.of_stage(stage).model_dump(mode="json")
+        code = digests(*training_modules(cell))
+        yield layout.cell_plan(cell.name, stage), _text({"cell": values, "files": outside, "code": code})
+    values = cell.of_stage("evaluate").model_dump(mode="json")
+    yield layout.cell_plan(cell.name, "evaluate"), _text({"cell": values, "code": digests(EVALUATE)})
+
+
+def outside_files(cell: CellConfig) -> list[Path]:
+    """What training reads that no stage makes: a pretrained encoder's folder; of a hub id its commit says it all."""
+    if cell.model.clip is None or cell.model.clip.folder is None:
+        return []
+    return sorted(p for p in Path(cell.model.clip.folder).rglob("*") if p.is_file())
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _says(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _put(path: Path, text: str) -> bool:
+    """Write a file unless it says so already; whether it was written."""
+    if _says(path, text):
+        return False
+    with replacing(path, sync=False) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return True
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanError(f"{path}: no such plan; run `mmcontrast plan` first") from None
+    except ValueError as e:
+        raise PlanError(f"{path}: not JSON ({e}); run `mmcontrast plan` again") from None
+    return content
+
+
+def carried_out(path: Path) -> dict[str, Any]:
+    """A stage's plan, where the code that runs here is the code it was made for.
+
+    Raises:
+        PlanError: no plan, or other code; names the file that differs, and the package that runs.
+    """
+    content = _read(path)
+    for file, planned in content["code"].items():
+        if not (SRC / file).is_file() or digest(file) != planned:
+            raise PlanError(
+                f"{path}: was planned for another {file} than the one in {SRC}, which runs here; it was edited since, "
+                "or the package is of another checkout. Start the run again, which plans anew (by hand: `mmcontrast "
+                "plan`)"
+            )
+    for name, planned in content.get("files", {}).items():
+        if not Path(name).is_file() or sha256_of(Path(name)) != planned:
+            raise PlanError(f"{path}: {name} is not the file that was planned; run `mmcontrast plan` again")
+    return content
+
+
+def planned_cell(path: Path) -> CellConfig:
+    """The configuration of a stage of a cell. Raises PlanError, see `carried_out`."""
+    return CellConfig.model_validate(carried_out(path)["cell"])
+
+
+def planned_dataset(path: Path) -> Dataset:
+    """The dataset that is prepared. Raises PlanError, see `carried_out`."""
+    values = carried_out(path)["dataset"]
+    # metrics decide nothing here, and a dataset has some
+    return Dataset.model_validate(values | {"metrics": ["rsum" if values["retrieval"] else "acc"]})
+
+
+def planned_sources(path: Path) -> Dataset:
+    """A dataset of which there is where it comes from and nothing else. Raises PlanError, see `carried_out`."""
+    values: dict[str, Any] = {"sources": TypeAdapter(list[Source]).validate_python(carried_out(path)["sources"])}
+    return Dataset.model_construct(None, **values)
+
+
+def planned_grid(path: Path) -> Grid:
+    """What a part of the report shows. Raises PlanError, see `carried_out`."""
+    return Grid.from_plain(carried_out(path)["grid"])
+
+
+def refuse_another_plan(cell: CellConfig, layout: Layout, plans: Path) -> None:
+    """Raise PlanError where what is to be scored was trained by another plan than the one that is there now.
+
+    Args:
+        plans: folder of the cell's plans.
+    """
+    cost, plan = Path(layout.stage(cell.name, cell.last_stage, "cost.json")), plans / f"{cell.last_stage}.json"
+    if cost.exists() and plan.exists() and _read(cost).get("plan") != sha256_of(plan):
+        raise PlanError(
+            f"{cost.parent}: was not trained by {plan} as it is now; run `mmcontrast {cell.last_stage} {cell.name}"
+            f"{layout.select}` first"
+        )
+
+
+# ---------------------------------------------------------------- by hand
+
+
+def cell_name(words: str) -> str:
+    """dataset/method/variant, of which the variant may be left out.
+
+    Raises:
+        PlanError: it is not written so.
+    """
+    parts = words.split("/")
+    if len(parts) not in (2, 3):
+        raise PlanError(f"'{words}': a cell is written dataset/method or dataset/method/variant")
+    return "/".join([*parts, BASE_VARIANT][:3])
+
+
+def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) -> Path:
+    """The plan of a stage of any cell, outside the plan of the suite, which the engines watch.
+
+    Raises:
+        ConfigError: no such dataset, method or variant.
+        PlanError: the cell has no such stage.
+    """
+    layout = Layout(suite, datasets)
+    cell = Grid(suite=suite, datasets=datasets).cell(*name.split("/"))
+    wanted = {f"{layout.prefix}.state/{path}": text for path, text in cell_plans(cell, layout)}
+    for path, text in wanted.items():
+        _put(Path(path), text)
+    plan = f"{layout.prefix}.state/{layout.cell_plan(name, stage)}"
+    if plan not in wanted:
+        raise PlanError(f"{name}: has no stage '{stage}', only {', '.join([*cell.stages, 'evaluate'])}")
+    return Path(plan)
+
+
+def plan_data(name: str) -> None:
+    """Plan how a dataset is fetched and prepared. Raises ConfigError where there is no such dataset."""
+    grid = Grid()
+    if name not in grid.datasets:
+        raise ConfigError(f"no dataset '{name}' in params/datasets/; {nearest(name, grid.datasets)}")
+    for path, text in dataset_plans(name, grid.datasets[name]):
+        _put(Path(path), text)
+
+
+def warn_of_edits(layout: Layout) -> None:
+    """Say so where params/ were edited since the suite was planned: what runs is what was planned."""
+    planned_at = layout.run_lock.stat().st_mtime if layout.run_lock.exists() else 0.0
+    newer = sorted(str(p) for p in Path("params").rglob("*.yaml") if p.stat().st_mtime > planned_at)
+    if newer and planned_at:
+        log.warning("%s was edited after this was planned; what runs is the plan, see `mmcontrast plan`", newer[0])

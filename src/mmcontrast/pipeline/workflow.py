@@ -1,0 +1,67 @@
+"""What the Snakefile asks for when it is read: the plan of the suite that it was started with."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import IO, Any
+
+from mmcontrast.paths import Layout
+from mmcontrast.pipeline.plan import Plan, PlanError, write_plan
+from mmcontrast.pipeline.selection import named_selection, selection
+from mmcontrast.pipeline.sync import make_good
+
+# open for the life of the process, and so is the lock
+_held: dict[Path, IO[str]] = {}
+
+
+def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -> tuple[Plan, Layout, list[str]]:
+    """Plan a suite, its paths, and the plan files that changed; the lock is held until this process ends.
+
+    Raises:
+        ConfigError: see `selection`.
+        PlanError: a run of this suite is going on; what it runs is left alone.
+    """
+    grid, layout, select = selection(suite, datasets)
+    if not _hold(root / layout.run_lock):
+        raise PlanError(
+            f"{layout.run_lock}: a run of suite '{suite}' is going on in this folder, and its plan is left alone; wait "
+            "until it has ended, or stop it"
+        )
+    plan, changed = write_plan(grid, layout, select)
+    if layout.is_default:
+        make_good(root, plan.digest)
+    return plan, layout, changed
+
+
+def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout]:
+    """The plan for `--config suite=NAME datasets=[A,B]`, and its paths.
+
+    Args:
+        write: plan anew, unless a run of the suite is going on; else take the plan as it is.
+
+    Raises:
+        ConfigError: see `named_selection` and `selection`.
+        PlanError: the plan is to be taken as it is, and there is none.
+    """
+    suite, datasets = named_selection(config)
+    layout = Layout(suite, datasets)
+    if write and _hold(layout.run_lock):
+        plan, layout, _ = plan_suite(suite, datasets)
+        return plan, layout
+    return Plan.read(Path("."), layout), layout
+
+
+def _hold(file: Path) -> bool:
+    """Take the lock for as long as this process lives; whether it was free or is ours."""
+    if file in _held:
+        return True
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle = file.open("a", encoding="utf-8")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        return False
+    _held[file] = handle
+    return True
