@@ -18,6 +18,26 @@ from mmcontrast.errors import ConfigError, MMContrastError, StoppedError, disk_p
 from mmcontrast.pipeline.selection import selection
 
 PROGRESS_SECONDS = 5.0
+OLD_OPTIONS = {"--profile": "--suite"}
+
+
+def _enter_checkout() -> None:
+    """Go to the folder that holds params/, this one or one above it.
+
+    Raises:
+        ConfigError: there is none, or it holds another package than the one that runs.
+    """
+    here = Path.cwd()
+    root = next((folder for folder in (here, *here.parents) if (folder / "params/suites").is_dir()), None)
+    if root is None:
+        raise ConfigError(f"{here}: not in a checkout; neither it nor a folder above it holds params/suites/")
+    os.chdir(root)
+    own = root / "src/mmcontrast"
+    if own.is_dir() and own.resolve() != Path(__file__).resolve().parent:
+        raise ConfigError(
+            f"the package that runs is {Path(__file__).resolve().parent}, and this checkout's is {own.resolve()}; run "
+            "this one's by `PYTHONPATH=src python -m mmcontrast ...`, or give it an environment of its own by `make env`"
+        )
 
 
 def _journal(args: argparse.Namespace, layout: paths.Layout, seconds: float) -> None:
@@ -126,9 +146,11 @@ def _report(args: argparse.Namespace) -> int:
         raise ConfigError(f"report {args.part}: no such part in this suite; {nearest(args.part, known)}")
     plan = Path(layout.report_plan(args.part))
     if args.part == "results":
+        from mmcontrast.pipeline.kept import keep_results
         from mmcontrast.report.results import write_covered
 
         write_covered(carried_out(plan)["covered"], layout, Path("."))
+        keep_results(layout, Path("."))
     elif args.part == "page":
         from mmcontrast.report.page import write_page
 
@@ -227,8 +249,8 @@ def _compare(args: argparse.Namespace) -> None:
     from mmcontrast.pipeline.compare import compare, comparison_table, results_of
     from mmcontrast.report.table import to_markdown
 
-    root = Path.cwd()
-    found = compare(results_of(args.before, root), results_of(args.after, root))
+    root, layout = Path.cwd(), paths.Layout(args.suite, args.datasets)
+    found = compare(results_of(args.before, root, layout), results_of(args.after, root, layout))
     print(to_markdown(comparison_table(found, args.before, args.after)), end="")
 
 
@@ -308,9 +330,10 @@ def _parser() -> argparse.ArgumentParser:
     add_datasets(add("plan", _plan, "Write what decides the result of every stage, for both engines."))
     sync = add("sync", _sync, "Tell one engine what the other has done.")
     sync.add_argument("engine", choices=["dvc", "snakemake"])
-    sub = add("compare", _compare, "What moved between the results of two git revisions, in points with intervals.")
-    sub.add_argument("before", help="a git revision, e.g. HEAD~1 or v1.0, or `workspace`")
+    sub = add("compare", _compare, "Which scores differ between two versions of a suite's results, with intervals.")
+    sub.add_argument("before", help="a git revision, e.g. HEAD~1 or v1.0; `previous` results; or `workspace`")
     sub.add_argument("after", nargs="?", default="workspace", help="the same (default: %(default)s)")
+    add_datasets(sub)
     add_datasets(
         add("verify", _verify, "Compute checksums, predictions and scores again and compare them with what is stored.")
     )
@@ -325,11 +348,16 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point. A fault of the user's is one message on stderr and exit status 1."""
     words = sys.argv[1:] if argv is None else argv
+    for old, new in OLD_OPTIONS.items():
+        if old in words:
+            print(f"error: `{old}` is now `{new}`", file=sys.stderr)
+            return 2
     args = _parser().parse_args(words)
     args.words = words
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mmcontrast").setLevel(logging.INFO)
     try:
+        _enter_checkout()
         return args.call(args) or 0
     except StoppedError as e:
         print(f"stopped: {e}", file=sys.stderr)

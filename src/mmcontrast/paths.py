@@ -64,6 +64,7 @@ class Layout:
                 raise ConfigError(f"'{part}': not accepted as a name; names are of a-z, 0-9 and _")
         name = suite + ("" if datasets is None else "+" + "+".join(datasets))
         self.is_default = name == "default"
+        self.datasets = datasets
         self.select = ("" if suite == "default" else f" --suite {suite}") + (
             "" if datasets is None else " --datasets " + " ".join(datasets)
         )
@@ -148,6 +149,11 @@ class Layout:
     def run_lock(self) -> Path:
         """Held by the process that schedules this suite's jobs, so that nobody plans anew under them."""
         return Path(f"{self.prefix}.state/run.lock")
+
+    @property
+    def kept(self) -> str:
+        """Folder of the suite's last results."""
+        return f"{self.prefix}.state/results"
 
     @property
     def journal(self) -> Path:

@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 import polars as pl
 
+from mmcontrast.data.files import sha256_of
 from mmcontrast.errors import MMContrastError
 from mmcontrast.evaluation.statistics import paired_difference
 from mmcontrast.paths import Layout
+from mmcontrast.pipeline.kept import commit, kept_results
 from mmcontrast.report.summary import CELL, percent
 from mmcontrast.report.table import Block, Column, Row, Table, Value
 from mmcontrast.report.wording import LEVEL_NAME, count, metric_title
 
-WORKSPACE = "workspace"
+WORKSPACE, PREVIOUS = "workspace", "previous"
 SCORE = (*CELL, "protocol", "metric")
 # below this two means are one number in any table
 SAME = 1e-9
@@ -47,29 +49,51 @@ class Comparison(NamedTuple):
     only_after: list[str]
 
 
-def results_of(revision: str, root: Path) -> pl.DataFrame:
-    """reports/results.parquet at a git revision, from DVC's cache or remote; or as it is, for `workspace`.
+def results_of(revision: str, root: Path, layout: Layout | None = None) -> pl.DataFrame:
+    """The results of a suite at some time.
+
+    Args:
+        revision: `workspace`, as they are; `previous`, the last ones that were others; or a git revision, of the
+            default suite from DVC's cache or remote, of another from what was kept here when it was run.
 
     Raises:
-        CompareError: no such revision, or its results are in neither cache nor remote.
+        CompareError: there are none for it; says which there are.
     """
-    file = Layout().report("results.parquet")
+    layout = layout or Layout()
+    now = root / layout.report("results.parquet")
     if revision == WORKSPACE:
-        if not (root / file).exists():
-            raise CompareError(f"{file}: not here; run `snakemake --cores all reproduce` or `dvc pull` first")
-        return pl.read_parquet(root / file)
+        if not now.exists():
+            raise CompareError(f"{now.relative_to(root)}: not here; run `snakemake --cores all reproduce` first")
+        return pl.read_parquet(now)
+    if revision != PREVIOUS and layout.is_default:
+        return pl.read_parquet(io.BytesIO(_from_dvc(revision, root, layout)))
+    kept = kept_results(layout, root)
+    if revision == PREVIOUS:
+        ours = sha256_of(now) if now.exists() else ""
+        found = [entry for entry in kept if entry["sha256"] != ours]
+    else:
+        wanted = commit(root, revision)
+        found = [entry for entry in kept if wanted is not None and entry["commit"] == wanted]
+    if not found:
+        known = ", ".join(f"{(e['commit'] or 'no commit')[:10]} ({e['time']})" for e in kept) or "none"
+        raise CompareError(f"{revision}: no results of this suite were kept for it; kept here: {known}")
+    return pl.read_parquet(root / layout.kept / f"{found[-1]['sha256']}.parquet")
+
+
+def _from_dvc(revision: str, root: Path, layout: Layout) -> bytes:
     from dvc.api import read
     from dvc.exceptions import DvcException
     from dvc.scm import SCMError
 
+    file = layout.report("results.parquet")
     try:
-        content = read(file, repo=str(root), rev=revision, mode="rb")
+        content: bytes = read(file, repo=str(root), rev=revision, mode="rb")
     except (DvcException, SCMError, OSError) as e:
         raise CompareError(
             f"{revision}: {file} cannot be had ({e}); give a git revision whose dvc.lock holds it, after `dvc fetch "
-            f"--all-commits` if it is not in the cache, or `{WORKSPACE}`"
+            f"--all-commits` if it is not in the cache, `{PREVIOUS}`, or `{WORKSPACE}`"
         ) from None
-    return pl.read_parquet(io.BytesIO(content))
+    return content
 
 
 def compare(before: pl.DataFrame, after: pl.DataFrame) -> Comparison:

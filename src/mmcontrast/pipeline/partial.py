@@ -76,10 +76,10 @@ def unfinished(grid: Grid, layout: Layout) -> dict[str, str]:
 
 
 def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, list[str], str]]:
-    """What a cell hangs on, in order: name, output files, log."""
+    """What a cell depends on, in order: name, output files, log."""
     for dataset in dict.fromkeys(d for d, _ in cell.data):
         if grid.datasets[dataset].sources:
-            yield "fetch", [paths.raw_dir(dataset)], layout.log("fetch", dataset)
+            yield "fetch", [paths.raw_manifest(dataset)], layout.log("fetch", dataset)
         prepared = [paths.datasheet(dataset), *(paths.prepared(dataset, s) for s in paths.SPLITS)]
         yield "prepare", prepared, layout.log("prepare", dataset)
     for stage in cell.stages:
@@ -89,7 +89,7 @@ def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, 
 
 def _stage_files(layout: Layout, cell: CellConfig, stage: str) -> list[str]:
     files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]
-    return [layout.stage(cell.name, stage, f) for f in (*files, "models")]
+    return [layout.stage(cell.name, stage, f) for f in (*files, "models/cell.json")]
 
 
 def _scores(layout: Layout, cell: CellConfig) -> list[str]:
@@ -112,7 +112,7 @@ def _why(step: str, log: Path) -> str:
 
 
 def discard(grid: Grid, layout: Layout, lost: list[str]) -> None:
-    """Remove what hangs on something that is missing: the later files of these cells, and the whole report."""
+    """Remove what depends on something that is missing: the later files of these cells, and the whole report."""
     stale = [*results_outputs(layout).values(), layout.report("index.html"), layout.report("models")]
     for experiment in grid.active_experiments:
         stale += experiment_outputs(grid, layout, experiment)
@@ -135,8 +135,8 @@ def outdated(grid: Grid, layout: Layout, lost: dict[str, str]) -> list[str]:
         PartialError: Snakemake cannot say.
     """
     given = [f"suite={grid.suite_name}"]
-    if grid.dataset_names != grid.suite.datasets:
-        given.append(f"datasets=[{','.join(grid.dataset_names)}]")
+    if layout.datasets is not None:
+        given.append(f"datasets=[{','.join(layout.datasets)}]")
     command = ["snakemake", "--summary", "--cores", "1", "--nolock", "reproduce"]
     asked = subprocess.run(
         [sys.executable, "-m", *command, *([] if layout.is_default else ["--config", *given])],

@@ -68,12 +68,11 @@ def verify(grid: Grid, layout: Layout) -> list[Verdict]:
 
 
 def locked_files(root: Path) -> Iterator[Verdict]:
-    """Workspace files and cache objects against the checksums in every dvc.lock."""
+    """Workspace files and cache objects against the checksums in dvc.lock."""
     locked: dict[str, str] = {}
-    for lock in [root / "dvc.lock", *sorted(root.glob("pipelines/**/dvc.lock"))]:
-        if lock.exists():
-            for stage in yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values():
-                locked |= {entry["path"]: entry["md5"] for part in ("deps", "outs") for entry in stage.get(part, [])}
+    if (root / "dvc.lock").exists():
+        for stage in yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"].values():
+            locked |= {entry["path"]: entry["md5"] for part in ("deps", "outs") for entry in stage.get(part, [])}
     files, objects = Verdict("files of dvc.lock"), Verdict("objects in DVC's cache")
     for path, md5 in sorted(locked.items()):
         if not (root / path).exists():
