@@ -90,9 +90,9 @@ rule page:
         datasheets=[
             paths.datasheet(d) for d in sorted({c.dataset for c in CELLS.values()})
         ],
-        papers="params/papers.yaml",
+        papers=sorted(map(str, Path("params/papers").glob("*.yaml"))),
         # what is not run is on the page too, with the reason
-        listed=sorted(map(str, Path("params/experiments").glob("*.yaml"))),
+        listed=sorted(map(str, Path("params/experiments").rglob("*.yaml"))),
         suite=f"params/suites/{GRID.suite_name}.yaml",
     output:
         report(
