@@ -187,7 +187,17 @@ FAULTS = [
         set_key("panels", value=[{"axis": "epochs", "series": {"a": {"comm/base": 1}}}]),
         ["comm_cost.yaml", "panels", "there are none"],
     ),
-    ("papers.yaml", lambda p: p.update({1: p.pop("m3col")}), ["papers.yaml", "1: ", "quotes"]),
+    ("papers/m3col.yaml", set_key("yaer", value=2025), ["papers/m3col.yaml", "yaer", "'year'"]),
+    (
+        "methods/concat.yaml",
+        set_key("budget_from", value="m3col"),
+        ["budget_from", "`budget_from` is now `recipe_from`"],
+    ),
+    (
+        "methods/m3col.yaml",
+        set_key("variants", "shared", value={"budget": "shared"}),
+        ["variants.shared.budget", "`budget` is now `recipe`"],
+    ),
 ]
 
 
@@ -260,6 +270,8 @@ def test_what_is_not_yaml_is_refused(checkout: Path, text: str, words: list[str]
     ("config", "words"),
     [
         ({"suit": "smoke"}, ["suit", "'suite'"]),
+        ({"profile": "smoke"}, ["profile", "`profile` is now `suite`"]),
+        ({"suite": "../methods/m3col"}, ["lower-case letters, digits and _"]),
         ({"suite": "smok"}, ["smok.yaml", "'smoke'"]),
         ({"datasets": ["rosmop"]}, ["'rosmap'"]),
         ({"datasets": 3}, ["a list of names"]),
@@ -284,21 +296,14 @@ def test_datasets_can_be_run_on_their_own(monkeypatch: pytest.MonkeyPatch) -> No
     assert arguments == " --datasets rosmap"
 
 
-def test_only_params_that_exist_are_tracked() -> None:
-    grid = Grid(ROOT)
-    for cell in grid.cells.values():
-        for pair in grid.tracked_params(cell, "finetune"):
-            file, _, key = pair.partition(":")
-            value = yaml.safe_load((ROOT / file).read_text())
-            for part in key.split("."):
-                value = value[part]
-
-
-def test_pretraining_does_not_hang_on_finetuning() -> None:
-    grid = Grid(ROOT)
-    cell = grid.cell("tcga_brca", "m3col", "pretrained")
-    pairs = grid.tracked_params(cell, "pretrain")
-    assert not [p for p in pairs if p.endswith((":finetune", ":metrics"))]
+@pytest.mark.parametrize("file", ["datasets/My-data.yaml", "suites/two words.yaml", "experiments/a/m3col_omics.yaml"])
+def test_a_name_that_is_not_accepted_or_not_unique_is_refused(checkout: Path, file: str) -> None:
+    path = checkout / "params" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("title: x\n")
+    words = "has the same name" if "m3col_omics" in file else "lower-case letters, digits and _"
+    with pytest.raises(ConfigError, match=rf"params/.*{words}"):
+        Grid(checkout).files.names("suites")
 
 
 @pytest.mark.parametrize(
@@ -318,14 +323,3 @@ def test_a_cell_of_a_sweep_stands_where_its_parameters_say(experiment: str, keys
             for dataset in spec.datasets:
                 section = grid.cell(dataset, *name.split("/")).model_dump()[keys[0]]
                 assert section[keys[1]] == place, name
-
-
-def test_scores_hang_on_the_metrics_and_on_the_probes_switches() -> None:
-    grid = Grid(ROOT)
-    metrics = "params/datasets/trifeature_small.yaml:metrics"
-    assert grid.tracked_scoring(grid.cell("trifeature_small", "cross")) == [metrics]
-    assert grid.tracked_scoring(grid.cell("trifeature_small", "comm", "probe_refit")) == [
-        metrics,
-        "params/methods/comm.yaml:objective",
-        "params/methods/comm.yaml:variants.probe_refit",
-    ]

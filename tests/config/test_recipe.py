@@ -193,17 +193,6 @@ def test_what_a_study_shows_is_checked(checkout: Path, file: str, change_to: Any
         Grid(checkout)
 
 
-def test_dvc_follows_the_recipe_and_the_choice() -> None:
-    grid = Grid(ROOT)
-    pairs = grid.tracked_params(grid.cell("tcga_brca", "cross", "shared"), "pretrain")
-    assert "params/recipes/shared.yaml:training" in pairs
-    assert "params/tuning/shared.yaml:choices.tcga_brca.cross" in pairs
-    assert not [p for p in pairs if p.startswith("params/methods/comm.yaml")]
-    assert "params/recipes/shared.yaml:datasets.handwritten" in grid.tracked_params(
-        grid.cell("handwritten", "m3col", "shared"), "finetune"
-    )
-
-
 @pytest.mark.parametrize(
     ("experiment", "keys"),
     [

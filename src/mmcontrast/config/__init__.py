@@ -14,12 +14,15 @@ from mmcontrast.config.datasets import (
     WheelSource,
 )
 from mmcontrast.config.experiments import Arms, CellRef, Experiment, Information, Paper, Published
-from mmcontrast.config.load import BASE_VARIANT, Grid, merge, validate
-from mmcontrast.config.methods import Method, Overrides, Variant
+from mmcontrast.config.files import ParamFiles
+from mmcontrast.config.grid import Grid
+from mmcontrast.config.merging import merge
+from mmcontrast.config.methods import BASE_VARIANT, Method, Overrides, Variant
 from mmcontrast.config.objectives import OBJECTIVES, Objective
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.training import Engine, Fusion, Model, Optimizer, PretrainedCLIP, Schedule, Selection, Stage
+from mmcontrast.config.validation import validate
 from mmcontrast.config.yaml_file import read_yaml
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "Optimizer",
     "Overrides",
     "Paper",
+    "ParamFiles",
     "PretrainedCLIP",
     "Published",
     "PublishedSplit",

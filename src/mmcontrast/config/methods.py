@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from mmcontrast.config.base import Strict
 
+BASE_VARIANT = "base"
+
 
 class Overrides(Strict):
     """Values laid over others, section by section. `pretrain: null` takes a stage away."""

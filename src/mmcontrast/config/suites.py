@@ -35,3 +35,7 @@ class Suite(Strict):
         if unknown := sorted(set(self.seeds_by_dataset) - set(self.datasets)):
             raise ValueError(f"seeds_by_dataset: {unknown} are not among the suite's datasets, {self.datasets}")
         return self
+
+    def seeds_of(self, dataset: str) -> list[int]:
+        """The seeds that a dataset's cells are run with."""
+        return self.seeds_by_dataset.get(dataset, self.seeds)

@@ -32,7 +32,7 @@ from rich.progress import track
 
 from mmcontrast.config import Dataset, RandomSplit
 from mmcontrast.config.base import Strict
-from mmcontrast.config.load import validate
+from mmcontrast.config.validation import validate
 from mmcontrast.data.files import replacing
 from mmcontrast.data.instances import Written
 from mmcontrast.data.sentence_vectors import SentenceEncoder

@@ -1,0 +1,121 @@
+"""Hold the files of `params/` against one another, so that a fault shows before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from mmcontrast.config.datasets import Dataset
+from mmcontrast.config.experiments import Experiment, Paper
+from mmcontrast.config.methods import BASE_VARIANT, Method
+from mmcontrast.config.recipes import Recipe, Tuning
+from mmcontrast.errors import ConfigError, nearest
+
+
+def known(where: str, what: str, name: str, names: Iterable[str]) -> None:
+    """Refuse a name that nothing has.
+
+    Raises:
+        ConfigError: `where`, and the nearest name there is.
+    """
+    names = list(names)
+    if name not in names:
+        raise ConfigError(f"{where}: no {what} '{name}'; {nearest(name, names)}")
+
+
+def check_datasets(datasets: Mapping[str, Dataset]) -> None:
+    """A probe is fitted on a dataset of the same modalities, classes and tasks."""
+    for name, data in datasets.items():
+        if data.probe_from is None:
+            continue
+        where = f"params/datasets/{name}.yaml: probe_from"
+        known(where, "dataset", data.probe_from, datasets)
+        for key in ("modalities", "classes", "tasks", "scenes"):
+            if getattr(datasets[data.probe_from], key) != getattr(data, key):
+                raise ConfigError(f"{where}: {key} of '{data.probe_from}' are not those of '{name}'")
+
+
+def check_methods(
+    methods: Mapping[str, Method],
+    datasets: Mapping[str, Dataset],
+    recipes: Mapping[str, Recipe],
+    papers: Mapping[str, Paper],
+) -> None:
+    """What a method borrows, overrides and cites exists."""
+    for name, spec in methods.items():
+        where = f"params/methods/{name}.yaml"
+        if spec.recipe_from is not None:
+            known(f"{where}: recipe_from", "method", spec.recipe_from, methods)
+        for dataset in spec.datasets:
+            known(f"{where}: datasets", "dataset", dataset, datasets)
+        for variant, given in spec.variants.items():
+            if given.recipe is not None:
+                known(f"{where}: variants.{variant}.recipe", "recipe", given.recipe, recipes)
+        if spec.paper is not None:
+            known(f"{where}: paper", "paper", spec.paper, papers)
+
+
+def check_recipes(
+    recipes: Mapping[str, Recipe], tunings: Mapping[str, Tuning], datasets: Mapping[str, Dataset]
+) -> None:
+    """Recipes name datasets that exist, and choices belong to a recipe."""
+    for name, recipe in recipes.items():
+        for key, named in {"datasets": list(recipe.datasets), "tuning.datasets": recipe.tuning.datasets}.items():
+            for dataset in named:
+                known(f"params/recipes/{name}.yaml: {key}", "dataset", dataset, datasets)
+    for name in tunings:
+        if name not in recipes:
+            raise ConfigError(f"params/tuning/{name}.yaml: there is no params/recipes/{name}.yaml")
+
+
+def check_experiment(
+    experiment: Experiment,
+    where: str,
+    datasets: Mapping[str, Dataset],
+    methods: Mapping[str, Method],
+    papers: Mapping[str, Paper],
+) -> None:
+    """What an experiment names exists. Its cells are built, and so checked, by the grid."""
+    for dataset in experiment.datasets:
+        known(f"{where}: datasets", "dataset", dataset, datasets)
+    if experiment.paper is not None:
+        known(f"{where}: paper", "paper", experiment.paper, papers)
+    _check_information(experiment, where, datasets)
+    _check_published(experiment, where, datasets, methods)
+
+
+def _check_information(experiment: Experiment, where: str, datasets: Mapping[str, Dataset]) -> None:
+    """Its datasets are the experiment's own and have its tasks."""
+    asked = experiment.information
+    if asked is None:
+        return
+    for name in [dataset for arms in asked.arms for dataset in (arms.unbiased, arms.biased)]:
+        if name not in experiment.datasets:
+            near = nearest(name, experiment.datasets)
+            raise ConfigError(f"{where}: information.arms: no '{name}' among this experiment's datasets; {near}")
+        for task in (*asked.unique, asked.synergistic):
+            known(f"{where}: information: {name}", "task", task, datasets[name].tasks)
+
+
+def _check_published(
+    experiment: Experiment, where: str, datasets: Mapping[str, Dataset], methods: Mapping[str, Method]
+) -> None:
+    """Every printed row is of a known dataset, method and metric, or of what is said not to be run."""
+    for i, printed in enumerate(experiment.published):
+        at = f"{where}: published[{i}] ({printed.row})"
+        metrics = {*experiment.titles}
+        if printed.dataset in datasets:
+            data = datasets[printed.dataset]
+            tasks = ("", *(f"{t}/" for t in data.tasks))
+            metrics |= {f"{task}{metric}" for task in tasks for metric in data.metrics}
+            metrics |= {"R", "U", "S"} if experiment.information else set()
+        elif printed.dataset not in experiment.not_run:
+            near = nearest(printed.dataset, [*datasets, *experiment.not_run])
+            raise ConfigError(
+                f"{at}: dataset: '{printed.dataset}' is neither in params/datasets/ nor in `not_run`; {near}"
+            )
+        for metric in printed.values:
+            known(f"{at}: values", "metric or title", metric, metrics)
+        if printed.method is not None:
+            known(f"{at}: method", "method", printed.method, methods)
+            variants = [BASE_VARIANT, *methods[printed.method].variants]
+            known(f"{at}: variant", "variant", printed.variant, variants)

@@ -1,0 +1,74 @@
+"""The files of `params/` as plain objects, from a checkout or from a plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmcontrast.config.yaml_file import read_yaml
+from mmcontrast.errors import ConfigError
+
+NAME = re.compile(r"[a-z0-9_]+")
+
+
+class ParamFiles:
+    """What the files of `params/` hold, before any of it is checked.
+
+    A file is named by its kind (a folder of params/) and its stem, which is unique in its kind whatever folders are
+    below it. Files of a checkout are read when they are asked for.
+
+    Args:
+        root: the checkout that holds params/.
+        given: path relative to the checkout -> content, in place of the checkout's files.
+    """
+
+    def __init__(self, root: Path, given: Mapping[str, dict[str, Any]] | None = None) -> None:
+        self.root = root
+        self._read = dict(given or {})
+        self._paths: dict[str, dict[str, str]] = {}
+        self._given = given is not None
+
+    def names(self, kind: str) -> list[str]:
+        """The names of a kind, sorted."""
+        return sorted(self._of(kind))
+
+    def where(self, kind: str, name: str) -> str:
+        """The path of a file relative to the checkout, as messages say it."""
+        return self._of(kind).get(name, f"params/{kind}/{name}.yaml")
+
+    def raw(self, kind: str, name: str) -> dict[str, Any]:
+        """The content of a file.
+
+        Raises:
+            ConfigError: there is no such file, or it holds no mapping of keys to values.
+        """
+        where = self.where(kind, name)
+        _check_name(where, name)
+        if where not in self._read:
+            self._read[where] = read_yaml(self.root / where)
+        return self._read[where]
+
+    def _of(self, kind: str) -> dict[str, str]:
+        """Name -> path, of a kind."""
+        if kind not in self._paths:
+            found: dict[str, str] = {}
+            for path in self._listed(kind):
+                name = Path(path).stem
+                _check_name(path, name)
+                if name in found:
+                    raise ConfigError(f"{path}: {found[name]} has the same name; rename one of them")
+                found[name] = path
+            self._paths[kind] = found
+        return self._paths[kind]
+
+    def _listed(self, kind: str) -> list[str]:
+        if self._given:
+            return [path for path in self._read if path.startswith(f"params/{kind}/")]
+        return sorted(p.relative_to(self.root).as_posix() for p in (self.root / "params" / kind).rglob("*.yaml"))
+
+
+def _check_name(where: str, name: str) -> None:
+    if NAME.fullmatch(name) is None:
+        raise ConfigError(f"{where}: the name '{name}' is not accepted; use lower-case letters, digits and _")

@@ -1,0 +1,196 @@
+"""`params/` under one suite: which cells there are, and what each is trained with."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mmcontrast.config import checks
+from mmcontrast.config.cells import CellConfig
+from mmcontrast.config.datasets import Dataset
+from mmcontrast.config.experiments import CellRef, Experiment, Paper
+from mmcontrast.config.files import ParamFiles
+from mmcontrast.config.merging import Layers, build_cell
+from mmcontrast.config.methods import BASE_VARIANT, Method
+from mmcontrast.config.objectives import OBJECTIVES
+from mmcontrast.config.recipes import Recipe, Tuning
+from mmcontrast.config.suites import Suite
+from mmcontrast.config.validation import M, validate
+from mmcontrast.errors import ConfigError, nearest
+
+
+class Grid:
+    """All of `params/` under one suite.
+
+    Args:
+        root: the checkout that holds params/.
+        suite: name of a file in params/suites/.
+        datasets: datasets to run instead of the suite's own.
+        untuned: take the learning rate of a recipe itself, not the one that was chosen by trials.
+        files: what the files hold, in place of those of the checkout; they were checked when they were read.
+
+    Raises:
+        ConfigError: any file is wrong. Everything is checked here, before any work starts.
+    """
+
+    def __init__(
+        self,
+        root: Path | str = ".",
+        suite: str = "default",
+        datasets: list[str] | None = None,
+        untuned: bool = False,
+        files: ParamFiles | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self.untuned = untuned
+        self.files = ParamFiles(self.root) if files is None else files
+        self.suite_name = suite
+        self.suite = self._one(Suite, "suites", suite)
+        self.dataset_names: list[str] = datasets if datasets is not None else list(self.suite.datasets)
+        self.lost: dict[str, str] = {}
+        if files is None:
+            where = f"params/suites/{suite}.yaml"
+            origin = "--config datasets" if datasets is not None else f"{where}: datasets"
+            for name in self.dataset_names:
+                checks.known(origin, "dataset", name, self.files.names("datasets"))
+            for name in self.suite.experiments:
+                checks.known(f"{where}: experiments", "experiment", name, self.files.names("experiments"))
+            self._check()
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any], root: Path | str = ".") -> Grid:
+        """The grid that `mmcontrast.config.plain` made plain objects of.
+
+        Args:
+            root: the checkout, for paths; its params/ is not read.
+        """
+        files = ParamFiles(Path(root), plain["files"])
+        return cls(root, plain["suite"], plain["datasets"], plain["untuned"], files)
+
+    # ------------------------------------------------ files
+
+    def _one(self, model: type[M], kind: str, name: str) -> M:
+        return validate(model, self.files.raw(kind, name), self.files.where(kind, name))
+
+    def _all(self, model: type[M], kind: str) -> dict[str, M]:
+        return {name: self._one(model, kind, name) for name in self.files.names(kind)}
+
+    @cached_property
+    def datasets(self) -> dict[str, Dataset]:
+        """Every dataset file, whether this suite runs it or not."""
+        return self._all(Dataset, "datasets")
+
+    @cached_property
+    def methods(self) -> dict[str, Method]:
+        """Every method file."""
+        return self._all(Method, "methods")
+
+    @cached_property
+    def experiments(self) -> dict[str, Experiment]:
+        """Every experiment file."""
+        return self._all(Experiment, "experiments")
+
+    @cached_property
+    def recipes(self) -> dict[str, Recipe]:
+        """Every recipe that variants can share."""
+        return self._all(Recipe, "recipes")
+
+    @cached_property
+    def tunings(self) -> dict[str, Tuning]:
+        """What trials have chosen, by recipe."""
+        return self._all(Tuning, "tuning")
+
+    @cached_property
+    def papers(self) -> dict[str, Paper]:
+        """Every paper file: its bibliography, and what it published."""
+        return self._all(Paper, "papers")
+
+    # ------------------------------------------------ the grid
+
+    def experiment_cells(self, name: str) -> list[tuple[str, CellRef]]:
+        """(dataset, cell) pairs of an experiment that this selection runs."""
+        datasets = [d for d in self.experiments[name].datasets if d in self.dataset_names]
+        return [(d, c) for d in datasets for c in self.cells_on(name, d)]
+
+    def cells_on(self, experiment: str, dataset: str, with_lost: bool = False) -> list[CellRef]:
+        """The cells that an experiment has on one of its datasets, in its order; lost ones (`without`) if asked for."""
+        cells = [c for c in self.experiments[experiment].cells if c.only is None or dataset in c.only]
+        return [c for c in cells if with_lost or f"{dataset}/{c.method}/{c.variant}" not in self.lost]
+
+    def without(self, lost: dict[str, str]) -> Grid:
+        """The same grid where some cells have no results, for a report on what there is.
+
+        Args:
+            lost: name of a cell -> why it has none.
+        """
+        other = copy.copy(self)
+        for name in ("cells", "active_experiments"):
+            other.__dict__.pop(name, None)
+        other.lost = dict(lost)
+        return other
+
+    @cached_property
+    def active_experiments(self) -> list[str]:
+        """The suite's experiments that have a cell on a selected dataset."""
+        return [e for e in self.suite.experiments if self.experiment_cells(e)]
+
+    @cached_property
+    def cells(self) -> dict[str, CellConfig]:
+        """Every cell that this selection runs, by name, in the order of the experiments."""
+        out: dict[str, CellConfig] = {}
+        for experiment in self.active_experiments:
+            for dataset, ref in self.experiment_cells(experiment):
+                name = f"{dataset}/{ref.method}/{ref.variant}"
+                if name not in out:
+                    out[name] = self.cell(dataset, ref.method, ref.variant)
+        return out
+
+    def cell(self, dataset: str, method: str, variant: str = BASE_VARIANT) -> CellConfig:
+        """What a cell is trained with, after all merging.
+
+        Later wins: `recipe_from` method < method < the dataset's overrides (of both) < variant < suite.
+
+        Raises:
+            ConfigError: a name is unknown, or the merged values are not accepted.
+        """
+        if dataset not in self.datasets:
+            raise ConfigError(f"no dataset '{dataset}' in params/datasets/; {nearest(dataset, self.datasets)}")
+        if method not in self.methods:
+            raise ConfigError(f"no method '{method}' in params/methods/; {nearest(method, self.methods)}")
+        spec, where = self.methods[method], f"params/methods/{method}.yaml"
+        checks.known(f"{where}: variants", "variant", variant, [BASE_VARIANT, *spec.variants])
+        if spec.implementation not in OBJECTIVES:
+            raise ConfigError(
+                f"{where}: implementation: no '{spec.implementation}'; {nearest(spec.implementation, OBJECTIVES)}"
+            )
+        layers = Layers(self.methods, self.recipes, None if self.untuned else self.tunings)
+        return build_cell((dataset, method, variant), self.datasets[dataset], layers, self.suite, where)
+
+    def seeds_of(self, dataset: str) -> list[int]:
+        """The seeds that the suite runs a dataset's cells with."""
+        return self.suite.seeds_of(dataset)
+
+    def tracked_params(self, cell: CellConfig, stage: str) -> list[str]:
+        """Nothing: a stage depends on its plan. Goes with the rules that still ask."""
+        return []
+
+    def tracked_scoring(self, cell: CellConfig) -> list[str]:
+        """Nothing: see `tracked_params`."""
+        return []
+
+    def _check(self) -> None:
+        """Hold every file against the others, so that a fault shows before any work starts."""
+        checks.check_datasets(self.datasets)
+        checks.check_methods(self.methods, self.datasets, self.recipes, self.papers)
+        checks.check_recipes(self.recipes, self.tunings, self.datasets)
+        for name, experiment in self.experiments.items():
+            where = self.files.where("experiments", name)
+            checks.check_experiment(experiment, where, self.datasets, self.methods, self.papers)
+            for dataset in experiment.datasets:
+                for ref in self.cells_on(name, dataset):
+                    try:
+                        self.cell(dataset, ref.method, ref.variant)
+                    except ConfigError as e:
+                        raise ConfigError(f"{e}\n(needed by {where})") from None

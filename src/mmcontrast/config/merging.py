@@ -1,0 +1,188 @@
+"""What a cell is trained with: the values of several files of `params/`, one laid over another."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from mmcontrast.config.cells import CellConfig
+from mmcontrast.config.datasets import Dataset
+from mmcontrast.config.methods import Method, Overrides, Variant
+from mmcontrast.config.objectives import OBJECTIVES
+from mmcontrast.config.recipes import Recipe, Tuning
+from mmcontrast.config.suites import Suite
+from mmcontrast.config.training import Model, Selection, Stage
+from mmcontrast.config.validation import validate
+from mmcontrast.errors import ConfigError, nearest
+
+STAGES = ("pretrain", "finetune")
+SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
+SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on top, mapping by mapping; anything else is replaced. Neither is changed.
+
+    A mapping laid over null starts from nothing, and null laid over a mapping removes it.
+    """
+    out = copy.deepcopy(base)
+    for key, value in over.items():
+        if isinstance(value, dict):
+            below = out.get(key)
+            out[key] = merge(below if isinstance(below, dict) else {}, value)
+        else:
+            out[key] = copy.deepcopy(value)
+    return out
+
+
+def _given(overrides: dict[str, Overrides], name: str) -> dict[str, Any]:
+    return overrides[name].given() if name in overrides else {}
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What a cell's values are merged from.
+
+    Attributes:
+        tunings: by recipe; None: the learning rate of a recipe itself, not the one that was chosen by trials.
+    """
+
+    methods: Mapping[str, Method]
+    recipes: Mapping[str, Recipe]
+    tunings: Mapping[str, Tuning] | None
+
+    def values(self, method: str, dataset: str, variant: Variant) -> dict[str, Any]:
+        """The merged sections of a cell, before the suite's overrides."""
+        if variant.recipe is not None:
+            return self._of_recipe(method, dataset, variant, variant.recipe)
+        spec = self.methods[method]
+        values: dict[str, Any] = {}
+        layers: list[dict[str, Any]] = []
+        by_dataset: list[dict[str, Any]] = []
+        if spec.recipe_from is not None:
+            lender = self.methods[spec.recipe_from]
+            layers.append({k: getattr(lender, k) for k in SHARED_SECTIONS})
+            by_dataset.append({k: v for k, v in _given(lender.datasets, dataset).items() if k in SHARED_SECTIONS})
+        own = {k: getattr(spec, k) for k in (*SHARED_SECTIONS, "objective")}
+        # a stage that is null in the file is taken away; one that is not mentioned is the lender's
+        layers.append({k: v for k, v in own.items() if v or k in spec.model_fields_set})
+        by_dataset.append(_given(spec.datasets, dataset))
+        layers += [*by_dataset, variant.given()]
+        for layer in layers:
+            values = merge(values, layer)
+        return values
+
+    def _of_recipe(self, method: str, dataset: str, variant: Variant, name: str) -> dict[str, Any]:
+        """As `values`, of a variant with a recipe: the objective is the method's own, all else is the recipe's.
+
+        Raises:
+            ConfigError: there is no such recipe, no learning rate has been chosen where one is to be, or the variant
+                changes the stage that the method does not have.
+        """
+        spec, where = self.methods[method], f"params/methods/{method}.yaml"
+        if name not in self.recipes:
+            raise ConfigError(f"{where}: recipe: no '{name}' in params/recipes/; {nearest(name, self.recipes)}")
+        recipe = self.recipes[name]
+        shared = {k: getattr(recipe, k) for k in ("model", "training", "selection", "augmentations")}
+        if dataset in recipe.datasets:
+            shared = merge(shared, recipe.datasets[dataset].model_dump(exclude_unset=True))
+        training = shared["training"]
+        # nothing is learned in no epochs, so nothing is tuned
+        trained = (variant.pretrain or {}).get("epochs") != 0
+        if trained and dataset in recipe.tuning.datasets and self.tunings is not None:
+            choices = self.tunings[name].choices if name in self.tunings else {}
+            if method not in choices.get(dataset, {}):
+                raise ConfigError(
+                    f"params/tuning/{name}.yaml: choices.{dataset}: no learning rate of {method} has been chosen; run "
+                    f"`mmcontrast tune {name} --datasets {dataset}`"
+                )
+            training = merge(training, {"optimizer": {"lr": choices[dataset][method].lr}})
+        objective = merge(spec.objective, _given(spec.datasets, dataset).get("objective", {}))
+        if "augmentations" in OBJECTIVES[spec.implementation].model_fields:
+            objective["augmentations"] = shared["augmentations"]
+        supervised = bool(self.values(method, dataset, Variant()).get("finetune"))
+        stage, other = ("finetune", "pretrain") if supervised else ("pretrain", "finetune")
+        if other in variant.given():
+            raise ConfigError(
+                f"{where}: variants: with `recipe: {name}` {method} is trained by `{stage}`, and a variant gives "
+                f"`{other}`; give `{stage}` in its place"
+            )
+        values = {
+            "model": shared["model"],
+            "selection": shared["selection"],
+            stage: training,
+            "objective": objective,
+        }
+        return merge(values, variant.given())
+
+
+def build_cell(names: tuple[str, str, str], data: Dataset, layers: Layers, suite: Suite, where: str) -> CellConfig:
+    """The cell of (dataset, method, variant) under a suite.
+
+    Args:
+        where: the method's file, for messages.
+
+    Raises:
+        ConfigError: the merged values are not accepted.
+    """
+    dataset, method, variant = names
+    spec = layers.methods[method]
+    given = spec.variants.get(variant, Variant())
+    values = layers.values(method, dataset, given)
+    # a suite shortens stages, it never adds one
+    shortened = suite.overrides.given()
+    shortened = {k: v for k, v in shortened.items() if k not in STAGES or values.get(k)}
+    if shortened.get("pretrain") and values["pretrain"].get("epochs") == 0:  # an untrained cell stays untrained
+        shortened["pretrain"] = {k: v for k, v in shortened["pretrain"].items() if k != "epochs"}
+    values = merge(values, shortened)
+    who = f"{where} ({dataset}/{method}/{variant})"
+    objective = validate(OBJECTIVES[spec.implementation], values.get("objective", {}), who, prefix="objective")
+    sections = {
+        key: None if values.get(key) is None else validate(model, values[key], who, prefix=key)
+        for key, model in SECTIONS.items()
+    }
+    _check_sections(who, dataset, data, sections, getattr(objective, "modality", None))
+    whole = {
+        "dataset": dataset,
+        "method": method,
+        "variant": variant,
+        "implementation": spec.implementation,
+        "modalities": data.modalities,
+        "classes": data.classes,
+        "tasks": data.tasks,
+        "class_weighted": data.class_weighted,
+        "probe_from": data.probe_from,
+        "scenes": data.scenes,
+        "metrics": data.metrics,
+        "retrieval": data.retrieval,
+        "objective": objective.model_dump(mode="json"),
+        "seeds": suite.seeds_of(dataset),
+        "recipe": given.recipe,
+        "engine": suite.engine,
+        **sections,
+    }
+    return validate(CellConfig, whole, who)
+
+
+def _check_sections(
+    who: str, dataset: str, data: Dataset, sections: Mapping[str, BaseModel | None], modality: str | None
+) -> None:
+    """There is something to train and to score, of modalities that the dataset has."""
+    for key in ("model", "selection"):
+        if sections[key] is None:
+            raise ConfigError(f"{who}: {key}: required and not given")
+    if sections["pretrain"] is None and sections["finetune"] is None:
+        raise ConfigError(f"{who}: neither `pretrain` nor `finetune` is given, so there is nothing to train")
+    if sections["finetune"] is not None and getattr(sections["finetune"], "epochs", 1) == 0:
+        raise ConfigError(f"{who}: finetune.epochs: 0 leaves no classifier to score; give at least 1")
+    if modality is not None and modality not in data.modalities:
+        raise ConfigError(
+            f"{who}: objective.modality: dataset '{dataset}' has no modality '{modality}'; "
+            f"{nearest(modality, data.modalities)}"
+        )
+    if len(data.modalities) < 2:
+        raise ConfigError(f"params/datasets/{dataset}.yaml: modalities: a multimodal method needs at least two")
