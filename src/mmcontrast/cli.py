@@ -36,7 +36,7 @@ def _enter_checkout() -> None:
     if own.is_dir() and own.resolve() != Path(__file__).resolve().parent:
         raise ConfigError(
             f"the package that runs is {Path(__file__).resolve().parent}, and this checkout's is {own.resolve()}; run "
-            "this one's by `PYTHONPATH=src python -m mmcontrast ...`, or give it an environment of its own by `make env`"
+            "this one's by `PYTHONPATH=src python -m mmcontrast`, or give it an environment of its own by `make env`"
         )
 
 

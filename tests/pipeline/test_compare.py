@@ -71,13 +71,13 @@ def test_cells_of_one_version_are_named() -> None:
 @pytest.mark.slow
 def test_two_commits_of_a_checkout(finished: Checkout) -> None:
     finished.commit("before")
-    assert "0 scores moved" in finished("python", "-m", "mmcontrast", "compare", "HEAD")
+    assert "0 scores moved" in finished.mmcontrast("compare", "HEAD")
     finished.edit("params/methods/m3col.yaml", "objective", "beta", value=30.0)
     finished("dvc", "repro")
     finished.commit("after")
-    text = finished("python", "-m", "mmcontrast", "compare", "HEAD~1", "HEAD")
+    text = finished.mmcontrast("compare", "HEAD~1", "HEAD")
     assert "synthetic/m3col/base: Accuracy" in text
     assert "synthetic/concat/base" not in text
-    assert finished("python", "-m", "mmcontrast", "compare", "HEAD~1").count("m3col") == text.count("m3col")
+    assert finished.mmcontrast("compare", "HEAD~1").count("m3col") == text.count("m3col")
     with pytest.raises(CompareError, match=r"no-such: reports/results\.parquet cannot be had .*`workspace`"):
         results_of("no-such", finished.root)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from dvc.repo import Repo
 from polars.testing import assert_frame_equal
 
-from mmcontrast.pipeline.dvc_export import disagreements
 from tests.pipeline.conftest import Checkout
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +45,39 @@ def m3col_history(checkout: Checkout) -> pl.DataFrame:
     return pl.read_parquet(checkout.root / "runs/synthetic/m3col/base/finetune/history.parquet")
 
 
-def test_dvc_yaml_agrees_with_the_dag() -> None:
-    assert disagreements(ROOT) == []
+def stages_of_dvc(root: Path) -> dict[str, list[str]]:
+    """Command -> outputs, of every stage that dvc.yaml makes of grid.yaml."""
+    with Repo(str(root)) as repo:
+        found = {
+            stage.cmd.removeprefix("PYTHONPATH=src "): [o.def_path for o in stage.outs] for stage in repo.index.stages
+        }
+    return {cmd: outs for cmd, outs in found.items() if not cmd.endswith(("mmcontrast plan", "sync snakemake"))}
+
+
+def stages_of_snakemake(root: Path) -> dict[str, list[str]]:
+    """The same of the Snakefile's jobs, as a dry run prints them."""
+    command = ["snakemake", "-n", "-p", "--forceall", "--nolock", "--cores", "1", "--quiet", "host"]
+    printed = subprocess.run(command, cwd=root, text=True, capture_output=True, check=True).stdout
+    found = {}
+    for job in printed.split("\n\n"):
+        lines = [line.strip() for line in job.splitlines()]
+        outs = [line.removeprefix("output: ").split(", ") for line in lines if line.startswith("output: ")]
+        ran = [line.removeprefix("Shell command: ") for line in lines if line.startswith("Shell command: ")]
+        if outs and ran:
+            found[ran[0].split(" > ")[0]] = outs[0]
+    return {cmd: outs for cmd, outs in found.items() if not cmd.endswith("sync dvc")}
+
+
+def test_both_engines_have_the_same_stages() -> None:
+    """One command a stage; DVC holds whole folders of which Snakemake watches the files that are read."""
+    ours, theirs = stages_of_snakemake(ROOT), stages_of_dvc(ROOT)
+    assert ours.keys() == theirs.keys()
+    assert len(ours) > 240
+    for command, outs in theirs.items():
+        files = {out for out in ours[command] if any(Path(out).is_relative_to(of) for of in outs)}
+        assert files == set(ours[command]), command
+        for of in outs:
+            assert any(Path(file).is_relative_to(of) for file in files), f"{command}: {of}"
 
 
 def test_a_day_with_both_engines(finished: Checkout) -> None:
@@ -131,7 +162,7 @@ def test_a_clone_pulls_and_has_nothing_to_do(finished: Checkout, tmp_path: Path)
     finished("git", "clone", "-q", str(finished.root), str(tmp_path / "clone"))
     clone = Checkout(tmp_path / "clone")
     clone("dvc", "pull")
-    clone("python", "-m", "mmcontrast", "sync", "snakemake")
+    clone.mmcontrast("sync", "snakemake")
     clone.assert_both_idle()
     clone("dvc", "repro")
     assert clone.executed() == []
@@ -140,7 +171,7 @@ def test_a_clone_pulls_and_has_nothing_to_do(finished: Checkout, tmp_path: Path)
 
 def test_data_that_may_not_be_redistributed_stay_out_of_the_remote(checkout: Checkout, tmp_path: Path) -> None:
     checkout.edit("params/datasets/synthetic.yaml", "redistribute", value=False)
-    checkout("python", "-m", "mmcontrast", "dvc", "export")
+    checkout.mmcontrast("plan")
     checkout("dvc", "remote", "add", "-d", "here", str(tmp_path / "remote"))
     checkout.snakemake()
     checkout.commit("results")
@@ -153,7 +184,7 @@ def test_data_that_may_not_be_redistributed_stay_out_of_the_remote(checkout: Che
     checkout("git", "clone", "-q", str(checkout.root), str(tmp_path / "clone"))
     clone = Checkout(tmp_path / "clone")
     clone("dvc", "pull", "--allow-missing")
-    clone("python", "-m", "mmcontrast", "sync", "snakemake")
+    clone.mmcontrast("sync", "snakemake")
     assert clone.executed() == ["data prepare synthetic"]
     clone.assert_both_idle()
 
@@ -225,26 +256,3 @@ def test_a_failed_cell_is_reported_among_the_others_and_leaves_nothing_stale(
     checkout.assert_both_idle()
     assert not partial.exists()
     assert_frame_equal(results(checkout), before)
-
-
-# Snakemake itself, saying so when it sets itself a time to look at all that is ready again
-WATCHED = """
-import sys
-from snakemake.cli import main
-from snakemake.scheduling.job_scheduler import JobScheduler
-again = JobScheduler._schedule_reevalutation
-def told(self, delay):
-    print("to be woken again", flush=True)
-    again(self, delay)
-JobScheduler._schedule_reevalutation = told
-main(sys.argv[1:])
-"""
-
-
-def test_the_scheduler_wakes_for_jobs_that_end_and_for_nothing_else(checkout: Checkout) -> None:
-    """With a limit on jobs a second every wake brings another, and costs as much as all inputs that are ready."""
-    prepare = ["python", "-c", WATCHED, "--cores", "1", "data/prepared/synthetic/datasheet.json"]
-    assert "to be woken again" not in checkout(*prepare)
-    assert checkout.executed() == ["data prepare synthetic"]
-    # without the hook it would be
-    assert "to be woken again" in checkout(*prepare, "--forceall", "--no-hooks")

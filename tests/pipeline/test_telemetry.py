@@ -51,7 +51,7 @@ def test_no_other_machine_is_asked(finished: Checkout, tmp_path: Path) -> None:
     finished("snakemake", "--cores", "1", "--forcerun", "page", "reproduce")
     finished("dvc", "repro", "--force", "--single-item", "pipelines/synthetic/dvc.yaml:prepare-synthetic")
     finished("dvc", "status")
-    finished("python", "-m", "mmcontrast", "finetune", "synthetic/concat", "--suite", "deepspeed")
+    finished.mmcontrast("finetune", "synthetic/concat", "--suite", "deepspeed")
     assert not asked.exists(), asked.read_text()
     finished("python", "-c", "import urllib.request as u; u.urlopen('http://example.org')", ok=False)
     assert asked.read_text() == "example.org\n"

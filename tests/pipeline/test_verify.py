@@ -53,7 +53,7 @@ def test_a_classifier_that_a_probe_scores_is_right_without_predictions(checkout:
     """Supervised methods on a shared recipe store embeddings alone."""
     checkout.edit("params/experiments/tiny.yaml", "cells", 2, value={"method": "concat", "variant": "shared"})
     for command in (["data", "prepare", "synthetic"], ["finetune", "synthetic/concat/shared"]):
-        checkout("python", "-m", "mmcontrast", *command)
+        checkout.mmcontrast(*command)
     (embeddings,) = exported_models(Grid(checkout.root), Layout("default"))
     assert embeddings.what == "models: embeddings"
     assert embeddings.checked == 3 * 2
@@ -62,7 +62,7 @@ def test_a_classifier_that_a_probe_scores_is_right_without_predictions(checkout:
 
 
 def test_what_was_just_made_is_right(finished: Checkout) -> None:
-    text = finished("python", "-m", "mmcontrast", "verify")
+    text = finished.mmcontrast("verify")
     for line in text.splitlines():
         assert line.endswith(" 0 wrong") or ", 0 wrong (largest difference" in line, text
         assert " 0 checked" not in line
@@ -90,7 +90,7 @@ def test_what_is_spoiled_is_found(
         shutil.copy2(kept, path)
         path.chmod(0o644)
         spoil(path)
-        text = finished("python", "-m", "mmcontrast", "verify", ok=False)
+        text = finished.mmcontrast("verify", ok=False)
     finally:
         shutil.move(kept, path)
     assert all(words in text for words in told), text
@@ -103,7 +103,7 @@ def test_a_spoiled_object_in_the_cache_is_found(finished: Checkout) -> None:
     blob.chmod(0o644)
     try:
         blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        text = finished("python", "-m", "mmcontrast", "verify", ok=False)
+        text = finished.mmcontrast("verify", ok=False)
         spoiled_too = (finished.root / TRAIN).read_bytes() != before
     finally:
         blob.write_bytes(content)
@@ -124,16 +124,16 @@ def test_a_spoiled_object_that_was_handed_out_is_refused_and_mended_as_told(fini
     train.unlink()
     finished("dvc", "checkout", TRAIN)
     assert train.read_bytes() == content
-    refused = finished("python", "-m", "mmcontrast", "finetune", "synthetic/concat", ok=False)
+    refused = finished.mmcontrast("finetune", "synthetic/concat", ok=False)
     assert f"{TRAIN}: damaged" in refused
     assert "mmcontrast data prepare synthetic" in refused
-    told = finished("python", "-m", "mmcontrast", "verify", ok=False)
+    told = finished.mmcontrast("verify", ok=False)
     assert f"the copy of {TRAIN}; delete it" in told
     assert f"{TRAIN}: md5" in told
     blob.unlink()
     train.unlink()
     finished("dvc", "repro")
-    assert finished("python", "-m", "mmcontrast", "verify").count(" 0 wrong") == 5
+    assert finished.mmcontrast("verify").count(" 0 wrong") == 5
     assert {file: (finished.root / file).read_bytes() for file in before} == before
 
 

@@ -70,7 +70,7 @@ def write_figures(grid: Grid, layout: Layout, experiment: str) -> None:
             for narrow in (False, True):
                 figure = draw(grid, layout, spec, results, intervals, narrow)
                 suffixes = (NARROW,) if narrow else FIGURE_FORMATS
-                save(figure, [grid.root / layout.figure(spec.name, suffix) for suffix in suffixes])
+                save(figure, [grid.root / layout.figure(spec.experiment, spec.name, suffix) for suffix in suffixes])
 
 
 def draw(

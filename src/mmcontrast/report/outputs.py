@@ -138,7 +138,7 @@ def _kinds(grid: Grid, experiment: str, dataset: str) -> list[FigureKind]:
 def figure_outputs(grid: Grid, layout: Layout, experiment: str) -> list[str]:
     """Every figure as png, pdf and svg, and as a narrow svg for small screens."""
     suffixes = (*FIGURE_FORMATS, NARROW)
-    return [layout.figure(f.name, suffix) for f in figures(grid, experiment) for suffix in suffixes]
+    return [layout.figure(experiment, f.name, suffix) for f in figures(grid, experiment) for suffix in suffixes]
 
 
 def table_outputs(layout: Layout, experiment: str) -> list[str]:

@@ -255,8 +255,8 @@ def _source(grid: Grid, experiment: str, dataset: str) -> dict[str, Any]:
 def _figure(grid: Grid, layout: Layout, spec: FigureSpec, n_cases: int) -> dict[str, Any]:
     return {
         "caption": figure_caption(grid, spec, n_cases),
-        "wide": _inlined(grid.root / layout.figure(spec.name, "svg"), spec.experiment),
-        "narrow": _inlined(grid.root / layout.figure(spec.name, NARROW), spec.experiment),
+        "wide": _inlined(grid.root / layout.figure(spec.experiment, spec.name, "svg"), spec.experiment),
+        "narrow": _inlined(grid.root / layout.figure(spec.experiment, spec.name, NARROW), spec.experiment),
         "files": [(suffix, f"figures/{spec.name}.{suffix}") for suffix in FIGURE_FORMATS],
     }
 
