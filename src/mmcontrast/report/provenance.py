@@ -7,7 +7,6 @@ import json
 import platform
 import subprocess
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from mmcontrast import __version__, paths
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data import json_text
 from mmcontrast.errors import DataError
-from mmcontrast.methods.registry import method_module
+from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
-from mmcontrast.sources import SRC, sources
+from mmcontrast.sources import digests
 
 PACKAGES = (
     "torch",
@@ -73,21 +72,9 @@ def code_version(root: Path) -> str:
 
 
 def digest_of_code(cell: CellConfig) -> str:
-    """sha256 over the source files that a cell's training and scoring hang on."""
-    modules = (
-        "mmcontrast.training.cell",
-        method_module(cell.implementation),
-        "mmcontrast.evaluation.evaluate",
-    )
-    digest = hashlib.sha256()
-    for file in sources(*modules):
-        digest.update(f"{file}\0".encode() + _content(file) + b"\0")
-    return digest.hexdigest()
-
-
-@cache
-def _content(file: str) -> bytes:
-    return (SRC.parent / file).read_bytes()
+    """sha256 over the source files that a cell's training and scoring depend on."""
+    code = digests(*training_modules(cell), "mmcontrast.evaluation.evaluate")
+    return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()
 
 
 def digest_of_params(cell: CellConfig) -> str:
@@ -158,7 +145,7 @@ def cell_records(grid: Grid, layout: Layout, sheets: dict[str, dict[str, Any]]) 
                 checksum=raw_checksum(sheets[cell.dataset]),
                 params=digest_of_params(cell),
                 code=digest_of_code(cell),
-                files=sorted({pair.partition(":")[0] for pair in grid.tracked_params(cell, cell.last_stage)}),
+                files=[layout.cell_plan(name, stage) for stage in cell.stages],
                 seconds=sum(c["seconds"] for c in costs),
                 training_seconds=sum(c["training_seconds"] for c in costs),
                 memory=max(c["peak_memory_bytes"] for c in costs),
