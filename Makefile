@@ -1,6 +1,7 @@
-# `make reproduce` and `make test` each do everything on a machine that has Python 3.11 and the package registries.
+# `make reproduce` and `make test` each do everything on a machine that has Python 3.11 to 3.13 and the package registries.
 SHELL := /bin/bash
-PYTHON ?= python3.11
+# the first that really starts: a version manager puts names in the path of versions that it does not have
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c 'import venv' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # small models: more threads a process only get in each other's way
@@ -33,6 +34,7 @@ lint: env
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
+	snakemake --lint
 	mypy
 
 format: env
@@ -41,5 +43,5 @@ format: env
 	snakefmt Snakefile workflow
 
 clean:
-	rm -rf build data runs logs .state .snakemake reports/index.html reports/results.parquet reports/intervals.parquet \
-	  reports/tables reports/figures reports/plots reports/models reports/partial
+	rm -rf build data plan runs logs .state .snakemake reports/index.html reports/results.parquet reports/intervals.parquet \
+	  reports/evidence reports/tables reports/figures reports/plots reports/models reports/partial

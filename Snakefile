@@ -8,12 +8,11 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-# this checkout's own package, also where another one is installed
+# this checkout's own package, in this process and in its jobs, also where another one is installed
 if Path("src/mmcontrast").is_dir():
-    sys.path.insert(0, str(Path("src").resolve()))
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(Path("src").resolve()), os.environ.get("PYTHONPATH")])
-    )
+    sys.path.insert(0, os.path.abspath("src"))
+    given = os.environ.get("PYTHONPATH")
+    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [sys.path[0], given])))
 
 
 report: "workflow/report/workflow.rst"

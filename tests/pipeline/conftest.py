@@ -78,7 +78,8 @@ class Checkout:
 
     def mmcontrast(self, *words: str, ok: bool = True) -> str:
         """This checkout's own package, as dvc.yaml and the Snakefile run it."""
-        return self("env", "PYTHONPATH=src", "python", "-m", "mmcontrast", *words, ok=ok)
+        path = os.pathsep.join(filter(None, ["src", self.env.get("PYTHONPATH")]))
+        return self("env", f"PYTHONPATH={path}", "python", "-m", "mmcontrast", *words, ok=ok)
 
     def snakemake(self, *more: str, ok: bool = True) -> str:
         soon = ["--latency-wait", "5"]

@@ -49,7 +49,8 @@ def stages_of_dvc(root: Path) -> dict[str, list[str]]:
     """Command -> outputs, of every stage that dvc.yaml makes of grid.yaml."""
     with Repo(str(root)) as repo:
         found = {
-            stage.cmd.removeprefix("PYTHONPATH=src "): [o.def_path for o in stage.outs] for stage in repo.index.stages
+            stage.cmd.removeprefix("PYTHONPATH=src:$PYTHONPATH "): [o.def_path for o in stage.outs]
+            for stage in repo.index.stages
         }
     return {cmd: outs for cmd, outs in found.items() if not cmd.endswith(("mmcontrast plan", "sync snakemake"))}
 

@@ -13,7 +13,7 @@ from mmcontrast.pipeline.partial import discard, unfinished
 
 ROOT = Path(__file__).parents[2]
 CELL = "tcga_brca/m3col/pretrained"
-FILES = ("history.parquet", "predictions.parquet", "embeddings.parquet", "cost.json", "models/x")
+FILES = ("history.parquet", "predictions.parquet", "embeddings.parquet", "cost.json", "models/cell.json")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def done(tmp_path: Path) -> tuple[Grid, Layout]:
                 touch(tmp_path / layout.stage(name, stage, file))
         for file in (layout.metrics(name), layout.curves(name), layout.intervals(name)):
             touch(tmp_path / file)
-    for file in ("raw/tcga_brca/x", *(f"prepared/tcga_brca/{s}.parquet" for s in ("train", "val", "test"))):
+    for file in ("raw/tcga_brca/manifest.json", *(f"prepared/tcga_brca/{s}.parquet" for s in ("train", "val", "test"))):
         touch(tmp_path / "data" / file)
     touch(tmp_path / "data/prepared/tcga_brca/datasheet.json")
     touch(tmp_path / layout.report("index.html"))
@@ -71,7 +71,7 @@ def test_a_jobs_last_words_are_the_reason(done: tuple[Grid, Layout], log: str | 
     assert found[CELL].startswith(why)
 
 
-def test_what_hangs_on_a_missing_file_goes_and_nothing_else(done: tuple[Grid, Layout]) -> None:
+def test_what_depends_on_a_missing_file_goes_and_nothing_else(done: tuple[Grid, Layout]) -> None:
     grid, layout = done
     before = {p for p in grid.root.rglob("*") if p.is_file()}
     (grid.root / layout.stage(CELL, "pretrain", "history.parquet")).unlink()
@@ -95,4 +95,4 @@ def test_a_dataset_that_could_not_be_prepared_fails_all_its_cells(done: tuple[Gr
     assert set(found.values()) == {"failed: a row is missing (tcga_brca.log of prepare)"}
     discard(grid, layout, list(found))
     assert not [p for p in (grid.root / layout.prefix / "runs").rglob("*") if p.is_file()]
-    assert (grid.root / "data/raw/tcga_brca/x").exists()
+    assert (grid.root / "data/raw/tcga_brca/manifest.json").exists()

@@ -44,8 +44,8 @@ def better_score(path: Path) -> None:
 
 
 def cache_object(checkout: Checkout) -> Path:
-    locked = yaml.safe_load((checkout.root / "pipelines/synthetic/dvc.lock").read_text())["stages"]
-    md5 = next(o["md5"] for o in locked["prepare-synthetic"]["outs"] if o["path"] == TRAIN)
+    locked = yaml.safe_load((checkout.root / "dvc.lock").read_text())["stages"]
+    md5 = next(o["md5"] for o in locked["generate@synthetic"]["outs"] if o["path"] == TRAIN)
     return checkout.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
 

@@ -36,7 +36,7 @@ def subset(grid: Grid, experiment: str) -> dict[str, Any]:
 
     selected = [d for d in grid.dataset_names if d in spec.datasets]
     seeds = {d: s for d, s in grid.suite.seeds_by_dataset.items() if d in selected}
-    take("suites", grid.suite_name, experiments=[experiment], datasets=selected, seeds_by_dataset=seeds)
+    take("suites", grid.suite_name, description="", experiments=[experiment], datasets=selected, seeds_by_dataset=seeds)
     probed = [grid.datasets[d].probe_from for d in spec.datasets]
     for dataset in dict.fromkeys([*spec.datasets, *filter(None, probed)]):
         take("datasets", dataset)
