@@ -22,7 +22,7 @@ from mmcontrast.training.loop import SeedRun, SeedTrainer
 
 GRID = Grid(Path(__file__).parents[2], suite="tuple")
 REINFORCE = {"kind": "reinforce", "rounds": 2, "trials": 2, "steps": 3, "held_out": 20, "sigma": 0.5, "rate": 0.5}
-GRID = {"kind": "grid", "values": [0.5, 2.0], "mode": "coordinate", "steps": 2, "held_out": 20}
+BY_GRID = {"kind": "grid", "values": [0.5, 2.0], "mode": "coordinate", "steps": 2, "held_out": 20}
 BOTH = REINFORCE | {"beta": {"rounds": 1, "trials": 2, "levels": [0.5, 1.0, 2.0]}}
 ROWS, STEPS = 72, 2 * 4 + 2 * 2 * 3  # of the whole stage: two epochs of four batches, and the trials
 
@@ -153,7 +153,7 @@ def test_both_engines_find_the_same(world: World, tmp_path: Path) -> None:
     assert values[0] == pytest.approx(values[1], abs=1e-6)
 
 
-@pytest.mark.parametrize("search", [REINFORCE, GRID], ids=["reinforce", "grid"])
+@pytest.mark.parametrize("search", [REINFORCE, BY_GRID], ids=["reinforce", "grid"])
 def test_it_is_the_stage_of_a_cell_that_was_given_what_it_found(
     search: dict[str, Any], world: World, tmp_path: Path
 ) -> None:
@@ -247,8 +247,8 @@ def test_a_loss_that_is_not_finite_stops_the_search(
         ({"search": REINFORCE | {"trials": 3}}, "search.reinforce.trials.*multiple of 2"),
         ({"search": REINFORCE | {"low": 4.0}}, r"low \(4\) must be below high \(4\)"),
         ({"search": REINFORCE | {"values": [1]}}, "values: unknown key"),
-        ({"search": GRID | {"values": [1.0, 1.0]}}, "has a value twice"),
-        ({"search": GRID | {"values": [1.0, 9.0]}}, r"\[9.0\] outside low"),
+        ({"search": BY_GRID | {"values": [1.0, 1.0]}}, "has a value twice"),
+        ({"search": BY_GRID | {"values": [1.0, 9.0]}}, r"\[9.0\] outside low"),
     ],
 )
 def test_a_search_that_makes_no_sense(objective: dict[str, Any], message: str) -> None:
