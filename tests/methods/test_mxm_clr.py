@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmcontrast.config.objectives import MXMCLRObjective
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.build import build_method
 from mmcontrast.methods.mxm_clr.loss import multifold_loss, multifold_pairs_loss
+from mmcontrast.methods.mxm_clr.objective import MXMCLRObjective
 
 IDS = {"a": [4, 4, 9, 2, 2, 2], "b": [4, 9, 9, 2, 2]}
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from mmcontrast.config import CellConfig, Grid, validate
-from mmcontrast.config.objectives import TupleInfoNCEObjective
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.methods.tuple_infonce.method import TupleInfoNCE
+from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
 from mmcontrast.methods.tuple_infonce.search.run import searched, split_rows
 from mmcontrast.training.distributed import World
 from mmcontrast.training.interrupt import StopRequest

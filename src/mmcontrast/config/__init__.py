@@ -16,11 +16,12 @@ from mmcontrast.config.datasets import (
 from mmcontrast.config.experiments import Arms, CellRef, Experiment, Information, Paper, Published
 from mmcontrast.config.load import BASE_VARIANT, Grid, merge, validate
 from mmcontrast.config.methods import Method, Overrides, Variant
-from mmcontrast.config.objectives import OBJECTIVES, Objective
+from mmcontrast.config.objective import Objective
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.training import Engine, Fusion, Model, Optimizer, PretrainedCLIP, Schedule, Selection, Stage
 from mmcontrast.config.yaml_file import read_yaml
+from mmcontrast.methods.registry import OBJECTIVES
 
 __all__ = [
     "BASE_VARIANT",

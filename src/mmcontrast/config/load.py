@@ -13,12 +13,12 @@ from mmcontrast.config.cells import CellConfig
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.experiments import CellRef, Experiment, Paper
 from mmcontrast.config.methods import Method, Overrides, Variant
-from mmcontrast.config.objectives import OBJECTIVES
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.training import Model, Selection, Stage
 from mmcontrast.config.yaml_file import read_yaml
 from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.methods.registry import OBJECTIVES
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import TemperatureSpec, Views
+from mmcontrast.config.objective import TemperatureSpec, Views
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.instances import instance_mean
 from mmcontrast.losses.similarity import unit_rows

@@ -11,11 +11,11 @@ from functools import partial
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import ConcatObjective
 from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.losses.info_nce import info_nce
 from mmcontrast.losses.pairs import modality_pairs
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.baselines.objectives import ConcatObjective
 from mmcontrast.methods.joint import JointMethod, refuse_pretraining, total
 
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import FactorCLObjective
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.factorcl import LOWER_TERMS, UPPER_TERMS, club_critic_loss, factorcl_loss
 from mmcontrast.losses.precision import upcast
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.baselines.objectives import FactorCLObjective
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.mlp import mlp
 from mmcontrast.models.projection import PairCritic

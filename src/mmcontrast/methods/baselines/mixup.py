@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import MixupObjective
 from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.losses.mixing import apply_mix, sample_beta
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.baselines.objectives import MixupObjective
 from mmcontrast.methods.joint import JointMethod, refuse_pretraining, total
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import PairwiseObjective
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.cmc import cmc, self_contrast
 from mmcontrast.losses.info_nce import info_nce
@@ -21,6 +20,7 @@ from mmcontrast.losses.nt_xent import nt_xent
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.baselines.objectives import PairwiseObjective
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.projection import ProjectionHead
 

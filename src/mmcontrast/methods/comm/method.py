@@ -17,13 +17,13 @@ from torch import Tensor
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.augmentations import Crop
-from mmcontrast.config.objectives import CommObjective
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.supcon import supcon
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.comm.fused import FusedMethod, Masks
 from mmcontrast.methods.comm.loss import comm_loss, comm_loss_paper
+from mmcontrast.methods.comm.objective import CommObjective
 from mmcontrast.methods.self_supervised import augmented, build_augmenters, projection_widths
 from mmcontrast.models.projection import ProjectionHead
 

@@ -15,7 +15,6 @@ from functools import partial
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import M3CoLObjective
 from mmcontrast.losses.cross_entropy import bidirectional_cross_entropy, label_cross_entropy
 from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
 from mmcontrast.losses.pairs import modality_pairs
@@ -23,6 +22,7 @@ from mmcontrast.losses.precision import full_precision, upcast
 from mmcontrast.losses.similarity import check_pair, cosine_logits
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.joint import JointMethod, total
+from mmcontrast.methods.m3col.objective import M3CoLObjective
 from mmcontrast.methods.m3col.soft_clip import multisclip_pair
 
 Pairs = Sequence[tuple[str, str]]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import MXMCLRObjective
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.multifold import MultifoldMethod, Temperature
 from mmcontrast.methods.mxm_clr.loss import multifold_pairs_loss
+from mmcontrast.methods.mxm_clr.objective import MXMCLRObjective
 from mmcontrast.models.momentum import follow, frozen_copy
 
 

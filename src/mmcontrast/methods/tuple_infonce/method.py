@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import TupleInfoNCEObjective
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
@@ -27,6 +26,7 @@ from mmcontrast.methods.tuple_infonce.key_queue import KeyQueue
 from mmcontrast.methods.tuple_infonce.loss import TupleLoss, counts, tuple_info_nce, weights_from_alpha
 from mmcontrast.methods.tuple_infonce.negatives import check_disturbable, every_own_row_loss
 from mmcontrast.methods.tuple_infonce.network import EarlyNetwork, LateNetwork, TupleNetwork, View, joint_encoder
+from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
 from mmcontrast.methods.tuple_infonce.sum_fusion import SumFusion, add
 from mmcontrast.models.mlp import mlp
 from mmcontrast.models.momentum import follow, frozen_copy

@@ -27,9 +27,9 @@ from mmcontrast.data.loading import Table
 from mmcontrast.errors import StoppedError, TrainingError
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.build import build_method
+from mmcontrast.methods.tuple_infonce.objective import GridSearch, ReinforceSearch, StrengthSearch
 from mmcontrast.methods.tuple_infonce.search import policies as proposers
 from mmcontrast.methods.tuple_infonce.search.rewards import alpha_reward, beta_reward, crossmodal_accuracy
-from mmcontrast.methods.tuple_infonce.search.settings import GridSearch, ReinforceSearch, StrengthSearch
 from mmcontrast.methods.tuple_infonce.search.trials import Outcome, SampleSearch, Trial
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import make_feed, rows_of
