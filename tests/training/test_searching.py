@@ -13,6 +13,7 @@ import torch
 from mmcontrast.config import CellConfig, Grid, validate
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, TrainingError
+from mmcontrast.methods.base import SeedJob
 from mmcontrast.methods.tuple_infonce.method import TupleInfoNCE
 from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
 from mmcontrast.methods.tuple_infonce.search.run import searched, split_rows
@@ -56,8 +57,11 @@ def make_tables(cell: CellConfig, label_seed: int = 0) -> dict[str, Table]:
 
 
 def train(cell: CellConfig, world: World, state: Path, tables: dict[str, Table] | None = None) -> SeedRun:
-    trainer = SeedTrainer(cell, "pretrain", 0, tables or make_tables(cell), world, state, "fingerprint")
-    return trainer.train()
+    return SeedTrainer(cell, job_of(world, state), tables or make_tables(cell)).train()
+
+
+def job_of(world: World, state: Path) -> SeedJob:
+    return SeedJob("pretrain", 0, world, state, "fingerprint", StopRequest())
 
 
 def path_of(run: SeedRun) -> list[tuple[int, str, float]]:
@@ -116,9 +120,7 @@ def test_rounds_over_the_augmentations_take_turns_and_are_rewarded_for_consisten
     found = {name: value for at, name, value in path if at == 3}
     assert found.keys() == {"search/beta", *(f"search/alpha_{m}" for m in cell.modalities)}
     assert found["search/beta"] != 1.0
-    objective = searched(
-        cell, "pretrain", 0, make_tables(cell)["train"], world, tmp_path / "again", "f", StopRequest()
-    )[0].objective
+    objective = searched(cell, job_of(world, tmp_path / "again"), make_tables(cell)["train"])[0].objective
     assert objective["augmentations"]["vector"][0]["std"] == pytest.approx(0.3 * found["search/beta"])
 
 
@@ -207,7 +209,7 @@ def searched_path(world: World, folder: str) -> list[tuple[int, str, float]]:
     """A job of two ranks."""
     cell = make_cell()
     state = Path(folder) / f"ranks{world.size}"
-    return searched(cell, "pretrain", 0, make_tables(cell)["train"], world, state, "fingerprint", StopRequest())[1]
+    return searched(cell, job_of(world, state), make_tables(cell)["train"])[1]
 
 
 def test_two_ranks_find_what_one_finds(ranks: Any, world: World, tmp_path: Path) -> None:

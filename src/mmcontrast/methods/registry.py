@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mmcontrast.config.cells import CellConfig
     from mmcontrast.config.objective import Objective
 
 HERE = Path(__file__).parent
@@ -38,6 +39,22 @@ def method_module(implementation: str) -> str:
     if (HERE / implementation).is_dir():
         return f"{PACKAGE}.{implementation}.method"
     return f"{PACKAGE}.baselines.{implementation}"
+
+
+def training_modules(cell: CellConfig) -> list[str]:
+    """Modules whose imports, followed to the end, are the code that decides the training of the cell.
+
+    The training itself and the method, then what is imported by name where a cell has it, so that it concerns no other
+    cell: the search for an objective's values, texts, a pretrained CLIP.
+    """
+    modules = ["mmcontrast.training.cell", method_module(cell.implementation)]
+    if cell.objective.get("search") is not None:
+        modules.append(f"{PACKAGE}.{cell.implementation}.search.run")
+    if any(modality.kind == "text" for modality in cell.modalities.values()):
+        modules += ["mmcontrast.data.tokens"] + ["mmcontrast.models.text"] * (cell.model.clip is None)
+    if cell.model.clip is not None:
+        modules += ["mmcontrast.data.clip_files", "mmcontrast.models.clip"]
+    return modules
 
 
 @cache

@@ -9,6 +9,7 @@ the fused embedding.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
+from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, History, Progress, SeedJob
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.methods.tuple_infonce.derangement import derangement
 from mmcontrast.methods.tuple_infonce.key_queue import KeyQueue
@@ -123,6 +125,16 @@ class TupleInfoNCE(SelfSupervised):
             self.key_network = frozen_copy(self.network())
             held = [KeyQueue(spec.queue, width) for _ in range(1 + len(self.modalities))]
             self.queues = nn.ModuleList(held)
+
+    @classmethod
+    def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
+        """Sample optimisation before pretraining, where `objective.search` asks for it; see `search.run`."""
+        if job.stage != "pretrain" or cell.objective.get("search") is None:
+            return cell, []
+        # by name: the code of the search concerns no other cell
+        search = importlib.import_module("mmcontrast.methods.tuple_infonce.search.run")
+        found: tuple[CellConfig, History] = search.searched(cell, job, table)
+        return found
 
     def network(self) -> TupleNetwork:
         """What a tuple goes through: this method's modules, not copies of them."""
