@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.mil_nce import mil_nce
-from mmcontrast.losses.siglip import siglip
-from mmcontrast.losses.tricolo import weighted_nt_xent
+from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
 from mmcontrast.methods.mxm_clr.loss import multifold_loss
 from tests.losses.multifold_vectors import IDS_A, IDS_B, TEN, A, B
 

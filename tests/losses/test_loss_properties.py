@@ -15,19 +15,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.cmc import cmc, cross_self, self_contrast
 from mmcontrast.losses.cross_entropy import bidirectional_cross_entropy, label_cross_entropy, soft_cross_entropy
-from mmcontrast.losses.factorcl import club_critic_loss, factorcl_loss
-from mmcontrast.losses.info_nce import info_nce
-from mmcontrast.losses.mil_nce import mil_nce
+from mmcontrast.losses.factorcl import club_critic_loss, factorcl_terms
 from mmcontrast.losses.mixing import apply_mix, mix_targets, sample_mix
-from mmcontrast.losses.nt_xent import nt_xent
-from mmcontrast.losses.siglip import siglip
+from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
+from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
 from mmcontrast.losses.similarity import unit_rows as unit
-from mmcontrast.losses.supcon import supcon
-from mmcontrast.losses.tricolo import weighted_nt_xent
-from mmcontrast.methods.comm.loss import comm_loss, comm_loss_paper, directed_info_nce
-from mmcontrast.methods.m3col.soft_clip import multisclip_pair
+from mmcontrast.losses.supervised import supcon
+from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms, directed_info_nce
+from mmcontrast.methods.m3col.loss import multisclip_pair
 from mmcontrast.methods.mxm_clr.loss import multifold_loss
 from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce
 from mmcontrast.methods.tuple_infonce.negatives import own_row_logits
@@ -76,11 +72,11 @@ LOSSES: dict[str, Loss] = {
     "directed, without its positive": lambda a, b, tau, y: directed_info_nce(a, b, tau, False),
     "cmc": lambda a, b, tau, y: cmc([a, b, a], tau),
     "self": lambda a, b, tau, y: self_contrast([a, b], [b, a], tau),
-    "cross and self": lambda a, b, tau, y: cross_self([a, b], [a, b], [b, a], tau),
-    "comm": lambda a, b, tau, y: comm_loss([a, b, a], [b, a, b], tau)[0],
-    "comm, weighted": lambda a, b, tau, y: comm_loss([a, b, a], [b, a, b], tau, weights=[0, 0, 1], reduction="sum")[0],
-    "comm, directed": lambda a, b, tau, y: comm_loss([a, b, a], [b, a, b], tau, estimator="info_nce")[0],
-    "comm, as printed": lambda a, b, tau, y: comm_loss_paper(a, b, [a, b], tau)[0],
+    "cross and self": lambda a, b, tau, y: cmc([a, b], tau) + self_contrast([a, b], [b, a], tau),
+    "comm": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau)[0],
+    "comm, weighted": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau, weights=[0, 0, 1], reduction="sum")[0],
+    "comm, directed": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau, estimator="info_nce")[0],
+    "comm, as printed": lambda a, b, tau, y: comm_paper_terms(a, b, [a, b], tau)[0],
     "supcon": lambda a, b, tau, y: supcon([a, b], y, tau),
     "multifold": lambda a, b, tau, y: multifold_loss(unit(a), unit(b), y, y, tau=tau)["loss"],
     "multifold, logsum": lambda a, b, tau, y: multifold_loss(unit(a), unit(b), y, y, tau=tau, hard="logsum")["loss"],
@@ -192,7 +188,7 @@ BY_LOGITS: dict[str, Callable[[Tensor], Tensor]] = {
     "soft": lambda s: soft_cross_entropy(s, torch.eye(len(s))),
     "both directions": lambda s: bidirectional_cross_entropy(s, torch.eye(len(s)), torch.eye(len(s))),
     "labels": lambda s: label_cross_entropy(s, torch.zeros(len(s), dtype=torch.int64)),
-    "factorcl": lambda s: factorcl_loss(
+    "factorcl": lambda s: factorcl_terms(
         dict.fromkeys(("cross", "self1", "self2", "conditional", "cross_club", "conditional_club"), s)
     )["loss"],
     "factorcl's critics": lambda s: club_critic_loss({"cross_club": s, "conditional_club": s}),

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.cmc import cmc, self_contrast
-from mmcontrast.losses.info_nce import info_nce
-from mmcontrast.losses.nt_xent import nt_xent
+from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Batch, Progress
