@@ -24,9 +24,9 @@ from mmcontrast.losses.similarity import unit_rows as unit
 from mmcontrast.losses.supervised import supcon
 from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms, directed_info_nce
 from mmcontrast.methods.m3col.loss import multisclip_pair
-from mmcontrast.methods.mxm_clr.loss import multifold_loss
-from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce
-from mmcontrast.methods.tuple_infonce.negatives import own_row_logits
+from mmcontrast.methods.mxm_clr.loss import multifold_terms
+from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce_terms
+from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
 
 LARGEST_LOGIT = 1e30
 
@@ -78,12 +78,12 @@ LOSSES: dict[str, Loss] = {
     "comm, directed": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau, estimator="info_nce")[0],
     "comm, as printed": lambda a, b, tau, y: comm_paper_terms(a, b, [a, b], tau)[0],
     "supcon": lambda a, b, tau, y: supcon([a, b], y, tau),
-    "multifold": lambda a, b, tau, y: multifold_loss(unit(a), unit(b), y, y, tau=tau)["loss"],
-    "multifold, logsum": lambda a, b, tau, y: multifold_loss(unit(a), unit(b), y, y, tau=tau, hard="logsum")["loss"],
-    "multifold, intra": lambda a, b, tau, y: multifold_loss(
+    "multifold": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau)["loss"],
+    "multifold, logsum": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau, hard="logsum")["loss"],
+    "multifold, intra": lambda a, b, tau, y: multifold_terms(
         unit(a), unit(b), y, y, tau=tau, relation="intra", combine="additive", reduce="instance"
     )["loss"],
-    "multifold, chunks": lambda a, b, tau, y: multifold_loss(
+    "multifold, chunks": lambda a, b, tau, y: multifold_terms(
         unit(a), unit(b), y, y, tau=tau, relation="pair", tau_soft=tau, chunk=1
     )["loss"],
     "mil_nce": lambda a, b, tau, y: mil_nce(unit(a), unit(b), y, y, tau=tau),
@@ -92,10 +92,10 @@ LOSSES: dict[str, Loss] = {
     "tricolo": lambda a, b, tau, y: weighted_nt_xent(
         {"a": unit(a), "b": unit(b)}, {"a->b": 0.25, "b->a": 0.75}, tau=tau
     ),
-    "tuples": lambda a, b, tau, y: tuple_info_nce(unit(a), unit(b), [unit(b), unit(a)], [1.0, 0.0], tau).loss,
-    "tuples, own": lambda a, b, tau, y: tuple_info_nce(unit(a), unit(b), [unit(a)], [2.0], tau, rows="own").loss,
+    "tuples": lambda a, b, tau, y: tuple_info_nce_terms(unit(a), unit(b), [unit(b), unit(a)], [1.0, 0.0], tau).loss,
+    "tuples, own": lambda a, b, tau, y: tuple_info_nce_terms(unit(a), unit(b), [unit(a)], [2.0], tau, rows="own").loss,
     "tuples, scenes": lambda a, b, tau, y: (
-        tuple_info_nce(unit(a), unit(b), [unit(b)], [1.0], tau, rows="others", scenes_B=y, detach_keys=True).loss
+        tuple_info_nce_terms(unit(a), unit(b), [unit(b)], [1.0], tau, rows="others", scenes=y, detach_keys=True).loss
     ),
     "own rows": lambda a, b, tau, y: own_row_logits(unit(a), a + b, [a, b], tau)[0].logsumexp(1).mean(),
 }

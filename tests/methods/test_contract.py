@@ -15,7 +15,7 @@ from mmcontrast.config import OBJECTIVES, Grid, Objective
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.build import build_method
 from mmcontrast.methods.registry import method_module
-from mmcontrast.methods.tuple_infonce.key_queue import KeyQueue
+from mmcontrast.methods.tuple_infonce.negatives import KeyQueue
 
 ROOT = Path(__file__).parents[2]
 FIRST, LAST = 0, 9

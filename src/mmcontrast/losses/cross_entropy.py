@@ -11,6 +11,8 @@ from torch import Tensor
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.precision import full_precision
 
+__all__ = ["bidirectional_cross_entropy", "label_cross_entropy", "mixed_label_cross_entropy", "soft_cross_entropy"]
+
 
 @full_precision
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

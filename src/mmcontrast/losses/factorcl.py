@@ -14,6 +14,8 @@ from torch import Tensor
 
 from mmcontrast.errors import ContrastError
 
+__all__ = ["club_bound", "club_critic_loss", "factorcl_loss", "factorcl_terms", "info_nce_bound"]
+
 # sign with which each bound enters the MAXIMISED objective
 LOWER_TERMS = ("cross", "self1", "self2", "conditional")
 UPPER_TERMS = ("cross_club", "conditional_club")

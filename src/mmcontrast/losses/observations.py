@@ -15,6 +15,8 @@ from mmcontrast.errors import ContrastError, nearest
 from mmcontrast.losses.instances import number_instances
 from mmcontrast.losses.precision import full_precision, upcast
 
+__all__ = ["mil_nce", "siglip", "weighted_nt_xent"]
+
 
 @full_precision
 def mil_nce(

@@ -17,6 +17,8 @@ from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.losses.precision import full_precision
 from mmcontrast.losses.similarity import check_pair, cosine_logits, unit_rows
 
+__all__ = ["cmc", "info_nce", "nt_xent", "paired_info_nce", "self_contrast"]
+
 
 @full_precision
 def info_nce(a: Tensor, b: Tensor, tau: float | Tensor) -> Tensor:

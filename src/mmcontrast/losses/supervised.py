@@ -14,6 +14,8 @@ from mmcontrast.errors import ContrastError
 from mmcontrast.losses.precision import full_precision
 from mmcontrast.losses.similarity import check_pair, unit_rows
 
+__all__ = ["supcon", "supcon_rows"]
+
 
 def supcon(views: Sequence[Tensor], labels: Tensor, tau: float = 0.07) -> Tensor:
     """Mean over rows of -1/|P| sum_{p in P} log( exp(s_ip / tau) / sum_{k != i} exp(s_ik / tau) ).

@@ -13,7 +13,7 @@ Shapes: B batch, T tokens of all modalities, t tokens kept, D width, H heads, E 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -26,6 +26,8 @@ from mmcontrast.methods.base import Batch, Method
 from mmcontrast.methods.comm.loss import modality_masks
 from mmcontrast.models.conv import ImageEncoder
 from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, build_encoders
+
+Masks = Sequence[Sequence[bool]]
 
 
 class FusionLayer(nn.Module):
@@ -240,32 +242,18 @@ class FeatureTokens(nn.Module):
         return x_BF[:, :, None] * self.weight_FD + self.bias_FD
 
 
-def _of_features(encoder: nn.Module, width: int, dim: int) -> nn.Module:
-    return FeatureTokens(width, dim)
-
-
-def _of_map(encoder: nn.Module, width: int, dim: int) -> nn.Module:
-    if not isinstance(encoder, ImageEncoder):
-        raise TypeError(f"tokens are made of an ImageEncoder's map, not of a {type(encoder).__name__}'s output")
-    return PatchTokens(encoder.channels, dim, encoder.grid)
-
-
-CONVERTERS: dict[str, Callable[[nn.Module, int, int], nn.Module]] = {"vector": _of_features, "image": _of_map}
-
-
-def build_converter(kind: str, encoder: nn.Module, width: int, dim: int) -> nn.Module:
-    """What makes tokens of the fusion's width `dim` from what the encoder of a modality of this kind gives.
+def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
+    """What makes tokens of the fusion's width `dim` from what an encoder of `encoders.TOKEN_ENCODERS` gives.
 
     Args:
-        kind: one that `encoders.TOKEN_ENCODERS` has. width: the encoder's, where it gives a vector.
+        width: the encoder's, where it gives a vector.
 
     Raises:
         ConfigError: widths that do not fit.
     """
-    return CONVERTERS[kind](encoder, width, dim)
-
-
-Masks = Sequence[Sequence[bool]]
+    if isinstance(encoder, ImageEncoder):
+        return PatchTokens(encoder.channels, dim, encoder.grid)
+    return FeatureTokens(width, dim)
 
 
 class FusedMethod(Method):
@@ -297,8 +285,7 @@ class FusedMethod(Method):
             self.fusion = LinearFusion([cell.model.width] * len(self.modalities), fusion.width)
         else:
             for m in self.modalities:
-                kind = cell.modalities[m].kind
-                self.converters[m] = build_converter(kind, self.encoders[m], cell.model.width, fusion.width)
+                self.converters[m] = build_converter(self.encoders[m], cell.model.width, fusion.width)
             self.fusion = FusionTransformer(fusion.width, fusion.heads, fusion.layers)
         self.fused_width = fusion.width
         self.masks = modality_masks(len(self.modalities))

@@ -21,6 +21,8 @@ from mmcontrast.losses.pairwise import nt_xent
 from mmcontrast.losses.precision import full_precision
 from mmcontrast.losses.similarity import check_pair, unit_rows
 
+__all__ = ["comm_loss", "comm_paper_loss", "comm_paper_terms", "comm_terms", "directed_info_nce"]
+
 Reduction = Literal["mean", "sum"]
 Estimator = Literal["nt_xent", "info_nce"]
 

@@ -18,6 +18,8 @@ from mmcontrast.losses.cross_entropy import bidirectional_cross_entropy
 from mmcontrast.losses.precision import full_precision
 from mmcontrast.losses.similarity import check_pair, cosine_logits
 
+__all__ = ["m3co", "m3co_pair", "multisclip", "multisclip_pair"]
+
 Pairs = Sequence[tuple[str, str]]
 
 

@@ -18,7 +18,7 @@ class MXMCLRObjective(Objective):
         default="mean", description="mean: cross-entropy to all positives alike; logsum: one may carry the anchor."
     )
     relation: Literal["block", "intra", "pair"] = Field(
-        default="block", description="What soft targets are made of; see contrast.relations."
+        default="block", description="What soft targets are made of; see mxm_clr/relations.py."
     )
     soft_weight: float = Field(default=0.5, ge=0, description="w; 0 = hard alone. convex: at most 1.")
     combine: Literal["convex", "additive"] = "convex"

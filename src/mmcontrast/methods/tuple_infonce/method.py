@@ -18,62 +18,26 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import Table
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.errors import ConfigError
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Batch, History, Progress, SeedJob
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
-from mmcontrast.methods.tuple_infonce.derangement import derangement
-from mmcontrast.methods.tuple_infonce.key_queue import KeyQueue
-from mmcontrast.methods.tuple_infonce.loss import TupleLoss, counts, tuple_info_nce, weights_from_alpha
-from mmcontrast.methods.tuple_infonce.negatives import check_disturbable, every_own_row_loss
-from mmcontrast.methods.tuple_infonce.network import EarlyNetwork, LateNetwork, TupleNetwork, View, joint_encoder
-from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
-from mmcontrast.methods.tuple_infonce.sum_fusion import SumFusion, add
+from mmcontrast.methods.tuple_infonce.loss import TupleLoss, counts, tuple_info_nce_terms, weights_from_alpha
+from mmcontrast.methods.tuple_infonce.loss_every_own import every_own_row_terms
+from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable, derangement
+from mmcontrast.methods.tuple_infonce.network import (
+    EarlyNetwork,
+    LateNetwork,
+    SumFusion,
+    TupleNetwork,
+    View,
+    add,
+    joint_encoder,
+)
+from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective, alpha_by_modality, fused_width
 from mmcontrast.models.mlp import mlp
 from mmcontrast.models.momentum import follow, frozen_copy
-
-
-def alpha_by_modality(cell: CellConfig, objective: TupleInfoNCEObjective) -> list[float]:
-    """K numbers in the dataset's order of modalities.
-
-    Raises:
-        ConfigError: alpha is by modality, and not by those of the dataset; or shares leave nothing for naive negatives.
-    """
-    where = f"params/methods/{cell.method}.yaml ({cell.name}): objective.alpha"
-    given = objective.alpha
-    if isinstance(given, dict):
-        for name in given:
-            if name not in cell.modalities:
-                raise ConfigError(f"{where}: no modality '{name}'; {nearest(name, cell.modalities)}")
-        missing = [name for name in cell.modalities if name not in given]
-        if missing:
-            raise ConfigError(f"{where}: nothing for {', '.join(missing)}; give a number for each modality, 0 for none")
-        alpha = [given[name] for name in cell.modalities]
-    else:
-        alpha = [given] * len(cell.modalities)
-    if objective.form == "simplex" and sum(alpha) >= 1:
-        raise ConfigError(
-            f"{where}: shares of all negatives that sum to {sum(alpha):g} over {len(alpha)} modalities leave none for "
-            "naive ones; lower them, or use form: ratio"
-        )
-    return alpha
-
-
-def fused_width(cell: CellConfig, objective: TupleInfoNCEObjective) -> int:
-    """Width D of the fused embedding: the objective's own, or that of model.fusion.
-
-    Raises:
-        ConfigError: neither is given.
-    """
-    if objective.fusion_width is not None:
-        return objective.fusion_width
-    if cell.model.fusion is None:
-        raise ConfigError(
-            f"params/methods/{cell.method}.yaml ({cell.name}): objective.fusion_width: not given, and there is no "
-            "model.fusion to take it from"
-        )
-    return cell.model.fusion.width
 
 
 class TupleInfoNCE(SelfSupervised):
@@ -251,7 +215,7 @@ class TupleInfoNCE(SelfSupervised):
         lent = {m: terms[m] for m in disturbable(view)}
         sum_BD = add(list(terms.values()))
         used = [weights[m] for m in lent]
-        return every_own_row_loss(anchor_BD, sum_BD, lent, used, self.objective.tau, scenes_B)
+        return every_own_row_terms(anchor_BD, sum_BD, lent, used, self.objective.tau, scenes_B)
 
     def _drawn_rows(self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None) -> TupleLoss:
         """Anchors against tuples whose present modalities are disturbed by drawn rows, and against the queues."""
@@ -267,14 +231,14 @@ class TupleInfoNCE(SelfSupervised):
         learned = [m for m, alpha in zip(self.modalities, self.alpha, strict=True) if alpha > 0]
         with self._key_gradient():
             positive_BD, disturbed = network.keys(view, {m: sources[m] for m in present}, learned)
-        out = tuple_info_nce(
+        out = tuple_info_nce_terms(
             anchor_BD,
             positive_BD,
             list(disturbed.values()),
             [weights[m] for m in present],
             spec.tau,
             rows=spec.rows,
-            scenes_B=scenes_B,
+            scenes=scenes_B,
             queue=queue,
             names=list(disturbed),
         )

@@ -9,7 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from mmcontrast.config.augmentations import Augmentations
 from mmcontrast.config.base import Strict
+from mmcontrast.config.cells import CellConfig
 from mmcontrast.config.objective import Objective
+from mmcontrast.errors import ConfigError, nearest
 
 
 class StrengthSearch(Strict):
@@ -192,6 +194,48 @@ class TupleInfoNCEObjective(Objective):
                     f"({self.search.high:g})"
                 )
         return self
+
+
+def alpha_by_modality(cell: CellConfig, objective: TupleInfoNCEObjective) -> list[float]:
+    """K numbers in the dataset's order of modalities.
+
+    Raises:
+        ConfigError: alpha is by modality, and not by those of the dataset; or shares leave nothing for naive negatives.
+    """
+    where = f"params/methods/{cell.method}.yaml ({cell.name}): objective.alpha"
+    given = objective.alpha
+    if isinstance(given, dict):
+        for name in given:
+            if name not in cell.modalities:
+                raise ConfigError(f"{where}: no modality '{name}'; {nearest(name, cell.modalities)}")
+        missing = [name for name in cell.modalities if name not in given]
+        if missing:
+            raise ConfigError(f"{where}: nothing for {', '.join(missing)}; give a number for each modality, 0 for none")
+        alpha = [given[name] for name in cell.modalities]
+    else:
+        alpha = [given] * len(cell.modalities)
+    if objective.form == "simplex" and sum(alpha) >= 1:
+        raise ConfigError(
+            f"{where}: shares of all negatives that sum to {sum(alpha):g} over {len(alpha)} modalities leave none for "
+            "naive ones; lower them, or use form: ratio"
+        )
+    return alpha
+
+
+def fused_width(cell: CellConfig, objective: TupleInfoNCEObjective) -> int:
+    """Width D of the fused embedding: the objective's own, or that of model.fusion.
+
+    Raises:
+        ConfigError: neither is given.
+    """
+    if objective.fusion_width is not None:
+        return objective.fusion_width
+    if cell.model.fusion is None:
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): objective.fusion_width: not given, and there is no "
+            "model.fusion to take it from"
+        )
+    return cell.model.fusion.width
 
 
 OBJECTIVE = TupleInfoNCEObjective
