@@ -29,10 +29,10 @@ class Views(Strict):
 
     mode: Literal["single", "group", "fused"] = Field(
         default="single",
-        description="single: each a row. fused: all one row, by the largest value over them (MVCNN). group: "
+        description="single: one row each. fused: all one row, by the largest value over them (MVCNN). group: "
         "`groups` such rows.",
     )
-    groups: int = Field(default=2, ge=1, description="Rows an instance gives in mode group.")
+    groups: int = Field(default=2, ge=1, description="Rows per instance in mode group.")
 
     @property
     def pooled_groups(self) -> int:

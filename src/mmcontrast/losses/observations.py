@@ -69,7 +69,7 @@ def siglip(
 
     Every pair of rows is its own yes-or-no question, so several positives need no normalisation.
     Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023, eq. 1 and algorithm 1.
-    With one row a side this is the paper's loss; positives beyond the diagonal follow from its labels.
+    With one row per side this is the paper's loss; positives beyond the diagonal follow from its labels.
 
     Args:
         a, b: unit rows of each modality.

@@ -76,7 +76,7 @@ def cmc(
     """Mean of a loss over all pairs of modalities. Source: Tian et al. 2020, full graph; NT-Xent as in CoMM's code.
 
     Args:
-        embeddings: one (N, D) tensor a modality, at least two.
+        embeddings: one (N, D) tensor per modality, at least two.
         tau: temperature, > 0.
         pair_loss: of two modalities' embeddings and tau; with `info_nce` it is CLIP's loss, over pairs.
 
@@ -92,7 +92,7 @@ def self_contrast(views1: Sequence[Tensor], views2: Sequence[Tensor], tau: float
     """Mean over modalities of NT-Xent between two augmented views of the same modality (SimCLR in each of them).
 
     Args:
-        views1, views2: one (N, D) tensor a modality from each augmentation.
+        views1, views2: one (N, D) tensor per modality from each augmentation.
         tau: temperature, > 0.
 
     Raises:

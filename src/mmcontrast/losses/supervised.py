@@ -42,7 +42,7 @@ def supcon(views: Sequence[Tensor], labels: Tensor, tau: float = 0.07) -> Tensor
 
 @full_precision
 def supcon_rows(rows: Tensor, labels: Tensor, tau: float | Tensor = 0.07) -> Tensor:
-    """`supcon` of rows in any order and any number a label: here, all observations of all modalities pooled.
+    """`supcon` of rows in any order and any number per label: here, all observations of all modalities pooled.
 
     The released code (HobbitLong/SupContrast) multiplies by tau / base_tau, both 0.07 there; the factor is 1 here.
 

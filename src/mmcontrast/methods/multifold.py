@@ -1,4 +1,4 @@
-"""What the methods for multifold data share: an encoder a modality, rows of observations and the instance of each.
+"""What the methods for multifold data share: an encoder per modality, rows of observations and the instance of each.
 
 Shapes: b instances of this rank, P rows of a modality on this rank, D width.
 """
@@ -44,7 +44,7 @@ class Temperature(nn.Module):
 class MultifoldMethod(Method):
     """Encoders, the rows they give, and the rows of all ranks.
 
-    Where the batch has no ids each modality has one row an instance, so that a method is also one for paired data.
+    Where the batch has no ids each modality has one row per instance, so that a method is also one for paired data.
 
     Raises:
         ContrastError: the cell has fewer than two modalities.

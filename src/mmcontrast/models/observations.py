@@ -42,7 +42,7 @@ class FlatImageEncoder(nn.Module):
 
 
 def image_encoder(modality: Modality, model: Model) -> nn.Module:
-    """Of drawings the whole map; a modality with one image an instance has the encoder that all other methods have.
+    """Of drawings the whole map; a modality with one image per instance has the encoder that all other methods have.
 
     Where `model.clip` is given, a pretrained CLIP's.
 

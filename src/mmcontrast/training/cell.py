@@ -55,7 +55,7 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
 
 
 def launch_ranks(cell: CellConfig, arguments: list[str]) -> None:
-    """Replace this process by torchrun with one process a rank, unless it is one already or one is enough.
+    """Replace this process by torchrun with one process per rank, unless it is one already or one is enough.
 
     Each rank runs the very same command.
     """

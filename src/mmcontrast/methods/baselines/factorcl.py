@@ -82,7 +82,7 @@ class PairOfModalities(nn.Module):
 class FactorCL(SelfSupervised):
     """loss = mean over pairs of modalities of FactorCL's six terms and of its critics' own loss.
 
-    `embed` is all heads' outputs side by side, ten a pair, as the released code has it; or the encoders' outputs
+    `embed` is all heads' outputs side by side, ten per pair, as the released code has it; or the encoders' outputs
     (`embedding: encoders`), for a comparison with methods that have no such heads.
 
     Raises:

@@ -21,7 +21,7 @@ from mmcontrast.methods.joint import JointMethod, refuse_pretraining, total
 class Mixup(JointMethod):
     """loss = mixed CE(fusion) + [sum of unimodal mixed CE], every modality's INPUT mixed alike.
 
-    One lambda ~ Beta(alpha, alpha) and one permutation a batch, shared by the modalities.
+    One lambda ~ Beta(alpha, alpha) and one permutation per batch, shared by the modalities.
 
     Where paper and released code differ: in M3CoL's released baseline the text embedding that fusion sees stays unmixed
     even where text is mixed, and weights of (1 +- lambda) / 2 serve the case of one mixed modality. Here everything is

@@ -83,7 +83,8 @@ class FactorCLObjective(Objective):
     classifier: ClassVar[bool] = False
     critic_hidden: int = Field(default=512, gt=0, description="Hidden width of the critics.")
     embedding: Literal["encoders", "heads"] = Field(
-        default="heads", description="What is scored: the encoders' outputs, or all heads', ten a pair (released code)."
+        default="heads",
+        description="What is scored: the encoders' outputs, or all heads', ten per pair (released code).",
     )
     augmentations: Augmentations
 

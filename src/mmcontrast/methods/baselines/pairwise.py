@@ -85,7 +85,7 @@ class Pairwise(SelfSupervised):
         return [unit_rows(z_bP) for z_bP in self.project(batch.inputs, lambda z: z)]
 
     def project(self, inputs: Mapping[str, Tensor], gather: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """One (B, P) tensor a modality, of the global batch, after its head."""
+        """One (B, P) tensor per modality, of the global batch, after its head."""
         return [upcast(self.heads[m](gather(z_bd))) for m, z_bd in self.encode(inputs).items()]
 
     def _head(self) -> nn.Module:

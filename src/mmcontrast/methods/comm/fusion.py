@@ -257,7 +257,7 @@ def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
 
 
 class FusedMethod(Method):
-    """Encoders, a converter to tokens a modality, and the fusion that `model.fusion` describes.
+    """Encoders, a converter to tokens per modality, and the fusion that `model.fusion` describes.
 
     A modality that an embedding does not see has its tokens removed (CoMM's released form; the paper draws a [MSK]
     token). The linear fusion, an ablation, has no converters: it fuses the encodings themselves. A row that lacks a
@@ -291,7 +291,7 @@ class FusedMethod(Method):
         self.masks = modality_masks(len(self.modalities))
 
     def fuse(self, inputs: Mapping[str, Tensor], masks: Masks) -> list[Tensor]:
-        """K tensors (b, D), one a mask; the encoders run once."""
+        """K tensors (b, D), one per mask; the encoders run once."""
         encoded = {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
         tokens = [self.converters[m](z_bd) if self.converters else z_bd for m, z_bd in encoded.items()]
         fused: list[Tensor] = self.fusion(tokens, masks)

@@ -159,7 +159,7 @@ def _check_tuple(view1: Sequence[Tensor], view2: Sequence[Tensor], weights: Sequ
         )
     if weights is not None and len(weights) != n_terms:
         raise ContrastError(
-            f"CoMM: {len(weights)} term weights for {n_terms} terms (one a modality, then the fused one)"
+            f"CoMM: {len(weights)} term weights for {n_terms} terms (one per modality, then the fused one)"
         )
     for z in (*view1, *view2):
         check_pair(view1[0], z, tau)

@@ -3,7 +3,7 @@
 Source: Dufumier et al., "What to align in multimodal contrastive learning?", ICLR 2025, arXiv 2409.07402; released code
 github Duplums/CoMM. Where the two differ, see `loss.py`; `objective.form` chooses.
 
-Shapes: b rows of this rank, B rows of the global batch, D width of the fusion, K embeddings (one a mask), P width of
+Shapes: b rows of this rank, B rows of the global batch, D width of the fusion, K embeddings (one per mask), P width of
 the head's output.
 """
 

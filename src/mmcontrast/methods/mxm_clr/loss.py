@@ -11,7 +11,7 @@ With logits l = a b^T / tau, positives of row p = the rows of b of the same inst
     hard, "logsum"  mean_p -log sum_{positives q} softmax_q l_pq (one positive may carry the anchor, as in MIL-NCE)
     soft            mean_p  CE(softmax_q(r_pq / tau_soft), softmax_q l_pq),  r detached
 
-each averaged over both directions. With one observation a side, hard is CLIP's InfoNCE. Hard "mean" is at least
+each averaged over both directions. With one observation per side, hard is CLIP's InfoNCE. Hard "mean" is at least
 (ln m_a + ln m_b) / 2, not 0, so losses at different multiplicities cannot be compared; `gap`, the loss minus the
 entropy of its targets, can.
 

@@ -243,7 +243,9 @@ def _check(
     if len(anchor_BD) == 0:
         raise ContrastError("a batch without rows leaves nothing to contrast")
     if len(disturbed) != len(weights):
-        raise ValueError(f"{len(disturbed)} disturbed blocks and {len(weights)} weights; one weight a block is needed")
+        raise ValueError(
+            f"{len(disturbed)} disturbed blocks and {len(weights)} weights; one weight per block is needed"
+        )
     n, width = anchor_BD.shape
     for k, z in enumerate(disturbed):
         if z.ndim != 2 or z.shape[1] != width or len(z) == 0 or len(z) % n:

@@ -69,7 +69,7 @@ def every_own_row_terms(
 
     Args:
         anchor: (B, D) unit-norm anchors. fused: (B, D) keys as sums of their terms, not normalised.
-        terms: modality -> (B, D). weights: one a modality, >= 0; blocks of weight 0 are measured without gradient.
+        terms: modality -> (B, D). weights: one per modality, >= 0; blocks of weight 0 are measured without gradient.
         tau: temperature. scenes: (B,) scene of each row; rows of one scene do not meet, nor lend to one another.
 
     Returns:

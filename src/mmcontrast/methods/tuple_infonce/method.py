@@ -3,7 +3,7 @@
 Source: Liu et al., "Contrastive Multimodal Fusion with TupleInfoNCE", ICCV 2021. Only its abstract, a restatement of
 its formulas and the released NYUv2 code (github hoi4d/TupleInfoNCE) could be read, not its body.
 
-Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows a modality, D width of
+Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows per modality, D width of
 the fused embedding.
 """
 
@@ -153,12 +153,12 @@ class TupleInfoNCE(SelfSupervised):
         return [unit_rows(upcast(z)) for z in queries], [unit_rows(upcast(z)) for z in candidates]
 
     def train_at(self, alpha: Sequence[float], strength: float = 1.0) -> None:
-        """Take another alpha, one number a modality, and another strength of the augmentations, a factor > 0."""
+        """Take another alpha, one number per modality, and another strength of the augmentations, a factor > 0."""
         self.alpha = list(alpha)
         self.augmenters = build_augmenters(self.cell, louder(self.objective.augmentations, strength))
 
     def settled(self, alpha: Sequence[float], strength: float = 1.0) -> dict[str, Any]:
-        """The objective that trains with a found alpha, one number a modality, and strength of the augmentations."""
+        """The objective that trains with a found alpha, one number per modality, and strength of the augmentations."""
         found = dict(zip(self.modalities, alpha, strict=True))
         augmentations = louder(self.objective.augmentations, strength)
         changed = {"alpha": found, "naive": not any(alpha), "search": None, "augmentations": augmentations}
@@ -199,7 +199,7 @@ class TupleInfoNCE(SelfSupervised):
         return self.key_network
 
     def _queues(self) -> list[KeyQueue]:
-        """Naive first, then one a modality."""
+        """Naive first, then one per modality."""
         return cast("list[KeyQueue]", list(self.queues))
 
     def _key_gradient(self) -> torch.set_grad_enabled:

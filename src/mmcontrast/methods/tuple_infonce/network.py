@@ -1,6 +1,6 @@
 """What a tuple goes through, and how tuples with one modality of another row are made: from features, or from inputs.
 
-Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows a modality, H width of
+Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows per modality, H width of
 the late fusion's first layer, D width of the fused embedding.
 """
 

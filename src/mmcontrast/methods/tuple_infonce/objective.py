@@ -18,7 +18,7 @@ class StrengthSearch(Strict):
     """A second policy, over beta: one factor on the noise of all modalities' augmentations, in turn with alpha."""
 
     rounds: int = Field(gt=0, description="Updates of the mean.")
-    trials: int = Field(default=4, ge=2, multiple_of=2, description="Trials a round, in antithetic pairs.")
+    trials: int = Field(default=4, ge=2, multiple_of=2, description="Trials per round, in antithetic pairs.")
     sigma: float = Field(default=0.25, gt=0, description="Standard deviation of what is tried around the mean.")
     rate: float = Field(default=0.1, gt=0, description="Step size of the mean.")
     low: float = Field(default=0.25, gt=0, le=1, description="Least factor that is tried.")
@@ -64,11 +64,11 @@ class Trials(Strict):
 
 
 class ReinforceSearch(Trials):
-    """A Gaussian policy over one amount a modality, whose mean climbs the reward (the paper's search)."""
+    """A Gaussian policy over one amount per modality, whose mean climbs the reward (the paper's search)."""
 
     kind: Literal["reinforce"]
     rounds: int = Field(gt=0, description="Updates of the mean.")
-    trials: int = Field(default=4, ge=2, multiple_of=2, description="Trials a round, in antithetic pairs.")
+    trials: int = Field(default=4, ge=2, multiple_of=2, description="Trials per round, in antithetic pairs.")
     sigma: float = Field(default=0.5, gt=0, description="Standard deviation of what is tried around the mean.")
     rate: float = Field(default=0.25, gt=0, description="Step size of the mean.")
     optimizer: Literal["plain", "adam"] = Field(default="plain", description="adam: as the released code.")
@@ -130,8 +130,8 @@ class TupleInfoNCEObjective(Objective):
     augmentations: Augmentations
     fusion: Literal["late", "early"] = Field(
         default="late",
-        description="late: an encoder a modality, and an MLP on the concatenated encodings. early: ONE encoder of all "
-        "modalities side by side (vectors, or images of one size), and an MLP on its encoding; every kind of disturbed "
+        description="late: an encoder per modality, and an MLP on the concatenated encodings. early: ONE encoder of "
+        "all modalities side by side (vectors, or images of one size), and an MLP on its encoding; every kind of disturbed "
         "tuple is then a further pass of the whole network.",
     )
     fusion_hidden: list[Annotated[int, Field(gt=0)]] = Field(
