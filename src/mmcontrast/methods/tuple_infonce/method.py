@@ -46,7 +46,7 @@ class TupleInfoNCE(SelfSupervised):
 
     `fusion: late`: each modality is encoded once a view; disturbed tuples are put together after the fusion's first
     layer. `fusion: early`: one encoder of all modalities side by side; disturbed tuples are put together from the
-    inputs, and each kind of them costs a further pass of the network (see `tuple_networks`). Blocks of weight 0 are
+    inputs, and each kind of them costs a further pass of the network (see `network.py`). Blocks of weight 0 are
     measured for the log, without gradient. `embed` is the fused embedding, not normalised.
 
     Where the dataset repeats scenes, rows of one scene neither lend a modality to one another nor are negatives.
@@ -135,7 +135,7 @@ class TupleInfoNCE(SelfSupervised):
         return {"": self.embed(batch), "encoders": self.encodings(batch), **lacking}
 
     def fuse(self, inputs: Mapping[str, Tensor], kept: Sequence[str]) -> Tensor:
-        """(b, D) fused embedding of the kept modalities; the others are zeros, see `tuple_networks`."""
+        """(b, D) fused embedding of the kept modalities; the others are zeros, see `network.py`."""
         return self.network().fuse(inputs, kept)
 
     def crossmodal(
@@ -143,7 +143,7 @@ class TupleInfoNCE(SelfSupervised):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Each modality alone, augmented, and each tuple without it, as it is: K tensors (b, D) of unit norm each.
 
-        What `training.rewards.crossmodal_accuracy` takes. generator: of the augmentations. strength: factor on their
+        What `search.rewards.crossmodal_accuracy` takes. generator: of the augmentations. strength: factor on their
         noise, of what is given in params/ and not of what is trained with.
         """
         augmenters = build_augmenters(self.cell, louder(self.objective.augmentations, strength))

@@ -131,8 +131,8 @@ class TupleInfoNCEObjective(Objective):
     fusion: Literal["late", "early"] = Field(
         default="late",
         description="late: an encoder per modality, and an MLP on the concatenated encodings. early: ONE encoder of "
-        "all modalities side by side (vectors, or images of one size), and an MLP on its encoding; every kind of disturbed "
-        "tuple is then a further pass of the whole network.",
+        "all modalities side by side (vectors, or images of one size), and an MLP on its encoding; every kind of "
+        "disturbed tuple is then a further pass of the whole network.",
     )
     fusion_hidden: list[Annotated[int, Field(gt=0)]] = Field(
         description="Hidden widths of the MLP on the encodings; [] = one linear layer."
