@@ -1,11 +1,9 @@
 # One job trains all seeds of a cell: importing torch costs more than a small run.
-from mmcontrast.methods.registry import method_module
-
+from mmcontrast.methods.registry import training_modules
 
 
 def training_code(wc):
-    module = method_module(CELLS[wc.cell].implementation)
-    return sources("mmcontrast.training.cell", module)
+    return sources(*training_modules(CELLS[wc.cell]))
 
 
 def cell_data(wc):
