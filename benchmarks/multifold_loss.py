@@ -55,7 +55,7 @@ def measure(form: str, rows: int, width: int, chunk: int, device: str, repeats: 
             loss = straightforward_supcon(torch.cat([a[:n], b[:n]]), torch.cat([ids[:n], ids[:n]]))
         else:
             size = chunk if form == "chunked" else None
-            loss = multifold_loss(a[:n], b[:n], ids[:n], ids[:n], chunk=size)["loss"]
+            loss = multifold_loss(a[:n], b[:n], ids[:n], ids[:n], chunk=size)
         loss.backward()
         if device == "cuda":
             torch.cuda.synchronize()

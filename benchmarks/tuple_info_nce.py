@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcontrast.methods.tuple_infonce.derangement import derangement
 from mmcontrast.methods.tuple_infonce.loss import Block, tuple_info_nce, weighted_cross_entropy
-from mmcontrast.methods.tuple_infonce.negatives import own_row_logits, swap_terms, tuple_batch
+from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
+from mmcontrast.methods.tuple_infonce.negatives import derangement, swap_terms
 
 INPUT, HIDDEN, FEATURE, WIDTH = 256, 256, 256, 128
 TAU = 0.1
@@ -49,6 +49,19 @@ class LateFusion(nn.Module):
         return F.normalize(self.out(F.relu(z)), dim=1)
 
 
+def tuple_batch(features: Sequence[Tensor], sources: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The intact tuples and every disturbed one as one batch, by indexing the features."""
+    n, device = len(features[0]), features[0].device
+    own_B = torch.arange(n, device=device)
+    out = []
+    for m, feature in enumerate(features):
+        index = [own_B]
+        for k, draws in enumerate(sources):
+            index += [draw_B.to(device) if k == m else own_B for draw_B in draws]
+        out.append(feature.index_select(0, torch.cat(index)))
+    return out
+
+
 def sum_of(terms: list[Tensor]) -> Tensor:
     return torch.stack(terms).sum(0)
 
@@ -56,7 +69,7 @@ def sum_of(terms: list[Tensor]) -> Tensor:
 def naive(net: LateFusion, views: list[list[Tensor]], generator: torch.Generator) -> Tensor:
     """Tuples against tuples."""
     a, b = (net.top(sum_of(net.terms(net.features(v)))) for v in views)
-    return tuple_info_nce(a, b, [], [], TAU).loss
+    return tuple_info_nce(a, b, [], [], TAU)
 
 
 def swapped(net: LateFusion, views: list[list[Tensor]], generator: torch.Generator) -> Tensor:
@@ -67,7 +80,7 @@ def swapped(net: LateFusion, views: list[list[Tensor]], generator: torch.Generat
     sources = [[derangement(len(fused), generator)] for _ in terms]
     rows = net.top(torch.cat([fused, *swap_terms(fused, terms, sources)]))
     positive, *disturbed = rows.split(len(fused))
-    return tuple_info_nce(anchor, positive, disturbed, [1.0] * len(terms), TAU).loss
+    return tuple_info_nce(anchor, positive, disturbed, [1.0] * len(terms), TAU)
 
 
 def indexed(net: LateFusion, views: list[list[Tensor]], generator: torch.Generator) -> Tensor:
@@ -77,7 +90,7 @@ def indexed(net: LateFusion, views: list[list[Tensor]], generator: torch.Generat
     sources = [[derangement(len(anchor), generator)] for _ in features]
     rows = net.top(sum_of(net.terms(tuple_batch(features, sources))))
     positive, *disturbed = rows.split(len(anchor))
-    return tuple_info_nce(anchor, positive, disturbed, [1.0] * len(features), TAU).loss
+    return tuple_info_nce(anchor, positive, disturbed, [1.0] * len(features), TAU)
 
 
 def all_replacements(gram: bool) -> Callable[[Tensor, Tensor, list[Tensor]], Tensor]:

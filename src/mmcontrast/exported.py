@@ -12,6 +12,8 @@ from mmcontrast.config import CellConfig
 from mmcontrast.errors import DataError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mmcontrast.methods.base import Method
 
 
@@ -27,20 +29,11 @@ def load(path: str | Path) -> Method:
     Raises:
         DataError: the file or cell.json beside it is missing, damaged, or does not belong to the other.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from mmcontrast.methods.build import build_method
 
     file = Path(path)
     cell = read_cell(file.parent / "cell.json")
-    try:
-        weights = load_file(file)
-    except FileNotFoundError:
-        there = ", ".join(sorted(p.name for p in file.parent.glob("*.safetensors"))) or "none"
-        raise DataError(f"{file}: no such file; models in this folder: {there}") from None
-    except (SafetensorError, OSError) as e:
-        raise DataError(f"{file}: damaged, or not a safetensors file ({e}); train the cell again") from None
+    weights = read_weights(file)
     method = build_method(cell)
     try:
         method.load_state_dict(weights)
@@ -48,6 +41,24 @@ def load(path: str | Path) -> Method:
         reason = str(e).splitlines()[-1].strip()
         raise DataError(f"{file}: does not belong to {file.parent / 'cell.json'} ({reason})") from None
     return method.eval()
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The weights in a file, by name, on the CPU.
+
+    Raises:
+        DataError: it is missing, damaged, or no safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except FileNotFoundError:
+        there = ", ".join(sorted(p.name for p in file.parent.glob("*.safetensors"))) or "none"
+        raise DataError(f"{file}: no such file; models in this folder: {there}") from None
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as e:
+        raise DataError(f"{file}: damaged, or not a safetensors file ({e}); train the cell again") from None
 
 
 def exported_epoch(path: str | Path) -> int:

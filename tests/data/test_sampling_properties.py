@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmcontrast.data.sampling import CaptionSampler, InstanceSampler
 from mmcontrast.errors import DataError, TrainingError
-from mmcontrast.methods.tuple_infonce.derangement import derangement
+from mmcontrast.methods.tuple_infonce.negatives import derangement
 from mmcontrast.training.batching import batches
 
 COUNTS = st.lists(st.integers(1, 5), min_size=2, max_size=9)

@@ -68,7 +68,9 @@ FORMATS: dict[str, Format] = {
         array_files.crafted_pickles,
         sealed=False,
     ),
-    "safetensors": Format(array_files.write_tensors, array_files.read_tensors, array_files.crafted_weights),
+    "safetensors": Format(
+        array_files.write_tensors, array_files.read_tensors, array_files.crafted_weights, sealed=False
+    ),
     "JSON, manifest": Format(raw_files.write_manifest, raw_files.read_manifest, text_files.crafted_manifests),
     "JSON, cost and data sheets": Format(
         text_files.write_cost,

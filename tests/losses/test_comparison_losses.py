@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.mil_nce import mil_nce
-from mmcontrast.losses.siglip import siglip
-from mmcontrast.losses.tricolo import weighted_nt_xent
-from mmcontrast.methods.mxm_clr.loss import multifold_loss
+from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
+from mmcontrast.methods.mxm_clr.loss import multifold_terms
 from tests.losses.multifold_vectors import IDS_A, IDS_B, TEN, A, B
 
 
@@ -29,7 +27,7 @@ def slow_supcon(z, ids, tau, own_modality):
 def test_supcon_reference_on_the_vectors_and_hard_as_its_cross_modal_part():
     z, ids = torch.cat([A, B]), torch.cat([IDS_A, IDS_B])
     assert slow_supcon(z, ids, 0.1, lambda i, j: True) == pytest.approx(2.5516534074, **TEN)
-    hard = multifold_loss(A, B, IDS_A, IDS_B, tau=0.1, soft_weight=0.0)
+    hard = multifold_terms(A, B, IDS_A, IDS_B, tau=0.1, soft_weight=0.0)
     cross_only = slow_supcon(z, ids, 0.1, lambda i, j: (i < 4) != (j < 4))
     assert float(4 * hard["hard_ab"] + 6 * hard["hard_ba"]) / 10 == pytest.approx(cross_only, abs=1e-12)
 

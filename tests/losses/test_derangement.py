@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcontrast.errors import TrainingError
-from mmcontrast.methods.tuple_infonce.derangement import derangement
+from mmcontrast.methods.tuple_infonce.negatives import derangement
 
 
 def generator(seed=0):

@@ -15,22 +15,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.cmc import cmc, cross_self, self_contrast
 from mmcontrast.losses.cross_entropy import bidirectional_cross_entropy, label_cross_entropy, soft_cross_entropy
-from mmcontrast.losses.factorcl import club_critic_loss, factorcl_loss
-from mmcontrast.losses.info_nce import info_nce
-from mmcontrast.losses.mil_nce import mil_nce
+from mmcontrast.losses.factorcl import club_critic_loss, factorcl_terms
 from mmcontrast.losses.mixing import apply_mix, mix_targets, sample_mix
-from mmcontrast.losses.nt_xent import nt_xent
-from mmcontrast.losses.siglip import siglip
+from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
+from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
 from mmcontrast.losses.similarity import unit_rows as unit
-from mmcontrast.losses.supcon import supcon
-from mmcontrast.losses.tricolo import weighted_nt_xent
-from mmcontrast.methods.comm.loss import comm_loss, comm_loss_paper, directed_info_nce
-from mmcontrast.methods.m3col.soft_clip import multisclip_pair
-from mmcontrast.methods.mxm_clr.loss import multifold_loss
-from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce
-from mmcontrast.methods.tuple_infonce.negatives import own_row_logits
+from mmcontrast.losses.supervised import supcon
+from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms, directed_info_nce
+from mmcontrast.methods.m3col.loss import multisclip_pair
+from mmcontrast.methods.mxm_clr.loss import multifold_terms
+from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce_terms
+from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
 
 LARGEST_LOGIT = 1e30
 
@@ -76,18 +72,18 @@ LOSSES: dict[str, Loss] = {
     "directed, without its positive": lambda a, b, tau, y: directed_info_nce(a, b, tau, False),
     "cmc": lambda a, b, tau, y: cmc([a, b, a], tau),
     "self": lambda a, b, tau, y: self_contrast([a, b], [b, a], tau),
-    "cross and self": lambda a, b, tau, y: cross_self([a, b], [a, b], [b, a], tau),
-    "comm": lambda a, b, tau, y: comm_loss([a, b, a], [b, a, b], tau)[0],
-    "comm, weighted": lambda a, b, tau, y: comm_loss([a, b, a], [b, a, b], tau, weights=[0, 0, 1], reduction="sum")[0],
-    "comm, directed": lambda a, b, tau, y: comm_loss([a, b, a], [b, a, b], tau, estimator="info_nce")[0],
-    "comm, as printed": lambda a, b, tau, y: comm_loss_paper(a, b, [a, b], tau)[0],
+    "cross and self": lambda a, b, tau, y: cmc([a, b], tau) + self_contrast([a, b], [b, a], tau),
+    "comm": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau)[0],
+    "comm, weighted": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau, weights=[0, 0, 1], reduction="sum")[0],
+    "comm, directed": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau, estimator="info_nce")[0],
+    "comm, as printed": lambda a, b, tau, y: comm_paper_terms(a, b, [a, b], tau)[0],
     "supcon": lambda a, b, tau, y: supcon([a, b], y, tau),
-    "multifold": lambda a, b, tau, y: multifold_loss(unit(a), unit(b), y, y, tau=tau)["loss"],
-    "multifold, logsum": lambda a, b, tau, y: multifold_loss(unit(a), unit(b), y, y, tau=tau, hard="logsum")["loss"],
-    "multifold, intra": lambda a, b, tau, y: multifold_loss(
+    "multifold": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau)["loss"],
+    "multifold, logsum": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau, hard="logsum")["loss"],
+    "multifold, intra": lambda a, b, tau, y: multifold_terms(
         unit(a), unit(b), y, y, tau=tau, relation="intra", combine="additive", reduce="instance"
     )["loss"],
-    "multifold, chunks": lambda a, b, tau, y: multifold_loss(
+    "multifold, chunks": lambda a, b, tau, y: multifold_terms(
         unit(a), unit(b), y, y, tau=tau, relation="pair", tau_soft=tau, chunk=1
     )["loss"],
     "mil_nce": lambda a, b, tau, y: mil_nce(unit(a), unit(b), y, y, tau=tau),
@@ -96,10 +92,10 @@ LOSSES: dict[str, Loss] = {
     "tricolo": lambda a, b, tau, y: weighted_nt_xent(
         {"a": unit(a), "b": unit(b)}, {"a->b": 0.25, "b->a": 0.75}, tau=tau
     ),
-    "tuples": lambda a, b, tau, y: tuple_info_nce(unit(a), unit(b), [unit(b), unit(a)], [1.0, 0.0], tau).loss,
-    "tuples, own": lambda a, b, tau, y: tuple_info_nce(unit(a), unit(b), [unit(a)], [2.0], tau, rows="own").loss,
+    "tuples": lambda a, b, tau, y: tuple_info_nce_terms(unit(a), unit(b), [unit(b), unit(a)], [1.0, 0.0], tau).loss,
+    "tuples, own": lambda a, b, tau, y: tuple_info_nce_terms(unit(a), unit(b), [unit(a)], [2.0], tau, rows="own").loss,
     "tuples, scenes": lambda a, b, tau, y: (
-        tuple_info_nce(unit(a), unit(b), [unit(b)], [1.0], tau, rows="others", scenes_B=y, detach_keys=True).loss
+        tuple_info_nce_terms(unit(a), unit(b), [unit(b)], [1.0], tau, rows="others", scenes=y, detach_keys=True).loss
     ),
     "own rows": lambda a, b, tau, y: own_row_logits(unit(a), a + b, [a, b], tau)[0].logsumexp(1).mean(),
 }
@@ -192,7 +188,7 @@ BY_LOGITS: dict[str, Callable[[Tensor], Tensor]] = {
     "soft": lambda s: soft_cross_entropy(s, torch.eye(len(s))),
     "both directions": lambda s: bidirectional_cross_entropy(s, torch.eye(len(s)), torch.eye(len(s))),
     "labels": lambda s: label_cross_entropy(s, torch.zeros(len(s), dtype=torch.int64)),
-    "factorcl": lambda s: factorcl_loss(
+    "factorcl": lambda s: factorcl_terms(
         dict.fromkeys(("cross", "self1", "self2", "conditional", "cross_club", "conditional_club"), s)
     )["loss"],
     "factorcl's critics": lambda s: club_critic_loss({"cross_club": s, "conditional_club": s}),

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError, MMContrastError
-from mmcontrast.losses.info_nce import info_nce
-from mmcontrast.methods.m3col.soft_clip import multisclip_pair
+from mmcontrast.losses.pairwise import info_nce
+from mmcontrast.methods.m3col.loss import multisclip_pair
 
 LOSSES = [info_nce, multisclip_pair]
 

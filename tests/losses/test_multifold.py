@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.methods.mxm_clr.loss import multifold_loss, multifold_pairs_loss
+from mmcontrast.methods.mxm_clr.loss import multifold_pairs_terms, multifold_terms
 from mmcontrast.methods.mxm_clr.relations import RELATIONS
 from tests.losses.multifold_vectors import IDS_A, IDS_B, SIX, TEN, A, B
 
@@ -83,7 +83,7 @@ def slow(a, b, ids_a, ids_b, tau, tau_soft, hard, relation, w, combine, reduce):
 
 
 def test_hard_part_on_the_vectors():
-    out = multifold_loss(A, B, IDS_A, IDS_B, soft_weight=0.0)
+    out = multifold_terms(A, B, IDS_A, IDS_B, soft_weight=0.0)
     assert float(out["hard_ab"]) == pytest.approx(2.1570645884, **TEN)
     assert float(out["hard_ba"]) == pytest.approx(1.5141508714, **TEN)
     assert float(out["loss"]) == pytest.approx(1.8356077299, **TEN)
@@ -92,13 +92,13 @@ def test_hard_part_on_the_vectors():
 def test_hard_gradient_on_the_vectors():
     # with b the identity, a IS the similarity matrix, and its gradient is that of the logits over tau
     sim = (A @ B.T).clone().requires_grad_()
-    multifold_loss(sim, torch.eye(6, dtype=torch.float64), IDS_A, IDS_B, tau=0.1, soft_weight=0.0)["loss"].backward()
+    multifold_terms(sim, torch.eye(6, dtype=torch.float64), IDS_A, IDS_B, tau=0.1, soft_weight=0.0)["loss"].backward()
     torch.testing.assert_close(sim.grad * 0.1, torch.tensor(HARD_GRADIENT, dtype=torch.float64), atol=6e-7, rtol=0)
 
 
 @pytest.mark.parametrize("relation", SOFT)
 def test_soft_part_on_the_vectors(relation):
-    out = multifold_loss(A, B, IDS_A, IDS_B, relation=relation)
+    out = multifold_terms(A, B, IDS_A, IDS_B, relation=relation)
     names = ("soft_ab", "soft_ba", "soft", "soft_gap_ab", "soft_gap_ba", "loss")
     assert [float(out[n]) for n in names] == pytest.approx(SOFT[relation], **TEN)
 
@@ -113,7 +113,7 @@ def test_relations_on_the_vectors():
 
 
 def test_ragged_on_the_vectors():
-    out = multifold_loss(A[[0, 2, 3]], B[[0, 1, 3]], torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]))
+    out = multifold_terms(A[[0, 2, 3]], B[[0, 1, 3]], torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]))
     names = ("hard_ab", "hard_ba", "soft_ab", "soft_ba", "loss")
     want = (1.1107742156, 1.1784603464, 1.7563731213, 1.5339258785, 1.3948833905)
     assert [float(out[n]) for n in names] == pytest.approx(want, **TEN)
@@ -132,7 +132,7 @@ def test_ragged_on_the_vectors():
 def test_against_a_slow_reference(hard, relation, combine, reduce, chunk):
     a, ids_a = rows([2, 1, 3], seed=1)
     b, ids_b = rows([1, 4, 2], seed=2)
-    out = multifold_loss(
+    out = multifold_terms(
         a, b, ids_a, ids_b, tau=0.3, tau_soft=0.5, hard=hard, relation=relation, soft_weight=0.4,
         combine=combine, reduce=reduce, chunk=chunk,
     )  # fmt: skip
@@ -149,7 +149,7 @@ def test_gradient_is_the_numeric_one(hard, chunk):
     teacher = (rows([2, 1, 3], seed=3)[0], rows([1, 4, 2], seed=4)[0])
 
     def loss(x, y, tau):
-        return multifold_loss(x, y, ids_a, ids_b, tau=tau, hard=hard, teacher=teacher, chunk=chunk)["loss"]
+        return multifold_terms(x, y, ids_a, ids_b, tau=tau, hard=hard, teacher=teacher, chunk=chunk)["loss"]
 
     tau = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(loss, (a.requires_grad_(), b.requires_grad_(), tau))
@@ -158,15 +158,15 @@ def test_gradient_is_the_numeric_one(hard, chunk):
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_targets_carry_no_gradient(relation):
     a, b = A.clone().requires_grad_(), B.clone().requires_grad_()
-    own = torch.autograd.grad(multifold_loss(a, b, IDS_A, IDS_B, relation=relation)["loss"], (a, b))
-    frozen = multifold_loss(a, b, IDS_A, IDS_B, relation=relation, teacher=(A.clone(), B.clone()))["loss"]
+    own = torch.autograd.grad(multifold_terms(a, b, IDS_A, IDS_B, relation=relation)["loss"], (a, b))
+    frozen = multifold_terms(a, b, IDS_A, IDS_B, relation=relation, teacher=(A.clone(), B.clone()))["loss"]
     for x, y in zip(own, torch.autograd.grad(frozen, (a, b)), strict=True):
         assert torch.equal(x, y)
 
 
 def test_a_teacher_moves_the_targets():
     noise = F.normalize(A.flip(0), dim=1)
-    own, taught = multifold_loss(A, B, IDS_A, IDS_B), multifold_loss(A, B, IDS_A, IDS_B, teacher=(noise, B))
+    own, taught = multifold_terms(A, B, IDS_A, IDS_B), multifold_terms(A, B, IDS_A, IDS_B, teacher=(noise, B))
     assert abs(float(own["soft"] - taught["soft"])) > 0.1
     assert float(own["hard"]) == float(taught["hard"])
 
@@ -177,8 +177,8 @@ def test_one_observation_a_side_is_clip(hard):
     b, _ = rows([1] * 6, seed=2)
     labels = torch.arange(6)
     clip = (F.cross_entropy(a @ b.T / 0.1, labels) + F.cross_entropy(b @ a.T / 0.1, labels)) / 2
-    assert float(multifold_loss(a, b, ids, ids, hard=hard, soft_weight=0.0)["loss"]) == pytest.approx(float(clip))
-    first = multifold_loss(A[[0, 2]], B[[0, 3]], torch.arange(2), torch.arange(2), soft_weight=0.0)
+    assert float(multifold_terms(a, b, ids, ids, hard=hard, soft_weight=0.0)["loss"]) == pytest.approx(float(clip))
+    first = multifold_terms(A[[0, 2]], B[[0, 3]], torch.arange(2), torch.arange(2), soft_weight=0.0)
     assert float(first["loss"]) == pytest.approx(0.0028374351, **TEN)
 
 
@@ -186,43 +186,43 @@ def test_one_observation_a_side_is_clip(hard):
 def test_the_hard_part_reaches_its_lower_bound_and_the_gap_reaches_zero(hard, floor):
     corner = torch.eye(4, dtype=torch.float64)
     ids_a, ids_b = torch.arange(4).repeat_interleave(2), torch.arange(4).repeat_interleave(3)
-    out = multifold_loss(corner[ids_a], corner[ids_b], ids_a, ids_b, tau=0.01, hard=hard, soft_weight=0.0)
+    out = multifold_terms(corner[ids_a], corner[ids_b], ids_a, ids_b, tau=0.01, hard=hard, soft_weight=0.0)
     assert float(out["loss"]) == pytest.approx(floor, abs=1e-9)
     assert float(out["gap"]) == pytest.approx(0.0, abs=1e-9)
-    assert float(multifold_loss(A, B, IDS_A, IDS_B, hard=hard)["hard"]) > floor
+    assert float(multifold_terms(A, B, IDS_A, IDS_B, hard=hard)["hard"]) > floor
 
 
 def test_one_image_and_five_captions():
     """As in Flickr30K: a caption has one right image, an image five right captions, so that the bound is ln 5 / 2."""
     image, caption = torch.eye(6, dtype=torch.float64), torch.eye(6, dtype=torch.float64).repeat_interleave(5, 0)
     ids, of = torch.arange(6), torch.arange(6).repeat_interleave(5)
-    out = multifold_loss(image, caption, ids, of, tau=0.01, soft_weight=0.0)
+    out = multifold_terms(image, caption, ids, of, tau=0.01, soft_weight=0.0)
     assert [float(out[n]) for n in ("hard_ab", "hard_ba")] == pytest.approx([math.log(5), 0.0], abs=1e-9)
     random, _ = rows([1] * 6, seed=5)
     a, b = random[ids], rows([5] * 6, seed=6)[0]
     want = slow(a, b, ids, of, 0.3, 0.5, "mean", "block", 0.4, "convex", "row")
-    got = multifold_loss(a, b, ids, of, tau=0.3, tau_soft=0.5, soft_weight=0.4)["loss"]
+    got = multifold_terms(a, b, ids, of, tau=0.3, tau_soft=0.5, soft_weight=0.4)["loss"]
     assert float(got) == pytest.approx(want, abs=1e-12)
 
 
 def test_the_soft_gap_is_zero_where_prediction_and_target_agree():
-    out = multifold_loss(A, B, IDS_A, IDS_B, relation="pair", tau=0.2, tau_soft=0.2, soft_weight=1.0)
+    out = multifold_terms(A, B, IDS_A, IDS_B, relation="pair", tau=0.2, tau_soft=0.2, soft_weight=1.0)
     assert float(out["gap"]) == pytest.approx(0.0, abs=1e-12)
     assert float(out["loss"]) > 0.5
 
 
 def test_identical_rows_give_the_logarithm_of_their_number():
     a, b = torch.ones(4, 1, dtype=torch.float64), torch.ones(6, 1, dtype=torch.float64)
-    out = multifold_loss(a, b, IDS_A, IDS_B)
+    out = multifold_terms(a, b, IDS_A, IDS_B)
     assert float(out["loss"]) == pytest.approx((math.log(6) + math.log(4)) / 2)
 
 
 def test_order_of_rows_names_of_instances_and_order_of_modalities_do_not_matter():
-    want = float(multifold_loss(A, B, IDS_A, IDS_B)["loss"])
+    want = float(multifold_terms(A, B, IDS_A, IDS_B)["loss"])
     pa, pb = torch.tensor([2, 0, 3, 1]), torch.tensor([5, 1, 3, 0, 4, 2])
-    assert float(multifold_loss(A[pa], B[pb], IDS_A[pa], IDS_B[pb])["loss"]) == pytest.approx(want, abs=1e-13)
-    assert float(multifold_loss(A, B, 9 - 4 * IDS_A, 9 - 4 * IDS_B)["loss"]) == pytest.approx(want, abs=1e-13)
-    assert float(multifold_loss(B, A, IDS_B, IDS_A)["loss"]) == pytest.approx(want, abs=1e-13)
+    assert float(multifold_terms(A[pa], B[pb], IDS_A[pa], IDS_B[pb])["loss"]) == pytest.approx(want, abs=1e-13)
+    assert float(multifold_terms(A, B, 9 - 4 * IDS_A, 9 - 4 * IDS_B)["loss"]) == pytest.approx(want, abs=1e-13)
+    assert float(multifold_terms(B, A, IDS_B, IDS_A)["loss"]) == pytest.approx(want, abs=1e-13)
 
 
 @pytest.mark.parametrize("hard", ["mean", "logsum"])
@@ -234,7 +234,7 @@ def test_chunked_is_direct(hard, relation, chunk):
     results = []
     for size in (None, chunk):
         x, y, tau = (t.clone().requires_grad_() for t in (a, b, torch.tensor(0.2, dtype=torch.float64)))
-        out = multifold_loss(x, y, ids_a, ids_b, tau=tau, hard=hard, relation=relation, chunk=size)
+        out = multifold_terms(x, y, ids_a, ids_b, tau=tau, hard=hard, relation=relation, chunk=size)
         results.append((out, torch.autograd.grad(out["loss"], (x, y, tau))))
     for name, value in results[0][0].items():
         torch.testing.assert_close(results[1][0][name], value, atol=1e-13, rtol=0, msg=name)
@@ -246,9 +246,9 @@ def test_chunked_is_direct(hard, relation, chunk):
 def test_half_precision_rows_are_worked_on_in_float32(dtype):
     a, b = A.to(dtype), B.to(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = multifold_loss(a, b, IDS_A, IDS_B)
+        out = multifold_terms(a, b, IDS_A, IDS_B)
     assert out["loss"].dtype == torch.float32
-    exact = multifold_loss(a.double(), b.double(), IDS_A, IDS_B)
+    exact = multifold_terms(a.double(), b.double(), IDS_A, IDS_B)
     assert float(out["loss"]) == pytest.approx(float(exact["loss"]), abs=1e-5)
     if dtype == torch.float16:
         assert float(out["loss"]) == pytest.approx(SOFT["block"][-1], abs=1e-3)
@@ -257,7 +257,7 @@ def test_half_precision_rows_are_worked_on_in_float32(dtype):
 def test_duplicated_rows_and_extreme_temperatures_stay_finite():
     a, b = A[[0, 0, 2, 2]].float().requires_grad_(), B[[0, 0, 0, 3, 3, 3]].float().requires_grad_()
     for hard, chunk in itertools.product(("mean", "logsum"), (None, 1)):
-        out = multifold_loss(a, b, IDS_A, IDS_B, tau=1e-3, tau_soft=1e-3, hard=hard, chunk=chunk)
+        out = multifold_terms(a, b, IDS_A, IDS_B, tau=1e-3, tau_soft=1e-3, hard=hard, chunk=chunk)
         grads = torch.autograd.grad(out["loss"], (a, b))
         assert all(torch.isfinite(v).all() for v in (*out.values(), *grads))
 
@@ -266,11 +266,11 @@ def test_three_modalities_by_pairs():
     c, ids_c = rows([2, 2], width=4, seed=3)
     ids_c = ids_c // 7 % 2
     z, ids = {"image": A, "text": B, "voxel": c}, {"image": IDS_A, "text": IDS_B, "voxel": ids_c}
-    got = multifold_pairs_loss(z, ids, tau=0.2)
-    want = [multifold_loss(z[x], z[y], ids[x], ids[y], tau=0.2) for x, y in itertools.combinations(z, 2)]
+    got = multifold_pairs_terms(z, ids, tau=0.2)
+    want = [multifold_terms(z[x], z[y], ids[x], ids[y], tau=0.2) for x, y in itertools.combinations(z, 2)]
     assert float(got["loss"]) == pytest.approx(float(sum(w["loss"] for w in want)))
     assert float(got["gap"]) == pytest.approx(float(sum(w["gap"] for w in want)))
-    taught = multifold_pairs_loss(z, ids, tau=0.2, teacher={k: v.flip(0) for k, v in z.items()})
+    taught = multifold_pairs_terms(z, ids, tau=0.2, teacher={k: v.flip(0) for k, v in z.items()})
     assert float(taught["loss"]) != pytest.approx(float(got["loss"]))
 
 
@@ -290,17 +290,17 @@ def test_three_modalities_by_pairs():
 )
 def test_options_out_of_range_are_refused(change, says):
     with pytest.raises(ContrastError, match=says):
-        multifold_loss(A, B, IDS_A, IDS_B, **change)
+        multifold_terms(A, B, IDS_A, IDS_B, **change)
 
 
 def test_bad_rows_are_refused():
     with pytest.raises(ContrastError, match=r"1 instance\(s\) have rows in one modality only.*ids 5"):
-        multifold_loss(A, B, torch.tensor([0, 0, 1, 5]), IDS_B)
+        multifold_terms(A, B, torch.tensor([0, 0, 1, 5]), IDS_B)
     with pytest.raises(ContrastError, match=r"ids are torch\.float64"):
-        multifold_loss(A, B, IDS_A.double(), IDS_B)
+        multifold_terms(A, B, IDS_A.double(), IDS_B)
     with pytest.raises(ContrastError, match=r"rows \[4, 4\] and ids \[6\]"):
-        multifold_loss(A, B, IDS_B, IDS_B)
+        multifold_terms(A, B, IDS_B, IDS_B)
     with pytest.raises(ContrastError, match="widths differ"):
-        multifold_loss(A[:, :3], B, IDS_A, IDS_B)
+        multifold_terms(A[:, :3], B, IDS_A, IDS_B)
     with pytest.raises(ContrastError, match="two modalities"):
-        multifold_pairs_loss({"image": A}, {"image": IDS_A})
+        multifold_pairs_terms({"image": A}, {"image": IDS_A})

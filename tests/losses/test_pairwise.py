@@ -8,17 +8,16 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.cmc import cmc, cross_self, self_contrast
 from mmcontrast.losses.factorcl import (
     LOWER_TERMS,
     UPPER_TERMS,
     club_bound,
     club_critic_loss,
-    factorcl_loss,
+    factorcl_terms,
     info_nce_bound,
 )
-from mmcontrast.losses.nt_xent import nt_xent
-from mmcontrast.losses.supcon import supcon
+from mmcontrast.losses.pairwise import cmc, nt_xent, self_contrast
+from mmcontrast.losses.supervised import supcon
 from tests.losses.reference_comm import nt_xent as slow_nt_xent
 from tests.losses.reference_comm import toy
 
@@ -57,13 +56,11 @@ def test_nt_xent_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda x, y: nt_xent(x, y, 0.4), (a, b))
 
 
-def test_cmc_and_cross_self_vectors() -> None:
+def test_cmc_and_self_contrast_vectors() -> None:
     assert cmc([emb(0), emb(1), emb(2)]).item() == pytest.approx(4.6638553534, abs=1e-9)
     # views (2, 3) are of the first modality, (4, 5) of the second
-    loss = cross_self([emb(0), emb(1)], [emb(2), emb(4)], [emb(3), emb(5)])
+    loss = cmc([emb(0), emb(1)]) + self_contrast([emb(2), emb(4)], [emb(3), emb(5)])
     assert loss.item() == pytest.approx(5.6919237554, abs=1e-9)
-    half = cross_self([emb(0), emb(1)], [emb(2), emb(4)], [emb(3), emb(5)], weight=0.5)
-    assert half.item() == pytest.approx((loss + nt_xent(emb(0), emb(1))).item() / 2, abs=1e-12)
 
 
 def test_supcon_vector() -> None:
@@ -104,7 +101,7 @@ def test_info_nce_bound_is_at_most_ln_n() -> None:
 
 def test_factorcl_objective_signs() -> None:
     scores = {name: emb(i) @ emb(i + 3).T for i, name in enumerate((*LOWER_TERMS, *UPPER_TERMS))}
-    out = factorcl_loss(scores)
+    out = factorcl_terms(scores)
     by_hand = sum(-info_nce_bound(scores[t]) for t in LOWER_TERMS) + sum(club_bound(scores[t]) for t in UPPER_TERMS)
     assert out["loss"].item() == pytest.approx(by_hand.item(), abs=1e-12)
     critics = club_critic_loss(scores)
@@ -119,7 +116,7 @@ def test_factorcl_objective_signs() -> None:
         (lambda: supcon([emb(0)], torch.zeros(4)), "at least two views"),
         (lambda: supcon([emb(0), emb(1)], torch.zeros(3)), r"labels of shape \(3,\)"),
         (lambda: info_nce_bound(torch.ones(3, 4)), "square"),
-        (lambda: factorcl_loss({"cross": torch.ones(2, 2)}), "no scores for self1, self2"),
+        (lambda: factorcl_terms({"cross": torch.ones(2, 2)}), "no scores for self1, self2"),
         (lambda: nt_xent(emb(0), emb(0)[:3]), "one shape"),
         (lambda: nt_xent(emb(0), emb(1), 0.0), "temperature"),
         (lambda: supcon([emb(0), emb(1)], torch.zeros(4), 0.0), "temperature"),

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mmcontrast.methods.m3col.soft_clip import multisclip_pair
+from mmcontrast.methods.m3col.loss import multisclip_pair
 
 A = torch.tensor([[1.0, 0.0, 0.5], [0.2, 1.0, -0.3], [-0.4, 0.6, 1.0], [0.9, -0.7, 0.1]], dtype=torch.float64)
 B = torch.tensor([[0.8, 0.1, 0.4], [0.0, 0.9, 0.2], [-0.5, 0.3, 0.7], [0.6, -1.0, 0.0]], dtype=torch.float64)

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from mmcontrast.methods.tuple_infonce.loss import (
     Block,
     counts,
-    tuple_info_nce,
+    tuple_info_nce_terms,
     weighted_cross_entropy,
     weights_from_alpha,
 )
-from mmcontrast.methods.tuple_infonce.negatives import own_row_logits
+from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
 
 B, K = 4, 3
 WIDTHS = (2, 3, 2)
@@ -53,7 +53,7 @@ def disturb(xs, weights, sources=None):
 
 def evaluate(w, tau, rows="all", dtype=torch.float64, **kwargs):
     anchor, positive, weights = vectors(dtype)
-    return tuple_info_nce(
+    return tuple_info_nce_terms(
         fuse(anchor, weights), fuse(positive, weights), disturb(positive, weights), w, tau, rows, **kwargs
     )
 
@@ -139,7 +139,7 @@ def test_gradient_of_the_fusion_weights(detach, first, norms):
     anchor, positive, weights = vectors()
     weights = [w.requires_grad_() for w in weights]
     keys = fuse(positive, weights), disturb(positive, weights)
-    tuple_info_nce(fuse(anchor, weights), *keys, (0.5, 1, 2), 0.5, detach_keys=detach).loss.backward()
+    tuple_info_nce_terms(fuse(anchor, weights), *keys, (0.5, 1, 2), 0.5, detach_keys=detach).loss.backward()
     np.testing.assert_allclose(weights[0].grad.numpy(), first, atol=1e-8)
     np.testing.assert_allclose([w.grad.norm().item() for w in weights], norms, atol=1e-8)
 
@@ -151,7 +151,7 @@ def test_gradcheck(rows):
 
     def loss(a, p, d0, d1):
         a, p, d0, d1 = (F.normalize(x, dim=1) for x in (a, p, d0, d1))
-        return tuple_info_nce(a, p, [d0, d1], (0.7, 1.3), 0.4, rows).loss
+        return tuple_info_nce_terms(a, p, [d0, d1], (0.7, 1.3), 0.4, rows).loss
 
     assert torch.autograd.gradcheck(loss, tensors)
 
@@ -170,7 +170,7 @@ def test_agrees_with_the_definition(n, copies, tau, rows, seed, with_scenes):
     z = [F.normalize(torch.randn(n * r, 5, generator=g, dtype=torch.float64), dim=1) for r in (1, 1, *copies)]
     w = torch.rand(len(copies), generator=g).mul(3).tolist()
     scenes = torch.randint(0, 3, (n,), generator=g) if with_scenes else None
-    fast = tuple_info_nce(z[0], z[1], z[2:], w, tau, rows, scenes_B=scenes).per_row
+    fast = tuple_info_nce_terms(z[0], z[1], z[2:], w, tau, rows, scenes=scenes).per_row
     expected = slow(z[0], z[1], z[2:], w, tau, rows, None if scenes is None else scenes.tolist())
     np.testing.assert_allclose(fast.numpy(), expected, rtol=1e-9, atol=1e-11)
 
@@ -179,7 +179,7 @@ def test_weight_zero_is_plain_info_nce():
     anchor, positive, weights = vectors()
     a, p = fuse(anchor, weights), fuse(positive, weights)
     plain = F.cross_entropy(a @ p.T / 0.07, torch.arange(B))
-    assert torch.equal(tuple_info_nce(a, p, [], [], 0.07).loss, evaluate((0, 0, 0), 0.07).loss)
+    assert torch.equal(tuple_info_nce_terms(a, p, [], [], 0.07).loss, evaluate((0, 0, 0), 0.07).loss)
     torch.testing.assert_close(evaluate((0, 0, 0), 0.07).loss, plain)
 
 
@@ -187,7 +187,7 @@ def test_integer_weight_is_a_repeated_block():
     anchor, positive, weights = vectors()
     z = disturb(positive, weights)
     repeated = [torch.cat([block] * times) for block, times in zip(z, (1, 2, 4), strict=True)]
-    out = tuple_info_nce(fuse(anchor, weights), fuse(positive, weights), repeated, (1, 1, 1), 0.07)
+    out = tuple_info_nce_terms(fuse(anchor, weights), fuse(positive, weights), repeated, (1, 1, 1), 0.07)
     torch.testing.assert_close(out.per_row, evaluate((1, 2, 4), 0.07).per_row)
 
 
@@ -196,8 +196,8 @@ def test_permuting_the_batch_permutes_the_rows(rows):
     g = torch.Generator().manual_seed(3)
     z = [F.normalize(torch.randn(6, 4, generator=g, dtype=torch.float64), dim=1) for _ in range(4)]
     order = torch.randperm(6, generator=g)
-    straight = tuple_info_nce(z[0], z[1], z[2:], (1, 2), 0.2, rows).per_row
-    permuted = tuple_info_nce(*(x[order] for x in z[:2]), [x[order] for x in z[2:]], (1, 2), 0.2, rows).per_row
+    straight = tuple_info_nce_terms(z[0], z[1], z[2:], (1, 2), 0.2, rows).per_row
+    permuted = tuple_info_nce_terms(*(x[order] for x in z[:2]), [x[order] for x in z[2:]], (1, 2), 0.2, rows).per_row
     torch.testing.assert_close(permuted, straight[order])
 
 
@@ -206,7 +206,7 @@ def test_a_fusion_that_ignores_a_modality_cannot_get_below_the_floor(w1, least):
     anchor, _, weights = vectors()
     weights[1] = torch.zeros_like(weights[1])
     a = fuse(anchor, weights)
-    out = tuple_info_nce(a, a, disturb(anchor, weights), (0, w1, 0), 0.07, "own")
+    out = tuple_info_nce_terms(a, a, disturb(anchor, weights), (0, w1, 0), 0.07, "own")
     assert out.per_row.min().item() == pytest.approx(least, abs=1e-9)
     assert out.per_row.min().item() >= math.log1p(w1)
     assert out.stats["own_similarity_1"].item() == pytest.approx(out.stats["positive_similarity"].item(), abs=1e-12)
@@ -216,22 +216,22 @@ def test_fixed_points_are_false_negatives():
     anchor, _, weights = vectors()
     a = fuse(anchor, weights)
     same = disturb(anchor, weights, [torch.arange(B)] * K)
-    assert tuple_info_nce(a, a, same, (1, 1, 1), 0.07).loss.item() == pytest.approx(1.3863736602, abs=1e-9)
+    assert tuple_info_nce_terms(a, a, same, (1, 1, 1), 0.07).loss.item() == pytest.approx(1.3863736602, abs=1e-9)
 
 
 def test_identical_embeddings_have_a_closed_form():
     z = F.normalize(torch.ones(8, 5, dtype=torch.float64), dim=1)
     for rows, n_k in (("all", 8), ("own", 1), ("others", 7)):
-        out = tuple_info_nce(z, z, [z, z], (0.5, 3.0), 0.1, rows)
+        out = tuple_info_nce_terms(z, z, [z, z], (0.5, 3.0), 0.1, rows)
         assert out.loss.item() == pytest.approx(math.log(1 + 7 + 3.5 * n_k))
 
 
 def test_a_weight_of_zero_and_a_batch_of_one_scene_leave_gradients_finite():
     z = [torch.randn(4, 3, generator=torch.Generator().manual_seed(k)).requires_grad_() for k in range(3)]
     a, p, d = (F.normalize(x, dim=1) for x in z)
-    loss = tuple_info_nce(a, p, [d], (0.0,), 0.07).loss
-    loss = loss + tuple_info_nce(a, p, [d], (1.0,), 0.07, scenes_B=torch.zeros(4, dtype=torch.int64)).loss
-    loss = loss + tuple_info_nce(a, p, [], [], 0.07, scenes_B=torch.zeros(4, dtype=torch.int64)).loss
+    loss = tuple_info_nce_terms(a, p, [d], (0.0,), 0.07).loss
+    loss = loss + tuple_info_nce_terms(a, p, [d], (1.0,), 0.07, scenes=torch.zeros(4, dtype=torch.int64)).loss
+    loss = loss + tuple_info_nce_terms(a, p, [], [], 0.07, scenes=torch.zeros(4, dtype=torch.int64)).loss
     loss.backward()
     assert z[2].grad is not None
     assert all(torch.isfinite(x.grad).all() for x in z)
@@ -249,14 +249,14 @@ def test_a_queue_counts_as_other_rows():
     z = [F.normalize(torch.randn(5, 4, generator=g, dtype=torch.float64), dim=1) for _ in range(4)]
     old = [F.normalize(torch.randn(3, 4, generator=g, dtype=torch.float64), dim=1).requires_grad_() for _ in range(3)]
     a, p, d = z[0], z[1], z[2:]
-    out = tuple_info_nce(a, p, d, (0.5, 2.0), 0.3, queue=old)
+    out = tuple_info_nce_terms(a, p, d, (0.5, 2.0), 0.3, queue=old)
     e = [torch.exp(a @ x.T / 0.3).sum(1) for x in (p, *d, *old)]
     positive = torch.exp((a * p).sum(1) / 0.3)
     expected = torch.log((e[0] + 0.5 * e[1] + 2 * e[2] + e[3] + 0.5 * e[4] + 2 * e[5]) / positive)
     torch.testing.assert_close(out.per_row, expected.detach())
     assert not out.loss.requires_grad
-    own = tuple_info_nce(a, p, d, (0.5, 2.0), 0.3, "own", queue=old)
-    no_disturbed_queue = tuple_info_nce(a, p, d, (0.5, 2.0), 0.3, "own", queue=[old[0], old[1][:0], old[2][:0]])
+    own = tuple_info_nce_terms(a, p, d, (0.5, 2.0), 0.3, "own", queue=old)
+    no_disturbed_queue = tuple_info_nce_terms(a, p, d, (0.5, 2.0), 0.3, "own", queue=[old[0], old[1][:0], old[2][:0]])
     assert torch.equal(own.loss, no_disturbed_queue.loss)
 
 
@@ -323,24 +323,24 @@ def test_bad_alpha(alpha, form, message):
     [
         ({"tau": 0.0}, "tau"),
         ({"rows": "mine"}, "all, own or others"),
-        ({"weights": (1,)}, "one weight a block"),
+        ({"weights": (1,)}, "one weight per block"),
         ({"weights": (1, -1)}, "disturbed_1"),
         ({"disturbed": [torch.ones(4, 3), torch.ones(5, 3)]}, r"disturbed\[1\]"),
         ({"queue": [torch.ones(2, 3)]}, "3 are needed"),
         ({"names": ["a"]}, "1 names"),
-        ({"positive_BD": torch.ones(3, 3)}, "must both be"),
+        ({"positive": torch.ones(3, 3)}, "must both be"),
     ],
 )
 def test_bad_arguments(change, message):
     good = {
-        "anchor_BD": torch.ones(4, 3),
-        "positive_BD": torch.ones(4, 3),
+        "anchor": torch.ones(4, 3),
+        "positive": torch.ones(4, 3),
         "disturbed": [torch.ones(4, 3)] * 2,
         "weights": (1, 1),
         "tau": 0.1,
     }
     with pytest.raises(ValueError, match=message):
-        tuple_info_nce(**{**good, **change})
+        tuple_info_nce_terms(**{**good, **change})
 
 
 def toy_distribution():

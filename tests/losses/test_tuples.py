@@ -5,10 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import TrainingError
-from mmcontrast.methods.tuple_infonce.derangement import derangement
-from mmcontrast.methods.tuple_infonce.key_queue import KeyQueue
-from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce
-from mmcontrast.methods.tuple_infonce.negatives import check_disturbable, own_row_logits, swap_terms, tuple_batch
+from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce_terms
+from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
+from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable, derangement, swap_terms
 
 N, D = 7, 4
 
@@ -25,30 +24,19 @@ def sources():
     return [[derangement(N, g) for _ in range(copies)] for copies in (1, 0, 2)]
 
 
-def test_a_tuple_batch_holds_intact_then_disturbed_rows(features, sources):
-    out = tuple_batch(features, sources)
-    assert [x.shape for x in out] == [(4 * N, 3), (4 * N, 2), (4 * N, 5)]
-    assert torch.equal(out[0], torch.cat([features[0], features[0][sources[0][0]], features[0], features[0]]))
-    assert torch.equal(out[1], features[1].repeat(4, 1))
-    replaced = [features[2][s] for s in sources[2]]
-    assert torch.equal(out[2], torch.cat([features[2], features[2], *replaced]))
-
-
-def test_raw_inputs_of_any_shape_can_be_disturbed():
-    images = torch.arange(2 * 3 * 4 * 4.0).view(2, 3, 4, 4)
-    depth = torch.arange(2 * 16.0).view(2, 1, 4, 4)
-    out = tuple_batch([images, depth], [[torch.tensor([1, 0])], []])
-    assert torch.equal(out[0], torch.cat([images, images.flip(0)]))
-    assert torch.equal(out[1], torch.cat([depth, depth]))
-
-
 def test_swapped_terms_are_the_first_layer_of_disturbed_tuples(features, sources):
     torch.manual_seed(0)
     layer = torch.nn.Linear(10, D, dtype=torch.float64)
     parts = layer.weight.split([3, 2, 5], dim=1)
     terms = [x @ w.T for x, w in zip(features, parts, strict=True)]
     swapped = torch.cat(swap_terms(sum(terms) + layer.bias, terms, sources))
-    built = layer(torch.cat(tuple_batch(features, sources), dim=1))[N:]
+    built = torch.cat(
+        [
+            layer(torch.cat([x[source] if m == k else x for m, x in enumerate(features)], dim=1))
+            for k, draws in enumerate(sources)
+            for source in draws
+        ]
+    )
     torch.testing.assert_close(swapped, built)
 
 
@@ -83,7 +71,7 @@ def test_gram_form_survives_terms_that_cancel():
 
 def test_sources_must_name_every_modality(features):
     with pytest.raises(ValueError, match="sources for 1 modalities"):
-        tuple_batch(features, [[]])
+        swap_terms(features[0], features, [[]])
 
 
 def test_one_modality_cannot_be_disturbed():
@@ -101,7 +89,7 @@ def test_a_constant_modality_is_refused_by_name():
 def test_a_constant_modality_would_keep_the_loss_above_its_floor():
     g = torch.Generator().manual_seed(0)
     z = F.normalize(torch.randn(6, 3, generator=g, dtype=torch.float64), dim=1)
-    out = tuple_info_nce(z, z, [z], [3.0], 0.01, "own")
+    out = tuple_info_nce_terms(z, z, [z], [3.0], 0.01, "own")
     assert out.per_row.min().item() >= math.log(4)
 
 

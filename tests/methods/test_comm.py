@@ -10,10 +10,10 @@ import torch
 
 from mmcontrast.config import Fusion, Modality
 from mmcontrast.errors import ConfigError, ContrastError, TrainingError
-from mmcontrast.losses.supcon import supcon
+from mmcontrast.losses.supervised import supcon
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.build import build_method
-from mmcontrast.methods.comm.loss import comm_terms_direct, directed_info_nce
+from mmcontrast.methods.comm.loss import _written_out, directed_info_nce
 from mmcontrast.methods.self_supervised import augmented
 
 TAU = 0.2
@@ -51,7 +51,7 @@ def test_released_form_by_hand(built, make_progress, n_modalities):
         [head_of(method, view, kept) for kept in [*([i] for i in every), every]]
         for view in both_views(method, batch, make_progress("pretrain"))
     ]
-    expected = comm_terms_direct(*views, TAU)
+    expected = _written_out(*views, TAU)
     names = [*(f"unimodal_{m}" for m in method.modalities), "fused"]
     assert list(terms) == ["loss", *names]
     torch.testing.assert_close(torch.stack([terms[n] for n in names]), expected, rtol=1e-4, atol=1e-5)

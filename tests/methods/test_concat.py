@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError, ContrastError
-from mmcontrast.losses.info_nce import info_nce
+from mmcontrast.losses.pairwise import info_nce
 from mmcontrast.methods.build import build_method
 
 

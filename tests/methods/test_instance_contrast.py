@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmcontrast.config.objectives import InstanceContrastObjective
 from mmcontrast.errors import ContrastError, TrainingError
-from mmcontrast.losses.info_nce import info_nce
-from mmcontrast.losses.mil_nce import mil_nce
-from mmcontrast.losses.siglip import siglip
-from mmcontrast.losses.supcon import supcon_rows
-from mmcontrast.losses.tricolo import weighted_nt_xent
+from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
+from mmcontrast.losses.pairwise import info_nce
+from mmcontrast.losses.supervised import supcon_rows
 from mmcontrast.methods.base import Batch
+from mmcontrast.methods.baselines.objectives import InstanceContrastObjective
 from mmcontrast.methods.build import build_method
 from tests.methods.test_mxm_clr import ragged
 

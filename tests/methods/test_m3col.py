@@ -11,13 +11,14 @@ from torch import nn
 
 from mmcontrast.config import Grid, Modality
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.info_nce import info_nce
 from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
-from mmcontrast.losses.pairs import modality_pairs
+from mmcontrast.losses.pairwise import info_nce
+from mmcontrast.losses.similarity import modality_pairs
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.build import build_method
 from mmcontrast.methods.m3col import method as m3col
-from mmcontrast.methods.m3col.method import m3co, m3co_pair, multisclip, uses_m3co
+from mmcontrast.methods.m3col.loss import m3co, m3co_pair, multisclip
+from mmcontrast.methods.m3col.method import uses_m3co
 
 ROOT = Path(__file__).parents[2]
 

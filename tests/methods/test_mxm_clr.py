@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmcontrast.config.objectives import MXMCLRObjective
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.build import build_method
-from mmcontrast.methods.mxm_clr.loss import multifold_loss, multifold_pairs_loss
+from mmcontrast.methods.mxm_clr.loss import multifold_pairs_terms, multifold_terms
+from mmcontrast.methods.mxm_clr.objective import MXMCLRObjective
 
 IDS = {"a": [4, 4, 9, 2, 2, 2], "b": [4, 9, 9, 2, 2]}
 
@@ -37,7 +37,7 @@ def test_the_loss_is_of_the_unit_rows_and_their_instances(make_cell, make_progre
     (a, ids_a), (b, ids_b) = (
         (F.normalize(method.encoders[m](batch.inputs[m]), dim=1), batch.ids[m]) for m in method.modalities
     )
-    want = multifold_loss(a, b, ids_a, ids_b, tau=0.1, tau_soft=0.3, relation="intra", soft_weight=0.4)
+    want = multifold_terms(a, b, ids_a, ids_b, tau=0.1, tau_soft=0.3, relation="intra", soft_weight=0.4)
     for name, term in got.items():
         torch.testing.assert_close(term, want[name])
 
@@ -46,7 +46,7 @@ def test_three_modalities_are_summed_over_pairs(make_cell, make_progress):
     method = made(make_cell, 3, warmup=0)
     batch = ragged(method.cell)
     z = {m: row[0] for m, row in method.rows(batch).items()}
-    want = multifold_pairs_loss(z, dict(batch.ids), tau=0.1, tau_soft=0.2)
+    want = multifold_pairs_terms(z, dict(batch.ids), tau=0.1, tau_soft=0.2)
     torch.testing.assert_close(method(batch, make_progress("pretrain"))["loss"], want["loss"])
 
 
@@ -81,9 +81,9 @@ def test_a_momentum_teacher_follows_and_makes_the_targets(make_cell, make_progre
         torch.testing.assert_close(method.teacher.state_dict()[name], 0.9 * before[name] + 0.1 * theirs)
     teacher = {m: row[0] for m, row in method.rows(batch, method.teacher).items()}
     z = {m: row[0] for m, row in method.rows(batch).items()}
-    want = multifold_pairs_loss(z, dict(batch.ids), tau=0.1, tau_soft=0.2, teacher=teacher)["loss"]
+    want = multifold_pairs_terms(z, dict(batch.ids), tau=0.1, tau_soft=0.2, teacher=teacher)["loss"]
     torch.testing.assert_close(loss, want)
-    assert not torch.allclose(loss, multifold_pairs_loss(z, dict(batch.ids), tau=0.1, tau_soft=0.2)["loss"])
+    assert not torch.allclose(loss, multifold_pairs_terms(z, dict(batch.ids), tau=0.1, tau_soft=0.2)["loss"])
     assert not any(name.startswith("teacher") for name, _ in method.named_parameters())
 
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import ConfigError, ContrastError
-from mmcontrast.losses.info_nce import info_nce
-from mmcontrast.losses.nt_xent import nt_xent
+from mmcontrast.losses.pairwise import info_nce, nt_xent
 from mmcontrast.methods.build import build_method
 from mmcontrast.methods.self_supervised import augmented
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import ConfigError, ContrastError
-from mmcontrast.losses.supcon import supcon
+from mmcontrast.losses.supervised import supcon
 from mmcontrast.methods.build import build_method
 
 

@@ -13,9 +13,8 @@ from mmcontrast.config import Modality
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.build import build_method
-from mmcontrast.methods.tuple_infonce.derangement import derangement
-from mmcontrast.methods.tuple_infonce.early_fusion import joint_modality, present_only
-from mmcontrast.methods.tuple_infonce.network import EarlyNetwork, View
+from mmcontrast.methods.tuple_infonce.negatives import derangement
+from mmcontrast.methods.tuple_infonce.network import EarlyNetwork, View, joint_modality, present_only
 
 B = 6
 LINEAR = {"fusion_hidden": [], "fusion_width": 5, "tau": 0.2}

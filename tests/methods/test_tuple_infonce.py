@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.config import Grid, validate
-from mmcontrast.config.objectives import TupleInfoNCEObjective
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.build import build_method
-from mmcontrast.methods.tuple_infonce.derangement import derangement
+from mmcontrast.methods.tuple_infonce.negatives import derangement
+from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
 
 ROOT = Path(__file__).parents[2]
 B, K = 6, 3

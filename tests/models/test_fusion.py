@@ -7,8 +7,13 @@ import torch
 from torch import nn
 
 from mmcontrast.errors import ConfigError, TrainingError
-from mmcontrast.methods.comm.converters import FeatureTokens, PatchTokens, SequenceTokens, SingleToken, sincos_2d
-from mmcontrast.methods.comm.fusion import FusionTransformer, LinearFusion
+from mmcontrast.methods.comm.fusion import (
+    FeatureTokens,
+    FusionTransformer,
+    LinearFusion,
+    PatchTokens,
+    sincos_2d,
+)
 from mmcontrast.models.conv import AlexNetFeatures
 from mmcontrast.models.projection import PairCritic, ProjectionHead
 from mmcontrast.models.sequence import GRUEncoder, SequenceTransformer
@@ -130,10 +135,6 @@ def test_refusals() -> None:
             fusion([torch.ones(2, 1, 8)] * 2, [mask])
     with pytest.raises(TrainingError, match="one modality or all"):
         LinearFusion([4, 4, 4], 8)([torch.ones(2, 4)] * 3, [[True, True, False]])
-    with pytest.raises(ConfigError, match="width 8, and this one gives 4"):
-        SingleToken(4, 8)
-    with pytest.raises(ConfigError, match="width 8, and this encoder gives 4"):
-        SequenceTokens(4, 8)
     with pytest.raises(ConfigError, match="multiple of 4"):
         sincos_2d(2, 2, 6)
     with pytest.raises(TrainingError, match="batch of one"):
@@ -166,7 +167,6 @@ def test_converters() -> None:
     features = FeatureTokens(5, 8)
     v = torch.randn(2, 5)
     torch.testing.assert_close(features(v)[1, 3], v[1, 3] * features.weight_FD[3] + features.bias_FD[3])
-    assert SingleToken(8, 8)(torch.ones(2, 8)).shape == (2, 1, 8)
 
 
 def test_pair_critic_is_an_mlp_of_the_pair() -> None:

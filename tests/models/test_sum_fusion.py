@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmcontrast.methods.tuple_infonce.sum_fusion import SumFusion, add
+from mmcontrast.methods.tuple_infonce.network import SumFusion, add
 
 NAMES, WIDTH, OUT = ["a", "b", "c"], 5, 4
 

@@ -87,7 +87,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(checkout: Path, mo
     epochs = SeedTrainer._epoch
 
     def dies(self):
-        if self.seed == 1 and self.epoch == 3:
+        if self.job.seed == 1 and self.epoch == 3:
             raise StoppedError
         return epochs(self)
 

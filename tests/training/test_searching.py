@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from mmcontrast.config import CellConfig, Grid, validate
-from mmcontrast.config.objectives import TupleInfoNCEObjective
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, TrainingError
+from mmcontrast.methods.base import SeedJob
 from mmcontrast.methods.tuple_infonce.method import TupleInfoNCE
+from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
 from mmcontrast.methods.tuple_infonce.search.run import searched, split_rows
 from mmcontrast.training.distributed import World
 from mmcontrast.training.interrupt import StopRequest
@@ -22,7 +23,7 @@ from mmcontrast.training.loop import SeedRun, SeedTrainer
 
 GRID = Grid(Path(__file__).parents[2], suite="tuple")
 REINFORCE = {"kind": "reinforce", "rounds": 2, "trials": 2, "steps": 3, "held_out": 20, "sigma": 0.5, "rate": 0.5}
-GRID = {"kind": "grid", "values": [0.5, 2.0], "mode": "coordinate", "steps": 2, "held_out": 20}
+BY_GRID = {"kind": "grid", "values": [0.5, 2.0], "mode": "coordinate", "steps": 2, "held_out": 20}
 BOTH = REINFORCE | {"beta": {"rounds": 1, "trials": 2, "levels": [0.5, 1.0, 2.0]}}
 ROWS, STEPS = 72, 2 * 4 + 2 * 2 * 3  # of the whole stage: two epochs of four batches, and the trials
 
@@ -56,8 +57,11 @@ def make_tables(cell: CellConfig, label_seed: int = 0) -> dict[str, Table]:
 
 
 def train(cell: CellConfig, world: World, state: Path, tables: dict[str, Table] | None = None) -> SeedRun:
-    trainer = SeedTrainer(cell, "pretrain", 0, tables or make_tables(cell), world, state, "fingerprint")
-    return trainer.train()
+    return SeedTrainer(cell, job_of(world, state), tables or make_tables(cell)).train()
+
+
+def job_of(world: World, state: Path) -> SeedJob:
+    return SeedJob("pretrain", 0, world, state, "fingerprint", StopRequest())
 
 
 def path_of(run: SeedRun) -> list[tuple[int, str, float]]:
@@ -116,9 +120,7 @@ def test_rounds_over_the_augmentations_take_turns_and_are_rewarded_for_consisten
     found = {name: value for at, name, value in path if at == 3}
     assert found.keys() == {"search/beta", *(f"search/alpha_{m}" for m in cell.modalities)}
     assert found["search/beta"] != 1.0
-    objective = searched(
-        cell, "pretrain", 0, make_tables(cell)["train"], world, tmp_path / "again", "f", StopRequest()
-    )[0].objective
+    objective = searched(cell, job_of(world, tmp_path / "again"), make_tables(cell)["train"])[0].objective
     assert objective["augmentations"]["vector"][0]["std"] == pytest.approx(0.3 * found["search/beta"])
 
 
@@ -153,7 +155,7 @@ def test_both_engines_find_the_same(world: World, tmp_path: Path) -> None:
     assert values[0] == pytest.approx(values[1], abs=1e-6)
 
 
-@pytest.mark.parametrize("search", [REINFORCE, GRID], ids=["reinforce", "grid"])
+@pytest.mark.parametrize("search", [REINFORCE, BY_GRID], ids=["reinforce", "grid"])
 def test_it_is_the_stage_of_a_cell_that_was_given_what_it_found(
     search: dict[str, Any], world: World, tmp_path: Path
 ) -> None:
@@ -207,7 +209,7 @@ def searched_path(world: World, folder: str) -> list[tuple[int, str, float]]:
     """A job of two ranks."""
     cell = make_cell()
     state = Path(folder) / f"ranks{world.size}"
-    return searched(cell, "pretrain", 0, make_tables(cell)["train"], world, state, "fingerprint", StopRequest())[1]
+    return searched(cell, job_of(world, state), make_tables(cell)["train"])[1]
 
 
 def test_two_ranks_find_what_one_finds(ranks: Any, world: World, tmp_path: Path) -> None:
@@ -247,8 +249,8 @@ def test_a_loss_that_is_not_finite_stops_the_search(
         ({"search": REINFORCE | {"trials": 3}}, "search.reinforce.trials.*multiple of 2"),
         ({"search": REINFORCE | {"low": 4.0}}, r"low \(4\) must be below high \(4\)"),
         ({"search": REINFORCE | {"values": [1]}}, "values: unknown key"),
-        ({"search": GRID | {"values": [1.0, 1.0]}}, "has a value twice"),
-        ({"search": GRID | {"values": [1.0, 9.0]}}, r"\[9.0\] outside low"),
+        ({"search": BY_GRID | {"values": [1.0, 1.0]}}, "has a value twice"),
+        ({"search": BY_GRID | {"values": [1.0, 9.0]}}, r"\[9.0\] outside low"),
     ],
 )
 def test_a_search_that_makes_no_sense(objective: dict[str, Any], message: str) -> None:

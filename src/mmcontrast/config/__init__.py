@@ -18,12 +18,13 @@ from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.grid import Grid
 from mmcontrast.config.merging import merge
 from mmcontrast.config.methods import BASE_VARIANT, Method, Overrides, Variant
-from mmcontrast.config.objectives import OBJECTIVES, Objective
+from mmcontrast.config.objective import Objective
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.training import Engine, Fusion, Model, Optimizer, PretrainedCLIP, Schedule, Selection, Stage
 from mmcontrast.config.validation import validate
 from mmcontrast.config.yaml_file import read_yaml
+from mmcontrast.methods.registry import OBJECTIVES
 
 __all__ = [
     "BASE_VARIANT",

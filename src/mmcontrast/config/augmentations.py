@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmcontrast.errors import ConfigError, nearest
 
@@ -150,3 +150,19 @@ def parse_augmentations(raw: Sequence[Mapping[str, Any]], kind: str, where: str)
                 lines.append(f"{where}[{i}] ({name}): {key}: {fault['msg'].removeprefix('Value error, ')}{hint}")
             raise ConfigError("\n".join(lines)) from None
     return out
+
+
+def _known_augmentations(raw: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    for kind, steps in raw.items():
+        try:
+            parse_augmentations(steps, kind, kind)
+        except ConfigError as e:
+            raise ValueError(str(e)) from None
+    return raw
+
+
+Augmentations = Annotated[
+    dict[str, list[dict[str, Any]]],
+    AfterValidator(_known_augmentations),
+    Field(description="kind of modality -> augmentations in the order they are applied; [] = none."),
+]

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from mmcontrast.config.base import Strict
 from mmcontrast.config.datasets import Metric, Modality, Retrieval, ScoredBy
-from mmcontrast.config.objectives import OBJECTIVES
 from mmcontrast.config.training import Engine, Model, Selection, Stage
+from mmcontrast.methods.registry import OBJECTIVES
 
 
 class CellConfig(Strict):

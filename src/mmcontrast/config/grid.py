@@ -14,11 +14,11 @@ from mmcontrast.config.experiments import CellRef, Experiment, Paper
 from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.merging import Layers, build_cell
 from mmcontrast.config.methods import BASE_VARIANT, Method
-from mmcontrast.config.objectives import OBJECTIVES
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.validation import M, validate
 from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.methods.registry import OBJECTIVES
 
 
 class Grid:

@@ -12,12 +12,12 @@ from pydantic import BaseModel
 from mmcontrast.config.cells import CellConfig
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.methods import Method, Overrides, Variant
-from mmcontrast.config.objectives import OBJECTIVES
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.training import Model, Selection, Stage
 from mmcontrast.config.validation import validate
 from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.methods.registry import OBJECTIVES
 
 STAGES = ("pretrain", "finetune")
 SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")

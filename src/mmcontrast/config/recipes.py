@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from mmcontrast.config.augmentations import Augmentations
 from mmcontrast.config.base import Strict
-from mmcontrast.config.objectives import Augmentations
 
 
 class RecipeOverrides(Strict):

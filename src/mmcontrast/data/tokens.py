@@ -5,6 +5,7 @@ The vocabulary is of the training texts alone, or, under a pretrained CLIP, the 
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,7 +14,6 @@ from functools import partial
 import torch
 
 from mmcontrast.config import CellConfig
-from mmcontrast.data.clip_files import encode_texts, read_clip
 from mmcontrast.data.loading import Observations, Table
 from mmcontrast.data.word_pieces import Encoded, WordPieces, learn
 from mmcontrast.errors import ConfigError
@@ -38,9 +38,11 @@ def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, 
     vocabularies: dict[str, WordPieces] = {}
     encode: dict[str, Callable[[list[str]], Encoded]]
     if cell.model.clip is not None:
-        clip = read_clip(cell.model.clip)
+        # by name: it concerns no cell without a CLIP
+        files = importlib.import_module("mmcontrast.data.clip_files")
+        clip = files.read_clip(cell.model.clip)
         limit = f"the CLIP's {clip.longest}"
-        encode = {m: partial(encode_texts, clip) for m in texts}
+        encode = {m: partial(files.encode_texts, clip) for m in texts}
     elif (spec := cell.model.text) is not None:
         vocabularies = {m: learn(_texts(tables["train"], m), spec.vocabulary) for m in texts}
         limit = f"model.text.tokens = {spec.tokens}"

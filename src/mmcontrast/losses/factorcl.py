@@ -1,6 +1,6 @@
 """FactorCL: bounds on mutual information from a matrix of critic scores, and the objective made of six of them.
 
-Shapes: N instances; scores_NN[i, j] = f(x_i, y_j).
+Shapes: N instances; scores[i, j] = f(x_i, y_j).
 Source: Liang et al. 2023, "Factorized Contrastive Learning", eqs. 5-9, in the form of the released code.
 """
 
@@ -14,30 +14,31 @@ from torch import Tensor
 
 from mmcontrast.errors import ContrastError
 
+__all__ = ["club_bound", "club_critic_loss", "factorcl_loss", "factorcl_terms", "info_nce_bound"]
+
 # sign with which each bound enters the MAXIMISED objective
 LOWER_TERMS = ("cross", "self1", "self2", "conditional")
 UPPER_TERMS = ("cross_club", "conditional_club")
 
 
-def _check(scores_NN: Tensor) -> None:
-    if scores_NN.ndim != 2 or scores_NN.shape[0] != scores_NN.shape[1] or len(scores_NN) < 2:
+def _check(scores: Tensor) -> None:
+    if scores.ndim != 2 or scores.shape[0] != scores.shape[1] or len(scores) < 2:
         raise ContrastError(
-            f"FactorCL: scores of all pairs of a batch are a square matrix of at least 2 x 2, "
-            f"not {tuple(scores_NN.shape)}"
+            f"FactorCL: scores of all pairs of a batch are a square matrix of at least 2 x 2, not {tuple(scores.shape)}"
         )
 
 
-def info_nce_bound(scores_NN: Tensor) -> Tensor:
+def info_nce_bound(scores: Tensor) -> Tensor:
     """Lower bound on I(X;Y): mean_i f(x_i, y_i) - mean_j( log sum_i exp f(x_i, y_j) - ln N ). At most ln N.
 
     Raises:
         ContrastError: not a square matrix of at least 2 x 2.
     """
-    _check(scores_NN)
-    return scores_NN.diagonal().mean() - (scores_NN.logsumexp(dim=0).mean() - math.log(len(scores_NN)))
+    _check(scores)
+    return scores.diagonal().mean() - (scores.logsumexp(dim=0).mean() - math.log(len(scores)))
 
 
-def club_bound(scores_NN: Tensor) -> Tensor:
+def club_bound(scores: Tensor) -> Tensor:
     """Upper bound on I(X;Y) where the critic is optimal: mean_i f(x_i, y_i) - mean_ij f(x_i, y_j).
 
     The critic of an upper bound is trained by `club_critic_loss` alone, never by this value.
@@ -45,8 +46,8 @@ def club_bound(scores_NN: Tensor) -> Tensor:
     Raises:
         ContrastError: not a square matrix of at least 2 x 2.
     """
-    _check(scores_NN)
-    return scores_NN.diagonal().mean() - scores_NN.mean()
+    _check(scores)
+    return scores.diagonal().mean() - scores.mean()
 
 
 def club_critic_loss(scores: Mapping[str, Tensor]) -> Tensor:
@@ -54,7 +55,7 @@ def club_critic_loss(scores: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([-info_nce_bound(scores[name]) for name in UPPER_TERMS]).sum()
 
 
-def factorcl_loss(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def factorcl_terms(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """J = -I(x1;x2) + club(x1;x2|x1',x2') - I(x1;x1') - I(x2;x2') + club(x1;x2) - I(x1;x2|x1',x2'), to be minimised.
 
     Args:
@@ -73,3 +74,8 @@ def factorcl_loss(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     terms = {name: -info_nce_bound(scores[name]) for name in LOWER_TERMS}
     terms |= {name: club_bound(scores[name]) for name in UPPER_TERMS}
     return {**terms, "loss": torch.stack(list(terms.values())).sum()}
+
+
+def factorcl_loss(scores: Mapping[str, Tensor]) -> Tensor:
+    """J of `factorcl_terms`, a scalar of any sign."""
+    return factorcl_terms(scores)["loss"]

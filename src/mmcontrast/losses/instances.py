@@ -1,4 +1,4 @@
-"""Rows and the instances they belong to: what losses over several observations an instance share.
+"""Rows and the instances they belong to: what losses over several observations per instance share.
 
 Shapes: P rows of modality a, Q rows of modality b, N instances, D width.
 """

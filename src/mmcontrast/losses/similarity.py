@@ -1,13 +1,19 @@
-"""Unit rows, cosine similarities, and what every contrastive loss demands of its arguments.
+"""Unit rows, cosine similarities, which modalities are compared, and what a contrastive loss demands of its arguments.
 
 Shapes: B batch, D width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Literal
+
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
+
+Pairing = Literal["ring", "all"]
 
 SHORTEST = 1e-12  # norm below which a row has no direction
 
@@ -45,3 +51,21 @@ def cosine_logits(a_BD: Tensor, b_BD: Tensor, tau: float | Tensor) -> Tensor:
     Normalisation happens here, hence after any mixing; the order matters. A zero row has similarity 0 with all.
     """
     return unit_rows(a_BD) @ unit_rows(b_BD).T / tau
+
+
+def modality_pairs(modalities: Sequence[str], pairing: Pairing) -> list[tuple[str, str]]:
+    """Directed pairs (a, b), a looking up b.
+
+    ring: each modality with the next, the last with the first (M pairs). all: every ordered pair (M (M - 1)).
+    For two modalities both are (1, 2), (2, 1).
+
+    Raises:
+        ContrastError: fewer than two modalities, or a pairing that is neither.
+    """
+    if len(modalities) < 2:
+        raise ContrastError(f"a contrast between modalities needs at least two, and there is {list(modalities)}")
+    if pairing == "ring":
+        return [(a, modalities[(k + 1) % len(modalities)]) for k, a in enumerate(modalities)]
+    if pairing == "all":
+        return list(permutations(modalities, 2))
+    raise ContrastError(f"pairing '{pairing}' is not known; known: all, ring")

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
+from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmcontrast.training.distributed import World
+    from mmcontrast.training.interrupt import StopRequest
+
+# (epoch, name, value) of a logged scalar
+History = list[tuple[int, str, float]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,25 @@ class Progress:
     rows: slice = field(default_factory=lambda: slice(None))
 
 
+@dataclass(frozen=True)
+class SeedJob:
+    """One seed of one stage: what is trained, and where its state goes.
+
+    Attributes:
+        stage: pretrain | finetune. world: the processes that share the work.
+        state: folder of this seed's resume state.
+        fingerprint: of everything that decides the result; state of another fingerprint is not resumed.
+        stop: tells after each step whether to save and leave.
+    """
+
+    stage: str
+    seed: int
+    world: World
+    state: Path
+    fingerprint: str
+    stop: StopRequest
+
+
 class Method(nn.Module):
     """A training objective with its wiring. Subclasses are built as `METHOD(cell)` from a cell's configuration.
 
@@ -73,6 +101,18 @@ class Method(nn.Module):
         self.cell = cell
         self.modalities = list(cell.modalities)
         self.n_classes = len(cell.classes)
+
+    @classmethod
+    def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
+        """Called before the method is built: the cell that is trained, and what to log of how it was found.
+
+        By default the cell as it is. A method that searches for some of its values on the training rows does it here,
+        so that what follows is exactly the stage of a cell that was given them.
+
+        Args:
+            table: the training rows. job: its stage, and a folder for resume state (`job.state`).
+        """
+        return cell, []
 
     def check_data(self, inputs: Mapping[str, Tensor]) -> None:
         """Called once before training with all training rows, to refuse what the method cannot learn from.

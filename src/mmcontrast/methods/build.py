@@ -9,7 +9,12 @@ from mmcontrast.methods.base import Method
 from mmcontrast.methods.registry import method_module
 
 
+def method_class(cell: CellConfig) -> type[Method]:
+    """The class of the cell's method."""
+    found: type[Method] = importlib.import_module(method_module(cell.implementation)).METHOD
+    return found
+
+
 def build_method(cell: CellConfig) -> Method:
     """The cell's method with freshly initialised weights, drawn from torch's global generator."""
-    method: Method = importlib.import_module(method_module(cell.implementation)).METHOD(cell)
-    return method
+    return method_class(cell)(cell)

@@ -1,4 +1,4 @@
-"""What the supervised multimodal methods share: encoders, a fusion head, and a head a modality where asked.
+"""What the supervised multimodal methods share: encoders, a fusion head, and a head per modality where asked.
 
 Shapes: b rows of this rank, B rows of the global batch, M modalities, D width, C classes.
 """

@@ -1,4 +1,4 @@
-"""What the methods for multifold data share: an encoder a modality, rows of observations and the instance of each.
+"""What the methods for multifold data share: an encoder per modality, rows of observations and the instance of each.
 
 Shapes: b instances of this rank, P rows of a modality on this rank, D width.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import TemperatureSpec, Views
+from mmcontrast.config.objective import TemperatureSpec, Views
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.instances import instance_mean
 from mmcontrast.losses.similarity import unit_rows
@@ -44,7 +44,7 @@ class Temperature(nn.Module):
 class MultifoldMethod(Method):
     """Encoders, the rows they give, and the rows of all ranks.
 
-    Where the batch has no ids each modality has one row an instance, so that a method is also one for paired data.
+    Where the batch has no ids each modality has one row per instance, so that a method is also one for paired data.
 
     Raises:
         ContrastError: the cell has fewer than two modalities.

@@ -1,12 +1,31 @@
-"""Where a method's code lies. Imports no torch, so that a workflow may ask at each start."""
+"""Which methods there are, where their code lies, and which of the code a cell's training depends on.
+
+Found by looking: a folder with `method.py` and `objective.py`, or a file in `baselines/` with a class in
+`baselines/objectives.py` whose `method` is the file's name. Imports no torch, so that a workflow may ask at each start.
+"""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmcontrast.config import CellConfig
+    from mmcontrast.config.cells import CellConfig
+    from mmcontrast.config.objective import Objective
+
+HERE = Path(__file__).parent
+PACKAGE = "mmcontrast.methods"
+
+
+@cache
+def implementations() -> tuple[str, ...]:
+    """Names of all methods that have code, sorted."""
+    folders = {path.parent.name for path in HERE.glob("*/method.py")}
+    files = {path.stem for path in HERE.glob("baselines/*.py")} - {"__init__", "objectives"}
+    return tuple(sorted(folders | files))
 
 
 def method_module(implementation: str) -> str:
@@ -15,14 +34,52 @@ def method_module(implementation: str) -> str:
     Raises:
         ModuleNotFoundError: there is neither.
     """
-    folder, file = f"mmcontrast.methods.{implementation}", f"mmcontrast.methods.baselines.{implementation}"
-    if find_spec(folder) is not None:
-        return f"{folder}.method"
-    if find_spec(file) is not None:
-        return file
-    raise ModuleNotFoundError(f"no method {implementation} under mmcontrast.methods")
+    if implementation not in implementations():
+        raise ModuleNotFoundError(f"no method {implementation} under {PACKAGE}")
+    if (HERE / implementation).is_dir():
+        return f"{PACKAGE}.{implementation}.method"
+    return f"{PACKAGE}.baselines.{implementation}"
 
 
 def training_modules(cell: CellConfig) -> list[str]:
-    """Modules whose imports together are the code that decides what a cell's training gives."""
-    return ["mmcontrast.training.cell", method_module(cell.implementation)]
+    """Modules whose imports, followed to the end, are the code that decides the training of the cell.
+
+    The training itself and the method, then what is imported by name where a cell has it, so that it concerns no other
+    cell: the search for an objective's values, texts, a pretrained CLIP.
+    """
+    modules = ["mmcontrast.training.cell", method_module(cell.implementation)]
+    if cell.objective.get("search") is not None:
+        modules.append(f"{PACKAGE}.{cell.implementation}.search.run")
+    if any(modality.kind == "text" for modality in cell.modalities.values()):
+        modules += ["mmcontrast.data.tokens"] + ["mmcontrast.models.text"] * (cell.model.clip is None)
+    if cell.model.clip is not None:
+        modules += ["mmcontrast.data.clip_files", "mmcontrast.models.clip"]
+    return modules
+
+
+@cache
+def _objective(implementation: str) -> type[Objective]:
+    if method_module(implementation).endswith(".method"):
+        own: type[Objective] = importlib.import_module(f"{PACKAGE}.{implementation}.objective").OBJECTIVE
+        return own
+    baselines = vars(importlib.import_module(f"{PACKAGE}.baselines.objectives")).values()
+    found = {value.method: value for value in baselines if "method" in getattr(value, "__dict__", {})}
+    return found[implementation]
+
+
+class _Objectives(Mapping[str, "type[Objective]"]):
+    """Method -> the model of its hyper-parameters, imported when it is asked for."""
+
+    def __getitem__(self, implementation: str) -> type[Objective]:
+        if implementation not in implementations():
+            raise KeyError(implementation)
+        return _objective(implementation)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(implementations())
+
+    def __len__(self) -> int:
+        return len(implementations())
+
+
+OBJECTIVES: Mapping[str, type[Objective]] = _Objectives()

@@ -1,4 +1,4 @@
-"""What the methods share that learn without labels: an encoder and augmentations a modality, pretraining alone.
+"""What the methods share that learn without labels: an encoder and augmentations per modality, pretraining alone.
 
 Shapes: b rows of this rank, B rows of the global batch, d width of one modality's embedding.
 """
@@ -40,10 +40,10 @@ def build_augmenters(cell: CellConfig, raw: Raw) -> dict[str, Augmenter]:
 
 
 class SelfSupervised(Method):
-    """An encoder a modality, and an embedding that is theirs side by side, scored by a linear probe.
+    """An encoder per modality, and an embedding that is theirs side by side, scored by a linear probe.
 
     Args:
-        encoders: those of a method that has others than one a modality.
+        encoders: those of a method that has others than one per modality.
     """
 
     def __init__(self, cell: CellConfig, encoders: nn.ModuleDict | None = None) -> None:

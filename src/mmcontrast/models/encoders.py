@@ -58,7 +58,7 @@ class PooledImageEncoder(nn.Module):
 
 
 Makers = Mapping[str, Callable[[Modality, Model], nn.Module]]
-# by kind of modality: an embedding each, and what `models.converters` makes tokens of
+# by kind of modality: what gives an embedding, and what CoMM's fusion makes tokens of
 ENCODERS: Makers = {"vector": VectorEncoder, "image": PooledImageEncoder}
 TOKEN_ENCODERS: Makers = {"vector": VectorEncoder, "image": image_map}
 

@@ -5,15 +5,18 @@ Shapes: B batch, C x H x W image, D width of the embedding.
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from torch import Tensor, nn
 
 from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError
-from mmcontrast.models.clip import CLIPImageEncoder, CLIPTextEncoder
 from mmcontrast.models.conv import IMAGE_ENCODERS, build_image_encoder
 from mmcontrast.models.encoders import Makers, PooledImageEncoder, VectorEncoder
 from mmcontrast.models.mlp import mlp
-from mmcontrast.models.text import BiGRUEncoder
+
+# imported by name: what they are made of concerns only the cells that have texts, or a pretrained CLIP
+CLIP, TEXT = "mmcontrast.models.clip", "mmcontrast.models.text"
 
 
 class FlatImageEncoder(nn.Module):
@@ -39,7 +42,7 @@ class FlatImageEncoder(nn.Module):
 
 
 def image_encoder(modality: Modality, model: Model) -> nn.Module:
-    """Of drawings the whole map; a modality with one image an instance has the encoder that all other methods have.
+    """Of drawings the whole map; a modality with one image per instance has the encoder that all other methods have.
 
     Where `model.clip` is given, a pretrained CLIP's.
 
@@ -48,7 +51,8 @@ def image_encoder(modality: Modality, model: Model) -> nn.Module:
         DataError: the CLIP's files are not what they should be.
     """
     if model.clip is not None:
-        return CLIPImageEncoder(modality, model)
+        clip: nn.Module = import_module(CLIP).CLIPImageEncoder(modality, model)
+        return clip
     return (FlatImageEncoder if modality.multifold else PooledImageEncoder)(modality, model)
 
 
@@ -60,10 +64,13 @@ def text_encoder(modality: Modality, model: Model) -> nn.Module:
         DataError: the CLIP's files are not what they should be.
     """
     if model.clip is not None:
-        return CLIPTextEncoder(modality, model)
+        clip: nn.Module = import_module(CLIP).CLIPTextEncoder(modality, model)
+        return clip
     if model.text is None:
         raise ConfigError("model.text: not given, and there are texts; give vocabulary, tokens, embedding and hidden")
-    return BiGRUEncoder(model.text.vocabulary, model.text.embedding, model.text.hidden, model.width)
+    text = model.text
+    encoder: nn.Module = import_module(TEXT).BiGRUEncoder(text.vocabulary, text.embedding, text.hidden, model.width)
+    return encoder
 
 
 OBSERVATION_ENCODERS: Makers = {"vector": VectorEncoder, "image": image_encoder, "text": text_encoder}

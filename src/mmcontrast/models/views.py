@@ -14,7 +14,7 @@ SINGLE = 0
 def pool_views(z_PD: Tensor, ids_P: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """(R, D) largest value over the views of a group, feature by feature (MVCNN, Su et al., ICCV 2015), and (R,) ids.
 
-    View k of an instance is in group k mod `groups`; an instance with fewer views than groups gives one row a view.
+    View k of an instance is in group k mod `groups`; an instance with fewer views than groups gives one row per view.
 
     Args:
         ids_P: integer instance of each view, the views of an instance one after another.

@@ -67,7 +67,7 @@ class Feed(Protocol):
 
     @property
     def steps(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
 
     def epoch(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Batch, slice]]:
         """The epoch's batches: the rows of this rank, and which rows of the global batch they are.

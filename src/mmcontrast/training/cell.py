@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -15,33 +16,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
-from mmcontrast import __version__, paths
+from mmcontrast import paths
 from mmcontrast.config import CellConfig
-from mmcontrast.data.clip_files import read_clip
-from mmcontrast.data.files import replacing, sha256_of, write_json
+from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.loading import Table, load_dataset
-from mmcontrast.data.table import task_column
-from mmcontrast.data.tokens import tokenised
-from mmcontrast.data.word_pieces import WordPieces
 from mmcontrast.errors import TrainingError
-from mmcontrast.evaluation.views import column as view_column
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import SeedJob
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
 from mmcontrast.sources import digests
 from mmcontrast.training import checkpoint
 from mmcontrast.training.distributed import World, start_world
 from mmcontrast.training.interrupt import StopRequest
-from mmcontrast.training.loop import SeedRun, SeedTrainer, embed
-from mmcontrast.training.retrieving import observation_table
+from mmcontrast.training.loop import SeedRun, SeedTrainer
+from mmcontrast.training.outputs import write_outputs, write_vocabularies
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +48,14 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
     if pretrained is not None:
         files += sorted(pretrained.glob("*.safetensors"))
     if cell.model.clip is not None:
-        files += read_clip(cell.model.clip).files
+        files += importlib.import_module("mmcontrast.data.clip_files").read_clip(cell.model.clip).files
     for file in files:
         digest.update(f"{file} {sha256_of(file)}".encode())
     return digest.hexdigest()
 
 
 def launch_ranks(cell: CellConfig, arguments: list[str]) -> None:
-    """Replace this process by torchrun with one process a rank, unless it is one already or one is enough.
+    """Replace this process by torchrun with one process per rank, unless it is one already or one is enough.
 
     Each rank runs the very same command.
     """
@@ -73,6 +66,16 @@ def launch_ranks(cell: CellConfig, arguments: list[str]) -> None:
     os.environ["OMP_NUM_THREADS"] = str(cell.engine.threads)
     sys.stdout.flush()
     os.execv(sys.executable, command)
+
+
+def _tables(cell: CellConfig, seed: int) -> tuple[dict[str, Table], dict[str, Any]]:
+    """The splits of a seed, texts as word pieces, and the vocabulary of each text modality."""
+    tables = load_dataset(cell, Path("."), seed)
+    if all(modality.kind != "text" for modality in cell.modalities.values()):
+        return tables, {}
+    found: tuple[dict[str, Table], dict[str, Any]]
+    found = importlib.import_module("mmcontrast.data.tokens").tokenised(tables, cell)
+    return found
 
 
 def _initial_weights(pretrained: Path | None, seed: int) -> dict[str, Tensor] | None:
@@ -115,22 +118,17 @@ def run_stage(
     state = layout.state(cell.name, stage)
     runs: dict[int, SeedRun] = {}
     tables: dict[int, dict[str, Table]] = {}
-    vocabularies: dict[int, dict[str, WordPieces]] = {}
+    vocabularies: dict[int, dict[str, Any]] = {}
     training, saving = 0.0, 0.0
     with _alone(state, cell, world), StopRequest() as stop:
         for seed in cell.seeds:
-            tables[seed], vocabularies[seed] = tokenised(load_dataset(cell, Path("."), seed), cell)
+            tables[seed], vocabularies[seed] = _tables(cell, seed)
             trainer = SeedTrainer(
                 cell,
-                stage,
-                seed,
+                SeedJob(stage, seed, world, state / f"seed{seed}", mark, stop),
                 tables[seed],
-                world,
-                state / f"seed{seed}",
-                mark,
                 _initial_weights(pretrained, seed),
                 lambda epoch, terms, seed=seed: report(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
-                stop,
             )
             before = time.perf_counter()
             runs[seed] = trainer.train()
@@ -139,8 +137,8 @@ def run_stage(
     cost: dict[str, Any] = {}
     if world.rank == 0:
         folder = Path(layout.stage(cell.name, stage))
-        write_outputs(cell, stage, folder, runs, tables, world)
-        _write_vocabularies(folder / "models", vocabularies)
+        write_outputs(cell, stage, folder, runs, tables, world.device)
+        write_vocabularies(folder / "models", vocabularies)
         cost = {
             "seconds": time.time() - psutil.Process().create_time(),
             "training_seconds": training,
@@ -178,118 +176,3 @@ def _alone(state: Path, cell: CellConfig, world: World) -> Iterator[None]:
         handle.write(f"{os.getpid()}\n")
         handle.flush()
         yield
-
-
-def write_outputs(
-    cell: CellConfig,
-    stage: str,
-    folder: Path,
-    runs: dict[int, SeedRun],
-    tables: dict[int, dict[str, Table]],
-    world: World,
-) -> None:
-    """history, predictions (finetune), embeddings and models of a finished stage."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_parquet(_history(runs), folder / "history.parquet")
-    if stage == "finetune":  # without rows where there is no classifier: the workflow expects the file
-        _write_parquet(_predictions(cell, runs, tables), folder / "predictions.parquet")
-    if cell.scored_by == "retrieval":
-        embeddings = observation_table({seed: run.embedded for seed, run in runs.items()}, tables)
-    else:
-        embeddings = _embeddings(cell, runs, tables, world)
-    _write_parquet(embeddings, folder / "embeddings.parquet")
-    models = folder / "models"
-    models.mkdir(exist_ok=True)
-    for seed, run in runs.items():
-        weights = {k: v.contiguous() for k, v in run.weights.items()}
-        # one key alone: safetensors writes several in an order that changes from run to run
-        metadata = {"mmcontrast": json.dumps({"epoch": run.best_epoch, "seed": seed, "version": __version__})}
-        with replacing(models / f"seed{seed}.safetensors") as temporary:
-            # not save_file, whose errors do not tell a full disk from anything else
-            temporary.write_bytes(save(weights, metadata))
-    write_json(models / "cell.json", cell.model_dump(mode="json"))
-
-
-def _write_vocabularies(models: Path, vocabularies: dict[int, dict[str, WordPieces]]) -> None:
-    """What a text encoder's weights mean nothing without."""
-    for seed, of_seed in vocabularies.items():
-        for modality, pieces in of_seed.items():
-            value = {"pieces": pieces.pieces, "merges": [list(pair) for pair in pieces.merges]}
-            write_json(models / f"seed{seed}.{modality}.json", value)
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-
-
-def _history(runs: dict[int, SeedRun]) -> pa.Table:
-    rows = [(seed, *row) for seed, run in runs.items() for row in run.history]
-    seeds, epochs, names, values = zip(*rows, strict=True) if rows else [()] * 4
-    return pa.table(
-        {
-            "seed": pa.array(seeds, pa.int64()),
-            "epoch": pa.array(epochs, pa.int64()),
-            "name": pa.array(names, pa.string()),
-            "value": pa.array(values, pa.float64()),
-        }
-    )
-
-
-def _fixed(matrix: np.ndarray) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
-
-
-def _no_predictions(cell: CellConfig) -> pa.Table:
-    fields = {"seed": pa.int64(), "epoch": pa.int64(), "split": pa.string(), "id": pa.string(), "label": pa.int64()}
-    return pa.schema([*fields.items(), ("probs", pa.list_(pa.float32(), len(cell.classes)))]).empty_table()
-
-
-def _predictions(cell: CellConfig, runs: dict[int, SeedRun], tables: dict[int, dict[str, Table]]) -> pa.Table:
-    parts = [_no_predictions(cell)]
-    for seed, run in runs.items():
-        for (epoch, split), probs in run.probs.items():
-            table = tables[seed][split]
-            n = len(table)
-            parts.append(
-                pa.table(
-                    {
-                        "seed": pa.array(np.full(n, seed, dtype=np.int64)),
-                        "epoch": pa.array(np.full(n, epoch, dtype=np.int64)),
-                        "split": pa.array([split] * n),
-                        "id": pa.array(table.ids),
-                        "label": pa.array(table.labels.numpy()),
-                        "probs": _fixed(probs.numpy()),
-                    }
-                )
-            )
-    return pa.concat_tables(parts).combine_chunks()
-
-
-def _embeddings(
-    cell: CellConfig, runs: dict[int, SeedRun], tables: dict[int, dict[str, Table]], world: World
-) -> pa.Table:
-    parts = []
-    method = build_method(cell).to(world.device)
-    for seed, run in runs.items():
-        method.load_state_dict(run.weights)
-        probed = tables[seed] | ({"train": tables[seed]["probe"]} if "probe" in tables[seed] else {})
-        for split in paths.SPLITS:
-            table = probed[split]
-            if len(table) == 0:
-                continue
-            n = len(table)
-            parts.append(
-                pa.table(
-                    {
-                        "seed": pa.array(np.full(n, seed, dtype=np.int64)),
-                        "split": pa.array([split] * n),
-                        "id": pa.array(table.ids),
-                        "label": pa.array(table.labels.numpy()),
-                        **{task_column(task): pa.array(of.numpy()) for task, of in table.tasks.items()},
-                        **{view_column(v): _fixed(z.numpy()) for v, z in embed(method, table, world.device).items()},
-                    }
-                )
-            )
-    return pa.concat_tables(parts).combine_chunks()

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,14 +22,11 @@ from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import StoppedError, TrainingError
 from mmcontrast.evaluation.classification import selection_key
-from mmcontrast.methods.base import Method, Progress
-from mmcontrast.methods.build import build_method
-from mmcontrast.methods.tuple_infonce.search.run import searched
+from mmcontrast.methods.base import History, Method, Progress, SeedJob
+from mmcontrast.methods.build import build_method, method_class
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import in_chunks, make_feed
-from mmcontrast.training.distributed import World
 from mmcontrast.training.engine import Engine, make_engine
-from mmcontrast.training.interrupt import StopRequest
 from mmcontrast.training.retrieving import Embedded
 
 log = logging.getLogger(__name__)
@@ -51,7 +47,7 @@ class SeedRun:
         weights: state dict of the selected epoch, or of the last one where nothing is selected; on rank 0 alone.
     """
 
-    history: list[tuple[int, str, float]] = field(default_factory=list)
+    history: History = field(default_factory=list)
     probs: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     best_key: list[float] | None = None
     best_epoch: int = -1
@@ -108,34 +104,23 @@ class SeedTrainer:
     """One seed of one stage: build, resume, train, evaluate, checkpoint.
 
     Args:
-        cell: the cell's configuration. stage_name: pretrain | finetune.
+        cell: the cell's configuration. job: stage, seed, ranks, and where the resume state goes.
         tables: train, val and test of this seed (val may have no rows).
-        world: the processes that share the work.
-        state: folder of this seed's resume state.
-        fingerprint: of everything that decides the result; state of another fingerprint is not resumed.
         initial: weights to start from (a pretrained model), or None for a fresh initialisation.
         report: called as report(epoch, terms) after every epoch, to show progress.
-        stop: tells after each step whether to save and leave.
     """
 
     def __init__(
         self,
         cell: CellConfig,
-        stage_name: str,
-        seed: int,
+        job: SeedJob,
         tables: dict[str, Table],
-        world: World,
-        state: Path,
-        fingerprint: str,
         initial: dict[str, Tensor] | None = None,
         report: Callable[[int, dict[str, float]], None] = lambda epoch, terms: None,
-        stop: StopRequest | None = None,
     ) -> None:
-        self.stop = stop or StopRequest()
-        search = state / "search"
-        cell, path = searched(cell, stage_name, seed, tables["train"], world, search, fingerprint, self.stop)
-        self.cell, self.stage_name, self.seed, self.tables = cell, stage_name, seed, tables
-        self.world, self.state, self.fingerprint, self.report = world, state, fingerprint, report
+        cell, path = method_class(cell).prepare(cell, job, tables["train"])
+        self.cell, self.job, self.tables, self.report = cell, job, tables, report
+        stage_name, seed, world = job.stage, job.seed, job.world
         self.stage: Stage = getattr(cell, stage_name)
         scorers = {"classifier": self._classified, "retrieval": self._retrieved}
         self.score = scorers.get(cell.scored_by) if stage_name == cell.last_stage else None
@@ -180,14 +165,14 @@ class SeedTrainer:
     def _epoch(self) -> dict[str, float]:
         """One pass over the training rows, from the step it stands at; a term's mean is over the steps that have it."""
         steps = self.feed.steps
-        order = seeding.named_generator(self.seed, self.stage_name, "order", self.epoch)
+        order = seeding.named_generator(self.job.seed, self.job.stage, "order", self.epoch)
         for batch, rows in islice(self.feed.epoch(self.epoch, order), self.step, None):
             progress = Progress(
-                stage=self.stage_name,  # type: ignore[arg-type]
+                stage=self.job.stage,  # type: ignore[arg-type]
                 epoch=self.epoch,
                 epochs=self.stage.epochs,
                 generator=self.generator,
-                gather=self.world.gather,
+                gather=self.job.world.gather,
                 rows=rows,
             )
             terms = self.engine.forward(batch, progress)
@@ -199,12 +184,12 @@ class SeedTrainer:
                 total, count = self.sums.get(name, (0.0, 0))
                 self.sums[name] = [total + value, count + 1]
             self.step += 1
-            if self.stop.agreed(self.world):
+            if self.job.stop.agreed(self.job.world):
                 self._save()
                 raise StoppedError(
-                    f"{self.cell.name}, {self.stage_name}, seed {self.seed}: stopped at epoch {self.epoch} of "
-                    f"{self.stage.epochs}, after step {self.step} of {steps}; the state is in {self.state}. Run the "
-                    "same command again to go on."
+                    f"{self.cell.name}, {self.job.stage}, seed {self.job.seed}: stopped at epoch {self.epoch} of "
+                    f"{self.stage.epochs}, after step {self.step} of {steps}; the state is in {self.job.state}. Run "
+                    "the same command again to go on."
                 )
         terms = {name: total / count for name, (total, count) in self.sums.items()}
         self.step, self.sums = 0, {}
@@ -212,12 +197,12 @@ class SeedTrainer:
 
     def _not_finite(self, step: int, steps: int, values: dict[str, float]) -> str:
         terms = ", ".join(f"{k} = {v:g}" for k, v in values.items())
-        kept = checkpoint.latest_step(self.state)
+        kept = checkpoint.latest_step(self.job.state)
         return (
-            f"{self.cell.name}, {self.stage_name}, seed {self.seed}: the loss is not finite at epoch {self.epoch}, "
+            f"{self.cell.name}, {self.job.stage}, seed {self.job.seed}: the loss is not finite at epoch {self.epoch}, "
             f"step {step} of {steps} ({terms}). "
             + (
-                f"The checkpoint of epoch {kept} is kept in {self.state}. "
+                f"The checkpoint of epoch {kept} is kept in {self.job.state}. "
                 if kept is not None
                 else "No checkpoint had been written yet. "
             )
@@ -241,12 +226,12 @@ class SeedTrainer:
     def _classified(self, method: Method, split: str) -> list[float]:
         """Keep the split's probabilities; how well they did."""
         table = self.tables[split]
-        probs = self.run.probs[self.epoch, split] = predict(method, table, self.world.device)
+        probs = self.run.probs[self.epoch, split] = predict(method, table, self.job.world.device)
         return list(selection_key(table.labels.numpy(), probs.numpy(), self.cell.metrics[0]))
 
     def _retrieved(self, method: Method, split: str) -> list[float]:
         """Keep the embeddings of the split's observations; how well they did."""
-        self.run.embedded.add(self.epoch, split, method, self.tables[split], self.world.device)
+        self.run.embedded.add(self.epoch, split, method, self.tables[split], self.job.world.device)
         return self.run.embedded.key(self.cell, self.epoch, split)
 
     def _save(self) -> None:
@@ -262,11 +247,11 @@ class SeedTrainer:
             "random": seeding.random_state(),
             "run": self.run.payload(),
         }
-        checkpoint.save(self.state, self.epoch, payload, self.fingerprint, self.world)
+        checkpoint.save(self.job.state, self.epoch, payload, self.job.fingerprint, self.job.world)
         self.saving_seconds += time.perf_counter() - before
 
     def _resume(self) -> None:
-        payload = checkpoint.load_latest(self.state, self.fingerprint, self.world)
+        payload = checkpoint.load_latest(self.job.state, self.job.fingerprint, self.job.world)
         if payload is None:
             return
         self.engine.load_state_dict(payload["engine"])
@@ -275,4 +260,4 @@ class SeedTrainer:
         self.run = SeedRun.from_payload(payload["run"])
         self.epoch, self.step, self.sums = int(payload["epoch"]), int(payload["step"]), dict(payload["sums"])
         within = f" and step {self.step} of {self.feed.steps}" if self.step else ""
-        log.info("seed %d: resumed after epoch %d of %d%s", self.seed, self.epoch, self.stage.epochs, within)
+        log.info("seed %d: resumed after epoch %d of %d%s", self.job.seed, self.epoch, self.stage.epochs, within)

@@ -76,7 +76,7 @@ class MultifoldFeed:
 
     @property
     def steps(self) -> int:
-        """Batches an epoch; what is left over after the last full batch is not seen in that epoch."""
+        """Batches per epoch; what is left over after the last full batch is not seen in that epoch."""
         return len(self.sampler)
 
     def epoch(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Batch, slice]]:

@@ -1,4 +1,4 @@
-"""The engine on plain torch, which DeepSpeed's is held equal to."""
+"""The engine on plain torch, the reference that DeepSpeed's must equal."""
 
 from __future__ import annotations
 

@@ -5,26 +5,17 @@ Shapes: b rows of this rank, B rows of the global batch, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import ConcatObjective
 from mmcontrast.losses.cross_entropy import label_cross_entropy
-from mmcontrast.losses.info_nce import info_nce
-from mmcontrast.losses.pairs import modality_pairs
+from mmcontrast.losses.pairwise import paired_info_nce
+from mmcontrast.losses.similarity import modality_pairs
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.baselines.objectives import ConcatObjective
 from mmcontrast.methods.joint import JointMethod, refuse_pretraining, total
-
-
-def paired_info_nce(z: Mapping[str, Tensor], pairs: Sequence[tuple[str, str]], tau: float) -> Tensor:
-    """Sum of the symmetric InfoNCE over directed pairs, so that it is M3Co without mixing.
-
-    Two modalities are therefore counted in both orders, as M3Co counts them. z: modality -> (B, D).
-    """
-    return total(info_nce(z[a], z[b], tau) for a, b in pairs)
 
 
 class Concat(JointMethod):
@@ -46,7 +37,7 @@ class Concat(JointMethod):
             contrastive["info_nce"] = paired_info_nce(z_global, self.pairs, self.objective.tau)
         if progress.stage == "pretrain":
             return {"loss": total(contrastive.values()), **contrastive}
-        criterion = partial(label_cross_entropy, labels_B=progress.gather(batch.labels))
+        criterion = partial(label_cross_entropy, labels=progress.gather(batch.labels))
         supervised = self.supervised_terms(z, criterion, progress.gather)
         loss = total([*supervised.values(), *(self.objective.beta * term for term in contrastive.values())])
         return {"loss": loss, **supervised, **contrastive}

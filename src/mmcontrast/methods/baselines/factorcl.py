@@ -1,7 +1,7 @@
 """FactorCL: shared and unique information of two modalities, each bounded from the side on which it is to be moved.
 
 Source: Liang et al., "Factorized Contrastive Learning", NeurIPS 2023; the form of the released code (see
-`contrast.factorcl`). Differences from it: one optimizer step trains everything, where the code has a critic step after
+`losses.factorcl`). Differences from it: one optimizer step trains everything, where the code has a critic step after
 each main step (the gradients are kept apart in the same way); the augmentation of x' is the same for both modalities;
 more than two modalities are taken pair by pair, which neither paper nor code does.
 
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import FactorCLObjective
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.factorcl import LOWER_TERMS, UPPER_TERMS, club_critic_loss, factorcl_loss
+from mmcontrast.losses.factorcl import LOWER_TERMS, UPPER_TERMS, club_critic_loss, factorcl_terms
 from mmcontrast.losses.precision import upcast
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.baselines.objectives import FactorCLObjective
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.mlp import mlp
 from mmcontrast.models.projection import PairCritic
@@ -76,13 +76,13 @@ class PairOfModalities(nn.Module):
             fixed = {name: p.detach() for name, p in critic.named_parameters()}
             scores[term] = functional_call(critic, fixed, given[term])
             learning[term] = critic(*(x.detach() for x in given[term]))
-        return {**factorcl_loss(scores), "critics": club_critic_loss(learning)}
+        return {**factorcl_terms(scores), "critics": club_critic_loss(learning)}
 
 
 class FactorCL(SelfSupervised):
     """loss = mean over pairs of modalities of FactorCL's six terms and of its critics' own loss.
 
-    `embed` is all heads' outputs side by side, ten a pair, as the released code has it; or the encoders' outputs
+    `embed` is all heads' outputs side by side, ten per pair, as the released code has it; or the encoders' outputs
     (`embedding: encoders`), for a comparison with methods that have no such heads.
 
     Raises:

@@ -14,14 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import InstanceContrastObjective
 from mmcontrast.errors import TrainingError
-from mmcontrast.losses.info_nce import info_nce
-from mmcontrast.losses.mil_nce import mil_nce
-from mmcontrast.losses.siglip import siglip
-from mmcontrast.losses.supcon import supcon_rows
-from mmcontrast.losses.tricolo import weighted_nt_xent
+from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
+from mmcontrast.losses.pairwise import info_nce
+from mmcontrast.losses.supervised import supcon_rows
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.baselines.objectives import InstanceContrastObjective
 from mmcontrast.methods.multifold import MultifoldMethod, Rows, Temperature
 
 SIGLIP_BIAS = -10.0

@@ -10,7 +10,7 @@ from torch import Tensor
 from mmcontrast.config import CellConfig
 from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.comm.fused import FusedMethod
+from mmcontrast.methods.comm.fusion import FusedMethod
 from mmcontrast.methods.joint import refuse_pretraining
 from mmcontrast.models.mlp import mlp
 

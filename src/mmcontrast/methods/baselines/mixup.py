@@ -11,26 +11,17 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import MixupObjective
-from mmcontrast.losses.cross_entropy import label_cross_entropy
+from mmcontrast.losses.cross_entropy import mixed_label_cross_entropy
 from mmcontrast.losses.mixing import apply_mix, sample_beta
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.baselines.objectives import MixupObjective
 from mmcontrast.methods.joint import JointMethod, refuse_pretraining, total
-
-
-def mixed_label_cross_entropy(scores_BC: Tensor, labels_B: Tensor, partner_labels_B: Tensor, weight: float) -> Tensor:
-    """weight CE(scores, own label) + (1 - weight) CE(scores, the partner's label). Scalar, >= 0.
-
-    Source: mixup (Zhang et al., ICLR 2018), in the linear form that equals cross-entropy against the mixed label.
-    """
-    own = label_cross_entropy(scores_BC, labels_B)
-    return weight * own + (1 - weight) * label_cross_entropy(scores_BC, partner_labels_B)
 
 
 class Mixup(JointMethod):
     """loss = mixed CE(fusion) + [sum of unimodal mixed CE], every modality's INPUT mixed alike.
 
-    One lambda ~ Beta(alpha, alpha) and one permutation a batch, shared by the modalities.
+    One lambda ~ Beta(alpha, alpha) and one permutation per batch, shared by the modalities.
 
     Where paper and released code differ: in M3CoL's released baseline the text embedding that fusion sees stays unmixed
     even where text is mixed, and weights of (1 +- lambda) / 2 serve the case of one mixed modality. Here everything is
@@ -54,8 +45,8 @@ class Mixup(JointMethod):
         }
         criterion = partial(
             mixed_label_cross_entropy,
-            labels_B=labels_B,
-            partner_labels_B=labels_B[perm_B.to(labels_B.device)],
+            labels=labels_B,
+            partner_labels=labels_B[perm_B.to(labels_B.device)],
             weight=weight_1.item(),
         )
         terms = self.supervised_terms(self.encode(mixed), criterion, progress.gather)

@@ -13,14 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import PairwiseObjective
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.cmc import cmc, self_contrast
-from mmcontrast.losses.info_nce import info_nce
-from mmcontrast.losses.nt_xent import nt_xent
+from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.baselines.objectives import PairwiseObjective
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.projection import ProjectionHead
 
@@ -87,7 +85,7 @@ class Pairwise(SelfSupervised):
         return [unit_rows(z_bP) for z_bP in self.project(batch.inputs, lambda z: z)]
 
     def project(self, inputs: Mapping[str, Tensor], gather: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """One (B, P) tensor a modality, of the global batch, after its head."""
+        """One (B, P) tensor per modality, of the global batch, after its head."""
         return [upcast(self.heads[m](gather(z_bd))) for m, z_bd in self.encode(inputs).items()]
 
     def _head(self) -> nn.Module:

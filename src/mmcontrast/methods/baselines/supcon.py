@@ -10,11 +10,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import SupConObjective
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.supcon import supcon
+from mmcontrast.losses.supervised import supcon
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.baselines.objectives import SupConObjective
 from mmcontrast.methods.joint import refuse_pretraining
 from mmcontrast.methods.self_supervised import SelfSupervised
 from mmcontrast.models.projection import ProjectionHead

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import UnimodalObjective
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.losses.precision import upcast
 from mmcontrast.methods.base import Batch, Method, Progress
+from mmcontrast.methods.baselines.objectives import UnimodalObjective
 from mmcontrast.methods.joint import refuse_pretraining, total
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import classification_head

@@ -13,14 +13,21 @@ Shapes: B batch, T tokens of all modalities, t tokens kept, D width, H heads, E 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcontrast.errors import ConfigError, TrainingError
+from mmcontrast.config import CellConfig
+from mmcontrast.errors import ConfigError, ContrastError, TrainingError
+from mmcontrast.methods.base import Batch, Method
+from mmcontrast.methods.comm.loss import modality_masks
+from mmcontrast.models.conv import ImageEncoder
+from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, build_encoders
+
+Masks = Sequence[Sequence[bool]]
 
 
 class FusionLayer(nn.Module):
@@ -179,3 +186,116 @@ class LinearFusion(nn.Module):
             else:
                 raise TrainingError(f"linear fusion sees one modality or all of them, and the mask is {list(mask)}")
         return out
+
+
+def sincos_2d(height: int, width: int, dim: int, temperature: float = 10000.0) -> Tensor:
+    """(height * width, dim) fixed position code: [sin(w), cos(w), sin(h), cos(h)] of dim/4 frequencies each.
+
+    The released code builds its grid with 'ij' order from (width, height), so on a square map the first half of the
+    channels varies along the slow, row-major axis; kept, for it is a mere renaming of the axes.
+
+    Raises:
+        ConfigError: dim is no multiple of 4.
+    """
+    if dim % 4:
+        raise ConfigError(f"a 2-D position code needs a width that is a multiple of 4, not {dim}")
+    grid_w, grid_h = torch.meshgrid(torch.arange(width).double(), torch.arange(height).double(), indexing="ij")
+    omega = temperature ** (-torch.arange(dim // 4).double() / (dim // 4))
+    angle_w, angle_h = grid_w.reshape(-1, 1) * omega, grid_h.reshape(-1, 1) * omega
+    return torch.cat([angle_w.sin(), angle_w.cos(), angle_h.sin(), angle_h.cos()], dim=1).float()
+
+
+class PatchTokens(nn.Module):
+    """A feature map (B, C, H, W) -> (B, H*W, D): 1x1 convolution plus the fixed position code of `grid`.
+
+    A map of another size gets the code by bicubic interpolation, as in the released code.
+    """
+
+    def __init__(self, channels: int, dim: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+        self.project = nn.Conv2d(channels, dim, kernel_size=1)
+        self.register_buffer("position_TD", sincos_2d(*grid, dim), persistent=False)
+        self.position_TD: Tensor
+
+    def forward(self, map_BCHW: Tensor) -> Tensor:
+        tokens_BTD = self.project(map_BCHW).flatten(2).transpose(1, 2)
+        return tokens_BTD + self._position(map_BCHW.shape[2], map_BCHW.shape[3]).to(tokens_BTD.dtype)
+
+    def _position(self, height: int, width: int) -> Tensor:
+        if (height, width) == self.grid:
+            return self.position_TD
+        image = self.position_TD.T.reshape(1, -1, *self.grid)
+        resized: Tensor = F.interpolate(image, (height, width), mode="bicubic", align_corners=False)
+        return resized.flatten(2)[0].T
+
+
+class FeatureTokens(nn.Module):
+    """A vector (B, F) -> (B, F, D): token_j = x_j * W_j + b_j, one token a feature, W and b from N(0, 1)."""
+
+    def __init__(self, features: int, dim: int) -> None:
+        super().__init__()
+        self.weight_FD = nn.Parameter(torch.randn(features, dim))
+        self.bias_FD = nn.Parameter(torch.randn(features, dim))
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        return x_BF[:, :, None] * self.weight_FD + self.bias_FD
+
+
+def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
+    """What makes tokens of the fusion's width `dim` from what an encoder of `encoders.TOKEN_ENCODERS` gives.
+
+    Args:
+        width: the encoder's, where it gives a vector.
+
+    Raises:
+        ConfigError: widths that do not fit.
+    """
+    if isinstance(encoder, ImageEncoder):
+        return PatchTokens(encoder.channels, dim, encoder.grid)
+    return FeatureTokens(width, dim)
+
+
+class FusedMethod(Method):
+    """Encoders, a converter to tokens per modality, and the fusion that `model.fusion` describes.
+
+    A modality that an embedding does not see has its tokens removed (CoMM's released form; the paper draws a [MSK]
+    token). The linear fusion, an ablation, has no converters: it fuses the encodings themselves. A row that lacks a
+    modality never comes here: data with empty cells are refused when they are read.
+
+    Raises:
+        ContrastError: the cell has fewer than two modalities.
+        ConfigError: no model.fusion, heads that do not divide the width, or a kind of modality without encoder.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        super().__init__(cell)
+        if len(self.modalities) < 2:
+            raise ContrastError(f"fusion needs at least two modalities, and there is {self.modalities}")
+        fusion = cell.model.fusion
+        if fusion is None:
+            raise ConfigError(
+                f"params/methods/{cell.method}.yaml ({cell.name}): model.fusion: required by this method and not given"
+            )
+        linear = fusion.kind == "linear"
+        self.encoders = build_encoders(cell, self.modalities, ENCODERS if linear else TOKEN_ENCODERS)
+        self.converters = nn.ModuleDict()
+        self.fusion: nn.Module
+        if linear:
+            self.fusion = LinearFusion([cell.model.width] * len(self.modalities), fusion.width)
+        else:
+            for m in self.modalities:
+                self.converters[m] = build_converter(self.encoders[m], cell.model.width, fusion.width)
+            self.fusion = FusionTransformer(fusion.width, fusion.heads, fusion.layers)
+        self.fused_width = fusion.width
+        self.masks = modality_masks(len(self.modalities))
+
+    def fuse(self, inputs: Mapping[str, Tensor], masks: Masks) -> list[Tensor]:
+        """K tensors (b, D), one per mask; the encoders run once."""
+        encoded = {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+        tokens = [self.converters[m](z_bd) if self.converters else z_bd for m, z_bd in encoded.items()]
+        fused: list[Tensor] = self.fusion(tokens, masks)
+        return fused
+
+    def embed(self, batch: Batch) -> Tensor:
+        return self.fuse(batch.inputs, self.masks[-1:])[0]

@@ -3,30 +3,52 @@
 A view is a list [z_1, ..., z_n, z_fused]: embeddings of one augmented tuple with modality i alone kept, then with all.
 Source: Dufumier et al., ICLR 2025 (arXiv 2409.07402), eqs. 6-7 and algorithm 1; released code Duplums/CoMM.
 
-Shapes: N instances (of all ranks), D width, K = n + 1 terms.
+Shapes: N instances (of all ranks), D width, K = n + 1 terms. a: rows of one unimodal embedding, f, g: the fused ones.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.nt_xent import nt_xent
+from mmcontrast.losses.pairwise import nt_xent
 from mmcontrast.losses.precision import full_precision
 from mmcontrast.losses.similarity import check_pair, unit_rows
-from mmcontrast.methods.comm.shared_gram import SharedGram, can_share
+
+__all__ = ["comm_loss", "comm_paper_loss", "comm_paper_terms", "comm_terms", "directed_info_nce"]
 
 Reduction = Literal["mean", "sum"]
 Estimator = Literal["nt_xent", "info_nce"]
 
 
+class CommTerms(NamedTuple):
+    """The scalar loss, and its K unweighted terms (K,), detached, for the log; the fused one is the last."""
+
+    loss: Tensor
+    terms: Tensor
+
+
+def comm_loss(view1: Sequence[Tensor], view2: Sequence[Tensor], tau: float = 0.1, **options: Any) -> Tensor:
+    """The released form, a scalar >= 0; `comm_terms` says what the arguments are and gives its terms too."""
+    return comm_terms(view1, view2, tau, **options).loss
+
+
+def comm_paper_loss(
+    fused1: Tensor, fused2: Tensor, unimodal: Sequence[Tensor], tau: float = 0.1, **options: Any
+) -> Tensor:
+    """The paper's form, a scalar; `comm_paper_terms` says what the arguments are and gives its terms too."""
+    return comm_paper_terms(fused1, fused2, unimodal, tau, **options).loss
+
+
 @full_precision
 def directed_info_nce(
-    anchors_ND: Tensor, others_ND: Tensor, tau: float = 0.1, positive_in_denominator: bool = True
+    anchors: Tensor, others: Tensor, tau: float = 0.1, positive_in_denominator: bool = True
 ) -> Tensor:
     """-I_NCE(a, b) of the paper's eq. 6: anchors of one view, candidates of the other alone, one direction.
 
@@ -36,8 +58,8 @@ def directed_info_nce(
     Raises:
         ContrastError: shapes differ, N < 2 or tau <= 0.
     """
-    check_pair(anchors_ND, others_ND, tau)
-    logits_NN = unit_rows(anchors_ND) @ unit_rows(others_ND).T / tau
+    check_pair(anchors, others, tau)
+    logits_NN = unit_rows(anchors) @ unit_rows(others).T / tau
     positive_N = logits_NN.diagonal()
     if not positive_in_denominator:
         self_NN = torch.eye(len(logits_NN), dtype=torch.bool, device=logits_NN.device)
@@ -45,7 +67,7 @@ def directed_info_nce(
     return (logits_NN.logsumexp(dim=1) - positive_N).mean()
 
 
-def comm_terms_direct(
+def _written_out(
     view1: Sequence[Tensor], view2: Sequence[Tensor], tau: float = 0.1, estimator: Callable[..., Tensor] = nt_xent
 ) -> Tensor:
     """(K,) terms, each half written out: term_i = (l(view1_i, fused2) + l(view2_i, fused1)) / 2. Slow, for any l."""
@@ -55,14 +77,14 @@ def comm_terms_direct(
     return torch.stack(halves)
 
 
-def comm_loss(
+def comm_terms(
     view1: Sequence[Tensor],
     view2: Sequence[Tensor],
     tau: float = 0.1,
     weights: Sequence[float] | None = None,
     reduction: Reduction = "mean",
     estimator: Estimator = "nt_xent",
-) -> tuple[Tensor, Tensor]:
+) -> CommTerms:
     """The released form: weighted mean or sum over i = 1..n+1 of term_i, the last being the fused one.
 
     Differences from the paper: z_i come from AUGMENTED inputs and meet the fused embedding of the other augmentation;
@@ -89,42 +111,36 @@ def comm_loss(
         units1 = [unit_rows(z) for z in view1]
         units2 = [unit_rows(z) for z in view2]
         loss, terms = SharedGram.apply(tau, tuple(factor.tolist()), *units1, *units2)
-        return loss, terms
-    terms = comm_terms_direct(view1, view2, tau, nt_xent if estimator == "nt_xent" else directed_info_nce)
-    return (terms * factor.to(terms.dtype)).sum(), terms.detach()
+        return CommTerms(loss, terms)
+    terms = _written_out(view1, view2, tau, nt_xent if estimator == "nt_xent" else directed_info_nce)
+    return CommTerms((terms * factor.to(terms.dtype)).sum(), terms.detach())
 
 
-def comm_loss_paper(
-    fused1_ND: Tensor,
-    fused2_ND: Tensor,
-    unimodal_ND: Sequence[Tensor],
+def comm_paper_terms(
+    fused1: Tensor,
+    fused2: Tensor,
+    unimodal: Sequence[Tensor],
     tau: float = 0.1,
     weights: Sequence[float] | None = None,
     positive_in_denominator: bool = True,
-) -> tuple[Tensor, Tensor]:
+) -> CommTerms:
     """The paper's form, eq. 7: L = -I(z', z'') + sum_i -(I(z_i, z') + I(z_i, z'')) / 2, z_i from UN-augmented inputs.
 
     Returns:
-        the scalar loss, and the (n + 1,) unweighted terms in the order of `comm_loss` (fused last), detached.
+        the scalar loss, and the (n + 1,) unweighted terms in the order of `comm_terms` (fused last), detached.
 
     Raises:
-        ContrastError: as `comm_loss`.
+        ContrastError: as `comm_terms`.
     """
-    _check_tuple([*unimodal_ND, fused1_ND], [*unimodal_ND, fused2_ND], weights, tau)
+    _check_tuple([*unimodal, fused1], [*unimodal, fused2], weights, tau)
 
     def estimate(a_ND: Tensor, b_ND: Tensor) -> Tensor:
         return directed_info_nce(a_ND, b_ND, tau, positive_in_denominator)
 
-    single = [(estimate(z, fused1_ND) + estimate(z, fused2_ND)) / 2 for z in unimodal_ND]
-    terms = torch.stack([*single, estimate(fused1_ND, fused2_ND)])
+    single = [(estimate(z, fused1) + estimate(z, fused2)) / 2 for z in unimodal]
+    terms = torch.stack([*single, estimate(fused1, fused2)])
     factor = torch.ones_like(terms) if weights is None else terms.new_tensor(list(weights))
-    return (terms * factor).sum(), terms.detach()
-
-
-def pairing_accuracy(first_ND: Tensor, second_ND: Tensor) -> Tensor:
-    """Share of rows of the first view whose nearest row (cosine) in the second is their partner: a value in [0, 1]."""
-    similar_NN = unit_rows(first_ND) @ unit_rows(second_ND).T
-    return (similar_NN.argmax(dim=1) == torch.arange(len(similar_NN), device=similar_NN.device)).double().mean()
+    return CommTerms((terms * factor).sum(), terms.detach())
 
 
 def modality_masks(n: int) -> list[list[bool]]:
@@ -143,7 +159,126 @@ def _check_tuple(view1: Sequence[Tensor], view2: Sequence[Tensor], weights: Sequ
         )
     if weights is not None and len(weights) != n_terms:
         raise ContrastError(
-            f"CoMM: {len(weights)} term weights for {n_terms} terms (one a modality, then the fused one)"
+            f"CoMM: {len(weights)} term weights for {n_terms} terms (one per modality, then the fused one)"
         )
     for z in (*view1, *view2):
         check_pair(view1[0], z, tau)
+
+
+def can_share(dtype: torch.dtype, tau: float) -> bool:
+    """Whether exp((cos - 1) / tau) stays a normal number for every cosine, so that the constant shift is safe."""
+    held_in = torch.float64 if dtype == torch.float64 else torch.float32
+    return math.exp(-2 / tau) > 1e3 * torch.finfo(held_in).tiny
+
+
+class SharedGram(torch.autograd.Function):
+    """apply(tau, factors, z_1', ..., z_f', z_1'', ..., z_f'') -> (sum_i factor_i * term_i, terms).
+
+    Rows must have unit length. `terms` carries no gradient. Half precision is computed in float32.
+
+    Written out, every half of every term is an NT-Xent of its own and needs three N x N products (a.a, a.f, f.f): 6K of
+    them for K = n + 1 terms. But f.f is the same in all of them, so 4K - 1 distinct blocks do. Two more savings:
+    cosines are bounded by 1, so a constant shift replaces the row maximum and one exponential serves a block's rows and
+    columns; and since the loss is a scalar, its gradient is worked out while a block is at hand, so that only a few
+    blocks live at a time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tau: float, factors: tuple[float, ...], *units_ND: Tensor) -> tuple[Tensor, Tensor]:
+        dtype = torch.float64 if units_ND[0].dtype == torch.float64 else torch.float32
+        with torch.autocast(units_ND[0].device.type, enabled=False):
+            pass_ = _Pass([z.detach().to(dtype) for z in units_ND], tau, factors, gradient=any(ctx.needs_input_grad))
+            pass_.run()
+        terms = torch.stack(pass_.terms)
+        loss = (terms * terms.new_tensor(factors)).sum()
+        ctx.mark_non_differentiable(terms)
+        ctx.save_for_backward(*[g.to(z.dtype) for g, z in zip(pass_.grads, units_ND, strict=False)])
+        return loss, terms
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor, grad_terms: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, None, *[grad_loss.to(g.dtype) * g for g in ctx.saved_tensors])
+
+
+class _Pass:
+    """One evaluation: terms, and where asked for the gradient by every input."""
+
+    def __init__(self, units_ND: list[Tensor], tau: float, factors: tuple[float, ...], gradient: bool) -> None:
+        k = len(factors)
+        self.views = units_ND[:k], units_ND[k:]
+        self.units, self.tau, self.factors, self.gradient = units_ND, tau, factors, gradient
+        self.n = len(units_ND[0])
+        self.terms: list[Tensor] = []
+        self.grads = [torch.zeros_like(z) for z in units_ND] if gradient else []
+
+    def run(self) -> None:
+        k = len(self.factors)
+        fused = [view[-1] for view in self.views]
+        within = [self._exp_block(f, f) for f in fused]
+        row_sums = [e_NN.sum(dim=1) for e_NN in within]
+        row_pull = [torch.zeros_like(s) for s in row_sums]
+        for i in range(k - 1):
+            halves = []
+            for v in (0, 1):
+                weight = self.factors[i] / 2
+                halves.append(self._half(v * k + i, 1 - v, row_sums[1 - v], row_pull[1 - v], weight))
+            self.terms.append((halves[0] + halves[1]) / 2)
+        self.terms.append(self._fused_term(row_sums, row_pull))
+        if self.gradient:
+            for v, f_ND in enumerate(fused):
+                self._pull_within(v * k + k - 1, within[v], row_pull[v], f_ND)
+
+    def _exp_block(self, a_ND: Tensor, b_ND: Tensor) -> Tensor:
+        """exp((a.b - 1) / tau), the diagonal 0 where a is b: an anchor never sees itself."""
+        e_NN = torch.mm(a_ND / self.tau, b_ND.T).sub_(1 / self.tau).exp_()
+        if a_ND is b_ND:
+            e_NN.fill_diagonal_(0)
+        return e_NN
+
+    def _value(self, sum_a_N: Tensor, sum_b_N: Tensor, a_ND: Tensor, b_ND: Tensor) -> Tensor:
+        positive = (a_ND * b_ND).sum() / self.tau
+        return (sum_a_N.log().sum() + sum_b_N.log().sum() - 2 * positive) / (2 * self.n) + 1 / self.tau
+
+    def _half(self, index: int, v: int, row_sum_N: Tensor, row_pull_N: Tensor, weight: float) -> Tensor:
+        """NT-Xent(a, f) for the unimodal embedding at `index` and the fused one of view v."""
+        a_ND, f_ND = self.units[index], self.views[v][-1]
+        within_NN, cross_NN = self._exp_block(a_ND, a_ND), self._exp_block(a_ND, f_ND)
+        sum_a_N = within_NN.sum(dim=1) + cross_NN.sum(dim=1)
+        sum_f_N = row_sum_N + cross_NN.sum(dim=0)
+        if self.gradient and weight:
+            scale = weight / (2 * self.n)
+            pull_a_N, pull_f_N = scale / sum_a_N, scale / sum_f_N
+            self._pull_within(index, within_NN, pull_a_N, a_ND)
+            self._pull_cross(index, v * len(self.factors) + len(self.factors) - 1, cross_NN, pull_a_N, pull_f_N, scale)
+            row_pull_N.add_(pull_f_N)
+        return self._value(sum_a_N, sum_f_N, a_ND, f_ND)
+
+    def _fused_term(self, row_sums: list[Tensor], row_pull: list[Tensor]) -> Tensor:
+        """NT-Xent(f, g): both halves of the released form are this same value."""
+        k = len(self.factors)
+        f_ND, g_ND = self.views[0][-1], self.views[1][-1]
+        cross_NN = self._exp_block(f_ND, g_ND)
+        sum_f_N = row_sums[0] + cross_NN.sum(dim=1)
+        sum_g_N = row_sums[1] + cross_NN.sum(dim=0)
+        if self.gradient and self.factors[-1]:
+            scale = self.factors[-1] / (2 * self.n)
+            pull_f_N, pull_g_N = scale / sum_f_N, scale / sum_g_N
+            self._pull_cross(k - 1, 2 * k - 1, cross_NN, pull_f_N, pull_g_N, scale)
+            row_pull[0].add_(pull_f_N)
+            row_pull[1].add_(pull_g_N)
+        return self._value(sum_f_N, sum_g_N, f_ND, g_ND)
+
+    def _pull_within(self, index: int, e_NN: Tensor, pull_N: Tensor, z_ND: Tensor) -> None:
+        """Gradient through z.z: the block is symmetric, so both sides come from one product. Overwrites e_NN."""
+        e_NN.mul_(pull_N[:, None] + pull_N[None, :])
+        self.grads[index].addmm_(e_NN, z_ND, alpha=1 / self.tau)
+
+    def _pull_cross(
+        self, first: int, second: int, e_NN: Tensor, pull_a_N: Tensor, pull_b_N: Tensor, scale: float
+    ) -> None:
+        """Gradient through a.b: softmax of rows and of columns, less two positives. Overwrites e_NN."""
+        e_NN.mul_(pull_a_N[:, None] + pull_b_N[None, :])
+        e_NN.diagonal().sub_(2 * scale)
+        self.grads[first].addmm_(e_NN, self.units[second], alpha=1 / self.tau)
+        self.grads[second].addmm_(e_NN.T, self.units[first], alpha=1 / self.tau)

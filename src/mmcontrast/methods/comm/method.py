@@ -1,9 +1,9 @@
 """CoMM: one fused embedding of all modalities, contrasted across augmentations and with each modality's own.
 
 Source: Dufumier et al., "What to align in multimodal contrastive learning?", ICLR 2025, arXiv 2409.07402; released code
-github Duplums/CoMM. Where the two differ, see `contrast.comm`; `objective.form` chooses.
+github Duplums/CoMM. Where the two differ, see `loss.py`; `objective.form` chooses.
 
-Shapes: b rows of this rank, B rows of the global batch, D width of the fusion, K embeddings (one a mask), P width of
+Shapes: b rows of this rank, B rows of the global batch, D width of the fusion, K embeddings (one per mask), P width of
 the head's output.
 """
 
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.augmentations import Crop
-from mmcontrast.config.objectives import CommObjective
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.supcon import supcon
+from mmcontrast.losses.supervised import supcon
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.comm.fused import FusedMethod, Masks
-from mmcontrast.methods.comm.loss import comm_loss, comm_loss_paper
+from mmcontrast.methods.comm.fusion import FusedMethod, Masks
+from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms
+from mmcontrast.methods.comm.objective import CommObjective
 from mmcontrast.methods.self_supervised import augmented, build_augmenters, projection_widths
 from mmcontrast.models.projection import ProjectionHead
 
@@ -65,10 +65,10 @@ class CoMM(FusedMethod):
         if spec.form == "paper":
             first, second = (self.project(view, self.masks[-1:], progress.gather)[0] for view in views)
             single = self.project(batch.inputs, self.masks[:-1], progress.gather)
-            loss, terms_K = comm_loss_paper(first, second, single, spec.tau, weights)
+            loss, terms_K = comm_paper_terms(first, second, single, spec.tau, weights)
         else:
             view1, view2 = (self.project(view, self.masks, progress.gather) for view in views)
-            loss, terms_K = comm_loss(view1, view2, spec.tau, weights)
+            loss, terms_K = comm_terms(view1, view2, spec.tau, weights)
         names = [*(f"unimodal_{m}" for m in self.modalities), "fused"]
         return {"loss": loss, **dict(zip(names, terms_K, strict=True))}
 

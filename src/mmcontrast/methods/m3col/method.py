@@ -9,64 +9,22 @@ Shapes: b rows of this rank, B rows of the global batch, M modalities, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import M3CoLObjective
-from mmcontrast.losses.cross_entropy import bidirectional_cross_entropy, label_cross_entropy
+from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
-from mmcontrast.losses.pairs import modality_pairs
-from mmcontrast.losses.precision import full_precision, upcast
-from mmcontrast.losses.similarity import check_pair, cosine_logits
+from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.similarity import modality_pairs
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.joint import JointMethod, total
-from mmcontrast.methods.m3col.soft_clip import multisclip_pair
+from mmcontrast.methods.m3col.loss import m3co, multisclip
+from mmcontrast.methods.m3col.objective import M3CoLObjective
 
-Pairs = Sequence[tuple[str, str]]
 Draw = tuple[Tensor, Tensor]  # a modality's own lambda_B and perm_B
-
-
-@full_precision
-def m3co_pair(mixed_BD: Tensor, clean_BD: Tensor, targets_BB: Tensor, tau: float) -> Tensor:
-    """1/2 [CE(S, P) + CE(S^T, P^T)], S = cos(mixed a, clean b) / tau: a mixture must match both of its parents in b.
-
-    The columns of P are not renormalised. With every lambda = 1 it is the symmetric InfoNCE. Scalar, >= 0; log B where
-    all embeddings are alike.
-
-    Where paper and released code differ: the released code compares mixed a with MIXED b (an in-place edit of a shared
-    copy), with targets that know of a's mixing alone; the paper's figures compare with clean b, as here.
-
-    Args:
-        mixed_BD: mixed embeddings of a, not normalised (normalising first would change the method).
-        targets_BB: `mix_targets` of a's lambda and partners.
-
-    Raises:
-        ContrastError: shapes differ, B < 2 or tau <= 0.
-    """
-    check_pair(mixed_BD, clean_BD, tau)
-    return bidirectional_cross_entropy(cosine_logits(mixed_BD, clean_BD, tau), targets_BB, targets_BB.T)
-
-
-def m3co(
-    mixed: Mapping[str, Tensor], clean: Mapping[str, Tensor], targets: Mapping[str, Tensor], pairs: Pairs, tau: float
-) -> Tensor:
-    """Sum (not mean) of `m3co_pair` over directed pairs (a, b): mixed a against clean b under a's targets.
-
-    Where paper and released code differ: the code takes a ring of three modalities (3 of 6 ordered pairs); whether the
-    paper's text says ring or all pairs is not known.
-
-    Args:
-        mixed, clean: modality -> (B, D). targets: modality -> (B, B).
-    """
-    return total(m3co_pair(mixed[a], clean[b], targets[a], tau) for a, b in pairs)
-
-
-def multisclip(z: Mapping[str, Tensor], pairs: Pairs, tau: float, detach_targets: bool = False) -> Tensor:
-    """Sum of `multisclip_pair` over directed pairs, on unmixed embeddings. z: modality -> (B, D)."""
-    return total(multisclip_pair(z[a], z[b], tau, detach_targets) for a, b in pairs)
 
 
 def uses_m3co(epoch: int, epochs: int, fraction: float) -> bool:
@@ -102,7 +60,7 @@ class M3CoL(JointMethod):
         contrastive = self._contrastive_term(z, batch, progress)
         if progress.stage == "pretrain":
             return {"loss": total(contrastive.values()), **contrastive}
-        criterion = partial(label_cross_entropy, labels_B=progress.gather(batch.labels))
+        criterion = partial(label_cross_entropy, labels=progress.gather(batch.labels))
         supervised = self.supervised_terms(z, criterion, progress.gather)
         loss = total([*supervised.values(), *(self.objective.beta * term for term in contrastive.values())])
         return {"loss": loss, **supervised, **contrastive}

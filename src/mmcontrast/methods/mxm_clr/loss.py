@@ -11,7 +11,7 @@ With logits l = a b^T / tau, positives of row p = the rows of b of the same inst
     hard, "logsum"  mean_p -log sum_{positives q} softmax_q l_pq (one positive may carry the anchor, as in MIL-NCE)
     soft            mean_p  CE(softmax_q(r_pq / tau_soft), softmax_q l_pq),  r detached
 
-each averaged over both directions. With one observation a side, hard is CLIP's InfoNCE. Hard "mean" is at least
+each averaged over both directions. With one observation per side, hard is CLIP's InfoNCE. Hard "mean" is at least
 (ln m_a + ln m_b) / 2, not 0, so losses at different multiplicities cannot be compared; `gap`, the loss minus the
 entropy of its targets, can.
 
@@ -33,13 +33,15 @@ from mmcontrast.losses.precision import full_precision, upcast
 from mmcontrast.methods.mxm_clr.relations import RELATIONS
 from mmcontrast.methods.mxm_clr.sums import Sums, Targets, sums_at_once, sums_in_chunks
 
+__all__ = ["multifold_loss", "multifold_pairs_loss", "multifold_pairs_terms", "multifold_terms"]
+
 
 @full_precision
-def multifold_loss(
-    a_PD: Tensor,
-    b_QD: Tensor,
-    ids_P: Tensor,
-    ids_Q: Tensor,
+def multifold_terms(
+    a: Tensor,
+    b: Tensor,
+    ids_a: Tensor,
+    ids_b: Tensor,
     *,
     tau: float | Tensor = 0.1,
     tau_soft: float = 0.2,
@@ -56,15 +58,15 @@ def multifold_loss(
     Computed in float32 at least, also under autocast.
 
     Args:
-        a_PD, b_QD: unit rows, the observations of each modality, in any order and number per instance.
-        ids_P, ids_Q: integer instance of each row. Every instance needs a row in both modalities.
+        a, b: (P, D) and (Q, D) unit rows, the observations of each modality, in any order and number per instance.
+        ids_a, ids_b: integer instance of each row. Every instance needs a row in both modalities.
         tau: temperature of the predictions, > 0; a tensor if it is learned.
         tau_soft: temperature of the soft targets, > 0.
         hard: how several positives share an anchor.
         relation: what the soft targets are made of, a key of `relations.RELATIONS`.
         soft_weight: w >= 0. convex: (1 - w) hard + w soft, w <= 1; additive: hard + w soft.
         reduce: mean over rows, or over instances of the mean over their rows (equal unless ragged).
-        teacher: rows like a_PD and b_QD that the relation is computed from, e.g. of a momentum copy; default: these.
+        teacher: rows like a and b that the relation is computed from, e.g. of a momentum copy; default: these.
         chunk: rows of a that are worked on at once; memory grows with chunk x Q, and backward computes each chunk
             anew (once: no second derivative). None: all rows at once. The result is the same.
 
@@ -75,46 +77,43 @@ def multifold_loss(
     Raises:
         ContrastError: an argument is out of its range, shapes do not fit, or an instance has rows in one modality only.
     """
-    _check(a_PD, b_QD, ids_P, ids_Q, tau, tau_soft, hard, relation, soft_weight, combine, reduce, chunk)
-    index_P, index_Q, n_instances = number_instances(ids_P, ids_Q)
-    source = (a_PD, b_QD) if teacher is None else tuple(upcast(t) for t in teacher)
-    if source[0].shape != a_PD.shape or source[1].shape != b_QD.shape:
+    _check(a, b, ids_a, ids_b, tau, tau_soft, hard, relation, soft_weight, combine, reduce, chunk)
+    index_P, index_Q, n_instances = number_instances(ids_a, ids_b)
+    source = (a, b) if teacher is None else tuple(upcast(t) for t in teacher)
+    if source[0].shape != a.shape or source[1].shape != b.shape:
         raise ContrastError(f"teacher: shapes {[list(t.shape) for t in source]} are not those of the rows")
     rows_of = RELATIONS[relation](source[0].detach(), source[1].detach(), index_P, index_Q, n_instances)
     targets = Targets(index_P, index_Q, rows_of, tau_soft, log_positives=hard == "logsum")
-    scale = torch.as_tensor(tau, dtype=a_PD.dtype, device=a_PD.device)
-    if chunk is None:
-        sums = sums_at_once(a_PD, b_QD, scale, targets)
-    else:
-        sums = sums_in_chunks(a_PD, b_QD, scale, targets, chunk)
+    scale = torch.as_tensor(tau, dtype=a.dtype, device=a.device)
+    sums = sums_at_once(a, b, scale, targets) if chunk is None else sums_in_chunks(a, b, scale, targets, chunk)
     if hard == "mean":
         # sum_q h l is linear in the rows of b: the row's product with the mean of its positives
-        row_positive = (a_PD * instance_mean(b_QD, index_Q, n_instances)[index_P]).sum(1) / scale
-        column_positive = (b_QD * instance_mean(a_PD, index_P, n_instances)[index_Q]).sum(1) / scale
+        row_positive = (a * instance_mean(b, index_Q, n_instances)[index_P]).sum(1) / scale
+        column_positive = (b * instance_mean(a, index_P, n_instances)[index_Q]).sum(1) / scale
     else:
         row_positive, column_positive = sums.row_positive, sums.column_positive
     hard_P, hard_Q = sums.row_lse - row_positive, sums.column_lse - column_positive
     counts = tuple(torch.bincount(index, minlength=n_instances) for index in (index_P, index_Q))
     # the hard target of a row of a is uniform over its instance's rows in b, so its entropy is ln of their number
-    floors = (counts[1][index_P].to(a_PD.dtype).log(), counts[0][index_Q].to(a_PD.dtype).log())
+    floors = (counts[1][index_P].to(a.dtype).log(), counts[0][index_Q].to(a.dtype).log())
     if hard == "logsum":
         floors = (torch.zeros_like(floors[0]), torch.zeros_like(floors[1]))
-    weights = tuple(_row_weights(index, n_instances, reduce, a_PD.dtype) for index in (index_P, index_Q))
+    weights = tuple(_row_weights(index, n_instances, reduce, a.dtype) for index in (index_P, index_Q))
     return _combine(sums, (hard_P, hard_Q), floors, weights, soft_weight, combine)
 
 
-def multifold_pairs_loss(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
-    """`multifold_loss` summed over all pairs of two or more modalities, as TriCoLo sums its pairs.
+def multifold_pairs_terms(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
+    """`multifold_terms` summed over all pairs of two or more modalities, as TriCoLo sums its pairs.
 
     Args:
-        z: modality -> unit rows. ids: modality -> instance of each row. options: those of `multifold_loss`;
+        z: modality -> unit rows. ids: modality -> instance of each row. options: those of `multifold_terms`;
             `teacher` is then a mapping like z.
 
     Returns:
-        The sums, under the names of `multifold_loss`.
+        The sums, under the names of `multifold_terms`.
 
     Raises:
-        ContrastError: fewer than two modalities, or as `multifold_loss`.
+        ContrastError: fewer than two modalities, or as `multifold_terms`.
     """
     if len(z) < 2:
         raise ContrastError(f"a contrast needs two modalities, and there is {list(z)}")
@@ -122,9 +121,19 @@ def multifold_pairs_loss(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **o
     total: dict[str, Tensor] = {}
     for a, b in combinations(z, 2):
         pair_teacher = None if teacher is None else (teacher[a], teacher[b])
-        terms = multifold_loss(z[a], z[b], ids[a], ids[b], teacher=pair_teacher, **options)
+        terms = multifold_terms(z[a], z[b], ids[a], ids[b], teacher=pair_teacher, **options)
         total = {k: total[k] + v if total else v for k, v in terms.items()}
     return total
+
+
+def multifold_loss(a: Tensor, b: Tensor, ids_a: Tensor, ids_b: Tensor, **options: Any) -> Tensor:
+    """The scalar of `multifold_terms`, which says what the arguments are."""
+    return multifold_terms(a, b, ids_a, ids_b, **options)["loss"]
+
+
+def multifold_pairs_loss(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **options: Any) -> Tensor:
+    """The scalar of `multifold_pairs_terms`, which says what the arguments are."""
+    return multifold_pairs_terms(z, ids, **options)["loss"]
 
 
 def _combine(

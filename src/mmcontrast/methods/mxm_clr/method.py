@@ -2,7 +2,7 @@
 
 Source: Wang, Jiang, Zou, Ma, "MXM-CLR: A Unified Framework for Contrastive Learning of Multifold Cross-Modal
 Representations", arXiv 2303.10839. The paper's equations, weights, temperatures and encoders are not known to us and
-its repository holds no code, so this is a reconstruction from its abstract: see `contrast.multifold`.
+its repository holds no code, so this is a reconstruction from its abstract: see `loss.py`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import MXMCLRObjective
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.multifold import MultifoldMethod, Temperature
-from mmcontrast.methods.mxm_clr.loss import multifold_pairs_loss
+from mmcontrast.methods.mxm_clr.loss import multifold_pairs_terms
+from mmcontrast.methods.mxm_clr.objective import MXMCLRObjective
 from mmcontrast.models.momentum import follow, frozen_copy
 
 
@@ -51,7 +51,7 @@ class MXMCLR(MultifoldMethod):
                 follow(self.teacher, self.encoders, spec.teacher_decay)
                 theirs = self.rows(batch, self.teacher)
                 teacher = {m: row[0] for m, row in self.gathered(theirs, batch, progress).items()}
-        terms = multifold_pairs_loss(
+        terms = multifold_pairs_terms(
             z,
             ids,
             teacher=teacher,

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
+from mmcontrast.losses.precision import upcast
+
+__all__ = ["tuple_info_nce", "tuple_info_nce_terms"]
 
 Rows = Literal["all", "own", "others", "every_own"]
 Form = Literal["ratio", "simplex", "weight"]
@@ -103,7 +106,7 @@ def weighted_cross_entropy(positive_B: Tensor, blocks: Sequence[Block]) -> Tuple
         positive_B: logits of the positives. blocks: negatives.
 
     Returns:
-        See `TupleLoss`; the similarities are added by `tuple_info_nce`.
+        See `TupleLoss`; the similarities are added by `tuple_info_nce_terms`.
 
     Raises:
         ValueError: a weight is negative or not finite.
@@ -127,16 +130,16 @@ def weighted_cross_entropy(positive_B: Tensor, blocks: Sequence[Block]) -> Tuple
     return TupleLoss(rows_B.mean(), rows_B, stats)
 
 
-def tuple_info_nce(
-    anchor_BD: Tensor,
-    positive_BD: Tensor,
+def tuple_info_nce_terms(
+    anchor: Tensor,
+    positive: Tensor,
     disturbed: Sequence[Tensor],
     weights: Sequence[float],
     tau: float,
     rows: Rows = "all",
     *,
     detach_keys: bool = False,
-    scenes_B: Tensor | None = None,
+    scenes: Tensor | None = None,
     queue: Sequence[Tensor] | None = None,
     names: Sequence[str] | None = None,
 ) -> TupleLoss:
@@ -146,14 +149,14 @@ def tuple_info_nce(
     negatives are rows = "others"; "own" keeps the hardest alone, which share K - 1 modalities with the anchor.
 
     Args:
-        anchor_BD, positive_BD: unit-norm fused embeddings of two views; row i of both is one instance.
+        anchor, positive: (B, D) unit-norm fused embeddings of two views; row i of both is one instance.
         disturbed: K tensors (R * B, D): row r * B + j is the tuple of row j with modality k of another row. With no
             disturbed tuples at all ([] and weights []) this is naive tuple contrast.
         weights: K numbers >= 0; see `weights_from_alpha`.
         tau: temperature > 0.
         rows: which disturbed rows anchor i meets: all, its own (j = i), or the others.
         detach_keys: no gradient into positives and disturbed tuples.
-        scenes_B: scene of each row. Other rows of the anchor's scene are no negatives, neither intact nor disturbed.
+        scenes: (B,) scene of each row. Other rows of the anchor's scene are no negatives, neither intact nor disturbed.
         queue: 1 + K tensors (Q, D) of earlier keys, naive first; they count as other rows.
         names: K names for the stats; default 0 .. K - 1.
 
@@ -163,13 +166,20 @@ def tuple_info_nce(
     Raises:
         ValueError: shapes, weights or tau do not fit.
     """
-    names = _check(anchor_BD, positive_BD, disturbed, weights, tau, rows, queue, names)
+    names = _check(anchor, positive, disturbed, weights, tau, rows, queue, names)
     # autocast would turn the products back to half precision, in which a logit of 14 has a step of 1/16
-    with torch.autocast(device_type=anchor_BD.device.type, enabled=False):
-        keys = [widen(z.detach() if detach_keys else z) for z in (positive_BD, *disturbed)]
-        held = [widen(z.detach()) for z in queue] if queue is not None else [keys[0][:0]] * len(keys)
+    with torch.autocast(device_type=anchor.device.type, enabled=False):
+        keys = [upcast(z.detach() if detach_keys else z) for z in (positive, *disturbed)]
+        held = [upcast(z.detach()) for z in queue] if queue is not None else [keys[0][:0]] * len(keys)
         # dividing the anchors saves a pass over every block of logits
-        return _contrast(widen(anchor_BD) / tau, keys, held, weights, tau, rows, scenes_B, names)
+        return _contrast(upcast(anchor) / tau, keys, held, weights, tau, rows, scenes, names)
+
+
+def tuple_info_nce(
+    anchor: Tensor, positive: Tensor, disturbed: Sequence[Tensor], weights: Sequence[float], tau: float, **options: Any
+) -> Tensor:
+    """The scalar of `tuple_info_nce_terms`, which says what the arguments are."""
+    return tuple_info_nce_terms(anchor, positive, disturbed, weights, tau, **options).loss
 
 
 def _contrast(
@@ -182,7 +192,7 @@ def _contrast(
     scenes_B: Tensor | None,
     names: Sequence[str],
 ) -> TupleLoss:
-    """`tuple_info_nce` of anchors / tau against keys and queued keys, naive first in both."""
+    """`tuple_info_nce_terms` of anchors / tau against keys and queued keys, naive first in both."""
     n = len(scaled_BD)
     own_BB = torch.eye(n, dtype=torch.bool, device=scaled_BD.device)
     same_BB = own_BB if scenes_B is None else scenes_B[:, None] == scenes_B
@@ -214,11 +224,6 @@ def _with_held(logits: Tensor, scaled_BD: Tensor, held_QD: Tensor) -> Tensor:
     return torch.cat([logits, scaled_BD @ held_QD.T], dim=1) if len(held_QD) else logits
 
 
-def widen(x: Tensor) -> Tensor:
-    """Half precision to float32; anything else as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
 def _check(
     anchor_BD: Tensor,
     positive_BD: Tensor,
@@ -238,7 +243,9 @@ def _check(
     if len(anchor_BD) == 0:
         raise ContrastError("a batch without rows leaves nothing to contrast")
     if len(disturbed) != len(weights):
-        raise ValueError(f"{len(disturbed)} disturbed blocks and {len(weights)} weights; one weight a block is needed")
+        raise ValueError(
+            f"{len(disturbed)} disturbed blocks and {len(weights)} weights; one weight per block is needed"
+        )
     n, width = anchor_BD.shape
     for k, z in enumerate(disturbed):
         if z.ndim != 2 or z.shape[1] != width or len(z) == 0 or len(z) % n:

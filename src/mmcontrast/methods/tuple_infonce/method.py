@@ -3,12 +3,13 @@
 Source: Liu et al., "Contrastive Multimodal Fusion with TupleInfoNCE", ICCV 2021. Only its abstract, a restatement of
 its formulas and the released NYUv2 code (github hoi4d/TupleInfoNCE) could be read, not its body.
 
-Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows a modality, D width of
+Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows per modality, D width of
 the fused embedding.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -16,62 +17,27 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objectives import TupleInfoNCEObjective
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.data.loading import Table
+from mmcontrast.errors import ConfigError
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, History, Progress, SeedJob
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
-from mmcontrast.methods.tuple_infonce.derangement import derangement
-from mmcontrast.methods.tuple_infonce.key_queue import KeyQueue
-from mmcontrast.methods.tuple_infonce.loss import TupleLoss, counts, tuple_info_nce, weights_from_alpha
-from mmcontrast.methods.tuple_infonce.negatives import check_disturbable, every_own_row_loss
-from mmcontrast.methods.tuple_infonce.network import EarlyNetwork, LateNetwork, TupleNetwork, View, joint_encoder
-from mmcontrast.methods.tuple_infonce.sum_fusion import SumFusion, add
+from mmcontrast.methods.tuple_infonce.loss import TupleLoss, counts, tuple_info_nce_terms, weights_from_alpha
+from mmcontrast.methods.tuple_infonce.loss_every_own import every_own_row_terms
+from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable, derangement
+from mmcontrast.methods.tuple_infonce.network import (
+    EarlyNetwork,
+    LateNetwork,
+    SumFusion,
+    TupleNetwork,
+    View,
+    add,
+    joint_encoder,
+)
+from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective, alpha_by_modality, fused_width
 from mmcontrast.models.mlp import mlp
 from mmcontrast.models.momentum import follow, frozen_copy
-
-
-def alpha_by_modality(cell: CellConfig, objective: TupleInfoNCEObjective) -> list[float]:
-    """K numbers in the dataset's order of modalities.
-
-    Raises:
-        ConfigError: alpha is by modality, and not by those of the dataset; or shares leave nothing for naive negatives.
-    """
-    where = f"params/methods/{cell.method}.yaml ({cell.name}): objective.alpha"
-    given = objective.alpha
-    if isinstance(given, dict):
-        for name in given:
-            if name not in cell.modalities:
-                raise ConfigError(f"{where}: no modality '{name}'; {nearest(name, cell.modalities)}")
-        missing = [name for name in cell.modalities if name not in given]
-        if missing:
-            raise ConfigError(f"{where}: nothing for {', '.join(missing)}; give a number for each modality, 0 for none")
-        alpha = [given[name] for name in cell.modalities]
-    else:
-        alpha = [given] * len(cell.modalities)
-    if objective.form == "simplex" and sum(alpha) >= 1:
-        raise ConfigError(
-            f"{where}: shares of all negatives that sum to {sum(alpha):g} over {len(alpha)} modalities leave none for "
-            "naive ones; lower them, or use form: ratio"
-        )
-    return alpha
-
-
-def fused_width(cell: CellConfig, objective: TupleInfoNCEObjective) -> int:
-    """Width D of the fused embedding: the objective's own, or that of model.fusion.
-
-    Raises:
-        ConfigError: neither is given.
-    """
-    if objective.fusion_width is not None:
-        return objective.fusion_width
-    if cell.model.fusion is None:
-        raise ConfigError(
-            f"params/methods/{cell.method}.yaml ({cell.name}): objective.fusion_width: not given, and there is no "
-            "model.fusion to take it from"
-        )
-    return cell.model.fusion.width
 
 
 class TupleInfoNCE(SelfSupervised):
@@ -80,7 +46,7 @@ class TupleInfoNCE(SelfSupervised):
 
     `fusion: late`: each modality is encoded once a view; disturbed tuples are put together after the fusion's first
     layer. `fusion: early`: one encoder of all modalities side by side; disturbed tuples are put together from the
-    inputs, and each kind of them costs a further pass of the network (see `tuple_networks`). Blocks of weight 0 are
+    inputs, and each kind of them costs a further pass of the network (see `network.py`). Blocks of weight 0 are
     measured for the log, without gradient. `embed` is the fused embedding, not normalised.
 
     Where the dataset repeats scenes, rows of one scene neither lend a modality to one another nor are negatives.
@@ -124,6 +90,16 @@ class TupleInfoNCE(SelfSupervised):
             held = [KeyQueue(spec.queue, width) for _ in range(1 + len(self.modalities))]
             self.queues = nn.ModuleList(held)
 
+    @classmethod
+    def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
+        """Sample optimisation before pretraining, where `objective.search` asks for it; see `search.run`."""
+        if job.stage != "pretrain" or cell.objective.get("search") is None:
+            return cell, []
+        # by name: the code of the search concerns no other cell
+        search = importlib.import_module("mmcontrast.methods.tuple_infonce.search.run")
+        found: tuple[CellConfig, History] = search.searched(cell, job, table)
+        return found
+
     def network(self) -> TupleNetwork:
         """What a tuple goes through: this method's modules, not copies of them."""
         if isinstance(self.fusion, SumFusion):
@@ -159,7 +135,7 @@ class TupleInfoNCE(SelfSupervised):
         return {"": self.embed(batch), "encoders": self.encodings(batch), **lacking}
 
     def fuse(self, inputs: Mapping[str, Tensor], kept: Sequence[str]) -> Tensor:
-        """(b, D) fused embedding of the kept modalities; the others are zeros, see `tuple_networks`."""
+        """(b, D) fused embedding of the kept modalities; the others are zeros, see `network.py`."""
         return self.network().fuse(inputs, kept)
 
     def crossmodal(
@@ -167,7 +143,7 @@ class TupleInfoNCE(SelfSupervised):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Each modality alone, augmented, and each tuple without it, as it is: K tensors (b, D) of unit norm each.
 
-        What `training.rewards.crossmodal_accuracy` takes. generator: of the augmentations. strength: factor on their
+        What `search.rewards.crossmodal_accuracy` takes. generator: of the augmentations. strength: factor on their
         noise, of what is given in params/ and not of what is trained with.
         """
         augmenters = build_augmenters(self.cell, louder(self.objective.augmentations, strength))
@@ -177,12 +153,12 @@ class TupleInfoNCE(SelfSupervised):
         return [unit_rows(upcast(z)) for z in queries], [unit_rows(upcast(z)) for z in candidates]
 
     def train_at(self, alpha: Sequence[float], strength: float = 1.0) -> None:
-        """Take another alpha, one number a modality, and another strength of the augmentations, a factor > 0."""
+        """Take another alpha, one number per modality, and another strength of the augmentations, a factor > 0."""
         self.alpha = list(alpha)
         self.augmenters = build_augmenters(self.cell, louder(self.objective.augmentations, strength))
 
     def settled(self, alpha: Sequence[float], strength: float = 1.0) -> dict[str, Any]:
-        """The objective that trains with a found alpha, one number a modality, and strength of the augmentations."""
+        """The objective that trains with a found alpha, one number per modality, and strength of the augmentations."""
         found = dict(zip(self.modalities, alpha, strict=True))
         augmentations = louder(self.objective.augmentations, strength)
         changed = {"alpha": found, "naive": not any(alpha), "search": None, "augmentations": augmentations}
@@ -223,7 +199,7 @@ class TupleInfoNCE(SelfSupervised):
         return self.key_network
 
     def _queues(self) -> list[KeyQueue]:
-        """Naive first, then one a modality."""
+        """Naive first, then one per modality."""
         return cast("list[KeyQueue]", list(self.queues))
 
     def _key_gradient(self) -> torch.set_grad_enabled:
@@ -239,7 +215,7 @@ class TupleInfoNCE(SelfSupervised):
         lent = {m: terms[m] for m in disturbable(view)}
         sum_BD = add(list(terms.values()))
         used = [weights[m] for m in lent]
-        return every_own_row_loss(anchor_BD, sum_BD, lent, used, self.objective.tau, scenes_B)
+        return every_own_row_terms(anchor_BD, sum_BD, lent, used, self.objective.tau, scenes_B)
 
     def _drawn_rows(self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None) -> TupleLoss:
         """Anchors against tuples whose present modalities are disturbed by drawn rows, and against the queues."""
@@ -255,14 +231,14 @@ class TupleInfoNCE(SelfSupervised):
         learned = [m for m, alpha in zip(self.modalities, self.alpha, strict=True) if alpha > 0]
         with self._key_gradient():
             positive_BD, disturbed = network.keys(view, {m: sources[m] for m in present}, learned)
-        out = tuple_info_nce(
+        out = tuple_info_nce_terms(
             anchor_BD,
             positive_BD,
             list(disturbed.values()),
             [weights[m] for m in present],
             spec.tau,
             rows=spec.rows,
-            scenes_B=scenes_B,
+            scenes=scenes_B,
             queue=queue,
             names=list(disturbed),
         )

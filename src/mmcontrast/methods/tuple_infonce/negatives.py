@@ -1,6 +1,7 @@
-"""Tuples in which one modality comes from another row, made from features rather than from inputs.
+"""Disturbed tuples, in which one modality comes from another row: from which row, how they are made, what is kept.
 
-Shapes: B rows, K modalities, R source draws per modality, D fused width, d width of one modality.
+Shapes: B rows of the (global) batch, K modalities, R source draws per modality, D fused width,
+N new rows and Q held rows of a queue.
 """
 
 from __future__ import annotations
@@ -8,36 +9,95 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmcontrast.errors import TrainingError
-from mmcontrast.losses.similarity import unit_rows
-from mmcontrast.methods.tuple_infonce.derangement import refuse_one_scene
-from mmcontrast.methods.tuple_infonce.loss import EXCLUDED, Block, TupleLoss, weighted_cross_entropy, widen
+
+# A random permutation of 2 or more rows has no fixed point with probability 1/3 or more (1/e in the limit), so that
+# 64 misses in a row happen less than once in 1e11 calls. With scenes they can be common; see `derangement`.
+ATTEMPTS = 64
 
 
-def tuple_batch(features: Sequence[Tensor], sources: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """The intact tuples and every disturbed one as ONE batch, so that batch statistics cannot tell them apart.
+def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = None) -> Tensor:
+    """Source rows d with d[j] != j, and scene[d[j]] != scene[j] where scenes are given.
 
-    Works on inputs (early fusion) and on encoded features (late fusion) of any shape.
+    Without scenes: uniform over all permutations without a fixed point (by rejection; about e draws). The released
+    code of TupleInfoNCE draws plain permutations, whose fixed points put the positive among its own negatives.
+
+    With scenes: uniform over the permutations that keep every row out of its own scene, where rejection finds one
+    within ATTEMPTS draws; else a random one of the rotations of the rows grouped by scene, which is not uniform over
+    all permutations but still takes every row once. Where one scene holds more than half of the rows no such
+    permutation exists: each row then draws its source independently and uniformly from the rows of other scenes.
 
     Args:
-        features: K tensors (B, ...), one a modality.
-        sources: for each modality k, R_k index tensors (B,); see `derangement`. [] = modality k is never disturbed.
+        n: rows of the batch.
+        generator: CPU generator that all draws come from, so that every rank deranges the global batch alike.
+        scenes_B: (n,) integer scene of each row; None = every row is a scene of its own.
 
     Returns:
-        K tensors (B * (1 + sum R_k), ...): first the intact rows, then the blocks of k = 0 (R_0 of B rows), k = 1, ...
+        (n,) int64 on the CPU; a permutation unless one scene holds more than half of the rows.
+
+    Raises:
+        TrainingError: fewer than two rows, or all rows are of one scene.
+        ValueError: scenes_B has another shape.
     """
-    _check_lengths(features, sources)
-    n, device = len(features[0]), features[0].device
-    own_B = torch.arange(n, device=device)
-    out = []
-    for m, feature in enumerate(features):
-        index = [own_B]
-        for k, draws in enumerate(sources):
-            index += [draw_B.to(device) if k == m else own_B for draw_B in draws]
-        out.append(feature.index_select(0, torch.cat(index)))
-    return out
+    if n < 2:
+        raise TrainingError(
+            f"a disturbed tuple takes one modality from another row, and this batch has {n} row{'s' * (n != 1)}; "
+            "set batch_size to 2 or more (and let the last, smaller batch of an epoch be dropped)"
+        )
+    if scenes_B is None:
+        scenes_B = torch.arange(n)
+    elif scenes_B.shape != (n,):
+        raise ValueError(f"scenes_B: shape {tuple(scenes_B.shape)}, and the batch has {n} rows")
+    scenes_B = scenes_B.cpu()
+    refuse_one_scene(scenes_B)
+    _, group_B, counts = torch.unique(scenes_B, return_inverse=True, return_counts=True)
+    largest = int(counts.max())
+    if 2 * largest > n:
+        return _independent_sources(group_B, counts, generator)
+    for _ in range(ATTEMPTS):
+        sources_B = torch.randperm(n, generator=generator)
+        if not (group_B[sources_B] == group_B).any():
+            return sources_B
+    return _rotation(group_B, len(counts), largest, generator)
+
+
+def refuse_one_scene(scenes_B: Tensor) -> None:
+    """Raise TrainingError if all rows are of one scene, so that none can lend another a foreign modality."""
+    if bool((scenes_B == scenes_B[0]).all()):
+        raise TrainingError(
+            f"all {len(scenes_B)} rows of a batch are of scene {scenes_B[0].item()}, so no row can lend another a "
+            "foreign modality; use a larger batch, or shuffle so that scenes are mixed"
+        )
+
+
+def _rotation(group_B: Tensor, n_groups: int, largest: int, generator: torch.Generator) -> Tensor:
+    """Rows grouped by scene, scenes and rows within them in random order; each row takes the one `largest` further.
+
+    No scene is longer than `largest`, nor reaches round the circle (2 * largest <= n), so the source is of another one.
+    """
+    shuffled_B = torch.randperm(len(group_B), generator=generator)
+    place = torch.randperm(n_groups, generator=generator)
+    order_B = shuffled_B[torch.argsort(place[group_B[shuffled_B]], stable=True)]
+    sources_B = torch.empty_like(order_B)
+    sources_B[order_B] = order_B.roll(-largest)
+    return sources_B
+
+
+def _independent_sources(group_B: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
+    """For each row a uniform draw from the rows of other scenes.
+
+    With rows sorted by scene, the others of a row are all places but one run: a draw below n - (size of the run)
+    that lands in or after the run is moved behind it.
+    """
+    n = len(group_B)
+    order_B = torch.argsort(group_B, stable=True)
+    own_B = counts[group_B]
+    start_B = (counts.cumsum(0) - counts)[group_B]
+    draw_B = (torch.rand(n, generator=generator, dtype=torch.float64) * (n - own_B)).long()
+    draw_B = draw_B.clamp(max=n - own_B - 1)
+    return order_B[torch.where(draw_B >= start_B, draw_B + own_B, draw_B)]
 
 
 def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequence[Tensor]]) -> list[Tensor]:
@@ -49,94 +109,19 @@ def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequ
     Args:
         fused_BD: sum of the terms, plus a bias if the layer has one.
         terms: K tensors (B, D).
-        sources: as in `tuple_batch`.
+        sources: for each modality k, R_k index tensors (B,); see `derangement`. [] = modality k is never disturbed.
 
     Returns:
         K tensors (R_k * B, D).
     """
-    _check_lengths(terms, sources)
+    if len(sources) != len(terms):
+        raise ValueError(f"sources for {len(sources)} modalities, and there are {len(terms)}")
     out = []
     for term_BD, draws in zip(terms, sources, strict=True):
         rest_BD = fused_BD - term_BD
         # index_select: the backward pass of term_BD[draw_B] is several times slower on a CPU
         blocks = [rest_BD + term_BD.index_select(0, draw_B.to(term_BD.device)) for draw_B in draws]
         out.append(torch.cat(blocks) if blocks else rest_BD[:0])
-    return out
-
-
-def own_row_logits(
-    anchor_BD: Tensor, fused_BD: Tensor, terms: Sequence[Tensor], tau: float, same_BB: Tensor | None = None
-) -> list[Tensor]:
-    """Scores of every anchor against ALL own-row replacements of its tuple, for sum fusion, from Gram matrices.
-
-    With r_i = z_i - u_i the tuple of row i whose modality k comes from row j has the fused vector r_i + u_j:
-
-        a_i . (r_i + u_j) = a_i . r_i + a_i . u_j
-        |r_i + u_j|^2     = |r_i|^2 + 2 r_i . u_j + |u_j|^2
-
-    so that B * (B - 1) disturbed tuples per modality cost two (B, D) x (D, B) products and none of them is built.
-
-    Args:
-        anchor_BD: unit-norm anchors.
-        fused_BD: sum of the terms (plus bias), not normalised. terms: K tensors (B, D).
-        tau: temperature.
-        same_BB: True where j may not lend to i (rows of one scene); the diagonal is always excluded.
-
-    Returns:
-        K tensors (B, B); [i, j] = cosine / tau, EXCLUDED where i and j may not meet.
-    """
-    banned_BB = torch.eye(len(anchor_BD), dtype=torch.bool, device=anchor_BD.device)
-    if same_BB is not None:
-        banned_BB = banned_BB | same_BB
-    out = []
-    with torch.autocast(device_type=anchor_BD.device.type, enabled=False):
-        anchor_BD, fused_BD = widen(anchor_BD), widen(fused_BD)
-        for term_BD in map(widen, terms):
-            rest_BD = fused_BD - term_BD
-            dot_BB = (anchor_BD * rest_BD).sum(1, keepdim=True) + anchor_BD @ term_BD.T
-            squares_BB = (rest_BD * rest_BD).sum(1, keepdim=True) + (term_BD * term_BD).sum(1)
-            square_BB = squares_BB + 2 * rest_BD @ term_BD.T
-            # rounding may leave a tiny negative square where r_i and u_j cancel
-            norm_BB = square_BB.clamp_min(torch.finfo(square_BB.dtype).eps).sqrt()
-            out.append((dot_BB / (norm_BB * tau)).masked_fill(banned_BB, EXCLUDED))
-    return out
-
-
-def every_own_row_loss(
-    anchor_BD: Tensor,
-    fused_BD: Tensor,
-    terms: Mapping[str, Tensor],
-    weights: Sequence[float],
-    tau: float,
-    scenes_B: Tensor | None = None,
-) -> TupleLoss:
-    """Tuple contrast of sum fusion in which each anchor meets ALL own-row replacements; see `own_row_logits`.
-
-    Args:
-        anchor_BD: unit-norm anchors. fused_BD: keys as sums of their terms, not normalised.
-        terms: modality -> (B, D). weights: one a modality, >= 0; blocks of weight 0 are measured without gradient.
-        tau: temperature. scenes_B: scene of each row; rows of one scene do not meet, nor lend to one another.
-
-    Returns:
-        See `TupleLoss`; `own_similarity_<m>` is the mean over all replacements.
-
-    Raises:
-        TrainingError: all rows are of one scene.
-    """
-    same_BB = torch.eye(len(anchor_BD), dtype=torch.bool, device=anchor_BD.device)
-    if scenes_B is not None:
-        refuse_one_scene(scenes_B)
-        same_BB = scenes_B[:, None] == scenes_B
-    with torch.autocast(device_type=anchor_BD.device.type, enabled=False):
-        naive_BB = widen(anchor_BD) @ unit_rows(widen(fused_BD)).T / tau
-    blocks = [Block("naive", naive_BB.masked_fill(same_BB, EXCLUDED), 1.0)]
-    similarity = {"positive_similarity": tau * naive_BB.diagonal().detach().mean()}
-    gram = own_row_logits(anchor_BD, fused_BD, list(terms.values()), tau, same_BB)
-    for name, weight, logits_BB in zip(terms, weights, gram, strict=True):
-        blocks.append(Block(f"disturbed_{name}", logits_BB, float(weight)))
-        similarity[f"own_similarity_{name}"] = tau * logits_BB.detach()[~same_BB].mean()
-    out = weighted_cross_entropy(naive_BB.diagonal(), blocks)
-    out.stats.update(similarity)
     return out
 
 
@@ -165,6 +150,33 @@ def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
             )
 
 
-def _check_lengths(features: Sequence[Tensor], sources: Sequence[Sequence[Tensor]]) -> None:
-    if len(sources) != len(features):
-        raise ValueError(f"sources for {len(sources)} modalities, and there are {len(features)}")
+class KeyQueue(nn.Module):
+    """The last `size` keys of one kind. Its content is in the state dict, so that a resumed run goes on alike.
+
+    Keys should come from a slowly moving encoder; those of the current encoder are out of date after a few steps.
+
+    Args:
+        size: most rows held; at least 1. width: D.
+    """
+
+    keys: Tensor
+    filled: Tensor
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"size: {size}; a queue holds at least 1 row")
+        self.size = size
+        self.register_buffer("keys", torch.zeros(size, width))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def push(self, keys_ND: Tensor) -> None:
+        """Put rows in, in order; the oldest fall out."""
+        kept = torch.cat([self.rows(), keys_ND.detach().to(self.keys)])[-self.size :]
+        self.keys[: len(kept)] = kept
+        self.filled.fill_(len(kept))
+
+    def rows(self) -> Tensor:
+        """(filled, D) rows, oldest first; a copy, so that a later push does not change what a loss has used."""
+        return self.keys[: int(self.filled)].clone()

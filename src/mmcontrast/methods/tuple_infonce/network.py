@@ -1,6 +1,6 @@
 """What a tuple goes through, and how tuples with one modality of another row are made: from features, or from inputs.
 
-Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows a modality, H width of
+Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws of foreign rows per modality, H width of
 the late fusion's first layer, D width of the fused embedding.
 """
 
@@ -12,17 +12,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmcontrast.config import CellConfig
+from mmcontrast.config import CellConfig, Modality
+from mmcontrast.errors import ConfigError
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Progress
-from mmcontrast.methods.tuple_infonce.early_fusion import joint_modality, present_only, side_by_side
 from mmcontrast.methods.tuple_infonce.negatives import swap_terms
-from mmcontrast.methods.tuple_infonce.sum_fusion import SumFusion, add
 from mmcontrast.models.encoders import build_encoders
+from mmcontrast.models.mlp import mlp
 from mmcontrast.models.norm import running_statistics_kept
 
 JOINT = "joint"
+# what an encoder takes for zero, by kind of modality: image encoders centre pixels of [0, 1] at one half
+ABSENT = {"vector": 0.0, "image": 0.5}
 
 
 class View(NamedTuple):
@@ -71,6 +73,47 @@ class TupleNetwork(nn.Module):
             learned: modalities whose disturbed tuples get a gradient, where there is any; the others are measured.
         """
         raise NotImplementedError
+
+
+class SumFusion(nn.Module):
+    """[u_1, ..., u_K] -> Linear - ReLU - ... - Linear, without any normalisation over the batch.
+
+    Batch statistics would tell intact tuples from disturbed ones. The first layer is a sum of one term per modality, so
+    that a tuple with one modality of another row needs only a sum of terms that are there already, and then the rest.
+
+    Args:
+        modalities: K names. width: d. hidden: hidden widths; [] = one linear layer. out: D.
+    """
+
+    def __init__(self, modalities: Sequence[str], width: int, hidden: Sequence[int], out: int) -> None:
+        super().__init__()
+        first, *rest = [*hidden, out]
+        # modules of their own rather than slices of one weight: ZeRO 3 brings a weight in when its module is called
+        layers = {m: nn.Linear(width, first, bias=k == 0) for k, m in enumerate(modalities)}
+        self.first = nn.ModuleDict(layers)
+        std = (2 / (len(modalities) * width + first)) ** 0.5  # Xavier-normal of the whole layer
+        for layer in layers.values():
+            nn.init.normal_(layer.weight, std=std)
+        nn.init.zeros_(layers[modalities[0]].bias)
+        self.rest = nn.Sequential(nn.ReLU(), mlp([first, *rest])) if rest else nn.Identity()
+
+    def terms(self, encodings: Mapping[str, Tensor]) -> list[Tensor]:
+        """K tensors (B, H) whose sum is the first layer's output; the first one carries the bias."""
+        return [layer(encodings[m]) for m, layer in self.first.items()]
+
+    def finish(self, sum_BH: Tensor) -> Tensor:
+        """(B, D) from the first layer's output."""
+        z_BD: Tensor = self.rest(sum_BH)
+        return z_BD
+
+    def forward(self, encodings: Mapping[str, Tensor]) -> Tensor:
+        """(B, D) from K encodings (B, d)."""
+        return self.finish(add(self.terms(encodings)))
+
+
+def add(terms: Sequence[Tensor]) -> Tensor:
+    """Sum of tensors of one shape."""
+    return torch.stack(list(terms)).sum(0)
 
 
 class LateNetwork(TupleNetwork):
@@ -193,3 +236,40 @@ def joint_encoder(cell: CellConfig) -> nn.ModuleDict:
     """
     joined = cell.model_copy(update={"modalities": {JOINT: joint_modality(cell)}})
     return build_encoders(joined, [JOINT])
+
+
+def joint_modality(cell: CellConfig) -> Modality:
+    """The modality that all those of the cell's dataset are together: vector [S] or image [S, H, W].
+
+    Raises:
+        ConfigError: they are not all vectors, nor all images of one height and width.
+    """
+    kinds = {spec.kind for spec in cell.modalities.values()}
+    sizes = {tuple(spec.shape[1:]) for spec in cell.modalities.values()}
+    if len(kinds) > 1 or len(sizes) > 1 or not kinds <= set(ABSENT):
+        found = ", ".join(f"{name} {spec.kind} {spec.shape}" for name, spec in cell.modalities.items())
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): objective.fusion: early puts modalities side by side, "
+            "which takes vectors alone, or images alone, all of one height and width; params/datasets/"
+            f"{cell.dataset}.yaml: modalities says {found}. Use fusion: late, or prepare images of one size"
+        )
+    channels = sum(spec.shape[0] for spec in cell.modalities.values())
+    return Modality(kind=kinds.pop(), shape=[channels, *sizes.pop()])
+
+
+def present_only(inputs: Mapping[str, Tensor], kept: Collection[str]) -> dict[str, Tensor]:
+    """modality -> (b, C, ...) float, in the order of the inputs; what is not kept is zero to the encoder.
+
+    Zero is 0 in a vector and mid-grey in an image, whose pixels the encoder centres.
+    """
+    out = {}
+    for name, x in inputs.items():
+        if not torch.is_floating_point(x):
+            x = x.float() / 255
+        out[name] = x if name in kept else torch.full_like(x, ABSENT["image" if x.ndim == 4 else "vector"])
+    return out
+
+
+def side_by_side(inputs: Mapping[str, Tensor]) -> Tensor:
+    """(b, S, ...) of modalities (b, C, ...)."""
+    return torch.cat(list(inputs.values()), dim=1)

@@ -2,7 +2,7 @@
 
 State is plain JSON, whose floats survive a round trip exactly: a search resumed from it goes on bit for bit.
 
-Shapes: P searched numbers, n trials a round.
+Shapes: P searched numbers, n trials per round.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Reinforce:
 
     Args:
         mean: P starting values. sigma: standard deviation of the draws. rounds: rounds to run.
-        trials: settings a round; even. rate: step size eta. low, high: what is trained with is clipped to these.
+        trials: settings per round; even. rate: step size eta. low, high: what is trained with is clipped to these.
         seed: of the draws. optimizer: plain (mean += rate * gradient) or Adam on it (the released code, rate .25).
     """
 
@@ -175,7 +175,7 @@ class GridSearch:
         return self.round >= (1 if self.mode == "shared" else len(self.best))
 
     def ask(self) -> list[list[float]]:
-        """One setting a value of the grid."""
+        """One setting per value of the grid."""
         if self.mode == "shared":
             return [[v] * len(self.best) for v in self.values]
         return [[v if p == self.round else b for p, b in enumerate(self.best)] for v in self.values]

@@ -1,4 +1,4 @@
-"""What the sample search of TupleInfoNCE maximises; `evaluation.reward_study` asks whether that is worth maximising.
+"""What the sample search of TupleInfoNCE maximises; `evaluation.reward_study` asks whether it predicts the score.
 
 Liu et al., ICCV 2021. Shapes: M held-out tuples, K modalities, D width.
 """
@@ -44,7 +44,7 @@ def beta_reward(sigma: float, levels: Sequence[float], accuracies: Sequence[floa
     formula is not known.
 
     Args:
-        sigma: noise trained with. levels: noises tested at. accuracies: fractions, one a level. scale: > 0.
+        sigma: noise trained with. levels: noises tested at. accuracies: fractions, one per level. scale: > 0.
     """
     if len(levels) != len(accuracies) or not levels or scale <= 0:
         raise ValueError("one accuracy a noise level, at least one level and a scale above 0 are needed")

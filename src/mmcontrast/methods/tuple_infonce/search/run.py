@@ -15,7 +15,6 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from itertools import count, islice
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -25,21 +24,18 @@ from torch import Tensor
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import StoppedError, TrainingError
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, History, Progress, SeedJob
 from mmcontrast.methods.build import build_method
+from mmcontrast.methods.tuple_infonce.objective import GridSearch, ReinforceSearch, StrengthSearch
 from mmcontrast.methods.tuple_infonce.search import policies as proposers
 from mmcontrast.methods.tuple_infonce.search.rewards import alpha_reward, beta_reward, crossmodal_accuracy
-from mmcontrast.methods.tuple_infonce.search.settings import GridSearch, ReinforceSearch, StrengthSearch
 from mmcontrast.methods.tuple_infonce.search.trials import Outcome, SampleSearch, Trial
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import make_feed, rows_of
-from mmcontrast.training.distributed import World
 from mmcontrast.training.engine import make_engine
-from mmcontrast.training.interrupt import StopRequest
 
 log = logging.getLogger(__name__)
 
-History = list[tuple[int, str, float]]
 KINDS: dict[str, type[ReinforceSearch] | type[GridSearch]] = {"reinforce": ReinforceSearch, "grid": GridSearch}
 
 
@@ -62,20 +58,11 @@ class Searchable(Protocol):
         """The objective that trains with this alpha and this strength of the augmentations."""
 
 
-def searched(
-    cell: CellConfig,
-    stage_name: str,
-    seed: int,
-    table: Table,
-    world: World,
-    state: Path,
-    fingerprint: str,
-    stop: StopRequest,
-) -> tuple[CellConfig, History]:
-    """The cell with its alpha found, and the search's path; a cell without a search comes back as it is.
+def searched(cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
+    """The cell with its alpha found, and the search's path.
 
     Args:
-        table: training rows. state: folder of the search's own checkpoints. fingerprint: see `checkpoint`.
+        cell: with a search. table: training rows.
 
     Returns:
         (cell, rows): (round, name, value), names search/alpha_<modality> (before the round; the last row is what was
@@ -88,11 +75,9 @@ def searched(
         TrainingError: a loss is not finite, or the training rows are too few to hold some out.
         StoppedError: it was asked to stop, and has saved its state.
     """
-    given = cell.objective.get("search")
-    if given is None or stage_name != "pretrain":
-        return cell, []
+    given = cell.objective["search"]
     spec = KINDS[given["kind"]].model_validate(given)
-    return _Run(cell, stage_name, seed, table, world, state, fingerprint, spec, stop).found()
+    return _Run(cell, job, table, spec).found()
 
 
 def make_proposer(spec: ReinforceSearch | GridSearch, start: list[float], seed: int) -> proposers.Proposer:
@@ -140,21 +125,11 @@ def split_rows(n: int, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
 class _Run:
     """One seed's search: the engine that trials share, where the round starts from, and the clones made in it."""
 
-    def __init__(
-        self,
-        cell: CellConfig,
-        stage_name: str,
-        seed: int,
-        table: Table,
-        world: World,
-        state: Path,
-        fingerprint: str,
-        spec: ReinforceSearch | GridSearch,
-        stop: StopRequest,
-    ) -> None:
-        self.cell, self.seed, self.spec, self.world, self.stop = cell, seed, spec, world, stop
-        self.state, self.fingerprint, self.stage_name = state, fingerprint, stage_name
-        stage: Stage = getattr(cell, stage_name)
+    def __init__(self, cell: CellConfig, job: SeedJob, table: Table, spec: ReinforceSearch | GridSearch) -> None:
+        self.cell, self.job, self.spec = cell, job, spec
+        self.seed, self.world = seed, world = job.seed, job.world
+        self.state = job.state / "search"
+        stage: Stage = getattr(cell, job.stage)
         seeding.seed_everything(seed)
         method = build_method(cell)
         method.check_data(table.inputs)
@@ -188,11 +163,11 @@ class _Run:
         seeding.seed_everything(trial.seed, self.world.rank)
         alpha, strength = settings(trial.values)
         self.method.train_at(alpha, strength)
-        generator = seeding.named_generator(trial.seed, self.stage_name, "search")
+        generator = seeding.named_generator(trial.seed, self.job.stage, "search")
         loss = 0.0
         for batch, rows in islice(self._batches(generator), self.spec.steps):
             progress = Progress(
-                stage=self.stage_name,  # type: ignore[arg-type]
+                stage=self.job.stage,  # type: ignore[arg-type]
                 epoch=0,
                 epochs=1,
                 generator=generator,
@@ -238,15 +213,15 @@ class _Run:
     def _save(self, state: dict[str, Any]) -> None:
         # as text: a generator's state has integers of 128 bits
         payload = {"search": json.dumps(state), "start": self.start, "clones": self.clones}
-        checkpoint.save(self.state, self.search.round, payload, self.fingerprint, self.world)
-        if self.stop.agreed(self.world):
+        checkpoint.save(self.state, self.search.round, payload, self.job.fingerprint, self.world)
+        if self.job.stop.agreed(self.world):
             raise StoppedError(
                 f"{self.cell.name}, seed {self.seed}: stopped in round {self.search.round} of the sample search; the "
                 f"state is in {self.state}. Run the same command again to go on."
             )
 
     def _resume(self) -> None:
-        payload = checkpoint.load_latest(self.state, self.fingerprint, self.world)
+        payload = checkpoint.load_latest(self.state, self.job.fingerprint, self.world)
         if payload is None:
             return
         self.search.load_state_dict(json.loads(payload["search"]))

@@ -48,7 +48,7 @@ class SampleSearch:
     Args:
         proposers: target -> proposer, taken in turn, one round each, those that are finished skipped.
         evaluate: trains a clone from the start of `trial.round` and scores it on held-out TRAIN tuples. It must restore
-            model, optimizer, buffers and random state first (`snapshot.py`) and keep the clone under round and index.
+            model, optimizer, buffers and random state first and keep the clone under round and index.
         adopt: called when a round is over with (round, index of the clone that the next round starts from). It must
             leave the start of `round` in place: killed before the state is saved, the last trial is run once more.
         carry: which clone that is. nearest: its setting lies closest to the proposer's new value (little selection

@@ -1,6 +1,6 @@
-"""Supervised contrastive loss.
+"""Contrast that uses labels: embeddings of one class attract each other.
 
-Shapes: N instances, V views of each, D width, R = V*N rows.
+Shapes: N instances, V views of each, D width, R = V * N rows.
 """
 
 from __future__ import annotations
@@ -14,49 +14,51 @@ from mmcontrast.errors import ContrastError
 from mmcontrast.losses.precision import full_precision
 from mmcontrast.losses.similarity import check_pair, unit_rows
 
+__all__ = ["supcon", "supcon_rows"]
 
-def supcon(views_ND: Sequence[Tensor], labels_N: Tensor, tau: float = 0.07) -> Tensor:
+
+def supcon(views: Sequence[Tensor], labels: Tensor, tau: float = 0.07) -> Tensor:
     """Mean over rows of -1/|P| sum_{p in P} log( exp(s_ip / tau) / sum_{k != i} exp(s_ik / tau) ).
 
     P: all other rows, of any view, with the row's label. Source: Khosla et al. 2020, eq. 2 (L_out); CoMM's
     fine-tuning takes it on the CLS embeddings of two augmented views.
 
     Args:
-        views_ND: at least two (N, D) tensors, row k of each from the same instance; any scale.
-        labels_N: (N,) integer classes.
+        views: at least two (N, D) tensors, row k of each from the same instance; any scale.
+        labels: (N,) integer classes.
         tau: temperature, > 0.
 
     Raises:
         ContrastError: fewer than two views, shapes that differ, N < 2, tau <= 0.
     """
-    if len(views_ND) < 2:
-        raise ContrastError(f"SupCon: needs at least two views of each instance, and got {len(views_ND)}")
-    for view_ND in views_ND[1:]:
-        check_pair(views_ND[0], view_ND, tau)
-    if labels_N.shape != (len(views_ND[0]),):
-        raise ContrastError(f"SupCon: {len(views_ND[0])} instances, but labels of shape {tuple(labels_N.shape)}")
-    return supcon_rows(torch.cat(list(views_ND)), labels_N.repeat(len(views_ND)), tau)
+    if len(views) < 2:
+        raise ContrastError(f"SupCon: needs at least two views of each instance, and got {len(views)}")
+    for view_ND in views[1:]:
+        check_pair(views[0], view_ND, tau)
+    if labels.shape != (len(views[0]),):
+        raise ContrastError(f"SupCon: {len(views[0])} instances, but labels of shape {tuple(labels.shape)}")
+    return supcon_rows(torch.cat(list(views)), labels.repeat(len(views)), tau)
 
 
 @full_precision
-def supcon_rows(rows_RD: Tensor, labels_R: Tensor, tau: float | Tensor = 0.07) -> Tensor:
-    """`supcon` of rows in any order and any number a label: here, all observations of all modalities pooled.
+def supcon_rows(rows: Tensor, labels: Tensor, tau: float | Tensor = 0.07) -> Tensor:
+    """`supcon` of rows in any order and any number per label: here, all observations of all modalities pooled.
 
     The released code (HobbitLong/SupContrast) multiplies by tau / base_tau, both 0.07 there; the factor is 1 here.
 
     Args:
-        rows_RD: any scale. labels_R: (R,) integers; every label stands on at least two rows. tau: > 0.
+        rows: any scale. labels: (R,) integers; every label stands on at least two rows. tau: > 0.
 
     Raises:
         ContrastError: a label stands on one row alone, which then has no positive.
     """
-    lonely = torch.unique(labels_R, return_counts=True)[1] < 2
+    lonely = torch.unique(labels, return_counts=True)[1] < 2
     if bool(lonely.any()):
         raise ContrastError(f"SupCon: {int(lonely.sum())} label(s) stand on one row alone, which has no positive")
-    z_RD = unit_rows(rows_RD)
+    z_RD = unit_rows(rows)
     self_RR = torch.eye(len(z_RD), dtype=torch.bool, device=z_RD.device)
     logits_RR = z_RD @ z_RD.T / tau
     log_denominator_R = logits_RR.masked_fill(self_RR, -torch.inf).logsumexp(dim=1)
-    positive_RR = (labels_R[:, None] == labels_R[None, :]) & ~self_RR
+    positive_RR = (labels[:, None] == labels[None, :]) & ~self_RR
     log_p_RR = logits_RR - log_denominator_R[:, None]
     return -(log_p_RR.masked_fill(~positive_RR, 0).sum(dim=1) / positive_RR.sum(dim=1)).mean()

@@ -1,0 +1,103 @@
+"""Contrast of paired embeddings: InfoNCE between two modalities, NT-Xent between two views, and both over many pairs.
+
+Shapes: B batch, N instances, D width, R = 2N rows; M modalities are list positions or names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmcontrast.errors import ContrastError
+from mmcontrast.losses.cross_entropy import label_cross_entropy
+from mmcontrast.losses.precision import full_precision
+from mmcontrast.losses.similarity import check_pair, cosine_logits, unit_rows
+
+__all__ = ["cmc", "info_nce", "nt_xent", "paired_info_nce", "self_contrast"]
+
+
+@full_precision
+def info_nce(a: Tensor, b: Tensor, tau: float | Tensor) -> Tensor:
+    """1/2 [CE(S, i = i) + CE(S^T, i = i)], S = cos(a, b) / tau: each row finds its own partner among B.
+
+    Source: the loss of CLIP (Radford et al., ICML 2021, figure 3), with a fixed temperature instead of a learned one.
+    Scalar, >= 0; log B where all embeddings are alike. Symmetric in a and b.
+
+    Args:
+        a, b: (B, D), row k of one the partner of row k of the other; any scale. tau: temperature, > 0.
+
+    Raises:
+        ContrastError: shapes differ, B < 2 or tau <= 0.
+    """
+    check_pair(a, b, tau)
+    logits_BB = cosine_logits(a, b, tau)
+    own_B = torch.arange(len(logits_BB), device=logits_BB.device)
+    return (label_cross_entropy(logits_BB, own_B) + label_cross_entropy(logits_BB.T, own_B)) / 2
+
+
+def paired_info_nce(z: Mapping[str, Tensor], pairs: Sequence[tuple[str, str]], tau: float) -> Tensor:
+    """Sum of the symmetric InfoNCE over directed pairs, so that it is M3Co without mixing.
+
+    Two modalities are therefore counted in both orders, as M3Co counts them. z: modality -> (B, D).
+    """
+    return torch.stack([info_nce(z[a], z[b], tau) for a, b in pairs]).sum()
+
+
+@full_precision
+def nt_xent(first: Tensor, second: Tensor, tau: float = 0.1) -> Tensor:
+    """Mean over all 2N rows of -log( exp(s_ip / tau) / sum_{k != i} exp(s_ik / tau) ), s the cosine, p the partner.
+
+    The denominator of a row holds its partner and the 2N-2 other rows of BOTH views. Identical embeddings give
+    ln(2N-1). Source: SimCLR (Chen et al. 2020, eq. 1); it is the estimator of CoMM's released code.
+
+    Args:
+        first, second: the two views, row k of one the partner of row k of the other; any scale.
+        tau: temperature, > 0.
+
+    Raises:
+        ContrastError: shapes differ, N < 2 or tau <= 0.
+    """
+    check_pair(first, second, tau)
+    n = len(first)
+    z_RD = unit_rows(torch.cat([first, second]))
+    logits_RR = z_RD @ z_RD.T / tau
+    self_RR = torch.eye(2 * n, dtype=torch.bool, device=z_RD.device)
+    partner_R = torch.arange(2 * n, device=z_RD.device).roll(n)
+    return F.cross_entropy(logits_RR.masked_fill(self_RR, -torch.inf), partner_R)
+
+
+def cmc(
+    embeddings: Sequence[Tensor], tau: float = 0.1, pair_loss: Callable[[Tensor, Tensor, float], Tensor] = nt_xent
+) -> Tensor:
+    """Mean of a loss over all pairs of modalities. Source: Tian et al. 2020, full graph; NT-Xent as in CoMM's code.
+
+    Args:
+        embeddings: one (N, D) tensor per modality, at least two.
+        tau: temperature, > 0.
+        pair_loss: of two modalities' embeddings and tau; with `info_nce` it is CLIP's loss, over pairs.
+
+    Raises:
+        ContrastError: fewer than two modalities, shapes that differ, N < 2, tau <= 0.
+    """
+    if len(embeddings) < 2:
+        raise ContrastError(f"CMC: contrast between modalities needs at least two, and got {len(embeddings)}")
+    return torch.stack([pair_loss(a, b, tau) for a, b in combinations(embeddings, 2)]).mean()
+
+
+def self_contrast(views1: Sequence[Tensor], views2: Sequence[Tensor], tau: float = 0.1) -> Tensor:
+    """Mean over modalities of NT-Xent between two augmented views of the same modality (SimCLR in each of them).
+
+    Args:
+        views1, views2: one (N, D) tensor per modality from each augmentation.
+        tau: temperature, > 0.
+
+    Raises:
+        ContrastError: the lists differ in length or are empty, shapes differ, N < 2, tau <= 0.
+    """
+    if len(views1) != len(views2) or not views1:
+        raise ContrastError(f"self contrast: {len(views1)} modalities in one view and {len(views2)} in the other")
+    return torch.stack([nt_xent(a, b, tau) for a, b in zip(views1, views2, strict=True)]).mean()

@@ -1,0 +1,138 @@
+"""What a finished stage leaves behind: history, predictions, embeddings, models; each file written atomically."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save
+
+from mmcontrast import __version__, paths
+from mmcontrast.config import CellConfig
+from mmcontrast.data.files import replacing, write_json
+from mmcontrast.data.loading import Table
+from mmcontrast.data.table import task_column
+from mmcontrast.evaluation.views import column as view_column
+from mmcontrast.methods.build import build_method
+from mmcontrast.training.loop import SeedRun, embed
+from mmcontrast.training.retrieving import observation_table
+
+
+def write_outputs(
+    cell: CellConfig,
+    stage: str,
+    folder: Path,
+    runs: dict[int, SeedRun],
+    tables: dict[int, dict[str, Table]],
+    device: torch.device,
+) -> None:
+    """history, predictions (finetune), embeddings and models of a finished stage."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_parquet(_history(runs), folder / "history.parquet")
+    if stage == "finetune":  # without rows where there is no classifier: the workflow expects the file
+        _write_parquet(_predictions(cell, runs, tables), folder / "predictions.parquet")
+    if cell.scored_by == "retrieval":
+        embeddings = observation_table({seed: run.embedded for seed, run in runs.items()}, tables)
+    else:
+        embeddings = _embeddings(cell, runs, tables, device)
+    _write_parquet(embeddings, folder / "embeddings.parquet")
+    models = folder / "models"
+    models.mkdir(exist_ok=True)
+    for seed, run in runs.items():
+        weights = {k: v.contiguous() for k, v in run.weights.items()}
+        # one key alone: safetensors writes several in an order that changes from run to run
+        metadata = {"mmcontrast": json.dumps({"epoch": run.best_epoch, "seed": seed, "version": __version__})}
+        with replacing(models / f"seed{seed}.safetensors") as temporary:
+            # not save_file, whose errors do not tell a full disk from anything else
+            temporary.write_bytes(save(weights, metadata))
+    write_json(models / "cell.json", cell.model_dump(mode="json"))
+
+
+def write_vocabularies(models: Path, vocabularies: dict[int, dict[str, Any]]) -> None:
+    """What a text encoder's weights mean nothing without."""
+    for seed, of_seed in vocabularies.items():
+        for modality, pieces in of_seed.items():
+            value = {"pieces": pieces.pieces, "merges": [list(pair) for pair in pieces.merges]}
+            write_json(models / f"seed{seed}.{modality}.json", value)
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _history(runs: dict[int, SeedRun]) -> pa.Table:
+    rows = [(seed, *row) for seed, run in runs.items() for row in run.history]
+    seeds, epochs, names, values = zip(*rows, strict=True) if rows else [()] * 4
+    return pa.table(
+        {
+            "seed": pa.array(seeds, pa.int64()),
+            "epoch": pa.array(epochs, pa.int64()),
+            "name": pa.array(names, pa.string()),
+            "value": pa.array(values, pa.float64()),
+        }
+    )
+
+
+def _fixed(matrix: np.ndarray) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+
+
+def _no_predictions(cell: CellConfig) -> pa.Table:
+    fields = {"seed": pa.int64(), "epoch": pa.int64(), "split": pa.string(), "id": pa.string(), "label": pa.int64()}
+    return pa.schema([*fields.items(), ("probs", pa.list_(pa.float32(), len(cell.classes)))]).empty_table()
+
+
+def _predictions(cell: CellConfig, runs: dict[int, SeedRun], tables: dict[int, dict[str, Table]]) -> pa.Table:
+    parts = [_no_predictions(cell)]
+    for seed, run in runs.items():
+        for (epoch, split), probs in run.probs.items():
+            table = tables[seed][split]
+            n = len(table)
+            parts.append(
+                pa.table(
+                    {
+                        "seed": pa.array(np.full(n, seed, dtype=np.int64)),
+                        "epoch": pa.array(np.full(n, epoch, dtype=np.int64)),
+                        "split": pa.array([split] * n),
+                        "id": pa.array(table.ids),
+                        "label": pa.array(table.labels.numpy()),
+                        "probs": _fixed(probs.numpy()),
+                    }
+                )
+            )
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def _embeddings(
+    cell: CellConfig, runs: dict[int, SeedRun], tables: dict[int, dict[str, Table]], device: torch.device
+) -> pa.Table:
+    parts = []
+    method = build_method(cell).to(device)
+    for seed, run in runs.items():
+        method.load_state_dict(run.weights)
+        probed = tables[seed] | ({"train": tables[seed]["probe"]} if "probe" in tables[seed] else {})
+        for split in paths.SPLITS:
+            table = probed[split]
+            if len(table) == 0:
+                continue
+            n = len(table)
+            parts.append(
+                pa.table(
+                    {
+                        "seed": pa.array(np.full(n, seed, dtype=np.int64)),
+                        "split": pa.array([split] * n),
+                        "id": pa.array(table.ids),
+                        "label": pa.array(table.labels.numpy()),
+                        **{task_column(task): pa.array(of.numpy()) for task, of in table.tasks.items()},
+                        **{view_column(v): _fixed(z.numpy()) for v, z in embed(method, table, device).items()},
+                    }
+                )
+            )
+    return pa.concat_tables(parts).combine_chunks()
