@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from mmcontrast.config.base import Strict
 from mmcontrast.config.datasets import TaskName
+from mmcontrast.config.methods import Overrides
 
+# keys that are shorter in the name of a variant
+SHORT = {"batch_size": "batch", "schedule_fraction": "fraction"}
 Verified = Literal["read", "digitised", "second_hand"]
 
 
@@ -68,18 +71,86 @@ class Information(Strict):
     published: str | None = Field(default=None, description="Dataset that the published R, U and S are of.")
 
 
-class Sweep(Strict):
-    """A panel of curves over cells that differ in one number."""
+class SweepLine(Strict):
+    """One key of a cell and the values it takes in turn, each a variant: `objective.alpha: [0.05, 0.15, 0.5]`.
 
-    axis: str = Field(description="What the number is.")
-    scale: Literal["log", "linear"] = "log"
-    dataset: str | None = Field(default=None, description="Where the cells are scored; default: each dataset in turn.")
-    series: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = Field(
-        min_length=1, description="Name of a line -> method/variant -> the cell's place on the axis."
+    The value that the cell has is the cell itself, and one that another variant in the method's file gives is that one.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[list[Any], Field(min_length=1)]]
+
+    title: str | None = Field(default=None, description="Name of the line; default: the method's title.")
+    label: str | None = Field(
+        default=None, description="Label of a row, where {value} and {place} stand for these; default: key = {value}."
+    )
+    places: list[Annotated[float, Field(ge=0)]] | None = Field(
+        default=None, description="Place of each value on the axis; default: the value, or the rows that `full` are."
     )
 
     @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        keys = list(self.__pydantic_extra__)
+        if len(keys) != 1 or keys[0].partition(".")[0] not in Overrides.model_fields or "." not in keys[0]:
+            sections = ", ".join(Overrides.model_fields)
+            raise ValueError(f"one key with its values is accepted, in one of {sections}, and there is {keys}")
+        if self.places is not None and len(self.places) != len(self.values):
+            raise ValueError(f"places: {len(self.places)} of them for {len(self.values)} values")
+        return self
+
+    @property
+    def key(self) -> str:
+        """What is varied, e.g. objective.alpha."""
+        return next(iter(self.__pydantic_extra__))
+
+    @property
+    def short(self) -> str:
+        """The key in the name of a variant and in the label of a row."""
+        last = self.key.rpartition(".")[2]
+        return SHORT.get(last, last)
+
+    @property
+    def values(self) -> list[Any]:
+        """The values in turn."""
+        return self.__pydantic_extra__[self.key]
+
+
+def _one_or_several(value: Any) -> str:
+    return "several" if isinstance(value, list) else "one"
+
+
+Lines = Annotated[
+    Annotated[SweepLine, Tag("one")] | Annotated[list[SweepLine], Tag("several")], Discriminator(_one_or_several)
+]
+
+
+class Sweep(Strict):
+    """A panel of curves over cells that differ in one number; any further key is a cell, with a line or a list of them.
+
+    `m3col: {objective.alpha: [0.05, 0.15, 0.5]}` makes the variants, the rows of the table, and the line; a cell other
+    than the base is written method/variant.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Lines]
+
+    axis: str = Field(default="", description="What the number is; default: the last part of the first line's key.")
+    scale: Literal["log", "linear"] = "log"
+    dataset: str | None = Field(default=None, description="Where the cells are scored; default: each dataset in turn.")
+    series: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = Field(
+        default={}, description="Lines of cells that are written out: name -> method/variant -> place on the axis."
+    )
+
+    @property
+    def lines(self) -> list[tuple[str, SweepLine]]:
+        """The cell that each line starts from, and what is varied."""
+        asked = self.__pydantic_extra__.items()
+        return [(cell, line) for cell, given in asked for line in (given if isinstance(given, list) else [given])]
+
+    @model_validator(mode="after")
     def _on_its_scale(self) -> Self:
+        if not self.series and not self.lines:
+            raise ValueError("no line is given; write `method: {objective.key: [values]}`")
         if self.scale == "log" and any(x == 0 for line in self.series.values() for x in line.values()):
             raise ValueError("series: 0 has no place on a logarithmic axis; say scale: linear")
         return self
