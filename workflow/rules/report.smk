@@ -8,7 +8,9 @@ rule results:
         metrics=[LAYOUT.metrics(cell) for cell in CELLS],
         curves=[LAYOUT.curves(cell) for cell in CELLS],
         intervals=[LAYOUT.intervals(cell) for cell in CELLS],
-        experiments=[f"params/experiments/{e}.yaml" for e in GRID.active_experiments],
+        experiments=[
+            GRID.files.where("experiments", e) for e in GRID.active_experiments
+        ],
     output:
         results=LAYOUT.report("results.parquet"),
         intervals=LAYOUT.report("intervals.parquet"),
@@ -46,7 +48,7 @@ def experiment_inputs(experiment):
             for stage in CELLS[c].stages
             if "cost" in (GRID.experiments[experiment].figures or [])
         ]
-        + [f"params/experiments/{experiment}.yaml"]
+        + [GRID.files.where("experiments", experiment)]
     )
 
 

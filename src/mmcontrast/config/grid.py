@@ -10,10 +10,11 @@ from typing import Any
 from mmcontrast.config import checks
 from mmcontrast.config.cells import CellConfig
 from mmcontrast.config.datasets import Dataset
-from mmcontrast.config.experiments import CellRef, Experiment, Paper
+from mmcontrast.config.experiments import CellRef, Experiment
 from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.merging import Layers, build_cell
 from mmcontrast.config.methods import BASE_VARIANT, Method, Variant
+from mmcontrast.config.papers import Paper, PublishedTable
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.sweeps import Expansion, Variants
@@ -134,6 +135,13 @@ class Grid:
         """Every paper file: its bibliography, and what it published."""
         return self._all(Paper, "papers")
 
+    def published(self, experiment: str) -> PublishedTable:
+        """What its paper published beside an experiment's rows; a table without rows where there is nothing."""
+        spec = self.experiments[experiment]
+        if spec.paper is None or spec.published is None:
+            return PublishedTable()
+        return self.papers[spec.paper].published[spec.published]
+
     # ------------------------------------------------ the grid
 
     def experiment_cells(self, name: str) -> list[tuple[str, CellRef]]:
@@ -208,9 +216,10 @@ class Grid:
         checks.check_datasets(self.datasets)
         checks.check_methods(self.declared, self.datasets, self.recipes, self.papers)
         checks.check_recipes(self.recipes, self.tunings, self.datasets)
+        checks.check_published(self.papers, self.datasets, self.methods)
         for name, experiment in self.experiments.items():
             where = self.files.where("experiments", name)
-            checks.check_experiment(experiment, where, self.datasets, self.methods, self.papers)
+            checks.check_experiment(experiment, where, self.datasets, self.papers)
             for dataset in experiment.datasets:
                 for ref in self.cells_on(name, dataset):
                     try:

@@ -72,7 +72,8 @@ def subset(grid: Grid, experiment: str) -> dict[str, Any]:
             choices = _only(grid.files.raw("tuning", recipe)["choices"], spec.datasets)
             take("tuning", recipe, choices={d: _only(of_it, methods) for d, of_it in choices.items()})
     for paper in sorted(filter(None, cited)):
-        take("papers", paper)
+        table = [spec.published] if paper == spec.paper and spec.published else []
+        take("papers", paper, published=_only(grid.files.raw("papers", paper).get("published"), table), not_run={})
     return _plain(grid, selected, files)
 
 
