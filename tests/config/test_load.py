@@ -145,11 +145,15 @@ FAULTS = [
     ("suites/default.yaml", set_key("experiments", value=["m3col"]), ["no experiment 'm3col'"]),
     ("suites/default.yaml", set_key("engine", "backend", value="tensorflow"), ["engine.backend", "'tensorflow'"]),
     (
-        "experiments/m3col_parts.yaml",
+        "experiments/m3col/m3col_parts.yaml",
         set_key("cells", value=[{"method": "concat"}, {"method": "m3col", "variant": "m3co"}]),
         ["m3co_only"],
     ),
-    ("experiments/m3col_parts.yaml", set_key("cells", value=[{"method": "m3col"}]), ["m3col_parts", "kind: table"]),
+    (
+        "experiments/m3col/m3col_parts.yaml",
+        set_key("cells", value=[{"method": "m3col"}]),
+        ["m3col_parts", "kind: table"],
+    ),
     (
         "methods/comm.yaml",
         set_key("datasets", "trifeature_small", "objective", "augmentations", "image", value=[{"name": "rotate"}]),
@@ -173,19 +177,19 @@ FAULTS = [
         ["modalities of 'trifeature' are not those of 'trifeature_small_biased'"],
     ),
     (
-        "experiments/comm_trifeature.yaml",
+        "experiments/comm/comm_trifeature.yaml",
         set_key("information", "synergistic", value="synergi"),
         ["comm_trifeature.yaml: information", "no task 'synergi'", "'synergy'"],
     ),
     (
-        "experiments/comm_trifeature.yaml",
+        "experiments/comm/comm_trifeature.yaml",
         set_key("information", "arms", value=[{"unbiased": "tcga_brca", "biased": "trifeature_small_biased"}]),
         ["comm_trifeature.yaml: information.arms", "no 'tcga_brca' among"],
     ),
     (
-        "experiments/comm_cost.yaml",
-        set_key("panels", value=[{"axis": "epochs", "series": {"a": {"comm/base": 1}}}]),
-        ["comm_cost.yaml", "panels", "there are none"],
+        "experiments/comm/comm_probe.yaml",
+        set_key("panels", value=[{"axis": "epochs", "series": {"a": {"comm/bas": 1}}}]),
+        ["comm_probe.yaml", "panels: epochs", "comm/bas is no cell"],
     ),
     ("papers/m3col.yaml", set_key("yaer", value=2025), ["papers/m3col.yaml", "yaer", "'year'"]),
     (

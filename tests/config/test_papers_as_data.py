@@ -1,7 +1,8 @@
-"""Every table and figure of the papers is a file, held against the schema, the methods and the datasets."""
+"""Every table and figure of the papers is a file, and its numbers are those of the source."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from mmcontrast.config import Experiment, Grid, validate
+from mmcontrast.config import Grid, NotRun, Published, validate
 from mmcontrast.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "params/experiments").glob("*.yaml"))
+PAPERS = ["comm", "m3col", "mxm_clr", "tuple_infonce"]
 
 
 @pytest.fixture(scope="module")
@@ -21,23 +22,29 @@ def grid() -> Grid:
     return Grid(ROOT)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_a_file_says_what_it_shows_where_it_was_read_and_why_it_is_not_run(grid: Grid, file: Path) -> None:
-    spec = grid.experiments[file.stem]
-    for printed in spec.published:
-        assert printed.source or spec.source
-        assert printed.dataset in spec.not_run or printed.dataset in grid.datasets
-        unknown = set(printed.values) - set(spec.titles) - {"R", "U", "S"}
-        if printed.dataset in grid.datasets:
-            unknown -= {*grid.datasets[printed.dataset].metrics}
-        assert not unknown
-    assert all(len(reason) > 10 for reason in spec.not_run.values())
-    for ref in spec.cells:
-        assert ref.method in grid.methods
-        assert ref.variant == "base" or ref.variant in grid.methods[ref.method].variants
+def rows_of(grid: Grid, paper: str) -> list[Published]:
+    spec = grid.papers[paper]
+    return [row for table in (*spec.published.values(), *spec.not_run.values()) for row in table.rows]
 
 
-@pytest.mark.parametrize("paper", ["m3col", "tuple_infonce", "mxm_clr", "comm"])
+def test_every_published_table_stands_beside_rows_of_ours(grid: Grid) -> None:
+    assert list(grid.papers) == PAPERS
+    shown = {(e.paper, e.published) for e in grid.experiments.values() if e.published}
+    assert shown == {(name, table) for name, paper in grid.papers.items() for table in paper.published}
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_paper_says_where_numbers_were_read_and_why_something_is_not_run(grid: Grid, paper: str) -> None:
+    spec = grid.papers[paper]
+    for table in (*spec.published.values(), *spec.not_run.values()):
+        assert all(row.source or table.source for row in table.rows)
+    for part in spec.not_run.values():
+        assert all(len(reason) > 10 for reason in part.why.values())
+        assert {row.dataset for row in part.rows} <= set(part.why)
+        assert {metric for row in part.rows for metric in row.values} <= set(part.titles)
+
+
+@pytest.mark.parametrize("paper", PAPERS)
 def test_every_paper_has_what_is_run_of_it(grid: Grid, paper: str) -> None:
     of_it = [e for e in grid.experiments.values() if e.paper == paper]
     assert any(e.cells for e in of_it)
@@ -62,83 +69,88 @@ def test_every_paper_has_what_is_run_of_it(grid: Grid, paper: str) -> None:
 )
 def test_printed_numbers(grid: Grid, paper: str, row: str, column: str, value: float, spread: float | None) -> None:
     found = [
-        (p.values[column], p.spread.get(column))
-        for e in grid.experiments.values()
-        if e.paper == paper
-        for p in e.published
-        if p.row == row and column in p.values
+        (p.values[column], p.spread.get(column)) for p in rows_of(grid, paper) if p.row == row and column in p.values
     ]
     assert set(found) == {(value, spread)}
 
 
 def test_rsum_is_the_sum_of_its_recalls(grid: Grid) -> None:
-    (clip,) = [p for p in grid.experiments["mxm_flickr30k"].published if p.values]
+    (clip,) = [p for p in grid.papers["mxm_clr"].not_run["flickr30k"].rows if p.values]
     assert clip.values["rsum"] == pytest.approx(sum(v for k, v in clip.values.items() if k != "rsum"), abs=0.05)
 
 
 def test_what_could_not_be_found_is_left_out(grid: Grid) -> None:
     own = {"mxm_clr": "MXM-CLR", "tuple_infonce": "TupleInfoNCE"}
-    printed = {
-        paper: [p.values for e in grid.experiments.values() if e.paper == paper for p in e.published if p.row == row]
-        for paper, row in own.items()
-    }
+    printed = {paper: [p.values for p in rows_of(grid, paper) if p.row == row] for paper, row in own.items()}
     assert not any(printed["mxm_clr"])
     assert [v for v in printed["tuple_infonce"] if v] == [{"miou": 48.1}]
 
 
-LISTING: dict[str, Any] = {
+NOT_RUN: dict[str, Any] = {
     "title": "T",
-    "paper": "m3col",
     "caption": "C",
-    "kind": "listing",
     "titles": {"x": "X (%)"},
     "source": "S",
-    "published": [{"row": "R", "dataset": "D", "values": {"x": 1.0}}],
-    "not_run": {"D": "for a reason"},
+    "rows": [{"row": "R", "dataset": "D", "values": {"x": 1.0}}],
+    "why": {"D": "for a reason"},
 }
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"not_run": {}}, "in `not_run` why nothing of it is run"),
-        ({"paper": None}, "a listing names its `paper`"),
-        ({"datasets": ["rosmap"]}, "a listing runs nothing, and datasets is given"),
-        ({"kind": "table"}, "datasets and cells: at least one of each; kind: listing has neither"),
+        ({"why": {}}, "why: .*at least 1 item"),
         ({"source": None}, "source: say where the published numbers were read"),
-        ({"published": [{"row": "R", "dataset": "D", "values": {}, "spread": {"x": 1}}]}, "a spread stands beside a"),
-        ({"published": [{"row": "R", "dataset": "D", "values": {}, "verified": "guessed"}]}, "'second_hand'"),
+        ({"rows": [{"row": "R", "dataset": "E", "values": {}}]}, r"rows \(R\): dataset: 'E' is not in `why`; known: D"),
+        ({"rows": [{"row": "R", "dataset": "D", "values": {"y": 1}}]}, r"values: 'y' is not in `titles`; known: x"),
+        ({"rows": [{"row": "R", "dataset": "D", "values": {}, "spread": {"x": 1}}]}, "a spread stands beside a"),
+        ({"rows": [{"row": "R", "dataset": "D", "values": {}, "verified": "guessed"}]}, "'second_hand'"),
     ],
 )
-def test_a_listing_is_checked(change: dict[str, Any], told: str) -> None:
-    validate(Experiment, LISTING, "here")
+def test_what_is_not_run_is_checked(change: dict[str, Any], told: str) -> None:
+    validate(NotRun, NOT_RUN, "here")
     with pytest.raises(ConfigError, match=told):
-        validate(Experiment, LISTING | change, "here")
+        validate(NotRun, NOT_RUN | change, "here")
+
+
+ROW = r"params/papers/m3col.yaml: published.omics.rows\[0\] \(GRidge\): "
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("file", "change", "told"),
     [
         (
-            lambda e: e["published"][0].update(dataset="E"),
-            r"published\[0\] \(R\): dataset: 'E' is neither in params/datasets/ nor in",
+            "papers/m3col",
+            lambda p: omics(p).update(dataset="rosmop"),
+            ROW + "dataset: no dataset 'rosmop'; did you mean",
         ),
+        ("papers/m3col", lambda p: omics(p).update(values={"y": 1.0}), ROW + "values: no metric 'y'; known: acc"),
         (
-            lambda e: e["published"][0].update(values={"y": 1.0}),
-            r"published\[0\] \(R\): values: no metric or title 'y'; known: x",
+            "papers/m3col",
+            lambda p: omics(p).update(method="m3co"),
+            ROW + "method: no method 'm3co'; did you mean 'm3col'",
         ),
-        (lambda e: e["published"][0].update(method="m3co"), r"method: no method 'm3co'; did you mean 'm3col'"),
-        (lambda e: e["published"][0].update(method="m3col", variant="no"), r"variant: no variant 'no'"),
-        (lambda e: e.update(paper="m3cool"), r"paper: no paper 'm3cool'; did you mean 'm3col'"),
+        ("papers/m3col", lambda p: omics(p).update(method="m3col", variant="no"), ROW + "variant: no variant 'no'"),
+        ("experiments/m3col/m3col_omics", lambda e: e.update(paper="m3cool"), "paper: no paper 'm3cool'; did you mean"),
+        (
+            "experiments/m3col/m3col_omics",
+            lambda e: e.update(published="omic"),
+            "published: no table 'omic'; did you mean",
+        ),
+        ("experiments/m3col/m3col_omics", lambda e: e.pop("paper"), "published: a table of the paper, and no `paper`"),
+        ("experiments/m3col/m3col_omics", lambda e: e.pop("cells"), "cells: at least one, or a `sweep`"),
     ],
 )
-def test_what_it_names_exists(tmp_path: Path, change: Callable[[dict[str, Any]], None], told: str) -> None:
-    for source in (ROOT / "params").rglob("*.yaml"):
-        target = tmp_path / source.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes())
-    listing = yaml.safe_load(yaml.safe_dump(LISTING))
-    change(listing)
-    (tmp_path / "params/experiments/a_listing.yaml").write_text(yaml.safe_dump(listing))
-    with pytest.raises(ConfigError, match=f"params/experiments/a_listing.yaml: .*{told}"):
+def test_what_it_names_exists(tmp_path: Path, file: str, change: Callable[[dict[str, Any]], Any], told: str) -> None:
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    path = tmp_path / f"params/{file}.yaml"
+    content = yaml.safe_load(path.read_text())
+    change(content)
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match=told):
         Grid(tmp_path)
+
+
+def omics(paper: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = paper["published"]["omics"]["rows"][0]
+    return row

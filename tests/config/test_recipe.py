@@ -15,7 +15,7 @@ from mmcontrast.config import CellConfig, Grid, Stage
 from mmcontrast.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-MATRIX = "study_matrix"
+MATRIX = "matrix"
 
 
 def matrix_cells(grid: Grid) -> Iterator[CellConfig]:
@@ -179,16 +179,16 @@ def test_of_a_recipe_the_batch_size_alone_may_be_changed() -> None:
     ("file", "change_to", "words"),
     [
         (MATRIX, lambda e: e["cells"][0].update(only=["tcga_brac"]), "not among the experiment's datasets"),
-        ("study_defects", lambda e: e.pop("figures"), "give some of contrasts, cost"),
-        ("study_defects", lambda e: e["contrasts"][0].update(cell="m3col/bas"), "m3col/bas is no cell .* on tcga_brca"),
-        ("study_batch_size", lambda e: e["panels"][0].update(dataset="rosmap"), "'rosmap' is not among"),
-        ("study_negatives", lambda e: e.pop("contrasts"), "contrasts shows `contrasts`, and there are none"),
-        ("study_mixup", lambda e: e["panels"][1].update(scale="log"), "0 has no place on a logarithmic axis"),
+        ("defects", lambda e: e.pop("figures"), "give some of contrasts, cost"),
+        ("defects", lambda e: e["contrasts"][0].update(cell="m3col/bas"), "m3col/bas is no cell .* on tcga_brca"),
+        ("batch_size", lambda e: e["panels"][0].update(dataset="rosmap"), "'rosmap' is not among"),
+        ("negatives", lambda e: e.pop("contrasts"), "contrasts shows `contrasts`, and there are none"),
+        ("mixup", lambda e: e["panels"][1].update(scale="log"), "0 has no place on a logarithmic axis"),
         (MATRIX, lambda e: e.pop("columns"), "a matrix has columns"),
     ],
 )
 def test_what_a_study_shows_is_checked(checkout: Path, file: str, change_to: Any, words: str) -> None:
-    change(checkout / f"params/experiments/{file}.yaml", change_to)
+    change(next((checkout / "params/experiments").rglob(f"{file}.yaml")), change_to)
     with pytest.raises(ConfigError, match=words):
         Grid(checkout)
 
@@ -196,8 +196,8 @@ def test_what_a_study_shows_is_checked(checkout: Path, file: str, change_to: Any
 @pytest.mark.parametrize(
     ("experiment", "keys"),
     [
-        ("study_mixup", ["alpha", "p_select", "tau", "schedule_fraction"]),
-        ("study_batch_size", ["batch_size"] * 4),
+        ("mixup", ["alpha", "p_select", "tau", "schedule_fraction"]),
+        ("batch_size", ["batch_size"] * 4),
     ],
 )
 def test_a_cell_of_a_panel_stands_where_its_parameters_say(experiment: str, keys: list[str]) -> None:

@@ -386,11 +386,11 @@ def test_the_variants_of_the_params_file_are_what_their_names_say():
     assert searches["searched_both"].pop("beta")["rounds"] == 6
     assert searches["searched_both"] == {k: v for k, v in searches["searched"].items() if k != "beta"}
     assert searches["grid"]["values"] == [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
-    by_modality = {}
+    by_modality = {"by_modality": {"alpha": {"strong": 1.0, "middle": 1.0, "weak": 1.0}}}
     for m in ("strong", "middle", "weak"):
         uniform = {"strong": 1.0, "middle": 1.0, "weak": 1.0}
         for name, value in (("0_25", 0.25), ("0_5", 0.5), ("2", 2.0), ("4", 4.0)):
-            by_modality[f"{m}_{name}"] = {"alpha": uniform | {m: value}}
+            by_modality[f"by_modality_{m}_{name}"] = {"alpha": uniform | {m: value}}
         by_modality[f"without_{m}"] = {"alpha": uniform | {m: 0.0}}
         by_modality[f"{m}_alone"] = {"alpha": dict.fromkeys(uniform, 0.0) | {m: 1.0}}
     assert changed == by_modality | {

@@ -141,15 +141,20 @@ def _rows(
     return pl.DataFrame(columns)
 
 
-def keep_cells(experiment: Path, kept: set[tuple[str, str]]) -> None:
-    """Take all other cells out of an experiment's file."""
-    spec = yaml.safe_load(experiment.read_text())
+def keep_cells(root: Path, experiment: str, kept: set[tuple[str, str]]) -> None:
+    """Take all other cells out of an experiment's file, in which its sweeps are written out first."""
+    grid = Grid(root)
+    spec = dict(grid.written_out[experiment])
     spec["cells"] = [c for c in spec["cells"] if (c["method"], c.get("variant", "base")) in kept]
     if "sweep" in spec:
         series = spec["sweep"]["series"]
         there = {k: {c: x for c, x in line.items() if tuple(c.split("/")) in kept} for k, line in series.items()}
-        spec["sweep"]["series"] = {k: line for k, line in there.items() if line}
-    experiment.write_text(yaml.safe_dump(spec, sort_keys=False))
+        spec["sweep"] = spec["sweep"] | {"series": {k: line for k, line in there.items() if line}}
+    (root / grid.files.where("experiments", experiment)).write_text(yaml.safe_dump(spec, sort_keys=False))
+    for method in {m for m, _ in kept}:
+        variants = {v: o.model_dump(mode="json", exclude_unset=True) for v, o in grid.methods[method].variants.items()}
+        declared = grid.files.raw("methods", method) | {"variants": variants}
+        (root / grid.files.where("methods", method)).write_text(yaml.safe_dump(declared, sort_keys=False))
 
 
 def make_study(
@@ -163,7 +168,7 @@ def make_study(
     shutil.copytree(REPO / "params", root / "params")
     (root / "params/suites/made_up.yaml").write_text(suite)
     for experiment in yaml.safe_load(suite)["experiments"] if kept else ():
-        keep_cells(root / f"params/experiments/{experiment}.yaml", kept or set())
+        keep_cells(root, experiment, kept or set())
     grid, layout = Grid(root, "made_up"), Layout("made_up")
     for name, cell in grid.cells.items():
         for stage in cell.stages:

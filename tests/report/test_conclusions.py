@@ -132,7 +132,7 @@ def test_printed_numbers_are_held_against_both_protocols(grid: Grid) -> None:
     results = pl.concat([table(low), table(high, protocol="optimistic")])
     found = reproductions(grid, summarise(results), EXPERIMENT)
     assert [(r.protocol, r.reached) for r in found] == [("selected", "not reached"), ("optimistic", "reproduced")]
-    printed = next(p for p in grid.experiments[EXPERIMENT].published if p.dataset == DATASET and p.method == "m3col")
+    printed = next(p for p in grid.published(EXPERIMENT).rows if p.dataset == DATASET and p.method == "m3col")
     assert {r.published for r in found} == {printed.values[METRIC]}
     (sentence,) = reproduction_sentences(grid, found)
     assert "epoch selected on validation 81.0" in sentence

@@ -58,7 +58,9 @@ def test_a_published_number_stands_in_the_row_of_its_cell(evaluated: Made) -> No
     figure = drawn(evaluated, "scores", False)
     spec = evaluated.grid.experiments[EXPERIMENT]
     row = next(i for i, c in enumerate(spec.cells) if c.method == "m3col")
-    printed = next(p for p in spec.published if p.dataset == "rosmap" and p.method == "m3col")
+    printed = next(
+        p for p in evaluated.grid.published(EXPERIMENT).rows if p.dataset == "rosmap" and p.method == "m3col"
+    )
     for axes, metric in zip(figure.axes, evaluated.grid.datasets["rosmap"].metrics, strict=True):
         vertical = [line for line in axes.lines if len(set(line.get_xdata())) == 1 and len(line.get_ydata()) == 2]
         assert [line.get_xdata()[0] for line in vertical] == [printed.values[metric]]

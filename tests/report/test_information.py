@@ -78,7 +78,7 @@ def test_the_block_takes_each_letter_from_its_arm_and_probe(made: Made) -> None:
 
 def test_printed_values_stand_beside_their_cells_and_rows_without_one_come_first(made: Made) -> None:
     rows = {row.label: row.values for row in table(made).blocks[0].rows}
-    printed = {p.row: p for p in made.grid.experiments[EXPERIMENT].published}
+    printed = {p.row: p for p in made.grid.published(EXPERIMENT).rows}
     assert rows["CoMM"]["published_S"].mean == printed["CoMM"].values["S"]
     assert rows["CoMM"]["published_S"].spread == printed["CoMM"].spread["S"]
     assert set(rows["FactorCL"]) == {"published_R", "published_U", "published_S"}

@@ -27,10 +27,10 @@ datasets: [{datasets}]
 experiments: [comm_epochs]
 seeds: [0, 1, 2]
 """
-KEPT = {("comm", variant) for variant in ("epochs_1", "epochs_4", "base", "fused_1", "fused_only")}
+KEPT = {("comm", variant) for variant in ("epochs_1", "epochs_4", "base", "fused_only_epochs_1", "fused_only")}
 SERIES = {
-    "both": {1: "CoMM, 1 epoch", 4: "CoMM, 4 epochs", 8: "CoMM, 8 epochs"},
-    "fused term alone": {1: "Fused term, 1 epoch", 8: "Fused term, 8 epochs"},
+    "both": {1: "CoMM, epochs: 1", 4: "CoMM, epochs: 4", 8: "CoMM, epochs: 8"},
+    "fused term alone": {1: "Fused term, epochs: 1", 8: "Fused term, epochs: 8"},
 }
 
 
@@ -121,5 +121,5 @@ def test_a_training_of_one_epoch_is_a_point(made: Made) -> None:
     history = pl.read_parquet(made.path(made.layout.stage(cell.name, "pretrain", "history.parquet")))
     assert history["epoch"].unique().to_list() == [0]
     marks = {a.get_title(loc="left"): [x.get_marker() for x in a.lines if len(x.get_xdata())] for a in figure.axes}
-    assert marks["CoMM, 1 epoch"] == ["o"]
-    assert marks["CoMM, 8 epochs"] == ["None"]
+    assert marks["CoMM, epochs: 1"] == ["o"]
+    assert marks["CoMM, epochs: 8"] == ["None"]

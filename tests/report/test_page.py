@@ -130,7 +130,7 @@ def test_the_summary_comes_first_and_is_the_rules_statement(page: Page, reported
 def test_printed_numbers_have_a_verdict_in_their_papers_section(page: Page, reported: Made) -> None:
     text = flat(page.text)
     part = text[text.index("Published and ours") : text.index("Multi-omics classification", 3000)]
-    printed = next(p for p in reported.grid.experiments["m3col_omics"].published if p.method == "m3col")
+    printed = next(p for p in reported.grid.published("m3col_omics").rows if p.method == "m3col")
     for metric, value in printed.values.items():
         assert f"{value} ± {printed.spread[metric]:g}" in part
     verdicts = re.findall(r"(?<!not )reproduced|not reproduced: ours is (?:lower|higher)|within interval \[", part)
@@ -141,14 +141,14 @@ def test_printed_numbers_have_a_verdict_in_their_papers_section(page: Page, repo
 
 def test_what_a_paper_shows_and_is_not_run_stands_there_with_its_reason(page: Page, reported: Made) -> None:
     text = flat(page.text)
-    listed = [e for e in reported.grid.experiments.values() if e.kind == "listing"]
+    listed = [part for paper in reported.grid.papers.values() for part in paper.not_run.values()]
     assert len(listed) > 5
     for spec in listed:
         assert spec.title in text
-        for name, reason in spec.not_run.items():
+        for name, reason in spec.why.items():
             assert f"{name}: not run." in text
             assert flat(reason)[1:] in text
-        for printed in spec.published:
+        for printed in spec.rows:
             assert printed.row in text
     assert "94.3 ± 0.04" in text
     assert "BRCA (MOGONET): not run. Not among the datasets of the suite 'made_up'." in text
@@ -176,7 +176,7 @@ def test_provenance_of_every_cell(page: Page, reported: Made) -> None:
         assert digest_of_params(cell)[:12] in text
         assert digest_of_code(cell)[:12] in text
     for experiment in reported.grid.active_experiments:
-        assert f"params/experiments/{experiment}.yaml under params/suites/made_up.yaml" in text
+        assert f"params/experiments/m3col/{experiment}.yaml under params/suites/made_up.yaml" in text
         assert f"from-{experiment}" in page.ids
     for package in ("torch", "polars", "python"):
         assert package in text

@@ -25,6 +25,7 @@ from mmcontrast.report.table import to_markdown
 from mmcontrast.report.tables import build_table
 from mmcontrast.training.retrieving import Embedded, observation_table
 from tests.multifold_data import NAME, ROOT, write_multifold
+from tests.report.made_up_study import keep_cells
 
 SUITE = """
 description: Made-up embeddings, scored by retrieval.
@@ -33,8 +34,8 @@ experiments: [mxm_emoji, mxm_batch_size]
 seeds: [0, 1]
 """
 KEPT = {
-    "mxm_emoji": [("clip", "base"), ("mxm_clr", "base")],
-    "mxm_batch_size": [("mxm_clr", "n16"), ("mxm_clr", "base"), ("clip", "base")],
+    "mxm_emoji": {("clip", "base"), ("mxm_clr", "base")},
+    "mxm_batch_size": {("mxm_clr", "batch_16"), ("mxm_clr", "base"), ("clip", "base")},
 }
 
 
@@ -60,17 +61,7 @@ def made(tmp_path_factory):
     shutil.copytree(ROOT / "params", root / "params")
     (root / "params/suites/made.yaml").write_text(SUITE)
     for name, kept in KEPT.items():
-        path = root / f"params/experiments/{name}.yaml"
-        lines = path.read_text().splitlines()
-        cells = [f"  - {{method: {m}, variant: {v}}}" for m, v in kept]
-        start = lines.index("cells:")
-        end = next(i for i in range(start + 1, len(lines)) if not lines[i].startswith("  -"))
-        text = "\n".join([*lines[: start + 1], *cells, *lines[end:]])
-        if "sweep:" in text:
-            text = text[: text.index("sweep:")] + (
-                "sweep: {axis: instances, series: {MXM: {mxm_clr/n16: 16, mxm_clr/base: 64}, CLIP: {clip/base: 64}}}\n"
-            )
-        path.write_text(text)
+        keep_cells(root, name, kept)
     write_multifold(root)
     grid, layout = Grid(root, "made"), Layout("made")
     tables = {split: load_split(root / paths.prepared(NAME, split)) for split in ("val", "test")}

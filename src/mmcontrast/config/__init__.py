@@ -13,12 +13,13 @@ from mmcontrast.config.datasets import (
     UrlSource,
     WheelSource,
 )
-from mmcontrast.config.experiments import Arms, CellRef, Experiment, Information, Paper, Published
+from mmcontrast.config.experiments import Arms, CellRef, Experiment, Information
 from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.grid import Grid
 from mmcontrast.config.merging import merge
 from mmcontrast.config.methods import BASE_VARIANT, Method, Overrides, Variant
 from mmcontrast.config.objective import Objective
+from mmcontrast.config.papers import NotRun, Paper, Published, PublishedTable
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.training import Engine, Fusion, Model, Optimizer, PretrainedCLIP, Schedule, Selection, Stage
@@ -42,6 +43,7 @@ __all__ = [
     "Method",
     "Modality",
     "Model",
+    "NotRun",
     "NpmSource",
     "Objective",
     "Optimizer",
@@ -51,6 +53,7 @@ __all__ = [
     "PretrainedCLIP",
     "Published",
     "PublishedSplit",
+    "PublishedTable",
     "RandomSplit",
     "Recipe",
     "RemoteSource",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mmcontrast.config.datasets import Dataset
-from mmcontrast.config.experiments import Experiment, Paper
+from mmcontrast.config.experiments import Experiment
 from mmcontrast.config.methods import BASE_VARIANT, Method
+from mmcontrast.config.papers import Paper, PublishedTable
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.errors import ConfigError, nearest
 
@@ -71,7 +72,6 @@ def check_experiment(
     experiment: Experiment,
     where: str,
     datasets: Mapping[str, Dataset],
-    methods: Mapping[str, Method],
     papers: Mapping[str, Paper],
 ) -> None:
     """What an experiment names exists. Its cells are built, and so checked, by the grid."""
@@ -79,8 +79,9 @@ def check_experiment(
         known(f"{where}: datasets", "dataset", dataset, datasets)
     if experiment.paper is not None:
         known(f"{where}: paper", "paper", experiment.paper, papers)
+        if experiment.published is not None:
+            known(f"{where}: published", "table", experiment.published, papers[experiment.paper].published)
     _check_information(experiment, where, datasets)
-    _check_published(experiment, where, datasets, methods)
 
 
 def _check_information(experiment: Experiment, where: str, datasets: Mapping[str, Dataset]) -> None:
@@ -96,26 +97,28 @@ def _check_information(experiment: Experiment, where: str, datasets: Mapping[str
             known(f"{where}: information: {name}", "task", task, datasets[name].tasks)
 
 
-def _check_published(
-    experiment: Experiment, where: str, datasets: Mapping[str, Dataset], methods: Mapping[str, Method]
+def check_published(
+    papers: Mapping[str, Paper], datasets: Mapping[str, Dataset], methods: Mapping[str, Method]
 ) -> None:
-    """Every printed row is of a known dataset, method and metric, or of what is said not to be run."""
-    for i, printed in enumerate(experiment.published):
-        at = f"{where}: published[{i}] ({printed.row})"
-        metrics = {*experiment.titles}
-        if printed.dataset in datasets:
-            data = datasets[printed.dataset]
-            tasks = ("", *(f"{t}/" for t in data.tasks))
-            metrics |= {f"{task}{metric}" for task in tasks for metric in data.metrics}
-            metrics |= {"R", "U", "S"} if experiment.information else set()
-        elif printed.dataset not in experiment.not_run:
-            near = nearest(printed.dataset, [*datasets, *experiment.not_run])
-            raise ConfigError(
-                f"{at}: dataset: '{printed.dataset}' is neither in params/datasets/ nor in `not_run`; {near}"
-            )
-        for metric in printed.values:
-            known(f"{at}: values", "metric or title", metric, metrics)
-        if printed.method is not None:
-            known(f"{at}: method", "method", printed.method, methods)
-            variants = [BASE_VARIANT, *methods[printed.method].variants]
-            known(f"{at}: variant", "variant", printed.variant, variants)
+    """Every published row that stands beside ours is of a dataset, method and metric that there is."""
+    for name, paper in papers.items():
+        for key, table in paper.published.items():
+            _check_table(table, f"params/papers/{name}.yaml: published.{key}", datasets, methods)
+
+
+def _check_table(
+    table: PublishedTable, where: str, datasets: Mapping[str, Dataset], methods: Mapping[str, Method]
+) -> None:
+    for i, row in enumerate(table.rows):
+        at = f"{where}.rows[{i}] ({row.row})"
+        known(f"{at}: dataset", "dataset", row.dataset, datasets)
+        data = datasets[row.dataset]
+        tasks = ("", *(f"{t}/" for t in data.tasks))
+        metrics = [f"{task}{metric}" for task in tasks for metric in data.metrics] + (
+            ["R", "U", "S"] if data.tasks else []
+        )
+        for metric in row.values:
+            known(f"{at}: values", "metric", metric, metrics)
+        if row.method is not None:
+            known(f"{at}: method", "method", row.method, methods)
+            known(f"{at}: variant", "variant", row.variant, [BASE_VARIANT, *methods[row.method].variants])

@@ -166,6 +166,13 @@ class Dataset(Strict):
         "on; a dataset may name itself.",
     )
 
+    @property
+    def train_rows(self) -> int:
+        """Rows of the training split; of a random one what is left of the rounded others."""
+        if isinstance(self.split, PublishedSplit):
+            return self.split.train
+        return self.rows - round(self.split.val * self.rows) - round(self.split.test * self.rows)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if isinstance(self.split, PublishedSplit):

@@ -1,40 +1,17 @@
-"""Models of `params/experiments/` and `params/papers.yaml`: tables, figures, and what was printed."""
+"""Models of `params/experiments/`: tables and figures, and the cells they need."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from mmcontrast.config.base import Strict
 from mmcontrast.config.datasets import TaskName
+from mmcontrast.config.methods import Overrides
 
-Verified = Literal["read", "digitised", "second_hand"]
-
-
-class Published(Strict):
-    """A row somebody printed. A number that could not be found is left out."""
-
-    row: str = Field(description="Name of the row in the source.")
-    dataset: str = Field(description="A dataset of params/datasets/, or a key of the experiment's `not_run`.")
-    values: dict[str, float] = Field(
-        description="metric: value, in percent; R, U and S where there is `information`; else a key of `titles`."
-    )
-    spread: dict[str, float] = Field(default={}, description="metric: the spread printed beside it.")
-    method: str | None = Field(default=None, description="Our method of the same name, where there is one.")
-    variant: str = "base"
-    source: str | None = Field(default=None, description="Where it was read; default: the experiment's `source`.")
-    verified: Verified = Field(
-        default="read",
-        description="read: in the paper, or on a page or in a repository of its authors; digitised: off a curve of "
-        "theirs; second_hand: as another source quotes it.",
-    )
-
-    @model_validator(mode="after")
-    def _spread_of_a_value(self) -> Self:
-        if unknown := sorted(set(self.spread) - set(self.values)):
-            raise ValueError(f"spread: {unknown} have no value; a spread stands beside a value")
-        return self
+# keys that are shorter in the name of a variant
+SHORT = {"batch_size": "batch", "schedule_fraction": "fraction"}
 
 
 class CellRef(Strict):
@@ -68,18 +45,86 @@ class Information(Strict):
     published: str | None = Field(default=None, description="Dataset that the published R, U and S are of.")
 
 
-class Sweep(Strict):
-    """A panel of curves over cells that differ in one number."""
+class SweepLine(Strict):
+    """One key of a cell and the values it takes in turn, each a variant: `objective.alpha: [0.05, 0.15, 0.5]`.
 
-    axis: str = Field(description="What the number is.")
-    scale: Literal["log", "linear"] = "log"
-    dataset: str | None = Field(default=None, description="Where the cells are scored; default: each dataset in turn.")
-    series: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = Field(
-        min_length=1, description="Name of a line -> method/variant -> the cell's place on the axis."
+    The value that the cell has is the cell itself, and one that another variant in the method's file gives is that one.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[list[Any], Field(min_length=1)]]
+
+    title: str | None = Field(default=None, description="Name of the line; default: the method's title.")
+    label: str | None = Field(
+        default=None, description="Label of a row, where {value} and {place} stand for these; default: key = {value}."
+    )
+    places: list[Annotated[float, Field(ge=0)]] | None = Field(
+        default=None, description="Place of each value on the axis; default: the value, or the rows that `full` are."
     )
 
     @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        keys = list(self.__pydantic_extra__)
+        if len(keys) != 1 or keys[0].partition(".")[0] not in Overrides.model_fields or "." not in keys[0]:
+            sections = ", ".join(Overrides.model_fields)
+            raise ValueError(f"one key with its values is accepted, in one of {sections}, and there is {keys}")
+        if self.places is not None and len(self.places) != len(self.values):
+            raise ValueError(f"places: {len(self.places)} of them for {len(self.values)} values")
+        return self
+
+    @property
+    def key(self) -> str:
+        """What is varied, e.g. objective.alpha."""
+        return next(iter(self.__pydantic_extra__))
+
+    @property
+    def short(self) -> str:
+        """The key in the name of a variant and in the label of a row."""
+        last = self.key.rpartition(".")[2]
+        return SHORT.get(last, last)
+
+    @property
+    def values(self) -> list[Any]:
+        """The values in turn."""
+        return self.__pydantic_extra__[self.key]
+
+
+def _one_or_several(value: Any) -> str:
+    return "several" if isinstance(value, list) else "one"
+
+
+Lines = Annotated[
+    Annotated[SweepLine, Tag("one")] | Annotated[list[SweepLine], Tag("several")], Discriminator(_one_or_several)
+]
+
+
+class Sweep(Strict):
+    """A panel of curves over cells that differ in one number; any further key is a cell, with a line or a list of them.
+
+    `m3col: {objective.alpha: [0.05, 0.15, 0.5]}` makes the variants, the rows of the table, and the line; a cell other
+    than the base is written method/variant.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Lines]
+
+    axis: str = Field(default="", description="What the number is; default: the last part of the first line's key.")
+    scale: Literal["log", "linear"] = "log"
+    dataset: str | None = Field(default=None, description="Where the cells are scored; default: each dataset in turn.")
+    series: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = Field(
+        default={}, description="Lines of cells that are written out: name -> method/variant -> place on the axis."
+    )
+
+    @property
+    def lines(self) -> list[tuple[str, SweepLine]]:
+        """The cell that each line starts from, and what is varied."""
+        asked = self.__pydantic_extra__.items()
+        return [(cell, line) for cell, given in asked for line in (given if isinstance(given, list) else [given])]
+
+    @model_validator(mode="after")
     def _on_its_scale(self) -> Self:
+        if not self.series and not self.lines:
+            raise ValueError("no line is given; write `method: {objective.key: [values]}`")
         if self.scale == "log" and any(x == 0 for line in self.series.values() for x in line.values()):
             raise ValueError("series: 0 has no place on a logarithmic axis; say scale: linear")
         return self
@@ -136,16 +181,18 @@ OVERALL = {"matrix": "columns", "cost": "columns", "contrasts": "contrasts", "pa
 
 
 class Experiment(Strict):
-    """One table or figure: the cells it needs, and what the paper printed."""
+    """One table or figure, and the cells it needs."""
 
     title: str
     paper: str | None = None
-    caption: str
-    kind: Literal["table", "ablation", "matrix", "listing"] = Field(
-        description="matrix: a row a label, a column a dataset, and what holds across datasets. listing: what a paper "
-        "shows and nothing here runs; it has neither datasets nor cells."
+    published: str | None = Field(
+        default=None, description="Table in `published` of the paper's file, which stands beside the rows."
     )
-    datasets: list[str] = Field(default=[])
+    caption: str
+    kind: Literal["table", "ablation", "matrix"] = Field(
+        description="matrix: one row per label, one column per dataset, and what holds across datasets."
+    )
+    datasets: list[str] = Field(min_length=1)
     views: list[View] = Field(
         default=["own"],
         min_length=1,
@@ -159,29 +206,17 @@ class Experiment(Strict):
     columns: list[MatrixColumn] = Field(default=[], description="Of a matrix: its columns.")
     contrasts: list[Contrast] = Field(default=[], description="Differences that are themselves the result.")
     panels: list[Sweep] = Field(default=[], description="Curves over one number each, in one figure of all datasets.")
-    source: str | None = Field(default=None, description="Where the published numbers were read.")
-    published: list[Published] = Field(default=[])
-    titles: dict[str, str] = Field(
-        default={}, description="Key in `published` that is no metric of ours: its title, with its unit."
-    )
     information: Information | None = Field(
         default=None, description="Of an experiment on redundant, unique and synergistic information."
     )
-    not_run: dict[str, str] = Field(
-        default={}, description="Dataset, table or figure of the paper: why it is not run here."
-    )
+    not_run: dict[str, str] = Field(default={}, description="What one may look for among its rows: why it is not run.")
 
     @model_validator(mode="after")
-    def _runs_or_lists(self) -> Self:
-        if self.kind == "listing":
-            if self.paper is None or not self.not_run:
-                raise ValueError("kind: a listing names its `paper`, and in `not_run` why nothing of it is run")
-            if given := [k for k in ("datasets", "cells", "reference", "information", "sweep") if getattr(self, k)]:
-                raise ValueError(f"kind: a listing runs nothing, and {given[0]} is given; say kind: table or ablation")
-        elif not self.datasets or not self.cells:
-            raise ValueError("datasets and cells: at least one of each; kind: listing has neither")
-        if self.published and self.source is None and any(p.source is None for p in self.published):
-            raise ValueError("source: say where the published numbers were read")
+    def _has_rows(self) -> Self:
+        if not self.cells:
+            raise ValueError("cells: at least one, or a `sweep` or `panels` that make them")
+        if self.published is not None and self.paper is None:
+            raise ValueError("published: a table of the paper, and no `paper` is named")
         return self
 
     @model_validator(mode="after")
@@ -216,8 +251,6 @@ class Experiment(Strict):
         used: list[tuple[str, str | None, str]]
         used = [(p.dataset, None, f"columns: {c.title}") for c in self.columns for p in c.parts]
         used += [(c.dataset, cell, f"contrasts: {c.label}") for c in self.contrasts for cell in (c.cell, c.against)]
-        if self.panels and not self.datasets:
-            raise ValueError("panels: show the experiment's datasets, and there are none")
         for panel in self.panels:
             dataset = panel.dataset or self.datasets[0]
             used += [(dataset, cell, f"panels: {panel.axis}") for line in panel.series.values() for cell in line]
@@ -238,14 +271,3 @@ class Experiment(Strict):
         if self.sweep is not None and self.kind != "ablation":
             raise ValueError(f"sweep: of kind ablation alone, and the kind is {self.kind}")
         return self
-
-
-class Paper(Strict):
-    """Bibliography entry."""
-
-    title: str
-    authors: str
-    venue: str
-    year: int
-    url: str
-    bibtex: str

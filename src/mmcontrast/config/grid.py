@@ -10,15 +10,16 @@ from typing import Any
 from mmcontrast.config import checks
 from mmcontrast.config.cells import CellConfig
 from mmcontrast.config.datasets import Dataset
-from mmcontrast.config.experiments import CellRef, Experiment, Paper
+from mmcontrast.config.experiments import CellRef, Experiment
 from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.merging import Layers, build_cell
-from mmcontrast.config.methods import BASE_VARIANT, Method
+from mmcontrast.config.methods import BASE_VARIANT, Method, Variant
+from mmcontrast.config.papers import Paper, PublishedTable
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
+from mmcontrast.config.sweeps import Expansion, Variants
 from mmcontrast.config.validation import M, validate
 from mmcontrast.errors import ConfigError, nearest
-from mmcontrast.methods.registry import OBJECTIVES
 
 
 class Grid:
@@ -83,14 +84,41 @@ class Grid:
         return self._all(Dataset, "datasets")
 
     @cached_property
-    def methods(self) -> dict[str, Method]:
-        """Every method file."""
+    def declared(self) -> dict[str, Method]:
+        """Every method file as it is written, without the variants that sweeps add."""
         return self._all(Method, "methods")
 
     @cached_property
+    def _swept(self) -> tuple[dict[str, dict[str, Any]], dict[str, Variants]]:
+        """Experiments without sweeps, and the variants that these stand for."""
+        sweeps = Expansion(Layers(self.declared, self.recipes, None), self.datasets)
+        files = {name: self.files.raw("experiments", name) for name in self.files.names("experiments")}
+        written = {name: sweeps.experiment(raw, self.files.where("experiments", name)) for name, raw in files.items()}
+        return written, sweeps.variants
+
+    @property
+    def written_out(self) -> dict[str, dict[str, Any]]:
+        """The content of every experiment file, with the rows and series of its sweeps."""
+        return self._swept[0]
+
+    @cached_property
+    def methods(self) -> dict[str, Method]:
+        """Every method, with its own variants and those that sweeps add."""
+        out = {}
+        for name, spec in self.declared.items():
+            added = self._swept[1].get(name, {})
+            where = f"{self.files.where('methods', name)}: variant of a sweep"
+            variants = {v: validate(Variant, raw, where, prefix=v) for v, raw in added.items()}
+            out[name] = spec.model_copy(update={"variants": spec.variants | variants})
+        return out
+
+    @cached_property
     def experiments(self) -> dict[str, Experiment]:
-        """Every experiment file."""
-        return self._all(Experiment, "experiments")
+        """Every experiment, with the rows and series of its sweeps."""
+        return {
+            name: validate(Experiment, raw, self.files.where("experiments", name))
+            for name, raw in self.written_out.items()
+        }
 
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
@@ -106,6 +134,13 @@ class Grid:
     def papers(self) -> dict[str, Paper]:
         """Every paper file: its bibliography, and what it published."""
         return self._all(Paper, "papers")
+
+    def published(self, experiment: str) -> PublishedTable:
+        """What its paper published beside an experiment's rows; a table without rows where there is nothing."""
+        spec = self.experiments[experiment]
+        if spec.paper is None or spec.published is None:
+            return PublishedTable()
+        return self.papers[spec.paper].published[spec.published]
 
     # ------------------------------------------------ the grid
 
@@ -161,10 +196,6 @@ class Grid:
             raise ConfigError(f"no method '{method}' in params/methods/; {nearest(method, self.methods)}")
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
         checks.known(f"{where}: variants", "variant", variant, [BASE_VARIANT, *spec.variants])
-        if spec.implementation not in OBJECTIVES:
-            raise ConfigError(
-                f"{where}: implementation: no '{spec.implementation}'; {nearest(spec.implementation, OBJECTIVES)}"
-            )
         layers = Layers(self.methods, self.recipes, None if self.untuned else self.tunings)
         return build_cell((dataset, method, variant), self.datasets[dataset], layers, self.suite, where)
 
@@ -183,11 +214,12 @@ class Grid:
     def _check(self) -> None:
         """Hold every file against the others, so that a fault shows before any work starts."""
         checks.check_datasets(self.datasets)
-        checks.check_methods(self.methods, self.datasets, self.recipes, self.papers)
+        checks.check_methods(self.declared, self.datasets, self.recipes, self.papers)
         checks.check_recipes(self.recipes, self.tunings, self.datasets)
+        checks.check_published(self.papers, self.datasets, self.methods)
         for name, experiment in self.experiments.items():
             where = self.files.where("experiments", name)
-            checks.check_experiment(experiment, where, self.datasets, self.methods, self.papers)
+            checks.check_experiment(experiment, where, self.datasets, self.papers)
             for dataset in experiment.datasets:
                 for ref in self.cells_on(name, dataset):
                     try:

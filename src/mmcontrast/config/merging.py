@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from mmcontrast.config.cells import CellConfig
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.methods import Method, Overrides, Variant
+from mmcontrast.config.objective import Objective
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.training import Model, Selection, Stage
@@ -41,6 +42,19 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _given(overrides: dict[str, Overrides], name: str) -> dict[str, Any]:
     return overrides[name].given() if name in overrides else {}
+
+
+def objective_model(spec: Method, where: str) -> type[Objective]:
+    """The model of a method's objective.
+
+    Raises:
+        ConfigError: there is no such implementation.
+    """
+    if spec.implementation not in OBJECTIVES:
+        raise ConfigError(
+            f"{where}: implementation: no '{spec.implementation}'; {nearest(spec.implementation, OBJECTIVES)}"
+        )
+    return OBJECTIVES[spec.implementation]
 
 
 @dataclass(frozen=True)
@@ -102,7 +116,7 @@ class Layers:
                 )
             training = merge(training, {"optimizer": {"lr": choices[dataset][method].lr}})
         objective = merge(spec.objective, _given(spec.datasets, dataset).get("objective", {}))
-        if "augmentations" in OBJECTIVES[spec.implementation].model_fields:
+        if "augmentations" in objective_model(spec, where).model_fields:
             objective["augmentations"] = shared["augmentations"]
         supervised = bool(self.values(method, dataset, Variant()).get("finetune"))
         stage, other = ("finetune", "pretrain") if supervised else ("pretrain", "finetune")
@@ -140,7 +154,7 @@ def build_cell(names: tuple[str, str, str], data: Dataset, layers: Layers, suite
         shortened["pretrain"] = {k: v for k, v in shortened["pretrain"].items() if k != "epochs"}
     values = merge(values, shortened)
     who = f"{where} ({dataset}/{method}/{variant})"
-    objective = validate(OBJECTIVES[spec.implementation], values.get("objective", {}), who, prefix="objective")
+    objective = validate(objective_model(spec, where), values.get("objective", {}), who, prefix="objective")
     sections = {
         key: None if values.get(key) is None else validate(model, values[key], who, prefix=key)
         for key, model in SECTIONS.items()

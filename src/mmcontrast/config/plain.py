@@ -28,11 +28,13 @@ def subset(grid: Grid, experiment: str) -> dict[str, Any]:
     Of other methods there is the name alone, which decides who has which colour.
     """
     spec = grid.experiments[experiment]
-    files = {grid.files.where("experiments", experiment): grid.files.raw("experiments", experiment)}
+    files = {grid.files.where("experiments", experiment): grid.written_out[experiment]}
 
     def take(kind: str, name: str, **changed: Any) -> None:
         raw = grid.files.raw(kind, name)
-        files[grid.files.where(kind, name)] = raw | {key: value for key, value in changed.items() if key in raw}
+        files[grid.files.where(kind, name)] = raw | {
+            key: value for key, value in changed.items() if value or key in raw
+        }
 
     selected = [d for d in grid.dataset_names if d in spec.datasets]
     seeds = {d: s for d, s in grid.suite.seeds_by_dataset.items() if d in selected}
@@ -50,7 +52,8 @@ def subset(grid: Grid, experiment: str) -> dict[str, Any]:
     for method, spec_of_it in grid.methods.items():
         if method in used:
             raw = grid.files.raw("methods", method)
-            variants = _only(raw.get("variants"), used[method])
+            made = {v: o.model_dump(mode="json", exclude_unset=True) for v, o in spec_of_it.variants.items()}
+            variants = _only(made | raw.get("variants", {}), used[method])
             take("methods", method, datasets=_only(raw.get("datasets"), spec.datasets), variants=variants)
             cited.add(spec_of_it.paper)
             for variant in variants:
@@ -69,7 +72,8 @@ def subset(grid: Grid, experiment: str) -> dict[str, Any]:
             choices = _only(grid.files.raw("tuning", recipe)["choices"], spec.datasets)
             take("tuning", recipe, choices={d: _only(of_it, methods) for d, of_it in choices.items()})
     for paper in sorted(filter(None, cited)):
-        take("papers", paper)
+        table = [spec.published] if paper == spec.paper and spec.published else []
+        take("papers", paper, published=_only(grid.files.raw("papers", paper).get("published"), table), not_run={})
     return _plain(grid, selected, files)
 
 

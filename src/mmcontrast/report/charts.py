@@ -156,7 +156,7 @@ def _score_row(axes: Axes, data: Data, ref: CellRef, metric: str, y: int) -> Non
         axes.scatter([100 * v for v in seeds.values()], [y + 0.27] * len(seeds), color=colour, **SEED_STYLE)
     if best is not None:
         axes.scatter(100 * best.mean, y, s=24, facecolor="white", edgecolor=colour, linewidths=1.1, zorder=4.5)
-    for printed in data.grid.experiments[data.experiment].published:
+    for printed in data.grid.published(data.experiment).rows:
         same = (printed.dataset, printed.method, printed.variant) == (data.dataset, ref.method, ref.variant)
         if same and metric in printed.values:
             value = printed.values[metric]
@@ -164,7 +164,7 @@ def _score_row(axes: Axes, data: Data, ref: CellRef, metric: str, y: int) -> Non
 
 
 def _score_legend(data: Data) -> list[Line2D]:
-    grid, spec = data.grid, data.grid.experiments[data.experiment]
+    grid = data.grid
     protocols = set(data.summary["protocol"])
     last_alone = any(
         lookup(data.summary, data.dataset, ref, "last", data.metrics[0])
@@ -193,7 +193,7 @@ def _score_legend(data: Data) -> list[Line2D]:
         handles.append(Line2D([], [], marker="o", label="optimistic: best epoch on the test split", **hollow))
     if any(
         p.dataset == data.dataset and find_cell(grid, data.experiment, p.method or "", p.variant)
-        for p in spec.published
+        for p in grid.published(data.experiment).rows
     ):
         handles.append(
             Line2D([], [], marker="|", markersize=9, markeredgewidth=1.6, linestyle="", color=INK, label="published")

@@ -179,7 +179,7 @@ class Reproduction:
 def reproductions(grid: Grid, summary: pl.DataFrame, experiment: str) -> list[Reproduction]:
     """Every published number of a cell that was run: under `selected` (`last` without one) and under `optimistic`."""
     out = []
-    for printed in grid.experiments[experiment].published:
+    for printed in grid.published(experiment).rows:
         ref = find_cell(grid, experiment, printed.method, printed.variant) if printed.method else None
         if ref is None or printed.dataset not in grid.dataset_names:
             continue

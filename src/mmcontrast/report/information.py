@@ -102,7 +102,7 @@ def published(grid: Grid, experiment: str) -> dict[str, Published]:
     """Row -> printed R, U and S, of whatever size they are."""
     spec = grid.experiments[experiment]
     of = spec.information.published if spec.information else None
-    return {p.row: p for p in spec.published if p.dataset == of}
+    return {p.row: p for p in grid.published(experiment).rows if p.dataset == of}
 
 
 def information_blocks(grid: Grid, results: pl.DataFrame, experiment: str) -> list[Block]:
@@ -219,8 +219,9 @@ def information_notes(grid: Grid, experiment: str) -> list[str]:
         rows = "; ".join(f"{row} {_in_words(p)}" for row, p in published(grid, experiment).items())
         full = grid.datasets[asked.published].title
         out.append(f"{full}, the published size: not run. Printed: {rows}. Classes, and so chances, differ here.")
-    if spec.source and published(grid, experiment):
-        out.append(f"Published numbers: {' '.join(spec.source.split())}.")
+    source = grid.published(experiment).source
+    if source and published(grid, experiment):
+        out.append(f"Published numbers: {' '.join(source.split())}.")
     return out
 
 

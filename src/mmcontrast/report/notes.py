@@ -142,14 +142,14 @@ def dataset_notes(grid: Grid, summary: pl.DataFrame, dataset: str) -> list[str]:
 
 
 def _published_notes(grid: Grid, experiment: str, datasets: list[str]) -> list[str]:
-    spec = grid.experiments[experiment]
+    table = grid.published(experiment)
     notes = []
-    if spec.source and any(p.dataset in datasets for p in spec.published):
-        notes.append(f"Published numbers: {' '.join(spec.source.split())}.")
+    if table.source and any(p.dataset in datasets for p in table.rows):
+        notes.append(f"Published numbers: {' '.join(table.source.split())}.")
     for d in datasets:
-        printed = {m for p in spec.published if p.dataset == d for m in p.values}
+        printed = {m for p in table.rows if p.dataset == d for m in p.values}
         absent = [metric_title(m, grid.datasets[d]) for m in grid.datasets[d].metrics if m not in printed]
-        if absent and spec.published:
+        if absent and table.rows:
             notes.append(f"{grid.datasets[d].title}: no published number was found for {', '.join(absent)}.")
     return notes
 

@@ -225,6 +225,7 @@ def _experiment(
     datasets = experiment_datasets(grid, name)
     return {
         "name": name,
+        "file": grid.files.where("experiments", name),
         "table": table,
         "sources": [_source(grid, name, d) for d in datasets],
         "parts": [

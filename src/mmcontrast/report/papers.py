@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from mmcontrast.config import Experiment, Grid, Published
+from mmcontrast.config import Dataset, Grid, Published
 from mmcontrast.report.conclusions import Reproduction, reproductions, verdict_on
 from mmcontrast.report.outputs import active_arms, experiment_datasets
 from mmcontrast.report.results import cell_name
@@ -73,7 +73,7 @@ class Unrun:
     """An experiment of a paper, or part of one, that this selection does not run.
 
     Attributes:
-        brief: it prints no numbers and can be run, so that its name is enough.
+        file: where it is kept. brief: it prints no numbers and can be run, so that its name is enough.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Unrun:
     caption: str
     parts: list[Listed]
     source: str
+    file: str
     brief: bool
 
 
@@ -109,7 +110,7 @@ class PaperPart:
 
 
 def paper_parts(grid: Grid, summary: pl.DataFrame, intervals: pl.DataFrame) -> list[PaperPart]:
-    """Every paper that an experiment is after, in the order of params/papers.yaml."""
+    """Every paper that an experiment is after, by its key."""
     parts = []
     for key, paper in grid.papers.items():
         of_it = [name for name, spec in grid.experiments.items() if spec.paper == key]
@@ -117,6 +118,7 @@ def paper_parts(grid: Grid, summary: pl.DataFrame, intervals: pl.DataFrame) -> l
         silent = bool(grid.suite.overrides.given())
         lines = [] if silent else [line for e in run for line in _lines(grid, summary, intervals, e)]
         unrun = [found for e in of_it if (found := _unrun(grid, e, run))]
+        unrun += [_not_run(grid, key, name) for name in paper.not_run]
         if of_it:
             title = grid.methods[key].title if key in grid.methods else paper.title
             parts.append(
@@ -135,7 +137,7 @@ def studies(grid: Grid) -> list[str]:
 def _lines(grid: Grid, summary: pl.DataFrame, intervals: pl.DataFrame, experiment: str) -> list[Line]:
     own = summary.filter(experiment=experiment)
     found: dict[tuple[int, str], dict[str, Reproduction]] = {}
-    printed = {id(p): p for p in grid.experiments[experiment].published}
+    printed = {id(p): p for p in grid.published(experiment).rows}
     for r in reproductions(grid, own, experiment):
         kind = "optimistic" if r.protocol == "optimistic" else "fair"
         found.setdefault((id(r.printed), r.metric), {})[kind] = r
@@ -180,32 +182,39 @@ def plain_verdict(r: Reproduction, wide: tuple[float, float, float] | None) -> s
 
 def _unrun(grid: Grid, experiment: str, run: list[str]) -> Unrun | None:
     """The part of an experiment that has no rows of ours, or None where all of it is run."""
-    spec = grid.experiments[experiment]
+    spec, table = grid.experiments[experiment], grid.published(experiment)
     datasets = experiment_datasets(grid, experiment) if experiment in run else []
-    names = dict.fromkeys([*(p.dataset for p in spec.published), *spec.not_run])
+    names = dict.fromkeys([*(p.dataset for p in table.rows), *spec.not_run])
     if experiment not in run:
         names |= dict.fromkeys(spec.datasets)
     sized = spec.information is not None and bool(active_arms(grid, experiment))
     missing = [name for name in names if name not in datasets and not (sized and name in grid.datasets)]
-    parts = [_listed(grid, spec, name, experiment in run) for name in missing]
+    reason = (OTHER_DATASET if experiment in run else OTHER_SUITE).format(suite=grid.suite_name)
+    parts = [_listed(table.rows, grid.datasets.get(n), n, spec.not_run.get(n, reason), {}) for n in missing]
     if not parts:
         return None
-    brief = bool(spec.cells) and not spec.not_run and not any(part.rows for part in parts)
-    return Unrun(experiment, spec.title, spec.caption, parts, " ".join((spec.source or "").split()), brief)
+    brief = not spec.not_run and not any(part.rows for part in parts)
+    file = grid.files.where("experiments", experiment)
+    return Unrun(experiment, spec.title, spec.caption, parts, " ".join((table.source or "").split()), file, brief)
 
 
-def _listed(grid: Grid, spec: Experiment, name: str, active: bool) -> Listed:
-    rows = [p for p in spec.published if p.dataset == name]
-    data = grid.datasets.get(name)
-    metrics = list(dict.fromkeys(m for p in rows for m in p.values)) or (list(spec.titles) if rows else [])
-    titles = [spec.titles.get(m) or f"{metric_title(m, data)} (%)" for m in metrics]
-    template = OTHER_DATASET if active else OTHER_SUITE
-    reason = spec.not_run.get(name) or template.format(suite=grid.suite_name)
+def _not_run(grid: Grid, paper: str, name: str) -> Unrun:
+    """A table or figures of a paper, with the rows that it has there."""
+    spec, file = grid.papers[paper].not_run[name], grid.files.where("papers", paper)
+    names = dict.fromkeys([*(p.dataset for p in spec.rows), *spec.why])
+    parts = [_listed(spec.rows, None, n, spec.why[n], spec.titles) for n in names]
+    source = " ".join((spec.source or "").split())
+    return Unrun(f"{paper}-{name}", spec.title, spec.caption, parts, source, file, brief=False)
+
+
+def _listed(published: list[Published], data: Dataset | None, name: str, reason: str, titles: dict[str, str]) -> Listed:
+    rows = [p for p in published if p.dataset == name]
+    metrics = list(dict.fromkeys(m for p in rows for m in p.values)) or (list(titles) if rows else [])
     marks = {_mark(p) for p in rows if p.values}
     return Listed(
         dataset=data.title if data else name,
         reason=" ".join(reason.split()),
-        columns=titles,
+        columns=[titles.get(m) or f"{metric_title(m, data)} (%)" for m in metrics],
         rows=[(p.row, [_printed(p, m) for m in metrics], _mark(p)) for p in rows],
         mark=marks.pop() if len(marks) == 1 else "",
     )

@@ -94,7 +94,7 @@ def _columns(grid: Grid, summary: pl.DataFrame, experiment: str) -> list[Column]
         Column("cases", CASES_TITLE, "interval"),
     ]
     if spec.kind == "table":
-        if spec.published and spec.information is None:
+        if grid.published(experiment).rows and spec.information is None:
             columns.insert(0, Column("published", "Published", "published"))
         for protocol in ("last", "optimistic"):
             if protocol in protocols:
@@ -125,7 +125,7 @@ def _block(
     metric: str,
 ) -> Block:
     spec = grid.experiments[experiment]
-    printed = {_cell_of(p): p for p in spec.published if p.dataset == dataset and metric in p.values}
+    printed = {_cell_of(p): p for p in grid.published(experiment).rows if p.dataset == dataset and metric in p.values}
     rows, on_it = [], grid.cells_on(experiment, dataset)
     if spec.kind == "table":
         cells = {(c.method, c.variant) for c in on_it}
