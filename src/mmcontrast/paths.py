@@ -19,6 +19,8 @@ SCORED_FILES = {
     "probe": "embeddings.parquet",
     "retrieval": "embeddings.parquet",
 }
+# of a stage's models, what was written beside them
+CHECKSUMS = "checksums.json"
 # what DVC has recorded of the default suite, as far as `mmcontrast sync` knows
 DVC_MARK = ".state/dvc.json"
 FIGURE_FORMATS = ("png", "pdf", "svg")

@@ -13,7 +13,7 @@ from mmcontrast.pipeline.partial import discard, unfinished
 
 ROOT = Path(__file__).parents[2]
 CELL = "tcga_brca/m3col/pretrained"
-FILES = ("history.parquet", "predictions.parquet", "embeddings.parquet", "cost.json", "models/cell.json")
+FILES = ("history.parquet", "predictions.parquet", "embeddings.parquet", "cost.json", "models/checksums.json")
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, 
 
 def _stage_files(layout: Layout, cell: CellConfig, stage: str) -> list[str]:
     files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]
-    return [layout.stage(cell.name, stage, f) for f in (*files, "models/cell.json")]
+    return [layout.stage(cell.name, stage, f) for f in (*files, f"models/{paths.CHECKSUMS}")]
 
 
 def _scores(layout: Layout, cell: CellConfig) -> list[str]:

@@ -34,7 +34,7 @@ from mmcontrast.training import checkpoint
 from mmcontrast.training.distributed import World, start_world
 from mmcontrast.training.interrupt import StopRequest
 from mmcontrast.training.loop import SeedRun, SeedTrainer
-from mmcontrast.training.outputs import write_outputs, write_vocabularies
+from mmcontrast.training.outputs import sealed_weights, write_outputs
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +81,7 @@ def _tables(cell: CellConfig, seed: int) -> tuple[dict[str, Table], dict[str, An
 def _initial_weights(pretrained: Path | None, seed: int) -> dict[str, Tensor] | None:
     if pretrained is None:
         return None
-    file = pretrained / f"seed{seed}.safetensors"
-    if not file.is_file():
-        raise TrainingError(f"{file}: no pretrained weights for seed {seed}; run `mmcontrast pretrain` for this cell")
-    return load_file(file)
+    return load_file(sealed_weights(pretrained / f"seed{seed}.safetensors"))
 
 
 def run_stage(
@@ -137,8 +134,7 @@ def run_stage(
     cost: dict[str, Any] = {}
     if world.rank == 0:
         folder = Path(layout.stage(cell.name, stage))
-        write_outputs(cell, stage, folder, runs, tables, world.device)
-        write_vocabularies(folder / "models", vocabularies)
+        write_outputs(cell, stage, folder, runs, tables, vocabularies, world.device)
         cost = {
             "seconds": time.time() - psutil.Process().create_time(),
             "training_seconds": training,

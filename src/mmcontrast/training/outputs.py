@@ -14,9 +14,11 @@ from safetensors.torch import save
 
 from mmcontrast import __version__, paths
 from mmcontrast.config import CellConfig
-from mmcontrast.data.files import replacing, write_json
+from mmcontrast.data.files import replacing, sha256_of, write_json
+from mmcontrast.data.json_text import read_json
 from mmcontrast.data.loading import Table
 from mmcontrast.data.table import task_column
+from mmcontrast.errors import TrainingError
 from mmcontrast.evaluation.views import column as view_column
 from mmcontrast.methods.build import build_method
 from mmcontrast.training.loop import SeedRun, embed
@@ -29,9 +31,14 @@ def write_outputs(
     folder: Path,
     runs: dict[int, SeedRun],
     tables: dict[int, dict[str, Table]],
+    vocabularies: dict[int, dict[str, Any]],
     device: torch.device,
 ) -> None:
-    """history, predictions (finetune), embeddings and models of a finished stage."""
+    """history, predictions (finetune), embeddings and models of a finished stage.
+
+    Args:
+        vocabularies: seed -> modality -> word pieces of a text encoder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _write_parquet(_history(runs), folder / "history.parquet")
     if stage == "finetune":  # without rows where there is no classifier: the workflow expects the file
@@ -50,15 +57,42 @@ def write_outputs(
         with replacing(models / f"seed{seed}.safetensors") as temporary:
             # not save_file, whose errors do not tell a full disk from anything else
             temporary.write_bytes(save(weights, metadata))
+    _write_vocabularies(models, vocabularies)
     write_json(models / "cell.json", cell.model_dump(mode="json"))
+    seal_models(models, list(runs))
 
 
-def write_vocabularies(models: Path, vocabularies: dict[int, dict[str, Any]]) -> None:
+def _write_vocabularies(models: Path, vocabularies: dict[int, dict[str, Any]]) -> None:
     """What a text encoder's weights mean nothing without."""
     for seed, of_seed in vocabularies.items():
         for modality, pieces in of_seed.items():
             value = {"pieces": pieces.pieces, "merges": [list(pair) for pair in pieces.merges]}
             write_json(models / f"seed{seed}.{modality}.json", value)
+
+
+def seal_models(models: Path, seeds: list[int]) -> None:
+    """Remove what is of other seeds, and write the checksums of the rest: last, so that they say all is there."""
+    found = sorted(p for p in models.iterdir() if p.name not in (paths.CHECKSUMS, ".snakemake_timestamp"))
+    kept = [p for p in found if p.name == "cell.json" or p.name.split(".")[0] in {f"seed{seed}" for seed in seeds}]
+    for old in set(found) - set(kept):
+        old.unlink()
+    write_json(models / paths.CHECKSUMS, {p.name: sha256_of(p) for p in kept})
+
+
+def sealed_weights(file: Path) -> Path:
+    """The weights file itself, where it is as it was written.
+
+    Raises:
+        TrainingError: it is missing, or changed since.
+    """
+    try:
+        sealed = read_json(file.parent / paths.CHECKSUMS)
+        as_written = sealed[file.name] == sha256_of(file)
+    except (OSError, ValueError, LookupError):
+        raise TrainingError(f"{file}: not there, or without its checksum; run `mmcontrast pretrain` first") from None
+    if not as_written:
+        raise TrainingError(f"{file}: not what was written there; run `mmcontrast pretrain` for this cell again")
+    return file
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
