@@ -6,15 +6,25 @@ import gzip
 import io
 import stat
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from mmcontrast.data.archives import extract_npm, extract_wheel
-from tests.hostile.array_files import zip_of
 from tests.hostile.corpus import Crafted
 
 MEMBERS = {"data/a.csv": b"1,2\n" * 50, "data/b.csv": b"3,4\n" * 20}
+
+
+def zip_of(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a name that is there twice
+        with zipfile.ZipFile(buffer, "w", compression) as archive:
+            for name, data in members:
+                archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data, compression)
+    return buffer.getvalue()
 
 
 def wheel_bytes() -> bytes:

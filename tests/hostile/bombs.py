@@ -83,7 +83,6 @@ def _pickle(path: Path) -> None:
 
 BOMBS: dict[str, Callable[[Path], None]] = {
     "member.whl": lambda p: _zip(p, "x"),
-    "array.npz": lambda p: _zip(p, "x.npy"),
     "member.tgz": lambda p: _tarball(p, tarfile.REGTYPE, "package/x"),
     "attributes.tgz": lambda p: _tarball(p, tarfile.XHDTYPE, "package/x"),
     "longname.tgz": lambda p: _tarball(p, tarfile.GNUTYPE_LONGNAME, "package/x"),
@@ -112,7 +111,6 @@ def write(folder: Path) -> dict[str, int]:
 def readers() -> dict[str, Callable[[Path, Path], Any]]:
     from mmcontrast.config import read_yaml
     from mmcontrast.data.archives import extract_npm, extract_wheel
-    from mmcontrast.data.npz import read_npz
     from mmcontrast.data.parquet import read_parquet
     from mmcontrast.data.prepare.matlab import read_mat
     from mmcontrast.data.prepare.readers import read_sheet
@@ -121,7 +119,6 @@ def readers() -> dict[str, Callable[[Path, Path], Any]]:
 
     return {
         ".whl": lambda p, out: extract_wheel(p, ["x"], out),
-        ".npz": lambda p, out: read_npz(p),
         ".tgz": lambda p, out: extract_npm(p, ["x"], out),
         ".mat": lambda p, out: read_mat(p),
         ".parquet": lambda p, out: read_parquet(p, "train again"),

@@ -8,7 +8,6 @@ import torch
 from mmcontrast.errors import TrainingError
 from mmcontrast.methods.tuple_infonce.search.policies import GridSearch, Reinforce
 from mmcontrast.methods.tuple_infonce.search.trials import Outcome, SampleSearch
-from mmcontrast.training.snapshot import restore_snapshot, take_snapshot
 
 
 class KilledError(Exception):
@@ -112,52 +111,3 @@ def test_a_reward_that_is_not_finite_stops_the_search():
     run = SampleSearch({"alpha": GridSearch((1, 2), (1,))}, lambda t: Outcome(float("nan")), lambda r, i: None)
     with pytest.raises(TrainingError, match="not finite"):
         run.run(lambda state: None)
-
-
-def network():
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(
-        torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(), torch.nn.Linear(4, 1)
-    )
-    return model, torch.optim.Adam(model.parameters(), lr=0.1), {"draws": torch.Generator().manual_seed(1)}
-
-
-def steps(model, optimizer, generators, n=3):
-    for _ in range(n):
-        loss = model(torch.randn(8, 3, generator=generators["draws"])).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return [t.clone() for t in model.state_dict().values()]
-
-
-def test_a_restored_snapshot_trains_to_the_same_bits_again_and_again():
-    parts = network()
-    steps(*parts)
-    parts[0].eval()
-    parts[0][1].train()
-    snapshot = take_snapshot(*parts)
-    first = steps(*parts)
-    for _ in range(2):
-        parts[0].train()
-        restore_snapshot(snapshot, *parts)
-        assert [m.training for m in parts[0].modules()] == [False, False, True, False, False]
-        again = steps(*parts)
-        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-
-
-@pytest.mark.parametrize("forgotten", ["optimizer", "generators", "rng"])
-def test_each_part_of_a_snapshot_is_needed(forgotten):
-    model, optimizer, generators = network()
-    steps(model, optimizer, generators)
-    snapshot = take_snapshot(model, optimizer, generators)
-    first = steps(model, optimizer, generators)
-    kept = {
-        "optimizer": lambda: optimizer.state_dict(),
-        "generators": lambda: {"draws": generators["draws"].get_state()},
-        "rng": lambda: [torch.get_rng_state()],
-    }[forgotten]()
-    broken = type(snapshot)(**{**vars(snapshot), forgotten: kept})
-    restore_snapshot(broken, model, optimizer, generators)
-    again = steps(model, optimizer, generators)
-    assert not all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
