@@ -244,7 +244,7 @@ def test_texts_as_sentence_vectors(raw, tmp_path):
     folder = raw / emoji.ENCODER
     folder.mkdir(parents=True)
     (folder / "vocab.txt").write_text("\n".join([*PIECES, "heart", "face"]) + "\n", encoding="utf-8")
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"vocab_size": len(PIECES) + 2}))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 6}))
     weights = arrays(layers())
     words = "embeddings.word_embeddings.weight"
@@ -257,7 +257,7 @@ def test_texts_as_sentence_vectors(raw, tmp_path):
     made, plain = (load_split(tmp_path / kind / "train.parquet") for kind in ("vectors", "texts"))
     assert made.ids == plain.ids
     assert made.observations["text"].offsets.tolist() == plain.observations["text"].offsets.tolist()
-    expected = SentenceEncoder.read(folder)(plain.observations["text"].flat)
+    expected = SentenceEncoder.read(folder, "emoji_minilm")(plain.observations["text"].flat)
     np.testing.assert_array_equal(made.observations["text"].flat.numpy(), expected.astype(np.float32))
     wide = dataset(modalities={"image": image, "text": vectors | {"shape": [9]}})
     with pytest.raises(ConfigError, match=r"text\.shape: \[9\]; this encoder's vectors are \[8\]"):

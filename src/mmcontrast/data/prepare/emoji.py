@@ -218,17 +218,17 @@ def sentence_encoder(name: str, dataset: Dataset, raw_dir: Path) -> SentenceEnco
     """What makes vectors of the texts; None where they stay texts.
 
     Raises:
-        DataError: its files are missing or damaged. ConfigError: its vectors are of another width than the dataset's.
+        DataError: its files are missing or damaged.
+        ConfigError: the extra `encoders` is not installed, or the vectors have another width than the dataset says.
     """
     modality = dataset.modalities["text"]
     if modality.kind == "text":
         return None
-    encoder = SentenceEncoder.read(raw_dir / ENCODER)
-    width = len(encoder.weights["embeddings.LayerNorm.weight"])
-    if modality.shape != [width]:
+    where = f"params/datasets/{name}.yaml"
+    encoder = SentenceEncoder.read(raw_dir / ENCODER, where)
+    if modality.shape != [encoder.width]:
         raise ConfigError(
-            f"params/datasets/{name}.yaml: modalities.text.shape: {modality.shape}; this encoder's vectors are "
-            f"[{width}]"
+            f"{where}: modalities.text.shape: {modality.shape}; this encoder's vectors are [{encoder.width}]"
         )
     return encoder
 
