@@ -9,7 +9,7 @@ from pathlib import Path
 from mmcontrast.config import read_yaml
 from mmcontrast.data.unpickle import read_pickle
 from mmcontrast.report.provenance import read_json
-from tests.hostile import archive_files, parquet_files, pickle_files, raw_files, text_files
+from tests.hostile import parquet_files, pickle_files, raw_files, text_files
 from tests.hostile.corpus import Format
 
 FORMATS: dict[str, Format] = {
@@ -34,14 +34,6 @@ FORMATS: dict[str, Format] = {
     ),
     "csv, as published": Format(
         lambda f: _bytes(f / "x.csv", raw_files.CSV.encode()), raw_files.read_csv, raw_files.crafted_csv, sealed=False
-    ),
-    "wheel": Format(
-        lambda f: _bytes(f / "x.whl", archive_files.wheel_bytes()),
-        archive_files.read_wheel,
-        archive_files.crafted_wheels,
-    ),
-    "tarball": Format(
-        lambda f: _bytes(f / "x.tgz", archive_files.tar_bytes()), archive_files.read_npm, archive_files.crafted_tarballs
     ),
     "MATLAB, fetched": Format(
         lambda f: raw_files.write_raw(f / "x.mat", raw_files.mat_bytes()),
