@@ -53,7 +53,7 @@ FORMATS: dict[str, Format] = {
         sealed=False,
     ),
     "JSON, manifest": Format(raw_files.write_manifest, raw_files.read_manifest, text_files.crafted_manifests),
-    "JSON, cost and data sheets": Format(
+    "JSON, cost and datasheets": Format(
         text_files.write_cost,
         lambda p, o: read_json(p, "mmcontrast finetune toy"),
         lambda raw: {name: (data, True) for name, data in text_files.BAD_JSON.items()},

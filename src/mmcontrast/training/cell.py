@@ -32,7 +32,7 @@ from mmcontrast.data.table import task_column
 from mmcontrast.data.tokens import tokenised
 from mmcontrast.data.word_pieces import WordPieces
 from mmcontrast.errors import TrainingError
-from mmcontrast.evaluation.views import column as view_column
+from mmcontrast.evaluation.readouts import column as readout_column
 from mmcontrast.methods.build import build_method
 from mmcontrast.methods.registry import method_module
 from mmcontrast.paths import Layout
@@ -285,7 +285,7 @@ def _embeddings(
                         "id": pa.array(table.ids),
                         "label": pa.array(table.labels.numpy()),
                         **{task_column(task): pa.array(of.numpy()) for task, of in table.tasks.items()},
-                        **{view_column(v): _fixed(z.numpy()) for v, z in embed(method, table, world.device).items()},
+                        **{readout_column(v): _fixed(z.numpy()) for v, z in embed(method, table, world.device).items()},
                     }
                 )
             )
