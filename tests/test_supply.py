@@ -39,7 +39,7 @@ def pinned() -> dict[str, Version]:
 
 def required() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"]
-    return [Requirement(r) for r in [*PROJECT["dependencies"], *extras["dev"]]]
+    return [Requirement(r) for r in [*PROJECT["dependencies"], *extras["dev"], *extras["encoders"]]]
 
 
 @pytest.mark.parametrize("requirement", required(), ids=str)

@@ -341,7 +341,7 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("recipe", help="a file in params/recipes/")
     tune.add_argument("--datasets", nargs="+", metavar="NAME", help="of those that the recipe is tuned on")
     add("licences", _licences, "Write docs/licences.md from params/ and the installed packages.")
-    add("schemas", _schemas, "Write the JSON Schemas of params/ to workflow/schemas/.")
+    add("schemas", _schemas, "Write the JSON Schemas of params/ to build/schemas/.")
     return parser
 
 

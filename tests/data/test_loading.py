@@ -258,7 +258,7 @@ def test_not_prepared(cell: CellConfig, tmp_path: Path) -> None:
 
 
 def test_other_numbers_than_were_prepared_are_refused(cell: CellConfig, tmp_path: Path) -> None:
-    """A split of another preparation fits in every other way; the data sheet says that it is not this one."""
+    """A split of another preparation fits in every other way; the datasheet says that it is not this one."""
     path = tmp_path / paths.prepared("rosmap", "train")
     content, _ = table.read_split(path)
     at = content.column_names.index("mrna")
@@ -268,7 +268,7 @@ def test_other_numbers_than_were_prepared_are_refused(cell: CellConfig, tmp_path
     with pytest.raises(DataError, match=r"train\.parquet: changed since it was prepared \(sha256 .*run `mmcontrast"):
         load_dataset(cell, tmp_path, seed=0)
     (path.parent / "datasheet.json").write_text("[")
-    with pytest.raises(DataError, match=r"datasheet\.json: not a data sheet"):
+    with pytest.raises(DataError, match=r"datasheet\.json: not a datasheet"):
         load_dataset(cell, tmp_path, seed=0)
 
 

@@ -194,7 +194,7 @@ def dataset(params: tri.Generate, **changes) -> Dataset:
 
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict, Path]]:
-    """prepared(params): data sheet and folder of a dataset written from them."""
+    """prepared(params): datasheet and folder of a dataset written from them."""
     monkeypatch.setitem(PREPARERS, "tri", "trifeature_files")
 
     def prepare_(params: tri.Generate, folder: str = "out", **changes) -> tuple[dict, Path]:

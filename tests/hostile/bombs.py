@@ -5,11 +5,9 @@ python -m tests.hostile.bombs FOLDER        reads the bombs that `write` put the
 
 from __future__ import annotations
 
-import gzip
 import json
 import resource
 import sys
-import tarfile
 import time
 import zlib
 from collections.abc import Callable
@@ -20,25 +18,6 @@ SPARE_BYTES = 256 * 1024**2
 CPU_SECONDS = 120
 LARGE = 192 * 1024**2
 CHUNK = bytes(1024**2)
-
-
-def _zip(path: Path, name: str) -> None:
-    import zipfile
-
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w") as member:
-        for _ in range(LARGE // len(CHUNK)):
-            member.write(CHUNK)
-
-
-def _tarball(path: Path, kind: bytes, name: str) -> None:
-    """One member of zeros, or a header of that length."""
-    info = tarfile.TarInfo(name)
-    info.type, info.size = kind, LARGE
-    with gzip.open(path, "wb", 6) as packed:
-        packed.write(info.tobuf())
-        for _ in range(LARGE // len(CHUNK)):
-            packed.write(CHUNK)
-        packed.write(bytes(1024))
 
 
 def _matlab(path: Path) -> None:
@@ -82,11 +61,6 @@ def _pickle(path: Path) -> None:
 
 
 BOMBS: dict[str, Callable[[Path], None]] = {
-    "member.whl": lambda p: _zip(p, "x"),
-    "array.npz": lambda p: _zip(p, "x.npy"),
-    "member.tgz": lambda p: _tarball(p, tarfile.REGTYPE, "package/x"),
-    "attributes.tgz": lambda p: _tarball(p, tarfile.XHDTYPE, "package/x"),
-    "longname.tgz": lambda p: _tarball(p, tarfile.GNUTYPE_LONGNAME, "package/x"),
     "element.mat": _matlab,
     "texts.parquet": _parquet_texts,
     "numbers.parquet": _parquet_numbers,
@@ -111,8 +85,6 @@ def write(folder: Path) -> dict[str, int]:
 
 def readers() -> dict[str, Callable[[Path, Path], Any]]:
     from mmcontrast.config import read_yaml
-    from mmcontrast.data.archives import extract_npm, extract_wheel
-    from mmcontrast.data.npz import read_npz
     from mmcontrast.data.parquet import read_parquet
     from mmcontrast.data.prepare.matlab import read_mat
     from mmcontrast.data.prepare.readers import read_sheet
@@ -120,9 +92,6 @@ def readers() -> dict[str, Callable[[Path, Path], Any]]:
     from mmcontrast.report.provenance import read_json
 
     return {
-        ".whl": lambda p, out: extract_wheel(p, ["x"], out),
-        ".npz": lambda p, out: read_npz(p),
-        ".tgz": lambda p, out: extract_npm(p, ["x"], out),
         ".mat": lambda p, out: read_mat(p),
         ".parquet": lambda p, out: read_parquet(p, "train again"),
         ".yaml": lambda p, out: read_yaml(p),

@@ -6,13 +6,10 @@ import pickle
 import pickletools
 from pathlib import Path
 
-import numpy as np
-
 from mmcontrast.config import read_yaml
-from mmcontrast.data.npz import read_npz
 from mmcontrast.data.unpickle import read_pickle
 from mmcontrast.report.provenance import read_json
-from tests.hostile import archive_files, array_files, parquet_files, raw_files, text_files
+from tests.hostile import parquet_files, pickle_files, raw_files, text_files
 from tests.hostile.corpus import Format
 
 FORMATS: dict[str, Format] = {
@@ -38,14 +35,6 @@ FORMATS: dict[str, Format] = {
     "csv, as published": Format(
         lambda f: _bytes(f / "x.csv", raw_files.CSV.encode()), raw_files.read_csv, raw_files.crafted_csv, sealed=False
     ),
-    "wheel": Format(
-        lambda f: _bytes(f / "x.whl", archive_files.wheel_bytes()),
-        archive_files.read_wheel,
-        archive_files.crafted_wheels,
-    ),
-    "tarball": Format(
-        lambda f: _bytes(f / "x.tgz", archive_files.tar_bytes()), archive_files.read_npm, archive_files.crafted_tarballs
-    ),
     "MATLAB, fetched": Format(
         lambda f: raw_files.write_raw(f / "x.mat", raw_files.mat_bytes()),
         lambda p, o: raw_files.read_matlab(raw_files.verified(p), o),
@@ -53,26 +42,18 @@ FORMATS: dict[str, Format] = {
     "MATLAB": Format(
         lambda f: _bytes(f / "x.mat", raw_files.mat_bytes()), raw_files.read_matlab, raw_files.crafted_mat, sealed=False
     ),
-    "npz": Format(
-        lambda f: _bytes(f / "x.npz", array_files.zip_of([("x.npy", array_files.npy_of(np.arange(6.0)))])),
-        lambda p, o: read_npz(p),
-        array_files.crafted_npz,
-    ),
     "pickle, fetched": Format(
-        lambda f: raw_files.write_raw(f / "x.pkl", pickle.dumps(array_files.PICKLED, 4)),
+        lambda f: raw_files.write_raw(f / "x.pkl", pickle.dumps(pickle_files.PICKLED, 4)),
         lambda p, o: read_pickle(raw_files.verified(p)),
     ),
     "pickle": Format(
-        lambda f: _bytes(f / "x.pkl", pickletools.optimize(pickle.dumps(array_files.PICKLED, 4))),
+        lambda f: _bytes(f / "x.pkl", pickletools.optimize(pickle.dumps(pickle_files.PICKLED, 4))),
         lambda p, o: read_pickle(p),
-        array_files.crafted_pickles,
+        pickle_files.crafted_pickles,
         sealed=False,
     ),
-    "safetensors": Format(
-        array_files.write_tensors, array_files.read_tensors, array_files.crafted_weights, sealed=False
-    ),
     "JSON, manifest": Format(raw_files.write_manifest, raw_files.read_manifest, text_files.crafted_manifests),
-    "JSON, cost and data sheets": Format(
+    "JSON, cost and datasheets": Format(
         text_files.write_cost,
         lambda p, o: read_json(p, "mmcontrast finetune toy"),
         lambda raw: {name: (data, True) for name, data in text_files.BAD_JSON.items()},

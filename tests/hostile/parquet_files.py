@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from mmcontrast.config import CellConfig, Engine, Modality, Model, Optimizer, Selection, Stage
 from mmcontrast.data import table
+from mmcontrast.data.checksums import check_prepared
 from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.parquet import write_parquet
-from mmcontrast.data.prepared import check_prepared
 from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.predictions import read_predictions
 from mmcontrast.evaluation.protocols import METRICS_SCHEMA

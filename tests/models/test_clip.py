@@ -196,7 +196,9 @@ def test_a_hub_out_of_reach_is_said(folder: Path, monkeypatch: pytest.MonkeyPatc
 def test_without_the_extra_it_is_said_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     for make in (lambda m: CLIPTextEncoder(TEXT, m), lambda m: CLIPImageEncoder(IMAGE, m)):
-        with pytest.raises(ConfigError, match=r"transformers, which is not installed; run `pip install .*'\.\[clip\]'"):
+        with pytest.raises(
+            ConfigError, match=r"model\.clip: needs .* transformers, .*; run `pip install .*'\.\[encoders\]'"
+        ):
             make(model(tmp_path))
 
 

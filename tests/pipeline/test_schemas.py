@@ -1,15 +1,17 @@
-"""workflow/schemas/ is what the models say."""
+"""build/schemas/ is what the models say."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from mmcontrast.pipeline.schemas import schemas
-
-ROOT = Path(__file__).parents[2]
+from mmcontrast.pipeline.schemas import FOLDER, MODELS, write_schemas
 
 
-def test_the_schemas_are_those_of_the_models() -> None:
-    stale = [file for file, text in schemas().items() if (ROOT / file).read_text(encoding="utf-8") != text]
-    assert stale == [], "run `mmcontrast schemas`"
-    assert {p.name for p in (ROOT / "workflow/schemas").iterdir()} == {Path(file).name for file in schemas()}
+def test_the_schemas_are_written_and_only_what_changed_is_written_again(tmp_path: Path) -> None:
+    files = write_schemas(tmp_path)
+    assert {file.name for file in (tmp_path / FOLDER).iterdir()} == {f"{name}.schema.json" for name in MODELS}
+    for file, model in zip(files, MODELS.values(), strict=True):
+        assert json.loads((tmp_path / file).read_text(encoding="utf-8")) == model.model_json_schema()
+    (tmp_path / files[0]).write_text("{}")
+    assert write_schemas(tmp_path) == files[:1]

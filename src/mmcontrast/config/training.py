@@ -30,7 +30,7 @@ class TextModel(Strict):
 
 
 class PretrainedCLIP(Strict):
-    """A pretrained CLIP whose two halves encode images and texts; needs the optional extra `clip`."""
+    """A pretrained CLIP whose two halves encode images and texts; needs the optional extra `encoders`."""
 
     folder: str | None = Field(
         default=None, min_length=1, description="Folder with its files as transformers saves them, from the checkout."

@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 
 from mmcontrast.config import PretrainedCLIP
 from mmcontrast.data.json_text import read_json
+from mmcontrast.data.pretrained import CONFIG, WEIGHTS, first_line, library
 from mmcontrast.data.word_pieces import Encoded
-from mmcontrast.errors import ConfigError, DataError
+from mmcontrast.errors import DataError
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # an older layout, and a newer one that nests the same values
 PICTURES = ("preprocessor_config.json", "processor_config.json")
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 FILES = (CONFIG, WEIGHTS, *PICTURES, *(f for group in TOKENIZERS for f in group), "tokenizer_config.json")
+NEEDED_BY = "model.clip"
 BICUBIC = 3  # Pillow's number
 # in older files it stands for the end of a text, whose true number is the vocabulary's last
 UNTRUE_END = 2
@@ -60,22 +61,6 @@ class ClipFiles:
         return [self.folder / name for name in FILES if (self.folder / name).is_file()]
 
 
-def library() -> Any:
-    """The module transformers.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        import transformers
-    except ImportError:
-        raise ConfigError(
-            "model.clip: needs the library transformers, which is not installed; run `pip install -c constraints.txt "
-            "-e '.[clip]'`, or set model.clip to null"
-        ) from None
-    return transformers
-
-
 def read_clip(spec: PretrainedCLIP) -> ClipFiles:
     """Find the files, and hold them against what this package can do.
 
@@ -83,7 +68,7 @@ def read_clip(spec: PretrainedCLIP) -> ClipFiles:
         ConfigError: the extra is not installed.
         DataError: a file is missing or damaged, the folder holds no CLIP, or its pictures are made in another way.
     """
-    library()
+    library(NEEDED_BY)
     folder = Path(spec.folder) if spec.folder is not None else _downloaded(str(spec.hub), str(spec.revision))
     if not folder.is_dir():
         raise DataError(
@@ -130,10 +115,10 @@ def encode_texts(clip: ClipFiles, texts: Sequence[str]) -> Encoded:
         DataError: the tokenizer cannot be read, or does not belong to the weights.
     """
     try:
-        tokenizer = library().CLIPTokenizer.from_pretrained(clip.folder, local_files_only=True)
+        tokenizer = library(NEEDED_BY).CLIPTokenizer.from_pretrained(clip.folder, local_files_only=True)
         rows = tokenizer(list(texts), padding=False, truncation=False, verbose=False)["input_ids"] if texts else []
     except Exception as e:  # tokenizers raises the bare class
-        raise DataError(f"{clip.folder}: the tokenizer cannot be read ({_first_line(e)})") from None
+        raise DataError(f"{clip.folder}: the tokenizer cannot be read ({first_line(e)})") from None
     if tokenizer.eos_token_id != clip.end or len(tokenizer) > clip.vocabulary:
         raise DataError(
             f"{clip.folder}: the tokenizer has {len(tokenizer)} word pieces and ends a text with number "
@@ -162,16 +147,16 @@ def _downloaded(hub: str, revision: str) -> Path:
         return Path(snapshot_download(hub, revision=revision, allow_patterns=list(FILES)))
     except (OSError, ValueError, RuntimeError) as e:
         raise DataError(
-            f"model.clip.hub: {hub} at {revision} could not be had ({_first_line(e)}); put its files into a folder and "
+            f"model.clip.hub: {hub} at {revision} could not be had ({first_line(e)}); put its files into a folder and "
             "name that as model.clip.folder"
         ) from None
 
 
 def _configuration(path: Path) -> Any:
     try:
-        return library().CLIPConfig.from_pretrained(path.parent, local_files_only=True)
+        return library(NEEDED_BY).CLIPConfig.from_pretrained(path.parent, local_files_only=True)
     except Exception as e:  # the library checks values in its own way, with errors of its own
-        raise DataError(f"{path}: not the configuration of a CLIP ({_first_line(e)})") from None
+        raise DataError(f"{path}: not the configuration of a CLIP ({first_line(e)})") from None
 
 
 def _pictures(folder: Path) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
@@ -222,7 +207,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path}: not a configuration (expected an object)")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]

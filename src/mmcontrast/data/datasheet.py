@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ def datasheet(
     duplicates: Mapping[str, int],
     near: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The data sheet as plain objects.
+    """The datasheet as plain objects.
 
     Args:
         manifest: of the raw folder; empty for a generated dataset.
@@ -49,6 +50,9 @@ def datasheet(
         "notes": dataset.notes,
         "warnings": _warnings(dataset, manifest, labels, constant, duplicates, near),
     }
+    if any(spec.kind == "text" for spec in dataset.modalities.values()):
+        # texts are compared, and cut into words, by the tables of Python itself, which differ between its versions
+        sheet["unicode"] = unicodedata.unidata_version
     if dataset.scenes is not None:
         sheet["scenes"] = dataset.scenes
     if dataset.tasks:

@@ -14,7 +14,7 @@ from mmcontrast.data.cache import Cache
 from mmcontrast.data.download import NotHeldError
 from mmcontrast.data.files import inside, replacing, sha256_of, write_json
 from mmcontrast.data.json_text import read_json
-from mmcontrast.data.manifest import MANIFEST, file_name, label, mirror_path, package_name, raw_names
+from mmcontrast.data.manifest import MANIFEST, file_name, label, mirror_path, package_name, pinned, raw_names
 from mmcontrast.data.origins import mirrors_from_environment, origins
 from mmcontrast.errors import FetchError
 
@@ -48,14 +48,12 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
             for source in dataset.sources:
                 if isinstance(source, LocalSource):
                     found = _local(source, out_dir, dataset_name)
-                    files |= found
-                    sources.append({"source": label(source), "sha256": found.get(source.path), "pinned": False})
-                    continue
-                blob, sha256 = obtain(source, cache, dataset_name)
-                for name, path in _unpack(source, blob, out_dir).items():
-                    files[name] = sha256_of(path)
-                pinned = source.sha256 is not None
-                sources.append({"source": label(source), "sha256": sha256, "pinned": pinned})
+                    sha256 = found.get(source.path)
+                else:
+                    blob, sha256 = obtain(source, cache, dataset_name)
+                    found = {name: sha256_of(path) for name, path in _unpack(source, blob, out_dir).items()}
+                files |= found
+                sources.append({"source": label(source), "sha256": sha256, "pinned": pinned(source)})
             manifest = {"files": files, "sources": sources}
             write_json(out_dir / MANIFEST, manifest)
             for name in before - set(files):
@@ -105,7 +103,7 @@ def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path,
             except FetchError as e:
                 failures.append((origin.name, e))
                 continue
-            if source.sha256 is None:
+            if not pinned(source):
                 cache.remember(what, got)
             log.info("%s: from %s", what, origin.name)
             # that a mirror does not hold everything is no news, but a bad copy is

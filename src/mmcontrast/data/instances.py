@@ -46,7 +46,7 @@ class Written:
     Attributes:
         labels: split -> (N,) int64 class indices; train, val and test are all there.
         tasks: split -> task -> (N,) int64 class indices.
-        report: counts and names of what was left out, for the data sheet.
+        report: counts and names of what was left out, for the datasheet.
         duplicates: pair of splits -> instances they share, where more is known than that cells are equal.
         groups: split -> N names of what must not be split; {} = every instance is its own.
         split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.

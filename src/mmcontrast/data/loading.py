@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Modality
-from mmcontrast.data.prepared import check_prepared
+from mmcontrast.data.checksums import check_prepared
 from mmcontrast.data.splitting import refuse_unseen, stratified
 from mmcontrast.data.table import SCENE, read_split, task_column
 from mmcontrast.errors import DataError

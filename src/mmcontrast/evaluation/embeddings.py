@@ -16,7 +16,7 @@ from mmcontrast.config import CellConfig
 from mmcontrast.data.table import task_column
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.frames import read_frame
-from mmcontrast.evaluation.views import OWN, column, views_of
+from mmcontrast.evaluation.readouts import OWN, column, readouts_of
 
 COLUMNS = {"seed": pl.Int64, "split": pl.String, "id": pl.String, "label": pl.Int64, "embedding": pl.Array}
 SPLITS = ("train", "val", "test")
@@ -29,18 +29,18 @@ class Embeddings:
     Attributes:
         ids: N case names, sorted. labels: (N,) class indices. z: (N, D) finite float32.
         tasks: task -> (N,) class indices, of the dataset's further tasks.
-        views: further embeddings that are scored, by name; see `evaluation.views`.
+        readouts: further embeddings that are scored, by name; see `evaluation.readouts`.
     """
 
     ids: list[str]
     labels: NDArray[np.int64]
     z: NDArray[np.float32]
     tasks: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    views: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    readouts: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
-    def of(self, view: str) -> NDArray[np.float32]:
-        """(N, D) of a view."""
-        return self.views[view] if view else self.z
+    def of(self, readout: str) -> NDArray[np.float32]:
+        """(N, D) of a readout."""
+        return self.readouts[readout] if readout else self.z
 
 
 def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:
@@ -54,9 +54,9 @@ def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embed
         frame = read_frame(path, columns, f"train {cell.name} again")
     except FileNotFoundError:
         raise DataError(f"{path}: no embeddings; run `mmcontrast {cell.last_stage} {cell.name}` first") from None
-    for view in map(column, views_of(frame.columns)):
-        if not isinstance(frame[view].dtype, pl.Array):
-            raise DataError(f"{path}: {cell.name}: {view} is {frame[view].dtype}, expected float32 of one width")
+    for readout in map(column, readouts_of(frame.columns)):
+        if not isinstance(frame[readout].dtype, pl.Array):
+            raise DataError(f"{path}: {cell.name}: {readout} is {frame[readout].dtype}, expected float32 of one width")
     found = frame["seed"].unique().sort().to_list()
     if found != sorted(cell.seeds):
         raise DataError(
@@ -78,19 +78,19 @@ def _one(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
         raise DataError(f"{where}: no rows of this split{remedy}")
     part = part.sort("id")
     ids = part["id"].to_list()
-    views = {view: part[column(view)].to_numpy() for view in views_of(part.columns)}
+    readouts = {readout: part[column(readout)].to_numpy() for readout in readouts_of(part.columns)}
     if len(set(ids)) != len(ids):
         raise DataError(f"{where}: a case has more than one row")
     labels = _labels(part, "label", len(cell.classes), where)
     tasks = {task: _labels(part, task_column(task), len(classes), where) for task, classes in cell.tasks.items()}
-    for view, z_ND in views.items():
+    for readout, z_ND in readouts.items():
         bad_N = ~np.isfinite(z_ND).all(-1)
         if bad_N.any():
             raise DataError(
-                f"{where}: the {column(view)} of case {ids[int(bad_N.argmax())]} is not finite ({int(bad_N.sum())} "
+                f"{where}: the {column(readout)} of case {ids[int(bad_N.argmax())]} is not finite ({int(bad_N.sum())} "
                 "such rows); the training diverged or the file is damaged"
             )
-    return Embeddings(ids, labels, views.pop(OWN), tasks, views)
+    return Embeddings(ids, labels, readouts.pop(OWN), tasks, readouts)
 
 
 def _labels(part: pl.DataFrame, column: str, n_classes: int, where: str) -> NDArray[np.int64]:

@@ -13,11 +13,11 @@ from mmcontrast.config import CellConfig
 from mmcontrast.data.parquet import write_parquet
 from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.predictions import Predictions, read_predictions
-from mmcontrast.evaluation.probing import probe_predictions, views
+from mmcontrast.evaluation.probe_predictions import probe_predictions, readouts
 from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, only_epoch
-from mmcontrast.evaluation.retrieving import retrieval_frames
+from mmcontrast.evaluation.readouts import OWN, fitted_on, metric_name
+from mmcontrast.evaluation.retrieval_frames import retrieval_frames
 from mmcontrast.evaluation.statistics import over_seeds_and_cases
-from mmcontrast.evaluation.views import OWN, fitted_on, metric_name
 
 INTERVALS_SCHEMA = {
     "protocol": pl.String,
@@ -41,7 +41,7 @@ def evaluate_cell(
     """Write a cell's scores by protocol, its scores by epoch, and its intervals over seeds and test cases.
 
     Equal inputs give equal bytes. Where a probe is fitted and the dataset has further tasks, each has a probe of its
-    own, and its metrics are called <task>/<metric>; those of a further view of the embedding <metric>@<view>.
+    own, and its metrics are called <task>/<metric>; those of a further readout of the embedding <metric>@<readout>.
 
     Args:
         scored_path: predictions.parquet; of a cell without classifier embeddings.parquet, which a probe is fitted to,
@@ -58,9 +58,9 @@ def evaluate_cell(
 def _probed(path: Path, cell: CellConfig) -> Frames:
     embeddings = read_embeddings(path, cell)
     scored: dict[tuple[str, str], Scored] = {}
-    for task, view in product(("", *cell.tasks), views(embeddings)):
-        if fitted_on(view) == view:
-            for of, predictions in probe_predictions(embeddings, cell, task, view).items():
+    for task, readout in product(("", *cell.tasks), readouts(embeddings)):
+        if fitted_on(readout) == readout:
+            for of, predictions in probe_predictions(embeddings, cell, task, readout).items():
                 scored[task, of] = predictions, only_epoch(predictions, cell.seeds, cell.metrics)
     return _of_tasks(scored, cell)
 
@@ -83,11 +83,11 @@ FRAMES: dict[str, Callable[[Path, CellConfig], Frames]] = {
 
 def _of_tasks(scored: dict[tuple[str, str], Scored], cell: CellConfig) -> Frames:
     parts: tuple[list[pl.DataFrame], ...] = ([], [], [])
-    for (task, view), (predictions, epochs) in scored.items():
+    for (task, readout), (predictions, epochs) in scored.items():
         curve = curves(predictions, cell.metrics)
         of_task = metrics_of(predictions, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
         for kept, frame in zip(parts, of_task, strict=True):
-            names = [metric_name(metric, task, view) for metric in frame["metric"]]
+            names = [metric_name(metric, task, readout) for metric in frame["metric"]]
             kept.append(frame.with_columns(pl.Series("metric", names, dtype=pl.String)))
     metrics, curve, found = map(pl.concat, parts)
     return metrics, curve, found

@@ -180,17 +180,6 @@ def cross_modal_scores(
     )
 
 
-def retrieval_metrics(scores: dict[str, QueryScores], recall_at: Iterable[int] = RECALL_AT) -> dict[str, float]:
-    """Metrics of each direction as `<direction>_<metric>`, and `rsum`, the sum of all recall rates.
-
-    All in [0, 1], save `rsum`, which is in [0, number of recall rates] (the papers print it times 100).
-    """
-    recall_at = tuple(recall_at)
-    by_direction = {direction: s.metrics(recall_at) for direction, s in scores.items()}
-    out = {f"{d}_{name}": value for d, m in by_direction.items() for name, value in m.items()}
-    return {**out, "rsum": sum(m[f"rr{k}"] for m in by_direction.values() for k in recall_at)}
-
-
 def _groups(ids: Ids) -> tuple[Ids, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Sorted distinct ids, where each begins among the sorted rows, and the order that sorts the rows."""
     order = np.argsort(ids, kind="stable")

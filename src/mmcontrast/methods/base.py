@@ -136,7 +136,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
-        """What is scored: (b, width) tensors by name, `embed` under the empty one; names: `evaluation.views`."""
+        """What is scored: (b, width) tensors by name, `embed` under the empty one; names: `evaluation.readouts`."""
         return {"": self.embed(batch)}
 
     def observations(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:

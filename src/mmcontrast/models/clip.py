@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import Modality, Model
-from mmcontrast.data.clip_files import CONFIG, WEIGHTS, ClipFiles, library, picture_values, read_clip
-from mmcontrast.errors import ConfigError, DataError
+from mmcontrast.data.clip_files import NEEDED_BY, ClipFiles, picture_values, read_clip
+from mmcontrast.data.pretrained import library, load_weights
+from mmcontrast.errors import ConfigError
 from mmcontrast.models.momentum import frozen_copy
 
 
@@ -109,14 +110,5 @@ def load_clip(files: ClipFiles) -> Any:
     Raises:
         DataError: the file is damaged, or does not hold what the configuration asks for.
     """
-    path = files.folder / WEIGHTS
-    try:
-        clip, report = library().CLIPModel.from_pretrained(
-            files.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except Exception as e:  # the library and safetensors have errors of their own
-        reason = (str(e) or type(e).__name__).strip().splitlines()[0]
-        raise DataError(f"{path}: cannot be read as the weights of a CLIP ({reason})") from None
-    if absent := sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"]))):
-        raise DataError(f"{path}: {len(absent)} weights that {CONFIG} asks for are not there, such as {absent[0]}")
-    return clip
+    model = library(NEEDED_BY).CLIPModel
+    return load_weights(model, files.folder, "a CLIP", dtype=torch.float32)

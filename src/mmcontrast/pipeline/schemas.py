@@ -1,4 +1,4 @@
-"""JSON Schemas of the files in params/, exported from the models, for editors that check YAML as it is typed."""
+"""JSON Schemas of the files in params/, for editors that check YAML as it is typed; not kept in git."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from mmcontrast.config import OBJECTIVES, Dataset, Experiment, Method, Recipe, Suite, Tuning
 from mmcontrast.data.files import replacing
 
+FOLDER = "build/schemas"
 MODELS: dict[str, type[BaseModel]] = {
     "suite": Suite,
     "dataset": Dataset,
@@ -24,7 +25,7 @@ MODELS: dict[str, type[BaseModel]] = {
 def schemas() -> dict[str, str]:
     """Text of every schema, by path relative to the checkout."""
     return {
-        f"workflow/schemas/{name}.schema.json": json.dumps(model.model_json_schema(), indent=1, sort_keys=True) + "\n"
+        f"{FOLDER}/{name}.schema.json": json.dumps(model.model_json_schema(), indent=1, sort_keys=True) + "\n"
         for name, model in MODELS.items()
     }
 

@@ -146,7 +146,7 @@ def _compare_model(
     import torch
 
     from mmcontrast.data.loading import load_dataset
-    from mmcontrast.evaluation.views import column
+    from mmcontrast.evaluation.readouts import column
     from mmcontrast.exported import exported_epoch, load
     from mmcontrast.training.loop import embed, predict
 

@@ -11,8 +11,8 @@ import polars as pl
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import MatrixColumn, MatrixPart
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
+from mmcontrast.evaluation.readouts import metric_name
 from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, holm, over_seeds, paired_difference
-from mmcontrast.evaluation.views import metric_name
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.summary import percent, seed_scores
 from mmcontrast.report.table import Block, Column, Row, Value

@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import ConfigError
+from mmcontrast.evaluation.readouts import metric_name, without
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.evaluation.statistics import over_seeds
-from mmcontrast.evaluation.views import metric_name, without
 from mmcontrast.report.style import CLASS_COLOURS, INK, NARROW, SOFT, WIDE
 from mmcontrast.report.summary import seed_scores
 from mmcontrast.report.wording import cell_label, charted_metrics, metric_title
@@ -213,7 +213,7 @@ def removed_figure(data: Sampling, narrow: bool) -> Figure:
     for y, ref in enumerate(cells):
         axes.scatter(np.mean(data.scores(ref, metric)), y, color=INK, s=26, zorder=3)
         for i, (modality, colour) in enumerate(data.colours.items()):
-            found = data.scores(ref, metric_name(metric, view=without(modality)))
+            found = data.scores(ref, metric_name(metric, readout=without(modality)))
             if found:
                 mean, low, high = over_seeds(np.array(found))
                 at = y + 0.12 + 0.1 * i * 3 / len(data.colours)

@@ -19,7 +19,7 @@ from mmcontrast.data.json_text import read_json
 from mmcontrast.data.loading import Table
 from mmcontrast.data.table import task_column
 from mmcontrast.errors import TrainingError
-from mmcontrast.evaluation.views import column as view_column
+from mmcontrast.evaluation.readouts import column as readout_column
 from mmcontrast.methods.build import build_method
 from mmcontrast.training.loop import SeedRun, embed
 from mmcontrast.training.retrieving import observation_table
@@ -165,7 +165,7 @@ def _embeddings(
                         "id": pa.array(table.ids),
                         "label": pa.array(table.labels.numpy()),
                         **{task_column(task): pa.array(of.numpy()) for task, of in table.tasks.items()},
-                        **{view_column(v): _fixed(z.numpy()) for v, z in embed(method, table, device).items()},
+                        **{readout_column(r): _fixed(z.numpy()) for r, z in embed(method, table, device).items()},
                     }
                 )
             )

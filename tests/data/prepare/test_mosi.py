@@ -75,7 +75,7 @@ def dataset(root: Path, name: str, **over: Any) -> Dataset:
 @pytest.fixture
 def lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of the encoder, which has tests of its own: a text's length, twice."""
-    encode = staticmethod(lambda folder: lambda texts: np.array([[len(text), len(text)] for text in texts], float))
+    encode = staticmethod(lambda *_: lambda texts: np.array([[len(text), len(text)] for text in texts], float))
     monkeypatch.setattr("mmcontrast.data.prepare.mosi_text.SentenceEncoder.read", encode)
 
 

@@ -1,4 +1,4 @@
-"""From raw files to train, val and test Parquet with a data sheet. The same input gives the same bytes.
+"""From raw files to train, val and test Parquet with a datasheet. The same input gives the same bytes.
 
 Each module here has `read(name, dataset, raw_dir) -> Instances`; what follows is one path for all: check, split, look
 for leaks, scale by train, write. A module whose data are no vectors, or too many for memory, has
@@ -17,11 +17,11 @@ import numpy as np
 from mmcontrast import paths
 from mmcontrast.config import Dataset, RandomSplit
 from mmcontrast.data import fingerprints, leaks, scaling, table
+from mmcontrast.data.checksums import DATASHEET
 from mmcontrast.data.datasheet import datasheet
 from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.instances import Instances, Written, check
 from mmcontrast.data.manifest import verified_manifest
-from mmcontrast.data.prepared import DATASHEET
 from mmcontrast.data.preparers import preparer
 from mmcontrast.data.splitting import refuse_unseen, stratified
 from mmcontrast.data.stored_rows import stored_rows
@@ -36,7 +36,7 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
         out_dir: data/prepared/<dataset>.
 
     Returns:
-        The data sheet.
+        The datasheet.
 
     Raises:
         DataError: not fetched, changed since, or not what params/ says; nothing is written then.
@@ -102,7 +102,7 @@ def _write(
 
 
 def _seal(sheet: dict[str, Any], out_dir: Path) -> dict[str, Any]:
-    """Write the data sheet, with the checksums of the splits, which are checked when they are loaded."""
+    """Write the datasheet, with the checksums of the splits, which are checked when they are loaded."""
     sheet = sheet | {"prepared": {split: sha256_of(out_dir / f"{split}.parquet") for split in paths.SPLITS}}
     write_json(out_dir / DATASHEET, sheet)
     return sheet
@@ -118,7 +118,7 @@ def _refuse_leaks(dataset_name: str, instances: Instances, parts: dict[str, np.n
 def _written(
     dataset_name: str, dataset: Dataset, manifest: dict[str, Any], written: Written, out_dir: Path
 ) -> dict[str, Any]:
-    """The data sheet of splits that a reader wrote itself, after the same checks of them."""
+    """The datasheet of splits that a reader wrote itself, after the same checks of them."""
     rows = sum(map(len, written.labels.values()))
     if rows != dataset.rows:
         where = f"params/datasets/{dataset_name}.yaml"

@@ -43,13 +43,15 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
     """All clips in the order of transcripts.csv.
 
     Raises:
+        ConfigError: the extra `encoders` is not installed.
         DataError: a file is not of its layout, or a sentence cannot be joined.
     """
+    encoder = SentenceEncoder.read(raw_dir / ENCODER, f"params/datasets/{name}.yaml")
     clips = read_clips(raw_dir / "transcripts.csv")
     joined = join(clips, read_lines(raw_dir))
     width = dataset.modalities["audio"].shape[0]
     inputs = {
-        "text": SentenceEncoder.read(raw_dir / ENCODER)([clip.text for clip in clips]),
+        "text": encoder([clip.text for clip in clips]),
         "audio": read_vectors(raw_dir, "audio", width, clips, read_order(raw_dir, clips)),
     }
     names = {modality: [f"{modality} {j + 1}" for j in range(x.shape[1])] for modality, x in inputs.items()}

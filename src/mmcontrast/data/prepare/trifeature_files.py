@@ -86,7 +86,7 @@ def write_all(
 
 
 def split_rule(params: tri.Generate) -> str:
-    """How images came into splits, for the data sheet."""
+    """How images came into splits, for the datasheet."""
     evenly = ", as many of each shape" if params.stratify else ""
     biased = "; train pairs respect M, those of val and test are drawn without regard to it" if params.biased else ""
     return (

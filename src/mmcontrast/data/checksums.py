@@ -1,4 +1,4 @@
-"""Hold a prepared split against its data sheet; apart from what writes that, so that no training hangs on wording."""
+"""Check a prepared split against its datasheet; apart from what writes it, so that training depends on no wording."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ DATASHEET = "datasheet.json"
 
 
 def check_prepared(path: Path) -> None:
-    """Hold a prepared split against the checksum in the data sheet beside it; nothing to check where there is none.
+    """Check a prepared split against the checksum in the datasheet beside it, if there is one.
 
     Raises:
-        DataError: the split has changed since it was prepared, or the data sheet is damaged.
+        DataError: the split has changed since it was prepared, or the datasheet is damaged.
     """
     sheet_path = path.parent / DATASHEET
     again = f"run `mmcontrast data prepare {path.parent.name}`"
@@ -25,6 +25,6 @@ def check_prepared(path: Path) -> None:
     except FileNotFoundError:
         return
     except (ValueError, AttributeError, OSError) as e:
-        raise DataError(f"{sheet_path}: not a data sheet ({e}); {again}") from None
+        raise DataError(f"{sheet_path}: not a datasheet ({e}); {again}") from None
     if expected is not None and found != expected:
         raise DataError(f"{path}: changed since it was prepared (sha256 {found}, was {expected}); {again}")

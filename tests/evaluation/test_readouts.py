@@ -1,4 +1,4 @@
-"""Further views of an embedding: which probe scores them, and what their scores are called."""
+"""Further readouts of an embedding: which probe scores them, and what their scores are called."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mmcontrast.config import Optimizer, Stage
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.evaluate import evaluate_cell
-from mmcontrast.evaluation.views import column, fitted_on, metric_name, views_of
-from tests.evaluation.test_probing import embeddings_of
+from mmcontrast.evaluation.readouts import column, fitted_on, metric_name, readouts_of
+from tests.evaluation.test_probe_predictions import embeddings_of
 
 
 @pytest.fixture
@@ -32,7 +32,11 @@ def with_views(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def test_names() -> None:
-    assert views_of(["id", "embedding", "embedding@encoders", "embedding@without_a"]) == ["", "encoders", "without_a"]
+    assert readouts_of(["id", "embedding", "embedding@encoders", "embedding@without_a"]) == [
+        "",
+        "encoders",
+        "without_a",
+    ]
     assert [fitted_on(v) for v in ("", "encoders", "without_a")] == ["", "encoders", ""]
     assert metric_name("acc") == "acc"
     assert metric_name("acc", "shared", "encoders") == "shared/acc@encoders"
@@ -42,7 +46,7 @@ def test_a_view_of_its_own_has_a_probe_of_its_own_and_a_lacking_one_that_of_the_
     out = [tmp_path / f"{name}.parquet" for name in ("metrics", "curves", "intervals")]
     evaluate_cell(cell, write(with_views(embeddings_of(cell, spread=0.5))), *out)
     metrics, curves, intervals = map(pl.read_parquet, out)
-    expected = [metric_name(m, view=v) for v in ("", "without_a", "encoders") for m in cell.metrics]
+    expected = [metric_name(m, readout=v) for v in ("", "without_a", "encoders") for m in cell.metrics]
     for frame in (metrics, intervals):
         assert set(frame["metric"]) == set(expected)
     assert set(expected) < set(curves["metric"])

@@ -1,4 +1,4 @@
-"""What of a cell is scored beside its own embedding, and how those scores are called.
+"""Readouts: which embedding of a cell is scored beside its own, and what those scores are called.
 
 encoders: the encoders' outputs one after another: one definition for all methods, whatever stands behind the encoders.
 without_<modality>: the own embedding with a modality taken out, for the probe that was fitted on the whole embedding:
@@ -16,25 +16,25 @@ COLUMN = "embedding"
 
 
 def without(modality: str) -> str:
-    """The view that lacks a modality."""
+    """The readout that lacks a modality."""
     return WITHOUT + modality
 
 
-def column(view: str) -> str:
+def column(readout: str) -> str:
     """Its column in embeddings.parquet."""
-    return f"{COLUMN}@{view}" if view else COLUMN
+    return f"{COLUMN}@{readout}" if readout else COLUMN
 
 
-def views_of(columns: Iterable[str]) -> list[str]:
-    """The views that a file's columns hold, the own one first."""
+def readouts_of(columns: Iterable[str]) -> list[str]:
+    """The readouts that a file's columns hold, the own one first."""
     return [OWN, *(c.removeprefix(f"{COLUMN}@") for c in columns if c.startswith(f"{COLUMN}@"))]
 
 
-def fitted_on(view: str) -> str:
-    """The view whose train split the probe of this one is fitted on."""
-    return OWN if view.startswith(WITHOUT) else view
+def fitted_on(readout: str) -> str:
+    """The readout whose train split the probe of this one is fitted on."""
+    return OWN if readout.startswith(WITHOUT) else readout
 
 
-def metric_name(metric: str, task: str = "", view: str = OWN) -> str:
+def metric_name(metric: str, task: str = "", readout: str = OWN) -> str:
     """E.g. acc, shared/acc, shared/acc@encoders."""
-    return (f"{task}/" if task else "") + metric + (f"@{view}" if view else "")
+    return (f"{task}/" if task else "") + metric + (f"@{readout}" if readout else "")

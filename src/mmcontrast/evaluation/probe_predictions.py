@@ -16,7 +16,7 @@ from mmcontrast.config import CellConfig
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.embeddings import Embeddings
 from mmcontrast.evaluation.predictions import Predictions
-from mmcontrast.evaluation.views import OWN, fitted_on
+from mmcontrast.evaluation.readouts import OWN, fitted_on
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +24,9 @@ SCORED = ("val", "test")
 
 
 def probe_predictions(
-    embeddings: Mapping[tuple[int, str], Embeddings], cell: CellConfig, task: str = "", view: str = OWN
+    embeddings: Mapping[tuple[int, str], Embeddings], cell: CellConfig, task: str = "", readout: str = OWN
 ) -> dict[str, dict[tuple[int, str], Predictions]]:
-    """view -> (seed, val | test) -> probabilities of probes fitted on one view of the seed's train split.
+    """readout -> (seed, val | test) -> probabilities of probes fitted on one readout of the seed's train split.
 
     Its strength is chosen on val by the cell's first metric; the test split is predicted once, by the chosen probe.
     With compat.probe_refit that is one of train and val together.
@@ -34,10 +34,10 @@ def probe_predictions(
     Args:
         task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label. For one of
             cell.class_weighted every class weighs alike in the fit.
-        view: what the probe is fitted on; see `evaluation.views`.
+        readout: what the probe is fitted on; see `evaluation.readouts`.
 
     Returns:
-        The predictions of that view, and of every other that is for the same probe.
+        The predictions of that readout, and of every other that is for the same probe.
 
     Raises:
         DataError: the probe cannot be fitted; names the cell and seed.
@@ -45,17 +45,17 @@ def probe_predictions(
     from mmcontrast.evaluation.probe import STRENGTHS, fit_probe  # scikit-learn, which finetuned cells do without
 
     n_classes = len(cell.tasks[task] if task else cell.classes)
-    who = ", ".join(part for part in (cell.name, task and f"task {task}", view and f"view {view}") if part)
+    who = ", ".join(part for part in (cell.name, task and f"task {task}", readout and f"readout {readout}") if part)
     class_weight: Literal["balanced"] | None = "balanced" if task in cell.class_weighted else None
     refit = bool(cell.objective.get("compat", {}).get("probe_refit"))
     epoch = getattr(cell, cell.last_stage).epochs - 1
-    scored = [v for v in views(embeddings) if fitted_on(v) == view]
+    scored = [v for v in readouts(embeddings) if fitted_on(v) == readout]
     out: dict[str, dict[tuple[int, str], Predictions]] = {v: {} for v in scored}
     for seed in cell.seeds:
         parts = {split: _labelled(embeddings[seed, split], task) for split in ("train", *SCORED)}
         train, val = parts["train"], parts["val"]
         try:
-            fitted = train.of(view), train.labels, val.of(view), val.labels
+            fitted = train.of(readout), train.labels, val.of(readout), val.labels
             probe = fit_probe(*fitted, n_classes, cell.metrics[0], class_weight=class_weight, refit_on_val=refit)
         except DataError as e:
             raise DataError(f"{who}, seed {seed}: {e}") from None
@@ -70,9 +70,9 @@ def probe_predictions(
     return out
 
 
-def views(embeddings: Mapping[tuple[int, str], Embeddings]) -> list[str]:
+def readouts(embeddings: Mapping[tuple[int, str], Embeddings]) -> list[str]:
     """What there is to score, the own embedding first."""
-    return [OWN, *next(iter(embeddings.values())).views]
+    return [OWN, *next(iter(embeddings.values())).readouts]
 
 
 def _labelled(part: Embeddings, task: str) -> Embeddings:

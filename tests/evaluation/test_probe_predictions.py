@@ -15,7 +15,7 @@ from mmcontrast.evaluation import probe
 from mmcontrast.evaluation.classification import score
 from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.evaluate import evaluate_cell
-from mmcontrast.evaluation.probing import probe_predictions
+from mmcontrast.evaluation.probe_predictions import probe_predictions
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 
 EPOCHS = 7
