@@ -210,7 +210,7 @@ def _sync(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     from mmcontrast.pipeline.compare import compare, comparison_table, results_of
-    from mmcontrast.report.table import to_markdown
+    from mmcontrast.report.tables.formats import to_markdown
 
     root = Path.cwd()
     found = compare(results_of(args.before, root), results_of(args.after, root))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mmcontrast.report.results import read_results
-from mmcontrast.report.tables import build_table
-from mmcontrast.report.wording import PROTOCOL_TITLES
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.text.wording import PROTOCOL_TITLES
 from tests.report.made_up_study import Made
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -8,7 +8,9 @@ import pytest
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
-from mmcontrast.report.conclusions import (
+from mmcontrast.report.outputs import own_cells
+from mmcontrast.report.summary import across_datasets, differences, seed_scores, summarise
+from mmcontrast.report.text.conclusions import (
     compare,
     comparison_sentences,
     judge,
@@ -17,9 +19,7 @@ from mmcontrast.report.conclusions import (
     reproduction_sentences,
     reproductions,
 )
-from mmcontrast.report.notes import findings
-from mmcontrast.report.outputs import own_cells
-from mmcontrast.report.summary import across_datasets, differences, seed_scores, summarise
+from mmcontrast.report.text.notes import findings
 from tests.report.made_up_study import REPO
 
 EXPERIMENT, DATASET, METRIC, CASES = "m3col_omics", "rosmap", "acc", 106

@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 
 from mmcontrast.config import Grid
 from mmcontrast.errors import ConfigError, DataError
-from mmcontrast.report import charts
-from mmcontrast.report.charts import Data, difference_chart, score_chart
-from mmcontrast.report.curves import over_seeds_by_epoch
 from mmcontrast.report.experiment import draw, write_experiment
+from mmcontrast.report.figures import scores as charts
+from mmcontrast.report.figures.curves import over_seeds_by_epoch
+from mmcontrast.report.figures.projection import project
+from mmcontrast.report.figures.scores import Data, difference_chart, score_chart
+from mmcontrast.report.figures.style import DPI, KNOWN, PALETTE, house_style, method_colours, save
 from mmcontrast.report.outputs import figures, switch_epoch
-from mmcontrast.report.projection import project
 from mmcontrast.report.results import read_results
-from mmcontrast.report.style import DPI, KNOWN, PALETTE, house_style, method_colours, save
 from mmcontrast.report.summary import lookup, summarise
 from tests.report.made_up_study import REPO, Made
 

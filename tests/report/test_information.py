@@ -10,20 +10,20 @@ import pytest
 
 from mmcontrast.config import Grid
 from mmcontrast.evaluation.statistics import paired_difference
-from mmcontrast.report.bars import information_chart
 from mmcontrast.report.captions import figure_caption
-from mmcontrast.report.information import (
+from mmcontrast.report.figures.information import information_chart
+from mmcontrast.report.figures.style import house_style
+from mmcontrast.report.outputs import active_arms, figures
+from mmcontrast.report.page import _comparisons
+from mmcontrast.report.results import read_results, write_results
+from mmcontrast.report.summary import summarise
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.information import (
     chances,
     held_against,
     information_findings,
     kept_by_cell,
 )
-from mmcontrast.report.outputs import active_arms, figures
-from mmcontrast.report.page import _comparisons
-from mmcontrast.report.results import read_results, write_results
-from mmcontrast.report.style import house_style
-from mmcontrast.report.summary import summarise
-from mmcontrast.report.tables import build_table
 from tests.report.made_up_study import REPO, Made, make_study
 
 EXPERIMENT = "comm_trifeature"

@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 
 from mmcontrast.report.captions import figure_caption
 from mmcontrast.report.experiment import draw
+from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.outputs import figures
 from mmcontrast.report.results import read_results, write_results
-from mmcontrast.report.style import house_style
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.tables.build import build_table
 from tests.report.made_up_study import Made, make_study
 
 EXPERIMENT = "comm_epochs"

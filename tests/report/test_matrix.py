@@ -20,16 +20,16 @@ from mmcontrast.evaluation import across, statistics
 from mmcontrast.paths import Layout
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report.captions import figure_caption
-from mmcontrast.report.contrasts import compared, contrast_findings
-from mmcontrast.report.costs import read_costs
 from mmcontrast.report.experiment import write_experiment
-from mmcontrast.report.matrix import build_matrix, matrix_findings
+from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.outputs import figures
 from mmcontrast.report.panels import panels_chart
 from mmcontrast.report.results import read_results
-from mmcontrast.report.style import house_style
-from mmcontrast.report.table import to_csv
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.contrasts import compared, contrast_findings
+from mmcontrast.report.tables.costs import read_costs
+from mmcontrast.report.tables.formats import to_csv
+from mmcontrast.report.tables.matrix import build_matrix, matrix_findings
 from tests.report.made_up_scores import write_scores
 from tests.report.made_up_study import REPO, Made
 

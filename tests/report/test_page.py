@@ -16,14 +16,14 @@ from mmcontrast.errors import DataError
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report import outputs as outputs_module
 from mmcontrast.report import page as page_module
-from mmcontrast.report.conclusions import compare, comparison_sentences
 from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.page import write_page
 from mmcontrast.report.provenance import anchor, digest_of_code, digest_of_params, raw_checksum, read_json
 from mmcontrast.report.results import read_results, write_results
 from mmcontrast.report.summary import summarise
-from mmcontrast.report.table import text_of
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.formats import text_of
+from mmcontrast.report.text.conclusions import compare, comparison_sentences
 from tests.report.made_up_study import Made
 
 VOID = {"meta", "link", "img", "source", "br", "hr", "input"}

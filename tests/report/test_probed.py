@@ -9,11 +9,11 @@ import pytest
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.report.experiment import draw
+from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.outputs import curve_cells, figures, own_cells, projected_cells
 from mmcontrast.report.results import read_results
-from mmcontrast.report.style import house_style
-from mmcontrast.report.tables import build_table
-from mmcontrast.report.wording import charted_metrics, metric_title, reported_metrics
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.text.wording import charted_metrics, metric_title, reported_metrics
 from tests.report.made_up_study import REPO, Made
 
 EXPERIMENT, DATASET = "tuple_handwritten", "weak_modality"

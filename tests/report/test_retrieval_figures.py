@@ -17,12 +17,12 @@ from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
 from mmcontrast.report.captions import figure_caption
 from mmcontrast.report.experiment import draw
+from mmcontrast.report.figures.retrieval import QUERIES, TOP, retrieved
+from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.outputs import figures
 from mmcontrast.report.results import read_results, write_results
-from mmcontrast.report.retrieval_figures import QUERIES, TOP, retrieved
-from mmcontrast.report.style import house_style
-from mmcontrast.report.table import to_markdown
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.formats import to_markdown
 from mmcontrast.training.retrieving import Embedded, observation_table
 from tests.multifold_data import NAME, ROOT, write_multifold
 

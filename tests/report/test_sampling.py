@@ -13,10 +13,10 @@ from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.report.captions import figure_caption
+from mmcontrast.report.figures.style import house_style
+from mmcontrast.report.figures.tuple_infonce import FIGURES, Sampling, trial_rewards
 from mmcontrast.report.outputs import figures
-from mmcontrast.report.sampling import FIGURES, Sampling, trial_rewards
 from mmcontrast.report.sampling_captions import CAPTIONS
-from mmcontrast.report.style import house_style
 
 ROOT = Path(__file__).parents[2]
 GRID = Grid(ROOT, "tuple_ablations")

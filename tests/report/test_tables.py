@@ -14,10 +14,10 @@ from scipy import stats
 
 from mmcontrast.evaluation.statistics import GENERATOR_SEED, REPLICATES
 from mmcontrast.report.experiment import write_table
-from mmcontrast.report.notes import not_run_notes
 from mmcontrast.report.results import read_results
-from mmcontrast.report.table import Table
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.formats import Table
+from mmcontrast.report.text.notes import not_run_notes
 from tests.report.made_up_study import REPO, Made
 
 NUMBER = r"[-+]?\d+\.\d+"

@@ -12,8 +12,8 @@ from mmcontrast.errors import MMContrastError
 from mmcontrast.evaluation.statistics import paired_difference
 from mmcontrast.paths import Layout
 from mmcontrast.report.summary import CELL, percent
-from mmcontrast.report.table import Block, Column, Row, Table, Value
-from mmcontrast.report.wording import LEVEL_NAME, count, metric_title
+from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value
+from mmcontrast.report.text.wording import LEVEL_NAME, count, metric_title
 
 WORKSPACE = "workspace"
 SCORE = (*CELL, "protocol", "metric")

@@ -9,7 +9,7 @@ from mmcontrast.config.experiments import OVERALL
 from mmcontrast.report.outputs import FigureSpec, active_arms, curve_cells, is_probed, projected_cells, switch_epoch
 from mmcontrast.report.sampling_captions import CAPTIONS, caption
 from mmcontrast.report.study_captions import overall_caption
-from mmcontrast.report.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title
+from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title
 
 RETRIEVAL_CAPTIONS = {
     "neighbours": (

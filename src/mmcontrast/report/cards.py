@@ -11,10 +11,10 @@ from jinja2 import Environment
 from mmcontrast.config import CellConfig, CellRef, Grid, Modality
 from mmcontrast.data.files import replacing
 from mmcontrast.paths import Layout
-from mmcontrast.report.notes import TIES, overrides_note
 from mmcontrast.report.provenance import CellRecord
 from mmcontrast.report.summary import lookup, percent, summarise
-from mmcontrast.report.wording import (
+from mmcontrast.report.text.notes import TIES, overrides_note
+from mmcontrast.report.text.wording import (
     PROBE_DEFINITION,
     PROTOCOL_DEFINITIONS,
     PROTOCOL_SHORT,

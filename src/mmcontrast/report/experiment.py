@@ -14,24 +14,24 @@ from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.evaluation.observations import COLUMNS
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.paths import FIGURE_FORMATS, Layout
-from mmcontrast.report.bars import information_chart
-from mmcontrast.report.charts import Data, difference_chart, score_chart
-from mmcontrast.report.contrast_figure import contrast_chart
-from mmcontrast.report.costs import read_costs
-from mmcontrast.report.curves import training_curves
+from mmcontrast.report.figures.contrasts import contrast_chart
+from mmcontrast.report.figures.curves import training_curves
+from mmcontrast.report.figures.information import information_chart
+from mmcontrast.report.figures.matrix import cost_chart, matrix_chart
+from mmcontrast.report.figures.projection import embedding_figure
+from mmcontrast.report.figures.retrieval import Retrieved, neighbours, observation_sheet, retrieved, similarities
+from mmcontrast.report.figures.scores import Data, difference_chart, score_chart
+from mmcontrast.report.figures.style import house_style, save
+from mmcontrast.report.figures.sweep import sweep_chart
+from mmcontrast.report.figures.tuple_infonce import FIGURES, Sampling
 from mmcontrast.report.information_lines import information_lines
-from mmcontrast.report.matrix import build_matrix
-from mmcontrast.report.matrix_figures import cost_chart, matrix_chart
 from mmcontrast.report.outputs import NARROW, FigureSpec, curve_cells, figures, projected_cells
 from mmcontrast.report.panels import panels_chart
-from mmcontrast.report.projection import embedding_figure
 from mmcontrast.report.results import cell_name, read_results, read_table
-from mmcontrast.report.retrieval_figures import Retrieved, neighbours, observation_sheet, retrieved, similarities
-from mmcontrast.report.sampling import FIGURES, Sampling
-from mmcontrast.report.style import house_style, save
-from mmcontrast.report.sweep import sweep_chart
-from mmcontrast.report.table import Table, to_csv, to_latex, to_markdown
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.costs import read_costs
+from mmcontrast.report.tables.formats import Table, to_csv, to_latex, to_markdown
+from mmcontrast.report.tables.matrix import build_matrix
 
 RENDERERS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
 HISTORY_COLUMNS = dict.fromkeys(("seed", "epoch", "name", "value"))

@@ -10,11 +10,11 @@ from matplotlib.lines import Line2D
 
 from mmcontrast.config import Grid
 from mmcontrast.config.experiments import Sweep
-from mmcontrast.report.information import LETTERS, NAMES, Kept, chances, kept_by_cell
+from mmcontrast.report.figures.style import INK, NARROW, PALETTE, SOFT, WIDE, method_colours
+from mmcontrast.report.figures.sweep import DASHES, MARKERS, Point, draw_line, scale_axis
 from mmcontrast.report.outputs import active_arms
-from mmcontrast.report.style import INK, NARROW, PALETTE, SOFT, WIDE, method_colours
-from mmcontrast.report.sweep import DASHES, MARKERS, Point, draw_line, scale_axis
-from mmcontrast.report.wording import LEVEL_NAME, count
+from mmcontrast.report.tables.information import LETTERS, NAMES, Kept, chances, kept_by_cell
+from mmcontrast.report.text.wording import LEVEL_NAME, count
 
 PANEL_INCHES = 2.3
 LEGEND_INCHES = 0.2

@@ -17,7 +17,15 @@ from mmcontrast.evaluation.statistics import Difference, Interval
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 from mmcontrast.report.captions import figure_caption
 from mmcontrast.report.cards import write_cards
-from mmcontrast.report.conclusions import (
+from mmcontrast.report.outputs import ALL, NARROW, FigureSpec, active_arms, experiment_datasets, figures
+from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum, read_datasheets
+from mmcontrast.report.results import cell_name, read_results
+from mmcontrast.report.summary import percent, summarise
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.formats import text_of
+from mmcontrast.report.tables.information import chances, held_against
+from mmcontrast.report.tables.published import paper_parts, studies
+from mmcontrast.report.text.conclusions import (
     Comparison,
     Verdict,
     compare,
@@ -26,16 +34,8 @@ from mmcontrast.report.conclusions import (
     n_test_cases,
     optimism,
 )
-from mmcontrast.report.information import chances, held_against
-from mmcontrast.report.notes import overrides_note
-from mmcontrast.report.outputs import ALL, NARROW, FigureSpec, active_arms, experiment_datasets, figures
-from mmcontrast.report.papers import paper_parts, studies
-from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum, read_datasheets
-from mmcontrast.report.results import cell_name, read_results
-from mmcontrast.report.summary import percent, summarise
-from mmcontrast.report.table import text_of
-from mmcontrast.report.tables import build_table
-from mmcontrast.report.wording import (
+from mmcontrast.report.text.notes import overrides_note
+from mmcontrast.report.text.wording import (
     LEVEL_NAME,
     PROBE_DEFINITION,
     PROTOCOL_DEFINITIONS,

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmcontrast.config import Grid
-from mmcontrast.report.charts import Data
+from mmcontrast.report.figures.scores import Data
+from mmcontrast.report.figures.style import NARROW, PALETTE, WIDE, method_colours
+from mmcontrast.report.figures.sweep import draw_line, points_of, scale_axis
 from mmcontrast.report.study_captions import active_panels, panel_dataset
-from mmcontrast.report.style import NARROW, PALETTE, WIDE, method_colours
-from mmcontrast.report.sweep import draw_line, points_of, scale_axis
-from mmcontrast.report.wording import metric_title
+from mmcontrast.report.text.wording import metric_title
 
 PANEL_INCHES = 2.3
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmcontrast.config import Grid
-from mmcontrast.report.wording import LEVEL_NAME, count
+from mmcontrast.report.text.wording import LEVEL_NAME, count
 
 CAPTIONS = {
     "alpha": """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmcontrast.config import Grid
 from mmcontrast.config.experiments import Sweep
-from mmcontrast.report.wording import LEVEL_NAME, count
+from mmcontrast.report.text.wording import LEVEL_NAME, count
 
 
 def overall_caption(grid: Grid, experiment: str, kind: str) -> str:

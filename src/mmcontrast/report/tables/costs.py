@@ -10,10 +10,10 @@ import numpy as np
 from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.paths import Layout
-from mmcontrast.report.matrix import Matrix
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.results import cell_name
-from mmcontrast.report.table import Block, Column, Row, Value
+from mmcontrast.report.tables.formats import Block, Column, Row, Value
+from mmcontrast.report.tables.matrix import Matrix
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import polars as pl
 
 from mmcontrast.config import Arms, CellRef, Grid, Information, Published
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, over_seeds, paired_difference
-from mmcontrast.report.conclusions import Verdict, few_seeds, judge
 from mmcontrast.report.outputs import active_arms, own_cells
 from mmcontrast.report.results import cell_name
 from mmcontrast.report.summary import percent, seed_scores
-from mmcontrast.report.table import Block, Column, Row, Value
-from mmcontrast.report.wording import as_given, cell_label, count, estimate, p_value
+from mmcontrast.report.tables.formats import Block, Column, Row, Value
+from mmcontrast.report.text.conclusions import Verdict, few_seeds, judge
+from mmcontrast.report.text.wording import as_given, cell_label, count, estimate, p_value
 
 LETTERS = ("R", "U", "S")
 NAMES = ("R: redundant", "U: unique", "S: synergistic")

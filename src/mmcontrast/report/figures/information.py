@@ -13,11 +13,11 @@ from matplotlib.patches import Patch
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.evaluation.statistics import Interval
-from mmcontrast.report.charts import wrapped
-from mmcontrast.report.information import LETTERS, Kept, chances, kept_by_cell, published
+from mmcontrast.report.figures.scores import wrapped
+from mmcontrast.report.figures.style import INK, NARROW, SOFT, WIDE, method_colours
 from mmcontrast.report.outputs import active_arms
-from mmcontrast.report.style import INK, NARROW, SOFT, WIDE, method_colours
-from mmcontrast.report.wording import LEVEL_NAME, cell_label, count
+from mmcontrast.report.tables.information import LETTERS, Kept, chances, kept_by_cell, published
+from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count
 
 PANEL_INCHES = 2.1
 LABEL_INCHES = 0.6

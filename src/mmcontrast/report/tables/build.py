@@ -7,16 +7,16 @@ import polars as pl
 from mmcontrast.config import CellRef, Grid, Published
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.paths import Layout
-from mmcontrast.report.contrasts import contrast_blocks, contrast_findings, contrast_notes
-from mmcontrast.report.costs import COST_NOTE, cost_block, read_costs
-from mmcontrast.report.information import information_blocks
-from mmcontrast.report.matrix import build_matrix, matrix_blocks, matrix_findings, matrix_notes
-from mmcontrast.report.notes import findings, lost_notes, not_run_notes, overrides_note, table_notes
 from mmcontrast.report.outputs import experiment_datasets, own_cells
 from mmcontrast.report.results import cell_name
 from mmcontrast.report.summary import across_datasets, differences, lookup, percent, summarise
-from mmcontrast.report.table import Block, Column, Row, Table, Value
-from mmcontrast.report.wording import (
+from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
+from mmcontrast.report.tables.costs import COST_NOTE, cost_block, read_costs
+from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value
+from mmcontrast.report.tables.information import information_blocks
+from mmcontrast.report.tables.matrix import build_matrix, matrix_blocks, matrix_findings, matrix_notes
+from mmcontrast.report.text.notes import findings, lost_notes, not_run_notes, overrides_note, table_notes
+from mmcontrast.report.text.wording import (
     PROBE_DEFINITION,
     PROTOCOL_TITLES,
     cell_label,

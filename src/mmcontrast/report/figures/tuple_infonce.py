@@ -18,9 +18,9 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.evaluation.statistics import over_seeds
 from mmcontrast.evaluation.views import metric_name, without
-from mmcontrast.report.style import CLASS_COLOURS, INK, NARROW, SOFT, WIDE
+from mmcontrast.report.figures.style import CLASS_COLOURS, INK, NARROW, SOFT, WIDE
 from mmcontrast.report.summary import seed_scores
-from mmcontrast.report.wording import cell_label, charted_metrics, metric_title
+from mmcontrast.report.text.wording import cell_label, charted_metrics, metric_title
 
 PANEL_INCHES, LEGEND_INCHES, ROW_INCHES = 2.0, 0.35, 0.32
 

@@ -21,9 +21,9 @@ from mmcontrast.config.datasets import Retrieval
 from mmcontrast.data.loading import Observations, Table, load_split
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.retrieval import grouped_similarity
-from mmcontrast.report.contact_sheet import contact_sheet
-from mmcontrast.report.style import NARROW, SOFT, WIDE
-from mmcontrast.report.wording import cell_label
+from mmcontrast.report.figures.observations import contact_sheet
+from mmcontrast.report.figures.style import NARROW, SOFT, WIDE
+from mmcontrast.report.text.wording import cell_label
 
 # fixed before any result was seen, so that no query is picked for how well it goes
 PICK_SEED = 0

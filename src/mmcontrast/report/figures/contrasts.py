@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mmcontrast.config import Grid
-from mmcontrast.report.charts import LINE_INCHES, PANEL_INCHES, ROW_INCHES, wrapped
-from mmcontrast.report.contrasts import Compared, compared
-from mmcontrast.report.style import FAINT, INK, NARROW, SOFT, WIDE, method_colours
+from mmcontrast.report.figures.scores import LINE_INCHES, PANEL_INCHES, ROW_INCHES, wrapped
+from mmcontrast.report.figures.style import FAINT, INK, NARROW, SOFT, WIDE, method_colours
 from mmcontrast.report.summary import percent
-from mmcontrast.report.wording import LEVEL_NAME, metric_title, p_value
+from mmcontrast.report.tables.contrasts import Compared, compared
+from mmcontrast.report.text.wording import LEVEL_NAME, metric_title, p_value
 
 
 def contrast_chart(grid: Grid, results: pl.DataFrame, experiment: str, narrow: bool = False) -> Figure:

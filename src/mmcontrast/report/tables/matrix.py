@@ -15,8 +15,8 @@ from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, holm, 
 from mmcontrast.evaluation.views import metric_name
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.summary import percent, seed_scores
-from mmcontrast.report.table import Block, Column, Row, Value
-from mmcontrast.report.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, points
+from mmcontrast.report.tables.formats import Block, Column, Row, Value
+from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, points
 
 Scores = dict[int, float]  # seed -> score
 

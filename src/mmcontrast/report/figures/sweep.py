@@ -11,10 +11,10 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from mmcontrast.config.experiments import Sweep
 from mmcontrast.evaluation.statistics import Interval
-from mmcontrast.report.charts import Data
-from mmcontrast.report.style import NARROW, PALETTE, WIDE
+from mmcontrast.report.figures.scores import Data
+from mmcontrast.report.figures.style import NARROW, PALETTE, WIDE
 from mmcontrast.report.summary import lookup, percent, seed_scores
-from mmcontrast.report.wording import find_cell, metric_title
+from mmcontrast.report.text.wording import find_cell, metric_title
 
 PANEL_INCHES = 2.6
 TITLE_CHARACTERS = 78  # of all panel titles beside one another

@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mmcontrast.config import CellRef, Grid
+from mmcontrast.report.figures.style import INK, NARROW, SOFT, WIDE, method_colours
 from mmcontrast.report.outputs import is_probed, switch_epoch
-from mmcontrast.report.style import INK, NARROW, SOFT, WIDE, method_colours
-from mmcontrast.report.wording import cell_label, count, find_cell, metric_title
+from mmcontrast.report.text.wording import cell_label, count, find_cell, metric_title
 
 MOST_COLUMNS = {False: 4, True: 2}
 PANEL_INCHES = {1: 1.7, 2: 1.15}

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mmcontrast.config import CellRef, Grid
-from mmcontrast.report.conclusions import n_test_cases
+from mmcontrast.report.figures.style import FAINT, INK, NARROW, SOFT, WIDE, method_colours
 from mmcontrast.report.outputs import is_probed
-from mmcontrast.report.style import FAINT, INK, NARROW, SOFT, WIDE, method_colours
 from mmcontrast.report.summary import differences, lookup, percent, seed_scores, summarise
-from mmcontrast.report.wording import (
+from mmcontrast.report.text.conclusions import n_test_cases
+from mmcontrast.report.text.wording import (
     LEVEL_NAME,
     cell_label,
     charted_metrics,

@@ -7,17 +7,17 @@ from typing import Any
 import polars as pl
 
 from mmcontrast.config import Grid
-from mmcontrast.report.conclusions import (
+from mmcontrast.report.outputs import experiment_datasets, is_probed
+from mmcontrast.report.results import cell_name
+from mmcontrast.report.tables.information import information_findings, information_notes
+from mmcontrast.report.text.conclusions import (
     compare,
     comparison_sentences,
     n_test_cases,
     reproduction_sentences,
     reproductions,
 )
-from mmcontrast.report.information import information_findings, information_notes
-from mmcontrast.report.outputs import experiment_datasets, is_probed
-from mmcontrast.report.results import cell_name
-from mmcontrast.report.wording import (
+from mmcontrast.report.text.wording import (
     PROBE_DEFINITION,
     PROTOCOL_DEFINITIONS,
     PROTOCOL_TITLES,

@@ -16,7 +16,7 @@ from mmcontrast.config import Published as PublishedRow
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
 from mmcontrast.report.outputs import own_cells
 from mmcontrast.report.summary import lookup, percent, seed_scores
-from mmcontrast.report.wording import (
+from mmcontrast.report.text.wording import (
     PROTOCOL_SHORT,
     as_given,
     cell_label,

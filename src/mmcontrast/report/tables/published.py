@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from mmcontrast.config import Experiment, Grid, Published
-from mmcontrast.report.conclusions import Reproduction, reproductions, verdict_on
 from mmcontrast.report.outputs import active_arms, experiment_datasets
 from mmcontrast.report.results import cell_name
 from mmcontrast.report.summary import lookup, percent
-from mmcontrast.report.wording import (
+from mmcontrast.report.text.conclusions import Reproduction, reproductions, verdict_on
+from mmcontrast.report.text.wording import (
     PROTOCOL_SHORT,
     as_given,
     cell_label,

@@ -12,8 +12,8 @@ from mmcontrast.config.experiments import Contrast
 from mmcontrast.evaluation.statistics import Difference, holm, paired_difference
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.summary import percent, seed_scores
-from mmcontrast.report.table import Block, Column, Row, Value
-from mmcontrast.report.wording import LEVEL_NAME, count, estimate, metric_title, p_value
+from mmcontrast.report.tables.formats import Block, Column, Row, Value
+from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, metric_title, p_value
 
 
 @dataclass(frozen=True)

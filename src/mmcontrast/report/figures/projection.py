@@ -16,8 +16,8 @@ from sklearn.decomposition import PCA
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import DataError
-from mmcontrast.report.style import CLASS_COLOURS, CLASS_MARKERS, NARROW, WIDE
-from mmcontrast.report.wording import cell_label
+from mmcontrast.report.figures.style import CLASS_COLOURS, CLASS_MARKERS, NARROW, WIDE
+from mmcontrast.report.text.wording import cell_label
 
 PANEL_INCHES = 3.1
 LEGEND_INCHES = 0.2

@@ -10,11 +10,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from mmcontrast.config import Grid
 from mmcontrast.evaluation.statistics import Interval
-from mmcontrast.report.costs import Cost
-from mmcontrast.report.matrix import Matrix
-from mmcontrast.report.style import FAINT, INK, NARROW, SOFT, WIDE, method_colours
+from mmcontrast.report.figures.style import FAINT, INK, NARROW, SOFT, WIDE, method_colours
 from mmcontrast.report.summary import percent
-from mmcontrast.report.wording import LEVEL_NAME
+from mmcontrast.report.tables.costs import Cost
+from mmcontrast.report.tables.matrix import Matrix
+from mmcontrast.report.text.wording import LEVEL_NAME
 
 ROW_INCHES = 0.2
 PANEL_INCHES = 0.62

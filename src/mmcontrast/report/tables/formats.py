@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mmcontrast.report.wording import as_given, estimate, interval, p_value
+from mmcontrast.report.text.wording import as_given, estimate, interval, p_value
 
 TEX_HEADER_CHARACTERS = 16
 
