@@ -80,13 +80,21 @@ class Layout:
         """Anything a person looks at."""
         return self.folder + (f"/{file}" if file else "")
 
+    def tables(self, experiment: str) -> str:
+        """Folder of an experiment's table."""
+        return self.report(f"tables/{experiment}")
+
     def table(self, experiment: str, suffix: str) -> str:
         """A table of an experiment, as md, tex or csv."""
-        return self.report(f"tables/{experiment}.{suffix}")
+        return f"{self.tables(experiment)}/{experiment}.{suffix}"
 
-    def figure(self, name: str, suffix: str) -> str:
-        """A figure, as png, pdf or svg."""
-        return self.report(f"figures/{name}.{suffix}")
+    def figures(self, experiment: str) -> str:
+        """Folder of an experiment's figures; empty where it has none."""
+        return self.report(f"figures/{experiment}")
+
+    def figure(self, experiment: str, name: str, suffix: str) -> str:
+        """A figure of an experiment, as png, pdf or svg."""
+        return f"{self.figures(experiment)}/{name}.{suffix}"
 
     def card(self, cell: str) -> str:
         """A cell's model card, in the folder `report("models")`."""

@@ -117,7 +117,7 @@ def readers() -> dict[str, Callable[[Path, Path], Any]]:
     from mmcontrast.data.prepare.matlab import read_mat
     from mmcontrast.data.prepare.readers import read_sheet
     from mmcontrast.data.unpickle import read_pickle
-    from mmcontrast.report.provenance import read_json
+    from mmcontrast.report.evidence import read_json
 
     return {
         ".whl": lambda p, out: extract_wheel(p, ["x"], out),

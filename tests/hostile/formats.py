@@ -11,7 +11,7 @@ import numpy as np
 from mmcontrast.config import read_yaml
 from mmcontrast.data.npz import read_npz
 from mmcontrast.data.unpickle import read_pickle
-from mmcontrast.report.provenance import read_json
+from mmcontrast.report.evidence import read_json
 from tests.hostile import archive_files, array_files, parquet_files, raw_files, text_files
 from tests.hostile.corpus import Format
 

@@ -1,4 +1,4 @@
-"""Scores of every cell of a study without data, training or probes: for what only reads the results table."""
+"""Scores of every cell of a grid without data, training or probes: for what only reads the results table."""
 
 from __future__ import annotations
 

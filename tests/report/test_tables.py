@@ -28,7 +28,7 @@ EXPERIMENTS = ("m3col_omics", "m3col_parts", "m3col_released_protocol")
 def markdown(evaluated: Made) -> dict[str, str]:
     """Experiment -> its table in Markdown."""
     for experiment in EXPERIMENTS:
-        write_table(evaluated.grid, evaluated.layout, experiment)
+        write_table(evaluated.evidence, experiment)
     return {e: evaluated.path(evaluated.layout.table(e, "md")).read_text() for e in EXPERIMENTS}
 
 
@@ -85,7 +85,7 @@ def title_of(metric: str) -> str:
 def check_block(
     rows: list[dict[str, str]], spec: dict, dataset: str, metric: str, scores: pl.DataFrame, wide: pl.DataFrame
 ) -> int:
-    """Holds every printed number of one block against the results; returns how many there were."""
+    """Checks every number of one block against the results; returns how many there were."""
     printed = [p for p in spec.get("published", []) if p["dataset"] == dataset and metric in p["values"]]
     theirs = [p for p in printed if "method" not in p]
     assert [r[""] for r in rows[: len(theirs)]] == [p["row"] for p in theirs]
@@ -171,15 +171,15 @@ def test_csv_holds_the_same_numbers_unrounded(evaluated: Made, markdown: dict[st
 
 
 def notes_of(evaluated: Made, experiment: str) -> Table:
-    return build_table(evaluated.grid, *read_results(evaluated.grid, evaluated.layout), experiment)
+    return build_table(evaluated.evidence, experiment)
 
 
 def test_notes_say_what_a_reader_must_know(evaluated: Made) -> None:
     notes = "\n".join(notes_of(evaluated, "m3col_omics").notes)
     assert "95 % percentile bootstrap interval of the mean over 5 seeds" in notes
-    assert "30 test cases; one of them is 3.33 points of accuracy" in notes
+    assert "30 test instances; one of them is 3.33 points of accuracy" in notes
     assert "best on the test split itself" in notes
-    assert "never the headline" in notes
+    assert "never the headline number" in notes
     spec = evaluated.grid.experiments["m3col_omics"]
     listed = evaluated.grid.experiments["m3col_food101"]
     assert listed.not_run

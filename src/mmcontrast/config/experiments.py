@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from mmcontrast.config.base import Strict
 from mmcontrast.config.datasets import TaskName
+from mmcontrast.config.figures import figure_kinds, known_figure
 
 Verified = Literal["read", "digitised", "second_hand"]
 
@@ -111,28 +112,12 @@ class Contrast(Strict):
     )
 
 
-FigureKind = Literal[
-    "information",
-    "scores",
-    "differences",
-    "curves",
-    "projection",
-    "neighbours",
-    "similarities",
-    "observations",
-    "sweep",
-    "alpha",
-    "search",
-    "similarity",
-    "removed",
-    "matrix",
-    "cost",
-    "contrasts",
-    "panels",
+FigureKind = Annotated[
+    str, AfterValidator(known_figure), WithJsonSchema({"enum": sorted(figure_kinds()), "type": "string"})
 ]
 View = Literal["own", "encoders", "removed"]
 # figures of all datasets together, and the section that each shows
-OVERALL = {"matrix": "columns", "cost": "columns", "contrasts": "contrasts", "panels": "panels"}
+OVERALL = {kind: section for kind, section in figure_kinds().items() if section}
 
 
 class Experiment(Strict):

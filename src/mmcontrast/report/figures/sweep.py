@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
-
+from mmcontrast.config import Grid
 from mmcontrast.config.experiments import Sweep
 from mmcontrast.evaluation.statistics import Interval
-from mmcontrast.report.figures.scores import Data
-from mmcontrast.report.figures.style import NARROW, PALETTE, WIDE
-from mmcontrast.report.summary import lookup, percent, seed_scores
-from mmcontrast.report.text.wording import find_cell, metric_title
+from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures.registry import figure
+from mmcontrast.report.figures.style import MARKERS, PALETTE, canvas, legend, method_colours, plain_numbers
+from mmcontrast.report.outputs import active_arms
+from mmcontrast.report.summary import percent
+from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, metric_title, seeds_by_dataset
 
-PANEL_INCHES = 2.6
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SWEEP_INCHES, PANEL_INCHES = 2.6, 2.3
 TITLE_CHARACTERS = 78  # of all panel titles beside one another
-MARKERS = "os^Dv"
 APART = 0.03  # of its place on a logarithmic axis, so that the intervals of series do not hide each other
 DASHES = (0, (2, 1))
 
@@ -32,35 +35,86 @@ class Point:
     seeds: list[float]
 
 
-def sweep_chart(data: Data, narrow: bool = False) -> Figure:
-    """A panel a charted metric, a line a series of the experiment's sweep."""
-    sweep = data.grid.experiments[data.experiment].sweep
-    if sweep is None:
-        raise TypeError(f"{data.experiment} has no sweep")
-    k = len(data.metrics)
-    figure = Figure(figsize=(NARROW, PANEL_INCHES * k + 0.4) if narrow else (WIDE, PANEL_INCHES + 0.4))
-    panels = figure.subplots(k, 1, squeeze=False) if narrow else figure.subplots(1, k, squeeze=False)
-    for axes, metric in zip(panels.ravel(), data.metrics, strict=True):
-        for i, (name, line) in enumerate(sweep.series.items()):
-            draw_line(axes, points_of(data, metric, line), name, i, PALETTE[i % len(PALETTE)], sweep.scale)
-        scale_axis(axes, sweep)
-        title = metric_title(metric, data.grid.datasets[data.dataset]).partition(" (")[0]
+def _swept_alone(grid: Grid, experiment: str, dataset: str) -> bool:
+    """Where information is asked for, its figure has the sweep."""
+    informed = {d for arms in active_arms(grid, experiment) for d in (arms.unbiased, arms.biased)}
+    return grid.experiments[experiment].sweep is not None and dataset not in informed
+
+
+def _sweep_caption(of: Scope) -> str:
+    return (
+        f"Test scores on {of.data.title}, {count(of.n_instances, 'test instance')}, epoch selected on validation. "
+        f"Marks: mean of {count(of.n_seeds, 'seed')}; small dots: single seeds; thick lines: {LEVEL_NAME} bootstrap "
+        "interval over seeds."
+    )
+
+
+@figure("sweep", caption=_sweep_caption, by_default=_swept_alone)
+def sweep(of: Scope, narrow: bool) -> Figure:
+    """A panel per charted metric, a line per series of the experiment's sweep."""
+    asked, k = of.spec.sweep, len(of.charted)
+    if asked is None:
+        raise TypeError(f"{of.experiment} has no sweep")
+    drawn = canvas(narrow, SWEEP_INCHES * (k if narrow else 1) + 0.4)
+    panels = drawn.subplots(k, 1, squeeze=False) if narrow else drawn.subplots(1, k, squeeze=False)
+    for axes, metric in zip(panels.ravel(), of.charted, strict=True):
+        for i, (name, line) in enumerate(asked.series.items()):
+            draw_line(axes, points_of(of, metric, line), name, i, PALETTE[i % len(PALETTE)], asked.scale)
+        scale_axis(axes, asked)
+        title = metric_title(metric, of.data).partition(" (")[0]
         axes.set_title(title if narrow else textwrap.fill(title, TITLE_CHARACTERS // k))
         axes.set_ylabel("test score (%)")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=1 if narrow else 3)
-    return figure
+    legend(drawn, panels[0, 0].get_legend_handles_labels()[0], 1 if narrow else 3)
+    return drawn
 
 
-def points_of(data: Data, metric: str, line: dict[str, float]) -> list[Point]:
+def _panels_of(of: Scope) -> list[tuple[str, Sweep]]:
+    """The experiment's panels with their datasets (default: its first), as far as this selection runs them."""
+    found = [(panel.dataset or of.spec.datasets[0], panel) for panel in of.spec.panels]
+    return [(dataset, panel) for dataset, panel in found if dataset in of.grid.dataset_names]
+
+
+def _panels_caption(of: Scope) -> str:
+    datasets = list(dict.fromkeys(dataset for dataset, _ in _panels_of(of)))
+    return (
+        f"{of.spec.title}: test scores, epoch selected on validation or linear probe. Marks: means; small dots: single "
+        f"seeds; thick lines: {LEVEL_NAME} bootstrap interval over seeds ({seeds_by_dataset(of.grid, datasets)})."
+    )
+
+
+@figure("panels", section="panels", caption=_panels_caption)
+def panels(of: Scope, narrow: bool) -> Figure:
+    """Several sweeps in one figure: a panel per number, each on its own dataset and by its first metric."""
+    from matplotlib.ticker import MaxNLocator
+
+    found, columns = _panels_of(of), 1 if narrow else 2
+    rows = -(-len(found) // columns)
+    drawn = canvas(narrow, PANEL_INCHES * rows + 0.3)
+    all_axes = drawn.subplots(rows, columns, squeeze=False).ravel()
+    colours = method_colours(of.grid.methods)
+    for axes, (dataset, panel) in zip(all_axes, found, strict=False):
+        at = Scope(of.evidence, of.experiment, dataset)
+        metric = at.data.metrics[0]
+        for i, (name, line) in enumerate(panel.series.items()):
+            method = next(iter(line)).partition("/")[0]
+            colour = colours[method] if len(panel.series) == 1 else PALETTE[i % len(PALETTE)]
+            draw_line(axes, points_of(at, metric, line), name, i, colour, panel.scale)
+        scale_axis(axes, panel)
+        axes.set_title(f"{', '.join(panel.series)}: {at.data.title}")
+        axes.set_ylabel(f"{metric_title(metric).partition(' (')[0]} (%)")
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    for axes in all_axes[len(found) :]:
+        axes.set_visible(False)
+    return drawn
+
+
+def points_of(of: Scope, metric: str, line: dict[str, float]) -> list[Point]:
     """The cells of a series that have a selected score, by their place on the axis."""
     points = []
     for cell, x in sorted(line.items(), key=lambda item: item[1]):
-        ref = find_cell(data.grid, data.experiment, *cell.split("/"))
-        if ref is None or (score := lookup(data.summary, data.dataset, ref, "selected", metric)) is None:
-            continue
-        seeds = seed_scores(data.results, data.experiment, data.dataset, ref, metric)
-        points.append(Point(x, percent(score), [100 * v for v in seeds.values()]))
+        ref = find_cell(of.grid, of.experiment, *cell.split("/"))
+        if ref is not None and (score := of.mean(ref, metric)) is not None:
+            points.append(Point(x, percent(score), [100 * v for v in of.scores(ref, metric).values()]))
     return points
 
 
@@ -86,10 +140,9 @@ def draw_line(
 
 
 def scale_axis(axes: Axes, sweep: Sweep) -> None:
-    """A tick a cell, on the axis that the sweep asks for."""
+    """A tick per cell, on the axis that the sweep asks for."""
     if sweep.scale == "log":
         axes.set_xscale("log", base=2)
     axes.set_xticks(sorted({x for line in sweep.series.values() for x in line.values()}))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    plain_numbers(axes.xaxis)
     axes.set_xlabel(sweep.axis)
