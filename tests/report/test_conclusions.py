@@ -135,7 +135,7 @@ def test_reached_means_inside_our_interval(published: float, expected: str) -> N
     assert reach(published, Interval(85.0, 84.0, 86.0)) == expected
 
 
-def test_printed_numbers_are_held_against_both_protocols(grid: Grid) -> None:
+def test_published_numbers_are_compared_under_both_protocols(grid: Grid) -> None:
     low, high = {("m3col", "base"): around(0.81)}, {("m3col", "base"): around(0.8865)}
     results = pl.concat([table(low), table(high, protocol="optimistic")])
     found = reproductions(evidence(grid, results), EXPERIMENT)
@@ -147,7 +147,7 @@ def test_printed_numbers_are_held_against_both_protocols(grid: Grid) -> None:
     assert "not reached; best epoch on the test split (optimistic) 88.7" in sentence
 
 
-def test_without_a_validation_split_the_last_epoch_is_held_against_the_print(grid: Grid) -> None:
+def test_without_a_validation_split_the_last_epoch_is_compared(grid: Grid) -> None:
     results = table({("m3col", "base"): around(0.81)}, protocol="last")
     assert [r.protocol for r in reproductions(evidence(grid, results), EXPERIMENT)] == ["last"]
 

@@ -76,7 +76,7 @@ def test_the_block_takes_each_letter_from_its_arm_and_probe(made: Made) -> None:
         assert row.values["seeds"].mean == 3
 
 
-def test_printed_values_stand_beside_their_cells_and_rows_without_one_come_first(made: Made) -> None:
+def test_published_values_stand_beside_their_cells_and_rows_without_one_come_first(made: Made) -> None:
     rows = {row.label: row.values for row in table(made).blocks[0].rows}
     printed = {p.row: p for p in made.grid.experiments[EXPERIMENT].published}
     assert rows["CoMM"]["published_S"].mean == printed["CoMM"].values["S"]
@@ -84,7 +84,7 @@ def test_printed_values_stand_beside_their_cells_and_rows_without_one_come_first
     assert set(rows["FactorCL"]) == {"published_R", "published_U", "published_S"}
 
 
-def test_the_other_blocks_have_no_column_of_printed_values(made: Made) -> None:
+def test_the_other_blocks_have_no_column_of_published_values(made: Made) -> None:
     for block in table(made).blocks[1:]:
         assert not any(c.kind == "published" for c in block.columns)
 
@@ -161,7 +161,7 @@ def test_chances_are_one_over_the_classes(made: Made) -> None:
     assert chances(made.grid, asked, full) == {"R": 10.0, "U": 10.0, "S": 50.0}
 
 
-def test_notes_say_that_the_full_size_was_not_run_and_what_was_printed(made: Made) -> None:
+def test_notes_say_that_the_full_size_was_not_run_and_what_was_published(made: Made) -> None:
     notes = "\n".join(table(made).notes)
     assert re.search(r"Trifeature, the published size: not run\. Published: .*CoMM R 99\.9 ± 0\.03, U 87\.8", notes)
     assert "The paper shows no such control" in notes

@@ -118,3 +118,11 @@ def test_the_page_starts_without_heavy_imports() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_evidence_alone_reads_what_cells_left() -> None:
+    folder = REPO / "src/mmcontrast/report"
+    readers = ("read_table(", "read_parquet(", "read_frame(", "read_json(", "load_split(", ".read_bytes()")
+    reading = {p.name for p in folder.rglob("*.py") if any(reader in p.read_text() for reader in readers)}
+    # the results are made of cells' scores; the page takes in the figures, and a digest of code its sources
+    assert reading <= {"evidence.py", "results.py", "page.py", "provenance.py"}

@@ -124,7 +124,7 @@ def test_the_summary_comes_first_and_is_the_rules_statement(page: Page, reported
     assert "without a better model" in text
 
 
-def test_printed_numbers_have_a_verdict_in_their_papers_section(page: Page, reported: Made) -> None:
+def test_published_numbers_have_a_verdict_in_their_papers_section(page: Page, reported: Made) -> None:
     text = flat(page.text)
     part = text[text.index("Published and ours") : text.index("Multi-omics classification", 3000)]
     printed = next(p for p in reported.grid.experiments["m3col_omics"].published if p.method == "m3col")
@@ -178,7 +178,7 @@ def test_provenance_of_every_cell(page: Page, reported: Made) -> None:
         assert package in text
 
 
-def test_data_sheet_counts_notes_and_warnings_are_shown(page: Page, reported: Made) -> None:
+def test_datasheet_counts_notes_and_warnings_are_shown(page: Page, reported: Made) -> None:
     text = flat(page.text)
     sheet = json.loads(reported.path(paths.datasheet("rosmap")).read_text())
     for note in [*sheet["notes"], *sheet["warnings"], sheet["licence"]]:

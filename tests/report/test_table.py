@@ -72,7 +72,7 @@ def table() -> Table:
         (Value(word="reference"), "difference", "reference"),
     ],
 )
-def test_a_value_is_printed_by_its_kind(value: Value | None, kind: Kind, expected: str) -> None:
+def test_a_value_is_written_by_its_kind(value: Value | None, kind: Kind, expected: str) -> None:
     assert text_of(value, kind) == expected
 
 
