@@ -247,7 +247,7 @@ def _sync(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     from mmcontrast.pipeline.compare import compare, comparison_table, results_of
-    from mmcontrast.report.table import to_markdown
+    from mmcontrast.report.tables.formats import to_markdown
 
     root, layout = Path.cwd(), paths.Layout(args.suite, args.datasets)
     found = compare(results_of(args.before, root, layout), results_of(args.after, root, layout))

@@ -89,7 +89,7 @@ def readers() -> dict[str, Callable[[Path, Path], Any]]:
     from mmcontrast.data.prepare.matlab import read_mat
     from mmcontrast.data.prepare.readers import read_sheet
     from mmcontrast.data.unpickle import read_pickle
-    from mmcontrast.report.provenance import read_json
+    from mmcontrast.report.evidence import read_json
 
     return {
         ".mat": lambda p, out: read_mat(p),

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mmcontrast.pipeline.compare import CompareError, compare, comparison_table, results_of
-from mmcontrast.report.table import to_markdown
+from mmcontrast.report.tables.formats import to_markdown
 from tests.pipeline.conftest import Checkout
 
 ROWS = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from mmcontrast.report import experiment as experiment_module
-from mmcontrast.report import outputs as outputs_module
 from mmcontrast.report import page as page_module
 from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.page import write_page
@@ -36,7 +35,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def report(made: Made) -> Made:
     """Write everything."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (experiment_module, outputs_module, page_module):
+        for module in (experiment_module, page_module):
             patch.setattr(module, "FIGURE_FORMATS", ("svg",))
         write_results(made.grid, made.layout)
         for experiment in made.grid.active_experiments:

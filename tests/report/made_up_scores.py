@@ -1,4 +1,4 @@
-"""Scores of every cell of a study without data, training or probes: for what only reads the results table."""
+"""Scores of every cell of a grid without data, training or probes: for what only reads the results table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.report.results import write_results
-from mmcontrast.report.wording import reported_metrics
+from mmcontrast.report.text.wording import reported_metrics
 from tests.report.made_up_study import Made, seeded
 
 COST = {

@@ -1,4 +1,4 @@
-"""A finished study without training: params/ of this checkout, and run folders whose predictions are made up."""
+"""A finished grid without training: params/ of this checkout, and run folders whose predictions are made up."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mmcontrast.data.datasheet import datasheet
 from mmcontrast.evaluation import statistics
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
+from mmcontrast.report.evidence import Evidence
 
 REPO = Path(__file__).parents[2]
 TWO_DATASETS = """
@@ -64,10 +65,15 @@ QUALITY = {"unimodal": 0.8, "concat": 1.6, "mixup": 1.4, "m3col": 1.7}
 
 @dataclass(frozen=True)
 class Made:
-    """A study whose cells are evaluated, and where its files are."""
+    """A grid whose cells are evaluated, and where its files are."""
 
     grid: Grid
     layout: Layout
+
+    @property
+    def evidence(self) -> Evidence:
+        """With the results table as it is now."""
+        return Evidence.read(self.grid, self.layout)
 
     def path(self, relative: str) -> Path:
         """An artifact's path."""
@@ -164,7 +170,7 @@ def make_study(
     suite: str = TWO_DATASETS,
     kept: set[tuple[str, str]] | None = None,
 ) -> Made:
-    """Made-up runs and data sheets of a suite under `root`, evaluated; of the experiments' cells only `kept`."""
+    """Made-up runs and datasheets of a suite under `root`, evaluated; of the experiments' cells only `kept`."""
     shutil.copytree(REPO / "params", root / "params")
     (root / "params/suites/made_up.yaml").write_text(suite)
     for experiment in yaml.safe_load(suite)["experiments"] if kept else ():

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from mmcontrast.report.results import read_results
-from mmcontrast.report.tables import build_table
-from mmcontrast.report.wording import PROTOCOL_TITLES
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.text.wording import PROTOCOL_TITLES
 from tests.report.made_up_study import Made
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -105,12 +104,12 @@ def test_it_prints_and_nothing_is_cut_off(window, address: str) -> None:
 
 def test_every_score_on_it_is_the_mean_of_the_results_table(window, address: str, reported: Made) -> None:
     """By a route of its own: plain numpy on results.parquet."""
-    results, intervals = read_results(reported.grid, reported.layout)
+    results = reported.evidence.results
     page = Opened(window, address, DESK).page
     compared = 0
     for experiment in reported.grid.active_experiments:
         shown = page.eval_on_selector(f"#{experiment}", ROWS)
-        blocks = build_table(reported.grid, results, intervals, experiment).blocks
+        blocks = build_table(reported.evidence, experiment).blocks
         assert len(shown) == len(blocks)
         for rows, block in zip(shown, blocks, strict=True):
             for texts, row in zip(rows, block.rows, strict=True):

@@ -20,7 +20,7 @@ from mmcontrast.methods.build import build_method
 from mmcontrast.report.cards import TRAINING, _example
 from mmcontrast.report.page import write_page
 from mmcontrast.report.provenance import digest_of_code, digest_of_params, raw_checksum
-from mmcontrast.report.wording import METRIC_TITLES, MINUS, PROTOCOL_SHORT
+from mmcontrast.report.text.wording import METRIC_TITLES, MINUS, PROTOCOL_SHORT
 from tests.report.made_up_study import REPO, Made
 
 NUMBER = rf"{MINUS}?\d+\.\d"

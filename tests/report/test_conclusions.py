@@ -8,7 +8,11 @@ import pytest
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
-from mmcontrast.report.conclusions import (
+from mmcontrast.paths import Layout
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.outputs import own_cells
+from mmcontrast.report.summary import across_datasets, differences, seed_scores, summarise
+from mmcontrast.report.text.conclusions import (
     compare,
     comparison_sentences,
     judge,
@@ -17,9 +21,7 @@ from mmcontrast.report.conclusions import (
     reproduction_sentences,
     reproductions,
 )
-from mmcontrast.report.notes import findings
-from mmcontrast.report.outputs import own_cells
-from mmcontrast.report.summary import across_datasets, differences, seed_scores, summarise
+from mmcontrast.report.text.notes import findings
 from tests.report.made_up_study import REPO
 
 EXPERIMENT, DATASET, METRIC, CASES = "m3col_omics", "rosmap", "acc", 106
@@ -53,8 +55,12 @@ def around(mean: float, seeds: int = 5) -> list[float]:
     return list(mean + 0.002 * (noise - noise.mean()))
 
 
+def evidence(grid: Grid, results: pl.DataFrame) -> Evidence:
+    return Evidence(grid, Layout(), results, NO_INTERVALS)
+
+
 def compared(grid: Grid, results: pl.DataFrame):
-    return compare(grid, results, summarise(results), NO_INTERVALS, EXPERIMENT, DATASET, METRIC)
+    return compare(Scope(evidence(grid, results), EXPERIMENT, DATASET), METRIC)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +91,9 @@ def test_the_strongest_baseline_is_the_one_that_counts(grid: Grid) -> None:
     assert found.difference.mean == pytest.approx(-0.1)
     sentences = comparison_sentences(grid, found)
     assert sentences[0] == "M3CoL is worse than its strongest baseline, Concatenation, on ROSMAP."
-    assert "better than 1, worse than 1, and cannot be told apart from 0" in " ".join(sentences)
+    assert "It is better than 1 and worse than 1 of its 2 baselines, with no significant difference to 0." in " ".join(
+        sentences
+    )
 
 
 def test_p_values_are_corrected_for_all_baselines(grid: Grid) -> None:
@@ -108,9 +116,9 @@ def test_few_seeds_decide_nothing(grid: Grid) -> None:
     assert found is not None
     assert found.verdict == "unjudged"
     sentences = " ".join(comparison_sentences(grid, found))
-    assert "not judged by so few seeds" in sentences
-    assert "told apart" not in sentences
-    assert "With 3 seeds nothing is called better or worse; that takes 5." in sentences
+    assert "Too few seeds to judge M3CoL against its strongest baseline, Concatenation, on ROSMAP." in sentences
+    assert "significant" not in sentences
+    assert "5 seeds are required to call a method better or worse; there are 3." in sentences
 
 
 def test_without_own_method_baseline_or_selected_score_nothing_is_compared(grid: Grid) -> None:
@@ -127,10 +135,10 @@ def test_reached_means_inside_our_interval(published: float, expected: str) -> N
     assert reach(published, Interval(85.0, 84.0, 86.0)) == expected
 
 
-def test_printed_numbers_are_held_against_both_protocols(grid: Grid) -> None:
+def test_published_numbers_are_compared_under_both_protocols(grid: Grid) -> None:
     low, high = {("m3col", "base"): around(0.81)}, {("m3col", "base"): around(0.8865)}
     results = pl.concat([table(low), table(high, protocol="optimistic")])
-    found = reproductions(grid, summarise(results), EXPERIMENT)
+    found = reproductions(evidence(grid, results), EXPERIMENT)
     assert [(r.protocol, r.reached) for r in found] == [("selected", "not reached"), ("optimistic", "reproduced")]
     printed = next(p for p in grid.published(EXPERIMENT).rows if p.dataset == DATASET and p.method == "m3col")
     assert {r.published for r in found} == {printed.values[METRIC]}
@@ -139,9 +147,9 @@ def test_printed_numbers_are_held_against_both_protocols(grid: Grid) -> None:
     assert "not reached; best epoch on the test split (optimistic) 88.7" in sentence
 
 
-def test_without_a_validation_split_the_last_epoch_is_held_against_the_print(grid: Grid) -> None:
+def test_without_a_validation_split_the_last_epoch_is_compared(grid: Grid) -> None:
     results = table({("m3col", "base"): around(0.81)}, protocol="last")
-    assert [r.protocol for r in reproductions(grid, summarise(results), EXPERIMENT)] == ["last"]
+    assert [r.protocol for r in reproductions(evidence(grid, results), EXPERIMENT)] == ["last"]
 
 
 def test_optimism_is_the_mean_gain_of_the_selecting_metric() -> None:
@@ -156,11 +164,11 @@ def test_optimism_is_the_mean_gain_of_the_selecting_metric() -> None:
 
 def test_a_suite_with_overrides_allows_no_finding(grid: Grid) -> None:
     results = table({("concat", "base"): around(0.5), ("m3col", "base"): around(0.9)})
-    said = findings(grid, results, summarise(results), NO_INTERVALS, EXPERIMENT)
+    said = findings(evidence(grid, results), EXPERIMENT)
     assert any("is better than" in s for s in said)
     smoke = Grid(REPO, "smoke")
-    (only,) = findings(smoke, results, summarise(results), NO_INTERVALS, EXPERIMENT)
-    assert only.startswith("No conclusion follows from these numbers: the suite 'smoke' changes every cell")
+    (only,) = findings(evidence(smoke, results), EXPERIMENT)
+    assert only.startswith("No conclusion can be drawn from these numbers: the suite 'smoke' changes every cell")
     assert "finetune.epochs = " in only
 
 

@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 
 from mmcontrast.config import Grid
 from mmcontrast.errors import ConfigError, DataError
-from mmcontrast.report import charts
-from mmcontrast.report.charts import Data, difference_chart, score_chart
-from mmcontrast.report.curves import over_seeds_by_epoch
-from mmcontrast.report.experiment import draw, write_experiment
-from mmcontrast.report.outputs import figures, switch_epoch
-from mmcontrast.report.projection import project
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.experiment import write_experiment
+from mmcontrast.report.figures.curves import over_seeds_by_epoch, switch_epoch
+from mmcontrast.report.figures.projection import project
+from mmcontrast.report.figures.registry import draw, figures
+from mmcontrast.report.figures.scores import differences_to_reference, scores
+from mmcontrast.report.figures.style import DPI, KNOWN, PALETTE, house_style, method_colours, save, wrapped
 from mmcontrast.report.results import read_results
-from mmcontrast.report.style import DPI, KNOWN, PALETTE, house_style, method_colours, save
 from mmcontrast.report.summary import lookup, summarise
 from tests.report.made_up_study import REPO, Made
 
@@ -31,7 +31,7 @@ EXPERIMENT = "m3col_omics"
 def drawn(made: Made, kind: str, narrow: bool, experiment: str = EXPERIMENT, dataset: str = "rosmap") -> Figure:
     spec = next(f for f in figures(made.grid, experiment) if f.kind == kind and f.dataset == dataset)
     with house_style():
-        figure = draw(made.grid, made.layout, spec, *read_results(made.grid, made.layout), narrow)
+        figure = draw(made.evidence, spec, narrow)
         figure.draw_without_rendering()
     return figure
 
@@ -76,7 +76,7 @@ def legend(figure: Figure) -> list[str]:
 def test_legends_name_the_intervals_and_n(evaluated: Made) -> None:
     texts = " / ".join(legend(drawn(evaluated, "scores", False)))
     assert "mean of 5 seeds" in texts
-    assert "95 % interval over seeds / 95 % interval over seeds and 30 test cases" in texts
+    assert "95 % interval over seeds / 95 % interval over seeds and 30 test instances" in texts
     assert "optimistic: best epoch on the test split" in texts
 
 
@@ -90,10 +90,10 @@ def test_difference_dots_are_paired_differences(evaluated: Made) -> None:
     results, _ = read_results(evaluated.grid, evaluated.layout)
     figure = drawn(evaluated, "differences", False, "m3col_parts")
     cells = evaluated.grid.experiments["m3col_parts"].cells
-    scores = results.filter(experiment="m3col_parts", dataset="rosmap", protocol="selected", split="test")
+    tested = results.filter(experiment="m3col_parts", dataset="rosmap", protocol="selected", split="test")
     for axes, metric in zip(figure.axes, evaluated.grid.datasets["rosmap"].metrics, strict=True):
         values = [
-            scores.filter(method=c.method, variant=c.variant, metric=metric).sort("seed")["value"].to_numpy()
+            tested.filter(method=c.method, variant=c.variant, metric=metric).sort("seed")["value"].to_numpy()
             for c in cells
         ]
         expected = [100 * (v - values[0]).mean() for v in values[1:]]
@@ -129,19 +129,18 @@ def test_a_cell_with_one_seed_is_drawn_without_an_interval(evaluated: Made) -> N
     results, intervals = read_results(evaluated.grid, evaluated.layout)
     grid = Grid(evaluated.grid.root, "made_up")
     grid.suite = grid.suite.model_copy(update={"seeds": [0]})
-    data = Data.of(grid, EXPERIMENT, "rosmap", results.filter(seed=0), intervals.clear())
-    figure = score_chart(data)
+    evidence = Evidence(grid, evaluated.layout, results.filter(seed=0), intervals.clear())
+    figure = scores(Scope(evidence, EXPERIMENT, "rosmap"), False)
     assert not any(line.get_linewidth() > 3 for axes in figure.axes for line in axes.lines)
-    assert not any("interval over seeds" in t and "test cases" not in t for t in legend(figure))
+    assert not any("interval over seeds" in t and "test instances" not in t for t in legend(figure))
 
 
 def test_equal_figures_are_equal_files(evaluated: Made, tmp_path: Path) -> None:
-    results, intervals = read_results(evaluated.grid, evaluated.layout)
-    data = Data.of(evaluated.grid, "m3col_released_protocol", "rosmap", results, intervals)
+    of = Scope(evaluated.evidence, "m3col_released_protocol", "rosmap")
     files = {name: [tmp_path / f"{name}.{suffix}" for suffix in ("svg", "pdf", "png")] for name in ("a", "b")}
     for paths in files.values():
         with house_style():
-            save(score_chart(data), paths)
+            save(scores(of, False), paths)
     for first, second, magic in zip(files["a"], files["b"], (b"<?xml", b"%PDF", b"\x89PNG"), strict=True):
         assert first.read_bytes() == second.read_bytes()
         assert first.read_bytes().startswith(magic)
@@ -162,8 +161,8 @@ def test_methods_have_colours_of_their_own() -> None:
 
 def test_a_cells_colour_is_its_methods_in_every_figure(evaluated: Made) -> None:
     orange = KNOWN["m3col"].lower()
-    scores, curves = drawn(evaluated, "scores", False), drawn(evaluated, "curves", False)
-    in_scores = {to_hex(c.get_facecolor()[0]) for c in scores.axes[0].collections if c.get_offsets()[0][1] == 8}
+    in_bars, curves = drawn(evaluated, "scores", False), drawn(evaluated, "curves", False)
+    in_scores = {to_hex(c.get_facecolor()[0]) for c in in_bars.axes[0].collections if c.get_offsets()[0][1] == 8}
     assert orange in in_scores
     titled = next(a for a in curves.axes if a.get_title(loc="left") == "M3CoL")
     assert orange in {to_hex(line.get_color()) for line in titled.lines}
@@ -219,7 +218,7 @@ def test_embeddings_that_are_not_finite_are_refused() -> None:
 def test_projection_names_variance_seed_and_n(evaluated: Made) -> None:
     figure = drawn(evaluated, "projection", False)
     assert [a.get_title(loc="left") for a in figure.axes] == [
-        f"{label}, seed 0, 30 test cases" for label in ("Concatenation", "M3CoL")
+        f"{label}, seed 0, 30 test instances" for label in ("Concatenation", "M3CoL")
     ]
     assert all("% of variance" in a.get_xlabel() + a.get_ylabel() for a in figure.axes)
     shown = sum(len(c.get_offsets()) for c in figure.axes[0].collections)
@@ -232,11 +231,10 @@ def test_an_unknown_experiment_is_named(evaluated: Made) -> None:
 
 
 def test_long_labels_break_into_lines() -> None:
-    assert max(map(len, charts.wrapped("Concatenation + unimodal heads + InfoNCE").splitlines())) <= 22
+    assert max(map(len, wrapped("Concatenation + unimodal heads + InfoNCE").splitlines())) <= 22
 
 
 def test_difference_chart_of_cells_without_scores_is_empty_rows(evaluated: Made) -> None:
-    results, intervals = read_results(evaluated.grid, evaluated.layout)
-    data = Data.of(evaluated.grid, "m3col_released_protocol", "rosmap", results, intervals)
-    figure = difference_chart(data)
+    of = Scope(evaluated.evidence, "m3col_released_protocol", "rosmap")
+    figure = differences_to_reference(of, False)
     assert len(dots(figure.axes[0], 26)) == 2, "three cells have a selected score, one of them is the reference"

@@ -10,20 +10,20 @@ import pytest
 
 from mmcontrast.config import Grid
 from mmcontrast.evaluation.statistics import paired_difference
-from mmcontrast.report.bars import information_chart
-from mmcontrast.report.captions import figure_caption
-from mmcontrast.report.information import (
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.figures.information import information as information_chart
+from mmcontrast.report.figures.registry import caption, figures
+from mmcontrast.report.figures.style import house_style
+from mmcontrast.report.outputs import active_arms
+from mmcontrast.report.page import _comparisons
+from mmcontrast.report.results import read_results, write_results
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.information import (
     chances,
-    held_against,
+    compare_information,
     information_findings,
     kept_by_cell,
 )
-from mmcontrast.report.outputs import active_arms, figures
-from mmcontrast.report.page import _comparisons
-from mmcontrast.report.results import read_results, write_results
-from mmcontrast.report.style import house_style
-from mmcontrast.report.summary import summarise
-from mmcontrast.report.tables import build_table
 from tests.report.made_up_study import REPO, Made, make_study
 
 EXPERIMENT = "comm_trifeature"
@@ -51,7 +51,7 @@ def scores(made: Made, dataset: str, method: str, metric: str) -> dict[int, floa
 
 
 def table(made: Made):
-    return build_table(made.grid, *read_results(made.grid, made.layout), EXPERIMENT)
+    return build_table(made.evidence, EXPERIMENT)
 
 
 def test_the_block_takes_each_letter_from_its_arm_and_probe(made: Made) -> None:
@@ -76,7 +76,7 @@ def test_the_block_takes_each_letter_from_its_arm_and_probe(made: Made) -> None:
         assert row.values["seeds"].mean == 3
 
 
-def test_printed_values_stand_beside_their_cells_and_rows_without_one_come_first(made: Made) -> None:
+def test_published_values_stand_beside_their_cells_and_rows_without_one_come_first(made: Made) -> None:
     rows = {row.label: row.values for row in table(made).blocks[0].rows}
     printed = {p.row: p for p in made.grid.published(EXPERIMENT).rows}
     assert rows["CoMM"]["published_S"].mean == printed["CoMM"].values["S"]
@@ -84,18 +84,18 @@ def test_printed_values_stand_beside_their_cells_and_rows_without_one_come_first
     assert set(rows["FactorCL"]) == {"published_R", "published_U", "published_S"}
 
 
-def test_the_other_blocks_have_no_column_of_printed_values(made: Made) -> None:
+def test_the_other_blocks_have_no_column_of_published_values(made: Made) -> None:
     for block in table(made).blocks[1:]:
         assert not any(c.kind == "published" for c in block.columns)
 
 
 def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three_seeds(made: Made) -> None:
-    grid, (results, _) = made.grid, read_results(made.grid, made.layout)
+    grid = made.grid
     asked = grid.experiments[EXPERIMENT].information
-    kept = kept_by_cell(grid, results, EXPERIMENT, asked, active_arms(grid, EXPERIMENT)[0])
-    found = information_findings(grid, results, EXPERIMENT)
+    kept = kept_by_cell(made.evidence, EXPERIMENT, asked, active_arms(grid, EXPERIMENT)[0])
+    found = information_findings(made.evidence, EXPERIMENT)
     assert len(kept) == 2
-    assert found[2:] == ["With 3 seeds nothing is called better or worse; that takes 5."]
+    assert found[2:] == ["5 seeds are required to call a method better or worse; there are 3."]
     for k, sentence in zip(kept, found[:2], strict=True):
         assert "S against its control" in sentence
         inside = k.gain.low <= 0 <= k.gain.high
@@ -104,7 +104,7 @@ def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three
 
 
 def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> None:
-    results, _ = read_results(made.grid, made.layout)
+    results, intervals = read_results(made.grid, made.layout)
     synergy = results.filter(metric="synergy/balanced_acc", split="test", method="comm", variant="base")
     gains = {BIASED: 0.9, UNBIASED: 0.5}
     rows = [
@@ -122,19 +122,19 @@ def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> No
     suite = made.grid.suite.model_copy(update={"seeds": list(range(5))})
     grid = Grid(made.grid.root, "made_up")
     grid.suite = suite
-    (sentence,) = information_findings(grid, pl.concat(rows + others), EXPERIMENT)
+    (sentence,) = information_findings(Evidence(grid, made.layout, pl.concat(rows + others), intervals), EXPERIMENT)
     assert "S is above its control, 50.0" in sentence
     assert "whose interval excludes 0; 5 seeds" in sentence
 
 
-def test_the_own_method_is_held_against_the_strongest_other_in_each_letter(made: Made) -> None:
-    grid, (results, _) = made.grid, read_results(made.grid, made.layout)
+def test_the_own_method_is_compare_information_the_strongest_other_in_each_letter(made: Made) -> None:
+    grid = made.grid
     arms = active_arms(grid, EXPERIMENT)[0]
-    found = held_against(grid, results, EXPERIMENT, arms)
+    found = compare_information(made.evidence, EXPERIMENT, arms)
     assert found is not None
     ours, held = found
     assert (ours.ref.method, ours.ref.variant) == ("comm", "base")
-    assert [h.what for h in held] == ["R: redundant", "U: unique", "S: synergistic", "S, to its control"]
+    assert [h.what for h in held] == ["R: redundant", "U: unique", "S: synergistic", "S against its control"]
     rows = {row.label: row.values for row in table(made).blocks[0].rows}
     for letter, h in zip("RUS", held, strict=False):
         assert (h.name, h.own.mean) == ("Cross (CLIP)", pytest.approx(rows["CoMM"][letter].mean))
@@ -146,13 +146,12 @@ def test_the_own_method_is_held_against_the_strongest_other_in_each_letter(made:
 
 
 def test_the_page_sums_up_by_what_is_kept(made: Made) -> None:
-    grid, (results, intervals) = made.grid, read_results(made.grid, made.layout)
-    found = _comparisons(grid, results, summarise(results), intervals)
+    found = _comparisons(made.evidence)
     assert [(c["experiment"], c["label"], len(c["lines"])) for c in found] == [(EXPERIMENT, "CoMM", 4)]
     first, second, third = found[0]["sentences"]
     assert re.match(r"CoMM on Trifeature, small: R \d+\.\d \[.*, S .* \(chance 50\)\.$", first)
     assert "S against its control" in second
-    assert third == "With 3 seeds nothing is called better or worse; that takes 5."
+    assert third == "5 seeds are required to call a method better or worse; there are 3."
 
 
 def test_chances_are_one_over_the_classes(made: Made) -> None:
@@ -162,18 +161,17 @@ def test_chances_are_one_over_the_classes(made: Made) -> None:
     assert chances(made.grid, asked, full) == {"R": 10.0, "U": 10.0, "S": 50.0}
 
 
-def test_notes_say_that_the_full_size_was_not_run_and_what_was_printed(made: Made) -> None:
+def test_notes_say_that_the_full_size_was_not_run_and_what_was_published(made: Made) -> None:
     notes = "\n".join(table(made).notes)
-    assert re.search(r"Trifeature, the published size: not run\. Printed: .*CoMM R 99\.9 ± 0\.03, U 87\.8", notes)
+    assert re.search(r"Trifeature, the published size: not run\. Published: .*CoMM R 99\.9 ± 0\.03, U 87\.8", notes)
     assert "The paper shows no such control" in notes
     assert "no published number was found" not in notes
 
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_bars_with_chance_lines_and_controls(made: Made, narrow: bool) -> None:
-    results, _ = read_results(made.grid, made.layout)
     with house_style():
-        figure = information_chart(made.grid, results, EXPERIMENT, UNBIASED, narrow)
+        figure = information_chart(Scope(made.evidence, EXPERIMENT, UNBIASED), narrow)
     assert [a.get_title(loc="left")[0] for a in figure.axes] == ["R", "U", "S"]
     heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
     assert [len(h) for h in heights] == [2, 2, 4]
@@ -192,9 +190,9 @@ def test_bars_with_chance_lines_and_controls(made: Made, narrow: bool) -> None:
 def test_the_figure_belongs_to_the_unbiased_dataset_and_names_both(made: Made) -> None:
     specs = [f for f in figures(made.grid, EXPERIMENT) if f.kind == "information"]
     assert [s.dataset for s in specs] == [UNBIASED]
-    caption = figure_caption(made.grid, specs[0], 30)
-    assert "S after Trifeature, small, biased pairs" in caption
-    assert "hatched: its control" in caption
+    text = caption(made.evidence, specs[0])
+    assert "S after Trifeature, small, biased pairs" in text
+    assert "hatched: its control" in text
 
 
 def test_one_arm_alone_tells_nothing() -> None:

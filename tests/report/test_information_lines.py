@@ -11,12 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mmcontrast.report.captions import figure_caption
-from mmcontrast.report.experiment import draw
-from mmcontrast.report.outputs import figures
-from mmcontrast.report.results import read_results, write_results
-from mmcontrast.report.style import house_style
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.figures.registry import caption, draw, figures
+from mmcontrast.report.figures.style import house_style
+from mmcontrast.report.results import write_results
+from mmcontrast.report.tables.build import build_table
 from tests.report.made_up_study import Made, make_study
 
 EXPERIMENT = "comm_epochs"
@@ -53,7 +51,7 @@ def one_arm(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def drawn(made: Made, kind: str, narrow: bool) -> Figure:
     spec = next(f for f in figures(made.grid, EXPERIMENT) if f.kind == kind)
     with house_style():
-        figure = draw(made.grid, made.layout, spec, *read_results(made.grid, made.layout), narrow)
+        figure = draw(made.evidence, spec, narrow)
         figure.draw_without_rendering()
     return figure
 
@@ -73,7 +71,7 @@ def test_both_arms_are_one_figure_and_one_arm_alone_has_a_sweep_of_its_scores(ma
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_every_line_goes_through_the_tables_values(made: Made, narrow: bool) -> None:
-    table = build_table(made.grid, *read_results(made.grid, made.layout), EXPERIMENT)
+    table = build_table(made.evidence, EXPERIMENT)
     values = {row.label: row.values for row in table.blocks[0].rows}
     figure = drawn(made, "information", narrow)
     assert [a.get_title(loc="left")[0] for a in figure.axes] == ["R", "U", "S"]
@@ -101,9 +99,9 @@ def test_the_control_is_another_line_than_synergy(made: Made) -> None:
 
 def test_the_caption_says_which_marks_are_the_control(made: Made) -> None:
     spec = next(f for f in figures(made.grid, EXPERIMENT) if f.kind == "information")
-    caption = figure_caption(made.grid, spec, 30)
-    assert "hollow marks: its control, S after Trifeature, small." in caption
-    assert "hatched" not in caption
+    text = caption(made.evidence, spec)
+    assert "hollow marks: its control, S after Trifeature, small." in text
+    assert "hatched" not in text
 
 
 @pytest.mark.parametrize("narrow", [False, True])

@@ -19,25 +19,25 @@ from mmcontrast.errors import DataError
 from mmcontrast.evaluation import across, statistics
 from mmcontrast.paths import Layout
 from mmcontrast.report import experiment as experiment_module
-from mmcontrast.report.captions import figure_caption
-from mmcontrast.report.contrasts import compared, contrast_findings
-from mmcontrast.report.costs import read_costs
+from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.experiment import write_experiment
-from mmcontrast.report.matrix import build_matrix, matrix_findings
-from mmcontrast.report.outputs import figures
-from mmcontrast.report.panels import panels_chart
+from mmcontrast.report.figures.registry import caption, draw, figures
+from mmcontrast.report.figures.style import house_style
+from mmcontrast.report.figures.sweep import panels as panels_chart
 from mmcontrast.report.results import read_results
-from mmcontrast.report.style import house_style
-from mmcontrast.report.table import to_csv
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.contrasts import compared, contrast_findings
+from mmcontrast.report.tables.costs import read_costs
+from mmcontrast.report.tables.formats import to_csv
+from mmcontrast.report.tables.matrix import build_matrix, matrix_findings
 from tests.report.made_up_scores import write_scores
 from tests.report.made_up_study import REPO, Made
 
-MATRIX = "matrix"
+MATRIX = "study_matrix"
 SUITE = """
 description: Made-up scores of the grid.
 datasets: [tcga_brca, handwritten, weak_modality, trifeature_small, trifeature_small_biased, emoji]
-experiments: [matrix, defects, batch_size]
+experiments: [study_matrix, study_defects, study_batch_size]
 seeds: [0, 1, 2, 3, 4]
 seeds_by_dataset: {trifeature_small: [0, 1, 2], trifeature_small_biased: [0, 1, 2]}
 """
@@ -78,7 +78,7 @@ def scores_of(results: pl.DataFrame, dataset: str, method: str, variant: str, me
 
 
 def test_the_table_and_an_interval_come_out_by_another_route(made: Made, results: pl.DataFrame) -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv(build_table(made.grid, results, results, MATRIX)))))
+    rows = list(csv.DictReader(io.StringIO(to_csv(build_table(made.evidence, MATRIX)))))
     printed = {r["row"]: r for r in rows if r["metric"] == "score"}
     columns = [("tcga_brca", "acc"), ("handwritten", "acc"), ("weak_modality", "acc")]
     of_vectors = {
@@ -110,7 +110,7 @@ def test_the_table_and_an_interval_come_out_by_another_route(made: Made, results
 
 
 def test_ranks_and_paired_tests_come_out_by_another_route(made: Made, results: pl.DataFrame) -> None:
-    matrix = build_matrix(made.grid, results, MATRIX)
+    matrix = build_matrix(made.evidence, MATRIX)
     means = np.array([[np.mean(list(matrix.scores[label, c].values())) for c in range(4)] for label in matrix.complete])
     ranks = np.mean([stats.rankdata(-means[:, c]) for c in range(4)], axis=0)
     found_across = matrix.across()
@@ -132,32 +132,32 @@ def test_ranks_and_paired_tests_come_out_by_another_route(made: Made, results: p
 
 
 def test_costs_are_seconds_of_a_seed_and_the_most_memory(made: Made, results: pl.DataFrame) -> None:
-    matrix = build_matrix(made.grid, results, MATRIX)
-    costs = read_costs(made.grid, made.layout, matrix)
+    matrix = build_matrix(made.evidence, MATRIX)
+    costs = read_costs(made.evidence, matrix)
     # made up: twice 28.5 s for all seeds of `comm`, which are five, and three on Trifeature
     assert costs["CoMM", 0].seconds == pytest.approx(2 * 28.5 / 5)
     assert costs["CoMM", 3].seconds == pytest.approx(2 * 28.5 / 3)
     assert costs["CoMM", 0].mebibytes == 1000
     assert set(costs) == set(matrix.scores)
-    table = build_table(made.grid, results, results, MATRIX, made.layout)
+    table = build_table(made.evidence, MATRIX)
     assert [b.keys["metric"] for b in table.blocks] == ["score", "difference", "across", "cost"]
 
 
 def test_a_damaged_cost_record_is_named(made: Made, results: pl.DataFrame) -> None:
-    matrix = build_matrix(made.grid, results, MATRIX)
+    matrix = build_matrix(made.evidence, MATRIX)
     path = made.path(made.layout.stage("tcga_brca/comm/shared", "pretrain", "cost.json"))
     text = path.read_text()
     path.write_text('{"seeds": 5}')
     with pytest.raises(DataError, match=r"tcga_brca/comm/shared/pretrain/cost.json: damaged; run .mmcontrast pretrain"):
-        read_costs(made.grid, made.layout, matrix)
+        read_costs(made.evidence, matrix)
     path.unlink()
     with pytest.raises(DataError, match="no such file"):
-        read_costs(made.grid, made.layout, matrix)
+        read_costs(made.evidence, matrix)
     path.write_text(text)
 
 
 def test_findings_name_the_best_and_what_differs(made: Made, results: pl.DataFrame) -> None:
-    matrix = build_matrix(made.grid, results, MATRIX)
+    matrix = build_matrix(made.evidence, MATRIX)
     ranked = matrix.across()
     best = min(ranked, key=lambda label: ranked[label][1].mean)
     said = matrix_findings(matrix)
@@ -166,8 +166,8 @@ def test_findings_name_the_best_and_what_differs(made: Made, results: pl.DataFra
 
 
 def test_contrasts_are_differences_by_seed_of_cells_and_of_protocols(made: Made, results: pl.DataFrame) -> None:
-    found = {c.contrast.label: c for c in compared(made.grid, results, "defects")}
-    frame = results.filter(experiment="defects", dataset="tcga_brca", method="m3col", split="test", metric="acc")
+    found = {c.contrast.label: c for c in compared(made.evidence, "study_defects")}
+    frame = results.filter(experiment="study_defects", dataset="tcga_brca", method="m3col", split="test", metric="acc")
 
     def by_seed(variant: str, protocol: str = "selected") -> np.ndarray:
         return frame.filter(variant=variant, protocol=protocol).sort("seed")["value"].to_numpy()
@@ -178,14 +178,14 @@ def test_contrasts_are_differences_by_seed_of_cells_and_of_protocols(made: Made,
     on_test = found["M3CoL: epoch chosen on test"]
     assert on_test.difference.mean == pytest.approx((by_seed("base", "optimistic") - by_seed("base")).mean())
     assert np.isnan(on_test.p_holm)  # made up to be the same for every seed
-    said = contrast_findings(made.grid, results, "defects")
-    assert len(said) == len(found) == len(made.grid.experiments["defects"].contrasts)
+    said = contrast_findings(made.evidence, "study_defects")
+    assert len(said) == len(found) == len(made.grid.experiments["study_defects"].contrasts)
     assert any("interval excludes 0" in s or "interval includes 0" in s for s in said)
 
 
 def test_a_panel_has_a_mark_a_cell_at_its_place(made: Made, results: pl.DataFrame) -> None:
-    figure = panels_chart(made.grid, "batch_size", results, results.clear())
-    panels = made.grid.experiments["batch_size"].panels
+    figure = panels_chart(Scope(made.evidence, "study_batch_size", "all"), False)
+    panels = made.grid.experiments["study_batch_size"].panels
     assert len(figure.axes) == len(panels) == 4
     for axes, panel in zip(figure.axes, panels, strict=True):
         ((name, line),) = panel.series.items()
@@ -193,24 +193,26 @@ def test_a_panel_has_a_mark_a_cell_at_its_place(made: Made, results: pl.DataFram
         assert list(drawn.get_xdata()) == sorted(line.values())
         assert list(axes.get_xticks()) == sorted(line.values())
     m3col = next(of for of in figure.axes[0].lines if of.get_label() == "M3CoL")
-    of_all = results.filter(experiment="batch_size", method="m3col", variant="base", metric="acc", protocol="selected")
+    of_all = results.filter(
+        experiment="study_batch_size", method="m3col", variant="base", metric="acc", protocol="selected"
+    )
     assert m3col.get_ydata()[-1] == pytest.approx(100 * of_all["value"].mean())
 
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_every_figure_is_drawn_and_has_a_caption(made: Made, results: pl.DataFrame, narrow: bool) -> None:
-    for experiment in ("matrix", "defects", "batch_size"):
+    for experiment in ("study_matrix", "study_defects", "study_batch_size"):
         for spec in figures(made.grid, experiment):
-            figure = experiment_module.draw(made.grid, made.layout, spec, results, results.clear(), narrow)
+            figure = draw(made.evidence, spec, narrow)
             assert figure.axes, spec
-            assert made.grid.experiments[experiment].title in figure_caption(made.grid, spec, 0)
+            assert made.grid.experiments[experiment].title in caption(made.evidence, spec)
 
 
 def test_the_dots_of_the_matrix_are_its_numbers(made: Made, results: pl.DataFrame) -> None:
-    matrix = build_matrix(made.grid, results, MATRIX)
+    matrix = build_matrix(made.evidence, MATRIX)
     spec = figures(made.grid, MATRIX)[0]
     with house_style():
-        figure = experiment_module.draw(made.grid, made.layout, spec, results, results.clear(), False)
+        figure = draw(made.evidence, spec, False)
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title(loc="left") for axes in shown] == [
         *(c.title for c in matrix.columns),
@@ -233,6 +235,6 @@ def test_tables_are_written(made: Made, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_column_whose_data_are_not_run_is_left_out(made: Made, results: pl.DataFrame) -> None:
     grid = Grid(made.grid.root, "made_up", ["tcga_brca", "handwritten"])
-    matrix = build_matrix(grid, results, MATRIX)
+    matrix = build_matrix(Evidence(grid, made.layout, results, results), MATRIX)
     assert [c.title for c in matrix.columns] == ["TCGA-BRCA", "Handwritten digits"]
     assert not yaml.safe_load((Path(made.grid.root) / "params/suites/made_up.yaml").read_text()).get("overrides")

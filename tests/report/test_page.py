@@ -14,16 +14,15 @@ from mmcontrast import __version__, paths
 from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.report import experiment as experiment_module
-from mmcontrast.report import outputs as outputs_module
 from mmcontrast.report import page as page_module
-from mmcontrast.report.conclusions import compare, comparison_sentences
+from mmcontrast.report.evidence import Scope, read_json
 from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.page import write_page
-from mmcontrast.report.provenance import anchor, digest_of_code, digest_of_params, raw_checksum, read_json
-from mmcontrast.report.results import read_results, write_results
-from mmcontrast.report.summary import summarise
-from mmcontrast.report.table import text_of
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.provenance import anchor, digest_of_code, digest_of_params, raw_checksum
+from mmcontrast.report.results import write_results
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.formats import text_of
+from mmcontrast.report.text.conclusions import compare, comparison_sentences
 from tests.report.made_up_study import Made
 
 VOID = {"meta", "link", "img", "source", "br", "hr", "input"}
@@ -111,23 +110,21 @@ def test_figures_are_inside_and_have_text_in_their_place(page: Page, reported: M
         assert svg.startswith(b"<?xml")
         assert b"</svg>" in svg
     assert all("5 seeds" in v["alt"] or "seed 0" in v["alt"] for v in images)
-    assert all("test case" in v["alt"] or "validation" in v["alt"] for v in images)
+    assert all("test instance" in v["alt"] or "validation" in v["alt"] for v in images)
 
 
 def test_the_summary_comes_first_and_is_the_rules_statement(page: Page, reported: Made) -> None:
     grid = reported.grid
-    results, intervals = read_results(grid, reported.layout)
-    summary = summarise(results.filter(experiment="m3col_omics"))
-    found = compare(grid, results, summary, intervals, "m3col_omics", "rosmap", "acc")
+    found = compare(Scope(reported.evidence, "m3col_omics", "rosmap"), "acc")
     assert found is not None
     text = flat(page.text)
     for sentence in comparison_sentences(grid, found):
         assert sentence in text
-        assert text.index(sentence) < text.index("How a score was made") < text.index("Accuracy (%)", 3000)
+        assert text.index(sentence) < text.index("How scores are computed") < text.index("Accuracy (%)", 3000)
     assert "without a better model" in text
 
 
-def test_printed_numbers_have_a_verdict_in_their_papers_section(page: Page, reported: Made) -> None:
+def test_published_numbers_have_a_verdict_in_their_papers_section(page: Page, reported: Made) -> None:
     text = flat(page.text)
     part = text[text.index("Published and ours") : text.index("Multi-omics classification", 3000)]
     printed = next(p for p in reported.grid.published("m3col_omics").rows if p.method == "m3col")
@@ -135,8 +132,8 @@ def test_printed_numbers_have_a_verdict_in_their_papers_section(page: Page, repo
         assert f"{value} ± {printed.spread[metric]:g}" in part
     verdicts = re.findall(r"(?<!not )reproduced|not reproduced: ours is (?:lower|higher)|within interval \[", part)
     assert len(verdicts) == 2 * len(printed.values)
-    summary = text[text.index("Printed numbers, and what was reached here") : text.index("How a score")]
-    assert f"Of {len(printed.values)} printed numbers of what is run here" in summary
+    summary = text[text.index("Published numbers and what was reproduced here") : text.index("How scores")]
+    assert f"Of {len(printed.values)} published numbers for what is run here" in summary
 
 
 def test_what_a_paper_shows_and_is_not_run_stands_there_with_its_reason(page: Page, reported: Made) -> None:
@@ -155,9 +152,8 @@ def test_what_a_paper_shows_and_is_not_run_stands_there_with_its_reason(page: Pa
 
 
 def test_every_table_row_is_on_the_page_and_leads_to_its_cell(html: str, page: Page, reported: Made) -> None:
-    results, intervals = read_results(reported.grid, reported.layout)
     for experiment in reported.grid.active_experiments:
-        for block in build_table(reported.grid, results, intervals, experiment).blocks:
+        for block in build_table(reported.evidence, experiment).blocks:
             for row in block.rows:
                 cells = [text_of(row.values.get(c.key), c.kind).replace("<", "&lt;") for c in block.columns]
                 assert re.search(r"\s*".join(rf"<td[^>]*>{re.escape(c)}</td>" for c in cells), html), row.label
@@ -182,13 +178,13 @@ def test_provenance_of_every_cell(page: Page, reported: Made) -> None:
         assert package in text
 
 
-def test_data_sheet_counts_notes_and_warnings_are_shown(page: Page, reported: Made) -> None:
+def test_datasheet_counts_notes_and_warnings_are_shown(page: Page, reported: Made) -> None:
     text = flat(page.text)
     sheet = json.loads(reported.path(paths.datasheet("rosmap")).read_text())
     for note in [*sheet["notes"], *sheet["warnings"], sheet["licence"]]:
         assert flat(note) in text
     line = "train and test (observations of image): 3 of 70, and 2 equal; val and test (observations of image): 0 of 70"
-    assert f"{line} (closer than 0.1 of the usual distance" in text
+    assert f"{line} (closer than 0.1 of the typical distance" in text
 
 
 def test_text_of_the_params_is_escaped(html: str) -> None:
@@ -197,7 +193,7 @@ def test_text_of_the_params_is_escaped(html: str) -> None:
 
 def test_colour_is_not_the_only_sign_of_a_verdict(page: Page) -> None:
     verdicts = [v["class"].split()[1] for t, v in page.tags if t == "div" and v.get("class", "").startswith("verdict ")]
-    words = {"better": "is better than", "worse": "is worse than", "undecided": "cannot be told apart"}
+    words = {"better": "is better than", "worse": "is worse than", "undecided": "No significant difference between"}
     assert verdicts
     assert all(words[v] in page.text for v in verdicts)
 
@@ -215,15 +211,15 @@ def test_a_suite_with_overrides_says_that_nothing_follows(reported: Made, tmp_pa
         index.write_bytes(kept)
     finally:
         (root / "params/suites/brief.yaml").unlink()
-    assert "No conclusion follows from these numbers: the suite 'brief'" in text
+    assert "No conclusion can be drawn from these numbers: the suite 'brief'" in text
     assert "strongest baseline" not in text
-    assert "Printed numbers" not in text
+    assert "Published numbers and what" not in text
     assert "Published and ours" not in text
     assert "without a better model" not in text
 
 
 def test_a_missing_figure_or_cost_names_the_command(reported: Made) -> None:
-    figure = reported.path(reported.layout.figure("m3col_omics_rosmap_scores", "narrow.svg"))
+    figure = reported.path(reported.layout.figure("m3col_omics", "m3col_omics_rosmap_scores", "narrow.svg"))
     cost = reported.path(reported.layout.stage("rosmap/m3col/base", "finetune", "cost.json"))
     for path, command in ((figure, "mmcontrast report m3col_omics"), (cost, "mmcontrast finetune rosmap/m3col/base")):
         kept = path.read_bytes()
@@ -246,7 +242,7 @@ def test_a_partial_page_says_which_cells_are_missing_and_why(reported: Made) -> 
     lost = {"rosmap/m3col/released": "failed: <it> broke (base.log of finetune)"}
     rest, folder = reported.grid.without(lost), reported.layout.partial()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (experiment_module, outputs_module, page_module):
+        for module in (experiment_module, page_module):
             patch.setattr(module, "FIGURE_FORMATS", ("svg",))
         write_results(rest, folder)
         for experiment in rest.active_experiments:

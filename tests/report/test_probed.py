@@ -8,12 +8,13 @@ import polars as pl
 import pytest
 
 from mmcontrast.config import CellRef, Grid
-from mmcontrast.report.experiment import draw
-from mmcontrast.report.outputs import curve_cells, figures, own_cells, projected_cells
-from mmcontrast.report.results import read_results
-from mmcontrast.report.style import house_style
-from mmcontrast.report.tables import build_table
-from mmcontrast.report.wording import charted_metrics, metric_title, reported_metrics
+from mmcontrast.report.figures.curves import curve_cells
+from mmcontrast.report.figures.projection import projected_cells
+from mmcontrast.report.figures.registry import draw, figures
+from mmcontrast.report.figures.style import house_style
+from mmcontrast.report.outputs import own_cells
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.text.wording import charted_metrics, metric_title, reported_metrics
 from tests.report.made_up_study import REPO, Made
 
 EXPERIMENT, DATASET = "tuple_handwritten", "weak_modality"
@@ -22,12 +23,12 @@ EXPERIMENT, DATASET = "tuple_handwritten", "weak_modality"
 def figure(made: Made, kind: str):
     spec = next(f for f in figures(made.grid, EXPERIMENT) if f.kind == kind)
     with house_style():
-        return draw(made.grid, made.layout, spec, *read_results(made.grid, made.layout), narrow=False)
+        return draw(made.evidence, spec, narrow=False)
 
 
 def test_a_block_for_every_metric_of_every_task(probed: Made) -> None:
     data = probed.grid.datasets[DATASET]
-    table = build_table(probed.grid, *read_results(probed.grid, probed.layout), EXPERIMENT)
+    table = build_table(probed.evidence, EXPERIMENT)
     metrics = [b.keys["metric"] for b in table.blocks]
     assert metrics == reported_metrics(data)
     assert len(metrics) == len(data.metrics) * (1 + len(data.tasks))
@@ -35,14 +36,14 @@ def test_a_block_for_every_metric_of_every_task(probed: Made) -> None:
 
 
 def test_columns_that_no_row_could_fill_are_left_out(probed: Made) -> None:
-    table = build_table(probed.grid, *read_results(probed.grid, probed.layout), EXPERIMENT)
+    table = build_table(probed.evidence, EXPERIMENT)
     for block in table.blocks:
-        assert [c.key for c in block.columns] == ["selected", "cases", "difference", "p", "seeds"]
+        assert [c.key for c in block.columns] == ["selected", "wide", "difference", "p", "seeds"]
         assert all(row.values["selected"].mean is not None for row in block.rows)
 
 
 def test_the_numbers_are_the_probes(probed: Made) -> None:
-    table = build_table(probed.grid, *read_results(probed.grid, probed.layout), EXPERIMENT)
+    table = build_table(probed.evidence, EXPERIMENT)
     for block in table.blocks:
         for row in block.rows:
             metrics = pl.read_parquet(probed.path(probed.layout.metrics(str(row.cell))))
@@ -51,7 +52,7 @@ def test_the_numbers_are_the_probes(probed: Made) -> None:
 
 
 def test_notes_say_what_a_probe_is_and_nothing_of_choosing_epochs(probed: Made) -> None:
-    notes = "\n".join(build_table(probed.grid, *read_results(probed.grid, probed.layout), EXPERIMENT).notes)
+    notes = "\n".join(build_table(probed.evidence, EXPERIMENT).notes)
     assert "a linear probe (logistic regression) on the frozen embeddings" in notes
     assert "best on the test split itself" not in notes
     assert "no published number" not in notes
@@ -96,7 +97,7 @@ def test_the_page_speaks_of_probes_and_shows_the_tasks_of_the_data(probed: Made)
     assert "a linear probe (logistic regression)" in html
     assert "Task shared" in html
     assert "without a better model" not in html
-    assert "With 3 seeds nothing is called better or worse" in html
+    assert "5 seeds are required to call a method better or worse" in html
 
 
 def test_metrics_json_names_the_task(probed: Made) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mmcontrast.errors import DataError
-from mmcontrast.report import outputs
 from mmcontrast.report.publish import BLOCK, filled, publish, section
 from tests.report.made_up_study import Made
 
@@ -44,7 +43,6 @@ def test_the_readme_shows_what_docs_results_holds() -> None:
 
 def test_what_is_no_longer_made_is_taken_away(reported: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(reported.grid.root)
-    monkeypatch.setattr(outputs, "FIGURE_FORMATS", ("svg",))  # as it was reported
     Path("README.md").write_text("intro\n")
     written = [Path(path) for path in publish(reported.grid, reported.layout)]
     old = written[0].with_name("of_an_experiment_that_went.md")

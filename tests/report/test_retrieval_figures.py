@@ -1,4 +1,4 @@
-"""The report of a study that retrieval scores: its table, and every figure, from a study without training."""
+"""The report of a grid that retrieval scores: its table, and every figure, without training."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from mmcontrast.data.loading import load_split
 from mmcontrast.evaluation import statistics
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
-from mmcontrast.report.captions import figure_caption
-from mmcontrast.report.experiment import draw
-from mmcontrast.report.outputs import figures
-from mmcontrast.report.results import read_results, write_results
-from mmcontrast.report.retrieval_figures import QUERIES, TOP, retrieved
-from mmcontrast.report.style import house_style
-from mmcontrast.report.table import to_markdown
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.figures.registry import caption, draw, figures
+from mmcontrast.report.figures.retrieval import QUERIES, TOP, retrieved
+from mmcontrast.report.figures.style import house_style
+from mmcontrast.report.results import write_results
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.formats import to_markdown
 from mmcontrast.training.retrieving import Embedded, observation_table
 from tests.multifold_data import NAME, ROOT, write_multifold
 from tests.report.made_up_study import keep_cells
@@ -86,7 +85,7 @@ def made(tmp_path_factory):
 
 def test_the_table_has_a_block_a_metric_and_direction_and_says_reconstruction(made):
     grid, layout = made
-    table = build_table(grid, *read_results(grid, layout), "mxm_emoji")
+    table = build_table(Evidence.read(grid, layout), "mxm_emoji")
     titles = [b.title for b in table.blocks]
     assert titles[0] == "Emoji: Rsum (recall at 1, 5 and 10, summed over both directions) (%)"
     assert "Emoji: Recall at 5, text to image (%)" in titles
@@ -107,7 +106,7 @@ def test_the_table_has_a_block_a_metric_and_direction_and_says_reconstruction(ma
 @pytest.mark.parametrize("experiment", list(KEPT))
 def test_every_figure_is_drawn_and_captioned(made, tmp_path, experiment, narrow):
     grid, layout = made
-    results, intervals = read_results(grid, layout)
+    evidence = Evidence.read(grid, layout)
     drawn = figures(grid, experiment)
     assert [f.kind for f in drawn] == {
         "mxm_emoji": ["scores", "curves", "neighbours", "similarities", "observations"],
@@ -115,16 +114,15 @@ def test_every_figure_is_drawn_and_captioned(made, tmp_path, experiment, narrow)
     }[experiment]
     with house_style():
         for spec in drawn:
-            figure = draw(grid, layout, spec, results, intervals, narrow)
+            figure = draw(evidence, spec, narrow)
             figure.savefig(tmp_path / f"{spec.name}.png", dpi=60)
             assert (tmp_path / f"{spec.name}.png").stat().st_size > 2000
-            assert "Emoji" in figure_caption(grid, spec, 16)
+            assert "Emoji" in caption(evidence, spec)
 
 
 def found_by(grid, layout, method):
-    name = f"{NAME}/{method}/base"
-    embeddings = pl.read_parquet(grid.root / layout.stage(name, "pretrain", "embeddings.parquet"))
-    return retrieved(grid, NAME, embeddings, pl.read_parquet(grid.root / layout.metrics(name)))
+    of = Scope(Evidence.read(grid, layout), "mxm_emoji", NAME)
+    return retrieved(of, next(c for c in of.cells if c.method == method))
 
 
 def test_what_the_figures_rank_is_what_was_scored(made):
@@ -140,9 +138,9 @@ def test_what_the_figures_rank_is_what_was_scored(made):
 
 def test_right_answers_are_marked_and_wrong_ones_are_not(made):
     grid, layout = made
-    results, intervals = read_results(grid, layout)
+    evidence = Evidence.read(grid, layout)
     spec = next(f for f in figures(grid, "mxm_emoji") if f.kind == "neighbours")
-    figure = draw(grid, layout, spec, results, intervals, False)
+    figure = draw(evidence, spec, False)
     first, second = figure.subfigs
     framed = [a for a in first.axes if a.spines["left"].get_linewidth() > 2]
     assert len(first.axes) == QUERIES * TOP

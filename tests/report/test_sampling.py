@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.config import CellRef, Grid
+from mmcontrast.config import CellConfig, CellRef, Grid
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.reward_study import study_reward
-from mmcontrast.report.captions import figure_caption
-from mmcontrast.report.outputs import figures
-from mmcontrast.report.sampling import FIGURES, Sampling, trial_rewards
-from mmcontrast.report.sampling_captions import CAPTIONS
-from mmcontrast.report.style import house_style
+from mmcontrast.paths import Layout
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.figures.registry import KINDS, figures
+from mmcontrast.report.figures.style import house_style
+from mmcontrast.report.figures.tuple_infonce import swept, trial_rewards
 
 ROOT = Path(__file__).parents[2]
 GRID = Grid(ROOT, "tuple_ablations")
@@ -25,7 +25,17 @@ MODALITIES = ("strong", "middle", "weak")
 ALPHAS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-def sampling(experiment: str, history: pl.DataFrame | None = None, shift: dict[str, float] | None = None) -> Sampling:
+@dataclass(frozen=True)
+class MadeUp(Evidence):
+    """With one history for all cells."""
+
+    logged: pl.DataFrame | None = None
+
+    def history(self, cell: CellConfig) -> pl.DataFrame:
+        return frame([]) if self.logged is None else self.logged
+
+
+def sampling(experiment: str, history: pl.DataFrame | None = None, shift: dict[str, float] | None = None) -> Scope:
     """Scores that depend on the place of a cell in its experiment, the seed, and `shift` of the metric."""
     rows = []
     for place, ref in enumerate(GRID.experiments[experiment].cells):
@@ -36,7 +46,7 @@ def sampling(experiment: str, history: pl.DataFrame | None = None, shift: dict[s
             ]
     columns = ["experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n"]
     results = pl.DataFrame(rows, schema=columns, orient="row")
-    return Sampling(GRID, experiment, DATASET, results, lambda ref: frame([]) if history is None else history)
+    return Scope(MadeUp(GRID, Layout(), results, results.clear(), logged=history), experiment, DATASET)
 
 
 def score(place: int, seed: int) -> float:
@@ -62,9 +72,9 @@ def reward(i: int, seed: int) -> float:
     return 0.6 - 0.05 * i + 0.01 * seed
 
 
-def drawn(kind: str, data: Sampling, narrow: bool = False):
+def drawn(kind: str, data: Scope, narrow: bool = False):
     with house_style():
-        figure = FIGURES[kind](data, narrow)
+        figure = KINDS[kind].draw(data, narrow)
         figure.draw_without_rendering()
     return figure
 
@@ -135,7 +145,7 @@ def test_similarities_by_epoch():
     figure = drawn("similarity", data)
     assert len(figure.axes) == len(data.cells)
     first = figure.axes[0].lines
-    assert [line.get_label() for line in first] == ["positive", *(f"{m} of another row" for m in MODALITIES)]
+    assert [line.get_label() for line in first] == ["positive", *(f"{m} of another instance" for m in MODALITIES)]
     np.testing.assert_allclose(first[0].get_ydata(), [0.52, 0.62, 0.72])
 
 
@@ -149,17 +159,21 @@ def test_removed_modalities():
 
 
 def test_every_kind_has_a_caption_with_its_n():
-    assert FIGURES.keys() == CAPTIONS.keys()
-    drawn_kinds = set()
-    for experiment in ("tuple_alpha", "tuple_search"):
-        for spec in figures(GRID, experiment):
-            if spec.kind in FIGURES:
-                drawn_kinds.add(spec.kind)
-                assert "5 seeds" in figure_caption(GRID, spec, 90)
-    assert drawn_kinds == {"alpha", "search"}
+    kinds = {
+        "alpha": "tuple_alpha",
+        "search": "tuple_search",
+        "similarity": "tuple_one_modality",
+        "removed": "tuple_removed",
+    }
+    for kind, experiment in kinds.items():
+        text = KINDS[kind].caption(sampling(experiment))
+        assert "5 seeds" in text
+        assert "90 test instances" in text or kind in ("search", "similarity")
+    for kind, experiment in list(kinds.items())[:2]:
+        assert kind in [spec.kind for spec in figures(GRID, experiment)]
 
 
 def test_alphas_of_one_number_alone_are_swept():
-    swept = sampling("tuple_search").swept()
-    assert {alpha: ref.variant for alpha, ref in swept.items()} == {0.0: "naive", 1.0: "base"}
-    assert isinstance(swept[0.0], CellRef)
+    found = swept(sampling("tuple_search"))
+    assert {alpha: ref.variant for alpha, ref in found.items()} == {0.0: "naive", 1.0: "base"}
+    assert isinstance(found[0.0], CellRef)

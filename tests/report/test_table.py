@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcontrast.report.table import (
+from mmcontrast.report.tables.formats import (
     Block,
     Column,
     Kind,
@@ -23,7 +23,7 @@ from mmcontrast.report.table import (
     to_latex,
     to_markdown,
 )
-from mmcontrast.report.wording import as_given, estimate, interval, p_value, points
+from mmcontrast.report.text.wording import as_given, estimate, interval, p_value, points
 
 NAN = float("nan")
 HOSTILE = r"50 % of A&B_c #1 {x} ~^\ $5 <a|b> [1]"
@@ -72,7 +72,7 @@ def table() -> Table:
         (Value(word="reference"), "difference", "reference"),
     ],
 )
-def test_a_value_is_printed_by_its_kind(value: Value | None, kind: Kind, expected: str) -> None:
+def test_a_value_is_written_by_its_kind(value: Value | None, kind: Kind, expected: str) -> None:
     assert text_of(value, kind) == expected
 
 

@@ -14,10 +14,10 @@ from scipy import stats
 
 from mmcontrast.evaluation.statistics import GENERATOR_SEED, REPLICATES
 from mmcontrast.report.experiment import write_table
-from mmcontrast.report.notes import not_run_notes
 from mmcontrast.report.results import read_results
-from mmcontrast.report.table import Table
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.formats import Table
+from mmcontrast.report.text.notes import not_run_notes
 from tests.report.made_up_study import REPO, Made
 
 NUMBER = r"[-+]?\d+\.\d+"
@@ -28,7 +28,7 @@ EXPERIMENTS = ("m3col_omics", "m3col_parts", "m3col_released_protocol")
 def markdown(evaluated: Made) -> dict[str, str]:
     """Experiment -> its table in Markdown."""
     for experiment in EXPERIMENTS:
-        write_table(evaluated.grid, evaluated.layout, experiment)
+        write_table(evaluated.evidence, experiment)
     return {e: evaluated.path(evaluated.layout.table(e, "md")).read_text() for e in EXPERIMENTS}
 
 
@@ -62,9 +62,7 @@ def shown(values: list[float]) -> list[float]:
 def test_every_number_follows_from_the_results(evaluated: Made, markdown: dict[str, str], experiment: str) -> None:
     results, intervals = read_results(evaluated.grid, evaluated.layout)
     results = results.filter(experiment=experiment, split="test")
-    spec = yaml.safe_load((REPO / f"params/experiments/m3col/{experiment}.yaml").read_text())
-    paper = yaml.safe_load((REPO / "params/papers/m3col.yaml").read_text())
-    spec["published"] = paper["published"][spec["published"]]["rows"] if "published" in spec else []
+    spec = yaml.safe_load((REPO / f"params/experiments/{experiment}.yaml").read_text())
     found, checked = blocks(markdown[experiment]), 0
     for dataset in ("tcga_brca", "rosmap"):
         if dataset not in spec["datasets"]:
@@ -87,8 +85,8 @@ def title_of(metric: str) -> str:
 def check_block(
     rows: list[dict[str, str]], spec: dict, dataset: str, metric: str, scores: pl.DataFrame, wide: pl.DataFrame
 ) -> int:
-    """Holds every printed number of one block against the results; returns how many there were."""
-    printed = [p for p in spec["published"] if p["dataset"] == dataset and metric in p["values"]]
+    """Checks every number of one block against the results; returns how many there were."""
+    printed = [p for p in spec.get("published", []) if p["dataset"] == dataset and metric in p["values"]]
     theirs = [p for p in printed if "method" not in p]
     assert [r[""] for r in rows[: len(theirs)]] == [p["row"] for p in theirs]
     for row, p in zip(rows, theirs, strict=False):
@@ -151,7 +149,7 @@ def paired(scores: pl.DataFrame, spec: dict) -> dict[tuple[str, str], tuple[list
 def test_the_block_over_all_datasets_is_the_trimmed_mean(evaluated: Made, markdown: dict[str, str]) -> None:
     results, _ = read_results(evaluated.grid, evaluated.layout)
     rows = next(r for h, r in blocks(markdown["m3col_omics"]).items() if h.startswith("All datasets"))
-    spec = yaml.safe_load((REPO / "params/experiments/m3col/m3col_omics.yaml").read_text())
+    spec = yaml.safe_load((REPO / "params/experiments/m3col_omics.yaml").read_text())
     scores = results.filter(experiment="m3col_omics", split="test", protocol="selected", metric="acc")
     for row, cell in zip(rows, spec["cells"], strict=True):
         values = scores.filter(method=cell["method"], variant=cell.get("variant", "base"))["value"].to_numpy()
@@ -173,23 +171,23 @@ def test_csv_holds_the_same_numbers_unrounded(evaluated: Made, markdown: dict[st
 
 
 def notes_of(evaluated: Made, experiment: str) -> Table:
-    return build_table(evaluated.grid, *read_results(evaluated.grid, evaluated.layout), experiment)
+    return build_table(evaluated.evidence, experiment)
 
 
 def test_notes_say_what_a_reader_must_know(evaluated: Made) -> None:
     notes = "\n".join(notes_of(evaluated, "m3col_omics").notes)
     assert "95 % percentile bootstrap interval of the mean over 5 seeds" in notes
-    assert "30 test cases; one of them is 3.33 points of accuracy" in notes
+    assert "30 test instances; one of them is 3.33 points of accuracy" in notes
     assert "best on the test split itself" in notes
-    assert "never the headline" in notes
-    elsewhere = evaluated.grid.experiments["comm_sentiment"]
-    assert elsewhere.not_run
-    for name, reason in elsewhere.not_run.items():
-        assert f"Not run: {name}: {reason}." in not_run_notes(evaluated.grid, "comm_sentiment")
+    assert "never the headline number" in notes
+    spec = evaluated.grid.experiments["m3col_omics"]
+    listed = evaluated.grid.experiments["m3col_food101"]
+    assert listed.not_run
+    for name, reason in listed.not_run.items():
+        assert f"Not run: {name}: {reason}." in not_run_notes(evaluated.grid, "m3col_food101")
     assert "Not run: BRCA (MOGONET): not among the datasets of the suite" in notes
-    source = evaluated.grid.published("m3col_omics").source
-    assert source is not None
-    assert " ".join(source.split()) in notes
+    assert spec.source is not None
+    assert " ".join(spec.source.split()) in notes
     for dataset in ("tcga_brca", "rosmap"):
         for note in evaluated.grid.datasets[dataset].notes:
             assert note in notes

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from mmcontrast.config.base import Strict
 from mmcontrast.config.datasets import TaskName
+from mmcontrast.config.figures import figure_kinds, known_figure
 from mmcontrast.config.methods import Overrides
 
 # keys that are shorter in the name of a variant
@@ -156,28 +157,12 @@ class Contrast(Strict):
     )
 
 
-FigureKind = Literal[
-    "information",
-    "scores",
-    "differences",
-    "curves",
-    "projection",
-    "neighbours",
-    "similarities",
-    "observations",
-    "sweep",
-    "alpha",
-    "search",
-    "similarity",
-    "removed",
-    "matrix",
-    "cost",
-    "contrasts",
-    "panels",
+FigureKind = Annotated[
+    str, AfterValidator(known_figure), WithJsonSchema({"enum": sorted(figure_kinds()), "type": "string"})
 ]
 View = Literal["own", "encoders", "removed"]
 # figures of all datasets together, and the section that each shows
-OVERALL = {"matrix": "columns", "cost": "columns", "contrasts": "contrasts", "panels": "panels"}
+OVERALL = {kind: section for kind, section in figure_kinds().items() if section}
 
 
 class Experiment(Strict):

@@ -1,4 +1,4 @@
-"""Is what a search maximises worth maximising? Its reward beside the score that counts, over settings and seeds."""
+"""Does the reward of a search predict the downstream score? Both over frozen settings and seeds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class RewardStudy:
-    """Is the reward worth maximising? See `study_reward`.
+    """How well a reward predicts the downstream score. See `study_reward`.
 
     Attributes:
-        between: standard deviation of the settings' mean rewards. within: of what is left of the reward once the
-            setting's mean and the seed's are taken out: a search compares settings of one seed, on the same draws.
-        signal: between^2 less what within alone would give, over the same; 0 or less = the ranking is noise.
+        between: standard deviation of the settings' mean rewards. within: of the reward after removing the means of
+            setting and seed, since a search compares settings of one seed, on the same draws.
+        signal: (between^2 - within^2 / S) / (within^2 / S); 0 or less = the ranking is noise.
         rank_correlation: Spearman, over settings, of mean reward and mean downstream score; nan if either is constant.
     """
 
@@ -28,7 +28,7 @@ class RewardStudy:
 
 
 def study_reward(rewards: Array, downstream: Array) -> RewardStudy:
-    """Reward and downstream score of frozen settings over seeds, before any search is believed.
+    """Compare reward and downstream score of frozen settings over seeds, before a search is trusted.
 
     Args:
         rewards, downstream: (n settings >= 2, S seeds >= 2).

@@ -14,8 +14,8 @@ from mmcontrast.evaluation.statistics import paired_difference
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.kept import commit, kept_results
 from mmcontrast.report.summary import CELL, percent
-from mmcontrast.report.table import Block, Column, Row, Table, Value
-from mmcontrast.report.wording import LEVEL_NAME, count, metric_title
+from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value
+from mmcontrast.report.text.wording import LEVEL_NAME, count, metric_title
 
 WORKSPACE, PREVIOUS = "workspace", "previous"
 SCORE = (*CELL, "protocol", "metric")

@@ -115,7 +115,7 @@ def discard(grid: Grid, layout: Layout, lost: list[str]) -> None:
     """Remove what depends on something that is missing: the later files of these cells, and the whole report."""
     stale = [*results_outputs(layout).values(), layout.report("index.html"), layout.report("models")]
     for experiment in grid.active_experiments:
-        stale += experiment_outputs(grid, layout, experiment)
+        stale += experiment_outputs(layout, experiment)
     for name in lost:
         cell = grid.cells[name]
         missing = False

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-import polars as pl
-from matplotlib.figure import Figure
-
-from mmcontrast.config import CellRef, Grid
-from mmcontrast.config.experiments import OVERALL
+from mmcontrast.config import Grid
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import ConfigError, nearest
-from mmcontrast.evaluation.observations import COLUMNS
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.paths import FIGURE_FORMATS, Layout
-from mmcontrast.report.bars import information_chart
-from mmcontrast.report.charts import Data, difference_chart, score_chart
-from mmcontrast.report.contrast_figure import contrast_chart
-from mmcontrast.report.costs import read_costs
-from mmcontrast.report.curves import training_curves
-from mmcontrast.report.information_lines import information_lines
-from mmcontrast.report.matrix import build_matrix
-from mmcontrast.report.matrix_figures import cost_chart, matrix_chart
-from mmcontrast.report.outputs import NARROW, FigureSpec, curve_cells, figures, projected_cells
-from mmcontrast.report.panels import panels_chart
-from mmcontrast.report.projection import embedding_figure
-from mmcontrast.report.results import cell_name, read_results, read_table
-from mmcontrast.report.retrieval_figures import Retrieved, neighbours, observation_sheet, retrieved, similarities
-from mmcontrast.report.sampling import FIGURES, Sampling
-from mmcontrast.report.style import house_style, save
-from mmcontrast.report.sweep import sweep_chart
-from mmcontrast.report.table import Table, to_csv, to_latex, to_markdown
-from mmcontrast.report.tables import build_table
+from mmcontrast.report.evidence import Evidence
+from mmcontrast.report.figures.registry import draw, figures
+from mmcontrast.report.figures.style import NARROW_SUFFIX, house_style, save
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.formats import Table, to_csv, to_latex, to_markdown
 
 RENDERERS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
-HISTORY_COLUMNS = dict.fromkeys(("seed", "epoch", "name", "value"))
-OBSERVATION_COLUMNS = dict.fromkeys(COLUMNS)
-EMBEDDING_COLUMNS = dict.fromkeys(("seed", "split", "id", "label", "embedding"))
 
 
 def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
-    """Write every file of `outputs.experiment_outputs`.
+    """Fill the folders of `outputs.experiment_outputs`, and leave nothing else in them.
 
     Raises:
         ConfigError: the selection runs no such experiment.
@@ -50,85 +30,36 @@ def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
         raise ConfigError(
             f"no experiment '{experiment}' in this selection; {nearest(experiment, grid.active_experiments)}"
         )
-    write_table(grid, layout, experiment)
-    write_figures(grid, layout, experiment)
+    evidence = Evidence.read(grid, layout)
+    write_table(evidence, experiment)
+    write_figures(evidence, experiment)
 
 
-def write_table(grid: Grid, layout: Layout, experiment: str) -> None:
+def write_table(evidence: Evidence, experiment: str) -> None:
     """The experiment's table as md, tex and csv."""
-    table = build_table(grid, *read_results(grid, layout), experiment, layout)
+    table, layout = build_table(evidence, experiment), evidence.layout
+    paths = {suffix: evidence.grid.root / layout.table(experiment, suffix) for suffix in RENDERERS}
     for suffix, render in RENDERERS.items():
-        with replacing(grid.root / layout.table(experiment, suffix)) as temp:
+        with replacing(paths[suffix]) as temp:
             temp.write_text(render(table), encoding="utf-8")
+    _leave_only(evidence.grid.root / layout.tables(experiment), paths.values())
 
 
-def write_figures(grid: Grid, layout: Layout, experiment: str) -> None:
+def write_figures(evidence: Evidence, experiment: str) -> None:
     """The experiment's figures in every format, and in a narrow layout."""
-    results, intervals = read_results(grid, layout)
+    root, layout, written = evidence.grid.root, evidence.layout, []
     with house_style():
-        for spec in figures(grid, experiment):
+        for spec in figures(evidence.grid, experiment):
             for narrow in (False, True):
-                figure = draw(grid, layout, spec, results, intervals, narrow)
-                suffixes = (NARROW,) if narrow else FIGURE_FORMATS
-                save(figure, [grid.root / layout.figure(spec.experiment, spec.name, suffix) for suffix in suffixes])
+                suffixes = (NARROW_SUFFIX,) if narrow else FIGURE_FORMATS
+                paths = [root / layout.figure(experiment, spec.name, suffix) for suffix in suffixes]
+                save(draw(evidence, spec, narrow), paths)
+                written += paths
+    _leave_only(root / layout.figures(experiment), written)
 
 
-def draw(
-    grid: Grid, layout: Layout, spec: FigureSpec, results: pl.DataFrame, intervals: pl.DataFrame, narrow: bool
-) -> Figure:
-    """One figure, in the wide or the narrow layout."""
-    if spec.kind == "contrasts":
-        return contrast_chart(grid, results, spec.experiment, narrow)
-    if spec.kind == "panels":
-        return panels_chart(grid, spec.experiment, results, intervals, narrow)
-    if spec.kind in OVERALL:
-        matrix = build_matrix(grid, results, spec.experiment)
-        if spec.kind == "cost":
-            return cost_chart(grid, matrix, read_costs(grid, layout, matrix), narrow)
-        return matrix_chart(grid, matrix, narrow)
-    if spec.kind == "information":
-        chart = information_lines if grid.experiments[spec.experiment].sweep else information_chart
-        return chart(grid, results, spec.experiment, spec.dataset, narrow)
-    if spec.kind in FIGURES:
-
-        def history(ref: CellRef) -> pl.DataFrame:
-            return _stage_file(grid, layout, spec.dataset, ref, "history.parquet", HISTORY_COLUMNS)
-
-        return FIGURES[spec.kind](Sampling(grid, spec.experiment, spec.dataset, results, history), narrow)
-    if spec.kind in ("scores", "differences"):
-        data = Data.of(grid, spec.experiment, spec.dataset, results, intervals)
-        return (score_chart if spec.kind == "scores" else difference_chart)(data, narrow)
-    if spec.kind == "projection":
-        cells = projected_cells(grid, spec.experiment, spec.dataset)
-        found = {c: _stage_file(grid, layout, spec.dataset, c, "embeddings.parquet", EMBEDDING_COLUMNS) for c in cells}
-        return embedding_figure(grid, spec.dataset, cells, found, narrow)
-    if spec.kind == "sweep":
-        return sweep_chart(Data.of(grid, spec.experiment, spec.dataset, results, intervals), narrow)
-    if spec.kind == "observations":
-        return observation_sheet(grid, spec.dataset, narrow)
-    if spec.kind in ("neighbours", "similarities"):
-        shown = projected_cells(grid, spec.experiment, spec.dataset)
-        if spec.kind == "neighbours":
-            return neighbours(_retrieved(grid, layout, spec.dataset, shown[-1]), narrow)
-        return similarities(grid, {c: _retrieved(grid, layout, spec.dataset, c) for c in shown}, narrow)
-    cells = curve_cells(grid, spec.experiment, spec.dataset)
-    histories = {c: _stage_file(grid, layout, spec.dataset, c, "history.parquet", HISTORY_COLUMNS) for c in cells}
-    curves = {}
-    for c in cells:
-        name = cell_name(spec.dataset, c)
-        curves[c] = read_table(grid.root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
-    return training_curves(grid, spec.experiment, spec.dataset, cells, curves, histories, narrow)
-
-
-def _retrieved(grid: Grid, layout: Layout, dataset: str, ref: CellRef) -> Retrieved:
-    name = cell_name(dataset, ref)
-    metrics = read_table(grid.root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}")
-    embeddings = _stage_file(grid, layout, dataset, ref, "embeddings.parquet", OBSERVATION_COLUMNS)
-    return retrieved(grid, dataset, embeddings, metrics)
-
-
-def _stage_file(
-    grid: Grid, layout: Layout, dataset: str, ref: CellRef, file: str, columns: dict[str, None]
-) -> pl.DataFrame:
-    name, stage = cell_name(dataset, ref), grid.cell(dataset, ref.method, ref.variant).last_stage
-    return read_table(grid.root / layout.stage(name, stage, file), columns, f"mmcontrast {stage} {name}")
+def _leave_only(folder: Path, paths: Iterable[Path]) -> None:
+    """An experiment's folder as it is declared: there, with these files alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in set(folder.iterdir()) - set(paths):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mmcontrast.config import Grid, Information
@@ -15,55 +14,49 @@ from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.statistics import Difference, Interval
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
-from mmcontrast.report.captions import figure_caption
 from mmcontrast.report.cards import write_cards
-from mmcontrast.report.conclusions import (
-    Comparison,
-    Verdict,
-    compare,
-    comparison_sentences,
-    few_seeds,
-    n_test_cases,
-    optimism,
-)
-from mmcontrast.report.information import chances, held_against
-from mmcontrast.report.notes import overrides_note
-from mmcontrast.report.outputs import ALL, NARROW, FigureSpec, active_arms, experiment_datasets, figures
-from mmcontrast.report.papers import paper_parts, studies
-from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum, read_datasheets
-from mmcontrast.report.results import cell_name, read_results
-from mmcontrast.report.summary import percent, summarise
-from mmcontrast.report.table import text_of
-from mmcontrast.report.tables import build_table
-from mmcontrast.report.wording import (
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.figures.registry import FigureSpec, caption, figures
+from mmcontrast.report.figures.style import NARROW_SUFFIX
+from mmcontrast.report.outputs import ALL, active_arms
+from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum
+from mmcontrast.report.summary import percent
+from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.formats import text_of
+from mmcontrast.report.tables.information import chances, compare_information
+from mmcontrast.report.tables.published import paper_parts, studies
+from mmcontrast.report.text.conclusions import Verdict, compare, comparison_sentences, few_seeds, optimism
+from mmcontrast.report.text.notes import overrides_note
+from mmcontrast.report.text.wording import (
     LEVEL_NAME,
     PROBE_DEFINITION,
     PROTOCOL_DEFINITIONS,
     PROTOCOL_TITLES,
-    cell_label,
     count,
     estimate,
     metric_title,
     p_value,
     points,
-    reported_metrics,
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERDICTS = {"better": "better", "worse": "worse", "undecided": "cannot be told apart", "unjudged": "too few seeds"}
+VERDICTS = {
+    "better": "better",
+    "worse": "worse",
+    "undecided": "no significant difference",
+    "unjudged": "too few seeds",
+}
 
 
 def write_page(grid: Grid, layout: Layout) -> None:
     """Write reports/index.html and the model cards it links, reports/models/.
 
-    Of a study `without` some cells it writes what there is of it.
+    Of a grid `without` some cells it writes what there is of it.
 
     Raises:
-        DataError: the results, a figure, a data sheet or a cost record are missing.
+        DataError: the results, a figure, a datasheet or a cost record are missing.
     """
-    results, intervals = read_results(grid, layout)
-    summary = summarise(results)
-    sheets = read_datasheets(grid)
+    evidence = Evidence.read(grid, layout)
     environment_ = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -72,8 +65,8 @@ def write_page(grid: Grid, layout: Layout) -> None:
         lstrip_blocks=True,
     )
     environment_.globals.update(text_of=text_of, anchor=anchor, points=points)
-    records, code = cell_records(grid, layout, sheets), code_version(grid.root)
-    write_cards(grid, layout, results, intervals, sheets, records, code, environment_)
+    records, code = cell_records(evidence), code_version(grid.root)
+    write_cards(evidence, records, code, environment_)
     html = environment_.get_template("index.html").render(
         suite=grid.suite_name,
         description=grid.suite.description,
@@ -81,16 +74,16 @@ def write_page(grid: Grid, layout: Layout) -> None:
         overview=_overview(grid),
         level=LEVEL_NAME,
         bibliography=grid.papers,
-        papers=paper_parts(grid, summary, intervals),
+        papers=paper_parts(evidence),
         studies=studies(grid),
         lost=grid.lost,
-        comparisons=_comparisons(grid, results, summary, intervals),
-        optimism=_optimism(grid, summary),
-        protocols=_protocols(grid, summary),
-        experiments={e: _experiment(grid, layout, results, summary, intervals, e) for e in grid.active_experiments},
-        sheets=sheets,
+        comparisons=_comparisons(evidence),
+        optimism=_optimism(evidence),
+        protocols=_protocols(evidence),
+        experiments={e: _experiment(evidence, e) for e in grid.active_experiments},
+        sheets=evidence.datasheets,
         cells=records,
-        checksums={d: raw_checksum(sheet) for d, sheet in sheets.items()},
+        checksums={d: raw_checksum(sheet) for d, sheet in evidence.datasheets.items()},
         environment={"mmcontrast": code} | environment(),
     )
     with replacing(grid.root / layout.report("index.html")) as temp:
@@ -103,19 +96,19 @@ def _overview(grid: Grid) -> str:
     cells = grid.cells.values()
     datasets = ", ".join(grid.datasets[d].title for d in dict.fromkeys(c.dataset for c in cells))
     numbers = sorted({len(c.seeds) for c in cells})
-    seeds = count(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
+    seeds = count(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]} seeds"
     methods = ", ".join(grid.methods[m].title for m in dict.fromkeys(c.method for c in cells))
     return (
-        f"{count(len(grid.active_experiments), 'experiment')}, {count(len(cells), 'cell')} (a dataset, a method and a "
-        f"variant each), {seeds} a cell. Datasets: {datasets}. Methods: {methods}."
+        f"{count(len(grid.active_experiments), 'experiment')}, {count(len(cells), 'cell')} (dataset x method x "
+        f"variant), {seeds} each. Datasets: {datasets}. Methods: {methods}."
     )
 
 
-def _protocols(grid: Grid, summary: pl.DataFrame) -> list[tuple[str, str]]:
+def _protocols(evidence: Evidence) -> list[tuple[str, str]]:
     """What the columns of the tables mean, as far as there are such."""
-    shown = set(summary["protocol"])
+    shown = set(evidence.whole_summary["protocol"])
     out = []
-    scored_by = {cell.scored_by for cell in grid.cells.values()}
+    scored_by = {cell.scored_by for cell in evidence.grid.cells.values()}
     if scored_by - {"probe"}:
         out = [(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES if p in shown]
     if "probe" in scored_by:
@@ -123,71 +116,55 @@ def _protocols(grid: Grid, summary: pl.DataFrame) -> list[tuple[str, str]]:
     return out
 
 
-def _comparisons(
-    grid: Grid, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame
-) -> list[dict[str, Any]]:
-    """A statement a dataset, on its selecting metric, and a line a metric; nothing where no conclusion is allowed."""
-    out = []
-    for experiment in grid.active_experiments:
-        if grid.experiments[experiment].kind != "table" or grid.suite.overrides.given():
+def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
+    """A statement per dataset, on its selecting metric, and a line per metric; none where nothing may be concluded."""
+    out: list[dict[str, Any]] = []
+    grid = evidence.grid
+    for experiment in grid.active_experiments if not grid.suite.overrides.given() else ():
+        if grid.experiments[experiment].kind != "table":
             continue
         if (asked := grid.experiments[experiment].information) is not None:
-            out += _kept(grid, results, experiment, asked)
+            out += _of_information(evidence, experiment, asked)
             continue
-        own = summary.filter(experiment=experiment)
-        for dataset in experiment_datasets(grid, experiment):
-            found = [
-                c
-                for metric in reported_metrics(grid.datasets[dataset], grid.experiments[experiment].views)
-                if (c := compare(grid, results, own, intervals, experiment, dataset, metric))
-            ]
+        for of in evidence.scopes(experiment):
+            found = [c for metric in of.reported if (c := compare(of, metric))]
+            lines = []
+            for c in found:
+                title, own, other = metric_title(c.metric, of.data), percent(c.score), percent(c.baseline_score)
+                lines.append(_line(title, own, other, c.baseline, c.difference, c.p_holm, c.verdict))
             if found:
-                lines = [_comparison_line(grid, c) for c in found]
-                first = found[0]
-                sentences = comparison_sentences(grid, first)
-                out.append(_statement(grid, experiment, dataset, first.label, first.verdict, sentences, lines))
+                sentences = comparison_sentences(grid, found[0])
+                out.append(_statement(of, found[0].label, found[0].verdict, sentences, lines))
     return out
 
 
-def _kept(grid: Grid, results: pl.DataFrame, experiment: str, asked: Information) -> list[dict[str, Any]]:
+def _of_information(evidence: Evidence, experiment: str, asked: Information) -> list[dict[str, Any]]:
     """A statement for each size of data whose information is asked for, and a line for R, U, S and the control."""
     out = []
-    for arms in active_arms(grid, experiment):
-        if found := held_against(grid, results, experiment, arms):
-            ours, held = found
-            label = cell_label(grid, ours.ref)
-            chance = chances(grid, asked, arms)
-            sentences = ours.sentences(f"{label} on {grid.datasets[arms.unbiased].title}", chance)
+    for arms in active_arms(evidence.grid, experiment):
+        if found := compare_information(evidence, experiment, arms):
+            ours, against = found
+            of = Scope(evidence, experiment, arms.unbiased)
+            label = of.label(ours.ref)
+            sentences = ours.sentences(f"{label} on {of.data.title}", chances(evidence.grid, asked, arms))
             sentences += few_seeds(ours.gain.n)
-            lines = [_line(h.what, h.own, h.other, h.name, h.difference, h.p_holm, h.verdict) for h in held]
-            out.append(_statement(grid, experiment, arms.unbiased, label, held[-1].verdict, sentences, lines))
+            lines = [_line(a.what, a.own, a.other, a.name, a.difference, a.p_holm, a.verdict) for a in against]
+            out.append(_statement(of, label, against[-1].verdict, sentences, lines))
     return out
 
 
 def _statement(
-    grid: Grid,
-    experiment: str,
-    dataset: str,
-    label: str,
-    verdict: Verdict,
-    sentences: list[str],
-    lines: list[dict[str, str]],
+    of: Scope, label: str, verdict: Verdict, sentences: list[str], lines: list[dict[str, str]]
 ) -> dict[str, Any]:
     return {
-        "experiment": experiment,
-        "title": grid.experiments[experiment].title,
-        "dataset": grid.datasets[dataset].title,
+        "experiment": of.experiment,
+        "title": of.spec.title,
+        "dataset": of.data.title,
         "label": label,
         "verdict": verdict,
         "sentences": sentences,
         "lines": lines,
     }
-
-
-def _comparison_line(grid: Grid, c: Comparison) -> dict[str, str]:
-    title = metric_title(c.metric, grid.datasets[c.dataset])
-    own, baseline = percent(c.score), percent(c.baseline_score)
-    return _line(title, own, baseline, c.baseline, c.difference, c.p_holm, c.verdict)
 
 
 def _line(
@@ -205,61 +182,67 @@ def _line(
     }
 
 
-def _optimism(grid: Grid, summary: pl.DataFrame) -> str:
-    found = optimism(summary, {d: grid.datasets[d].metrics[0] for d in grid.dataset_names})
+def _optimism(evidence: Evidence) -> str:
+    grid = evidence.grid
+    found = optimism(evidence.whole_summary, {d: grid.datasets[d].metrics[0] for d in grid.dataset_names})
     if found is None or grid.suite.overrides.given():
         return ""
     gain, n = found
     return (
-        f"Choosing the epoch on the test split instead of on validation would have added {points(gain)} points of the "
-        f"first metric on average over {count(n, 'cell')}, without a better model."
+        f"Choosing the epoch on the test split instead of on validation would add {points(gain)} points to the first "
+        f"metric on average over {count(n, 'cell')}, without a better model."
     )
 
 
-def _experiment(
-    grid: Grid, layout: Layout, results: pl.DataFrame, summary: pl.DataFrame, intervals: pl.DataFrame, name: str
-) -> dict[str, Any]:
-    own = summary.filter(experiment=name)
-    table = build_table(grid, results, intervals, name, layout)
-    drawn = figures(grid, name)
-    datasets = experiment_datasets(grid, name)
+def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
+    table, drawn = build_table(evidence, name), figures(evidence.grid, name)
+    scopes = evidence.scopes(name)
+    shown = {of.dataset: [f for f in drawn if f.dataset == of.dataset] for of in scopes}
+    blocks = {of.dataset: [b for b in table.blocks if b.keys["dataset"] == of.dataset] for of in scopes}
     return {
         "name": name,
-        "file": grid.files.where("experiments", name),
+        "file": evidence.grid.files.where("experiments", name),
         "table": table,
-        "sources": [_source(grid, name, d) for d in datasets],
+        "sources": [_source(of) for of in scopes],
         "parts": [
             {
-                "title": grid.datasets[d].title,
-                "figures": [_figure(grid, layout, f, n_test_cases(own, d)) for f in drawn if f.dataset == d],
-                "blocks": [b for b in table.blocks if b.keys["dataset"] == d],
+                "title": of.data.title,
+                "figures": [_figure(evidence, f) for f in shown[of.dataset]],
+                "blocks": blocks[of.dataset],
             }
-            for d in datasets
-            if any(f.dataset == d for f in drawn) or any(b.keys["dataset"] == d for b in table.blocks)
+            for of in scopes
+            if shown[of.dataset] or blocks[of.dataset]
         ],
         "together": [b for b in table.blocks if b.keys["dataset"] == ALL],
-        "together_figures": [_figure(grid, layout, f, 0) for f in drawn if f.dataset == ALL],
-        "table_files": [(suffix, f"tables/{name}.{suffix}") for suffix in TABLE_FORMATS],
+        "together_figures": [_figure(evidence, f) for f in drawn if f.dataset == ALL],
+        "table_files": [(s, _link(evidence.layout, evidence.layout.table(name, s))) for s in TABLE_FORMATS],
     }
 
 
-def _source(grid: Grid, experiment: str, dataset: str) -> dict[str, Any]:
-    """What an experiment's numbers on a dataset come from."""
+def _source(of: Scope) -> dict[str, Any]:
+    """Where an experiment's numbers on a dataset come from."""
     return {
-        "dataset": dataset,
-        "title": grid.datasets[dataset].title,
-        "seeds": grid.seeds_of(dataset),
-        "cells": [(cell_label(grid, c), cell_name(dataset, c)) for c in grid.cells_on(experiment, dataset)],
+        "dataset": of.dataset,
+        "title": of.data.title,
+        "seeds": of.grid.seeds_of(of.dataset),
+        "cells": [(of.label(c), of.name(c)) for c in of.cells],
     }
 
 
-def _figure(grid: Grid, layout: Layout, spec: FigureSpec, n_cases: int) -> dict[str, Any]:
+def _figure(evidence: Evidence, spec: FigureSpec) -> dict[str, Any]:
+    layout, root = evidence.layout, evidence.grid.root
+    files = {s: layout.figure(spec.experiment, spec.name, s) for s in (*FIGURE_FORMATS, "svg", NARROW_SUFFIX)}
     return {
-        "caption": figure_caption(grid, spec, n_cases),
-        "wide": _inlined(grid.root / layout.figure(spec.experiment, spec.name, "svg"), spec.experiment),
-        "narrow": _inlined(grid.root / layout.figure(spec.experiment, spec.name, NARROW), spec.experiment),
-        "files": [(suffix, f"figures/{spec.name}.{suffix}") for suffix in FIGURE_FORMATS],
+        "caption": caption(evidence, spec),
+        "wide": _inlined(root / files["svg"], spec.experiment),
+        "narrow": _inlined(root / files[NARROW_SUFFIX], spec.experiment),
+        "files": [(suffix, _link(layout, files[suffix])) for suffix in FIGURE_FORMATS],
     }
+
+
+def _link(layout: Layout, path: str) -> str:
+    """From the page."""
+    return path.removeprefix(layout.report() + "/")
 
 
 def _inlined(path: Path, experiment: str) -> str:

@@ -7,16 +7,15 @@ import json
 import platform
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmcontrast import __version__, paths
-from mmcontrast.config import CellConfig, Grid
-from mmcontrast.data import json_text
-from mmcontrast.errors import DataError
+from mmcontrast import __version__
+from mmcontrast.config import CellConfig
 from mmcontrast.methods.registry import training_modules
-from mmcontrast.paths import Layout
+from mmcontrast.report.evidence import Evidence
 from mmcontrast.sources import digests
 
 PACKAGES = (
@@ -40,8 +39,8 @@ class CellRecord:
 
     Attributes:
         anchor: its name as an HTML id. experiments: files in params/experiments/.
-        checksum, params, code: sha256 of its raw data, of its parameters and of the code that it hangs on.
-        files: where its parameters stand. seconds, memory: of all stages together, and the largest of them, in bytes.
+        checksum, params, code: sha256 of its raw data, of its parameters and of the code that it depends on.
+        files: where its parameters are. seconds, memory: of all stages together, and the largest of them, in bytes.
     """
 
     name: str
@@ -93,31 +92,6 @@ def environment() -> dict[str, str]:
     return out
 
 
-def read_json(path: Path, command: str) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        DataError: it is missing or is not one; says which command writes it.
-    """
-    try:
-        data = json_text.read_json(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `{command}` first") from None
-    except ValueError as e:
-        raise DataError(f"{path}: not valid JSON ({e}); run `{command}` again") from None
-    if not isinstance(data, dict):
-        raise DataError(
-            f"{path}: a JSON object is expected, and there is a {type(data).__name__}; run `{command}` again"
-        )
-    return data
-
-
-def read_datasheets(grid: Grid) -> dict[str, dict[str, Any]]:
-    """The data sheet of every dataset that a cell uses, by name."""
-    used = dict.fromkeys(cell.dataset for cell in grid.cells.values())
-    return {d: read_json(grid.root / paths.datasheet(d), f"mmcontrast data prepare {d}") for d in used}
-
-
 def raw_checksum(sheet: dict[str, Any]) -> str:
     """sha256 over the lines 'sha256  name' of a dataset's raw files, sorted by name; empty for generated data."""
     files = sheet.get("files", {})
@@ -125,32 +99,31 @@ def raw_checksum(sheet: dict[str, Any]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest() if files else ""
 
 
-def cell_records(grid: Grid, layout: Layout, sheets: dict[str, dict[str, Any]]) -> list[CellRecord]:
+def cell_records(evidence: Evidence) -> list[CellRecord]:
     """Every cell of the selection, in the order of the experiments."""
+    grid = evidence.grid
     used: dict[str, list[str]] = {}
     for experiment in grid.active_experiments:
         for dataset, ref in grid.experiment_cells(experiment):
             used.setdefault(f"{dataset}/{ref.method}/{ref.variant}", []).append(experiment)
     records = []
     for name, cell in grid.cells.items():
-        costs = [
-            read_json(grid.root / layout.stage(name, s, "cost.json"), f"mmcontrast {s} {name}") for s in cell.stages
-        ]
+        costs = [evidence.cost(cell, stage) for stage in cell.stages]
         records.append(
             CellRecord(
                 name=name,
                 anchor=anchor(name),
                 experiments=used[name],
                 seeds=cell.seeds,
-                checksum=raw_checksum(sheets[cell.dataset]),
+                checksum=raw_checksum(evidence.datasheets[cell.dataset]),
                 params=digest_of_params(cell),
                 code=digest_of_code(cell),
-                files=[layout.cell_plan(name, stage) for stage in cell.stages],
-                seconds=sum(c["seconds"] for c in costs),
-                training_seconds=sum(c["training_seconds"] for c in costs),
-                memory=max(c["peak_memory_bytes"] for c in costs),
-                parameters=costs[-1]["parameters"],
-                device=", ".join(dict.fromkeys(f"{c['ranks']} x {c['device']}" for c in costs)),
+                files=sorted({pair.partition(":")[0] for pair in grid.tracked_params(cell, cell.last_stage)}),
+                seconds=sum(c.seconds for c in costs),
+                training_seconds=sum(c.training_seconds for c in costs),
+                memory=max(c.peak_memory_bytes for c in costs),
+                parameters=costs[-1].parameters,
+                device=", ".join(dict.fromkeys(f"{c.ranks} x {c.device}" for c in costs)),
             )
         )
     return records

@@ -37,10 +37,10 @@ def publish(grid: Grid, layout: Layout) -> list[str]:
         DataError: a file of the report is missing.
     """
     folder = results_folder(layout)
-    sources = [f for e in grid.active_experiments for f in experiment_outputs(grid, layout, e)]
-    sources = [f for f in sources if f.endswith(SHOWN_SUFFIXES)] + [layout.report("results.parquet")]
+    folders = [Path(f) for e in grid.active_experiments for f in experiment_outputs(layout, e)]
+    shown = [file for f in folders for file in sorted(f.glob("*")) if file.suffix in SHOWN_SUFFIXES]
     written = []
-    for source in map(Path, sources):
+    for source in [*shown, Path(layout.report("results.parquet")), *(f for f in folders if not f.is_dir())]:
         if not source.is_file():
             raise DataError(f"{source}: not there; run `snakemake --cores all reproduce` for this selection first")
         target = folder / source.name

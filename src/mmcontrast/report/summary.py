@@ -1,6 +1,6 @@
-"""Means, intervals and paired differences of the results table: what tables, figures and the page print.
+"""Means, intervals and paired differences of the results table, which tables, figures and the page show.
 
-Scores stay fractions here; they become percent where they are printed.
+Scores stay fractions here; they become percent where they are shown.
 """
 
 from __future__ import annotations
@@ -12,35 +12,17 @@ from mmcontrast.config import CellRef, Grid
 from mmcontrast.evaluation.statistics import Interval, holm, iqm, over_seeds, paired_difference
 
 CELL = ("dataset", "method", "variant")
-SUMMARY_SCHEMA = {
-    "experiment": pl.String,
-    **dict.fromkeys(CELL, pl.String),
-    "protocol": pl.String,
-    "metric": pl.String,
-    "mean": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "n_seeds": pl.Int64,
-    "n_cases": pl.Int64,
-}
-DIFFERENCE_SCHEMA = {
-    "method": pl.String,
-    "variant": pl.String,
-    "metric": pl.String,
-    "mean": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "p": pl.Float64,
-    "p_holm": pl.Float64,
-    "n_seeds": pl.Int64,
-}
-AGGREGATE_SCHEMA = {
-    "method": pl.String,
-    "variant": pl.String,
-    "mean": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-}
+_KEYS = dict.fromkeys(("method", "variant"), pl.String)
+_INTERVAL = dict.fromkeys(("mean", "low", "high"), pl.Float64)
+SUMMARY_SCHEMA = (
+    dict.fromkeys(("experiment", *CELL, "protocol", "metric"), pl.String)
+    | _INTERVAL
+    | dict.fromkeys(("n_seeds", "n_instances"), pl.Int64)
+)
+DIFFERENCE_SCHEMA = (
+    _KEYS | {"metric": pl.String} | _INTERVAL | dict.fromkeys(("p", "p_holm"), pl.Float64) | {"n_seeds": pl.Int64}
+)
+AGGREGATE_SCHEMA = _KEYS | _INTERVAL
 
 
 def summarise(results: pl.DataFrame) -> pl.DataFrame:
@@ -109,7 +91,7 @@ def across_datasets(grid: Grid, results: pl.DataFrame, experiment: str, datasets
 def lookup(summary: pl.DataFrame, dataset: str, ref: CellRef, protocol: str, metric: str) -> Interval | None:
     """One mean with its interval, or None where the protocol does not exist for the cell.
 
-    `summary` is of one experiment, or a table of intervals over seeds and test cases.
+    `summary` is of one experiment, or a table of intervals over seeds and test instances.
     """
     row = summary.filter(
         dataset=dataset, method=ref.method, variant=ref.variant, protocol=protocol, metric=metric

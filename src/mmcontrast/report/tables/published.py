@@ -1,31 +1,28 @@
-"""What each paper printed: beside ours where it is run here, and with the reason where it is not."""
+"""What each paper published: beside ours where it is run here, and with the reason where it is not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import polars as pl
-
 from mmcontrast.config import Dataset, Grid, Published
-from mmcontrast.report.conclusions import Reproduction, reproductions, verdict_on
+from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, experiment_datasets
-from mmcontrast.report.results import cell_name
-from mmcontrast.report.summary import lookup, percent
-from mmcontrast.report.wording import (
+from mmcontrast.report.summary import percent
+from mmcontrast.report.text.conclusions import Reproduction, reproductions, verdict_on
+from mmcontrast.report.text.wording import (
     PROTOCOL_SHORT,
-    as_given,
-    cell_label,
     count,
     estimate,
     find_cell,
     interval,
     metric_title,
+    published_text,
 )
 
 VERIFIED = {
     "read": "read in the paper, or on a page or in a repository of its authors",
     "digitised": "read off a curve of its authors",
-    "second_hand": "as another source quotes it",
+    "second_hand": "as quoted by another source",
 }
 OTHER_SUITE = "the suite '{suite}' does not have this experiment"
 OTHER_DATASET = "not among the datasets of the suite '{suite}'"
@@ -33,7 +30,7 @@ OTHER_DATASET = "not among the datasets of the suite '{suite}'"
 
 @dataclass(frozen=True)
 class Line:
-    """One printed number of a cell that was run here, as text.
+    """One published number of a cell that was run here, as text.
 
     Attributes:
         cell: name of ours. verdict: reproduced, within interval, not reproduced, or why there is none.
@@ -55,10 +52,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Listed:
-    """Printed rows of one dataset that are not run here, as text.
+    """Published rows of one dataset that are not run here, as text.
 
     Attributes:
-        rows: name, values in the order of `columns`, and how sure they are. mark: that, where it is the same of all.
+        rows: name, values in the order of `columns`, and how sure they are. mark: that, where it is the same for all.
     """
 
     dataset: str
@@ -73,7 +70,7 @@ class Unrun:
     """An experiment of a paper, or part of one, that this selection does not run.
 
     Attributes:
-        file: where it is kept. brief: it prints no numbers and can be run, so that its name is enough.
+        file: where it is kept. brief: it has no published numbers and can be run, so that its name is enough.
     """
 
     name: str
@@ -97,26 +94,26 @@ class PaperPart:
 
     @property
     def verdicts(self) -> str:
-        """How many printed numbers came out, in one sentence."""
+        """How many published numbers were reproduced, in one sentence."""
         if not self.lines:
-            return "No number printed in the paper is of a dataset and method that are run here."
+            return "The paper publishes no number for a dataset and method that are run here."
         by = {v: sum(line.verdict.startswith(v) for line in self.lines) for v in ("reproduced", "within", "not")}
         n, rest = len(self.lines), len(self.lines) - sum(by.values())
         said = (
-            f"Of {count(n, 'printed number')} of what is run here, {by['reproduced']} reproduced, {by['within']} "
-            f"within the interval over test cases, {by['not']} not reproduced"
+            f"Of {count(n, 'published number')} for what is run here, {by['reproduced']} reproduced, {by['within']} "
+            f"within the interval over seeds and test instances, {by['not']} not reproduced"
         )
         return said + (f", {rest} without a verdict." if rest else ".")
 
 
-def paper_parts(grid: Grid, summary: pl.DataFrame, intervals: pl.DataFrame) -> list[PaperPart]:
-    """Every paper that an experiment is after, by its key."""
-    parts = []
+def paper_parts(evidence: Evidence) -> list[PaperPart]:
+    """Every paper that has an experiment, by its key."""
+    parts, grid = [], evidence.grid
     for key, paper in grid.papers.items():
         of_it = [name for name, spec in grid.experiments.items() if spec.paper == key]
         run = [e for e in grid.active_experiments if e in of_it]
         silent = bool(grid.suite.overrides.given())
-        lines = [] if silent else [line for e in run for line in _lines(grid, summary, intervals, e)]
+        lines = [] if silent else [line for e in run for line in _lines(evidence, e)]
         unrun = [found for e in of_it if (found := _unrun(grid, e, run))]
         unrun += [_not_run(grid, key, name) for name in paper.not_run]
         if of_it:
@@ -130,32 +127,32 @@ def paper_parts(grid: Grid, summary: pl.DataFrame, intervals: pl.DataFrame) -> l
 
 
 def studies(grid: Grid) -> list[str]:
-    """Experiments that are run and are after no paper."""
+    """Experiments that are run and belong to no paper."""
     return [e for e in grid.active_experiments if grid.experiments[e].paper is None]
 
 
-def _lines(grid: Grid, summary: pl.DataFrame, intervals: pl.DataFrame, experiment: str) -> list[Line]:
-    own = summary.filter(experiment=experiment)
+def _lines(evidence: Evidence, experiment: str) -> list[Line]:
+    grid = evidence.grid
     found: dict[tuple[int, str], dict[str, Reproduction]] = {}
-    printed = {id(p): p for p in grid.published(experiment).rows}
-    for r in reproductions(grid, own, experiment):
+    for r in reproductions(evidence, experiment):
         kind = "optimistic" if r.protocol == "optimistic" else "fair"
-        found.setdefault((id(r.printed), r.metric), {})[kind] = r
+        found.setdefault((id(r.row), r.metric), {})[kind] = r
     out = []
-    for (key, metric), by_kind in found.items():
-        p, fair, best = printed[key], by_kind["fair"], by_kind.get("optimistic")
+    for (_, metric), by_kind in found.items():
+        fair, best = by_kind["fair"], by_kind.get("optimistic")
+        p, of = fair.row, Scope(evidence, experiment, fair.row.dataset)
         ref = find_cell(grid, experiment, p.method or "", p.variant)
         if ref is None:
             continue
-        wide = lookup(intervals, p.dataset, ref, fair.protocol, metric)
+        wide = of.wide(ref, metric, fair.protocol)
         out.append(
             Line(
                 row=p.row,
-                dataset=grid.datasets[p.dataset].title,
-                metric=metric_title(metric, grid.datasets[p.dataset]),
-                published=_printed(p, metric),
-                cell=cell_name(p.dataset, ref),
-                label=cell_label(grid, ref),
+                dataset=of.data.title,
+                metric=metric_title(metric, of.data),
+                published=published_text(p, metric),
+                cell=of.name(ref),
+                label=of.label(ref),
                 ours=estimate(*fair.ours),
                 protocol=PROTOCOL_SHORT[fair.protocol],
                 verdict=plain_verdict(fair, percent(wide) if wide else None),
@@ -170,13 +167,13 @@ def plain_verdict(r: Reproduction, wide: tuple[float, float, float] | None) -> s
     """The verdict in plain words.
 
     Args:
-        wide: mean and interval over seeds and test cases, in percent; it may hold a number that the interval over
-            seeds does not, which is then neither reproduced nor ruled out.
+        wide: mean and interval over seeds and test instances, in percent; it may contain a number that the interval
+            over seeds does not, which is then neither reproduced nor ruled out.
     """
     if r.reached is None or r.reached == "reproduced":
         return verdict_on(r)
     if wide is not None and wide[1] <= r.published <= wide[2]:
-        return f"within interval {interval(wide[1], wide[2])} over seeds and test cases"
+        return f"within interval {interval(wide[1], wide[2])} over seeds and test instances"
     return f"not reproduced: {'ours is lower' if r.reached == 'not reached' else 'ours is higher'}"
 
 
@@ -215,15 +212,9 @@ def _listed(published: list[Published], data: Dataset | None, name: str, reason:
         dataset=data.title if data else name,
         reason=" ".join(reason.split()),
         columns=[titles.get(m) or f"{metric_title(m, data)} (%)" for m in metrics],
-        rows=[(p.row, [_printed(p, m) for m in metrics], _mark(p)) for p in rows],
+        rows=[(p.row, [published_text(p, m) for m in metrics], _mark(p)) for p in rows],
         mark=marks.pop() if len(marks) == 1 else "",
     )
-
-
-def _printed(p: Published, metric: str) -> str:
-    if metric not in p.values:
-        return ""
-    return as_given(p.values[metric]) + (f" ± {p.spread[metric]:g}" if metric in p.spread else "")
 
 
 def _mark(p: Published) -> str:

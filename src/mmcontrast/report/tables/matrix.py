@@ -1,4 +1,4 @@
-"""The matrix of methods and datasets: a row a label, a column a score, and what holds across columns."""
+"""The matrix of methods and datasets: a row per label, a column per score, and what holds across columns."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import MatrixColumn, MatrixPart
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
-from mmcontrast.evaluation.readouts import metric_name
 from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, holm, over_seeds, paired_difference
+from mmcontrast.evaluation.readouts import metric_name
+from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import percent, seed_scores
-from mmcontrast.report.table import Block, Column, Row, Value
-from mmcontrast.report.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, points
+from mmcontrast.report.summary import percent
+from mmcontrast.report.tables.formats import Block, Column, Row, Value
+from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, points
 
 Scores = dict[int, float]  # seed -> score
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """What the matrix of an experiment is drawn and printed from.
+    """What the matrix of an experiment is drawn and written from.
 
     Attributes:
         labels: rows, in the experiment's order. columns: those whose datasets this selection runs.
         refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score, a share of 1.
-        chance: (column,) the score of a guess among equally likely classes.
+        chance: (column,) the score of guessing among equally likely classes.
         reference: label that the others are compared with.
     """
 
@@ -82,8 +82,9 @@ class Matrix:
         return dict(zip(self.complete, pairs, strict=True))
 
 
-def build_matrix(grid: Grid, results: pl.DataFrame, experiment: str) -> Matrix:
+def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
     """The matrix of an experiment, of the columns that this selection runs."""
+    grid = evidence.grid
     spec = grid.experiments[experiment]
     columns = [c for c in spec.columns if all(p.dataset in grid.dataset_names for p in c.parts)]
     refs: dict[tuple[str, str], CellRef] = {}
@@ -94,7 +95,7 @@ def build_matrix(grid: Grid, results: pl.DataFrame, experiment: str) -> Matrix:
     scores = {}
     for label in labels:
         for c, column in enumerate(columns):
-            parts = [_part(grid, results, experiment, refs.get((label, p.dataset)), p) for p in column.parts]
+            parts = [_part(evidence, experiment, refs.get((label, p.dataset)), p) for p in column.parts]
             if all(parts):
                 seeds = sorted(set.intersection(*(set(p) for p in parts)))
                 scores[label, c] = {s: float(np.mean([p[s] for p in parts])) for s in seeds}
@@ -104,11 +105,9 @@ def build_matrix(grid: Grid, results: pl.DataFrame, experiment: str) -> Matrix:
     return Matrix(labels, columns, refs, scores, chance, reference)
 
 
-def _part(grid: Grid, results: pl.DataFrame, experiment: str, ref: CellRef | None, part: MatrixPart) -> Scores:
-    if ref is None:
-        return {}
-    metric = metric_name(grid.datasets[part.dataset].metrics[0], part.task or "")
-    return seed_scores(results, experiment, part.dataset, ref, metric)
+def _part(evidence: Evidence, experiment: str, ref: CellRef | None, part: MatrixPart) -> Scores:
+    of = Scope(evidence, experiment, part.dataset)
+    return of.scores(ref, metric_name(of.data.metrics[0], part.task or "")) if ref is not None else {}
 
 
 def _chance(grid: Grid, part: MatrixPart) -> float:
@@ -131,7 +130,7 @@ def matrix_blocks(matrix: Matrix) -> list[Block]:
     if across:
         columns = [
             Column("iqm", "Interquartile mean of the skill (%)", "score"),
-            Column("rank", f"Mean rank of {count(len(across), 'row')}", "score"),
+            Column("rank", f"Mean rank among {count(len(across), 'row')}", "score"),
         ]
         rows = [Row(label, {"iqm": _value(iqm), "rank": Value(*rank)}) for label, (iqm, rank) in across.items()]
         blocks.append(Block("Across all columns", columns, rows, keys | {"metric": "across"}))
@@ -168,7 +167,7 @@ def matrix_findings(matrix: Matrix) -> list[str]:
             values = {label: percent(found[i]) if i == 0 else found[i] for label, found in across.items()}
             label = best(values, key=lambda name: values[name].mean)
             out.append(
-                f"{'Highest' if i == 0 else 'Best'} {what} of {count(len(across), 'row')}: {label}, "
+                f"{'Highest' if i == 0 else 'Best'} {what} among {count(len(across), 'row')}: {label}, "
                 f"{estimate(*values[label])}{unit}."
             )
     for c, column in enumerate(matrix.columns):
@@ -193,13 +192,13 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
         mean = "mean by seed of " if len(said) > 1 else ""
         notes.append(f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(n, 'seed')}.")
     lacking = [label for label in matrix.labels if label not in matrix.complete]
-    left_out = f" Without every column, and so left out: {', '.join(lacking)}." if lacking else ""
+    left_out = f" Left out for want of a score in every column: {', '.join(lacking)}." if lacking else ""
     notes.append(
-        "Across all columns: skill is how far a score is on the way from chance, one over the number of classes, to "
-        "100 %. Its interquartile mean is of all seeds on all columns, each column weighing alike. A rank is by the "
-        f"mean score on a column, 1 the best. Brackets: {LEVEL_NAME} bootstrap, seeds resampled within columns, the "
-        "same for all methods. p: paired t-test, corrected by Holm's method over all rows and columns; left empty "
-        f"where differences do not vary.{left_out}"
+        "Across all columns: skill is the score rescaled so that chance, one over the number of classes, is 0 % and a "
+        "perfect score 100 %. Its interquartile mean is over all seeds and columns, with equal weight per column. "
+        f"Ranks are by the mean score in a column, 1 = best. Brackets: {LEVEL_NAME} bootstrap interval, seeds "
+        "resampled within columns, the same for all methods. p: paired t-test, corrected by Holm's method over all "
+        f"rows and columns; empty where differences do not vary.{left_out}"
     )
     return notes
 

@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mmcontrast.report.wording import as_given, estimate, interval, p_value
+from mmcontrast.report.text.wording import as_given, estimate, interval, p_value
 
 TEX_HEADER_CHARACTERS = 16
 
@@ -28,7 +28,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Column:
-    """A column; `kind` decides how its values are printed, `optimistic` marks what must not be taken for a headline."""
+    """A column; `kind` decides how its values are written, `optimistic` marks what must not be taken for a headline."""
 
     key: str
     title: str
@@ -69,7 +69,7 @@ class Table:
 
 
 def text_of(value: Value | None, kind: Kind) -> str:
-    """What is printed; empty where there is nothing to print."""
+    """What is shown; empty where there is nothing to show."""
     if value is None:
         return ""
     if value.word:
@@ -88,7 +88,7 @@ def text_of(value: Value | None, kind: Kind) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """GitHub Markdown: a heading, the caption, one table a block, the notes."""
+    """GitHub Markdown: a heading, the caption, one table per block, the notes."""
     lines = [f"# {table.title}", "", table.caption.strip(), ""]
     for block in table.blocks:
         header = ["", *(c.title for c in block.columns)]
@@ -138,12 +138,12 @@ TEX_SPECIAL = {
 
 
 def tex_escape(text: str) -> str:
-    """Text that LaTeX prints as it stands; brackets are held back from being read as an option."""
+    """Text that LaTeX sets as it stands; brackets are protected from being read as an option."""
     return "".join(TEX_SPECIAL.get(c, c) for c in text)
 
 
 def to_latex(table: Table) -> str:
-    """One `table` a block, for \\input into a document that loads booktabs and graphicx."""
+    """One `table` per block, for \\input into a document that loads booktabs and graphicx."""
     parts = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}"]
     for i, block in enumerate(table.blocks):
         columns = "l" + "r" * len(block.columns)
@@ -188,40 +188,29 @@ def _tex_header(title: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One row a table row, numbers unrounded to four decimals, the ends of an interval in columns of their own."""
+    """One line per table row, numbers with four decimals, the ends of an interval in columns of their own."""
     columns = list({c.key: c for block in table.blocks for c in block.columns}.values())
     keys = list(dict.fromkeys(k for block in table.blocks for k in block.keys))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*keys, "row", "cell", *(name for c in columns for name in _csv_names(c))])
+    writer.writerow([*keys, "row", "cell", *(name for c in columns for name in _csv_values(Value(), c))])
     for block in table.blocks:
         for row in block.rows:
-            values = [v for c in columns for v in _csv_values(row.values.get(c.key), c)]
+            values = [_number(v) for c in columns for v in _csv_values(row.values.get(c.key, Value()), c).values()]
             writer.writerow([*(block.keys.get(k, "") for k in keys), row.label, row.cell or "", *values])
     return out.getvalue()
 
 
-def _csv_names(column: Column) -> list[str]:
-    ends = [f"{column.key}_low", f"{column.key}_high"]
+def _csv_values(value: Value, column: Column) -> dict[str, float | None]:
+    """Column of the file -> number."""
+    own, ends = {column.key: value.mean}, {f"{column.key}_low": value.low, f"{column.key}_high": value.high}
     by_kind = {
-        "score": [column.key, *ends],
-        "difference": [column.key, *ends],
+        "score": own | ends,
+        "difference": own | ends,
         "interval": ends,
-        "published": [column.key, f"{column.key}_spread"],
+        "published": own | {f"{column.key}_spread": value.spread},
     }
-    return by_kind.get(column.kind, [column.key])
-
-
-def _csv_values(value: Value | None, column: Column) -> list[str]:
-    value = value or Value()
-    ends = [value.low, value.high]
-    by_kind = {
-        "score": [value.mean, *ends],
-        "difference": [value.mean, *ends],
-        "interval": ends,
-        "published": [value.mean, value.spread],
-    }
-    return [_number(v) for v in by_kind.get(column.kind, [value.mean])]
+    return by_kind.get(column.kind, own)
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,6 @@
-"""What may be said: does the paper's method beat its baselines here, and are the printed numbers reached.
+"""What may be concluded: does the paper's method beat its baselines here, and are the published numbers reproduced.
 
-Every sentence follows from the results by rule, and none is kinder than its interval.
+Every sentence follows from the results by rule, and none claims more than its interval allows.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from mmcontrast.config import Grid
-from mmcontrast.config import Published as PublishedRow
+from mmcontrast.config import Grid, Published
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
+from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import own_cells
-from mmcontrast.report.summary import lookup, percent, seed_scores
-from mmcontrast.report.wording import (
+from mmcontrast.report.summary import percent
+from mmcontrast.report.text.wording import (
     PROTOCOL_SHORT,
-    as_given,
-    cell_label,
     count,
     estimate,
     find_cell,
     interval,
     metric_title,
     p_value,
+    published_text,
 )
 
 MIN_SEEDS = 5
@@ -36,8 +35,8 @@ Reached = Literal["reproduced", "not reached", "exceeded"]
 VERDICT_WORDS: dict[Verdict, str] = {
     "better": "{ours} is better than {baseline}",
     "worse": "{ours} is worse than {baseline}",
-    "undecided": "{ours} and {baseline} cannot be told apart",
-    "unjudged": "{ours} and {baseline} are not judged by so few seeds",
+    "undecided": "No significant difference between {ours} and {baseline}",
+    "unjudged": "Too few seeds to judge {ours} against {baseline}",
 }
 
 
@@ -46,7 +45,8 @@ class Comparison:
     """The paper's own method against its baselines on one dataset and metric, selected epochs, scores as fractions.
 
     Attributes:
-        label, score, cases: the own cell's name, its mean with the interval over seeds, and that over seeds and cases.
+        label, score, wide: the own cell's name, its mean with the interval over seeds, and with that over seeds and
+            test instances.
         baseline, baseline_score: the baseline of the highest mean.
         difference: own cell minus that baseline, by seed. p_holm: its p value corrected for all baselines.
         verdicts: on every baseline.
@@ -54,10 +54,10 @@ class Comparison:
 
     dataset: str
     metric: str
-    n_cases: int
+    n_instances: int
     label: str
     score: Interval
-    cases: Interval | None
+    wide: Interval | None
     baseline: str
     baseline_score: Interval
     difference: Difference
@@ -86,29 +86,13 @@ def few_seeds(n: int) -> list[str]:
     """A sentence where n seeds are too few to judge."""
     if n >= MIN_SEEDS:
         return []
-    return [f"With {count(n, 'seed')} nothing is called better or worse; that takes {MIN_SEEDS}."]
+    return [f"{MIN_SEEDS} seeds are required to call a method better or worse; there {'is' if n == 1 else 'are'} {n}."]
 
 
-def compare(
-    grid: Grid,
-    results: pl.DataFrame,
-    summary: pl.DataFrame,
-    intervals: pl.DataFrame,
-    experiment: str,
-    dataset: str,
-    metric: str,
-) -> Comparison | None:
-    """The comparison, or None where the experiment has no own method, no baseline, or no selected scores of them.
-
-    Args:
-        summary: of this experiment. intervals: over seeds and test cases.
-    """
-    own = own_cells(grid, experiment)
-    scored = [
-        (ref, score, seed_scores(results, experiment, dataset, ref, metric))
-        for ref in grid.cells_on(experiment, dataset)
-        if (score := lookup(summary, dataset, ref, "selected", metric))
-    ]
+def compare(of: Scope, metric: str) -> Comparison | None:
+    """The comparison, or None where the experiment has no own method, no baseline, or no selected scores of them."""
+    own = own_cells(of.grid, of.experiment)
+    scored = [(ref, score, of.scores(ref, metric)) for ref in of.cells if (score := of.mean(ref, metric))]
     ours = next((s for s in scored if s[0] in own[:1]), None)
     baselines = [s for s in scored if s[0] not in own]
     if ours is None or not baselines:
@@ -117,13 +101,13 @@ def compare(
     p_holm = holm(np.array([d.p for d in found]))
     best = max(range(len(baselines)), key=lambda i: baselines[i][1].mean)
     return Comparison(
-        dataset=dataset,
+        dataset=of.dataset,
         metric=metric,
-        n_cases=n_test_cases(summary, dataset),
-        label=cell_label(grid, ours[0]),
+        n_instances=of.n_instances,
+        label=of.label(ours[0]),
         score=ours[1],
-        cases=lookup(intervals, dataset, ours[0], "selected", metric),
-        baseline=cell_label(grid, baselines[best][0]),
+        wide=of.wide(ours[0], metric),
+        baseline=of.label(baselines[best][0]),
         baseline_score=baselines[best][1],
         difference=found[best],
         p_holm=float(p_holm[best]),
@@ -131,76 +115,71 @@ def compare(
     )
 
 
-def n_test_cases(summary: pl.DataFrame, dataset: str) -> int:
-    """Size of a dataset's test split."""
-    return int(summary.filter(dataset=dataset)["n_cases"][0])
+def p_in_words(p_holm: float, lead: str = ", ") -> str:
+    """', p = 0.012 after Holm's correction'; empty where there is no p."""
+    return f"{lead}p = {p} after Holm's correction".replace("= <", "< ") if (p := p_value(p_holm)) else ""
 
 
 def comparison_sentences(grid: Grid, c: Comparison) -> list[str]:
     """The comparison in words, the verdict first."""
     data, d = grid.datasets[c.dataset], c.difference
-    p = f", p = {p_value(c.p_holm)} after Holm's correction".replace("= <", "< ") if p_value(c.p_holm) else ""
     out = [
         VERDICT_WORDS[c.verdict].format(ours=c.label, baseline=f"its strongest baseline, {c.baseline},")
         + f" on {data.title}.",
         f"{metric_title(c.metric, data)} {estimate(*percent(c.score))} % against "
-        f"{estimate(*percent(c.baseline_score))} %; difference by seed {estimate(*percent(d), sign=True)} points{p}; "
-        f"{count(d.n, 'seed')}, {count(c.n_cases, 'test case')}.",
+        f"{estimate(*percent(c.baseline_score))} %; paired difference {estimate(*percent(d), sign=True)} points"
+        f"{p_in_words(c.p_holm)}; {count(d.n, 'seed')}, {count(c.n_instances, 'test instance')}.",
     ]
     if len(c.verdicts) > 1 and c.verdict != "unjudged":
         out.append(
-            f"Of its {len(c.verdicts)} baselines it is better than {c.verdicts.count('better')}, worse than "
-            f"{c.verdicts.count('worse')}, and cannot be told apart from {c.verdicts.count('undecided')}."
+            f"It is better than {c.verdicts.count('better')} and worse than {c.verdicts.count('worse')} of its "
+            f"{len(c.verdicts)} baselines, with no significant difference to {c.verdicts.count('undecided')}."
         )
     out += few_seeds(d.n)
-    if c.cases is not None:
+    if c.wide is not None:
         out.append(
-            f"The difference is one on these {c.n_cases} test cases: over seeds and test cases together {c.label}'s "
-            f"own score is known only to within {interval(*percent(c.cases)[1:])} %."
+            "Resampling test instances as well as seeds widens the interval of its score to "
+            f"{interval(*percent(c.wide)[1:])} %."
         )
     return out
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A printed number beside ours, in percent. `reached` is None without an interval of at least five seeds."""
+    """A published number beside ours, in percent. `reached` is None without an interval of at least five seeds."""
 
-    printed: PublishedRow
-    dataset: str
-    row: str
+    row: Published
     metric: str
     protocol: str
-    published: float
-    spread: float | None
     ours: Interval
     reached: Reached | None
 
+    @property
+    def published(self) -> float:
+        """The published number."""
+        return self.row.values[self.metric]
 
-def reproductions(grid: Grid, summary: pl.DataFrame, experiment: str) -> list[Reproduction]:
+
+def reproductions(evidence: Evidence, experiment: str) -> list[Reproduction]:
     """Every published number of a cell that was run: under `selected` (`last` without one) and under `optimistic`."""
-    out = []
-    for printed in grid.published(experiment).rows:
-        ref = find_cell(grid, experiment, printed.method, printed.variant) if printed.method else None
-        if ref is None or printed.dataset not in grid.dataset_names:
+    out, grid = [], evidence.grid
+    for row in grid.published(experiment).rows:
+        ref = find_cell(grid, experiment, row.method, row.variant) if row.method else None
+        if ref is None or row.dataset not in grid.dataset_names:
             continue
-        for metric, value in printed.values.items():
-            fair = "selected" if lookup(summary, printed.dataset, ref, "selected", metric) else "last"
+        of = Scope(evidence, experiment, row.dataset)
+        for metric, value in row.values.items():
+            fair = "selected" if of.mean(ref, metric) else "last"
             for protocol in (fair, "optimistic"):
-                ours = lookup(summary, printed.dataset, ref, protocol, metric)
-                if ours is not None:
+                if (ours := of.mean(ref, metric, protocol)) is not None:
                     scaled = percent(ours)
-                    reached = reach(value, scaled) if len(grid.seeds_of(printed.dataset)) >= MIN_SEEDS else None
-                    spread = printed.spread.get(metric)
-                    out.append(
-                        Reproduction(
-                            printed, printed.dataset, printed.row, metric, protocol, value, spread, scaled, reached
-                        )
-                    )
+                    reached = reach(value, scaled) if of.n_seeds >= MIN_SEEDS else None
+                    out.append(Reproduction(row, metric, protocol, scaled, reached))
     return out
 
 
 def reach(published: float, ours: Interval) -> Reached:
-    """Is a printed number inside our interval, above it or below it?"""
+    """Is a published number inside our interval, above it or below it?"""
     if published > ours.high:
         return "not reached"
     return "exceeded" if published < ours.low else "reproduced"
@@ -208,20 +187,19 @@ def reach(published: float, ours: Interval) -> Reached:
 
 def verdict_on(r: Reproduction) -> str:
     """'reproduced', 'not reached', 'exceeded', or why there is no verdict."""
-    return r.reached or f"no verdict below {MIN_SEEDS} seeds"
+    return r.reached or f"no verdict with fewer than {MIN_SEEDS} seeds"
 
 
 def reproduction_sentences(grid: Grid, found: list[Reproduction]) -> list[str]:
-    """One sentence a printed number, with what each protocol makes of it."""
+    """One sentence per published number, with our score under each protocol."""
     by_number: dict[tuple[str, str, str], list[Reproduction]] = {}
     for r in found:
-        by_number.setdefault((r.dataset, r.row, r.metric), []).append(r)
+        by_number.setdefault((r.row.dataset, r.row.row, r.metric), []).append(r)
     out = []
     for (dataset, row, metric), group in by_number.items():
-        spread = f" ± {group[0].spread:g}" if group[0].spread is not None else ""
         verdicts = "; ".join(f"{PROTOCOL_SHORT[r.protocol]} {estimate(*r.ours)}: {verdict_on(r)}" for r in group)
         title = f"{grid.datasets[dataset].title}, {metric_title(metric, grid.datasets[dataset])} (%)"
-        out.append(f"{title}: {row} is printed as {as_given(group[0].published)}{spread}. Ours, {verdicts}.")
+        out.append(f"{title}: {row} is published as {published_text(group[0].row, metric)}. Ours, {verdicts}.")
     return out
 
 

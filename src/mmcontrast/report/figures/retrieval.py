@@ -1,4 +1,4 @@
-"""What retrieval looks like: queries with their nearest items, similarities by instance, and the data themselves.
+"""What retrieval looks like: queries with their nearest items, and similarities by instance.
 
 Shapes: P drawings, Q texts, I instances, D width.
 """
@@ -7,29 +7,31 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from mmcontrast import paths
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.datasets import Retrieval
-from mmcontrast.data.loading import Observations, Table, load_split
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.retrieval import grouped_similarity
-from mmcontrast.report.contact_sheet import contact_sheet
-from mmcontrast.report.style import NARROW, SOFT, WIDE
-from mmcontrast.report.wording import cell_label
+from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures.projection import projected_cells, some_projected
+from mmcontrast.report.figures.registry import figure
+from mmcontrast.report.figures.style import SOFT, canvas
+from mmcontrast.report.text.wording import count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mmcontrast.data.loading import Observations, Table
 
 # fixed before any result was seen, so that no query is picked for how well it goes
 PICK_SEED = 0
 QUERIES, TOP = 7, 5
 HEAT_INSTANCES = {False: 14, True: 8}
-SHEET_INSTANCES = 8
 RIGHT, WRONG = "#009E73", "#d9d9d9"
 
 
@@ -57,46 +59,69 @@ class Retrieved:
         return grouped_similarity(*self.gallery, z, np.arange(len(ids)), self.spec.aggregation)[0]
 
 
-def retrieved(grid: Grid, dataset: str, embeddings: pl.DataFrame, metrics: pl.DataFrame) -> Retrieved:
+def retrieval_of(of: Scope) -> Retrieval:
+    """What the dataset seeks in what."""
+    if of.data.retrieval is None:
+        raise TypeError(f"{of.dataset} is not scored by retrieval")
+    return of.data.retrieval
+
+
+def in_retrieval_tables(grid: Grid, experiment: str, dataset: str) -> bool:
+    """Where retrieval scores, there are observations to look at."""
+    return grid.experiments[experiment].kind == "table" and grid.datasets[dataset].retrieval is not None
+
+
+def retrieved(of: Scope, ref: CellRef) -> Retrieved:
     """What a figure is drawn from; the first seed at its selected epoch, or its last without validation.
 
     Raises:
         DataError: there are no embeddings of that seed and epoch.
     """
-    spec = grid.datasets[dataset].retrieval
-    if spec is None:
-        raise TypeError(f"{dataset} is not scored by retrieval")
-    seed = grid.seeds_of(dataset)[0]
-    of_seed = metrics.filter(seed=seed, split="test", metric="rsum")
+    spec, cell = retrieval_of(of), of.config(ref)
+    seed = of.grid.seeds_of(of.dataset)[0]
+    of_seed = of.evidence.metrics(cell).filter(seed=seed, split="test", metric="rsum")
     protocol = "selected" if "selected" in of_seed["protocol"].to_list() else "last"
     epoch = of_seed.filter(protocol=protocol)["epoch"][0]
-    table = load_split(grid.root / paths.prepared(dataset, "test"))
+    table, embeddings = of.evidence.test_split(of.dataset), of.evidence.embeddings(cell)
     row = {name: i for i, name in enumerate(table.ids)}
     sides = []
     for modality in (spec.gallery, spec.queries):
         part = embeddings.filter(seed=seed, split="test", epoch=epoch, modality=modality)
         if not len(part):
-            raise DataError(f"{dataset}: no test embeddings of seed {seed}, epoch {epoch}, {modality}; train it again")
+            raise DataError(
+                f"{of.dataset}: no test embeddings of seed {seed}, epoch {epoch}, {modality}; train it again"
+            )
         sides.append((part["embedding"].to_numpy(), np.array([row[i] for i in part["id"]])))
     return Retrieved(table, spec, sides[0], sides[1])
 
 
-def neighbours(found: Retrieved, narrow: bool = False) -> Figure:
+def _neighbours_caption(of: Scope) -> str:
+    own = of.label(projected_cells(of.grid, of.experiment, of.dataset)[-1])
+    return (
+        f"Queries on {of.data.title} and their five nearest items among those of all "
+        f"{count(of.n_instances, 'test instance')}, nearest first: {own}, seed {of.grid.seeds_of(of.dataset)[0]}, "
+        "selected epoch. Correct answers are framed or set in green. Of each instance its first drawing is shown. The "
+        "queries are drawn at random with a fixed seed, not picked."
+    )
+
+
+@figure("neighbours", caption=_neighbours_caption, by_default=in_retrieval_tables, possible=some_projected)
+def neighbours(of: Scope, narrow: bool) -> Figure:
     """Queries of each direction with the items nearest to them, nearest first, the right ones marked.
 
     The queries are drawn at random by a fixed seed: one text of each of QUERIES instances, and those instances.
     """
+    found = retrieved(of, projected_cells(of.grid, of.experiment, of.dataset)[-1])
     similarity_IQ = found.similarity()
     generator = np.random.default_rng(PICK_SEED)
     picked = np.sort(generator.choice(len(found.table), size=min(QUERIES, len(found.table)), replace=False))
     texts = [generator.choice(np.flatnonzero(found.queries[1] == i)) for i in picked]
-    size = (NARROW, 10.4) if narrow else (WIDE, 5.8)
-    figure = Figure(figsize=size)
+    drawn = canvas(narrow, 10.4 if narrow else 5.8)
     shape: dict[str, Any] = {"nrows": 2} if narrow else {"ncols": 2, "width_ratios": (1, 1.15)}
-    first, second = figure.subfigures(squeeze=False, **shape).ravel()
+    first, second = drawn.subfigures(squeeze=False, **shape).ravel()
     _images_for_texts(first, found, similarity_IQ, texts)
     _texts_for_images(second, found, similarity_IQ, picked)
-    return figure
+    return drawn
 
 
 def _images_for_texts(
@@ -146,53 +171,47 @@ def _picture(axes: Axes, found: Retrieved, item: int, right: bool | None) -> Non
         spine.set_linewidth(2.2 if right else 0.6)
 
 
-def similarities(grid: Grid, found: dict[CellRef, Retrieved], narrow: bool = False) -> Figure:
-    """Similarity of every text with every drawing of some test instances, ordered by instance; a panel a cell."""
-    n = len(found)
-    figure = Figure(figsize=(NARROW, 3.0 * n + 0.4) if narrow else (WIDE, 3.6))
-    panels = figure.subplots(n, 1, squeeze=False) if narrow else figure.subplots(1, n, squeeze=False, sharey=True)
-    image = None
-    for axes, (ref, of) in zip(panels.ravel(), found.items(), strict=True):
-        size = min(HEAT_INSTANCES[narrow], len(of.table))
-        picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(of.table), size=size, replace=False))
-        order_a, order_b = (np.concatenate([np.flatnonzero(ids == i) for i in picked]) for _, ids in _sides(of))
-        similarity = of.gallery[0][order_a] @ of.queries[0][order_b].T
-        image = axes.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
-        for axis, ids in (("y", of.gallery[1][order_a]), ("x", of.queries[1][order_b])):
-            edges = np.flatnonzero(np.diff(ids)) + 0.5
-            (axes.hlines if axis == "y" else axes.vlines)(edges, -0.5, similarity.shape[axis == "y"] - 0.5, "k", lw=0.3)
-        axes.set_xlim(-0.5, similarity.shape[1] - 0.5)
-        axes.set_ylim(similarity.shape[0] - 0.5, -0.5)
-        axes.grid(visible=False)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_title(textwrap.fill(cell_label(grid, ref), 34))
-        axes.set_xlabel(f"{of.spec.queries}, by instance")
-        axes.set_ylabel(f"{of.spec.gallery}, by instance")
-    if image is not None:
-        figure.colorbar(image, ax=panels.ravel().tolist(), label="cosine similarity", shrink=0.8)
-    return figure
-
-
-def _sides(of: Retrieved) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    return of.gallery, of.queries
-
-
-def observation_sheet(grid: Grid, dataset: str, narrow: bool = False) -> Figure:
-    """All drawings and texts of some test instances, drawn at random by a fixed seed."""
-    spec = grid.datasets[dataset].retrieval
-    if spec is None:
-        raise TypeError(f"{dataset} is not scored by retrieval")
-    table = load_split(grid.root / paths.prepared(dataset, "test"))
-    size = min(SHEET_INSTANCES, len(table))
-    picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(table), size=size, replace=False)).tolist()
-    images, texts = (table.observations[m] for m in (spec.gallery, spec.queries))
-    spans = {m: [range(int(of.offsets[i]), int(of.offsets[i + 1])) for i in picked] for m, of in
-             ((spec.gallery, images), (spec.queries, texts))}  # fmt: skip
-    return contact_sheet(
-        [[np.asarray(images.flat[k]) for k in span] for span in spans[spec.gallery]],
-        [[str(texts.flat[k]) for k in span] for span in spans[spec.queries]],
-        [table.classes[int(table.labels[i])] for i in picked],
-        f"{grid.datasets[dataset].title}: {size} of {len(table)} test instances, drawn at random.",
-        narrow,
+def _similarities_caption(of: Scope) -> str:
+    names = " and ".join(map(of.label, projected_cells(of.grid, of.experiment, of.dataset)))
+    return (
+        f"Cosine similarity of drawings and texts of a few of {count(of.n_instances, 'test instance')} on "
+        f"{of.data.title}, ordered by instance (thin lines): {names}, seed {of.grid.seeds_of(of.dataset)[0]}, selected "
+        "epoch. Instances are drawn at random with a fixed seed; a perfect model has dark red blocks on the diagonal "
+        "only. Scales of similarity are not comparable between losses."
     )
+
+
+@figure("similarities", caption=_similarities_caption, by_default=in_retrieval_tables, possible=some_projected)
+def similarities(of: Scope, narrow: bool) -> Figure:
+    """Similarity of every text with every drawing of some test instances, ordered by instance; a panel per cell."""
+    cells = projected_cells(of.grid, of.experiment, of.dataset)
+    n = len(cells)
+    drawn = canvas(narrow, 3.0 * n + 0.4 if narrow else 3.6)
+    panels = drawn.subplots(n, 1, squeeze=False) if narrow else drawn.subplots(1, n, squeeze=False, sharey=True)
+    image = None
+    for axes, ref in zip(panels.ravel(), cells, strict=True):
+        image = _heat(axes, retrieved(of, ref), narrow)
+        axes.set_title(textwrap.fill(of.label(ref), 34))
+    if image is not None:
+        drawn.colorbar(image, ax=panels.ravel().tolist(), label="cosine similarity", shrink=0.8)
+    return drawn
+
+
+def _heat(axes: Axes, found: Retrieved, narrow: bool) -> Any:
+    size = min(HEAT_INSTANCES[narrow], len(found.table))
+    picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(found.table), size=size, replace=False))
+    sides = (found.gallery, found.queries)
+    order_a, order_b = (np.concatenate([np.flatnonzero(ids == i) for i in picked]) for _, ids in sides)
+    similarity = found.gallery[0][order_a] @ found.queries[0][order_b].T
+    image = axes.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+    for axis, ids in (("y", found.gallery[1][order_a]), ("x", found.queries[1][order_b])):
+        edges = np.flatnonzero(np.diff(ids)) + 0.5
+        (axes.hlines if axis == "y" else axes.vlines)(edges, -0.5, similarity.shape[axis == "y"] - 0.5, "k", lw=0.3)
+    axes.set_xlim(-0.5, similarity.shape[1] - 0.5)
+    axes.set_ylim(similarity.shape[0] - 0.5, -0.5)
+    axes.grid(visible=False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlabel(f"{found.spec.queries}, by instance")
+    axes.set_ylabel(f"{found.spec.gallery}, by instance")
+    return image

@@ -1,7 +1,7 @@
-"""What an embedding keeps of redundant, unique and synergistic information: R, U and S of an experiment that asks so.
+"""Redundant, unique and synergistic information in an embedding: R, U and S of an experiment with `information`.
 
-R and U are read after pretraining on unbiased pairs, S after pretraining on biased ones. S after unbiased pretraining
-is the control: a linear probe makes something of unique features too, so synergy is what the biased pairs add to it.
+R and U are probed after pretraining on unbiased pairs, S after pretraining on biased ones. S after unbiased pretraining
+is the control: a linear probe gains from unique features too, so synergy is what the biased pairs add to it.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from mmcontrast.config import Arms, CellRef, Grid, Information, Published
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, over_seeds, paired_difference
-from mmcontrast.report.conclusions import Verdict, few_seeds, judge
+from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, own_cells
 from mmcontrast.report.results import cell_name
-from mmcontrast.report.summary import percent, seed_scores
-from mmcontrast.report.table import Block, Column, Row, Value
-from mmcontrast.report.wording import as_given, cell_label, count, estimate, p_value
+from mmcontrast.report.summary import percent
+from mmcontrast.report.tables.formats import Block, Column, Row, Value
+from mmcontrast.report.text.conclusions import Verdict, few_seeds, judge, p_in_words
+from mmcontrast.report.text.wording import cell_label, count, estimate, published_text
 
 LETTERS = ("R", "U", "S")
 NAMES = ("R: redundant", "U: unique", "S: synergistic")
 VERDICTS: dict[Verdict, str] = {
     "better": "S is above its control",
     "worse": "S is below its control",
-    "undecided": "S against its control",
+    "undecided": "no significant difference between S and its control",
     "unjudged": "S against its control",
 }
 
@@ -58,63 +58,60 @@ class Kept:
         return {name: percent(over_seeds(np.array(list(of.values())))) for name, of in self.scores().items()}
 
     def sentences(self, name: str, chance: dict[str, float]) -> list[str]:
-        """R, U and S beside a guess's, and S against its control. name: the cell's, as the sentence begins."""
+        """R, U and S beside chance, and S against its control. name: the cell's, as the sentence begins."""
         found, gain = self.estimates(), percent(self.gain)
         said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
+        said_of = VERDICTS[judge(self.gain, self.p_holm)]
         zero = "includes" if gain.low <= 0 <= gain.high else "excludes"
-        p = f", p = {p_value(self.p_holm)} after Holm's correction" if p_value(self.p_holm) else ""
         return [
             f"{name}: {said}.",
-            f"{VERDICTS[judge(self.gain, self.p_holm)]}, {estimate(*found['control'])} % after unbiased pretraining: "
-            f"difference by seed {estimate(*gain, sign=True)} points{p.replace('= <', '< ')}, whose interval {zero} 0; "
+            f"{said_of[:1].upper()}{said_of[1:]}, {estimate(*found['control'])} % after unbiased pretraining: paired "
+            f"difference {estimate(*gain, sign=True)} points{p_in_words(self.p_holm)}, whose interval {zero} 0; "
             f"{count(self.gain.n, 'seed')}.",
         ]
 
 
 def chances(grid: Grid, asked: Information, arms: Arms) -> dict[str, float]:
-    """R, U and S of a guess, in percent: balanced accuracy of one over the number of classes."""
+    """R, U and S at chance, in percent: balanced accuracy of one over the number of classes."""
     data = grid.datasets[arms.unbiased]
     classes = (data.classes, data.tasks[asked.unique[0]], data.tasks[asked.synergistic])
     return {letter: 100 / len(names) for letter, names in zip(LETTERS, classes, strict=True)}
 
 
-def kept_by_cell(grid: Grid, results: pl.DataFrame, experiment: str, asked: Information, arms: Arms) -> list[Kept]:
+def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: Arms) -> list[Kept]:
     """Every cell of the experiment, in its order; one without scores in both arms is left out."""
-    metric = grid.datasets[arms.unbiased].metrics[0]
+    unbiased, biased = (Scope(evidence, experiment, d) for d in (arms.unbiased, arms.biased))
+    metric = unbiased.data.metrics[0]
     found = []
-    for ref in grid.experiments[experiment].cells:
-
-        def scores(dataset: str, task: str, ref: CellRef = ref) -> dict[int, float]:
-            return seed_scores(results, experiment, dataset, ref, f"{task}/{metric}" if task else metric)
-
-        uniques = [scores(arms.unbiased, task) for task in asked.unique]
-        synergistic, control = scores(arms.biased, asked.synergistic), scores(arms.unbiased, asked.synergistic)
+    for ref in unbiased.spec.cells:
+        uniques = [unbiased.scores(ref, f"{task}/{metric}") for task in asked.unique]
+        synergistic, control = (of.scores(ref, f"{asked.synergistic}/{metric}") for of in (biased, unbiased))
         if not synergistic or not control:
             continue
         unique = {seed: float(np.mean([of[seed] for of in uniques])) for seed in uniques[0]}
         gain = paired_difference(synergistic, control)
-        found.append((ref, scores(arms.unbiased, ""), unique, synergistic, control, gain))
+        found.append((ref, unbiased.scores(ref, metric), unique, synergistic, control, gain))
     p_holm = holm(np.array([f[-1].p for f in found]))
     return [Kept(*f, float(p)) for f, p in zip(found, p_holm, strict=True)]
 
 
 def published(grid: Grid, experiment: str) -> dict[str, Published]:
-    """Row -> printed R, U and S, of whatever size they are."""
+    """Row -> published R, U and S, of whatever size they are."""
     spec = grid.experiments[experiment]
     of = spec.information.published if spec.information else None
     return {p.row: p for p in grid.published(experiment).rows if p.dataset == of}
 
 
-def information_blocks(grid: Grid, results: pl.DataFrame, experiment: str) -> list[Block]:
-    """A block for each size of the data: R, U, S and the control of every cell, beside the printed values."""
-    asked = grid.experiments[experiment].information
-    return [_block(grid, results, experiment, asked, arms) for arms in active_arms(grid, experiment) if asked]
+def information_blocks(evidence: Evidence, experiment: str) -> list[Block]:
+    """A block for each size of the data: R, U, S and the control of every cell, beside the published values."""
+    asked = evidence.grid.experiments[experiment].information
+    return [_block(evidence, experiment, asked, arms) for arms in active_arms(evidence.grid, experiment) if asked]
 
 
-def _block(grid: Grid, results: pl.DataFrame, experiment: str, asked: Information, arms: Arms) -> Block:
-    printed = published(grid, experiment)
+def _block(evidence: Evidence, experiment: str, asked: Information, arms: Arms) -> Block:
+    grid, theirs = evidence.grid, published(evidence.grid, experiment)
     where = "Published" if asked.published == arms.unbiased else "Published at full size"
-    columns = [Column(f"published_{x}", f"{where}, {x}", "published") for x in LETTERS] if printed else []
+    columns = [Column(f"published_{x}", f"{where}, {x}", "published") for x in LETTERS] if theirs else []
     columns += [Column(x, f"Ours, {name}", "score") for x, name in zip(LETTERS, NAMES, strict=True)]
     columns += [
         Column("control", "Ours, S after unbiased pretraining (control)", "score"),
@@ -123,33 +120,33 @@ def _block(grid: Grid, results: pl.DataFrame, experiment: str, asked: Informatio
         Column("seeds", "Seeds", "count"),
     ]
     rows, seen = [], set()
-    for kept in kept_by_cell(grid, results, experiment, asked, arms):
+    for kept in kept_by_cell(evidence, experiment, asked, arms):
         values = {name: Value(*e) for name, e in kept.estimates().items()}
         values["difference"], values["p"] = Value(*percent(kept.gain)), Value(kept.p_holm)
         values["seeds"] = Value(float(kept.gain.n))
-        for row, p in printed.items():
+        for row, p in theirs.items():
             if (p.method, p.variant) == (kept.ref.method, kept.ref.variant):
-                values |= _printed(p)
+                values |= _values(p)
                 seen.add(row)
         rows.append(Row(cell_label(grid, kept.ref), values, cell_name(arms.biased, kept.ref)))
-    first = [Row(p.row, _printed(p)) for row, p in printed.items() if row not in seen]
+    first = [Row(p.row, _values(p)) for row, p in theirs.items() if row not in seen]
     title = f"{grid.datasets[arms.unbiased].title}: redundant, unique and synergistic information (%)"
     return Block(title, columns, first + rows, {"dataset": arms.unbiased, "metric": "information"})
 
 
-def _printed(p: Published) -> dict[str, Value]:
+def _values(p: Published) -> dict[str, Value]:
     return {f"published_{x}": Value(p.values[x], spread=p.spread.get(x)) for x in LETTERS if x in p.values}
 
 
-def information_findings(grid: Grid, results: pl.DataFrame, experiment: str) -> list[str]:
-    """One sentence a cell on synergy and its control, and one where the seeds are too few to judge."""
-    asked = grid.experiments[experiment].information
+def information_findings(evidence: Evidence, experiment: str) -> list[str]:
+    """One sentence per cell on synergy and its control, and one where the seeds are too few to judge."""
     out: list[str] = []
+    grid, asked = evidence.grid, evidence.grid.experiments[experiment].information
     if asked is None:
         return out
     for arms in active_arms(grid, experiment):
         title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
-        cells = kept_by_cell(grid, results, experiment, asked, arms)
+        cells = kept_by_cell(evidence, experiment, asked, arms)
         for kept in cells:
             out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
         out += few_seeds(min(kept.gain.n for kept in cells)) if cells else []
@@ -157,8 +154,8 @@ def information_findings(grid: Grid, results: pl.DataFrame, experiment: str) -> 
 
 
 @dataclass(frozen=True)
-class Held:
-    """The own method against one other cell, or S against its control.
+class Against:
+    """The own method compared with one other cell, or S with its control.
 
     Attributes:
         what: R, U or S in words. own, other: in percent; name: the other's. difference: own minus other by seed, as
@@ -178,31 +175,33 @@ class Held:
         return judge(self.difference, self.p_holm)
 
 
-def held_against(grid: Grid, results: pl.DataFrame, experiment: str, arms: Arms) -> tuple[Kept, list[Held]] | None:
+def compare_information(evidence: Evidence, experiment: str, arms: Arms) -> tuple[Kept, list[Against]] | None:
     """The own method, and it against the strongest other cell in each of R, U and S, then S against its control.
 
     None where the experiment asks for no information, or has no own method or no other cell with scores in both arms.
     """
+    grid = evidence.grid
     asked, own = grid.experiments[experiment].information, own_cells(grid, experiment)[:1]
-    cells = kept_by_cell(grid, results, experiment, asked, arms) if asked else []
+    cells = kept_by_cell(evidence, experiment, asked, arms) if asked else []
     ours = next((k for k in cells if k.ref in own), None)
     others = [k for k in cells if k is not ours]
     if ours is None or not others:
         return None
-    held, found = [], ours.estimates()
+    compared, found = [], ours.estimates()
     for letter, what in zip(LETTERS, NAMES, strict=True):
         differences = [paired_difference(ours.scores()[letter], k.scores()[letter]) for k in others]
         p_holm = holm(np.array([d.p for d in differences]))
         theirs = [k.estimates()[letter] for k in others]
         best = max(range(len(others)), key=lambda i: theirs[i].mean)
         name = cell_label(grid, others[best].ref)
-        held.append(Held(what, found[letter], theirs[best], name, differences[best], float(p_holm[best])))
+        compared.append(Against(what, found[letter], theirs[best], name, differences[best], float(p_holm[best])))
     control = "S after unbiased pretraining"
-    return ours, [*held, Held("S, to its control", found["S"], found["control"], control, ours.gain, ours.p_holm)]
+    last = Against("S against its control", found["S"], found["control"], control, ours.gain, ours.p_holm)
+    return ours, [*compared, last]
 
 
 def information_notes(grid: Grid, experiment: str) -> list[str]:
-    """What R, U, S and the control are, and whether the size of the printed values was run."""
+    """What R, U, S and the control are, and whether the size of the published values was run."""
     spec = grid.experiments[experiment]
     asked = spec.information
     if asked is None:
@@ -212,13 +211,13 @@ def information_notes(grid: Grid, experiment: str) -> list[str]:
     out = [
         f"R: probe of the {data.label or 'label'}; U: mean of the probes {' and '.join(asked.unique)}, both after "
         f"pretraining on unbiased pairs; S: probe {asked.synergistic} after pretraining on biased pairs. Control: the "
-        "same probe after pretraining on unbiased pairs, which hold no synergy to learn: what it scores above chance "
-        "is made of unique features. The paper shows no such control."
+        "same probe after pretraining on unbiased pairs, which contain no synergy to learn: what it scores above "
+        "chance comes from unique features. The paper shows no such control."
     ]
     if asked.published is not None and asked.published not in [a.unbiased for a in arms]:
         rows = "; ".join(f"{row} {_in_words(p)}" for row, p in published(grid, experiment).items())
         full = grid.datasets[asked.published].title
-        out.append(f"{full}, the published size: not run. Printed: {rows}. Classes, and so chances, differ here.")
+        out.append(f"{full}, the published size: not run. Published: {rows}. Classes, and hence chance, differ here.")
     source = grid.published(experiment).source
     if source and published(grid, experiment):
         out.append(f"Published numbers: {' '.join(source.split())}.")
@@ -226,8 +225,4 @@ def information_notes(grid: Grid, experiment: str) -> list[str]:
 
 
 def _in_words(p: Published) -> str:
-    return ", ".join(
-        f"{x} {as_given(p.values[x])}" + (f" ± {p.spread[x]:g}" if x in p.spread else "")
-        for x in LETTERS
-        if x in p.values
-    )
+    return ", ".join(f"{x} {published_text(p, x)}" for x in LETTERS if x in p.values)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mmcontrast.config import CellRef, Dataset, Grid
+from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
-from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, without
 from mmcontrast.evaluation.statistics import LEVEL, REPLICATES
+from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, without
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
 MINUS = "−"
@@ -43,27 +43,27 @@ PROTOCOL_SHORT = {
 
 PROTOCOL_DEFINITIONS = {
     "selected": (
-        "the epoch with the best validation score of the first metric, one epoch for all metrics; ties go to the lower "
-        "validation cross-entropy (of retrieval: the higher mean reciprocal ranks), then to the earlier epoch. The "
-        "headline."
+        "the epoch with the best validation score on the first metric, one epoch for all metrics; ties go to the lower "
+        "validation cross-entropy (for retrieval: the higher mean reciprocal rank), then to the earlier epoch. This is "
+        "the headline number."
     ),
     "last": "the final epoch.",
     "optimistic": (
-        "for each metric the epoch that was best on the test split itself, which is what some released code reports. "
-        "It overstates what a model does on new data and is never the headline."
+        "for each metric the epoch that was best on the test split itself, as some released code reports. It "
+        "overestimates performance on new data and is never the headline number."
     ),
 }
 
 
 PROBE_DEFINITION = (
-    "a linear probe (logistic regression) on the frozen embeddings of the last epoch, fitted on train; the strength of "
-    "its regularisation is the one with the best validation score of the first metric"
+    "a linear probe (logistic regression) on the frozen embeddings of the last epoch, fitted on train; its "
+    "regularisation strength is the one with the best validation score on the first metric"
 )
 
 
 def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     """A metric's name; that of a task or direction (task/metric) says so, and F1's names its class if it can."""
-    metric, _, view = metric.partition("@")
+    metric, _, readout = metric.partition("@")
     task, _, name = metric.rpartition("/")
     title = METRIC_TITLES.get(name, name)
     if name == "f1" and dataset is not None:
@@ -71,12 +71,12 @@ def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     what = f"task {task}" if task else dataset.label if dataset is not None else None
     if dataset is not None and dataset.retrieval is not None and task:
         what = task.replace("_", " ")
-    parts = (title, what, view and view.replace(ENCODERS, "from encoders").replace("_", " "))
+    parts = (title, what, readout and readout.replace(ENCODERS, "from encoders").replace("_", " "))
     return ", ".join(part for part in parts if part)
 
 
-def reported_metrics(dataset: Dataset, views: Sequence[str] = ("own",)) -> list[str]:
-    """The dataset's metrics, the selecting one first, then those of its further tasks, view by view.
+def reported_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> list[str]:
+    """The dataset's metrics, the selecting one first, then those of its further tasks, readout by readout.
 
     Without a modality only the selecting metric of the dataset's own label is reported; of retrieval every metric by
     direction.
@@ -84,23 +84,23 @@ def reported_metrics(dataset: Dataset, views: Sequence[str] = ("own",)) -> list[
     if dataset.retrieval is not None:
         return ranked_metrics(dataset.metrics, dataset.retrieval)
     out = []
-    for view in views:
-        if view == "removed":
-            out += [metric_name(dataset.metrics[0], readout=without(m)) for m in dataset.modalities]
+    for readout in readouts:
+        if readout == "removed":
+            out += [metric_name(dataset.metrics[0], view=without(m)) for m in dataset.modalities]
         else:
-            named = OWN if view == "own" else view
+            named = OWN if readout == "own" else readout
             out += [metric_name(metric, task, named) for task in ("", *dataset.tasks) for metric in dataset.metrics]
     return out
 
 
-def charted_metrics(dataset: Dataset, views: Sequence[str] = ("own",)) -> list[str]:
+def charted_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> list[str]:
     """What a chart has a panel for: every metric, or the selecting one of every task where there are several tasks.
 
     Of retrieval the selecting one, and the one after it in both directions.
     """
     if dataset.retrieval is not None:
         return ranked_metrics(dataset.metrics[:2], dataset.retrieval)
-    found = reported_metrics(dataset, views)
+    found = reported_metrics(dataset, readouts)
     if not dataset.tasks:
         return found
     return [m for m in found if m.partition("@")[0].rpartition("/")[2] == dataset.metrics[0]]
@@ -124,12 +124,18 @@ def seeds_interval_name(n_seeds: int) -> str:
     return f"{LEVEL_NAME} percentile bootstrap interval of the mean over {count(n_seeds, 'seed')}"
 
 
-def cases_interval_name(n_seeds: int, n_cases: int) -> str:
+def wide_interval_name(n_seeds: int, n_instances: int) -> str:
     """What the wider interval is."""
     return (
-        f"{LEVEL_NAME} percentile bootstrap interval over {count(n_seeds, 'seed')} and {count(n_cases, 'test case')}, "
-        f"cases drawn within each class, the same for all seeds ({REPLICATES:,} replicates)"
+        f"{LEVEL_NAME} percentile bootstrap interval over {count(n_seeds, 'seed')} and "
+        f"{count(n_instances, 'test instance')}, instances resampled within each class, the same for all seeds "
+        f"({REPLICATES:,} replicates)"
     )
+
+
+def seeds_by_dataset(grid: Grid, datasets: Sequence[str]) -> str:
+    """'ROSMAP 5 seeds, Trifeature 3 seeds'."""
+    return ", ".join(f"{grid.datasets[d].title} {count(len(grid.seeds_of(d)), 'seed')}" for d in datasets)
 
 
 def count(n: int, noun: str) -> str:
@@ -164,6 +170,13 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def published_text(row: Published, metric: str) -> str:
+    """'88.7 ± 0.5'; empty where the row has no such number."""
+    if metric not in row.values:
+        return ""
+    return as_given(row.values[metric]) + (f" ± {row.spread[metric]:g}" if metric in row.spread else "")
+
+
 def as_given(value: float) -> str:
-    """A published number with the digits it was printed with, at least one decimal."""
+    """A published number with its own digits, at least one decimal."""
     return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import Contrast
 from mmcontrast.evaluation.statistics import Difference, holm, paired_difference
+from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import percent, seed_scores
-from mmcontrast.report.table import Block, Column, Row, Value
-from mmcontrast.report.wording import LEVEL_NAME, count, estimate, metric_title, p_value
+from mmcontrast.report.summary import percent
+from mmcontrast.report.tables.formats import Block, Column, Row, Value
+from mmcontrast.report.text.conclusions import p_in_words
+from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, metric_title
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,15 @@ class Compared:
     p_holm: float
 
 
-def compared(grid: Grid, results: pl.DataFrame, experiment: str) -> list[Compared]:
+def compared(evidence: Evidence, experiment: str) -> list[Compared]:
     """Every contrast of an experiment that has scores in this selection, in its order."""
     found = []
-    for c in grid.experiments[experiment].contrasts:
-        if c.dataset not in grid.dataset_names:
+    for c in evidence.grid.experiments[experiment].contrasts:
+        if c.dataset not in evidence.grid.dataset_names:
             continue
-        metric = grid.datasets[c.dataset].metrics[0]
-        one = seed_scores(results, experiment, c.dataset, _ref(c.cell), metric, c.protocol)
-        other = seed_scores(results, experiment, c.dataset, _ref(c.against), metric)
+        of = Scope(evidence, experiment, c.dataset)
+        one = of.scores(_ref(c.cell), of.data.metrics[0], c.protocol)
+        other = of.scores(_ref(c.against), of.data.metrics[0])
         if one and other:
             by_seed = {s: one[s] - other[s] for s in sorted(one.keys() & other.keys())}
             found.append((c, by_seed, paired_difference(one, other)))
@@ -47,8 +48,8 @@ def _ref(cell: str) -> CellRef:
     return CellRef(method=method, variant=variant)
 
 
-def contrast_blocks(grid: Grid, results: pl.DataFrame, experiment: str) -> list[Block]:
-    """One block: a row a contrast."""
+def contrast_blocks(evidence: Evidence, experiment: str) -> list[Block]:
+    """One block: a row per contrast."""
     columns = [
         Column("where", "Dataset and metric", "score"),
         Column("difference", "Difference (points)", "difference"),
@@ -56,8 +57,8 @@ def contrast_blocks(grid: Grid, results: pl.DataFrame, experiment: str) -> list[
         Column("seeds", "Seeds", "count"),
     ]
     rows = []
-    for c in compared(grid, results, experiment):
-        data = grid.datasets[c.contrast.dataset]
+    for c in compared(evidence, experiment):
+        data = evidence.grid.datasets[c.contrast.dataset]
         values = {
             "where": Value(word=f"{data.title}, {metric_title(data.metrics[0]).partition(' (')[0]}"),
             "difference": Value(*percent(c.difference)),
@@ -70,19 +71,19 @@ def contrast_blocks(grid: Grid, results: pl.DataFrame, experiment: str) -> list[
     )
 
 
-def contrast_findings(grid: Grid, results: pl.DataFrame, experiment: str) -> list[str]:
-    """One sentence a contrast; none where the suite changes every cell."""
+def contrast_findings(evidence: Evidence, experiment: str) -> list[str]:
+    """One sentence per contrast; none where the suite changes every cell."""
+    grid = evidence.grid
     if grid.suite.overrides.given():
         return []
     out = []
-    for c in compared(grid, results, experiment):
+    for c in compared(evidence, experiment):
         found = percent(c.difference)
         zero = "includes" if found.low <= 0 <= found.high else "excludes"
         interval = f", whose interval {zero} 0" if c.difference.n > 1 else ""
-        p = f"; p = {p_value(c.p_holm)} after Holm's correction".replace("= <", "< ") if p_value(c.p_holm) else ""
         out.append(
             f"{c.contrast.label}, {grid.datasets[c.contrast.dataset].title}: {estimate(*found, sign=True)} points"
-            f"{interval}{p}; {count(c.difference.n, 'seed')}."
+            f"{interval}{p_in_words(c.p_holm, '; ')}; {count(c.difference.n, 'seed')}."
         )
     return out
 
@@ -94,8 +95,7 @@ def contrast_notes(grid: Grid, experiment: str) -> list[str]:
         return []
     said = [f"{c.label}: {c.cell} ({c.protocol}) minus {c.against}" for c in spec.contrasts]
     return [
-        f"Differences by seed: of the selected epoch's test score, or of a probe's; brackets: {LEVEL_NAME} bootstrap "
-        "over seeds; p: paired t-test, corrected by Holm's method over all of these, empty where they do not vary. "
-        + "; ".join(said)
-        + "."
+        f"Differences by seed: of the test score of the selected epoch, or of the probe; brackets: {LEVEL_NAME} "
+        "bootstrap interval over seeds; p: paired t-test, corrected by Holm's method over all of these; empty where "
+        "they do not vary. " + "; ".join(said) + "."
     ]

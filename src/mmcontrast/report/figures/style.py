@@ -1,17 +1,26 @@
-"""One look for all figures, and one colour a method in all of them. Equal figures give equal bytes."""
+"""One look for all figures, and one colour per method in all of them. Equal figures give equal bytes.
+
+matplotlib is imported where something is drawn: captions and lists of figures do without, and start faster.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
+import numpy as np
 
 from mmcontrast.data.files import replacing
+from mmcontrast.report.text.wording import LEVEL_NAME
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # told apart under the common colour vision deficiencies: Okabe & Ito (2008), then Tol's muted scheme
 PALETTE = (
@@ -42,8 +51,11 @@ KNOWN = {
 CLASS_COLOURS = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#AA4499", "#44AA99", "#882255", "#999933")
 CLASS_MARKERS = "osD^vPX*<"
 INK, SOFT, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
+MARKERS = "os^Dv"
+LABEL_CHARACTERS = 22
 
 WIDE, NARROW = 7.2, 3.6
+NARROW_SUFFIX = "narrow.svg"
 DPI = 200
 RC: Any = {
     "font.family": "DejaVu Sans",
@@ -91,6 +103,8 @@ METADATA: dict[str, dict[str, Any]] = {
 @contextmanager
 def house_style() -> Iterator[None]:
     """The style for everything drawn and saved inside."""
+    import matplotlib as mpl
+
     with mpl.rc_context(RC):
         yield
 
@@ -110,6 +124,8 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 
 def _towards(colour: str, shade: tuple[int, int, int]) -> str:
     """Half way between the two."""
+    from matplotlib.colors import to_hex, to_rgb
+
     red, green, blue = ((part + other) / 2 for part, other in zip(to_rgb(colour), shade, strict=True))
     return to_hex((red, green, blue))
 
@@ -123,3 +139,64 @@ def save(figure: Figure, paths: Iterable[Path]) -> None:
         suffix = path.suffix.removeprefix(".")
         with replacing(path) as temp:
             figure.savefig(temp, format=suffix, dpi=DPI, metadata=METADATA[suffix])
+
+
+def canvas(narrow: bool, height: float, width: float = WIDE) -> Figure:
+    """An empty figure, as wide as the page or `width`; on a narrow page NARROW. In inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(NARROW if narrow else width, height))
+
+
+def handle(label: str, **look: Any) -> Line2D:
+    """An entry of a legend: a line, or with `linestyle=""` a marker."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **look)
+
+
+def seed_handles(mean: str, interval: bool = True) -> list[Line2D]:
+    """What the dots and lines of a chart of differences or scores are."""
+    found = [
+        handle(mean, marker="o", linestyle="", color=SOFT, markersize=5.5),
+        handle("single seeds", marker=".", linestyle="", color=SOFT, alpha=0.5),
+    ]
+    return [*found, handle(f"{LEVEL_NAME} interval over seeds", color=SOFT, linewidth=3.2)] if interval else found
+
+
+def p_handle() -> Line2D:
+    """What the numbers beside a chart of differences are."""
+    return handle("p: paired t-test, Holm's correction", linestyle="")
+
+
+def legend(figure: Figure, handles: Sequence[Any], columns: int, **look: Any) -> None:
+    """Below the panels."""
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, **look)
+
+
+def wrapped(label: str) -> str:
+    """A row label over as many lines as it takes."""
+    return textwrap.fill(label, LABEL_CHARACTERS)
+
+
+def labelled_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """A row per label from top to bottom, without an axis line."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def interval_line(axes: Axes, y: float, low: float, high: float, colour: str, width: float = 3.2) -> None:
+    """An interval in row y; nothing where there is none."""
+    if np.isfinite([low, high]).all():
+        axes.plot([low, high], [y, y], color=colour, linewidth=width, solid_capstyle="butt", zorder=3)
+
+
+def plain_numbers(axis: Axis) -> None:
+    """The given ticks as they are, also on a logarithmic axis, and none between them."""
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_locator(NullLocator())

@@ -1,0 +1,234 @@
+"""What the report is made from: the grid of cells, the results with their intervals, and the files of the cells.
+
+The only place of the report that reads what a cell or a dataset left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mmcontrast import paths
+from mmcontrast.config import CellConfig, CellRef, Dataset, Experiment, Grid
+from mmcontrast.data import json_text
+from mmcontrast.errors import DataError
+from mmcontrast.evaluation.observations import COLUMNS
+from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.statistics import Interval
+from mmcontrast.paths import Layout
+from mmcontrast.report.outputs import experiment_datasets
+from mmcontrast.report.results import cell_name, read_results, read_table
+from mmcontrast.report.summary import lookup, seed_scores, summarise
+from mmcontrast.report.text.wording import cell_label, charted_metrics, reported_metrics
+
+if TYPE_CHECKING:
+    from mmcontrast.data.loading import Table
+
+HISTORY_COLUMNS = dict.fromkeys(("seed", "epoch", "name", "value"))
+OBSERVATION_COLUMNS = dict.fromkeys(COLUMNS)
+EMBEDDING_COLUMNS = dict.fromkeys(("seed", "split", "id", "label", "embedding"))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost record of one training stage, all seeds together. seconds: with imports, data and scoring."""
+
+    seconds: float
+    training_seconds: float
+    seeds: int
+    peak_memory_bytes: int
+    parameters: int
+    ranks: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a number, a figure or a sentence of the report may rest on.
+
+    Attributes:
+        results: see `results.RESULTS_COLUMNS`. intervals: over seeds and test instances, of every cell once.
+    """
+
+    grid: Grid
+    layout: Layout
+    results: pl.DataFrame
+    intervals: pl.DataFrame
+    _summaries: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def read(cls, grid: Grid, layout: Layout) -> Evidence:
+        """With the results as they were written.
+
+        Raises:
+            DataError: they have not been.
+        """
+        return cls(grid, layout, *read_results(grid, layout))
+
+    def summary(self, experiment: str) -> pl.DataFrame:
+        """Means with intervals over seeds of one experiment (`summary.SUMMARY_SCHEMA`)."""
+        if experiment not in self._summaries:
+            self._summaries[experiment] = summarise(self.results.filter(experiment=experiment))
+        return self._summaries[experiment]
+
+    @property
+    def whole_summary(self) -> pl.DataFrame:
+        """The same of all experiments."""
+        return pl.concat([self.summary(e) for e in self.grid.active_experiments])
+
+    def scopes(self, experiment: str) -> list[Scope]:
+        """An experiment on each dataset that this selection runs."""
+        return [Scope(self, experiment, d) for d in experiment_datasets(self.grid, experiment)]
+
+    def metrics(self, cell: CellConfig) -> pl.DataFrame:
+        """Scores by seed, protocol and split."""
+        return read_table(
+            self._path(self.layout.metrics(cell.name)), METRICS_SCHEMA, f"mmcontrast evaluate {cell.name}"
+        )
+
+    def curves(self, cell: CellConfig) -> pl.DataFrame:
+        """Scores by epoch."""
+        return read_table(self._path(self.layout.curves(cell.name)), CURVES_SCHEMA, f"mmcontrast evaluate {cell.name}")
+
+    def history(self, cell: CellConfig) -> pl.DataFrame:
+        """Logged training terms by epoch, of the last stage."""
+        return self._of_stage(cell, "history.parquet", HISTORY_COLUMNS)
+
+    def embeddings(self, cell: CellConfig) -> pl.DataFrame:
+        """One row per seed and instance; where retrieval scores, per epoch and observation."""
+        by_retrieval = cell.scored_by == "retrieval"
+        return self._of_stage(cell, "embeddings.parquet", OBSERVATION_COLUMNS if by_retrieval else EMBEDDING_COLUMNS)
+
+    def cost(self, cell: CellConfig, stage: str) -> Cost:
+        """Cost record of a stage.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        path, command = self._path(self.layout.stage(cell.name, stage, "cost.json")), f"mmcontrast {stage} {cell.name}"
+        record = read_json(path, command)
+        values: dict[str, Any] = {name: record.get(name) for name in Cost.__dataclass_fields__}
+        numbers = [value for name, value in values.items() if name != "device"]
+        if not all(isinstance(v, int | float) and v >= 0 for v in numbers) or not values["seeds"]:
+            raise DataError(f"{path}: damaged; run `{command}` again")
+        return Cost(**values)
+
+    @cached_property
+    def datasheets(self) -> dict[str, dict[str, Any]]:
+        """The datasheet of every dataset that a cell uses, by name."""
+        used = dict.fromkeys(cell.dataset for cell in self.grid.cells.values())
+        return {d: read_json(self._path(paths.datasheet(d)), f"mmcontrast data prepare {d}") for d in used}
+
+    def test_split(self, dataset: str) -> Table:
+        """The prepared test instances."""
+        from mmcontrast.data.loading import load_split  # imports torch
+
+        return load_split(self._path(paths.prepared(dataset, "test")))
+
+    def _of_stage(self, cell: CellConfig, file: str, columns: dict[str, None]) -> pl.DataFrame:
+        path = self._path(self.layout.stage(cell.name, cell.last_stage, file))
+        return read_table(path, columns, f"mmcontrast {cell.last_stage} {cell.name}")
+
+    def _path(self, relative: str) -> Path:
+        return self.grid.root / relative
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One experiment on one dataset, or on `outputs.ALL` of them: what a block, a figure or a comparison is about."""
+
+    evidence: Evidence
+    experiment: str
+    dataset: str
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of cells."""
+        return self.evidence.grid
+
+    @property
+    def spec(self) -> Experiment:
+        """The experiment."""
+        return self.grid.experiments[self.experiment]
+
+    @property
+    def data(self) -> Dataset:
+        """The dataset."""
+        return self.grid.datasets[self.dataset]
+
+    @property
+    def cells(self) -> list[CellRef]:
+        """The experiment's cells on the dataset, in its order."""
+        return self.grid.cells_on(self.experiment, self.dataset)
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds of every cell."""
+        return len(self.grid.seeds_of(self.dataset))
+
+    @property
+    def n_instances(self) -> int:
+        """Size of the test split."""
+        return int(self.summary.filter(dataset=self.dataset)["n_instances"][0])
+
+    @property
+    def summary(self) -> pl.DataFrame:
+        """Of the experiment, on all its datasets."""
+        return self.evidence.summary(self.experiment)
+
+    @property
+    def reported(self) -> list[str]:
+        """Metrics that a table has a block for, the selecting one first."""
+        return reported_metrics(self.data, self.spec.views)
+
+    @property
+    def charted(self) -> list[str]:
+        """Metrics that a figure has a panel for, the selecting one first."""
+        return charted_metrics(self.data, self.spec.views)
+
+    def name(self, ref: CellRef) -> str:
+        """dataset/method/variant."""
+        return cell_name(self.dataset, ref)
+
+    def label(self, ref: CellRef) -> str:
+        """A cell's row label."""
+        return cell_label(self.grid, ref)
+
+    def config(self, ref: CellRef) -> CellConfig:
+        """All that decides a cell."""
+        return self.grid.cell(self.dataset, ref.method, ref.variant)
+
+    def scores(self, ref: CellRef, metric: str, protocol: str = "selected") -> dict[int, float]:
+        """seed -> test score; empty where the protocol does not exist for the cell."""
+        return seed_scores(self.evidence.results, self.experiment, self.dataset, ref, metric, protocol)
+
+    def mean(self, ref: CellRef, metric: str, protocol: str = "selected") -> Interval | None:
+        """Mean test score with its interval over seeds."""
+        return lookup(self.summary, self.dataset, ref, protocol, metric)
+
+    def wide(self, ref: CellRef, metric: str, protocol: str = "selected") -> Interval | None:
+        """The same with its interval over seeds and test instances."""
+        return lookup(self.evidence.intervals, self.dataset, ref, protocol, metric)
+
+
+def read_json(path: Path, command: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        DataError: it is missing or is not one; says which command writes it.
+    """
+    try:
+        data = json_text.read_json(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run `{command}` first") from None
+    except ValueError as e:
+        raise DataError(f"{path}: not valid JSON ({e}); run `{command}` again") from None
+    if not isinstance(data, dict):
+        raise DataError(
+            f"{path}: a JSON object is expected, and there is a {type(data).__name__}; run `{command}` again"
+        )
+    return data

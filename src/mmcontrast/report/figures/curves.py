@@ -1,0 +1,162 @@
+"""Training curves: the validation score and the training loss of each cell by epoch, with the spread over seeds."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mmcontrast.config import BASE_VARIANT, CellConfig, CellRef, Grid
+from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures.registry import figure
+from mmcontrast.report.figures.style import INK, SOFT, canvas, handle, legend, method_colours
+from mmcontrast.report.text.wording import count, find_cell, metric_title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_COLUMNS = {False: 4, True: 2}
+PANEL_INCHES = {1: 1.7, 2: 1.15}
+LEGEND_INCHES = 0.35
+AXIS_CHARACTERS = 14  # as many as stand beside a panel of two kinds
+TITLE_CHARACTERS = 20
+DASHED: dict[str, Any] = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
+DOTTED: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
+
+
+def over_seeds_by_epoch(frame: pl.DataFrame) -> pl.DataFrame:
+    """epoch, mean, lowest and highest of `value` over seeds."""
+    value = pl.col("value")
+    spread = (value.mean().alias("mean"), value.min().alias("low"), value.max().alias("high"))
+    return frame.group_by("epoch").agg(*spread).sort("epoch")
+
+
+def curve_cells(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
+    """Every cell of an ablation; of a table one multimodal cell per method."""
+    cells = grid.cells_on(experiment, dataset)
+    if grid.experiments[experiment].kind == "ablation":
+        return cells
+    out: dict[str, CellRef] = {}
+    for ref in sorted(cells, key=lambda c: c.variant != BASE_VARIANT):
+        if grid.cell(dataset, ref.method, ref.variant).objective.get("modality") is None:
+            out.setdefault(ref.method, ref)
+    return [c for c in cells if c in out.values()]
+
+
+def switch_epoch(cell: CellConfig) -> int | None:
+    """First epoch of MultiSClip in M3CoL's schedule, or None where a run has but one contrastive term, or none."""
+    fraction, stage = cell.objective.get("schedule_fraction"), cell.finetune
+    if fraction is None or stage is None or cell.objective.get("beta") == 0:
+        return None
+    epoch = int(fraction * stage.epochs)
+    return epoch if 0 < epoch < stage.epochs else None
+
+
+def _caption(of: Scope) -> str:
+    shown = curve_cells(of.grid, of.experiment, of.dataset)
+    cells = [of.config(c) for c in shown]
+    above = f"Above: validation {metric_title(of.data.metrics[0]).lower()}; below: training loss"
+    drawn = above if any(cell.scored_by != "probe" for cell in cells) else "Training loss"
+    dotted = " Dotted: switch of the schedule from M3Co to MultiSClip." if any(map(switch_epoch, cells)) else ""
+    return (
+        f"Training on {of.data.title}: {', '.join(map(of.label, shown))}. {drawn}, whose terms differ between methods. "
+        f"Lines: mean of {count(of.n_seeds, 'seed')}; bands: lowest to highest seed.{dotted}"
+    )
+
+
+@figure(
+    "curves",
+    caption=_caption,
+    by_default=lambda grid, experiment, dataset: grid.experiments[experiment].kind in ("table", "ablation"),
+)
+def curves(of: Scope, narrow: bool) -> Figure:
+    """Panels of each cell: validation score above, training loss below; panels of a kind share their axes.
+
+    A probe gives a cell one score, at the end; where all cells are scored by one, only the loss is drawn.
+    """
+    shown = curve_cells(of.grid, of.experiment, of.dataset)
+    cells = {ref: of.config(ref) for ref in shown}
+    metric, scored = of.data.metrics[0], any(cell.scored_by != "probe" for cell in cells.values())
+    scores = {ref: of.evidence.curves(cell) for ref, cell in cells.items()}
+    # what a long name means is said in the table; beside a panel there is room for one line
+    short = metric_title(metric).partition(" (")[0].lower()
+    titles = [textwrap.fill(f"validation {short} (%)", AXIS_CHARACTERS)] if scored else []
+    named = of.spec.reference
+    reference = find_cell(of.grid, of.experiment, named.method, named.variant) if named and scored else None
+    if reference not in shown:
+        reference = None
+    switches = {ref: switch_epoch(cell) for ref, cell in cells.items()}
+    drawn, rows_of_axes = _grid(len(shown), [*titles, "training loss"], narrow)
+    for ref, panels in zip(shown, rows_of_axes, strict=True):
+        colour = method_colours(of.grid.methods)[ref.method]
+        panels[0].set_title(textwrap.fill(of.label(ref), TITLE_CHARACTERS))
+        if scored:
+            other = scores[reference] if reference is not None and reference != ref else None
+            _score(panels[0], scores[ref], metric, colour, other)
+        _band(panels[-1], of.evidence.history(cells[ref]).filter(name="train/loss"), colour, 1)
+        if (switch := switches[ref]) is not None:
+            for axes in panels:
+                axes.axvline(switch, zorder=1, **DOTTED)
+    _legend(drawn, of.n_seeds, of.label(reference) if reference else None, any(switches.values()), narrow)
+    return drawn
+
+
+def _grid(n: int, titles: list[str], narrow: bool) -> tuple[Figure, list[list[Axes]]]:
+    """For each of n cells a panel per title, below one another; the cells side by side in as few bands as fit."""
+    kinds = len(titles)
+    bands = -(-n // MOST_COLUMNS[narrow])
+    columns = -(-n // bands)
+    height = bands * kinds * PANEL_INCHES[kinds] + LEGEND_INCHES
+    drawn = canvas(narrow, height)
+    rows_of_axes = drawn.subplots(kinds * bands, columns, squeeze=False, sharex=True)
+    out = []
+    for i in range(bands * columns):
+        band, column = divmod(i, columns)
+        panels = [rows_of_axes[kinds * band + k, column] for k in range(kinds)]
+        for k, (axes, title) in enumerate(zip(panels, titles, strict=True)):
+            if i >= n:
+                axes.remove()
+                continue
+            if i > 0:
+                axes.sharey(rows_of_axes[k, 0])
+            axes.tick_params(labelleft=column == 0, labelbottom=k == kinds - 1)
+            axes.set_ylabel(title if column == 0 else "")
+        if i < n:
+            panels[-1].set_xlabel("epoch")
+            out.append(panels)
+    return drawn, out
+
+
+def _band(axes: Axes, frame: pl.DataFrame, colour: str, scale: float) -> None:
+    by_epoch = over_seeds_by_epoch(frame)
+    epochs = by_epoch["epoch"].to_numpy()
+    mean, low, high = (scale * by_epoch[c].to_numpy() for c in ("mean", "low", "high"))
+    axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+    # one epoch makes no line
+    axes.plot(epochs, mean, color=colour, marker="o" if len(epochs) == 1 else None, markersize=3)
+
+
+def _score(axes: Axes, curve: pl.DataFrame, metric: str, colour: str, other: pl.DataFrame | None) -> None:
+    if other is not None:
+        mean = over_seeds_by_epoch(other.filter(split="val", metric=metric))
+        axes.plot(mean["epoch"], 100 * mean["mean"], **DASHED)
+    own = curve.filter(split="val", metric=metric)
+    if own["epoch"].n_unique() > 1:
+        _band(axes, own, colour, 100)
+    else:
+        word = "scored only at the end" if len(own) else "no validation split"
+        axes.text(0.5, 0.5, word, transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=6.5)
+
+
+def _legend(drawn: Figure, n_seeds: int, reference: str | None, switched: bool, narrow: bool) -> None:
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [
+        handle(f"mean of {count(n_seeds, 'seed')}", color=INK),
+        Patch(color=INK, alpha=0.2, linewidth=0, label="lowest to highest seed"),
+    ]
+    handles += [handle(f"{reference}, for comparison", **DASHED)] if reference is not None else []
+    handles += [handle("M3Co before, MultiSClip after", **DOTTED)] if switched else []
+    legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)

@@ -1,0 +1,208 @@
+"""Redundant, unique and synergistic information, with chance and the control of synergy: bars, or lines of a sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmcontrast.config import Arms, CellRef, Grid, Information
+from mmcontrast.config.experiments import Sweep
+from mmcontrast.evaluation.statistics import Interval
+from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures.registry import figure
+from mmcontrast.report.figures.style import (
+    INK,
+    MARKERS,
+    PALETTE,
+    SOFT,
+    canvas,
+    handle,
+    legend,
+    method_colours,
+    wrapped,
+)
+from mmcontrast.report.figures.sweep import DASHES, PANEL_INCHES, Point, draw_line, scale_axis
+from mmcontrast.report.outputs import active_arms
+from mmcontrast.report.tables.information import LETTERS, NAMES, Kept, chances, kept_by_cell, published
+from mmcontrast.report.text.wording import LEVEL_NAME, count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BAR_INCHES = 2.1
+LABEL_INCHES = 0.6
+MOST_BESIDE = 6  # cells whose names have room under panels side by side
+LEGEND_INCHES = 0.2
+PUBLISHED: dict[str, Any] = {"s": 20, "marker": "D", "color": "white", "edgecolor": INK, "linewidths": 1.0, "zorder": 8}
+DIAMOND: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4, "markerfacecolor": "white"}
+CHANCE: dict[str, Any] = {"color": INK, "linewidth": 0.9, "linestyle": (0, (4, 2))}
+CONTROL = "control: S after unbiased pretraining"
+HATCH = "////"
+
+
+def _asked(of: Scope) -> tuple[Information, Arms]:
+    """What the experiment asks for, and the arms whose unbiased one the figure stands under."""
+    arms = next((a for a in active_arms(of.grid, of.experiment) if a.unbiased == of.dataset), None)
+    if of.spec.information is None or arms is None:
+        raise TypeError(f"{of.experiment} asks for no information on {of.dataset}")
+    return of.spec.information, arms
+
+
+def _caption(of: Scope) -> str:
+    title, biased = of.data.title, of.grid.datasets[_asked(of)[1].biased].title
+    seeds, level = count(of.n_seeds, "seed"), f"{LEVEL_NAME} bootstrap interval over seeds"
+    what = (
+        "Redundant (R), unique (U) and synergistic (S) information in frozen embeddings, "
+        f"{count(of.n_instances, 'test instance')}: balanced accuracy of linear probes. R and U after pretraining on "
+        f"{title}, S after {biased}; "
+    )
+    if of.spec.sweep:
+        return what + (
+            f"hollow marks: its control, S after {title}. Marks: mean of {seeds}; small dots: single seeds; thick "
+            f"lines: {level}; level dashes: chance."
+        )
+    return what + (
+        f"hatched: its control, S after {title}. Bars: mean of {seeds}; dots: single seeds; lines: {level}; dashed: "
+        "chance; diamonds, where shown: published at the full size, with other classes."
+    )
+
+
+@figure(
+    "information",
+    caption=_caption,
+    always=lambda grid, experiment, dataset: dataset in [a.unbiased for a in active_arms(grid, experiment)],
+)
+def information(of: Scope, narrow: bool) -> Figure:
+    """A panel each for R, U and S, under the unbiased dataset of the arms."""
+    asked, arms = _asked(of)
+    cells, chance = kept_by_cell(of.evidence, of.experiment, asked, arms), chances(of.grid, asked, arms)
+    if of.spec.sweep is not None:
+        return _lines(of.grid, of.spec.sweep, cells, chance, narrow)
+    return _bars(of, cells, chance, narrow)
+
+
+def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) -> Figure:
+    """Beside every bar of S its control."""
+    handles, columns = _bar_legend(of, cells), 1 if narrow else 4
+    many = len(cells) > MOST_BESIDE
+    stacked = narrow or many
+    height = BAR_INCHES * (3 if stacked else 1) + LABEL_INCHES * (2 if many else 1)
+    drawn = canvas(narrow, height + LEGEND_INCHES * -(-len(handles) // columns))
+    if stacked:
+        panels = list(drawn.subplots(3, 1, sharex=True, sharey=True, squeeze=False).ravel())
+    else:
+        panels = list(drawn.subplots(1, 3, sharey=True, squeeze=False, width_ratios=[1, 1, 1.8]).ravel())
+    labels = [of.label(kept.ref) if many else wrapped(of.label(kept.ref)) for kept in cells]
+    for axes, letter in zip(panels, LETTERS, strict=True):
+        _panel(axes, of, letter, cells)
+        axes.axhline(chance[letter], zorder=4, **CHANCE)
+        axes.set_ylim(0, 105)
+        axes.set_xticks(range(len(labels)), labels, rotation=55 if many else 40, ha="right", rotation_mode="anchor")
+        axes.tick_params(axis="x", length=0)
+        axes.grid(axis="x", visible=False)
+    for axes in panels if stacked else panels[:1]:
+        axes.set_ylabel("balanced accuracy (%)")
+    legend(drawn, handles, columns, handlelength=1.6)
+    return drawn
+
+
+def _colour(grid: Grid, ref: CellRef) -> str:
+    """The method's, also under the shared recipe; that of another variant, a control or a part of it, is grey."""
+    return method_colours(grid.methods)[ref.method] if ref.variant in ("base", "shared") else SOFT
+
+
+def _panel(axes: Axes, of: Scope, letter: str, cells: list[Kept]) -> None:
+    theirs = {(p.method, p.variant): p for p in published(of.grid, of.experiment).values()}
+    for x, kept in enumerate(cells):
+        found, colour = kept.estimates(), _colour(of.grid, kept.ref)
+        at, width = (x - 0.2, 0.38) if letter == "S" else (x, 0.7)
+        _bar(axes, at, width, found[letter], kept.scores()[letter], colour)
+        if letter == "S":
+            _bar(axes, x + 0.2, width, found["control"], kept.control, colour, hatched=True)
+        p = theirs.get((kept.ref.method, kept.ref.variant))
+        if p is not None and letter in p.values:
+            axes.scatter(at, p.values[letter], **PUBLISHED)
+    axes.set_title(dict(zip(LETTERS, NAMES, strict=True))[letter])
+
+
+def _bar(
+    axes: Axes, x: float, width: float, found: Interval, scores: dict[int, float], colour: str, hatched: bool = False
+) -> None:
+    face = "white" if hatched else colour
+    axes.bar(
+        x, found.mean, width, color=face, edgecolor=colour, linewidth=0.8, hatch=HATCH if hatched else None, zorder=2
+    )
+    if np.isfinite(found).all():
+        axes.plot([x, x], [found.low, found.high], color=INK, linewidth=1.1, zorder=6)
+    offsets = np.linspace(-0.25, 0.25, len(scores)) * width if len(scores) > 1 else [0.0]
+    axes.scatter([x + o for o in offsets], [100 * v for v in scores.values()], s=5, color=INK, linewidths=0, zorder=7)
+
+
+def _bar_legend(of: Scope, cells: list[Kept]) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [
+        Patch(facecolor="white", edgecolor=SOFT, hatch=HATCH, label=CONTROL),
+        handle("chance", **CHANCE),
+    ]
+    theirs = {(p.method, p.variant) for p in published(of.grid, of.experiment).values()}
+    if any((kept.ref.method, kept.ref.variant) in theirs for kept in cells):
+        handles.append(handle("published, full size", markeredgecolor=INK, **DIAMOND))
+    return handles + _interval_handle(cells, color=INK, linewidth=1.1)
+
+
+def _interval_handle(cells: list[Kept], **look: Any) -> list[Any]:
+    if not cells or cells[0].gain.n == 1:
+        return []
+    return [handle(f"{LEVEL_NAME} interval, {count(cells[0].gain.n, 'seed')}", **look)]
+
+
+def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float], narrow: bool) -> Figure:
+    """A line per series of the sweep; beside S its control, dashed."""
+    cells = {f"{k.ref.method}/{k.ref.variant}": k for k in found}
+    colours = _line_colours(grid, sweep)
+    handles, columns = _line_legend(sweep, colours, found), 1 if narrow else 3
+    height = PANEL_INCHES * (3 if narrow else 1) + LEGEND_INCHES * (1 - (-len(handles) // columns))
+    drawn = canvas(narrow, height)
+    panels = list(drawn.subplots(*((3, 1) if narrow else (1, 3)), squeeze=False, sharey=True).ravel())
+    for axes, letter, title in zip(panels, LETTERS, NAMES, strict=True):
+        for i, (name, line) in enumerate(sweep.series.items()):
+            there = [(x, cells[cell]) for cell, x in sorted(line.items(), key=lambda item: item[1]) if cell in cells]
+            draw_line(axes, _points(there, letter), name, i, colours[i], sweep.scale)
+            if letter == "S":
+                slot = i + len(sweep.series)
+                draw_line(axes, _points(there, "control"), f"{name}: control", i, colours[i], sweep.scale, slot)
+        axes.axhline(chance[letter], zorder=1, **CHANCE)
+        scale_axis(axes, sweep)
+        axes.set_ylim(0, 105)
+        axes.set_title(title)
+    for axes in panels if narrow else panels[:1]:
+        axes.set_ylabel("balanced accuracy (%)")
+    legend(drawn, handles, columns, handlelength=2.4)
+    return drawn
+
+
+def _line_colours(grid: Grid, sweep: Sweep) -> list[str]:
+    """The method's for a single line; else one for each series."""
+    if len(sweep.series) > 1:
+        return [PALETTE[i % len(PALETTE)] for i in range(len(sweep.series))]
+    method = next(iter(next(iter(sweep.series.values())))).partition("/")[0]
+    return [method_colours(grid.methods)[method]]
+
+
+def _points(cells: list[tuple[float, Kept]], name: str) -> list[Point]:
+    """name: R, U, S or control."""
+    return [Point(x, k.estimates()[name], [100 * v for v in k.scores()[name].values()]) for x, k in cells]
+
+
+def _line_legend(sweep: Sweep, colours: list[str], cells: list[Kept]) -> list[Any]:
+    mark: dict[str, Any] = {"marker": MARKERS[0], "markersize": 4.5}
+    handles = [
+        handle(name, color=colour, **(mark | {"marker": MARKERS[i % len(MARKERS)]}))
+        for i, (name, colour) in enumerate(zip(sweep.series, colours, strict=True))
+    ]
+    handles.append(handle(CONTROL, color=SOFT, linestyle=DASHES, markerfacecolor="white", **mark))
+    handles.append(handle("chance", **CHANCE))
+    return handles + _interval_handle(cells, color=SOFT, linewidth=2.2)

@@ -1,0 +1,113 @@
+"""Test embeddings of two cells in the plane of their first two principal components, coloured by class.
+
+Shapes: N test instances, D width of an embedding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcontrast.config import CellRef, Grid
+from mmcontrast.errors import DataError
+from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures.registry import figure
+from mmcontrast.report.figures.style import CLASS_COLOURS, CLASS_MARKERS, WIDE, canvas, handle, legend
+from mmcontrast.report.outputs import own_cells
+from mmcontrast.report.text.wording import count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PANEL_INCHES = 3.1
+LEGEND_INCHES = 0.2
+PLAIN_FUSION = "concat"
+
+
+def projected_cells(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
+    """What is shown side by side: plain fusion, or else the first baseline, and the own method."""
+    there = grid.cells_on(experiment, dataset)
+    own = [c for c in own_cells(grid, experiment) if c in there]
+    baselines = [c for c in there if c not in own]
+    plain = [c for c in baselines if grid.methods[c.method].implementation == PLAIN_FUSION]
+    return (plain or baselines)[:1] + own[:1]
+
+
+def some_projected(grid: Grid, experiment: str, dataset: str) -> bool:
+    """In a partial report neither may be left."""
+    return bool(projected_cells(grid, experiment, dataset))
+
+
+def project(embeddings_ND: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, 2) coordinates, and the share of variance each of the two axes explains.
+
+    Deterministic: the full decomposition, each axis turned so that its largest loading is positive.
+
+    Raises:
+        DataError: an embedding is not finite, or there are fewer than two instances or dimensions.
+    """
+    if not np.isfinite(embeddings_ND).all() or min(embeddings_ND.shape) < 2:
+        raise DataError(
+            f"embeddings of shape {embeddings_ND.shape} cannot be projected: two finite ones of two dimensions are "
+            f"needed; train the cell again"
+        )
+    from sklearn.decomposition import PCA
+
+    pca = PCA(n_components=2, svd_solver="full")
+    if np.ptp(embeddings_ND, axis=0).max() == 0:
+        return np.zeros((len(embeddings_ND), 2)), np.zeros(2)
+    return pca.fit_transform(embeddings_ND), pca.explained_variance_ratio_
+
+
+def _caption(of: Scope) -> str:
+    names = " and ".join(map(of.label, projected_cells(of.grid, of.experiment, of.dataset)))
+    return (
+        f"Test embeddings of {names} on {of.data.title}, {count(of.n_instances, 'test instance')}, seed "
+        f"{of.grid.seeds_of(of.dataset)[0]}, by class. Each panel has its own principal components; distances are not "
+        "comparable between panels."
+    )
+
+
+@figure(
+    "projection",
+    caption=_caption,
+    # retrieval has no classes to colour
+    by_default=lambda grid, experiment, dataset: (
+        grid.experiments[experiment].kind == "table" and grid.datasets[dataset].retrieval is None
+    ),
+    possible=some_projected,
+)
+def projection(of: Scope, narrow: bool) -> Figure:
+    """One panel per cell, test split of the dataset's first seed; each panel has its own principal components."""
+    cells = projected_cells(of.grid, of.experiment, of.dataset)
+    seed, classes = of.grid.seeds_of(of.dataset)[0], of.data.classes
+    shape = (len(cells), 1) if narrow else (1, len(cells))
+    legend_rows = -(-len(classes) // (2 if narrow else 5))
+    drawn = canvas(narrow, PANEL_INCHES * shape[0] + LEGEND_INCHES * legend_rows, WIDE * len(cells) / 2)
+    labels = np.zeros(0, dtype=int)
+    for axes, ref in zip(drawn.subplots(*shape, squeeze=False).ravel(), cells, strict=True):
+        part = of.evidence.embeddings(of.config(ref)).filter(split="test", seed=seed)
+        if not len(part):
+            raise DataError(f"{of.name(ref)}: no test embeddings of seed {seed}; train it again")
+        labels = part["label"].to_numpy()
+        points_N2, explained = project(part["embedding"].to_numpy().astype(float))
+        for c in range(len(classes)):
+            axes.scatter(*points_N2[labels == c].T, s=13, alpha=0.8, linewidths=0, **_look(c))
+        axes.set_title(f"{of.label(ref)}, seed {seed}, {len(labels)} test instances")
+        axes.set_xlabel(f"first component ({explained[0]:.0%} of variance)".replace("%", " %"))
+        axes.set_ylabel(f"second component ({explained[1]:.0%} of variance)".replace("%", " %"))
+        axes.set_aspect("equal", adjustable="datalim")
+    handles = [
+        handle(f"{name} ({int((labels == c).sum())})", linestyle="", markersize=5, **_look(c))
+        for c, name in enumerate(classes)
+    ]
+    legend(drawn, handles, 2 if narrow else 5, handletextpad=0.2)
+    return drawn
+
+
+def _look(c: int) -> dict[str, Any]:
+    """Colour and marker of a class; a tenth class starts over with the colours shifted against the markers."""
+    k = len(CLASS_COLOURS)
+    return {"color": CLASS_COLOURS[c % k], "marker": CLASS_MARKERS[(c + c // k) % k]}

@@ -1,0 +1,109 @@
+"""The kinds of figures: of each a function that draws it, its caption, and which experiments have it.
+
+`@figure("kind", caption=...)` over a function in this folder is all that a new kind takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from mmcontrast.config import Grid
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.outputs import ALL, experiment_datasets
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Draw = Callable[[Scope, bool], "Figure"]
+Caption = Callable[[Scope], str]
+Applies = Callable[[Grid, str, str], bool]  # grid, experiment, dataset
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure. See `figure`."""
+
+    draw: Draw
+    caption: Caption
+    section: str
+    by_default: Applies
+    possible: Applies
+    always: Applies
+
+
+class FigureSpec(NamedTuple):
+    """A figure of an experiment on one dataset, or on ALL; `name` is its file name without suffix."""
+
+    name: str
+    kind: str
+    experiment: str
+    dataset: str
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def no_experiment(grid: Grid, experiment: str, dataset: str) -> bool:
+    """Of a figure that an experiment has only where its `figures:` say so."""
+    return False
+
+
+def every_experiment(grid: Grid, experiment: str, dataset: str) -> bool:
+    """Of a figure that is possible wherever it is asked for."""
+    return True
+
+
+def figure(
+    kind: str,
+    section: str = "",
+    *,
+    caption: Caption,
+    by_default: Applies = no_experiment,
+    possible: Applies = every_experiment,
+    always: Applies = no_experiment,
+) -> Callable[[Draw], Draw]:
+    """Register a function that draws a scope, wide or narrow, as a kind of figure.
+
+    Args:
+        kind: what `figures:` of an experiment says. `config.figures` reads it and `section` from the code.
+        section: of a figure of all datasets together: the experiment's section that it shows.
+        caption: what is written under it, and read out in its place.
+        by_default: which experiments have it that do not say what is drawn. possible: where there is something to
+            draw. always: which experiments have it, whatever they say.
+    """
+
+    def register(draw: Draw) -> Draw:
+        KINDS[kind] = Kind(draw, caption, section, by_default, possible, always)
+        return draw
+
+    return register
+
+
+def figures(grid: Grid, experiment: str) -> list[FigureSpec]:
+    """The figures of an experiment: of all datasets together, then dataset by dataset."""
+    asked = grid.experiments[experiment].figures
+    together = [k for k in asked or [] if KINDS[k].section and KINDS[k].possible(grid, experiment, ALL)]
+    return [FigureSpec(f"{experiment}_{kind}", kind, experiment, ALL) for kind in together] + [
+        FigureSpec(f"{experiment}_{dataset}_{kind}", kind, experiment, dataset)
+        for dataset in experiment_datasets(grid, experiment)
+        for kind in _on(grid, experiment, dataset, asked)
+    ]
+
+
+def _on(grid: Grid, experiment: str, dataset: str, asked: list[str] | None) -> list[str]:
+    at = (grid, experiment, dataset)
+    kinds = [k for k, of in KINDS.items() if of.by_default(*at)] if asked is None else asked
+    shown = [k for k in kinds if not KINDS[k].section and KINDS[k].possible(*at)]
+    return list(dict.fromkeys([*(k for k, of in KINDS.items() if of.always(*at)), *shown]))
+
+
+def draw(evidence: Evidence, spec: FigureSpec, narrow: bool) -> Figure:
+    """One figure, in the wide or the narrow layout."""
+    return KINDS[spec.kind].draw(Scope(evidence, spec.experiment, spec.dataset), narrow)
+
+
+def caption(evidence: Evidence, spec: FigureSpec) -> str:
+    """What a figure shows, with its interval's name and n."""
+    return KINDS[spec.kind].caption(Scope(evidence, spec.experiment, spec.dataset))

@@ -1,0 +1,259 @@
+"""Figures on negative sampling: the effect of alpha, the course of a search, the weight of each modality."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from mmcontrast.config import CellRef, Grid
+from mmcontrast.errors import ConfigError
+from mmcontrast.evaluation.reward_study import study_reward
+from mmcontrast.evaluation.statistics import over_seeds
+from mmcontrast.evaluation.readouts import metric_name, without
+from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures.registry import figure
+from mmcontrast.report.figures.style import CLASS_COLOURS, INK, SOFT, canvas, handle, legend
+from mmcontrast.report.text.wording import LEVEL_NAME, charted_metrics, count, metric_title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANEL_INCHES, LEGEND_INCHES, ROW_INCHES = 2.0, 0.35, 0.32
+REWARD_AXIS = "sum of crossmodal accuracies"
+
+
+def _colours(of: Scope) -> dict[str, str]:
+    """Modality -> colour."""
+    return dict(zip(of.data.modalities, CLASS_COLOURS, strict=False))
+
+
+def _history(of: Scope, ref: CellRef) -> pl.DataFrame:
+    return of.evidence.history(of.config(ref))
+
+
+def _percents(of: Scope, ref: CellRef, metric: str) -> list[float]:
+    """Test scores of a cell's seeds, in the order of the seeds."""
+    return [100 * value for _, value in sorted(of.scores(ref, metric).items())]
+
+
+def swept(of: Scope) -> dict[float, CellRef]:
+    """alpha -> the cell that was trained with it for all modalities, ascending."""
+    found: dict[float, CellRef] = {}
+    for ref in of.cells:
+        objective = of.config(ref).objective
+        alpha = objective.get("alpha")
+        if isinstance(alpha, (int, float)) and objective.get("search") is None and not objective.get("dropping"):
+            found.setdefault(float(alpha), ref)
+    return dict(sorted(found.items()))
+
+
+def _searched(of: Scope, key: str, values: tuple[Any, ...] = ()) -> CellRef | None:
+    """The first cell whose search has one of these values, or any, under the key."""
+    for ref in of.cells:
+        found = (of.config(ref).objective.get("search") or {}).get(key)
+        if found and (not values or found in values):
+            return ref
+    return None
+
+
+def _panels(n: int, narrow: bool) -> tuple[Figure, list[Axes]]:
+    """Side by side, or below one another on a narrow page."""
+    drawn = canvas(narrow, n * PANEL_INCHES + LEGEND_INCHES if narrow else PANEL_INCHES + 0.4 + LEGEND_INCHES)
+    axes = drawn.subplots(n, 1, squeeze=False) if narrow else drawn.subplots(1, n, squeeze=False)
+    return drawn, list(axes.ravel())
+
+
+def _mean_by_epoch(history: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Of one logged term, over seeds."""
+    return history.filter(name=name).group_by("epoch").agg(pl.col("value").mean()).sort("epoch")
+
+
+def _paths(axes: Axes, history: pl.DataFrame, name: str, colour: str, label: str | None = None) -> None:
+    """A logged term of each seed, and their mean."""
+    for _, part in history.filter(name=name).group_by("seed", maintain_order=True):
+        axes.plot(part["epoch"], part["value"], color=colour, alpha=0.3, linewidth=0.7)
+    mean = _mean_by_epoch(history, name)
+    axes.plot(mean["epoch"], mean["value"], color=colour, label=label)
+
+
+def trial_rewards(history: pl.DataFrame, modality: str) -> dict[float, list[float]]:
+    """alpha of a modality -> rewards by seed, of a grid search's first round."""
+    first = history.filter(epoch=0)
+    out: dict[float, list[float]] = {}
+    for _, part in first.group_by("seed", maintain_order=True):
+        values = dict(zip(part["name"], part["value"], strict=True))
+        i = 0
+        while f"search/trial{i}/reward" in values:
+            alpha = values[f"search/trial{i}/alpha_{modality}"]
+            out.setdefault(alpha, []).append(values[f"search/trial{i}/reward"])
+            i += 1
+    return dict(sorted(out.items()))
+
+
+def _alpha_caption(of: Scope) -> str:
+    return (
+        f"Alpha on {of.data.title}, {count(of.n_instances, 'test instance')}. Left: test accuracy of a linear probe "
+        "for each label, of cells trained with one alpha for all modalities. Right: the reward of the search at the "
+        "same alphas: how often one modality retrieves the rest of its tuple among held-out training tuples, summed "
+        "over modalities, after a short training with dropped modalities. Dots: mean of "
+        f"{count(of.n_seeds, 'seed')}; lines on the left: {LEVEL_NAME} bootstrap interval over seeds; thin lines on "
+        "the right: single seeds. Rank correlation (Spearman, of means over seeds): whether the reward ranks alphas as "
+        "accuracy on the first label does. sd of one seed: of the reward after removing the levels of seeds and "
+        "alphas; unless the spread over alpha is well above it, a search with one seed follows noise."
+    )
+
+
+@figure("alpha", caption=_alpha_caption)
+def alpha(of: Scope, narrow: bool) -> Figure:
+    """Probe accuracy of every factor against alpha, and the search's reward against alpha."""
+    cells, searching = swept(of), _searched(of, "kind", ("grid",))
+    drawn, axes = _panels(2 if searching else 1, narrow)
+    for metric, colour in zip(charted_metrics(of.data), CLASS_COLOURS, strict=False):
+        estimates = [over_seeds(np.array(_percents(of, ref, metric))) for ref in cells.values()]
+        _line(axes[0], list(cells), estimates, colour, metric_title(metric))
+    axes[0].set_title("linear probe")
+    axes[0].set_ylabel("test accuracy (%)")
+    if searching:
+        rewards = trial_rewards(_history(of, searching), next(iter(of.data.modalities)))
+        by_seed = np.array(list(rewards.values()))
+        axes[1].plot(by_seed, color=INK, alpha=0.3, linewidth=0.7)
+        axes[1].plot(by_seed.mean(1), color=INK, marker="o", markersize=3.5)
+        axes[1].set_xticks(range(len(rewards)), [f"{v:g}" for v in rewards])
+        axes[1].margins(y=0.2)
+        axes[1].set_title("reward of the search")
+        axes[1].set_ylabel(REWARD_AXIS)
+        common = [a for a in cells if a in rewards]
+        if len(common) > 1 and of.n_seeds > 1:
+            _agreement(axes[1], of, [rewards[a] for a in common], [cells[a] for a in common])
+    for one in axes:
+        one.set_xlabel("alpha, the same for every modality")
+    legend(drawn, axes[0].get_legend_handles_labels()[0], 2 if narrow else 4)
+    return drawn
+
+
+def _line(axes: Axes, x: list[float], estimates: list[Any], colour: str, label: str) -> None:
+    """Means with intervals, evenly spaced whatever the numbers are."""
+    place = np.arange(len(x))
+    mean, low, high = (np.array([e[i] for e in estimates]) for i in range(3))
+    axes.vlines(place, low, high, color=colour, linewidth=1.0)
+    axes.plot(place, mean, color=colour, marker="o", markersize=3.5, label=label)
+    axes.set_xticks(place, [f"{v:g}" for v in x])
+
+
+def _agreement(axes: Axes, of: Scope, rewards: list[list[float]], cells: list[CellRef]) -> None:
+    metric = of.data.metrics[0]
+    found = study_reward(np.array(rewards), np.array([_percents(of, ref, metric) for ref in cells]))
+    text = (
+        f"rank correlation with accuracy {found.rank_correlation:+.2f}; "
+        f"sd of means over alpha {found.between:.3f}, of one seed {found.within:.3f}"
+    )
+    axes.text(0.02, 0.97, textwrap.fill(text, 46), transform=axes.transAxes, va="top", fontsize=6.5, color=SOFT)
+
+
+def _search_caption(of: Scope) -> str:
+    return (
+        f"Search for alpha on {of.data.title}. Left: mean of the policy by modality; thick lines: mean of "
+        f"{count(of.n_seeds, 'seed')}; thin lines: single seeds. Right: mean reward of the trials of a round; band: "
+        "lowest to highest trial of a round, both averaged over seeds. Each round continues from a clone of the last, "
+        "so the reward rises with training too; the width of the band is the effect of alpha. Third panel, where "
+        "shown: a cell that also searches the strength of the augmentations, alternating with alpha: factor on their "
+        "noise, rounds counted over both."
+    )
+
+
+def _some_search(grid: Grid, experiment: str, dataset: str) -> bool:
+    """In a partial report no cell with a search may be left."""
+    there = (grid.cell(dataset, c.method, c.variant) for c in grid.cells_on(experiment, dataset))
+    return not grid.lost or any(cell.objective.get("search") for cell in there)
+
+
+@figure("search", caption=_search_caption, possible=_some_search)
+def search(of: Scope, narrow: bool) -> Figure:
+    """The path of alpha by modality, and the reward of the trials, over the rounds of a search.
+
+    And the path of the augmentations' strength, where a cell of the experiment searches that too.
+    """
+    ref, both = _searched(of, "kind", ("reinforce",)), _searched(of, "beta")
+    if ref is None:
+        raise ConfigError(f"params/experiments/{of.experiment}.yaml: figures: search: no cell searches by reinforce")
+    drawn, axes = _panels(3 if both else 2, narrow)
+    history = _history(of, ref)
+    for modality, colour in _colours(of).items():
+        _paths(axes[0], history, f"search/alpha_{modality}", colour, modality)
+    mean, low, high = (_mean_by_epoch(history, f"search/reward{end}") for end in ("", "_low", "_high"))
+    axes[1].fill_between(mean["epoch"], low["value"], high["value"], color=INK, alpha=0.2, linewidth=0)
+    axes[1].plot(mean["epoch"], mean["value"], color=INK)
+    if both:
+        _paths(axes[2], _history(of, both), "search/beta", INK)
+    titles = ("path of the search", "reward", "strength of augmentations")
+    for one, title, what in zip(axes, titles, ("alpha", REWARD_AXIS, "beta, factor on the noise"), strict=False):
+        one.set_title(title)
+        one.set_xlabel("round")
+        one.set_ylabel(what)
+    legend(drawn, axes[0].get_legend_handles_labels()[0], 3 if narrow else 6)
+    return drawn
+
+
+def _similarity_caption(of: Scope) -> str:
+    return (
+        f"Training on {of.data.title}: mean cosine of an anchor with its positive, and with its own tuple when one "
+        "modality is taken from another instance. Where the two are close, the embedding ignores that modality. Mean "
+        f"of {count(of.n_seeds, 'seed')}."
+    )
+
+
+@figure("similarity", caption=_similarity_caption)
+def similarity(of: Scope, narrow: bool) -> Figure:
+    """Cosine of the anchor with its positive and with its own disturbed tuples, by epoch, a panel per cell."""
+    histories = {c: _history(of, c) for c in of.cells}
+    histories = {c: h for c, h in histories.items() if len(h.filter(name="train/positive_similarity"))}
+    drawn, axes = _panels(max(1, len(histories)), narrow)
+    lines = {"positive_similarity": (INK, "positive")}
+    lines |= {f"own_similarity_{m}": (c, f"{m} of another instance") for m, c in _colours(of).items()}
+    for (ref, history), one in zip(histories.items(), axes, strict=False):
+        for name, (colour, label) in lines.items():
+            part = _mean_by_epoch(history, f"train/{name}")
+            one.plot(part["epoch"], part["value"], color=colour, label=label)
+        one.set_title(of.label(ref), fontsize=7.5)
+        one.set_xlabel("epoch")
+        one.sharey(axes[0])
+    axes[0].set_ylabel("cosine with the anchor")
+    legend(drawn, axes[0].get_legend_handles_labels()[0], 2 if narrow else 4)
+    return drawn
+
+
+def _removed_caption(of: Scope) -> str:
+    return (
+        f"Modalities removed at test time on {of.data.title}, {count(of.n_instances, 'test instance')}: the probe of "
+        f"the whole embedding is given the embedding without one modality. Dots: mean of {count(of.n_seeds, 'seed')}; "
+        f"lines: {LEVEL_NAME} bootstrap interval over seeds."
+    )
+
+
+@figure("removed", caption=_removed_caption)
+def removed(of: Scope, narrow: bool) -> Figure:
+    """Accuracy of the whole embedding and of what is left without each modality, a row per cell."""
+    metric, colours = of.data.metrics[0], _colours(of)
+    cells = [c for c in of.cells if of.scores(c, metric)]
+    drawn = canvas(narrow, ROW_INCHES * len(cells) + 0.7 + LEGEND_INCHES)
+    axes = drawn.subplots()
+    for y, ref in enumerate(cells):
+        axes.scatter(np.mean(_percents(of, ref, metric)), y, color=INK, s=26, zorder=3)
+        for i, (modality, colour) in enumerate(colours.items()):
+            found = _percents(of, ref, metric_name(metric, view=without(modality)))
+            if found:
+                mean, low, high = over_seeds(np.array(found))
+                at = y + 0.12 + 0.1 * i * 3 / len(colours)
+                axes.plot([low, high], [at, at], color=colour, linewidth=1.2)
+                axes.scatter(mean, at, color=colour, s=12, zorder=3)
+    axes.set_yticks(range(len(cells)), [of.label(c) for c in cells], fontsize=7)
+    axes.set_ylim(len(cells) - 0.4, -0.5)
+    axes.set_xlabel(f"test {metric_title(metric).lower()} (%)")
+    handles = [handle("all modalities", marker="o", linestyle="", color=INK)]
+    handles += [handle(f"without {m}", marker="o", markersize=3.5, color=c) for m, c in colours.items()]
+    legend(drawn, handles, 2 if narrow else 4)
+    return drawn

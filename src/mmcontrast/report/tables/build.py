@@ -1,0 +1,157 @@
+"""The table of an experiment, built from the results: one block per dataset and metric."""
+
+from __future__ import annotations
+
+from mmcontrast.config import CellRef, Published
+from mmcontrast.evaluation.statistics import Interval
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.outputs import ALL, own_cells
+from mmcontrast.report.summary import across_datasets, differences, percent
+from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
+from mmcontrast.report.tables.costs import COST_NOTE, cost_block, read_costs
+from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value
+from mmcontrast.report.tables.information import information_blocks
+from mmcontrast.report.tables.matrix import build_matrix, matrix_blocks, matrix_findings, matrix_notes
+from mmcontrast.report.text.notes import WIDE_TITLE, findings, lost_notes, not_run_notes, overrides_note, table_notes
+from mmcontrast.report.text.wording import PROBE_DEFINITION, PROTOCOL_TITLES, cell_label, find_cell, metric_title
+
+NO_VALIDATION = "no validation split"
+
+
+def build_table(evidence: Evidence, experiment: str) -> Table:
+    """The experiment's table.
+
+    Kind `table`: published rows first, then every cell of ours, with all three protocols. Kind `ablation`: every cell
+    of ours, selected epoch. Both: the paired difference to the experiment's reference, where it names one. Kind
+    `matrix`: see `tables.matrix`.
+    """
+    grid = evidence.grid
+    spec = grid.experiments[experiment]
+    if spec.kind == "matrix":
+        return _matrix_table(evidence, experiment)
+    blocks = contrast_blocks(evidence, experiment) + information_blocks(evidence, experiment)
+    blocks += [_block(of, metric) for of in evidence.scopes(experiment) for metric in of.reported]
+    # arms differ in what they are asked, so a mean over them would mean nothing
+    own = "own" in spec.views
+    together = _across_block(evidence, experiment) if own and spec.information is None else None
+    said = contrast_findings(evidence, experiment) + (findings(evidence, experiment) if own else [])
+    return Table(
+        name=experiment,
+        title=spec.title,
+        caption=spec.caption.strip(),
+        blocks=blocks + ([together] if together else []),
+        findings=said,
+        notes=contrast_notes(grid, experiment)
+        + table_notes(evidence, experiment, together.title if together else None),
+    )
+
+
+def _matrix_table(evidence: Evidence, experiment: str) -> Table:
+    grid, matrix = evidence.grid, build_matrix(evidence, experiment)
+    spec, blocks, notes = grid.experiments[experiment], matrix_blocks(matrix), matrix_notes(grid, matrix)
+    if "cost" in (spec.figures or []):
+        blocks.append(cost_block(matrix, read_costs(evidence, matrix)))
+        notes.append(COST_NOTE)
+    recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
+    shared = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
+    probe = f"Scores: {PROBE_DEFINITION}."
+    return Table(
+        name=experiment,
+        title=spec.title,
+        caption=spec.caption.strip(),
+        blocks=blocks,
+        findings=overrides_note(grid) or matrix_findings(matrix),
+        notes=[*lost_notes(grid, experiment), *shared, probe, *notes, *not_run_notes(grid, experiment)],
+    )
+
+
+def _columns(of: Scope) -> list[Column]:
+    """Columns that any row can fill: a paper without numbers has none, and a probe no protocol but `selected`."""
+    spec, protocols = of.spec, set(of.summary["protocol"])
+    columns = [Column("selected", PROTOCOL_TITLES["selected"], "score"), Column("wide", WIDE_TITLE, "interval")]
+    if spec.kind == "table":
+        if of.grid.published(of.experiment).rows and spec.information is None:
+            columns.insert(0, Column("published", "Published", "published"))
+        for protocol in ("last", "optimistic"):
+            if protocol in protocols:
+                title = PROTOCOL_TITLES[protocol]
+                columns.append(Column(protocol, title, "score", optimistic=protocol == "optimistic"))
+    if (ref := spec.reference) is not None:
+        label = cell_label(of.grid, find_cell(of.grid, of.experiment, ref.method, ref.variant) or ref)
+        title = f"Selected, difference to {label}"
+        columns += [Column("difference", title, "difference"), Column("p", "p (Holm)", "p")]
+    return [*columns, Column("seeds", "Seeds", "count")]
+
+
+def _block(of: Scope, metric: str) -> Block:
+    spec, grid = of.spec, of.grid
+    theirs = {_cell_of(p): p for p in grid.published(of.experiment).rows if p.dataset == of.dataset and metric in p.values}
+    rows, on_it = [], of.cells
+    if spec.kind == "table":
+        cells = {(c.method, c.variant) for c in on_it}
+        rows = [Row(p.row, {"published": _published(p, metric)}) for key, p in theirs.items() if key not in cells]
+    compared = None
+    if spec.reference is not None:
+        compared = differences(of.evidence.results, of.experiment, of.dataset, metric, on_it, spec.reference)
+    for ref in grid.cells_on(of.experiment, of.dataset, with_lost=True):
+        name = of.name(ref)
+        if ref in on_it:
+            values = _scores(of, ref, metric)
+        else:
+            values = {"selected": Value(word=grid.lost[name].partition(":")[0])}
+        if (ref.method, ref.variant) in theirs:
+            values["published"] = _published(theirs[ref.method, ref.variant], metric)
+        if spec.reference and compared is not None and ref in on_it:
+            row = compared.filter(method=ref.method, variant=ref.variant).select("mean", "low", "high", "p_holm")
+            values |= _difference(row.rows(), ref, spec.reference)
+        own = ref in own_cells(grid, of.experiment)[:1]
+        rows.append(Row(of.label(ref), values, name if ref in on_it else None, own))
+    title = f"{of.data.title}: {metric_title(metric, of.data)} (%)"
+    return Block(title, _columns(of), rows, {"dataset": of.dataset, "metric": metric})
+
+
+def _cell_of(published: Published) -> tuple[str, str]:
+    """Rows without a method of ours differ by their name."""
+    return (published.method, published.variant) if published.method else ("", published.row)
+
+
+def _published(published: Published, metric: str) -> Value:
+    return Value(published.values[metric], spread=published.spread.get(metric))
+
+
+def _value(found: Interval | None) -> Value:
+    return Value(*percent(found)) if found else Value()
+
+
+def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
+    values = {p: _value(of.mean(ref, metric, p)) for p in PROTOCOL_TITLES}
+    values["wide"] = _value(of.wide(ref, metric))
+    if values["selected"].mean is None and values["last"].mean is not None:
+        values["selected"] = Value(word=NO_VALIDATION)
+    seeds = of.summary.filter(dataset=of.dataset, method=ref.method, variant=ref.variant)["n_seeds"]
+    return values | {"seeds": Value(float(seeds[0]))}
+
+
+def _difference(found: list[tuple[float, ...]], ref: CellRef, reference: CellRef) -> dict[str, Value]:
+    """found: mean, low, high and p, where there is a row."""
+    if (ref.method, ref.variant) == (reference.method, reference.variant):
+        return {"difference": Value(word="reference")}
+    return {"difference": Value(*percent(found[0])), "p": Value(found[0][3])} if found else {}
+
+
+def _across_block(evidence: Evidence, experiment: str) -> Block | None:
+    grid, datasets = evidence.grid, [of.dataset for of in evidence.scopes(experiment)]
+    frame = across_datasets(grid, evidence.results, experiment, datasets)
+    rows = []
+    for ref in grid.experiments[experiment].cells:
+        row = frame.filter(method=ref.method, variant=ref.variant).select("mean", "low", "high")
+        if len(row):
+            values = {"iqm": Value(*percent(row.row(0)))}
+            rows.append(Row(cell_label(grid, ref), values, own=ref in own_cells(grid, experiment)[:1]))
+    if not rows:
+        return None
+    metric = grid.datasets[datasets[0]].metrics[0]
+    titles = ", ".join(grid.datasets[d].title for d in datasets)
+    title = f"All datasets ({titles}): {metric_title(metric)} (%)"
+    column = Column("iqm", "Ours, selected: interquartile mean", "score")
+    return Block(title, [column], rows, {"dataset": ALL, "metric": metric})

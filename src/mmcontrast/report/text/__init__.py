@@ -1,0 +1,1 @@
+"""Names, definitions and sentences of the report."""

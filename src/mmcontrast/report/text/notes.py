@@ -1,0 +1,164 @@
+"""What stands under a table: definitions, sizes, warnings, sources, and what was not run and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmcontrast.config import Grid
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.outputs import is_probed
+from mmcontrast.report.tables.information import information_findings, information_notes
+from mmcontrast.report.text.conclusions import (
+    compare,
+    comparison_sentences,
+    reproduction_sentences,
+    reproductions,
+)
+from mmcontrast.report.text.wording import (
+    PROBE_DEFINITION,
+    PROTOCOL_DEFINITIONS,
+    PROTOCOL_TITLES,
+    metric_title,
+    points,
+    seeds_interval_name,
+    wide_interval_name,
+)
+
+WIDE_TITLE = "Selected, over seeds and test instances"
+TIES = {"stable": "in the order of the gallery", "pessimistic": "with wrong answers first"}
+
+
+def table_notes(evidence: Evidence, experiment: str, across: str | None) -> list[str]:
+    """Definitions, sizes, warnings and sources, in the order a reader needs them.
+
+    Args:
+        across: title of the block over all datasets, if the table has one.
+    """
+    grid, scopes = evidence.grid, evidence.scopes(experiment)
+    spec = grid.experiments[experiment]
+    notes = lost_notes(grid, experiment) + information_notes(grid, experiment)
+    notes += protocol_notes(evidence, experiment) + interval_notes(scopes)
+    if spec.reference is not None:
+        notes.append(
+            "Difference: mean over seeds of the difference between the two cells' scores with the same seed, with its "
+            "bootstrap interval over seeds; p: paired t-test, corrected by Holm's method over the comparisons of a "
+            "dataset and metric; empty where the differences do not vary."
+        )
+    if across is not None:
+        notes.append(
+            f"{across}: mean of the middle half of the scores of all seeds on all datasets; seeds are resampled within "
+            "datasets."
+        )
+    notes += [note for of in scopes for note in dataset_notes(of)]
+    if spec.kind == "table" and spec.information is None:
+        notes += _published_notes(grid, experiment, [of.dataset for of in scopes])
+    return notes + not_run_notes(grid, experiment)
+
+
+def protocol_notes(evidence: Evidence, experiment: str) -> list[str]:
+    """How the numbers of each column were chosen."""
+    grid, protocols = evidence.grid, set(evidence.summary(experiment)["protocol"])
+    spec = grid.experiments[experiment]
+    probed = [is_probed(grid, d, c) for d, c in grid.experiment_cells(experiment)]
+    notes = []
+    if not all(probed):
+        shown = list(PROTOCOL_TITLES) if spec.kind == "table" else ["selected"]
+        notes = [f"{PROTOCOL_TITLES[p]}: {PROTOCOL_DEFINITIONS[p]}" for p in shown if p in protocols]
+    if any(probed):
+        who = PROTOCOL_TITLES["selected"] if all(probed) else "Cells without a classifier"
+        notes.append(f"{who}: {PROBE_DEFINITION}.")
+    return notes
+
+
+def findings(evidence: Evidence, experiment: str) -> list[str]:
+    """What the numbers say in words: the own method against its baselines, and the published numbers.
+
+    Where the suite changes every cell's parameters they say nothing, and that is the only finding.
+    """
+    grid = evidence.grid
+    if grid.suite.overrides.given():
+        return overrides_note(grid)
+    if out := information_findings(evidence, experiment):
+        return out
+    for of in evidence.scopes(experiment):
+        if of.spec.kind == "table" and (compared := compare(of, of.data.metrics[0])):
+            out.append(" ".join(comparison_sentences(grid, compared)))
+    return out + reproduction_sentences(grid, reproductions(evidence, experiment))
+
+
+def overrides_note(grid: Grid) -> list[str]:
+    """A warning where the suite changes every cell's parameters, since nothing can be concluded then."""
+    overrides = grid.suite.overrides.given()
+    if not overrides:
+        return []
+    changed = ", ".join(f"{k} = {v}" for k, v in _flat(overrides))
+    return [
+        f"No conclusion can be drawn from these numbers: the suite '{grid.suite_name}' changes every cell ({changed}). "
+        f"{grid.suite.description}"
+    ]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    out = []
+    for key, value in values.items():
+        out += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return out
+
+
+ONE_SEED = "One seed: there is no interval over seeds, and nothing can be compared."
+
+
+def interval_notes(scopes: list[Scope]) -> list[str]:
+    """What the brackets are, by dataset."""
+    if {of.n_seeds for of in scopes} == {1}:
+        return [ONE_SEED]
+    wide = "; ".join(f"{of.data.title}: {wide_interval_name(of.n_seeds, of.n_instances)}" for of in scopes)
+    narrow = "; ".join(seeds_interval_name(n) for n in sorted({of.n_seeds for of in scopes}))
+    return [
+        f"Brackets: {narrow}. With few seeds such an interval tends to be too narrow.",
+        f"Brackets of the column '{WIDE_TITLE}': {wide}.",
+    ]
+
+
+def dataset_notes(of: Scope) -> list[str]:
+    """How much one test instance counts, and the dataset's own warnings."""
+    n, retrieval = of.n_instances, of.data.retrieval
+    size = (
+        f"{n} test instances; one of them is {points(100 / n, digits=2)} points of accuracy."
+        if retrieval is None
+        else f"{n} test instances, which are the gallery; ties are ranked {TIES[retrieval.ties]}. Rsum is at most 600."
+    )
+    return [f"{of.data.title}: {note}" for note in (size, *of.data.notes)]
+
+
+def _published_notes(grid: Grid, experiment: str, datasets: list[str]) -> list[str]:
+    table = grid.published(experiment)
+    notes = []
+    if table.source and any(p.dataset in datasets for p in table.rows):
+        notes.append(f"Published numbers: {' '.join(table.source.split())}.")
+    for d in datasets:
+        found = {m for p in table.rows if p.dataset == d for m in p.values}
+        absent = [metric_title(m, grid.datasets[d]) for m in grid.datasets[d].metrics if m not in found]
+        if absent and table.rows:
+            notes.append(f"{grid.datasets[d].title}: no published number was found for {', '.join(absent)}.")
+    return notes
+
+
+def lost_notes(grid: Grid, experiment: str) -> list[str]:
+    """Cells of a partial report that have no result, and why."""
+    return [
+        f"No result of {name}: {grid.lost[name]}"
+        for d in grid.experiments[experiment].datasets
+        for c in grid.cells_on(experiment, d, with_lost=True)
+        if (name := f"{d}/{c.method}/{c.variant}") in grid.lost
+    ]
+
+
+def not_run_notes(grid: Grid, experiment: str) -> list[str]:
+    """Datasets of the paper, or of the experiment, that have no rows here, and why."""
+    spec = grid.experiments[experiment]
+    notes = [f"Not run: {name}: {reason}." for name, reason in spec.not_run.items()]
+    left_out = [grid.datasets[d].title for d in spec.datasets if d not in grid.dataset_names]
+    if left_out:
+        notes.append(f"Not run: {', '.join(left_out)}: not among the datasets of the suite '{grid.suite_name}'.")
+    return notes
