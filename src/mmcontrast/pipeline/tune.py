@@ -64,7 +64,7 @@ def tune(grid: Grid, recipe_name: str, datasets: list[str] | None = None, train:
 def tuned_methods(grid: Grid, recipe: str, dataset: str) -> list[tuple[str, str]]:
     """(method, variant) of every method whose cell shares the recipe on a dataset and is trained, of all experiments.
 
-    A method is tuned once, as the first variant in its file that shares the recipe; its other variants take that choice.
+    A method is tuned once, as the first variant in its file with the recipe; its other variants take that choice.
     """
     shared = [
         (ref.method, ref.variant)
