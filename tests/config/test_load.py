@@ -106,7 +106,8 @@ FAULTS = [
     ("methods/m3col.yaml", set_key("finetune", "batch_size", value=1), ["finetune", "nothing to contrast"]),
     ("methods/m3col.yaml", set_key("finetune", "optimizer", "lr", value=-1), ["finetune.optimizer.lr"]),
     ("methods/m3col.yaml", set_key("finetune", "optimizer", "leraning_rate", value=1), ["finetune.optimizer"]),
-    ("methods/m3col.yaml", set_key("finetune", value=None), ["neither `pretrain` nor `finetune`"]),
+    ("methods/concat.yaml", set_key("finetune", value=None), ["neither `pretrain` nor `finetune`"]),
+    ("methods/m3col.yaml", set_key("finetune", value=None), ["across/batch_size.yaml", "m3col has no `finetune`"]),
     ("methods/m3col.yaml", set_key("datasets", "rosmop", value={}), ["rosmop", "'rosmap'"]),
     ("methods/m3col.yaml", set_key("variants", "detached", "objectiv", value={}), ["objectiv", "'objective'"]),
     (

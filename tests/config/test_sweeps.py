@@ -77,6 +77,7 @@ def test_values_are_spelled_one_way(value: Any, name: str) -> None:
         ({"m3col": {"objective.tau": [1, 2], "places": [1]}}, "places: 1 of them for 2 values"),
         ({"m3col": {"objective.pairing": ["ring"]}}, "'ring' has no place on an axis; give `places`"),
         ({"axis": "tau"}, "no line is given"),
+        ({"m3col": {"pretrain.epochs": [1]}}, "m3col has no `pretrain`, so there is no pretrain.epochs to vary"),
         ({"m3col": [{"objective.tau": [1]}, {"objective.alpha": [1]}]}, "there is a line 'M3CoL' already"),
         ({"m3col": {"finetune.epochs": [100]}}, r"is what it has on some of .*; give `dataset`"),
     ],
@@ -93,4 +94,4 @@ def test_two_sweeps_share_a_variant_and_may_not_differ_in_it() -> None:
         expansion.experiment(raw, WHERE)
     assert list(expansion.variants["m3col"]) == ["batch_32", "batch_64", "batch_128"]
     with pytest.raises(ConfigError, match="another variant 'batch_64' already"):
-        expansion.experiment({"datasets": ["tcga_brca"], "sweep": {"m3col": {"pretrain.batch_size": [64]}}}, WHERE)
+        expansion.experiment({"datasets": ["tcga_brca"], "sweep": {"m3col": {"objective.batch": [64]}}}, WHERE)

@@ -56,7 +56,7 @@ class Method(Strict):
     """A method's file: defaults, then what differs by dataset, then its variants."""
 
     title: str
-    paper: str | None = Field(default=None, description="Key of the paper in params/papers.yaml.")
+    paper: str | None = Field(default=None, description="Key of the paper in params/papers/.")
     implementation: str = Field(description="Module in mmcontrast.methods.")
     recipe_from: str | None = Field(
         default=None,

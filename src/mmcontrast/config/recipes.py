@@ -22,13 +22,17 @@ class RecipeOverrides(Strict):
 class TuningPlan(Strict):
     """Trials that every method gets on every dataset, before any reported run."""
 
-    seed: int = Field(ge=0, description="Seed of the trials; no reported run has it.")
-    rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=2, description="Learning rates; of equals the first.")
-    datasets: list[str] = Field(min_length=1, description="Datasets that are tuned on; on others the recipe's rate is.")
+    seed: int = Field(ge=0, description="Seed of the trials, which no reported run uses.")
+    rates: list[Annotated[float, Field(gt=0)]] = Field(
+        min_length=2, description="Learning rates to try; ties go to the first."
+    )
+    datasets: list[str] = Field(
+        min_length=1, description="Datasets that are tuned; others take the recipe's own learning rate."
+    )
 
 
 class Recipe(Strict):
-    """Encoders, training, views and scoring that all methods of a study share: what is compared is the objective."""
+    """Encoders, training, augmentations and scoring that methods share, so that only the objective differs."""
 
     title: str
     description: str = Field(description="What is shared, and what is scored, for the reader of the report.")

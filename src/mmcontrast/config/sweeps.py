@@ -90,7 +90,10 @@ class Expansion:
         """The variant with the value: the start itself, one that the method's file declares, or a new one."""
         declared = self._layers.methods[method].variants
         given = declared.get(start, Variant())
-        equal = [_at(self._layers.values(method, d, given), line.key) == value for d in datasets]
+        merged, section = [self._layers.values(method, d, given) for d in datasets], line.key.partition(".")[0]
+        if not all(values.get(section) for values in merged):
+            raise ConfigError(f"{where} has no `{section}`, so there is no {line.key} to vary")
+        equal = [_at(values, line.key) == value for values in merged]
         if all(equal):
             return start
         if any(equal):

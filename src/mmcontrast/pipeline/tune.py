@@ -1,7 +1,7 @@
-"""Equal tuning: every method gets the same learning rates to try, and the linear probe on validation chooses.
+"""Equal tuning: every method is tried at the same learning rates, and the linear probe on validation chooses.
 
-A trial trains with a seed that no reported run has. Of its embeddings the train split fits the probe and the validation
-split scores it; the test split is not looked at.
+Trials use a separate tuning seed. The probe is fitted on embeddings of the train split and scored on the validation
+split; the test split is not used.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def tune(grid: Grid, recipe_name: str, datasets: list[str] | None = None, train:
 def tuned_methods(grid: Grid, recipe: str, dataset: str) -> list[tuple[str, str]]:
     """(method, variant) of every method whose cell shares the recipe on a dataset and is trained, of all experiments.
 
-    A method is tuned once, as the first variant in its file that shares the recipe; its others take over the choice.
+    A method is tuned once, as the first variant in its file with the recipe; its other variants take that choice.
     """
     shared = [
         (ref.method, ref.variant)
@@ -80,7 +80,7 @@ def tuned_methods(grid: Grid, recipe: str, dataset: str) -> list[tuple[str, str]
 
 
 def try_rates(cell: CellConfig, recipe: Recipe, train: Trainer) -> dict[str, Any]:
-    """The trials of one cell, and its choice: the best on validation, of equals the first."""
+    """The trials of one cell, and its choice: the best on validation; ties go to the first."""
     trials = []
     stage = getattr(cell, cell.last_stage)
     # starts faster, and an engine changes no result

@@ -118,7 +118,7 @@ def cell_records(evidence: Evidence) -> list[CellRecord]:
                 checksum=raw_checksum(evidence.datasheets[cell.dataset]),
                 params=digest_of_params(cell),
                 code=digest_of_code(cell),
-                files=sorted({pair.partition(":")[0] for pair in grid.tracked_params(cell, cell.last_stage)}),
+                files=[evidence.layout.cell_plan(name, stage) for stage in cell.stages],
                 seconds=sum(c.seconds for c in costs),
                 training_seconds=sum(c.training_seconds for c in costs),
                 memory=max(c.peak_memory_bytes for c in costs),
