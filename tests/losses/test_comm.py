@@ -10,13 +10,13 @@ import torch
 
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.pairwise import nt_xent
+from mmcontrast.methods.comm.fusion import modality_masks
 from mmcontrast.methods.comm.loss import (
     _written_out,
     can_share,
     comm_paper_terms,
     comm_terms,
     directed_info_nce,
-    modality_masks,
 )
 from tests.losses.reference_comm import terms as slow_terms
 from tests.losses.reference_comm import toy

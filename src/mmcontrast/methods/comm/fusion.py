@@ -1,4 +1,5 @@
-"""Fusion of the modalities' tokens: CoMM's transformer read at its CLS token, and the linear fusion of its ablation.
+"""From encodings to one fused embedding: converters to tokens, CoMM's transformer read at its CLS token, and the
+linear fusion of its ablation; `FusedMethod` is what CoMM and its supervised counterpart share.
 
 A modality that is not to be seen is left out by removing its tokens (the released form; the paper draws a [MSK] token).
 
@@ -7,7 +8,8 @@ constant, and there the keys and values need not be formed either: q.(K y) = (K^
 V (sum_t a_t y_t), so that a layer costs T*D*heads instead of T*D^2. With one layer (CoMM's) all masks share
 this work. Equal to the plain layer to rounding.
 
-Shapes: B batch, T tokens of all modalities, t tokens kept, D width, H heads, E = D / H, M modalities.
+Shapes: B batch, T tokens of all modalities, t tokens kept, D width, H heads, E = D / H, M modalities; F features of a
+vector, C channels and H x W of a feature map, where tokens are made.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError, ContrastError, TrainingError
 from mmcontrast.methods.base import Batch, Method
-from mmcontrast.methods.comm.loss import modality_masks
 from mmcontrast.models.conv import ImageEncoder
 from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, build_encoders
 
@@ -254,6 +255,11 @@ def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
     if isinstance(encoder, ImageEncoder):
         return PatchTokens(encoder.channels, dim, encoder.grid)
     return FeatureTokens(width, dim)
+
+
+def modality_masks(n: int) -> list[list[bool]]:
+    """Which modalities are kept for each term: every one alone, then all of them."""
+    return [[i == j for j in range(n)] for i in range(n)] + [[True] * n]
 
 
 class FusedMethod(Method):

@@ -143,11 +143,6 @@ def comm_paper_terms(
     return CommTerms((terms * factor).sum(), terms.detach())
 
 
-def modality_masks(n: int) -> list[list[bool]]:
-    """Which modalities are kept for each term: every one alone, then all of them."""
-    return [[i == j for j in range(n)] for i in range(n)] + [[True] * n]
-
-
 def _check_tuple(view1: Sequence[Tensor], view2: Sequence[Tensor], weights: Sequence[float] | None, tau: float) -> None:
     n_terms = len(view1)
     if n_terms != len(view2):
