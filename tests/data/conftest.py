@@ -130,7 +130,13 @@ def mogonet(files: dict[str, str], unpinned: tuple[str, ...] = (), **over: Any) 
         for n, text in files.items()
     ]
     split = {"kind": "published", "train": ROWS["tr"], "val": 0, "test": ROWS["te"]}
-    given = {"sources": sources, "classes": ["no", "yes"], "rows": sum(ROWS.values()), "split": split}
+    given = {
+        "reader": "omics",
+        "sources": sources,
+        "classes": ["no", "yes"],
+        "rows": sum(ROWS.values()),
+        "split": split,
+    }
     return Dataset.model_validate(common(**{**given, **over}))
 
 

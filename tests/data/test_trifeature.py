@@ -17,7 +17,7 @@ from mmcontrast.data.prepare import prepare
 from mmcontrast.data.prepare import trifeature as tri
 from mmcontrast.data.prepare import trifeature_files as files
 from mmcontrast.data.prepare import trifeature_images as images
-from mmcontrast.data.preparers import PREPARERS, preparer
+from mmcontrast.data.preparers import preparer
 from mmcontrast.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -187,15 +187,15 @@ def dataset(params: tri.Generate, **changes) -> Dataset:
         "scaling": "none",
         "metrics": ["balanced_acc"],
         "generate": params.model_dump(),
+        "reader": "trifeature_files",
         "probe_from": "tri" if params.biased else None,
     }
     return Dataset.model_validate(values | changes)
 
 
 @pytest.fixture
-def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict, Path]]:
+def prepared(tmp_path: Path) -> Callable[..., tuple[dict, Path]]:
     """prepared(params): datasheet and folder of a dataset written from them."""
-    monkeypatch.setitem(PREPARERS, "tri", "trifeature_files")
 
     def prepare_(params: tri.Generate, folder: str = "out", **changes) -> tuple[dict, Path]:
         return prepare("tri", dataset(params, **changes), tmp_path / "raw", tmp_path / folder), tmp_path / folder

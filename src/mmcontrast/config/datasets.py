@@ -155,6 +155,10 @@ class Dataset(Strict):
     )
     notes: list[str] = Field(default=[], description="Warnings that the data sheet and the report repeat.")
     generate: dict[str, Any] = Field(default={}, description="Parameters of a generated dataset.")
+    reader: str | None = Field(
+        default=None,
+        description="Module in mmcontrast.data.prepare; default: the one whose name the dataset's name begins with.",
+    )
     prepare: dict[str, Any] = Field(default={}, description="Options of the dataset's own reader.")
     class_weighted: list[TaskName] = Field(
         default=[], description="Tasks whose linear probe gives every class the same weight, for rare classes."

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from mmcontrast.config import Dataset
 from mmcontrast.errors import ConfigError, nearest
 
-PREPARERS = {
-    "rosmap": "omics",
-    "mogonet_brca": "omics",
-    "tcga_brca": "tcga",
-    "handwritten": "handwritten",
-    "handwritten_tmc": "handwritten",
-    "weak_modality": "weak_modality",
-    "nyuv2": "nyuv2",
-    "mosi": "mosi",
-    "mosi_text": "mosi_text",
-    "trifeature": "trifeature_files",
-    "trifeature_biased": "trifeature_files",
-    "trifeature_small": "trifeature_files",
-    "trifeature_small_biased": "trifeature_files",
-    "emoji": "emoji",
-    "emoji_minilm": "emoji",
-    "flickr30k": "flickr30k",
-    "text2shape_tricolo": "text2shape",
-    "text2shape_parts2words": "text2shape",
-}
+READS = re.compile(r"^def (read|write)\(name: str,", re.MULTILINE)
 # of a dataset made by code that has no module of its own
 GENERATED = "synthetic"
 
 
 def preparer(dataset_name: str, dataset: Dataset) -> str:
-    """Name of the module, e.g. `omics`.
+    """Name of the module: `reader` of the dataset's file, else the longest beginning of its name that is one.
+
+    So `emoji` reads emoji and emoji_minilm. Generated data need their whole name for it.
 
     Raises:
         ConfigError: there is none for this dataset.
     """
-    if dataset.generate:
-        return PREPARERS.get(dataset_name, GENERATED)
-    if dataset_name not in PREPARERS:
+    folder = Path(__file__).parent / "prepare"
+    readers = sorted(p.stem for p in folder.glob("*.py") if READS.search(p.read_text(encoding="utf-8")))
+    words = dataset_name.split("_")
+    tried = ["_".join(words[:n]) for n in range(len(words), 0, -1)]
+    if dataset.reader is not None:
+        tried = [dataset.reader]
+    elif dataset.generate:
+        tried = [dataset_name, GENERATED]
+    found = next((name for name in tried if name in readers), None)
+    if found is None:
         raise ConfigError(
-            f"params/datasets/{dataset_name}.yaml: no module in mmcontrast.data.prepare reads '{dataset_name}' (see "
-            f"mmcontrast.data.preparers); {nearest(dataset_name, PREPARERS)}"
+            f"params/datasets/{dataset_name}.yaml: no module in mmcontrast.data.prepare reads '{tried[0]}'; write one, "
+            f"or name one by `reader`; {nearest(tried[0], readers)}"
         )
-    return PREPARERS[dataset_name]
+    return found

@@ -210,11 +210,17 @@ def test_a_number_too_large_for_float32(raw_rosmap: Any, small: Any, tmp_path: P
         prepare("rosmap", dataset, raw, tmp_path / "out")
 
 
-def test_a_dataset_that_nobody_reads(small: Any) -> None:
+def test_a_reader_is_found_by_the_dataset_s_name_or_its_key(small: Any) -> None:
+    files = small.mogonet_files()
+    assert preparer("rosmap", small.mogonet(files)) == "omics"
+    assert preparer("tcga_brca", small.mogonet(files, reader=None)) == "tcga"
+    assert preparer("mosi_text_cut", small.mogonet(files, reader=None)) == "mosi_text"
     with pytest.raises(
-        ConfigError, match=r"no module in mmcontrast\.data\.prepare reads 'rosmop'.*did you mean 'rosmap'"
+        ConfigError, match=r"no module in mmcontrast\.data\.prepare reads 'emojy'.*did you mean 'emoji'"
     ):
-        preparer("rosmop", small.mogonet(small.mogonet_files()))
+        preparer("emojy", small.mogonet(files, reader=None))
+    with pytest.raises(ConfigError, match=r"reads 'readers'"):  # has helpers of readers, and is none
+        preparer("rosmap", small.mogonet(files, reader="readers"))
 
 
 def test_preparing_needs_no_torch_and_asking_for_the_module_no_polars() -> None:
