@@ -203,14 +203,6 @@ class Grid:
         """The seeds that the suite runs a dataset's cells with."""
         return self.suite.seeds_of(dataset)
 
-    def tracked_params(self, cell: CellConfig, stage: str) -> list[str]:
-        """Nothing: a stage depends on its plan. Goes with the rules that still ask."""
-        return []
-
-    def tracked_scoring(self, cell: CellConfig) -> list[str]:
-        """Nothing: see `tracked_params`."""
-        return []
-
     def _check(self) -> None:
         """Hold every file against the others, so that a fault shows before any work starts."""
         checks.check_datasets(self.datasets)

@@ -27,7 +27,7 @@ def check_apart(name: str, what: str, by_split: Mapping[str, Sequence[str]]) -> 
     """No value may be in two splits.
 
     Args:
-        what: what the values are, in the singular: id, patient, family. by_split: split -> a value a row.
+        what: what the values are, in the singular: id, patient, family. by_split: split -> a value per row.
 
     Raises:
         DataError: names the first such value, its splits, and how many there are.
@@ -55,7 +55,7 @@ def duplicates_across(keys: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
     """Number of rows whose key an earlier split holds too.
 
     Args:
-        keys: split -> a key a row, in the order train, val, test.
+        keys: split -> a key per row, in the order train, val, test.
 
     Returns:
         "split and other split" -> rows of the latter that the former holds; only pairs that share any.

@@ -65,7 +65,7 @@ class _Sampler:
 
 
 class InstanceSampler(_Sampler):
-    """N different instances a batch, and several observations of each, none drawn twice while others are left.
+    """N different instances per batch, and several observations of each, none drawn twice while others are left.
 
     No two rows of one instance can meet as negatives, which is the point of sampling by instance.
 
@@ -135,7 +135,7 @@ class CaptionSampler(_Sampler):
     Args:
         counts, ids, seed: as `InstanceSampler`.
         anchor: modality whose observations make the epoch, e.g. the captions.
-        batch_size: rows a batch; the last, smaller batch of an epoch is left out.
+        batch_size: rows per batch; the last, smaller batch of an epoch is left out.
     """
 
     def __init__(

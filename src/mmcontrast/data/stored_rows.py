@@ -30,7 +30,7 @@ def stored_rows(path: Path, modalities: Sequence[str]) -> tuple[list[str], list[
 
 
 def _cells(column: pa.Array) -> list[bytes]:
-    """A digest of each cell, so that joined cells cannot be told apart in two ways."""
+    """A digest of each cell, so that joined cells can be read in one way alone."""
     if pa.types.is_fixed_size_list(column.type):
         width = column.type.list_size
         values = np.ascontiguousarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), width)

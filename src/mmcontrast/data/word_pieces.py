@@ -1,7 +1,7 @@
 """Texts as word pieces: byte-pair encoding of words (Sennrich et al., ACL 2016), learned from the training texts alone.
 
 A piece is a run of characters inside a word; the first piece of a word starts with a mark, so that `cat` of "cat" and
-of "bobcat" are told apart. A word never seen is made of pieces that were.
+of "bobcat" differ. A word never seen is made of pieces that were.
 
 O texts, T longest number of pieces.
 """

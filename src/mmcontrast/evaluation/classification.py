@@ -3,7 +3,7 @@
 One definition of each metric serves the plain score and the bootstrap, which scores thousands of reweighted test sets
 at once. numpy only, because the training loop selects its epoch with it; scikit-learn is the reference in the tests.
 
-Shapes: N cases, C classes, P classes that occur among the labels, K predictions of the same cases (one a seed),
+Shapes: N cases, C classes, P classes that occur among the labels, K predictions of the same cases (one per seed),
 R sets of case weights.
 """
 

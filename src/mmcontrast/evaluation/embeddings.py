@@ -103,12 +103,14 @@ def _labels(part: pl.DataFrame, column: str, n_classes: int, where: str) -> NDAr
 
 
 def _check_alike(out: dict[tuple[int, str], Embeddings], path: Path, cell: CellConfig) -> None:
-    """All seeds are scored on the same test cases, and none of them has been trained on."""
+    """All seeds are scored on the same test instances, and none of them has been trained on."""
     first = out[cell.seeds[0], "test"]
     for seed in cell.seeds:
         test = out[seed, "test"]
         if test.ids != first.ids or (test.labels != first.labels).any():
-            raise DataError(f"{path}: {cell.name}, seed {seed}: other test cases or labels than seed {cell.seeds[0]}")
+            raise DataError(
+                f"{path}: {cell.name}, seed {seed}: other test instances or labels than seed {cell.seeds[0]}"
+            )
         seen: set[str] = set()
         for split in SPLITS:
             if both := seen.intersection(out[seed, split].ids):

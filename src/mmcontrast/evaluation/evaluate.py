@@ -38,7 +38,7 @@ Scored = tuple[dict[tuple[int, str], Predictions], dict[tuple[str, str], list[in
 def evaluate_cell(
     cell: CellConfig, scored_path: Path, metrics_path: Path, curves_path: Path, intervals_path: Path
 ) -> None:
-    """Write a cell's scores by protocol, its scores by epoch, and its intervals over seeds and test cases.
+    """Write a cell's scores by protocol, its scores by epoch, and its intervals over seeds and test instances.
 
     Equal inputs give equal bytes. Where a probe is fitted and the dataset has further tasks, each has a probe of its
     own, and its metrics are called <task>/<metric>; those of a further readout of the embedding <metric>@<readout>.
@@ -96,7 +96,7 @@ def _of_tasks(scored: dict[tuple[str, str], Scored], cell: CellConfig) -> Frames
 def intervals(
     predictions: dict[tuple[int, str], Predictions], epochs: dict[tuple[str, str], list[int]], seeds: list[int]
 ) -> pl.DataFrame:
-    """Mean test score of each protocol and metric with its interval over seeds and test cases (INTERVALS_SCHEMA)."""
+    """Mean test score of each protocol and metric with its interval over seeds and test instances (INTERVALS_SCHEMA)."""
     tests = [predictions[s, "test"] for s in seeds]
     rows = []
     for protocol in dict.fromkeys(p for p, _ in epochs):

@@ -134,7 +134,7 @@ def _check_alike(out: dict[tuple[int, str], Predictions], path: Path, cell: Cell
         if test is None:
             raise DataError(f"{path}: {cell.name}, seed {seed}: no rows of the test split")
         if test.ids != reference.ids or (test.labels != reference.labels).any():
-            raise DataError(f"{path}: {cell.name}, seed {seed}: other test cases or labels than seed {first}")
+            raise DataError(f"{path}: {cell.name}, seed {seed}: other test instances or labels than seed {first}")
         if ((seed, "val") in out) != has_val:
             raise DataError(f"{path}: {cell.name}: seed {seed} and seed {first} do not both have a val split")
         for split in SPLITS[not has_val :]:

@@ -2,7 +2,7 @@
 
 Every draw comes from a generator of our own with a fixed seed, so that equal scores give equal intervals.
 
-Shapes: S seeds, D datasets, N test cases, C classes, R bootstrap replicates.
+Shapes: S seeds, D datasets, N test instances, C classes, R bootstrap replicates.
 """
 
 from __future__ import annotations
@@ -85,13 +85,13 @@ def _weight_chunks(labels_N: Labels, generator: np.random.Generator) -> Iterator
 
 
 def over_seeds_and_cases(labels_N: Labels, probs_by_metric_SNC: Mapping[str, NDArray]) -> dict[str, Interval]:
-    """Mean over seeds of each metric, with a 95 % percentile bootstrap interval over seeds and test cases.
+    """Mean over seeds of each metric, with a 95 % percentile bootstrap interval over seeds and test instances.
 
-    A replicate draws seeds with replacement, and test cases with replacement within each class; the same cases for
+    A replicate draws seeds with replacement, and test instances with replacement within each class; the same cases for
     all seeds, since they were all tested on the same ones, and for all metrics.
 
     Args:
-        labels_N: class indices of the test cases.
+        labels_N: class indices of the test instances.
         probs_by_metric_SNC: metric -> probabilities; by metric, because `optimistic` takes another epoch for each.
             Of a single seed only the cases are resampled.
     """

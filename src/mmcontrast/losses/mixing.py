@@ -101,6 +101,6 @@ def mix_targets_overwritten(lambda_B: Tensor, perm_B: Tensor) -> Tensor:
 def _check_rows(lambda_B: Tensor, perm_B: Tensor) -> None:
     if lambda_B.ndim != 1 or lambda_B.shape != perm_B.shape:
         raise ContrastError(
-            f"mixing needs one coefficient and one partner a row, and was given shapes "
+            f"mixing needs one coefficient and one partner per row, and was given shapes "
             f"{tuple(lambda_B.shape)} and {tuple(perm_B.shape)}"
         )

@@ -21,7 +21,7 @@ from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.paths import Layout
 from mmcontrast.report.outputs import experiment_datasets
-from mmcontrast.report.results import cell_name, read_results, read_table
+from mmcontrast.report.results import cell_name, read_evidence, read_results, read_table
 from mmcontrast.report.summary import lookup, seed_scores, summarise
 from mmcontrast.report.text.wording import cell_label, charted_metrics, reported_metrics
 
@@ -68,6 +68,11 @@ class Evidence:
             DataError: they have not been.
         """
         return cls(grid, layout, *read_results(grid, layout))
+
+    @classmethod
+    def of_experiment(cls, grid: Grid, layout: Layout, experiment: str) -> Evidence:
+        """The same of one experiment, from the evidence file that is its own. Raises DataError likewise."""
+        return cls(grid, layout, *read_evidence(grid, layout, experiment))
 
     def summary(self, experiment: str) -> pl.DataFrame:
         """Means with intervals over seeds of one experiment (`summary.SUMMARY_SCHEMA`)."""

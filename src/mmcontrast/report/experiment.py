@@ -30,7 +30,7 @@ def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
         raise ConfigError(
             f"no experiment '{experiment}' in this selection; {nearest(experiment, grid.active_experiments)}"
         )
-    evidence = Evidence.read(grid, layout)
+    evidence = Evidence.of_experiment(grid, layout, experiment)
     write_table(evidence, experiment)
     write_figures(evidence, experiment)
 

@@ -7,7 +7,6 @@ import json
 import platform
 import subprocess
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any

@@ -107,7 +107,7 @@ def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame
 
 
 def read_results(grid: Grid, layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The results table, and the intervals over seeds and test cases.
+    """The results table, and the intervals over seeds and test instances.
 
     Raises:
         DataError: they have not been written.
@@ -118,6 +118,21 @@ def read_results(grid: Grid, layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame
         read_table(grid.root / out["results"], dict.fromkeys(RESULTS_COLUMNS), command),
         read_table(grid.root / out["intervals"], INTERVALS_SCHEMA, command),
     )
+
+
+def read_evidence(grid: Grid, layout: Layout, experiment: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """An experiment's part of what `read_results` gives.
+
+    Raises:
+        DataError: it has not been written, or a file that the experiment shows is another than when it was.
+    """
+    path = grid.root / layout.evidence(experiment)
+    found = read_table(path, {"part": None, "file": None, "sha256": None}, "mmcontrast report results")
+    for file, sha256 in found.filter(part=FILES).select("file", "sha256").iter_rows():
+        if _checksum(grid.root / file) != sha256:
+            raise DataError(f"{file}: not what {path} was written of; run `mmcontrast report results` again")
+    scores, intervals = (found.filter(part=part) for part in (SCORES, INTERVALS))
+    return scores.select(RESULTS_COLUMNS), intervals.select(*CELL, *INTERVALS_SCHEMA)
 
 
 def _labelled(frame: pl.DataFrame, **constants: str) -> pl.DataFrame:

@@ -20,7 +20,7 @@ from mmcontrast.training.distributed import World
 
 
 def instance_sampler(table: Table, stage: Stage, seed: int, where: str) -> InstanceSampler:
-    """Different instances a batch, as `stage.sampling` says.
+    """Different instances per batch, as `stage.sampling` says.
 
     Raises:
         ConfigError: per_instance does not name the modalities.

@@ -2,7 +2,7 @@
 
 Layout: `dataset_flickr30k.json` of Karpathy's caption datasets ({"images": [{"filename", "split", "sentences":
 [{"raw"}]}]}) and the folder `flickr30k-images` of the data's own release. Some papers count 29,783 / 1,000 / 1,000;
-what params/ says is held against what is found.
+what params/ says is compared with what is found.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class MXMCLRObjective(Objective):
     teacher: Literal["self", "ema"] = Field(
         default="self", description="Whose embeddings make the soft targets: these, or a momentum copy's."
     )
-    teacher_decay: float = Field(default=0.999, ge=0, lt=1, description="Of the momentum copy, a step.")
+    teacher_decay: float = Field(default=0.999, ge=0, lt=1, description="Of the momentum copy, per step.")
     reduce: Literal["row", "instance"] = Field(
         default="row", description="Mean over rows, or over instances of the mean over their rows."
     )

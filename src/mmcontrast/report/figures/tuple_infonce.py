@@ -10,9 +10,9 @@ import polars as pl
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import ConfigError
+from mmcontrast.evaluation.readouts import metric_name, without
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.evaluation.statistics import over_seeds
-from mmcontrast.evaluation.readouts import metric_name, without
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.figures.style import CLASS_COLOURS, INK, SOFT, canvas, handle, legend
@@ -244,7 +244,7 @@ def removed(of: Scope, narrow: bool) -> Figure:
     for y, ref in enumerate(cells):
         axes.scatter(np.mean(_percents(of, ref, metric)), y, color=INK, s=26, zorder=3)
         for i, (modality, colour) in enumerate(colours.items()):
-            found = _percents(of, ref, metric_name(metric, view=without(modality)))
+            found = _percents(of, ref, metric_name(metric, readout=without(modality)))
             if found:
                 mean, low, high = over_seeds(np.array(found))
                 at = y + 0.12 + 0.1 * i * 3 / len(colours)

@@ -85,7 +85,9 @@ def _columns(of: Scope) -> list[Column]:
 
 def _block(of: Scope, metric: str) -> Block:
     spec, grid = of.spec, of.grid
-    theirs = {_cell_of(p): p for p in grid.published(of.experiment).rows if p.dataset == of.dataset and metric in p.values}
+    theirs = {
+        _cell_of(p): p for p in grid.published(of.experiment).rows if p.dataset == of.dataset and metric in p.values
+    }
     rows, on_it = [], of.cells
     if spec.kind == "table":
         cells = {(c.method, c.variant) for c in on_it}

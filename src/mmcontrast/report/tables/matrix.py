@@ -10,8 +10,8 @@ import numpy as np
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import MatrixColumn, MatrixPart
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
-from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, holm, over_seeds, paired_difference
 from mmcontrast.evaluation.readouts import metric_name
+from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, holm, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.summary import percent

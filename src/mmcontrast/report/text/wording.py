@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
-from mmcontrast.evaluation.statistics import LEVEL, REPLICATES
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, without
+from mmcontrast.evaluation.statistics import LEVEL, REPLICATES
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
 MINUS = "−"
@@ -86,7 +86,7 @@ def reported_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> li
     out = []
     for readout in readouts:
         if readout == "removed":
-            out += [metric_name(dataset.metrics[0], view=without(m)) for m in dataset.modalities]
+            out += [metric_name(dataset.metrics[0], readout=without(m)) for m in dataset.modalities]
         else:
             named = OWN if readout == "own" else readout
             out += [metric_name(metric, task, named) for task in ("", *dataset.tasks) for metric in dataset.metrics]
