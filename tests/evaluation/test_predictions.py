@@ -54,9 +54,9 @@ FAULTS = {
     ),
     "case renamed": (
         changed(SEED_1 & TEST & CASE, id=pl.lit("other")),
-        "seed 1: other test cases or labels than seed 0",
+        "seed 1: other test instances or labels than seed 0",
     ),
-    "label of one seed": (changed(SEED_1 & TEST & CASE, label=pl.lit(2)), "seed 1: other test cases or labels"),
+    "label of one seed": (changed(SEED_1 & TEST & CASE, label=pl.lit(2)), "seed 1: other test instances or labels"),
     "label of one epoch": (changed(SEED_1 & TEST & CASE & LAST, label=pl.lit(2)), "the label of a case changes"),
     "label out of range": (changed(TEST & CASE, label=pl.lit(3)), "labels from 0 to 3; accepted are 0 to 2"),
     "label empty": (changed(TEST & CASE, label=pl.lit(None)), "column label has rows without a value"),

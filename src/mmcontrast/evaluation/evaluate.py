@@ -96,7 +96,7 @@ def _of_tasks(scored: dict[tuple[str, str], Scored], cell: CellConfig) -> Frames
 def intervals(
     predictions: dict[tuple[int, str], Predictions], epochs: dict[tuple[str, str], list[int]], seeds: list[int]
 ) -> pl.DataFrame:
-    """Mean test score of each protocol and metric with its interval over seeds and test instances (INTERVALS_SCHEMA)."""
+    """Mean test score of each protocol and metric, its interval over seeds and test instances (INTERVALS_SCHEMA)."""
     tests = [predictions[s, "test"] for s in seeds]
     rows = []
     for protocol in dict.fromkeys(p for p, _ in epochs):
