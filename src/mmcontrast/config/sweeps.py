@@ -77,8 +77,8 @@ class Expansion:
                 raise ConfigError(f"{where}: {start}: there is a line '{title}' already; give it another `title`")
             label = line.label or ("{title}, " if len(sweep.lines) > 1 else "") + f"{line.short} = {{value}}"
             series[title] = {}
-            for i, value in enumerate(line.values):
-                name = self._variant(method, variant or BASE_VARIANT, line, value, on, f"{where}: {start}")
+            for i, given in enumerate(line.values):
+                name, value = self._variant(method, variant or BASE_VARIANT, line, given, on, f"{where}: {start}")
                 place = line.places[i] if line.places else self._place(value, on, f"{where}: {start}")
                 series[title][f"{method}/{name}"] = place
                 row = {"method": method, "variant": name, "label": _filled(label, title, value, place)}
@@ -86,26 +86,33 @@ class Expansion:
         axis = sweep.axis or (sweep.lines[0][1].key.rpartition(".")[2].replace("_", " ") if sweep.lines else "")
         return rows, sweep.model_dump(include={"scale", "dataset"}) | {"axis": axis, "series": series}
 
-    def _variant(self, method: str, start: str, line: SweepLine, value: Any, datasets: list[str], where: str) -> str:
-        """The variant with the value: the start itself, one that the method's file declares, or a new one."""
+    def _variant(
+        self, method: str, start: str, line: SweepLine, value: Any, datasets: list[str], where: str
+    ) -> tuple[str, Any]:
+        """The variant with the value, and the value: the start itself, a variant of the method's file, or a new one.
+
+        `base` is what the start has, so that another value there moves the sweep and adds no cell.
+        """
         declared = self._layers.methods[method].variants
         given = declared.get(start, Variant())
         merged, section = [self._layers.values(method, d, given) for d in datasets], line.key.partition(".")[0]
         if not all(values.get(section) for values in merged):
             raise ConfigError(f"{where} has no `{section}`, so there is no {line.key} to vary")
+        if value == BASE_VARIANT:
+            value = _at(merged[0], line.key)
         equal = [_at(values, line.key) == value for values in merged]
         if all(equal):
-            return start
+            return start, value
         if any(equal):
             raise ConfigError(f"{where}: {value!r} is what it has on some of {datasets}; give `dataset`, a single one")
         overrides = merge(given.model_dump(exclude_unset=True), _nested(line.key, value))
         for name, other in declared.items():
             if other.model_dump(exclude_unset=True) == overrides:
-                return name
+                return name, value
         name = f"{'' if start == BASE_VARIANT else start + '_'}{line.short}_{spelled(value)}"
         if self.variants.setdefault(method, {}).setdefault(name, overrides) != overrides or name in declared:
             raise ConfigError(f"{where}: {method} has another variant '{name}' already; rename that one")
-        return name
+        return name, value
 
     def _place(self, value: Any, datasets: list[str], where: str) -> float:
         """Where a value stands on the axis."""
