@@ -33,11 +33,11 @@ from mmcontrast.report.tables.matrix import build_matrix, matrix_findings
 from tests.report.made_up_scores import write_scores
 from tests.report.made_up_study import REPO, Made
 
-MATRIX = "study_matrix"
+MATRIX = "matrix"
 SUITE = """
 description: Made-up scores of the grid.
 datasets: [tcga_brca, handwritten, weak_modality, trifeature_small, trifeature_small_biased, emoji]
-experiments: [study_matrix, study_defects, study_batch_size]
+experiments: [matrix, defects, batch_size]
 seeds: [0, 1, 2, 3, 4]
 seeds_by_dataset: {trifeature_small: [0, 1, 2], trifeature_small_biased: [0, 1, 2]}
 """
@@ -166,8 +166,8 @@ def test_findings_name_the_best_and_what_differs(made: Made, results: pl.DataFra
 
 
 def test_contrasts_are_differences_by_seed_of_cells_and_of_protocols(made: Made, results: pl.DataFrame) -> None:
-    found = {c.contrast.label: c for c in compared(made.evidence, "study_defects")}
-    frame = results.filter(experiment="study_defects", dataset="tcga_brca", method="m3col", split="test", metric="acc")
+    found = {c.contrast.label: c for c in compared(made.evidence, "defects")}
+    frame = results.filter(experiment="defects", dataset="tcga_brca", method="m3col", split="test", metric="acc")
 
     def by_seed(variant: str, protocol: str = "selected") -> np.ndarray:
         return frame.filter(variant=variant, protocol=protocol).sort("seed")["value"].to_numpy()
@@ -178,14 +178,14 @@ def test_contrasts_are_differences_by_seed_of_cells_and_of_protocols(made: Made,
     on_test = found["M3CoL: epoch chosen on test"]
     assert on_test.difference.mean == pytest.approx((by_seed("base", "optimistic") - by_seed("base")).mean())
     assert np.isnan(on_test.p_holm)  # made up to be the same for every seed
-    said = contrast_findings(made.evidence, "study_defects")
-    assert len(said) == len(found) == len(made.grid.experiments["study_defects"].contrasts)
+    said = contrast_findings(made.evidence, "defects")
+    assert len(said) == len(found) == len(made.grid.experiments["defects"].contrasts)
     assert any("interval excludes 0" in s or "interval includes 0" in s for s in said)
 
 
 def test_a_panel_has_a_mark_a_cell_at_its_place(made: Made, results: pl.DataFrame) -> None:
-    figure = panels_chart(Scope(made.evidence, "study_batch_size", "all"), False)
-    panels = made.grid.experiments["study_batch_size"].panels
+    figure = panels_chart(Scope(made.evidence, "batch_size", "all"), False)
+    panels = made.grid.experiments["batch_size"].panels
     assert len(figure.axes) == len(panels) == 4
     for axes, panel in zip(figure.axes, panels, strict=True):
         ((name, line),) = panel.series.items()
@@ -193,15 +193,13 @@ def test_a_panel_has_a_mark_a_cell_at_its_place(made: Made, results: pl.DataFram
         assert list(drawn.get_xdata()) == sorted(line.values())
         assert list(axes.get_xticks()) == sorted(line.values())
     m3col = next(of for of in figure.axes[0].lines if of.get_label() == "M3CoL")
-    of_all = results.filter(
-        experiment="study_batch_size", method="m3col", variant="base", metric="acc", protocol="selected"
-    )
+    of_all = results.filter(experiment="batch_size", method="m3col", variant="base", metric="acc", protocol="selected")
     assert m3col.get_ydata()[-1] == pytest.approx(100 * of_all["value"].mean())
 
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_every_figure_is_drawn_and_has_a_caption(made: Made, results: pl.DataFrame, narrow: bool) -> None:
-    for experiment in ("study_matrix", "study_defects", "study_batch_size"):
+    for experiment in ("matrix", "defects", "batch_size"):
         for spec in figures(made.grid, experiment):
             figure = draw(made.evidence, spec, narrow)
             assert figure.axes, spec

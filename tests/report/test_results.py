@@ -14,7 +14,7 @@ import pytest
 from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.paths import Layout
-from mmcontrast.report.results import RESULTS_COLUMNS, collect, read_results, write_results
+from mmcontrast.report.results import RESULTS_COLUMNS, read_results, write_results
 from tests.report.made_up_study import Made
 
 CELL = ["dataset", "method", "variant"]
@@ -108,21 +108,21 @@ def copy(evaluated: Made, tmp_path: Path) -> Made:
 def test_a_cell_that_was_not_evaluated_is_named_with_the_command(copy: Made) -> None:
     copy.path(copy.layout.metrics("rosmap/m3col/base")).unlink()
     with pytest.raises(DataError, match=re.escape("run `mmcontrast evaluate rosmap/m3col/base` first")):
-        collect(copy.grid, copy.layout)
+        write_results(copy.grid, copy.layout)
 
 
 def test_scores_of_other_seeds_than_the_suites_are_refused(copy: Made) -> None:
     path = copy.path(copy.layout.metrics("rosmap/m3col/base"))
     pl.read_parquet(path).filter(pl.col("seed") != 3).write_parquet(path)
     with pytest.raises(DataError, match=r"seeds \[0, 1, 2, 4\].*has \[0, 1, 2, 3, 4\]; train and evaluate"):
-        collect(copy.grid, copy.layout)
+        write_results(copy.grid, copy.layout)
 
 
 def test_a_file_without_a_column_is_refused(copy: Made) -> None:
     path = copy.path(copy.layout.metrics("rosmap/m3col/base"))
     pl.read_parquet(path).drop("n").write_parquet(path)
     with pytest.raises(DataError, match=r"no column n; expected .*; run `mmcontrast evaluate rosmap/m3col/base` again"):
-        collect(copy.grid, copy.layout)
+        write_results(copy.grid, copy.layout)
 
 
 def test_results_that_were_not_written_name_the_command(copy: Made) -> None:
