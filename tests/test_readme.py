@@ -25,10 +25,8 @@ FENCED = [
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
 ]
-OWN = [
-    *(line for line in FENCED if line.startswith("mmcontrast")),
-    *(c for page in PAGES for c in re.findall(r"`(mmcontrast [a-z][^`]*)`", page)),
-]
+QUOTED = [command for page in PAGES for command in re.findall(r"`(mmcontrast [a-z][^`]*)`", page)]
+OWN = [*(line for line in FENCED if line.startswith("mmcontrast")), *QUOTED]
 SNAKEMAKE = [line for line in FENCED if line.startswith("snakemake")]
 TARGETS = [line.split()[1] for line in FENCED if line.startswith("make")]
 
