@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -84,3 +85,12 @@ def test_the_page_of_licences_names_every_dataset_and_package() -> None:
         row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {version} |"))
         assert licences.NOT_GIVEN not in row, row
         assert "not installed" not in row, row
+
+
+def test_the_conda_environment_of_the_rules_is_the_projects() -> None:
+    """What `dependencies` asks for, in the versions of constraints.txt."""
+    environment = yaml.safe_load((ROOT / "workflow/envs/mmcontrast.yaml").read_text())
+    (lines,) = (part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
+    found = {canonicalize_name(line.split("==")[0]): Version(line.split("==")[1]) for line in lines}
+    wanted = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert found == {name: version for name, version in pinned().items() if name in wanted}
