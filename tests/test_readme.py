@@ -13,7 +13,7 @@ from snakemake.cli import get_argument_parser, parse_config
 
 from mmcontrast.cli import _parser
 from mmcontrast.config import Grid
-from mmcontrast.pipeline.selection import selection_from_config
+from mmcontrast.pipeline.selection import named_selection, selection
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def test_snakemake_is_given_selections_that_exist(monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(ROOT)
     arguments = get_argument_parser().parse_args(shlex.split(command)[1:])
     assert arguments.targets == ["reproduce"]
-    grid, _, _ = selection_from_config(parse_config(arguments.config))
+    grid, _, _ = selection(*named_selection(parse_config(arguments.config)))
     assert grid.cells
 
 

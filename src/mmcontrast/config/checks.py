@@ -7,20 +7,22 @@ from collections.abc import Iterable, Mapping
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.experiments import Experiment
 from mmcontrast.config.methods import BASE_VARIANT, Method
-from mmcontrast.config.papers import Paper, PublishedTable
+from mmcontrast.config.papers import Paper
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.errors import ConfigError, nearest
 
 
-def known(where: str, what: str, name: str, names: Iterable[str]) -> None:
-    """Refuse a name that nothing has.
-
-    Raises:
-        ConfigError: `where`, and the nearest name there is.
-    """
+def known(where: str, what: str, name: str | None, names: Iterable[str]) -> None:
+    """Raise ConfigError, with the nearest name there is, for a name that nothing has; None names nothing."""
     names = list(names)
-    if name not in names:
+    if name is not None and name not in names:
         raise ConfigError(f"{where}: no {what} '{name}'; {nearest(name, names)}")
+
+
+def has_file(kind: str, name: str, names: Iterable[str]) -> None:
+    """Raise ConfigError for a name that no file of params/<kind>s/ has."""
+    if name not in names:
+        raise ConfigError(f"no {kind} '{name}' in params/{kind}s/; {nearest(name, names)}")
 
 
 def check_datasets(datasets: Mapping[str, Dataset]) -> None:
@@ -44,15 +46,12 @@ def check_methods(
     """What a method borrows, overrides and cites exists."""
     for name, spec in methods.items():
         where = f"params/methods/{name}.yaml"
-        if spec.recipe_from is not None:
-            known(f"{where}: recipe_from", "method", spec.recipe_from, methods)
+        known(f"{where}: recipe_from", "method", spec.recipe_from, methods)
         for dataset in spec.datasets:
             known(f"{where}: datasets", "dataset", dataset, datasets)
         for variant, given in spec.variants.items():
-            if given.recipe is not None:
-                known(f"{where}: variants.{variant}.recipe", "recipe", given.recipe, recipes)
-        if spec.paper is not None:
-            known(f"{where}: paper", "paper", spec.paper, papers)
+            known(f"{where}: variants.{variant}.recipe", "recipe", given.recipe, recipes)
+        known(f"{where}: paper", "paper", spec.paper, papers)
 
 
 def check_recipes(
@@ -69,23 +68,14 @@ def check_recipes(
 
 
 def check_experiment(
-    experiment: Experiment,
-    where: str,
-    datasets: Mapping[str, Dataset],
-    papers: Mapping[str, Paper],
+    experiment: Experiment, where: str, datasets: Mapping[str, Dataset], papers: Mapping[str, Paper]
 ) -> None:
     """What an experiment names exists. Its cells are built, and so checked, by the grid."""
     for dataset in experiment.datasets:
         known(f"{where}: datasets", "dataset", dataset, datasets)
+    known(f"{where}: paper", "paper", experiment.paper, papers)
     if experiment.paper is not None:
-        known(f"{where}: paper", "paper", experiment.paper, papers)
-        if experiment.published is not None:
-            known(f"{where}: published", "table", experiment.published, papers[experiment.paper].published)
-    _check_information(experiment, where, datasets)
-
-
-def _check_information(experiment: Experiment, where: str, datasets: Mapping[str, Dataset]) -> None:
-    """Its datasets are the experiment's own and have its tasks."""
+        known(f"{where}: published", "table", experiment.published, papers[experiment.paper].published)
     asked = experiment.information
     if asked is None:
         return
@@ -101,24 +91,18 @@ def check_published(
     papers: Mapping[str, Paper], datasets: Mapping[str, Dataset], methods: Mapping[str, Method]
 ) -> None:
     """Every published row that stands beside ours is of a dataset, method and metric that there is."""
-    for name, paper in papers.items():
-        for key, table in paper.published.items():
-            _check_table(table, f"params/papers/{name}.yaml: published.{key}", datasets, methods)
-
-
-def _check_table(
-    table: PublishedTable, where: str, datasets: Mapping[str, Dataset], methods: Mapping[str, Method]
-) -> None:
-    for i, row in enumerate(table.rows):
-        at = f"{where}.rows[{i}] ({row.row})"
+    placed = [
+        (f"params/papers/{name}.yaml: published.{key}.rows[{i}] ({row.row})", row)
+        for name, paper in papers.items()
+        for key, table in paper.published.items()
+        for i, row in enumerate(table.rows)
+    ]
+    for at, row in placed:
         known(f"{at}: dataset", "dataset", row.dataset, datasets)
         data = datasets[row.dataset]
-        tasks = ("", *(f"{t}/" for t in data.tasks))
-        metrics = [f"{task}{metric}" for task in tasks for metric in data.metrics] + (
-            ["R", "U", "S"] if data.tasks else []
-        )
+        metrics = [f"{task}{metric}" for task in ("", *(f"{t}/" for t in data.tasks)) for metric in data.metrics]
         for metric in row.values:
-            known(f"{at}: values", "metric", metric, metrics)
+            known(f"{at}: values", "metric", metric, [*metrics, *(["R", "U", "S"] if data.tasks else [])])
+        known(f"{at}: method", "method", row.method, methods)
         if row.method is not None:
-            known(f"{at}: method", "method", row.method, methods)
             known(f"{at}: variant", "variant", row.variant, [BASE_VARIANT, *methods[row.method].variants])

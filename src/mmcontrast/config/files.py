@@ -39,11 +39,7 @@ class ParamFiles:
         return self._of(kind).get(name, f"params/{kind}/{name}.yaml")
 
     def raw(self, kind: str, name: str) -> dict[str, Any]:
-        """The content of a file.
-
-        Raises:
-            ConfigError: there is no such file, or it holds no mapping of keys to values.
-        """
+        """The content of a file. Raises ConfigError where there is none, or it holds no mapping of keys to values."""
         where = self.where(kind, name)
         _check_name(where, name)
         if where not in self._read:

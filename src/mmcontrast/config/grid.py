@@ -19,7 +19,7 @@ from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.sweeps import Expansion, Variants
 from mmcontrast.config.validation import M, validate
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.errors import ConfigError
 
 
 class Grid:
@@ -31,6 +31,10 @@ class Grid:
         datasets: datasets to run instead of the suite's own.
         untuned: take the learning rate of a recipe itself, not the one that was chosen by trials.
         files: what the files hold, in place of those of the checkout; they were checked when they were read.
+
+    Attributes:
+        datasets, recipes, tunings, papers: every file of the kind, whether this suite needs it or not.
+        declared: every method as it is written, without the variants that sweeps add.
 
     Raises:
         ConfigError: any file is wrong. Everything is checked here, before any work starts.
@@ -58,35 +62,25 @@ class Grid:
                 checks.known(origin, "dataset", name, self.files.names("datasets"))
             for name in self.suite.experiments:
                 checks.known(f"{where}: experiments", "experiment", name, self.files.names("experiments"))
+        self.datasets = self._all(Dataset, "datasets")
+        self.declared = self._all(Method, "methods")
+        self.recipes = self._all(Recipe, "recipes")
+        self.papers = self._all(Paper, "papers")
+        self.tunings = self._all(Tuning, "tuning")
+        if files is None:
             self._check()
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any], root: Path | str = ".") -> Grid:
-        """The grid that `mmcontrast.config.plain` made plain objects of.
-
-        Args:
-            root: the checkout, for paths; its params/ is not read.
-        """
+        """The grid that `mmcontrast.config.plain` made plain objects of; of `root` no file of params/ is read."""
         files = ParamFiles(Path(root), plain["files"])
         return cls(root, plain["suite"], plain["datasets"], plain["untuned"], files)
-
-    # ------------------------------------------------ files
 
     def _one(self, model: type[M], kind: str, name: str) -> M:
         return validate(model, self.files.raw(kind, name), self.files.where(kind, name))
 
     def _all(self, model: type[M], kind: str) -> dict[str, M]:
         return {name: self._one(model, kind, name) for name in self.files.names(kind)}
-
-    @cached_property
-    def datasets(self) -> dict[str, Dataset]:
-        """Every dataset file, whether this suite runs it or not."""
-        return self._all(Dataset, "datasets")
-
-    @cached_property
-    def declared(self) -> dict[str, Method]:
-        """Every method file as it is written, without the variants that sweeps add."""
-        return self._all(Method, "methods")
 
     @cached_property
     def _swept(self) -> tuple[dict[str, dict[str, Any]], dict[str, Variants]]:
@@ -120,29 +114,12 @@ class Grid:
             for name, raw in self.written_out.items()
         }
 
-    @cached_property
-    def recipes(self) -> dict[str, Recipe]:
-        """Every recipe that variants can share."""
-        return self._all(Recipe, "recipes")
-
-    @cached_property
-    def tunings(self) -> dict[str, Tuning]:
-        """What trials have chosen, by recipe."""
-        return self._all(Tuning, "tuning")
-
-    @cached_property
-    def papers(self) -> dict[str, Paper]:
-        """Every paper file: its bibliography, and what it published."""
-        return self._all(Paper, "papers")
-
     def published(self, experiment: str) -> PublishedTable:
         """What its paper published beside an experiment's rows; a table without rows where there is nothing."""
         spec = self.experiments[experiment]
         if spec.paper is None or spec.published is None:
             return PublishedTable()
         return self.papers[spec.paper].published[spec.published]
-
-    # ------------------------------------------------ the grid
 
     def experiment_cells(self, name: str) -> list[tuple[str, CellRef]]:
         """(dataset, cell) pairs of an experiment that this selection runs."""
@@ -155,11 +132,7 @@ class Grid:
         return [c for c in cells if with_lost or f"{dataset}/{c.method}/{c.variant}" not in self.lost]
 
     def without(self, lost: dict[str, str]) -> Grid:
-        """The same grid where some cells have no results, for a report on what there is.
-
-        Args:
-            lost: name of a cell -> why it has none.
-        """
+        """The same grid where some cells have no results (name -> why), for a report on what there is."""
         other = copy.copy(self)
         for name in ("cells", "active_experiments"):
             other.__dict__.pop(name, None)
@@ -183,17 +156,12 @@ class Grid:
         return out
 
     def cell(self, dataset: str, method: str, variant: str = BASE_VARIANT) -> CellConfig:
-        """What a cell is trained with, after all merging.
+        """What a cell is trained with, after all merging. Raises ConfigError where a name or a value is not accepted.
 
         Later wins: `recipe_from` method < method < the dataset's overrides (of both) < variant < suite.
-
-        Raises:
-            ConfigError: a name is unknown, or the merged values are not accepted.
         """
-        if dataset not in self.datasets:
-            raise ConfigError(f"no dataset '{dataset}' in params/datasets/; {nearest(dataset, self.datasets)}")
-        if method not in self.methods:
-            raise ConfigError(f"no method '{method}' in params/methods/; {nearest(method, self.methods)}")
+        checks.has_file("dataset", dataset, self.datasets)
+        checks.has_file("method", method, self.methods)
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
         checks.known(f"{where}: variants", "variant", variant, [BASE_VARIANT, *spec.variants])
         layers = Layers(self.methods, self.recipes, None if self.untuned else self.tunings)

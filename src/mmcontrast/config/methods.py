@@ -52,7 +52,7 @@ class Variant(Overrides):
         return self.model_dump(exclude_unset=True, exclude={"recipe"})
 
 
-class Method(Strict):
+class Method(Overrides):
     """A method's file: defaults, then what differs by dataset, then its variants."""
 
     title: str
@@ -62,11 +62,6 @@ class Method(Strict):
         default=None,
         description="Method whose model, pretrain, finetune and selection are taken over: same encoders, same recipe.",
     )
-    objective: dict[str, Any] = Field(default={})
-    model: dict[str, Any] = Field(default={})
-    pretrain: dict[str, Any] | None = None
-    finetune: dict[str, Any] | None = None
-    selection: dict[str, Any] = Field(default={})
     datasets: dict[str, Overrides] = Field(default={}, description="Overrides by dataset.")
     variants: dict[str, Variant] = Field(
         default={}, description="Overrides by variant; every method also has the variant `base`, without any."

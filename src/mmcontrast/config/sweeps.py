@@ -35,8 +35,7 @@ class Expansion:
     def experiment(self, raw: dict[str, Any], where: str) -> dict[str, Any]:
         """The content of an experiment's file with the rows and series of its sweeps written out.
 
-        Raises:
-            ConfigError: a sweep is wrong. What else is wrong is left for the model of an experiment to say.
+        Raises ConfigError where a sweep is wrong. What else is wrong is left for the model of an experiment to say.
         """
         panels = raw.get("panels") if isinstance(raw.get("panels"), list) else []
         places = [("sweep", raw.get("sweep")), *((f"panels[{i}]", panel) for i, panel in enumerate(panels or []))]

@@ -39,11 +39,7 @@ def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]
 
 
 def validate(model: type[M], data: Any, where: str, prefix: str = "") -> M:
-    """`data` as a `model`; every fault is named as `where: key: what is wrong`.
-
-    Raises:
-        ConfigError: one line a fault.
-    """
+    """`data` as a `model`. Raises ConfigError with a line `where: key: what is wrong` for every fault."""
     try:
         return model.model_validate(data)
     except ValidationError as e:
