@@ -22,11 +22,7 @@ OLD_OPTIONS = {"--profile": "--suite"}
 
 
 def _enter_checkout() -> None:
-    """Go to the folder that holds params/, this one or one above it.
-
-    Raises:
-        ConfigError: there is none, or it holds another package than the one that runs.
-    """
+    """Go to the folder that holds params/, this one or one above it; its package has to be the one that runs."""
     here = Path.cwd()
     root = next((folder for folder in (here, *here.parents) if (folder / "params/suites").is_dir()), None)
     if root is None:
@@ -295,51 +291,44 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mmcontrast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, call: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, call: Callable[[argparse.Namespace], int | None], text: str, datasets: str = "", **words: str
+    ) -> argparse.ArgumentParser:
+        """A command that takes `words`, a suite, and datasets where there is a help text for them."""
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(call=call)
         sub.add_argument("--suite", default="default", help="a file in params/suites/ (default: %(default)s)")
+        for word, meaning in words.items():
+            sub.add_argument(word, help=meaning)
+        if datasets:
+            sub.add_argument("--datasets", nargs="+", metavar="NAME", help=datasets)
         return sub
 
-    def add_datasets(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--datasets", nargs="+", metavar="NAME", help="datasets instead of the suite's own")
-
-    data = add("data", _data, "Show, fetch or prepare datasets.")
-    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    others, cell = "datasets instead of the suite's own", "dataset/method/variant"
+    actions = add("data", _data, "Show, fetch or prepare datasets.").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
     actions.add_parser("status", help="every dataset: licence, what is there, how to get it")
     for action, text in (("fetch", "download with checksums"), ("prepare", "convert to Parquet, split and scale")):
         actions.add_parser(action, help=text).add_argument("names", nargs="+", metavar="NAME")
-    for stage, text in (
-        ("pretrain", "Train a cell's encoders with its contrastive objective alone."),
-        ("finetune", "Train a cell with its joint or supervised objective."),
-    ):
-        sub = add(stage, _train, text)
-        sub.add_argument("cell", help="dataset/method/variant")
-        add_datasets(sub)
-    sub = add("evaluate", _evaluate, "Score a cell: its stored predictions, or a linear probe on its embeddings.")
-    sub.add_argument("cell", help="dataset/method/variant")
-    add_datasets(sub)
-    sub = add("report", _report, "Make a part of the report.")
-    sub.add_argument(
-        "part",
-        help="an experiment's name, results, page, partial (what there is after a failure), "
-        "or publish (docs/results/, README)",
-    )
-    add_datasets(sub)
-    add_datasets(add("check", _check, "Check all of params/ and say what would be run."))
-    add_datasets(add("plan", _plan, "Write what decides the result of every stage, for both engines."))
+    add("pretrain", _train, "Train a cell's encoders with its contrastive objective alone.", others, cell=cell)
+    add("finetune", _train, "Train a cell with its joint or supervised objective.", others, cell=cell)
+    text = "Score a cell: its stored predictions, or a linear probe on its embeddings."
+    add("evaluate", _evaluate, text, others, cell=cell)
+    parts = "results, page, partial (what there is after a failure), or publish (docs/results/, README)"
+    add("report", _report, "Make a part of the report.", others, part=f"an experiment's name, {parts}")
+    add("check", _check, "Check all of params/ and say what would be run.", others)
+    add("plan", _plan, "Write what decides the result of every stage, for both engines.", others)
     sync = add("sync", _sync, "Tell one engine what the other has done.")
     sync.add_argument("engine", choices=["dvc", "snakemake"])
-    sub = add("compare", _compare, "Which scores differ between two versions of a suite's results, with intervals.")
-    sub.add_argument("before", help="a git revision, e.g. HEAD~1 or v1.0; `previous` results; or `workspace`")
-    sub.add_argument("after", nargs="?", default="workspace", help="the same (default: %(default)s)")
-    add_datasets(sub)
-    add_datasets(
-        add("verify", _verify, "Compute checksums, predictions and scores again and compare them with what is stored.")
-    )
-    tune = add("tune", _tune, "Choose the learning rate of every method that shares a recipe, on validation.")
-    tune.add_argument("recipe", help="a file in params/recipes/")
-    tune.add_argument("--datasets", nargs="+", metavar="NAME", help="of those that the recipe is tuned on")
+    text = "Which scores differ between two versions of a suite's results, with intervals."
+    revision = "a git revision, e.g. HEAD~1 or v1.0; `previous` results; or `workspace`"
+    compare = add("compare", _compare, text, others, before=revision)
+    compare.add_argument("after", nargs="?", default="workspace", help="the same (default: %(default)s)")
+    text = "Compute checksums, predictions and scores again and compare them with what is stored."
+    add("verify", _verify, text, others)
+    text = "Choose the learning rate of every method that shares a recipe, on validation."
+    add("tune", _tune, text, "of those that the recipe is tuned on", recipe="a file in params/recipes/")
     add("licences", _licences, "Write docs/licences.md from params/ and the installed packages.")
     add("schemas", _schemas, "Write the JSON Schemas of params/ to build/schemas/.")
     return parser
@@ -362,11 +351,8 @@ def main(argv: list[str] | None = None) -> int:
     except StoppedError as e:
         print(f"stopped: {e}", file=sys.stderr)
         return 128 + signal.SIGTERM
-    except MMContrastError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
-    except OSError as e:
-        problem = disk_problem(e)
+    except (MMContrastError, OSError) as e:
+        problem = disk_problem(e) if isinstance(e, OSError) else str(e)
         if problem is None:
             raise
         print(f"error: {problem}", file=sys.stderr)

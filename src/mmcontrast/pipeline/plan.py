@@ -20,10 +20,11 @@ from pydantic import TypeAdapter
 
 from mmcontrast import paths
 from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source
+from mmcontrast.config.checks import has_file
 from mmcontrast.config.plain import subset, whole
 from mmcontrast.data.files import replacing, sha256_of
 from mmcontrast.data.preparers import preparer
-from mmcontrast.errors import ConfigError, MMContrastError, nearest
+from mmcontrast.errors import MMContrastError, nearest
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
 from mmcontrast.report.covered import covered
@@ -88,22 +89,14 @@ class Plan:
         return [*self.fetched, *self.generated]
 
     def cell(self, name: str) -> PlannedCell:
-        """A cell by its name.
-
-        Raises:
-            PlanError: the suite has none of that name.
-        """
+        """A cell by its name. Raises PlanError where the suite has none of that name."""
         if name not in self.cells:
             raise PlanError(f"{name}: no such cell in this suite; {nearest(name, self.cells)}")
         return self.cells[name]
 
     @classmethod
     def read(cls, root: Path, layout: Layout) -> Plan:
-        """As it was written last.
-
-        Raises:
-            PlanError: there is none.
-        """
+        """As it was written last. Raises PlanError where there is none."""
         content = _read(root / layout.plans / INDEX)
         cells = {name: PlannedCell(**cell) for name, cell in content.pop("cells").items()}
         return cls(cells=cells, **content)
@@ -133,14 +126,10 @@ class Plan:
         return GRID_HEAD + yaml.safe_dump(groups, sort_keys=False, default_flow_style=None, width=120)
 
 
-# ---------------------------------------------------------------- writing
-
-
 def write_plan(grid: Grid, layout: Layout, select: str) -> tuple[Plan, list[str]]:
     """Write the plan of a suite, and of every dataset in params/; remove plans of what there is no longer.
 
-    Returns:
-        The plan, and the files that changed.
+    Returns the plan, and the files that changed.
     """
     plan, wanted = planned(grid, layout, select)
     changed = [file for file, text in wanted.items() if _put(grid.root / file, text)]
@@ -254,9 +243,6 @@ def _put(path: Path, text: str) -> bool:
     return True
 
 
-# ---------------------------------------------------------------- reading
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -270,8 +256,7 @@ def _read(path: Path) -> dict[str, Any]:
 def carried_out(path: Path) -> dict[str, Any]:
     """A stage's plan, where the code that runs here is the code it was made for.
 
-    Raises:
-        PlanError: no plan, or other code; names the file that differs, and the package that runs.
+    Raises PlanError where there is no plan, or other code; names the file that differs, and the package that runs.
     """
     content = _read(path)
     for file, planned in content["code"].items():
@@ -311,11 +296,7 @@ def planned_grid(path: Path) -> Grid:
 
 
 def refuse_another_plan(cell: CellConfig, layout: Layout, plans: Path) -> None:
-    """Raise PlanError where what is to be scored was trained by another plan than the one that is there now.
-
-    Args:
-        plans: folder of the cell's plans.
-    """
+    """Raise PlanError where what is to be scored was trained by another plan than the one in `plans` now."""
     cost, plan = Path(layout.stage(cell.name, cell.last_stage, "cost.json")), plans / f"{cell.last_stage}.json"
     if cost.exists() and plan.exists() and _read(cost).get("plan") != sha256_of(plan):
         raise PlanError(
@@ -324,15 +305,8 @@ def refuse_another_plan(cell: CellConfig, layout: Layout, plans: Path) -> None:
         )
 
 
-# ---------------------------------------------------------------- by hand
-
-
 def cell_name(words: str) -> str:
-    """dataset/method/variant, of which the variant may be left out.
-
-    Raises:
-        PlanError: it is not written so.
-    """
+    """dataset/method/variant, of which the variant may be left out; else raises PlanError."""
     parts = words.split("/")
     if len(parts) not in (2, 3):
         raise PlanError(f"'{words}': a cell is written dataset/method or dataset/method/variant")
@@ -342,9 +316,7 @@ def cell_name(words: str) -> str:
 def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) -> Path:
     """The plan of a stage of any cell, outside the plan of the suite, which the engines watch.
 
-    Raises:
-        ConfigError: no such dataset, method or variant.
-        PlanError: the cell has no such stage.
+    Raises ConfigError where there is no such dataset, method or variant, PlanError where the cell has no such stage.
     """
     layout = Layout(suite, datasets)
     cell = Grid(suite=suite, datasets=datasets).cell(*name.split("/"))
@@ -360,8 +332,7 @@ def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) 
 def plan_data(name: str) -> None:
     """Plan how a dataset is fetched and prepared. Raises ConfigError where there is no such dataset."""
     grid = Grid()
-    if name not in grid.datasets:
-        raise ConfigError(f"no dataset '{name}' in params/datasets/; {nearest(name, grid.datasets)}")
+    has_file("dataset", name, grid.datasets)
     for path, text in dataset_plans(name, grid.datasets[name]):
         _put(Path(path), text)
 
