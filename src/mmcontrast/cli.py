@@ -260,17 +260,11 @@ def _verify(args: argparse.Namespace) -> int:
     return int(any(v.wrong for v in verdicts))
 
 
-def _schemas(args: argparse.Namespace) -> None:
-    from mmcontrast.pipeline.schemas import write_schemas
+def _write(args: argparse.Namespace) -> None:
+    from mmcontrast.pipeline import licences, schemas
 
-    for file in write_schemas(Path.cwd()):
+    for file in schemas.write_schemas(Path.cwd()) if args.command == "schemas" else [licences.write(Path.cwd())]:
         print(f"{file}: written")
-
-
-def _licences(args: argparse.Namespace) -> None:
-    from mmcontrast.pipeline.licences import write
-
-    print(f"{write(Path.cwd())}: written")
 
 
 def _tune(args: argparse.Namespace) -> None:
@@ -329,8 +323,8 @@ def _parser() -> argparse.ArgumentParser:
     add("verify", _verify, text, others)
     text = "Choose the learning rate of every method that shares a recipe, on validation."
     add("tune", _tune, text, "of those that the recipe is tuned on", recipe="a file in params/recipes/")
-    add("licences", _licences, "Write docs/licences.md from params/ and the installed packages.")
-    add("schemas", _schemas, "Write the JSON Schemas of params/ to build/schemas/.")
+    add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")
+    add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.")
     return parser
 
 

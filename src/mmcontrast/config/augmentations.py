@@ -106,19 +106,9 @@ class DropSteps(Augmentation):
     share: float = Field(default=0.8, gt=0, le=1)
 
 
+OF_IMAGES = (Crop, Shift, Rotation, Flip, Brightness, Contrast, Jitter, Greyscale, Blur, Noise)
 AUGMENTATIONS: dict[str, dict[str, type[Augmentation]]] = {
-    "image": {
-        "crop": Crop,
-        "shift": Shift,
-        "rotation": Rotation,
-        "flip": Flip,
-        "brightness": Brightness,
-        "contrast": Contrast,
-        "jitter": Jitter,
-        "greyscale": Greyscale,
-        "blur": Blur,
-        "noise": Noise,
-    },
+    "image": {step.__name__.lower(): step for step in OF_IMAGES},
     "vector": {"noise": Noise, "drop": Drop},
     "sequence": {"noise": Noise, "drop_steps": DropSteps},
 }

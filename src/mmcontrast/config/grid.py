@@ -173,13 +173,13 @@ class Grid:
 
     def _check(self) -> None:
         """Hold every file against the others, so that a fault shows before any work starts."""
-        checks.check_datasets(self.datasets)
-        checks.check_methods(self.declared, self.datasets, self.recipes, self.papers)
-        checks.check_recipes(self.recipes, self.tunings, self.datasets)
-        checks.check_published(self.papers, self.datasets, self.methods)
+        checks.check_datasets(self)
+        checks.check_methods(self)
+        checks.check_recipes(self)
+        checks.check_published(self)
         for name, experiment in self.experiments.items():
             where = self.files.where("experiments", name)
-            checks.check_experiment(experiment, where, self.datasets, self.papers)
+            checks.check_experiment(experiment, where, self)
             for dataset in experiment.datasets:
                 for ref in self.cells_on(name, dataset):
                     try:

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from mmcontrast.config import Grid
-from mmcontrast.data.files import replacing
+from mmcontrast.pipeline.plan import put
 
 FILE = "docs/licences.md"
 CONSTRAINTS = "constraints.txt"
@@ -68,6 +68,5 @@ def _by_text(found: metadata.Distribution) -> str:
 
 def write(root: Path) -> str:
     """Write the page; returns its path."""
-    with replacing(root / FILE) as temporary:
-        temporary.write_text(text(root), encoding="utf-8")
+    put(root / FILE, text(root))
     return FILE

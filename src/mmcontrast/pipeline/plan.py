@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from pydantic import TypeAdapter
 
 from mmcontrast import paths
 from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source
+from mmcontrast.config.base import Strict
 from mmcontrast.config.checks import has_file
 from mmcontrast.config.plain import subset, whole
 from mmcontrast.data.files import replacing, sha256_of
@@ -47,8 +47,7 @@ class PlanError(MMContrastError):
     """A stage has no plan, or not one that can be carried out here."""
 
 
-@dataclass(frozen=True)
-class PlannedCell:
+class PlannedCell(Strict):
     """What the engines need to know of a cell: its stages in order, the prepared files it reads, and what it takes.
 
     `probe` is the dataset whose train split its probes are fitted on.
@@ -64,8 +63,7 @@ class PlannedCell:
     gpus: int
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Strict):
     """What a suite covers, as the engines see it.
 
     Attributes:
@@ -76,12 +74,12 @@ class Plan:
     """
 
     select: str
-    fetched: list[str] = field(default_factory=list)
-    private: list[str] = field(default_factory=list)
-    generated: list[str] = field(default_factory=list)
-    cells: dict[str, PlannedCell] = field(default_factory=dict)
-    experiments: dict[str, str] = field(default_factory=dict)
-    digest: str = ""
+    fetched: list[str]
+    private: list[str]
+    generated: list[str]
+    cells: dict[str, PlannedCell]
+    experiments: dict[str, str]
+    digest: str
 
     @property
     def datasets(self) -> list[str]:
@@ -97,9 +95,7 @@ class Plan:
     @classmethod
     def read(cls, root: Path, layout: Layout) -> Plan:
         """As it was written last. Raises PlanError where there is none."""
-        content = _read(root / layout.plans / INDEX)
-        cells = {name: PlannedCell(**cell) for name, cell in content.pop("cells").items()}
-        return cls(cells=cells, **content)
+        return cls.model_validate(_read(root / layout.plans / INDEX))
 
     def grid_yaml(self) -> str:
         """The same as dvc.yaml takes it, which makes stages of mappings and of lists."""
@@ -132,7 +128,7 @@ def write_plan(grid: Grid, layout: Layout, select: str) -> tuple[Plan, list[str]
     Returns the plan, and the files that changed.
     """
     plan, wanted = planned(grid, layout, select)
-    changed = [file for file, text in wanted.items() if _put(grid.root / file, text)]
+    changed = [file for file, text in wanted.items() if put(grid.root / file, text)]
     for folder in {layout.plans, "plan/data"}:
         for file in (grid.root / folder).rglob("*.json"):
             name = file.relative_to(grid.root).as_posix()
@@ -146,8 +142,18 @@ def planned(grid: Grid, layout: Layout, select: str) -> tuple[Plan, dict[str, st
     """The plan of a suite, and the text of each of its files by path, without touching any."""
     wanted = dict(planned_files(grid, layout))
     said = hashlib.sha256("".join(f"{file}\0{text}\0" for file, text in sorted(wanted.items())).encode()).hexdigest()
-    plan = _index(grid, select, said)
-    wanted[f"{layout.plans}/{INDEX}"] = _text(asdict(plan))
+    used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
+    specs = {name: grid.datasets[name] for name in used}
+    plan = Plan(
+        select=select,
+        fetched=[name for name, spec in specs.items() if spec.sources],
+        private=[name for name, spec in specs.items() if not spec.redistribute],
+        generated=[name for name, spec in specs.items() if not spec.sources],
+        cells={name: _planned_cell(cell) for name, cell in grid.cells.items()},
+        experiments={name: grid.experiments[name].title for name in grid.active_experiments},
+        digest=said,
+    )
+    wanted[f"{layout.plans}/{INDEX}"] = _text(plan.model_dump())
     if layout.is_default:
         wanted[GRID] = plan.grid_yaml()
     return plan, wanted
@@ -157,20 +163,6 @@ def outdated(grid: Grid, layout: Layout, select: str) -> list[str]:
     """Files of the plan that are not what params/ and the code now say."""
     _, wanted = planned(grid, layout, select)
     return [file for file, text in wanted.items() if not _says(grid.root / file, text)]
-
-
-def _index(grid: Grid, select: str, digest: str) -> Plan:
-    used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
-    specs = {name: grid.datasets[name] for name in used}
-    return Plan(
-        select=select,
-        fetched=[name for name, spec in specs.items() if spec.sources],
-        private=[name for name, spec in specs.items() if not spec.redistribute],
-        generated=[name for name, spec in specs.items() if not spec.sources],
-        cells={name: _planned_cell(cell) for name, cell in grid.cells.items()},
-        experiments={name: grid.experiments[name].title for name in grid.active_experiments},
-        digest=digest,
-    )
 
 
 def _planned_cell(cell: CellConfig) -> PlannedCell:
@@ -234,7 +226,7 @@ def _says(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
-def _put(path: Path, text: str) -> bool:
+def put(path: Path, text: str) -> bool:
     """Write a file unless it says so already; whether it was written."""
     if _says(path, text):
         return False
@@ -322,7 +314,7 @@ def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) 
     cell = Grid(suite=suite, datasets=datasets).cell(*name.split("/"))
     wanted = {f"{layout.prefix}.state/{path}": text for path, text in cell_plans(cell, layout)}
     for path, text in wanted.items():
-        _put(Path(path), text)
+        put(Path(path), text)
     plan = f"{layout.prefix}.state/{layout.cell_plan(name, stage)}"
     if plan not in wanted:
         raise PlanError(f"{name}: has no stage '{stage}', only {', '.join([*cell.stages, 'evaluate'])}")
@@ -334,7 +326,7 @@ def plan_data(name: str) -> None:
     grid = Grid()
     has_file("dataset", name, grid.datasets)
     for path, text in dataset_plans(name, grid.datasets[name]):
-        _put(Path(path), text)
+        put(Path(path), text)
 
 
 def warn_of_edits(layout: Layout) -> None:
