@@ -113,13 +113,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     cell = planned_cell(plan)
     started = time.perf_counter()
     refuse_another_plan(cell, layout, plan.parent)
-    evaluate_cell(
-        cell,
-        Path(layout.scored(cell.name, cell.last_stage, cell.scored_by)),
-        Path(layout.metrics(cell.name)),
-        Path(layout.curves(cell.name)),
-        Path(layout.intervals(cell.name)),
-    )
+    scored = layout.scored(cell.name, cell.last_stage, cell.scored_by)
+    scores = (layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name))
+    evaluate_cell(cell, Path(scored), *map(Path, scores))
     _journal(args, layout, time.perf_counter() - started)
 
 
@@ -181,7 +177,7 @@ def _partial(grid: Any, layout: paths.Layout) -> int:
     return 1
 
 
-def _plan(args: argparse.Namespace) -> int:
+def _plan(args: argparse.Namespace) -> None:
     from mmcontrast.pipeline.plan import GRID
     from mmcontrast.pipeline.workflow import plan_suite
 
@@ -191,7 +187,6 @@ def _plan(args: argparse.Namespace) -> int:
     print(f"{layout.plans}: {len(plan.cells)} cells; {len(changed)} files of the plan have changed")
     if GRID in changed and "DVC_STAGE" in os.environ:
         raise ConfigError(f"{GRID}: other cells, datasets or experiments than DVC has read; run `dvc repro` again")
-    return 0
 
 
 def _data(args: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from mmcontrast.config.methods import BASE_VARIANT, Method, Variant
 from mmcontrast.config.papers import Paper, PublishedTable
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
-from mmcontrast.config.sweeps import Expansion, Variants
+from mmcontrast.config.sweeps import Expansion
 from mmcontrast.config.validation import M, validate
 from mmcontrast.errors import ConfigError
 
@@ -34,7 +34,8 @@ class Grid:
 
     Attributes:
         datasets, recipes, tunings, papers: every file of the kind, whether this suite needs it or not.
-        declared: every method as it is written, without the variants that sweeps add.
+        declared: every method as it is written, without the variants that sweeps add; `methods` has these too.
+        experiments: every experiment, with the rows and series of its sweeps; `written_out` is the content of its file.
 
     Raises:
         ConfigError: any file is wrong. Everything is checked here, before any work starts.
@@ -68,7 +69,12 @@ class Grid:
         self.papers = self._all(Paper, "papers")
         self.tunings = self._all(Tuning, "tuning")
         if files is None:
-            self._check()
+            checks.check_datasets(self)
+            checks.check_methods(self)
+            checks.check_recipes(self)
+        self._write_out_sweeps()
+        if files is None:
+            self._check_experiments()
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any], root: Path | str = ".") -> Grid:
@@ -82,37 +88,17 @@ class Grid:
     def _all(self, model: type[M], kind: str) -> dict[str, M]:
         return {name: self._one(model, kind, name) for name in self.files.names(kind)}
 
-    @cached_property
-    def _swept(self) -> tuple[dict[str, dict[str, Any]], dict[str, Variants]]:
-        """Experiments without sweeps, and the variants that these stand for."""
+    def _write_out_sweeps(self) -> None:
         sweeps = Expansion(Layers(self.declared, self.recipes, None), self.datasets)
-        files = {name: self.files.raw("experiments", name) for name in self.files.names("experiments")}
-        written = {name: sweeps.experiment(raw, self.files.where("experiments", name)) for name, raw in files.items()}
-        return written, sweeps.variants
-
-    @property
-    def written_out(self) -> dict[str, dict[str, Any]]:
-        """The content of every experiment file, with the rows and series of its sweeps."""
-        return self._swept[0]
-
-    @cached_property
-    def methods(self) -> dict[str, Method]:
-        """Every method, with its own variants and those that sweeps add."""
-        out = {}
-        for name, spec in self.declared.items():
-            added = self._swept[1].get(name, {})
-            where = f"{self.files.where('methods', name)}: variant of a sweep"
-            variants = {v: validate(Variant, raw, where, prefix=v) for v, raw in added.items()}
-            out[name] = spec.model_copy(update={"variants": spec.variants | variants})
-        return out
-
-    @cached_property
-    def experiments(self) -> dict[str, Experiment]:
-        """Every experiment, with the rows and series of its sweeps."""
-        return {
-            name: validate(Experiment, raw, self.files.where("experiments", name))
-            for name, raw in self.written_out.items()
-        }
+        where = {name: self.files.where("experiments", name) for name in self.files.names("experiments")}
+        self.written_out = {name: sweeps.experiment(self.files.raw("experiments", name), where[name]) for name in where}
+        self.experiments = {name: validate(Experiment, raw, where[name]) for name, raw in self.written_out.items()}
+        self.methods = dict(self.declared)
+        for name, added in sweeps.variants.items():
+            at = f"{self.files.where('methods', name)}: variant of a sweep"
+            variants = {v: validate(Variant, raw, at, prefix=v) for v, raw in added.items()}
+            declared = self.declared[name]
+            self.methods[name] = declared.model_copy(update={"variants": declared.variants | variants})
 
     def published(self, experiment: str) -> PublishedTable:
         """What its paper published beside an experiment's rows; a table without rows where there is nothing."""
@@ -147,13 +133,9 @@ class Grid:
     @cached_property
     def cells(self) -> dict[str, CellConfig]:
         """Every cell that this selection runs, by name, in the order of the experiments."""
-        out: dict[str, CellConfig] = {}
-        for experiment in self.active_experiments:
-            for dataset, ref in self.experiment_cells(experiment):
-                name = f"{dataset}/{ref.method}/{ref.variant}"
-                if name not in out:
-                    out[name] = self.cell(dataset, ref.method, ref.variant)
-        return out
+        asked = [pair for experiment in self.active_experiments for pair in self.experiment_cells(experiment)]
+        names = dict.fromkeys((dataset, ref.method, ref.variant) for dataset, ref in asked)
+        return {"/".join(name): self.cell(*name) for name in names}
 
     def cell(self, dataset: str, method: str, variant: str = BASE_VARIANT) -> CellConfig:
         """What a cell is trained with, after all merging. Raises ConfigError where a name or a value is not accepted.
@@ -171,11 +153,7 @@ class Grid:
         """The seeds that the suite runs a dataset's cells with."""
         return self.suite.seeds_of(dataset)
 
-    def _check(self) -> None:
-        """Hold every file against the others, so that a fault shows before any work starts."""
-        checks.check_datasets(self)
-        checks.check_methods(self)
-        checks.check_recipes(self)
+    def _check_experiments(self) -> None:
         checks.check_published(self)
         for name, experiment in self.experiments.items():
             where = self.files.where("experiments", name)

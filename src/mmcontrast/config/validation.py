@@ -25,17 +25,11 @@ def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]
     """Keys accepted in the mapping that holds the last element of loc."""
     current: Any = model
     for part in loc[:-1]:
-        if not (isinstance(current, type) and issubclass(current, BaseModel)):
-            break
-        field = current.model_fields.get(str(part))
-        if field is None:
-            continue
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        current = nested[0] if nested else None
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        return list(current.model_fields)
-    return []
+        field = getattr(current, "model_fields", {}).get(str(part))
+        if field is not None:
+            candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+            current = next((c for c in candidates if hasattr(c, "model_fields")), None)
+    return list(getattr(current, "model_fields", ()))
 
 
 def validate(model: type[M], data: Any, where: str, prefix: str = "") -> M:

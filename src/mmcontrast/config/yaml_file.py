@@ -65,9 +65,8 @@ def _refuse_too_many(data: Any) -> None:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping, as plain objects.
 
-    Raises:
-        ConfigError: the file is missing, larger than MAX_YAML_BYTES, is not YAML, holds no mapping, gives a key twice,
-            stands for more than MAX_VALUES values by aliases, or a number is not finite.
+    Raises ConfigError where the file is missing, larger than MAX_YAML_BYTES, is not YAML, holds no mapping, gives a key
+    twice, stands for more than MAX_VALUES values by aliases, or a number is not finite.
     """
     try:
         with path.open("rb") as file:

@@ -32,12 +32,7 @@ from mmcontrast.sources import SRC, digest, digests
 
 log = logging.getLogger(__name__)
 
-FETCH = "mmcontrast.data.fetch"
 PREPARE = "mmcontrast.data.prepare"
-EVALUATE = "mmcontrast.evaluation.evaluate"
-RESULTS = "mmcontrast.report.results"
-EXPERIMENT = "mmcontrast.report.experiment"
-PAGE = "mmcontrast.report.page"
 INDEX = "index.json"
 GRID = "grid.yaml"
 GRID_HEAD = "# The cells, datasets and experiments of the default suite, for dvc.yaml. Written by `mmcontrast plan`.\n"
@@ -184,17 +179,19 @@ def planned_files(grid: Grid, layout: Layout) -> Iterator[tuple[str, str]]:
         yield from dataset_plans(name, dataset)
     for cell in grid.cells.values():
         yield from cell_plans(cell, layout)
-    yield layout.report_plan("results"), _text({"covered": covered(grid, layout), "code": digests(RESULTS)})
+    code = digests("mmcontrast.report.results")
+    yield layout.report_plan("results"), _text({"covered": covered(grid, layout), "code": code})
+    code = digests("mmcontrast.report.experiment")
     for name in grid.active_experiments:
-        yield layout.report_plan(name), _text({"grid": subset(grid, name), "code": digests(EXPERIMENT)})
-    yield layout.report_plan("page"), _text({"grid": whole(grid), "code": digests(PAGE)})
+        yield layout.report_plan(name), _text({"grid": subset(grid, name), "code": code})
+    yield layout.report_plan("page"), _text({"grid": whole(grid), "code": digests("mmcontrast.report.page")})
 
 
 def dataset_plans(name: str, dataset: Dataset) -> Iterator[tuple[str, str]]:
     """Path and text of the plans of a dataset's fetching, unless it is made by code, and preparation."""
     if dataset.sources:
         sources = dataset.model_dump(mode="json", include={"sources"})
-        yield paths.data_plan(name, "fetch"), _text(sources | {"code": digests(FETCH)})
+        yield paths.data_plan(name, "fetch"), _text(sources | {"code": digests("mmcontrast.data.fetch")})
     values = dataset.model_dump(mode="json", exclude={"metrics"})
     code = digests(PREPARE, f"{PREPARE}.{preparer(name, dataset)}")
     yield paths.data_plan(name, "prepare"), _text({"dataset": values, "code": code})
@@ -208,7 +205,8 @@ def cell_plans(cell: CellConfig, layout: Layout) -> Iterator[tuple[str, str]]:
         code = digests(*training_modules(cell))
         yield layout.cell_plan(cell.name, stage), _text({"cell": values, "files": outside, "code": code})
     values = cell.of_stage("evaluate").model_dump(mode="json")
-    yield layout.cell_plan(cell.name, "evaluate"), _text({"cell": values, "code": digests(EVALUATE)})
+    code = digests("mmcontrast.evaluation.evaluate")
+    yield layout.cell_plan(cell.name, "evaluate"), _text({"cell": values, "code": code})
 
 
 def outside_files(cell: CellConfig) -> list[Path]:

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -113,17 +114,16 @@ def exported_models(grid: Grid, layout: Layout) -> list[Verdict]:
     """Every exported model, run again on the prepared data, against what its training stored."""
     predictions, embeddings = Verdict("models: predictions"), Verdict("models: embeddings")
     for cell in grid.cells.values():
-        for stage in cell.stages:
-            for seed in cell.seeds:
-                name = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
-                if not (grid.root / name).exists():
-                    embeddings.missing.append(name)
-                    continue
-                try:
-                    _compare_model(cell, stage, seed, grid.root, layout, predictions, embeddings)
-                except MMContrastError as e:
-                    embeddings.checked += 1
-                    embeddings.wrong.append(str(e))
+        for stage, seed in product(cell.stages, cell.seeds):
+            name = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
+            if not (grid.root / name).exists():
+                embeddings.missing.append(name)
+                continue
+            try:
+                _compare_model(cell, stage, seed, grid.root, layout, predictions, embeddings)
+            except MMContrastError as e:
+                embeddings.checked += 1
+                embeddings.wrong.append(str(e))
     return [v for v in (predictions, embeddings) if v.checked or v.missing]
 
 
