@@ -55,11 +55,7 @@ def objective_model(name: str, where: str) -> type[Objective]:
 
 @dataclass(frozen=True)
 class Layers:
-    """What a cell's values are merged from.
-
-    Attributes:
-        tunings: by recipe; None: the learning rate of a recipe itself, not the one that was chosen by trials.
-    """
+    """What a cell's values are merged from; without tunings, a recipe's learning rate is not one chosen by trials."""
 
     methods: Mapping[str, Method]
     recipes: Mapping[str, Recipe]
@@ -125,8 +121,7 @@ def build_cell(names: tuple[str, str, str], data: Dataset, layers: Layers, suite
     given = spec.variants.get(variant, Variant())
     values = layers.values(method, dataset, given)
     # a suite shortens stages, it never adds one
-    shortened = suite.overrides.given()
-    shortened = {k: v for k, v in shortened.items() if k not in STAGES or values.get(k)}
+    shortened = {k: v for k, v in suite.overrides.given().items() if k not in STAGES or values.get(k)}
     if shortened.get("pretrain") and values["pretrain"].get("epochs") == 0:  # an untrained cell stays untrained
         shortened["pretrain"] = {k: v for k, v in shortened["pretrain"].items() if k != "epochs"}
     values = merge(values, shortened)

@@ -68,5 +68,5 @@ def _by_text(found: metadata.Distribution) -> str:
 
 def write(root: Path) -> str:
     """Write the page; returns its path."""
-    put(root / FILE, text(root))
+    put(root / FILE, text(root), sync=True)
     return FILE

@@ -34,13 +34,8 @@ class PartialError(MMContrastError):
 def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
     """Remove what is out of date, and write reports/partial/ from the cells that are whole.
 
-    A run that was stopped, in which no cell failed, makes no report.
-
-    Returns:
-        Name of a cell -> "failed: why" or "not run: why"; empty, with nothing removed, where no cell lacks results.
-
-    Raises:
-        PartialError: no cell has results, or Snakemake cannot say what is up to date.
+    A run that was stopped, in which no cell failed, makes no report. PartialError is raised where no cell has results.
+    Returns name of a cell -> "failed: why" or "not run: why"; empty, with nothing removed, where no cell lacks results.
     """
     lost = unfinished(grid, layout)
     if not lost:
@@ -52,9 +47,8 @@ def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
     for name in outdated(grid, layout, lost):
         lost[name] = f"{NOT_RUN}: the run ended before it; what an older run left is not shown"
     if len(lost) == len(grid.cells):
-        raise PartialError(
-            "no report was made, since no cell has results; " + "; ".join(f"{n} {why}" for n, why in lost.items())
-        )
+        reasons = "; ".join(f"{name} {why}" for name, why in lost.items())
+        raise PartialError(f"no report was made, since no cell has results; {reasons}")
     rest, folder = grid.without(lost), layout.partial()
     write_results(rest, folder)
     for experiment in rest.active_experiments:

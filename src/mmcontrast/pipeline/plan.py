@@ -224,11 +224,11 @@ def _says(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
-def put(path: Path, text: str) -> bool:
-    """Write a file unless it says so already; whether it was written."""
+def put(path: Path, text: str, sync: bool = False) -> bool:
+    """Write a file unless it says so already; whether it was written. `sync` as of `replacing`."""
     if _says(path, text):
         return False
-    with replacing(path, sync=False) as temporary:
+    with replacing(path, sync) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return True
 

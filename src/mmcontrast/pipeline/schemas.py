@@ -23,4 +23,4 @@ def write_schemas(root: Path) -> list[str]:
         f"{FOLDER}/{name}.schema.json": json.dumps(model.model_json_schema(), indent=1, sort_keys=True) + "\n"
         for name, model in MODELS.items()
     }
-    return [file for file, text in texts.items() if put(root / file, text)]
+    return [file for file, text in texts.items() if put(root / file, text, sync=True)]

@@ -35,9 +35,12 @@ def run_module(*command: str, cwd: Path = Path(".")) -> subprocess.CompletedProc
     return subprocess.run([sys.executable, "-m", *command], cwd=cwd, text=True, capture_output=True, check=False)
 
 
-def _check(result: subprocess.CompletedProcess[str], what: str) -> None:
+def _done(what: str, *command: str) -> str:
+    """What a program prints that has to end well."""
+    result = run_module(*command)
     if result.returncode:
         raise SyncError(f"{what} failed:\n{result.stdout}{result.stderr}")
+    return result.stdout + result.stderr
 
 
 def to_dvc() -> str:
@@ -45,9 +48,7 @@ def to_dvc() -> str:
     if "DVC_STAGE" in os.environ:
         return "inside a DVC stage, which keeps its own records"
     page = Layout().report("index.html")
-    dry = run_module("snakemake", "-n", "--cores", "1", "--nolock", page)
-    _check(dry, "snakemake -n")
-    if "Nothing to be done" not in dry.stdout + dry.stderr:
+    if "Nothing to be done" not in _done("snakemake -n", "snakemake", "-n", "--cores", "1", "--nolock", page):
         return f"Snakemake still has jobs for {page}; dvc.lock left as it is"
     stale = outdated(*selection())
     if stale:
@@ -55,7 +56,7 @@ def to_dvc() -> str:
         return f"{EDITED} ({stale[0]}); dvc.lock left as it is, and the next run makes what has changed"
     if Path(".dvc").is_dir():
         write_json(Path(TIMES), {str(f): f.stat().st_mtime_ns for d in PIPELINE for f in Path(d).rglob("*")})
-        _check(run_module("dvc", "commit", "-f", "-q"), "dvc commit")
+        _done("dvc commit", "dvc", "commit", "-f", "-q")
         _restore_times(Path("."))
     _mark(planned(*selection())[0].digest)
     return "dvc.lock and the DVC cache hold what Snakemake made"
@@ -104,10 +105,8 @@ def to_snakemake() -> str:
         if run_module("dvc", "status", "-q").returncode:
             raise SyncError("`dvc status` is not clean; run `dvc repro` (or `dvc pull`) first")
     _mark(planned(grid, layout, select)[0].digest)
-    touched = run_module(
-        "snakemake", "--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks", "reproduce"
-    )
-    _check(touched, "snakemake --touch")
+    options = ("--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks")
+    _done("snakemake --touch", "snakemake", *options, "reproduce")
     return "Snakemake's records hold what DVC made"
 
 
@@ -119,4 +118,4 @@ def _make_private(plan: Plan) -> None:
             files.append(raw_manifest(name))
         if not all(map(os.path.exists, files)):
             stage = "prepare-private" if name in plan.fetched else "generate-private"
-            _check(run_module("dvc", "repro", "-q", f"{stage}@{name}"), f"preparing {name}")
+            _done(f"preparing {name}", "dvc", "repro", "-q", f"{stage}@{name}")

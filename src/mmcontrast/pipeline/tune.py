@@ -17,9 +17,9 @@ from mmcontrast.config import CellConfig, Grid, Recipe
 from mmcontrast.config.checks import has_file
 from mmcontrast.config.methods import Variant
 from mmcontrast.config.yaml_file import read_yaml
-from mmcontrast.data.files import replacing
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.paths import Layout
+from mmcontrast.pipeline.plan import put
 
 HEADER = """\
 # Written by `mmcontrast tune {recipe}`: what each method was tried with on each dataset, and what was chosen.
@@ -109,6 +109,4 @@ def _record(file: Path, name: str, recipe: Recipe, dataset: str, method: str, ch
     ordered = {d: dict(sorted(choices[d].items())) for d in sorted(choices)}
     text = HEADER.format(recipe=name, seed=recipe.tuning.seed)
     text += yaml.safe_dump({"choices": ordered}, sort_keys=False, default_flow_style=None, width=110)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    put(file, text, sync=True)

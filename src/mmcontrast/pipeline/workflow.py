@@ -40,10 +40,8 @@ def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout
     """
     suite, datasets = named_selection(config)
     layout = Layout(suite, datasets)
-    if write and _hold(layout.run_lock):
-        plan, layout, _ = plan_suite(suite, datasets)
-        return plan, layout
-    return Plan.read(Path("."), layout), layout
+    fresh = write and _hold(layout.run_lock)
+    return plan_suite(suite, datasets)[0] if fresh else Plan.read(Path("."), layout), layout
 
 
 def _hold(file: Path) -> bool:
