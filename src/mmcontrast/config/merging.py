@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mmcontrast.config.cells import CellConfig
+from mmcontrast.config.checks import known
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.methods import Method, Overrides, Variant
 from mmcontrast.config.objective import Objective
@@ -159,10 +160,6 @@ def _check_sections(
         raise ConfigError(f"{who}: neither `pretrain` nor `finetune` is given, so there is nothing to train")
     if sections["finetune"] is not None and getattr(sections["finetune"], "epochs", 1) == 0:
         raise ConfigError(f"{who}: finetune.epochs: 0 leaves no classifier to score; give at least 1")
-    if modality is not None and modality not in data.modalities:
-        raise ConfigError(
-            f"{who}: objective.modality: dataset '{dataset}' has no modality '{modality}'; "
-            f"{nearest(modality, data.modalities)}"
-        )
+    known(f"{who}: objective.modality: dataset '{dataset}'", "modality", modality, data.modalities)
     if len(data.modalities) < 2:
         raise ConfigError(f"params/datasets/{dataset}.yaml: modalities: a multimodal method needs at least two")
