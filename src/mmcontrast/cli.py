@@ -11,22 +11,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mmcontrast import __version__, paths
+from mmcontrast.config import Grid
+from mmcontrast.data.files import sha256_of
 from mmcontrast.errors import ConfigError, MMContrastError, StoppedError, disk_problem, nearest
+from mmcontrast.pipeline import licences, schemas, sync
+from mmcontrast.pipeline import plan as plans
+from mmcontrast.pipeline.kept import keep_results
 from mmcontrast.pipeline.selection import selection
+from mmcontrast.pipeline.workflow import plan_suite
 
 PROGRESS_SECONDS = 5.0
 OLD_OPTIONS = {"--profile": "--suite"}
 
 
 def _enter_checkout() -> None:
-    """Go to the folder that holds params/, this one or one above it.
-
-    Raises:
-        ConfigError: there is none, or it holds another package than the one that runs.
-    """
+    """Go to the folder that holds params/, this one or one above it; its package has to be the one that runs."""
     here = Path.cwd()
     root = next((folder for folder in (here, *here.parents) if (folder / "params/suites").is_dir()), None)
     if root is None:
@@ -66,9 +67,8 @@ class EpochPrinter:
         done, total = self.seeds.index(seed) * epochs + epoch + 1, len(self.seeds) * epochs
         text = f"{self.name}: seed {seed} ({self.seeds.index(seed) + 1} of {len(self.seeds)})"
         if self.bar is not None:
-            self.bar.update(
-                self.task, total=total, completed=done, description=f"{text} loss {terms.get('loss', float('nan')):.4f}"
-            )
+            shown = f"{text} loss {terms.get('loss', float('nan')):.4f}"
+            self.bar.update(self.task, total=total, completed=done, description=shown)
             if done == total:
                 self.bar.stop()
         elif done == total or epoch == epochs - 1 or time.monotonic() - self.last > PROGRESS_SECONDS:
@@ -79,11 +79,8 @@ class EpochPrinter:
 
 def _train(args: argparse.Namespace) -> None:
     layout, plan = _planned(args, args.command)
-    from mmcontrast.pipeline.plan import planned_cell
-
-    cell = planned_cell(plan)
+    cell = plans.planned_cell(plan)
     os.environ.setdefault("DS_ACCELERATOR", cell.engine.device)
-    from mmcontrast.data.files import sha256_of
     from mmcontrast.training.cell import launch_ranks, run_stage
 
     launch_ranks(cell, args.words)
@@ -99,37 +96,28 @@ def _train(args: argparse.Namespace) -> None:
 
 def _planned(args: argparse.Namespace, stage: str) -> tuple[paths.Layout, Path]:
     """The plan of a stage of a cell; of a cell that no run has planned it is made now."""
-    from mmcontrast.pipeline.plan import cell_name, plan_by_hand, warn_of_edits
-
-    layout, name = paths.Layout(args.suite, args.datasets), cell_name(args.cell)
+    layout, name = paths.Layout(args.suite, args.datasets), plans.cell_name(args.cell)
     plan = Path(layout.cell_plan(name, stage))
     if not plan.exists():
-        return layout, plan_by_hand(args.suite, args.datasets, name, stage)
-    warn_of_edits(layout)
+        return layout, plans.plan_by_hand(args.suite, args.datasets, name, stage)
+    plans.warn_of_edits(layout)
     return layout, plan
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     layout, plan = _planned(args, "evaluate")
     from mmcontrast.evaluation.evaluate import evaluate_cell
-    from mmcontrast.pipeline.plan import planned_cell, refuse_another_plan
 
-    cell = planned_cell(plan)
+    cell = plans.planned_cell(plan)
     started = time.perf_counter()
-    refuse_another_plan(cell, layout, plan.parent)
-    evaluate_cell(
-        cell,
-        Path(layout.scored(cell.name, cell.last_stage, cell.scored_by)),
-        Path(layout.metrics(cell.name)),
-        Path(layout.curves(cell.name)),
-        Path(layout.intervals(cell.name)),
-    )
+    plans.refuse_another_plan(cell, layout, plan.parent)
+    scored = layout.scored(cell.name, cell.last_stage, cell.scored_by)
+    scores = (layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name))
+    evaluate_cell(cell, Path(scored), *map(Path, scores))
     _journal(args, layout, time.perf_counter() - started)
 
 
 def _report(args: argparse.Namespace) -> int:
-    from mmcontrast.pipeline.plan import Plan, carried_out, planned_grid
-
     layout = paths.Layout(args.suite, args.datasets)
     started = time.perf_counter()
     if args.part == "publish":
@@ -140,30 +128,29 @@ def _report(args: argparse.Namespace) -> int:
             print(f"{file}: written")
         return 0
     if args.part == "partial":
-        return _partial(planned_grid(Path(layout.report_plan("page"))), layout)
-    known = ["results", "page", "partial", "publish", *Plan.read(Path("."), layout).experiments]
+        return _partial(plans.planned_grid(Path(layout.report_plan("page"))), layout)
+    known = ["results", "page", "partial", "publish", *plans.Plan.read(Path("."), layout).experiments]
     if args.part not in known:
         raise ConfigError(f"report {args.part}: no such part in this suite; {nearest(args.part, known)}")
     plan = Path(layout.report_plan(args.part))
     if args.part == "results":
-        from mmcontrast.pipeline.kept import keep_results
         from mmcontrast.report.results import write_covered
 
-        write_covered(carried_out(plan)["covered"], layout, Path("."))
+        write_covered(plans.carried_out(plan)["covered"], layout, Path("."))
         keep_results(layout, Path("."))
     elif args.part == "page":
         from mmcontrast.report.page import write_page
 
-        write_page(planned_grid(plan), layout)
+        write_page(plans.planned_grid(plan), layout)
     else:
         from mmcontrast.report.experiment import write_experiment
 
-        write_experiment(planned_grid(plan), layout, args.part)
+        write_experiment(plans.planned_grid(plan), layout, args.part)
     _journal(args, layout, time.perf_counter() - started)
     return 0
 
 
-def _partial(grid: Any, layout: paths.Layout) -> int:
+def _partial(grid: Grid, layout: paths.Layout) -> int:
     """What a run that failed leaves: exit status 1 where a cell has no result."""
     from mmcontrast.pipeline.partial import write_partial
 
@@ -185,17 +172,15 @@ def _partial(grid: Any, layout: paths.Layout) -> int:
     return 1
 
 
-def _plan(args: argparse.Namespace) -> int:
-    from mmcontrast.pipeline.plan import GRID
-    from mmcontrast.pipeline.workflow import plan_suite
-
+def _plan(args: argparse.Namespace) -> None:
     plan, layout, changed = plan_suite(args.suite, args.datasets)
     for file in changed:
         print(file)
     print(f"{layout.plans}: {len(plan.cells)} cells; {len(changed)} files of the plan have changed")
-    if GRID in changed and "DVC_STAGE" in os.environ:
-        raise ConfigError(f"{GRID}: other cells, datasets or experiments than DVC has read; run `dvc repro` again")
-    return 0
+    if plans.GRID in changed and "DVC_STAGE" in os.environ:
+        raise ConfigError(
+            f"{plans.GRID}: other cells, datasets or experiments than DVC has read; run `dvc repro` again"
+        )
 
 
 def _data(args: argparse.Namespace) -> None:
@@ -204,19 +189,18 @@ def _data(args: argparse.Namespace) -> None:
         return
     from mmcontrast.data.fetch import fetch
     from mmcontrast.data.prepare import prepare
-    from mmcontrast.pipeline.plan import plan_data, planned_dataset, planned_sources
 
     layout = paths.Layout()
     for name in args.names:
         started = time.perf_counter()
         plan, raw = Path(paths.data_plan(name, args.action)), Path(paths.raw_dir(name))
         if not plan.exists():
-            plan_data(name)
+            plans.plan_data(name)
         if args.action == "fetch":
-            manifest = fetch(name, planned_sources(plan), raw)
+            manifest = fetch(name, plans.planned_sources(plan), raw)
             print(f"{name}: {len(manifest['files'])} files in {raw}")
         else:
-            sheet = prepare(name, planned_dataset(plan), raw, Path(paths.datasheet(name)).parent)
+            sheet = prepare(name, plans.planned_dataset(plan), raw, Path(paths.datasheet(name)).parent)
             rows = ", ".join(f"{split} {s['rows']}" for split, s in sheet["splits"].items())
             print(f"{name}: {rows} rows in {Path(paths.datasheet(name)).parent}")
             for warning in sheet["warnings"]:
@@ -224,7 +208,7 @@ def _data(args: argparse.Namespace) -> None:
         _journal(args, layout, time.perf_counter() - started)
 
 
-def _print_status(grid: Any) -> None:
+def _print_status(grid: Grid) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -240,8 +224,6 @@ def _print_status(grid: Any) -> None:
 
 
 def _sync(args: argparse.Namespace) -> None:
-    from mmcontrast.pipeline import sync
-
     print("sync:", sync.to_dvc() if args.engine == "dvc" else sync.to_snakemake())
 
 
@@ -264,21 +246,12 @@ def _verify(args: argparse.Namespace) -> int:
     return int(any(v.wrong for v in verdicts))
 
 
-def _schemas(args: argparse.Namespace) -> None:
-    from mmcontrast.pipeline.schemas import write_schemas
-
-    for file in write_schemas(Path.cwd()):
+def _write(args: argparse.Namespace) -> None:
+    for file in schemas.write_schemas(Path.cwd()) if args.command == "schemas" else [licences.write(Path.cwd())]:
         print(f"{file}: written")
 
 
-def _licences(args: argparse.Namespace) -> None:
-    from mmcontrast.pipeline.licences import write
-
-    print(f"{write(Path.cwd())}: written")
-
-
 def _tune(args: argparse.Namespace) -> None:
-    from mmcontrast.config import Grid
     from mmcontrast.pipeline.tune import tune
 
     file = tune(Grid(Path.cwd(), args.suite, untuned=True), args.recipe, args.datasets)
@@ -295,53 +268,45 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mmcontrast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, call: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, call: Callable[[argparse.Namespace], int | None], text: str, datasets: str = "", **words: str
+    ) -> argparse.ArgumentParser:
+        """A command that takes `words`, a suite, and datasets where there is a help text for them."""
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(call=call)
         sub.add_argument("--suite", default="default", help="a file in params/suites/ (default: %(default)s)")
+        for word, meaning in words.items():
+            sub.add_argument(word, help=meaning)
+        if datasets:
+            sub.add_argument("--datasets", nargs="+", metavar="NAME", help=datasets)
         return sub
 
-    def add_datasets(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--datasets", nargs="+", metavar="NAME", help="datasets instead of the suite's own")
-
+    others, cell = "datasets instead of the suite's own", "dataset/method/variant"
     data = add("data", _data, "Show, fetch or prepare datasets.")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("status", help="every dataset: licence, what is there, how to get it")
     for action, text in (("fetch", "download with checksums"), ("prepare", "convert to Parquet, split and scale")):
         actions.add_parser(action, help=text).add_argument("names", nargs="+", metavar="NAME")
-    for stage, text in (
-        ("pretrain", "Train a cell's encoders with its contrastive objective alone."),
-        ("finetune", "Train a cell with its joint or supervised objective."),
-    ):
-        sub = add(stage, _train, text)
-        sub.add_argument("cell", help="dataset/method/variant")
-        add_datasets(sub)
-    sub = add("evaluate", _evaluate, "Score a cell: its stored predictions, or a linear probe on its embeddings.")
-    sub.add_argument("cell", help="dataset/method/variant")
-    add_datasets(sub)
-    sub = add("report", _report, "Make a part of the report.")
-    sub.add_argument(
-        "part",
-        help="an experiment's name, results, page, partial (what there is after a failure), "
-        "or publish (docs/results/, README)",
-    )
-    add_datasets(sub)
-    add_datasets(add("check", _check, "Check all of params/ and say what would be run."))
-    add_datasets(add("plan", _plan, "Write what decides the result of every stage, for both engines."))
-    sync = add("sync", _sync, "Tell one engine what the other has done.")
-    sync.add_argument("engine", choices=["dvc", "snakemake"])
-    sub = add("compare", _compare, "Which scores differ between two versions of a suite's results, with intervals.")
-    sub.add_argument("before", help="a git revision, e.g. HEAD~1 or v1.0; `previous` results; or `workspace`")
-    sub.add_argument("after", nargs="?", default="workspace", help="the same (default: %(default)s)")
-    add_datasets(sub)
-    add_datasets(
-        add("verify", _verify, "Compute checksums, predictions and scores again and compare them with what is stored.")
-    )
-    tune = add("tune", _tune, "Choose the learning rate of every method that shares a recipe, on validation.")
-    tune.add_argument("recipe", help="a file in params/recipes/")
-    tune.add_argument("--datasets", nargs="+", metavar="NAME", help="of those that the recipe is tuned on")
-    add("licences", _licences, "Write docs/licences.md from params/ and the installed packages.")
-    add("schemas", _schemas, "Write the JSON Schemas of params/ to build/schemas/.")
+    add("pretrain", _train, "Train a cell's encoders with its contrastive objective alone.", others, cell=cell)
+    add("finetune", _train, "Train a cell with its joint or supervised objective.", others, cell=cell)
+    text = "Score a cell: its stored predictions, or a linear probe on its embeddings."
+    add("evaluate", _evaluate, text, others, cell=cell)
+    parts = "results, page, partial (what there is after a failure), or publish (docs/results/, README)"
+    add("report", _report, "Make a part of the report.", others, part=f"an experiment's name, {parts}")
+    add("check", _check, "Check all of params/ and say what would be run.", others)
+    add("plan", _plan, "Write what decides the result of every stage, for both engines.", others)
+    engine = add("sync", _sync, "Tell one engine what the other has done.")
+    engine.add_argument("engine", choices=["dvc", "snakemake"])
+    text = "Which scores differ between two versions of a suite's results, with intervals."
+    revision = "a git revision, e.g. HEAD~1 or v1.0; `previous` results; or `workspace`"
+    compare = add("compare", _compare, text, others, before=revision)
+    compare.add_argument("after", nargs="?", default="workspace", help="the same (default: %(default)s)")
+    text = "Compute checksums, predictions and scores again and compare them with what is stored."
+    add("verify", _verify, text, others)
+    text = "Choose the learning rate of every method that shares a recipe, on validation."
+    add("tune", _tune, text, "of those that the recipe is tuned on", recipe="a file in params/recipes/")
+    add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")
+    add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.")
     return parser
 
 
@@ -362,11 +327,8 @@ def main(argv: list[str] | None = None) -> int:
     except StoppedError as e:
         print(f"stopped: {e}", file=sys.stderr)
         return 128 + signal.SIGTERM
-    except MMContrastError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
-    except OSError as e:
-        problem = disk_problem(e)
+    except (MMContrastError, OSError) as e:
+        problem = disk_problem(e) if isinstance(e, OSError) else str(e)
         if problem is None:
             raise
         print(f"error: {problem}", file=sys.stderr)

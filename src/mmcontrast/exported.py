@@ -44,11 +44,7 @@ def load(path: str | Path) -> Method:
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """The weights in a file, by name, on the CPU.
-
-    Raises:
-        DataError: it is missing, damaged, or no safetensors file.
-    """
+    """The weights in a file, by name, on the CPU. Raises DataError: missing, damaged, or no safetensors file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -70,11 +66,7 @@ def exported_epoch(path: str | Path) -> int:
 
 
 def read_cell(path: Path) -> CellConfig:
-    """The configuration beside exported weights.
-
-    Raises:
-        DataError: missing, not JSON, or of a version with other parameters.
-    """
+    """The configuration beside weights. Raises DataError: missing, not JSON, or of a version with other parameters."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return CellConfig.model_validate(content)
@@ -83,8 +75,7 @@ def read_cell(path: Path) -> CellConfig:
     except ValidationError as e:
         fault = e.errors()[0]
         where = ".".join(map(str, fault["loc"]))
-        raise DataError(
-            f"{path}: not what this version writes ({where}: {fault['msg']}); train the cell again"
-        ) from None
+        reason = f"{where}: {fault['msg']}"
+        raise DataError(f"{path}: not what this version writes ({reason}); train the cell again") from None
     except ValueError as e:
         raise DataError(f"{path}: not JSON ({e}); train the cell again") from None

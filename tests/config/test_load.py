@@ -13,7 +13,7 @@ from pydantic import BaseModel, model_validator
 
 from mmcontrast.config import Grid, Overrides, merge, validate
 from mmcontrast.errors import ConfigError
-from mmcontrast.pipeline.selection import selection_from_config
+from mmcontrast.pipeline.selection import named_selection, selection
 
 ROOT = Path(__file__).parents[2]
 Edit = Callable[[str, Callable[[dict[str, Any]], None]], None]
@@ -288,14 +288,14 @@ def test_a_wrong_selection_is_refused(
 ) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(ConfigError) as e:
-        selection_from_config(config)
+        selection(*named_selection(config))
     for word in words:
         assert word in str(e.value)
 
 
 def test_datasets_can_be_run_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    grid, layout, arguments = selection_from_config({"datasets": ["rosmap"]})
+    grid, layout, arguments = selection(*named_selection({"datasets": ["rosmap"]}))
     assert {c.dataset for c in grid.cells.values()} == {"rosmap"}
     assert not layout.is_default
     assert arguments == " --datasets rosmap"

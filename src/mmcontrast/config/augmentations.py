@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from mmcontrast.config.base import Strict
+from mmcontrast.config.validation import validate
 from mmcontrast.errors import ConfigError, nearest
 
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class Augmentation(BaseModel):
-    """Base: immutable, an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Augmentation(Strict):
+    """Base of all augmentations."""
 
     p: float = Field(default=1.0, ge=0, le=1, description="Probability with which an instance is changed.")
 
@@ -23,14 +24,15 @@ class Augmentation(BaseModel):
 class Crop(Augmentation):
     """A random part of the image, scaled back to its size."""
 
-    scale: tuple[Positive, Positive] = Field(default=(0.5, 1.0), description="Range of the area, share of the image.")
+    scale: tuple[Share, Share] = Field(default=(0.5, 1.0), description="Range of the area, share of the image.")
     ratio: tuple[Positive, Positive] = Field(default=(3 / 4, 4 / 3), description="Range of width / height.")
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Crop:
-        if not self.scale[0] <= self.scale[1] <= 1 or self.ratio[0] > self.ratio[1]:
-            raise ValueError(f"scale {self.scale} must rise and end at 1 or below, ratio {self.ratio} must rise")
-        return self
+    @field_validator("scale", "ratio")
+    @classmethod
+    def _rises(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if ends[0] > ends[1]:
+            raise ValueError("a range must rise")
+        return ends
 
 
 class Shift(Augmentation):
@@ -104,32 +106,18 @@ class DropSteps(Augmentation):
     share: float = Field(default=0.8, gt=0, le=1)
 
 
+OF_IMAGES = (Crop, Shift, Rotation, Flip, Brightness, Contrast, Jitter, Greyscale, Blur, Noise)
 AUGMENTATIONS: dict[str, dict[str, type[Augmentation]]] = {
-    "image": {
-        "crop": Crop,
-        "shift": Shift,
-        "rotation": Rotation,
-        "flip": Flip,
-        "brightness": Brightness,
-        "contrast": Contrast,
-        "jitter": Jitter,
-        "greyscale": Greyscale,
-        "blur": Blur,
-        "noise": Noise,
-    },
+    "image": {step.__name__.lower(): step for step in OF_IMAGES},
     "vector": {"noise": Noise, "drop": Drop},
     "sequence": {"noise": Noise, "drop_steps": DropSteps},
 }
 
 
 def parse_augmentations(raw: Sequence[Mapping[str, Any]], kind: str, where: str) -> list[Augmentation]:
-    """Augmentations in the order they are applied, from a list of {name: ..., its own keys}.
+    """Augmentations of a kind of modality in the order they are applied, from a list of {name: ..., its own keys}.
 
-    Args:
-        kind: of the modality. where: file and key, for the message.
-
-    Raises:
-        ConfigError: a name that this kind does not have (with the nearest one), or values that are not accepted.
+    Raises ConfigError, which begins with `where`, for a name that this kind does not have and values not accepted.
     """
     if kind not in AUGMENTATIONS:
         raise ConfigError(f"{where}: a modality of kind '{kind}' has no augmentations; {nearest(kind, AUGMENTATIONS)}")
@@ -140,15 +128,8 @@ def parse_augmentations(raw: Sequence[Mapping[str, Any]], kind: str, where: str)
         name = str(entry["name"])
         if name not in known:
             raise ConfigError(f"{where}[{i}]: no augmentation '{name}' for {kind} modalities; {nearest(name, known)}")
-        try:
-            out.append(known[name].model_validate({k: v for k, v in entry.items() if k != "name"}))
-        except ValidationError as e:
-            lines = []
-            for fault in e.errors():
-                key = ".".join(map(str, fault["loc"])) or name
-                hint = "" if fault["type"] != "extra_forbidden" else f"; {nearest(key, known[name].model_fields)}"
-                lines.append(f"{where}[{i}] ({name}): {key}: {fault['msg'].removeprefix('Value error, ')}{hint}")
-            raise ConfigError("\n".join(lines)) from None
+        values = {k: v for k, v in entry.items() if k != "name"}
+        out.append(validate(known[name], values, f"{where}[{i}] ({name})"))
     return out
 
 

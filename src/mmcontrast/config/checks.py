@@ -2,90 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.experiments import Experiment
-from mmcontrast.config.methods import BASE_VARIANT, Method
-from mmcontrast.config.papers import Paper, PublishedTable
-from mmcontrast.config.recipes import Recipe, Tuning
+from mmcontrast.config.methods import BASE_VARIANT
 from mmcontrast.errors import ConfigError, nearest
 
+if TYPE_CHECKING:
+    from mmcontrast.config.grid import Grid
 
-def known(where: str, what: str, name: str, names: Iterable[str]) -> None:
-    """Refuse a name that nothing has.
 
-    Raises:
-        ConfigError: `where`, and the nearest name there is.
-    """
+def known(where: str, what: str, name: str | None, names: Iterable[str]) -> None:
+    """Raise ConfigError, with the nearest name there is, for a name that nothing has; None names nothing."""
     names = list(names)
-    if name not in names:
+    if name is not None and name not in names:
         raise ConfigError(f"{where}: no {what} '{name}'; {nearest(name, names)}")
 
 
-def check_datasets(datasets: Mapping[str, Dataset]) -> None:
+def has_file(kind: str, name: str, names: Iterable[str]) -> None:
+    """Raise ConfigError for a name that no file of params/<kind>s/ has."""
+    if name not in names:
+        raise ConfigError(f"no {kind} '{name}' in params/{kind}s/; {nearest(name, names)}")
+
+
+def check_datasets(grid: Grid) -> None:
     """A probe is fitted on a dataset of the same modalities, classes and tasks."""
-    for name, data in datasets.items():
+    for name, data in grid.datasets.items():
         if data.probe_from is None:
             continue
         where = f"params/datasets/{name}.yaml: probe_from"
-        known(where, "dataset", data.probe_from, datasets)
+        known(where, "dataset", data.probe_from, grid.datasets)
         for key in ("modalities", "classes", "tasks", "scenes"):
-            if getattr(datasets[data.probe_from], key) != getattr(data, key):
+            if getattr(grid.datasets[data.probe_from], key) != getattr(data, key):
                 raise ConfigError(f"{where}: {key} of '{data.probe_from}' are not those of '{name}'")
 
 
-def check_methods(
-    methods: Mapping[str, Method],
-    datasets: Mapping[str, Dataset],
-    recipes: Mapping[str, Recipe],
-    papers: Mapping[str, Paper],
-) -> None:
+def check_methods(grid: Grid) -> None:
     """What a method borrows, overrides and cites exists."""
-    for name, spec in methods.items():
+    for name, spec in grid.declared.items():
         where = f"params/methods/{name}.yaml"
-        if spec.recipe_from is not None:
-            known(f"{where}: recipe_from", "method", spec.recipe_from, methods)
+        known(f"{where}: recipe_from", "method", spec.recipe_from, grid.declared)
         for dataset in spec.datasets:
-            known(f"{where}: datasets", "dataset", dataset, datasets)
+            known(f"{where}: datasets", "dataset", dataset, grid.datasets)
         for variant, given in spec.variants.items():
-            if given.recipe is not None:
-                known(f"{where}: variants.{variant}.recipe", "recipe", given.recipe, recipes)
-        if spec.paper is not None:
-            known(f"{where}: paper", "paper", spec.paper, papers)
+            known(f"{where}: variants.{variant}.recipe", "recipe", given.recipe, grid.recipes)
+        known(f"{where}: paper", "paper", spec.paper, grid.papers)
 
 
-def check_recipes(
-    recipes: Mapping[str, Recipe], tunings: Mapping[str, Tuning], datasets: Mapping[str, Dataset]
-) -> None:
+def check_recipes(grid: Grid) -> None:
     """Recipes name datasets that exist, and choices belong to a recipe."""
-    for name, recipe in recipes.items():
+    for name, recipe in grid.recipes.items():
         for key, named in {"datasets": list(recipe.datasets), "tuning.datasets": recipe.tuning.datasets}.items():
             for dataset in named:
-                known(f"params/recipes/{name}.yaml: {key}", "dataset", dataset, datasets)
-    for name in tunings:
-        if name not in recipes:
+                known(f"params/recipes/{name}.yaml: {key}", "dataset", dataset, grid.datasets)
+    for name in grid.tunings:
+        if name not in grid.recipes:
             raise ConfigError(f"params/tuning/{name}.yaml: there is no params/recipes/{name}.yaml")
 
 
-def check_experiment(
-    experiment: Experiment,
-    where: str,
-    datasets: Mapping[str, Dataset],
-    papers: Mapping[str, Paper],
-) -> None:
+def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
     """What an experiment names exists. Its cells are built, and so checked, by the grid."""
     for dataset in experiment.datasets:
-        known(f"{where}: datasets", "dataset", dataset, datasets)
+        known(f"{where}: datasets", "dataset", dataset, grid.datasets)
+    known(f"{where}: paper", "paper", experiment.paper, grid.papers)
     if experiment.paper is not None:
-        known(f"{where}: paper", "paper", experiment.paper, papers)
-        if experiment.published is not None:
-            known(f"{where}: published", "table", experiment.published, papers[experiment.paper].published)
-    _check_information(experiment, where, datasets)
-
-
-def _check_information(experiment: Experiment, where: str, datasets: Mapping[str, Dataset]) -> None:
-    """Its datasets are the experiment's own and have its tasks."""
+        known(f"{where}: published", "table", experiment.published, grid.papers[experiment.paper].published)
     asked = experiment.information
     if asked is None:
         return
@@ -94,31 +76,23 @@ def _check_information(experiment: Experiment, where: str, datasets: Mapping[str
             near = nearest(name, experiment.datasets)
             raise ConfigError(f"{where}: information.arms: no '{name}' among this experiment's datasets; {near}")
         for task in (*asked.unique, asked.synergistic):
-            known(f"{where}: information: {name}", "task", task, datasets[name].tasks)
+            known(f"{where}: information: {name}", "task", task, grid.datasets[name].tasks)
 
 
-def check_published(
-    papers: Mapping[str, Paper], datasets: Mapping[str, Dataset], methods: Mapping[str, Method]
-) -> None:
+def check_published(grid: Grid) -> None:
     """Every published row that stands beside ours is of a dataset, method and metric that there is."""
-    for name, paper in papers.items():
-        for key, table in paper.published.items():
-            _check_table(table, f"params/papers/{name}.yaml: published.{key}", datasets, methods)
-
-
-def _check_table(
-    table: PublishedTable, where: str, datasets: Mapping[str, Dataset], methods: Mapping[str, Method]
-) -> None:
-    for i, row in enumerate(table.rows):
-        at = f"{where}.rows[{i}] ({row.row})"
-        known(f"{at}: dataset", "dataset", row.dataset, datasets)
-        data = datasets[row.dataset]
-        tasks = ("", *(f"{t}/" for t in data.tasks))
-        metrics = [f"{task}{metric}" for task in tasks for metric in data.metrics] + (
-            ["R", "U", "S"] if data.tasks else []
-        )
+    placed = [
+        (f"params/papers/{name}.yaml: published.{key}.rows[{i}] ({row.row})", row)
+        for name, paper in grid.papers.items()
+        for key, table in paper.published.items()
+        for i, row in enumerate(table.rows)
+    ]
+    for at, row in placed:
+        known(f"{at}: dataset", "dataset", row.dataset, grid.datasets)
+        data = grid.datasets[row.dataset]
+        metrics = [f"{task}{metric}" for task in ("", *(f"{t}/" for t in data.tasks)) for metric in data.metrics]
         for metric in row.values:
-            known(f"{at}: values", "metric", metric, metrics)
+            known(f"{at}: values", "metric", metric, [*metrics, *(["R", "U", "S"] if data.tasks else [])])
+        known(f"{at}: method", "method", row.method, grid.methods)
         if row.method is not None:
-            known(f"{at}: method", "method", row.method, methods)
-            known(f"{at}: variant", "variant", row.variant, [BASE_VARIANT, *methods[row.method].variants])
+            known(f"{at}: variant", "variant", row.variant, [BASE_VARIANT, *grid.methods[row.method].variants])

@@ -202,10 +202,6 @@ class Experiment(Strict):
             raise ValueError("cells: at least one, or a `sweep` or `panels` that make them")
         if self.published is not None and self.paper is None:
             raise ValueError("published: a table of the paper, and no `paper` is named")
-        return self
-
-    @model_validator(mode="after")
-    def _ablation_compares(self) -> Self:
         if self.kind == "ablation" and len({(c.method, c.variant) for c in self.cells}) < 2:
             raise ValueError(
                 "kind: an ablation shows differences between cells, and there is one cell; say kind: table"

@@ -20,11 +20,7 @@ def figure_kinds() -> dict[str, str]:
 
 
 def known_figure(kind: str) -> str:
-    """The kind, if there is such a figure.
-
-    Raises:
-        ValueError: there is none; names the nearest.
-    """
+    """The kind, if there is such a figure. Raises ValueError where there is none; names the nearest."""
     if kind not in figure_kinds():
         raise ValueError(f"no figure '{kind}'; {nearest(kind, figure_kinds())}")
     return kind

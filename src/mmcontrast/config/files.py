@@ -27,8 +27,9 @@ class ParamFiles:
     def __init__(self, root: Path, given: Mapping[str, dict[str, Any]] | None = None) -> None:
         self.root = root
         self._read = dict(given or {})
+        there = (path.relative_to(root).as_posix() for path in (root / "params").rglob("*.yaml"))
+        self._listed = sorted(there) if given is None else list(given)
         self._paths: dict[str, dict[str, str]] = {}
-        self._given = given is not None
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind, sorted."""
@@ -39,11 +40,7 @@ class ParamFiles:
         return self._of(kind).get(name, f"params/{kind}/{name}.yaml")
 
     def raw(self, kind: str, name: str) -> dict[str, Any]:
-        """The content of a file.
-
-        Raises:
-            ConfigError: there is no such file, or it holds no mapping of keys to values.
-        """
+        """The content of a file. Raises ConfigError where there is none, or it holds no mapping of keys to values."""
         where = self.where(kind, name)
         _check_name(where, name)
         if where not in self._read:
@@ -54,7 +51,7 @@ class ParamFiles:
         """Name -> path, of a kind."""
         if kind not in self._paths:
             found: dict[str, str] = {}
-            for path in self._listed(kind):
+            for path in [p for p in self._listed if p.startswith(f"params/{kind}/")]:
                 name = Path(path).stem
                 _check_name(path, name)
                 if name in found:
@@ -62,11 +59,6 @@ class ParamFiles:
                 found[name] = path
             self._paths[kind] = found
         return self._paths[kind]
-
-    def _listed(self, kind: str) -> list[str]:
-        if self._given:
-            return [path for path in self._read if path.startswith(f"params/{kind}/")]
-        return sorted(p.relative_to(self.root).as_posix() for p in (self.root / "params" / kind).rglob("*.yaml"))
 
 
 def _check_name(where: str, name: str) -> None:

@@ -17,9 +17,9 @@ from mmcontrast.config.methods import BASE_VARIANT, Method, Variant
 from mmcontrast.config.papers import Paper, PublishedTable
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
-from mmcontrast.config.sweeps import Expansion, Variants
+from mmcontrast.config.sweeps import Expansion
 from mmcontrast.config.validation import M, validate
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.errors import ConfigError
 
 
 class Grid:
@@ -31,6 +31,11 @@ class Grid:
         datasets: datasets to run instead of the suite's own.
         untuned: take the learning rate of a recipe itself, not the one that was chosen by trials.
         files: what the files hold, in place of those of the checkout; they were checked when they were read.
+
+    Attributes:
+        datasets, recipes, tunings, papers: every file of the kind, whether this suite needs it or not.
+        declared: every method as it is written, without the variants that sweeps add; `methods` has these too.
+        experiments: every experiment, with the rows and series of its sweeps; `written_out` is the content of its file.
 
     Raises:
         ConfigError: any file is wrong. Everything is checked here, before any work starts.
@@ -58,19 +63,24 @@ class Grid:
                 checks.known(origin, "dataset", name, self.files.names("datasets"))
             for name in self.suite.experiments:
                 checks.known(f"{where}: experiments", "experiment", name, self.files.names("experiments"))
-            self._check()
+        self.datasets = self._all(Dataset, "datasets")
+        self.declared = self._all(Method, "methods")
+        self.recipes = self._all(Recipe, "recipes")
+        self.papers = self._all(Paper, "papers")
+        self.tunings = self._all(Tuning, "tuning")
+        if files is None:
+            checks.check_datasets(self)
+            checks.check_methods(self)
+            checks.check_recipes(self)
+        self._write_out_sweeps()
+        if files is None:
+            self._check_experiments()
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any], root: Path | str = ".") -> Grid:
-        """The grid that `mmcontrast.config.plain` made plain objects of.
-
-        Args:
-            root: the checkout, for paths; its params/ is not read.
-        """
+        """The grid that `mmcontrast.config.plain` made plain objects of; of `root` no file of params/ is read."""
         files = ParamFiles(Path(root), plain["files"])
         return cls(root, plain["suite"], plain["datasets"], plain["untuned"], files)
-
-    # ------------------------------------------------ files
 
     def _one(self, model: type[M], kind: str, name: str) -> M:
         return validate(model, self.files.raw(kind, name), self.files.where(kind, name))
@@ -78,62 +88,17 @@ class Grid:
     def _all(self, model: type[M], kind: str) -> dict[str, M]:
         return {name: self._one(model, kind, name) for name in self.files.names(kind)}
 
-    @cached_property
-    def datasets(self) -> dict[str, Dataset]:
-        """Every dataset file, whether this suite runs it or not."""
-        return self._all(Dataset, "datasets")
-
-    @cached_property
-    def declared(self) -> dict[str, Method]:
-        """Every method file as it is written, without the variants that sweeps add."""
-        return self._all(Method, "methods")
-
-    @cached_property
-    def _swept(self) -> tuple[dict[str, dict[str, Any]], dict[str, Variants]]:
-        """Experiments without sweeps, and the variants that these stand for."""
+    def _write_out_sweeps(self) -> None:
         sweeps = Expansion(Layers(self.declared, self.recipes, None), self.datasets)
-        files = {name: self.files.raw("experiments", name) for name in self.files.names("experiments")}
-        written = {name: sweeps.experiment(raw, self.files.where("experiments", name)) for name, raw in files.items()}
-        return written, sweeps.variants
-
-    @property
-    def written_out(self) -> dict[str, dict[str, Any]]:
-        """The content of every experiment file, with the rows and series of its sweeps."""
-        return self._swept[0]
-
-    @cached_property
-    def methods(self) -> dict[str, Method]:
-        """Every method, with its own variants and those that sweeps add."""
-        out = {}
-        for name, spec in self.declared.items():
-            added = self._swept[1].get(name, {})
-            where = f"{self.files.where('methods', name)}: variant of a sweep"
-            variants = {v: validate(Variant, raw, where, prefix=v) for v, raw in added.items()}
-            out[name] = spec.model_copy(update={"variants": spec.variants | variants})
-        return out
-
-    @cached_property
-    def experiments(self) -> dict[str, Experiment]:
-        """Every experiment, with the rows and series of its sweeps."""
-        return {
-            name: validate(Experiment, raw, self.files.where("experiments", name))
-            for name, raw in self.written_out.items()
-        }
-
-    @cached_property
-    def recipes(self) -> dict[str, Recipe]:
-        """Every recipe that variants can share."""
-        return self._all(Recipe, "recipes")
-
-    @cached_property
-    def tunings(self) -> dict[str, Tuning]:
-        """What trials have chosen, by recipe."""
-        return self._all(Tuning, "tuning")
-
-    @cached_property
-    def papers(self) -> dict[str, Paper]:
-        """Every paper file: its bibliography, and what it published."""
-        return self._all(Paper, "papers")
+        where = {name: self.files.where("experiments", name) for name in self.files.names("experiments")}
+        self.written_out = {name: sweeps.experiment(self.files.raw("experiments", name), where[name]) for name in where}
+        self.experiments = {name: validate(Experiment, raw, where[name]) for name, raw in self.written_out.items()}
+        self.methods = dict(self.declared)
+        for name, added in sweeps.variants.items():
+            at = f"{self.files.where('methods', name)}: variant of a sweep"
+            variants = {v: validate(Variant, raw, at, prefix=v) for v, raw in added.items()}
+            declared = self.declared[name]
+            self.methods[name] = declared.model_copy(update={"variants": declared.variants | variants})
 
     def published(self, experiment: str) -> PublishedTable:
         """What its paper published beside an experiment's rows; a table without rows where there is nothing."""
@@ -141,8 +106,6 @@ class Grid:
         if spec.paper is None or spec.published is None:
             return PublishedTable()
         return self.papers[spec.paper].published[spec.published]
-
-    # ------------------------------------------------ the grid
 
     def experiment_cells(self, name: str) -> list[tuple[str, CellRef]]:
         """(dataset, cell) pairs of an experiment that this selection runs."""
@@ -155,11 +118,7 @@ class Grid:
         return [c for c in cells if with_lost or f"{dataset}/{c.method}/{c.variant}" not in self.lost]
 
     def without(self, lost: dict[str, str]) -> Grid:
-        """The same grid where some cells have no results, for a report on what there is.
-
-        Args:
-            lost: name of a cell -> why it has none.
-        """
+        """The same grid where some cells have no results (name -> why), for a report on what there is."""
         other = copy.copy(self)
         for name in ("cells", "active_experiments"):
             other.__dict__.pop(name, None)
@@ -174,26 +133,17 @@ class Grid:
     @cached_property
     def cells(self) -> dict[str, CellConfig]:
         """Every cell that this selection runs, by name, in the order of the experiments."""
-        out: dict[str, CellConfig] = {}
-        for experiment in self.active_experiments:
-            for dataset, ref in self.experiment_cells(experiment):
-                name = f"{dataset}/{ref.method}/{ref.variant}"
-                if name not in out:
-                    out[name] = self.cell(dataset, ref.method, ref.variant)
-        return out
+        asked = [pair for experiment in self.active_experiments for pair in self.experiment_cells(experiment)]
+        names = dict.fromkeys((dataset, ref.method, ref.variant) for dataset, ref in asked)
+        return {"/".join(name): self.cell(*name) for name in names}
 
     def cell(self, dataset: str, method: str, variant: str = BASE_VARIANT) -> CellConfig:
-        """What a cell is trained with, after all merging.
+        """What a cell is trained with, after all merging. Raises ConfigError where a name or a value is not accepted.
 
         Later wins: `recipe_from` method < method < the dataset's overrides (of both) < variant < suite.
-
-        Raises:
-            ConfigError: a name is unknown, or the merged values are not accepted.
         """
-        if dataset not in self.datasets:
-            raise ConfigError(f"no dataset '{dataset}' in params/datasets/; {nearest(dataset, self.datasets)}")
-        if method not in self.methods:
-            raise ConfigError(f"no method '{method}' in params/methods/; {nearest(method, self.methods)}")
+        checks.has_file("dataset", dataset, self.datasets)
+        checks.has_file("method", method, self.methods)
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
         checks.known(f"{where}: variants", "variant", variant, [BASE_VARIANT, *spec.variants])
         layers = Layers(self.methods, self.recipes, None if self.untuned else self.tunings)
@@ -203,15 +153,11 @@ class Grid:
         """The seeds that the suite runs a dataset's cells with."""
         return self.suite.seeds_of(dataset)
 
-    def _check(self) -> None:
-        """Hold every file against the others, so that a fault shows before any work starts."""
-        checks.check_datasets(self.datasets)
-        checks.check_methods(self.declared, self.datasets, self.recipes, self.papers)
-        checks.check_recipes(self.recipes, self.tunings, self.datasets)
-        checks.check_published(self.papers, self.datasets, self.methods)
+    def _check_experiments(self) -> None:
+        checks.check_published(self)
         for name, experiment in self.experiments.items():
             where = self.files.where("experiments", name)
-            checks.check_experiment(experiment, where, self.datasets, self.papers)
+            checks.check_experiment(experiment, where, self)
             for dataset in experiment.datasets:
                 for ref in self.cells_on(name, dataset):
                     try:

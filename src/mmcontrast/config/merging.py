@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mmcontrast.config.cells import CellConfig
+from mmcontrast.config.checks import known
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.methods import Method, Overrides, Variant
 from mmcontrast.config.objective import Objective
@@ -22,6 +23,8 @@ from mmcontrast.methods.registry import OBJECTIVES
 
 STAGES = ("pretrain", "finetune")
 SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
+# what a cell takes from its dataset as it is
+OF_DATASET = ("modalities", "classes", "tasks", "class_weighted", "probe_from", "scenes", "metrics", "retrieval")
 SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
 
 
@@ -44,26 +47,16 @@ def _given(overrides: dict[str, Overrides], name: str) -> dict[str, Any]:
     return overrides[name].given() if name in overrides else {}
 
 
-def objective_model(spec: Method, where: str) -> type[Objective]:
-    """The model of a method's objective.
-
-    Raises:
-        ConfigError: there is no such implementation.
-    """
-    if spec.implementation not in OBJECTIVES:
-        raise ConfigError(
-            f"{where}: implementation: no '{spec.implementation}'; {nearest(spec.implementation, OBJECTIVES)}"
-        )
-    return OBJECTIVES[spec.implementation]
+def objective_model(name: str, where: str) -> type[Objective]:
+    """The model of an implementation's objective. Raises ConfigError where there is none."""
+    if name not in OBJECTIVES:
+        raise ConfigError(f"{where}: implementation: no '{name}'; {nearest(name, OBJECTIVES)}")
+    return OBJECTIVES[name]
 
 
 @dataclass(frozen=True)
 class Layers:
-    """What a cell's values are merged from.
-
-    Attributes:
-        tunings: by recipe; None: the learning rate of a recipe itself, not the one that was chosen by trials.
-    """
+    """What a cell's values are merged from; without tunings, a recipe's learning rate is not one chosen by trials."""
 
     methods: Mapping[str, Method]
     recipes: Mapping[str, Recipe]
@@ -91,15 +84,8 @@ class Layers:
         return values
 
     def _of_recipe(self, method: str, dataset: str, variant: Variant, name: str) -> dict[str, Any]:
-        """As `values`, of a variant with a recipe: the objective is the method's own, all else is the recipe's.
-
-        Raises:
-            ConfigError: there is no such recipe, no learning rate has been chosen where one is to be, or the variant
-                changes the stage that the method does not have.
-        """
+        """As `values`, of a variant with a recipe: the objective is the method's own, all else is the recipe's."""
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
-        if name not in self.recipes:
-            raise ConfigError(f"{where}: recipe: no '{name}' in params/recipes/; {nearest(name, self.recipes)}")
         recipe = self.recipes[name]
         shared = {k: getattr(recipe, k) for k in ("model", "training", "selection", "augmentations")}
         if dataset in recipe.datasets:
@@ -116,7 +102,7 @@ class Layers:
                 )
             training = merge(training, {"optimizer": {"lr": choices[dataset][method].lr}})
         objective = merge(spec.objective, _given(spec.datasets, dataset).get("objective", {}))
-        if "augmentations" in objective_model(spec, where).model_fields:
+        if "augmentations" in objective_model(spec.implementation, where).model_fields:
             objective["augmentations"] = shared["augmentations"]
         supervised = bool(self.values(method, dataset, Variant()).get("finetune"))
         stage, other = ("finetune", "pretrain") if supervised else ("pretrain", "finetune")
@@ -125,36 +111,24 @@ class Layers:
                 f"{where}: variants: with `recipe: {name}` {method} is trained by `{stage}`, and a variant gives "
                 f"`{other}`; give `{stage}` in its place"
             )
-        values = {
-            "model": shared["model"],
-            "selection": shared["selection"],
-            stage: training,
-            "objective": objective,
-        }
+        values = {"model": shared["model"], "selection": shared["selection"], stage: training, "objective": objective}
         return merge(values, variant.given())
 
 
 def build_cell(names: tuple[str, str, str], data: Dataset, layers: Layers, suite: Suite, where: str) -> CellConfig:
-    """The cell of (dataset, method, variant) under a suite.
-
-    Args:
-        where: the method's file, for messages.
-
-    Raises:
-        ConfigError: the merged values are not accepted.
-    """
+    """The cell of (dataset, method, variant) under a suite; `where` is the method's file, for messages."""
     dataset, method, variant = names
     spec = layers.methods[method]
     given = spec.variants.get(variant, Variant())
     values = layers.values(method, dataset, given)
     # a suite shortens stages, it never adds one
-    shortened = suite.overrides.given()
-    shortened = {k: v for k, v in shortened.items() if k not in STAGES or values.get(k)}
+    shortened = {k: v for k, v in suite.overrides.given().items() if k not in STAGES or values.get(k)}
     if shortened.get("pretrain") and values["pretrain"].get("epochs") == 0:  # an untrained cell stays untrained
         shortened["pretrain"] = {k: v for k, v in shortened["pretrain"].items() if k != "epochs"}
     values = merge(values, shortened)
     who = f"{where} ({dataset}/{method}/{variant})"
-    objective = validate(objective_model(spec, where), values.get("objective", {}), who, prefix="objective")
+    model = objective_model(spec.implementation, where)
+    objective = validate(model, values.get("objective", {}), who, prefix="objective")
     sections = {
         key: None if values.get(key) is None else validate(model, values[key], who, prefix=key)
         for key, model in SECTIONS.items()
@@ -165,14 +139,7 @@ def build_cell(names: tuple[str, str, str], data: Dataset, layers: Layers, suite
         "method": method,
         "variant": variant,
         "implementation": spec.implementation,
-        "modalities": data.modalities,
-        "classes": data.classes,
-        "tasks": data.tasks,
-        "class_weighted": data.class_weighted,
-        "probe_from": data.probe_from,
-        "scenes": data.scenes,
-        "metrics": data.metrics,
-        "retrieval": data.retrieval,
+        **{key: getattr(data, key) for key in OF_DATASET},
         "objective": objective.model_dump(mode="json"),
         "seeds": suite.seeds_of(dataset),
         "recipe": given.recipe,
@@ -193,10 +160,6 @@ def _check_sections(
         raise ConfigError(f"{who}: neither `pretrain` nor `finetune` is given, so there is nothing to train")
     if sections["finetune"] is not None and getattr(sections["finetune"], "epochs", 1) == 0:
         raise ConfigError(f"{who}: finetune.epochs: 0 leaves no classifier to score; give at least 1")
-    if modality is not None and modality not in data.modalities:
-        raise ConfigError(
-            f"{who}: objective.modality: dataset '{dataset}' has no modality '{modality}'; "
-            f"{nearest(modality, data.modalities)}"
-        )
+    known(f"{who}: objective.modality: dataset '{dataset}'", "modality", modality, data.modalities)
     if len(data.modalities) < 2:
         raise ConfigError(f"params/datasets/{dataset}.yaml: modalities: a multimodal method needs at least two")

@@ -21,8 +21,8 @@ class Overrides(Strict):
     selection: dict[str, Any] = Field(default={})
 
     def given(self) -> dict[str, Any]:
-        """Only what the file says, explicit nulls included."""
-        return self.model_dump(exclude_unset=True)
+        """Only what the file says, explicit nulls included; not which recipe a variant has."""
+        return self.model_dump(exclude_unset=True, exclude={"recipe"})
 
 
 class Variant(Overrides):
@@ -38,21 +38,16 @@ class Variant(Overrides):
     @model_validator(mode="after")
     def _recipe_is_whole(self) -> Self:
         own = self.model_dump(exclude_unset=True, exclude={"recipe", "objective"})
-        only_batch = own.keys() <= {"pretrain", "finetune"} and all(
-            set(v or {}) == {"batch_size"} for v in own.values()
-        )
-        if self.recipe is not None and not only_batch and own != {"pretrain": {"epochs": 0}}:
+        batch = own.keys() <= {"pretrain", "finetune"} and all(set(v or {}) == {"batch_size"} for v in own.values())
+        if self.recipe is not None and not batch and own != {"pretrain": {"epochs": 0}}:
             raise ValueError(
                 f"a variant with a recipe takes all of it, and this one gives {', '.join(own)} of its own; give "
                 "`objective` alone, `pretrain: {epochs: 0}`, or a batch size (`pretrain: {batch_size: N}`)"
             )
         return self
 
-    def given(self) -> dict[str, Any]:
-        return self.model_dump(exclude_unset=True, exclude={"recipe"})
 
-
-class Method(Strict):
+class Method(Overrides):
     """A method's file: defaults, then what differs by dataset, then its variants."""
 
     title: str
@@ -62,11 +57,6 @@ class Method(Strict):
         default=None,
         description="Method whose model, pretrain, finetune and selection are taken over: same encoders, same recipe.",
     )
-    objective: dict[str, Any] = Field(default={})
-    model: dict[str, Any] = Field(default={})
-    pretrain: dict[str, Any] | None = None
-    finetune: dict[str, Any] | None = None
-    selection: dict[str, Any] = Field(default={})
     datasets: dict[str, Overrides] = Field(default={}, description="Overrides by dataset.")
     variants: dict[str, Variant] = Field(
         default={}, description="Overrides by variant; every method also has the variant `base`, without any."

@@ -32,9 +32,7 @@ def subset(grid: Grid, experiment: str) -> dict[str, Any]:
 
     def take(kind: str, name: str, **changed: Any) -> None:
         raw = grid.files.raw(kind, name)
-        files[grid.files.where(kind, name)] = raw | {
-            key: value for key, value in changed.items() if value or key in raw
-        }
+        files[grid.files.where(kind, name)] = raw | {k: v for k, v in changed.items() if v or k in raw}
 
     selected = [d for d in grid.dataset_names if d in spec.datasets]
     seeds = {d: s for d, s in grid.suite.seeds_by_dataset.items() if d in selected}

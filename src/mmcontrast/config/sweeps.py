@@ -35,11 +35,10 @@ class Expansion:
     def experiment(self, raw: dict[str, Any], where: str) -> dict[str, Any]:
         """The content of an experiment's file with the rows and series of its sweeps written out.
 
-        Raises:
-            ConfigError: a sweep is wrong. What else is wrong is left for the model of an experiment to say.
+        Raises ConfigError where a sweep is wrong. What else is wrong is left for the model of an experiment to say.
         """
-        panels = raw.get("panels") if isinstance(raw.get("panels"), list) else []
-        places = [("sweep", raw.get("sweep")), *((f"panels[{i}]", panel) for i, panel in enumerate(panels or []))]
+        panels: list[Any] = raw["panels"] if isinstance(raw.get("panels"), list) else []
+        places = [("sweep", raw.get("sweep")), *((f"panels[{i}]", panel) for i, panel in enumerate(panels))]
         asked = {at: validate(Sweep, given, where, prefix=at) for at, given in places if isinstance(given, dict)}
         if not any(sweep.lines for sweep in asked.values()):
             return raw
@@ -57,7 +56,7 @@ class Expansion:
         if "sweep" in written:
             out["sweep"] = written.pop("sweep")
         if written:
-            out["panels"] = [written.get(f"panels[{i}]", panel) for i, panel in enumerate(panels or [])]
+            out["panels"] = [written.get(f"panels[{i}]", panel) for i, panel in enumerate(panels)]
         return out
 
     def _write_out(self, sweep: Sweep, datasets: list[str], where: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -25,25 +25,15 @@ def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]
     """Keys accepted in the mapping that holds the last element of loc."""
     current: Any = model
     for part in loc[:-1]:
-        if not (isinstance(current, type) and issubclass(current, BaseModel)):
-            break
-        field = current.model_fields.get(str(part))
-        if field is None:
-            continue
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        current = nested[0] if nested else None
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        return list(current.model_fields)
-    return []
+        field = getattr(current, "model_fields", {}).get(str(part))
+        if field is not None:
+            candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+            current = next((c for c in candidates if hasattr(c, "model_fields")), None)
+    return list(getattr(current, "model_fields", ()))
 
 
 def validate(model: type[M], data: Any, where: str, prefix: str = "") -> M:
-    """`data` as a `model`; every fault is named as `where: key: what is wrong`.
-
-    Raises:
-        ConfigError: one line a fault.
-    """
+    """`data` as a `model`. Raises ConfigError with a line `where: key: what is wrong` for every fault."""
     try:
         return model.model_validate(data)
     except ValidationError as e:

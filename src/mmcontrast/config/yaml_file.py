@@ -65,9 +65,8 @@ def _refuse_too_many(data: Any) -> None:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping, as plain objects.
 
-    Raises:
-        ConfigError: the file is missing, larger than MAX_YAML_BYTES, is not YAML, holds no mapping, gives a key twice,
-            stands for more than MAX_VALUES values by aliases, or a number is not finite.
+    Raises ConfigError where the file is missing, larger than MAX_YAML_BYTES, is not YAML, holds no mapping, gives a key
+    twice, stands for more than MAX_VALUES values by aliases, or a number is not finite.
     """
     try:
         with path.open("rb") as file:
@@ -91,15 +90,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML (nested too deeply)") from None
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as e:
         # values that look like a date or a number and are none
-        raise ConfigError(
-            f"{path}: not valid YAML ({str(e).splitlines()[0] if str(e) else type(e).__name__})"
-        ) from None
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise ConfigError(f"{path}: not valid YAML ({reason})") from None
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         raise ConfigError(f"{path}:{where} not valid YAML ({getattr(e, 'problem', e)})") from None
     if not isinstance(data, dict):
-        raise ConfigError(
-            f"{path}: holds {'nothing' if data is None else f'a {type(data).__name__}'}, not keys with values"
-        )
+        found = "nothing" if data is None else f"a {type(data).__name__}"
+        raise ConfigError(f"{path}: holds {found}, not keys with values")
     return data

@@ -50,14 +50,11 @@ class Comparison(NamedTuple):
 
 
 def results_of(revision: str, root: Path, layout: Layout | None = None) -> pl.DataFrame:
-    """The results of a suite at some time.
+    """The results of a suite at some time. Raises CompareError where there are none, and says which there are.
 
     Args:
         revision: `workspace`, as they are; `previous`, the last ones that were others; or a git revision, of the
             default suite from DVC's cache or remote, of another from what was kept here when it was run.
-
-    Raises:
-        CompareError: there are none for it; says which there are.
     """
     layout = layout or Layout()
     now = root / layout.report("results.parquet")
@@ -104,12 +101,11 @@ def compare(before: pl.DataFrame, after: pl.DataFrame) -> Comparison:
         seeds = sorted(set(one[key]) & set(two[key]))
         if not seeds:
             continue
-        d = paired_difference(two[key], one[key])
         if all(abs(one[key][s] - two[key][s]) <= SAME for s in seeds):
             unmoved += 1
             continue
         was, now = (sum(scores[s] for s in seeds) / len(seeds) for scores in (one[key], two[key]))
-        moved.append(Moved(key, was, now, *d))
+        moved.append(Moved(key, was, now, *paired_difference(two[key], one[key])))
     cells_one, cells_two = ({"/".join(key[:3]) for key in scores} for scores in (one, two))
     return Comparison(moved, unmoved, sorted(cells_one - cells_two), sorted(cells_two - cells_one))
 

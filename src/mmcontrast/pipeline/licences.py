@@ -7,17 +7,26 @@ from importlib import metadata
 from pathlib import Path
 
 from mmcontrast.config import Grid
-from mmcontrast.data.files import replacing
+from mmcontrast.pipeline.plan import put
 
 FILE = "docs/licences.md"
 CONSTRAINTS = "constraints.txt"
-# what tells a licence by its text, where a package's metadata do not name it
-TEXTS = {"MIT": "Permission is hereby granted, free of charge, to any person"}
+# what tells this licence by its text, where a package's metadata do not name it
+MIT = "Permission is hereby granted, free of charge, to any person"
 HEAD = """# Licences
 
 Written by `mmcontrast licences` from params/datasets/ and from the packages' own metadata. The code of this repository
 is under the MIT licence.
 """
+DATA_HEAD = """## Data
+
+| Dataset | Licence | May be passed on | Source |
+|:---|:---|:---|:---|"""
+PACKAGES_HEAD = """
+## Packages
+
+| Package | Version | Licence |
+|:---|:---|:---|"""
 NOT_GIVEN = "not given in its metadata"
 
 
@@ -29,23 +38,7 @@ def text(root: Path) -> str:
         for name, d in grid.datasets.items()
     ]
     packages = [f"| {name} | {version} | {licence(name)} |" for name, version in pins(root)]
-    return "\n".join(
-        [
-            HEAD,
-            "## Data",
-            "",
-            "| Dataset | Licence | May be passed on | Source |",
-            "|:---|:---|:---|:---|",
-            *data,
-            "",
-            "## Packages",
-            "",
-            "| Package | Version | Licence |",
-            "|:---|:---|:---|",
-            *packages,
-            "",
-        ]
-    )
+    return "\n".join([HEAD, DATA_HEAD, *data, PACKAGES_HEAD, *packages, ""])
 
 
 def pins(root: Path) -> list[tuple[str, str]]:
@@ -69,17 +62,11 @@ def licence(package: str) -> str:
 
 
 def _by_text(found: metadata.Distribution) -> str:
-    for file in found.files or []:
-        if file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")):
-            content = file.read_text()
-            for name, words in TEXTS.items():
-                if words in content:
-                    return name
-    return ""
+    files = (f for f in found.files or [] if f.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")))
+    return "MIT" if any(MIT in file.read_text() for file in files) else ""
 
 
 def write(root: Path) -> str:
     """Write the page; returns its path."""
-    with replacing(root / FILE) as temporary:
-        temporary.write_text(text(root), encoding="utf-8")
+    put(root / FILE, text(root), sync=True)
     return FILE

@@ -8,8 +8,6 @@ and the partial report stands in a folder of its own, of which neither engine kn
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.errors import MMContrastError
 from mmcontrast.paths import SCORED_FILES, STAGE_FILES, Layout
+from mmcontrast.pipeline.sync import run_module
 from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.outputs import experiment_outputs, results_outputs
 from mmcontrast.report.page import write_page
@@ -35,13 +34,8 @@ class PartialError(MMContrastError):
 def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
     """Remove what is out of date, and write reports/partial/ from the cells that are whole.
 
-    A run that was stopped, in which no cell failed, makes no report.
-
-    Returns:
-        Name of a cell -> "failed: why" or "not run: why"; empty, with nothing removed, where no cell lacks results.
-
-    Raises:
-        PartialError: no cell has results, or Snakemake cannot say what is up to date.
+    A run that was stopped, in which no cell failed, makes no report. PartialError is raised where no cell has results.
+    Returns name of a cell -> "failed: why" or "not run: why"; empty, with nothing removed, where no cell lacks results.
     """
     lost = unfinished(grid, layout)
     if not lost:
@@ -53,9 +47,8 @@ def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
     for name in outdated(grid, layout, lost):
         lost[name] = f"{NOT_RUN}: the run ended before it; what an older run left is not shown"
     if len(lost) == len(grid.cells):
-        raise PartialError(
-            "no report was made, since no cell has results; " + "; ".join(f"{n} {why}" for n, why in lost.items())
-        )
+        reasons = "; ".join(f"{name} {why}" for name, why in lost.items())
+        raise PartialError(f"no report was made, since no cell has results; {reasons}")
     rest, folder = grid.without(lost), layout.partial()
     write_results(rest, folder)
     for experiment in rest.active_experiments:
@@ -83,17 +76,11 @@ def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, 
         prepared = [paths.datasheet(dataset), *(paths.prepared(dataset, s) for s in paths.SPLITS)]
         yield "prepare", prepared, layout.log("prepare", dataset)
     for stage in cell.stages:
-        yield stage, _stage_files(layout, cell, stage), layout.log(stage, cell.name)
-    yield "evaluate", _scores(layout, cell), layout.log("evaluate", cell.name)
-
-
-def _stage_files(layout: Layout, cell: CellConfig, stage: str) -> list[str]:
-    files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]
-    return [layout.stage(cell.name, stage, f) for f in (*files, f"models/{paths.CHECKSUMS}")]
-
-
-def _scores(layout: Layout, cell: CellConfig) -> list[str]:
-    return [layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name)]
+        files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]
+        outputs = [layout.stage(cell.name, stage, f) for f in (*files, f"models/{paths.CHECKSUMS}")]
+        yield stage, outputs, layout.log(stage, cell.name)
+    scores = [layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name)]
+    yield "evaluate", scores, layout.log("evaluate", cell.name)
 
 
 def _why(step: str, log: Path) -> str:
@@ -130,22 +117,12 @@ def discard(grid: Grid, layout: Layout, lost: list[str]) -> None:
 
 
 def outdated(grid: Grid, layout: Layout, lost: dict[str, str]) -> list[str]:
-    """Cells that have all their files, some of which Snakemake would make again.
-
-    Raises:
-        PartialError: Snakemake cannot say.
-    """
+    """Cells that have all their files, some of which Snakemake would make again; PartialError where it cannot say."""
     given = [f"suite={grid.suite_name}"]
     if layout.datasets is not None:
         given.append(f"datasets=[{','.join(layout.datasets)}]")
     command = ["snakemake", "--summary", "--cores", "1", "--nolock", "reproduce"]
-    asked = subprocess.run(
-        [sys.executable, "-m", *command, *([] if layout.is_default else ["--config", *given])],
-        cwd=grid.root,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
+    asked = run_module(*command, *([] if layout.is_default else ["--config", *given]), cwd=grid.root)
     if asked.returncode:
         raise PartialError(f"`{' '.join(command)}` failed:\n{asked.stdout}{asked.stderr}")
     rows = [line.split("\t") for line in asked.stdout.splitlines()]

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,12 @@ from pydantic import TypeAdapter
 
 from mmcontrast import paths
 from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source
+from mmcontrast.config.base import Strict
+from mmcontrast.config.checks import has_file
 from mmcontrast.config.plain import subset, whole
 from mmcontrast.data.files import replacing, sha256_of
 from mmcontrast.data.preparers import preparer
-from mmcontrast.errors import ConfigError, MMContrastError, nearest
+from mmcontrast.errors import MMContrastError, nearest
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
 from mmcontrast.report.covered import covered
@@ -31,12 +32,7 @@ from mmcontrast.sources import SRC, digest, digests
 
 log = logging.getLogger(__name__)
 
-FETCH = "mmcontrast.data.fetch"
 PREPARE = "mmcontrast.data.prepare"
-EVALUATE = "mmcontrast.evaluation.evaluate"
-RESULTS = "mmcontrast.report.results"
-EXPERIMENT = "mmcontrast.report.experiment"
-PAGE = "mmcontrast.report.page"
 INDEX = "index.json"
 GRID = "grid.yaml"
 GRID_HEAD = "# The cells, datasets and experiments of the default suite, for dvc.yaml. Written by `mmcontrast plan`.\n"
@@ -46,8 +42,7 @@ class PlanError(MMContrastError):
     """A stage has no plan, or not one that can be carried out here."""
 
 
-@dataclass(frozen=True)
-class PlannedCell:
+class PlannedCell(Strict):
     """What the engines need to know of a cell: its stages in order, the prepared files it reads, and what it takes.
 
     `probe` is the dataset whose train split its probes are fitted on.
@@ -63,8 +58,7 @@ class PlannedCell:
     gpus: int
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Strict):
     """What a suite covers, as the engines see it.
 
     Attributes:
@@ -75,12 +69,12 @@ class Plan:
     """
 
     select: str
-    fetched: list[str] = field(default_factory=list)
-    private: list[str] = field(default_factory=list)
-    generated: list[str] = field(default_factory=list)
-    cells: dict[str, PlannedCell] = field(default_factory=dict)
-    experiments: dict[str, str] = field(default_factory=dict)
-    digest: str = ""
+    fetched: list[str]
+    private: list[str]
+    generated: list[str]
+    cells: dict[str, PlannedCell]
+    experiments: dict[str, str]
+    digest: str
 
     @property
     def datasets(self) -> list[str]:
@@ -88,25 +82,15 @@ class Plan:
         return [*self.fetched, *self.generated]
 
     def cell(self, name: str) -> PlannedCell:
-        """A cell by its name.
-
-        Raises:
-            PlanError: the suite has none of that name.
-        """
+        """A cell by its name. Raises PlanError where the suite has none of that name."""
         if name not in self.cells:
             raise PlanError(f"{name}: no such cell in this suite; {nearest(name, self.cells)}")
         return self.cells[name]
 
     @classmethod
     def read(cls, root: Path, layout: Layout) -> Plan:
-        """As it was written last.
-
-        Raises:
-            PlanError: there is none.
-        """
-        content = _read(root / layout.plans / INDEX)
-        cells = {name: PlannedCell(**cell) for name, cell in content.pop("cells").items()}
-        return cls(cells=cells, **content)
+        """As it was written last. Raises PlanError where there is none."""
+        return cls.model_validate(_read(root / layout.plans / INDEX))
 
     def grid_yaml(self) -> str:
         """The same as dvc.yaml takes it, which makes stages of mappings and of lists."""
@@ -133,17 +117,13 @@ class Plan:
         return GRID_HEAD + yaml.safe_dump(groups, sort_keys=False, default_flow_style=None, width=120)
 
 
-# ---------------------------------------------------------------- writing
-
-
 def write_plan(grid: Grid, layout: Layout, select: str) -> tuple[Plan, list[str]]:
     """Write the plan of a suite, and of every dataset in params/; remove plans of what there is no longer.
 
-    Returns:
-        The plan, and the files that changed.
+    Returns the plan, and the files that changed.
     """
     plan, wanted = planned(grid, layout, select)
-    changed = [file for file, text in wanted.items() if _put(grid.root / file, text)]
+    changed = [file for file, text in wanted.items() if put(grid.root / file, text)]
     for folder in {layout.plans, "plan/data"}:
         for file in (grid.root / folder).rglob("*.json"):
             name = file.relative_to(grid.root).as_posix()
@@ -157,8 +137,18 @@ def planned(grid: Grid, layout: Layout, select: str) -> tuple[Plan, dict[str, st
     """The plan of a suite, and the text of each of its files by path, without touching any."""
     wanted = dict(planned_files(grid, layout))
     said = hashlib.sha256("".join(f"{file}\0{text}\0" for file, text in sorted(wanted.items())).encode()).hexdigest()
-    plan = _index(grid, select, said)
-    wanted[f"{layout.plans}/{INDEX}"] = _text(asdict(plan))
+    used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
+    specs = {name: grid.datasets[name] for name in used}
+    plan = Plan(
+        select=select,
+        fetched=[name for name, spec in specs.items() if spec.sources],
+        private=[name for name, spec in specs.items() if not spec.redistribute],
+        generated=[name for name, spec in specs.items() if not spec.sources],
+        cells={name: _planned_cell(cell) for name, cell in grid.cells.items()},
+        experiments={name: grid.experiments[name].title for name in grid.active_experiments},
+        digest=said,
+    )
+    wanted[f"{layout.plans}/{INDEX}"] = _text(plan.model_dump())
     if layout.is_default:
         wanted[GRID] = plan.grid_yaml()
     return plan, wanted
@@ -168,20 +158,6 @@ def outdated(grid: Grid, layout: Layout, select: str) -> list[str]:
     """Files of the plan that are not what params/ and the code now say."""
     _, wanted = planned(grid, layout, select)
     return [file for file, text in wanted.items() if not _says(grid.root / file, text)]
-
-
-def _index(grid: Grid, select: str, digest: str) -> Plan:
-    used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
-    specs = {name: grid.datasets[name] for name in used}
-    return Plan(
-        select=select,
-        fetched=[name for name, spec in specs.items() if spec.sources],
-        private=[name for name, spec in specs.items() if not spec.redistribute],
-        generated=[name for name, spec in specs.items() if not spec.sources],
-        cells={name: _planned_cell(cell) for name, cell in grid.cells.items()},
-        experiments={name: grid.experiments[name].title for name in grid.active_experiments},
-        digest=digest,
-    )
 
 
 def _planned_cell(cell: CellConfig) -> PlannedCell:
@@ -203,17 +179,19 @@ def planned_files(grid: Grid, layout: Layout) -> Iterator[tuple[str, str]]:
         yield from dataset_plans(name, dataset)
     for cell in grid.cells.values():
         yield from cell_plans(cell, layout)
-    yield layout.report_plan("results"), _text({"covered": covered(grid, layout), "code": digests(RESULTS)})
+    code = digests("mmcontrast.report.results")
+    yield layout.report_plan("results"), _text({"covered": covered(grid, layout), "code": code})
+    code = digests("mmcontrast.report.experiment")
     for name in grid.active_experiments:
-        yield layout.report_plan(name), _text({"grid": subset(grid, name), "code": digests(EXPERIMENT)})
-    yield layout.report_plan("page"), _text({"grid": whole(grid), "code": digests(PAGE)})
+        yield layout.report_plan(name), _text({"grid": subset(grid, name), "code": code})
+    yield layout.report_plan("page"), _text({"grid": whole(grid), "code": digests("mmcontrast.report.page")})
 
 
 def dataset_plans(name: str, dataset: Dataset) -> Iterator[tuple[str, str]]:
     """Path and text of the plans of a dataset's fetching, unless it is made by code, and preparation."""
     if dataset.sources:
         sources = dataset.model_dump(mode="json", include={"sources"})
-        yield paths.data_plan(name, "fetch"), _text(sources | {"code": digests(FETCH)})
+        yield paths.data_plan(name, "fetch"), _text(sources | {"code": digests("mmcontrast.data.fetch")})
     values = dataset.model_dump(mode="json", exclude={"metrics"})
     code = digests(PREPARE, f"{PREPARE}.{preparer(name, dataset)}")
     yield paths.data_plan(name, "prepare"), _text({"dataset": values, "code": code})
@@ -227,7 +205,8 @@ def cell_plans(cell: CellConfig, layout: Layout) -> Iterator[tuple[str, str]]:
         code = digests(*training_modules(cell))
         yield layout.cell_plan(cell.name, stage), _text({"cell": values, "files": outside, "code": code})
     values = cell.of_stage("evaluate").model_dump(mode="json")
-    yield layout.cell_plan(cell.name, "evaluate"), _text({"cell": values, "code": digests(EVALUATE)})
+    code = digests("mmcontrast.evaluation.evaluate")
+    yield layout.cell_plan(cell.name, "evaluate"), _text({"cell": values, "code": code})
 
 
 def outside_files(cell: CellConfig) -> list[Path]:
@@ -245,16 +224,13 @@ def _says(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
-def _put(path: Path, text: str) -> bool:
-    """Write a file unless it says so already; whether it was written."""
+def put(path: Path, text: str, sync: bool = False) -> bool:
+    """Write a file unless it says so already; whether it was written. `sync` as of `replacing`."""
     if _says(path, text):
         return False
-    with replacing(path, sync=False) as temporary:
+    with replacing(path, sync) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return True
-
-
-# ---------------------------------------------------------------- reading
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -270,8 +246,7 @@ def _read(path: Path) -> dict[str, Any]:
 def carried_out(path: Path) -> dict[str, Any]:
     """A stage's plan, where the code that runs here is the code it was made for.
 
-    Raises:
-        PlanError: no plan, or other code; names the file that differs, and the package that runs.
+    Raises PlanError where there is no plan, or other code; names the file that differs, and the package that runs.
     """
     content = _read(path)
     for file, planned in content["code"].items():
@@ -311,11 +286,7 @@ def planned_grid(path: Path) -> Grid:
 
 
 def refuse_another_plan(cell: CellConfig, layout: Layout, plans: Path) -> None:
-    """Raise PlanError where what is to be scored was trained by another plan than the one that is there now.
-
-    Args:
-        plans: folder of the cell's plans.
-    """
+    """Raise PlanError where what is to be scored was trained by another plan than the one in `plans` now."""
     cost, plan = Path(layout.stage(cell.name, cell.last_stage, "cost.json")), plans / f"{cell.last_stage}.json"
     if cost.exists() and plan.exists() and _read(cost).get("plan") != sha256_of(plan):
         raise PlanError(
@@ -324,15 +295,8 @@ def refuse_another_plan(cell: CellConfig, layout: Layout, plans: Path) -> None:
         )
 
 
-# ---------------------------------------------------------------- by hand
-
-
 def cell_name(words: str) -> str:
-    """dataset/method/variant, of which the variant may be left out.
-
-    Raises:
-        PlanError: it is not written so.
-    """
+    """dataset/method/variant, of which the variant may be left out; else raises PlanError."""
     parts = words.split("/")
     if len(parts) not in (2, 3):
         raise PlanError(f"'{words}': a cell is written dataset/method or dataset/method/variant")
@@ -342,15 +306,13 @@ def cell_name(words: str) -> str:
 def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) -> Path:
     """The plan of a stage of any cell, outside the plan of the suite, which the engines watch.
 
-    Raises:
-        ConfigError: no such dataset, method or variant.
-        PlanError: the cell has no such stage.
+    Raises ConfigError where there is no such dataset, method or variant, PlanError where the cell has no such stage.
     """
     layout = Layout(suite, datasets)
     cell = Grid(suite=suite, datasets=datasets).cell(*name.split("/"))
     wanted = {f"{layout.prefix}.state/{path}": text for path, text in cell_plans(cell, layout)}
     for path, text in wanted.items():
-        _put(Path(path), text)
+        put(Path(path), text)
     plan = f"{layout.prefix}.state/{layout.cell_plan(name, stage)}"
     if plan not in wanted:
         raise PlanError(f"{name}: has no stage '{stage}', only {', '.join([*cell.stages, 'evaluate'])}")
@@ -360,10 +322,9 @@ def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) 
 def plan_data(name: str) -> None:
     """Plan how a dataset is fetched and prepared. Raises ConfigError where there is no such dataset."""
     grid = Grid()
-    if name not in grid.datasets:
-        raise ConfigError(f"no dataset '{name}' in params/datasets/; {nearest(name, grid.datasets)}")
+    has_file("dataset", name, grid.datasets)
     for path, text in dataset_plans(name, grid.datasets[name]):
-        _put(Path(path), text)
+        put(Path(path), text)
 
 
 def warn_of_edits(layout: Layout) -> None:

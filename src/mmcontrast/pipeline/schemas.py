@@ -8,35 +8,19 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from mmcontrast.config import OBJECTIVES, Dataset, Experiment, Method, Recipe, Suite, Tuning
-from mmcontrast.data.files import replacing
+from mmcontrast.pipeline.plan import put
 
 FOLDER = "build/schemas"
 MODELS: dict[str, type[BaseModel]] = {
-    "suite": Suite,
-    "dataset": Dataset,
-    "method": Method,
-    "experiment": Experiment,
-    "recipe": Recipe,
-    "tuning": Tuning,
+    **{model.__name__.lower(): model for model in (Suite, Dataset, Method, Experiment, Recipe, Tuning)},
     **{f"objective_{name}": model for name, model in OBJECTIVES.items()},
 }
 
 
-def schemas() -> dict[str, str]:
-    """Text of every schema, by path relative to the checkout."""
-    return {
+def write_schemas(root: Path) -> list[str]:
+    """Write one per kind of file; returns the paths that changed."""
+    texts = {
         f"{FOLDER}/{name}.schema.json": json.dumps(model.model_json_schema(), indent=1, sort_keys=True) + "\n"
         for name, model in MODELS.items()
     }
-
-
-def write_schemas(root: Path) -> list[str]:
-    """Write them; returns the paths that changed."""
-    changed = []
-    for file, text in schemas().items():
-        path = root / file
-        if not path.exists() or path.read_text() != text:
-            with replacing(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-            changed.append(file)
-    return changed
+    return [file for file, text in texts.items() if put(root / file, text, sync=True)]

@@ -15,8 +15,7 @@ ACCEPTED = ("suite", "datasets")
 def selection(suite: str = "default", datasets: list[str] | None = None) -> tuple[Grid, Layout, str]:
     """The grid, its paths, and the arguments that repeat the selection on the command line.
 
-    Raises:
-        ConfigError: anything in params/ is wrong, or nothing would be run.
+    Raises ConfigError where anything in params/ is wrong, or nothing would be run.
     """
     grid = Grid(suite=suite, datasets=datasets)
     if not grid.cells:
@@ -34,8 +33,7 @@ def selection(suite: str = "default", datasets: list[str] | None = None) -> tupl
 def named_selection(config: dict[str, Any]) -> tuple[str, list[str] | None]:
     """The suite's name, and the datasets, from Snakemake's `--config suite=NAME datasets=[A,B]`.
 
-    Raises:
-        ConfigError: another key is given, or a value has the wrong type.
+    Raises ConfigError where another key is given, or a value has the wrong type.
     """
     for key in config:
         if key not in ACCEPTED:

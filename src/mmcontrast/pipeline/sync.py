@@ -22,6 +22,7 @@ from mmcontrast.pipeline.selection import selection
 
 # times of all files from before DVC has laid copies in their place; there while it does so
 TIMES = ".state/dvc_times.json"
+EDITED = "params/ or the code have changed since this run was planned"
 PIPELINE = ("data", "plan", "runs", "reports")
 
 
@@ -29,13 +30,17 @@ class SyncError(MMContrastError):
     """One engine's records do not allow the other's to be brought up to date."""
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *command], text=True, capture_output=True, check=False)
+def run_module(*command: str, cwd: Path = Path(".")) -> subprocess.CompletedProcess[str]:
+    """Run a program that is a module of this environment, and keep what it prints."""
+    return subprocess.run([sys.executable, "-m", *command], cwd=cwd, text=True, capture_output=True, check=False)
 
 
-def _check(result: subprocess.CompletedProcess[str], what: str) -> None:
+def _done(what: str, *command: str) -> str:
+    """What a program prints that has to end well."""
+    result = run_module(*command)
     if result.returncode:
         raise SyncError(f"{what} failed:\n{result.stdout}{result.stderr}")
+    return result.stdout + result.stderr
 
 
 def to_dvc() -> str:
@@ -43,20 +48,15 @@ def to_dvc() -> str:
     if "DVC_STAGE" in os.environ:
         return "inside a DVC stage, which keeps its own records"
     page = Layout().report("index.html")
-    dry = _run("snakemake", "-n", "--cores", "1", "--nolock", page)
-    _check(dry, "snakemake -n")
-    if "Nothing to be done" not in dry.stdout + dry.stderr:
+    if "Nothing to be done" not in _done("snakemake -n", "snakemake", "-n", "--cores", "1", "--nolock", page):
         return f"Snakemake still has jobs for {page}; dvc.lock left as it is"
     stale = outdated(*selection())
     if stale:
         _mark("")
-        return (
-            f"params/ or the code have changed since this run was planned ({stale[0]}); dvc.lock left as it is, and "
-            "the next run makes what has changed"
-        )
+        return f"{EDITED} ({stale[0]}); dvc.lock left as it is, and the next run makes what has changed"
     if Path(".dvc").is_dir():
         write_json(Path(TIMES), {str(f): f.stat().st_mtime_ns for d in PIPELINE for f in Path(d).rglob("*")})
-        _check(_run("dvc", "commit", "-f", "-q"), "dvc commit")
+        _done("dvc commit", "dvc", "commit", "-f", "-q")
         _restore_times(Path("."))
     _mark(planned(*selection())[0].digest)
     return "dvc.lock and the DVC cache hold what Snakemake made"
@@ -67,11 +67,7 @@ def _mark(digest: str) -> None:
 
 
 def make_good(root: Path, digest: str) -> None:
-    """Before a run: undo what a kill left half done, and take away the mark of another plan.
-
-    Args:
-        digest: of the plan that is to be run.
-    """
+    """Before a run of the plan of this digest: undo what a kill left half done, and take away another plan's mark."""
     _restore_times(root)
     mark = root / DVC_MARK
     try:
@@ -97,24 +93,20 @@ def to_snakemake() -> str:
     """After `dvc repro`, `dvc pull` or `dvc checkout`: refresh Snakemake's records, if DVC says all is clean.
 
     Data whose licence forbids redistribution never travel through a remote; they are fetched and prepared here first.
-
-    Raises:
-        SyncError: DVC has stages to run, or params/ or the code were edited while it ran them.
+    Raises SyncError where DVC has stages to run, or params/ or the code were edited while it ran them.
     """
     grid, layout, select = selection()
     if "DVC_STAGE" in os.environ:
         stale = outdated(grid, layout, select)
         if stale:
-            raise SyncError(
-                f"params/ or the code have changed since this run was planned ({stale[0]}); run `dvc repro` again"
-            )
+            raise SyncError(f"{EDITED} ({stale[0]}); run `dvc repro` again")
     else:
         _make_private(planned(grid, layout, select)[0])
-        if _run("dvc", "status", "-q").returncode:
+        if run_module("dvc", "status", "-q").returncode:
             raise SyncError("`dvc status` is not clean; run `dvc repro` (or `dvc pull`) first")
     _mark(planned(grid, layout, select)[0].digest)
-    touched = _run("snakemake", "--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks", "reproduce")
-    _check(touched, "snakemake --touch")
+    options = ("--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks")
+    _done("snakemake --touch", "snakemake", *options, "reproduce")
     return "Snakemake's records hold what DVC made"
 
 
@@ -126,4 +118,4 @@ def _make_private(plan: Plan) -> None:
             files.append(raw_manifest(name))
         if not all(map(os.path.exists, files)):
             stage = "prepare-private" if name in plan.fetched else "generate-private"
-            _check(_run("dvc", "repro", "-q", f"{stage}@{name}"), f"preparing {name}")
+            _done(f"preparing {name}", "dvc", "repro", "-q", f"{stage}@{name}")

@@ -14,10 +14,12 @@ from typing import Any
 import yaml
 
 from mmcontrast.config import CellConfig, Grid, Recipe
+from mmcontrast.config.checks import has_file
+from mmcontrast.config.methods import Variant
 from mmcontrast.config.yaml_file import read_yaml
-from mmcontrast.data.files import replacing
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.paths import Layout
+from mmcontrast.pipeline.plan import put
 
 HEADER = """\
 # Written by `mmcontrast tune {recipe}`: what each method was tried with on each dataset, and what was chosen.
@@ -28,30 +30,22 @@ Trainer = Callable[[CellConfig, Layout], float]
 
 
 def tune(grid: Grid, recipe_name: str, datasets: list[str] | None = None, train: Trainer | None = None) -> Path:
-    """Run every trial of a recipe's plan, and write params/tuning/<recipe>.yaml after each method.
+    """Run every trial of a recipe's plan, and write params/tuning/<recipe>.yaml, which is returned, after each method.
 
     What the file says of other datasets stays.
 
     Args:
         grid: read with `untuned`, as there may be no choices yet.
-        datasets: of the plan's; default: all.
+        datasets: of the plan's; default: all. Another one raises ConfigError.
         train: (cell, where its outputs go) -> the validation score; default: training and a probe.
-
-    Returns:
-        The file.
-
-    Raises:
-        ConfigError: no such recipe, or a dataset that the plan does not tune on.
     """
-    if recipe_name not in grid.recipes:
-        raise ConfigError(f"tune: no recipe '{recipe_name}' in params/recipes/; {nearest(recipe_name, grid.recipes)}")
+    has_file("recipe", recipe_name, grid.recipes)
     recipe = grid.recipes[recipe_name]
     planned = recipe.tuning.datasets
     for name in datasets or []:
         if name not in planned:
-            raise ConfigError(
-                f"tune: params/recipes/{recipe_name}.yaml does not tune on '{name}'; {nearest(name, planned)}"
-            )
+            where = f"tune: params/recipes/{recipe_name}.yaml"
+            raise ConfigError(f"{where} does not tune on '{name}'; {nearest(name, planned)}")
     file = grid.root / "params" / "tuning" / f"{recipe_name}.yaml"
     for dataset in datasets or planned:
         for method, variant in tuned_methods(grid, recipe_name, dataset):
@@ -71,8 +65,7 @@ def tuned_methods(grid: Grid, recipe: str, dataset: str) -> list[tuple[str, str]
         for experiment in grid.experiments.values()
         for ref in experiment.cells
         if dataset in (ref.only or experiment.datasets)
-        and grid.methods[ref.method].variants.get(ref.variant) is not None
-        and grid.methods[ref.method].variants[ref.variant].recipe == recipe
+        and grid.methods[ref.method].variants.get(ref.variant, Variant()).recipe == recipe
     ]
     first = {m: next(v for v in grid.methods[m].variants if (m, v) in shared) for m, _ in shared}
     cells = [(m, v, grid.cell(dataset, m, v)) for m, v in first.items()]
@@ -116,6 +109,4 @@ def _record(file: Path, name: str, recipe: Recipe, dataset: str, method: str, ch
     ordered = {d: dict(sorted(choices[d].items())) for d in sorted(choices)}
     text = HEADER.format(recipe=name, seed=recipe.tuning.seed)
     text += yaml.safe_dump({"choices": ordered}, sort_keys=False, default_flow_style=None, width=110)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    put(file, text, sync=True)

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from mmcontrast.paths import Layout
 TOLERANCE = 1e-4
 # scores from the same stored numbers
 SCORE_TOLERANCE = 1e-12
-CHUNK = 1 << 20
 
 
 @dataclass
@@ -60,11 +60,8 @@ class Verdict:
 
 def verify(grid: Grid, layout: Layout) -> list[Verdict]:
     """All verdicts of a selection; DVC's part is of the default one alone, which dvc.lock is about."""
-    verdicts = [*locked_files(grid.root)] if layout.is_default else []
-    return [*verdicts, *exported_models(grid, layout), stored_scores(grid, layout)]
-
-
-# ---------------------------------------------------------------- files
+    locked = locked_files(grid.root) if layout.is_default else []
+    return [*locked, *exported_models(grid, layout), stored_scores(grid, layout)]
 
 
 def locked_files(root: Path) -> Iterator[Verdict]:
@@ -100,43 +97,33 @@ def md5_of(path: Path) -> str:
     """DVC's checksum of a file or a folder."""
     if path.is_file():
         return _md5(path)
-    inside = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file() and not _ignored(p))
+    # .dvcignore keeps Snakemake's own marks out of folders
+    files = (p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".snakemake"))
+    inside = sorted(str(p.relative_to(path)) for p in files)
     listed = [{"md5": _md5(path / name), "relpath": name} for name in inside]
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
-def _ignored(path: Path) -> bool:
-    """What .dvcignore keeps out of folders: Snakemake's own marks."""
-    return path.name.startswith(".snakemake")
-
-
 @cache
 def _md5(path: Path) -> str:
-    digest = hashlib.md5()
     with path.open("rb") as handle:
-        while block := handle.read(CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-# ---------------------------------------------------------------- models
+        return hashlib.file_digest(handle, "md5").hexdigest()
 
 
 def exported_models(grid: Grid, layout: Layout) -> list[Verdict]:
     """Every exported model, run again on the prepared data, against what its training stored."""
     predictions, embeddings = Verdict("models: predictions"), Verdict("models: embeddings")
     for cell in grid.cells.values():
-        for stage in cell.stages:
-            for seed in cell.seeds:
-                name = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
-                if not (grid.root / name).exists():
-                    embeddings.missing.append(name)
-                    continue
-                try:
-                    _compare_model(cell, stage, seed, grid.root, layout, predictions, embeddings)
-                except MMContrastError as e:
-                    embeddings.checked += 1
-                    embeddings.wrong.append(str(e))
+        for stage, seed in product(cell.stages, cell.seeds):
+            name = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
+            if not (grid.root / name).exists():
+                embeddings.missing.append(name)
+                continue
+            try:
+                _compare_model(cell, stage, seed, grid.root, layout, predictions, embeddings)
+            except MMContrastError as e:
+                embeddings.checked += 1
+                embeddings.wrong.append(str(e))
     return [v for v in (predictions, embeddings) if v.checked or v.missing]
 
 
@@ -190,9 +177,6 @@ def _compare(verdict: Verdict, what: str, before: np.ndarray[Any, Any], again: n
         verdict.wrong.append(f"{what} differ by {difference:.2g}; train the cell again")
     else:
         verdict.largest = max(verdict.largest or 0.0, difference)
-
-
-# ---------------------------------------------------------------- scores
 
 
 def stored_scores(grid: Grid, layout: Layout) -> Verdict:

@@ -18,9 +18,7 @@ _held: dict[Path, IO[str]] = {}
 def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -> tuple[Plan, Layout, list[str]]:
     """Plan a suite, its paths, and the plan files that changed; the lock is held until this process ends.
 
-    Raises:
-        ConfigError: see `selection`.
-        PlanError: a run of this suite is going on; what it runs is left alone.
+    Raises PlanError where a run of this suite is going on; what it runs is left alone.
     """
     grid, layout, select = selection(suite, datasets)
     if not _hold(root / layout.run_lock):
@@ -37,19 +35,13 @@ def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -
 def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout]:
     """The plan for `--config suite=NAME datasets=[A,B]`, and its paths.
 
-    Args:
-        write: plan anew, unless a run of the suite is going on; else take the plan as it is.
-
-    Raises:
-        ConfigError: see `named_selection` and `selection`.
-        PlanError: the plan is to be taken as it is, and there is none.
+    With `write` it is planned anew, unless a run of the suite is going on; else the plan is taken as it is, and
+    PlanError is raised where there is none.
     """
     suite, datasets = named_selection(config)
     layout = Layout(suite, datasets)
-    if write and _hold(layout.run_lock):
-        plan, layout, _ = plan_suite(suite, datasets)
-        return plan, layout
-    return Plan.read(Path("."), layout), layout
+    fresh = write and _hold(layout.run_lock)
+    return plan_suite(suite, datasets)[0] if fresh else Plan.read(Path("."), layout), layout
 
 
 def _hold(file: Path) -> bool:
