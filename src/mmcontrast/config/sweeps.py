@@ -9,7 +9,7 @@ from typing import Any
 from mmcontrast.config.checks import known
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.experiments import Sweep, SweepLine
-from mmcontrast.config.merging import Layers, merge
+from mmcontrast.config.merging import Layers, merge, objective_model
 from mmcontrast.config.methods import BASE_VARIANT, Variant
 from mmcontrast.config.validation import validate
 from mmcontrast.errors import ConfigError
@@ -98,6 +98,10 @@ class Expansion:
         if not all(values.get(section) for values in merged):
             raise ConfigError(f"{where} has no `{section}`, so there is no {line.key} to vary")
         if value == BASE_VARIANT:
+            # what the method's file has wrong is that file's fault, and not the sweep's
+            file = f"params/methods/{method}.yaml"
+            model = objective_model(self._layers.methods[method].implementation, file)
+            validate(model, merged[0].get("objective", {}), file, prefix="objective")
             value = _at(merged[0], line.key)
         equal = [_at(values, line.key) == value for values in merged]
         if all(equal):
