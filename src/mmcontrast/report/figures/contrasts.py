@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mmcontrast.config import Grid
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.figures.scores import LINE_INCHES, P_STYLE, PANEL_INCHES, ROW_INCHES, difference_row
-from mmcontrast.report.figures.style import (
-    INK,
-    canvas,
-    labelled_rows,
-    legend,
-    method_colours,
-    p_handle,
-    seed_handles,
-    wrapped,
-)
 from mmcontrast.report.tables.contrasts import compared
 from mmcontrast.report.text.wording import LEVEL_NAME, metric_title, seeds_by_dataset
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def _caption(of: Scope) -> str:
@@ -44,27 +30,29 @@ def _possible(grid: Grid, experiment: str, dataset: str) -> bool:
 
 
 @figure("contrasts", section="contrasts", caption=_caption, possible=_possible)
-def contrasts(of: Scope, narrow: bool) -> Figure:
+def contrasts(of: Scope, narrow: bool) -> style.Figure:
     """A panel per dataset, a row per contrast."""
     found = compared(of.evidence, of.experiment)
     datasets = list(dict.fromkeys(c.contrast.dataset for c in found))
     sizes = [sum(c.contrast.dataset == d for c in found) for d in datasets]
-    lines = max(wrapped(c.contrast.label).count("\n") + 1 for c in found)
+    lines = max(style.wrapped(c.contrast.label).count("\n") + 1 for c in found)
     row_inches = max(1.15 * ROW_INCHES, (lines + 0.5) * LINE_INCHES)
-    drawn = canvas(narrow, sum(sizes) * row_inches + (PANEL_INCHES + 0.15) * len(datasets) + 0.4)
+    drawn = style.canvas(narrow, sum(sizes) * row_inches + (PANEL_INCHES + 0.15) * len(datasets) + 0.4)
     panels = drawn.subplots(len(datasets), 1, squeeze=False, height_ratios=sizes).ravel()
-    colours = method_colours(of.grid.methods)
+    colours = style.method_colours(of.grid.methods)
     for axes, dataset in zip(panels, datasets, strict=True):
         rows = [c for c in found if c.contrast.dataset == dataset]
-        axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+        axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
         for y, row in enumerate(rows):
             colour = colours[row.contrast.cell.partition("/")[0]]
             difference_row(axes, y, row.difference, list(row.by_seed.values()), row.p_holm, colour)
-        labelled_rows(axes, [wrapped(c.contrast.label) for c in rows])
+        style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
         data = of.grid.datasets[dataset]
         axes.set_title(data.title)
         axes.set_xlabel(f"{metric_title(data.metrics[0]).partition(' (')[0]}: difference (points)")
         axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
         axes.margins(x=0.06)
-    legend(drawn, [*seed_handles("mean over seeds"), p_handle()], 1 if narrow else 4, handlelength=1.8)
+    style.legend(
+        drawn, [*style.seed_handles("mean over seeds"), style.p_handle()], 1 if narrow else 4, handlelength=1.8
+    )
     return drawn

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from mmcontrast.config import BASE_VARIANT, CellConfig, CellRef, Grid
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import INK, SOFT, canvas, handle, legend, method_colours
 from mmcontrast.report.text.wording import count, find_cell, metric_title
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST_COLUMNS = {False: 4, True: 2}
 PANEL_INCHES = {1: 1.7, 2: 1.15}
 LEGEND_INCHES = 0.35
 AXIS_CHARACTERS = 14  # as many as stand beside a panel of two kinds
 TITLE_CHARACTERS = 20
-DASHED: dict[str, Any] = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
-DOTTED: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
+DASHED: dict[str, Any] = {"color": style.SOFT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
+DOTTED: dict[str, Any] = {"color": style.INK, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
 
 
 def over_seeds_by_epoch(frame: pl.DataFrame) -> pl.DataFrame:
@@ -71,7 +67,7 @@ def _caption(of: Scope) -> str:
     caption=_caption,
     by_default=lambda grid, experiment, dataset: grid.experiments[experiment].kind in ("table", "ablation"),
 )
-def curves(of: Scope, narrow: bool) -> Figure:
+def curves(of: Scope, narrow: bool) -> style.Figure:
     """Panels of each cell: validation score above, training loss below; panels of a kind share their axes.
 
     A probe gives a cell one score, at the end; where all cells are scored by one, only the loss is drawn.
@@ -90,7 +86,7 @@ def curves(of: Scope, narrow: bool) -> Figure:
     switches = {ref: switch_epoch(cell) for ref, cell in cells.items()}
     drawn, rows_of_axes = _grid(len(shown), [*titles, "training loss"], narrow)
     for ref, panels in zip(shown, rows_of_axes, strict=True):
-        colour = method_colours(of.grid.methods)[ref.method]
+        colour = style.method_colours(of.grid.methods)[ref.method]
         panels[0].set_title(textwrap.fill(of.label(ref), TITLE_CHARACTERS))
         if scored:
             other = scores[reference] if reference is not None and reference != ref else None
@@ -103,13 +99,13 @@ def curves(of: Scope, narrow: bool) -> Figure:
     return drawn
 
 
-def _grid(n: int, titles: list[str], narrow: bool) -> tuple[Figure, list[list[Axes]]]:
+def _grid(n: int, titles: list[str], narrow: bool) -> tuple[style.Figure, list[list[style.Axes]]]:
     """For each of n cells a panel per title, below one another; the cells side by side in as few bands as fit."""
     kinds = len(titles)
     bands = -(-n // MOST_COLUMNS[narrow])
     columns = -(-n // bands)
     height = bands * kinds * PANEL_INCHES[kinds] + LEGEND_INCHES
-    drawn = canvas(narrow, height)
+    drawn = style.canvas(narrow, height)
     rows_of_axes = drawn.subplots(kinds * bands, columns, squeeze=False, sharex=True)
     out = []
     for i in range(bands * columns):
@@ -129,7 +125,7 @@ def _grid(n: int, titles: list[str], narrow: bool) -> tuple[Figure, list[list[Ax
     return drawn, out
 
 
-def _band(axes: Axes, frame: pl.DataFrame, colour: str, scale: float) -> None:
+def _band(axes: style.Axes, frame: pl.DataFrame, colour: str, scale: float) -> None:
     by_epoch = over_seeds_by_epoch(frame)
     epochs = by_epoch["epoch"].to_numpy()
     mean, low, high = (scale * by_epoch[c].to_numpy() for c in ("mean", "low", "high"))
@@ -138,7 +134,7 @@ def _band(axes: Axes, frame: pl.DataFrame, colour: str, scale: float) -> None:
     axes.plot(epochs, mean, color=colour, marker="o" if len(epochs) == 1 else None, markersize=3)
 
 
-def _score(axes: Axes, curve: pl.DataFrame, metric: str, colour: str, other: pl.DataFrame | None) -> None:
+def _score(axes: style.Axes, curve: pl.DataFrame, metric: str, colour: str, other: pl.DataFrame | None) -> None:
     if other is not None:
         mean = over_seeds_by_epoch(other.filter(split="val", metric=metric))
         axes.plot(mean["epoch"], 100 * mean["mean"], **DASHED)
@@ -147,16 +143,16 @@ def _score(axes: Axes, curve: pl.DataFrame, metric: str, colour: str, other: pl.
         _band(axes, own, colour, 100)
     else:
         word = "scored only at the end" if len(own) else "no validation split"
-        axes.text(0.5, 0.5, word, transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=6.5)
+        axes.text(0.5, 0.5, word, transform=axes.transAxes, ha="center", va="center", color=style.SOFT, fontsize=6.5)
 
 
-def _legend(drawn: Figure, n_seeds: int, reference: str | None, switched: bool, narrow: bool) -> None:
+def _legend(drawn: style.Figure, n_seeds: int, reference: str | None, switched: bool, narrow: bool) -> None:
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
-        handle(f"mean of {count(n_seeds, 'seed')}", color=INK),
-        Patch(color=INK, alpha=0.2, linewidth=0, label="lowest to highest seed"),
+        style.handle(f"mean of {count(n_seeds, 'seed')}", color=style.INK),
+        Patch(color=style.INK, alpha=0.2, linewidth=0, label="lowest to highest seed"),
     ]
-    handles += [handle(f"{reference}, for comparison", **DASHED)] if reference is not None else []
-    handles += [handle("M3Co before, MultiSClip after", **DOTTED)] if switched else []
-    legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
+    handles += [style.handle(f"{reference}, for comparison", **DASHED)] if reference is not None else []
+    handles += [style.handle("M3Co before, MultiSClip after", **DOTTED)] if switched else []
+    style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.figures.retrieval import PICK_SEED, in_retrieval_tables, retrieval_of
-from mmcontrast.report.figures.style import canvas
 from mmcontrast.report.text.wording import count
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SHEET_INSTANCES = 8
 ROW_INCHES = 0.62
@@ -33,7 +29,7 @@ def _caption(of: Scope) -> str:
 
 
 @figure("observations", caption=_caption, by_default=in_retrieval_tables)
-def observations(of: Scope, narrow: bool) -> Figure:
+def observations(of: Scope, narrow: bool) -> style.Figure:
     """All drawings and texts of some test instances, drawn at random by a fixed seed."""
     spec, table = retrieval_of(of), of.evidence.test_split(of.dataset)
     size = min(SHEET_INSTANCES, len(table))
@@ -54,7 +50,7 @@ def contact_sheet(
     groups: Sequence[str],
     caption: str,
     narrow: bool = False,
-) -> Figure:
+) -> style.Figure:
     """A figure of the given instances; a missing observation is an empty place.
 
     Args:
@@ -69,7 +65,7 @@ def contact_sheet(
         raise ValueError(f"{len(images)} lists of images, {len(texts)} of texts and {len(groups)} groups")
     columns, rows = max(map(len, images)), len(images)
     width = columns * ROW_INCHES + TEXT_INCHES[narrow]
-    drawn = canvas(False, (rows + 0.7) * ROW_INCHES, width)
+    drawn = style.canvas(False, (rows + 0.7) * ROW_INCHES, width)
     drawn.set_layout_engine("none")  # every part has its place already
     unit_x, unit_y = ROW_INCHES / width, 1 / (rows + 0.7)
     for row, (pictures, worded, group) in enumerate(zip(images, texts, groups, strict=True)):

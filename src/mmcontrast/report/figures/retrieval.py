@@ -17,16 +17,13 @@ from mmcontrast.config.datasets import Retrieval
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.retrieval import grouped_similarity
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.projection import projected_cells, some_projected
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import SOFT, canvas
 from mmcontrast.report.text.wording import count
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from mmcontrast.data.loading import Observations, Table
+    from mmcontrast.data.loading import Table
 
 # fixed before any result was seen, so that no query is picked for how well it goes
 PICK_SEED = 0
@@ -48,10 +45,6 @@ class Retrieved:
     spec: Retrieval
     gallery: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
     queries: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-
-    def observations(self, modality: str) -> Observations:
-        """A modality's, as they were prepared."""
-        return self.table.observations[modality]
 
     def similarity(self) -> npt.NDArray[np.floating[Any]]:
         """(I, Q) of instances, in the table's order, and single queries."""
@@ -106,7 +99,7 @@ def _neighbours_caption(of: Scope) -> str:
 
 
 @figure("neighbours", caption=_neighbours_caption, by_default=in_retrieval_tables, possible=some_projected)
-def neighbours(of: Scope, narrow: bool) -> Figure:
+def neighbours(of: Scope, narrow: bool) -> style.Figure:
     """Queries of each direction with the items nearest to them, nearest first, the right ones marked.
 
     The queries are drawn at random by a fixed seed: one text of each of QUERIES instances, and those instances.
@@ -116,7 +109,7 @@ def neighbours(of: Scope, narrow: bool) -> Figure:
     generator = np.random.default_rng(PICK_SEED)
     picked = np.sort(generator.choice(len(found.table), size=min(QUERIES, len(found.table)), replace=False))
     texts = [generator.choice(np.flatnonzero(found.queries[1] == i)) for i in picked]
-    drawn = canvas(narrow, 10.4 if narrow else 5.8)
+    drawn = style.canvas(narrow, 10.4 if narrow else 5.8)
     shape: dict[str, Any] = {"nrows": 2} if narrow else {"ncols": 2, "width_ratios": (1, 1.15)}
     first, second = drawn.subfigures(squeeze=False, **shape).ravel()
     _images_for_texts(first, found, similarity_IQ, texts)
@@ -129,15 +122,15 @@ def _images_for_texts(
 ) -> None:
     part.suptitle(f"{found.spec.queries} to {found.spec.gallery}", fontsize=8.5, weight="bold")
     grid = part.subplots(len(texts), TOP, squeeze=False)
-    names = found.observations(found.spec.queries).flat
+    names = found.table.observations[found.spec.queries].flat
     for row, query in zip(grid, texts, strict=True):
         order = np.argsort(-similarity_IQ[:, query], kind="stable")[:TOP]
         for axes, item in zip(row, order, strict=True):
             _picture(axes, found, int(item), right=bool(item == found.queries[1][query]))
         title = textwrap.shorten(str(names[query]), 60, placeholder=" ...")
         # the text runs over all five pictures and must not widen the first; a blank title keeps its height
-        style: dict[str, Any] = {"fontsize": 6.5, "transform": row[0].transAxes, "parse_math": False}
-        row[0].text(0, 1.12, title, **style).set_in_layout(False)
+        look: dict[str, Any] = {"fontsize": 6.5, "transform": row[0].transAxes, "parse_math": False}
+        row[0].text(0, 1.12, title, **look).set_in_layout(False)
         row[0].set_title(" ", fontsize=6.5)
 
 
@@ -146,7 +139,7 @@ def _texts_for_images(
 ) -> None:
     part.suptitle(f"{found.spec.gallery} to {found.spec.queries}", fontsize=8.5, weight="bold")
     grid = part.subplots(len(picked), 2, squeeze=False, width_ratios=(1, 4.6))
-    names = found.observations(found.spec.queries).flat
+    names = found.table.observations[found.spec.queries].flat
     for (left, right), item in zip(grid, picked, strict=True):
         _picture(left, found, int(item), right=None)
         right.set_axis_off()
@@ -154,13 +147,13 @@ def _texts_for_images(
         for k, query in enumerate(order):
             is_right = found.queries[1][query] == item
             line = ("✓ " if is_right else "   ") + textwrap.shorten(str(names[query]), 48, placeholder=" ...")
-            style: dict[str, Any] = {"color": RIGHT, "weight": "bold"} if is_right else {"color": SOFT}
-            right.text(0, 0.9 - 0.2 * k, line, fontsize=6, va="center", parse_math=False, **style)
+            look: dict[str, Any] = {"color": RIGHT, "weight": "bold"} if is_right else {"color": style.SOFT}
+            right.text(0, 0.9 - 0.2 * k, line, fontsize=6, va="center", parse_math=False, **look)
 
 
-def _picture(axes: Axes, found: Retrieved, item: int, right: bool | None) -> None:
+def _picture(axes: style.Axes, found: Retrieved, item: int, right: bool | None) -> None:
     """The first drawing of an instance, framed if it is an answer."""
-    of = found.observations(found.spec.gallery)
+    of = found.table.observations[found.spec.gallery]
     pixels_CHW = np.asarray(of.flat[int(of.offsets[item])])
     axes.imshow(pixels_CHW.transpose(1, 2, 0), interpolation="nearest")
     axes.set_xticks([])
@@ -182,22 +175,21 @@ def _similarities_caption(of: Scope) -> str:
 
 
 @figure("similarities", caption=_similarities_caption, by_default=in_retrieval_tables, possible=some_projected)
-def similarities(of: Scope, narrow: bool) -> Figure:
+def similarities(of: Scope, narrow: bool) -> style.Figure:
     """Similarity of every text with every drawing of some test instances, ordered by instance; a panel per cell."""
     cells = projected_cells(of.grid, of.experiment, of.dataset)
-    n = len(cells)
-    drawn = canvas(narrow, 3.0 * n + 0.4 if narrow else 3.6)
-    panels = drawn.subplots(n, 1, squeeze=False) if narrow else drawn.subplots(1, n, squeeze=False, sharey=True)
+    drawn = style.canvas(narrow, 3.0 * len(cells) + 0.4 if narrow else 3.6)
+    panels = style.beside(drawn, len(cells), narrow, sharey=not narrow)
     image = None
-    for axes, ref in zip(panels.ravel(), cells, strict=True):
+    for axes, ref in zip(panels, cells, strict=True):
         image = _heat(axes, retrieved(of, ref), narrow)
         axes.set_title(textwrap.fill(of.label(ref), 34))
     if image is not None:
-        drawn.colorbar(image, ax=panels.ravel().tolist(), label="cosine similarity", shrink=0.8)
+        drawn.colorbar(image, ax=panels, label="cosine similarity", shrink=0.8)
     return drawn
 
 
-def _heat(axes: Axes, found: Retrieved, narrow: bool) -> Any:
+def _heat(axes: style.Axes, found: Retrieved, narrow: bool) -> Any:
     size = min(HEAT_INSTANCES[narrow], len(found.table))
     picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(found.table), size=size, replace=False))
     sides = (found.gallery, found.queries)

@@ -3,61 +3,45 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import (
-    FAINT,
-    INK,
-    SOFT,
-    canvas,
-    handle,
-    interval_line,
-    labelled_rows,
-    legend,
-    method_colours,
-    p_handle,
-    seed_handles,
-    wrapped,
-)
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.summary import differences, percent
 from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title, p_value
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 ROW_INCHES, LINE_INCHES = 0.29, 0.14
 PANEL_INCHES = 0.55
 LEGEND_INCHES = 0.19
 # of all panel titles, and of all labels of x axes, beside one another
 TITLE_CHARACTERS, AXIS_CHARACTERS = 66, 84
-P_STYLE: dict[str, Any] = {"fontsize": 6.5, "color": SOFT, "va": "center"}
+P_STYLE: dict[str, Any] = {"fontsize": 6.5, "color": style.SOFT, "va": "center"}
 SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2}
 
 
-def _panels(of: Scope, labels: list[str], axis: str, legend_lines: int, narrow: bool) -> tuple[Figure, list[Axes]]:
+def _panels(
+    of: Scope, labels: list[str], axis: str, legend_lines: int, narrow: bool
+) -> tuple[style.Figure, list[style.Axes]]:
     """One panel per metric: side by side with shared rows, or one below the other on a narrow page.
 
     Args:
         axis: label of the x axis, `_title` of the panels likewise in as many lines as they take.
     """
     k = len(of.charted)
-    lines = max(wrapped(label).count("\n") + 1 for label in labels)
+    lines = max(style.wrapped(label).count("\n") + 1 for label in labels)
     further = max(_title(of, metric, narrow).count("\n") for metric in of.charted) + axis.count("\n")
     panel = len(labels) * max(ROW_INCHES, lines * LINE_INCHES) + PANEL_INCHES + further * LINE_INCHES
-    drawn = canvas(narrow, panel * (k if narrow else 1) + legend_lines * LEGEND_INCHES)
-    axes = drawn.subplots(k, 1, squeeze=False) if narrow else drawn.subplots(1, k, squeeze=False, sharey=True)
-    for one, metric in zip(axes.ravel(), of.charted, strict=True):
-        labelled_rows(one, [wrapped(label) for label in labels])
+    drawn = style.canvas(narrow, panel * (k if narrow else 1) + legend_lines * LEGEND_INCHES)
+    panels = style.beside(drawn, k, narrow, sharey=not narrow)
+    for one, metric in zip(panels, of.charted, strict=True):
+        style.labelled_rows(one, [style.wrapped(label) for label in labels])
         one.set_title(_title(of, metric, narrow))
         one.set_xlabel(axis)
         one.margins(x=0.06)
-    return drawn, list(axes.ravel())
+    return drawn, panels
 
 
 def _title(of: Scope, metric: str, narrow: bool) -> str:
@@ -84,7 +68,7 @@ def _scores_caption(of: Scope) -> str:
 
 
 @figure("scores", caption=_scores_caption, by_default=_is_table)
-def scores(of: Scope, narrow: bool) -> Figure:
+def scores(of: Scope, narrow: bool) -> style.Figure:
     """Every cell's test score by metric: selected, optimistic, and published where there is one."""
     handles, labels = _score_legend(of), [of.label(ref) for ref in of.cells]
     lines = len(handles) if narrow else -(-len(handles) // 2)
@@ -92,12 +76,12 @@ def scores(of: Scope, narrow: bool) -> Figure:
     for axes, metric in zip(panels, of.charted, strict=True):
         for y, ref in enumerate(of.cells):
             _score_row(axes, of, ref, metric, y)
-    legend(drawn, handles, 1 if narrow else 2, handlelength=1.8)
+    style.legend(drawn, handles, 1 if narrow else 2, handlelength=1.8)
     return drawn
 
 
-def _score_row(axes: Axes, of: Scope, ref: CellRef, metric: str, y: int) -> None:
-    colour = method_colours(of.grid.methods)[ref.method]
+def _score_row(axes: style.Axes, of: Scope, ref: CellRef, metric: str, y: int) -> None:
+    colour = style.method_colours(of.grid.methods)[ref.method]
     protocol = "selected" if of.mean(ref, metric) else "last"
     score, wide, best = (
         f(ref, metric, p) for f, p in ((of.mean, protocol), (of.wide, protocol), (of.mean, "optimistic"))
@@ -105,8 +89,8 @@ def _score_row(axes: Axes, of: Scope, ref: CellRef, metric: str, y: int) -> None
     if score is not None:
         mean, low, high = percent(score)
         if wide is not None:
-            interval_line(axes, y, *percent(wide)[1:], colour, 0.8)
-        interval_line(axes, y, low, high, colour)
+            style.interval_line(axes, y, *percent(wide)[1:], colour, 0.8)
+        style.interval_line(axes, y, low, high, colour)
         axes.scatter(mean, y, s=26, marker="o" if protocol == "selected" else "s", color=colour, zorder=4)
         seeds = of.scores(ref, metric, protocol)
         axes.scatter([100 * v for v in seeds.values()], [y + 0.27] * len(seeds), color=colour, **SEED_STYLE)
@@ -115,29 +99,34 @@ def _score_row(axes: Axes, of: Scope, ref: CellRef, metric: str, y: int) -> None
     for p in of.grid.published(of.experiment).rows:
         same = (p.dataset, p.method, p.variant) == (of.dataset, ref.method, ref.variant)
         if same and metric in p.values:
-            axes.plot([p.values[metric]] * 2, [y - 0.38, y + 0.38], color=INK, linewidth=1.6, zorder=5)
+            axes.plot([p.values[metric]] * 2, [y - 0.38, y + 0.38], color=style.INK, linewidth=1.6, zorder=5)
 
 
-def _score_legend(of: Scope) -> list[Line2D]:
+def _score_legend(of: Scope) -> list[style.Line2D]:
     protocols = set(of.summary.filter(dataset=of.dataset)["protocol"])
     first = of.charted[0]
     last_alone = any(of.mean(ref, first, "last") and not of.mean(ref, first) for ref in of.cells)
     probed = all(is_probed(of.grid, of.dataset, ref) for ref in of.cells)
     chosen = "linear probe" if probed else "epoch selected on validation"
     seeds = count(of.n_seeds, "seed")
-    mean, single, *interval = seed_handles(f"{chosen}, mean of {seeds}", of.n_seeds > 1)
-    square: dict[str, Any] = {"marker": "s", "linestyle": "", "color": SOFT, "markersize": 5.5}
-    hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": SOFT, "linestyle": "", "markersize": 5}
-    bar: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.6, "linestyle": "", "color": INK}
+    mean, single, *interval = style.seed_handles(f"{chosen}, mean of {seeds}", of.n_seeds > 1)
+    square: dict[str, Any] = {"marker": "s", "linestyle": "", "color": style.SOFT, "markersize": 5.5}
+    hollow: dict[str, Any] = {
+        "markerfacecolor": "white",
+        "markeredgecolor": style.SOFT,
+        "linestyle": "",
+        "markersize": 5,
+    }
+    bar: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.6, "linestyle": "", "color": style.INK}
     wide = f"{LEVEL_NAME} interval over seeds and {of.n_instances} test instances"
     handles = [mean] if "selected" in protocols else []
-    handles += [handle(f"last epoch (no validation split), mean of {seeds}", **square)] if last_alone else []
-    handles += [single, *interval, handle(wide, color=SOFT, linewidth=0.8)]
+    handles += [style.handle(f"last epoch (no validation split), mean of {seeds}", **square)] if last_alone else []
+    handles += [single, *interval, style.handle(wide, color=style.SOFT, linewidth=0.8)]
     if "optimistic" in protocols:
-        handles.append(handle("optimistic: best epoch on the test split", marker="o", **hollow))
+        handles.append(style.handle("optimistic: best epoch on the test split", marker="o", **hollow))
     ours = (p for p in of.grid.published(of.experiment).rows if p.dataset == of.dataset)
     if any(find_cell(of.grid, of.experiment, p.method or "", p.variant) for p in ours):
-        handles.append(handle("published", **bar))
+        handles.append(style.handle("published", **bar))
     return handles
 
 
@@ -163,21 +152,21 @@ def _differences_caption(of: Scope) -> str:
     # in a partial report one cell may be all that is left
     possible=lambda grid, experiment, dataset: len(grid.cells_on(experiment, dataset)) > 1,
 )
-def differences_to_reference(of: Scope, narrow: bool) -> Figure:
+def differences_to_reference(of: Scope, narrow: bool) -> style.Figure:
     """Selected test score of each cell minus the reference's, by seed."""
     reference = _reference(of)
     others = [c for c in of.cells if (c.method, c.variant) != (reference.method, reference.variant)]
-    handles = [*seed_handles(f"mean of {count(of.n_seeds, 'seed')}"), p_handle()]
+    handles = [*style.seed_handles(f"mean of {count(of.n_seeds, 'seed')}"), style.p_handle()]
     axis = f"difference to {of.label(reference)} (points)"
     if not narrow:
         axis = textwrap.fill(axis, AXIS_CHARACTERS // len(of.charted))
     labels = [of.label(ref) for ref in others]
     drawn, panels = _panels(of, labels, axis, len(handles) if narrow else 1, narrow)
-    colours = method_colours(of.grid.methods)
+    colours = style.method_colours(of.grid.methods)
     for axes, metric in zip(panels, of.charted, strict=True):
         frame = differences(of.evidence.results, of.experiment, of.dataset, metric, of.cells, reference)
         against = of.scores(reference, metric)
-        axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+        axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
         for y, ref in enumerate(others):
             row = frame.filter(method=ref.method, variant=ref.variant)
             if len(row):
@@ -186,17 +175,17 @@ def differences_to_reference(of: Scope, narrow: bool) -> Figure:
                 found = row.select("mean", "low", "high").row(0)
                 difference_row(axes, y, found, by_seed, row["p_holm"][0], colours[ref.method])
         axes.text(1.01, -0.62, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
-    legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
+    style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
     return drawn
 
 
 def difference_row(
-    axes: Axes, y: int, found: tuple[float, ...], by_seed: list[float], p_holm: float, colour: str
+    axes: style.Axes, y: int, found: tuple[float, ...], by_seed: list[float], p_holm: float, colour: str
 ) -> None:
     """A difference with its interval, its seeds and its p. found: mean, low, high; scores are fractions."""
     mean, low, high = percent(found)
-    interval_line(axes, y, low, high, colour)
+    style.interval_line(axes, y, low, high, colour)
     axes.scatter(mean, y, s=26, color=colour, zorder=4)
     axes.scatter([100 * v for v in by_seed], [y + 0.27] * len(by_seed), color=colour, **SEED_STYLE)
     axes.text(1.01, y, p_value(p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
-    axes.axhline(y + 0.5, color=FAINT, linewidth=0.5, zorder=0)
+    axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.5, zorder=0)

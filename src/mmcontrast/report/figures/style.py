@@ -17,10 +17,10 @@ from mmcontrast.data.files import replacing
 from mmcontrast.report.text.wording import LEVEL_NAME
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
+    from matplotlib.figure import Figure as Figure
+    from matplotlib.lines import Line2D as Line2D
 
 # told apart under the common colour vision deficiencies: Okabe & Ito (2008), then Tol's muted scheme
 PALETTE = (
@@ -146,6 +146,19 @@ def canvas(narrow: bool, height: float, width: float = WIDE) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(NARROW if narrow else width, height))
+
+
+def beside(drawn: Figure, n: int, narrow: bool, **shared: Any) -> list[Axes]:
+    """n panels side by side, or below one another on a narrow page."""
+    return list(drawn.subplots(*((n, 1) if narrow else (1, n)), squeeze=False, **shared).ravel())
+
+
+def tiled(drawn: Figure, n: int, columns: int, **shared: Any) -> list[Axes]:
+    """n panels row by row; what is left of the last row stays empty."""
+    panels = list(drawn.subplots(-(-n // columns), columns, squeeze=False, **shared).ravel())
+    for axes in panels[n:]:
+        axes.set_visible(False)
+    return panels[:n]
 
 
 def handle(label: str, **look: Any) -> Line2D:
