@@ -207,6 +207,10 @@ class Scope:
         """All that decides a cell."""
         return self.grid.cell(self.dataset, ref.method, ref.variant)
 
+    def cell_summary(self, ref: CellRef) -> pl.DataFrame:
+        """A cell's rows of the summary."""
+        return self.summary.filter(dataset=self.dataset, method=ref.method, variant=ref.variant)
+
     def scores(self, ref: CellRef, metric: str, protocol: str = "selected") -> dict[int, float]:
         """seed -> test score; empty where the protocol does not exist for the cell."""
         return seed_scores(self.evidence.results, self.experiment, self.dataset, ref, metric, protocol)

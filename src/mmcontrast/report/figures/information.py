@@ -112,7 +112,7 @@ def _panel(axes: style.Axes, of: Scope, letter: str, cells: list[Kept]) -> None:
 
 def _bar(axes: style.Axes, x: float, width: float, kept: Kept, name: str, **look: Any) -> None:
     """name: R, U, S or control."""
-    found, scores = kept.estimates()[name], kept.scores()[name]
+    found, scores = kept.estimates()[name], kept.scores[name]
     axes.bar(x, found.mean, width, linewidth=0.8, zorder=2, **look)
     if np.isfinite(found).all():
         axes.plot([x, x], [found.low, found.high], color=style.INK, linewidth=1.1, zorder=6)
@@ -175,7 +175,7 @@ def _line_colours(grid: Grid, sweep: Sweep) -> list[str]:
 
 def _points(cells: list[tuple[float, Kept]], name: str) -> list[Point]:
     """name: R, U, S or control."""
-    return [Point(x, k.estimates()[name], [100 * v for v in k.scores()[name].values()]) for x, k in cells]
+    return [Point(x, k.estimates()[name], [100 * v for v in k.scores[name].values()]) for x, k in cells]
 
 
 def _line_legend(sweep: Sweep, colours: list[str], cells: list[Kept]) -> list[Any]:

@@ -6,6 +6,7 @@ import textwrap
 from typing import Any
 
 from mmcontrast.config import CellRef, Grid
+from mmcontrast.evaluation.statistics import Difference
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
@@ -164,23 +165,21 @@ def differences_to_reference(of: Scope, narrow: bool) -> style.Figure:
     drawn, panels = _panels(of, labels, axis, len(handles) if narrow else 1, narrow)
     colours = style.method_colours(of.grid.methods)
     for axes, metric in zip(panels, of.charted, strict=True):
-        frame = differences(of.evidence.results, of.experiment, of.dataset, metric, of.cells, reference)
+        compared = differences(of.evidence.results, of.experiment, of.dataset, metric, of.cells, reference)
         against = of.scores(reference, metric)
         axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
         for y, ref in enumerate(others):
-            row = frame.filter(method=ref.method, variant=ref.variant)
-            if len(row):
+            if found := compared.get((ref.method, ref.variant)):
                 own = of.scores(ref, metric)
                 by_seed = [own[s] - against[s] for s in sorted(own.keys() & against.keys())]
-                found = row.select("mean", "low", "high").row(0)
-                difference_row(axes, y, found, by_seed, row["p_holm"][0], colours[ref.method])
+                difference_row(axes, y, found[0], by_seed, found[1], colours[ref.method])
         axes.text(1.01, -0.62, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
     style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
     return drawn
 
 
 def difference_row(
-    axes: style.Axes, y: int, found: tuple[float, ...], by_seed: list[float], p_holm: float, colour: str
+    axes: style.Axes, y: int, found: Difference, by_seed: list[float], p_holm: float, colour: str
 ) -> None:
     """A difference with its interval, its seeds and its p. found: mean, low, high; scores are fractions."""
     mean, low, high = percent(found)

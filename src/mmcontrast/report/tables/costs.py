@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmcontrast.report.evidence import Evidence
-from mmcontrast.report.outputs import ALL
-from mmcontrast.report.tables.formats import Block, Column, Row, Value
-from mmcontrast.report.tables.matrix import Matrix
+from mmcontrast.report.tables.formats import Block, Column, Value
+from mmcontrast.report.tables.matrix import Matrix, matrix_block
 
 
 @dataclass(frozen=True)
@@ -28,42 +27,32 @@ def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], Seed
     """
     found = {}
     for label, c in matrix.scores:
-        datasets = list(dict.fromkeys(p.dataset for p in matrix.columns[c].parts))
+        datasets = dict.fromkeys(p.dataset for p in matrix.columns[c].parts)
         of_each = [_read(evidence, matrix, label, d) for d in datasets]
         seconds = float(np.mean([cost.seconds for cost in of_each]))
-        found[label, c] = SeedCost(seconds, float(np.max([cost.mebibytes for cost in of_each])))
+        found[label, c] = SeedCost(seconds, max(cost.mebibytes for cost in of_each))
     return found
 
 
 def _read(evidence: Evidence, matrix: Matrix, label: str, dataset: str) -> SeedCost:
     ref = matrix.refs[label, dataset]
     cell = evidence.grid.cell(dataset, ref.method, ref.variant)
-    seconds, memory = 0.0, 0.0
-    for record in (evidence.cost(cell, stage) for stage in cell.stages):
-        seconds += record.training_seconds / record.seeds
-        memory = max(memory, record.peak_memory_bytes / 2**20)
-    return SeedCost(seconds, memory)
+    records = [evidence.cost(cell, stage) for stage in cell.stages]
+    memory = max(record.peak_memory_bytes for record in records) / 2**20
+    return SeedCost(sum(record.training_seconds / record.seeds for record in records), memory)
 
 
 def cost_block(matrix: Matrix, costs: dict[tuple[str, int], SeedCost]) -> Block:
     """Seconds and memory of every row and column."""
     columns = [
-        column
+        [Column(f"seconds_{c}", f"{of.title}: s per seed", "score"), Column(f"memory_{c}", "peak MiB", "count")]
         for c, of in enumerate(matrix.columns)
-        for column in (
-            Column(f"seconds_{c}", f"{of.title}: s per seed", "score"),
-            Column(f"memory_{c}", "peak MiB", "count"),
-        )
     ]
-    rows = []
-    for label in matrix.labels:
-        values: dict[str, Value] = {}
-        for c in range(len(matrix.columns)):
-            if (label, c) in costs:
-                cost = costs[label, c]
-                values |= {f"seconds_{c}": Value(cost.seconds), f"memory_{c}": Value(cost.mebibytes)}
-        rows.append(Row(label, values))
-    return Block("Cost of training", columns, rows, {"dataset": ALL, "metric": "cost"})
+    values = {
+        (label, c): {f"seconds_{c}": Value(cost.seconds), f"memory_{c}": Value(cost.mebibytes)}
+        for (label, c), cost in costs.items()
+    }
+    return matrix_block(matrix, "Cost of training", "cost", columns, values)
 
 
 COST_NOTE = (

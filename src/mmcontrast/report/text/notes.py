@@ -82,8 +82,8 @@ def findings(evidence: Evidence, experiment: str) -> list[str]:
         return out
     for of in evidence.scopes(experiment):
         if of.spec.kind == "table" and (compared := compare(of, of.data.metrics[0])):
-            out.append(" ".join(comparison_sentences(grid, compared)))
-    return out + reproduction_sentences(grid, reproductions(evidence, experiment))
+            out.append(" ".join(comparison_sentences(compared)))
+    return out + reproduction_sentences(reproductions(evidence, experiment))
 
 
 def overrides_note(grid: Grid) -> list[str]:
