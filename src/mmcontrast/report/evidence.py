@@ -91,22 +91,22 @@ class Evidence:
 
     def metrics(self, cell: CellConfig) -> pl.DataFrame:
         """Scores by seed, protocol and split."""
-        return read_table(
-            self._path(self.layout.metrics(cell.name)), METRICS_SCHEMA, f"mmcontrast evaluate {cell.name}"
-        )
+        return self._read(cell, self.layout.metrics(cell.name), METRICS_SCHEMA, "evaluate")
 
     def curves(self, cell: CellConfig) -> pl.DataFrame:
         """Scores by epoch."""
-        return read_table(self._path(self.layout.curves(cell.name)), CURVES_SCHEMA, f"mmcontrast evaluate {cell.name}")
+        return self._read(cell, self.layout.curves(cell.name), CURVES_SCHEMA, "evaluate")
 
     def history(self, cell: CellConfig) -> pl.DataFrame:
         """Logged training terms by epoch, of the last stage."""
-        return self._of_stage(cell, "history.parquet", HISTORY_COLUMNS)
+        file = self.layout.stage(cell.name, cell.last_stage, "history.parquet")
+        return self._read(cell, file, HISTORY_COLUMNS, cell.last_stage)
 
     def embeddings(self, cell: CellConfig) -> pl.DataFrame:
         """One row per seed and instance; where retrieval scores, per epoch and observation."""
-        by_retrieval = cell.scored_by == "retrieval"
-        return self._of_stage(cell, "embeddings.parquet", OBSERVATION_COLUMNS if by_retrieval else EMBEDDING_COLUMNS)
+        file = self.layout.stage(cell.name, cell.last_stage, "embeddings.parquet")
+        columns = OBSERVATION_COLUMNS if cell.scored_by == "retrieval" else EMBEDDING_COLUMNS
+        return self._read(cell, file, columns, cell.last_stage)
 
     def cost(self, cell: CellConfig, stage: str) -> Cost:
         """Cost record of a stage.
@@ -114,7 +114,10 @@ class Evidence:
         Raises:
             DataError: it is missing or damaged.
         """
-        path, command = self._path(self.layout.stage(cell.name, stage, "cost.json")), f"mmcontrast {stage} {cell.name}"
+        path, command = (
+            self.grid.root / self.layout.stage(cell.name, stage, "cost.json"),
+            f"mmcontrast {stage} {cell.name}",
+        )
         record = read_json(path, command)
         values: dict[str, Any] = {name: record.get(name) for name in Cost.__dataclass_fields__}
         numbers = [value for name, value in values.items() if name != "device"]
@@ -126,20 +129,16 @@ class Evidence:
     def datasheets(self) -> dict[str, dict[str, Any]]:
         """The datasheet of every dataset that a cell uses, by name."""
         used = dict.fromkeys(cell.dataset for cell in self.grid.cells.values())
-        return {d: read_json(self._path(paths.datasheet(d)), f"mmcontrast data prepare {d}") for d in used}
+        return {d: read_json(self.grid.root / paths.datasheet(d), f"mmcontrast data prepare {d}") for d in used}
 
     def test_split(self, dataset: str) -> Table:
         """The prepared test instances."""
         from mmcontrast.data.loading import load_split  # imports torch
 
-        return load_split(self._path(paths.prepared(dataset, "test")))
+        return load_split(self.grid.root / paths.prepared(dataset, "test"))
 
-    def _of_stage(self, cell: CellConfig, file: str, columns: dict[str, None]) -> pl.DataFrame:
-        path = self._path(self.layout.stage(cell.name, cell.last_stage, file))
-        return read_table(path, columns, f"mmcontrast {cell.last_stage} {cell.name}")
-
-    def _path(self, relative: str) -> Path:
-        return self.grid.root / relative
+    def _read(self, cell: CellConfig, file: str, columns: dict[str, Any], command: str) -> pl.DataFrame:
+        return read_table(self.grid.root / file, columns, f"mmcontrast {command} {cell.name}")
 
 
 @dataclass(frozen=True)

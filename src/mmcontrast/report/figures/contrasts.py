@@ -8,7 +8,7 @@ from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.figures.scores import LINE_INCHES, P_STYLE, PANEL_INCHES, ROW_INCHES, difference_row
 from mmcontrast.report.tables.contrasts import compared
-from mmcontrast.report.text.wording import LEVEL_NAME, metric_title, seeds_by_dataset
+from mmcontrast.report.text.wording import LEVEL_NAME, seeds_by_dataset, short_title
 
 
 def _caption(of: Scope) -> str:
@@ -48,8 +48,7 @@ def contrasts(of: Scope, narrow: bool) -> style.Figure:
             difference_row(axes, y, row.difference, list(row.by_seed.values()), row.p_holm, colour)
         style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
         data = of.grid.datasets[dataset]
-        axes.set_title(data.title)
-        axes.set_xlabel(f"{metric_title(data.metrics[0]).partition(' (')[0]}: difference (points)")
+        axes.set(title=data.title, xlabel=f"{short_title(data.metrics[0])}: difference (points)")
         axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
         axes.margins(x=0.06)
     style.legend(

@@ -11,7 +11,7 @@ from mmcontrast.config import BASE_VARIANT, CellConfig, CellRef, Grid
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.text.wording import count, find_cell, metric_title
+from mmcontrast.report.text.wording import count, find_cell, metric_title, short_title
 
 MOST_COLUMNS = {False: 4, True: 2}
 PANEL_INCHES = {1: 1.7, 2: 1.15}
@@ -77,13 +77,12 @@ def curves(of: Scope, narrow: bool) -> style.Figure:
     metric, scored = of.data.metrics[0], any(cell.scored_by != "probe" for cell in cells.values())
     scores = {ref: of.evidence.curves(cell) for ref, cell in cells.items()}
     # what a long name means is said in the table; beside a panel there is room for one line
-    short = metric_title(metric).partition(" (")[0].lower()
-    titles = [textwrap.fill(f"validation {short} (%)", AXIS_CHARACTERS)] if scored else []
+    titles = [textwrap.fill(f"validation {short_title(metric).lower()} (%)", AXIS_CHARACTERS)] if scored else []
     named = of.spec.reference
     reference = find_cell(of.grid, of.experiment, named.method, named.variant) if named and scored else None
     if reference not in shown:
         reference = None
-    switches = {ref: switch_epoch(cell) for ref, cell in cells.items()}
+    switches = {ref: switch for ref, cell in cells.items() if (switch := switch_epoch(cell)) is not None}
     drawn, rows_of_axes = _grid(len(shown), [*titles, "training loss"], narrow)
     for ref, panels in zip(shown, rows_of_axes, strict=True):
         colour = style.method_colours(of.grid.methods)[ref.method]
@@ -92,10 +91,9 @@ def curves(of: Scope, narrow: bool) -> style.Figure:
             other = scores[reference] if reference is not None and reference != ref else None
             _score(panels[0], scores[ref], metric, colour, other)
         _band(panels[-1], of.evidence.history(cells[ref]).filter(name="train/loss"), colour, 1)
-        if (switch := switches[ref]) is not None:
-            for axes in panels:
-                axes.axvline(switch, zorder=1, **DOTTED)
-    _legend(drawn, of.n_seeds, of.label(reference) if reference else None, any(switches.values()), narrow)
+        for axes in panels if ref in switches else ():
+            axes.axvline(switches[ref], zorder=1, **DOTTED)
+    _legend(drawn, of.n_seeds, of.label(reference) if reference else None, bool(switches), narrow)
     return drawn
 
 
@@ -104,8 +102,7 @@ def _grid(n: int, titles: list[str], narrow: bool) -> tuple[style.Figure, list[l
     kinds = len(titles)
     bands = -(-n // MOST_COLUMNS[narrow])
     columns = -(-n // bands)
-    height = bands * kinds * PANEL_INCHES[kinds] + LEGEND_INCHES
-    drawn = style.canvas(narrow, height)
+    drawn = style.canvas(narrow, bands * kinds * PANEL_INCHES[kinds] + LEGEND_INCHES)
     rows_of_axes = drawn.subplots(kinds * bands, columns, squeeze=False, sharex=True)
     out = []
     for i in range(bands * columns):

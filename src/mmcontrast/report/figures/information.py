@@ -11,7 +11,7 @@ from mmcontrast.config.experiments import Sweep
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.sweep import DASHES, PANEL_INCHES, Point, draw_line, scale_axis
+from mmcontrast.report.figures.sweep import DASHES, PANEL_INCHES, Point, draw_line, line_colours, scale_axis
 from mmcontrast.report.outputs import active_arms
 from mmcontrast.report.tables.information import LETTERS, NAMES, Kept, chances, kept_by_cell, published
 from mmcontrast.report.text.wording import LEVEL_NAME, count
@@ -143,7 +143,7 @@ def _interval_handle(cells: list[Kept], **look: Any) -> list[Any]:
 def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
     """A line per series of the sweep; beside S its control, dashed."""
     cells = {f"{k.ref.method}/{k.ref.variant}": k for k in found}
-    colours = _line_colours(grid, sweep)
+    colours = line_colours(grid, sweep)
     handles, columns = _line_legend(sweep, colours, found), 1 if narrow else 3
     height = PANEL_INCHES * (3 if narrow else 1) + LEGEND_INCHES * (1 - (-len(handles) // columns))
     drawn = style.canvas(narrow, height)
@@ -157,20 +157,11 @@ def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float]
                 draw_line(axes, _points(there, "control"), f"{name}: control", i, colours[i], sweep.scale, slot)
         axes.axhline(chance[letter], zorder=1, **CHANCE)
         scale_axis(axes, sweep)
-        axes.set_ylim(0, 105)
-        axes.set_title(title)
+        axes.set(title=title, ylim=(0, 105))
     for axes in panels if narrow else panels[:1]:
         axes.set_ylabel("balanced accuracy (%)")
     style.legend(drawn, handles, columns, handlelength=2.4)
     return drawn
-
-
-def _line_colours(grid: Grid, sweep: Sweep) -> list[str]:
-    """The method's for a single line; else one for each series."""
-    if len(sweep.series) > 1:
-        return [style.PALETTE[i % len(style.PALETTE)] for i in range(len(sweep.series))]
-    method = next(iter(next(iter(sweep.series.values())))).partition("/")[0]
-    return [style.method_colours(grid.methods)[method]]
 
 
 def _points(cells: list[tuple[float, Kept]], name: str) -> list[Point]:

@@ -10,7 +10,7 @@ from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.summary import percent
 from mmcontrast.report.tables.costs import read_costs
-from mmcontrast.report.tables.matrix import Matrix, build_matrix
+from mmcontrast.report.tables.matrix import Matrix, build_matrix, fewest_seeds, shown_columns
 from mmcontrast.report.text.wording import LEVEL_NAME
 
 ROW_INCHES = 0.2
@@ -21,12 +21,9 @@ UNTRAINED = "Untrained"
 
 def _seeds(of: Scope) -> str:
     """Seeds of each column that is run."""
-    numbers = []
-    for column in of.spec.columns:
-        if all(p.dataset in of.grid.dataset_names for p in column.parts):
-            n = min(len(of.grid.seeds_of(p.dataset)) for p in column.parts)
-            numbers.append(f"{column.title} {n}")
-    return f"{LEVEL_NAME} bootstrap interval over seeds. Number of seeds: {', '.join(numbers)}."
+    columns = shown_columns(of.grid, of.experiment)
+    numbers = ", ".join(f"{column.title} {fewest_seeds(of.grid, column)}" for column in columns)
+    return f"{LEVEL_NAME} bootstrap interval over seeds. Number of seeds: {numbers}."
 
 
 def _matrix_caption(of: Scope) -> str:
@@ -69,8 +66,7 @@ def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
             axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.4, zorder=0)
         style.labelled_rows(axes, matrix.labels)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.set_title(title)
-        axes.set_xlabel(axis)
+        axes.set(title=title, xlabel=axis)
     handles = [
         style.handle("mean", marker="o", linestyle="", color=style.SOFT, markersize=5),
         style.handle(f"{LEVEL_NAME} bootstrap interval over seeds", color=style.SOFT, linewidth=2.6),
@@ -107,9 +103,8 @@ def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
             for label, x in values.items():
                 if (found := matrix.mean(label, c)) is not None:
                     _point(axes, x, percent(found), *looks[label])
-            axes.set_xscale("log")
+            axes.set(xscale="log", xlabel=what)
             _few_ticks(axes, list(values.values()))
-            axes.set_xlabel(what)
         pair[0].set_title(column.title)
         pair[0].yaxis.set_major_locator(MaxNLocator(4))
     for axes in all_axes[:, 0]:

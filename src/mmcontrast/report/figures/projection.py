@@ -93,9 +93,9 @@ def projection(of: Scope, narrow: bool) -> style.Figure:
             axes.scatter(
                 points_N2[labels == c, 0], points_N2[labels == c, 1], s=13, alpha=0.8, linewidths=0, **_look(c)
             )
-        axes.set_title(f"{of.label(ref)}, seed {seed}, {len(labels)} test instances")
-        axes.set_xlabel(f"first component ({explained[0]:.0%} of variance)".replace("%", " %"))
-        axes.set_ylabel(f"second component ({explained[1]:.0%} of variance)".replace("%", " %"))
+        x, y = (f"{share:.0%} of variance".replace("%", " %") for share in explained)
+        title = f"{of.label(ref)}, seed {seed}, {len(labels)} test instances"
+        axes.set(title=title, xlabel=f"first component ({x})", ylabel=f"second component ({y})")
         axes.set_aspect("equal", adjustable="datalim")
     handles = [
         style.handle(f"{name} ({int((labels == c).sum())})", linestyle="", markersize=5, **_look(c))

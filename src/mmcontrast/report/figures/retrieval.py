@@ -156,12 +156,10 @@ def _picture(axes: style.Axes, found: Retrieved, item: int, right: bool | None) 
     of = found.table.observations[found.spec.gallery]
     pixels_CHW = np.asarray(of.flat[int(of.offsets[item])])
     axes.imshow(pixels_CHW.transpose(1, 2, 0), interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
-        spine.set_visible(right is not None)
-        spine.set_color(RIGHT if right else WRONG)
-        spine.set_linewidth(2.2 if right else 0.6)
+        look = {"color": RIGHT, "linewidth": 2.2} if right else {"color": WRONG, "linewidth": 0.6}
+        spine.set(visible=right is not None, **look)
 
 
 def _similarities_caption(of: Scope) -> str:
@@ -199,11 +197,8 @@ def _heat(axes: style.Axes, found: Retrieved, narrow: bool) -> Any:
     for axis, ids in (("y", found.gallery[1][order_a]), ("x", found.queries[1][order_b])):
         edges = np.flatnonzero(np.diff(ids)) + 0.5
         (axes.hlines if axis == "y" else axes.vlines)(edges, -0.5, similarity.shape[axis == "y"] - 0.5, "k", lw=0.3)
-    axes.set_xlim(-0.5, similarity.shape[1] - 0.5)
-    axes.set_ylim(similarity.shape[0] - 0.5, -0.5)
+    axes.set(xlim=(-0.5, similarity.shape[1] - 0.5), ylim=(similarity.shape[0] - 0.5, -0.5))
     axes.grid(visible=False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_xlabel(f"{found.spec.queries}, by instance")
-    axes.set_ylabel(f"{found.spec.gallery}, by instance")
+    axes.set(xticks=[], xlabel=f"{found.spec.queries}, by instance")
+    axes.set(yticks=[], ylabel=f"{found.spec.gallery}, by instance")
     return image

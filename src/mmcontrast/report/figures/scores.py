@@ -39,8 +39,7 @@ def _panels(
     panels = style.beside(drawn, k, narrow, sharey=not narrow)
     for one, metric in zip(panels, of.charted, strict=True):
         style.labelled_rows(one, [style.wrapped(label) for label in labels])
-        one.set_title(_title(of, metric, narrow))
-        one.set_xlabel(axis)
+        one.set(title=_title(of, metric, narrow), xlabel=axis)
         one.margins(x=0.06)
     return drawn, panels
 

@@ -57,6 +57,7 @@ LABEL_CHARACTERS = 22
 WIDE, NARROW = 7.2, 3.6
 NARROW_SUFFIX = "narrow.svg"
 DPI = 200
+TICKS = {"color": SOFT, "labelcolor": INK, "labelsize": 7.5, "major.width": 0.6}
 RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -73,14 +74,7 @@ RC: Any = {
     "axes.axisbelow": True,
     "grid.color": FAINT,
     "grid.linewidth": 0.5,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
+    **{f"{axis}tick.{key}": value for axis in "xy" for key, value in TICKS.items()},
     "text.color": INK,
     "legend.fontsize": 7.5,
     "legend.frameon": False,
@@ -93,11 +87,7 @@ RC: Any = {
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.08,
 }
-METADATA: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-}
+METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 @contextmanager

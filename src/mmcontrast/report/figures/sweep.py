@@ -13,7 +13,7 @@ from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.outputs import active_arms
 from mmcontrast.report.summary import percent
-from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, metric_title, seeds_by_dataset
+from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, seeds_by_dataset, short_title
 
 SWEEP_INCHES, PANEL_INCHES = 2.6, 2.3
 TITLE_CHARACTERS = 78  # of all panel titles beside one another
@@ -56,9 +56,8 @@ def sweep(of: Scope, narrow: bool) -> style.Figure:
         for i, (name, line) in enumerate(asked.series.items()):
             draw_line(axes, points_of(of, metric, line), name, i, style.PALETTE[i % len(style.PALETTE)], asked.scale)
         scale_axis(axes, asked)
-        title = metric_title(metric, of.data).partition(" (")[0]
-        axes.set_title(title if narrow else textwrap.fill(title, TITLE_CHARACTERS // k))
-        axes.set_ylabel("test score (%)")
+        title = short_title(metric, of.data)
+        axes.set(title=title if narrow else textwrap.fill(title, TITLE_CHARACTERS // k), ylabel="test score (%)")
     style.legend(drawn, panels[0].get_legend_handles_labels()[0], 1 if narrow else 3)
     return drawn
 
@@ -85,19 +84,24 @@ def panels(of: Scope, narrow: bool) -> style.Figure:
     found, columns = _panels_of(of), 1 if narrow else 2
     drawn = style.canvas(narrow, PANEL_INCHES * -(-len(found) // columns) + 0.3)
     all_axes = style.tiled(drawn, len(found), columns)
-    colours = style.method_colours(of.grid.methods)
     for axes, (dataset, panel) in zip(all_axes, found, strict=True):
         at = Scope(of.evidence, of.experiment, dataset)
         metric = at.data.metrics[0]
+        colours = line_colours(of.grid, panel)
         for i, (name, line) in enumerate(panel.series.items()):
-            method = next(iter(line)).partition("/")[0]
-            colour = colours[method] if len(panel.series) == 1 else style.PALETTE[i % len(style.PALETTE)]
-            draw_line(axes, points_of(at, metric, line), name, i, colour, panel.scale)
+            draw_line(axes, points_of(at, metric, line), name, i, colours[i], panel.scale)
         scale_axis(axes, panel)
-        axes.set_title(f"{', '.join(panel.series)}: {at.data.title}")
-        axes.set_ylabel(f"{metric_title(metric).partition(' (')[0]} (%)")
+        axes.set(title=f"{', '.join(panel.series)}: {at.data.title}", ylabel=f"{short_title(metric)} (%)")
         axes.yaxis.set_major_locator(MaxNLocator(5))
     return drawn
+
+
+def line_colours(grid: Grid, sweep: Sweep) -> list[str]:
+    """The method's for a single line; else one for each series."""
+    if len(sweep.series) > 1:
+        return [style.PALETTE[i % len(style.PALETTE)] for i in range(len(sweep.series))]
+    method = next(iter(next(iter(sweep.series.values())))).partition("/")[0]
+    return [style.method_colours(grid.methods)[method]]
 
 
 def points_of(of: Scope, metric: str, line: dict[str, float]) -> list[Point]:

@@ -77,9 +77,8 @@ def _paths(axes: style.Axes, history: pl.DataFrame, name: str, colour: str, labe
 
 def trial_rewards(history: pl.DataFrame, modality: str) -> dict[float, list[float]]:
     """alpha of a modality -> rewards by seed, of a grid search's first round."""
-    first = history.filter(epoch=0)
     out: dict[float, list[float]] = {}
-    for _, part in first.group_by("seed", maintain_order=True):
+    for _, part in history.filter(epoch=0).group_by("seed", maintain_order=True):
         values = dict(zip(part["name"], part["value"], strict=True))
         i = 0
         while f"search/trial{i}/reward" in values:
@@ -110,8 +109,7 @@ def alpha(of: Scope, narrow: bool) -> style.Figure:
     for metric, colour in zip(charted_metrics(of.data), style.CLASS_COLOURS, strict=False):
         estimates = [over_seeds(np.array(_percents(of, ref, metric))) for ref in cells.values()]
         _line(axes[0], list(cells), estimates, colour, metric_title(metric))
-    axes[0].set_title("linear probe")
-    axes[0].set_ylabel("test accuracy (%)")
+    axes[0].set(title="linear probe", ylabel="test accuracy (%)")
     if searching:
         rewards = trial_rewards(_history(of, searching), next(iter(of.data.modalities)))
         by_seed = np.array(list(rewards.values()))
@@ -119,8 +117,7 @@ def alpha(of: Scope, narrow: bool) -> style.Figure:
         axes[1].plot(by_seed.mean(1), color=style.INK, marker="o", markersize=3.5)
         axes[1].set_xticks(range(len(rewards)), [f"{v:g}" for v in rewards])
         axes[1].margins(y=0.2)
-        axes[1].set_title("reward of the search")
-        axes[1].set_ylabel(REWARD_AXIS)
+        axes[1].set(title="reward of the search", ylabel=REWARD_AXIS)
         common = [a for a in cells if a in rewards]
         if len(common) > 1 and of.n_seeds > 1:
             _agreement(axes[1], of, [rewards[a] for a in common], [cells[a] for a in common])
@@ -186,9 +183,7 @@ def search(of: Scope, narrow: bool) -> style.Figure:
         _paths(axes[2], _history(of, both), "search/beta", style.INK)
     titles = ("path of the search", "reward", "strength of augmentations")
     for one, title, what in zip(axes, titles, ("alpha", REWARD_AXIS, "beta, factor on the noise"), strict=False):
-        one.set_title(title)
-        one.set_xlabel("round")
-        one.set_ylabel(what)
+        one.set(title=title, xlabel="round", ylabel=what)
     style.legend(drawn, axes[0].get_legend_handles_labels()[0], 3 if narrow else 6)
     return drawn
 
@@ -246,8 +241,7 @@ def removed(of: Scope, narrow: bool) -> style.Figure:
                 axes.plot([low, high], [at, at], color=colour, linewidth=1.2)
                 axes.scatter(mean, at, color=colour, s=12, zorder=3)
     axes.set_yticks(range(len(cells)), [of.label(c) for c in cells], fontsize=7)
-    axes.set_ylim(len(cells) - 0.4, -0.5)
-    axes.set_xlabel(f"test {metric_title(metric).lower()} (%)")
+    axes.set(ylim=(len(cells) - 0.4, -0.5), xlabel=f"test {metric_title(metric).lower()} (%)")
     handles = [style.handle("all modalities", marker="o", linestyle="", color=style.INK)]
     handles += [style.handle(f"without {m}", marker="o", markersize=3.5, color=c) for m, c in colours.items()]
     style.legend(drawn, handles, 2 if narrow else 4)

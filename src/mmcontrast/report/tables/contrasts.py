@@ -12,7 +12,7 @@ from mmcontrast.report.outputs import ALL
 from mmcontrast.report.summary import corrected, percent
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value, difference_columns, difference_values
 from mmcontrast.report.text.conclusions import p_in_words
-from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, metric_title
+from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, short_title
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def contrast_blocks(evidence: Evidence, experiment: str) -> list[Block]:
     for c in compared(evidence, experiment):
         data = evidence.grid.datasets[c.contrast.dataset]
         values = {
-            "where": Value(word=f"{data.title}, {metric_title(data.metrics[0]).partition(' (')[0]}"),
+            "where": Value(word=f"{data.title}, {short_title(data.metrics[0])}"),
             "seeds": Value(float(c.difference.n)),
         }
         rows.append(Row(c.contrast.label, values | difference_values(c.difference, c.p_holm)))

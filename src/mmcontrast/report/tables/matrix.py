@@ -82,11 +82,21 @@ class Matrix:
         return dict(zip(self.complete, pairs, strict=True))
 
 
+def shown_columns(grid: Grid, experiment: str) -> list[MatrixColumn]:
+    """The columns whose datasets this selection runs."""
+    return [c for c in grid.experiments[experiment].columns if all(p.dataset in grid.dataset_names for p in c.parts)]
+
+
+def fewest_seeds(grid: Grid, column: MatrixColumn) -> int:
+    """As many as every dataset of the column has."""
+    return min(len(grid.seeds_of(p.dataset)) for p in column.parts)
+
+
 def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
     """The matrix of an experiment, of the columns that this selection runs."""
     grid = evidence.grid
     spec = grid.experiments[experiment]
-    columns = [c for c in spec.columns if all(p.dataset in grid.dataset_names for p in c.parts)]
+    columns = shown_columns(grid, experiment)
     refs: dict[tuple[str, str], CellRef] = {}
     for dataset, ref in grid.experiment_cells(experiment):
         refs.setdefault((cell_label(grid, ref), dataset), ref)
@@ -179,10 +189,11 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
     notes = []
     for column in matrix.columns:
         said = [f"{grid.datasets[p.dataset].title}{f', task {p.task}' if p.task else ''}" for p in column.parts]
-        n = min(len(grid.seeds_of(p.dataset)) for p in column.parts)
         metric = grid.datasets[column.parts[0].dataset].metrics[0]
         mean = "mean by seed of " if len(said) > 1 else ""
-        notes.append(f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(n, 'seed')}.")
+        notes.append(
+            f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(fewest_seeds(grid, column), 'seed')}."
+        )
     lacking = [label for label in matrix.labels if label not in matrix.complete]
     left_out = f" Left out for want of a score in every column: {', '.join(lacking)}." if lacking else ""
     notes.append(
