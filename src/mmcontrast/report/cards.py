@@ -11,17 +11,8 @@ from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.provenance import CellRecord
 from mmcontrast.report.summary import percent
+from mmcontrast.report.text import wording
 from mmcontrast.report.text.notes import ONE_SEED, TIES, overrides_note
-from mmcontrast.report.text.wording import (
-    PROBE_DEFINITION,
-    PROTOCOL_DEFINITIONS,
-    PROTOCOL_SHORT,
-    estimate,
-    metric_title,
-    reported_metrics,
-    seeds_interval_name,
-    wide_interval_name,
-)
 
 RECONSTRUCTION = "reconstruction"
 TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "recipe", "engine")
@@ -44,8 +35,8 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
         cell = grid.cells[record.name]
         method, ref = grid.methods[cell.method], CellRef(method=cell.method, variant=cell.variant)
         of = Scope(evidence, record.experiments[0], cell.dataset)  # in every other it has the same scores
-        metrics, shown = reported_metrics(of.data), set(of.cell_summary(ref)["protocol"])
-        protocols = [p for p in PROTOCOL_SHORT if p in shown]
+        metrics, shown = wording.reported_metrics(of.data), set(of.cell_summary(ref)["protocol"])
+        protocols = [p for p in wording.PROTOCOL_SHORT if p in shown]
         text = template.render(
             cell=cell,
             record=record,
@@ -58,7 +49,7 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
             # of a cell without a `selected` score, the last epoch's
             score_by_seed=of.scores(ref, metrics[0], protocols[0]),
             weights=_weights(protocols, cell),
-            first_metric=metric_title(metrics[0], of.data),
+            first_metric=wording.metric_title(metrics[0], of.data),
             definitions=_definitions(protocols, cell),
             scores=_scores(of, ref, metrics, protocols),
             training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
@@ -85,8 +76,8 @@ def _weights(protocols: list[str], cell: CellConfig) -> str:
 def _definitions(protocols: list[str], cell: CellConfig) -> list[str]:
     """How each kind of score was made."""
     if cell.scored_by == "probe":
-        return [f"The score is that of {PROBE_DEFINITION}."]
-    return [f"{PROTOCOL_SHORT[p]}: {PROTOCOL_DEFINITIONS[p]}" for p in protocols]
+        return [f"The score is that of {wording.PROBE_DEFINITION}."]
+    return [f"{wording.PROTOCOL_SHORT[p]}: {wording.PROTOCOL_DEFINITIONS[p]}" for p in protocols]
 
 
 def _scores(of: Scope, ref: CellRef, metrics: list[str], protocols: list[str]) -> list[dict[str, str]]:
@@ -94,10 +85,10 @@ def _scores(of: Scope, ref: CellRef, metrics: list[str], protocols: list[str]) -
     probed = is_probed(of.grid, of.dataset, ref)
     return [
         {
-            "metric": metric_title(metric, of.data),
-            "protocol": "linear probe" if probed else PROTOCOL_SHORT[protocol],
-            "seeds": estimate(*percent(found)),
-            "wide": estimate(*percent(wide)) if (wide := of.wide(ref, metric, protocol)) else "",
+            "metric": wording.metric_title(metric, of.data),
+            "protocol": "linear probe" if probed else wording.PROTOCOL_SHORT[protocol],
+            "seeds": wording.estimate(*percent(found)),
+            "wide": wording.estimate(*percent(wide)) if (wide := of.wide(ref, metric, protocol)) else "",
         }
         for metric in metrics
         for protocol in protocols
@@ -113,8 +104,8 @@ def _limits(of: Scope) -> list[str]:
         "Performance on other data is unknown.",
         ONE_SEED
         if of.n_seeds == 1
-        else f"First brackets: {seeds_interval_name(of.n_seeds)}. With few seeds such an interval tends to be too "
-        f"narrow. Second brackets: {wide_interval_name(of.n_seeds, of.n_instances)}.",
+        else f"First brackets: {wording.seeds_interval_name(of.n_seeds)}. With few seeds such an interval tends to be "
+        f"too narrow. Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances)}.",
     ]
     if of.data.retrieval is not None:
         limits.append(f"Ties are ranked {TIES[of.data.retrieval.ties]}. Rsum is at most 600.")

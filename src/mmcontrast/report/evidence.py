@@ -5,7 +5,7 @@ The only place of the report that reads what a cell or a dataset left.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,6 @@ class Evidence:
     layout: Layout
     results: pl.DataFrame
     intervals: pl.DataFrame
-    _summaries: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(cls, grid: Grid, layout: Layout) -> Evidence:
@@ -76,14 +75,12 @@ class Evidence:
 
     def summary(self, experiment: str) -> pl.DataFrame:
         """Means with intervals over seeds of one experiment (`summary.SUMMARY_SCHEMA`)."""
-        if experiment not in self._summaries:
-            self._summaries[experiment] = summarise(self.results.filter(experiment=experiment))
-        return self._summaries[experiment]
+        return self.whole_summary.filter(experiment=experiment)
 
-    @property
+    @cached_property
     def whole_summary(self) -> pl.DataFrame:
         """The same of all experiments."""
-        return pl.concat([self.summary(e) for e in self.grid.active_experiments])
+        return summarise(self.results)
 
     def scopes(self, experiment: str) -> list[Scope]:
         """An experiment on each dataset that this selection runs."""
@@ -205,6 +202,10 @@ class Scope:
     def config(self, ref: CellRef) -> CellConfig:
         """All that decides a cell."""
         return self.grid.cell(self.dataset, ref.method, ref.variant)
+
+    def history(self, ref: CellRef) -> pl.DataFrame:
+        """Logged training terms of a cell."""
+        return self.evidence.history(self.config(ref))
 
     def cell_summary(self, ref: CellRef) -> pl.DataFrame:
         """A cell's rows of the summary."""

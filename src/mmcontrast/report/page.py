@@ -30,12 +30,7 @@ from mmcontrast.report.text.notes import overrides_note
 from mmcontrast.report.text.wording import PROBE_DEFINITION, PROTOCOL_DEFINITIONS, PROTOCOL_TITLES, count, points
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERDICTS = {
-    "better": "better",
-    "worse": "worse",
-    "undecided": "no significant difference",
-    "unjudged": "too few seeds",
-}
+VERDICTS = {"better": "better", "worse": "worse", "undecided": "no significant difference", "unjudged": "too few seeds"}
 
 
 def write_page(grid: Grid, layout: Layout) -> None:

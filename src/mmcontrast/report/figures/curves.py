@@ -11,7 +11,7 @@ from mmcontrast.config import BASE_VARIANT, CellConfig, CellRef, Grid
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.text.wording import count, find_cell, metric_title, short_title
+from mmcontrast.report.text.wording import count, metric_title, short_title
 
 MOST_COLUMNS = {False: 4, True: 2}
 PANEL_INCHES = {1: 1.7, 2: 1.15}
@@ -79,9 +79,8 @@ def curves(of: Scope, narrow: bool) -> style.Figure:
     # what a long name means is said in the table; beside a panel there is room for one line
     titles = [textwrap.fill(f"validation {short_title(metric).lower()} (%)", AXIS_CHARACTERS)] if scored else []
     named = of.spec.reference
-    reference = find_cell(of.grid, of.experiment, named.method, named.variant) if named and scored else None
-    if reference not in shown:
-        reference = None
+    there = (ref for ref in shown if named and scored and (ref.method, ref.variant) == (named.method, named.variant))
+    reference = next(there, None)
     switches = {ref: switch for ref, cell in cells.items() if (switch := switch_epoch(cell)) is not None}
     drawn, rows_of_axes = _grid(len(shown), [*titles, "training loss"], narrow)
     for ref, panels in zip(shown, rows_of_axes, strict=True):
@@ -90,7 +89,7 @@ def curves(of: Scope, narrow: bool) -> style.Figure:
         if scored:
             other = scores[reference] if reference is not None and reference != ref else None
             _score(panels[0], scores[ref], metric, colour, other)
-        _band(panels[-1], of.evidence.history(cells[ref]).filter(name="train/loss"), colour, 1)
+        _band(panels[-1], of.history(ref).filter(name="train/loss"), colour, 1)
         for axes in panels if ref in switches else ():
             axes.axvline(switches[ref], zorder=1, **DOTTED)
     _legend(drawn, of.n_seeds, of.label(reference) if reference else None, bool(switches), narrow)

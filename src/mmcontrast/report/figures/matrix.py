@@ -9,8 +9,7 @@ from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.summary import percent
-from mmcontrast.report.tables.costs import read_costs
-from mmcontrast.report.tables.matrix import Matrix, build_matrix, fewest_seeds, shown_columns
+from mmcontrast.report.tables.matrix import Matrix, build_matrix, fewest_seeds, read_costs, shown_columns
 from mmcontrast.report.text.wording import LEVEL_NAME
 
 ROW_INCHES = 0.2

@@ -1,4 +1,4 @@
-"""Dots with intervals: scores of an experiment's cells, and their paired differences to the reference."""
+"""Dots with intervals: scores of cells, their paired differences to the reference, and contrasts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.summary import differences, percent
-from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title, p_value
+from mmcontrast.report.tables.contrasts import compared
+from mmcontrast.report.text import wording
+from mmcontrast.report.text.wording import LEVEL_NAME, count
 
 ROW_INCHES, LINE_INCHES = 0.29, 0.14
 PANEL_INCHES = 0.55
@@ -46,12 +48,8 @@ def _panels(
 
 def _title(of: Scope, metric: str, narrow: bool) -> str:
     """A panel's title, in as many lines as its width asks for."""
-    title = metric_title(metric, of.data)
+    title = wording.metric_title(metric, of.data)
     return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // len(of.charted))
-
-
-def _is_table(grid: Grid, experiment: str, dataset: str) -> bool:
-    return grid.experiments[experiment].kind == "table"
 
 
 def _scores_caption(of: Scope) -> str:
@@ -67,7 +65,7 @@ def _scores_caption(of: Scope) -> str:
     )
 
 
-@figure("scores", caption=_scores_caption, by_default=_is_table)
+@figure("scores", caption=_scores_caption, by_default=lambda grid, e, _: grid.experiments[e].kind == "table")
 def scores(of: Scope, narrow: bool) -> style.Figure:
     """Every cell's test score by metric: selected, optimistic, and published where there is one."""
     handles, labels = _score_legend(of), [of.label(ref) for ref in of.cells]
@@ -110,34 +108,31 @@ def _score_legend(of: Scope) -> list[style.Line2D]:
     chosen = "linear probe" if probed else "epoch selected on validation"
     seeds = count(of.n_seeds, "seed")
     mean, single, *interval = style.seed_handles(f"{chosen}, mean of {seeds}", of.n_seeds > 1)
-    square: dict[str, Any] = {"marker": "s", "linestyle": "", "color": style.SOFT, "markersize": 5.5}
-    hollow: dict[str, Any] = {
-        "markerfacecolor": "white",
-        "markeredgecolor": style.SOFT,
-        "linestyle": "",
-        "markersize": 5,
-    }
-    bar: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.6, "linestyle": "", "color": style.INK}
+    square: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 5.5}
+    hollow: dict[str, Any] = {"markerfacecolor": "white", "markersize": 5, "linestyle": ""}
+    bar: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.6, "linestyle": ""}
     wide = f"{LEVEL_NAME} interval over seeds and {of.n_instances} test instances"
     handles = [mean] if "selected" in protocols else []
-    handles += [style.handle(f"last epoch (no validation split), mean of {seeds}", **square)] if last_alone else []
+    if last_alone:
+        handles.append(style.handle(f"last epoch (no validation split), mean of {seeds}", color=style.SOFT, **square))
     handles += [single, *interval, style.handle(wide, color=style.SOFT, linewidth=0.8)]
     if "optimistic" in protocols:
-        handles.append(style.handle("optimistic: best epoch on the test split", marker="o", **hollow))
+        look = hollow | {"marker": "o", "markeredgecolor": style.SOFT}
+        handles.append(style.handle("optimistic: best epoch on the test split", **look))
     ours = (p for p in of.grid.published(of.experiment).rows if p.dataset == of.dataset)
-    if any(find_cell(of.grid, of.experiment, p.method or "", p.variant) for p in ours):
-        handles.append(style.handle("published", **bar))
+    if any(wording.find_cell(of.grid, of.experiment, p.method or "", p.variant) for p in ours):
+        handles.append(style.handle("published", color=style.INK, **bar))
     return handles
 
 
 def _reference(of: Scope) -> CellRef:
     """The cell that the others are compared with, with its label."""
     named = of.spec.reference or of.cells[0]
-    return find_cell(of.grid, of.experiment, named.method, named.variant) or named
+    return wording.find_cell(of.grid, of.experiment, named.method, named.variant) or named
 
 
 def _differences_caption(of: Scope) -> str:
-    name = cell_label(of.grid, _reference(of)) if of.spec.reference else "the first cell"
+    name = wording.cell_label(of.grid, _reference(of)) if of.spec.reference else "the first cell"
     return (
         f"Differences to {name} on {of.data.title}, {count(of.n_instances, 'test instance')}: selected epoch, paired "
         f"by seed. Dots: mean of {count(of.n_seeds, 'seed')}; small dots: single seeds; lines: {LEVEL_NAME} bootstrap "
@@ -185,5 +180,51 @@ def difference_row(
     style.interval_line(axes, y, low, high, colour)
     axes.scatter(mean, y, s=26, color=colour, zorder=4)
     axes.scatter([100 * v for v in by_seed], [y + 0.27] * len(by_seed), color=colour, **SEED_STYLE)
-    axes.text(1.01, y, p_value(p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
+    axes.text(1.01, y, wording.p_value(p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
     axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.5, zorder=0)
+
+
+def _contrasts_caption(of: Scope) -> str:
+    datasets = [d for d in of.spec.datasets if d in of.grid.dataset_names]
+    return (
+        f"{of.spec.title}: differences of test scores by seed. Dots: means; small dots: single seeds; lines: "
+        f"{LEVEL_NAME} bootstrap interval over seeds ({wording.seeds_by_dataset(of.grid, datasets)}); p: paired "
+        "t-test, corrected by Holm's method over all rows."
+    )
+
+
+def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
+    """In a partial report no contrast may be left."""
+    there = {f"{d}/{c.method}/{c.variant}" for d, c in grid.experiment_cells(experiment)}
+    whole = [
+        c for c in grid.experiments[experiment].contrasts if {f"{c.dataset}/{x}" for x in (c.cell, c.against)} <= there
+    ]
+    return bool(whole) or not grid.lost
+
+
+@figure("contrasts", section="contrasts", caption=_contrasts_caption, possible=_some_contrast)
+def contrasts(of: Scope, narrow: bool) -> style.Figure:
+    """A panel per dataset, a row per contrast."""
+    found = compared(of.evidence, of.experiment)
+    datasets = list(dict.fromkeys(c.contrast.dataset for c in found))
+    sizes = [sum(c.contrast.dataset == d for c in found) for d in datasets]
+    lines = max(style.wrapped(c.contrast.label).count("\n") + 1 for c in found)
+    row_inches = max(1.15 * ROW_INCHES, (lines + 0.5) * LINE_INCHES)
+    drawn = style.canvas(narrow, sum(sizes) * row_inches + (PANEL_INCHES + 0.15) * len(datasets) + 0.4)
+    panels = drawn.subplots(len(datasets), 1, squeeze=False, height_ratios=sizes).ravel()
+    colours = style.method_colours(of.grid.methods)
+    for axes, dataset in zip(panels, datasets, strict=True):
+        rows = [c for c in found if c.contrast.dataset == dataset]
+        axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
+        for y, row in enumerate(rows):
+            colour = colours[row.contrast.cell.partition("/")[0]]
+            difference_row(axes, y, row.difference, list(row.by_seed.values()), row.p_holm, colour)
+        style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
+        data = of.grid.datasets[dataset]
+        axes.set(title=data.title, xlabel=f"{wording.short_title(data.metrics[0])}: difference (points)")
+        axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
+        axes.margins(x=0.06)
+    style.legend(
+        drawn, [*style.seed_handles("mean over seeds"), style.p_handle()], 1 if narrow else 4, handlelength=1.8
+    )
+    return drawn

@@ -15,6 +15,7 @@ from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.evaluation.statistics import over_seeds
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
+from mmcontrast.report.figures.curves import over_seeds_by_epoch
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.text.wording import LEVEL_NAME, charted_metrics, count, metric_title
 
@@ -25,10 +26,6 @@ REWARD_AXIS = "sum of crossmodal accuracies"
 def _colours(of: Scope) -> dict[str, str]:
     """Modality -> colour."""
     return dict(zip(of.data.modalities, style.CLASS_COLOURS, strict=False))
-
-
-def _history(of: Scope, ref: CellRef) -> pl.DataFrame:
-    return of.evidence.history(of.config(ref))
 
 
 def _percents(of: Scope, ref: CellRef, metric: str) -> list[float]:
@@ -62,17 +59,13 @@ def _panels(n: int, narrow: bool) -> tuple[style.Figure, list[style.Axes]]:
     return drawn, style.beside(drawn, n, narrow)
 
 
-def _mean_by_epoch(history: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Of one logged term, over seeds."""
-    return history.filter(name=name).group_by("epoch").agg(pl.col("value").mean()).sort("epoch")
-
-
 def _paths(axes: style.Axes, history: pl.DataFrame, name: str, colour: str, label: str | None = None) -> None:
     """A logged term of each seed, and their mean."""
-    for _, part in history.filter(name=name).group_by("seed", maintain_order=True):
+    logged = history.filter(name=name)
+    for _, part in logged.group_by("seed", maintain_order=True):
         axes.plot(part["epoch"], part["value"], color=colour, alpha=0.3, linewidth=0.7)
-    mean = _mean_by_epoch(history, name)
-    axes.plot(mean["epoch"], mean["value"], color=colour, label=label)
+    mean = over_seeds_by_epoch(logged)
+    axes.plot(mean["epoch"], mean["mean"], color=colour, label=label)
 
 
 def trial_rewards(history: pl.DataFrame, modality: str) -> dict[float, list[float]]:
@@ -111,7 +104,7 @@ def alpha(of: Scope, narrow: bool) -> style.Figure:
         _line(axes[0], list(cells), estimates, colour, metric_title(metric))
     axes[0].set(title="linear probe", ylabel="test accuracy (%)")
     if searching:
-        rewards = trial_rewards(_history(of, searching), next(iter(of.data.modalities)))
+        rewards = trial_rewards(of.history(searching), next(iter(of.data.modalities)))
         by_seed = np.array(list(rewards.values()))
         axes[1].plot(by_seed, color=style.INK, alpha=0.3, linewidth=0.7)
         axes[1].plot(by_seed.mean(1), color=style.INK, marker="o", markersize=3.5)
@@ -173,14 +166,15 @@ def search(of: Scope, narrow: bool) -> style.Figure:
     if ref is None:
         raise ConfigError(f"params/experiments/{of.experiment}.yaml: figures: search: no cell searches by reinforce")
     drawn, axes = _panels(3 if both else 2, narrow)
-    history = _history(of, ref)
+    history = of.history(ref)
     for modality, colour in _colours(of).items():
         _paths(axes[0], history, f"search/alpha_{modality}", colour, modality)
-    mean, low, high = (_mean_by_epoch(history, f"search/reward{end}") for end in ("", "_low", "_high"))
-    axes[1].fill_between(mean["epoch"], low["value"], high["value"], color=style.INK, alpha=0.2, linewidth=0)
-    axes[1].plot(mean["epoch"], mean["value"], color=style.INK)
+    terms = (over_seeds_by_epoch(history.filter(name=f"search/reward{end}")) for end in ("", "_low", "_high"))
+    (epochs, mean), (_, low), (_, high) = (term.select("epoch", "mean") for term in terms)
+    axes[1].fill_between(epochs, low, high, color=style.INK, alpha=0.2, linewidth=0)
+    axes[1].plot(epochs, mean, color=style.INK)
     if both:
-        _paths(axes[2], _history(of, both), "search/beta", style.INK)
+        _paths(axes[2], of.history(both), "search/beta", style.INK)
     titles = ("path of the search", "reward", "strength of augmentations")
     for one, title, what in zip(axes, titles, ("alpha", REWARD_AXIS, "beta, factor on the noise"), strict=False):
         one.set(title=title, xlabel="round", ylabel=what)
@@ -199,15 +193,15 @@ def _similarity_caption(of: Scope) -> str:
 @figure("similarity", caption=_similarity_caption)
 def similarity(of: Scope, narrow: bool) -> style.Figure:
     """Cosine of the anchor with its positive and with its own disturbed tuples, by epoch, a panel per cell."""
-    histories = {c: _history(of, c) for c in of.cells}
+    histories = {c: of.history(c) for c in of.cells}
     histories = {c: h for c, h in histories.items() if len(h.filter(name="train/positive_similarity"))}
     drawn, axes = _panels(max(1, len(histories)), narrow)
     lines = {"positive_similarity": (style.INK, "positive")}
     lines |= {f"own_similarity_{m}": (c, f"{m} of another instance") for m, c in _colours(of).items()}
     for (ref, history), one in zip(histories.items(), axes, strict=False):
         for name, (colour, label) in lines.items():
-            part = _mean_by_epoch(history, f"train/{name}")
-            one.plot(part["epoch"], part["value"], color=colour, label=label)
+            part = over_seeds_by_epoch(history.filter(name=f"train/{name}"))
+            one.plot(part["epoch"], part["mean"], color=colour, label=label)
         one.set_title(of.label(ref), fontsize=7.5)
         one.set_xlabel("epoch")
         one.sharey(axes[0])

@@ -7,7 +7,6 @@ from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL, own_cells
 from mmcontrast.report.summary import across_datasets, differences
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
-from mmcontrast.report.tables.costs import COST_NOTE, cost_block, read_costs
 from mmcontrast.report.tables.formats import (
     SEEDS,
     Block,
@@ -19,7 +18,15 @@ from mmcontrast.report.tables.formats import (
     difference_values,
 )
 from mmcontrast.report.tables.information import information_blocks
-from mmcontrast.report.tables.matrix import build_matrix, matrix_blocks, matrix_findings, matrix_notes
+from mmcontrast.report.tables.matrix import (
+    COST_NOTE,
+    build_matrix,
+    cost_block,
+    matrix_blocks,
+    matrix_findings,
+    matrix_notes,
+    read_costs,
+)
 from mmcontrast.report.text.notes import WIDE_TITLE, findings, lost_notes, not_run_notes, overrides_note, table_notes
 from mmcontrast.report.text.wording import PROBE_DEFINITION, PROTOCOL_TITLES, cell_label, find_cell, metric_title
 

@@ -11,7 +11,7 @@ from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.summary import corrected, percent
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value, difference_columns, difference_values
-from mmcontrast.report.text.conclusions import p_in_words
+from mmcontrast.report.text.conclusions import against_zero, p_in_words
 from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, short_title
 
 
@@ -67,12 +67,11 @@ def contrast_findings(evidence: Evidence, experiment: str) -> list[str]:
         return []
     out = []
     for c in compared(evidence, experiment):
-        found = percent(c.difference)
-        zero = "includes" if found.low <= 0 <= found.high else "excludes"
-        interval = f", whose interval {zero} 0" if c.difference.n > 1 else ""
+        interval = f", whose interval {against_zero(c.difference)} 0" if c.difference.n > 1 else ""
         out.append(
-            f"{c.contrast.label}, {grid.datasets[c.contrast.dataset].title}: {estimate(*found, sign=True)} points"
-            f"{interval}{p_in_words(c.p_holm, '; ')}; {count(c.difference.n, 'seed')}."
+            f"{c.contrast.label}, {grid.datasets[c.contrast.dataset].title}: "
+            f"{estimate(*percent(c.difference), sign=True)} points{interval}{p_in_words(c.p_holm, '; ')}; "
+            f"{count(c.difference.n, 'seed')}."
         )
     return out
 

@@ -17,7 +17,15 @@ from mmcontrast.report.outputs import active_arms, own_cells
 from mmcontrast.report.results import cell_name
 from mmcontrast.report.summary import corrected, percent
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value, difference_columns, difference_values
-from mmcontrast.report.text.conclusions import Against, Verdict, against_each, few_seeds, judge, p_in_words
+from mmcontrast.report.text.conclusions import (
+    Against,
+    Verdict,
+    against_each,
+    against_zero,
+    few_seeds,
+    judge,
+    p_in_words,
+)
 from mmcontrast.report.text.wording import cell_label, count, estimate, published_text
 
 LETTERS = ("R", "U", "S")
@@ -53,11 +61,11 @@ class Kept:
         found, gain = self.estimates(), percent(self.gain)
         said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
         said_of = VERDICTS[judge(self.gain, self.p_holm)]
-        zero = "includes" if gain.low <= 0 <= gain.high else "excludes"
         return [
             f"{name}: {said}.",
             f"{said_of[:1].upper()}{said_of[1:]}, {estimate(*found['control'])} % after unbiased pretraining: paired "
-            f"difference {estimate(*gain, sign=True)} points{p_in_words(self.p_holm)}, whose interval {zero} 0; "
+            f"difference {estimate(*gain, sign=True)} points{p_in_words(self.p_holm)}, whose interval "
+            f"{against_zero(self.gain)} 0; "
             f"{count(self.gain.n, 'seed')}.",
         ]
 

@@ -18,8 +18,6 @@ VERIFIED = {
     "digitised": "read off a curve of its authors",
     "second_hand": "as quoted by another source",
 }
-OTHER_SUITE = "the suite '{suite}' does not have this experiment"
-OTHER_DATASET = "not among the datasets of the suite '{suite}'"
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,8 @@ def _unrun(grid: Grid, experiment: str, run: list[str]) -> Unrun | None:
         names |= dict.fromkeys(spec.datasets)
     sized = spec.information is not None and bool(active_arms(grid, experiment))
     missing = [name for name in names if name not in datasets and not (sized and name in grid.datasets)]
-    reason = (OTHER_DATASET if experiment in run else OTHER_SUITE).format(suite=grid.suite_name)
+    suite = f"the suite '{grid.suite_name}'"
+    reason = f"not among the datasets of {suite}" if experiment in run else f"{suite} does not have this experiment"
     parts = [_listed(table.rows, grid.datasets.get(n), n, spec.not_run.get(n, reason), {}) for n in missing]
     if not parts:
         return None

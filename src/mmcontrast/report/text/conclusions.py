@@ -16,16 +16,7 @@ from mmcontrast.evaluation.statistics import Difference, Interval, paired_differ
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import own_cells
 from mmcontrast.report.summary import corrected, percent
-from mmcontrast.report.text.wording import (
-    PROTOCOL_SHORT,
-    count,
-    estimate,
-    find_cell,
-    interval,
-    metric_title,
-    p_value,
-    published_text,
-)
+from mmcontrast.report.text import wording
 
 MIN_SEEDS = 5
 SIGNIFICANT = 0.05
@@ -103,15 +94,12 @@ def few_seeds(n: int) -> list[str]:
 def compare(of: Scope, metric: str) -> Comparison | None:
     """The comparison, or None where the experiment has no own method, no baseline, or no selected scores of them."""
     own = own_cells(of.grid, of.experiment)
-    scored = {
-        ref: (of.label(ref), percent(score), of.scores(ref, metric))
-        for ref in of.cells
-        if (score := of.mean(ref, metric))
-    }
+    means = {ref: mean for ref in of.cells if (mean := of.mean(ref, metric))}
+    scored = {ref: (of.label(ref), percent(mean), of.scores(ref, metric)) for ref, mean in means.items()}
     ours, baselines = own[:1], [s for ref, s in scored.items() if ref not in own]
     if not ours or ours[0] not in scored or not baselines:
         return None
-    compared = against_each(metric_title(metric, of.data), scored[ours[0]], baselines)
+    compared = against_each(wording.metric_title(metric, of.data), scored[ours[0]], baselines)
     return Comparison(
         of=of,
         label=of.label(ours[0]),
@@ -130,9 +118,14 @@ def against_each(what: str, own: Scored, others: list[Scored]) -> list[Against]:
     ]
 
 
+def against_zero(difference: Difference) -> str:
+    """'includes' or 'excludes': what its interval does with 0."""
+    return "includes" if difference.low <= 0 <= difference.high else "excludes"
+
+
 def p_in_words(p_holm: float, lead: str = ", ") -> str:
     """', p = 0.012 after Holm's correction'; empty where there is no p."""
-    return f"{lead}p = {p} after Holm's correction".replace("= <", "< ") if (p := p_value(p_holm)) else ""
+    return f"{lead}p = {p} after Holm's correction".replace("= <", "< ") if (p := wording.p_value(p_holm)) else ""
 
 
 def comparison_sentences(c: Comparison) -> list[str]:
@@ -141,9 +134,9 @@ def comparison_sentences(c: Comparison) -> list[str]:
     out = [
         VERDICT_WORDS[best.verdict].format(ours=c.label, baseline=f"its strongest baseline, {best.name},")
         + f" on {c.of.data.title}.",
-        f"{best.what} {estimate(*best.own)} % against {estimate(*best.other)} %; paired difference "
-        f"{estimate(*percent(d), sign=True)} points{p_in_words(best.p_holm)}; {count(d.n, 'seed')}, "
-        f"{count(c.of.n_instances, 'test instance')}.",
+        f"{best.what} {wording.estimate(*best.own)} % against {wording.estimate(*best.other)} %; paired difference "
+        f"{wording.estimate(*percent(d), sign=True)} points{p_in_words(best.p_holm)}; {wording.count(d.n, 'seed')}, "
+        f"{wording.count(c.of.n_instances, 'test instance')}.",
     ]
     if len(c.verdicts) > 1 and best.verdict != "unjudged":
         out.append(
@@ -154,7 +147,7 @@ def comparison_sentences(c: Comparison) -> list[str]:
     if c.wide is not None:
         out.append(
             "Resampling test instances as well as seeds widens the interval of its score to "
-            f"{interval(*percent(c.wide)[1:])} %."
+            f"{wording.interval(*percent(c.wide)[1:])} %."
         )
     return out
 
@@ -181,7 +174,7 @@ def reproductions(evidence: Evidence, experiment: str) -> list[Reproduction]:
     """Every published number of a cell that was run: under `selected` (`last` without one) and under `optimistic`."""
     out, grid = [], evidence.grid
     for row in grid.published(experiment).rows:
-        ref = find_cell(grid, experiment, row.method, row.variant) if row.method else None
+        ref = wording.find_cell(grid, experiment, row.method, row.variant) if row.method else None
         if ref is None or row.dataset not in grid.dataset_names:
             continue
         of = Scope(evidence, experiment, row.dataset)
@@ -214,9 +207,11 @@ def reproduction_sentences(found: list[Reproduction]) -> list[str]:
         by_number.setdefault((r.row.dataset, r.row.row, r.metric), []).append(r)
     out = []
     for (_, row, metric), group in by_number.items():
-        verdicts = "; ".join(f"{PROTOCOL_SHORT[r.protocol]} {estimate(*r.ours)}: {verdict_on(r)}" for r in group)
-        data, printed = group[0].of.data, published_text(group[0].row, metric)
-        title = f"{data.title}, {metric_title(metric, data)} (%)"
+        verdicts = "; ".join(
+            f"{wording.PROTOCOL_SHORT[r.protocol]} {wording.estimate(*r.ours)}: {verdict_on(r)}" for r in group
+        )
+        data, printed = group[0].of.data, wording.published_text(group[0].row, metric)
+        title = f"{data.title}, {wording.metric_title(metric, data)} (%)"
         out.append(f"{title}: {row} is published as {printed}. Ours, {verdicts}.")
     return out
 
