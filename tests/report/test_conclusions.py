@@ -85,11 +85,11 @@ def test_the_strongest_baseline_is_the_one_that_counts(grid: Grid) -> None:
     )
     found = compared(grid, results)
     assert found is not None
-    assert (found.label, found.baseline) == ("M3CoL", "Concatenation")
-    assert found.verdict == "worse"
+    assert (found.label, found.strongest.name) == ("M3CoL", "Concatenation")
+    assert found.strongest.verdict == "worse"
     assert found.verdicts == ("better", "worse")
-    assert found.difference.mean == pytest.approx(-0.1)
-    sentences = comparison_sentences(grid, found)
+    assert found.strongest.difference.mean == pytest.approx(-0.1)
+    sentences = comparison_sentences(found)
     assert sentences[0] == "M3CoL is worse than its strongest baseline, Concatenation, on ROSMAP."
     assert "It is better than 1 and worse than 1 of its 2 baselines, with no significant difference to 0." in " ".join(
         sentences
@@ -106,16 +106,16 @@ def test_p_values_are_corrected_for_all_baselines(grid: Grid) -> None:
     raw = []
     for m, v in list(cells)[:-1]:
         raw.append(paired_difference(ours, dict(enumerate(results.filter(method=m, variant=v)["value"]))).p)
-    assert found.p_holm == pytest.approx(holm(np.array(raw))[2])
-    assert found.p_holm >= found.difference.p
+    assert found.strongest.p_holm == pytest.approx(holm(np.array(raw))[2])
+    assert found.strongest.p_holm >= found.strongest.difference.p
 
 
 def test_few_seeds_decide_nothing(grid: Grid) -> None:
     results = table({("concat", "base"): around(0.5, 3), ("m3col", "base"): around(0.9, 3)})
     found = compared(grid, results)
     assert found is not None
-    assert found.verdict == "unjudged"
-    sentences = " ".join(comparison_sentences(grid, found))
+    assert found.strongest.verdict == "unjudged"
+    sentences = " ".join(comparison_sentences(found))
     assert "Too few seeds to judge M3CoL against its strongest baseline, Concatenation, on ROSMAP." in sentences
     assert "significant" not in sentences
     assert "5 seeds are required to call a method better or worse; there are 3." in sentences
@@ -142,7 +142,7 @@ def test_published_numbers_are_compared_under_both_protocols(grid: Grid) -> None
     assert [(r.protocol, r.reached) for r in found] == [("selected", "not reached"), ("optimistic", "reproduced")]
     printed = next(p for p in grid.published(EXPERIMENT).rows if p.dataset == DATASET and p.method == "m3col")
     assert {r.published for r in found} == {printed.values[METRIC]}
-    (sentence,) = reproduction_sentences(grid, found)
+    (sentence,) = reproduction_sentences(found)
     assert "epoch selected on validation 81.0" in sentence
     assert "not reached; best epoch on the test split (optimistic) 88.7" in sentence
 
@@ -181,10 +181,10 @@ def test_differences_are_paired_by_seed_and_leave_out_the_reference(grid: Grid) 
         {("concat", "base"): [0.5, 0.6, 0.7], ("m3col", "base"): [0.55, 0.65, 0.75], ("mixup", "base"): [0.9]}
     )
     cells = [CellRef(method=m) for m in ("concat", "m3col", "mixup", "unimodal")]
-    frame = differences(results, EXPERIMENT, DATASET, METRIC, cells, cells[0])
-    assert frame["method"].to_list() == ["m3col", "mixup"]
-    assert frame["mean"].to_list() == [pytest.approx(0.05), pytest.approx(0.4)]
-    assert frame["n_seeds"].to_list() == [3, 1]
+    found = differences(results, EXPERIMENT, DATASET, METRIC, cells, cells[0])
+    assert [method for method, _ in found] == ["m3col", "mixup"]
+    assert [d.mean for d, _ in found.values()] == [pytest.approx(0.05), pytest.approx(0.4)]
+    assert [d.n for d, _ in found.values()] == [3, 1]
 
 
 def test_seed_scores_of_a_protocol_that_does_not_exist_are_empty() -> None:
@@ -197,7 +197,7 @@ def test_seed_scores_of_a_protocol_that_does_not_exist_are_empty() -> None:
 def test_cells_without_a_score_on_every_dataset_have_no_aggregate(grid: Grid) -> None:
     both = [table({("m3col", "base"): around(0.8)}, dataset=d) for d in ("rosmap", "tcga_brca")]
     results = pl.concat([*both, table({("concat", "base"): around(0.8)})])
-    frame = across_datasets(grid, results, EXPERIMENT, ["tcga_brca", "rosmap"])
-    assert frame.select("method", "variant").rows() == [("m3col", "base")]
-    assert frame["mean"][0] == pytest.approx(np.median(around(0.8)), abs=0.002)
+    found = across_datasets(grid, results, EXPERIMENT, ["tcga_brca", "rosmap"])
+    assert list(found) == [("m3col", "base")]
+    assert found["m3col", "base"].mean == pytest.approx(np.median(around(0.8)), abs=0.002)
     assert not len(across_datasets(grid, results, EXPERIMENT, ["rosmap"])), "one dataset has nothing to aggregate"

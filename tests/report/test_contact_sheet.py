@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmcontrast.report.figures.observations import contact_sheet
+from mmcontrast.report.figures.retrieval import contact_sheet
 
 
 def test_every_picture_and_text_is_on_the_sheet_and_a_missing_one_leaves_its_place(tmp_path):

@@ -147,7 +147,7 @@ def test_the_own_method_is_compare_information_the_strongest_other_in_each_lette
 
 def test_the_page_sums_up_by_what_is_kept(made: Made) -> None:
     found = _comparisons(made.evidence)
-    assert [(c["experiment"], c["label"], len(c["lines"])) for c in found] == [(EXPERIMENT, "CoMM", 4)]
+    assert [(c["of"].experiment, c["label"], len(c["lines"])) for c in found] == [(EXPERIMENT, "CoMM", 4)]
     first, second, third = found[0]["sentences"]
     assert re.match(r"CoMM on Trifeature, small: R \d+\.\d \[.*, S .* \(chance 50\)\.$", first)
     assert "S against its control" in second

@@ -27,9 +27,8 @@ from mmcontrast.report.figures.sweep import panels as panels_chart
 from mmcontrast.report.results import read_results
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.contrasts import compared, contrast_findings
-from mmcontrast.report.tables.costs import read_costs
 from mmcontrast.report.tables.formats import to_csv
-from mmcontrast.report.tables.matrix import build_matrix, matrix_findings
+from mmcontrast.report.tables.matrix import build_matrix, matrix_findings, read_costs
 from tests.report.made_up_scores import write_scores
 from tests.report.made_up_study import REPO, Made
 

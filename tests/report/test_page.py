@@ -114,11 +114,10 @@ def test_figures_are_inside_and_have_text_in_their_place(page: Page, reported: M
 
 
 def test_the_summary_comes_first_and_is_the_rules_statement(page: Page, reported: Made) -> None:
-    grid = reported.grid
     found = compare(Scope(reported.evidence, "m3col_omics", "rosmap"), "acc")
     assert found is not None
     text = flat(page.text)
-    for sentence in comparison_sentences(grid, found):
+    for sentence in comparison_sentences(found):
         assert sentence in text
         assert text.index(sentence) < text.index("How scores are computed") < text.index("Accuracy (%)", 3000)
     assert "without a better model" in text

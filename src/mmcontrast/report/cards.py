@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import polars as pl
 import yaml
 from jinja2 import Environment
 
-from mmcontrast.config import CellConfig, CellRef, Grid, Modality
+from mmcontrast.config import CellConfig, CellRef, Modality
 from mmcontrast.data.files import replacing
-from mmcontrast.report.evidence import Evidence
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.provenance import CellRecord
-from mmcontrast.report.summary import lookup, percent, summarise
+from mmcontrast.report.summary import percent
+from mmcontrast.report.text import wording
 from mmcontrast.report.text.notes import ONE_SEED, TIES, overrides_note
-from mmcontrast.report.text.wording import (
-    PROBE_DEFINITION,
-    PROTOCOL_DEFINITIONS,
-    PROTOCOL_SHORT,
-    cell_label,
-    estimate,
-    metric_title,
-    points,
-    reported_metrics,
-    seeds_interval_name,
-    wide_interval_name,
-)
 
 RECONSTRUCTION = "reconstruction"
 TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "recipe", "engine")
@@ -38,31 +27,36 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
         records: of every cell. code: the code's version. environment: where the template is; its autoescape does not
             concern Markdown.
     """
-    grid, layout, results = evidence.grid, evidence.layout, evidence.results
+    grid, layout = evidence.grid, evidence.layout
     folder = grid.root / layout.report("models")
     template = environment.overlay(autoescape=False).get_template("card.md")
     written = set()
     for record in records:
         cell = grid.cells[record.name]
+        method, ref = grid.methods[cell.method], CellRef(method=cell.method, variant=cell.variant)
+        of = Scope(evidence, record.experiments[0], cell.dataset)  # in every other it has the same scores
+        metrics, shown = wording.reported_metrics(of.data), set(of.cell_summary(ref)["protocol"])
+        protocols = [p for p in wording.PROTOCOL_SHORT if p in shown]
         text = template.render(
             cell=cell,
             record=record,
-            method=grid.methods[cell.method],
-            title=cell_label(grid, CellRef(method=cell.method, variant=cell.variant)),
-            paper=grid.papers.get(grid.methods[cell.method].paper or ""),
-            reconstruction=RECONSTRUCTION in grid.methods[cell.method].title.lower(),
+            method=method,
+            title=of.label(ref),
+            paper=grid.papers.get(method.paper or ""),
+            reconstruction=RECONSTRUCTION in method.title.lower(),
             sheet=evidence.datasheets[cell.dataset],
-            files=_files(evidence, cell),
-            weights=_weights(_protocols(cell, results), cell),
-            first_metric=metric_title(_metrics(grid, cell)[0], grid.datasets[cell.dataset]),
-            definitions=_definitions(cell, results),
-            scores=_scores(evidence, cell),
+            files={s: layout.stage(cell.name, cell.last_stage, f"models/seed{s}.safetensors") for s in cell.seeds},
+            # of a cell without a `selected` score, the last epoch's
+            score_by_seed=of.scores(ref, metrics[0], protocols[0]),
+            weights=_weights(protocols, cell),
+            first_metric=wording.metric_title(metrics[0], of.data),
+            definitions=_definitions(protocols, cell),
+            scores=_scores(of, ref, metrics, protocols),
             training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
             inputs={name: _example(cell, spec) for name, spec in cell.modalities.items()},
             rows=EXAMPLE_ROWS,
-            limits=_limits(grid, results, cell),
+            limits=_limits(of),
             code=code,
-            points=points,
         )
         path = grid.root / layout.card(record.name)
         with replacing(path) as temp:
@@ -72,38 +66,6 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
         old.unlink()
 
 
-def _of(frame: pl.DataFrame, cell: CellConfig) -> pl.DataFrame:
-    """A cell's rows, those of one experiment alone: a cell of several experiments has the same scores in each."""
-    own = frame.filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
-    return own.filter(experiment=own["experiment"][0]) if "experiment" in own.columns else own
-
-
-def _metrics(grid: Grid, cell: CellConfig) -> list[str]:
-    return reported_metrics(grid.datasets[cell.dataset])
-
-
-def _protocols(cell: CellConfig, results: pl.DataFrame) -> list[str]:
-    shown = set(_of(results, cell)["protocol"])
-    return [p for p in PROTOCOL_SHORT if p in shown]
-
-
-def _files(evidence: Evidence, cell: CellConfig) -> list[dict[str, str]]:
-    """Each seed's exported file, with its own test score by the first metric; of a cell without a `selected` score, the
-    last epoch's."""
-    protocol = _protocols(cell, evidence.results)[0]
-    first = _metrics(evidence.grid, cell)[0]
-    own = _of(evidence.results, cell).filter(split="test", metric=first, protocol=protocol)
-    scores = dict(zip(own["seed"], own["value"], strict=True))
-    return [
-        {
-            "path": evidence.layout.stage(cell.name, cell.last_stage, f"models/seed{seed}.safetensors"),
-            "seed": str(seed),
-            "score": points(100 * scores[seed]),
-        }
-        for seed in cell.seeds
-    ]
-
-
 def _weights(protocols: list[str], cell: CellConfig) -> str:
     """Which epoch's weights are exported."""
     if cell.scored_by == "probe":
@@ -111,53 +73,42 @@ def _weights(protocols: list[str], cell: CellConfig) -> str:
     return "of the epoch selected on validation" if "selected" in protocols else "of the last epoch"
 
 
-def _definitions(cell: CellConfig, results: pl.DataFrame) -> list[str]:
+def _definitions(protocols: list[str], cell: CellConfig) -> list[str]:
     """How each kind of score was made."""
     if cell.scored_by == "probe":
-        return [f"The score is that of {PROBE_DEFINITION}."]
-    return [f"{PROTOCOL_SHORT[p]}: {PROTOCOL_DEFINITIONS[p]}" for p in _protocols(cell, results)]
+        return [f"The score is that of {wording.PROBE_DEFINITION}."]
+    return [f"{wording.PROTOCOL_SHORT[p]}: {wording.PROTOCOL_DEFINITIONS[p]}" for p in protocols]
 
 
-def _scores(evidence: Evidence, cell: CellConfig) -> list[dict[str, str]]:
+def _scores(of: Scope, ref: CellRef, metrics: list[str], protocols: list[str]) -> list[dict[str, str]]:
     """A row per metric and protocol: the mean with both intervals, in percent."""
-    grid, results = evidence.grid, evidence.results
-    summary = summarise(_of(results, cell))
-    ref = CellRef(method=cell.method, variant=cell.variant)
-    rows = []
-    for metric in _metrics(grid, cell):
-        for protocol in _protocols(cell, results):
-            found = lookup(summary, cell.dataset, ref, protocol, metric)
-            wide = lookup(evidence.intervals, cell.dataset, ref, protocol, metric)
-            if found is None:
-                continue
-            rows.append(
-                {
-                    "metric": metric_title(metric, grid.datasets[cell.dataset]),
-                    "protocol": "linear probe" if cell.scored_by == "probe" else PROTOCOL_SHORT[protocol],
-                    "seeds": estimate(*percent(found)),
-                    "wide": estimate(*percent(wide)) if wide is not None else "",
-                }
-            )
-    return rows
+    probed = is_probed(of.grid, of.dataset, ref)
+    return [
+        {
+            "metric": wording.metric_title(metric, of.data),
+            "protocol": "linear probe" if probed else wording.PROTOCOL_SHORT[protocol],
+            "seeds": wording.estimate(*percent(found)),
+            "wide": wording.estimate(*percent(wide)) if (wide := of.wide(ref, metric, protocol)) else "",
+        }
+        for metric in metrics
+        for protocol in protocols
+        if (found := of.mean(ref, metric, protocol))
+    ]
 
 
-def _limits(grid: Grid, results: pl.DataFrame, cell: CellConfig) -> list[str]:
+def _limits(of: Scope) -> list[str]:
     """What the scores do not show, and known problems of the data."""
-    data, n = grid.datasets[cell.dataset], int(_of(results, cell).filter(split="test")["n"][0])
-    limits = overrides_note(grid)
-    limits.append(
+    limits = [
+        *overrides_note(of.grid),
         "It was trained to compare training objectives and is evaluated only on the test split of this dataset. "
-        "Performance on other data is unknown."
-    )
-    if len(cell.seeds) == 1:
-        limits.append(ONE_SEED)
-    else:
-        limits.append(
-            f"First brackets: {seeds_interval_name(len(cell.seeds))}. With few seeds such an interval tends to be "
-            f"too narrow. Second brackets: {wide_interval_name(len(cell.seeds), n)}."
-        )
-    if data.retrieval is not None:
-        limits.append(f"Ties are ranked {TIES[data.retrieval.ties]}. Rsum is at most 600.")
+        "Performance on other data is unknown.",
+        ONE_SEED
+        if of.n_seeds == 1
+        else f"First brackets: {wording.seeds_interval_name(of.n_seeds)}. With few seeds such an interval tends to be "
+        f"too narrow. Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances)}.",
+    ]
+    if of.data.retrieval is not None:
+        limits.append(f"Ties are ranked {TIES[of.data.retrieval.ties]}. Rsum is at most 600.")
     return limits
 
 

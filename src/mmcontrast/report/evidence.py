@@ -5,7 +5,7 @@ The only place of the report that reads what a cell or a dataset left.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,6 @@ class Evidence:
     layout: Layout
     results: pl.DataFrame
     intervals: pl.DataFrame
-    _summaries: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(cls, grid: Grid, layout: Layout) -> Evidence:
@@ -76,14 +75,12 @@ class Evidence:
 
     def summary(self, experiment: str) -> pl.DataFrame:
         """Means with intervals over seeds of one experiment (`summary.SUMMARY_SCHEMA`)."""
-        if experiment not in self._summaries:
-            self._summaries[experiment] = summarise(self.results.filter(experiment=experiment))
-        return self._summaries[experiment]
+        return self.whole_summary.filter(experiment=experiment)
 
-    @property
+    @cached_property
     def whole_summary(self) -> pl.DataFrame:
         """The same of all experiments."""
-        return pl.concat([self.summary(e) for e in self.grid.active_experiments])
+        return summarise(self.results)
 
     def scopes(self, experiment: str) -> list[Scope]:
         """An experiment on each dataset that this selection runs."""
@@ -91,22 +88,22 @@ class Evidence:
 
     def metrics(self, cell: CellConfig) -> pl.DataFrame:
         """Scores by seed, protocol and split."""
-        return read_table(
-            self._path(self.layout.metrics(cell.name)), METRICS_SCHEMA, f"mmcontrast evaluate {cell.name}"
-        )
+        return self._read(cell, self.layout.metrics(cell.name), METRICS_SCHEMA, "evaluate")
 
     def curves(self, cell: CellConfig) -> pl.DataFrame:
         """Scores by epoch."""
-        return read_table(self._path(self.layout.curves(cell.name)), CURVES_SCHEMA, f"mmcontrast evaluate {cell.name}")
+        return self._read(cell, self.layout.curves(cell.name), CURVES_SCHEMA, "evaluate")
 
     def history(self, cell: CellConfig) -> pl.DataFrame:
         """Logged training terms by epoch, of the last stage."""
-        return self._of_stage(cell, "history.parquet", HISTORY_COLUMNS)
+        file = self.layout.stage(cell.name, cell.last_stage, "history.parquet")
+        return self._read(cell, file, HISTORY_COLUMNS, cell.last_stage)
 
     def embeddings(self, cell: CellConfig) -> pl.DataFrame:
         """One row per seed and instance; where retrieval scores, per epoch and observation."""
-        by_retrieval = cell.scored_by == "retrieval"
-        return self._of_stage(cell, "embeddings.parquet", OBSERVATION_COLUMNS if by_retrieval else EMBEDDING_COLUMNS)
+        file = self.layout.stage(cell.name, cell.last_stage, "embeddings.parquet")
+        columns = OBSERVATION_COLUMNS if cell.scored_by == "retrieval" else EMBEDDING_COLUMNS
+        return self._read(cell, file, columns, cell.last_stage)
 
     def cost(self, cell: CellConfig, stage: str) -> Cost:
         """Cost record of a stage.
@@ -114,7 +111,10 @@ class Evidence:
         Raises:
             DataError: it is missing or damaged.
         """
-        path, command = self._path(self.layout.stage(cell.name, stage, "cost.json")), f"mmcontrast {stage} {cell.name}"
+        path, command = (
+            self.grid.root / self.layout.stage(cell.name, stage, "cost.json"),
+            f"mmcontrast {stage} {cell.name}",
+        )
         record = read_json(path, command)
         values: dict[str, Any] = {name: record.get(name) for name in Cost.__dataclass_fields__}
         numbers = [value for name, value in values.items() if name != "device"]
@@ -126,20 +126,16 @@ class Evidence:
     def datasheets(self) -> dict[str, dict[str, Any]]:
         """The datasheet of every dataset that a cell uses, by name."""
         used = dict.fromkeys(cell.dataset for cell in self.grid.cells.values())
-        return {d: read_json(self._path(paths.datasheet(d)), f"mmcontrast data prepare {d}") for d in used}
+        return {d: read_json(self.grid.root / paths.datasheet(d), f"mmcontrast data prepare {d}") for d in used}
 
     def test_split(self, dataset: str) -> Table:
         """The prepared test instances."""
         from mmcontrast.data.loading import load_split  # imports torch
 
-        return load_split(self._path(paths.prepared(dataset, "test")))
+        return load_split(self.grid.root / paths.prepared(dataset, "test"))
 
-    def _of_stage(self, cell: CellConfig, file: str, columns: dict[str, None]) -> pl.DataFrame:
-        path = self._path(self.layout.stage(cell.name, cell.last_stage, file))
-        return read_table(path, columns, f"mmcontrast {cell.last_stage} {cell.name}")
-
-    def _path(self, relative: str) -> Path:
-        return self.grid.root / relative
+    def _read(self, cell: CellConfig, file: str, columns: dict[str, Any], command: str) -> pl.DataFrame:
+        return read_table(self.grid.root / file, columns, f"mmcontrast {command} {cell.name}")
 
 
 @dataclass(frozen=True)
@@ -206,6 +202,14 @@ class Scope:
     def config(self, ref: CellRef) -> CellConfig:
         """All that decides a cell."""
         return self.grid.cell(self.dataset, ref.method, ref.variant)
+
+    def history(self, ref: CellRef) -> pl.DataFrame:
+        """Logged training terms of a cell."""
+        return self.evidence.history(self.config(ref))
+
+    def cell_summary(self, ref: CellRef) -> pl.DataFrame:
+        """A cell's rows of the summary."""
+        return self.summary.filter(dataset=self.dataset, method=ref.method, variant=ref.variant)
 
     def scores(self, ref: CellRef, metric: str, protocol: str = "selected") -> dict[int, float]:
         """seed -> test score; empty where the protocol does not exist for the cell."""

@@ -38,11 +38,11 @@ def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
 def write_table(evidence: Evidence, experiment: str) -> None:
     """The experiment's table as md, tex and csv."""
     table, layout = build_table(evidence, experiment), evidence.layout
-    paths = {suffix: evidence.grid.root / layout.table(experiment, suffix) for suffix in RENDERERS}
-    for suffix, render in RENDERERS.items():
-        with replacing(paths[suffix]) as temp:
-            temp.write_text(render(table), encoding="utf-8")
-    _leave_only(evidence.grid.root / layout.tables(experiment), paths.values())
+    paths = {evidence.grid.root / layout.table(experiment, s): render(table) for s, render in RENDERERS.items()}
+    for path, text in paths.items():
+        with replacing(path) as temp:
+            temp.write_text(text, encoding="utf-8")
+    _leave_only(evidence.grid.root / layout.tables(experiment), paths)
 
 
 def write_figures(evidence: Evidence, experiment: str) -> None:

@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mmcontrast.config import Grid, Information
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.statistics import Difference, Interval
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 from mmcontrast.report.cards import write_cards
 from mmcontrast.report.evidence import Evidence, Scope
@@ -24,28 +23,14 @@ from mmcontrast.report.summary import percent
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import text_of
 from mmcontrast.report.tables.information import chances, compare_information
-from mmcontrast.report.tables.published import paper_parts, studies
-from mmcontrast.report.text.conclusions import Verdict, compare, comparison_sentences, few_seeds, optimism
+from mmcontrast.report.tables.published import paper_parts, plain_verdict, studies
+from mmcontrast.report.text import wording
+from mmcontrast.report.text.conclusions import compare, comparison_sentences, few_seeds, optimism
 from mmcontrast.report.text.notes import overrides_note
-from mmcontrast.report.text.wording import (
-    LEVEL_NAME,
-    PROBE_DEFINITION,
-    PROTOCOL_DEFINITIONS,
-    PROTOCOL_TITLES,
-    count,
-    estimate,
-    metric_title,
-    p_value,
-    points,
-)
+from mmcontrast.report.text.wording import PROBE_DEFINITION, PROTOCOL_DEFINITIONS, PROTOCOL_TITLES, count, points
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERDICTS = {
-    "better": "better",
-    "worse": "worse",
-    "undecided": "no significant difference",
-    "unjudged": "too few seeds",
-}
+VERDICTS = {"better": "better", "worse": "worse", "undecided": "no significant difference", "unjudged": "too few seeds"}
 
 
 def write_page(grid: Grid, layout: Layout) -> None:
@@ -64,7 +49,9 @@ def write_page(grid: Grid, layout: Layout) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment_.globals.update(text_of=text_of, anchor=anchor, points=points)
+    environment_.globals.update(
+        text_of=text_of, anchor=anchor, percent=percent, plain_verdict=plain_verdict, wording=wording
+    )
     records, code = cell_records(evidence), code_version(grid.root)
     write_cards(evidence, records, code, environment_)
     html = environment_.get_template("index.html").render(
@@ -72,7 +59,7 @@ def write_page(grid: Grid, layout: Layout) -> None:
         description=grid.suite.description,
         warning=overrides_note(grid),
         overview=_overview(grid),
-        level=LEVEL_NAME,
+        verdicts=VERDICTS,
         bibliography=grid.papers,
         papers=paper_parts(evidence),
         studies=studies(grid),
@@ -127,14 +114,10 @@ def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
             out += _of_information(evidence, experiment, asked)
             continue
         for of in evidence.scopes(experiment):
-            found = [c for metric in of.reported if (c := compare(of, metric))]
-            lines = []
-            for c in found:
-                title, own, other = metric_title(c.metric, of.data), percent(c.score), percent(c.baseline_score)
-                lines.append(_line(title, own, other, c.baseline, c.difference, c.p_holm, c.verdict))
-            if found:
-                sentences = comparison_sentences(grid, found[0])
-                out.append(_statement(of, found[0].label, found[0].verdict, sentences, lines))
+            if found := [c for metric in of.reported if (c := compare(of, metric))]:
+                first, lines = found[0], [c.strongest for c in found]
+                said = {"label": first.label, "sentences": comparison_sentences(first)}
+                out.append({"of": of, "verdict": first.strongest.verdict, "lines": lines} | said)
     return out
 
 
@@ -143,43 +126,13 @@ def _of_information(evidence: Evidence, experiment: str, asked: Information) -> 
     out = []
     for arms in active_arms(evidence.grid, experiment):
         if found := compare_information(evidence, experiment, arms):
-            ours, against = found
+            ours, lines = found
             of = Scope(evidence, experiment, arms.unbiased)
             label = of.label(ours.ref)
             sentences = ours.sentences(f"{label} on {of.data.title}", chances(evidence.grid, asked, arms))
-            sentences += few_seeds(ours.gain.n)
-            lines = [_line(a.what, a.own, a.other, a.name, a.difference, a.p_holm, a.verdict) for a in against]
-            out.append(_statement(of, label, against[-1].verdict, sentences, lines))
+            said = {"label": label, "sentences": sentences + few_seeds(ours.gain.n)}
+            out.append({"of": of, "verdict": lines[-1].verdict, "lines": lines} | said)
     return out
-
-
-def _statement(
-    of: Scope, label: str, verdict: Verdict, sentences: list[str], lines: list[dict[str, str]]
-) -> dict[str, Any]:
-    return {
-        "experiment": of.experiment,
-        "title": of.spec.title,
-        "dataset": of.data.title,
-        "label": label,
-        "verdict": verdict,
-        "sentences": sentences,
-        "lines": lines,
-    }
-
-
-def _line(
-    what: str, own: Interval, other: Interval, name: str, difference: Difference, p_holm: float, verdict: Verdict
-) -> dict[str, str]:
-    """A line of the comparison by metric. own, other: in percent; difference: as fractions."""
-    return {
-        "metric": what,
-        "own": estimate(*own),
-        "baseline": estimate(*other),
-        "name": name,
-        "difference": estimate(*percent(difference), sign=True),
-        "p": p_value(p_holm),
-        "verdict": VERDICTS[verdict],
-    }
 
 
 def _optimism(evidence: Evidence) -> str:
@@ -197,35 +150,21 @@ def _optimism(evidence: Evidence) -> str:
 def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
     table, drawn = build_table(evidence, name), figures(evidence.grid, name)
     scopes = evidence.scopes(name)
-    shown = {of.dataset: [f for f in drawn if f.dataset == of.dataset] for of in scopes}
-    blocks = {of.dataset: [b for b in table.blocks if b.keys["dataset"] == of.dataset] for of in scopes}
+
+    def shown(dataset: str) -> dict[str, Any]:
+        return {
+            "figures": [_figure(evidence, f) for f in drawn if f.dataset == dataset],
+            "blocks": [b for b in table.blocks if b.keys["dataset"] == dataset],
+        }
+
     return {
         "name": name,
         "file": evidence.grid.files.where("experiments", name),
         "table": table,
-        "sources": [_source(of) for of in scopes],
-        "parts": [
-            {
-                "title": of.data.title,
-                "figures": [_figure(evidence, f) for f in shown[of.dataset]],
-                "blocks": blocks[of.dataset],
-            }
-            for of in scopes
-            if shown[of.dataset] or blocks[of.dataset]
-        ],
-        "together": [b for b in table.blocks if b.keys["dataset"] == ALL],
-        "together_figures": [_figure(evidence, f) for f in drawn if f.dataset == ALL],
+        "scopes": scopes,
+        "parts": [{"title": of.data.title} | found for of in scopes if any((found := shown(of.dataset)).values())],
+        "together": shown(ALL),
         "table_files": [(s, _link(evidence.layout, evidence.layout.table(name, s))) for s in TABLE_FORMATS],
-    }
-
-
-def _source(of: Scope) -> dict[str, Any]:
-    """Where an experiment's numbers on a dataset come from."""
-    return {
-        "dataset": of.dataset,
-        "title": of.data.title,
-        "seeds": of.grid.seeds_of(of.dataset),
-        "cells": [(of.label(c), of.name(c)) for c in of.cells],
     }
 
 

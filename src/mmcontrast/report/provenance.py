@@ -37,13 +37,12 @@ class CellRecord:
     """One cell: where it is used, what it was trained on, and what it cost.
 
     Attributes:
-        anchor: its name as an HTML id. experiments: files in params/experiments/.
+        experiments: files in params/experiments/.
         checksum, params, code: sha256 of its raw data, of its parameters and of the code that it depends on.
         files: where its parameters are. seconds, memory: of all stages together, and the largest of them, in bytes.
     """
 
     name: str
-    anchor: str
     experiments: list[str]
     seeds: list[int]
     checksum: str
@@ -111,7 +110,6 @@ def cell_records(evidence: Evidence) -> list[CellRecord]:
         records.append(
             CellRecord(
                 name=name,
-                anchor=anchor(name),
                 experiments=used[name],
                 seeds=cell.seeds,
                 checksum=raw_checksum(evidence.datasheets[cell.dataset]),

@@ -82,16 +82,14 @@ def _scores(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.
                     f"{layout.metrics(name)}: seeds {seeds}, and the suite has {planned}; train and evaluate {name} "
                     "again"
                 )
-            dataset, method, variant = name.split("/")
-            yield _labelled(part, experiment=experiment, dataset=dataset, method=method, variant=variant)
+            yield _labelled(part, name, experiment=experiment)
 
 
 def _intervals(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
     """Intervals over seeds and test instances of every cell, once."""
     for name in content["cells"]:
         part = read_table(root / layout.intervals(name), INTERVALS_SCHEMA, f"mmcontrast evaluate {name}")
-        dataset, method, variant = name.split("/")
-        yield _labelled(part, dataset=dataset, method=method, variant=variant)
+        yield _labelled(part, name)
 
 
 def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame:
@@ -135,7 +133,8 @@ def read_evidence(grid: Grid, layout: Layout, experiment: str) -> tuple[pl.DataF
     return scores.select(RESULTS_COLUMNS), intervals.select(*CELL, *INTERVALS_SCHEMA)
 
 
-def _labelled(frame: pl.DataFrame, **constants: str) -> pl.DataFrame:
+def _labelled(frame: pl.DataFrame, cell: str, **constants: str) -> pl.DataFrame:
+    constants |= dict(zip(CELL, cell.split("/"), strict=True))
     return frame.select(*(pl.lit(value).alias(key) for key, value in constants.items()), pl.all())
 
 

@@ -5,24 +5,20 @@ Scores stay fractions here; they become percent where they are shown.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellRef, Grid
-from mmcontrast.evaluation.statistics import Interval, holm, iqm, over_seeds, paired_difference
+from mmcontrast.evaluation.statistics import Difference, Interval, holm, iqm, over_seeds, paired_difference
 
 CELL = ("dataset", "method", "variant")
-_KEYS = dict.fromkeys(("method", "variant"), pl.String)
-_INTERVAL = dict.fromkeys(("mean", "low", "high"), pl.Float64)
 SUMMARY_SCHEMA = (
     dict.fromkeys(("experiment", *CELL, "protocol", "metric"), pl.String)
-    | _INTERVAL
+    | dict.fromkeys(("mean", "low", "high"), pl.Float64)
     | dict.fromkeys(("n_seeds", "n_instances"), pl.Int64)
 )
-DIFFERENCE_SCHEMA = (
-    _KEYS | {"metric": pl.String} | _INTERVAL | dict.fromkeys(("p", "p_holm"), pl.Float64) | {"n_seeds": pl.Int64}
-)
-AGGREGATE_SCHEMA = _KEYS | _INTERVAL
 
 
 def summarise(results: pl.DataFrame) -> pl.DataFrame:
@@ -52,31 +48,36 @@ def seed_scores(
 
 def differences(
     results: pl.DataFrame, experiment: str, dataset: str, metric: str, cells: list[CellRef], reference: CellRef
-) -> pl.DataFrame:
-    """Cell minus reference, by seed, of the selected epoch's test scores (DIFFERENCE_SCHEMA).
+) -> dict[tuple[str, str], tuple[Difference, float]]:
+    """(method, variant) -> cell minus reference, by seed, of the selected epoch's test scores, and its p by Holm.
 
-    p_holm is corrected for the comparisons of this call: one dataset, one metric. A cell without a selected score,
-    and the reference itself, have no row.
+    p is corrected for the comparisons of this call: one dataset, one metric. A cell without a selected score, and the
+    reference itself, are not there.
     """
     against = seed_scores(results, experiment, dataset, reference, metric)
-    rows = []
+    found = {}
     for ref in cells:
         scores = seed_scores(results, experiment, dataset, ref, metric)
         if scores and against and (ref.method, ref.variant) != (reference.method, reference.variant):
-            d = paired_difference(scores, against)
-            rows.append((ref.method, ref.variant, metric, d.mean, d.low, d.high, d.p, np.nan, d.n))
-    frame = pl.DataFrame(rows, schema=DIFFERENCE_SCHEMA, orient="row")
-    return frame.with_columns(pl.Series("p_holm", holm(frame["p"].to_numpy()), dtype=pl.Float64))
+            found[ref.method, ref.variant] = paired_difference(scores, against)
+    return dict(zip(found, zip(found.values(), corrected(found.values()), strict=True), strict=True))
 
 
-def across_datasets(grid: Grid, results: pl.DataFrame, experiment: str, datasets: list[str]) -> pl.DataFrame:
-    """Interquartile mean of the selected test score over seeds and datasets (AGGREGATE_SCHEMA).
+def corrected(found: Iterable[Difference]) -> list[float]:
+    """The p values of all of these, by Holm's method."""
+    return holm(np.array([d.p for d in found])).tolist()
+
+
+def across_datasets(
+    grid: Grid, results: pl.DataFrame, experiment: str, datasets: list[str]
+) -> dict[tuple[str, str], Interval]:
+    """(method, variant) -> interquartile mean of the selected test score over seeds and datasets.
 
     Only of cells that have a selected score on every dataset, and only where all datasets are selected by one and the
-    same metric; else, and for fewer than two datasets, the table is empty.
+    same metric; else, and for fewer than two datasets, there is none.
     """
     metrics = {grid.datasets[d].metrics[0] for d in datasets}
-    rows: list[tuple[str, str, *tuple[float, ...]]] = []
+    found: dict[tuple[str, str], Interval] = {}
     if len(datasets) > 1 and len(metrics) == 1:
         metric = metrics.pop()
         seeds = sorted(set.intersection(*(set(grid.seeds_of(d)) for d in datasets)))
@@ -84,8 +85,8 @@ def across_datasets(grid: Grid, results: pl.DataFrame, experiment: str, datasets
             by_dataset = [seed_scores(results, experiment, d, ref, metric) for d in datasets]
             if seeds and all(by_dataset):
                 matrix_SD = np.array([[scores[s] for scores in by_dataset] for s in seeds])
-                rows.append((ref.method, ref.variant, *iqm(matrix_SD)))
-    return pl.DataFrame(rows, schema=AGGREGATE_SCHEMA, orient="row")
+                found[ref.method, ref.variant] = iqm(matrix_SD)
+    return found
 
 
 def lookup(summary: pl.DataFrame, dataset: str, ref: CellRef, protocol: str, metric: str) -> Interval | None:
@@ -99,7 +100,7 @@ def lookup(summary: pl.DataFrame, dataset: str, ref: CellRef, protocol: str, met
     return Interval(*row.row(0)) if len(row) else None
 
 
-def percent(estimate: Interval | tuple[float, ...]) -> Interval:
+def percent(estimate: Iterable[float]) -> Interval:
     """Mean, low and high as percentages or points; anything after them is dropped."""
-    mean, low, high = estimate[:3]
+    mean, low, high, *_ = estimate
     return Interval(100 * mean, 100 * low, 100 * high)

@@ -2,5 +2,5 @@
 
 # ruff: noqa: F401, I001
 # in the order in which a page shows them
-from mmcontrast.report.figures import sweep, information, scores, curves, projection, retrieval, observations
-from mmcontrast.report.figures import matrix, contrasts, tuple_infonce
+from mmcontrast.report.figures import sweep, information, scores, curves, projection, retrieval
+from mmcontrast.report.figures import matrix, tuple_infonce

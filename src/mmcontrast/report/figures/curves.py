@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from mmcontrast.config import BASE_VARIANT, CellConfig, CellRef, Grid
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import INK, SOFT, canvas, handle, legend, method_colours
-from mmcontrast.report.text.wording import count, find_cell, metric_title
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from mmcontrast.report.text.wording import count, metric_title, short_title
 
 MOST_COLUMNS = {False: 4, True: 2}
 PANEL_INCHES = {1: 1.7, 2: 1.15}
 LEGEND_INCHES = 0.35
 AXIS_CHARACTERS = 14  # as many as stand beside a panel of two kinds
 TITLE_CHARACTERS = 20
-DASHED: dict[str, Any] = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
-DOTTED: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
+DASHED: dict[str, Any] = {"color": style.SOFT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
+DOTTED: dict[str, Any] = {"color": style.INK, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
 
 
 def over_seeds_by_epoch(frame: pl.DataFrame) -> pl.DataFrame:
@@ -71,7 +67,7 @@ def _caption(of: Scope) -> str:
     caption=_caption,
     by_default=lambda grid, experiment, dataset: grid.experiments[experiment].kind in ("table", "ablation"),
 )
-def curves(of: Scope, narrow: bool) -> Figure:
+def curves(of: Scope, narrow: bool) -> style.Figure:
     """Panels of each cell: validation score above, training loss below; panels of a kind share their axes.
 
     A probe gives a cell one score, at the end; where all cells are scored by one, only the loss is drawn.
@@ -81,35 +77,31 @@ def curves(of: Scope, narrow: bool) -> Figure:
     metric, scored = of.data.metrics[0], any(cell.scored_by != "probe" for cell in cells.values())
     scores = {ref: of.evidence.curves(cell) for ref, cell in cells.items()}
     # what a long name means is said in the table; beside a panel there is room for one line
-    short = metric_title(metric).partition(" (")[0].lower()
-    titles = [textwrap.fill(f"validation {short} (%)", AXIS_CHARACTERS)] if scored else []
+    titles = [textwrap.fill(f"validation {short_title(metric).lower()} (%)", AXIS_CHARACTERS)] if scored else []
     named = of.spec.reference
-    reference = find_cell(of.grid, of.experiment, named.method, named.variant) if named and scored else None
-    if reference not in shown:
-        reference = None
-    switches = {ref: switch_epoch(cell) for ref, cell in cells.items()}
+    there = (ref for ref in shown if named and scored and (ref.method, ref.variant) == (named.method, named.variant))
+    reference = next(there, None)
+    switches = {ref: switch for ref, cell in cells.items() if (switch := switch_epoch(cell)) is not None}
     drawn, rows_of_axes = _grid(len(shown), [*titles, "training loss"], narrow)
     for ref, panels in zip(shown, rows_of_axes, strict=True):
-        colour = method_colours(of.grid.methods)[ref.method]
+        colour = style.method_colours(of.grid.methods)[ref.method]
         panels[0].set_title(textwrap.fill(of.label(ref), TITLE_CHARACTERS))
         if scored:
             other = scores[reference] if reference is not None and reference != ref else None
             _score(panels[0], scores[ref], metric, colour, other)
-        _band(panels[-1], of.evidence.history(cells[ref]).filter(name="train/loss"), colour, 1)
-        if (switch := switches[ref]) is not None:
-            for axes in panels:
-                axes.axvline(switch, zorder=1, **DOTTED)
-    _legend(drawn, of.n_seeds, of.label(reference) if reference else None, any(switches.values()), narrow)
+        _band(panels[-1], of.history(ref).filter(name="train/loss"), colour, 1)
+        for axes in panels if ref in switches else ():
+            axes.axvline(switches[ref], zorder=1, **DOTTED)
+    _legend(drawn, of.n_seeds, of.label(reference) if reference else None, bool(switches), narrow)
     return drawn
 
 
-def _grid(n: int, titles: list[str], narrow: bool) -> tuple[Figure, list[list[Axes]]]:
+def _grid(n: int, titles: list[str], narrow: bool) -> tuple[style.Figure, list[list[style.Axes]]]:
     """For each of n cells a panel per title, below one another; the cells side by side in as few bands as fit."""
     kinds = len(titles)
     bands = -(-n // MOST_COLUMNS[narrow])
     columns = -(-n // bands)
-    height = bands * kinds * PANEL_INCHES[kinds] + LEGEND_INCHES
-    drawn = canvas(narrow, height)
+    drawn = style.canvas(narrow, bands * kinds * PANEL_INCHES[kinds] + LEGEND_INCHES)
     rows_of_axes = drawn.subplots(kinds * bands, columns, squeeze=False, sharex=True)
     out = []
     for i in range(bands * columns):
@@ -129,7 +121,7 @@ def _grid(n: int, titles: list[str], narrow: bool) -> tuple[Figure, list[list[Ax
     return drawn, out
 
 
-def _band(axes: Axes, frame: pl.DataFrame, colour: str, scale: float) -> None:
+def _band(axes: style.Axes, frame: pl.DataFrame, colour: str, scale: float) -> None:
     by_epoch = over_seeds_by_epoch(frame)
     epochs = by_epoch["epoch"].to_numpy()
     mean, low, high = (scale * by_epoch[c].to_numpy() for c in ("mean", "low", "high"))
@@ -138,7 +130,7 @@ def _band(axes: Axes, frame: pl.DataFrame, colour: str, scale: float) -> None:
     axes.plot(epochs, mean, color=colour, marker="o" if len(epochs) == 1 else None, markersize=3)
 
 
-def _score(axes: Axes, curve: pl.DataFrame, metric: str, colour: str, other: pl.DataFrame | None) -> None:
+def _score(axes: style.Axes, curve: pl.DataFrame, metric: str, colour: str, other: pl.DataFrame | None) -> None:
     if other is not None:
         mean = over_seeds_by_epoch(other.filter(split="val", metric=metric))
         axes.plot(mean["epoch"], 100 * mean["mean"], **DASHED)
@@ -147,16 +139,16 @@ def _score(axes: Axes, curve: pl.DataFrame, metric: str, colour: str, other: pl.
         _band(axes, own, colour, 100)
     else:
         word = "scored only at the end" if len(own) else "no validation split"
-        axes.text(0.5, 0.5, word, transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=6.5)
+        axes.text(0.5, 0.5, word, transform=axes.transAxes, ha="center", va="center", color=style.SOFT, fontsize=6.5)
 
 
-def _legend(drawn: Figure, n_seeds: int, reference: str | None, switched: bool, narrow: bool) -> None:
+def _legend(drawn: style.Figure, n_seeds: int, reference: str | None, switched: bool, narrow: bool) -> None:
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
-        handle(f"mean of {count(n_seeds, 'seed')}", color=INK),
-        Patch(color=INK, alpha=0.2, linewidth=0, label="lowest to highest seed"),
+        style.handle(f"mean of {count(n_seeds, 'seed')}", color=style.INK),
+        Patch(color=style.INK, alpha=0.2, linewidth=0, label="lowest to highest seed"),
     ]
-    handles += [handle(f"{reference}, for comparison", **DASHED)] if reference is not None else []
-    handles += [handle("M3Co before, MultiSClip after", **DOTTED)] if switched else []
-    legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
+    handles += [style.handle(f"{reference}, for comparison", **DASHED)] if reference is not None else []
+    handles += [style.handle("M3Co before, MultiSClip after", **DOTTED)] if switched else []
+    style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mmcontrast.config import Arms, CellRef, Grid, Information
 from mmcontrast.config.experiments import Sweep
-from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import (
-    INK,
-    MARKERS,
-    PALETTE,
-    SOFT,
-    canvas,
-    handle,
-    legend,
-    method_colours,
-    wrapped,
-)
-from mmcontrast.report.figures.sweep import DASHES, PANEL_INCHES, Point, draw_line, scale_axis
+from mmcontrast.report.figures.sweep import DASHES, PANEL_INCHES, Point, draw_line, line_colours, scale_axis
 from mmcontrast.report.outputs import active_arms
 from mmcontrast.report.tables.information import LETTERS, NAMES, Kept, chances, kept_by_cell, published
 from mmcontrast.report.text.wording import LEVEL_NAME, count
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BAR_INCHES = 2.1
 LABEL_INCHES = 0.6
 MOST_BESIDE = 6  # cells whose names have room under panels side by side
 LEGEND_INCHES = 0.2
-PUBLISHED: dict[str, Any] = {"s": 20, "marker": "D", "color": "white", "edgecolor": INK, "linewidths": 1.0, "zorder": 8}
+PUBLISHED: dict[str, Any] = {"s": 20, "marker": "D", "color": "white", "edgecolor": style.INK, "lw": 1.0, "zorder": 8}
 DIAMOND: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4, "markerfacecolor": "white"}
-CHANCE: dict[str, Any] = {"color": INK, "linewidth": 0.9, "linestyle": (0, (4, 2))}
+CHANCE: dict[str, Any] = {"color": style.INK, "linewidth": 0.9, "linestyle": (0, (4, 2))}
 CONTROL = "control: S after unbiased pretraining"
 HATCH = "////"
 
@@ -74,7 +59,7 @@ def _caption(of: Scope) -> str:
     caption=_caption,
     always=lambda grid, experiment, dataset: dataset in [a.unbiased for a in active_arms(grid, experiment)],
 )
-def information(of: Scope, narrow: bool) -> Figure:
+def information(of: Scope, narrow: bool) -> style.Figure:
     """A panel each for R, U and S, under the unbiased dataset of the arms."""
     asked, arms = _asked(of)
     cells, chance = kept_by_cell(of.evidence, of.experiment, asked, arms), chances(of.grid, asked, arms)
@@ -83,18 +68,16 @@ def information(of: Scope, narrow: bool) -> Figure:
     return _bars(of, cells, chance, narrow)
 
 
-def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) -> Figure:
+def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
     """Beside every bar of S its control."""
     handles, columns = _bar_legend(of, cells), 1 if narrow else 4
     many = len(cells) > MOST_BESIDE
     stacked = narrow or many
     height = BAR_INCHES * (3 if stacked else 1) + LABEL_INCHES * (2 if many else 1)
-    drawn = canvas(narrow, height + LEGEND_INCHES * -(-len(handles) // columns))
-    if stacked:
-        panels = list(drawn.subplots(3, 1, sharex=True, sharey=True, squeeze=False).ravel())
-    else:
-        panels = list(drawn.subplots(1, 3, sharey=True, squeeze=False, width_ratios=[1, 1, 1.8]).ravel())
-    labels = [of.label(kept.ref) if many else wrapped(of.label(kept.ref)) for kept in cells]
+    drawn = style.canvas(narrow, height + LEGEND_INCHES * -(-len(handles) // columns))
+    layout: dict[str, Any] = {"sharex": True} if stacked else {"width_ratios": [1, 1, 1.8]}
+    panels = style.beside(drawn, 3, stacked, sharey=True, **layout)
+    labels = [of.label(kept.ref) if many else style.wrapped(of.label(kept.ref)) for kept in cells]
     for axes, letter in zip(panels, LETTERS, strict=True):
         _panel(axes, of, letter, cells)
         axes.axhline(chance[letter], zorder=4, **CHANCE)
@@ -104,69 +87,67 @@ def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) 
         axes.grid(axis="x", visible=False)
     for axes in panels if stacked else panels[:1]:
         axes.set_ylabel("balanced accuracy (%)")
-    legend(drawn, handles, columns, handlelength=1.6)
+    style.legend(drawn, handles, columns, handlelength=1.6)
     return drawn
 
 
 def _colour(grid: Grid, ref: CellRef) -> str:
     """The method's, also under the shared recipe; that of another variant, a control or a part of it, is grey."""
-    return method_colours(grid.methods)[ref.method] if ref.variant in ("base", "shared") else SOFT
+    return style.method_colours(grid.methods)[ref.method] if ref.variant in ("base", "shared") else style.SOFT
 
 
-def _panel(axes: Axes, of: Scope, letter: str, cells: list[Kept]) -> None:
+def _panel(axes: style.Axes, of: Scope, letter: str, cells: list[Kept]) -> None:
     theirs = {(p.method, p.variant): p for p in published(of.grid, of.experiment).values()}
     for x, kept in enumerate(cells):
-        found, colour = kept.estimates(), _colour(of.grid, kept.ref)
+        colour = _colour(of.grid, kept.ref)
         at, width = (x - 0.2, 0.38) if letter == "S" else (x, 0.7)
-        _bar(axes, at, width, found[letter], kept.scores()[letter], colour)
+        _bar(axes, at, width, kept, letter, color=colour, edgecolor=colour)
         if letter == "S":
-            _bar(axes, x + 0.2, width, found["control"], kept.control, colour, hatched=True)
+            _bar(axes, x + 0.2, width, kept, "control", color="white", edgecolor=colour, hatch=HATCH)
         p = theirs.get((kept.ref.method, kept.ref.variant))
         if p is not None and letter in p.values:
             axes.scatter(at, p.values[letter], **PUBLISHED)
     axes.set_title(dict(zip(LETTERS, NAMES, strict=True))[letter])
 
 
-def _bar(
-    axes: Axes, x: float, width: float, found: Interval, scores: dict[int, float], colour: str, hatched: bool = False
-) -> None:
-    face = "white" if hatched else colour
-    axes.bar(
-        x, found.mean, width, color=face, edgecolor=colour, linewidth=0.8, hatch=HATCH if hatched else None, zorder=2
-    )
+def _bar(axes: style.Axes, x: float, width: float, kept: Kept, name: str, **look: Any) -> None:
+    """name: R, U, S or control."""
+    found, scores = kept.estimates()[name], kept.scores[name]
+    axes.bar(x, found.mean, width, linewidth=0.8, zorder=2, **look)
     if np.isfinite(found).all():
-        axes.plot([x, x], [found.low, found.high], color=INK, linewidth=1.1, zorder=6)
+        axes.plot([x, x], [found.low, found.high], color=style.INK, linewidth=1.1, zorder=6)
     offsets = np.linspace(-0.25, 0.25, len(scores)) * width if len(scores) > 1 else [0.0]
-    axes.scatter([x + o for o in offsets], [100 * v for v in scores.values()], s=5, color=INK, linewidths=0, zorder=7)
+    percents = [100 * v for v in scores.values()]
+    axes.scatter([x + o for o in offsets], percents, s=5, color=style.INK, linewidths=0, zorder=7)
 
 
 def _bar_legend(of: Scope, cells: list[Kept]) -> list[Any]:
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
-        Patch(facecolor="white", edgecolor=SOFT, hatch=HATCH, label=CONTROL),
-        handle("chance", **CHANCE),
+        Patch(facecolor="white", edgecolor=style.SOFT, hatch=HATCH, label=CONTROL),
+        style.handle("chance", **CHANCE),
     ]
     theirs = {(p.method, p.variant) for p in published(of.grid, of.experiment).values()}
     if any((kept.ref.method, kept.ref.variant) in theirs for kept in cells):
-        handles.append(handle("published, full size", markeredgecolor=INK, **DIAMOND))
-    return handles + _interval_handle(cells, color=INK, linewidth=1.1)
+        handles.append(style.handle("published, full size", markeredgecolor=style.INK, **DIAMOND))
+    return handles + _interval_handle(cells, color=style.INK, linewidth=1.1)
 
 
 def _interval_handle(cells: list[Kept], **look: Any) -> list[Any]:
     if not cells or cells[0].gain.n == 1:
         return []
-    return [handle(f"{LEVEL_NAME} interval, {count(cells[0].gain.n, 'seed')}", **look)]
+    return [style.handle(f"{LEVEL_NAME} interval, {count(cells[0].gain.n, 'seed')}", **look)]
 
 
-def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float], narrow: bool) -> Figure:
+def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
     """A line per series of the sweep; beside S its control, dashed."""
     cells = {f"{k.ref.method}/{k.ref.variant}": k for k in found}
-    colours = _line_colours(grid, sweep)
+    colours = line_colours(grid, sweep)
     handles, columns = _line_legend(sweep, colours, found), 1 if narrow else 3
     height = PANEL_INCHES * (3 if narrow else 1) + LEGEND_INCHES * (1 - (-len(handles) // columns))
-    drawn = canvas(narrow, height)
-    panels = list(drawn.subplots(*((3, 1) if narrow else (1, 3)), squeeze=False, sharey=True).ravel())
+    drawn = style.canvas(narrow, height)
+    panels = style.beside(drawn, 3, narrow, sharey=True)
     for axes, letter, title in zip(panels, LETTERS, NAMES, strict=True):
         for i, (name, line) in enumerate(sweep.series.items()):
             there = [(x, cells[cell]) for cell, x in sorted(line.items(), key=lambda item: item[1]) if cell in cells]
@@ -176,33 +157,24 @@ def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float]
                 draw_line(axes, _points(there, "control"), f"{name}: control", i, colours[i], sweep.scale, slot)
         axes.axhline(chance[letter], zorder=1, **CHANCE)
         scale_axis(axes, sweep)
-        axes.set_ylim(0, 105)
-        axes.set_title(title)
+        axes.set(title=title, ylim=(0, 105))
     for axes in panels if narrow else panels[:1]:
         axes.set_ylabel("balanced accuracy (%)")
-    legend(drawn, handles, columns, handlelength=2.4)
+    style.legend(drawn, handles, columns, handlelength=2.4)
     return drawn
-
-
-def _line_colours(grid: Grid, sweep: Sweep) -> list[str]:
-    """The method's for a single line; else one for each series."""
-    if len(sweep.series) > 1:
-        return [PALETTE[i % len(PALETTE)] for i in range(len(sweep.series))]
-    method = next(iter(next(iter(sweep.series.values())))).partition("/")[0]
-    return [method_colours(grid.methods)[method]]
 
 
 def _points(cells: list[tuple[float, Kept]], name: str) -> list[Point]:
     """name: R, U, S or control."""
-    return [Point(x, k.estimates()[name], [100 * v for v in k.scores()[name].values()]) for x, k in cells]
+    return [Point(x, k.estimates()[name], [100 * v for v in k.scores[name].values()]) for x, k in cells]
 
 
 def _line_legend(sweep: Sweep, colours: list[str], cells: list[Kept]) -> list[Any]:
-    mark: dict[str, Any] = {"marker": MARKERS[0], "markersize": 4.5}
+    mark: dict[str, Any] = {"marker": style.MARKERS[0], "markersize": 4.5}
     handles = [
-        handle(name, color=colour, **(mark | {"marker": MARKERS[i % len(MARKERS)]}))
+        style.handle(name, color=colour, **(mark | {"marker": style.MARKERS[i % len(style.MARKERS)]}))
         for i, (name, colour) in enumerate(zip(sweep.series, colours, strict=True))
     ]
-    handles.append(handle(CONTROL, color=SOFT, linestyle=DASHES, markerfacecolor="white", **mark))
-    handles.append(handle("chance", **CHANCE))
-    return handles + _interval_handle(cells, color=SOFT, linewidth=2.2)
+    handles.append(style.handle(CONTROL, color=style.SOFT, linestyle=DASHES, markerfacecolor="white", **mark))
+    handles.append(style.handle("chance", **CHANCE))
+    return handles + _interval_handle(cells, color=style.SOFT, linewidth=2.2)

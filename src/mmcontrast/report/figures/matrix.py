@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import (
-    FAINT,
-    INK,
-    SOFT,
-    canvas,
-    handle,
-    interval_line,
-    labelled_rows,
-    legend,
-    method_colours,
-    plain_numbers,
-)
 from mmcontrast.report.summary import percent
-from mmcontrast.report.tables.costs import read_costs
-from mmcontrast.report.tables.matrix import Matrix, build_matrix
+from mmcontrast.report.tables.matrix import Matrix, build_matrix, fewest_seeds, read_costs, shown_columns
 from mmcontrast.report.text.wording import LEVEL_NAME
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ROW_INCHES = 0.2
 PANEL_INCHES = 0.62
@@ -38,12 +20,9 @@ UNTRAINED = "Untrained"
 
 def _seeds(of: Scope) -> str:
     """Seeds of each column that is run."""
-    numbers = []
-    for column in of.spec.columns:
-        if all(p.dataset in of.grid.dataset_names for p in column.parts):
-            n = min(len(of.grid.seeds_of(p.dataset)) for p in column.parts)
-            numbers.append(f"{column.title} {n}")
-    return f"{LEVEL_NAME} bootstrap interval over seeds. Number of seeds: {', '.join(numbers)}."
+    columns = shown_columns(of.grid, of.experiment)
+    numbers = ", ".join(f"{column.title} {fewest_seeds(of.grid, column)}" for column in columns)
+    return f"{LEVEL_NAME} bootstrap interval over seeds. Number of seeds: {numbers}."
 
 
 def _matrix_caption(of: Scope) -> str:
@@ -67,34 +46,31 @@ def _panels(matrix: Matrix) -> list[tuple[str, str, dict[str, Interval]]]:
 
 
 @figure("matrix", section="columns", caption=_matrix_caption)
-def matrix_of_scores(of: Scope, narrow: bool) -> Figure:
+def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
     """A row per method, a panel per column and for skill and rank."""
     from matplotlib.ticker import MaxNLocator
 
     matrix = build_matrix(of.evidence, of.experiment)
     panels, columns = _panels(matrix), 1 if narrow else 3
     rows = -(-len(panels) // columns)
-    drawn = canvas(narrow, rows * (len(matrix.labels) * ROW_INCHES + PANEL_INCHES) + 0.3)
-    all_axes = drawn.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    colours = method_colours(of.grid.methods)
-    for axes, (title, axis, values) in zip(all_axes, panels, strict=False):
+    drawn = style.canvas(narrow, rows * (len(matrix.labels) * ROW_INCHES + PANEL_INCHES) + 0.3)
+    all_axes = style.tiled(drawn, len(panels), columns, sharey=True)
+    colours = style.method_colours(of.grid.methods)
+    for axes, (title, axis, values) in zip(all_axes, panels, strict=True):
         for y, label in enumerate(matrix.labels):
             if label in values:
-                colour = SOFT if label == UNTRAINED else colours[matrix.method_of(label)]
-                interval_line(axes, y, values[label].low, values[label].high, colour, 2.6)
+                colour = style.SOFT if label == UNTRAINED else colours[matrix.method_of(label)]
+                style.interval_line(axes, y, values[label].low, values[label].high, colour, 2.6)
                 axes.scatter(values[label].mean, y, s=20, color=colour, zorder=4)
-            axes.axhline(y + 0.5, color=FAINT, linewidth=0.4, zorder=0)
-        labelled_rows(axes, matrix.labels)
+            axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.4, zorder=0)
+        style.labelled_rows(axes, matrix.labels)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.set_title(title)
-        axes.set_xlabel(axis)
-    for axes in all_axes[len(panels) :]:
-        axes.set_visible(False)
+        axes.set(title=title, xlabel=axis)
     handles = [
-        handle("mean", marker="o", linestyle="", color=SOFT, markersize=5),
-        handle(f"{LEVEL_NAME} bootstrap interval over seeds", color=SOFT, linewidth=2.6),
+        style.handle("mean", marker="o", linestyle="", color=style.SOFT, markersize=5),
+        style.handle(f"{LEVEL_NAME} bootstrap interval over seeds", color=style.SOFT, linewidth=2.6),
     ]
-    legend(drawn, handles, 1 if narrow else 2)
+    style.legend(drawn, handles, 1 if narrow else 2)
     return drawn
 
 
@@ -106,16 +82,16 @@ def _cost_caption(of: Scope) -> str:
 
 
 @figure("cost", section="columns", caption=_cost_caption)
-def scores_by_cost(of: Scope, narrow: bool) -> Figure:
+def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
     """A pair of panels per column: the score against seconds per seed, and against peak memory."""
     from matplotlib.ticker import MaxNLocator
 
     matrix = build_matrix(of.evidence, of.experiment)
     costs, k = read_costs(of.evidence, matrix), len(matrix.columns)
-    drawn = canvas(narrow, 1.75 * k + 1.9 if narrow else 4.6)
+    drawn = style.canvas(narrow, 1.75 * k + 1.9 if narrow else 4.6)
     shape = (k, 2) if narrow else (2, k)
     all_axes = drawn.subplots(*shape, squeeze=False, sharey="row" if narrow else "col")
-    colours, labels = method_colours(of.grid.methods), [label for label in matrix.labels if label != UNTRAINED]
+    colours, labels = style.method_colours(of.grid.methods), [label for label in matrix.labels if label != UNTRAINED]
     looks = {label: (colours[matrix.method_of(label)], COST_MARKERS[i]) for i, label in enumerate(labels)}
     for c, column in enumerate(matrix.columns):
         pair = all_axes[c] if narrow else all_axes[:, c]
@@ -126,28 +102,25 @@ def scores_by_cost(of: Scope, narrow: bool) -> Figure:
             for label, x in values.items():
                 if (found := matrix.mean(label, c)) is not None:
                     _point(axes, x, percent(found), *looks[label])
-            axes.set_xscale("log")
+            axes.set(xscale="log", xlabel=what)
             _few_ticks(axes, list(values.values()))
-            axes.set_xlabel(what)
         pair[0].set_title(column.title)
         pair[0].yaxis.set_major_locator(MaxNLocator(4))
     for axes in all_axes[:, 0]:
         axes.set_ylabel("score (%)")
-    handles = [
-        handle(label, linestyle="", color=colour, marker=marker, markersize=5)
-        for label, (colour, marker) in looks.items()
-    ]
-    legend(drawn, handles, 2 if narrow else 4)
+    look = {"linestyle": "", "markersize": 5}
+    handles = [style.handle(label, color=c, marker=marker, **look) for label, (c, marker) in looks.items()]
+    style.legend(drawn, handles, 2 if narrow else 4)
     return drawn
 
 
-def _point(axes: Axes, x: float, score: Interval, colour: str, marker: str) -> None:
+def _point(axes: style.Axes, x: float, score: Interval, colour: str, marker: str) -> None:
     if np.isfinite([score.low, score.high]).all():
         axes.plot([x, x], [score.low, score.high], color=colour, linewidth=1.2, zorder=3)
-    axes.scatter(x, score.mean, s=24, color=colour, marker=marker, edgecolor=INK, linewidths=0.3, zorder=4)
+    axes.scatter(x, score.mean, s=24, color=colour, marker=marker, edgecolor=style.INK, linewidths=0.3, zorder=4)
 
 
-def _few_ticks(axes: Axes, values: list[float]) -> None:
+def _few_ticks(axes: style.Axes, values: list[float]) -> None:
     """Two or three round numbers on a logarithmic axis, which within a decade has none of its own."""
     if not values:
         return
@@ -156,4 +129,4 @@ def _few_ticks(axes: Axes, values: list[float]) -> None:
         low, high = low / 1.3, high * 1.3
     axes.set_xlim(low / 1.2, high * 1.2)
     axes.set_xticks(sorted({float(f"{x:.2g}") for x in np.geomspace(low, high, 3)}))
-    plain_numbers(axes.xaxis)
+    style.plain_numbers(axes.xaxis)

@@ -5,7 +5,7 @@ Shapes: N test instances, D width of an embedding.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import DataError
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import CLASS_COLOURS, CLASS_MARKERS, WIDE, canvas, handle, legend
 from mmcontrast.report.outputs import own_cells
 from mmcontrast.report.text.wording import count
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PANEL_INCHES = 3.1
 LEGEND_INCHES = 0.2
@@ -79,35 +76,36 @@ def _caption(of: Scope) -> str:
     ),
     possible=some_projected,
 )
-def projection(of: Scope, narrow: bool) -> Figure:
+def projection(of: Scope, narrow: bool) -> style.Figure:
     """One panel per cell, test split of the dataset's first seed; each panel has its own principal components."""
     cells = projected_cells(of.grid, of.experiment, of.dataset)
     seed, classes = of.grid.seeds_of(of.dataset)[0], of.data.classes
-    shape = (len(cells), 1) if narrow else (1, len(cells))
-    legend_rows = -(-len(classes) // (2 if narrow else 5))
-    drawn = canvas(narrow, PANEL_INCHES * shape[0] + LEGEND_INCHES * legend_rows, WIDE * len(cells) / 2)
+    rows, legend_rows = len(cells) if narrow else 1, -(-len(classes) // (2 if narrow else 5))
+    drawn = style.canvas(narrow, PANEL_INCHES * rows + LEGEND_INCHES * legend_rows, style.WIDE * len(cells) / 2)
     labels = np.zeros(0, dtype=int)
-    for axes, ref in zip(drawn.subplots(*shape, squeeze=False).ravel(), cells, strict=True):
+    for axes, ref in zip(style.beside(drawn, len(cells), narrow), cells, strict=True):
         part = of.evidence.embeddings(of.config(ref)).filter(split="test", seed=seed)
         if not len(part):
             raise DataError(f"{of.name(ref)}: no test embeddings of seed {seed}; train it again")
         labels = part["label"].to_numpy()
         points_N2, explained = project(part["embedding"].to_numpy().astype(float))
         for c in range(len(classes)):
-            axes.scatter(*points_N2[labels == c].T, s=13, alpha=0.8, linewidths=0, **_look(c))
-        axes.set_title(f"{of.label(ref)}, seed {seed}, {len(labels)} test instances")
-        axes.set_xlabel(f"first component ({explained[0]:.0%} of variance)".replace("%", " %"))
-        axes.set_ylabel(f"second component ({explained[1]:.0%} of variance)".replace("%", " %"))
+            axes.scatter(
+                points_N2[labels == c, 0], points_N2[labels == c, 1], s=13, alpha=0.8, linewidths=0, **_look(c)
+            )
+        x, y = (f"{share:.0%} of variance".replace("%", " %") for share in explained)
+        title = f"{of.label(ref)}, seed {seed}, {len(labels)} test instances"
+        axes.set(title=title, xlabel=f"first component ({x})", ylabel=f"second component ({y})")
         axes.set_aspect("equal", adjustable="datalim")
     handles = [
-        handle(f"{name} ({int((labels == c).sum())})", linestyle="", markersize=5, **_look(c))
+        style.handle(f"{name} ({int((labels == c).sum())})", linestyle="", markersize=5, **_look(c))
         for c, name in enumerate(classes)
     ]
-    legend(drawn, handles, 2 if narrow else 5, handletextpad=0.2)
+    style.legend(drawn, handles, 2 if narrow else 5, handletextpad=0.2)
     return drawn
 
 
 def _look(c: int) -> dict[str, Any]:
     """Colour and marker of a class; a tenth class starts over with the colours shifted against the markers."""
-    k = len(CLASS_COLOURS)
-    return {"color": CLASS_COLOURS[c % k], "marker": CLASS_MARKERS[(c + c // k) % k]}
+    k = len(style.CLASS_COLOURS)
+    return {"color": style.CLASS_COLOURS[c % k], "marker": style.CLASS_MARKERS[(c + c // k) % k]}

@@ -45,24 +45,14 @@ class FigureSpec(NamedTuple):
 KINDS: dict[str, Kind] = {}
 
 
-def no_experiment(grid: Grid, experiment: str, dataset: str) -> bool:
-    """Of a figure that an experiment has only where its `figures:` say so."""
-    return False
-
-
-def every_experiment(grid: Grid, experiment: str, dataset: str) -> bool:
-    """Of a figure that is possible wherever it is asked for."""
-    return True
-
-
 def figure(
     kind: str,
     section: str = "",
     *,
     caption: Caption,
-    by_default: Applies = no_experiment,
-    possible: Applies = every_experiment,
-    always: Applies = no_experiment,
+    by_default: Applies = lambda *_: False,
+    possible: Applies = lambda *_: True,
+    always: Applies = lambda *_: False,
 ) -> Callable[[Draw], Draw]:
     """Register a function that draws a scope, wide or narrow, as a kind of figure.
 

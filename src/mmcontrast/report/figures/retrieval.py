@@ -1,4 +1,4 @@
-"""What retrieval looks like: queries with their nearest items, and similarities by instance.
+"""What retrieval looks like: queries with their nearest items, similarities by instance, and the data themselves.
 
 Shapes: P drawings, Q texts, I instances, D width.
 """
@@ -6,6 +6,7 @@ Shapes: P drawings, Q texts, I instances, D width.
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +18,25 @@ from mmcontrast.config.datasets import Retrieval
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.retrieval import grouped_similarity
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.projection import projected_cells, some_projected
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import SOFT, canvas
 from mmcontrast.report.text.wording import count
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from mmcontrast.data.loading import Observations, Table
+    from mmcontrast.data.loading import Table
 
 # fixed before any result was seen, so that no query is picked for how well it goes
 PICK_SEED = 0
 QUERIES, TOP = 7, 5
 HEAT_INSTANCES = {False: 14, True: 8}
 RIGHT, WRONG = "#009E73", "#d9d9d9"
+
+SHEET_INSTANCES = 8
+SHEET_ROW_INCHES = 0.62
+SHEET_TEXT_INCHES = {False: 4.6, True: 1.9}
+WRAP = {False: 74, True: 30}
+LINES = 3
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,6 @@ class Retrieved:
     spec: Retrieval
     gallery: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
     queries: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-
-    def observations(self, modality: str) -> Observations:
-        """A modality's, as they were prepared."""
-        return self.table.observations[modality]
 
     def similarity(self) -> npt.NDArray[np.floating[Any]]:
         """(I, Q) of instances, in the table's order, and single queries."""
@@ -106,7 +106,7 @@ def _neighbours_caption(of: Scope) -> str:
 
 
 @figure("neighbours", caption=_neighbours_caption, by_default=in_retrieval_tables, possible=some_projected)
-def neighbours(of: Scope, narrow: bool) -> Figure:
+def neighbours(of: Scope, narrow: bool) -> style.Figure:
     """Queries of each direction with the items nearest to them, nearest first, the right ones marked.
 
     The queries are drawn at random by a fixed seed: one text of each of QUERIES instances, and those instances.
@@ -116,7 +116,7 @@ def neighbours(of: Scope, narrow: bool) -> Figure:
     generator = np.random.default_rng(PICK_SEED)
     picked = np.sort(generator.choice(len(found.table), size=min(QUERIES, len(found.table)), replace=False))
     texts = [generator.choice(np.flatnonzero(found.queries[1] == i)) for i in picked]
-    drawn = canvas(narrow, 10.4 if narrow else 5.8)
+    drawn = style.canvas(narrow, 10.4 if narrow else 5.8)
     shape: dict[str, Any] = {"nrows": 2} if narrow else {"ncols": 2, "width_ratios": (1, 1.15)}
     first, second = drawn.subfigures(squeeze=False, **shape).ravel()
     _images_for_texts(first, found, similarity_IQ, texts)
@@ -129,15 +129,15 @@ def _images_for_texts(
 ) -> None:
     part.suptitle(f"{found.spec.queries} to {found.spec.gallery}", fontsize=8.5, weight="bold")
     grid = part.subplots(len(texts), TOP, squeeze=False)
-    names = found.observations(found.spec.queries).flat
+    names = found.table.observations[found.spec.queries].flat
     for row, query in zip(grid, texts, strict=True):
         order = np.argsort(-similarity_IQ[:, query], kind="stable")[:TOP]
         for axes, item in zip(row, order, strict=True):
             _picture(axes, found, int(item), right=bool(item == found.queries[1][query]))
         title = textwrap.shorten(str(names[query]), 60, placeholder=" ...")
         # the text runs over all five pictures and must not widen the first; a blank title keeps its height
-        style: dict[str, Any] = {"fontsize": 6.5, "transform": row[0].transAxes, "parse_math": False}
-        row[0].text(0, 1.12, title, **style).set_in_layout(False)
+        look: dict[str, Any] = {"fontsize": 6.5, "transform": row[0].transAxes, "parse_math": False}
+        row[0].text(0, 1.12, title, **look).set_in_layout(False)
         row[0].set_title(" ", fontsize=6.5)
 
 
@@ -146,7 +146,7 @@ def _texts_for_images(
 ) -> None:
     part.suptitle(f"{found.spec.gallery} to {found.spec.queries}", fontsize=8.5, weight="bold")
     grid = part.subplots(len(picked), 2, squeeze=False, width_ratios=(1, 4.6))
-    names = found.observations(found.spec.queries).flat
+    names = found.table.observations[found.spec.queries].flat
     for (left, right), item in zip(grid, picked, strict=True):
         _picture(left, found, int(item), right=None)
         right.set_axis_off()
@@ -154,21 +154,19 @@ def _texts_for_images(
         for k, query in enumerate(order):
             is_right = found.queries[1][query] == item
             line = ("✓ " if is_right else "   ") + textwrap.shorten(str(names[query]), 48, placeholder=" ...")
-            style: dict[str, Any] = {"color": RIGHT, "weight": "bold"} if is_right else {"color": SOFT}
-            right.text(0, 0.9 - 0.2 * k, line, fontsize=6, va="center", parse_math=False, **style)
+            look: dict[str, Any] = {"color": RIGHT, "weight": "bold"} if is_right else {"color": style.SOFT}
+            right.text(0, 0.9 - 0.2 * k, line, fontsize=6, va="center", parse_math=False, **look)
 
 
-def _picture(axes: Axes, found: Retrieved, item: int, right: bool | None) -> None:
+def _picture(axes: style.Axes, found: Retrieved, item: int, right: bool | None) -> None:
     """The first drawing of an instance, framed if it is an answer."""
-    of = found.observations(found.spec.gallery)
+    of = found.table.observations[found.spec.gallery]
     pixels_CHW = np.asarray(of.flat[int(of.offsets[item])])
     axes.imshow(pixels_CHW.transpose(1, 2, 0), interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
-        spine.set_visible(right is not None)
-        spine.set_color(RIGHT if right else WRONG)
-        spine.set_linewidth(2.2 if right else 0.6)
+        look = {"color": RIGHT, "linewidth": 2.2} if right else {"color": WRONG, "linewidth": 0.6}
+        spine.set(visible=right is not None, **look)
 
 
 def _similarities_caption(of: Scope) -> str:
@@ -182,22 +180,21 @@ def _similarities_caption(of: Scope) -> str:
 
 
 @figure("similarities", caption=_similarities_caption, by_default=in_retrieval_tables, possible=some_projected)
-def similarities(of: Scope, narrow: bool) -> Figure:
+def similarities(of: Scope, narrow: bool) -> style.Figure:
     """Similarity of every text with every drawing of some test instances, ordered by instance; a panel per cell."""
     cells = projected_cells(of.grid, of.experiment, of.dataset)
-    n = len(cells)
-    drawn = canvas(narrow, 3.0 * n + 0.4 if narrow else 3.6)
-    panels = drawn.subplots(n, 1, squeeze=False) if narrow else drawn.subplots(1, n, squeeze=False, sharey=True)
+    drawn = style.canvas(narrow, 3.0 * len(cells) + 0.4 if narrow else 3.6)
+    panels = style.beside(drawn, len(cells), narrow, sharey=not narrow)
     image = None
-    for axes, ref in zip(panels.ravel(), cells, strict=True):
+    for axes, ref in zip(panels, cells, strict=True):
         image = _heat(axes, retrieved(of, ref), narrow)
         axes.set_title(textwrap.fill(of.label(ref), 34))
     if image is not None:
-        drawn.colorbar(image, ax=panels.ravel().tolist(), label="cosine similarity", shrink=0.8)
+        drawn.colorbar(image, ax=panels, label="cosine similarity", shrink=0.8)
     return drawn
 
 
-def _heat(axes: Axes, found: Retrieved, narrow: bool) -> Any:
+def _heat(axes: style.Axes, found: Retrieved, narrow: bool) -> Any:
     size = min(HEAT_INSTANCES[narrow], len(found.table))
     picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(found.table), size=size, replace=False))
     sides = (found.gallery, found.queries)
@@ -207,11 +204,75 @@ def _heat(axes: Axes, found: Retrieved, narrow: bool) -> Any:
     for axis, ids in (("y", found.gallery[1][order_a]), ("x", found.queries[1][order_b])):
         edges = np.flatnonzero(np.diff(ids)) + 0.5
         (axes.hlines if axis == "y" else axes.vlines)(edges, -0.5, similarity.shape[axis == "y"] - 0.5, "k", lw=0.3)
-    axes.set_xlim(-0.5, similarity.shape[1] - 0.5)
-    axes.set_ylim(similarity.shape[0] - 0.5, -0.5)
+    axes.set(xlim=(-0.5, similarity.shape[1] - 0.5), ylim=(similarity.shape[0] - 0.5, -0.5))
     axes.grid(visible=False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_xlabel(f"{found.spec.queries}, by instance")
-    axes.set_ylabel(f"{found.spec.gallery}, by instance")
+    axes.set(xticks=[], xlabel=f"{found.spec.queries}, by instance")
+    axes.set(yticks=[], ylabel=f"{found.spec.gallery}, by instance")
     return image
+
+
+def _observations_caption(of: Scope) -> str:
+    return (
+        f"Instances of {of.data.title}: every drawing and text of a few of {count(of.n_instances, 'test instance')}, "
+        "drawn at random with a fixed seed."
+    )
+
+
+@figure("observations", caption=_observations_caption, by_default=in_retrieval_tables)
+def observations(of: Scope, narrow: bool) -> style.Figure:
+    """All drawings and texts of some test instances, drawn at random by a fixed seed."""
+    spec, table = retrieval_of(of), of.evidence.test_split(of.dataset)
+    size = min(SHEET_INSTANCES, len(table))
+    picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(table), size=size, replace=False)).tolist()
+    images, texts = (table.observations[m] for m in (spec.gallery, spec.queries))
+    return contact_sheet(
+        [[np.asarray(images.flat[k]) for k in range(images.offsets[i], images.offsets[i + 1])] for i in picked],
+        [[str(texts.flat[k]) for k in range(texts.offsets[i], texts.offsets[i + 1])] for i in picked],
+        [table.classes[int(table.labels[i])] for i in picked],
+        f"{of.data.title}: {size} of {len(table)} test instances, drawn at random.",
+        narrow,
+    )
+
+
+def contact_sheet(
+    images: Sequence[Sequence[npt.NDArray[np.uint8]]],
+    texts: Sequence[Sequence[str]],
+    groups: Sequence[str],
+    caption: str,
+    narrow: bool = False,
+) -> style.Figure:
+    """A figure of the given instances; a missing observation is an empty place.
+
+    Args:
+        images: for each instance its (3, H, W) pictures. texts: for each instance its texts, the first set in bold.
+        groups: for each instance the name of its class.
+        caption: what the data are, under the sheet.
+
+    Raises:
+        ValueError: no instance, or lists of different lengths.
+    """
+    if not images or not len(images) == len(texts) == len(groups):
+        raise ValueError(f"{len(images)} lists of images, {len(texts)} of texts and {len(groups)} groups")
+    columns, rows = max(map(len, images)), len(images)
+    width = columns * SHEET_ROW_INCHES + SHEET_TEXT_INCHES[narrow]
+    drawn = style.canvas(False, (rows + 0.7) * SHEET_ROW_INCHES, width)
+    drawn.set_layout_engine("none")  # every part has its place already
+    unit_x, unit_y = SHEET_ROW_INCHES / width, 1 / (rows + 0.7)
+    for row, (pictures, worded, group) in enumerate(zip(images, texts, groups, strict=True)):
+        bottom = 1 - (row + 1) * unit_y
+        for column, pixels_CHW in enumerate(pictures):
+            axes = drawn.add_axes(
+                (column * unit_x + 0.04 * unit_x, bottom + 0.04 * unit_y, 0.92 * unit_x, 0.92 * unit_y)
+            )
+            axes.imshow(pixels_CHW.transpose(1, 2, 0), interpolation="nearest")
+            axes.set_axis_off()
+        left = (columns + 0.2) * unit_x
+        top = bottom + 0.95 * unit_y
+        drawn.text(left, top, worded[0], fontsize=7.5, weight="bold", va="top", parse_math=False)
+        if not narrow:
+            drawn.text(0.99, top, group, fontsize=6, color="0.4", ha="right", va="top")
+        # a slash between texts, as keywords already have commas
+        lines = textwrap.wrap("  /  ".join(worded[1:]), WRAP[narrow], max_lines=LINES, placeholder=" ...")
+        drawn.text(left, bottom + 0.68 * unit_y, "\n".join(lines), fontsize=6, va="top", parse_math=False)
+    drawn.text(0.01, 0.25 * unit_y, caption, fontsize=6.5, color="0.3", va="center")
+    return drawn

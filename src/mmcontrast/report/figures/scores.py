@@ -1,73 +1,55 @@
-"""Dots with intervals: scores of an experiment's cells, and their paired differences to the reference."""
+"""Dots with intervals: scores of cells, their paired differences to the reference, and contrasts."""
 
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmcontrast.config import CellRef, Grid
+from mmcontrast.evaluation.statistics import Difference
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import (
-    FAINT,
-    INK,
-    SOFT,
-    canvas,
-    handle,
-    interval_line,
-    labelled_rows,
-    legend,
-    method_colours,
-    p_handle,
-    seed_handles,
-    wrapped,
-)
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.summary import differences, percent
-from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, find_cell, metric_title, p_value
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
+from mmcontrast.report.tables.contrasts import compared
+from mmcontrast.report.text import wording
+from mmcontrast.report.text.wording import LEVEL_NAME, count
 
 ROW_INCHES, LINE_INCHES = 0.29, 0.14
 PANEL_INCHES = 0.55
 LEGEND_INCHES = 0.19
 # of all panel titles, and of all labels of x axes, beside one another
 TITLE_CHARACTERS, AXIS_CHARACTERS = 66, 84
-P_STYLE: dict[str, Any] = {"fontsize": 6.5, "color": SOFT, "va": "center"}
+P_STYLE: dict[str, Any] = {"fontsize": 6.5, "color": style.SOFT, "va": "center"}
 SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2}
 
 
-def _panels(of: Scope, labels: list[str], axis: str, legend_lines: int, narrow: bool) -> tuple[Figure, list[Axes]]:
+def _panels(
+    of: Scope, labels: list[str], axis: str, legend_lines: int, narrow: bool
+) -> tuple[style.Figure, list[style.Axes]]:
     """One panel per metric: side by side with shared rows, or one below the other on a narrow page.
 
     Args:
         axis: label of the x axis, `_title` of the panels likewise in as many lines as they take.
     """
     k = len(of.charted)
-    lines = max(wrapped(label).count("\n") + 1 for label in labels)
+    lines = max(style.wrapped(label).count("\n") + 1 for label in labels)
     further = max(_title(of, metric, narrow).count("\n") for metric in of.charted) + axis.count("\n")
     panel = len(labels) * max(ROW_INCHES, lines * LINE_INCHES) + PANEL_INCHES + further * LINE_INCHES
-    drawn = canvas(narrow, panel * (k if narrow else 1) + legend_lines * LEGEND_INCHES)
-    axes = drawn.subplots(k, 1, squeeze=False) if narrow else drawn.subplots(1, k, squeeze=False, sharey=True)
-    for one, metric in zip(axes.ravel(), of.charted, strict=True):
-        labelled_rows(one, [wrapped(label) for label in labels])
-        one.set_title(_title(of, metric, narrow))
-        one.set_xlabel(axis)
+    drawn = style.canvas(narrow, panel * (k if narrow else 1) + legend_lines * LEGEND_INCHES)
+    panels = style.beside(drawn, k, narrow, sharey=not narrow)
+    for one, metric in zip(panels, of.charted, strict=True):
+        style.labelled_rows(one, [style.wrapped(label) for label in labels])
+        one.set(title=_title(of, metric, narrow), xlabel=axis)
         one.margins(x=0.06)
-    return drawn, list(axes.ravel())
+    return drawn, panels
 
 
 def _title(of: Scope, metric: str, narrow: bool) -> str:
     """A panel's title, in as many lines as its width asks for."""
-    title = metric_title(metric, of.data)
+    title = wording.metric_title(metric, of.data)
     return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // len(of.charted))
-
-
-def _is_table(grid: Grid, experiment: str, dataset: str) -> bool:
-    return grid.experiments[experiment].kind == "table"
 
 
 def _scores_caption(of: Scope) -> str:
@@ -83,8 +65,8 @@ def _scores_caption(of: Scope) -> str:
     )
 
 
-@figure("scores", caption=_scores_caption, by_default=_is_table)
-def scores(of: Scope, narrow: bool) -> Figure:
+@figure("scores", caption=_scores_caption, by_default=lambda grid, e, _: grid.experiments[e].kind == "table")
+def scores(of: Scope, narrow: bool) -> style.Figure:
     """Every cell's test score by metric: selected, optimistic, and published where there is one."""
     handles, labels = _score_legend(of), [of.label(ref) for ref in of.cells]
     lines = len(handles) if narrow else -(-len(handles) // 2)
@@ -92,12 +74,12 @@ def scores(of: Scope, narrow: bool) -> Figure:
     for axes, metric in zip(panels, of.charted, strict=True):
         for y, ref in enumerate(of.cells):
             _score_row(axes, of, ref, metric, y)
-    legend(drawn, handles, 1 if narrow else 2, handlelength=1.8)
+    style.legend(drawn, handles, 1 if narrow else 2, handlelength=1.8)
     return drawn
 
 
-def _score_row(axes: Axes, of: Scope, ref: CellRef, metric: str, y: int) -> None:
-    colour = method_colours(of.grid.methods)[ref.method]
+def _score_row(axes: style.Axes, of: Scope, ref: CellRef, metric: str, y: int) -> None:
+    colour = style.method_colours(of.grid.methods)[ref.method]
     protocol = "selected" if of.mean(ref, metric) else "last"
     score, wide, best = (
         f(ref, metric, p) for f, p in ((of.mean, protocol), (of.wide, protocol), (of.mean, "optimistic"))
@@ -105,8 +87,8 @@ def _score_row(axes: Axes, of: Scope, ref: CellRef, metric: str, y: int) -> None
     if score is not None:
         mean, low, high = percent(score)
         if wide is not None:
-            interval_line(axes, y, *percent(wide)[1:], colour, 0.8)
-        interval_line(axes, y, low, high, colour)
+            style.interval_line(axes, y, *percent(wide)[1:], colour, 0.8)
+        style.interval_line(axes, y, low, high, colour)
         axes.scatter(mean, y, s=26, marker="o" if protocol == "selected" else "s", color=colour, zorder=4)
         seeds = of.scores(ref, metric, protocol)
         axes.scatter([100 * v for v in seeds.values()], [y + 0.27] * len(seeds), color=colour, **SEED_STYLE)
@@ -115,40 +97,42 @@ def _score_row(axes: Axes, of: Scope, ref: CellRef, metric: str, y: int) -> None
     for p in of.grid.published(of.experiment).rows:
         same = (p.dataset, p.method, p.variant) == (of.dataset, ref.method, ref.variant)
         if same and metric in p.values:
-            axes.plot([p.values[metric]] * 2, [y - 0.38, y + 0.38], color=INK, linewidth=1.6, zorder=5)
+            axes.plot([p.values[metric]] * 2, [y - 0.38, y + 0.38], color=style.INK, linewidth=1.6, zorder=5)
 
 
-def _score_legend(of: Scope) -> list[Line2D]:
+def _score_legend(of: Scope) -> list[style.Line2D]:
     protocols = set(of.summary.filter(dataset=of.dataset)["protocol"])
     first = of.charted[0]
     last_alone = any(of.mean(ref, first, "last") and not of.mean(ref, first) for ref in of.cells)
     probed = all(is_probed(of.grid, of.dataset, ref) for ref in of.cells)
     chosen = "linear probe" if probed else "epoch selected on validation"
     seeds = count(of.n_seeds, "seed")
-    mean, single, *interval = seed_handles(f"{chosen}, mean of {seeds}", of.n_seeds > 1)
-    square: dict[str, Any] = {"marker": "s", "linestyle": "", "color": SOFT, "markersize": 5.5}
-    hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": SOFT, "linestyle": "", "markersize": 5}
-    bar: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.6, "linestyle": "", "color": INK}
+    mean, single, *interval = style.seed_handles(f"{chosen}, mean of {seeds}", of.n_seeds > 1)
+    square: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 5.5}
+    hollow: dict[str, Any] = {"markerfacecolor": "white", "markersize": 5, "linestyle": ""}
+    bar: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.6, "linestyle": ""}
     wide = f"{LEVEL_NAME} interval over seeds and {of.n_instances} test instances"
     handles = [mean] if "selected" in protocols else []
-    handles += [handle(f"last epoch (no validation split), mean of {seeds}", **square)] if last_alone else []
-    handles += [single, *interval, handle(wide, color=SOFT, linewidth=0.8)]
+    if last_alone:
+        handles.append(style.handle(f"last epoch (no validation split), mean of {seeds}", color=style.SOFT, **square))
+    handles += [single, *interval, style.handle(wide, color=style.SOFT, linewidth=0.8)]
     if "optimistic" in protocols:
-        handles.append(handle("optimistic: best epoch on the test split", marker="o", **hollow))
+        look = hollow | {"marker": "o", "markeredgecolor": style.SOFT}
+        handles.append(style.handle("optimistic: best epoch on the test split", **look))
     ours = (p for p in of.grid.published(of.experiment).rows if p.dataset == of.dataset)
-    if any(find_cell(of.grid, of.experiment, p.method or "", p.variant) for p in ours):
-        handles.append(handle("published", **bar))
+    if any(wording.find_cell(of.grid, of.experiment, p.method or "", p.variant) for p in ours):
+        handles.append(style.handle("published", color=style.INK, **bar))
     return handles
 
 
 def _reference(of: Scope) -> CellRef:
     """The cell that the others are compared with, with its label."""
     named = of.spec.reference or of.cells[0]
-    return find_cell(of.grid, of.experiment, named.method, named.variant) or named
+    return wording.find_cell(of.grid, of.experiment, named.method, named.variant) or named
 
 
 def _differences_caption(of: Scope) -> str:
-    name = cell_label(of.grid, _reference(of)) if of.spec.reference else "the first cell"
+    name = wording.cell_label(of.grid, _reference(of)) if of.spec.reference else "the first cell"
     return (
         f"Differences to {name} on {of.data.title}, {count(of.n_instances, 'test instance')}: selected epoch, paired "
         f"by seed. Dots: mean of {count(of.n_seeds, 'seed')}; small dots: single seeds; lines: {LEVEL_NAME} bootstrap "
@@ -163,40 +147,84 @@ def _differences_caption(of: Scope) -> str:
     # in a partial report one cell may be all that is left
     possible=lambda grid, experiment, dataset: len(grid.cells_on(experiment, dataset)) > 1,
 )
-def differences_to_reference(of: Scope, narrow: bool) -> Figure:
+def differences_to_reference(of: Scope, narrow: bool) -> style.Figure:
     """Selected test score of each cell minus the reference's, by seed."""
     reference = _reference(of)
     others = [c for c in of.cells if (c.method, c.variant) != (reference.method, reference.variant)]
-    handles = [*seed_handles(f"mean of {count(of.n_seeds, 'seed')}"), p_handle()]
+    handles = [*style.seed_handles(f"mean of {count(of.n_seeds, 'seed')}"), style.p_handle()]
     axis = f"difference to {of.label(reference)} (points)"
     if not narrow:
         axis = textwrap.fill(axis, AXIS_CHARACTERS // len(of.charted))
     labels = [of.label(ref) for ref in others]
     drawn, panels = _panels(of, labels, axis, len(handles) if narrow else 1, narrow)
-    colours = method_colours(of.grid.methods)
+    colours = style.method_colours(of.grid.methods)
     for axes, metric in zip(panels, of.charted, strict=True):
-        frame = differences(of.evidence.results, of.experiment, of.dataset, metric, of.cells, reference)
+        compared = differences(of.evidence.results, of.experiment, of.dataset, metric, of.cells, reference)
         against = of.scores(reference, metric)
-        axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+        axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
         for y, ref in enumerate(others):
-            row = frame.filter(method=ref.method, variant=ref.variant)
-            if len(row):
+            if found := compared.get((ref.method, ref.variant)):
                 own = of.scores(ref, metric)
                 by_seed = [own[s] - against[s] for s in sorted(own.keys() & against.keys())]
-                found = row.select("mean", "low", "high").row(0)
-                difference_row(axes, y, found, by_seed, row["p_holm"][0], colours[ref.method])
+                difference_row(axes, y, found[0], by_seed, found[1], colours[ref.method])
         axes.text(1.01, -0.62, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
-    legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
+    style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
     return drawn
 
 
 def difference_row(
-    axes: Axes, y: int, found: tuple[float, ...], by_seed: list[float], p_holm: float, colour: str
+    axes: style.Axes, y: int, found: Difference, by_seed: list[float], p_holm: float, colour: str
 ) -> None:
     """A difference with its interval, its seeds and its p. found: mean, low, high; scores are fractions."""
     mean, low, high = percent(found)
-    interval_line(axes, y, low, high, colour)
+    style.interval_line(axes, y, low, high, colour)
     axes.scatter(mean, y, s=26, color=colour, zorder=4)
     axes.scatter([100 * v for v in by_seed], [y + 0.27] * len(by_seed), color=colour, **SEED_STYLE)
-    axes.text(1.01, y, p_value(p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
-    axes.axhline(y + 0.5, color=FAINT, linewidth=0.5, zorder=0)
+    axes.text(1.01, y, wording.p_value(p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
+    axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.5, zorder=0)
+
+
+def _contrasts_caption(of: Scope) -> str:
+    datasets = [d for d in of.spec.datasets if d in of.grid.dataset_names]
+    return (
+        f"{of.spec.title}: differences of test scores by seed. Dots: means; small dots: single seeds; lines: "
+        f"{LEVEL_NAME} bootstrap interval over seeds ({wording.seeds_by_dataset(of.grid, datasets)}); p: paired "
+        "t-test, corrected by Holm's method over all rows."
+    )
+
+
+def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
+    """In a partial report no contrast may be left."""
+    there = {f"{d}/{c.method}/{c.variant}" for d, c in grid.experiment_cells(experiment)}
+    whole = [
+        c for c in grid.experiments[experiment].contrasts if {f"{c.dataset}/{x}" for x in (c.cell, c.against)} <= there
+    ]
+    return bool(whole) or not grid.lost
+
+
+@figure("contrasts", section="contrasts", caption=_contrasts_caption, possible=_some_contrast)
+def contrasts(of: Scope, narrow: bool) -> style.Figure:
+    """A panel per dataset, a row per contrast."""
+    found = compared(of.evidence, of.experiment)
+    datasets = list(dict.fromkeys(c.contrast.dataset for c in found))
+    sizes = [sum(c.contrast.dataset == d for c in found) for d in datasets]
+    lines = max(style.wrapped(c.contrast.label).count("\n") + 1 for c in found)
+    row_inches = max(1.15 * ROW_INCHES, (lines + 0.5) * LINE_INCHES)
+    drawn = style.canvas(narrow, sum(sizes) * row_inches + (PANEL_INCHES + 0.15) * len(datasets) + 0.4)
+    panels = drawn.subplots(len(datasets), 1, squeeze=False, height_ratios=sizes).ravel()
+    colours = style.method_colours(of.grid.methods)
+    for axes, dataset in zip(panels, datasets, strict=True):
+        rows = [c for c in found if c.contrast.dataset == dataset]
+        axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
+        for y, row in enumerate(rows):
+            colour = colours[row.contrast.cell.partition("/")[0]]
+            difference_row(axes, y, row.difference, list(row.by_seed.values()), row.p_holm, colour)
+        style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
+        data = of.grid.datasets[dataset]
+        axes.set(title=data.title, xlabel=f"{wording.short_title(data.metrics[0])}: difference (points)")
+        axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
+        axes.margins(x=0.06)
+    style.legend(
+        drawn, [*style.seed_handles("mean over seeds"), style.p_handle()], 1 if narrow else 4, handlelength=1.8
+    )
+    return drawn

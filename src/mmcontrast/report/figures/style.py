@@ -17,10 +17,10 @@ from mmcontrast.data.files import replacing
 from mmcontrast.report.text.wording import LEVEL_NAME
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
+    from matplotlib.figure import Figure as Figure
+    from matplotlib.lines import Line2D as Line2D
 
 # told apart under the common colour vision deficiencies: Okabe & Ito (2008), then Tol's muted scheme
 PALETTE = (
@@ -57,6 +57,7 @@ LABEL_CHARACTERS = 22
 WIDE, NARROW = 7.2, 3.6
 NARROW_SUFFIX = "narrow.svg"
 DPI = 200
+TICKS = {"color": SOFT, "labelcolor": INK, "labelsize": 7.5, "major.width": 0.6}
 RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -73,14 +74,7 @@ RC: Any = {
     "axes.axisbelow": True,
     "grid.color": FAINT,
     "grid.linewidth": 0.5,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
+    **{f"{axis}tick.{key}": value for axis in "xy" for key, value in TICKS.items()},
     "text.color": INK,
     "legend.fontsize": 7.5,
     "legend.frameon": False,
@@ -93,11 +87,7 @@ RC: Any = {
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.08,
 }
-METADATA: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-}
+METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 @contextmanager
@@ -146,6 +136,19 @@ def canvas(narrow: bool, height: float, width: float = WIDE) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(NARROW if narrow else width, height))
+
+
+def beside(drawn: Figure, n: int, narrow: bool, **shared: Any) -> list[Axes]:
+    """n panels side by side, or below one another on a narrow page."""
+    return list(drawn.subplots(*((n, 1) if narrow else (1, n)), squeeze=False, **shared).ravel())
+
+
+def tiled(drawn: Figure, n: int, columns: int, **shared: Any) -> list[Axes]:
+    """n panels row by row; what is left of the last row stays empty."""
+    panels = list(drawn.subplots(-(-n // columns), columns, squeeze=False, **shared).ravel())
+    for axes in panels[n:]:
+        axes.set_visible(False)
+    return panels[:n]
 
 
 def handle(label: str, **look: Any) -> Line2D:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mmcontrast.config import Grid
 from mmcontrast.config.experiments import Sweep
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import MARKERS, PALETTE, canvas, legend, method_colours, plain_numbers
 from mmcontrast.report.outputs import active_arms
 from mmcontrast.report.summary import percent
-from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, metric_title, seeds_by_dataset
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, seeds_by_dataset, short_title
 
 SWEEP_INCHES, PANEL_INCHES = 2.6, 2.3
 TITLE_CHARACTERS = 78  # of all panel titles beside one another
@@ -50,21 +45,20 @@ def _sweep_caption(of: Scope) -> str:
 
 
 @figure("sweep", caption=_sweep_caption, by_default=_swept_alone)
-def sweep(of: Scope, narrow: bool) -> Figure:
+def sweep(of: Scope, narrow: bool) -> style.Figure:
     """A panel per charted metric, a line per series of the experiment's sweep."""
     asked, k = of.spec.sweep, len(of.charted)
     if asked is None:
         raise TypeError(f"{of.experiment} has no sweep")
-    drawn = canvas(narrow, SWEEP_INCHES * (k if narrow else 1) + 0.4)
-    panels = drawn.subplots(k, 1, squeeze=False) if narrow else drawn.subplots(1, k, squeeze=False)
-    for axes, metric in zip(panels.ravel(), of.charted, strict=True):
+    drawn = style.canvas(narrow, SWEEP_INCHES * (k if narrow else 1) + 0.4)
+    panels = style.beside(drawn, k, narrow)
+    for axes, metric in zip(panels, of.charted, strict=True):
         for i, (name, line) in enumerate(asked.series.items()):
-            draw_line(axes, points_of(of, metric, line), name, i, PALETTE[i % len(PALETTE)], asked.scale)
+            draw_line(axes, points_of(of, metric, line), name, i, style.PALETTE[i % len(style.PALETTE)], asked.scale)
         scale_axis(axes, asked)
-        title = metric_title(metric, of.data).partition(" (")[0]
-        axes.set_title(title if narrow else textwrap.fill(title, TITLE_CHARACTERS // k))
-        axes.set_ylabel("test score (%)")
-    legend(drawn, panels[0, 0].get_legend_handles_labels()[0], 1 if narrow else 3)
+        title = short_title(metric, of.data)
+        axes.set(title=title if narrow else textwrap.fill(title, TITLE_CHARACTERS // k), ylabel="test score (%)")
+    style.legend(drawn, panels[0].get_legend_handles_labels()[0], 1 if narrow else 3)
     return drawn
 
 
@@ -83,29 +77,31 @@ def _panels_caption(of: Scope) -> str:
 
 
 @figure("panels", section="panels", caption=_panels_caption)
-def panels(of: Scope, narrow: bool) -> Figure:
+def panels(of: Scope, narrow: bool) -> style.Figure:
     """Several sweeps in one figure: a panel per number, each on its own dataset and by its first metric."""
     from matplotlib.ticker import MaxNLocator
 
     found, columns = _panels_of(of), 1 if narrow else 2
-    rows = -(-len(found) // columns)
-    drawn = canvas(narrow, PANEL_INCHES * rows + 0.3)
-    all_axes = drawn.subplots(rows, columns, squeeze=False).ravel()
-    colours = method_colours(of.grid.methods)
-    for axes, (dataset, panel) in zip(all_axes, found, strict=False):
+    drawn = style.canvas(narrow, PANEL_INCHES * -(-len(found) // columns) + 0.3)
+    all_axes = style.tiled(drawn, len(found), columns)
+    for axes, (dataset, panel) in zip(all_axes, found, strict=True):
         at = Scope(of.evidence, of.experiment, dataset)
         metric = at.data.metrics[0]
+        colours = line_colours(of.grid, panel)
         for i, (name, line) in enumerate(panel.series.items()):
-            method = next(iter(line)).partition("/")[0]
-            colour = colours[method] if len(panel.series) == 1 else PALETTE[i % len(PALETTE)]
-            draw_line(axes, points_of(at, metric, line), name, i, colour, panel.scale)
+            draw_line(axes, points_of(at, metric, line), name, i, colours[i], panel.scale)
         scale_axis(axes, panel)
-        axes.set_title(f"{', '.join(panel.series)}: {at.data.title}")
-        axes.set_ylabel(f"{metric_title(metric).partition(' (')[0]} (%)")
+        axes.set(title=f"{', '.join(panel.series)}: {at.data.title}", ylabel=f"{short_title(metric)} (%)")
         axes.yaxis.set_major_locator(MaxNLocator(5))
-    for axes in all_axes[len(found) :]:
-        axes.set_visible(False)
     return drawn
+
+
+def line_colours(grid: Grid, sweep: Sweep) -> list[str]:
+    """The method's for a single line; else one for each series."""
+    if len(sweep.series) > 1:
+        return [style.PALETTE[i % len(style.PALETTE)] for i in range(len(sweep.series))]
+    method = next(iter(next(iter(sweep.series.values())))).partition("/")[0]
+    return [style.method_colours(grid.methods)[method]]
 
 
 def points_of(of: Scope, metric: str, line: dict[str, float]) -> list[Point]:
@@ -119,7 +115,7 @@ def points_of(of: Scope, metric: str, line: dict[str, float]) -> list[Point]:
 
 
 def draw_line(
-    axes: Axes, points: list[Point], name: str, i: int, colour: str, scale: str, slot: int | None = None
+    axes: style.Axes, points: list[Point], name: str, i: int, colour: str, scale: str, slot: int | None = None
 ) -> None:
     """The i-th series of a panel: means, seeds and intervals.
 
@@ -133,16 +129,16 @@ def draw_line(
         axes.scatter([x] * len(point.seeds), point.seeds, s=5, color=colour, alpha=0.4)
     if points:
         line = [(point.x * shift, point.found.mean) for point in points]
-        marker = MARKERS[i % len(MARKERS)]
+        marker = style.MARKERS[i % len(style.MARKERS)]
         (drawn,) = axes.plot(*zip(*line, strict=True), color=colour, marker=marker, markersize=4.5, label=name)
         if slot is not None:
             drawn.set(linestyle=DASHES, markerfacecolor="white")
 
 
-def scale_axis(axes: Axes, sweep: Sweep) -> None:
+def scale_axis(axes: style.Axes, sweep: Sweep) -> None:
     """A tick per cell, on the axis that the sweep asks for."""
     if sweep.scale == "log":
         axes.set_xscale("log", base=2)
     axes.set_xticks(sorted({x for line in sweep.series.values() for x in line.values()}))
-    plain_numbers(axes.xaxis)
+    style.plain_numbers(axes.xaxis)
     axes.set_xlabel(sweep.axis)

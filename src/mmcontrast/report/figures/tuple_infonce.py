@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,13 +14,10 @@ from mmcontrast.evaluation.readouts import metric_name, without
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.evaluation.statistics import over_seeds
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.figures import style
+from mmcontrast.report.figures.curves import over_seeds_by_epoch
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.style import CLASS_COLOURS, INK, SOFT, canvas, handle, legend
 from mmcontrast.report.text.wording import LEVEL_NAME, charted_metrics, count, metric_title
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, LEGEND_INCHES, ROW_INCHES = 2.0, 0.35, 0.32
 REWARD_AXIS = "sum of crossmodal accuracies"
@@ -28,11 +25,7 @@ REWARD_AXIS = "sum of crossmodal accuracies"
 
 def _colours(of: Scope) -> dict[str, str]:
     """Modality -> colour."""
-    return dict(zip(of.data.modalities, CLASS_COLOURS, strict=False))
-
-
-def _history(of: Scope, ref: CellRef) -> pl.DataFrame:
-    return of.evidence.history(of.config(ref))
+    return dict(zip(of.data.modalities, style.CLASS_COLOURS, strict=False))
 
 
 def _percents(of: Scope, ref: CellRef, metric: str) -> list[float]:
@@ -60,31 +53,25 @@ def _searched(of: Scope, key: str, values: tuple[Any, ...] = ()) -> CellRef | No
     return None
 
 
-def _panels(n: int, narrow: bool) -> tuple[Figure, list[Axes]]:
+def _panels(n: int, narrow: bool) -> tuple[style.Figure, list[style.Axes]]:
     """Side by side, or below one another on a narrow page."""
-    drawn = canvas(narrow, n * PANEL_INCHES + LEGEND_INCHES if narrow else PANEL_INCHES + 0.4 + LEGEND_INCHES)
-    axes = drawn.subplots(n, 1, squeeze=False) if narrow else drawn.subplots(1, n, squeeze=False)
-    return drawn, list(axes.ravel())
+    drawn = style.canvas(narrow, n * PANEL_INCHES + LEGEND_INCHES if narrow else PANEL_INCHES + 0.4 + LEGEND_INCHES)
+    return drawn, style.beside(drawn, n, narrow)
 
 
-def _mean_by_epoch(history: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Of one logged term, over seeds."""
-    return history.filter(name=name).group_by("epoch").agg(pl.col("value").mean()).sort("epoch")
-
-
-def _paths(axes: Axes, history: pl.DataFrame, name: str, colour: str, label: str | None = None) -> None:
+def _paths(axes: style.Axes, history: pl.DataFrame, name: str, colour: str, label: str | None = None) -> None:
     """A logged term of each seed, and their mean."""
-    for _, part in history.filter(name=name).group_by("seed", maintain_order=True):
+    logged = history.filter(name=name)
+    for _, part in logged.group_by("seed", maintain_order=True):
         axes.plot(part["epoch"], part["value"], color=colour, alpha=0.3, linewidth=0.7)
-    mean = _mean_by_epoch(history, name)
-    axes.plot(mean["epoch"], mean["value"], color=colour, label=label)
+    mean = over_seeds_by_epoch(logged)
+    axes.plot(mean["epoch"], mean["mean"], color=colour, label=label)
 
 
 def trial_rewards(history: pl.DataFrame, modality: str) -> dict[float, list[float]]:
     """alpha of a modality -> rewards by seed, of a grid search's first round."""
-    first = history.filter(epoch=0)
     out: dict[float, list[float]] = {}
-    for _, part in first.group_by("seed", maintain_order=True):
+    for _, part in history.filter(epoch=0).group_by("seed", maintain_order=True):
         values = dict(zip(part["name"], part["value"], strict=True))
         i = 0
         while f"search/trial{i}/reward" in values:
@@ -108,34 +95,32 @@ def _alpha_caption(of: Scope) -> str:
 
 
 @figure("alpha", caption=_alpha_caption)
-def alpha(of: Scope, narrow: bool) -> Figure:
+def alpha(of: Scope, narrow: bool) -> style.Figure:
     """Probe accuracy of every factor against alpha, and the search's reward against alpha."""
     cells, searching = swept(of), _searched(of, "kind", ("grid",))
     drawn, axes = _panels(2 if searching else 1, narrow)
-    for metric, colour in zip(charted_metrics(of.data), CLASS_COLOURS, strict=False):
+    for metric, colour in zip(charted_metrics(of.data), style.CLASS_COLOURS, strict=False):
         estimates = [over_seeds(np.array(_percents(of, ref, metric))) for ref in cells.values()]
         _line(axes[0], list(cells), estimates, colour, metric_title(metric))
-    axes[0].set_title("linear probe")
-    axes[0].set_ylabel("test accuracy (%)")
+    axes[0].set(title="linear probe", ylabel="test accuracy (%)")
     if searching:
-        rewards = trial_rewards(_history(of, searching), next(iter(of.data.modalities)))
+        rewards = trial_rewards(of.history(searching), next(iter(of.data.modalities)))
         by_seed = np.array(list(rewards.values()))
-        axes[1].plot(by_seed, color=INK, alpha=0.3, linewidth=0.7)
-        axes[1].plot(by_seed.mean(1), color=INK, marker="o", markersize=3.5)
+        axes[1].plot(by_seed, color=style.INK, alpha=0.3, linewidth=0.7)
+        axes[1].plot(by_seed.mean(1), color=style.INK, marker="o", markersize=3.5)
         axes[1].set_xticks(range(len(rewards)), [f"{v:g}" for v in rewards])
         axes[1].margins(y=0.2)
-        axes[1].set_title("reward of the search")
-        axes[1].set_ylabel(REWARD_AXIS)
+        axes[1].set(title="reward of the search", ylabel=REWARD_AXIS)
         common = [a for a in cells if a in rewards]
         if len(common) > 1 and of.n_seeds > 1:
             _agreement(axes[1], of, [rewards[a] for a in common], [cells[a] for a in common])
     for one in axes:
         one.set_xlabel("alpha, the same for every modality")
-    legend(drawn, axes[0].get_legend_handles_labels()[0], 2 if narrow else 4)
+    style.legend(drawn, axes[0].get_legend_handles_labels()[0], 2 if narrow else 4)
     return drawn
 
 
-def _line(axes: Axes, x: list[float], estimates: list[Any], colour: str, label: str) -> None:
+def _line(axes: style.Axes, x: list[float], estimates: list[Any], colour: str, label: str) -> None:
     """Means with intervals, evenly spaced whatever the numbers are."""
     place = np.arange(len(x))
     mean, low, high = (np.array([e[i] for e in estimates]) for i in range(3))
@@ -144,14 +129,14 @@ def _line(axes: Axes, x: list[float], estimates: list[Any], colour: str, label: 
     axes.set_xticks(place, [f"{v:g}" for v in x])
 
 
-def _agreement(axes: Axes, of: Scope, rewards: list[list[float]], cells: list[CellRef]) -> None:
+def _agreement(axes: style.Axes, of: Scope, rewards: list[list[float]], cells: list[CellRef]) -> None:
     metric = of.data.metrics[0]
     found = study_reward(np.array(rewards), np.array([_percents(of, ref, metric) for ref in cells]))
     text = (
         f"rank correlation with accuracy {found.rank_correlation:+.2f}; "
         f"sd of means over alpha {found.between:.3f}, of one seed {found.within:.3f}"
     )
-    axes.text(0.02, 0.97, textwrap.fill(text, 46), transform=axes.transAxes, va="top", fontsize=6.5, color=SOFT)
+    axes.text(0.02, 0.97, textwrap.fill(text, 46), transform=axes.transAxes, va="top", fontsize=6.5, color=style.SOFT)
 
 
 def _search_caption(of: Scope) -> str:
@@ -172,7 +157,7 @@ def _some_search(grid: Grid, experiment: str, dataset: str) -> bool:
 
 
 @figure("search", caption=_search_caption, possible=_some_search)
-def search(of: Scope, narrow: bool) -> Figure:
+def search(of: Scope, narrow: bool) -> style.Figure:
     """The path of alpha by modality, and the reward of the trials, over the rounds of a search.
 
     And the path of the augmentations' strength, where a cell of the experiment searches that too.
@@ -181,20 +166,19 @@ def search(of: Scope, narrow: bool) -> Figure:
     if ref is None:
         raise ConfigError(f"params/experiments/{of.experiment}.yaml: figures: search: no cell searches by reinforce")
     drawn, axes = _panels(3 if both else 2, narrow)
-    history = _history(of, ref)
+    history = of.history(ref)
     for modality, colour in _colours(of).items():
         _paths(axes[0], history, f"search/alpha_{modality}", colour, modality)
-    mean, low, high = (_mean_by_epoch(history, f"search/reward{end}") for end in ("", "_low", "_high"))
-    axes[1].fill_between(mean["epoch"], low["value"], high["value"], color=INK, alpha=0.2, linewidth=0)
-    axes[1].plot(mean["epoch"], mean["value"], color=INK)
+    terms = (over_seeds_by_epoch(history.filter(name=f"search/reward{end}")) for end in ("", "_low", "_high"))
+    (epochs, mean), (_, low), (_, high) = (term.select("epoch", "mean") for term in terms)
+    axes[1].fill_between(epochs, low, high, color=style.INK, alpha=0.2, linewidth=0)
+    axes[1].plot(epochs, mean, color=style.INK)
     if both:
-        _paths(axes[2], _history(of, both), "search/beta", INK)
+        _paths(axes[2], of.history(both), "search/beta", style.INK)
     titles = ("path of the search", "reward", "strength of augmentations")
     for one, title, what in zip(axes, titles, ("alpha", REWARD_AXIS, "beta, factor on the noise"), strict=False):
-        one.set_title(title)
-        one.set_xlabel("round")
-        one.set_ylabel(what)
-    legend(drawn, axes[0].get_legend_handles_labels()[0], 3 if narrow else 6)
+        one.set(title=title, xlabel="round", ylabel=what)
+    style.legend(drawn, axes[0].get_legend_handles_labels()[0], 3 if narrow else 6)
     return drawn
 
 
@@ -207,22 +191,22 @@ def _similarity_caption(of: Scope) -> str:
 
 
 @figure("similarity", caption=_similarity_caption)
-def similarity(of: Scope, narrow: bool) -> Figure:
+def similarity(of: Scope, narrow: bool) -> style.Figure:
     """Cosine of the anchor with its positive and with its own disturbed tuples, by epoch, a panel per cell."""
-    histories = {c: _history(of, c) for c in of.cells}
+    histories = {c: of.history(c) for c in of.cells}
     histories = {c: h for c, h in histories.items() if len(h.filter(name="train/positive_similarity"))}
     drawn, axes = _panels(max(1, len(histories)), narrow)
-    lines = {"positive_similarity": (INK, "positive")}
+    lines = {"positive_similarity": (style.INK, "positive")}
     lines |= {f"own_similarity_{m}": (c, f"{m} of another instance") for m, c in _colours(of).items()}
     for (ref, history), one in zip(histories.items(), axes, strict=False):
         for name, (colour, label) in lines.items():
-            part = _mean_by_epoch(history, f"train/{name}")
-            one.plot(part["epoch"], part["value"], color=colour, label=label)
+            part = over_seeds_by_epoch(history.filter(name=f"train/{name}"))
+            one.plot(part["epoch"], part["mean"], color=colour, label=label)
         one.set_title(of.label(ref), fontsize=7.5)
         one.set_xlabel("epoch")
         one.sharey(axes[0])
     axes[0].set_ylabel("cosine with the anchor")
-    legend(drawn, axes[0].get_legend_handles_labels()[0], 2 if narrow else 4)
+    style.legend(drawn, axes[0].get_legend_handles_labels()[0], 2 if narrow else 4)
     return drawn
 
 
@@ -235,14 +219,14 @@ def _removed_caption(of: Scope) -> str:
 
 
 @figure("removed", caption=_removed_caption)
-def removed(of: Scope, narrow: bool) -> Figure:
+def removed(of: Scope, narrow: bool) -> style.Figure:
     """Accuracy of the whole embedding and of what is left without each modality, a row per cell."""
     metric, colours = of.data.metrics[0], _colours(of)
     cells = [c for c in of.cells if of.scores(c, metric)]
-    drawn = canvas(narrow, ROW_INCHES * len(cells) + 0.7 + LEGEND_INCHES)
+    drawn = style.canvas(narrow, ROW_INCHES * len(cells) + 0.7 + LEGEND_INCHES)
     axes = drawn.subplots()
     for y, ref in enumerate(cells):
-        axes.scatter(np.mean(_percents(of, ref, metric)), y, color=INK, s=26, zorder=3)
+        axes.scatter(np.mean(_percents(of, ref, metric)), y, color=style.INK, s=26, zorder=3)
         for i, (modality, colour) in enumerate(colours.items()):
             found = _percents(of, ref, metric_name(metric, readout=without(modality)))
             if found:
@@ -251,9 +235,8 @@ def removed(of: Scope, narrow: bool) -> Figure:
                 axes.plot([low, high], [at, at], color=colour, linewidth=1.2)
                 axes.scatter(mean, at, color=colour, s=12, zorder=3)
     axes.set_yticks(range(len(cells)), [of.label(c) for c in cells], fontsize=7)
-    axes.set_ylim(len(cells) - 0.4, -0.5)
-    axes.set_xlabel(f"test {metric_title(metric).lower()} (%)")
-    handles = [handle("all modalities", marker="o", linestyle="", color=INK)]
-    handles += [handle(f"without {m}", marker="o", markersize=3.5, color=c) for m, c in colours.items()]
-    legend(drawn, handles, 2 if narrow else 4)
+    axes.set(ylim=(len(cells) - 0.4, -0.5), xlabel=f"test {metric_title(metric).lower()} (%)")
+    handles = [style.handle("all modalities", marker="o", linestyle="", color=style.INK)]
+    handles += [style.handle(f"without {m}", marker="o", markersize=3.5, color=c) for m, c in colours.items()]
+    style.legend(drawn, handles, 2 if narrow else 4)
     return drawn

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from mmcontrast.config import CellRef, Published
-from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL, own_cells
-from mmcontrast.report.summary import across_datasets, differences, percent
+from mmcontrast.report.summary import across_datasets, differences
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
-from mmcontrast.report.tables.costs import COST_NOTE, cost_block, read_costs
-from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value
+from mmcontrast.report.tables.formats import (
+    SEEDS,
+    Block,
+    Column,
+    Row,
+    Table,
+    Value,
+    difference_columns,
+    difference_values,
+)
 from mmcontrast.report.tables.information import information_blocks
-from mmcontrast.report.tables.matrix import build_matrix, matrix_blocks, matrix_findings, matrix_notes
+from mmcontrast.report.tables.matrix import (
+    COST_NOTE,
+    build_matrix,
+    cost_block,
+    matrix_blocks,
+    matrix_findings,
+    matrix_notes,
+    read_costs,
+)
 from mmcontrast.report.text.notes import WIDE_TITLE, findings, lost_notes, not_run_notes, overrides_note, table_notes
 from mmcontrast.report.text.wording import PROBE_DEFINITION, PROTOCOL_TITLES, cell_label, find_cell, metric_title
 
@@ -79,8 +94,8 @@ def _columns(of: Scope) -> list[Column]:
     if (ref := spec.reference) is not None:
         label = cell_label(of.grid, find_cell(of.grid, of.experiment, ref.method, ref.variant) or ref)
         title = f"Selected, difference to {label}"
-        columns += [Column("difference", title, "difference"), Column("p", "p (Holm)", "p")]
-    return [*columns, Column("seeds", "Seeds", "count")]
+        columns += difference_columns(title)
+    return [*columns, SEEDS]
 
 
 def _block(of: Scope, metric: str) -> Block:
@@ -92,7 +107,7 @@ def _block(of: Scope, metric: str) -> Block:
     if spec.kind == "table":
         cells = {(c.method, c.variant) for c in on_it}
         rows = [Row(p.row, {"published": _published(p, metric)}) for key, p in theirs.items() if key not in cells]
-    compared = None
+    compared = {}
     if spec.reference is not None:
         compared = differences(of.evidence.results, of.experiment, of.dataset, metric, on_it, spec.reference)
     for ref in grid.cells_on(of.experiment, of.dataset, with_lost=True):
@@ -103,9 +118,11 @@ def _block(of: Scope, metric: str) -> Block:
             values = {"selected": Value(word=grid.lost[name].partition(":")[0])}
         if (ref.method, ref.variant) in theirs:
             values["published"] = _published(theirs[ref.method, ref.variant], metric)
-        if spec.reference and compared is not None and ref in on_it:
-            row = compared.filter(method=ref.method, variant=ref.variant).select("mean", "low", "high", "p_holm")
-            values |= _difference(row.rows(), ref, spec.reference)
+        if spec.reference and ref in on_it:
+            if (ref.method, ref.variant) == (spec.reference.method, spec.reference.variant):
+                values["difference"] = Value(word="reference")
+            elif (ref.method, ref.variant) in compared:
+                values |= difference_values(*compared[ref.method, ref.variant])
         own = ref in own_cells(grid, of.experiment)[:1]
         rows.append(Row(of.label(ref), values, name if ref in on_it else None, own))
     title = f"{of.data.title}: {metric_title(metric, of.data)} (%)"
@@ -121,35 +138,23 @@ def _published(published: Published, metric: str) -> Value:
     return Value(published.values[metric], spread=published.spread.get(metric))
 
 
-def _value(found: Interval | None) -> Value:
-    return Value(*percent(found)) if found else Value()
-
-
 def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
-    values = {p: _value(of.mean(ref, metric, p)) for p in PROTOCOL_TITLES}
-    values["wide"] = _value(of.wide(ref, metric))
+    values = {p: Value.of(of.mean(ref, metric, p)) for p in PROTOCOL_TITLES}
+    values["wide"] = Value.of(of.wide(ref, metric))
     if values["selected"].mean is None and values["last"].mean is not None:
         values["selected"] = Value(word=NO_VALIDATION)
-    seeds = of.summary.filter(dataset=of.dataset, method=ref.method, variant=ref.variant)["n_seeds"]
-    return values | {"seeds": Value(float(seeds[0]))}
-
-
-def _difference(found: list[tuple[float, ...]], ref: CellRef, reference: CellRef) -> dict[str, Value]:
-    """found: mean, low, high and p, where there is a row."""
-    if (ref.method, ref.variant) == (reference.method, reference.variant):
-        return {"difference": Value(word="reference")}
-    return {"difference": Value(*percent(found[0])), "p": Value(found[0][3])} if found else {}
+    return values | {"seeds": Value(float(of.cell_summary(ref)["n_seeds"][0]))}
 
 
 def _across_block(evidence: Evidence, experiment: str) -> Block | None:
     grid, datasets = evidence.grid, [of.dataset for of in evidence.scopes(experiment)]
-    frame = across_datasets(grid, evidence.results, experiment, datasets)
-    rows = []
-    for ref in grid.experiments[experiment].cells:
-        row = frame.filter(method=ref.method, variant=ref.variant).select("mean", "low", "high")
-        if len(row):
-            values = {"iqm": Value(*percent(row.row(0)))}
-            rows.append(Row(cell_label(grid, ref), values, own=ref in own_cells(grid, experiment)[:1]))
+    found = across_datasets(grid, evidence.results, experiment, datasets)
+    own = own_cells(grid, experiment)[:1]
+    rows = [
+        Row(cell_label(grid, ref), {"iqm": Value.of(found[ref.method, ref.variant])}, own=ref in own)
+        for ref in grid.experiments[experiment].cells
+        if (ref.method, ref.variant) in found
+    ]
     if not rows:
         return None
     metric = grid.datasets[datasets[0]].metrics[0]

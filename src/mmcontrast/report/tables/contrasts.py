@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import Contrast
-from mmcontrast.evaluation.statistics import Difference, holm, paired_difference
+from mmcontrast.evaluation.statistics import Difference, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import percent
-from mmcontrast.report.tables.formats import Block, Column, Row, Value
-from mmcontrast.report.text.conclusions import p_in_words
-from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, metric_title
+from mmcontrast.report.summary import corrected, percent
+from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value, difference_columns, difference_values
+from mmcontrast.report.text.conclusions import against_zero, p_in_words
+from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, short_title
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,7 @@ def compared(evidence: Evidence, experiment: str) -> list[Compared]:
         if one and other:
             by_seed = {s: one[s] - other[s] for s in sorted(one.keys() & other.keys())}
             found.append((c, by_seed, paired_difference(one, other)))
-    p_holm = holm(np.array([d.p for _, _, d in found]))
-    return [Compared(*f, float(p)) for f, p in zip(found, p_holm, strict=True)]
+    return [Compared(*f, p) for f, p in zip(found, corrected(d for _, _, d in found), strict=True)]
 
 
 def _ref(cell: str) -> CellRef:
@@ -50,25 +47,17 @@ def _ref(cell: str) -> CellRef:
 
 def contrast_blocks(evidence: Evidence, experiment: str) -> list[Block]:
     """One block: a row per contrast."""
-    columns = [
-        Column("where", "Dataset and metric", "score"),
-        Column("difference", "Difference (points)", "difference"),
-        Column("p", "p (Holm)", "p"),
-        Column("seeds", "Seeds", "count"),
-    ]
+    columns = [Column("where", "Dataset and metric", "score"), *difference_columns("Difference (points)"), SEEDS]
     rows = []
     for c in compared(evidence, experiment):
         data = evidence.grid.datasets[c.contrast.dataset]
         values = {
-            "where": Value(word=f"{data.title}, {metric_title(data.metrics[0]).partition(' (')[0]}"),
-            "difference": Value(*percent(c.difference)),
-            "p": Value(c.p_holm),
+            "where": Value(word=f"{data.title}, {short_title(data.metrics[0])}"),
             "seeds": Value(float(c.difference.n)),
         }
-        rows.append(Row(c.contrast.label, values))
-    return (
-        [Block("Differences by seed (points)", columns, rows, {"dataset": ALL, "metric": "contrast"})] if rows else []
-    )
+        rows.append(Row(c.contrast.label, values | difference_values(c.difference, c.p_holm)))
+    keys = {"dataset": ALL, "metric": "contrast"}
+    return [Block("Differences by seed (points)", columns, rows, keys)] if rows else []
 
 
 def contrast_findings(evidence: Evidence, experiment: str) -> list[str]:
@@ -78,12 +67,11 @@ def contrast_findings(evidence: Evidence, experiment: str) -> list[str]:
         return []
     out = []
     for c in compared(evidence, experiment):
-        found = percent(c.difference)
-        zero = "includes" if found.low <= 0 <= found.high else "excludes"
-        interval = f", whose interval {zero} 0" if c.difference.n > 1 else ""
+        interval = f", whose interval {against_zero(c.difference)} 0" if c.difference.n > 1 else ""
         out.append(
-            f"{c.contrast.label}, {grid.datasets[c.contrast.dataset].title}: {estimate(*found, sign=True)} points"
-            f"{interval}{p_in_words(c.p_holm, '; ')}; {count(c.difference.n, 'seed')}."
+            f"{c.contrast.label}, {grid.datasets[c.contrast.dataset].title}: "
+            f"{estimate(*percent(c.difference), sign=True)} points{interval}{p_in_words(c.p_holm, '; ')}; "
+            f"{count(c.difference.n, 'seed')}."
         )
     return out
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mmcontrast.report.summary import percent
 from mmcontrast.report.text.wording import as_given, estimate, interval, p_value
 
 TEX_HEADER_CHARACTERS = 16
@@ -25,6 +27,11 @@ class Value:
     spread: float | None = None
     word: str = ""
 
+    @classmethod
+    def of(cls, found: Iterable[float] | None) -> Value:
+        """A mean with its interval, given as fractions; empty where there is none."""
+        return cls(*percent(found)) if found else cls()
+
 
 @dataclass(frozen=True)
 class Column:
@@ -36,6 +43,19 @@ class Column:
     optimistic: bool = False
 
 
+SEEDS = Column("seeds", "Seeds", "count")
+
+
+def difference_columns(title: str, suffix: str = "") -> list[Column]:
+    """A difference with its p value. suffix: of their keys, where a block has several."""
+    return [Column(f"difference{suffix}", title, "difference"), Column(f"p{suffix}", "p (Holm)", "p")]
+
+
+def difference_values(difference: Iterable[float], p_holm: float, suffix: str = "") -> dict[str, Value]:
+    """What stands in `difference_columns`. difference: its mean and interval, as fractions."""
+    return {f"difference{suffix}": Value.of(difference), f"p{suffix}": Value(p_holm)}
+
+
 @dataclass(frozen=True)
 class Row:
     """A row; `cell` is the cell of ours it holds, if any, `own` that it is the paper's own method."""
@@ -44,6 +64,10 @@ class Row:
     values: dict[str, Value]
     cell: str | None = None
     own: bool = False
+
+    def texts(self, columns: list[Column]) -> list[str]:
+        """The label, and what is shown in each column."""
+        return [self.label, *(text_of(self.values.get(c.key), c.kind) for c in columns)]
 
 
 @dataclass(frozen=True)
@@ -91,12 +115,11 @@ def to_markdown(table: Table) -> str:
     """GitHub Markdown: a heading, the caption, one table per block, the notes."""
     lines = [f"# {table.title}", "", table.caption.strip(), ""]
     for block in table.blocks:
-        header = ["", *(c.title for c in block.columns)]
-        lines += [f"## {block.title}", "", _markdown_row(header)]
-        lines.append("|:---|" + "---:|" * len(block.columns))
+        header = _markdown_row(["", *(c.title for c in block.columns)])
+        lines += [f"## {block.title}", "", header, "|:---|" + "---:|" * len(block.columns)]
         for row in block.rows:
-            cells = [text_of(row.values.get(c.key), c.kind) for c in block.columns]
-            lines.append(_markdown_row([f"**{row.label}**" if row.own else row.label, *cells]))
+            label, *cells = row.texts(block.columns)
+            lines.append(_markdown_row([f"**{label}**" if row.own else label, *cells]))
         lines.append("")
     for heading, items in (("Findings", table.findings), ("Notes", table.notes)):
         if items:
@@ -108,15 +131,8 @@ def _markdown_row(cells: list[str]) -> str:
     return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
 
 
-TEX_SPECIAL = {
+TEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -146,18 +162,11 @@ def to_latex(table: Table) -> str:
     """One `table` per block, for \\input into a document that loads booktabs and graphicx."""
     parts = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}"]
     for i, block in enumerate(table.blocks):
-        columns = "l" + "r" * len(block.columns)
         header = " & ".join(["", *(_tex_header(c.title) for c in block.columns)])
-        body = [
-            " & ".join(
-                [
-                    rf"\textbf{{{tex_escape(row.label)}}}" if row.own else tex_escape(row.label),
-                    *(tex_escape(text_of(row.values.get(c.key), c.kind)) for c in block.columns),
-                ]
-            )
-            + r" \\"
-            for row in block.rows
-        ]
+        body = []
+        for row in block.rows:
+            label, *cells = (tex_escape(text) for text in row.texts(block.columns))
+            body.append(" & ".join([rf"\textbf{{{label}}}" if row.own else label, *cells]) + r" \\")
         parts += [
             "",
             r"\begin{table}[htbp]",
@@ -166,7 +175,7 @@ def to_latex(table: Table) -> str:
             rf"\label{{tab:{table.name.replace('_', '-')}-{i + 1}}}",
             # a wide table is shrunk to the line, a narrow one left at its size
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{{columns}}}",
+            rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}",
             r"\toprule",
             header + r" \\",
             r"\midrule",
@@ -203,14 +212,10 @@ def to_csv(table: Table) -> str:
 
 def _csv_values(value: Value, column: Column) -> dict[str, float | None]:
     """Column of the file -> number."""
-    own, ends = {column.key: value.mean}, {f"{column.key}_low": value.low, f"{column.key}_high": value.high}
-    by_kind = {
-        "score": own | ends,
-        "difference": own | ends,
-        "interval": ends,
-        "published": own | {f"{column.key}_spread": value.spread},
-    }
-    return by_kind.get(column.kind, own)
+    key = column.key
+    own, ends = {key: value.mean}, {f"{key}_low": value.low, f"{key}_high": value.high}
+    by_kind = {"score": own | ends, "difference": own | ends, "interval": ends}
+    return (by_kind | {"published": own | {f"{key}_spread": value.spread}}).get(column.kind, own)
 
 
 def _number(value: float | None) -> str:

@@ -11,13 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmcontrast.config import Arms, CellRef, Grid, Information, Published
-from mmcontrast.evaluation.statistics import Difference, Interval, holm, over_seeds, paired_difference
+from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, own_cells
 from mmcontrast.report.results import cell_name
-from mmcontrast.report.summary import percent
-from mmcontrast.report.tables.formats import Block, Column, Row, Value
-from mmcontrast.report.text.conclusions import Verdict, few_seeds, judge, p_in_words
+from mmcontrast.report.summary import corrected, percent
+from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value, difference_columns, difference_values
+from mmcontrast.report.text.conclusions import (
+    Against,
+    Verdict,
+    against_each,
+    against_zero,
+    few_seeds,
+    judge,
+    p_in_words,
+)
 from mmcontrast.report.text.wording import cell_label, count, estimate, published_text
 
 LETTERS = ("R", "U", "S")
@@ -35,38 +43,29 @@ class Kept:
     """Scores of one cell as fractions, by seed.
 
     Attributes:
-        redundant, unique: after unbiased pretraining. synergistic: after biased pretraining; control: after unbiased.
-        gain: synergistic minus control, by seed; p_holm: its p value corrected for the experiment's cells.
+        scores: R and U after unbiased pretraining, S after biased, and `control`: S after unbiased.
+        gain: S minus control, by seed; p_holm: its p value corrected for the experiment's cells.
     """
 
     ref: CellRef
-    redundant: dict[int, float]
-    unique: dict[int, float]
-    synergistic: dict[int, float]
-    control: dict[int, float]
+    scores: dict[str, dict[int, float]]
     gain: Difference
     p_holm: float
 
-    def scores(self) -> dict[str, dict[int, float]]:
-        """R, U, S and control, by seed."""
-        return dict(
-            zip((*LETTERS, "control"), (self.redundant, self.unique, self.synergistic, self.control), strict=True)
-        )
-
     def estimates(self) -> dict[str, Interval]:
         """R, U, S and control in percent, with their intervals over seeds."""
-        return {name: percent(over_seeds(np.array(list(of.values())))) for name, of in self.scores().items()}
+        return {name: percent(over_seeds(np.array(list(of.values())))) for name, of in self.scores.items()}
 
     def sentences(self, name: str, chance: dict[str, float]) -> list[str]:
         """R, U and S beside chance, and S against its control. name: the cell's, as the sentence begins."""
         found, gain = self.estimates(), percent(self.gain)
         said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
         said_of = VERDICTS[judge(self.gain, self.p_holm)]
-        zero = "includes" if gain.low <= 0 <= gain.high else "excludes"
         return [
             f"{name}: {said}.",
             f"{said_of[:1].upper()}{said_of[1:]}, {estimate(*found['control'])} % after unbiased pretraining: paired "
-            f"difference {estimate(*gain, sign=True)} points{p_in_words(self.p_holm)}, whose interval {zero} 0; "
+            f"difference {estimate(*gain, sign=True)} points{p_in_words(self.p_holm)}, whose interval "
+            f"{against_zero(self.gain)} 0; "
             f"{count(self.gain.n, 'seed')}.",
         ]
 
@@ -89,10 +88,9 @@ def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: 
         if not synergistic or not control:
             continue
         unique = {seed: float(np.mean([of[seed] for of in uniques])) for seed in uniques[0]}
-        gain = paired_difference(synergistic, control)
-        found.append((ref, unbiased.scores(ref, metric), unique, synergistic, control, gain))
-    p_holm = holm(np.array([f[-1].p for f in found]))
-    return [Kept(*f, float(p)) for f, p in zip(found, p_holm, strict=True)]
+        scores = {"R": unbiased.scores(ref, metric), "U": unique, "S": synergistic, "control": control}
+        found.append((ref, scores, paired_difference(synergistic, control)))
+    return [Kept(*f, p) for f, p in zip(found, corrected(f[-1] for f in found), strict=True)]
 
 
 def published(grid: Grid, experiment: str) -> dict[str, Published]:
@@ -113,17 +111,12 @@ def _block(evidence: Evidence, experiment: str, asked: Information, arms: Arms) 
     where = "Published" if asked.published == arms.unbiased else "Published at full size"
     columns = [Column(f"published_{x}", f"{where}, {x}", "published") for x in LETTERS] if theirs else []
     columns += [Column(x, f"Ours, {name}", "score") for x, name in zip(LETTERS, NAMES, strict=True)]
-    columns += [
-        Column("control", "Ours, S after unbiased pretraining (control)", "score"),
-        Column("difference", "S, difference to its control", "difference"),
-        Column("p", "p (Holm)", "p"),
-        Column("seeds", "Seeds", "count"),
-    ]
+    columns.append(Column("control", "Ours, S after unbiased pretraining (control)", "score"))
+    columns += [*difference_columns("S, difference to its control"), SEEDS]
     rows, seen = [], set()
     for kept in kept_by_cell(evidence, experiment, asked, arms):
         values = {name: Value(*e) for name, e in kept.estimates().items()}
-        values["difference"], values["p"] = Value(*percent(kept.gain)), Value(kept.p_holm)
-        values["seeds"] = Value(float(kept.gain.n))
+        values |= difference_values(kept.gain, kept.p_holm) | {"seeds": Value(float(kept.gain.n))}
         for row, p in theirs.items():
             if (p.method, p.variant) == (kept.ref.method, kept.ref.variant):
                 values |= _values(p)
@@ -153,32 +146,11 @@ def information_findings(evidence: Evidence, experiment: str) -> list[str]:
     return out
 
 
-@dataclass(frozen=True)
-class Against:
-    """The own method compared with one other cell, or S with its control.
-
-    Attributes:
-        what: R, U or S in words. own, other: in percent; name: the other's. difference: own minus other by seed, as
-            fractions. p_holm: corrected for all others in that letter, or for the controls of all cells.
-    """
-
-    what: str
-    own: Interval
-    other: Interval
-    name: str
-    difference: Difference
-    p_holm: float
-
-    @property
-    def verdict(self) -> Verdict:
-        """On the difference."""
-        return judge(self.difference, self.p_holm)
-
-
 def compare_information(evidence: Evidence, experiment: str, arms: Arms) -> tuple[Kept, list[Against]] | None:
     """The own method, and it against the strongest other cell in each of R, U and S, then S against its control.
 
-    None where the experiment asks for no information, or has no own method or no other cell with scores in both arms.
+    p is corrected for all others in a letter, or for the controls of all cells. None where the experiment asks for no
+    information, or has no own method or no other cell with scores in both arms.
     """
     grid = evidence.grid
     asked, own = grid.experiments[experiment].information, own_cells(grid, experiment)[:1]
@@ -187,16 +159,12 @@ def compare_information(evidence: Evidence, experiment: str, arms: Arms) -> tupl
     others = [k for k in cells if k is not ours]
     if ours is None or not others:
         return None
-    compared, found = [], ours.estimates()
+    compared = []
     for letter, what in zip(LETTERS, NAMES, strict=True):
-        differences = [paired_difference(ours.scores()[letter], k.scores()[letter]) for k in others]
-        p_holm = holm(np.array([d.p for d in differences]))
-        theirs = [k.estimates()[letter] for k in others]
-        best = max(range(len(others)), key=lambda i: theirs[i].mean)
-        name = cell_label(grid, others[best].ref)
-        compared.append(Against(what, found[letter], theirs[best], name, differences[best], float(p_holm[best])))
-    control = "S after unbiased pretraining"
-    last = Against("S against its control", found["S"], found["control"], control, ours.gain, ours.p_holm)
+        ours_in, *theirs = ((cell_label(grid, k.ref), k.estimates()[letter], k.scores[letter]) for k in (ours, *others))
+        compared.append(max(against_each(what, ours_in, theirs), key=lambda a: a.other.mean))
+    s, control = (ours.estimates()[name] for name in ("S", "control"))
+    last = Against("S against its control", s, control, "S after unbiased pretraining", ours.gain, ours.p_holm)
     return ours, [*compared, last]
 
 

@@ -1,9 +1,10 @@
-"""The matrix of methods and datasets: a row per label, a column per score, and what holds across columns."""
+"""The matrix of methods and datasets: a row per label, a column per score, what holds across columns, and the cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -11,11 +12,11 @@ from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import MatrixColumn, MatrixPart
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
 from mmcontrast.evaluation.readouts import metric_name
-from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, holm, over_seeds, paired_difference
+from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import percent
-from mmcontrast.report.tables.formats import Block, Column, Row, Value
+from mmcontrast.report.summary import corrected, percent
+from mmcontrast.report.tables.formats import Block, Column, Row, Value, difference_columns, difference_values
 from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, points
 
 Scores = dict[int, float]  # seed -> score
@@ -61,8 +62,7 @@ class Matrix:
             for (label, c), scores in self.scores.items()
             if label != reference and (reference, c) in self.scores
         }
-        p_holm = holm(np.array([d.p for d in found.values()]))
-        return {key: (d, float(p)) for (key, d), p in zip(found.items(), p_holm, strict=True)}
+        return dict(zip(found, zip(found.values(), corrected(found.values()), strict=True), strict=True))
 
     def skills(self) -> list[np.ndarray]:
         """(seeds, complete labels) of each column: how far a score is from chance to 1."""
@@ -82,11 +82,21 @@ class Matrix:
         return dict(zip(self.complete, pairs, strict=True))
 
 
+def shown_columns(grid: Grid, experiment: str) -> list[MatrixColumn]:
+    """The columns whose datasets this selection runs."""
+    return [c for c in grid.experiments[experiment].columns if all(p.dataset in grid.dataset_names for p in c.parts)]
+
+
+def fewest_seeds(grid: Grid, column: MatrixColumn) -> int:
+    """As many as every dataset of the column has."""
+    return min(len(grid.seeds_of(p.dataset)) for p in column.parts)
+
+
 def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
     """The matrix of an experiment, of the columns that this selection runs."""
     grid = evidence.grid
     spec = grid.experiments[experiment]
-    columns = [c for c in spec.columns if all(p.dataset in grid.dataset_names for p in c.parts)]
+    columns = shown_columns(grid, experiment)
     refs: dict[tuple[str, str], CellRef] = {}
     for dataset, ref in grid.experiment_cells(experiment):
         refs.setdefault((cell_label(grid, ref), dataset), ref)
@@ -117,45 +127,37 @@ def _chance(grid: Grid, part: MatrixPart) -> float:
 
 def matrix_blocks(matrix: Matrix) -> list[Block]:
     """Scores; differences to the reference; what holds across columns."""
-    keys = {"dataset": ALL}
-    titles = [c.title for c in matrix.columns]
-    scored = [Column(f"score_{c}", title, "score") for c, title in enumerate(titles)]
-    rows = [
-        Row(label, {f"score_{c}": _value(matrix.mean(label, c)) for c in range(len(titles))}) for label in matrix.labels
-    ]
-    blocks = [Block("Scores of the linear probe (%)", scored, rows, keys | {"metric": "score"})]
+    scored = [[Column(f"score_{c}", column.title, "score")] for c, column in enumerate(matrix.columns)]
+    scores = {(label, c): {f"score_{c}": Value.of(matrix.mean(label, c))} for label, c in matrix.scores}
+    blocks = [matrix_block(matrix, "Scores of the linear probe (%)", "score", scored, scores)]
     if matrix.reference is not None:
-        blocks.append(_difference_block(matrix, titles, keys))
-    across = matrix.across()
-    if across:
-        columns = [
-            Column("iqm", "Interquartile mean of the skill (%)", "score"),
-            Column("rank", f"Mean rank among {count(len(across), 'row')}", "score"),
-        ]
-        rows = [Row(label, {"iqm": _value(iqm), "rank": Value(*rank)}) for label, (iqm, rank) in across.items()]
-        blocks.append(Block("Across all columns", columns, rows, keys | {"metric": "across"}))
+        columns = [difference_columns(column.title, f"_{c}") for c, column in enumerate(matrix.columns)]
+        values = {(label, c): difference_values(*d, f"_{c}") for (label, c), d in matrix.differences().items()}
+        for c in range(len(columns)):
+            values[matrix.reference, c] = {f"difference_{c}": Value(word="reference")}
+        title = f"Difference to {matrix.reference} (points)"
+        blocks.append(matrix_block(matrix, title, "difference", columns, values))
+    if across := matrix.across():
+        iqm = Column("iqm", "Interquartile mean of the skill (%)", "score")
+        rank = Column("rank", f"Mean rank among {count(len(across), 'row')}", "score")
+        rows = [Row(label, {"iqm": Value.of(skill), "rank": Value(*at)}) for label, (skill, at) in across.items()]
+        blocks.append(Block("Across all columns", [iqm, rank], rows, {"dataset": ALL, "metric": "across"}))
     return blocks
 
 
-def _difference_block(matrix: Matrix, titles: list[str], keys: Mapping[str, str]) -> Block:
-    found = matrix.differences()
-    columns = [
-        column
-        for c, title in enumerate(titles)
-        for column in (Column(f"difference_{c}", title, "difference"), Column(f"p_{c}", "p (Holm)", "p"))
+def matrix_block(
+    matrix: Matrix,
+    title: str,
+    metric: str,
+    columns: list[list[Column]],
+    values: Mapping[tuple[str, int], dict[str, Value]],
+) -> Block:
+    """A row per label. columns: of the block, for each column of the matrix. values: of a label and column."""
+    rows = [
+        Row(label, {key: value for c in range(len(columns)) for key, value in values.get((label, c), {}).items()})
+        for label in matrix.labels
     ]
-    rows = []
-    for label in matrix.labels:
-        values: dict[str, Value] = {}
-        for c in range(len(titles)):
-            if (label, c) in found:
-                difference, p = found[label, c]
-                values |= {f"difference_{c}": Value(*percent(difference)), f"p_{c}": Value(p)}
-            elif label == matrix.reference:
-                values[f"difference_{c}"] = Value(word="reference")
-        rows.append(Row(label, values))
-    title = f"Difference to {matrix.reference} (points)"
-    return Block(title, columns, rows, {**keys, "metric": "difference"})
+    return Block(title, list(chain.from_iterable(columns)), rows, {"dataset": ALL, "metric": metric})
 
 
 def matrix_findings(matrix: Matrix) -> list[str]:
@@ -187,10 +189,11 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
     notes = []
     for column in matrix.columns:
         said = [f"{grid.datasets[p.dataset].title}{f', task {p.task}' if p.task else ''}" for p in column.parts]
-        n = min(len(grid.seeds_of(p.dataset)) for p in column.parts)
         metric = grid.datasets[column.parts[0].dataset].metrics[0]
         mean = "mean by seed of " if len(said) > 1 else ""
-        notes.append(f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(n, 'seed')}.")
+        notes.append(
+            f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(fewest_seeds(grid, column), 'seed')}."
+        )
     lacking = [label for label in matrix.labels if label not in matrix.complete]
     left_out = f" Left out for want of a score in every column: {', '.join(lacking)}." if lacking else ""
     notes.append(
@@ -203,5 +206,52 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
     return notes
 
 
-def _value(found: Interval | None) -> Value:
-    return Value(*percent(found)) if found else Value()
+@dataclass(frozen=True)
+class SeedCost:
+    """Seconds of one seed's training, without imports, data and scoring; peak memory of the process, in MiB."""
+
+    seconds: float
+    mebibytes: float
+
+
+def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], SeedCost]:
+    """(label, column) -> the mean seconds over the column's datasets, and the most memory.
+
+    Raises:
+        DataError: a cost record is missing or damaged.
+    """
+    found = {}
+    for label, c in matrix.scores:
+        datasets = dict.fromkeys(p.dataset for p in matrix.columns[c].parts)
+        of_each = [_read(evidence, matrix, label, d) for d in datasets]
+        seconds = float(np.mean([cost.seconds for cost in of_each]))
+        found[label, c] = SeedCost(seconds, max(cost.mebibytes for cost in of_each))
+    return found
+
+
+def _read(evidence: Evidence, matrix: Matrix, label: str, dataset: str) -> SeedCost:
+    ref = matrix.refs[label, dataset]
+    cell = evidence.grid.cell(dataset, ref.method, ref.variant)
+    records = [evidence.cost(cell, stage) for stage in cell.stages]
+    memory = max(record.peak_memory_bytes for record in records) / 2**20
+    return SeedCost(sum(record.training_seconds / record.seeds for record in records), memory)
+
+
+def cost_block(matrix: Matrix, costs: dict[tuple[str, int], SeedCost]) -> Block:
+    """Seconds and memory of every row and column."""
+    columns = [
+        [Column(f"seconds_{c}", f"{of.title}: s per seed", "score"), Column(f"memory_{c}", "peak MiB", "count")]
+        for c, of in enumerate(matrix.columns)
+    ]
+    values = {
+        (label, c): {f"seconds_{c}": Value(cost.seconds), f"memory_{c}": Value(cost.mebibytes)}
+        for (label, c), cost in costs.items()
+    }
+    return matrix_block(matrix, "Cost of training", "cost", columns, values)
+
+
+COST_NOTE = (
+    "Cost of training: seconds in the training loop per seed on one thread; runs may have shared the machine; for a "
+    "column of several datasets the mean. Peak MiB: of the whole process, libraries and data included. The untrained "
+    "row trains nothing, or settles batch statistics in one epoch."
+)

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from mmcontrast.config import Dataset, Grid, Published
-from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import active_arms, experiment_datasets
 from mmcontrast.report.summary import percent
 from mmcontrast.report.text.conclusions import Reproduction, reproductions, verdict_on
-from mmcontrast.report.text.wording import (
-    PROTOCOL_SHORT,
-    count,
-    estimate,
-    find_cell,
-    interval,
-    metric_title,
-    published_text,
-)
+from mmcontrast.report.text.wording import count, interval, metric_title, published_text
 
 VERIFIED = {
     "read": "read in the paper, or on a page or in a repository of its authors",
     "digitised": "read off a curve of its authors",
     "second_hand": "as quoted by another source",
 }
-OTHER_SUITE = "the suite '{suite}' does not have this experiment"
-OTHER_DATASET = "not among the datasets of the suite '{suite}'"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One published number of a cell that was run here, as text.
-
-    Attributes:
-        cell: name of ours. verdict: reproduced, within interval, not reproduced, or why there is none.
-        optimistic, optimistic_verdict: of the epoch that is best on the test split; empty without such a protocol.
-    """
-
-    row: str
-    dataset: str
-    metric: str
-    published: str
-    cell: str
-    label: str
-    ours: str
-    protocol: str
-    verdict: str
-    optimistic: str
-    optimistic_verdict: str
 
 
 @dataclass(frozen=True)
@@ -84,12 +54,17 @@ class Unrun:
 
 @dataclass(frozen=True)
 class PaperPart:
-    """A paper's section of the page. experiments: those that are run, by name."""
+    """A paper's section of the page.
+
+    Attributes:
+        experiments: those that are run, by name. lines: every published number of a cell that was run here, and the
+            same by the epoch that is best on the test split, where there is that protocol.
+    """
 
     key: str
     title: str
     experiments: list[str]
-    lines: list[Line]
+    lines: list[tuple[Reproduction, Reproduction | None]]
     unrun: list[Unrun]
 
     @property
@@ -97,7 +72,8 @@ class PaperPart:
         """How many published numbers were reproduced, in one sentence."""
         if not self.lines:
             return "The paper publishes no number for a dataset and method that are run here."
-        by = {v: sum(line.verdict.startswith(v) for line in self.lines) for v in ("reproduced", "within", "not")}
+        verdicts = [plain_verdict(fair) for fair, _ in self.lines]
+        by = {v: sum(verdict.startswith(v) for verdict in verdicts) for v in ("reproduced", "within", "not")}
         n, rest = len(self.lines), len(self.lines) - sum(by.values())
         said = (
             f"Of {count(n, 'published number')} for what is run here, {by['reproduced']} reproduced, {by['within']} "
@@ -113,16 +89,12 @@ def paper_parts(evidence: Evidence) -> list[PaperPart]:
         of_it = [name for name, spec in grid.experiments.items() if spec.paper == key]
         run = [e for e in grid.active_experiments if e in of_it]
         silent = bool(grid.suite.overrides.given())
-        lines = [] if silent else [line for e in run for line in _lines(evidence, e)]
+        lines = {} if silent else {number: line for e in run for number, line in _lines(evidence, e)}
         unrun = [found for e in of_it if (found := _unrun(grid, e, run))]
         unrun += [_not_run(grid, key, name) for name in paper.not_run]
         if of_it:
             title = grid.methods[key].title if key in grid.methods else paper.title
-            parts.append(
-                PaperPart(
-                    key, title, run, list({(x.row, x.dataset, x.metric, x.cell): x for x in lines}.values()), unrun
-                )
-            )
+            parts.append(PaperPart(key, title, run, list(lines.values()), unrun))
     return parts
 
 
@@ -131,49 +103,24 @@ def studies(grid: Grid) -> list[str]:
     return [e for e in grid.active_experiments if grid.experiments[e].paper is None]
 
 
-def _lines(evidence: Evidence, experiment: str) -> list[Line]:
-    grid = evidence.grid
-    found: dict[tuple[int, str], dict[str, Reproduction]] = {}
-    for r in reproductions(evidence, experiment):
-        kind = "optimistic" if r.protocol == "optimistic" else "fair"
-        found.setdefault((id(r.row), r.metric), {})[kind] = r
-    out = []
-    for (_, metric), by_kind in found.items():
-        fair, best = by_kind["fair"], by_kind.get("optimistic")
-        p, of = fair.row, Scope(evidence, experiment, fair.row.dataset)
-        ref = find_cell(grid, experiment, p.method or "", p.variant)
-        if ref is None:
-            continue
-        wide = of.wide(ref, metric, fair.protocol)
-        out.append(
-            Line(
-                row=p.row,
-                dataset=of.data.title,
-                metric=metric_title(metric, of.data),
-                published=published_text(p, metric),
-                cell=of.name(ref),
-                label=of.label(ref),
-                ours=estimate(*fair.ours),
-                protocol=PROTOCOL_SHORT[fair.protocol],
-                verdict=plain_verdict(fair, percent(wide) if wide else None),
-                optimistic=estimate(*best.ours) if best else "",
-                optimistic_verdict=plain_verdict(best, None) if best else "",
-            )
-        )
-    return out
+def _lines(evidence: Evidence, experiment: str) -> Iterator[tuple[Hashable, tuple[Reproduction, Reproduction | None]]]:
+    """What identifies a published number, and its line of `PaperPart`."""
+    for _, found in groupby(reproductions(evidence, experiment), lambda r: (id(r.row), r.metric)):
+        fair, *best = found
+        yield (fair.row.row, fair.of.name(fair.ref), fair.metric), (fair, best[0] if best else None)
 
 
-def plain_verdict(r: Reproduction, wide: tuple[float, float, float] | None) -> str:
+def plain_verdict(r: Reproduction) -> str:
     """The verdict in plain words.
 
-    Args:
-        wide: mean and interval over seeds and test instances, in percent; it may contain a number that the interval
-            over seeds does not, which is then neither reproduced nor ruled out.
+    The interval over seeds and test instances may contain a number that the interval over seeds does not, which is
+    then neither reproduced nor ruled out; what is optimistic is not given that.
     """
     if r.reached is None or r.reached == "reproduced":
         return verdict_on(r)
-    if wide is not None and wide[1] <= r.published <= wide[2]:
-        return f"within interval {interval(wide[1], wide[2])} over seeds and test instances"
+    wide = r.of.wide(r.ref, r.metric, r.protocol) if r.protocol != "optimistic" else None
+    if wide is not None and percent(wide).low <= r.published <= percent(wide).high:
+        return f"within interval {interval(*percent(wide)[1:])} over seeds and test instances"
     return f"not reproduced: {'ours is lower' if r.reached == 'not reached' else 'ours is higher'}"
 
 
@@ -186,7 +133,8 @@ def _unrun(grid: Grid, experiment: str, run: list[str]) -> Unrun | None:
         names |= dict.fromkeys(spec.datasets)
     sized = spec.information is not None and bool(active_arms(grid, experiment))
     missing = [name for name in names if name not in datasets and not (sized and name in grid.datasets)]
-    reason = (OTHER_DATASET if experiment in run else OTHER_SUITE).format(suite=grid.suite_name)
+    suite = f"the suite '{grid.suite_name}'"
+    reason = f"not among the datasets of {suite}" if experiment in run else f"{suite} does not have this experiment"
     parts = [_listed(table.rows, grid.datasets.get(n), n, spec.not_run.get(n, reason), {}) for n in missing]
     if not parts:
         return None

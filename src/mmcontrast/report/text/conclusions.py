@@ -11,21 +11,12 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from mmcontrast.config import Grid, Published
-from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
+from mmcontrast.config import CellRef, Published
+from mmcontrast.evaluation.statistics import Difference, Interval, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import own_cells
-from mmcontrast.report.summary import percent
-from mmcontrast.report.text.wording import (
-    PROTOCOL_SHORT,
-    count,
-    estimate,
-    find_cell,
-    interval,
-    metric_title,
-    p_value,
-    published_text,
-)
+from mmcontrast.report.summary import corrected, percent
+from mmcontrast.report.text import wording
 
 MIN_SEEDS = 5
 SIGNIFICANT = 0.05
@@ -40,34 +31,45 @@ VERDICT_WORDS: dict[Verdict, str] = {
 }
 
 
+Scored = tuple[str, Interval, dict[int, float]]  # name, mean in percent, score by seed as fractions
+
+
 @dataclass(frozen=True)
-class Comparison:
-    """The paper's own method against its baselines on one dataset and metric, selected epochs, scores as fractions.
+class Against:
+    """A score compared with another by seed.
 
     Attributes:
-        label, score, wide: the own cell's name, its mean with the interval over seeds, and with that over seeds and
-            test instances.
-        baseline, baseline_score: the baseline of the highest mean.
-        difference: own cell minus that baseline, by seed. p_holm: its p value corrected for all baselines.
-        verdicts: on every baseline.
+        what: metric, or what is scored. own, other: in percent; name: the other's. difference: own minus other by
+            seed, as fractions. p_holm: its p value, corrected for all that were compared.
     """
 
-    dataset: str
-    metric: str
-    n_instances: int
-    label: str
-    score: Interval
-    wide: Interval | None
-    baseline: str
-    baseline_score: Interval
+    what: str
+    own: Interval
+    other: Interval
+    name: str
     difference: Difference
     p_holm: float
-    verdicts: tuple[Verdict, ...]
 
     @property
     def verdict(self) -> Verdict:
-        """On the strongest baseline."""
+        """On the difference."""
         return judge(self.difference, self.p_holm)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The paper's own method against its baselines on one dataset and metric, selected epochs.
+
+    Attributes:
+        label, wide: the own cell's name, and its mean with the interval over seeds and test instances.
+        strongest: it against the baseline of the highest mean. verdicts: on every baseline.
+    """
+
+    of: Scope
+    label: str
+    wide: Interval | None
+    strongest: Against
+    verdicts: tuple[Verdict, ...]
 
 
 def judge(difference: Difference, p_holm: float) -> Verdict:
@@ -92,45 +94,51 @@ def few_seeds(n: int) -> list[str]:
 def compare(of: Scope, metric: str) -> Comparison | None:
     """The comparison, or None where the experiment has no own method, no baseline, or no selected scores of them."""
     own = own_cells(of.grid, of.experiment)
-    scored = [(ref, score, of.scores(ref, metric)) for ref in of.cells if (score := of.mean(ref, metric))]
-    ours = next((s for s in scored if s[0] in own[:1]), None)
-    baselines = [s for s in scored if s[0] not in own]
-    if ours is None or not baselines:
+    means = {ref: mean for ref in of.cells if (mean := of.mean(ref, metric))}
+    scored = {ref: (of.label(ref), percent(mean), of.scores(ref, metric)) for ref, mean in means.items()}
+    ours, baselines = own[:1], [s for ref, s in scored.items() if ref not in own]
+    if not ours or ours[0] not in scored or not baselines:
         return None
-    found = [paired_difference(ours[2], seeds) for _, _, seeds in baselines]
-    p_holm = holm(np.array([d.p for d in found]))
-    best = max(range(len(baselines)), key=lambda i: baselines[i][1].mean)
+    compared = against_each(wording.metric_title(metric, of.data), scored[ours[0]], baselines)
     return Comparison(
-        dataset=of.dataset,
-        metric=metric,
-        n_instances=of.n_instances,
+        of=of,
         label=of.label(ours[0]),
-        score=ours[1],
         wide=of.wide(ours[0], metric),
-        baseline=of.label(baselines[best][0]),
-        baseline_score=baselines[best][1],
-        difference=found[best],
-        p_holm=float(p_holm[best]),
-        verdicts=tuple(judge(d, float(p)) for d, p in zip(found, p_holm, strict=True)),
+        strongest=max(compared, key=lambda a: a.other.mean),
+        verdicts=tuple(a.verdict for a in compared),
     )
+
+
+def against_each(what: str, own: Scored, others: list[Scored]) -> list[Against]:
+    """One score against each of the others, p corrected for all of these."""
+    found = [paired_difference(own[2], seeds) for _, _, seeds in others]
+    return [
+        Against(what, own[1], mean, name, difference, p)
+        for (name, mean, _), difference, p in zip(others, found, corrected(found), strict=True)
+    ]
+
+
+def against_zero(difference: Difference) -> str:
+    """'includes' or 'excludes': what its interval does with 0."""
+    return "includes" if difference.low <= 0 <= difference.high else "excludes"
 
 
 def p_in_words(p_holm: float, lead: str = ", ") -> str:
     """', p = 0.012 after Holm's correction'; empty where there is no p."""
-    return f"{lead}p = {p} after Holm's correction".replace("= <", "< ") if (p := p_value(p_holm)) else ""
+    return f"{lead}p = {p} after Holm's correction".replace("= <", "< ") if (p := wording.p_value(p_holm)) else ""
 
 
-def comparison_sentences(grid: Grid, c: Comparison) -> list[str]:
+def comparison_sentences(c: Comparison) -> list[str]:
     """The comparison in words, the verdict first."""
-    data, d = grid.datasets[c.dataset], c.difference
+    best, d = c.strongest, c.strongest.difference
     out = [
-        VERDICT_WORDS[c.verdict].format(ours=c.label, baseline=f"its strongest baseline, {c.baseline},")
-        + f" on {data.title}.",
-        f"{metric_title(c.metric, data)} {estimate(*percent(c.score))} % against "
-        f"{estimate(*percent(c.baseline_score))} %; paired difference {estimate(*percent(d), sign=True)} points"
-        f"{p_in_words(c.p_holm)}; {count(d.n, 'seed')}, {count(c.n_instances, 'test instance')}.",
+        VERDICT_WORDS[best.verdict].format(ours=c.label, baseline=f"its strongest baseline, {best.name},")
+        + f" on {c.of.data.title}.",
+        f"{best.what} {wording.estimate(*best.own)} % against {wording.estimate(*best.other)} %; paired difference "
+        f"{wording.estimate(*percent(d), sign=True)} points{p_in_words(best.p_holm)}; {wording.count(d.n, 'seed')}, "
+        f"{wording.count(c.of.n_instances, 'test instance')}.",
     ]
-    if len(c.verdicts) > 1 and c.verdict != "unjudged":
+    if len(c.verdicts) > 1 and best.verdict != "unjudged":
         out.append(
             f"It is better than {c.verdicts.count('better')} and worse than {c.verdicts.count('worse')} of its "
             f"{len(c.verdicts)} baselines, with no significant difference to {c.verdicts.count('undecided')}."
@@ -139,7 +147,7 @@ def comparison_sentences(grid: Grid, c: Comparison) -> list[str]:
     if c.wide is not None:
         out.append(
             "Resampling test instances as well as seeds widens the interval of its score to "
-            f"{interval(*percent(c.wide)[1:])} %."
+            f"{wording.interval(*percent(c.wide)[1:])} %."
         )
     return out
 
@@ -148,6 +156,8 @@ def comparison_sentences(grid: Grid, c: Comparison) -> list[str]:
 class Reproduction:
     """A published number beside ours, in percent. `reached` is None without an interval of at least five seeds."""
 
+    of: Scope
+    ref: CellRef
     row: Published
     metric: str
     protocol: str
@@ -164,7 +174,7 @@ def reproductions(evidence: Evidence, experiment: str) -> list[Reproduction]:
     """Every published number of a cell that was run: under `selected` (`last` without one) and under `optimistic`."""
     out, grid = [], evidence.grid
     for row in grid.published(experiment).rows:
-        ref = find_cell(grid, experiment, row.method, row.variant) if row.method else None
+        ref = wording.find_cell(grid, experiment, row.method, row.variant) if row.method else None
         if ref is None or row.dataset not in grid.dataset_names:
             continue
         of = Scope(evidence, experiment, row.dataset)
@@ -174,7 +184,7 @@ def reproductions(evidence: Evidence, experiment: str) -> list[Reproduction]:
                 if (ours := of.mean(ref, metric, protocol)) is not None:
                     scaled = percent(ours)
                     reached = reach(value, scaled) if of.n_seeds >= MIN_SEEDS else None
-                    out.append(Reproduction(row, metric, protocol, scaled, reached))
+                    out.append(Reproduction(of, ref, row, metric, protocol, scaled, reached))
     return out
 
 
@@ -190,16 +200,19 @@ def verdict_on(r: Reproduction) -> str:
     return r.reached or f"no verdict with fewer than {MIN_SEEDS} seeds"
 
 
-def reproduction_sentences(grid: Grid, found: list[Reproduction]) -> list[str]:
+def reproduction_sentences(found: list[Reproduction]) -> list[str]:
     """One sentence per published number, with our score under each protocol."""
     by_number: dict[tuple[str, str, str], list[Reproduction]] = {}
     for r in found:
         by_number.setdefault((r.row.dataset, r.row.row, r.metric), []).append(r)
     out = []
-    for (dataset, row, metric), group in by_number.items():
-        verdicts = "; ".join(f"{PROTOCOL_SHORT[r.protocol]} {estimate(*r.ours)}: {verdict_on(r)}" for r in group)
-        title = f"{grid.datasets[dataset].title}, {metric_title(metric, grid.datasets[dataset])} (%)"
-        out.append(f"{title}: {row} is published as {published_text(group[0].row, metric)}. Ours, {verdicts}.")
+    for (_, row, metric), group in by_number.items():
+        verdicts = "; ".join(
+            f"{wording.PROTOCOL_SHORT[r.protocol]} {wording.estimate(*r.ours)}: {verdict_on(r)}" for r in group
+        )
+        data, printed = group[0].of.data, wording.published_text(group[0].row, metric)
+        title = f"{data.title}, {wording.metric_title(metric, data)} (%)"
+        out.append(f"{title}: {row} is published as {printed}. Ours, {verdicts}.")
     return out
 
 

@@ -8,21 +8,8 @@ from mmcontrast.config import Grid
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.tables.information import information_findings, information_notes
-from mmcontrast.report.text.conclusions import (
-    compare,
-    comparison_sentences,
-    reproduction_sentences,
-    reproductions,
-)
-from mmcontrast.report.text.wording import (
-    PROBE_DEFINITION,
-    PROTOCOL_DEFINITIONS,
-    PROTOCOL_TITLES,
-    metric_title,
-    points,
-    seeds_interval_name,
-    wide_interval_name,
-)
+from mmcontrast.report.text import wording
+from mmcontrast.report.text.conclusions import compare, comparison_sentences, reproduction_sentences, reproductions
 
 WIDE_TITLE = "Selected, over seeds and test instances"
 TIES = {"stable": "in the order of the gallery", "pessimistic": "with wrong answers first"}
@@ -62,11 +49,11 @@ def protocol_notes(evidence: Evidence, experiment: str) -> list[str]:
     probed = [is_probed(grid, d, c) for d, c in grid.experiment_cells(experiment)]
     notes = []
     if not all(probed):
-        shown = list(PROTOCOL_TITLES) if spec.kind == "table" else ["selected"]
-        notes = [f"{PROTOCOL_TITLES[p]}: {PROTOCOL_DEFINITIONS[p]}" for p in shown if p in protocols]
+        shown = list(wording.PROTOCOL_TITLES) if spec.kind == "table" else ["selected"]
+        notes = [f"{wording.PROTOCOL_TITLES[p]}: {wording.PROTOCOL_DEFINITIONS[p]}" for p in shown if p in protocols]
     if any(probed):
-        who = PROTOCOL_TITLES["selected"] if all(probed) else "Cells without a classifier"
-        notes.append(f"{who}: {PROBE_DEFINITION}.")
+        who = wording.PROTOCOL_TITLES["selected"] if all(probed) else "Cells without a classifier"
+        notes.append(f"{who}: {wording.PROBE_DEFINITION}.")
     return notes
 
 
@@ -82,8 +69,8 @@ def findings(evidence: Evidence, experiment: str) -> list[str]:
         return out
     for of in evidence.scopes(experiment):
         if of.spec.kind == "table" and (compared := compare(of, of.data.metrics[0])):
-            out.append(" ".join(comparison_sentences(grid, compared)))
-    return out + reproduction_sentences(grid, reproductions(evidence, experiment))
+            out.append(" ".join(comparison_sentences(compared)))
+    return out + reproduction_sentences(reproductions(evidence, experiment))
 
 
 def overrides_note(grid: Grid) -> list[str]:
@@ -112,8 +99,8 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
     """What the brackets are, by dataset."""
     if {of.n_seeds for of in scopes} == {1}:
         return [ONE_SEED]
-    wide = "; ".join(f"{of.data.title}: {wide_interval_name(of.n_seeds, of.n_instances)}" for of in scopes)
-    narrow = "; ".join(seeds_interval_name(n) for n in sorted({of.n_seeds for of in scopes}))
+    wide = "; ".join(f"{of.data.title}: {wording.wide_interval_name(of.n_seeds, of.n_instances)}" for of in scopes)
+    narrow = "; ".join(wording.seeds_interval_name(n) for n in sorted({of.n_seeds for of in scopes}))
     return [
         f"Brackets: {narrow}. With few seeds such an interval tends to be too narrow.",
         f"Brackets of the column '{WIDE_TITLE}': {wide}.",
@@ -124,7 +111,7 @@ def dataset_notes(of: Scope) -> list[str]:
     """How much one test instance counts, and the dataset's own warnings."""
     n, retrieval = of.n_instances, of.data.retrieval
     size = (
-        f"{n} test instances; one of them is {points(100 / n, digits=2)} points of accuracy."
+        f"{n} test instances; one of them is {wording.points(100 / n, digits=2)} points of accuracy."
         if retrieval is None
         else f"{n} test instances, which are the gallery; ties are ranked {TIES[retrieval.ties]}. Rsum is at most 600."
     )
@@ -138,7 +125,7 @@ def _published_notes(grid: Grid, experiment: str, datasets: list[str]) -> list[s
         notes.append(f"Published numbers: {' '.join(table.source.split())}.")
     for d in datasets:
         found = {m for p in table.rows if p.dataset == d for m in p.values}
-        absent = [metric_title(m, grid.datasets[d]) for m in grid.datasets[d].metrics if m not in found]
+        absent = [wording.metric_title(m, grid.datasets[d]) for m in grid.datasets[d].metrics if m not in found]
         if absent and table.rows:
             notes.append(f"{grid.datasets[d].title}: no published number was found for {', '.join(absent)}.")
     return notes

@@ -75,6 +75,11 @@ def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def short_title(metric: str, dataset: Dataset | None = None) -> str:
+    """The same without what it says in brackets."""
+    return metric_title(metric, dataset).partition(" (")[0]
+
+
 def reported_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> list[str]:
     """The dataset's metrics, the selecting one first, then those of its further tasks, readout by readout.
 
