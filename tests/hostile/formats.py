@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmcontrast.config import read_yaml
 from mmcontrast.data.unpickle import read_pickle
-from mmcontrast.report.provenance import read_json
+from mmcontrast.report.evidence import read_json
 from tests.hostile import parquet_files, pickle_files, raw_files, text_files
 from tests.hostile.corpus import Format
 

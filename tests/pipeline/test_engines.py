@@ -135,19 +135,19 @@ def fields(of: object) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("file", "key", "value", "words"),
+    ("file", "path", "value", "words"),
     [
-        ("experiments/m3col_figures", "not_run", {"All figures": "Drawings alone."}, "Drawings alone."),
-        ("suites/default", "description", "a short one", "a short one"),
+        ("papers/m3col", ("not_run", "figures", "why"), {"All figures": "Drawings alone."}, "Drawings alone."),
+        ("suites/default", ("description",), "a short one", "a short one"),
     ],
     ids=["not_run", "suite"],
 )
 def test_the_page_follows_what_is_not_run_and_the_suite(
-    finished: Checkout, file: str, key: str, value: object, words: str
+    finished: Checkout, file: str, path: tuple[str, ...], value: object, words: str
 ) -> None:
-    """Why a paper's figures are not run, of an experiment that the suite lacks, and what the suite is."""
+    """Why a paper's figures are not run, and what the suite is."""
     finished.executed()
-    finished.edit(f"params/{file}.yaml", key, value=value)
+    finished.edit(f"params/{file}.yaml", *path, value=value)
     finished.snakemake()
     assert finished.executed() == ["report page"]
     assert words in (finished.root / "reports/index.html").read_text()
@@ -241,7 +241,7 @@ def test_a_failed_cell_is_reported_among_the_others_and_leaves_nothing_stale(
     page = (partial / "index.html").read_text()
     assert "This report is partial: 1 of 3 cells have no result." in page
     assert "the loss is not finite at epoch" in page
-    assert "| Concatenation | failed |" in (partial / "tables/tiny.md").read_text()
+    assert "| Concatenation | failed |" in (partial / "tables/tiny/tiny.md").read_text()
     others = pl.col("method") != "concat"
     assert_frame_equal(pl.read_parquet(partial / "results.parquet"), before.filter(others))
     # what an older run made of the failed cell, and its report, would pass for this run's

@@ -66,6 +66,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "params/suites/short.yaml").write_text(yaml.safe_dump(SUITE))
     (tmp_path / "params/experiments/tiny.yaml").write_text(yaml.safe_dump(EXPERIMENT))
     monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-m", "mmcontrast", "plan", "--suite", "short"], check=True, capture_output=True)
     return tmp_path
 
 

@@ -52,7 +52,7 @@ def run_in_a_process_of_its_own(cell: CellConfig) -> set[str]:
 
 
 def said(cell: CellConfig) -> set[str]:
-    return {f.removeprefix("src/mmcontrast/") for f in sources(*training_modules(cell))}
+    return {f.removeprefix("mmcontrast/") for f in sources(*training_modules(cell))}
 
 
 @pytest.mark.parametrize("case", [c if c in QUICK else pytest.param(c, marks=pytest.mark.slow) for c in CASES])

@@ -139,7 +139,7 @@ def _compare_model(
 
     file = root / layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
     method, device = load(file), torch.device("cpu")
-    if method.cell.model_dump(exclude={"engine"}) != cell.model_dump(exclude={"engine"}):
+    if method.cell.model_dump(exclude={"engine"}) != cell.of_stage(stage).model_dump(exclude={"engine"}):
         raise DataError(f"{file}: trained with other parameters than params/ now says; train {cell.name} again")
     tables = load_dataset(cell, root, seed)
     embedded = tables | ({"train": tables["probe"]} if "probe" in tables else {})
