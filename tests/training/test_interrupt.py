@@ -115,7 +115,7 @@ def test_a_full_disk_at_every_stage(checkout: Path) -> None:
 # a folder that a command writes into, and that does not hold what it reads
 WRITTEN = {
     "prepare": "data/prepared/synthetic",
-    "pretrain": "build/short/.state",
+    "pretrain": f"build/short/.state/{CELL}",
     "finetune": f"build/short/runs/{CELL}/finetune",
 }
 
