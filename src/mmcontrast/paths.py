@@ -116,7 +116,7 @@ class Layout:
         return f"{self.prefix}runs/{cell}/curves.parquet"
 
     def intervals(self, cell: str) -> str:
-        """Bootstrap draws over seeds and test cases: protocol, metric, low, high."""
+        """Bootstrap draws over seeds and test instances: protocol, metric, low, high."""
         return f"{self.prefix}runs/{cell}/intervals.parquet"
 
     def report(self, file: str = "") -> str:

@@ -41,7 +41,7 @@ def cell_data(wc):
 def pretrained(wc):
     """What finetuning starts from, where the cell is pretrained."""
     stages = planned(wc).stages
-    models = LAYOUT.stage(wc.cell, "pretrain", "models/checksums.json")
+    models = LAYOUT.stage(wc.cell, "pretrain", f"models/{paths.CHECKSUMS}")
     return [models] if "pretrain" in stages else []
 
 

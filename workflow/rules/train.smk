@@ -8,7 +8,7 @@ rule pretrain:
     output:
         history=LAYOUT.stage("{cell}", "pretrain", "history.parquet"),
         embeddings=LAYOUT.stage("{cell}", "pretrain", "embeddings.parquet"),
-        models=LAYOUT.stage("{cell}", "pretrain", "models/checksums.json"),
+        models=LAYOUT.stage("{cell}", "pretrain", f"models/{paths.CHECKSUMS}"),
         cost=LAYOUT.stage("{cell}", "pretrain", "cost.json"),
     log:
         LAYOUT.log("pretrain", "{cell}"),
@@ -32,7 +32,7 @@ rule finetune:
         history=LAYOUT.stage("{cell}", "finetune", "history.parquet"),
         predictions=LAYOUT.stage("{cell}", "finetune", "predictions.parquet"),
         embeddings=LAYOUT.stage("{cell}", "finetune", "embeddings.parquet"),
-        models=LAYOUT.stage("{cell}", "finetune", "models/checksums.json"),
+        models=LAYOUT.stage("{cell}", "finetune", f"models/{paths.CHECKSUMS}"),
         cost=LAYOUT.stage("{cell}", "finetune", "cost.json"),
     log:
         LAYOUT.log("finetune", "{cell}"),

@@ -53,7 +53,6 @@ class PlannedCell(Strict):
     stages: list[str]
     scored: str
     data: list[str]
-    seeds: list[int]
     threads: int
     gpus: int
 
@@ -127,7 +126,7 @@ def write_plan(grid: Grid, layout: Layout, select: str) -> tuple[Plan, list[str]
     for folder in {layout.plans, "plan/data"}:
         for file in (grid.root / folder).rglob("*.json"):
             name = file.relative_to(grid.root).as_posix()
-            if name not in wanted and (layout.is_default or not name.startswith("plan/cells")):
+            if name not in wanted:
                 file.unlink()
                 changed.append(name)
     return plan, changed
@@ -167,7 +166,6 @@ def _planned_cell(cell: CellConfig) -> PlannedCell:
         stages=cell.stages,
         scored=f"{cell.last_stage}/{paths.SCORED_FILES[cell.scored_by]}",
         data=[paths.prepared(*part) for part in cell.data],
-        seeds=cell.seeds,
         threads=cell.engine.ranks * cell.engine.threads,
         gpus=cell.engine.ranks if cell.engine.device == "cuda" else 0,
     )

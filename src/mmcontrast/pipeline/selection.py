@@ -24,10 +24,8 @@ def selection(suite: str = "default", datasets: list[str] | None = None) -> tupl
             f"suite '{suite}' with datasets {grid.dataset_names}: none of the suite's experiments has a cell on "
             f"them; its experiments use {usable}"
         )
-    arguments = "" if suite == "default" else f" --suite {suite}"
-    if datasets is not None:
-        arguments += " --datasets " + " ".join(datasets)
-    return grid, Layout(suite, datasets), arguments
+    layout = Layout(suite, datasets)
+    return grid, layout, layout.select
 
 
 def named_selection(config: dict[str, Any]) -> tuple[str, list[str] | None]:

@@ -20,7 +20,6 @@ from mmcontrast.evaluation.frames import read_frame
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.paths import Layout
 from mmcontrast.report.covered import PAGE, covered
-from mmcontrast.report.covered import cell_name as cell_name
 from mmcontrast.report.outputs import results_outputs
 from mmcontrast.report.summary import CELL, summarise
 
