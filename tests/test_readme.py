@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 import yaml
@@ -16,6 +19,8 @@ from snakemake.cli import get_argument_parser, parse_config
 from mmcontrast.cli import _parser
 from mmcontrast.config import Grid
 from mmcontrast.pipeline.selection import named_selection, selection
+from mmcontrast.report.results import headline_metrics
+from mmcontrast.report.summary import CELL, summarise
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -88,3 +93,10 @@ def test_the_committed_metrics_and_lock_are_of_the_published_run() -> None:
     for file in ("docs/results/default/results.parquet", "reports/metrics.json"):
         found = hashlib.md5(committed(file)).hexdigest()
         assert found == outs[f"reports/{Path(file).name}"], f"{file}: not of dvc.lock's run"
+
+
+def test_the_committed_metrics_are_of_the_committed_results() -> None:
+    results = pl.read_parquet(io.BytesIO(committed("docs/results/default/results.parquet")))
+    selected = summarise(results).filter(protocol="selected")
+    summary = selected.unique([*CELL, "metric"], keep="first", maintain_order=True)
+    assert headline_metrics(summary) == json.loads(committed("reports/metrics.json"))
