@@ -6,13 +6,15 @@ Shapes: b rows of this rank, B rows of the global batch, M modalities, D width, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.base import Batch, Method
+from mmcontrast.losses.cross_entropy import label_cross_entropy
+from mmcontrast.methods.base import Batch, Method, Progress
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import classification_head
 
@@ -65,6 +67,23 @@ class JointMethod(Method):
         if self.unimodal_heads:
             terms["unimodal"] = total(criterion(gather(head(z[m]))) for m, head in self.unimodal_heads.items())
         return terms
+
+    def training_terms(
+        self, z: Mapping[str, Tensor], contrastive: Mapping[str, Tensor], beta: float, batch: Batch, progress: Progress
+    ) -> dict[str, Tensor]:
+        """`loss` and its terms: the contrastive ones alone in pretraining, the supervised ones + beta of them after it.
+
+        Args:
+            z: modality -> (b, D), of the rows of this rank.
+            contrastive: terms of the global batch, at least one in pretraining.
+            beta: weight of each contrastive term beside the supervised ones.
+        """
+        if progress.stage == "pretrain":
+            return {"loss": total(contrastive.values()), **contrastive}
+        criterion = partial(label_cross_entropy, labels=progress.gather(batch.labels))
+        supervised = self.supervised_terms(z, criterion, progress.gather)
+        loss = total([*supervised.values(), *(beta * term for term in contrastive.values())])
+        return {"loss": loss, **supervised, **contrastive}
 
     def embed(self, batch: Batch) -> Tensor:
         return torch.cat(list(self.encode(batch.inputs).values()), dim=-1)

@@ -5,17 +5,14 @@ Shapes: b rows of this rank, B rows of the global batch, D width.
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.losses.pairwise import paired_info_nce
 from mmcontrast.losses.similarity import modality_pairs
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import ConcatObjective
-from mmcontrast.methods.joint import JointMethod, refuse_pretraining, total
+from mmcontrast.methods.joint import JointMethod, refuse_pretraining
 
 
 class Concat(JointMethod):
@@ -35,12 +32,7 @@ class Concat(JointMethod):
         if self.pairs:
             z_global = {m: progress.gather(z_bD) for m, z_bD in z.items()}
             contrastive["info_nce"] = paired_info_nce(z_global, self.pairs, self.objective.tau)
-        if progress.stage == "pretrain":
-            return {"loss": total(contrastive.values()), **contrastive}
-        criterion = partial(label_cross_entropy, labels=progress.gather(batch.labels))
-        supervised = self.supervised_terms(z, criterion, progress.gather)
-        loss = total([*supervised.values(), *(self.objective.beta * term for term in contrastive.values())])
-        return {"loss": loss, **supervised, **contrastive}
+        return self.training_terms(z, contrastive, self.objective.beta, batch, progress)
 
 
 METHOD = Concat

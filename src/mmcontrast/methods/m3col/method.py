@@ -10,17 +10,15 @@ Shapes: b rows of this rank, B rows of the global batch, M modalities, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import modality_pairs
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.joint import JointMethod, total
+from mmcontrast.methods.joint import JointMethod
 from mmcontrast.methods.m3col.loss import m3co, multisclip
 from mmcontrast.methods.m3col.objective import M3CoLObjective
 
@@ -58,12 +56,7 @@ class M3CoL(JointMethod):
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         z = self.encode(batch.inputs)
         contrastive = self._contrastive_term(z, batch, progress)
-        if progress.stage == "pretrain":
-            return {"loss": total(contrastive.values()), **contrastive}
-        criterion = partial(label_cross_entropy, labels=progress.gather(batch.labels))
-        supervised = self.supervised_terms(z, criterion, progress.gather)
-        loss = total([*supervised.values(), *(self.objective.beta * term for term in contrastive.values())])
-        return {"loss": loss, **supervised, **contrastive}
+        return self.training_terms(z, contrastive, self.objective.beta, batch, progress)
 
     def _contrastive_term(self, z: Mapping[str, Tensor], batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """The term of this epoch, by its name. z: modality -> (b, D)."""
