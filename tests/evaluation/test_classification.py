@@ -8,7 +8,8 @@ from sklearn import metrics as reference
 
 from mmcontrast.config.metrics import metrics_for
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.classification import METRICS, cross_entropy, score, selection_key, weighted_scores
+from mmcontrast.evaluation.classification import METRICS, cross_entropy
+from mmcontrast.evaluation.scores import score, selection_key, weighted_scores
 
 BINARY_ONLY = ("f1", "auc")
 
