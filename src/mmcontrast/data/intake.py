@@ -121,7 +121,10 @@ class Intake:
             counts["empty"] += not value.strip()
             return value
         if spec.encoded:
-            decode(value, spec.shape, where)
+            try:
+                decode(value, spec.shape)
+            except ValueError as e:
+                raise DataError(f"{where}: the picture cannot be decoded ({e})") from None
             return value
         given = np.asarray(value)
         if spec.kind == "image":
