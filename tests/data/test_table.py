@@ -149,12 +149,6 @@ def test_further_tasks_have_columns_of_their_own_and_leave_files_without_any_as_
     assert set(json.loads(LAYOUT.metadata[table.METADATA_KEY])) == set(table.METADATA_FIELDS)
 
 
-def test_a_kind_that_is_not_written_yet() -> None:
-    speech = {"speech": Modality(kind="sequence", shape=[-1, 4])}
-    with pytest.raises(DataError, match="d: modality 'speech': kind 'sequence' cannot be written; accepted are vector"):
-        table.schema("d", "train", speech, ["no", "yes"], "none", {})
-
-
 def test_scenes_have_a_column_and_leave_files_without_any_as_they_were(path: Path, tmp_path: Path) -> None:
     layout = table.schema("d", "train", MODALITIES, ["no", "yes"], "minmax", NAMES, scenes="video")
     out = tmp_path / "d" / "scenes.parquet"
