@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,34 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mmcontrast.data.inputs import Part, Places, Rows
 from mmcontrast.data.mapped import open_map
+from mmcontrast.data.pictures import decode
 from mmcontrast.errors import DataError
-
-FORMATS = ("JPEG", "PNG")
-MODES = {1: "L", 3: "RGB"}
-
-
-def decode(data: bytes, shape: Sequence[int]) -> np.ndarray:
-    """(C, H, W) uint8 of the bytes of a picture; grey and colour are converted to what `shape` says.
-
-    Raises:
-        ValueError: it is no whole JPEG or PNG file, or of another height and width.
-    """
-    channels, height, width = shape
-    try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            # before the pixels are: a few bytes can say that there are any number of them
-            if image.size != (width, height):
-                raise ValueError(f"{image.size[0]} x {image.size[1]} pixels in place of {width} x {height}")
-            pixels = np.asarray(image.convert(MODES[channels]))
-    except Exception as e:  # a broken file raises errors of a dozen kinds
-        raise ValueError(str(e).splitlines()[0] if str(e) else type(e).__name__) from None
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
 
 
 class EncodedImages:
@@ -76,17 +54,14 @@ class EncodedImages:
         places = self.places.of(rows)
         out = np.zeros((len(places), *self.shape), np.uint8)
         for k, (part, row) in enumerate(places):
-            data = self.chunks[part][row].as_buffer()
+            data = self.chunks[part][row].as_py()
             if data is None:
                 continue
+            number = int(self.places.starts[part]) + row
             try:
-                out[k] = decode(data, self.shape)
-            except ValueError as e:
-                number = int(self.places.starts[part]) + row
-                raise DataError(
-                    f"{self.path}: modality '{self.name}', row {number} (from 0): the picture cannot be decoded ({e}); "
-                    f"run `mmcontrast data prepare {self.path.parent.name}`"
-                ) from None
+                out[k] = decode(data, self.shape, f"{self.path}: modality '{self.name}', row {number} (from 0)")
+            except DataError as e:
+                raise DataError(f"{e}; run `mmcontrast data prepare {self.path.parent.name}`") from None
         return torch.from_numpy(out)
 
 

@@ -23,6 +23,7 @@ from mmcontrast.errors import DataError
 SEAL = b"mmcontrast sha256"
 SEAL_BYTES = len(SEAL) + hashlib.sha256().digest_size
 MAGIC = b"PAR1"
+BATCH_ROWS = 256
 MAX_TABLE_BYTES = 16 * 1024**3
 # what a small file may become, and how many times its size a large one: a value that repeats takes next to nothing
 SMALL_TABLE_BYTES = 128 * 1024**2
@@ -101,8 +102,8 @@ def read_pieces(path: Path, rows: int, remedy: str) -> Iterator[pa.RecordBatch]:
         DataError: damaged, not Parquet, or far more when unpacked than its size allows for.
     """
     limit, size = SMALL_TABLE_BYTES + MAX_RATIO * path.stat().st_size, 0
-    with _damage_told(path, remedy), pq.ParquetFile(path) as file:
-        for piece in file.iter_batches(batch_size=rows):
+    with _damage_told(path, remedy):
+        for piece in stored_batches(path, rows=rows):
             piece.validate(full=True)
             size += piece.nbytes
             if size > limit:
@@ -120,6 +121,18 @@ def _damage_told(path: Path, remedy: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as e:
         reason = (str(e) or type(e).__name__).splitlines()[0]
         raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); {remedy}") from None
+
+
+def stored_batches(
+    path: Path, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """A file whose bytes are known to be good, so many rows at a time or what is left of a row group.
+
+    Row groups are asked for one by one: over all of them at once, Arrow's iterator keeps what it has passed.
+    """
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield from file.iter_batches(rows, row_groups=[group], columns=columns and list(columns), use_threads=False)
 
 
 def _footer_start(file: BinaryIO) -> int:
