@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {_again(path)}") from None
     described = described_by(path, table.schema)
-    _refuse_nulls(path, table, {n for n, m in described["modalities"].items() if m.get("optional", False)})
+    refuse_nulls(path, table, described)
     return table, described
 
 
@@ -234,7 +234,9 @@ def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
     return bool(one == other)
 
 
-def _refuse_nulls(path: Path, table: pa.Table, optional: Collection[str]) -> None:
+def refuse_nulls(path: Path, table: pa.Table, described: Mapping[str, Any]) -> None:
+    """Raise DataError for a cell that is empty where no instance may lack it. `described`: see `described_by`."""
+    optional = {name for name, modality in described["modalities"].items() if modality.get("optional", False)}
     for name in table.column_names:
         for chunk in table[name].chunks:
             if _has_nulls(chunk.drop_null() if name in optional else chunk):

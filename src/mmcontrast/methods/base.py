@@ -36,6 +36,8 @@ class Batch:
         labels: (b,) int64 class indices, (b, C) float32 zeros and ones, or (b, C) float32 numbers, scaled in training.
         ids: modality -> (P,) int64 instance of each of its rows, of multifold data; numbers that all ranks agree on.
             None: every modality has b rows, and row k is of instance k.
+        present: modality -> (b,) bool, whether the row has it; {} where no row can lack anything. What stands in
+            `inputs` for a row that lacks it is never looked at: zeros, of a sequence NaN, of a text padding.
         scenes: (b,) int64 scene of each row, where the dataset repeats scenes; numbers that all ranks agree on.
     """
 
@@ -43,6 +45,7 @@ class Batch:
     labels: Tensor
     ids: Mapping[str, Tensor] | None = None
     scenes: Tensor | None = None
+    present: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def keep_local(x: Tensor) -> Tensor:
