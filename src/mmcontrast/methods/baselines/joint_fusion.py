@@ -16,7 +16,7 @@ from mmcontrast.models.mlp import mlp
 
 
 class JointFusion(FusedMethod):
-    """loss = cross-entropy of one head on the fused embedding of inputs as they are.
+    """loss = cross-entropy of one head on the fused embedding of inputs as they are; what a row lacks has no tokens.
 
     Raises:
         ContrastError, ConfigError: as FusedMethod; also for a `pretrain` stage, for which there is no term.
