@@ -33,7 +33,7 @@ def check_datasets(grid: Grid) -> None:
             continue
         where = f"params/datasets/{name}.yaml: probe_from"
         known(where, "dataset", data.probe_from, grid.datasets)
-        for key in ("modalities", "classes", "tasks", "scenes"):
+        for key in ("modalities", "classes", "target", "tasks", "scenes"):
             if getattr(grid.datasets[data.probe_from], key) != getattr(data, key):
                 raise ConfigError(f"{where}: {key} of '{data.probe_from}' are not those of '{name}'")
 
@@ -90,7 +90,7 @@ def check_published(grid: Grid) -> None:
     for at, row in placed:
         known(f"{at}: dataset", "dataset", row.dataset, grid.datasets)
         data = grid.datasets[row.dataset]
-        metrics = [f"{task}{metric}" for task in ("", *(f"{t}/" for t in data.tasks)) for metric in data.metrics]
+        metrics = [f"{t}/{m}" if t else m for t, target in data.targets.items() for m in target.metrics]
         for metric in row.values:
             known(f"{at}: values", "metric", metric, [*metrics, *(["R", "U", "S"] if data.tasks else [])])
         known(f"{at}: method", "method", row.method, grid.methods)

@@ -57,8 +57,8 @@ def datasheet(
         sheet["scenes"] = dataset.scenes
     if dataset.tasks:
         sheet["tasks"] = {
-            task: {split: _counts(of[task], classes) for split, of in tasks.items()}
-            for task, classes in dataset.tasks.items()
+            task: {split: _counts(of[task], dataset.targets[task].names) for split, of in tasks.items()}
+            for task in dataset.tasks
         }
     return sheet
 

@@ -89,7 +89,7 @@ def check(instances: Instances, name: str, dataset: Dataset) -> None:
     for task, labels_N in instances.tasks.items():
         if labels_N.shape != (n,):
             raise DataError(f"{name}: task '{task}': labels of shape {labels_N.shape}, expected {(n,)}")
-        _check_labels(labels_N, f"{name}: task '{task}'", dataset.tasks[task])
+        _check_labels(labels_N, f"{name}: task '{task}'", dataset.targets[task].names)
     if isinstance(dataset.split, PublishedSplit):
         counts = Counter(instances.splits or [])
         for split in ("train", "val", "test"):

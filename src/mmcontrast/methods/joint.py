@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
-from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.losses.rows import over_rows
+from mmcontrast.losses.targets import target_loss
 from mmcontrast.methods.base import Batch, Method, Progress
 from mmcontrast.methods.presence import Presence
 from mmcontrast.models.encoders import build_encoders
@@ -31,6 +31,15 @@ def refuse_pretraining(cell: CellConfig, remedy: str) -> None:
         raise ConfigError(
             f"params/methods/{cell.method}.yaml ({cell.name}): pretrain: this method has no contrastive term, "
             f"so nothing to pretrain with; {remedy}"
+        )
+
+
+def refuse_other_targets(cell: CellConfig, remedy: str) -> None:
+    """Raise ConfigError if the cell's labels are not one class each, for a loss that asks which share one."""
+    if cell.target != "classes":
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): this loss contrasts rows by their class, and "
+            f"params/datasets/{cell.dataset}.yaml says target: {cell.target}; {remedy}"
         )
 
 
@@ -102,7 +111,7 @@ class JointMethod(Method):
         if progress.stage == "pretrain":
             return {"loss": total(contrastive.values()), **contrastive}
         labels = [progress.gather(batch.labels)]
-        supervised = self.supervised_terms(z, label_cross_entropy, labels, presence, progress.gather)
+        supervised = self.supervised_terms(z, target_loss(self.cell.target), labels, presence, progress.gather)
         loss = total([*supervised.values(), *(beta * term for term in contrastive.values())])
         return {"loss": loss, **supervised, **contrastive}
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import StoppedError, TrainingError
-from mmcontrast.evaluation.classification import selection_key
+from mmcontrast.evaluation.scores import selection_key
 from mmcontrast.methods.base import History, Method, Progress, SeedJob
 from mmcontrast.methods.build import build_method, method_class
 from mmcontrast.training import checkpoint, seeding

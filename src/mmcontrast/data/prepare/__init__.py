@@ -55,9 +55,9 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     others = {split: rows for split, rows in labels.items() if split != "train"}
     refuse_unseen(dataset_name, dataset.classes, labels["train"], others)
     tasks = {split: {t: y[rows] for t, y in instances.tasks.items()} for split, rows in parts.items()}
-    for task, classes in dataset.tasks.items():
+    for task in dataset.tasks:
         others = {split: of[task] for split, of in tasks.items() if split != "train"}
-        refuse_unseen(f"{dataset_name}: task '{task}'", classes, tasks["train"][task], others)
+        refuse_unseen(f"{dataset_name}: task '{task}'", dataset.targets[task].names, tasks["train"][task], others)
     _refuse_leaks(dataset_name, instances, parts)
     duplicates = leaks.duplicates_across({s: leaks.row_keys(instances.inputs, rows) for s, rows in parts.items()})
     leaks.check_duplicates(dataset_name, duplicates, dataset.duplicates)
@@ -76,7 +76,7 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
             dataset.classes,
             dataset.scaling,
             instances.feature_names,
-            dataset.tasks,
+            {task: dataset.targets[task].names for task in dataset.tasks},
             dataset.scenes,
         )
         inputs = {m: x[rows] for m, x in scaled.items()}
@@ -123,12 +123,12 @@ def _written(
     if rows != dataset.rows:
         where = f"params/datasets/{dataset_name}.yaml"
         raise DataError(f"{dataset_name}: {rows} instances written, and {where}: rows says {dataset.rows}")
-    for task, classes in {"": dataset.classes, **dataset.tasks}.items():
+    for task, target in dataset.targets.items():
         labels = {split: written.tasks[split][task] if task else written.labels[split] for split in paths.SPLITS}
         if task and dataset.probe_from is not None:
             continue  # this train is for pretraining alone, and its tasks may be constant
         named = f"{dataset_name}: task '{task}'" if task else dataset_name
-        refuse_unseen(named, classes, labels["train"], {split: labels[split] for split in ("val", "test")})
+        refuse_unseen(named, target.names, labels["train"], {split: labels[split] for split in ("val", "test")})
     tasks = written.tasks or {split: {} for split in paths.SPLITS}
     leaks.check_apart(dataset_name, "group", written.groups)
     rows_of = {split: stored_rows(out_dir / f"{split}.parquet", list(dataset.modalities)) for split in paths.SPLITS}

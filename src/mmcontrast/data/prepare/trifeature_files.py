@@ -69,7 +69,8 @@ def write_all(
         listed = tri.list_images(params, split)
         pairs = tri.draw_pairs(params, split, params.biased and split == "train")
         rendered = _render(params, listed, split, progress)
-        layout = table.schema(name, split, dataset.modalities, dataset.classes, dataset.scaling, {}, dataset.tasks)
+        names = {task: dataset.targets[task].names for task in dataset.tasks}
+        layout = table.schema(name, split, dataset.modalities, dataset.classes, dataset.scaling, {}, names)
         known = tri.task_labels(params, listed, pairs)
         labels[split], tasks[split] = known[LABEL], {task: known[task] for task in dataset.tasks}
         columns = {"label": labels[split], **{table.task_column(t): of for t, of in tasks[split].items()}}

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.losses.cross_entropy import mixed_label_cross_entropy
+from mmcontrast.losses.cross_entropy import mixed_label_loss
 from mmcontrast.losses.mixing import apply_mix, sample_beta
+from mmcontrast.losses.targets import target_loss
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import MixupObjective
 from mmcontrast.methods.joint import JointMethod, refuse_pretraining, refuse_unmixable, total
@@ -52,7 +53,7 @@ class Mixup(JointMethod):
         }
         labels = [labels_B, labels_B[perm_B.to(labels_B.device)]]
         presence = Presence.of(batch, progress.gather).mixed(perm_B, progress.rows)
-        criterion = partial(mixed_label_cross_entropy, weight=weight_1.item())
+        criterion = partial(mixed_label_loss, weight=weight_1.item(), loss=target_loss(self.cell.target))
         z = presence.encode(self.encoders, mixed)
         terms = self.supervised_terms(z, criterion, labels, presence, progress.gather)
         return {"loss": total(terms.values()), **terms}

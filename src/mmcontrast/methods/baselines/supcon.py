@@ -16,7 +16,7 @@ from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.supervised import supcon, supcon_rows
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import SupConObjective
-from mmcontrast.methods.joint import refuse_pretraining
+from mmcontrast.methods.joint import refuse_other_targets, refuse_pretraining
 from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import SelfSupervised
 from mmcontrast.models.projection import ProjectionHead
@@ -31,12 +31,14 @@ class SupCon(SelfSupervised):
     A modality that a row lacks gives no embedding; an embedding that has no other of its class is a negative alone.
 
     Raises:
-        ContrastError: fewer than two modalities. ConfigError: a `pretrain` stage, or no model.projection.
+        ContrastError: fewer than two modalities. ConfigError: a `pretrain` stage, no
+            model.projection, or labels that are not one class each.
     """
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
         refuse_pretraining(cell, "remove `pretrain`: its loss needs labels")
+        refuse_other_targets(cell, "train `concat` or `joint_fusion`, whose loss takes these labels")
         if len(self.modalities) < 2:
             raise ContrastError(f"SupCon between modalities needs at least two, and there is {self.modalities}")
         self.objective = SupConObjective.model_validate(cell.objective)

@@ -24,6 +24,7 @@ from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.comm.fusion import FusedMethod, Masks
 from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms
 from mmcontrast.methods.comm.objective import CommObjective
+from mmcontrast.methods.joint import refuse_other_targets
 from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import augmented, build_augmenters, projection_widths
 from mmcontrast.models.projection import ProjectionHead
@@ -44,13 +45,15 @@ class CoMM(FusedMethod):
 
     Raises:
         ContrastError: the cell has fewer than two modalities.
-        ConfigError: no model.fusion or model.projection, heads that do not divide the width, or a kind of modality
-            without encoder or augmentations.
+        ConfigError: no model.fusion or model.projection, heads that do not divide the width, a kind of modality
+            without encoder or augmentations, or a `finetune` stage where labels are not one class each.
     """
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
         self.objective = CommObjective.model_validate(cell.objective)
+        if cell.finetune is not None:
+            refuse_other_targets(cell, "remove `finetune`, or train `joint_fusion`, whose loss takes these labels")
         self.augmenters = build_augmenters(cell, self.objective.augmentations)
         self.head = ProjectionHead([self.fused_width, *projection_widths(cell)])
         images = [m for m in self.modalities if cell.modalities[m].kind == "image"]
