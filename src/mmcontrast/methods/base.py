@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError
-from mmcontrast.models.heads import TargetScale, as_predictions
 from mmcontrast.methods.presence import Presence
+from mmcontrast.models.heads import TargetScale, as_predictions
 
 if TYPE_CHECKING:
     from mmcontrast.training.distributed import World
