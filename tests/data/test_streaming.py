@@ -146,9 +146,12 @@ def test_a_split_of_our_own_keeps_classes_and_groups(dataset: Callable[..., Data
 def test_labels_that_are_no_classes(
     dataset: Callable[..., Dataset], tmp_path: Path, target: str, label: Any, counted: dict[str, Any]
 ) -> None:
-    given = [replace(one, label=label(i)) for i, one in enumerate(instances())]
-    sheet = prepared(dataset(target=target), given, tmp_path)
-    assert [row["label"] for row in stored(tmp_path).values()] == [label(i) for i in range(12)]
+    given = [replace(one, label=label(i), tasks={"more": label(i)}) for i, one in enumerate(instances())]
+    more = {"kind": target, "names": ["a", "b"]}
+    sheet = prepared(dataset(target=target, tasks={"more": more}, metrics=[SCORED[target]]), given, tmp_path)
+    for column in ("label", "label_more"):
+        assert [row[column] for row in stored(tmp_path).values()] == [label(i) for i in range(12)]
+    assert table.read_split(tmp_path / "train.parquet")[1]["tasks"] == {"more": more}
     train = sheet["splits"]["train"]
     assert counted.items() <= (train if target == "multilabel" else train["quantities"]).items()
 
@@ -156,7 +159,7 @@ def test_labels_that_are_no_classes(
 def test_a_label_that_train_never_has(dataset: Callable[..., Dataset], tmp_path: Path) -> None:
     given = [replace(one, label=[1, int(i == 11)]) for i, one in enumerate(instances())]
     with pytest.raises(DataError, match=r"toy: label 1 \(yes\) is in the test split \(1 rows\) but in no row of train"):
-        prepared(dataset(target="multilabel"), given, tmp_path)
+        prepared(dataset(target="multilabel", metrics=["macro_f1"]), given, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -174,6 +177,7 @@ def test_what_is_cut_missing_or_empty_is_counted_and_told(dataset: Callable[...,
     assert sheet["modalities"]["photo"] == {"kind": "image", "shape": [3, 8, 8], "optional": True, "encoded": True}
 
 
+SCORED = {"classes": "acc", "multilabel": "macro_f1", "regression": "mse"}
 NONE = dict.fromkeys(KINDS)
 
 
@@ -226,7 +230,7 @@ def test_an_instance_that_is_not_accepted(
     given = [replace(one, label=one.label if target == "classes" else label) for one in instances()]
     given[3] = replace(given[3], **change)
     with pytest.raises(DataError, match=message):
-        prepared(dataset(target=target), given, tmp_path)
+        prepared(dataset(target=target, metrics=[SCORED[target]]), given, tmp_path)
 
 
 def test_a_feature_that_train_never_has(dataset: Callable[..., Dataset], tmp_path: Path) -> None:

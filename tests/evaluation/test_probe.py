@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.classification import score
 from mmcontrast.evaluation.probe import fit_probe
+from mmcontrast.evaluation.scores import score
 
 
 def blobs(n: int, classes: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.evaluation.classification import score
 from mmcontrast.evaluation.predictions import Predictions, read_predictions
 from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, selected_epoch
+from mmcontrast.evaluation.scores import score
 
 SURE, UNSURE = 0.9, 0.6
 

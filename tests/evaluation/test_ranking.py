@@ -80,7 +80,7 @@ def test_instances_with_more_queries_weigh_more():
     [
         ({"metrics": ["acc"]}, "not of retrieval; accepted: rsum, rr1"),
         ({"metrics": ["rr1", "rsum"]}, "give `rsum` first"),
-        ({"retrieval": None}, "not of classification; accepted: acc"),
+        ({"retrieval": None}, "not of target: classes; accepted: acc"),
         ({"retrieval": {"gallery": "image", "queries": "texts"}}, r"no modality \['texts'\]"),
         ({"retrieval": {"gallery": "image", "queries": "image"}}, "are both 'image'"),
     ],

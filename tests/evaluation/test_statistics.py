@@ -97,7 +97,7 @@ def test_seeds_and_cases_against_explicit_resampling(metric: str) -> None:
 
 
 def statistics_score(metric: str, labels: np.ndarray, probs: np.ndarray) -> float:
-    from mmcontrast.evaluation.classification import score
+    from mmcontrast.evaluation.scores import score
 
     return score(metric, labels, probs)
 

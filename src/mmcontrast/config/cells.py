@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from mmcontrast.config.base import Strict
-from mmcontrast.config.datasets import Metric, Modality, Retrieval, ScoredBy
+from mmcontrast.config.datasets import Modality, Retrieval, ScoredBy
+from mmcontrast.config.metrics import Kind, Metric
+from mmcontrast.config.targets import Target, Tasks, targets_of
 from mmcontrast.config.training import Engine, Model, Selection, Stage
 from mmcontrast.methods.registry import OBJECTIVES
 
@@ -21,7 +23,8 @@ class CellConfig(Strict):
     implementation: str
     modalities: dict[str, Modality]
     classes: list[str]
-    tasks: dict[str, list[str]] = Field(default={})
+    target: Kind = "classes"
+    tasks: Tasks = Field(default={})
     class_weighted: list[str] = Field(default=[])
     probe_from: str | None = None
     scenes: str | None = None
@@ -39,10 +42,23 @@ class CellConfig(Strict):
         default=None, description="Stage that comes later and decides nothing here; of a plan for pretraining."
     )
 
+    @model_serializer(mode="wrap")
+    def _without_the_usual_target(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Values as they were before there was `target`, so that what is known by them stays known."""
+        values: dict[str, Any] = dump(self)
+        if self.target == "classes":
+            values.pop("target", None)
+        return values
+
     @property
     def name(self) -> str:
         """dataset/method/variant, as it is typed on the command line."""
         return f"{self.dataset}/{self.method}/{self.variant}"
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """Task -> what its labels are and are scored by, the main ones under the empty name first."""
+        return targets_of(self.target, self.classes, self.tasks, self.metrics)
 
     @property
     def data(self) -> list[tuple[str, str]]:

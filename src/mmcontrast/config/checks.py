@@ -36,7 +36,7 @@ def check_datasets(grid: Grid) -> None:
             continue
         where = f"params/datasets/{name}.yaml: probe_from"
         known(where, "dataset", data.probe_from, grid.datasets)
-        for key in ("modalities", "classes", "tasks", "scenes"):
+        for key in ("modalities", "classes", "target", "tasks", "scenes"):
             if getattr(grid.datasets[data.probe_from], key) != getattr(data, key):
                 raise ConfigError(f"{where}: {key} of '{data.probe_from}' are not those of '{name}'")
 
@@ -46,7 +46,7 @@ def _check_features(name: str, data: Dataset, grid: Grid) -> None:
     where = f"params/datasets/{name}.yaml"
     known(f"{where}: features_of", "dataset", data.features_of, grid.datasets)
     base = grid.datasets[str(data.features_of)]
-    for key in ("classes", "tasks", "scenes", "rows"):
+    for key in ("classes", "target", "tasks", "scenes", "rows"):
         if getattr(base, key) != getattr(data, key):
             raise ConfigError(f"{where}: {key}: not that of '{data.features_of}', whose features these are")
     if data.split.kind != "published":
@@ -116,7 +116,7 @@ def check_published(grid: Grid) -> None:
     for at, row in placed:
         known(f"{at}: dataset", "dataset", row.dataset, grid.datasets)
         data = grid.datasets[row.dataset]
-        metrics = [f"{task}{metric}" for task in ("", *(f"{t}/" for t in data.tasks)) for metric in data.metrics]
+        metrics = [f"{t}/{m}" if t else m for t, target in data.targets.items() for m in target.metrics]
         for metric in row.values:
             known(f"{at}: values", "metric", metric, [*metrics, *(["R", "U", "S"] if data.tasks else [])])
         known(f"{at}: method", "method", row.method, grid.methods)

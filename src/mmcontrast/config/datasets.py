@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from mmcontrast.config.base import Strict
+from mmcontrast.config.metrics import Kind, Metric, metrics_for
 from mmcontrast.config.pretrained import Pretrained
+from mmcontrast.config.targets import Target, TaskName, Tasks, check_targets, targets_of
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -111,13 +113,7 @@ class RandomSplit(Strict):
         return self
 
 
-Metric = Literal[
-    "acc", "f1", "auc", "weighted_f1", "macro_f1", "balanced_acc", "rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr"
-]
-RETRIEVAL_METRICS = ("rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr")
 ScoredBy = Literal["classifier", "probe", "retrieval"]
-# a task is part of a column's name (label_<task>) and of a metric's (<task>/acc)
-TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Retrieval(Strict):
@@ -153,16 +149,19 @@ class Dataset(Strict):
     modalities: dict[str, Modality] = Field(min_length=1)
     classes: list[str] = Field(
         min_length=1,
-        description="Names of the classes; a label is an index into this list. One alone is enough for retrieval.",
+        description="Names of the classes; a label is an index into this list. One alone is enough for retrieval. Of "
+        "another `target` the names of the labels or quantities.",
     )
-    target: Literal["classes", "multilabel", "regression"] = Field(
+    target: Kind = Field(
         default="classes",
-        description="What `classes` names: classes, of which an instance has one; labels, of which it has any number "
-        "(multilabel); or quantities, of which it has a value each (regression).",
+        description="What a label is: classes = one of `classes`; multilabel = any of them; regression = a number for "
+        "each of them.",
     )
     label: str | None = Field(default=None, description="What the label is, where further tasks stand beside it.")
-    tasks: dict[TaskName, Annotated[list[str], Field(min_length=2)]] = Field(
-        default={}, description="Further labels of the same instances, by name, each with the names of its classes."
+    tasks: Tasks = Field(
+        default={},
+        description="Further labels of the same instances, by name: each the names of its classes, or {kind, names} "
+        "and, where they are of another kind, {metrics}.",
     )
     rows: int = Field(gt=0, description="Instances expected after preparation, all splits together.")
     split: Annotated[PublishedSplit | RandomSplit, Field(discriminator="kind")]
@@ -204,18 +203,22 @@ class Dataset(Strict):
             return self.split.train
         return self.rows - round(self.split.val * self.rows) - round(self.split.test * self.rows)
 
+    @property
+    def targets(self) -> dict[str, Target]:
+        """Task -> what its labels are and are scored by, the main ones under the empty name first."""
+        return targets_of(self.target, self.classes, self.tasks, self.metrics)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if isinstance(self.split, PublishedSplit):
             total = self.split.train + self.split.val + self.split.test
             if total != self.rows:
                 raise ValueError(f"split: train + val + test is {total}, and rows says {self.rows}")
-        self._check_retrieval()
-        binary_only = {"f1", "auc"} & set(self.metrics)
-        for task, classes in {"": self.classes, **self.tasks}.items():
-            if len(classes) != 2 and binary_only:
-                found = f"task '{task}' has" if task else "there are"
-                raise ValueError(f"metrics: {sorted(binary_only)} need two classes, and {found} {len(classes)}")
+        if self.retrieval is None:
+            check_targets(self.targets, self.class_weighted)
+        else:
+            self._check_retrieval(self.retrieval)
+        for task in self.tasks:
             if f"label_{task}" in self.modalities:
                 raise ValueError(f"tasks: the column of '{task}' is label_{task}, and so is that of a modality")
         if self.scenes is not None and "scene" in self.modalities:
@@ -231,18 +234,15 @@ class Dataset(Strict):
                 raise ValueError(f"encoders.{name}: give `tuning: frozen`, and modality '{name}' of kind vector")
         return self
 
-    def _check_retrieval(self) -> None:
-        known = [m for m in get_args(Metric) if (m in RETRIEVAL_METRICS) == (self.retrieval is not None)]
+    def _check_retrieval(self, retrieval: Retrieval) -> None:
+        known = metrics_for("retrieval")
         if other := [m for m in self.metrics if m not in known]:
-            task = "retrieval" if self.retrieval else "classification"
-            raise ValueError(f"metrics: {other} are not of {task}; accepted: {', '.join(known)}")
-        if self.retrieval is None:
-            if len(self.classes) < 2:
-                raise ValueError("classes: at least two, where classification scores")
-            return
+            raise ValueError(f"metrics: {other} are not of retrieval; accepted: {', '.join(known)}")
+        if self.target != "classes":
+            raise ValueError(f"target: {self.target} is nothing that retrieval scores; leave `target` out")
         if self.metrics[0] != "rsum":
             raise ValueError("metrics: retrieval goes both ways and is selected by one number; give `rsum` first")
-        sides = [self.retrieval.gallery, self.retrieval.queries]
+        sides = [retrieval.gallery, retrieval.queries]
         if unknown := [m for m in sides if m not in self.modalities]:
             raise ValueError(f"retrieval: no modality {unknown}; the dataset has {list(self.modalities)}")
         if sides[0] == sides[1]:

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from mmcontrast.config.base import Strict
-from mmcontrast.config.datasets import TaskName
 from mmcontrast.config.figures import figure_kinds, known_figure
 from mmcontrast.config.methods import Overrides
+from mmcontrast.config.targets import TaskName
 
 # keys that are shorter in the name of a variant
 SHORT = {"batch_size": "batch", "schedule_fraction": "fraction"}

@@ -24,7 +24,17 @@ from mmcontrast.methods.registry import OBJECTIVES
 STAGES = ("pretrain", "finetune")
 SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
 # what a cell takes from its dataset as it is
-OF_DATASET = ("modalities", "classes", "tasks", "class_weighted", "probe_from", "scenes", "metrics", "retrieval")
+OF_DATASET = (
+    "modalities",
+    "classes",
+    "target",
+    "tasks",
+    "class_weighted",
+    "probe_from",
+    "scenes",
+    "metrics",
+    "retrieval",
+)
 SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
 
 

@@ -25,7 +25,7 @@ def datasheet(
 
     Args:
         manifest: of the raw folder; empty for a generated dataset.
-        labels: split -> labels as they are stored. tasks: split -> task -> int64 class indices of a further task.
+        labels: split -> labels as they are stored. tasks: split -> task -> the same of a further one.
         constant: modality -> features that do not vary within train.
         duplicates: pair of splits -> rows they share (see `leaks.duplicates_across`).
         near: what `leaks.near_duplicates` found, or `fingerprints.near_duplicates` in images and texts.
@@ -57,8 +57,9 @@ def datasheet(
         sheet["scenes"] = dataset.scenes
     if dataset.tasks:
         sheet["tasks"] = {
-            task: {split: _counts(of[task], classes) for split, of in tasks.items()}
-            for task, classes in dataset.tasks.items()
+            task: {split: _counts(of[task], target.names, target.kind) for split, of in tasks.items()}
+            for task, target in dataset.targets.items()
+            if task
         }
     return sheet
 
@@ -88,7 +89,7 @@ def _described(spec: Modality) -> dict[str, Any]:
     return {"kind": spec.kind, "shape": spec.shape, **flags}
 
 
-def _counts(labels_N: np.ndarray, classes: list[str], target: str = "classes") -> dict[str, Any]:
+def _counts(labels_N: np.ndarray, classes: list[str], target: str) -> dict[str, Any]:
     if target == "multilabel":
         return {"rows": len(labels_N), "labels": dict(zip(classes, labels_N.sum(axis=0).tolist(), strict=True))}
     if target == "regression":

@@ -50,9 +50,9 @@ class Instance:
         values: modality -> what it has of it: (d,) numbers of a vector, NaN where one is missing; (C, H, W) uint8, or
             the bytes of a file where images are encoded; (T, d) numbers of a sequence; a text; a list of these where
             the modality is multifold. None, or no entry, where the instance lacks an optional modality.
-        label: class index; of a multilabel target C numbers 0 or 1; of a regression R numbers.
+        label: class index; of several labels at once C numbers 0 or 1; of a regression R numbers.
         split: train, val or test where the data came with a split.
-        tasks: task -> class index of a further label.
+        tasks: task -> the same of a further label.
         group: name of what must not be split, such as the patient; None = every instance is its own. Where the dataset
             says `scenes`, it is the scene.
     """
@@ -61,7 +61,7 @@ class Instance:
     values: Mapping[str, Any]
     label: Any
     split: str | None = None
-    tasks: Mapping[str, int] = field(default_factory=dict)
+    tasks: Mapping[str, Any] = field(default_factory=dict)
     group: str | None = None
 
 
@@ -71,7 +71,7 @@ class Written:
 
     Attributes:
         labels: split -> labels as they are stored: (N,) int64, (N, C) uint8 or (N, R) float32.
-        tasks: split -> task -> (N,) int64 class indices.
+        tasks: split -> task -> the same of a further label.
         groups: split -> N names of what must not be split; {} = every instance is its own.
         scalers: modality -> what was fitted on train, of vectors and sequences.
         inputs: modality -> counts of what was missing, filled in, cut or empty; only what there was.
@@ -119,7 +119,7 @@ def check(instances: Instances, name: str, dataset: Dataset) -> None:
     for task, labels_N in instances.tasks.items():
         if labels_N.shape != (n,):
             raise DataError(f"{name}: task '{task}': labels of shape {labels_N.shape}, expected {(n,)}")
-        _check_labels(labels_N, f"{name}: task '{task}'", dataset.tasks[task])
+        _check_labels(labels_N, f"{name}: task '{task}'", dataset.targets[task].names)
     if isinstance(dataset.split, PublishedSplit):
         counts = Counter(instances.splits or [])
         for split in ("train", "val", "test"):

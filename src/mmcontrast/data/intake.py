@@ -31,7 +31,8 @@ class Intake:
         self.splits: list[str] = []
         self._name, self._dataset, self._where = name, dataset, f"params/datasets/{name}.yaml"
         self._ids: set[str] = set()
-        self._labels: dict[str, list[Any]] = {task: [] for task in ("", *dataset.tasks)}
+        self._targets = dataset.targets
+        self._labels: dict[str, list[Any]] = {task: [] for task in self._targets}
         self._groups: list[str] = []
         self._counts: dict[str, Counter[str]] = {m: Counter() for m in dataset.modalities}
 
@@ -71,8 +72,7 @@ class Intake:
             self._groups.append(one.group)
 
     def _label(self, identity: str, task: str, label: Any) -> Any:
-        target = "classes" if task else self._dataset.target
-        names = self._dataset.tasks[task] if task else self._dataset.classes
+        target, names = self._targets[task].kind, self._targets[task].names
         where = f"{self._name}: instance '{identity}': " + (f"task '{task}': " if task else "")
         if target == "classes":
             if label not in range(len(names)):
@@ -189,7 +189,7 @@ class Intake:
         """All that was remembered, by split. `scalers`: modality -> what was fitted on train."""
         names = np.array(self.splits)
         rows = {s: np.flatnonzero(names == s) for s in SPLITS}
-        of = {t: np.array(y, LABELS["classes" if t else self._dataset.target]) for t, y in self._labels.items()}
+        of = {t: np.array(y, LABELS[self._targets[t].kind]) for t, y in self._labels.items()}
         constant = {m: np.flatnonzero(scaler.constant_d).tolist() for m, scaler in scalers.items()}
         return Written(
             labels={s: of[""][at] for s, at in rows.items()},

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmcontrast.config import Modality
+from mmcontrast.config.targets import Target
 from mmcontrast.data.json_text import parse_json
 from mmcontrast.data.parquet import read_parquet, write_parquet
 from mmcontrast.errors import DataError, nearest
@@ -72,6 +73,17 @@ def label_type(target: str, names: Sequence[str]) -> pa.DataType:
     return pa.int64() if item is None else _cells(item, len(names))
 
 
+def _noted(task: Sequence[str] | Target) -> Any:
+    """A task as the metadata have it: the names of its classes, or {kind, names} of another target."""
+    if isinstance(task, Target):
+        return task.names if task.kind == "classes" else {"kind": task.kind, "names": task.names}
+    return list(task)
+
+
+def _noted_type(noted: Any) -> pa.DataType:
+    return label_type(noted["kind"], noted["names"]) if isinstance(noted, dict) else pa.int64()
+
+
 def _list(cell: pa.DataType) -> pa.DataType:
     return pa.list_(pa.field("item", cell, nullable=False))
 
@@ -87,7 +99,7 @@ def schema(
     classes: Sequence[str],
     scaling: str,
     feature_names: Mapping[str, Sequence[str]],
-    tasks: Mapping[str, Sequence[str]] | None = None,
+    tasks: Mapping[str, Sequence[str] | Target] | None = None,
     scenes: str | None = None,
     target: str = "classes",
 ) -> pa.Schema:
@@ -95,12 +107,13 @@ def schema(
 
     Args:
         feature_names: modality -> d names, of vectors.
-        tasks: task -> classes, where there are further labels.
+        tasks: task -> its classes or its target, where there are further labels.
         scenes: what a scene is, such as a video, where rows repeat scenes.
         target: what `classes` names: classes, the labels of a multilabel target, or the quantities of a regression.
     """
     fields = [pa.field("id", pa.string(), nullable=False), pa.field("label", label_type(target, classes), False)]
-    fields += [pa.field(task_column(task), pa.int64(), nullable=False) for task in tasks or {}]
+    noted = {task: _noted(given) for task, given in (tasks or {}).items()}
+    fields += [pa.field(task_column(task), _noted_type(given), nullable=False) for task, given in noted.items()]
     if scenes is not None:
         fields.append(pa.field(SCENE, pa.string(), nullable=False))
     for name, modality in modalities.items():
@@ -114,8 +127,8 @@ def schema(
         "classes": list(classes),
         "scaling": scaling,
     }
-    if tasks:
-        described["tasks"] = {task: list(names) for task, names in tasks.items()}
+    if noted:
+        described["tasks"] = noted
     if scenes is not None:
         described["scenes"] = scenes
     if target != "classes":
@@ -169,7 +182,7 @@ def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {_again(path)}") from None
     described = described_by(path, table.schema)
-    _refuse_nulls(path, table, {n for n, m in described["modalities"].items() if m.get("optional", False)})
+    refuse_nulls(path, table, described)
     return table, described
 
 
@@ -190,20 +203,19 @@ def described_by(path: Path, layout: pa.Schema) -> dict[str, Any]:
         described: dict[str, Any] = parse_json(raw.decode())
         modalities = {n: Modality.model_validate(m) for n, m in described["modalities"].items()}
         missing = [key for key in METADATA_FIELDS if key not in described]
-        labels = label_type(described.get("target", "classes"), described.get("classes", []))
+        tasks = described.get("tasks", {})
+        labels = {"label": label_type(described.get("target", "classes"), described.get("classes", []))}
+        labels |= {task_column(task): _noted_type(noted) for task, noted in tasks.items()}
     except (ValueError, KeyError, AttributeError, TypeError) as e:
         raise DataError(f"{path}: metadata not understood ({e}); {_again(path)}") from None
     if missing:
         raise DataError(f"{path}: metadata without {', '.join(missing)}; {_again(path)}")
-    tasks = described.get("tasks", {})
-    labelled = ["label", *map(task_column, tasks)]
     texts = ["id", SCENE] if "scenes" in described else ["id"]
-    expected = ["id", *labelled, *texts[1:], *modalities]
+    expected = ["id", *labels, *texts[1:], *modalities]
     if layout.names != expected:
         raise DataError(f"{path}: columns {layout.names}, expected {expected}; {_again(path)}")
     types = {n: column_type(m) for n, m in modalities.items()}
-    types |= dict.fromkeys(texts, pa.string()) | dict.fromkeys(labelled, pa.int64())
-    types["label"] = labels
+    types |= dict.fromkeys(texts, pa.string()) | labels
     for name, wanted in types.items():
         kind = layout.field(name).type
         if not _same_type(kind, wanted):
@@ -222,7 +234,9 @@ def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
     return bool(one == other)
 
 
-def _refuse_nulls(path: Path, table: pa.Table, optional: Collection[str]) -> None:
+def refuse_nulls(path: Path, table: pa.Table, described: Mapping[str, Any]) -> None:
+    """Raise DataError for a cell that is empty where no instance may lack it. `described`: see `described_by`."""
+    optional = {name for name, modality in described["modalities"].items() if modality.get("optional", False)}
     for name in table.column_names:
         for chunk in table[name].chunks:
             if _has_nulls(chunk.drop_null() if name in optional else chunk):

@@ -82,7 +82,7 @@ def _one(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
     if len(set(ids)) != len(ids):
         raise DataError(f"{where}: a case has more than one row")
     labels = _labels(part, "label", len(cell.classes), where)
-    tasks = {task: _labels(part, task_column(task), len(classes), where) for task, classes in cell.tasks.items()}
+    tasks = {task: _labels(part, task_column(task), cell.targets[task].width, where) for task in cell.tasks}
     for readout, z_ND in readouts.items():
         bad_N = ~np.isfinite(z_ND).all(-1)
         if bad_N.any():

@@ -3,34 +3,30 @@
 Features are scaled by train; the strength of the regularisation is chosen on validation alone; the test split is not an
 argument here, it is scored afterwards, once, with `predict`.
 
-Shapes: N cases, D width of the embedding, C classes.
+Shapes: N cases, D width of the embedding, C classes, labels or quantities.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from mmcontrast.config.metrics import measure
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.classification import selection_key
-
-Array = NDArray[np.floating]
-Labels = NDArray[np.integer]
+from mmcontrast.evaluation.probe_models import SOLVERS, Array, Model, Options
+from mmcontrast.evaluation.scores import kind_of, selection_key
 
 STRENGTHS = tuple(float(s) for s in np.logspace(-4, 4, 9))
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted classifier.
+    """A fitted probe.
 
     Attributes:
         strength: the C that was chosen (inverse regularisation), the smallest of equals.
@@ -39,58 +35,55 @@ class Probe:
     """
 
     scaler: StandardScaler
-    model: LogisticRegression
-    n_classes: int
+    model: Model
     strength: float
     validation: dict[float, float]
     converged: bool
 
     def predict(self, z_ND: Array) -> Array:
-        """(N, C) probabilities; 0 for a class that train did not have."""
-        probs_NC = np.zeros((len(z_ND), self.n_classes))
-        probs_NC[:, self.model.classes_] = self.model.predict_proba(self.scaler.transform(z_ND))
-        return probs_NC
+        """(N, C) probabilities, 0 for a class that train did not have; of regression numbers in the data's units."""
+        return self.model.predict(self.scaler.transform(z_ND))
 
 
 def fit_probe(
     train_ND: Array,
-    train_labels_N: Labels,
+    train_labels: NDArray,
     val_ND: Array,
-    val_labels_N: Labels,
-    n_classes: int,
+    val_labels: NDArray,
+    n: int,
     metric: str = "balanced_acc",
     strengths: Sequence[float] = STRENGTHS,
     class_weight: Literal["balanced"] | None = None,
     refit_on_val: bool = False,
     max_iter: int = 1000,
 ) -> Probe:
-    """Multinomial logistic regression with a squared L2 penalty, C chosen by `metric` on validation.
+    """The probe of the labels' kind (see `evaluation.probe_models`), its C chosen by `metric` on validation.
 
-    Of equal scores the one of lower cross-entropy is taken, then the stronger regularisation.
+    Of equal scores the one of lower loss is taken, then the stronger regularisation.
 
     Args:
-        metric: see `evaluation.classification`; balanced_acc is macro accuracy, for which chance is 1 / C.
+        train_labels, val_labels: see `evaluation.scores`.
+        n: number of classes, labels or quantities.
+        metric: see `evaluation.scores`; balanced_acc is macro accuracy, for which chance is 1 / C.
         class_weight: balanced = each class weighs alike, for rare positives such as Trifeature's synergy.
         refit_on_val: fit again on train + validation with the chosen C; see `CommCompat`. (The penalty of CoMM's
             released code is the norm, not squared; that is not brought back.)
 
     Raises:
-        DataError: no validation cases, embeddings that are not finite or of two widths, or one class in train.
+        DataError: no validation cases, embeddings that are not finite or of two widths, or labels that do not vary.
     """
-    _check(train_ND, train_labels_N, val_ND, val_labels_N)
-    if len(np.unique(train_labels_N)) < 2:
-        raise DataError("probe: the training cases are all of one class, so there is nothing to tell apart")
+    _check(train_ND, train_labels, val_ND, val_labels)
+    solver_of, options = SOLVERS[kind_of(metric, train_labels)], Options(n, class_weight, max_iter)
     scaler = StandardScaler().fit(train_ND)
     x_ND, v_ND = scaler.transform(train_ND), scaler.transform(val_ND)
+    solver = solver_of(x_ND, train_labels, options)
     validation: dict[float, float] = {}
     best: tuple[tuple[float, float], Probe] | None = None
-    start: LogisticRegression | None = None
     for strength in sorted(strengths):
-        model, converged = _fit(x_ND, train_labels_N, strength, class_weight, max_iter, start)
-        start = model
-        probe = Probe(scaler, model, n_classes, strength, validation, converged)
-        key = selection_key(val_labels_N, probe.predict(val_ND), metric)
-        validation[strength] = key[0]
+        model = solver.at(strength)
+        probe = Probe(scaler, model, strength, validation, model.converged)
+        key = selection_key(val_labels, probe.predict(val_ND), metric)
+        validation[strength] = measure(metric).sign * key[0]
         if best is None or key > best[0]:
             best = key, probe
     if best is None:
@@ -98,27 +91,9 @@ def fit_probe(
     chosen = best[1]
     if not refit_on_val:
         return chosen
-    both_labels_N = np.concatenate([train_labels_N, val_labels_N])
-    model, converged = _fit(np.concatenate([x_ND, v_ND]), both_labels_N, chosen.strength, class_weight, max_iter, None)
-    return Probe(scaler, model, n_classes, chosen.strength, validation, converged)
-
-
-def _fit(
-    x_ND: Array,
-    labels_N: Labels,
-    strength: float,
-    class_weight: Literal["balanced"] | None,
-    max_iter: int,
-    start: LogisticRegression | None,
-) -> tuple[LogisticRegression, bool]:
-    """One fit, from the weights of a stronger regularisation where there are any."""
-    model = LogisticRegression(C=strength, class_weight=class_weight, max_iter=max_iter, warm_start=start is not None)
-    if start is not None:
-        model.classes_, model.coef_, model.intercept_ = start.classes_, start.coef_.copy(), start.intercept_.copy()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(x_ND, labels_N)
-    return model, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+    both = np.concatenate([x_ND, v_ND]), np.concatenate([train_labels, val_labels])
+    model = solver_of(*both, options).at(chosen.strength)
+    return Probe(scaler, model, chosen.strength, validation, model.converged)
 
 
 def _check(train_ND: Array, train_N: NDArray, val_ND: Array, val_N: NDArray) -> None:

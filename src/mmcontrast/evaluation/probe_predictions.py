@@ -44,7 +44,7 @@ def probe_predictions(
     """
     from mmcontrast.evaluation.probe import STRENGTHS, fit_probe  # scikit-learn, which finetuned cells do without
 
-    n_classes = len(cell.tasks[task] if task else cell.classes)
+    n_classes = cell.targets[task].width
     who = ", ".join(part for part in (cell.name, task and f"task {task}", readout and f"readout {readout}") if part)
     class_weight: Literal["balanced"] | None = "balanced" if task in cell.class_weighted else None
     refit = bool(cell.objective.get("compat", {}).get("probe_refit"))

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from mmcontrast.evaluation.classification import cross_entropy, score, selection_key
+from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.predictions import Predictions
+from mmcontrast.evaluation.scores import kind_of, loss, score, selection_key
 
 PROTOCOLS = ("selected", "last", "optimistic")
 CROSS_ENTROPY = "cross_entropy"
@@ -32,17 +33,19 @@ METRICS_SCHEMA = {
 
 
 def curves(predictions: dict[tuple[int, str], Predictions], metrics: Sequence[str]) -> pl.DataFrame:
-    """Every metric, and the cross-entropy in nats, of every seed, split and evaluated epoch (CURVES_SCHEMA)."""
+    """Every metric, and of probabilities the cross-entropy in nats, of every seed, split and epoch (CURVES_SCHEMA)."""
     rows = []
     for (seed, split), p in predictions.items():
+        kind = kind_of(metrics[0], p.labels)
         for epoch, probs_NC in zip(p.epochs, p.probs, strict=True):
             rows += [(seed, epoch, split, m, score(m, p.labels, probs_NC)) for m in metrics]
-            rows.append((seed, epoch, split, CROSS_ENTROPY, cross_entropy(p.labels, probs_NC)))
+            if kind != "regression":
+                rows.append((seed, epoch, split, CROSS_ENTROPY, loss(kind, p.labels, probs_NC)))
     return pl.DataFrame(rows, schema=CURVES_SCHEMA, orient="row")
 
 
 def selected_epoch(validation: Predictions, metric: str) -> int:
-    """The epoch with the highest validation score; of equals the one of lower cross-entropy, then the earliest."""
+    """The epoch with the best validation score; of equals the one of lower loss, then the earliest."""
     keys = [selection_key(validation.labels, probs_NC, metric) for probs_NC in validation.probs]
     return validation.epochs[max(range(len(keys)), key=lambda e: (*keys[e], -e))]
 
@@ -61,7 +64,7 @@ def chosen_epochs(
     out |= {("last", m): [predictions[s, "test"].epochs[-1] for s in seeds] for m in metrics}
     for m in metrics:
         tests = [predictions[s, "test"] for s in seeds]
-        scores = [[score(m, t.labels, probs_NC) for probs_NC in t.probs] for t in tests]
+        scores = [[measure(m).sign * score(m, t.labels, probs_NC) for probs_NC in t.probs] for t in tests]
         # argmax takes the first of equals
         out["optimistic", m] = [t.epochs[int(np.argmax(v))] for t, v in zip(tests, scores, strict=True)]
     return out

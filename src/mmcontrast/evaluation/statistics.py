@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.classification import Labels, weighted_scores
+from mmcontrast.evaluation.scores import weighted_scores
 
 Floats = NDArray[np.float64]
 K = TypeVar("K", bound=Hashable)
@@ -66,8 +66,13 @@ def over_seeds(values_S: Floats) -> Interval:
     return _percentiles(values_S.mean(), values_S[draws_RS].mean(1))
 
 
-def case_weights(labels_N: Labels, generator: np.random.Generator, replicates: int) -> Floats:
-    """(R, N) how often each case is drawn when as many as there are of each class are drawn with replacement."""
+def case_weights(labels: NDArray, generator: np.random.Generator, replicates: int) -> Floats:
+    """(R, N) how often each case is drawn when as many as there are of each class are drawn with replacement.
+
+    Args:
+        labels: (N,) class indices; of (N, C) labels or numbers, which make no classes, as many as there are cases.
+    """
+    labels_N = labels if labels.ndim == 1 else np.zeros(len(labels), dtype=np.int64)
     weights_RN = np.zeros((replicates, len(labels_N)))
     for c in np.unique(labels_N):
         members = np.flatnonzero(labels_N == c)
@@ -78,42 +83,40 @@ def case_weights(labels_N: Labels, generator: np.random.Generator, replicates: i
     return weights_RN
 
 
-def _weight_chunks(labels_N: Labels, generator: np.random.Generator) -> Iterator[Floats]:
-    step = max(1, CHUNK_WEIGHTS // len(labels_N))
+def _weight_chunks(labels: NDArray, generator: np.random.Generator) -> Iterator[Floats]:
+    step = max(1, CHUNK_WEIGHTS // len(labels))
     for start in range(0, REPLICATES, step):
-        yield case_weights(labels_N, generator, min(step, REPLICATES - start))
+        yield case_weights(labels, generator, min(step, REPLICATES - start))
 
 
-def over_seeds_and_cases(labels_N: Labels, probs_by_metric_SNC: Mapping[str, NDArray]) -> dict[str, Interval]:
+def over_seeds_and_cases(labels: NDArray, probs_by_metric_SNC: Mapping[str, NDArray]) -> dict[str, Interval]:
     """Mean over seeds of each metric, with a 95 % percentile bootstrap interval over seeds and test instances.
 
-    A replicate draws seeds with replacement, and test instances with replacement within each class; the same cases for
-    all seeds, since they were all tested on the same ones, and for all metrics.
+    A replicate draws seeds with replacement, and test instances with replacement, within each class where labels are
+    classes; the same cases for all seeds, since they were all tested on the same ones, and for all metrics.
 
     Args:
-        labels_N: class indices of the test instances.
+        labels: of the test instances; see `evaluation.scores`.
         probs_by_metric_SNC: metric -> probabilities; by metric, because `optimistic` takes another epoch for each.
             Of a single seed only the cases are resampled.
     """
     generator = np.random.default_rng(GENERATOR_SEED)
     draws: dict[str, list[Floats]] = {m: [] for m in probs_by_metric_SNC}
-    for weights_RN in _weight_chunks(labels_N, generator):
+    for weights_RN in _weight_chunks(labels, generator):
         s = len(next(iter(probs_by_metric_SNC.values())))
         seeds_RS = generator.integers(0, s, (len(weights_RN), s))
         for metric, probs_SNC in probs_by_metric_SNC.items():
-            scores_RS = weighted_scores(metric, labels_N, probs_SNC, weights_RN)
+            scores_RS = weighted_scores(metric, labels, probs_SNC, weights_RN)
             draws[metric].append(np.take_along_axis(scores_RS, seeds_RS, axis=1).mean(1))
-    once_1N = np.ones((1, len(labels_N)))
+    once_1N = np.ones((1, len(labels)))
     return {
-        metric: _percentiles(
-            weighted_scores(metric, labels_N, probs_SNC, once_1N).mean(), np.concatenate(draws[metric])
-        )
+        metric: _percentiles(weighted_scores(metric, labels, probs_SNC, once_1N).mean(), np.concatenate(draws[metric]))
         for metric, probs_SNC in probs_by_metric_SNC.items()
     }
 
 
 def over_seeds_and_weighted_cases(
-    labels_N: Labels, parts_by_key: Mapping[K, list[tuple[Floats, Floats]]]
+    labels_N: NDArray, parts_by_key: Mapping[K, list[tuple[Floats, Floats]]]
 ) -> dict[K, Interval]:
     """As `over_seeds_and_cases`, of scores that are sums of means over what the cases have, such as their queries.
 

@@ -35,6 +35,8 @@ class Batch:
         labels: (b,) int64 class indices.
         ids: modality -> (P,) int64 instance of each of its rows, of multifold data; numbers that all ranks agree on.
             None: every modality has b rows, and row k is of instance k.
+        present: modality -> (b,) bool, whether the row has it; {} where no row can lack anything. What stands in
+            `inputs` for a row that lacks it is never looked at: zeros, of a sequence NaN, of a text padding.
         scenes: (b,) int64 scene of each row, where the dataset repeats scenes; numbers that all ranks agree on.
     """
 
@@ -42,6 +44,7 @@ class Batch:
     labels: Tensor
     ids: Mapping[str, Tensor] | None = None
     scenes: Tensor | None = None
+    present: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def keep_local(x: Tensor) -> Tensor:

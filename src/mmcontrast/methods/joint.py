@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
-from mmcontrast.losses.cross_entropy import label_cross_entropy
+from mmcontrast.losses.targets import target_loss
 from mmcontrast.methods.base import Batch, Method, Progress
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import classification_head
@@ -80,7 +80,7 @@ class JointMethod(Method):
         """
         if progress.stage == "pretrain":
             return {"loss": total(contrastive.values()), **contrastive}
-        criterion = partial(label_cross_entropy, labels=progress.gather(batch.labels))
+        criterion = partial(target_loss(self.cell.target), labels=progress.gather(batch.labels))
         supervised = self.supervised_terms(z, criterion, progress.gather)
         loss = total([*supervised.values(), *(beta * term for term in contrastive.values())])
         return {"loss": loss, **supervised, **contrastive}

@@ -21,6 +21,7 @@ from mmcontrast import paths
 from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source
 from mmcontrast.config.base import Strict
 from mmcontrast.config.checks import has_file
+from mmcontrast.config.metrics import metrics_for
 from mmcontrast.config.plain import subset, whole
 from mmcontrast.data.files import replacing, sha256_of
 from mmcontrast.data.outside import encoder_files, outside_files
@@ -280,7 +281,8 @@ def planned_dataset(path: Path) -> Dataset:
     """The dataset that is prepared. Raises PlanError, see `carried_out`."""
     values = carried_out(path)["dataset"]
     # metrics decide nothing here, and a dataset has some
-    return Dataset.model_validate(values | {"metrics": ["rsum" if values["retrieval"] else "acc"]})
+    metrics = metrics_for("retrieval" if values["retrieval"] else values["target"])
+    return Dataset.model_validate(values | {"metrics": metrics[:1]})
 
 
 def planned_sources(path: Path) -> Dataset:

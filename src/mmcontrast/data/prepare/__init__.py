@@ -55,9 +55,9 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     others = {split: rows for split, rows in labels.items() if split != "train"}
     refuse_unseen(dataset_name, dataset.classes, labels["train"], others)
     tasks = {split: {t: y[rows] for t, y in instances.tasks.items()} for split, rows in parts.items()}
-    for task, classes in dataset.tasks.items():
+    for task in dataset.tasks:
         others = {split: of[task] for split, of in tasks.items() if split != "train"}
-        refuse_unseen(f"{dataset_name}: task '{task}'", classes, tasks["train"][task], others)
+        refuse_unseen(f"{dataset_name}: task '{task}'", dataset.targets[task].names, tasks["train"][task], others)
     _refuse_leaks(dataset_name, instances, parts)
     duplicates = leaks.duplicates_across({s: leaks.row_keys(instances.inputs, rows) for s, rows in parts.items()})
     leaks.check_duplicates(dataset_name, duplicates, dataset.duplicates)
@@ -126,13 +126,13 @@ def _written(
     if rows != dataset.rows:
         where = f"params/datasets/{dataset_name}.yaml"
         raise DataError(f"{dataset_name}: {rows} instances written, and {where}: rows says {dataset.rows}")
-    for task, classes in {"": dataset.classes, **dataset.tasks}.items():
+    for task, target in dataset.targets.items():
         labels = {split: written.tasks[split][task] if task else written.labels[split] for split in paths.SPLITS}
         if task and dataset.probe_from is not None:
             continue  # this train is for pretraining alone, and its tasks may be constant
         named = f"{dataset_name}: task '{task}'" if task else dataset_name
-        known = {split: _occurring(of, task, dataset) for split, of in labels.items()}
-        refuse_unseen(named, classes, known["train"], {split: known[split] for split in ("val", "test")})
+        known = {split: _occurring(of, target.kind) for split, of in labels.items()}
+        refuse_unseen(named, target.names, known["train"], {split: known[split] for split in ("val", "test")})
     leaks.check_apart(dataset_name, "group", written.groups)
     rows_of = {split: stored_rows(out_dir / f"{split}.parquet", list(dataset.modalities)) for split in paths.SPLITS}
     leaks.check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
@@ -146,11 +146,11 @@ def _written(
     return sheet | ({"report": written.report} if written.report else {})
 
 
-def _occurring(labels: np.ndarray, task: str, dataset: Dataset) -> np.ndarray:
+def _occurring(labels: np.ndarray, kind: str) -> np.ndarray:
     """Class indices that occur in a split, as often as they do; none of a regression."""
-    if task or dataset.target == "classes":
+    if kind == "classes":
         return labels
-    return np.nonzero(labels)[1] if dataset.target == "multilabel" else np.zeros(0, np.int64)
+    return np.nonzero(labels)[1] if kind == "multilabel" else np.zeros(0, np.int64)
 
 
 def _parts(instances: Instances, dataset: Dataset) -> dict[str, np.ndarray]:

@@ -79,7 +79,8 @@ def _params(dataset: Dataset, where: str) -> Generate:
     for name in params.gain:
         if name not in dataset.modalities:
             raise ConfigError(f"{where}: generate.gain: no modality '{name}'; {nearest(name, dataset.modalities)}")
-    for key, classes in {"classes": dataset.classes, **{f"tasks.{t}": c for t, c in dataset.tasks.items()}}.items():
-        if len(classes) != 2:
-            raise ConfigError(f"{where}: {key}: a factor's sign has two classes, not {len(classes)}")
+    for task, target in dataset.targets.items():
+        if target.width != 2:
+            key = f"tasks.{task}" if task else "classes"
+            raise ConfigError(f"{where}: {key}: a factor's sign has two classes, not {target.width}")
     return params

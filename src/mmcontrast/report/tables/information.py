@@ -73,8 +73,8 @@ class Kept:
 def chances(grid: Grid, asked: Information, arms: Arms) -> dict[str, float]:
     """R, U and S at chance, in percent: balanced accuracy of one over the number of classes."""
     data = grid.datasets[arms.unbiased]
-    classes = (data.classes, data.tasks[asked.unique[0]], data.tasks[asked.synergistic])
-    return {letter: 100 / len(names) for letter, names in zip(LETTERS, classes, strict=True)}
+    tasks = ("", asked.unique[0], asked.synergistic)
+    return {letter: 100 / data.targets[task].width for letter, task in zip(LETTERS, tasks, strict=True)}
 
 
 def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: Arms) -> list[Kept]:

@@ -122,7 +122,7 @@ def _part(evidence: Evidence, experiment: str, ref: CellRef | None, part: Matrix
 
 def _chance(grid: Grid, part: MatrixPart) -> float:
     data = grid.datasets[part.dataset]
-    return 1 / len(data.tasks[part.task] if part.task else data.classes)
+    return 1 / data.targets[part.task or ""].width
 
 
 def matrix_blocks(matrix: Matrix) -> list[Block]:

@@ -67,7 +67,7 @@ def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     task, _, name = metric.rpartition("/")
     title = METRIC_TITLES.get(name, name)
     if name == "f1" and dataset is not None:
-        title += f" of class {(dataset.tasks[task] if task else dataset.classes)[1]}"
+        title += f" of class {dataset.targets[task].names[1]}"
     what = f"task {task}" if task else dataset.label if dataset is not None else None
     if dataset is not None and dataset.retrieval is not None and task:
         what = task.replace("_", " ")
