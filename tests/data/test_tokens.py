@@ -80,7 +80,7 @@ def test_a_tokenizer_of_other_texts_is_refused(tmp_path: Path) -> None:
         file.unlink()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dog"]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
-    with pytest.raises(DataError, match=r"6 of 10 word pieces of the training texts are unknown to the tokenizer of"):
+    with pytest.raises(DataError, match=r"6 of 11 word pieces of the training texts are unknown to the enc"):
         tokenised(
             {"train": table(["six words that it knows not", "dog"])},
             cell(pretrained={"text": Pretrained(folder=str(folder))}),

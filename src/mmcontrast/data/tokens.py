@@ -136,6 +136,6 @@ def _refuse_unknown(pieces_OT: Tensor, encoder: Encoder, where: str) -> None:
     all_of, unknown = int((pieces_OT != encoder.padding).sum()), int((pieces_OT == encoder.unknown).sum())
     if unknown > UNKNOWN_LIMIT * all_of:
         raise DataError(
-            f"{where}: {unknown} of {all_of} word pieces of the training texts are unknown to the tokenizer of "
-            f"{encoder.limit}; it is of another language, or its files do not belong together"
+            f"{where}: {unknown} of {all_of} word pieces of the training texts are unknown to the encoder's "
+            "tokenizer; it is of another language, or its files do not belong together"
         )
