@@ -10,6 +10,14 @@ from mmcontrast.config.augmentations import Augmentations
 from mmcontrast.config.objective import Objective, TemperatureSpec, Views
 
 
+class RawObjective(Objective):
+    """Raw inputs, which nothing is learned from."""
+
+    method: ClassVar[str] = "raw"
+    classifier: ClassVar[bool] = False
+    steps: int = Field(default=64, gt=1, description="Steps that a sequence is resampled to.")
+
+
 class UnimodalObjective(Objective):
     """Cross-entropy on one modality alone."""
 
