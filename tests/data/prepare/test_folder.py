@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from PIL import Image
 from mmcontrast.config import Dataset
 from mmcontrast.data import prepare as package
 from mmcontrast.data import table
+from mmcontrast.data.audio import log_mel
 from mmcontrast.data.pictures import decode
-from mmcontrast.data.prepare import picture_text
-from mmcontrast.data.prepare.picture_text import stream
+from mmcontrast.data.prepare import folder
+from mmcontrast.data.prepare.folder import stream
 from mmcontrast.errors import ConfigError, DataError
 
 SECTIONS = ["Health", "Books", "Art & Design"]
@@ -63,7 +65,7 @@ def dataset(small: Any) -> Callable[..., Dataset]:
         split = {"kind": "published", **SIZES}
         fields = {
             "modalities": KINDS, "classes": SECTIONS, "rows": 12, "split": split, "scaling": "none",
-            "generate": {"seed": 0}, "reader": "picture_text", "prepare": OPTIONS | (prepare or {}),
+            "generate": {"seed": 0}, "reader": "folder", "prepare": OPTIONS | (prepare or {}),
         }  # fmt: skip
         return Dataset.model_validate(small.common(**(fields | change)))
 
@@ -80,7 +82,7 @@ def prepared(dataset: Dataset, raw: Path, out: Path) -> tuple[dict[str, Any], di
 def test_a_folder_as_n24news_is(
     dataset: Callable[..., Dataset], tmp_path: Path, lines: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(picture_text, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(folder, "CHUNK_BYTES", chunk)
     content = rows()
     _, got = prepared(dataset(), write(tmp_path / "raw", content, lines), tmp_path / "out")
     for split, items in content.items():
@@ -121,6 +123,25 @@ def test_quantities_have_columns_of_their_own(dataset: Callable[..., Dataset], t
         prepared(given, raw, tmp_path / "out")
 
 
+def test_sounds_become_frames(dataset: Callable[..., Dataset], tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", rows())
+    sounds = {f"i{i}": np.random.default_rng(i).integers(-9999, 9999, 400 + 160 * i) for i in range(12)}
+    for name, samples in sounds.items():
+        with wave.open(str(raw / f"{name}.wav"), "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", "NONE"))
+            file.writeframes(samples.astype("<i2").tobytes())
+    kinds = {"sound": {"kind": "sequence", "shape": [10, 8]}, "headline": KINDS["headline"]}
+    options = {"picture": None, "sound": "{image_id}.wav"}
+    sheet, got = prepared(dataset(options, modalities=kinds), raw, tmp_path / "out")
+    assert [len(row["sound"]) for row in got["train"]] == [1, 2, 3, 4, 5, 6]
+    assert sheet["inputs"]["sound"] == {"cut": 2, "longest": 12}
+    expected = log_mel(sounds["i3"] / 32768, 16000, 8)
+    np.testing.assert_allclose(got["train"][3]["sound"], expected, rtol=1e-6)
+    (raw / "i2.wav").write_bytes((raw / "i2.wav").read_bytes()[:20])
+    with pytest.raises(DataError, match=r"row 3: instance 'i2': .*i2\.wav: not a WAV file"):
+        prepared(dataset(options, modalities=kinds), raw, tmp_path / "out")
+
+
 def test_rows_without_a_picture_are_left_out_only_if_the_dataset_says_so(
     dataset: Callable[..., Dataset], tmp_path: Path
 ) -> None:
@@ -141,7 +162,7 @@ def test_rows_without_a_picture_are_left_out_only_if_the_dataset_says_so(
         ({"section": "Boks"}, r"train\.json: row 3: section: 'Boks'; did you mean 'Books'"),
         ({"headline": None}, "instance 'i2' has no headline; leave it out, or say `optional: true`"),
         ({"image_id": ""}, "an instance has an empty id"),
-        ({"image_id": "../i2"}, r"row 3: picture 'imgs/\.\./i2\.jpg': not accepted as a file name"),
+        ({"image_id": "../i2"}, r"row 3: 'imgs/\.\./i2\.jpg': not accepted as a file name"),
         ({"image_id": None}, "instance 'None' has no photo"),
     ],
 )
@@ -178,7 +199,11 @@ def test_a_table_that_is_not_accepted(dataset: Callable[..., Dataset], tmp_path:
 @pytest.mark.parametrize(
     ("prepare", "change", "message"),
     [
-        ({}, {"modalities": {"photo": KINDS["photo"]}}, "give one of kind image and one of kind text"),
+        (
+            {},
+            {"modalities": {"photo": KINDS["photo"]}},
+            "prepare: give `picture` for a modality of kind image",
+        ),
         ({}, {"modalities": KINDS | {"photo": {"kind": "image", "shape": [3, 8, 8]}}}, "photo: give `encoded: true`"),
         ({"tables": {"all": "x.csv"}}, {}, "give `all` alone for a random split, and else a table per split"),
         ({"label": None}, {}, "prepare.label: required, but for a regression"),

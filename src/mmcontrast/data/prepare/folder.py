@@ -1,7 +1,8 @@
-"""A folder of pictures beside tables that say which text and which labels go with each, as N24News and MM-IMDb are.
+"""A folder of pictures or sounds beside tables of texts and labels, as N24News and MM-IMDb are.
 
-A table is a csv file with a header, a JSON list of objects, or a file of one JSON object a line. It is read a row at a
-time, and a picture is cut and resized to the size that is trained once, here, and stored as a JPEG.
+A table is a csv file with a header, a JSON list of objects, or a file with one JSON object per line. It is read a row
+at a time. A picture is cut and resized to the size that is trained once, here, and stored as a JPEG; a sound becomes
+log-mel frames.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mmcontrast.config import Dataset, validate
+from mmcontrast.config import Dataset, Modality, validate
 from mmcontrast.config.base import Strict
+from mmcontrast.data.audio import log_mel, read_wav
 from mmcontrast.data.files import CHUNK_BYTES, inside
 from mmcontrast.data.instances import Instance
 from mmcontrast.data.pictures import jpeg, resized
@@ -29,6 +31,15 @@ BETWEEN = re.compile(r"[\s,\[\]]*")
 MAX_OBJECT = 16 * 1024**2
 
 
+FilePattern = Annotated[str, Field(pattern=r"\{\w+\}")]
+# what is read of each kind of modality
+OPTION_OF = {"image": "picture", "text": "text", "sequence": "sound"}
+
+
+class UndecodableError(DataError):
+    """A picture or sound that is missing or cannot be read."""
+
+
 class FolderOptions(Strict):
     """`prepare` in the dataset's file. Columns are keys of the objects where a table is JSON."""
 
@@ -36,15 +47,16 @@ class FolderOptions(Strict):
         min_length=1, description="Split -> its table; `all` alone where the split is random."
     )
     id: str = Field(description="Column of the name of an instance.")
-    text: str = Field(description="Column of the text.")
-    picture: str = Field(pattern=r"\{\w+\}", description="Path of the picture, e.g. imgs/{image_id}.jpg by a column.")
+    text: str | None = Field(default=None, description="Column of the text.")
+    picture: FilePattern | None = Field(default=None, description="Picture, e.g. imgs/{image_id}.jpg by a column.")
+    sound: FilePattern | None = Field(default=None, description="WAV file, likewise.")
     label: str | None = Field(
         default=None,
         description="Column of the class, or of a list of labels (in csv with | between); quantities have columns of "
         "their own names.",
     )
     skip_undecodable: bool = Field(
-        default=False, description="Leave out and count rows whose picture is missing or cannot be decoded."
+        default=False, description="Leave out and count rows whose picture or sound is missing or cannot be decoded."
     )
 
 
@@ -57,42 +69,55 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """
     where = f"params/datasets/{name}.yaml"
     options = validate(FolderOptions, dataset.prepare, where, prefix="prepare")
-    by_kind: dict[str, str] = {spec.kind: m for m, spec in dataset.modalities.items()}
-    specs = dataset.modalities.values()
-    if by_kind.keys() != {"image", "text"} or len(specs) != 2 or any(s.multifold for s in specs):
-        raise ConfigError(f"{where}: modalities: give one of kind image and one of kind text, none of them multifold")
-    if not dataset.modalities[by_kind["image"]].encoded:
-        raise ConfigError(f"{where}: modalities.{by_kind['image']}: give `encoded: true`; pictures are stored as JPEG")
+    given = {m: OPTION_OF.get(spec.kind, "") for m, spec in dataset.modalities.items()}
+    if sorted(given.values()) != sorted(o for o in OPTION_OF.values() if getattr(options, o)):
+        raise ConfigError(
+            f"{where}: prepare: give `picture` for a modality of kind image, `text` for one of kind text, and `sound` "
+            f"for one of kind sequence, each at most once and no other; the modalities are {list(dataset.modalities)}"
+        )
+    for m, spec in dataset.modalities.items():
+        if spec.multifold or (spec.kind == "image" and not spec.encoded):
+            remedy = "remove `multifold`" if spec.multifold else "give `encoded: true`; pictures are stored as JPEG"
+            raise ConfigError(f"{where}: modalities.{m}: {remedy}")
     if (dataset.split.kind == "random") != (list(options.tables) == ["all"]):
         raise ConfigError(f"{where}: prepare.tables: give `all` alone for a random split, and else a table per split")
     if (dataset.target == "regression") != (options.label is None):
         raise ConfigError(f"{where}: prepare.label: required, but for a regression, whose quantities are columns")
     report: dict[str, Any] = {"undecodable": {"count": 0, "which": []}} if options.skip_undecodable else {}
-    return Stream(_instances(dataset, options, by_kind, raw_dir, report), report=report)
+    return Stream(_instances(dataset, options, raw_dir, report), report=report)
 
 
-def _instances(
-    dataset: Dataset, options: FolderOptions, by_kind: dict[str, str], raw_dir: Path, report: dict[str, Any]
-) -> Iterator[Instance]:
+def _instances(dataset: Dataset, options: FolderOptions, raw_dir: Path, report: dict[str, Any]) -> Iterator[Instance]:
     """Every row. `report`: counts those that are left out."""
-    shape = dataset.modalities[by_kind["image"]].shape
     for split, file in options.tables.items():
         for where, row in _rows(raw_dir / file):
             identity = str(_cell(row, options.id, where))
-            path = _path(options.picture, row, raw_dir, where)
+            values = {}
             try:
-                picture = None if path is None else jpeg(resized(path, shape))
-            except DataError as e:
+                for m, spec in dataset.modalities.items():
+                    values[m] = _value(spec, getattr(options, OPTION_OF[spec.kind]), row, raw_dir, where)
+            except UndecodableError as e:
                 if not options.skip_undecodable:
                     remedy = "mend it, or say `skip_undecodable: true` under `prepare` to leave such rows out"
                     raise DataError(f"{where}: instance '{identity}': {e}; {remedy}") from None
                 report["undecodable"]["count"] += 1
                 report["undecodable"]["which"] = [*report["undecodable"]["which"], identity][:SHOWN]
                 continue
-            text = _cell(row, options.text, where)
-            values = {by_kind["image"]: picture, by_kind["text"]: None if text is None else str(text)}
             label = _label(dataset, options, row, where)
             yield Instance(identity, values, label, None if split == "all" else split)
+
+
+def _value(spec: Modality, source: str, row: dict[str, Any], raw_dir: Path, where: str) -> Any:
+    if spec.kind == "text":
+        text = _cell(row, source, where)
+        return None if text is None else str(text)
+    path = _path(source, row, raw_dir, where)
+    if path is None:
+        return None
+    try:
+        return jpeg(resized(path, spec.shape)) if spec.kind == "image" else log_mel(*read_wav(path), spec.shape[1])
+    except DataError as e:
+        raise UndecodableError(str(e)) from None
 
 
 def _label(dataset: Dataset, options: FolderOptions, row: dict[str, Any], where: str) -> Any:
@@ -127,7 +152,7 @@ def _path(pattern: str, row: dict[str, Any], raw_dir: Path, where: str) -> Path 
     try:
         return inside(raw_dir, COLUMN.sub(lambda found: str(cells[found[1]]), pattern))
     except FetchError as e:
-        raise DataError(f"{where}: picture {e}") from None
+        raise DataError(f"{where}: {e}") from None
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
