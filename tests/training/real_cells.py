@@ -5,6 +5,7 @@ Each letter of a text is one number.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -93,6 +94,8 @@ def trained(cell: CellConfig, stops: str | None = None) -> tuple[dict[str, bytes
 def interrupted_on_two_ranks(world: World, root: str, workers: int) -> tuple[bool, int]:
     """A job of each rank: whether the bits are equal with a stop in the middle of an epoch, and that there was one."""
     os.chdir(root)
+    # the tests' ranks end with the process that started them, and such processes may start none of their own
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     cell = real_cell(ranks=2, workers=workers)
     undisturbed, _ = trained(cell)
     world.barrier()

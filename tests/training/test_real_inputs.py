@@ -55,7 +55,7 @@ def test_from_the_disk_it_is_the_same_as_from_memory(folder: Path, monkeypatch: 
 def test_two_ranks_end_with_the_same_bits_after_a_stop_too(folder: Path, ranks: Ranks, workers: int) -> None:
     answers = ranks.call(interrupted_on_two_ranks, str(folder), workers)
     assert [same for same, _ in answers] == [True, True]
-    assert min(number for _, number in answers) >= 9
+    assert [number for _, number in answers] == [1, 1]
 
 
 @pytest.mark.slow
