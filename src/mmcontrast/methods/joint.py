@@ -6,7 +6,6 @@ Shapes: b rows of this rank, B rows of the global batch, M modalities, D width, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -80,8 +79,8 @@ class JointMethod(Method):
         """
         if progress.stage == "pretrain":
             return {"loss": total(contrastive.values()), **contrastive}
-        criterion = partial(target_loss(self.cell.target), labels=progress.gather(batch.labels))
-        supervised = self.supervised_terms(z, criterion, progress.gather)
+        loss_of, labels = target_loss(self.cell.target), progress.gather(batch.labels)
+        supervised = self.supervised_terms(z, lambda scores: loss_of(scores, labels), progress.gather)
         loss = total([*supervised.values(), *(beta * term for term in contrastive.values())])
         return {"loss": loss, **supervised, **contrastive}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import yaml
 from jinja2 import Environment
 
-from mmcontrast.config import CellConfig, CellRef, Modality
+from mmcontrast.config import CellConfig, CellRef, Dataset, Modality
+from mmcontrast.config.metrics import measure
 from mmcontrast.data.files import replacing
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.provenance import CellRecord
-from mmcontrast.report.summary import percent
+from mmcontrast.report.summary import shown
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.notes import ONE_SEED, TIES, overrides_note
 
@@ -50,7 +51,9 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
             score_by_seed=of.scores(ref, metrics[0], protocols[0]),
             weights=_weights(protocols, cell),
             first_metric=wording.metric_title(metrics[0], of.data),
-            definitions=_definitions(protocols, cell),
+            first=measure(metrics[0]),
+            in_percent=all(measure(metric).percent for metric in metrics),
+            definitions=_definitions(protocols, cell, of.data),
             scores=_scores(of, ref, metrics, protocols),
             training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
             inputs={name: _example(cell, spec) for name, spec in cell.modalities.items()},
@@ -73,24 +76,27 @@ def _weights(protocols: list[str], cell: CellConfig) -> str:
     return "of the epoch selected on validation" if "selected" in protocols else "of the last epoch"
 
 
-def _definitions(protocols: list[str], cell: CellConfig) -> list[str]:
+def _definitions(protocols: list[str], cell: CellConfig, data: Dataset) -> list[str]:
     """How each kind of score was made."""
     if cell.scored_by == "probe":
-        return [f"The score is that of {wording.PROBE_DEFINITION}."]
+        return [f"The score is that of {wording.probe_definition([data])}."]
     return [f"{wording.PROTOCOL_SHORT[p]}: {wording.PROTOCOL_DEFINITIONS[p]}" for p in protocols]
 
 
 def _scores(of: Scope, ref: CellRef, metrics: list[str], protocols: list[str]) -> list[dict[str, str]]:
-    """A row per metric and protocol: the mean with both intervals, in percent."""
+    """A row per metric and protocol: the mean with both intervals, as shown."""
     probed = is_probed(of.grid, of.dataset, ref)
     return [
         {
             "metric": wording.metric_title(metric, of.data),
             "protocol": "linear probe" if probed else wording.PROTOCOL_SHORT[protocol],
-            "seeds": wording.estimate(*percent(found)),
-            "wide": wording.estimate(*percent(wide)) if (wide := of.wide(ref, metric, protocol)) else "",
+            "seeds": wording.estimate(*shown(found, kind), digits=kind.decimals),
+            "wide": wording.estimate(*shown(wide, kind), digits=kind.decimals)
+            if (wide := of.wide(ref, metric, protocol))
+            else "",
         }
         for metric in metrics
+        for kind in [measure(metric)]
         for protocol in protocols
         if (found := of.mean(ref, metric, protocol))
     ]
@@ -105,7 +111,7 @@ def _limits(of: Scope) -> list[str]:
         ONE_SEED
         if of.n_seeds == 1
         else f"First brackets: {wording.seeds_interval_name(of.n_seeds)}. With few seeds such an interval tends to be "
-        f"too narrow. Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances)}.",
+        f"too narrow. Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}.",
     ]
     if of.data.retrieval is not None:
         limits.append(f"Ties are ranked {TIES[of.data.retrieval.ties]}. Rsum is at most 600.")

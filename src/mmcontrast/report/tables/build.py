@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmcontrast.config import CellRef, Published
+from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL, own_cells
 from mmcontrast.report.summary import across_datasets, differences
@@ -28,7 +29,7 @@ from mmcontrast.report.tables.matrix import (
     read_costs,
 )
 from mmcontrast.report.text.notes import WIDE_TITLE, findings, lost_notes, not_run_notes, overrides_note, table_notes
-from mmcontrast.report.text.wording import PROBE_DEFINITION, PROTOCOL_TITLES, cell_label, find_cell, metric_title
+from mmcontrast.report.text.wording import PROTOCOL_TITLES, cell_label, find_cell, metric_title, probe_definition
 
 NO_VALIDATION = "no validation split"
 
@@ -69,7 +70,7 @@ def _matrix_table(evidence: Evidence, experiment: str) -> Table:
         notes.append(COST_NOTE)
     recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
     shared = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
-    probe = f"Scores: {PROBE_DEFINITION}."
+    probe = f"Scores: {probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)}."
     return Table(
         name=experiment,
         title=spec.title,
@@ -122,10 +123,10 @@ def _block(of: Scope, metric: str) -> Block:
             if (ref.method, ref.variant) == (spec.reference.method, spec.reference.variant):
                 values["difference"] = Value(word="reference")
             elif (ref.method, ref.variant) in compared:
-                values |= difference_values(*compared[ref.method, ref.variant])
+                values |= difference_values(*compared[ref.method, ref.variant], of=measure(metric))
         own = ref in own_cells(grid, of.experiment)[:1]
         rows.append(Row(of.label(ref), values, name if ref in on_it else None, own))
-    title = f"{of.data.title}: {metric_title(metric, of.data)} (%)"
+    title = f"{of.data.title}: {metric_title(metric, of.data)}{measure(metric).heading}"
     return Block(title, _columns(of), rows, {"dataset": of.dataset, "metric": metric})
 
 
@@ -139,8 +140,8 @@ def _published(published: Published, metric: str) -> Value:
 
 
 def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
-    values = {p: Value.of(of.mean(ref, metric, p)) for p in PROTOCOL_TITLES}
-    values["wide"] = Value.of(of.wide(ref, metric))
+    values = {p: Value.of(of.mean(ref, metric, p), measure(metric)) for p in PROTOCOL_TITLES}
+    values["wide"] = Value.of(of.wide(ref, metric), measure(metric))
     if values["selected"].mean is None and values["last"].mean is not None:
         values["selected"] = Value(word=NO_VALIDATION)
     return values | {"seeds": Value(float(of.cell_summary(ref)["n_seeds"][0]))}

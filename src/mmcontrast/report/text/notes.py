@@ -47,13 +47,14 @@ def protocol_notes(evidence: Evidence, experiment: str) -> list[str]:
     grid, protocols = evidence.grid, set(evidence.summary(experiment)["protocol"])
     spec = grid.experiments[experiment]
     probed = [is_probed(grid, d, c) for d, c in grid.experiment_cells(experiment)]
+    definition = wording.probe_definition(grid.datasets[d] for d, _ in grid.experiment_cells(experiment))
     notes = []
     if not all(probed):
         shown = list(wording.PROTOCOL_TITLES) if spec.kind == "table" else ["selected"]
         notes = [f"{wording.PROTOCOL_TITLES[p]}: {wording.PROTOCOL_DEFINITIONS[p]}" for p in shown if p in protocols]
     if any(probed):
         who = wording.PROTOCOL_TITLES["selected"] if all(probed) else "Cells without a classifier"
-        notes.append(f"{who}: {wording.PROBE_DEFINITION}.")
+        notes.append(f"{who}: {definition}.")
     return notes
 
 
@@ -99,7 +100,9 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
     """What the brackets are, by dataset."""
     if {of.n_seeds for of in scopes} == {1}:
         return [ONE_SEED]
-    wide = "; ".join(f"{of.data.title}: {wording.wide_interval_name(of.n_seeds, of.n_instances)}" for of in scopes)
+    wide = "; ".join(
+        f"{of.data.title}: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}" for of in scopes
+    )
     narrow = "; ".join(wording.seeds_interval_name(n) for n in sorted({of.n_seeds for of in scopes}))
     return [
         f"Brackets: {narrow}. With few seeds such an interval tends to be too narrow.",
@@ -110,11 +113,13 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
 def dataset_notes(of: Scope) -> list[str]:
     """How much one test instance counts, and the dataset's own warnings."""
     n, retrieval = of.n_instances, of.data.retrieval
-    size = (
-        f"{n} test instances; one of them is {wording.points(100 / n, digits=2)} points of accuracy."
-        if retrieval is None
-        else f"{n} test instances, which are the gallery; ties are ranked {TIES[retrieval.ties]}. Rsum is at most 600."
-    )
+    size = f"{n} test instances."
+    if retrieval is not None:
+        size = (
+            f"{n} test instances, which are the gallery; ties are ranked {TIES[retrieval.ties]}. Rsum is at most 600."
+        )
+    elif of.data.target == "classes":
+        size = f"{n} test instances; one of them is {wording.points(100 / n, digits=2)} points of accuracy."
     return [f"{of.data.title}: {note}" for note in (size, *of.data.notes)]
 
 
