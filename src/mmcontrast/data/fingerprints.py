@@ -153,7 +153,7 @@ def _of_values(column: pa.Array, spec: Modality) -> np.ndarray:
     if spec.kind == "text":
         return np.array([_text(text) for text in column.to_pylist()], dtype=np.float32).reshape(-1, TEXT_BINS)
     if spec.encoded:
-        images = [decode(raw, spec.shape, "a stored picture")[None] for raw in column.to_pylist()]
+        images = [decode(raw, spec.shape)[None] for raw in column.to_pylist()]
         return np.concatenate([thumbnails(x) for x in images]) if images else thumbnails(np.zeros((0, *spec.shape)))
     if spec.kind == "sequence":
         steps = numbers(column)
