@@ -46,15 +46,21 @@ def rows(n: int, seed: int) -> dict[str, list[Any]]:
     }
 
 
-def write_file(path: Path, columns: dict[str, list[Any]], modalities: dict[str, Modality] = MODALITIES) -> Path:
+def write_file(
+    path: Path,
+    columns: dict[str, list[Any]],
+    modalities: dict[str, Modality] = MODALITIES,
+    target: str = "classes",
+    labels: list[Any] | None = None,
+) -> Path:
     """The modalities that there are columns for."""
     n = len(next(iter(columns.values())))
-    layout = schema(NAME, path.stem, {m: modalities[m] for m in columns}, CLASSES, "none", {})
+    layout = schema(NAME, path.stem, {m: modalities[m] for m in columns}, CLASSES, "none", {}, target=target)
     # what a writer would not let through is for the reader to refuse
     layout = pa.schema([field.with_nullable(True) for field in layout], layout.metadata)
     arrays = [
         pa.array([f"{path.stem}-{i}" for i in range(n)]),
-        pa.array([i % 2 for i in range(n)], pa.int64()),
+        pa.array(labels or [i % 2 for i in range(n)], layout.field("label").type),
         *(pa.array(values, layout.field(name).type) for name, values in columns.items()),
     ]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -202,6 +202,34 @@ def test_all_seeds_share_one_copy(tmp_path: Path) -> None:
             assert all(x.base is whole["train"].inputs[m] for m, x in tables[split].inputs.items())
 
 
+@pytest.mark.parametrize(
+    ("target", "labels", "wrong", "says"),
+    [
+        ("multilabel", [[0, 1], [1, 1], [0, 0]], [0, 2], "0 or 1 for each of 2 labels"),
+        ("regression", [[0.5, -1e3], [7.0, 0.0], [0.0, 0.0]], [0.0, float("nan")], "a finite number for each of 2"),
+    ],
+)
+def test_labels_that_are_no_classes(
+    tmp_path: Path, copies: Path, target: str, labels: list[Any], wrong: list[float], says: str
+) -> None:
+    path, inputs = tmp_path / "real/train.parquet", {"vector": rows(3, 0)["vector"]}
+    write_file(path, inputs, target=target, labels=labels)
+    for table in (load_split(path), load_split(path, copies)):
+        assert table.target == target
+        assert table.labels.dtype == torch.float32
+        assert table.take(torch.tensor([2, 1])).labels.tolist() == [labels[2], labels[1]]
+    write_file(path, inputs, target=target, labels=[*labels[:2], wrong])
+    with pytest.raises(DataError, match=rf"train\.parquet: column 'label' must hold {says}.*prepare real`"):
+        load_split(path)
+
+
+def test_a_split_of_another_target_is_refused(tmp_path: Path) -> None:
+    real_inputs.write_data(tmp_path)
+    cell = real_cell().model_copy(update={"target": "multilabel"})
+    with pytest.raises(DataError, match=r"prepared with target: classes, and .*real\.yaml says target: multilabel"):
+        load_whole(cell, tmp_path)
+
+
 def test_labels_that_are_no_classes_are_not_stratified() -> None:
     several = torch.ones(20, 3)
     train, val = holdout(several, 0.25, seed=1)

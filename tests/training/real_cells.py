@@ -5,6 +5,7 @@ Each letter of a text is one number.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -91,11 +92,21 @@ def trained(cell: CellConfig, stops: str | None = None) -> tuple[dict[str, bytes
 
 
 def interrupted_on_two_ranks(world: World, root: str, workers: int) -> tuple[bool, int]:
-    """A job of each rank: whether the bits are equal with and without stops, and the number of those."""
+    """A job of each rank: whether the bits are equal with a stop in the middle of an epoch, and that there was one."""
     os.chdir(root)
+    # the tests' ranks end with the process that started them, and such processes may start none of their own
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     cell = real_cell(ranks=2, workers=workers)
     undisturbed, _ = trained(cell)
     world.barrier()
-    interrupted, number = trained(cell, "asked to stop in every step")
+    with method_for_real_inputs():
+        number = resuming.trained_with_stops(cell, iter([5, 10**6]), resuming.asked)
+        interrupted = resuming.outputs(cell)
     world.barrier()
     return undisturbed == interrupted, number
+
+
+def on_two_ranks(world: World, root: str) -> dict[str, bytes]:
+    """A job of each rank: what the cell leaves behind."""
+    os.chdir(root)
+    return trained(real_cell(ranks=2))[0]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.real_inputs import real_cell, write_data
 from tests.training.ranks import Ranks
-from tests.training.real_cells import interrupted_on_two_ranks, trained
+from tests.training.real_cells import interrupted_on_two_ranks, on_two_ranks, trained
 from tests.training.resuming import STOPS
 
 
@@ -52,10 +52,10 @@ def test_from_the_disk_it_is_the_same_as_from_memory(folder: Path, monkeypatch: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_two_ranks_end_with_the_same_bits_after_stops_too(folder: Path, ranks: Ranks, workers: int) -> None:
+def test_two_ranks_end_with_the_same_bits_after_a_stop_too(folder: Path, ranks: Ranks, workers: int) -> None:
     answers = ranks.call(interrupted_on_two_ranks, str(folder), workers)
     assert [same for same, _ in answers] == [True, True]
-    assert min(number for _, number in answers) >= 9
+    assert [number for _, number in answers] == [1, 1]
 
 
 @pytest.mark.slow
@@ -66,10 +66,3 @@ def test_two_ranks_are_one(folder: Path, ranks: Ranks) -> None:
     assert a.select("seed", "epoch", "name").equals(b.select("seed", "epoch", "name"))
     np.testing.assert_allclose(a["value"], b["value"], rtol=1e-5)
     assert len(a) == 6
-
-
-def on_two_ranks(world: object, root: str) -> dict[str, bytes]:
-    import os
-
-    os.chdir(root)
-    return trained(real_cell(ranks=2))[0]

@@ -23,7 +23,7 @@ from mmcontrast.data.inputs import Column, FixedRows, Texts, View, numbers, pres
 from mmcontrast.data.mapped import mapped_copy, open_map
 from mmcontrast.data.parquet import read_outline
 from mmcontrast.data.splitting import refuse_unseen, stratified
-from mmcontrast.data.table import SCENE, described_by, read_split, refuse_nulls, task_column
+from mmcontrast.data.table import SCENE, described_by, noted, read_split, refuse_nulls, task_column
 from mmcontrast.errors import DataError
 
 # bytes of a split's columns from which on it is read from the disk row by row; the tensors are the same either way
@@ -80,13 +80,14 @@ class Table:
         modalities: modality -> kind and shape.
         classes: names; a label is an index into them, or has a number for each.
         tasks: task -> labels of the same instances, as `labels`.
-        task_classes: task -> names of its classes.
+        task_classes: task -> names of its classes, or {kind, names} of labels that are no classes.
         observations: multifold modality -> its observations.
         scenes: (N,) int64 scene of each row, where the dataset repeats scenes; of this split alone.
         scene_kind: what a scene is, such as a video.
         present: modality that an instance may lack -> (N,) bool, whether it has it. An absent input is zeros, of a
             sequence NaN alone.
         decoders: processes that decode its pictures ahead; None = it is done when a batch is made.
+        target: what the labels are: classes, multilabel or regression.
     """
 
     ids: list[str]
@@ -95,12 +96,13 @@ class Table:
     modalities: Mapping[str, Modality]
     classes: list[str]
     tasks: dict[str, Tensor] = field(default_factory=dict)
-    task_classes: dict[str, list[str]] = field(default_factory=dict)
+    task_classes: dict[str, Any] = field(default_factory=dict)
     observations: dict[str, Observations] = field(default_factory=dict)
     scenes: Tensor | None = None
     scene_kind: str | None = None
     present: dict[str, Tensor] = field(default_factory=dict)
     decoders: Decoders | None = None
+    target: str = "classes"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -154,7 +156,8 @@ def load_split(path: Path | str, copies: Path | None = None) -> Table:
     modalities = {name: Modality.model_validate(m) for name, m in described["modalities"].items()}
     classes, task_classes = described["classes"], described.get("tasks", {})
     labels = _labels(path, table, "label", len(classes))
-    tasks = {task: _labels(path, table, task_column(task), len(names)) for task, names in task_classes.items()}
+    widths = {task: len(of["names"] if isinstance(of, dict) else of) for task, of in task_classes.items()}
+    tasks = {task: _labels(path, table, task_column(task), width) for task, width in widths.items()}
     inputs: dict[str, Tensor | Column] = {}
     observations: dict[str, Observations] = {}
     for name, modality in modalities.items():
@@ -180,6 +183,7 @@ def load_split(path: Path | str, copies: Path | None = None) -> Table:
         scenes=None if kind is None else _scenes(table[SCENE]),
         scene_kind=kind,
         present={name: present(table[name]) for name, modality in modalities.items() if modality.optional},
+        target=described.get("target", "classes"),
     )
 
 
@@ -355,8 +359,11 @@ def _load_checked(cell: CellConfig, root: Path, dataset: str, split: str) -> Tab
         raise DataError(f"{path}: prepared with modalities {found}, {says} {wanted}; {again}")
     if table.classes != cell.classes:
         raise DataError(f"{path}: prepared with classes {table.classes}, {says} {cell.classes}; {again}")
-    if table.task_classes != cell.tasks:
-        raise DataError(f"{path}: prepared with tasks {table.task_classes}, {says} {cell.tasks}; {again}")
+    if table.target != cell.target:
+        raise DataError(f"{path}: prepared with target: {table.target}, {says} target: {cell.target}; {again}")
+    tasks = {task: noted(given) for task, given in cell.tasks.items()}
+    if table.task_classes != tasks:
+        raise DataError(f"{path}: prepared with tasks {table.task_classes}, {says} {tasks}; {again}")
     if table.scene_kind != cell.scenes:
         raise DataError(f"{path}: prepared with scenes: {table.scene_kind}, {says} scenes: {cell.scenes}; {again}")
     return table

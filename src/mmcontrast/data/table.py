@@ -73,7 +73,7 @@ def label_type(target: str, names: Sequence[str]) -> pa.DataType:
     return pa.int64() if item is None else _cells(item, len(names))
 
 
-def _noted(task: Sequence[str] | Target) -> Any:
+def noted(task: Sequence[str] | Target) -> Any:
     """A task as the metadata have it: the names of its classes, or {kind, names} of another target."""
     if isinstance(task, Target):
         return task.names if task.kind == "classes" else {"kind": task.kind, "names": task.names}
@@ -112,8 +112,10 @@ def schema(
         target: what `classes` names: classes, the labels of a multilabel target, or the quantities of a regression.
     """
     fields = [pa.field("id", pa.string(), nullable=False), pa.field("label", label_type(target, classes), False)]
-    noted = {task: _noted(given) for task, given in (tasks or {}).items()}
-    fields += [pa.field(task_column(task), _noted_type(given), nullable=False) for task, given in noted.items()]
+    described_tasks = {task: noted(given) for task, given in (tasks or {}).items()}
+    fields += [
+        pa.field(task_column(task), _noted_type(given), nullable=False) for task, given in described_tasks.items()
+    ]
     if scenes is not None:
         fields.append(pa.field(SCENE, pa.string(), nullable=False))
     for name, modality in modalities.items():
@@ -127,8 +129,8 @@ def schema(
         "classes": list(classes),
         "scaling": scaling,
     }
-    if noted:
-        described["tasks"] = noted
+    if described_tasks:
+        described["tasks"] = described_tasks
     if scenes is not None:
         described["scenes"] = scenes
     if target != "classes":
