@@ -10,7 +10,11 @@ from mmcontrast.config import Grid
 from mmcontrast.data.preparers import preparer
 from mmcontrast.methods.registry import method_module
 
-ENTRIES = ("mmcontrast", "mmcontrast.__main__", "mmcontrast.cli", "mmcontrast.exported", "mmcontrast.losses")
+# the reader of folders is for datasets of the user's own
+ENTRIES = (
+    "mmcontrast", "mmcontrast.__main__", "mmcontrast.cli", "mmcontrast.exported", "mmcontrast.losses",
+    "mmcontrast.data.prepare.folder",
+)  # fmt: skip
 # for datasets and encoders that are to come
 WAITING = {"mmcontrast.data.unpickle", "mmcontrast.data.unpickle_arrays", "mmcontrast.models.sequence"}
 

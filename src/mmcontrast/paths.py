@@ -52,6 +52,11 @@ def datasheet(dataset: str) -> str:
     return f"data/prepared/{dataset}/datasheet.json"
 
 
+def fitted(dataset: str) -> str:
+    """What was fitted on the train split: the numbers that scale and fill its inputs."""
+    return f"data/prepared/{dataset}/fitted.json"
+
+
 class Layout:
     """Paths of a selection (suite and datasets): the default one at the top, any other under build/.
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
@@ -10,6 +11,7 @@ from mmcontrast.config import Dataset
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import emoji, emoji_files
 from mmcontrast.data.sentence_vectors import SentenceEncoder
+from mmcontrast.data.streaming import write_stream
 from mmcontrast.errors import ConfigError, DataError
 from tests.data.test_sentence_vectors import CONFIG, PIECES, arrays, layers
 
@@ -71,6 +73,10 @@ def raw(tmp_path):
         write(tmp_path / package / "icons.json", {"icons": icons, "aliases": aliases, "width": 16, "height": 16})
         write(tmp_path / package / "chars.json", chars)
     return tmp_path
+
+
+def write_all(spec, raw, out, name="emoji"):
+    return write_stream(name, spec, emoji.stream(name, spec, raw), out)
 
 
 def edit(path, change):
@@ -144,35 +150,17 @@ def test_variants_of_one_base_share_a_family(variants, family):
     assert {emoji_files.family_of(v) for v in variants} == {family}
 
 
-def test_no_family_crosses_parts_and_shares_hold_in_every_class():
-    rng = np.random.default_rng(0)
-    sizes = rng.integers(1, 7, size=300)
-    families = [f"f{i}" for i, n in enumerate(sizes) for _ in range(n)]
-    labels = [i % 3 for i, n in enumerate(sizes) for _ in range(n)]
-    shares = {"train": 0.7, "val": 0.1, "test": 0.2}
-    parts = np.array(emoji.split_by_family(labels, families, shares, seed=1))
-    for name in set(families):
-        assert len(set(parts[np.array(families) == name])) == 1
-    for label in range(3):
-        own = parts[np.array(labels) == label]
-        for part, share in shares.items():
-            assert abs((own == part).sum() - share * len(own)) <= 6
-    assert parts.tolist() == emoji.split_by_family(labels, families, shares, seed=1)
-    assert parts.tolist() != emoji.split_by_family(labels, families, shares, seed=2)
+def test_astronauts_stay_together(raw, tmp_path):
+    written = write_all(dataset(), raw, tmp_path / "out")
+    assert sorted(f for of in written.groups.values() for f in of).count("1F9D1-200D-1F680") == 3
+    assert sum("1F9D1-200D-1F680" in of for of in written.groups.values()) == 1
+    assert written.report["families"] == 4
 
 
-def test_astronauts_stay_together(raw):
+def test_files_hold_lists_of_observations(raw, tmp_path):
     built = emoji.build(dataset(), raw)
-    parts = {part for part, key in zip(built.splits, built.ids, strict=True) if "1F680" in key}
-    assert len(parts) == 1
-    assert built.report["families"] == 4
-
-
-def test_tables_hold_lists_of_observations(raw):
-    spec = dataset()
-    built = emoji.build(spec, raw)
-    tables = emoji.tables(built, spec)
-    assert list(tables) == ["train", "val", "test"]
+    write_all(dataset(), raw, tmp_path / "out")
+    tables = {split: pq.read_table(tmp_path / "out" / f"{split}.parquet") for split in ("train", "val", "test")}
     assert sum(t.num_rows for t in tables.values()) == 6
     for split, table in tables.items():
         meta = json.loads(table.schema.metadata[b"mmcontrast"])
@@ -184,9 +172,12 @@ def test_tables_hold_lists_of_observations(raw):
             assert np.array_equal(np.array(row["image"], np.uint8).reshape(-1, 3, 16, 16), np.stack(built.images[at]))
 
 
-def test_the_same_files_give_the_same_data(raw):
-    first, second = (emoji.tables(emoji.build(dataset(), raw), dataset()) for _ in range(2))
-    assert all(first[s].equals(second[s]) for s in first)
+def test_the_same_files_give_the_same_bytes(raw, tmp_path):
+    for out in ("one", "two"):
+        write_all(dataset(), raw, tmp_path / out)
+    for split in ("train", "val", "test"):
+        one, two = (tmp_path / out / f"{split}.parquet" for out in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
 
 
 def test_an_emoji_that_stands_twice_is_refused(raw):
@@ -223,20 +214,20 @@ def test_a_dataset_file_that_does_not_fit_is_refused(raw, change, says):
 def test_written_splits_load_and_the_report_counts_what_was_left_out(raw, tmp_path):
     edit(raw / emoji_files.VENDORS["noto"] / "icons.json", lambda v: v["icons"]["1f44b"].update(body="<g/>"))
     spec = dataset(prepare={"min_drawings": 4})
-    written = emoji.write("emoji", spec, raw, tmp_path / "out")
+    written = write_all(spec, raw, tmp_path / "out")
     assert {split: len(labels) for split, labels in written.labels.items()} == {"train": 4, "val": 0, "test": 0}
     assert written.report["left_out"]["count"] == 2
     assert [s["id"] for s in written.report["svg_not_drawn"]] == ["1F44B"]
     built = emoji.build(spec, raw, min_drawings=4)
     train = load_split(tmp_path / "out" / "train.parquet")
-    assert train.ids == [i for i, split in zip(built.ids, built.splits, strict=True) if split == "train"]
+    assert train.ids == built.ids
     assert train.observations["image"].counts.tolist() == [4, 4, 4, 4]
     assert train.observations["text"].flat[0] == built.texts[built.ids.index(train.ids[0])][0]
 
 
-def test_an_option_that_does_not_exist_is_named(raw, tmp_path):
+def test_an_option_that_does_not_exist_is_named(raw):
     with pytest.raises(ConfigError, match=r"prepare\.min_drawing: unknown key; did you mean 'min_drawings'"):
-        emoji.write("emoji", dataset(prepare={"min_drawing": 4}), raw, tmp_path)
+        emoji.stream("emoji", dataset(prepare={"min_drawing": 4}), raw)
 
 
 def test_texts_as_sentence_vectors(raw, tmp_path):
@@ -252,8 +243,8 @@ def test_texts_as_sentence_vectors(raw, tmp_path):
     vectors = TEXT | {"kind": "vector", "shape": [8]}
     image = IMAGE | {"shape": [3, 16, 16]}
     spec = dataset(modalities={"image": image, "text": vectors})
-    emoji.write("emoji_minilm", spec, raw, tmp_path / "vectors")
-    emoji.write("emoji", dataset(), raw, tmp_path / "texts")
+    write_all(spec, raw, tmp_path / "vectors", "emoji_minilm")
+    write_all(dataset(), raw, tmp_path / "texts")
     made, plain = (load_split(tmp_path / kind / "train.parquet") for kind in ("vectors", "texts"))
     assert made.ids == plain.ids
     assert made.observations["text"].offsets.tolist() == plain.observations["text"].offsets.tolist()
@@ -261,10 +252,4 @@ def test_texts_as_sentence_vectors(raw, tmp_path):
     np.testing.assert_array_equal(made.observations["text"].flat.numpy(), expected.astype(np.float32))
     wide = dataset(modalities={"image": image, "text": vectors | {"shape": [9]}})
     with pytest.raises(ConfigError, match=r"text\.shape: \[9\]; this encoder's vectors are \[8\]"):
-        emoji.write("emoji_minilm", wide, raw, tmp_path / "wide")
-
-
-def test_a_family_in_two_splits_is_refused():
-    emoji.refuse_split_families(["a", "b", "a"], ["train", "test", "train"])
-    with pytest.raises(DataError, match="variants of a are in train and in test"):
-        emoji.refuse_split_families(["a", "b", "a"], ["train", "test", "test"])
+        emoji.stream("emoji_minilm", wide, raw)

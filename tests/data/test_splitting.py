@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmcontrast.data.splitting import refuse_unseen, stratified
+from mmcontrast.data.splitting import by_group, refuse_unseen, stratified
 from mmcontrast.errors import DataError
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -74,3 +74,19 @@ def test_unseen_labels_are_named() -> None:
     refuse_unseen("d", ["a", "b", "c"], train, {"val": np.array([], dtype=np.int64), "test": np.array([1])})
     with pytest.raises(DataError, match=r"d: label 2 \(c\) is in the val split \(2 rows\) but in no row of train"):
         refuse_unseen("d", ["a", "b", "c"], train, {"val": np.array([2, 2, 1])})
+
+
+def test_no_group_crosses_parts_and_shares_hold_in_every_class() -> None:
+    sizes = np.random.default_rng(0).integers(1, 7, size=300)
+    groups = [f"f{i}" for i, n in enumerate(sizes) for _ in range(n)]
+    labels = [i % 3 for i, n in enumerate(sizes) for _ in range(n)]
+    shares = {"train": 0.7, "val": 0.1, "test": 0.2}
+    parts = np.array(by_group(labels, groups, shares, seed=1))
+    for name in set(groups):
+        assert len(set(parts[np.array(groups) == name])) == 1
+    for label in range(3):
+        own = parts[np.array(labels) == label]
+        for part, share in shares.items():
+            assert abs((own == part).sum() - share * len(own)) <= 6
+    assert parts.tolist() == by_group(labels, groups, shares, seed=1)
+    assert parts.tolist() != by_group(labels, groups, shares, seed=2)

@@ -149,10 +149,46 @@ def test_further_tasks_have_columns_of_their_own_and_leave_files_without_any_as_
     assert set(json.loads(LAYOUT.metadata[table.METADATA_KEY])) == set(table.METADATA_FIELDS)
 
 
-def test_a_kind_that_is_not_written_yet() -> None:
-    speech = {"speech": Modality(kind="sequence", shape=[-1, 4])}
-    with pytest.raises(DataError, match="d: modality 'speech': kind 'sequence' cannot be written; accepted are vector"):
-        table.schema("d", "train", speech, ["no", "yes"], "none", {})
+INPUTS = {
+    "pen": Modality(kind="sequence", shape=[9, 4], optional=True),
+    "photo": Modality(kind="image", shape=[3, 8, 8], encoded=True, optional=True),
+    "caption": Modality(kind="text", shape=[], optional=True),
+}
+
+
+def test_the_layout_of_sequences_pictures_and_texts_that_may_be_missing(tmp_path: Path) -> None:
+    layout = table.schema("d", "train", INPUTS, ["no", "yes"], "none", {})
+    step = pa.list_(pa.float32(), 4)
+    kinds = [str(layout.field(m).type).replace(" not null", "") for m in INPUTS]
+    assert kinds == [str(kind) for kind in (pa.list_(step), pa.binary(), pa.string())]
+    cells = {"id": ["a", "b"], "label": [0, 1], "pen": [[[1, 2, 3, 4]], None], "photo": [None, b"x"]}
+    content = pa.table({**cells, "caption": [None, ""]}, layout)
+    pq.write_table(content, tmp_path / "train.parquet")
+    got, described = table.read_split(tmp_path / "train.parquet")
+    assert got.equals(content)
+    assert described["modalities"]["photo"] == {
+        "kind": "image",
+        "shape": [3, 8, 8],
+        "optional": True,
+        "encoded": True,
+    }
+    gap = pa.array([[[1, None, 3, 4]], None], pa.list_(step))
+    pq.write_table(content.set_column(2, "pen", gap), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"train\.parquet: column 'pen' has empty cells"):
+        table.read_split(tmp_path / "train.parquet")
+
+
+@pytest.mark.parametrize(("target", "item"), [("multilabel", pa.uint8()), ("regression", pa.float32())])
+def test_labels_that_are_no_classes(tmp_path: Path, target: str, item: pa.DataType) -> None:
+    layout = table.schema("d", "train", {"caption": INPUTS["caption"]}, ["x", "y"], "none", {}, target=target)
+    content = pa.table({"id": ["a"], "label": [[1, 0]], "caption": ["c"]}, layout)
+    assert content["label"].type == pa.list_(pa.field("item", item, nullable=False), 2)
+    pq.write_table(content, tmp_path / "train.parquet")
+    assert table.read_split(tmp_path / "train.parquet")[1]["target"] == target
+    described = layout.metadata[table.METADATA_KEY].replace(target.encode(), b"clases")
+    pq.write_table(content.replace_schema_metadata({table.METADATA_KEY: described}), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"metadata not understood \(target 'clases'; did you mean 'classes'"):
+        table.read_split(tmp_path / "train.parquet")
 
 
 def test_scenes_have_a_column_and_leave_files_without_any_as_they_were(path: Path, tmp_path: Path) -> None:

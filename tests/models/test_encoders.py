@@ -37,7 +37,7 @@ def test_a_head_takes_concatenated_embeddings():
 
 
 def test_a_kind_without_an_encoder_is_named_with_its_file():
-    cell = CELL.model_copy(update={"modalities": {"scan": Modality(kind="sequence", shape=[-1, 8])}})
+    cell = CELL.model_copy(update={"modalities": {"scan": Modality(kind="sequence", shape=[20, 8])}})
     with pytest.raises(ConfigError, match=r"datasets/synthetic\.yaml: modalities\.scan: kind: .*'sequence'.*vector"):
         build_encoders(cell, ["scan"])
 

@@ -23,6 +23,7 @@ rule prepare:
         val=paths.prepared("{dataset}", "val"),
         test=paths.prepared("{dataset}", "test"),
         datasheet=paths.datasheet("{dataset}"),
+        fitted=paths.fitted("{dataset}"),
     log:
         LAYOUT.log("prepare", "{dataset}"),
     conda:

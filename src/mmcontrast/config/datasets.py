@@ -60,14 +60,29 @@ class Modality(Strict):
     """One kind of input and the shape of one observation of it."""
 
     kind: Literal["vector", "image", "sequence", "text"]
-    shape: list[int] = Field(description="vector: [d]; image: [C, H, W]; sequence: [steps or -1, d]; text: []")
+    shape: list[int] = Field(description="vector: [d]; image: [C, H, W]; sequence: [most steps, d]; text: []")
     multifold: bool = Field(default=False, description="An instance has a list of observations, not exactly one.")
+    optional: bool = Field(default=False, description="An instance may lack it.")
+    encoded: bool = Field(
+        default=False,
+        description="image: stored as the bytes of a JPEG or PNG file, and decoded to `shape` when a batch is made.",
+    )
 
     @model_validator(mode="after")
     def _shape_fits_kind(self) -> Self:
         rank = {"vector": 1, "image": 3, "sequence": 2, "text": 0}[self.kind]
         if len(self.shape) != rank:
             raise ValueError(f"a {self.kind} modality has a shape of {rank} numbers, not {self.shape}")
+        if any(n < 1 for n in self.shape):
+            what = "; the first number of a sequence is the most steps that are kept" if self.kind == "sequence" else ""
+            raise ValueError(f"a shape has numbers of at least 1, and this one is {self.shape}{what}")
+        if self.encoded and (self.kind != "image" or self.shape[0] not in (1, 3)):
+            raise ValueError(
+                f"encoded: images of 1 or 3 channels alone are stored as files of pictures, not a {self.kind} of shape "
+                f"{self.shape}; remove it"
+            )
+        if self.optional and self.multifold:
+            raise ValueError("optional: a multifold modality has at least one observation; give one of the two")
         return self
 
 
@@ -81,7 +96,7 @@ class PublishedSplit(Strict):
 
 
 class RandomSplit(Strict):
-    """A stratified split of our own, fixed by its seed."""
+    """A split of our own, fixed by its seed: by class where there are classes, and groups are kept whole."""
 
     kind: Literal["random"]
     train: float = Field(gt=0, lt=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmcontrast.config import Dataset, PublishedSplit
+from mmcontrast.config import Dataset, Modality, PublishedSplit
 
 
 def datasheet(
@@ -25,7 +25,7 @@ def datasheet(
 
     Args:
         manifest: of the raw folder; empty for a generated dataset.
-        labels: split -> int64 class indices. tasks: split -> task -> the same of a further task.
+        labels: split -> labels as they are stored. tasks: split -> task -> the same of a further one.
         constant: modality -> features that do not vary within train.
         duplicates: pair of splits -> rows they share (see `leaks.duplicates_across`).
         near: what `leaks.near_duplicates` found, or `fingerprints.near_duplicates` in images and texts.
@@ -39,9 +39,9 @@ def datasheet(
         "citation": dataset.citation,
         "rows": sum(len(rows) for rows in labels.values()),
         "classes": dataset.classes,
-        "modalities": {m: {"kind": spec.kind, "shape": spec.shape} for m, spec in dataset.modalities.items()},
+        "modalities": {m: _described(spec) for m, spec in dataset.modalities.items()},
         "split": {"rule": _split_rule(dataset), **dataset.split.model_dump(mode="json")},
-        "splits": {split: _counts(rows, dataset.classes) for split, rows in labels.items()},
+        "splits": {split: _counts(rows, dataset.classes, dataset.target) for split, rows in labels.items()},
         "scaling": {"kind": dataset.scaling, "fitted_on": "train"},
         "generate": dataset.generate,
         "sources": manifest.get("sources", []),
@@ -57,13 +57,45 @@ def datasheet(
         sheet["scenes"] = dataset.scenes
     if dataset.tasks:
         sheet["tasks"] = {
-            task: {split: _counts(of[task], dataset.targets[task].names) for split, of in tasks.items()}
-            for task in dataset.tasks
+            task: {split: _counts(of[task], target.names, target.kind) for split, of in tasks.items()}
+            for task, target in dataset.targets.items()
+            if task
         }
     return sheet
 
 
-def _counts(labels_N: np.ndarray, classes: list[str]) -> dict[str, Any]:
+def describe_inputs(sheet: dict[str, Any], inputs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add what was missing, filled in, cut or empty to a datasheet, and tell it among its warnings.
+
+    Args:
+        inputs: as `Written.inputs`.
+    """
+    if not inputs:
+        return
+    sheet["inputs"] = dict(inputs)
+    for m, found in inputs.items():
+        share, limit = found.get("imputed_share", 0), next(iter(sheet["modalities"][m]["shape"]), None)
+        told = {
+            "missing": f"{found.get('missing')} of {sheet['rows']} instances lack it",
+            "imputed": f"{share:.2%} of its values are missing and count as their mean over train",
+            "cut": f"{found.get('cut')} sequences are cut to {limit} steps; the longest has {found.get('longest')}",
+            "empty": f"{found.get('empty')} texts are empty",
+        }
+        sheet["warnings"] += [f"{m}: {text}" for what, text in told.items() if what in found]
+
+
+def _described(spec: Modality) -> dict[str, Any]:
+    flags = {flag: True for flag in ("optional", "encoded") if getattr(spec, flag)}
+    return {"kind": spec.kind, "shape": spec.shape, **flags}
+
+
+def _counts(labels_N: np.ndarray, classes: list[str], target: str) -> dict[str, Any]:
+    if target == "multilabel":
+        return {"rows": len(labels_N), "labels": dict(zip(classes, labels_N.sum(axis=0).tolist(), strict=True))}
+    if target == "regression":
+        few = ("mean", "std", "min", "max") if len(labels_N) else ()
+        told = [{k: float(f"{getattr(y_N, k)():.6g}") for k in few} for y_N in labels_N.astype(np.float64).T]
+        return {"rows": len(labels_N), "quantities": dict(zip(classes, told, strict=True))}
     counts = np.bincount(labels_N, minlength=len(classes))
     return {"rows": len(labels_N), "classes": dict(zip(classes, counts.tolist(), strict=True))}
 
@@ -72,6 +104,8 @@ def _split_rule(dataset: Dataset) -> str:
     if isinstance(dataset.split, PublishedSplit):
         held = "" if dataset.split.val else "; no validation part, so each run holds one out of train by its own seed"
         return f"as published{held}"
+    if dataset.target != "classes":
+        return "at random, fixed by its seed"
     return "stratified by class, dealt by largest remainder, fixed by its seed"
 
 
@@ -93,7 +127,7 @@ def _warnings(
     for modality, features in constant.items():
         if features:
             shown = ", ".join(features[:5]) + (", ..." if len(features) > 5 else "")
-            total = dataset.modalities[modality].shape[0]
+            total = dataset.modalities[modality].shape[-1]
             what = f"{len(features)} of {total} features do not vary within train"
             out.append(f"{modality}: {what} ({shown}); kept, with spread 1")
     for pair, count in duplicates.items():
@@ -103,7 +137,10 @@ def _warnings(
             closest = " and ".join(found["closest"])
             out.append(f"{found['count']} of {found['of']} in {pair} are near duplicates, the closest are {closest}")
     for split, rows in labels.items():
-        absent = [c for i, c in enumerate(dataset.classes) if len(rows) and i not in rows]
+        if dataset.target == "regression":
+            continue
+        there = rows if dataset.target == "classes" else np.nonzero(rows)[1]
+        absent = [c for i, c in enumerate(dataset.classes) if len(rows) and i not in there]
         if absent:
             out.append(f"{split} has no row of class {', '.join(absent)}")
     return out

@@ -6,12 +6,14 @@ N instances, d features of a modality.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mmcontrast.config import Dataset, PublishedSplit
+from mmcontrast.data.scaling import Scaler
 from mmcontrast.errors import DataError
 
 
@@ -40,23 +42,51 @@ class Instances:
 
 
 @dataclass(frozen=True)
-class Written:
-    """What a reader tells that writes its splits itself, because they do not fit in memory or are no vectors.
+class Instance:
+    """One instance of a dataset that is read one after another.
 
     Attributes:
-        labels: split -> (N,) int64 class indices; train, val and test are all there.
-        tasks: split -> task -> (N,) int64 class indices.
-        report: counts and names of what was left out, for the datasheet.
-        duplicates: pair of splits -> instances they share, where more is known than that cells are equal.
+        id: unique in the dataset.
+        values: modality -> what it has of it: (d,) numbers of a vector, NaN where one is missing; (C, H, W) uint8, or
+            the bytes of a file where images are encoded; (T, d) numbers of a sequence; a text; a list of these where
+            the modality is multifold. None, or no entry, where the instance lacks an optional modality.
+        label: class index; of several labels at once C numbers 0 or 1; of a regression R numbers.
+        split: train, val or test where the data came with a split.
+        tasks: task -> the same of a further label.
+        group: name of what must not be split, such as the patient; None = every instance is its own. Where the dataset
+            says `scenes`, it is the scene.
+    """
+
+    id: str
+    values: Mapping[str, Any]
+    label: Any
+    split: str | None = None
+    tasks: Mapping[str, Any] = field(default_factory=dict)
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is known of splits that were written an instance at a time.
+
+    Attributes:
+        labels: split -> labels as they are stored: (N,) int64, (N, C) uint8 or (N, R) float32.
+        tasks: split -> task -> the same of a further label.
         groups: split -> N names of what must not be split; {} = every instance is its own.
+        scalers: modality -> what was fitted on train, of vectors and sequences.
+        inputs: modality -> counts of what was missing, filled in, cut or empty; only what there was.
+        constant: modality -> features that do not vary within train.
+        report: counts and names of what was left out, for the datasheet.
         split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
     """
 
     labels: dict[str, np.ndarray]
-    tasks: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-    report: dict[str, Any] = field(default_factory=dict)
-    duplicates: dict[str, int] = field(default_factory=dict)
-    groups: dict[str, list[str]] = field(default_factory=dict)
+    tasks: dict[str, dict[str, np.ndarray]]
+    groups: dict[str, list[str]]
+    scalers: dict[str, Scaler]
+    inputs: dict[str, dict[str, Any]]
+    constant: dict[str, list[str]]
+    report: dict[str, Any]
     split_rule: str | None = None
 
 

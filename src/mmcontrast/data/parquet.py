@@ -8,7 +8,7 @@ some broken footers. A file without one, as other programs write it, is read all
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +22,7 @@ from mmcontrast.errors import DataError
 SEAL = b"mmcontrast sha256"
 SEAL_BYTES = len(SEAL) + hashlib.sha256().digest_size
 MAGIC = b"PAR1"
+BATCH_ROWS = 256
 MAX_TABLE_BYTES = 16 * 1024**3
 # what a small file may become, and how many times its size a large one: a value that repeats takes next to nothing
 SMALL_TABLE_BYTES = 128 * 1024**2
@@ -74,6 +75,16 @@ def read_parquet(path: Path, remedy: str) -> pa.Table:
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as e:
         reason = (str(e) or type(e).__name__).splitlines()[0]
         raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); {remedy}") from None
+
+
+def stored_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """A file that was just written here, BATCH_ROWS rows at a time or what is left of a row group.
+
+    Row groups are asked for one by one: over all of them at once, Arrow's iterator keeps what it has passed.
+    """
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield from file.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns), use_threads=False)
 
 
 def _footer_start(file: BinaryIO) -> int:

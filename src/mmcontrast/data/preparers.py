@@ -8,7 +8,7 @@ from pathlib import Path
 from mmcontrast.config import Dataset
 from mmcontrast.errors import ConfigError, nearest
 
-READS = re.compile(r"^def (read|write)\(name: str,", re.MULTILINE)
+READS = re.compile(r"^def (read|stream)\(name: str,", re.MULTILINE)
 # of a dataset made by code that has no module of its own
 GENERATED = "synthetic"
 

@@ -1,20 +1,32 @@
-"""Scaling of vector features, fitted on the training split alone. N rows, d features."""
+"""Scaling and filling of features, fitted on the training split alone. N rows or steps, d features.
+
+A value that is missing, NaN, is filled with the feature's mean over train, before scaling. What was fitted is kept in
+`fitted.json` beside the prepared splits, so that it can travel with a model: modality -> a list of d numbers for each
+attribute of `Scaler`, as they were computed, to the last bit.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 
+from mmcontrast.data.files import write_json
+from mmcontrast.data.json_text import read_json
+from mmcontrast.errors import DataError
+
 CONSTANT_BELOW = 1e-10
+FITTED = "fitted.json"
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """x -> (x - offset) / spread, feature by feature, without clipping.
+    """x -> (x - offset) / spread, feature by feature, without clipping; a missing x counts as `fill`.
 
     Attributes:
-        offset_d, spread_d: float64.
+        offset_d, spread_d, fill_d: float64.
         constant_d: True where the training range is below CONSTANT_BELOW. The spread counts as 1 there: dividing by
             the tiny range instead, as the released M3CoL code does, sends a test value to 1e10.
     """
@@ -22,27 +34,100 @@ class Scaler:
     offset_d: np.ndarray
     spread_d: np.ndarray
     constant_d: np.ndarray
+    fill_d: np.ndarray
 
     def __call__(self, values_Nd: np.ndarray) -> np.ndarray:
+        missing_Nd = np.isnan(values_Nd)
+        if missing_Nd.any():
+            values_Nd = np.where(missing_Nd, self.fill_d, values_Nd)
         return (values_Nd - self.offset_d) / self.spread_d
 
 
+class Running:
+    """Statistics of features, a batch of rows at a time; of one batch alone they are numpy's own, to the bit."""
+
+    def __init__(self, width: int) -> None:
+        self._n_d = np.zeros(width)
+        self._low_d, self._high_d = np.full(width, np.inf), np.full(width, -np.inf)
+        self._mean_d, self._variance_d = np.zeros(width), np.zeros(width)
+
+    def add(self, values_Nd: np.ndarray) -> None:
+        """Count rows in. `values_Nd`: float64, NaN where a value is missing."""
+        n_d, mean_d, variance_d = _moments(values_Nd)
+        self._low_d = np.fmin(self._low_d, np.fmin.reduce(values_Nd, axis=0, initial=np.inf))
+        self._high_d = np.fmax(self._high_d, np.fmax.reduce(values_Nd, axis=0, initial=-np.inf))
+        total_d = self._n_d + n_d
+        share_d = n_d / np.maximum(total_d, 1)
+        first_d = share_d == 1
+        step_d = np.where(first_d, 0.0, mean_d - self._mean_d)
+        self._variance_d = (1 - share_d) * (self._variance_d + step_d * step_d * share_d) + share_d * variance_d
+        self._mean_d = np.where(first_d, mean_d, self._mean_d + step_d * share_d)
+        self._n_d = total_d
+
+    @property
+    def empty_d(self) -> np.ndarray:
+        """True where no row has a value."""
+        return self._n_d == 0
+
+    def scaler(self, scaling: str) -> Scaler:
+        """A scaler from the rows counted so far.
+
+        Args:
+            scaling: minmax = training range to [0, 1]; standard = mean 0, standard deviation 1 (of the population);
+                none = as it is.
+        """
+        low_d, high_d = self._low_d, self._high_d
+        constant_d = ~(high_d - low_d >= CONSTANT_BELOW)
+        if scaling == "minmax":
+            offset_d, spread_d = low_d, high_d - low_d
+        elif scaling == "standard":
+            # the mean of equal numbers may differ from them in the last bit, so a constant is taken as it is
+            offset_d, spread_d = np.where(constant_d, low_d, self._mean_d), np.sqrt(self._variance_d)
+        else:
+            offset_d, spread_d = np.zeros_like(low_d), np.ones_like(low_d)
+        return Scaler(offset_d, np.where(constant_d, 1.0, spread_d), constant_d, self._mean_d)
+
+
+def _moments(values_Nd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(d,) number, mean and variance of the values that are there; 0 where there are none."""
+    missing_Nd = np.isnan(values_Nd)
+    if len(values_Nd) and not missing_Nd.any():
+        return np.full(values_Nd.shape[1], float(len(values_Nd))), values_Nd.mean(axis=0), values_Nd.var(axis=0)
+    n_d = (~missing_Nd).sum(axis=0).astype(np.float64)
+    mean_d = np.where(missing_Nd, 0.0, values_Nd).sum(axis=0) / np.maximum(n_d, 1)
+    squares_Nd = np.where(missing_Nd, 0.0, values_Nd - mean_d) ** 2
+    return n_d, mean_d, squares_Nd.sum(axis=0) / np.maximum(n_d, 1)
+
+
 def fit(train_Nd: np.ndarray, scaling: str) -> Scaler:
-    """A scaler from training rows.
+    """A scaler from training rows: float64, at least one row. `scaling`: as `Running.scaler`."""
+    seen = Running(train_Nd.shape[1])
+    seen.add(train_Nd)
+    return seen.scaler(scaling)
+
+
+def write_fitted(folder: Path, scalers: Mapping[str, Scaler]) -> None:
+    """Keep what was fitted on train. `scalers`: modality -> scaler, of vectors and sequences."""
+    write_json(
+        folder / FITTED, {m: {f.name: getattr(s, f.name).tolist() for f in fields(s)} for m, s in scalers.items()}
+    )
+
+
+def read_fitted(path: Path) -> dict[str, Scaler]:
+    """modality -> what turns its raw values into what a model takes: call it with (N, d) numbers, NaN where missing.
 
     Args:
-        train_Nd: float64, at least one row.
-        scaling: minmax = training range to [0, 1]; standard = mean 0, standard deviation 1 (of the population);
-            none = as it is.
+        path: `fitted.json` of a prepared dataset, or a copy beside a model.
+
+    Raises:
+        DataError: missing, or not such a file.
     """
-    low_d, high_d = train_Nd.min(axis=0), train_Nd.max(axis=0)
-    constant_d = high_d - low_d < CONSTANT_BELOW
-    if scaling == "minmax":
-        offset_d, spread_d = low_d, high_d - low_d
-    elif scaling == "standard":
-        # the mean of equal numbers may differ from them in the last bit, so a constant is taken as it is
-        offset_d = np.where(constant_d, low_d, train_Nd.mean(axis=0))
-        spread_d = train_Nd.std(axis=0)
-    else:
-        offset_d, spread_d = np.zeros_like(low_d), np.ones_like(low_d)
-    return Scaler(offset_d, np.where(constant_d, 1.0, spread_d), constant_d)
+    try:
+        return {
+            m: Scaler(**{name: np.array(x, bool if name == "constant_d" else float) for name, x in of.items()})
+            for m, of in read_json(path).items()
+        }
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run `mmcontrast data prepare {path.parent.name}`") from None
+    except (ValueError, TypeError, AttributeError) as e:
+        raise DataError(f"{path}: not what `mmcontrast data prepare` writes ({e})") from None

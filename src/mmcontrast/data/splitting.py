@@ -6,7 +6,8 @@ dealt by largest remainder within each class; the first part always gets at leas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -46,6 +47,33 @@ def _counts(n: int, shares: list[float]) -> list[int]:
         counts[int(np.argmax(counts))] -= 1
         counts[0] = 1
     return counts
+
+
+def by_group(labels: Sequence[int], groups: Sequence[str], shares: Mapping[str, float], seed: int) -> list[str]:
+    """A part for each row: groups whole, and the shares kept within each class as well as groups allow.
+
+    A group goes where the class of its first row lacks most, large groups first, equal ones in an order drawn from the
+    seed.
+
+    Args:
+        labels: N class indices. groups: N names. shares: part -> share.
+    """
+    members: dict[str, list[int]] = {}
+    for i, name in enumerate(groups):
+        members.setdefault(name, []).append(i)
+    names = sorted(members)
+    order = [names[i] for i in np.random.default_rng(seed).permutation(len(members))]
+    order.sort(key=lambda name: -len(members[name]))
+    sizes = Counter(labels)
+    lacking = {c: {s: share * n for s, share in shares.items()} for c, n in sizes.items()}
+    out = [""] * len(labels)
+    for name in order:
+        lacks = lacking[labels[members[name][0]]]
+        part = max(lacks, key=lambda s: lacks[s])
+        lacks[part] -= len(members[name])
+        for i in members[name]:
+            out[i] = part
+    return out
 
 
 def refuse_unseen(dataset_name: str, classes: list[str], train_N: np.ndarray, others: Mapping[str, np.ndarray]) -> None:

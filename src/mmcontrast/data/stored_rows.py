@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-ROWS_AT_ONCE = 256
+from mmcontrast.data.columns import numbers, spans
+from mmcontrast.data.parquet import stored_batches
 
 
 def stored_rows(path: Path, modalities: Sequence[str]) -> tuple[list[str], list[bytes]]:
@@ -21,25 +20,31 @@ def stored_rows(path: Path, modalities: Sequence[str]) -> tuple[list[str], list[
     """
     ids: list[str] = []
     keys: list[bytes] = []
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=["id", *modalities]):
-            ids += batch["id"].to_pylist()
-            cells = [_cells(batch[name]) for name in modalities]
-            keys += [hashlib.blake2b(b"".join(row), digest_size=16).digest() for row in zip(*cells, strict=True)]
+    for batch in stored_batches(path, ["id", *modalities]):
+        ids += batch["id"].to_pylist()
+        cells = [_cells(batch[name]) for name in modalities]
+        keys += [hashlib.blake2b(b"".join(row), digest_size=16).digest() for row in zip(*cells, strict=True)]
     return ids, keys
 
 
 def _cells(column: pa.Array) -> list[bytes]:
     """A digest of each cell, so that joined cells can be read in one way alone."""
+    if column.null_count:
+        found = iter(_cells(column.drop_null()))
+        return [next(found) if there else NOTHING for there in column.is_valid().to_pylist()]
     if pa.types.is_fixed_size_list(column.type):
-        width = column.type.list_size
-        values = np.ascontiguousarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), width)
-        return [_digest(row.tobytes()) for row in values]
+        return [_digest(row.tobytes()) for row in numbers(column)]
     if pa.types.is_list(column.type):
-        inner, ends = _cells(column.flatten()), np.diff(column.offsets.to_numpy()).cumsum()
-        return [_digest(b"".join(inner[start:end])) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    return [_digest(text.encode()) for text in column.to_pylist()]
+        if pa.types.is_fixed_size_list(column.type.value_type):
+            rows = numbers(column)
+            return [_digest(rows[start:end].tobytes()) for start, end in spans(column)]
+        inner = _cells(column.flatten())
+        return [_digest(b"".join(inner[start:end])) for start, end in spans(column)]
+    return [_digest(x.encode() if isinstance(x, str) else x) for x in column.to_pylist()]
 
 
 def _digest(raw: bytes) -> bytes:
     return hashlib.blake2b(raw, digest_size=16).digest()
+
+
+NOTHING = hashlib.blake2b(b"nothing", digest_size=16, person=b"null").digest()

@@ -1,11 +1,15 @@
-"""The Parquet layout of a prepared split: one row an instance; `id`, `label`, then a column a modality.
+"""The Parquet layout of a prepared split: one row per instance; `id`, `label`, then a column per modality.
 
 A vector is FixedSizeList<float32>[d] with its feature names in the field's metadata, an image FixedSizeList<uint8>
-[C * H * W], a text a string. A multifold modality is a list of these. What cannot be held in memory at once is written
-batch by batch with the same `schema`.
+[C * H * W] or, where it is encoded, the bytes of a JPEG or PNG file; a sequence is a list of FixedSizeList<float32>[d],
+one per step, and a text a string. A multifold modality is a list of these. A cell is null where the instance lacks an
+optional modality, and nowhere else. What cannot be held in memory at once is written batch by batch with the same
+`schema` (see `data.streaming`).
 
-A dataset with further label tasks has a column `label_<task>` for each after `label`, and says so in its metadata. One
-that repeats scenes has a column `scene` after these, the name of each row's scene, and says what that is (`scenes`).
+A label is an int64 class index; of a multilabel target it is FixedSizeList<uint8>[C], 1 where the instance has the
+label, and of a regression FixedSizeList<float32>[R] in the units of the data. A dataset with further label tasks has a
+column `label_<task>` for each after `label`, and says so in its metadata. One that repeats scenes has a column `scene`
+after these, the name of each row's scene, and says what that is (`scenes`).
 
 N instances, d width of a modality. The schema's metadata says what is in the file, so that a reader needs nothing
 else. Nothing in it depends on the time or the machine: equal content gives equal bytes.
@@ -15,7 +19,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +27,14 @@ import numpy as np
 import pyarrow as pa
 
 from mmcontrast.config import Modality
+from mmcontrast.config.targets import Target
 from mmcontrast.data.json_text import parse_json
 from mmcontrast.data.parquet import read_parquet, write_parquet
-from mmcontrast.errors import DataError
+from mmcontrast.errors import DataError, nearest
 
 METADATA_KEY = b"mmcontrast"
 FEATURES_KEY = b"features"
-ITEMS = {"vector": pa.float32(), "image": pa.uint8()}
+FLOAT, BYTE = pa.float32(), pa.uint8()
 SCENE = "scene"
 METADATA_FIELDS = ("dataset", "split", "modalities", "classes", "scaling")
 
@@ -40,19 +45,51 @@ def task_column(task: str) -> str:
 
 
 def column_type(modality: Modality) -> pa.DataType:
-    """Arrow type of a modality's column.
-
-    Raises:
-        DataError: of a kind that cannot be written.
-    """
+    """Arrow type of a modality's column."""
     if modality.kind == "text":
         cell: pa.DataType = pa.string()
-    elif modality.kind in ITEMS:
-        item = pa.field("item", ITEMS[modality.kind], nullable=False)
-        cell = pa.list_(item, math.prod(modality.shape))
+    elif modality.encoded:
+        cell = pa.binary()
+    elif modality.kind == "sequence":
+        cell = _list(_cells(FLOAT, modality.shape[1]))
     else:
-        raise DataError(f"kind '{modality.kind}' cannot be written; accepted are {', '.join([*ITEMS, 'text'])}")
-    return pa.list_(pa.field("item", cell, nullable=False)) if modality.multifold else cell
+        cell = _cells(FLOAT if modality.kind == "vector" else BYTE, math.prod(modality.shape))
+    return _list(cell) if modality.multifold else cell
+
+
+def label_type(target: str, names: Sequence[str]) -> pa.DataType:
+    """Arrow type of a label's column.
+
+    Args:
+        target: classes, multilabel or regression. names: of the classes, labels or quantities.
+
+    Raises:
+        ValueError: there is no such target.
+    """
+    items = {"classes": None, "multilabel": BYTE, "regression": FLOAT}
+    if target not in items:
+        raise ValueError(f"target '{target}'; {nearest(str(target), items)}")
+    item = items[target]
+    return pa.int64() if item is None else _cells(item, len(names))
+
+
+def _noted(task: Sequence[str] | Target) -> Any:
+    """A task as the metadata have it: the names of its classes, or {kind, names} of another target."""
+    if isinstance(task, Target):
+        return task.names if task.kind == "classes" else {"kind": task.kind, "names": task.names}
+    return list(task)
+
+
+def _noted_type(noted: Any) -> pa.DataType:
+    return label_type(noted["kind"], noted["names"]) if isinstance(noted, dict) else pa.int64()
+
+
+def _list(cell: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("item", cell, nullable=False))
+
+
+def _cells(item: pa.DataType, width: int) -> pa.DataType:
+    return pa.list_(pa.field("item", item, nullable=False), width)
 
 
 def schema(
@@ -62,30 +99,27 @@ def schema(
     classes: Sequence[str],
     scaling: str,
     feature_names: Mapping[str, Sequence[str]],
-    tasks: Mapping[str, Sequence[str]] | None = None,
+    tasks: Mapping[str, Sequence[str] | Target] | None = None,
     scenes: str | None = None,
+    target: str = "classes",
 ) -> pa.Schema:
     """Columns and metadata of one split.
 
     Args:
         feature_names: modality -> d names, of vectors.
-        tasks: task -> classes, where there are further labels.
+        tasks: task -> its classes or its target, where there are further labels.
         scenes: what a scene is, such as a video, where rows repeat scenes.
-
-    Raises:
-        DataError: a modality is of a kind that cannot be written.
+        target: what `classes` names: classes, the labels of a multilabel target, or the quantities of a regression.
     """
-    fields = [pa.field("id", pa.string(), nullable=False)]
-    fields += [pa.field(name, pa.int64(), nullable=False) for name in ("label", *map(task_column, tasks or {}))]
+    fields = [pa.field("id", pa.string(), nullable=False), pa.field("label", label_type(target, classes), False)]
+    noted = {task: _noted(given) for task, given in (tasks or {}).items()}
+    fields += [pa.field(task_column(task), _noted_type(given), nullable=False) for task, given in noted.items()]
     if scenes is not None:
         fields.append(pa.field(SCENE, pa.string(), nullable=False))
     for name, modality in modalities.items():
-        try:
-            kind = column_type(modality)
-        except DataError as e:
-            raise DataError(f"{dataset_name}: modality '{name}': {e}") from None
         names = json.dumps(list(feature_names[name]), ensure_ascii=False).encode() if name in feature_names else None
-        fields.append(pa.field(name, kind, nullable=False, metadata=names and {FEATURES_KEY: names}))
+        features = names and {FEATURES_KEY: names}
+        fields.append(pa.field(name, column_type(modality), nullable=modality.optional, metadata=features))
     described: dict[str, Any] = {
         "dataset": dataset_name,
         "split": split,
@@ -93,10 +127,12 @@ def schema(
         "classes": list(classes),
         "scaling": scaling,
     }
-    if tasks:
-        described["tasks"] = {task: list(names) for task, names in tasks.items()}
+    if noted:
+        described["tasks"] = noted
     if scenes is not None:
         described["scenes"] = scenes
+    if target != "classes":
+        described["target"] = target
     return pa.schema(fields, metadata={METADATA_KEY: json.dumps(described, ensure_ascii=False).encode()})
 
 
@@ -145,8 +181,8 @@ def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         table = read_parquet(path, _again(path))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {_again(path)}") from None
-    described = _described(path, table.schema)
-    _refuse_nulls(path, table)
+    described = described_by(path, table.schema)
+    _refuse_nulls(path, table, {n for n, m in described["modalities"].items() if m.get("optional", False)})
     return table, described
 
 
@@ -154,7 +190,12 @@ def _again(path: Path) -> str:
     return f"run `mmcontrast data prepare {path.parent.name}`"
 
 
-def _described(path: Path, layout: pa.Schema) -> dict[str, Any]:
+def described_by(path: Path, layout: pa.Schema) -> dict[str, Any]:
+    """The metadata of a split's schema, which must fit its columns.
+
+    Raises:
+        DataError: not written by `mmcontrast data prepare`, or not of this layout.
+    """
     raw = (layout.metadata or {}).get(METADATA_KEY)
     if raw is None:
         raise DataError(f"{path}: not written by `mmcontrast data prepare` (no '{METADATA_KEY.decode()}' metadata)")
@@ -162,17 +203,19 @@ def _described(path: Path, layout: pa.Schema) -> dict[str, Any]:
         described: dict[str, Any] = parse_json(raw.decode())
         modalities = {n: Modality.model_validate(m) for n, m in described["modalities"].items()}
         missing = [key for key in METADATA_FIELDS if key not in described]
+        tasks = described.get("tasks", {})
+        labels = {"label": label_type(described.get("target", "classes"), described.get("classes", []))}
+        labels |= {task_column(task): _noted_type(noted) for task, noted in tasks.items()}
     except (ValueError, KeyError, AttributeError, TypeError) as e:
         raise DataError(f"{path}: metadata not understood ({e}); {_again(path)}") from None
     if missing:
         raise DataError(f"{path}: metadata without {', '.join(missing)}; {_again(path)}")
-    labelled = ["label", *map(task_column, described.get("tasks", {}))]
     texts = ["id", SCENE] if "scenes" in described else ["id"]
-    expected = ["id", *labelled, *texts[1:], *modalities]
+    expected = ["id", *labels, *texts[1:], *modalities]
     if layout.names != expected:
         raise DataError(f"{path}: columns {layout.names}, expected {expected}; {_again(path)}")
     types = {n: column_type(m) for n, m in modalities.items()}
-    types |= dict.fromkeys(texts, pa.string()) | dict.fromkeys(labelled, pa.int64())
+    types |= dict.fromkeys(texts, pa.string()) | labels
     for name, wanted in types.items():
         kind = layout.field(name).type
         if not _same_type(kind, wanted):
@@ -191,10 +234,11 @@ def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
     return bool(one == other)
 
 
-def _refuse_nulls(path: Path, table: pa.Table) -> None:
+def _refuse_nulls(path: Path, table: pa.Table, optional: Collection[str]) -> None:
     for name in table.column_names:
-        if any(_has_nulls(chunk) for chunk in table[name].chunks):
-            raise DataError(f"{path}: column '{name}' has empty cells; {_again(path)}")
+        for chunk in table[name].chunks:
+            if _has_nulls(chunk.drop_null() if name in optional else chunk):
+                raise DataError(f"{path}: column '{name}' has empty cells; {_again(path)}")
 
 
 def _has_nulls(column: pa.Array) -> bool:

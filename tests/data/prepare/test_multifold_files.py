@@ -11,9 +11,10 @@ from mmcontrast.config import Dataset, Grid
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.manifest import verified_manifest
+from mmcontrast.data.pictures import pixels, resized
 from mmcontrast.data.prepare import flickr30k, prepare, text2shape
-from mmcontrast.data.prepare.multifold_files import picture
 from mmcontrast.data.status import status
+from mmcontrast.data.streaming import write_stream
 from mmcontrast.errors import DataError, FetchError
 from tests.flickr_files import draw, write_flickr
 
@@ -99,7 +100,7 @@ def test_a_split_without_validation_part_has_none(grid, shapes, tmp_path):
     (shapes / "split_tricolo" / "val.txt").unlink()
     split = {"kind": "published", "train": 3, "val": 0, "test": 2}
     spec = small(grid, "text2shape_tricolo", split=split, rows=5)
-    text2shape.write("text2shape_tricolo", spec, shapes, tmp_path / "out")
+    write_stream("text2shape_tricolo", spec, text2shape.stream("text2shape_tricolo", spec, shapes), tmp_path / "out")
     val = load_split(tmp_path / "out" / "val.parquet")
     assert (len(val), len(val.observations["text"])) == (0, 0)
 
@@ -162,14 +163,14 @@ def test_bad_files_are_named(grid, shapes, flickr, tmp_path, what):
         "shapes": ("text2shape_tricolo", text2shape, shapes),
     }[which]
     with pytest.raises(DataError, match=says):
-        reader.write(name, small(grid, name), raw, tmp_path / "out")
+        write_stream(name, small(grid, name), reader.stream(name, small(grid, name), raw), tmp_path / "out")
 
 
 def test_a_picture_is_cut_to_its_middle(tmp_path):
     wide = np.zeros((4, 12, 3), np.uint8)
     wide[:, 4:8] = 200
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    assert picture(tmp_path / "wide.png", [3, 4, 4]).tolist() == np.full((3, 4, 4), 200).tolist()
+    assert pixels(resized(tmp_path / "wide.png", [3, 4, 4])).tolist() == np.full((3, 4, 4), 200).tolist()
 
 
 def test_what_must_be_put_there_is_told(grid, tmp_path, monkeypatch):

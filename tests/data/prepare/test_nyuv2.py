@@ -6,7 +6,7 @@ import pytest
 from scipy.io import savemat
 
 from mmcontrast.config import Dataset
-from mmcontrast.data.prepare.nyuv2 import build, frames, normals, shrink
+from mmcontrast.data.prepare.nyuv2 import frames, normals, shrink, stream
 from mmcontrast.errors import DataError
 
 N, H, W = 6, 12, 16
@@ -86,17 +86,19 @@ def test_frames_come_out_upright(raw_dir, content):
         assert np.array_equal(frame.labels, content["labels"][i])
 
 
-def test_a_frame_of_rows(raw_dir, content):
-    frame = build(dataset(), raw_dir)
-    assert frame.columns == ["id", "split", "scene", "label", "rgb", "depth", "normals"]
-    assert frame["label"].to_list() == [0, 0, 1, 2, 3, 0]
-    assert frame["scene"].to_list() == SCENES
-    rgb = frame["rgb"].to_numpy().reshape(N, 3, 6, 8)
+def test_the_instances(raw_dir, content):
+    given = list(stream("nyuv2", dataset(), raw_dir).instances)
+    assert [one.label for one in given] == [0, 0, 1, 2, 3, 0]
+    assert [one.group for one in given] == SCENES
+    assert [one.split for one in given] == ["train", "train", "test", "train", "test", "train"]
+    assert {m: x.shape for m, x in given[0].values.items()} == {
+        "rgb": (3, 6, 8),
+        "depth": (1, 6, 8),
+        "normals": (3, 6, 8),
+    }
     block = content["rgb"][3, 1, 2:4, 6:8].mean()
-    assert abs(int(rgb[3, 1, 1, 3]) - block) <= 0.5
-    depth = frame["depth"].to_numpy().reshape(N, 1, 6, 8)
-    assert abs(depth[5, 0, 0, 0] / 255 * 10 - content["depth"][5, :2, :2].mean()) < 0.02
-    assert frame["normals"].to_numpy().shape == (N, 3 * 6 * 8)
+    assert abs(int(given[3].values["rgb"][1, 1, 3]) - block) <= 0.5
+    assert abs(given[5].values["depth"][0, 0, 0] / 255 * 10 - content["depth"][5, :2, :2].mean()) < 0.02
 
 
 def test_a_wall_seen_head_on_faces_the_camera():
@@ -166,4 +168,4 @@ def test_depths_of_another_size(tmp_path, content):
 
 def test_an_unknown_modality_is_refused(raw_dir):
     with pytest.raises(DataError, match="'hha' of shape"):
-        build(dataset(hha=3), raw_dir)
+        stream("nyuv2", dataset(hha=3), raw_dir)

@@ -10,6 +10,7 @@ from mmcontrast import paths
 from mmcontrast.config import Grid
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import nyuv2, prepare
+from mmcontrast.data.streaming import write_stream
 from mmcontrast.errors import DataError, TrainingError
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
@@ -53,7 +54,9 @@ def raw_dir(tmp_path, monkeypatch):
 @pytest.mark.parametrize("variant", ["base", "early"])
 def test_from_the_official_file_to_the_scores(raw_dir, tmp_path, variant):
     dataset = tiny()
-    written = nyuv2.write("nyuv2", dataset, raw_dir, Path(paths.datasheet("nyuv2")).parent)
+    written = write_stream(
+        "nyuv2", dataset, nyuv2.stream("nyuv2", dataset, raw_dir), Path(paths.datasheet("nyuv2")).parent
+    )
     assert {split: len(of) for split, of in written.labels.items()} == {"train": TRAIN, "val": 0, "test": N - TRAIN}
     data = load_split(paths.prepared("nyuv2", "train"))
     assert {m: tuple(x.shape) for m, x in data.inputs.items()} == {
@@ -86,7 +89,7 @@ def test_from_the_official_file_to_the_scores(raw_dir, tmp_path, variant):
 def test_a_video_that_fills_a_batch_is_refused(raw_dir):
     """Batches of two rows of two videos' frames: sooner or later both are of one."""
     dataset = tiny()
-    nyuv2.write("nyuv2", dataset, raw_dir, Path(paths.datasheet("nyuv2")).parent)
+    write_stream("nyuv2", dataset, nyuv2.stream("nyuv2", dataset, raw_dir), Path(paths.datasheet("nyuv2")).parent)
     cell = GRID.cell("nyuv2", "tuple_infonce")
     pretrain = cell.pretrain.model_copy(update={"epochs": 40, "batch_size": 2})
     engine = cell.engine.model_copy(update={"backend": "torch"})
@@ -98,8 +101,9 @@ def test_a_video_that_fills_a_batch_is_refused(raw_dir):
 
 
 def test_another_split_than_the_datasets_file_says_is_refused(raw_dir, tmp_path):
-    with pytest.raises(DataError, match=r"28 train frames, and params/datasets/nyuv2\.yaml: split says 20"):
-        nyuv2.write("nyuv2", tiny(train=20), raw_dir, tmp_path / "out")
+    dataset = tiny(train=20)
+    with pytest.raises(DataError, match=r"28 instances in train, and params/datasets/nyuv2\.yaml: split says 20"):
+        write_stream("nyuv2", dataset, nyuv2.stream("nyuv2", dataset, raw_dir), tmp_path / "out")
 
 
 def prepared(tmp_path, scenes, train=TRAIN):

@@ -11,16 +11,15 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mmcontrast.config import Dataset
 from mmcontrast.data import table
-from mmcontrast.data.instances import Instances, Written
-from mmcontrast.data.parquet import write_parquet
+from mmcontrast.data.instances import Instance, Instances
 from mmcontrast.data.prepare import omics, prepare
 from mmcontrast.data.preparers import preparer
+from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError, DataError
 
 
@@ -34,7 +33,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 def test_layout_of_the_files(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
     dataset, raw = raw_rosmap(small.mogonet_files())
     prepare("rosmap", dataset, raw, tmp_path / "out")
-    names = ["datasheet.json", "test.parquet", "train.parquet", "val.parquet"]
+    names = ["datasheet.json", "fitted.json", "test.parquet", "train.parquet", "val.parquet"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
     content, described = table.read_split(tmp_path / "out/train.parquet")
     assert content.column_names == ["id", "label", "mrna", "methylation", "mirna"]
@@ -263,49 +262,46 @@ def test_near_duplicates_are_counted_in_the_data_sheet(raw_rosmap: Any, small: A
     ]
 
 
-def writer(train: list[str], test: list[str], groups: dict[str, list[str]] | None = None) -> ModuleType:
-    """A reader that writes its splits itself: a row an id, whose text is the id without its digits."""
+def streamer(train: list[str], test: list[str], groups: dict[str, str]) -> ModuleType:
+    """A reader of one instance per id, whose text is the id without its digits."""
 
-    def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
-        labels = {}
-        for split, ids in (("train", train), ("val", []), ("test", test)):
-            layout = table.schema(name, split, dataset.modalities, dataset.classes, "none", {})
-            labels[split] = np.arange(len(ids)) % 2
-            texts = pa.array([[i.rstrip("0123456789")] for i in ids], layout.field("words").type)
-            columns = [pa.array(ids, pa.string()), pa.array(labels[split]), texts]
-            write_parquet(pa.Table.from_arrays(columns, schema=layout), out_dir / f"{split}.parquet")
-        return Written(labels, groups=groups or {})
+    def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+        rows = [(i, split, k % 2) for split, ids in (("train", train), ("test", test)) for k, i in enumerate(ids)]
+        return Stream(
+            Instance(i, {"words": [i.rstrip("0123456789")]}, label, split, group=groups.get(i))
+            for i, split, label in rows
+        )
 
-    module = ModuleType("writer")
-    module.write = write  # type: ignore[attr-defined]
+    module = ModuleType("streamer")
+    module.stream = stream  # type: ignore[attr-defined]
     return module
 
 
 @pytest.mark.parametrize(
     ("train", "test", "groups", "message"),
     [
-        (["a", "b"], ["b", "c"], {}, "toy: id 'b' is in train and in test"),
+        (["a", "b"], ["b", "c"], {}, "toy: the id 'b' stands on two instances"),
         (["a1", "b1"], ["b2", "c2"], {}, "1 in train and test; .*duplicates accepts none"),
         (
             ["a", "b"],
             ["c", "d"],
-            {"train": ["f", "g"], "val": [], "test": ["g", "h"]},
+            {"a": "f", "b": "g", "c": "g", "d": "h"},
             "toy: group 'g' is in train and in test",
         ),
         (["a", "b"], ["c", "d"], {}, None),
     ],
 )
-def test_splits_that_a_reader_writes_are_searched_too(
+def test_splits_that_a_reader_streams_are_searched_too(
     small: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     train: list[str],
     test: list[str],
-    groups: dict[str, list[str]],
+    groups: dict[str, str],
     message: str | None,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "mmcontrast.data.prepare.writer", writer(train, test, groups))
-    monkeypatch.setattr("mmcontrast.data.prepare.preparer", lambda name, dataset: "writer")
+    monkeypatch.setitem(sys.modules, "mmcontrast.data.prepare.streamer", streamer(train, test, groups))
+    monkeypatch.setattr("mmcontrast.data.prepare.preparer", lambda name, dataset: "streamer")
     fields = small.common(
         modalities={"words": {"kind": "text", "shape": [], "multifold": True}},
         classes=["no", "yes"],

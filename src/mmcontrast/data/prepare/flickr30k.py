@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mmcontrast.config import Dataset
-from mmcontrast.data.instances import Written
-from mmcontrast.data.prepare.multifold_files import Pictured, check_counts, check_modalities, write_pictured
+from mmcontrast.data.instances import Instance
+from mmcontrast.data.pictures import check_modalities, pixels, resized
+from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import DataError
 from mmcontrast.paths import SPLITS
 
@@ -22,26 +23,24 @@ CAPTIONS = "dataset_flickr30k.json"
 IMAGES = "flickr30k-images"
 
 
-def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
-    """Write the splits.
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+    """All photographs, split by split.
 
     Raises:
-        DataError: a file is missing or not what it should be, or a split has not the size that params/ says.
-        ConfigError: the dataset's file names other modalities or another kind of split.
+        DataError: a file is missing or not what it should be.
+        ConfigError: the dataset's file names other modalities.
     """
     check_modalities(name, dataset)
-    path = raw_dir / CAPTIONS
-    entries = _entries(path)
-    members = {split: [e for e in entries if e["split"] == split] for split in SPLITS}
-    check_counts(name, dataset, members, path)
-    labels = {s: write_pictured(name, dataset, s, _instances(own, raw_dir), out_dir) for s, own in members.items()}
-    return Written(labels=labels)
+    entries = _entries(raw_dir / CAPTIONS)
+    return Stream(_instances(entries, raw_dir, dataset.modalities["image"].shape))
 
 
-def _instances(entries: list[dict[str, Any]], raw_dir: Path) -> Iterator[Pictured]:
+def _instances(entries: list[dict[str, Any]], raw_dir: Path, shape: list[int]) -> Iterator[Instance]:
     for entry in entries:
-        texts = [s["raw"].strip() for s in entry["sentences"] if s["raw"].strip()]
-        yield Pictured(entry["filename"], 0, [raw_dir / IMAGES / entry["filename"]], texts)
+        if entry["split"] in SPLITS:
+            texts = [s["raw"].strip() for s in entry["sentences"] if s["raw"].strip()]
+            image = pixels(resized(raw_dir / IMAGES / entry["filename"], shape))
+            yield Instance(entry["filename"], {"image": [image], "text": texts}, 0, entry["split"])
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:

@@ -15,20 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mmcontrast import paths
 from mmcontrast.config import Dataset
-from mmcontrast.data import table
-from mmcontrast.data.files import replacing
-from mmcontrast.data.instances import Written
+from mmcontrast.data.instances import Instance
 from mmcontrast.data.prepare.matlab import numeric, read_mat
+from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import DataError, nearest
 
 FILE = "nyu_depth_v2_labeled.mat"
@@ -88,39 +83,8 @@ def frames(raw_dir: Path) -> Iterator[Frame]:
             )
 
 
-def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
-    """train.parquet, val.parquet (no rows: none is published) and test.parquet, the label being the kind of room.
-
-    Raises:
-        DataError: a file is missing or is not what it should be, or splits other numbers of frames than the dataset's
-            file says.
-    """
-    frame = build(dataset, raw_dir)
-    labels: dict[str, np.ndarray] = {}
-    scenes: dict[str, list[str]] = {}
-    for split in paths.SPLITS:
-        part = frame.filter(pl.col("split") == split)
-        labels[split], scenes[split] = part["label"].to_numpy(), part["scene"].to_list()
-        wanted = getattr(dataset.split, split)
-        if len(part) != wanted:
-            raise DataError(
-                f"{raw_dir / SPLITS}: {len(part)} {split} frames, and params/datasets/{name}.yaml: split says {wanted}"
-            )
-        layout = table.schema(
-            name, split, dataset.modalities, dataset.classes, dataset.scaling, {}, scenes=dataset.scenes
-        )
-        columns: list[pa.Array] = [pa.array(part["id"].to_list(), pa.string()), pa.array(labels[split], pa.int64())]
-        columns += [] if dataset.scenes is None else [pa.array(part["scene"].to_list(), pa.string())]
-        for modality in dataset.modalities:
-            flat = pa.array(np.ascontiguousarray(part[modality].to_numpy()).reshape(-1))
-            columns.append(pa.FixedSizeListArray.from_arrays(flat, type=layout.field(modality).type))
-        with replacing(out_dir / f"{split}.parquet") as temporary:
-            pq.write_table(pa.Table.from_arrays(columns, schema=layout), temporary, compression="zstd")
-    return Written(labels, report={"scenes": frame["scene"].n_unique()}, groups=scenes)
-
-
-def build(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
-    """id, split, scene, label (the kind of room), then rgb, depth and normals as flat uint8 images.
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+    """Labelled frames, the label being the kind of room, and their videos as groups.
 
     Depth is stored as metres / 10 (the sensor's range) in steps of 1/255, normals as (n + 1) / 2. A kind of room that
     is no class of the dataset counts as the last class.
@@ -128,29 +92,34 @@ def build(dataset: Dataset, raw_dir: Path) -> pl.DataFrame:
     Raises:
         DataError: a file is missing or is not what it should be; a modality's shape does not divide the frame.
     """
-    shapes = {name: tuple(spec.shape) for name, spec in dataset.modalities.items()}
+    shapes = {modality: tuple(spec.shape) for modality, spec in dataset.modalities.items()}
     wanted = {"rgb": 3, "depth": 1, "normals": 3}
-    for name, shape in shapes.items():
-        if wanted.get(name) != shape[0]:
+    for modality, shape in shapes.items():
+        if wanted.get(modality) != shape[0]:
             known = ", ".join(f"{k} ({c} channels)" for k, c in wanted.items())
-            raise DataError(f"params/datasets/nyuv2.yaml: modalities: '{name}' of shape {shape}; known: {known}")
+            raise DataError(f"params/datasets/{name}.yaml: modalities: '{modality}' of shape {shape}; known: {known}")
+    report: dict[str, Any] = {}
+    return Stream(_instances(dataset, shapes, raw_dir, report), report=report)
+
+
+def _instances(
+    dataset: Dataset, shapes: dict[str, tuple[int, ...]], raw_dir: Path, report: dict[str, Any]
+) -> Iterator[Instance]:
+    """Every frame. `report`: filled with the number of scenes."""
     index = {name: i for i, name in enumerate(dataset.classes)}
-    rows: dict[str, list] = {"id": [], "split": [], "scene": [], "label": [], **{name: [] for name in shapes}}
+    scenes = set()
     for i, frame in enumerate(frames(raw_dir)):
         made = {
             "rgb": frame.rgb / 255,
             "depth": frame.depth[None] / 10,
             "normals": (normals(frame.depth) + 1) / 2,
         }
-        rows["id"].append(f"frame-{i:04d}")
-        rows["split"].append(frame.split)
-        rows["scene"].append(frame.scene)
-        rows["label"].append(index.get(frame.scene_type, len(index) - 1))
-        for name, shape in shapes.items():
-            small = shrink(made[name], shape[1:])
-            rows[name].append(np.round(small.clip(0, 1) * 255).astype(np.uint8).reshape(-1))
-    images = {name: np.stack(rows.pop(name)) for name in shapes}
-    return pl.DataFrame({**rows, **images}, schema_overrides={"label": pl.Int64})
+        small = {name: shrink(made[name], shape[1:]).clip(0, 1) for name, shape in shapes.items()}
+        images = {name: np.round(x * 255).astype(np.uint8) for name, x in small.items()}
+        label = index.get(frame.scene_type, len(index) - 1)
+        scenes.add(frame.scene)
+        yield Instance(f"frame-{i:04d}", images, label, frame.split, group=frame.scene)
+    report["scenes"] = len(scenes)
 
 
 def normals(depth_HW: np.ndarray) -> np.ndarray:

@@ -19,8 +19,9 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.instances import Written
-from mmcontrast.data.prepare.multifold_files import Pictured, check_counts, check_modalities, write_pictured
+from mmcontrast.data.instances import Instance
+from mmcontrast.data.pictures import check_modalities, pixels, resized
+from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import DataError
 from mmcontrast.paths import SPLITS
 
@@ -37,8 +38,8 @@ class Text2ShapeOptions(Strict):
     views: int = Field(default=6, ge=1, description="Views of a shape, evenly spaced among those in its folder.")
 
 
-def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
-    """Write the splits of one gallery.
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+    """All shapes of one gallery, split by split.
 
     Raises:
         DataError: a file is missing or not what it should be, a shape is in two splits, or has no caption or view.
@@ -51,20 +52,20 @@ def write(name: str, dataset: Dataset, raw_dir: Path, out_dir: Path) -> Written:
     # a split without validation part has no val.txt
     members = {s: _ids(folder / f"{s}.txt") if getattr(dataset.split, s) else [] for s in SPLITS}
     _refuse_shared(folder, members)
-    check_counts(name, dataset, members, folder)
-    labels = {
-        split: write_pictured(name, dataset, split, _instances(ids, captions, raw_dir, options.views), out_dir)
-        for split, ids in members.items()
-    }
     shared = sum(len(ids) for ids in members.values())
     report = {"gallery": options.gallery, "shapes_with_captions": len(captions), "shapes_in_split": shared}
-    return Written(labels=labels, report=report)
+    shape = dataset.modalities["image"].shape
+    return Stream(_instances(members, captions, raw_dir, options.views, shape), report=report)
 
 
 def _instances(
-    ids: list[str], captions: dict[str, tuple[int, list[str]]], raw_dir: Path, views: int
-) -> Iterator[Pictured]:
-    for model in ids:
+    members: dict[str, list[str]],
+    captions: dict[str, tuple[int, list[str]]],
+    raw_dir: Path,
+    views: int,
+    shape: list[int],
+) -> Iterator[Instance]:
+    for split, model in ((split, model) for split, ids in members.items() for model in ids):
         if model not in captions:
             raise DataError(f"{raw_dir / CAPTIONS}: no description of shape '{model}', which the split names")
         label, texts = captions[model]
@@ -73,7 +74,7 @@ def _instances(
         if not found:
             raise DataError(f"{folder}: no rendered view of shape '{model}'; give .png or .jpg files")
         spaced = [found[i * len(found) // min(views, len(found))] for i in range(min(views, len(found)))]
-        yield Pictured(model, label, spaced, texts)
+        yield Instance(model, {"image": [pixels(resized(p, shape)) for p in spaced], "text": texts}, label, split)
 
 
 def _captions(path: Path, classes: list[str]) -> dict[str, tuple[int, list[str]]]:

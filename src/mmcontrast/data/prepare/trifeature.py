@@ -13,7 +13,6 @@ N images, P pairs.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -181,26 +180,19 @@ def task_classes(params: Generate) -> dict[str, list[str]]:
     }
 
 
-def render_images(
-    params: Generate, listed: ImageList, progress: Callable[[int], object] = lambda done: None
-) -> np.ndarray:
-    """(N, 3, size, size) uint8. Every image has a generator of its own, so the order of the threads changes nothing.
-
-    Args:
-        progress: called with the number of images just finished.
-    """
+def render_images(params: Generate, listed: ImageList) -> np.ndarray:
+    """(N, 3, size, size) uint8. Every image has a generator of its own, so the order of the threads changes nothing."""
     out = np.empty((len(listed.names), 3, params.size, params.size), np.uint8)
 
-    def some(rows: np.ndarray) -> int:
+    def some(rows: np.ndarray) -> None:
         for row in rows:
             shape, texture, colour = listed.attributes[row]
             rng = np.random.default_rng([params.seed, int(listed.serial[row])])
             names = params.shapes[shape], params.textures[texture], params.colours[colour]
             out[row] = images.render(*names, rng, params.size, params.side, params.period, params.gap)
-        return len(rows)
 
     chunks = np.array_split(np.arange(len(out)), max(1, -(-len(out) // 64)))
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        for done in pool.map(some, chunks):
-            progress(done)
+        for _ in pool.map(some, chunks):
+            pass
     return out

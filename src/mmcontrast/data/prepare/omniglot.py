@@ -1,0 +1,178 @@
+"""Omniglot: handwritten characters as pictures and as the movements of the pen that drew them.
+
+Layout of Lake et al.'s release: `images_*.zip` with `<folder>/<alphabet>/character<NN>/<CCCC>_<DD>.png`, black on
+white, and `strokes_*.zip` with a text of the same name for each. `DD` is the person who drew: twenty, each of whom drew
+all characters of an alphabet once. A text has the line START, then `x,y,t`, in pixels, y negative downwards, t in
+milliseconds, and BREAK where the pen is lifted. The two small background sets share two alphabets, byte for byte.
+
+Splits are by person: what is scored are characters that train has, by hands that it has not.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from pydantic import Field
+
+from mmcontrast.config import Dataset, validate
+from mmcontrast.config.base import Strict
+from mmcontrast.data.instances import Instance
+from mmcontrast.data.pictures import pixels
+from mmcontrast.data.streaming import Stream
+from mmcontrast.errors import ConfigError, DataError
+
+MEMBER = re.compile(r"^(images|strokes)_\w+/([^/]+)/character(\d\d)/\d{4}_(\d\d)\.(png|txt)$")
+SIDE = 105
+QUARTILES, QUARTILE_ENDS = ["shortest", "short", "long", "longest"], [0.25, 0.5, 0.75]
+TASKS = ("alphabet", "strokes", "duration")
+MODALITIES = {"image": "image", "pen": "sequence"}
+
+
+class OmniglotOptions(Strict):
+    """`prepare` in the dataset's file."""
+
+    every: int = Field(default=1, ge=1, description="Take every so many of a stroke's points, and its last one.")
+    val: list[int] = Field(description="People whose drawings validate, by number.")
+    test: list[int] = Field(description="People whose drawings are tested on; all others train.")
+
+
+class Drawing:
+    """One character by one person: where its picture and its strokes are."""
+
+    def __init__(self, alphabet: str, character: str, person: int) -> None:
+        self.alphabet, self.person = alphabet, person
+        self.name, self.id = f"{alphabet} {character}", f"{alphabet}/{character}/{person:02d}"
+        self.members: dict[str, tuple[zipfile.ZipFile, str]] = {}
+
+    def read(self, kind: str) -> bytes:
+        archive, name = self.members[kind]
+        return archive.read(name)
+
+    def strokes(self) -> list[np.ndarray]:
+        """Of each stroke (points, 3): x, y, t."""
+        archive, name = self.members["strokes"]
+        strokes: list[list[list[float]]] = [[]]
+        for number, line in enumerate(archive.read(name).decode("ascii", "replace").split(), start=1):
+            if line == "BREAK":
+                strokes.append([])
+            elif line != "START":
+                try:
+                    x, y, t = map(float, line.split(","))
+                except ValueError:
+                    raise DataError(f"{name}: line {number}: '{line[:40]}'; expected x,y,t, START or BREAK") from None
+                strokes[-1].append([x, y, t])
+        if not (drawn := [np.array(points) for points in strokes if points]):
+            raise DataError(f"{name}: holds no point")
+        return drawn
+
+
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+    """All drawings, by alphabet, character and person.
+
+    Raises:
+        DataError: a file is missing or not of its layout, two files of one name differ, or a picture has no strokes.
+        ConfigError: modalities, classes, tasks or options are not those of these data.
+    """
+    where = f"params/datasets/{name}.yaml"
+    options = validate(OmniglotOptions, dataset.prepare, where, prefix="prepare")
+    found = {m: spec.kind for m, spec in dataset.modalities.items()}
+    if found != MODALITIES or dataset.modalities["pen"].shape[1] != 4 or dataset.modalities["image"].shape[0] != 1:
+        raise ConfigError(
+            f"{where}: modalities: give `image` of one channel, and `pen`, a sequence of 4 numbers a step"
+        )
+    drawings = _drawings(raw_dir, [source.url.rpartition("/")[2] for source in dataset.sources if source.kind == "url"])
+    _check_names(where, "classes", dataset.classes, {d.name for d in drawings})
+    known = {"alphabet": {d.alphabet for d in drawings}, "duration": set(QUARTILES)}
+    for task, target in dataset.targets.items():
+        if task and (task not in TASKS or target.kind != "classes"):
+            raise ConfigError(f"{where}: tasks: no '{task}' of kind {target.kind}; known, each of classes: {TASKS}")
+        if task in known:
+            _check_names(where, f"tasks.{task}", target.names, known[task])
+    rule = f"by person: drawings of {options.val} validate, those of {options.test} are tested on, all others train"
+    features = {"pen": ["dx", "dy", "log time", "drawn"]}
+    return Stream(_instances(dataset, options, drawings), features, split_rule=rule)
+
+
+def _check_names(where: str, key: str, names: list[str], found: set[str]) -> None:
+    if odd := sorted(set(names) ^ found):
+        which = "the data have it, and the file does not" if odd[0] in found else "the data do not have it"
+        raise ConfigError(f"{where}: {key}: '{odd[0]}': {which}; list all {len(found)}")
+
+
+def _drawings(raw_dir: Path, archives: list[str]) -> list[Drawing]:
+    out: dict[str, Drawing] = {}
+    for file in archives:
+        try:
+            archive = zipfile.ZipFile(raw_dir / file)
+        except FileNotFoundError:
+            raise DataError(f"{raw_dir / file}: no such file; run `mmcontrast data fetch` again") from None
+        except zipfile.BadZipFile as e:
+            raise DataError(f"{raw_dir / file}: not a zip archive ({e})") from None
+        for member in archive.namelist():
+            if parts := MEMBER.match(member):
+                kind, alphabet, character, person, _ = parts.groups()
+                drawing = Drawing(alphabet, character, int(person))
+                drawing = out.setdefault(drawing.id, drawing)
+                if kind in drawing.members and drawing.read(kind) != archive.read(member):
+                    raise DataError(f"{raw_dir / file}: {member}: another {kind} than in {drawing.members[kind][1]}")
+                drawing.members.setdefault(kind, (archive, member))
+    for drawing in out.values():
+        if len(drawing.members) != 2:
+            raise DataError(f"{raw_dir}: drawing {drawing.id} has {', '.join(drawing.members)} alone")
+    return [out[key] for key in sorted(out)]
+
+
+def _instances(dataset: Dataset, options: OmniglotOptions, drawings: list[Drawing]) -> Iterator[Instance]:
+    splits = dict.fromkeys(options.val, "val") | dict.fromkeys(options.test, "test")
+    split_of = [splits.get(d.person, "train") for d in drawings]
+    ends = [d.strokes()[-1][-1, 2] for d in drawings]
+    quartiles = np.quantile([t for t, split in zip(ends, split_of, strict=True) if split == "train"], QUARTILE_ENDS)
+    shape, names = dataset.modalities["image"].shape, {task: t.names for task, t in dataset.targets.items()}
+    for drawing, split, duration in zip(drawings, split_of, ends, strict=True):
+        strokes = drawing.strokes()
+        named = {
+            "alphabet": drawing.alphabet,
+            "duration": QUARTILES[int(np.searchsorted(quartiles, duration))],
+            "strokes": names["strokes"][min(len(strokes), len(names["strokes"])) - 1] if "strokes" in names else "",
+        }
+        yield Instance(
+            drawing.id,
+            {"image": picture(drawing, shape), "pen": pen(strokes, options.every)},
+            dataset.classes.index(drawing.name),
+            split,
+            {task: names[task].index(named[task]) for task in dataset.tasks},
+            group=f"{drawing.alphabet}, person {drawing.person}",
+        )
+
+
+def picture(drawing: Drawing, shape: list[int]) -> np.ndarray:
+    """(1, H, W) uint8, ink bright."""
+    raw = drawing.read("images")
+    try:
+        with Image.open(io.BytesIO(raw), formats=["PNG"]) as image:
+            grey = ImageOps.invert(image.convert("L"))
+    except (OSError, ValueError, SyntaxError) as e:
+        raise DataError(f"{drawing.members['images'][1]}: not a picture that can be read ({e})") from None
+    return pixels(grey.resize((shape[2], shape[1]), Image.Resampling.BOX))
+
+
+def pen(strokes: list[np.ndarray], every: int) -> np.ndarray:
+    """(T, 4) steps of a pen: to the right, down, log(1 + milliseconds) it takes, and whether it is drawn (1) or lifted.
+
+    Lengths are in sides of the picture; the first step leads from its middle.
+
+    Args:
+        strokes: (points, 3) of each: x, y, t. every: as `OmniglotOptions.every`.
+    """
+    kept = [s[np.unique([*range(0, len(s), every), len(s) - 1])] for s in strokes]
+    x, y, t = np.concatenate(kept).T
+    drawn = np.concatenate([np.arange(len(s)) > 0 for s in kept])
+    dx, dy = np.diff(x / SIDE, prepend=0.5), np.diff(-y / SIDE, prepend=0.5)
+    dt = np.log1p(np.maximum(np.diff(t, prepend=t[0]), 0))
+    return np.stack([dx, dy, dt, drawn.astype(np.float64)], axis=1)

@@ -1,0 +1,193 @@
+"""Omniglot from small archives of the released layout."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from mmcontrast.config import Dataset, Grid
+from mmcontrast.data import prepare as package
+from mmcontrast.data.prepare.omniglot import pen, stream
+from mmcontrast.errors import ConfigError, DataError
+
+ROOT = Path(__file__).parents[3]
+PEOPLE, CHARACTERS = 6, ("Greek/character01", "Greek/character02", "Latin/character01")
+URL = "https://example.org/{}_small{}.zip"
+
+
+def png(rng: np.random.Generator) -> bytes:
+    image = np.full((105, 105), True)
+    x, y = rng.integers(5, 90, 2)
+    image[y : y + 8, x : x + 8] = False
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return out.getvalue()
+
+
+def text(rng: np.random.Generator, strokes: int) -> bytes:
+    lines, t = ["START"], 0
+    for _ in range(strokes):
+        for _ in range(4):
+            x, y = rng.uniform(0, 105, 2)
+            lines.append(f"{x:f},{-y:f},{t}")
+            t += int(rng.integers(1, 50))
+        lines.append("BREAK")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def files() -> dict[str, dict[str, bytes]]:
+    """Archive -> member -> bytes; the second pair of archives repeats the first one's first character."""
+    rng = np.random.default_rng(0)
+    out: dict[str, dict[str, bytes]] = {f"{kind}_small{k}.zip": {} for k in (1, 2) for kind in ("images", "strokes")}
+    for c, character in enumerate(CHARACTERS):
+        for person in range(1, PEOPLE + 1):
+            made = {"images": png(rng), "strokes": text(rng, 1 + (c + person) % 3)}
+            for kind, raw in made.items():
+                for k in (1, 2) if c == 0 else (1 + c // 2,):
+                    member = f"{kind}_small{k}/{character}/{c:04d}_{person:02d}.{'png' if kind == 'images' else 'txt'}"
+                    out[f"{kind}_small{k}.zip"][member] = raw
+    out["strokes_small1.zip"]["__MACOSX/strokes_small1/._.DS_Store"] = b"x"
+    return out
+
+
+def write(folder: Path, archives: dict[str, dict[str, bytes]]) -> Path:
+    folder.mkdir(parents=True)
+    for name, members in archives.items():
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            for member, raw in members.items():
+                archive.writestr(member, raw)
+    return folder
+
+
+@pytest.fixture
+def dataset(small: Any) -> Callable[..., Dataset]:
+    def make(**change: Any) -> Dataset:
+        fields = {
+            "sources": [
+                {"kind": "url", "url": URL.format(kind, k), "sha256": "0" * 64}
+                for kind in ("images", "strokes")
+                for k in (1, 2)
+            ],
+            "modalities": {
+                "image": {"kind": "image", "shape": [1, 28, 28]},
+                "pen": {"kind": "sequence", "shape": [30, 4]},
+            },
+            "classes": ["Greek 01", "Greek 02", "Latin 01"],
+            "tasks": {
+                "alphabet": ["Greek", "Latin"],
+                "strokes": ["1", "2 or more"],
+                "duration": ["shortest", "short", "long", "longest"],
+            },
+            "rows": 18,
+            "split": {"kind": "published", "train": 12, "val": 3, "test": 3},
+            "prepare": {"val": [5], "test": [6]},
+            "scaling": "none",
+        }
+        return Dataset.model_validate(small.common(**(fields | change)))
+
+    return make
+
+
+def test_from_archives_to_splits(dataset: Callable[..., Dataset], tmp_path: Path) -> None:
+    given = dataset()
+    sheet = package._stream(
+        "omniglot", given, {}, stream("omniglot", given, write(tmp_path / "raw", files())), tmp_path
+    )
+    train = pq.read_table(tmp_path / "train.parquet").to_pylist()
+    assert [row["id"] for row in train[:5]] == [*(f"Greek/01/{p:02d}" for p in (1, 2, 3, 4)), "Greek/02/01"]
+    assert [row["label"] for row in train] == [0] * 4 + [1] * 4 + [2] * 4
+    assert [row["label_alphabet"] for row in train] == [0] * 8 + [1] * 4
+    assert [row["label_strokes"] for row in train[:4]] == [1, 1, 0, 1]
+    assert {row["label_duration"] for row in train} == {0, 1, 2, 3}
+    assert sheet["split"]["rule"].startswith("by person: drawings of [5] validate")
+    picture = np.array(train[0]["image"], np.uint8).reshape(28, 28)
+    assert picture.max() == 255  # ink is bright
+    assert (picture > 0).mean() < 0.05
+    assert len(train[2]["pen"]) == 4
+
+
+def test_the_steps_of_a_pen() -> None:
+    first, second = np.array([[10.5, -21, 0], [21, -21, 50], [42, -42, 70]]), np.array([[105.0, 0, 170]])
+    steps = pen([first, second], every=1)
+    np.testing.assert_allclose(steps[:, :2].cumsum(axis=0) + 0.5, [[0.1, 0.2], [0.2, 0.2], [0.4, 0.4], [1, 0]])
+    np.testing.assert_allclose(steps[:, 2], np.log([1, 51, 21, 101]))
+    assert steps[:, 3].tolist() == [0, 1, 1, 0]
+    thinned = pen([first, second], every=2)
+    np.testing.assert_allclose(thinned[:, :2].cumsum(axis=0) + 0.5, [[0.1, 0.2], [0.4, 0.4], [1, 0]])
+    np.testing.assert_allclose(thinned[:, 2], np.log([1, 71, 101]))
+
+
+def spoiled(what: str) -> dict[str, dict[str, bytes]]:
+    made = files()
+    strokes, images = made["strokes_small1.zip"], made["images_small1.zip"]
+    first = "strokes_small1/Greek/character01/0000_01.txt"
+    if what == "differs":
+        strokes[first] = b"START\n1,-1,0\nBREAK\n"
+    elif what == "line":
+        made["strokes_small2.zip"].pop(first.replace("1", "2", 1))
+        strokes[first] = b"START\n1,-1,0\n1;2;3\n"
+    elif what == "no point":
+        made["strokes_small2.zip"].pop(first.replace("1", "2", 1))
+        strokes[first] = b"START\nBREAK\n"
+    elif what == "alone":
+        images.pop("images_small1/Greek/character02/0001_03.png")
+    elif what == "picture":
+        images["images_small1/Greek/character02/0001_03.png"] = b"\x89PNG\r\n"
+    return made
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("differs", r"strokes_small2/Greek/character01/0000_01\.txt: another strokes than in strokes_small1/Greek"),
+        ("line", r"0000_01\.txt: line 3: '1;2;3'; expected x,y,t, START or BREAK"),
+        ("no point", r"0000_01\.txt: holds no point"),
+        ("alone", "drawing Greek/02/03 has strokes alone"),
+        ("picture", r"character02/0001_03\.png: not a picture that can be read"),
+    ],
+)
+def test_bad_files_are_named(dataset: Callable[..., Dataset], tmp_path: Path, what: str, message: str) -> None:
+    raw = write(tmp_path / "raw", spoiled(what))
+    with pytest.raises(DataError, match=message):
+        list(stream("omniglot", dataset(), raw).instances)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ["Greek 01", "Greek 02", "Latin 02"]}, "'Latin 01': the data have it, and the file does not"),
+        ({"tasks": {"alphabet": ["Greek", "Korean"]}}, "alphabet: 'Korean': the data do not have it; list all 2"),
+        ({"tasks": {"person": ["a", "b"]}}, "tasks: no 'person' of kind classes"),
+        ({"prepare": {"val": [5], "test": [6], "evry": 2}}, "prepare.evry: unknown key; did you mean 'every'"),
+        ({"modalities": {"image": {"kind": "image", "shape": [1, 28, 28]}}}, "give `image` of one channel, and `pen`"),
+    ],
+)  # fmt: skip
+def test_a_file_that_says_otherwise(
+    dataset: Callable[..., Dataset], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    raw = write(tmp_path / "raw", files())
+    with pytest.raises(ConfigError, match=message):
+        stream("omniglot", dataset(**change), raw)
+
+
+def test_archives_that_are_missing_or_none(dataset: Callable[..., Dataset], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"images_small1\.zip: no such file; run `mmcontrast data fetch` again"):
+        stream("omniglot", dataset(), tmp_path)
+    (tmp_path / "images_small1.zip").write_text("x")
+    with pytest.raises(DataError, match=r"images_small1\.zip: not a zip archive"):
+        stream("omniglot", dataset(), tmp_path)
+
+
+def test_the_dataset_of_the_study_names_its_people_and_characters() -> None:
+    known = Grid(ROOT).datasets["omniglot_small"]
+    assert (len(known.classes), known.rows) == (242, 242 * 20)
+    held = {split: len(known.prepare[split]) * 242 for split in ("val", "test")}
+    assert held == {"val": known.split.val, "test": known.split.test}
