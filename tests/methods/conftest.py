@@ -20,8 +20,8 @@ def told_apart(name: str, spec: Method, variant: str) -> bool:
     """Is it the base, or more than the base with another batch size, learning rate or number of epochs?
 
     An alpha by modality names those of one dataset, which is not the one used here. What a shared recipe changes are
-    sizes. A pretrained CLIP encodes images and texts, which the set used here has not; tests/training/test_clip_cell.py
-    trains it on its own kind of data.
+    sizes. Pretrained encoders are of images and texts, which the set used here has not;
+    tests/training/test_pretrained_encoder_cell.py trains them on their own kind of data.
     """
     if variant == "base":
         return True
@@ -30,7 +30,7 @@ def told_apart(name: str, spec: Method, variant: str) -> bool:
     if isinstance(spec.variants[variant].objective.get("alpha"), dict):
         return False
     cell, base = GRID.cell("synthetic", name, variant), GRID.cell("synthetic", name)
-    if cell.model.clip is not None:
+    if cell.model.pretrained:
         return False
     return (cell.objective, cell.model, cell.stages) != (base.objective, base.model, base.stages)
 
