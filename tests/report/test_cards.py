@@ -15,12 +15,13 @@ from safetensors.torch import save_file
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
+from mmcontrast.config.metrics import MEASURES
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.build import build_method
 from mmcontrast.report.cards import TRAINING, _example
 from mmcontrast.report.page import write_page
 from mmcontrast.report.provenance import digest_of_code, digest_of_params, raw_checksum
-from mmcontrast.report.text.wording import METRIC_TITLES, MINUS, PROTOCOL_SHORT
+from mmcontrast.report.text.wording import MINUS, PROTOCOL_SHORT
 from tests.report.made_up_study import REPO, Made
 
 NUMBER = rf"{MINUS}?\d+\.\d"
@@ -62,7 +63,7 @@ def test_every_score_is_that_of_the_results_table(made: Made) -> None:
     """Means by plain numpy, the wide intervals from their own table; narrow ones hold their mean."""
     results = pl.read_parquet(made.path(made.layout.report("results.parquet")))
     intervals = pl.read_parquet(made.path(made.layout.report("intervals.parquet")))
-    titles = {title: metric for metric, title in METRIC_TITLES.items()}
+    titles = {of.title: metric for metric, of in MEASURES.items()}
     protocols = {short: protocol for protocol, short in PROTOCOL_SHORT.items()} | {"linear probe": "selected"}
     for name, cell in made.grid.cells.items():
         own = one_experiment(results, cell).filter(split="test")

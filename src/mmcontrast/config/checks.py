@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mmcontrast.config.experiments import Experiment
+from mmcontrast.config.experiments import Experiment, MatrixColumn
 from mmcontrast.config.methods import BASE_VARIANT
 from mmcontrast.errors import ConfigError, nearest
 
@@ -68,6 +68,8 @@ def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
     known(f"{where}: paper", "paper", experiment.paper, grid.papers)
     if experiment.paper is not None:
         known(f"{where}: published", "table", experiment.published, grid.papers[experiment.paper].published)
+    for column in experiment.columns:
+        _check_column(f"{where}: columns: {column.title}", column, grid)
     asked = experiment.information
     if asked is None:
         return
@@ -77,6 +79,23 @@ def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
             raise ConfigError(f"{where}: information.arms: no '{name}' among this experiment's datasets; {near}")
         for task in (*asked.unique, asked.synergistic):
             known(f"{where}: information: {name}", "task", task, grid.datasets[name].tasks)
+        if other := [
+            t for t in ("", *asked.unique, asked.synergistic) if grid.datasets[name].targets[t].kind != "classes"
+        ]:
+            what = f"task '{other[0]}'" if other[0] else "target"
+            raise ConfigError(f"{where}: information: {name}: its {what} is not classes, which the measures ask for")
+
+
+def _check_column(at: str, column: MatrixColumn, grid: Grid) -> None:
+    """Its parts exist, and are scored by one metric, of which there is a mean."""
+    metrics = {}
+    for part in column.parts:
+        targets = grid.datasets[part.dataset].targets
+        known(f"{at}: {part.dataset}", "task", part.task, targets)
+        metrics[targets[part.task or ""].metrics[0]] = part
+    if len(metrics) > 1:
+        said = ", ".join(f"{metric} ({part.task or part.dataset})" for metric, part in metrics.items())
+        raise ConfigError(f"{at}: parts of different metrics have no mean: {said}; give each a column of its own")
 
 
 def check_published(grid: Grid) -> None:

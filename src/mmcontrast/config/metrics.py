@@ -57,6 +57,28 @@ class Measure:
         """What a stored value is multiplied by where it is shown: 100 or 1."""
         return 100 if self.percent else 1
 
+    @property
+    def decimals(self) -> int | None:
+        """Of a shown value; None = three significant digits."""
+        return 1 if self.percent else None
+
+    @property
+    def unit(self) -> str:
+        """What stands behind a shown value."""
+        return " %" if self.percent else ""
+
+    @property
+    def unit_of_difference(self) -> str:
+        """What stands behind a shown difference."""
+        return " points" if self.percent else ""
+
+    @property
+    def heading(self) -> str:
+        """What stands behind the title of an axis or a column of shown values."""
+        return " (%)" if self.percent else ""
+
+
+SHARE = Measure("", ())  # a share of 1, whatever it is of
 
 MEASURES: dict[str, Measure] = {
     "acc": Measure("Accuracy", ("classes",)),
@@ -72,6 +94,7 @@ MEASURES: dict[str, Measure] = {
     "rmse": Measure("Root mean squared error", ("regression",), "lower", percent=False),
     "mae": Measure("Mean absolute error", ("regression",), "lower", percent=False),
     "pearson": Measure("Pearson correlation", ("regression",), percent=False),
+    "cross_entropy": Measure("Cross-entropy", (), "lower", percent=False),
     "rsum": Measure("Rsum (recall at 1, 5 and 10, summed over both directions)", ("retrieval",)),
     "rr1": Measure("Recall at 1", ("retrieval",)),
     "rr5": Measure("Recall at 5", ("retrieval",)),

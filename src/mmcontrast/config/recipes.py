@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from mmcontrast.config.augmentations import Augmentations
 from mmcontrast.config.base import Strict
+from mmcontrast.config.metrics import measure
 
 
 class RecipeOverrides(Strict):
@@ -61,7 +62,7 @@ class Choice(Strict):
 
     @model_validator(mode="after")
     def _best_of_its_trials(self) -> Self:
-        best = max(self.trials, key=lambda t: t.validation)
+        best = max(self.trials, key=lambda t: measure(self.metric).sign * t.validation)
         if self.lr != best.lr:
             raise ValueError(f"lr: {self.lr:g} is not the best of its trials, which is {best.lr:g}")
         return self

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,9 +17,10 @@ from mmcontrast.config import CellConfig
 from mmcontrast.data.table import task_column
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.frames import read_frame
+from mmcontrast.evaluation.labels import label_type, labels_of
 from mmcontrast.evaluation.readouts import OWN, column, readouts_of
 
-COLUMNS = {"seed": pl.Int64, "split": pl.String, "id": pl.String, "label": pl.Int64, "embedding": pl.Array}
+COLUMNS = {"seed": pl.Int64, "split": pl.String, "id": pl.String, "embedding": pl.Array}
 SPLITS = ("train", "val", "test")
 
 
@@ -27,15 +29,16 @@ class Embeddings:
     """One seed's embeddings of one split.
 
     Attributes:
-        ids: N case names, sorted. labels: (N,) class indices. z: (N, D) finite float32.
-        tasks: task -> (N,) class indices, of the dataset's further tasks.
+        ids: N case names, sorted. z: (N, D) finite float32.
+        labels: (N,) class indices, (N, C) zeros and ones, or (N, C) numbers.
+        tasks: task -> labels of the dataset's further tasks.
         readouts: further embeddings that are scored, by name; see `evaluation.readouts`.
     """
 
     ids: list[str]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     z: NDArray[np.float32]
-    tasks: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    tasks: dict[str, NDArray[Any]] = field(default_factory=dict)
     readouts: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def of(self, readout: str) -> NDArray[np.float32]:
@@ -49,7 +52,7 @@ def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embed
     Raises:
         DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
-    columns = COLUMNS | dict.fromkeys(map(task_column, cell.tasks), pl.Int64)
+    columns = COLUMNS | {_column(task): label_type(target) for task, target in cell.targets.items()}
     try:
         frame = read_frame(path, columns, f"train {cell.name} again")
     except FileNotFoundError:
@@ -81,8 +84,7 @@ def _one(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
     readouts = {readout: part[column(readout)].to_numpy() for readout in readouts_of(part.columns)}
     if len(set(ids)) != len(ids):
         raise DataError(f"{where}: a case has more than one row")
-    labels = _labels(part, "label", len(cell.classes), where)
-    tasks = {task: _labels(part, task_column(task), cell.targets[task].width, where) for task in cell.tasks}
+    tasks = {task: labels_of(part, _column(task), target, where) for task, target in cell.targets.items()}
     for readout, z_ND in readouts.items():
         bad_N = ~np.isfinite(z_ND).all(-1)
         if bad_N.any():
@@ -90,16 +92,11 @@ def _one(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
                 f"{where}: the {column(readout)} of case {ids[int(bad_N.argmax())]} is not finite ({int(bad_N.sum())} "
                 "such rows); the training diverged or the file is damaged"
             )
-    return Embeddings(ids, labels, readouts.pop(OWN), tasks, readouts)
+    return Embeddings(ids, tasks.pop(""), readouts.pop(OWN), tasks, readouts)
 
 
-def _labels(part: pl.DataFrame, column: str, n_classes: int, where: str) -> NDArray[np.int64]:
-    labels = part[column].to_numpy()
-    if labels.min() < 0 or labels.max() >= n_classes:
-        raise DataError(
-            f"{where}: {column}: labels from {labels.min()} to {labels.max()}; accepted are 0 to {n_classes - 1}"
-        )
-    return labels
+def _column(task: str) -> str:
+    return task_column(task) if task else "label"
 
 
 def _check_alike(out: dict[tuple[int, str], Embeddings], path: Path, cell: CellConfig) -> None:

@@ -61,7 +61,7 @@ def _probed(path: Path, cell: CellConfig) -> Frames:
     for task, readout in product(("", *cell.tasks), readouts(embeddings)):
         if fitted_on(readout) == readout:
             for of, predictions in probe_predictions(embeddings, cell, task, readout).items():
-                scored[task, of] = predictions, only_epoch(predictions, cell.seeds, cell.metrics)
+                scored[task, of] = predictions, only_epoch(predictions, cell.seeds, cell.targets[task].metrics)
     return _of_tasks(scored, cell)
 
 
@@ -84,7 +84,7 @@ FRAMES: dict[str, Callable[[Path, CellConfig], Frames]] = {
 def _of_tasks(scored: dict[tuple[str, str], Scored], cell: CellConfig) -> Frames:
     parts: tuple[list[pl.DataFrame], ...] = ([], [], [])
     for (task, readout), (predictions, epochs) in scored.items():
-        curve = curves(predictions, cell.metrics)
+        curve = curves(predictions, cell.targets[task].metrics)
         of_task = metrics_of(predictions, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
         for kept, frame in zip(parts, of_task, strict=True):
             names = [metric_name(metric, task, readout) for metric in frame["metric"]]

@@ -1,12 +1,13 @@
 """Stored predictions of a cell, checked and as arrays.
 
-Shapes: N cases of a split, E evaluated epochs, C classes.
+Shapes: N cases of a split, E evaluated epochs, C classes, labels or quantities.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,17 +16,10 @@ from numpy.typing import NDArray
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.frames import read_frame
+from mmcontrast.evaluation.labels import label_type, labels_of, not_predictions, output_column
 
-COLUMNS = {
-    "seed": pl.Int64,
-    "epoch": pl.Int64,
-    "split": pl.String,
-    "id": pl.String,
-    "label": pl.Int64,
-    "probs": pl.Array,
-}
+COLUMNS = {"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "id": pl.String}
 SPLITS = ("val", "test")
-SUM_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -33,13 +27,13 @@ class Predictions:
     """One seed's predictions of one split at every evaluated epoch.
 
     Attributes:
-        ids: N case names, sorted. labels: (N,) class indices.
-        probs: (E, N, C) class probabilities, in the order of `epochs`.
+        ids: N case names, sorted. labels: (N,) class indices, (N, C) zeros and ones, or (N, C) numbers.
+        probs: (E, N, C) probabilities, or the numbers that were predicted, in the order of `epochs`.
         epochs: the E evaluated epochs, ascending, 0-based.
     """
 
     ids: list[str]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     probs: NDArray[np.float32]
     epochs: list[int]
 
@@ -52,8 +46,10 @@ def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Pred
     Raises:
         DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
+    target = cell.targets[""]
+    columns = COLUMNS | {"label": label_type(target), output_column(target.kind): pl.Array}
     try:
-        frame = read_frame(path, COLUMNS, f"train {cell.name} again")
+        frame = read_frame(path, columns, f"train {cell.name} again")
     except FileNotFoundError:
         raise DataError(f"{path}: no predictions; run `mmcontrast finetune {cell.name}` first") from None
     _check_seeds(frame, path, cell)
@@ -85,37 +81,34 @@ def _one(part: pl.DataFrame, where: str, cell: CellConfig) -> Predictions:
     epochs = part["epoch"].unique().sort().to_list()
     n = len(part) // len(epochs)
     ids = np.array(part["id"].to_list(), dtype=object)
-    labels = part["label"].to_numpy()
+    labels = labels_of(part, "label", cell.targets[""], where)
     if len(ids) != len(epochs) * n or (ids.reshape(len(epochs), n) != ids[:n]).any() or len(set(ids[:n])) != n:
         raise DataError(f"{where}: not every case has exactly one row at every epoch of {epochs[0]}..{epochs[-1]}")
-    if (labels.reshape(len(epochs), n) != labels[:n]).any():
+    if (labels.reshape(len(epochs), n, -1) != labels[:n].reshape(n, -1)).any():
         raise DataError(f"{where}: the label of a case changes between epochs")
-    if labels.min() < 0 or labels.max() >= len(cell.classes):
-        raise DataError(
-            f"{where}: labels from {labels.min()} to {labels.max()}; accepted are 0 to {len(cell.classes) - 1}"
-        )
     stage = cell.finetune
     if stage is not None and epochs[-1] != stage.epochs - 1:
         raise DataError(f"{where}: the last evaluated epoch is {epochs[-1]}, and training ends at {stage.epochs - 1}")
-    return Predictions(list(ids[:n]), labels[:n], _probabilities(part, epochs, n, where, cell), epochs)
+    return Predictions(list(ids[:n]), labels[:n], _outputs(part, epochs, n, where, cell), epochs)
 
 
-def _probabilities(part: pl.DataFrame, epochs: list[int], n: int, where: str, cell: CellConfig) -> NDArray[np.float32]:
-    column = part["probs"]
+def _outputs(part: pl.DataFrame, epochs: list[int], n: int, where: str, cell: CellConfig) -> NDArray[np.float32]:
+    kind, wanted = cell.target, len(cell.classes)
+    column = part[output_column(kind)]
     width = column.dtype.shape[0] if isinstance(column.dtype, pl.Array) else None
-    if width != len(cell.classes):
-        raise DataError(f"{where}: probs is {column.dtype}, expected {len(cell.classes)} float32, one a class")
-    probs = column.to_numpy().reshape(len(epochs), n, len(cell.classes))
-    bad = ~np.isfinite(probs).all(-1)
-    if not bad.any():
-        bad = (probs < 0).any(-1) | (np.abs(probs.sum(-1) - 1) > SUM_TOLERANCE)
+    if width != wanted:
+        a_name = {"classes": "a class", "multilabel": "a label", "regression": "a quantity"}[kind]
+        raise DataError(f"{where}: {column.name} is {column.dtype}, expected {wanted} float32, one {a_name}")
+    outputs = column.to_numpy().reshape(len(epochs), n, wanted)
+    bad = not_predictions(kind, outputs)
     if bad.any():
         e, i = np.argwhere(bad)[0]
+        what = "finite numbers" if kind == "regression" else "probabilities"
         raise DataError(
-            f"{where}: epoch {epochs[e]}, case {part['id'][int(i)]}: {probs[e, i].tolist()} are not probabilities "
+            f"{where}: epoch {epochs[e]}, case {part['id'][int(i)]}: {outputs[e, i].tolist()} are not {what} "
             f"({int(bad.sum())} such rows); the training diverged or the file is damaged"
         )
-    return probs
+    return outputs
 
 
 def _check_alike(out: dict[tuple[int, str], Predictions], path: Path, cell: CellConfig) -> None:

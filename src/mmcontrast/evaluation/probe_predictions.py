@@ -1,6 +1,6 @@
 """Score embeddings with a linear probe, as predictions of one epoch: the last, which the weights are of.
 
-Shapes: N cases, C classes.
+Shapes: N cases, C classes, labels or quantities.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ SCORED = ("val", "test")
 def probe_predictions(
     embeddings: Mapping[tuple[int, str], Embeddings], cell: CellConfig, task: str = "", readout: str = OWN
 ) -> dict[str, dict[tuple[int, str], Predictions]]:
-    """readout -> (seed, val | test) -> probabilities of probes fitted on one readout of the seed's train split.
+    """readout -> (seed, val | test) -> predictions of probes fitted on one readout of the seed's train split.
 
-    Its strength is chosen on val by the cell's first metric; the test split is predicted once, by the chosen probe.
+    Its strength is chosen on val by the task's first metric; the test split is predicted once, by the chosen probe.
     With compat.probe_refit that is one of train and val together.
 
     Args:
@@ -44,7 +44,7 @@ def probe_predictions(
     """
     from mmcontrast.evaluation.probe import STRENGTHS, fit_probe  # scikit-learn, which finetuned cells do without
 
-    n_classes = cell.targets[task].width
+    target = cell.targets[task]
     who = ", ".join(part for part in (cell.name, task and f"task {task}", readout and f"readout {readout}") if part)
     class_weight: Literal["balanced"] | None = "balanced" if task in cell.class_weighted else None
     refit = bool(cell.objective.get("compat", {}).get("probe_refit"))
@@ -56,7 +56,7 @@ def probe_predictions(
         train, val = parts["train"], parts["val"]
         try:
             fitted = train.of(readout), train.labels, val.of(readout), val.labels
-            probe = fit_probe(*fitted, n_classes, cell.metrics[0], class_weight=class_weight, refit_on_val=refit)
+            probe = fit_probe(*fitted, target.width, target.metrics[0], class_weight=class_weight, refit_on_val=refit)
         except DataError as e:
             raise DataError(f"{who}, seed {seed}: {e}") from None
         log.info("%s, seed %d: C = %g of %g to %g", who, seed, probe.strength, STRENGTHS[0], STRENGTHS[-1])

@@ -17,6 +17,7 @@ from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.presence import Presence
+from mmcontrast.models.heads import TargetScale, as_predictions
 
 if TYPE_CHECKING:
     from mmcontrast.training.distributed import World
@@ -35,8 +36,7 @@ class Batch:
             dataset's order of modalities. A sequence is (b, T, d) with NaN after its last step, T the most steps in the
             global batch; a text (b, T) int64 with padding after its last token: 0 among our own word pieces, -1 among
             a pretrained tokenizer's.
-        labels: (b,) int64 class indices; (b, C) float32 of 0 and 1 where an instance has any of C labels; (b, R)
-            float32 numbers of a regression.
+        labels: (b,) int64 class indices, (b, C) float32 zeros and ones, or (b, C) float32 numbers, scaled in training.
         ids: modality -> (P,) int64 instance of each of its rows, of multifold data; numbers that all ranks agree on.
             None: every modality has b rows, and row k is of instance k.
         present: modality -> (b,) bool, whether the row has it; only of modalities that a row may lack. What stands in
@@ -112,6 +112,7 @@ class Method(nn.Module):
         self.cell = cell
         self.modalities = list(cell.modalities)
         self.n_classes = len(cell.classes)
+        self.target_scale = TargetScale(self.n_classes) if cell.target == "regression" else None
 
     @classmethod
     def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
@@ -166,8 +167,23 @@ class Method(nn.Module):
         )
 
     def logits(self, batch: Batch) -> Tensor | None:
-        """(b, C) class scores, or None for a method without a classifier."""
+        """(b, C) scores of classes, labels or scaled quantities, or None for a method without a classifier."""
         return None
+
+    def predictions(self, batch: Batch) -> Tensor | None:
+        """(b, C) float32 probabilities of classes or labels, or numbers in the units of the data; None as `logits`."""
+        scores = self.logits(batch)
+        return None if scores is None else as_predictions(self.cell.target, scores.float(), self.target_scale)
+
+    def learnable(self, labels: Tensor) -> Tensor:
+        """The training rows' labels as the loss takes them: numbers scaled to mean 0 and variance 1, others as given.
+
+        What they are scaled by is kept with the weights.
+        """
+        if self.target_scale is None:
+            return labels
+        self.target_scale.fit(labels)
+        return self.target_scale.scaled(labels)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         terms = self.training_loss(batch, progress)

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import polars as pl
 
+from mmcontrast.config.metrics import Measure, measure
 from mmcontrast.data.files import sha256_of
 from mmcontrast.errors import MMContrastError
 from mmcontrast.evaluation.statistics import paired_difference
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.kept import commit, kept_results
-from mmcontrast.report.summary import CELL, percent
+from mmcontrast.report.summary import CELL
 from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value
 from mmcontrast.report.text.wording import LEVEL_NAME, count, metric_title
 
@@ -28,7 +29,7 @@ class CompareError(MMContrastError):
 
 
 class Moved(NamedTuple):
-    """A score in both versions, as fractions: means, the paired difference with its interval, and its seeds."""
+    """A score in both versions, as stored: means, the paired difference with its interval, and its seeds."""
 
     key: tuple[str, ...]
     before: float
@@ -119,7 +120,7 @@ def _scores(results: pl.DataFrame) -> dict[tuple[str, ...], dict[int, float]]:
 
 
 def comparison_table(found: Comparison, before: str, after: str) -> Table:
-    """The comparison as a table, in percent and points, the largest differences first."""
+    """The comparison as a table, scores as shown, the largest differences first."""
     columns = [
         Column("before", before, "score"),
         Column("after", after, "score"),
@@ -129,8 +130,11 @@ def comparison_table(found: Comparison, before: str, after: str) -> Table:
     ]
     blocks = []
     for protocol in dict.fromkeys(m.key[3] for m in found.moved):
-        of_it = sorted((m for m in found.moved if m.key[3] == protocol), key=lambda m: -abs(m.mean))
-        blocks.append(Block(f"Test scores, protocol `{protocol}` (%)", columns, [_row(m) for m in of_it]))
+        of_it = sorted(
+            (m for m in found.moved if m.key[3] == protocol), key=lambda m: -abs(_measure(m).factor * m.mean)
+        )
+        in_percent = " (%)" if all(_measure(m).percent for m in of_it) else ""
+        blocks.append(Block(f"Test scores, protocol `{protocol}`{in_percent}", columns, [_row(m) for m in of_it]))
     notes = [
         f"{count(len(found.moved), 'score')} moved, {found.unmoved} did not.",
         f"Difference: after minus before, by seed, with its {LEVEL_NAME} bootstrap interval over seeds; p is not "
@@ -142,11 +146,16 @@ def comparison_table(found: Comparison, before: str, after: str) -> Table:
     return Table("compare", f"{before} → {after}", "", blocks, [], notes)
 
 
+def _measure(m: Moved) -> Measure:
+    return measure(m.key[4])
+
+
 def _row(m: Moved) -> Row:
+    of = _measure(m)
     values = {
-        "before": Value(100 * m.before),
-        "after": Value(100 * m.after),
-        "difference": Value(*percent((m.mean, m.low, m.high))),
+        "before": Value(of.factor * m.before, digits=of.decimals),
+        "after": Value(of.factor * m.after, digits=of.decimals),
+        "difference": Value.of((m.mean, m.low, m.high), of),
         "p": Value(m.p),
         "seeds": Value(float(m.n)),
     }

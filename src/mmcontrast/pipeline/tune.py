@@ -16,6 +16,7 @@ import yaml
 from mmcontrast.config import CellConfig, Grid, Recipe
 from mmcontrast.config.checks import has_file
 from mmcontrast.config.methods import Variant
+from mmcontrast.config.metrics import measure
 from mmcontrast.config.yaml_file import read_yaml
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.paths import Layout
@@ -85,7 +86,7 @@ def try_rates(cell: CellConfig, recipe: Recipe, train: Trainer) -> dict[str, Any
         score = train(trial, Layout(f"tune_{cell.recipe}_{i}"))
         seconds = time.process_time() - started
         trials.append({"lr": lr, "validation": round(score, 6), "seconds": round(seconds, 1)})
-    best = max(trials, key=lambda t: t["validation"])
+    best = max(trials, key=lambda t: measure(cell.metrics[0]).sign * t["validation"])
     return {"lr": best["lr"], "metric": cell.metrics[0], "trials": trials}
 
 

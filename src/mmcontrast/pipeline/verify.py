@@ -133,6 +133,7 @@ def _compare_model(
     import torch
 
     from mmcontrast.data.loading import load_dataset
+    from mmcontrast.evaluation.labels import output_column
     from mmcontrast.evaluation.readouts import column
     from mmcontrast.exported import exported_epoch, load
     from mmcontrast.training.loop import embed, predict
@@ -156,7 +157,7 @@ def _compare_model(
     stored = stored.filter(seed=seed, epoch=exported_epoch(file))
     for split in ("val", "test"):
         if len(tables[split]):
-            before = _rows(stored.filter(split=split), tables[split].ids, "probs")
+            before = _rows(stored.filter(split=split), tables[split].ids, output_column(cell.target))
             probs = predict(method, tables[split], device).numpy()
             _compare(predictions, f"{file}: predictions of {split}", before, probs)
 

@@ -6,11 +6,12 @@ import yaml
 from jinja2 import Environment
 
 from mmcontrast.config import CellConfig, CellRef, Modality
+from mmcontrast.config.metrics import measure
 from mmcontrast.data.files import replacing
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.provenance import CellRecord
-from mmcontrast.report.summary import percent
+from mmcontrast.report.summary import shown
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.notes import ONE_SEED, TIES, overrides_note
 
@@ -81,16 +82,19 @@ def _definitions(protocols: list[str], cell: CellConfig) -> list[str]:
 
 
 def _scores(of: Scope, ref: CellRef, metrics: list[str], protocols: list[str]) -> list[dict[str, str]]:
-    """A row per metric and protocol: the mean with both intervals, in percent."""
+    """A row per metric and protocol: the mean with both intervals, as shown."""
     probed = is_probed(of.grid, of.dataset, ref)
     return [
         {
             "metric": wording.metric_title(metric, of.data),
             "protocol": "linear probe" if probed else wording.PROTOCOL_SHORT[protocol],
-            "seeds": wording.estimate(*percent(found)),
-            "wide": wording.estimate(*percent(wide)) if (wide := of.wide(ref, metric, protocol)) else "",
+            "seeds": wording.estimate(*shown(found, kind), digits=kind.decimals),
+            "wide": wording.estimate(*shown(wide, kind), digits=kind.decimals)
+            if (wide := of.wide(ref, metric, protocol))
+            else "",
         }
         for metric in metrics
+        for kind in [measure(metric)]
         for protocol in protocols
         if (found := of.mean(ref, metric, protocol))
     ]
@@ -105,7 +109,7 @@ def _limits(of: Scope) -> list[str]:
         ONE_SEED
         if of.n_seeds == 1
         else f"First brackets: {wording.seeds_interval_name(of.n_seeds)}. With few seeds such an interval tends to be "
-        f"too narrow. Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances)}.",
+        f"too narrow. Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}.",
     ]
     if of.data.retrieval is not None:
         limits.append(f"Ties are ranked {TIES[of.data.retrieval.ties]}. Rsum is at most 600.")

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mmcontrast.config import Grid, Information
+from mmcontrast.config.metrics import SHARE
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
@@ -19,13 +20,12 @@ from mmcontrast.report.figures.registry import FigureSpec, caption, figures
 from mmcontrast.report.figures.style import NARROW_SUFFIX
 from mmcontrast.report.outputs import ALL, active_arms
 from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum
-from mmcontrast.report.summary import percent
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import text_of
 from mmcontrast.report.tables.information import chances, compare_information
 from mmcontrast.report.tables.published import paper_parts, plain_verdict, studies
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.conclusions import compare, comparison_sentences, few_seeds, optimism
+from mmcontrast.report.text.conclusions import Against, compare, comparison_sentences, few_seeds, optimism
 from mmcontrast.report.text.notes import overrides_note
 from mmcontrast.report.text.wording import PROBE_DEFINITION, PROTOCOL_DEFINITIONS, PROTOCOL_TITLES, count, points
 
@@ -49,9 +49,7 @@ def write_page(grid: Grid, layout: Layout) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment_.globals.update(
-        text_of=text_of, anchor=anchor, percent=percent, plain_verdict=plain_verdict, wording=wording
-    )
+    environment_.globals.update(text_of=text_of, anchor=anchor, plain_verdict=plain_verdict, wording=wording)
     records, code = cell_records(evidence), code_version(grid.root)
     write_cards(evidence, records, code, environment_)
     html = environment_.get_template("index.html").render(
@@ -116,7 +114,8 @@ def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
         for of in evidence.scopes(experiment):
             if found := [c for metric in of.reported if (c := compare(of, metric))]:
                 first, lines = found[0], [c.strongest for c in found]
-                said = {"label": first.label, "sentences": comparison_sentences(first)}
+                sentences = comparison_sentences(first)
+                said = {"label": first.label, "sentences": sentences, "heading": _heading(lines)}
                 out.append({"of": of, "verdict": first.strongest.verdict, "lines": lines} | said)
     return out
 
@@ -130,9 +129,14 @@ def _of_information(evidence: Evidence, experiment: str, asked: Information) -> 
             of = Scope(evidence, experiment, arms.unbiased)
             label = of.label(ours.ref)
             sentences = ours.sentences(f"{label} on {of.data.title}", chances(evidence.grid, asked, arms))
-            said = {"label": label, "sentences": sentences + few_seeds(ours.gain.n)}
+            said = {"label": label, "sentences": sentences + few_seeds(ours.gain.n), "heading": _heading(lines)}
             out.append({"of": of, "verdict": lines[-1].verdict, "lines": lines} | said)
     return out
+
+
+def _heading(lines: list[Against]) -> str:
+    """' (%)' where all lines are of shares."""
+    return SHARE.heading if all(line.of.percent for line in lines) else ""
 
 
 def _optimism(evidence: Evidence) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from mmcontrast.config import Grid
+from mmcontrast.config.metrics import measure
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, write_frame
@@ -138,32 +139,39 @@ def _labelled(frame: pl.DataFrame, cell: str, **constants: str) -> pl.DataFrame:
 
 
 def headline_metrics(summary: pl.DataFrame) -> dict[str, Any]:
-    """dataset -> method -> variant -> metric -> mean, low, high of the selected epoch's test score, in points."""
+    """dataset -> method -> variant -> metric -> mean, low, high of the selected epoch's test score, as shown."""
     out: dict[str, Any] = {}
     for row in summary.iter_rows(named=True):
         cell = out.setdefault(row["dataset"], {}).setdefault(row["method"], {}).setdefault(row["variant"], {})
-        cell[row["metric"]] = {k: round(100 * row[k], 2) for k in ("mean", "low", "high") if row[k] == row[k]}
+        cell[row["metric"]] = {k: v for k, v in _rounded(row).items() if v == v}
     return out
 
 
 def plotted_scores(content: dict[str, Any], summary: pl.DataFrame) -> pl.DataFrame:
-    """The selecting metric of every cell, in points."""
+    """The selecting metric of every cell, as shown."""
     rows = []
     for row in summary.iter_rows(named=True):
         name = "/".join(row[c] for c in CELL)
         if row["metric"] == content["cells"][name]["metric"]:
-            rows.append((name, row["metric"], *(round(100 * row[k], 2) for k in ("mean", "low", "high"))))
+            rows.append((name, row["metric"], *_rounded(row).values()))
     return pl.DataFrame(rows, schema=["cell", "metric", "value", "low", "high"], orient="row")
 
 
+def _rounded(row: dict[str, Any]) -> dict[str, float]:
+    """mean, low and high: percentages with two decimals, other units with six significant digits."""
+    of = measure(row["metric"])
+    return {k: round(100 * row[k], 2) if of.percent else float(f"{row[k]:.6g}") for k in ("mean", "low", "high")}
+
+
 def _curves(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
-    """Mean over seeds of the selecting metric on validation, by epoch, in points."""
+    """Mean over seeds of the selecting metric on validation, by epoch, as shown."""
     for name, cell in content["cells"].items():
+        of = measure(cell["metric"])
         frame = read_table(root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
         yield (
             frame.filter(split="val", metric=cell["metric"])
             .group_by("epoch")
-            .agg((pl.col("value").mean() * 100).round(2))
+            .agg((pl.col("value").mean() * 100).round(2) if of.percent else pl.col("value").mean().round_sig_figs(6))
             .sort("epoch")
             .select(pl.lit(name).alias("cell"), pl.lit(cell["metric"]).alias("metric"), "epoch", "value")
         )

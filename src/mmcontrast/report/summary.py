@@ -1,6 +1,6 @@
 """Means, intervals and paired differences of the results table, which tables, figures and the page show.
 
-Scores stay fractions here; they become percent where they are shown.
+Scores stay as they are stored here; shares become percent where they are shown.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellRef, Grid
+from mmcontrast.config.metrics import SHARE, Measure, measure
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, iqm, over_seeds, paired_difference
 
 CELL = ("dataset", "method", "variant")
@@ -74,11 +75,11 @@ def across_datasets(
     """(method, variant) -> interquartile mean of the selected test score over seeds and datasets.
 
     Only of cells that have a selected score on every dataset, and only where all datasets are selected by one and the
-    same metric; else, and for fewer than two datasets, there is none.
+    same metric, which is a share; else, and for fewer than two datasets, there is none.
     """
     metrics = {grid.datasets[d].metrics[0] for d in datasets}
     found: dict[tuple[str, str], Interval] = {}
-    if len(datasets) > 1 and len(metrics) == 1:
+    if len(datasets) > 1 and len(metrics) == 1 and all(measure(m).percent for m in metrics):
         metric = metrics.pop()
         seeds = sorted(set.intersection(*(set(grid.seeds_of(d)) for d in datasets)))
         for ref in grid.experiments[experiment].cells:
@@ -101,6 +102,11 @@ def lookup(summary: pl.DataFrame, dataset: str, ref: CellRef, protocol: str, met
 
 
 def percent(estimate: Iterable[float]) -> Interval:
-    """Mean, low and high as percentages or points; anything after them is dropped."""
+    """Mean, low and high of shares as percentages or points; anything after them is dropped."""
+    return shown(estimate, SHARE)
+
+
+def shown(estimate: Iterable[float], of: Measure) -> Interval:
+    """Mean, low and high of a score or difference as they are shown; anything after them is dropped."""
     mean, low, high, *_ = estimate
-    return Interval(100 * mean, 100 * low, 100 * high)
+    return Interval(of.factor * mean, of.factor * low, of.factor * high)

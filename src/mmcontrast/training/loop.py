@@ -2,7 +2,8 @@
 
 Asked to stop (SIGTERM), it saves after the step it is in, and goes on with the next one when started again.
 
-Shapes: N rows of the training set, B rows of the global batch, b rows of this rank, C classes, D embedding width.
+Shapes: N rows of the training set, B rows of the global batch, b rows of this rank, C classes, labels or
+quantities, D embedding width.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -79,14 +80,14 @@ class SeedRun:
 
 @torch.no_grad()
 def predict(method: Method, table: Table, device: torch.device) -> Tensor:
-    """(n, C) float32 class probabilities on the CPU, in evaluation mode."""
+    """(n, C) float32 probabilities, or numbers in the units of the data, on the CPU, in evaluation mode."""
     method.eval()
     out = []
     for batch in in_chunks(table, device):
-        logits = method.logits(batch)
-        if logits is None:
+        predictions = method.predictions(batch)
+        if predictions is None:
             raise TrainingError(f"{method.cell.name}: the method has no classifier, so `finetune` cannot be scored")
-        out.append(logits.float().softmax(-1).cpu())
+        out.append(predictions.cpu())
     method.train()
     return torch.cat(out)
 
@@ -131,7 +132,8 @@ class SeedTrainer:
             method.load_state_dict(initial)
         seeding.seed_everything(seed, world.rank)
         self.generator = seeding.named_generator(seed, stage_name)
-        self.feed = make_feed(cell, self.stage, tables["train"], world, seed)
+        train = replace(tables["train"], labels=method.learnable(tables["train"].labels))
+        self.feed = make_feed(cell, self.stage, train, world, seed)
         steps = self.stage.epochs * self.feed.steps
         self.engine: Engine = make_engine(method, self.stage, steps, cell.engine, world)
         self.run = SeedRun(history=path)

@@ -11,14 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from mmcontrast import __version__, paths
 from mmcontrast.config import CellConfig
+from mmcontrast.config.targets import Target
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.data.json_text import read_json
 from mmcontrast.data.loading import Table
 from mmcontrast.data.table import task_column
 from mmcontrast.errors import TrainingError
+from mmcontrast.evaluation.labels import output_column
 from mmcontrast.evaluation.readouts import column as readout_column
 from mmcontrast.methods.build import build_method
 from mmcontrast.training.loop import SeedRun, embed
@@ -118,9 +121,19 @@ def _fixed(matrix: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
 
 
+def _labels(labels: Tensor, target: Target) -> pa.Array:
+    """Class indices, or the zeros and ones, or the numbers of each row."""
+    if target.kind == "multilabel":
+        return pa.FixedSizeListArray.from_arrays(pa.array(labels.to(torch.uint8).reshape(-1).numpy()), target.width)
+    return pa.array(labels.numpy()) if target.kind == "classes" else _fixed(labels.numpy())
+
+
 def _no_predictions(cell: CellConfig) -> pa.Table:
-    fields = {"seed": pa.int64(), "epoch": pa.int64(), "split": pa.string(), "id": pa.string(), "label": pa.int64()}
-    return pa.schema([*fields.items(), ("probs", pa.list_(pa.float32(), len(cell.classes)))]).empty_table()
+    fields = {"seed": pa.int64(), "epoch": pa.int64(), "split": pa.string(), "id": pa.string()}
+    none = torch.zeros(0, dtype=torch.int64) if cell.target == "classes" else torch.zeros(0, len(cell.classes))
+    label = _labels(none, cell.targets[""]).type
+    output = (output_column(cell.target), pa.list_(pa.float32(), len(cell.classes)))
+    return pa.schema([*fields.items(), ("label", label), output]).empty_table()
 
 
 def _predictions(cell: CellConfig, runs: dict[int, SeedRun], tables: dict[int, dict[str, Table]]) -> pa.Table:
@@ -136,8 +149,8 @@ def _predictions(cell: CellConfig, runs: dict[int, SeedRun], tables: dict[int, d
                         "epoch": pa.array(np.full(n, epoch, dtype=np.int64)),
                         "split": pa.array([split] * n),
                         "id": pa.array(table.ids),
-                        "label": pa.array(table.labels.numpy()),
-                        "probs": _fixed(probs.numpy()),
+                        "label": _labels(table.labels, cell.targets[""]),
+                        output_column(cell.target): _fixed(probs.numpy()),
                     }
                 )
             )
@@ -163,8 +176,8 @@ def _embeddings(
                         "seed": pa.array(np.full(n, seed, dtype=np.int64)),
                         "split": pa.array([split] * n),
                         "id": pa.array(table.ids),
-                        "label": pa.array(table.labels.numpy()),
-                        **{task_column(task): pa.array(of.numpy()) for task, of in table.tasks.items()},
+                        "label": _labels(table.labels, cell.targets[""]),
+                        **{task_column(t): _labels(of, cell.targets[t]) for t, of in table.tasks.items()},
                         **{readout_column(r): _fixed(z.numpy()) for r, z in embed(method, table, device).items()},
                     }
                 )

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from mmcontrast.config import BASE_VARIANT, CellConfig, CellRef, Grid
+from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
@@ -77,7 +78,11 @@ def curves(of: Scope, narrow: bool) -> style.Figure:
     metric, scored = of.data.metrics[0], any(cell.scored_by != "probe" for cell in cells.values())
     scores = {ref: of.evidence.curves(cell) for ref, cell in cells.items()}
     # what a long name means is said in the table; beside a panel there is room for one line
-    titles = [textwrap.fill(f"validation {short_title(metric).lower()} (%)", AXIS_CHARACTERS)] if scored else []
+    titles = (
+        [textwrap.fill(f"validation {short_title(metric).lower()}{measure(metric).heading}", AXIS_CHARACTERS)]
+        if scored
+        else []
+    )
     named = of.spec.reference
     there = (ref for ref in shown if named and scored and (ref.method, ref.variant) == (named.method, named.variant))
     reference = next(there, None)
@@ -131,12 +136,13 @@ def _band(axes: style.Axes, frame: pl.DataFrame, colour: str, scale: float) -> N
 
 
 def _score(axes: style.Axes, curve: pl.DataFrame, metric: str, colour: str, other: pl.DataFrame | None) -> None:
+    factor = measure(metric).factor
     if other is not None:
         mean = over_seeds_by_epoch(other.filter(split="val", metric=metric))
-        axes.plot(mean["epoch"], 100 * mean["mean"], **DASHED)
+        axes.plot(mean["epoch"], factor * mean["mean"], **DASHED)
     own = curve.filter(split="val", metric=metric)
     if own["epoch"].n_unique() > 1:
-        _band(axes, own, colour, 100)
+        _band(axes, own, colour, factor)
     else:
         word = "scored only at the end" if len(own) else "no validation split"
         axes.text(0.5, 0.5, word, transform=axes.transAxes, ha="center", va="center", color=style.SOFT, fontsize=6.5)

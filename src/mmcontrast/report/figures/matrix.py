@@ -8,7 +8,7 @@ from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.summary import percent
+from mmcontrast.report.summary import percent, shown
 from mmcontrast.report.tables.matrix import Matrix, build_matrix, fewest_seeds, read_costs, shown_columns
 from mmcontrast.report.text.wording import LEVEL_NAME
 
@@ -38,9 +38,12 @@ def _panels(matrix: Matrix) -> list[tuple[str, str, dict[str, Interval]]]:
     panels: list[tuple[str, str, dict[str, Interval]]] = []
     for c, column in enumerate(matrix.columns):
         found = {label: matrix.mean(label, c) for label in matrix.labels}
-        panels.append((column.title, "score (%)", {k: percent(v) for k, v in found.items() if v is not None}))
+        of = matrix.measures[c]
+        shown_in = {k: shown(v, of) for k, v in found.items() if v is not None}
+        panels.append((column.title, f"score{of.heading}", shown_in))
     if across := matrix.across():
-        panels.append(("All: skill", "interquartile mean (%)", {k: percent(v[0]) for k, v in across.items()}))
+        if any(chance is not None for chance in matrix.chance):
+            panels.append(("All: skill", "interquartile mean (%)", {k: percent(v[0]) for k, v in across.items()}))
         panels.append(("All: rank", "mean rank (1 = best)", {k: v[1] for k, v in across.items()}))
     return panels
 
@@ -101,13 +104,13 @@ def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
         for axes, what, values in zip(pair, ("seconds per seed", "peak memory (MiB)"), (seconds, memory), strict=True):
             for label, x in values.items():
                 if (found := matrix.mean(label, c)) is not None:
-                    _point(axes, x, percent(found), *looks[label])
+                    _point(axes, x, shown(found, matrix.measures[c]), *looks[label])
             axes.set(xscale="log", xlabel=what)
             _few_ticks(axes, list(values.values()))
         pair[0].set_title(column.title)
         pair[0].yaxis.set_major_locator(MaxNLocator(4))
-    for axes in all_axes[:, 0]:
-        axes.set_ylabel("score (%)")
+    for c, axes in enumerate(all_axes[:, 0]):
+        axes.set_ylabel(f"score{matrix.measures[c if narrow else 0].heading}")
     look = {"linestyle": "", "markersize": 5}
     handles = [style.handle(label, color=c, marker=marker, **look) for label, (c, marker) in looks.items()]
     style.legend(drawn, handles, 2 if narrow else 4)

@@ -70,9 +70,11 @@ def _caption(of: Scope) -> str:
 @figure(
     "projection",
     caption=_caption,
-    # retrieval has no classes to colour
+    # retrieval, several labels at once and numbers have no classes to colour
     by_default=lambda grid, experiment, dataset: (
-        grid.experiments[experiment].kind == "table" and grid.datasets[dataset].retrieval is None
+        grid.experiments[experiment].kind == "table"
+        and grid.datasets[dataset].retrieval is None
+        and grid.datasets[dataset].target == "classes"
     ),
     possible=some_projected,
 )

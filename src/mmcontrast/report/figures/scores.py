@@ -6,12 +6,13 @@ import textwrap
 from typing import Any
 
 from mmcontrast.config import CellRef, Grid
+from mmcontrast.config.metrics import Measure, measure
 from mmcontrast.evaluation.statistics import Difference
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.outputs import is_probed
-from mmcontrast.report.summary import differences, percent
+from mmcontrast.report.summary import differences, shown
 from mmcontrast.report.tables.contrasts import compared
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.wording import LEVEL_NAME, count
@@ -26,22 +27,27 @@ SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2
 
 
 def _panels(
-    of: Scope, labels: list[str], axis: str, legend_lines: int, narrow: bool
+    of: Scope, labels: list[str], axis: str, shares: str, legend_lines: int, narrow: bool
 ) -> tuple[style.Figure, list[style.Axes]]:
     """One panel per metric: side by side with shared rows, or one below the other on a narrow page.
 
     Args:
-        axis: label of the x axis, `_title` of the panels likewise in as many lines as they take.
+        axis: label of the x axis, `_title` of the panels likewise in as many lines as they take. shares: what it says
+            behind that where a metric is a share.
     """
     k = len(of.charted)
     lines = max(style.wrapped(label).count("\n") + 1 for label in labels)
-    further = max(_title(of, metric, narrow).count("\n") for metric in of.charted) + axis.count("\n")
+    axes = {metric: axis + (shares if measure(metric).percent else "") for metric in of.charted}
+    if not narrow:
+        axes = {metric: textwrap.fill(text, AXIS_CHARACTERS // k) for metric, text in axes.items()}
+    titles = max(_title(of, metric, narrow).count("\n") for metric in of.charted)
+    further = titles + max(text.count("\n") for text in axes.values())
     panel = len(labels) * max(ROW_INCHES, lines * LINE_INCHES) + PANEL_INCHES + further * LINE_INCHES
     drawn = style.canvas(narrow, panel * (k if narrow else 1) + legend_lines * LEGEND_INCHES)
     panels = style.beside(drawn, k, narrow, sharey=not narrow)
     for one, metric in zip(panels, of.charted, strict=True):
         style.labelled_rows(one, [style.wrapped(label) for label in labels])
-        one.set(title=_title(of, metric, narrow), xlabel=axis)
+        one.set(title=_title(of, metric, narrow), xlabel=axes[metric])
         one.margins(x=0.06)
     return drawn, panels
 
@@ -70,7 +76,7 @@ def scores(of: Scope, narrow: bool) -> style.Figure:
     """Every cell's test score by metric: selected, optimistic, and published where there is one."""
     handles, labels = _score_legend(of), [of.label(ref) for ref in of.cells]
     lines = len(handles) if narrow else -(-len(handles) // 2)
-    drawn, panels = _panels(of, labels, "test score (%)", lines, narrow)
+    drawn, panels = _panels(of, labels, "test score", " (%)", lines, narrow)
     for axes, metric in zip(panels, of.charted, strict=True):
         for y, ref in enumerate(of.cells):
             _score_row(axes, of, ref, metric, y)
@@ -80,20 +86,20 @@ def scores(of: Scope, narrow: bool) -> style.Figure:
 
 def _score_row(axes: style.Axes, of: Scope, ref: CellRef, metric: str, y: int) -> None:
     colour = style.method_colours(of.grid.methods)[ref.method]
-    protocol = "selected" if of.mean(ref, metric) else "last"
+    protocol, kind = "selected" if of.mean(ref, metric) else "last", measure(metric)
     score, wide, best = (
         f(ref, metric, p) for f, p in ((of.mean, protocol), (of.wide, protocol), (of.mean, "optimistic"))
     )
     if score is not None:
-        mean, low, high = percent(score)
+        mean, low, high = shown(score, kind)
         if wide is not None:
-            style.interval_line(axes, y, *percent(wide)[1:], colour, 0.8)
+            style.interval_line(axes, y, *shown(wide, kind)[1:], colour, 0.8)
         style.interval_line(axes, y, low, high, colour)
         axes.scatter(mean, y, s=26, marker="o" if protocol == "selected" else "s", color=colour, zorder=4)
         seeds = of.scores(ref, metric, protocol)
-        axes.scatter([100 * v for v in seeds.values()], [y + 0.27] * len(seeds), color=colour, **SEED_STYLE)
+        axes.scatter([kind.factor * v for v in seeds.values()], [y + 0.27] * len(seeds), color=colour, **SEED_STYLE)
     if best is not None:
-        axes.scatter(100 * best.mean, y, s=24, facecolor="white", edgecolor=colour, linewidths=1.1, zorder=4.5)
+        axes.scatter(kind.factor * best.mean, y, s=24, facecolor="white", edgecolor=colour, linewidths=1.1, zorder=4.5)
     for p in of.grid.published(of.experiment).rows:
         same = (p.dataset, p.method, p.variant) == (of.dataset, ref.method, ref.variant)
         if same and metric in p.values:
@@ -152,11 +158,8 @@ def differences_to_reference(of: Scope, narrow: bool) -> style.Figure:
     reference = _reference(of)
     others = [c for c in of.cells if (c.method, c.variant) != (reference.method, reference.variant)]
     handles = [*style.seed_handles(f"mean of {count(of.n_seeds, 'seed')}"), style.p_handle()]
-    axis = f"difference to {of.label(reference)} (points)"
-    if not narrow:
-        axis = textwrap.fill(axis, AXIS_CHARACTERS // len(of.charted))
-    labels = [of.label(ref) for ref in others]
-    drawn, panels = _panels(of, labels, axis, len(handles) if narrow else 1, narrow)
+    axis, labels = f"difference to {of.label(reference)}", [of.label(ref) for ref in others]
+    drawn, panels = _panels(of, labels, axis, " (points)", len(handles) if narrow else 1, narrow)
     colours = style.method_colours(of.grid.methods)
     for axes, metric in zip(panels, of.charted, strict=True):
         compared = differences(of.evidence.results, of.experiment, of.dataset, metric, of.cells, reference)
@@ -166,20 +169,20 @@ def differences_to_reference(of: Scope, narrow: bool) -> style.Figure:
             if found := compared.get((ref.method, ref.variant)):
                 own = of.scores(ref, metric)
                 by_seed = [own[s] - against[s] for s in sorted(own.keys() & against.keys())]
-                difference_row(axes, y, found[0], by_seed, found[1], colours[ref.method])
+                difference_row(axes, y, found[0], by_seed, found[1], colours[ref.method], measure(metric))
         axes.text(1.01, -0.62, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
     style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
     return drawn
 
 
 def difference_row(
-    axes: style.Axes, y: int, found: Difference, by_seed: list[float], p_holm: float, colour: str
+    axes: style.Axes, y: int, found: Difference, by_seed: list[float], p_holm: float, colour: str, of: Measure
 ) -> None:
-    """A difference with its interval, its seeds and its p. found: mean, low, high; scores are fractions."""
-    mean, low, high = percent(found)
+    """A difference with its interval, its seeds and its p. found, by_seed: as stored."""
+    mean, low, high = shown(found, of)
     style.interval_line(axes, y, low, high, colour)
     axes.scatter(mean, y, s=26, color=colour, zorder=4)
-    axes.scatter([100 * v for v in by_seed], [y + 0.27] * len(by_seed), color=colour, **SEED_STYLE)
+    axes.scatter([of.factor * v for v in by_seed], [y + 0.27] * len(by_seed), color=colour, **SEED_STYLE)
     axes.text(1.01, y, wording.p_value(p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
     axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.5, zorder=0)
 
@@ -218,10 +221,11 @@ def contrasts(of: Scope, narrow: bool) -> style.Figure:
         axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
         for y, row in enumerate(rows):
             colour = colours[row.contrast.cell.partition("/")[0]]
-            difference_row(axes, y, row.difference, list(row.by_seed.values()), row.p_holm, colour)
+            difference_row(axes, y, row.difference, list(row.by_seed.values()), row.p_holm, colour, row.of)
         style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
         data = of.grid.datasets[dataset]
-        axes.set(title=data.title, xlabel=f"{wording.short_title(data.metrics[0])}: difference (points)")
+        in_points = " (points)" if measure(data.metrics[0]).percent else ""
+        axes.set(title=data.title, xlabel=f"{wording.short_title(data.metrics[0])}: difference{in_points}")
         axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
         axes.margins(x=0.06)
     style.legend(

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from mmcontrast.config import Grid
 from mmcontrast.config.experiments import Sweep
+from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.outputs import active_arms
-from mmcontrast.report.summary import percent
+from mmcontrast.report.summary import shown
 from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, seeds_by_dataset, short_title
 
 SWEEP_INCHES, PANEL_INCHES = 2.6, 2.3
@@ -23,7 +24,7 @@ DASHES = (0, (2, 1))
 
 @dataclass(frozen=True)
 class Point:
-    """A cell at its place on the axis: mean and interval over seeds, and each seed's score, in percent."""
+    """A cell at its place on the axis: mean and interval over seeds, and each seed's score, as shown."""
 
     x: float
     found: Interval
@@ -57,7 +58,10 @@ def sweep(of: Scope, narrow: bool) -> style.Figure:
             draw_line(axes, points_of(of, metric, line), name, i, style.PALETTE[i % len(style.PALETTE)], asked.scale)
         scale_axis(axes, asked)
         title = short_title(metric, of.data)
-        axes.set(title=title if narrow else textwrap.fill(title, TITLE_CHARACTERS // k), ylabel="test score (%)")
+        axes.set(
+            title=title if narrow else textwrap.fill(title, TITLE_CHARACTERS // k),
+            ylabel=f"test score{measure(metric).heading}",
+        )
     style.legend(drawn, panels[0].get_legend_handles_labels()[0], 1 if narrow else 3)
     return drawn
 
@@ -91,7 +95,9 @@ def panels(of: Scope, narrow: bool) -> style.Figure:
         for i, (name, line) in enumerate(panel.series.items()):
             draw_line(axes, points_of(at, metric, line), name, i, colours[i], panel.scale)
         scale_axis(axes, panel)
-        axes.set(title=f"{', '.join(panel.series)}: {at.data.title}", ylabel=f"{short_title(metric)} (%)")
+        axes.set(
+            title=f"{', '.join(panel.series)}: {at.data.title}", ylabel=short_title(metric) + measure(metric).heading
+        )
         axes.yaxis.set_major_locator(MaxNLocator(5))
     return drawn
 
@@ -110,7 +116,8 @@ def points_of(of: Scope, metric: str, line: dict[str, float]) -> list[Point]:
     for cell, x in sorted(line.items(), key=lambda item: item[1]):
         ref = find_cell(of.grid, of.experiment, *cell.split("/"))
         if ref is not None and (score := of.mean(ref, metric)) is not None:
-            points.append(Point(x, percent(score), [100 * v for v in of.scores(ref, metric).values()]))
+            kind = measure(metric)
+            points.append(Point(x, shown(score, kind), [kind.factor * v for v in of.scores(ref, metric).values()]))
     return points
 
 

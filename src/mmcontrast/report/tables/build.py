@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmcontrast.config import CellRef, Published
+from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL, own_cells
 from mmcontrast.report.summary import across_datasets, differences
@@ -122,10 +123,10 @@ def _block(of: Scope, metric: str) -> Block:
             if (ref.method, ref.variant) == (spec.reference.method, spec.reference.variant):
                 values["difference"] = Value(word="reference")
             elif (ref.method, ref.variant) in compared:
-                values |= difference_values(*compared[ref.method, ref.variant])
+                values |= difference_values(*compared[ref.method, ref.variant], of=measure(metric))
         own = ref in own_cells(grid, of.experiment)[:1]
         rows.append(Row(of.label(ref), values, name if ref in on_it else None, own))
-    title = f"{of.data.title}: {metric_title(metric, of.data)} (%)"
+    title = f"{of.data.title}: {metric_title(metric, of.data)}{measure(metric).heading}"
     return Block(title, _columns(of), rows, {"dataset": of.dataset, "metric": metric})
 
 
@@ -139,8 +140,8 @@ def _published(published: Published, metric: str) -> Value:
 
 
 def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
-    values = {p: Value.of(of.mean(ref, metric, p)) for p in PROTOCOL_TITLES}
-    values["wide"] = Value.of(of.wide(ref, metric))
+    values = {p: Value.of(of.mean(ref, metric, p), measure(metric)) for p in PROTOCOL_TITLES}
+    values["wide"] = Value.of(of.wide(ref, metric), measure(metric))
     if values["selected"].mean is None and values["last"].mean is not None:
         values["selected"] = Value(word=NO_VALIDATION)
     return values | {"seeds": Value(float(of.cell_summary(ref)["n_seeds"][0]))}

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import Contrast
+from mmcontrast.config.metrics import Measure, measure
 from mmcontrast.evaluation.statistics import Difference, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import corrected, percent
+from mmcontrast.report.summary import corrected, shown
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value, difference_columns, difference_values
 from mmcontrast.report.text.conclusions import against_zero, p_in_words
 from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, short_title
@@ -17,12 +18,13 @@ from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, short_ti
 
 @dataclass(frozen=True)
 class Compared:
-    """A contrast with its difference by seed (shares of 1) and its p by Holm over the experiment's contrasts."""
+    """A contrast with its difference by seed, as stored, and its p by Holm over the experiment's contrasts."""
 
     contrast: Contrast
     by_seed: dict[int, float]
     difference: Difference
     p_holm: float
+    of: Measure
 
 
 def compared(evidence: Evidence, experiment: str) -> list[Compared]:
@@ -36,8 +38,9 @@ def compared(evidence: Evidence, experiment: str) -> list[Compared]:
         other = of.scores(_ref(c.against), of.data.metrics[0])
         if one and other:
             by_seed = {s: one[s] - other[s] for s in sorted(one.keys() & other.keys())}
-            found.append((c, by_seed, paired_difference(one, other)))
-    return [Compared(*f, p) for f, p in zip(found, corrected(d for _, _, d in found), strict=True)]
+            found.append((c, by_seed, paired_difference(one, other), measure(of.data.metrics[0])))
+    p_values = corrected(difference for _, _, difference, _ in found)
+    return [Compared(c, by_seed, d, p, of_it) for (c, by_seed, d, of_it), p in zip(found, p_values, strict=True)]
 
 
 def _ref(cell: str) -> CellRef:
@@ -47,17 +50,19 @@ def _ref(cell: str) -> CellRef:
 
 def contrast_blocks(evidence: Evidence, experiment: str) -> list[Block]:
     """One block: a row per contrast."""
-    columns = [Column("where", "Dataset and metric", "score"), *difference_columns("Difference (points)"), SEEDS]
+    found = compared(evidence, experiment)
+    in_points = " (points)" if all(c.of.percent for c in found) else ""
+    columns = [Column("where", "Dataset and metric", "score"), *difference_columns(f"Difference{in_points}"), SEEDS]
     rows = []
-    for c in compared(evidence, experiment):
+    for c in found:
         data = evidence.grid.datasets[c.contrast.dataset]
         values = {
             "where": Value(word=f"{data.title}, {short_title(data.metrics[0])}"),
             "seeds": Value(float(c.difference.n)),
         }
-        rows.append(Row(c.contrast.label, values | difference_values(c.difference, c.p_holm)))
+        rows.append(Row(c.contrast.label, values | difference_values(c.difference, c.p_holm, of=c.of)))
     keys = {"dataset": ALL, "metric": "contrast"}
-    return [Block("Differences by seed (points)", columns, rows, keys)] if rows else []
+    return [Block(f"Differences by seed{in_points}", columns, rows, keys)] if rows else []
 
 
 def contrast_findings(evidence: Evidence, experiment: str) -> list[str]:
@@ -68,9 +73,10 @@ def contrast_findings(evidence: Evidence, experiment: str) -> list[str]:
     out = []
     for c in compared(evidence, experiment):
         interval = f", whose interval {against_zero(c.difference)} 0" if c.difference.n > 1 else ""
+        difference = estimate(*shown(c.difference, c.of), sign=True, digits=c.of.decimals)
         out.append(
             f"{c.contrast.label}, {grid.datasets[c.contrast.dataset].title}: "
-            f"{estimate(*percent(c.difference), sign=True)} points{interval}{p_in_words(c.p_holm, '; ')}; "
+            f"{difference}{c.of.unit_of_difference}{interval}{p_in_words(c.p_holm, '; ')}; "
             f"{count(c.difference.n, 'seed')}."
         )
     return out

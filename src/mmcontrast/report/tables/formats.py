@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mmcontrast.report.summary import percent
+from mmcontrast.config.metrics import SHARE, Measure
+from mmcontrast.report.summary import shown
 from mmcontrast.report.text.wording import as_given, estimate, interval, p_value
 
 TEX_HEADER_CHARACTERS = 16
@@ -19,18 +20,22 @@ Kind = Literal["score", "interval", "difference", "p", "count", "published"]
 
 @dataclass(frozen=True)
 class Value:
-    """One table cell: a number with what belongs to it, in percent or points, or a word in place of one."""
+    """One table cell: a number with what belongs to it, as it is shown, or a word in place of one.
+
+    digits: decimals; None = three significant digits.
+    """
 
     mean: float | None = None
     low: float | None = None
     high: float | None = None
     spread: float | None = None
     word: str = ""
+    digits: int | None = 1
 
     @classmethod
-    def of(cls, found: Iterable[float] | None) -> Value:
-        """A mean with its interval, given as fractions; empty where there is none."""
-        return cls(*percent(found)) if found else cls()
+    def of(cls, found: Iterable[float] | None, of: Measure = SHARE) -> Value:
+        """A mean with its interval, given as it is stored; empty where there is none."""
+        return cls(*shown(found, of), digits=of.decimals) if found else cls()
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,11 @@ def difference_columns(title: str, suffix: str = "") -> list[Column]:
     return [Column(f"difference{suffix}", title, "difference"), Column(f"p{suffix}", "p (Holm)", "p")]
 
 
-def difference_values(difference: Iterable[float], p_holm: float, suffix: str = "") -> dict[str, Value]:
-    """What stands in `difference_columns`. difference: its mean and interval, as fractions."""
-    return {f"difference{suffix}": Value.of(difference), f"p{suffix}": Value(p_holm)}
+def difference_values(
+    difference: Iterable[float], p_holm: float, suffix: str = "", of: Measure = SHARE
+) -> dict[str, Value]:
+    """What stands in `difference_columns`. difference: its mean and interval, as they are stored."""
+    return {f"difference{suffix}": Value.of(difference, of), f"p{suffix}": Value(p_holm)}
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def text_of(value: Value | None, kind: Kind) -> str:
     if value.word:
         return value.word
     if kind == "interval":
-        return interval(value.low, value.high)
+        return interval(value.low, value.high, digits=value.digits)
     if value.mean is None:
         return ""
     if kind == "p":
@@ -108,7 +115,7 @@ def text_of(value: Value | None, kind: Kind) -> str:
         return str(int(value.mean))
     if kind == "published":
         return as_given(value.mean) + (f" ± {value.spread:g}" if value.spread is not None else "")
-    return estimate(value.mean, value.low, value.high, sign=kind == "difference")
+    return estimate(value.mean, value.low, value.high, sign=kind == "difference", digits=value.digits)
 
 
 def to_markdown(table: Table) -> str:
@@ -197,7 +204,10 @@ def _tex_header(title: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per table row, numbers with four decimals, the ends of an interval in columns of their own."""
+    """One line per table row, the ends of an interval in columns of their own.
+
+    Percentages have four decimals, numbers of another unit six significant digits.
+    """
     columns = list({c.key: c for block in table.blocks for c in block.columns}.values())
     keys = list(dict.fromkeys(k for block in table.blocks for k in block.keys))
     out = io.StringIO()
@@ -205,7 +215,8 @@ def to_csv(table: Table) -> str:
     writer.writerow([*keys, "row", "cell", *(name for c in columns for name in _csv_values(Value(), c))])
     for block in table.blocks:
         for row in block.rows:
-            values = [_number(v) for c in columns for v in _csv_values(row.values.get(c.key, Value()), c).values()]
+            cells = [(row.values.get(c.key, Value()), c) for c in columns]
+            values = [_number(v, value.digits) for value, c in cells for v in _csv_values(value, c).values()]
             writer.writerow([*(block.keys.get(k, "") for k in keys), row.label, row.cell or "", *values])
     return out.getvalue()
 
@@ -218,5 +229,7 @@ def _csv_values(value: Value, column: Column) -> dict[str, float | None]:
     return (by_kind | {"published": own | {f"{key}_spread": value.spread}}).get(column.kind, own)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None or value != value else f"{round(value, 4):.10g}"
+def _number(value: float | None, digits: int | None) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.6g}" if digits is None else f"{round(value, 4):.10g}"

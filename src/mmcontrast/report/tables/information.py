@@ -25,6 +25,7 @@ from mmcontrast.report.text.conclusions import (
     few_seeds,
     judge,
     p_in_words,
+    strongest,
 )
 from mmcontrast.report.text.wording import cell_label, count, estimate, published_text
 
@@ -162,7 +163,7 @@ def compare_information(evidence: Evidence, experiment: str, arms: Arms) -> tupl
     compared = []
     for letter, what in zip(LETTERS, NAMES, strict=True):
         ours_in, *theirs = ((cell_label(grid, k.ref), k.estimates()[letter], k.scores[letter]) for k in (ours, *others))
-        compared.append(max(against_each(what, ours_in, theirs), key=lambda a: a.other.mean))
+        compared.append(strongest(against_each(what, ours_in, theirs)))
     s, control = (ours.estimates()[name] for name in ("S", "control"))
     last = Against("S against its control", s, control, "S after unbiased pretraining", ours.gain, ours.p_holm)
     return ours, [*compared, last]

@@ -10,6 +10,8 @@ import numpy as np
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import MatrixColumn, MatrixPart
+from mmcontrast.config.metrics import Measure, measure
+from mmcontrast.config.targets import Target
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
 from mmcontrast.evaluation.readouts import metric_name
 from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, over_seeds, paired_difference
@@ -28,8 +30,9 @@ class Matrix:
 
     Attributes:
         labels: rows, in the experiment's order. columns: those whose datasets this selection runs.
-        refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score, a share of 1.
-        chance: (column,) the score of guessing among equally likely classes.
+        refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score, as stored.
+        measures: (column,) how its scores are read.
+        chance: (column,) the score of guessing among equally likely classes; None where there are no classes.
         reference: label that the others are compared with.
     """
 
@@ -37,7 +40,8 @@ class Matrix:
     columns: list[MatrixColumn]
     refs: dict[tuple[str, str], CellRef]
     scores: dict[tuple[str, int], Scores]
-    chance: list[float]
+    measures: list[Measure]
+    chance: list[float | None]
     reference: str | None
 
     @property
@@ -65,20 +69,25 @@ class Matrix:
         return dict(zip(found, zip(found.values(), corrected(found.values()), strict=True), strict=True))
 
     def skills(self) -> list[np.ndarray]:
-        """(seeds, complete labels) of each column: how far a score is from chance to 1."""
+        """(seeds, complete labels) of each column: from chance (0) to perfect (1), or larger where better."""
         out = []
         for c, chance in enumerate(self.chance):
             seeds = sorted(set.intersection(*(set(self.scores[label, c]) for label in self.complete)))
             raw = np.array([[self.scores[label, c][s] for label in self.complete] for s in seeds])
-            out.append((raw - chance) / (1 - chance))
+            out.append(self.measures[c].sign * raw if chance is None else (raw - chance) / (1 - chance))
         return out
 
     def across(self) -> dict[str, tuple[Interval, Interval]]:
-        """label -> (interquartile mean of the skills, mean rank), of the complete labels; empty for one column."""
+        """label -> (interquartile mean of the skills, mean rank), of the complete labels; empty for one column.
+
+        The first is over the columns that have a chance level, NaN where none has; the second is over all.
+        """
         if len(self.columns) < 2 or not self.complete:
             return {}
         skills = self.skills()
-        pairs = zip(interquartile_means(skills), mean_ranks(skills), strict=True)
+        levelled = [skill for skill, chance in zip(skills, self.chance, strict=True) if chance is not None]
+        nothing = [Interval(float("nan"), float("nan"), float("nan"))] * len(self.complete)
+        pairs = zip(interquartile_means(levelled) if levelled else nothing, mean_ranks(skills), strict=True)
         return dict(zip(self.complete, pairs, strict=True))
 
 
@@ -111,31 +120,39 @@ def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
                 scores[label, c] = {s: float(np.mean([p[s] for p in parts])) for s in seeds}
     of = spec.reference and find_cell(grid, experiment, spec.reference.method, spec.reference.variant)
     reference = cell_label(grid, of) if of else None
-    chance = [float(np.mean([_chance(grid, p) for p in column.parts])) for column in columns]
-    return Matrix(labels, columns, refs, scores, chance, reference)
+    targets = [[_target(grid, p) for p in column.parts] for column in columns]
+    measures = [measure(of_column[0].metrics[0]) for of_column in targets]
+    chance = [
+        float(np.mean([1 / t.width for t in of_column])) if all(t.kind == "classes" for t in of_column) else None
+        for of_column in targets
+    ]
+    return Matrix(labels, columns, refs, scores, measures, chance, reference)
 
 
 def _part(evidence: Evidence, experiment: str, ref: CellRef | None, part: MatrixPart) -> Scores:
     of = Scope(evidence, experiment, part.dataset)
-    return of.scores(ref, metric_name(of.data.metrics[0], part.task or "")) if ref is not None else {}
+    metric = _target(evidence.grid, part).metrics[0]
+    return of.scores(ref, metric_name(metric, part.task or "")) if ref is not None else {}
 
 
-def _chance(grid: Grid, part: MatrixPart) -> float:
-    data = grid.datasets[part.dataset]
-    return 1 / data.targets[part.task or ""].width
+def _target(grid: Grid, part: MatrixPart) -> Target:
+    return grid.datasets[part.dataset].targets[part.task or ""]
 
 
 def matrix_blocks(matrix: Matrix) -> list[Block]:
     """Scores; differences to the reference; what holds across columns."""
     scored = [[Column(f"score_{c}", column.title, "score")] for c, column in enumerate(matrix.columns)]
-    scores = {(label, c): {f"score_{c}": Value.of(matrix.mean(label, c))} for label, c in matrix.scores}
-    blocks = [matrix_block(matrix, "Scores of the linear probe (%)", "score", scored, scores)]
+    of = matrix.measures
+    shares = all(m.percent for m in of)
+    scores = {(label, c): {f"score_{c}": Value.of(matrix.mean(label, c), of[c])} for label, c in matrix.scores}
+    title = f"Scores of the linear probe{' (%)' if shares else ''}"
+    blocks = [matrix_block(matrix, title, "score", scored, scores)]
     if matrix.reference is not None:
         columns = [difference_columns(column.title, f"_{c}") for c, column in enumerate(matrix.columns)]
-        values = {(label, c): difference_values(*d, f"_{c}") for (label, c), d in matrix.differences().items()}
+        values = {(at, c): difference_values(*d, f"_{c}", of[c]) for (at, c), d in matrix.differences().items()}
         for c in range(len(columns)):
             values[matrix.reference, c] = {f"difference_{c}": Value(word="reference")}
-        title = f"Difference to {matrix.reference} (points)"
+        title = f"Difference to {matrix.reference}{' (points)' if shares else ''}"
         blocks.append(matrix_block(matrix, title, "difference", columns, values))
     if across := matrix.across():
         iqm = Column("iqm", "Interquartile mean of the skill (%)", "score")
@@ -167,6 +184,8 @@ def matrix_findings(matrix: Matrix) -> list[str]:
     if across:
         for i, (what, best, unit) in enumerate((("interquartile mean skill", max, " %"), ("mean rank", min, ""))):
             values = {label: percent(found[i]) if i == 0 else found[i] for label, found in across.items()}
+            if all(value.mean != value.mean for value in values.values()):
+                continue  # no column has a chance level
             label = best(values, key=lambda name: values[name].mean)
             out.append(
                 f"{'Highest' if i == 0 else 'Best'} {what} among {count(len(across), 'row')}: {label}, "
@@ -176,9 +195,12 @@ def matrix_findings(matrix: Matrix) -> list[str]:
         compared = {label: d for (label, at), d in matrix.differences().items() if at == c}
         apart = [label for label, (_, p) in compared.items() if p < 1 - LEVEL]
         if compared:
-            said = ", ".join(f"{label} {points(100 * compared[label][0].mean, sign=True)}" for label in apart)
+            of = matrix.measures[c]
+            by = {label: of.factor * compared[label][0].mean for label in apart}
+            said = ", ".join(f"{label} {points(value, sign=True, digits=of.decimals)}" for label, value in by.items())
+            in_points = " in points" if of.percent else ""
             out.append(
-                f"{column.title}, difference to {matrix.reference} in points where p < {1 - LEVEL:.2g} after Holm's "
+                f"{column.title}, difference to {matrix.reference}{in_points} where p < {1 - LEVEL:.2g} after Holm's "
                 f"correction: {said or 'none'}."
             )
     return out
@@ -189,19 +211,20 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
     notes = []
     for column in matrix.columns:
         said = [f"{grid.datasets[p.dataset].title}{f', task {p.task}' if p.task else ''}" for p in column.parts]
-        metric = grid.datasets[column.parts[0].dataset].metrics[0]
+        metric = _target(grid, column.parts[0]).metrics[0]
         mean = "mean by seed of " if len(said) > 1 else ""
         notes.append(
             f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(fewest_seeds(grid, column), 'seed')}."
         )
     lacking = [label for label in matrix.labels if label not in matrix.complete]
+    level = "" if None not in matrix.chance else " Columns without classes have no chance level and count for the rank."
     left_out = f" Left out for want of a score in every column: {', '.join(lacking)}." if lacking else ""
     notes.append(
         "Across all columns: skill is the score rescaled so that chance, one over the number of classes, is 0 % and a "
         "perfect score 100 %. Its interquartile mean is over all seeds and columns, with equal weight per column. "
         f"Ranks are by the mean score in a column, 1 = best. Brackets: {LEVEL_NAME} bootstrap interval, seeds "
         "resampled within columns, the same for all methods. p: paired t-test, corrected by Holm's method over all "
-        f"rows and columns; empty where differences do not vary.{left_out}"
+        f"rows and columns; empty where differences do not vary.{level}{left_out}"
     )
     return notes
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from mmcontrast.config import Dataset, Grid, Published
+from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import active_arms, experiment_datasets
-from mmcontrast.report.summary import percent
+from mmcontrast.report.summary import shown
 from mmcontrast.report.text.conclusions import Reproduction, reproductions, verdict_on
 from mmcontrast.report.text.wording import count, interval, metric_title, published_text
 
@@ -118,10 +119,12 @@ def plain_verdict(r: Reproduction) -> str:
     """
     if r.reached is None or r.reached == "reproduced":
         return verdict_on(r)
-    wide = r.of.wide(r.ref, r.metric, r.protocol) if r.protocol != "optimistic" else None
-    if wide is not None and percent(wide).low <= r.published <= percent(wide).high:
-        return f"within interval {interval(*percent(wide)[1:])} over seeds and test instances"
-    return f"not reproduced: {'ours is lower' if r.reached == 'not reached' else 'ours is higher'}"
+    of = measure(r.metric)
+    found = r.of.wide(r.ref, r.metric, r.protocol) if r.protocol != "optimistic" else None
+    wide = shown(found, of) if found is not None else None
+    if wide is not None and wide.low <= r.published <= wide.high:
+        return f"within interval {interval(*wide[1:], digits=of.decimals)} over seeds and test instances"
+    return f"not reproduced: {'ours is lower' if r.published > r.ours.high else 'ours is higher'}"
 
 
 def _unrun(grid: Grid, experiment: str, run: list[str]) -> Unrun | None:
@@ -159,7 +162,7 @@ def _listed(published: list[Published], data: Dataset | None, name: str, reason:
     return Listed(
         dataset=data.title if data else name,
         reason=" ".join(reason.split()),
-        columns=[titles.get(m) or f"{metric_title(m, data)} (%)" for m in metrics],
+        columns=[titles.get(m) or f"{metric_title(m, data)}{measure(m).heading}" for m in metrics],
         rows=[(p.row, [published_text(p, m) for m in metrics], _mark(p)) for p in rows],
         mark=marks.pop() if len(marks) == 1 else "",
     )

@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellRef, Published
+from mmcontrast.config.metrics import SHARE, Measure, measure
 from mmcontrast.evaluation.statistics import Difference, Interval, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import own_cells
-from mmcontrast.report.summary import corrected, percent
+from mmcontrast.report.summary import corrected, shown
 from mmcontrast.report.text import wording
 
 MIN_SEEDS = 5
@@ -31,7 +32,7 @@ VERDICT_WORDS: dict[Verdict, str] = {
 }
 
 
-Scored = tuple[str, Interval, dict[int, float]]  # name, mean in percent, score by seed as fractions
+Scored = tuple[str, Interval, dict[int, float]]  # name, mean as shown, score by seed as stored
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Against:
     """A score compared with another by seed.
 
     Attributes:
-        what: metric, or what is scored. own, other: in percent; name: the other's. difference: own minus other by
-            seed, as fractions. p_holm: its p value, corrected for all that were compared.
+        what: metric, or what is scored. own, other: as shown; name: the other's. difference: own minus other by
+            seed, as stored. p_holm: its p value, corrected for all that were compared. of: how the scores are read.
     """
 
     what: str
@@ -49,11 +50,18 @@ class Against:
     name: str
     difference: Difference
     p_holm: float
+    of: Measure = SHARE
 
     @property
     def verdict(self) -> Verdict:
         """On the difference."""
-        return judge(self.difference, self.p_holm)
+        return judge(self.difference, self.p_holm, self.of)
+
+    def texts(self) -> tuple[str, str, str]:
+        """Own score, the other's and the difference, with their intervals."""
+        d = shown(self.difference, self.of)
+        own, other = (wording.estimate(*scores, digits=self.of.decimals) for scores in (self.own, self.other))
+        return own, other, wording.estimate(*d, sign=True, digits=self.of.decimals)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Comparison:
 
     Attributes:
         label, wide: the own cell's name, and its mean with the interval over seeds and test instances.
-        strongest: it against the baseline of the highest mean. verdicts: on every baseline.
+        strongest: it against the baseline of the best mean. verdicts: on every baseline.
     """
 
     of: Scope
@@ -72,15 +80,12 @@ class Comparison:
     verdicts: tuple[Verdict, ...]
 
 
-def judge(difference: Difference, p_holm: float) -> Verdict:
+def judge(difference: Difference, p_holm: float, of: Measure = SHARE) -> Verdict:
     """Better or worse only with five seeds or more, an interval on one side of zero and a corrected p below 0.05."""
     if difference.n < MIN_SEEDS:
         return "unjudged"
-    if p_holm < SIGNIFICANT:
-        if difference.low > 0:
-            return "better"
-        if difference.high < 0:
-            return "worse"
+    if p_holm < SIGNIFICANT and (difference.low > 0 or difference.high < 0):
+        return "better" if (difference.low > 0) == (of.better == "higher") else "worse"
     return "undecided"
 
 
@@ -95,25 +100,30 @@ def compare(of: Scope, metric: str) -> Comparison | None:
     """The comparison, or None where the experiment has no own method, no baseline, or no selected scores of them."""
     own = own_cells(of.grid, of.experiment)
     means = {ref: mean for ref in of.cells if (mean := of.mean(ref, metric))}
-    scored = {ref: (of.label(ref), percent(mean), of.scores(ref, metric)) for ref, mean in means.items()}
+    scored = {ref: (of.label(ref), shown(mean, measure(metric)), of.scores(ref, metric)) for ref, mean in means.items()}
     ours, baselines = own[:1], [s for ref, s in scored.items() if ref not in own]
     if not ours or ours[0] not in scored or not baselines:
         return None
-    compared = against_each(wording.metric_title(metric, of.data), scored[ours[0]], baselines)
+    compared = against_each(wording.metric_title(metric, of.data), scored[ours[0]], baselines, measure(metric))
     return Comparison(
         of=of,
         label=of.label(ours[0]),
         wide=of.wide(ours[0], metric),
-        strongest=max(compared, key=lambda a: a.other.mean),
+        strongest=strongest(compared),
         verdicts=tuple(a.verdict for a in compared),
     )
 
 
-def against_each(what: str, own: Scored, others: list[Scored]) -> list[Against]:
+def strongest(compared: list[Against]) -> Against:
+    """The one whose other score is the best."""
+    return max(compared, key=lambda a: a.of.sign * a.other.mean)
+
+
+def against_each(what: str, own: Scored, others: list[Scored], of: Measure = SHARE) -> list[Against]:
     """One score against each of the others, p corrected for all of these."""
     found = [paired_difference(own[2], seeds) for _, _, seeds in others]
     return [
-        Against(what, own[1], mean, name, difference, p)
+        Against(what, own[1], mean, name, difference, p, of)
         for (name, mean, _), difference, p in zip(others, found, corrected(found), strict=True)
     ]
 
@@ -130,13 +140,13 @@ def p_in_words(p_holm: float, lead: str = ", ") -> str:
 
 def comparison_sentences(c: Comparison) -> list[str]:
     """The comparison in words, the verdict first."""
-    best, d = c.strongest, c.strongest.difference
+    best, d, of = c.strongest, c.strongest.difference, c.strongest.of
+    own, other, difference = best.texts()
     out = [
         VERDICT_WORDS[best.verdict].format(ours=c.label, baseline=f"its strongest baseline, {best.name},")
         + f" on {c.of.data.title}.",
-        f"{best.what} {wording.estimate(*best.own)} % against {wording.estimate(*best.other)} %; paired difference "
-        f"{wording.estimate(*percent(d), sign=True)} points{p_in_words(best.p_holm)}; {wording.count(d.n, 'seed')}, "
-        f"{wording.count(c.of.n_instances, 'test instance')}.",
+        f"{best.what} {own}{of.unit} against {other}{of.unit}; paired difference {difference}{of.unit_of_difference}"
+        f"{p_in_words(best.p_holm)}; {wording.count(d.n, 'seed')}, {wording.count(c.of.n_instances, 'test instance')}.",
     ]
     if len(c.verdicts) > 1 and best.verdict != "unjudged":
         out.append(
@@ -147,14 +157,14 @@ def comparison_sentences(c: Comparison) -> list[str]:
     if c.wide is not None:
         out.append(
             "Resampling test instances as well as seeds widens the interval of its score to "
-            f"{wording.interval(*percent(c.wide)[1:])} %."
+            f"{wording.interval(*shown(c.wide, of)[1:], digits=of.decimals)}{of.unit}."
         )
     return out
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A published number beside ours, in percent. `reached` is None without an interval of at least five seeds."""
+    """A published number beside ours, as shown. `reached` is None without an interval of at least five seeds."""
 
     of: Scope
     ref: CellRef
@@ -182,17 +192,17 @@ def reproductions(evidence: Evidence, experiment: str) -> list[Reproduction]:
             fair = "selected" if of.mean(ref, metric) else "last"
             for protocol in (fair, "optimistic"):
                 if (ours := of.mean(ref, metric, protocol)) is not None:
-                    scaled = percent(ours)
-                    reached = reach(value, scaled) if of.n_seeds >= MIN_SEEDS else None
+                    scaled = shown(ours, measure(metric))
+                    reached = reach(value, scaled, measure(metric)) if of.n_seeds >= MIN_SEEDS else None
                     out.append(Reproduction(of, ref, row, metric, protocol, scaled, reached))
     return out
 
 
-def reach(published: float, ours: Interval) -> Reached:
-    """Is a published number inside our interval, above it or below it?"""
-    if published > ours.high:
-        return "not reached"
-    return "exceeded" if published < ours.low else "reproduced"
+def reach(published: float, ours: Interval, of: Measure = SHARE) -> Reached:
+    """Is a published number inside our interval, better than that or worse?"""
+    if ours.low <= published <= ours.high:
+        return "reproduced"
+    return "not reached" if (published > ours.high) == (of.better == "higher") else "exceeded"
 
 
 def verdict_on(r: Reproduction) -> str:
@@ -207,21 +217,27 @@ def reproduction_sentences(found: list[Reproduction]) -> list[str]:
         by_number.setdefault((r.row.dataset, r.row.row, r.metric), []).append(r)
     out = []
     for (_, row, metric), group in by_number.items():
+        of = measure(metric)
         verdicts = "; ".join(
-            f"{wording.PROTOCOL_SHORT[r.protocol]} {wording.estimate(*r.ours)}: {verdict_on(r)}" for r in group
+            f"{wording.PROTOCOL_SHORT[r.protocol]} {wording.estimate(*r.ours, digits=of.decimals)}: {verdict_on(r)}"
+            for r in group
         )
         data, printed = group[0].of.data, wording.published_text(group[0].row, metric)
-        title = f"{data.title}, {wording.metric_title(metric, data)} (%)"
+        title = f"{data.title}, {wording.metric_title(metric, data)}{of.heading}"
         out.append(f"{title}: {row} is published as {printed}. Ours, {verdicts}.")
     return out
 
 
 def optimism(summary: pl.DataFrame, metric_by_dataset: dict[str, str]) -> tuple[float, int] | None:
-    """Mean gain in points of `optimistic` over `selected` in the selecting metric, and over how many cells."""
+    """Mean gain in points of `optimistic` over `selected` in the selecting metric, and over how many cells.
+
+    Only of metrics that are shares.
+    """
     gains = []
     keys = ["dataset", "method", "variant", "metric"]
     for (dataset, _, _, metric), part in summary.group_by(keys):
         means = dict(zip(part["protocol"], part["mean"], strict=True))
-        if metric == metric_by_dataset[str(dataset)] and {"selected", "optimistic"} <= means.keys():
+        counts = metric == metric_by_dataset[str(dataset)] and measure(str(metric)).percent
+        if counts and {"selected", "optimistic"} <= means.keys():
             gains.append(100 * (means["optimistic"] - means["selected"]))
     return (float(np.mean(gains)), len(gains)) if gains else None

@@ -99,7 +99,9 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
     """What the brackets are, by dataset."""
     if {of.n_seeds for of in scopes} == {1}:
         return [ONE_SEED]
-    wide = "; ".join(f"{of.data.title}: {wording.wide_interval_name(of.n_seeds, of.n_instances)}" for of in scopes)
+    wide = "; ".join(
+        f"{of.data.title}: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}" for of in scopes
+    )
     narrow = "; ".join(wording.seeds_interval_name(n) for n in sorted({of.n_seeds for of in scopes}))
     return [
         f"Brackets: {narrow}. With few seeds such an interval tends to be too narrow.",
@@ -110,11 +112,13 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
 def dataset_notes(of: Scope) -> list[str]:
     """How much one test instance counts, and the dataset's own warnings."""
     n, retrieval = of.n_instances, of.data.retrieval
-    size = (
-        f"{n} test instances; one of them is {wording.points(100 / n, digits=2)} points of accuracy."
-        if retrieval is None
-        else f"{n} test instances, which are the gallery; ties are ranked {TIES[retrieval.ties]}. Rsum is at most 600."
-    )
+    size = f"{n} test instances."
+    if retrieval is not None:
+        size = (
+            f"{n} test instances, which are the gallery; ties are ranked {TIES[retrieval.ties]}. Rsum is at most 600."
+        )
+    elif of.data.target == "classes":
+        size = f"{n} test instances; one of them is {wording.points(100 / n, digits=2)} points of accuracy."
     return [f"{of.data.title}: {note}" for note in (size, *of.data.notes)]
 
 

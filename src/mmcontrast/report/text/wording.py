@@ -6,28 +6,13 @@ import math
 from collections.abc import Sequence
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
+from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, without
 from mmcontrast.evaluation.statistics import LEVEL, REPLICATES
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
 MINUS = "−"
-
-METRIC_TITLES = {
-    "acc": "Accuracy",
-    "f1": "F1",
-    "auc": "AUC",
-    "weighted_f1": "Weighted F1",
-    "macro_f1": "Macro F1",
-    "balanced_acc": "Balanced accuracy",
-    "cross_entropy": "Cross-entropy",
-    "rsum": "Rsum (recall at 1, 5 and 10, summed over both directions)",
-    "rr1": "Recall at 1",
-    "rr5": "Recall at 5",
-    "rr10": "Recall at 10",
-    "ndcg5": "NDCG at 5",
-    "mrr": "Mean reciprocal rank",
-}
 
 PROTOCOL_TITLES = {
     "selected": "Ours, selected",
@@ -65,7 +50,7 @@ def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     """A metric's name; that of a task or direction (task/metric) says so, and F1's names its class if it can."""
     metric, _, readout = metric.partition("@")
     task, _, name = metric.rpartition("/")
-    title = METRIC_TITLES.get(name, name)
+    title = measure(name).title
     if name == "f1" and dataset is not None:
         title += f" of class {dataset.targets[task].names[1]}"
     what = f"task {task}" if task else dataset.label if dataset is not None else None
@@ -94,7 +79,7 @@ def reported_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> li
             out += [metric_name(dataset.metrics[0], readout=without(m)) for m in dataset.modalities]
         else:
             named = OWN if readout == "own" else readout
-            out += [metric_name(metric, task, named) for task in ("", *dataset.tasks) for metric in dataset.metrics]
+            out += [metric_name(m, task, named) for task, target in dataset.targets.items() for m in target.metrics]
     return out
 
 
@@ -108,7 +93,8 @@ def charted_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> lis
     found = reported_metrics(dataset, readouts)
     if not dataset.tasks:
         return found
-    return [m for m in found if m.partition("@")[0].rpartition("/")[2] == dataset.metrics[0]]
+    selecting = {metric_name(target.metrics[0], task) for task, target in dataset.targets.items()}
+    return [m for m in found if m.partition("@")[0] in selecting]
 
 
 def cell_label(grid: Grid, ref: CellRef) -> str:
@@ -129,11 +115,12 @@ def seeds_interval_name(n_seeds: int) -> str:
     return f"{LEVEL_NAME} percentile bootstrap interval of the mean over {count(n_seeds, 'seed')}"
 
 
-def wide_interval_name(n_seeds: int, n_instances: int) -> str:
+def wide_interval_name(n_seeds: int, n_instances: int, dataset: Dataset) -> str:
     """What the wider interval is."""
+    how = "instances resampled within each class" if dataset.target == "classes" else "instances resampled"
     return (
         f"{LEVEL_NAME} percentile bootstrap interval over {count(n_seeds, 'seed')} and "
-        f"{count(n_instances, 'test instance')}, instances resampled within each class, the same for all seeds "
+        f"{count(n_instances, 'test instance')}, {how}, the same for all seeds "
         f"({REPLICATES:,} replicates)"
     )
 
@@ -148,24 +135,32 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
-def points(value: float | None, sign: bool = False, digits: int = 1) -> str:
-    """A percentage or a difference of percentages, with a true minus sign; empty where there is no value."""
+def points(value: float | None, sign: bool = False, digits: int | None = 1) -> str:
+    """A shown value or difference, with a true minus sign; empty where there is no value.
+
+    Args:
+        digits: decimals; None = three significant digits, of what is no percentage.
+    """
     if value is None or math.isnan(value):
         return ""
+    if digits is None:
+        digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     if float(text) == 0:
         text = f"{0:.{digits}f}"
     return text.replace("-", MINUS)
 
 
-def interval(low: float | None, high: float | None, sign: bool = False) -> str:
+def interval(low: float | None, high: float | None, sign: bool = False, digits: int | None = 1) -> str:
     """'[83.9, 86.3]'; empty where there is none."""
-    return f"[{points(low, sign)}, {points(high, sign)}]" if points(low) and points(high) else ""
+    return f"[{points(low, sign, digits)}, {points(high, sign, digits)}]" if points(low) and points(high) else ""
 
 
-def estimate(mean: float | None, low: float | None, high: float | None, sign: bool = False) -> str:
-    """'85.1 [83.9, 86.3]', in percent or points."""
-    return f"{points(mean, sign)} {interval(low, high, sign)}".strip()
+def estimate(
+    mean: float | None, low: float | None, high: float | None, sign: bool = False, digits: int | None = 1
+) -> str:
+    """'85.1 [83.9, 86.3]', of shown values."""
+    return f"{points(mean, sign, digits)} {interval(low, high, sign, digits)}".strip()
 
 
 def p_value(p: float | None) -> str:

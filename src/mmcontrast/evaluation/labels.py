@@ -1,0 +1,63 @@
+"""Labels and predictions as a cell's outputs hold them, of every kind of target.
+
+Shapes: N cases, C classes, labels or quantities.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mmcontrast.config.metrics import Kind
+from mmcontrast.config.targets import Target
+from mmcontrast.errors import DataError
+
+SUM_TOLERANCE = 1e-2
+
+
+def label_type(target: Target) -> Any:
+    """Type of a column of labels: a class index, or a 0 or 1 for each label, or a number for each quantity."""
+    if target.kind == "classes":
+        return pl.Int64
+    return pl.Array(pl.UInt8 if target.kind == "multilabel" else pl.Float32, target.width)
+
+
+def output_column(kind: Kind) -> str:
+    """The column of predictions.parquet that holds what is predicted."""
+    return "values" if kind == "regression" else "probs"
+
+
+def labels_of(part: pl.DataFrame, column: str, target: Target, where: str) -> NDArray[Any]:
+    """A column of labels, checked: (N,) class indices, (N, C) zeros and ones, or (N, C) finite numbers.
+
+    Raises:
+        DataError: with the place, the case and what is accepted.
+    """
+    labels = part[column].to_numpy()
+    if target.kind == "classes":
+        if labels.min() < 0 or labels.max() >= target.width:
+            raise DataError(
+                f"{where}: {column}: labels from {labels.min()} to {labels.max()}; accepted are 0 to {target.width - 1}"
+            )
+        return labels
+    wrong_N = (labels > 1).any(-1) if target.kind == "multilabel" else ~np.isfinite(labels).all(-1)
+    if wrong_N.any():
+        accepted = "0 and 1" if target.kind == "multilabel" else "finite numbers"
+        i = int(wrong_N.argmax())
+        raise DataError(
+            f"{where}: {column}: {labels[i].tolist()} of case {part['id'][i]} ({int(wrong_N.sum())} such rows); "
+            f"accepted are {accepted}"
+        )
+    return labels
+
+
+def not_predictions(kind: Kind, outputs: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which rows (..., C) are not what this kind of target is predicted by."""
+    bad = np.asarray(~np.isfinite(outputs).all(-1))
+    if kind == "regression" or bad.any():
+        return bad
+    bad = np.asarray((outputs < 0).any(-1))
+    return bad | ((outputs > 1).any(-1) if kind == "multilabel" else np.abs(outputs.sum(-1) - 1) > SUM_TOLERANCE)
