@@ -36,8 +36,7 @@ class Batch:
             dataset's order of modalities. A sequence is (b, T, d) with NaN after its last step, T the most steps in the
             global batch; a text (b, T) int64 with padding after its last token: 0 among our own word pieces, -1 among
             a pretrained tokenizer's.
-        labels: (b,) int64 class indices; (b, C) float32 of 0 and 1 where an instance has any of C labels; (b, R)
-            float32 numbers of a regression, scaled in training.
+        labels: (b,) int64 class indices, (b, C) float32 zeros and ones, or (b, C) float32 numbers, scaled in training.
         ids: modality -> (P,) int64 instance of each of its rows, of multifold data; numbers that all ranks agree on.
             None: every modality has b rows, and row k is of instance k.
         present: modality -> (b,) bool, whether the row has it; only of modalities that a row may lack. What stands in

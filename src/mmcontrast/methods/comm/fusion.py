@@ -27,7 +27,7 @@ from mmcontrast.errors import ConfigError, ContrastError, TrainingError
 from mmcontrast.methods.base import Batch, Method
 from mmcontrast.methods.presence import EVERYTHING, Presence
 from mmcontrast.models.conv import ImageEncoder
-from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, build_encoders
+from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, StepEncoder, build_encoders
 
 Masks = Sequence[Sequence[bool]]
 
@@ -247,6 +247,8 @@ class FeatureTokens(nn.Module):
 def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
     """What makes tokens of the fusion's width `dim` from what an encoder of `encoders.TOKEN_ENCODERS` gives.
 
+    Steps of a sequence or a text are tokens as they are, as in CoMM, or by a linear layer where their width is another.
+
     Args:
         width: the encoder's, where it gives a vector.
 
@@ -255,6 +257,8 @@ def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
     """
     if isinstance(encoder, ImageEncoder):
         return PatchTokens(encoder.channels, dim, encoder.grid)
+    if isinstance(encoder, StepEncoder):
+        return nn.Identity() if encoder.width == dim else nn.Linear(encoder.width, dim)
     return FeatureTokens(width, dim)
 
 
