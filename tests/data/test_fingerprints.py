@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from mmcontrast import paths
 from mmcontrast.config import Modality
 from mmcontrast.data import fingerprints, table
 from mmcontrast.data.parquet import write_parquet
+from mmcontrast.data.pictures import jpeg
 
 SIDE = 16
 IMAGE = Modality(kind="image", shape=[3, SIDE, SIDE])
@@ -115,3 +117,41 @@ def test_a_thumbnail_is_the_mean_of_its_cells(side: int) -> None:
         for j in range(cells)
     ]
     assert fingerprints.thumbnails(x_PCHW) == pytest.approx(np.reshape(slow, (2, -1)), rel=1e-6)
+
+
+@pytest.mark.parametrize("thinned", [False, True])
+def test_a_copied_drawing_and_its_photograph_are_found_among_rows_that_lack_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thinned: bool
+) -> None:
+    """Thinned, every second row of train is compared, so that its rows 0, 2, 4, ... are still found."""
+    pen = Modality(kind="sequence", shape=[30, 2], optional=True)
+    photo = Modality(kind="image", shape=[3, SIDE, SIDE], encoded=True, optional=True)
+    if thinned:
+        monkeypatch.setattr(fingerprints, "_most", lambda width: 30)
+    rng = np.random.default_rng(0)
+    cells: dict[str, dict[str, list[Any]]] = {
+        split: {
+            "pen": [None if i % 5 == 4 else rng.normal(size=(int(rng.integers(1, 30)), 2)).tolist() for i in range(n)],
+            "photo": [
+                None if i % 7 == 6 else jpeg(Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)))
+                for i in range(n)
+            ],
+        }
+        for split, n in COUNTS.items()
+    }
+    cells["test"]["pen"][3] = (np.array(cells["train"]["pen"][2]) + 1e-4).tolist()
+    cells["test"]["photo"][3] = cells["train"]["photo"][2]
+    modalities = {"pen": pen, "photo": photo}
+    _write(tmp_path, modalities, cells)
+    pairs = fingerprints.near_duplicates(tmp_path, modalities)["pairs"]
+    assert (pairs["train and test"]["count"], pairs["train and test"]["closest"]) == (1, ["train2", "test3"])
+    assert pairs["train and val"]["count"] == 0
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8, 21])
+def test_a_sequence_is_the_means_of_equal_spans(steps: int) -> None:
+    """Of a line drawn at constant height between steps, integrated finely."""
+    x_Td = np.random.default_rng(0).normal(size=(steps, 2))
+    at = (np.arange(8000 * steps) + 0.5) / 8000
+    slow = x_Td[at.astype(int)].reshape(fingerprints.SPANS, -1, 2).mean(axis=1)
+    assert fingerprints._means(x_Td) == pytest.approx(slow.reshape(-1))
