@@ -22,9 +22,11 @@ from mmcontrast.report.tables.matrix import Matrix, matrix_blocks, matrix_findin
 from mmcontrast.report.text.conclusions import compare, comparison_sentences, judge, optimism, reach
 from mmcontrast.report.text.wording import (
     charted_metrics,
+    metric_title,
     points,
     probe_definition,
     reported_metrics,
+    short_title,
     wide_interval_name,
 )
 from tests.report.made_up_study import REPO
@@ -134,6 +136,14 @@ def test_a_published_error_below_ours_is_not_reached(published: float, expected:
 def test_numbers_of_any_size_have_three_digits(value: float, expected: str) -> None:
     assert points(value, digits=None) == expected
     assert text_of(Value(value, digits=None), "score") == expected
+
+
+def test_scores_at_a_threshold_say_so(grid: Grid) -> None:
+    changed = {"target": "multilabel", "metrics": ["macro_f1", "map"]}
+    data = type(grid.datasets[DATASET]).model_validate(grid.datasets[DATASET].model_dump() | changed)
+    assert metric_title("macro_f1", data) == "Macro F1 (threshold 0.5)"
+    assert metric_title("map", data) == "Mean average precision"
+    assert short_title("macro_f1", data) == "Macro F1"
 
 
 def test_metrics_of_tasks_of_other_kinds_are_reported_and_charted(grid: Grid) -> None:

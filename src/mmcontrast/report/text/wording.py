@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.config.metrics import measure
+from mmcontrast.evaluation.multilabel import THRESHOLD
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, without
 from mmcontrast.evaluation.statistics import LEVEL, REPLICATES
@@ -64,6 +65,8 @@ def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     title = measure(name).title
     if name == "f1" and dataset is not None:
         title += f" of class {dataset.targets[task].names[1]}"
+    if name.endswith("_f1") and dataset is not None and dataset.targets[task].kind == "multilabel":
+        title += f" (threshold {THRESHOLD:g})"
     what = f"task {task}" if task else dataset.label if dataset is not None else None
     if dataset is not None and dataset.retrieval is not None and task:
         what = task.replace("_", " ")
