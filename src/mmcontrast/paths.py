@@ -42,6 +42,11 @@ def prepared(dataset: str, split: str) -> str:
     return f"data/prepared/{dataset}/{split}.parquet"
 
 
+def mapped(dataset: str, split: str) -> str:
+    """Folder with the copy of a large split that is mapped into memory; `make clean` removes it, a job makes it."""
+    return f".state/mapped/{dataset}/{split}"
+
+
 def data_plan(dataset: str, step: str) -> str:
     """What decides how a dataset is fetched or prepared; the same for every suite."""
     return f"plan/data/{dataset}.{step}.json"

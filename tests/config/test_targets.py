@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from mmcontrast.config import Dataset
+from mmcontrast.config import Dataset, Experiment, Grid
+from mmcontrast.config.checks import check_experiment
 from mmcontrast.config.metrics import MEASURES, measure, metrics_for
 from mmcontrast.config.targets import Target
 from mmcontrast.config.validation import validate
@@ -16,6 +19,7 @@ BASE = {
     "generate": {"seed": 0}, "rows": 4, "scaling": "none", "split": {"kind": "published", "train": 2, "test": 2},
     "modalities": {"a": {"kind": "vector", "shape": [2]}}, "classes": ["x", "y"], "metrics": ["acc", "f1"],
 }  # fmt: skip
+ROOT = Path(__file__).parents[2]
 GENRE = {"kind": "multilabel", "names": ["drama", "comedy"], "metrics": ["map"]}
 FORCE = {"kind": "regression", "names": ["newton"], "metrics": ["mse", "pearson"]}
 
@@ -99,3 +103,21 @@ def test_every_metric_has_a_measure_and_something_that_it_scores() -> None:
 )
 def test_a_score_is_read_by_its_last_name(name: str, sign: int, factor: int) -> None:
     assert (measure(name).sign, measure(name).factor) == (sign, factor)
+
+
+def test_an_experiment_takes_no_mean_of_different_metrics_and_no_information_of_numbers() -> None:
+    grid = Grid(ROOT)
+    grid.datasets["toy"] = dataset(tasks={"force": FORCE})
+    column = {"title": "Both", "parts": [{"dataset": "toy"}, {"dataset": "toy", "task": "force"}]}
+    matrix = {"title": "t", "caption": "c", "kind": "matrix", "datasets": ["toy"], "columns": [column]}
+    cells = [{"method": "concat", "variant": "base"}]
+    spec = Experiment.model_validate(matrix | {"cells": cells})
+    with pytest.raises(
+        ConfigError, match=r"e.yaml: columns: Both: parts of different metrics have no mean: acc \(toy\), mse"
+    ):
+        check_experiment(spec, "e.yaml", grid)
+    arms = {"unbiased": "toy", "biased": "toy"}
+    asked = {"arms": [arms], "unique": ["force"], "synergistic": "force"}
+    spec = Experiment.model_validate(matrix | {"cells": cells, "kind": "table", "columns": [], "information": asked})
+    with pytest.raises(ConfigError, match=r"information: toy: its task 'force' is not classes"):
+        check_experiment(spec, "e.yaml", grid)

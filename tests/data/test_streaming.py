@@ -129,7 +129,8 @@ def test_a_split_of_our_own_keeps_classes_and_groups(dataset: Callable[..., Data
     sheet = prepared(dataset(split=RANDOM), given, tmp_path / "classes")
     assert [v["classes"] for v in sheet["splits"].values()] == [{"no": n, "yes": n} for n in (3, 2, 1)]
     grouped = [replace(one, group=f"g{i // 3}") for i, one in enumerate(given)]
-    prepared(dataset(split=RANDOM, scenes="visit"), grouped, tmp_path / "groups")
+    sheet = prepared(dataset(split=RANDOM, scenes="visit"), grouped, tmp_path / "groups")
+    assert sheet["split"]["rule"].startswith("groups whole")
     for split in SPLITS:
         rows = table.read_split(tmp_path / "groups" / f"{split}.parquet")[0].to_pylist()
         assert len(rows) == {"train": 6, "val": 6, "test": 0}[split]
@@ -217,6 +218,8 @@ def test_a_value_that_is_not_accepted(
         ({"label": 2}, "classes", r"instance 'p3': label 2; accepted are 0 to 1 \(no, yes\)"),
         ({"label": [1, 2]}, "multilabel", r"label \[1, 2\]; accepted are 2 numbers, each 0 or 1 \(no, yes\)"),
         ({"label": [1, np.nan]}, "regression", r"label \[1, nan\]; accepted are 2 numbers, each finite"),
+        ({"label": [1, 1e300]}, "regression", r"label \[1, 1e\+300\]; accepted are 2 numbers, each finite"),
+        ({"label": None}, "multilabel", "label None; accepted are 2 numbers"),
         ({"split": None}, "classes", "'p3' is in split None, and that of params.* is published, so train, val"),
         ({"split": "dev"}, "classes", "instance 'p3' is in split dev"),
         ({"split": "test"}, "classes", r"5 instances in train, and params/datasets/toy\.yaml: split says 6"),

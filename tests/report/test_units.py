@@ -20,7 +20,13 @@ from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import Value, text_of, to_csv, to_markdown
 from mmcontrast.report.tables.matrix import Matrix, matrix_blocks, matrix_findings
 from mmcontrast.report.text.conclusions import compare, comparison_sentences, judge, optimism, reach
-from mmcontrast.report.text.wording import charted_metrics, points, reported_metrics, wide_interval_name
+from mmcontrast.report.text.wording import (
+    charted_metrics,
+    points,
+    probe_definition,
+    reported_metrics,
+    wide_interval_name,
+)
 from tests.report.made_up_study import REPO
 from tests.report.test_conclusions import CASES, DATASET, EXPERIMENT, evidence
 
@@ -140,6 +146,7 @@ def test_metrics_of_tasks_of_other_kinds_are_reported_and_charted(grid: Grid) ->
     assert reported_metrics(data) == ["acc", "f1", "force/mse", "force/pearson"]
     assert charted_metrics(data) == ["acc", "force/mse"]
     assert reported_metrics(data, ["encoders"])[2] == "force/mse@encoders"
+    assert "(logistic regression; ridge regression of numbers) on" in probe_definition([data])
     assert "resampled within each class" in wide_interval_name(5, 9, data)
     assert "instances resampled, the same" in wide_interval_name(5, 9, grid.datasets[DATASET])
 

@@ -114,7 +114,7 @@ def test_the_method_refuses_data_before_the_first_step(checkout: Path, monkeypat
             table.inputs["weak"] = constant.expand_as(table.inputs["weak"])
         return tables
 
-    monkeypatch.setattr("mmcontrast.training.cell.load_dataset", load)
+    monkeypatch.setattr("mmcontrast.training.cell.load_whole", load)
     steps: list[int] = []
     with pytest.raises(TrainingError, match="modality 'weak' is the same in all 48 training rows"):
         run_stage(cell, "pretrain", LAYOUT, lambda seed, epoch, epochs, terms: steps.append(epoch))

@@ -166,6 +166,17 @@ class Engine(Strict):
     device: Literal["cpu", "cuda"] = "cpu"
     ranks: int = Field(default=1, ge=1, description="Processes a cell is trained by; above 1 it starts torchrun.")
     threads: int = Field(default=1, ge=1, description="CPU threads of one rank.")
+    workers: int = Field(
+        default=0, ge=0, description="Processes of one rank that decode pictures ahead; 0 = none, and for other inputs."
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unset_workers(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Values as they were before there was `workers`, so that what is known by them stays known."""
+        values: dict[str, Any] = dump(self)
+        if not self.workers:
+            values.pop("workers", None)
+        return values
 
     @model_validator(mode="after")
     def _torch_has_no_zero(self) -> Self:

@@ -78,13 +78,18 @@ class Intake:
             if label not in range(len(names)):
                 raise DataError(f"{where}label {label}; accepted are 0 to {len(names) - 1} ({', '.join(names)})")
             return int(label)
-        given = np.asarray(label, np.float64)
         accepted = "finite" if target == "regression" else "0 or 1"
-        fits = np.isfinite(given) if target == "regression" else np.isin(given, (0, 1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            try:
+                given = np.asarray(label, np.float64)
+                stored = given.astype(LABELS[target])
+            except (TypeError, ValueError):
+                given = stored = np.full(len(names), np.nan)
+        fits = np.isfinite(stored) if target == "regression" else np.isin(given, (0, 1))
         if given.shape != (len(names),) or not fits.all():
             wanted = f"{len(names)} numbers, each {accepted} ({', '.join(names)})"
             raise DataError(f"{where}label {label}; accepted are {wanted}")
-        return given
+        return stored
 
     def _values(self, one: Instance) -> list[Any]:
         if unknown := [m for m in one.values if m not in self._dataset.modalities]:

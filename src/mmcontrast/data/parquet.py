@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,7 +63,7 @@ def read_parquet(path: Path, remedy: str) -> pa.Table:
         DataError: damaged, not Parquet, or far more in memory than its size allows for.
         FileNotFoundError: it is missing.
     """
-    try:
+    with _damage_told(path, remedy):
         with path.open("rb") as raw:
             _check_seal(raw)
         limit = min(MAX_TABLE_BYTES, SMALL_TABLE_BYTES + MAX_RATIO * path.stat().st_size)
@@ -70,6 +71,51 @@ def read_parquet(path: Path, remedy: str) -> pa.Table:
         # offsets that point nowhere would be followed by whoever reads the values
         table.validate(full=True)
         return table
+
+
+class Outline(NamedTuple):
+    """What a file says of itself: its schema, the bytes of its columns before compression, the sha256 in its seal."""
+
+    schema: pa.Schema
+    size: int
+    digest: str
+
+
+def read_outline(path: Path, remedy: str) -> Outline:
+    """The outline of a file, whose bytes are checked.
+
+    Raises:
+        DataError, FileNotFoundError: as `read_parquet`.
+    """
+    with _damage_told(path, remedy):
+        with path.open("rb") as raw:
+            digest = _check_seal(raw) or hashlib.file_digest(raw, "sha256").hexdigest()
+        with pq.ParquetFile(path) as file:
+            groups = range(file.metadata.num_row_groups)
+            return Outline(file.schema_arrow, sum(file.metadata.row_group(g).total_byte_size for g in groups), digest)
+
+
+def read_pieces(path: Path, rows: int, remedy: str) -> Iterator[pa.RecordBatch]:
+    """A table of which `read_outline` has checked the bytes, so many rows at a time, in memory for no more than that.
+
+    Raises:
+        DataError: damaged, not Parquet, or far more when unpacked than its size allows for.
+    """
+    limit, size = SMALL_TABLE_BYTES + MAX_RATIO * path.stat().st_size, 0
+    with _damage_told(path, remedy):
+        for piece in stored_batches(path, rows=rows):
+            piece.validate(full=True)
+            size += piece.nbytes
+            if size > limit:
+                raise ValueError(f"more than {limit} bytes, which is refused for its size")
+            yield piece
+
+
+@contextmanager
+def _damage_told(path: Path, remedy: str) -> Iterator[None]:
+    """Errors of reading a file as an error that says what to do about it."""
+    try:
+        yield
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as e:
@@ -77,14 +123,16 @@ def read_parquet(path: Path, remedy: str) -> pa.Table:
         raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); {remedy}") from None
 
 
-def stored_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """A file that was just written here, BATCH_ROWS rows at a time or what is left of a row group.
+def stored_batches(
+    path: Path, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """A file whose bytes are known to be good, so many rows at a time or what is left of a row group.
 
     Row groups are asked for one by one: over all of them at once, Arrow's iterator keeps what it has passed.
     """
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
-            yield from file.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns), use_threads=False)
+            yield from file.iter_batches(rows, row_groups=[group], columns=columns and list(columns), use_threads=False)
 
 
 def _footer_start(file: BinaryIO) -> int:
@@ -116,12 +164,17 @@ def _digest(file: BinaryIO, end: int, footer: int) -> bytes:
     return digest.digest()
 
 
-def _check_seal(file: BinaryIO) -> None:
+def _check_seal(file: BinaryIO) -> str | None:
+    """The checksum of a sealed file, which it must have."""
     start = _footer_start(file)
     file.seek(max(0, start - SEAL_BYTES))
     found = file.read(SEAL_BYTES)
-    if found.startswith(SEAL) and found[len(SEAL) :] != _digest(file, start - SEAL_BYTES, start):
+    if not found.startswith(SEAL):
+        file.seek(0)
+        return None
+    if found[len(SEAL) :] != _digest(file, start - SEAL_BYTES, start):
         raise ValueError("it does not have the checksum it was written with")
+    return found[len(SEAL) :].hex()
 
 
 def _read(path: Path, limit: int) -> pa.Table:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def label_type(target: str, names: Sequence[str]) -> pa.DataType:
     return pa.int64() if item is None else _cells(item, len(names))
 
 
-def _noted(task: Sequence[str] | Target) -> Any:
+def noted(task: Sequence[str] | Target) -> Any:
     """A task as the metadata have it: the names of its classes, or {kind, names} of another target."""
     if isinstance(task, Target):
         return task.names if task.kind == "classes" else {"kind": task.kind, "names": task.names}
@@ -112,8 +112,10 @@ def schema(
         target: what `classes` names: classes, the labels of a multilabel target, or the quantities of a regression.
     """
     fields = [pa.field("id", pa.string(), nullable=False), pa.field("label", label_type(target, classes), False)]
-    noted = {task: _noted(given) for task, given in (tasks or {}).items()}
-    fields += [pa.field(task_column(task), _noted_type(given), nullable=False) for task, given in noted.items()]
+    described_tasks = {task: noted(given) for task, given in (tasks or {}).items()}
+    fields += [
+        pa.field(task_column(task), _noted_type(given), nullable=False) for task, given in described_tasks.items()
+    ]
     if scenes is not None:
         fields.append(pa.field(SCENE, pa.string(), nullable=False))
     for name, modality in modalities.items():
@@ -127,8 +129,8 @@ def schema(
         "classes": list(classes),
         "scaling": scaling,
     }
-    if noted:
-        described["tasks"] = noted
+    if described_tasks:
+        described["tasks"] = described_tasks
     if scenes is not None:
         described["scenes"] = scenes
     if target != "classes":
@@ -182,7 +184,7 @@ def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {_again(path)}") from None
     described = described_by(path, table.schema)
-    _refuse_nulls(path, table, {n for n, m in described["modalities"].items() if m.get("optional", False)})
+    refuse_nulls(path, table, described)
     return table, described
 
 
@@ -234,7 +236,9 @@ def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
     return bool(one == other)
 
 
-def _refuse_nulls(path: Path, table: pa.Table, optional: Collection[str]) -> None:
+def refuse_nulls(path: Path, table: pa.Table, described: Mapping[str, Any]) -> None:
+    """Raise DataError for a cell that is empty where no instance may lack it. `described`: see `described_by`."""
+    optional = {name for name, modality in described["modalities"].items() if modality.get("optional", False)}
     for name in table.column_names:
         for chunk in table[name].chunks:
             if _has_nulls(chunk.drop_null() if name in optional else chunk):

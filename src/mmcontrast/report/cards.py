@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 from jinja2 import Environment
 
-from mmcontrast.config import CellConfig, CellRef, Modality
+from mmcontrast.config import CellConfig, CellRef, Dataset, Modality
 from mmcontrast.config.metrics import measure
 from mmcontrast.data.files import replacing
 from mmcontrast.report.evidence import Evidence, Scope
@@ -51,7 +51,9 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
             score_by_seed=of.scores(ref, metrics[0], protocols[0]),
             weights=_weights(protocols, cell),
             first_metric=wording.metric_title(metrics[0], of.data),
-            definitions=_definitions(protocols, cell),
+            first=measure(metrics[0]),
+            in_percent=all(measure(metric).percent for metric in metrics),
+            definitions=_definitions(protocols, cell, of.data),
             scores=_scores(of, ref, metrics, protocols),
             training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
             inputs={name: _example(cell, spec) for name, spec in cell.modalities.items()},
@@ -74,10 +76,10 @@ def _weights(protocols: list[str], cell: CellConfig) -> str:
     return "of the epoch selected on validation" if "selected" in protocols else "of the last epoch"
 
 
-def _definitions(protocols: list[str], cell: CellConfig) -> list[str]:
+def _definitions(protocols: list[str], cell: CellConfig, data: Dataset) -> list[str]:
     """How each kind of score was made."""
     if cell.scored_by == "probe":
-        return [f"The score is that of {wording.PROBE_DEFINITION}."]
+        return [f"The score is that of {wording.probe_definition([data])}."]
     return [f"{wording.PROTOCOL_SHORT[p]}: {wording.PROTOCOL_DEFINITIONS[p]}" for p in protocols]
 
 

@@ -27,7 +27,7 @@ from mmcontrast.report.tables.published import paper_parts, plain_verdict, studi
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.conclusions import Against, compare, comparison_sentences, few_seeds, optimism
 from mmcontrast.report.text.notes import overrides_note
-from mmcontrast.report.text.wording import PROBE_DEFINITION, PROTOCOL_DEFINITIONS, PROTOCOL_TITLES, count, points
+from mmcontrast.report.text.wording import PROTOCOL_DEFINITIONS, PROTOCOL_TITLES, count, points, probe_definition
 
 TEMPLATES = Path(__file__).parent / "templates"
 VERDICTS = {"better": "better", "worse": "worse", "undecided": "no significant difference", "unjudged": "too few seeds"}
@@ -97,7 +97,9 @@ def _protocols(evidence: Evidence) -> list[tuple[str, str]]:
     if scored_by - {"probe"}:
         out = [(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES if p in shown]
     if "probe" in scored_by:
-        out.append(("Cells without a classifier", f"{PROBE_DEFINITION}."))
+        used = {cell.dataset for cell in evidence.grid.cells.values() if cell.scored_by == "probe"}
+        definition = probe_definition(evidence.grid.datasets[name] for name in used)
+        out.append(("Cells without a classifier", f"{definition}."))
     return out
 
 

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
+from mmcontrast.data.inputs import Rows, part
 from mmcontrast.data.loading import Table
-from mmcontrast.errors import DataError
 from mmcontrast.methods.base import Batch
 from mmcontrast.training.distributed import World
 from mmcontrast.training.multifold_feed import MultifoldFeed
+from mmcontrast.training.reading import Plan, read
 
 EVAL_ROWS = 1024
-# of multifold data, where an instance has several rows
+# where an instance has several rows, or a row may take an encoder a lot of memory
 EVAL_INSTANCES = 128
 
 
@@ -38,28 +39,42 @@ def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[T
     return list(torch.tensor_split(order, math.ceil(n / int(batch_size))))
 
 
-def rows_of(table: Table, index: Tensor | slice, device: torch.device) -> Batch:
+def plan_rows(table: Table, rows: Rows, shard: slice | None = None) -> Plan:
+    """A batch of the table's rows; of multifold data with all observations of each.
+
+    Args:
+        shard: those of the rows that this rank takes; None = all.
+    """
+    table.refuse_texts()
+    mine = rows if shard is None or isinstance(rows, slice) else rows[shard]
+    parts = {name: part(x, rows, shard) for name, x in table.inputs.items()}
+    ids = None
+    if table.observations:
+        numbers = torch.arange(len(table))[mine]
+        ids = dict.fromkeys(parts, numbers)
+        for name, of in table.observations.items():
+            picked = of.of(numbers)
+            parts[name], ids[name] = part(picked.flat, slice(None)), numbers[picked.instance]
+    return Plan(
+        {m: parts[m] for m in table.modalities},
+        table.labels[mine],
+        ids,
+        None if table.scenes is None else table.scenes[mine],
+        {m: has[mine] for m, has in table.present.items()},
+    )
+
+
+def rows_of(table: Table, rows: Rows, device: torch.device) -> Batch:
     """A batch of the table's rows, on the device; of multifold data with all observations of each."""
-    inputs = {name: x[index].to(device) for name, x in table.inputs.items()}
-    labels = table.labels[index].to(device)
-    scenes = None if table.scenes is None else table.scenes[index].to(device)
-    if not table.observations:
-        return Batch(inputs=inputs, labels=labels, scenes=scenes)
-    rows = torch.arange(len(table))[index]
-    ids = {name: rows.to(device) for name in inputs}
-    for name, of in table.observations.items():
-        picked = of.of(rows)
-        if isinstance(picked.flat, list):
-            raise DataError(f"modality '{name}' holds texts; they are made into word pieces first")
-        inputs[name], ids[name] = picked.flat.to(device), rows[picked.instance].to(device)
-    return Batch({m: inputs[m] for m in table.modalities}, labels, ids, scenes)
+    return next(read([plan_rows(table, rows)], None, device))
 
 
 def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:
     """All rows in order, in chunks that fit."""
-    step = EVAL_INSTANCES if table.observations else EVAL_ROWS
-    for start in range(0, len(table), step):
-        yield rows_of(table, slice(start, start + step), device)
+    few = any(m.multifold or m.encoded or m.kind in ("sequence", "text") for m in table.modalities.values())
+    step = EVAL_INSTANCES if few else EVAL_ROWS
+    plans = (plan_rows(table, slice(start, start + step)) for start in range(0, len(table), step))
+    return read(plans, table.decoders, device)
 
 
 class Feed(Protocol):
@@ -69,11 +84,12 @@ class Feed(Protocol):
     def steps(self) -> int:
         """Batches per epoch."""
 
-    def epoch(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Batch, slice]]:
+    def epoch(self, epoch: int, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Batch, slice]]:
         """The epoch's batches: the rows of this rank, and which rows of the global batch they are.
 
         Args:
             epoch: 0-based. generator: of this epoch's order alone, in the same state on every rank.
+            start: the first step; nothing is read of those before it.
         """
 
 
@@ -92,11 +108,12 @@ class RowFeed:
         """See `Feed`."""
         return len(batches(len(self.table), self.batch_size, torch.Generator()))
 
-    def epoch(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Batch, slice]]:
+    def epoch(self, epoch: int, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Batch, slice]]:
         """See `Feed`."""
-        for index in batches(len(self.table), self.batch_size, generator):
-            rows = self.world.rows(len(index))
-            yield rows_of(self.table, index[rows], self.world.device), rows
+        rest = batches(len(self.table), self.batch_size, generator)[start:]
+        shards = [self.world.rows(len(rows)) for rows in rest]
+        plans = (plan_rows(self.table, rows, shard) for rows, shard in zip(rest, shards, strict=True))
+        return zip(read(plans, self.table.decoders, self.world.device), shards, strict=True)
 
 
 def make_feed(cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> Feed:

@@ -12,7 +12,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from torch import Tensor
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig
+from mmcontrast.data.decoding import Decoders
 from mmcontrast.data.files import sha256_of, write_json
-from mmcontrast.data.loading import Table, load_dataset
+from mmcontrast.data.loading import Table, held_out, load_whole
 from mmcontrast.data.outside import outside_files
 from mmcontrast.errors import TrainingError
 from mmcontrast.methods.base import SeedJob
@@ -43,7 +45,9 @@ log = logging.getLogger(__name__)
 def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
     """sha256 of everything that decides the stage's result: parameters, data, code, starting weights, torch."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([stage, cell.model_dump(mode="json"), torch.__version__], sort_keys=True).encode())
+    # how many processes decode ahead decides nothing, and may change before training goes on
+    decisive = cell.model_copy(update={"engine": cell.engine.model_copy(update={"workers": 0})})
+    digest.update(json.dumps([stage, decisive.model_dump(mode="json"), torch.__version__], sort_keys=True).encode())
     files = [Path(paths.prepared(*part)) for part in cell.data]
     digest.update(json.dumps(digests(*training_modules(cell))).encode())
     if pretrained is not None:
@@ -68,14 +72,42 @@ def launch_ranks(cell: CellConfig, arguments: list[str]) -> None:
     os.execv(sys.executable, command)
 
 
-def _tables(cell: CellConfig, seed: int) -> tuple[dict[str, Table], dict[str, Any]]:
-    """The splits of a seed, texts as word pieces, and the vocabulary of each text modality."""
-    tables = load_dataset(cell, Path("."), seed)
-    if all(modality.kind != "text" for modality in cell.modalities.values()):
-        return tables, {}
-    found: tuple[dict[str, Table], dict[str, Any]]
-    found = importlib.import_module("mmcontrast.data.tokens").tokenised(tables, cell)
-    return found
+class _Splits(dict[int, dict[str, Table]]):
+    """Seed -> its splits, texts as word pieces. All share one copy of the data; what is made of it for a seed alone is
+    held for the last one that was asked for.
+
+    Attributes:
+        vocabularies: seed -> text modality -> its vocabulary, of the seeds that were asked for.
+    """
+
+    def __init__(self, cell: CellConfig, whole: dict[str, Table]) -> None:
+        super().__init__()
+        self.cell, self.whole = cell, whole
+        self.vocabularies: dict[int, dict[str, Any]] = {}
+
+    def __missing__(self, seed: int) -> dict[str, Table]:
+        tables = held_out(self.cell, self.whole, seed)
+        for other in list(self):
+            if all(table is self.whole[split] for split, table in tables.items()):
+                self.vocabularies[seed], self[seed] = self.vocabularies[other], self[other]
+                return self[seed]
+            del self[other]
+        vocabulary: dict[str, Any] = {}
+        if any(modality.kind == "text" for modality in self.cell.modalities.values()):
+            tables, vocabulary = importlib.import_module("mmcontrast.data.tokens").tokenised(tables, self.cell)
+        self.vocabularies[seed], self[seed] = vocabulary, tables
+        return tables
+
+
+@contextmanager
+def _loaded(cell: CellConfig, world: World) -> Iterator[_Splits]:
+    """The data, and while they are read the processes that decode them."""
+    whole = load_whole(cell, Path("."))
+    if not cell.engine.workers or not any(modality.encoded for modality in cell.modalities.values()):
+        yield _Splits(cell, whole)
+        return
+    with closing(Decoders(cell.engine.workers, pin=world.device.type == "cuda")) as decoders:
+        yield _Splits(cell, {split: replace(table, decoders=decoders) for split, table in whole.items()})
 
 
 def _initial_weights(pretrained: Path | None, seed: int) -> dict[str, Tensor] | None:
@@ -114,27 +146,26 @@ def run_stage(
     mark = fingerprint(cell, stage, pretrained)
     state = layout.state(cell.name, stage)
     runs: dict[int, SeedRun] = {}
-    tables: dict[int, dict[str, Table]] = {}
-    vocabularies: dict[int, dict[str, Any]] = {}
     training, saving = 0.0, 0.0
-    with _alone(state, cell, world), StopRequest() as stop:
-        for seed in cell.seeds:
-            tables[seed], vocabularies[seed] = _tables(cell, seed)
-            trainer = SeedTrainer(
-                cell,
-                SeedJob(stage, seed, world, state / f"seed{seed}", mark, stop),
-                tables[seed],
-                _initial_weights(pretrained, seed),
-                lambda epoch, terms, seed=seed: report(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
-            )
-            before = time.perf_counter()
-            runs[seed] = trainer.train()
-            training += time.perf_counter() - before
-            saving += trainer.saving_seconds
     cost: dict[str, Any] = {}
+    with _alone(state, cell, world), _loaded(cell, world) as tables:
+        with StopRequest() as stop:
+            for seed in cell.seeds:
+                trainer = SeedTrainer(
+                    cell,
+                    SeedJob(stage, seed, world, state / f"seed{seed}", mark, stop),
+                    tables[seed],
+                    _initial_weights(pretrained, seed),
+                    lambda epoch, terms, seed=seed: report(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
+                )
+                before = time.perf_counter()
+                runs[seed] = trainer.train()
+                training += time.perf_counter() - before
+                saving += trainer.saving_seconds
+        if world.rank == 0:
+            folder = Path(layout.stage(cell.name, stage))
+            write_outputs(cell, stage, folder, runs, tables, tables.vocabularies, world.device)
     if world.rank == 0:
-        folder = Path(layout.stage(cell.name, stage))
-        write_outputs(cell, stage, folder, runs, tables, vocabularies, world.device)
         cost = {
             "seconds": time.time() - psutil.Process().create_time(),
             "training_seconds": training,

@@ -4,7 +4,7 @@
       latest                    name of the newest complete checkpoint; swapped in atomically, last of all
       checkpoint-000007/        at most two of these
         rank0.pt ...            payload of each rank, loaded with `weights_only=True` alone
-        manifest.json           step, fingerprint, number of ranks, sha256 of each file
+        manifest.json           step, fingerprint, number of ranks, sha256 of each file, and of files beside it
 
 A process may die at any point of `save`: what `latest` named before is still complete. A payload is a mapping of
 strings to tensors and plain python values (numbers, strings, None, lists, dicts), nested at will.
@@ -19,7 +19,7 @@ import os
 import pickle
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,13 +37,16 @@ NAME = re.compile(r"checkpoint-(\d{6,})")
 Payload = dict[str, Any]
 
 
-def save(folder: Path, step: int, payload: Payload, fingerprint: str, world: World) -> Path:
+def save(
+    folder: Path, step: int, payload: Payload, fingerprint: str, world: World, beside: Mapping[Path, str] | None = None
+) -> Path:
     """Write a checkpoint and make it the newest; the two newest are kept. Every rank calls it with its own payload.
 
     Args:
         folder: of this run alone, on a disk that all ranks see.
         step: how far training is; recorded, not interpreted.
         fingerprint: of the configuration; `load_latest` refuses any other.
+        beside: files below `folder` -> sha256, without which the checkpoint is worth nothing; rank 0's count.
 
     Returns:
         The folder of the checkpoint.
@@ -59,7 +62,8 @@ def save(folder: Path, step: int, payload: Payload, fingerprint: str, world: Wor
     _write(draft / file, lambda handle: torch.save(payload, handle))
     files = dict(world.gather_objects((file, _sha256(draft / file))))
     if world.rank == 0:
-        manifest = {"step": step, "fingerprint": fingerprint, "ranks": world.size, "files": files}
+        needed = {str(path.relative_to(folder)): digest for path, digest in (beside or {}).items()}
+        manifest = {"step": step, "fingerprint": fingerprint, "ranks": world.size, "files": files, "beside": needed}
         text = json.dumps(manifest, indent=2) + "\n"
         _write(draft / MANIFEST, lambda handle: handle.write(text.encode()))
         _sync(draft)
@@ -149,6 +153,7 @@ def _read(folder: Path, fingerprint: str, world: World) -> tuple[Payload | None,
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         written, ranks, files = manifest["fingerprint"], manifest["ranks"], manifest["files"]
+        beside = manifest["beside"].items() if world.rank == 0 else []
     except (OSError, ValueError, KeyError, TypeError) as e:
         return None, f"{MANIFEST} cannot be read ({type(e).__name__}: {e})"
     if written != fingerprint:
@@ -159,6 +164,9 @@ def _read(folder: Path, fingerprint: str, world: World) -> tuple[Payload | None,
     try:
         if _sha256(folder / file) != files.get(file):
             return None, f"{file} does not have the checksum in {MANIFEST}"
+        for name, digest in beside:
+            if _sha256(folder.parent / name) != digest:
+                return None, f"{name} beside it does not have the checksum in {MANIFEST}"
         return torch.load(folder / file, map_location="cpu", weights_only=True), None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         return None, f"{file} cannot be read ({type(e).__name__}: {e})"

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,11 +28,14 @@ from mmcontrast.methods.build import build_method, method_class
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import in_chunks, make_feed
 from mmcontrast.training.engine import Engine, make_engine
-from mmcontrast.training.retrieving import Embedded
+from mmcontrast.training.kept import EpochTensors
+from mmcontrast.training.retrieving import Embedded, embed_observations, retrieval_key
 
 log = logging.getLogger(__name__)
 
 EVALUATED = ("val", "test")
+# folder of what evaluated epochs leave, in that of the resume state
+KEPT = "evaluated"
 
 
 @dataclass
@@ -41,25 +44,32 @@ class SeedRun:
 
     Attributes:
         history: (epoch, name, value) of every logged scalar.
-        probs: (epoch, split) -> (n, C) float32 class probabilities at each evaluated epoch; finetune only.
+        probs: (epoch, split) -> (n, C) float32 class probabilities at each evaluated epoch; finetune only, on rank 0.
         embedded: embeddings of all observations at each evaluated epoch; of cells scored by retrieval only.
         best_key: how the selected epoch scored on validation (larger is better); None before the first evaluation.
         best_epoch: the epoch `weights` belong to.
         weights: state dict of the selected epoch, or of the last one where nothing is selected; on rank 0 alone.
     """
 
+    probs: EpochTensors
+    embedded: Embedded
     history: History = field(default_factory=list)
-    probs: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     best_key: list[float] | None = None
     best_epoch: int = -1
     weights: dict[str, Tensor] = field(default_factory=dict)
-    embedded: Embedded = field(default_factory=Embedded)
+
+    @classmethod
+    def fresh(cls, folder: Path, history: History) -> SeedRun:
+        """Before the first epoch. `folder`: of what is kept of each evaluated one."""
+        return cls(EpochTensors(folder), Embedded(EpochTensors(folder)), history)
 
     def payload(self) -> dict[str, Any]:
-        """As plain values and tensors, for a checkpoint."""
+        """As plain values and tensors, for a checkpoint; what is kept of epochs goes into files of its own."""
+        for kept in (self.probs, self.embedded.z):
+            kept.write()
         return {
             "history": [list(h) for h in self.history],
-            "probs": {f"{epoch}/{split}": p for (epoch, split), p in self.probs.items()},
+            "probs": self.probs.payload(),
             "best_key": self.best_key,
             "best_epoch": self.best_epoch,
             "weights": self.weights,
@@ -67,15 +77,16 @@ class SeedRun:
         }
 
     @classmethod
-    def from_payload(cls, payload: dict[str, Any]) -> SeedRun:
+    def from_payload(cls, folder: Path, payload: dict[str, Any]) -> SeedRun:
         """Inverse of `payload`."""
-        probs = {}
-        for key, value in payload["probs"].items():
-            epoch, split = key.split("/")
-            probs[int(epoch), split] = value
-        history = [(int(e), str(n), float(v)) for e, n, v in payload["history"]]
-        embedded = Embedded.from_payload(payload["embedded"])
-        return cls(history, probs, payload["best_key"], payload["best_epoch"], payload["weights"], embedded)
+        return cls(
+            EpochTensors.from_payload(folder, payload["probs"]),
+            Embedded.from_payload(folder, payload["embedded"]),
+            [(int(e), str(n), float(v)) for e, n, v in payload["history"]],
+            payload["best_key"],
+            payload["best_epoch"],
+            payload["weights"],
+        )
 
 
 @torch.no_grad()
@@ -127,7 +138,7 @@ class SeedTrainer:
         self.score = scorers.get(cell.scored_by) if stage_name == cell.last_stage else None
         seeding.seed_everything(seed)  # the same initial weights on every rank
         method = build_method(cell)
-        method.check_data(tables["train"].inputs)
+        method.check_data(tables["train"].sample())
         if initial is not None:
             method.load_state_dict(initial)
         seeding.seed_everything(seed, world.rank)
@@ -136,7 +147,7 @@ class SeedTrainer:
         self.feed = make_feed(cell, self.stage, train, world, seed)
         steps = self.stage.epochs * self.feed.steps
         self.engine: Engine = make_engine(method, self.stage, steps, cell.engine, world)
-        self.run = SeedRun(history=path)
+        self.run = SeedRun.fresh(job.state / KEPT, path)
         self.epoch, self.step = 0, 0  # the step within the epoch
         self.sums: dict[str, list[float]] = {}  # term -> [sum, number] over the epoch's steps so far that have it
         self.saving_seconds = 0.0
@@ -168,7 +179,7 @@ class SeedTrainer:
         """One pass over the training rows, from the step it stands at; a term's mean is over the steps that have it."""
         steps = self.feed.steps
         order = seeding.named_generator(self.job.seed, self.job.stage, "order", self.epoch)
-        for batch, rows in islice(self.feed.epoch(self.epoch, order), self.step, None):
+        for batch, rows in self.feed.epoch(self.epoch, order, self.step):
             progress = Progress(
                 stage=self.job.stage,  # type: ignore[arg-type]
                 epoch=self.epoch,
@@ -228,13 +239,17 @@ class SeedTrainer:
     def _classified(self, method: Method, split: str) -> list[float]:
         """Keep the split's probabilities; how well they did."""
         table = self.tables[split]
-        probs = self.run.probs[self.epoch, split] = predict(method, table, self.job.world.device)
+        probs = predict(method, table, self.job.world.device)
+        if self.job.world.rank == 0:
+            self.run.probs[self.epoch, split] = probs
         return list(selection_key(table.labels.numpy(), probs.numpy(), self.cell.metrics[0]))
 
     def _retrieved(self, method: Method, split: str) -> list[float]:
         """Keep the embeddings of the split's observations; how well they did."""
-        self.run.embedded.add(self.epoch, split, method, self.tables[split], self.job.world.device)
-        return self.run.embedded.key(self.cell, self.epoch, split)
+        found = embed_observations(method, self.tables[split], self.job.world.device)
+        if self.job.world.rank == 0:
+            self.run.embedded.add(self.epoch, split, found)
+        return retrieval_key(self.cell, found)
 
     def _save(self) -> None:
         before = time.perf_counter()
@@ -249,7 +264,8 @@ class SeedTrainer:
             "random": seeding.random_state(),
             "run": self.run.payload(),
         }
-        checkpoint.save(self.job.state, self.epoch, payload, self.job.fingerprint, self.job.world)
+        beside = self.run.probs.sums() | self.run.embedded.z.sums()
+        checkpoint.save(self.job.state, self.epoch, payload, self.job.fingerprint, self.job.world, beside)
         self.saving_seconds += time.perf_counter() - before
 
     def _resume(self) -> None:
@@ -259,7 +275,7 @@ class SeedTrainer:
         self.engine.load_state_dict(payload["engine"])
         self.generator.set_state(payload["generator"])
         seeding.restore(payload["random"])
-        self.run = SeedRun.from_payload(payload["run"])
+        self.run = SeedRun.from_payload(self.job.state / KEPT, payload["run"])
         self.epoch, self.step, self.sums = int(payload["epoch"]), int(payload["step"]), dict(payload["sums"])
         within = f" and step {self.step} of {self.feed.steps}" if self.step else ""
         log.info("seed %d: resumed after epoch %d of %d%s", self.job.seed, self.epoch, self.stage.epochs, within)

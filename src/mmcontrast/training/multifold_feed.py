@@ -6,17 +6,20 @@ Shapes: N units of a batch (instances, or rows of the anchor), P rows of a modal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import tee
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
+from mmcontrast.data.inputs import Part, part
 from mmcontrast.data.loading import Table
 from mmcontrast.data.sampling import CaptionSampler, InstanceSampler, Rows
-from mmcontrast.errors import ConfigError, DataError, nearest
+from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.methods.base import Batch
 from mmcontrast.training.distributed import World
+from mmcontrast.training.reading import Plan, read
 
 
 def instance_sampler(table: Table, stage: Stage, seed: int, where: str) -> InstanceSampler:
@@ -68,9 +71,7 @@ class MultifoldFeed:
 
     def __init__(self, cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> None:
         where = f"params/methods/{cell.method}.yaml ({cell.name}): pretrain"
-        for name, of in table.observations.items():
-            if isinstance(of.flat, list):
-                raise DataError(f"{cell.dataset}: modality '{name}' holds texts; they are made into word pieces first")
+        table.refuse_texts()
         self.table, self.world = table, world
         self.sampler = SAMPLERS[stage.sampling.by](table, stage, seed, where)
 
@@ -79,32 +80,32 @@ class MultifoldFeed:
         """Batches per epoch; what is left over after the last full batch is not seen in that epoch."""
         return len(self.sampler)
 
-    def epoch(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Batch, slice]]:
+    def epoch(self, epoch: int, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Batch, slice]]:
         """See `batching.Feed`; the generator is not drawn from."""
-        for step in range(self.steps):
-            yield self._shard(self.sampler.batch(epoch, step))
+        drawn = (self._shard(self.sampler.batch(epoch, step)) for step in range(start, self.steps))
+        plans, shards = tee(drawn)
+        batches = read((plan for plan, _ in plans), self.table.decoders, self.world.device)
+        return zip(batches, (shard for _, shard in shards), strict=True)
 
-    def _shard(self, rows: dict[str, Rows]) -> tuple[Batch, slice]:
+    def _shard(self, rows: dict[str, Rows]) -> tuple[Plan, slice]:
         """This rank's units: instances where rows differ in number, else rows."""
         units_N, of_row = _units(rows, by_row=isinstance(self.sampler, CaptionSampler))
         shard = self.world.rows(len(units_N))
-        inputs, ids = {}, {}
+        parts, ids, has = {}, {}, {}
         for m, drawn in rows.items():
-            mine = (of_row[m] >= shard.start) & (of_row[m] < shard.stop)
-            instance_P = torch.from_numpy(drawn.instance[mine])
-            inputs[m] = self._values(m, instance_P, torch.from_numpy(drawn.observation[mine])).to(self.world.device)
-            ids[m] = instance_P.to(self.world.device)
-        labels = self.table.labels[torch.from_numpy(units_N[shard])].to(self.world.device)
-        return Batch(inputs, labels, ids), shard
+            mine = torch.from_numpy((of_row[m] >= shard.start) & (of_row[m] < shard.stop))
+            instance_P = torch.from_numpy(drawn.instance)
+            parts[m], ids[m] = self._part(m, drawn, instance_P, mine), instance_P[mine]
+            if m in self.table.present:
+                has[m] = self.table.present[m][ids[m]]
+        labels = self.table.labels[torch.from_numpy(units_N[shard])]
+        return Plan(parts, labels, ids, None, has), shard
 
-    def _values(self, modality: str, instance_P: Tensor, observation_P: Tensor) -> Tensor:
+    def _part(self, modality: str, drawn: Rows, instance_P: Tensor, mine: Tensor) -> Part:
         if modality in self.table.inputs:
-            return self.table.inputs[modality][instance_P]
+            return part(self.table.inputs[modality], instance_P, mine)
         of = self.table.observations[modality]
-        flat = of.flat
-        if isinstance(flat, list):
-            raise TypeError("texts in place of word pieces")
-        return flat[of.offsets[instance_P] + observation_P]
+        return part(of.flat, of.offsets[instance_P] + torch.from_numpy(drawn.observation), mine)
 
 
 def _counts(table: Table) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ Shapes: E evaluated epochs, P rows of a modality, D width.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,56 +19,51 @@ from mmcontrast.data.loading import Table
 from mmcontrast.evaluation.ranking import ranked, selection_key
 from mmcontrast.methods.base import Method
 from mmcontrast.training.batching import in_chunks
+from mmcontrast.training.kept import EpochTensors
+
+Found = dict[str, tuple[Tensor, Tensor]]
 
 
 @dataclass
 class Embedded:
-    """One seed's.
+    """One seed's, on rank 0.
 
     Attributes:
         z: (epoch, split, modality) -> (P, D) float32 unit rows.
         instance: (split, modality) -> (P,) int64 row of each row's instance in the split.
     """
 
-    z: dict[tuple[int, str, str], Tensor] = field(default_factory=dict)
+    z: EpochTensors
     instance: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
     def payload(self) -> dict[str, Any]:
         """As plain values and tensors, for a checkpoint."""
-        return {
-            "z": {f"{epoch}/{split}/{m}": z for (epoch, split, m), z in self.z.items()},
-            "instance": {f"{split}/{m}": i for (split, m), i in self.instance.items()},
-        }
+        return {"z": self.z.payload(), "instance": [[*key, instance] for key, instance in self.instance.items()]}
 
     @classmethod
-    def from_payload(cls, payload: dict[str, Any]) -> Embedded:
+    def from_payload(cls, folder: Path, payload: dict[str, Any]) -> Embedded:
         """Inverse of `payload`."""
-        out = cls()
-        for key, z in payload["z"].items():
-            epoch, split, m = key.split("/")
-            out.z[int(epoch), split, m] = z
-        for key, instance in payload["instance"].items():
-            split, m = key.split("/")
-            out.instance[split, m] = instance
-        return out
+        instance = {(split, m): rows for split, m, rows in payload["instance"]}
+        return cls(EpochTensors.from_payload(folder, payload["z"]), instance)
 
-    def add(self, epoch: int, split: str, method: Method, table: Table, device: torch.device) -> None:
-        """Embed a split with the weights as they are."""
-        for m, (z, instance) in embed_observations(method, table, device).items():
+    def add(self, epoch: int, split: str, found: Found) -> None:
+        """Keep the embeddings of a split, as `embed_observations` gives them."""
+        for m, (z, instance) in found.items():
             self.z[epoch, split, m] = z
             self.instance[split, m] = instance
 
-    def key(self, cell: CellConfig, epoch: int, split: str) -> list[float]:
-        """How well the epoch did on the split: larger is better."""
-        if cell.retrieval is None:
-            raise TypeError(f"{cell.name} is not scored by retrieval")
-        sides = cell.retrieval.gallery, cell.retrieval.queries
-        rows = {m: (self.z[epoch, split, m].numpy(), self.instance[split, m].numpy()) for m in sides}
-        return list(selection_key(ranked(rows, cell.retrieval)))
+
+def retrieval_key(cell: CellConfig, found: Found) -> list[float]:
+    """How well the embeddings of a split do: larger is better."""
+    if cell.retrieval is None:
+        raise TypeError(f"{cell.name} is not scored by retrieval")
+    sides = cell.retrieval.gallery, cell.retrieval.queries
+    rows = {m: (found[m][0].numpy(), found[m][1].numpy()) for m in sides}
+    return list(selection_key(ranked(rows, cell.retrieval)))
 
 
 @torch.no_grad()
-def embed_observations(method: Method, table: Table, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
+def embed_observations(method: Method, table: Table, device: torch.device) -> Found:
     """modality -> (P, D) float32 unit rows and (P,) instances, on the CPU, in evaluation mode."""
     method.eval()
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}

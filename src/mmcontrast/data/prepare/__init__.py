@@ -143,6 +143,8 @@ def _written(
     describe_inputs(sheet, written.inputs)
     if written.split_rule is not None:
         sheet["split"]["rule"] = written.split_rule
+    elif written.groups and isinstance(dataset.split, RandomSplit):
+        sheet["split"]["rule"] = "groups whole, stratified by class as well as they allow, fixed by its seed"
     return sheet | ({"report": written.report} if written.report else {})
 
 

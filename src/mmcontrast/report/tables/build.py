@@ -29,7 +29,7 @@ from mmcontrast.report.tables.matrix import (
     read_costs,
 )
 from mmcontrast.report.text.notes import WIDE_TITLE, findings, lost_notes, not_run_notes, overrides_note, table_notes
-from mmcontrast.report.text.wording import PROBE_DEFINITION, PROTOCOL_TITLES, cell_label, find_cell, metric_title
+from mmcontrast.report.text.wording import PROTOCOL_TITLES, cell_label, find_cell, metric_title, probe_definition
 
 NO_VALIDATION = "no validation split"
 
@@ -70,7 +70,7 @@ def _matrix_table(evidence: Evidence, experiment: str) -> Table:
         notes.append(COST_NOTE)
     recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
     shared = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
-    probe = f"Scores: {PROBE_DEFINITION}."
+    probe = f"Scores: {probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)}."
     return Table(
         name=experiment,
         title=spec.title,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.config.metrics import measure
@@ -40,10 +40,21 @@ PROTOCOL_DEFINITIONS = {
 }
 
 
-PROBE_DEFINITION = (
-    "a linear probe (logistic regression) on the frozen embeddings of the last epoch, fitted on train; its "
-    "regularisation strength is the one with the best validation score on the first metric"
-)
+PROBES = {
+    "classes": "logistic regression",
+    "multilabel": "a logistic regression for each of several labels",
+    "regression": "ridge regression of numbers",
+}
+
+
+def probe_definition(datasets: Iterable[Dataset]) -> str:
+    """What a probe is, of every kind of label that the datasets have."""
+    kinds = {target.kind for data in datasets for target in data.targets.values()}
+    said = "; ".join(name for kind, name in PROBES.items() if kind in kinds)
+    return (
+        f"a linear probe ({said}) on the frozen embeddings of the last epoch, fitted on train; its "
+        "regularisation strength is the one with the best validation score on the first metric"
+    )
 
 
 def metric_title(metric: str, dataset: Dataset | None = None) -> str:

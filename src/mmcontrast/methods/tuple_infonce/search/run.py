@@ -132,7 +132,7 @@ class _Run:
         stage: Stage = getattr(cell, job.stage)
         seeding.seed_everything(seed)
         method = build_method(cell)
-        method.check_data(table.inputs)
+        method.check_data(table.sample())
         self.method = cast(Searchable, method)
         self.method.dropping = spec.dropping
         kept, held = split_rows(len(table), spec.held_out, seed)

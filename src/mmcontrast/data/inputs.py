@@ -1,0 +1,214 @@
+"""Inputs of a split that become tensors batch by batch: rows of others, rows on disk, rows of different lengths, texts.
+
+N rows of a split, b rows of a batch, T steps of the longest of them, S steps of several rows, d width of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+Rows = slice | Tensor
+
+
+class Column(Protocol):
+    """What a tensor of N rows can do, as far as batches need it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        """(b, ...) tensor of the rows: a slice, or an int64 tensor of row numbers. Of texts a list."""
+
+
+class View:
+    """Rows of a tensor or column in an order of their own, without a copy of them."""
+
+    def __init__(self, base: Tensor | Column, rows: Tensor) -> None:
+        self.base: Tensor | Column = base.base if isinstance(base, View) else base
+        self.rows: Tensor = base.rows[rows] if isinstance(base, View) else rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Rows | int) -> Any:
+        return self.base[self.rows[rows]]
+
+
+class Places:
+    """Where the rows of parts that follow each other are.
+
+    Args:
+        sizes: rows of each part.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.starts = np.cumsum([0, *sizes], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def of(self, rows: Rows) -> list[tuple[int, int]]:
+        """(part, row in it) of each row.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        rows_b = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows.numpy()
+        if len(rows_b) and (rows_b.min() < 0 or rows_b.max() >= len(self)):
+            raise IndexError(f"rows {rows_b.min()} to {rows_b.max()} of {len(self)}")
+        part_b = np.searchsorted(self.starts, rows_b, side="right") - 1
+        return list(zip(part_b.tolist(), (rows_b - self.starts[part_b]).tolist(), strict=True))
+
+
+def present(column: pa.ChunkedArray) -> Tensor:
+    """(N,) bool: which rows are not null."""
+    parts = [chunk.is_valid().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return torch.from_numpy(np.concatenate(parts) if parts else np.zeros(0, np.bool_))
+
+
+def numbers(array: pa.FixedSizeListArray) -> np.ndarray:
+    """(n, width) of vectors or pixels, without a copy. A row that is null holds anything."""
+    width = array.type.list_size
+    flat = array.values.slice(array.offset * width, len(array) * width)
+    if flat.null_count:  # the numbers of a row that is null are null too; what is there in their place is memory
+        flat = pa.Array.from_buffers(flat.type, len(flat), [None, flat.buffers()[1]], offset=flat.offset)
+    return flat.to_numpy(zero_copy_only=True).reshape(len(array), width)
+
+
+class FixedRows:
+    """Vectors or pictures as pixels in Arrow arrays, of which a batch is a copy. A null is zeros.
+
+    Args:
+        column: of FixedSizeList. shape: of a row.
+    """
+
+    def __init__(self, column: pa.ChunkedArray, shape: Sequence[int]) -> None:
+        self.shape, self.present = tuple(shape), present(column)
+        self.views = [numbers(array).reshape(-1, *shape) for array in column.chunks]
+        self.places = Places([len(view) for view in self.views])
+        self.dtype = column.type.value_type.to_pandas_dtype()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: Rows) -> Tensor:
+        places = self.places.of(rows)
+        out = np.empty((len(places), *self.shape), self.dtype)
+        for k, (part, row) in enumerate(places):
+            out[k] = self.views[part][row]
+        tensor = torch.from_numpy(out)
+        tensor[~self.present[rows]] = 0
+        return tensor
+
+
+class Ragged:
+    """Rows of different numbers of steps; a batch is (b, T, ...), padded at the end of each row.
+
+    Args:
+        values: of some rows each, (S, ...) one after another. offsets: of the same rows, where each begins, and where
+            the last one ends.
+        fill: what padding is.
+        lengths: (N,) int64 steps of each row, 0 where there is none; None = as the offsets say.
+    """
+
+    def __init__(
+        self, values: Sequence[np.ndarray], offsets: Sequence[np.ndarray], fill: float, lengths: Tensor | None = None
+    ) -> None:
+        self.values, self.offsets, self.fill = list(values), list(offsets), fill
+        self.places = Places([len(o) - 1 for o in self.offsets])
+        counted = [np.diff(o) for o in self.offsets]
+        self.lengths = torch.from_numpy(np.concatenate(counted).astype(np.int64)) if lengths is None else lengths
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: Rows) -> Tensor:
+        return self.padded(rows, self.longest(rows))
+
+    def longest(self, rows: Rows) -> int:
+        """Steps of the longest of the rows, at least 1."""
+        lengths_b = self.lengths[rows]
+        return max(1, int(lengths_b.max())) if len(lengths_b) else 1
+
+    def padded(self, rows: Rows, steps: int) -> Tensor:
+        """(b, steps, ...) of rows of which none is longer."""
+        places, lengths_b = self.places.of(rows), self.lengths[rows].tolist()
+        out = np.full((len(places), steps, *self.values[0].shape[1:]), self.fill, self.values[0].dtype)
+        for k, ((part, row), length) in enumerate(zip(places, lengths_b, strict=True)):
+            begin = self.offsets[part][row]
+            out[k, :length] = self.values[part][begin : begin + length]
+        return torch.from_numpy(out)
+
+
+def sequences(column: pa.ChunkedArray) -> Ragged:
+    """The rows of a List<FixedSizeList<float32>[d]>; a null has no steps.
+
+    Batches are (b, T, d) float32, padded with NaN: what is stored is finite.
+    """
+    values = [numbers(chunk.values) for chunk in column.chunks]
+    offsets = [chunk.offsets.to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    if not values:
+        values, offsets = [np.zeros((0, column.type.value_type.list_size), np.float32)], [np.zeros(1, np.int32)]
+    lengths = np.concatenate([np.diff(o) for o in offsets]).astype(np.int64)
+    return Ragged(values, offsets, float("nan"), torch.from_numpy(lengths * present(column).numpy()))
+
+
+class Texts:
+    """Texts in Arrow arrays. No method takes them as they are: `data.tokens` makes numbers of them. A null is empty."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self.column = column
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, rows: Rows | int) -> Any:
+        """The texts of the rows; the text itself of a single number."""
+        if isinstance(rows, int) or (isinstance(rows, Tensor) and rows.ndim == 0):
+            return self.column[int(rows)].as_py() or ""
+        numbers_b = range(*rows.indices(len(self))) if isinstance(rows, slice) else rows.tolist()
+        return [self.column[row].as_py() or "" for row in numbers_b]
+
+    def __iter__(self) -> Iterator[str]:
+        for chunk in self.column.chunks:
+            yield from (text or "" for text in chunk.to_pylist())
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of a batch that one process takes of an input.
+
+    Attributes:
+        of: a tensor or a column that is no view. rows: of it. steps: of a row, padding included, where that is to be
+            said.
+    """
+
+    of: Tensor | Column
+    rows: Rows
+    steps: int | None = None
+
+    def tensor(self) -> Tensor:
+        """(b, ...)."""
+        if isinstance(self.of, Ragged) and self.steps is not None:
+            return self.of.padded(self.rows, self.steps)
+        return self.of[self.rows]
+
+
+def part(x: Tensor | Column, rows: Rows, mine: Rows | None = None) -> Part:
+    """What this process takes of a batch. Padding is to the longest row of the whole batch, so that all agree.
+
+    Args:
+        rows: of the batch. mine: those of them that this process takes, by position; None = all.
+    """
+    if isinstance(x, View):
+        rows, x = x.rows[rows], x.base
+    if isinstance(rows, slice) and not isinstance(x, Tensor):
+        rows = torch.arange(*rows.indices(len(x)))
+    steps = x.longest(rows) if isinstance(x, Ragged) else None
+    return Part(x, rows if mine is None or isinstance(rows, slice) else rows[mine], steps)
