@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Batch:
         labels: (b,) int64 class indices, (b, C) float32 zeros and ones, or (b, C) float32 numbers, scaled in training.
         ids: modality -> (P,) int64 instance of each of its rows, of multifold data; numbers that all ranks agree on.
             None: every modality has b rows, and row k is of instance k.
-        present: modality -> (b,) bool, whether the row has it; only of modalities that a row may lack. What stands in
+        present: modality -> (b,) bool, whether the row has it; {} where no row can lack anything. What stands in
             `inputs` for a row that lacks it is never looked at: zeros, of a sequence NaN, of a text padding.
         scenes: (b,) int64 scene of each row, where the dataset repeats scenes; numbers that all ranks agree on.
     """
@@ -126,12 +126,11 @@ class Method(nn.Module):
         """
         return cell, []
 
-    def check_data(self, inputs: Mapping[str, Any], present: Mapping[str, Tensor] | None = None) -> None:
+    def check_data(self, inputs: Mapping[str, Tensor]) -> None:
         """Called once before training with all training rows, to refuse what the method cannot learn from.
 
         Args:
-            inputs: modality -> (N, ...), a tensor or what is indexed like one. present: modality -> (N,) bool, of those
-                that a row may lack.
+            inputs: modality -> (N, ...).
 
         Raises:
             TrainingError: saying what is wrong with which modality. By default nothing is.

@@ -112,10 +112,10 @@ class TupleInfoNCE(SelfSupervised):
             return LateNetwork(self.encoders, self.fusion)
         return EarlyNetwork(self.modalities, self.encoders, self.fusion)
 
-    def check_data(self, inputs: Mapping[str, Any], present: Mapping[str, Tensor] | None = None) -> None:
+    def check_data(self, inputs: Mapping[str, Tensor]) -> None:
         """Raise TrainingError where a modality is the same in all rows, unless nothing is disturbed."""
         if not self.objective.naive:
-            check_disturbable(inputs, present)
+            check_disturbable(inputs)
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         query, rest = self._parts(progress.generator)

@@ -7,7 +7,6 @@ N new rows and Q held rows of a queue.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,6 @@ from mmcontrast.errors import TrainingError
 # A random permutation of 2 or more rows has no fixed point with probability 1/3 or more (1/e in the limit), so that
 # 64 misses in a row happen less than once in 1e11 calls. With scenes they can be common; see `derangement`.
 ATTEMPTS = 64
-ROWS_AT_ONCE = 1024
 
 
 def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = None) -> Tensor:
@@ -147,15 +145,14 @@ def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequ
     return out
 
 
-def check_disturbable(inputs: Mapping[str, Any], present: Mapping[str, Tensor] | None = None) -> None:
+def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
     """Refuse modalities that cannot be disturbed: fewer than two, or one that is the same in every row.
 
     A constant modality makes each own-row disturbed tuple equal to the positive, and the loss cannot fall below
     log(1 + w). Meant for the whole training set, once, before any view noise is added.
 
     Args:
-        inputs: modality -> (N, ...) rows of the training split, a tensor or what is indexed like one.
-        present: modality -> (N,) bool, of those that a row may lack.
+        inputs: modality -> (N, ...) rows of the training split.
 
     Raises:
         TrainingError: naming the modality.
@@ -166,23 +163,12 @@ def check_disturbable(inputs: Mapping[str, Any], present: Mapping[str, Tensor] |
             "with one, a disturbed tuple is just another row's tuple"
         )
     for name, x in inputs.items():
-        has_N = (present or {}).get(name)
-        rows = torch.arange(len(x)) if has_N is None else has_N.nonzero().squeeze(1)
-        if len(rows) > 1 and _all_alike(x, rows):
+        # the padding of a sequence is NaN
+        if len(x) > 1 and bool(((x == x[:1]) | ((x != x) & (x != x)[:1])).all()):
             raise TrainingError(
-                f"modality '{name}' is the same in all {len(rows)} training rows, so a tuple disturbed in it equals "
-                "the intact one; drop the modality, or check how the dataset was prepared"
+                f"modality '{name}' is the same in all {len(x)} training rows, so a tuple disturbed in it equals the "
+                "intact one; drop the modality, or check how the dataset was prepared"
             )
-
-
-def _all_alike(x: Any, rows: Tensor) -> bool:
-    """Whether these rows are equal, paddings too; looks no further than the first that differs."""
-    first = x[rows[:1]]
-    parts = (x[part] for part in rows.split(ROWS_AT_ONCE))
-    return all(
-        part.shape[1:] == first.shape[1:] and bool(((part == first) | ((part != part) & (first != first))).all())
-        for part in parts
-    )
 
 
 class KeyQueue(nn.Module):
