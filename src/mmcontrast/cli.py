@@ -187,6 +187,9 @@ def _data(args: argparse.Namespace) -> None:
     if args.action == "status":
         _print_status(selection(args.suite)[0])
         return
+    if args.action == "encoders":
+        _download_encoders(selection(args.suite)[0])
+        return
     from mmcontrast.data.fetch import fetch
     from mmcontrast.data.prepare import prepare
 
@@ -206,6 +209,13 @@ def _data(args: argparse.Namespace) -> None:
             for warning in sheet["warnings"]:
                 print(f"{name}: warning: {warning}")
         _journal(args, layout, time.perf_counter() - started)
+
+
+def _download_encoders(grid: Grid) -> None:
+    from mmcontrast.data.pretrained import download
+
+    for folder in download(spec for cell in grid.cells.values() for spec in cell.model.pretrained.values()):
+        print(folder)
 
 
 def _print_status(grid: Grid) -> None:
@@ -285,6 +295,7 @@ def _parser() -> argparse.ArgumentParser:
     data = add("data", _data, "Show, fetch or prepare datasets.")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("status", help="every dataset: licence, what is there, how to get it")
+    actions.add_parser("encoders", help="download the pretrained encoders that are named by a hub id and commit")
     for action, text in (("fetch", "download with checksums"), ("prepare", "convert to Parquet, split and scale")):
         actions.add_parser(action, help=text).add_argument("names", nargs="+", metavar="NAME")
     add("pretrain", _train, "Train a cell's encoders with its contrastive objective alone.", others, cell=cell)

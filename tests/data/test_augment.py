@@ -12,7 +12,7 @@ from mmcontrast.config.augmentations import AUGMENTATIONS, parse_augmentations
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.errors import ConfigError, DataError
 
-SHAPES = {"image": (6, 3, 12, 16), "vector": (6, 9), "sequence": (6, 7, 4)}
+SHAPES = {"image": (6, 3, 12, 16), "vector": (6, 9), "sequence": (6, 7, 4), "text": (6, 5)}
 
 
 def augmenter(kind: str, *entries: dict) -> Augmenter:
@@ -36,7 +36,8 @@ def test_each_changes_something_and_never_its_input(kind: str, name: str) -> Non
     before = x.clone()
     out = augmenter(kind, {"name": name, "p": 1.0})(x, gen())
     assert out.shape == x.shape
-    assert torch.isfinite(out).all()
+    # a crop in time leaves padding at the end
+    assert torch.isfinite(out).all() or name == "crop_steps"
     assert torch.equal(x, before)
     changed = (out != x).flatten(1).any(dim=1)
     assert changed.float().mean() > 0.5
@@ -45,8 +46,8 @@ def test_each_changes_something_and_never_its_input(kind: str, name: str) -> Non
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_same_generator_same_bits(kind: str, name: str) -> None:
     a, b, c = (augmenter(kind, {"name": name})(batch(kind), gen(s)) for s in (1, 1, 2))
-    assert torch.equal(a, b)
-    assert not torch.equal(a, c)
+    assert torch.equal(a.nan_to_num(9.0), b.nan_to_num(9.0))
+    assert not torch.equal(a.nan_to_num(9.0), c.nan_to_num(9.0))
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
@@ -61,7 +62,7 @@ def test_two_ranks_draw_what_one_would(kind: str) -> None:
     steps = augmenter(kind, *({"name": name} for name in AUGMENTATIONS[kind] if name != "contrast"))
     whole = steps(x, gen())
     parts = [steps(x[rows], gen(), rows, len(x)) for rows in (slice(0, 2), slice(2, 6))]
-    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
 def test_half_the_instances_are_changed() -> None:
@@ -196,7 +197,13 @@ def test_dropping() -> None:
         ("image", [{"name": "crop", "scale": [0.9, 0.1]}], "must rise"),
         ("image", [{"name": "shift", "amount": -1}], "amount: .*greater than 0"),
         ("image", ["crop"], "give `name`"),
-        ("text", [{"name": "noise"}], "kind 'text' has no augmentations"),
+        (
+            "text",
+            [{"name": "noise"}],
+            r"here\[0\]: there is no augmentation of a text, and 'noise' is given; give \[\]",
+        ),
+        ("sound", [], "kind 'sound' has no augmentations"),
+        ("sequence", [{"name": "crop_steps", "scale": [0.9, 0.1]}], "scale: .*must rise"),
     ],
 )
 def test_refusals(kind: str, entries: list, message: str) -> None:
@@ -209,3 +216,55 @@ def test_a_batch_of_another_kind() -> None:
         augmenter("image")(torch.ones(2, 3), gen())
     with pytest.raises(DataError, match="has 1 channels"):
         augmenter("image", {"name": "greyscale"})(torch.ones(2, 1, 4, 4), gen())
+
+
+LENGTHS = torch.tensor([7, 4, 1, 0, 7, 2])
+
+
+def padded() -> torch.Tensor:
+    """(6, 7, 4) of 1, 2, 3, ... in time, NaN after each row's own number of steps, one row without any."""
+    x = (1.0 + torch.arange(7.0))[None, :, None].expand(6, 7, 4).clone()
+    return x.masked_fill((torch.arange(7) >= LENGTHS[:, None])[:, :, None], torch.nan)
+
+
+@pytest.mark.parametrize("name", ["noise", "drop_steps"])
+def test_padding_stays_and_only_steps_are_changed(name: str) -> None:
+    x = padded()
+    for seed in range(20):
+        out = augmenter("sequence", {"name": name})(x, gen(seed))
+        assert torch.equal(out.isnan(), x.isnan())
+        changed = (out != x) & ~x.isnan()
+        assert changed.any()
+        if name == "drop_steps":
+            assert (changed.all(dim=2).sum(dim=1) <= (0.8 * LENGTHS).round()).all()
+
+
+def test_steps_of_a_row_do_not_depend_on_its_padding() -> None:
+    short = padded()[:, :2]
+    for step in ({"name": "drop_steps"}, {"name": "crop_steps"}):
+        rows = torch.tensor([2, 3, 5])
+        for seed in range(5):
+            out = augmenter("sequence", step)(short, gen(seed))[rows]
+            assert torch.equal(out.isnan().all(dim=2), out.isnan().any(dim=2))
+            assert ((~out.isnan()).any(dim=2).sum(dim=1) <= LENGTHS[rows]).all()
+
+
+def test_a_crop_in_time_is_a_run_of_steps_at_the_beginning() -> None:
+    x, lengths, starts = padded(), set(), set()
+    for seed in range(200):
+        out = augmenter("sequence", {"name": "crop_steps", "scale": [0.4, 0.8]})(x, gen(seed))
+        for row, most in zip(out[:, :, 0], LENGTHS.tolist(), strict=True):
+            steps = row[~row.isnan()]
+            assert torch.equal(row[: len(steps)], steps)
+            assert math.ceil(0.4 * most) <= len(steps) <= math.ceil(0.8 * most)
+            assert len(steps) == 0 or ((steps.diff() == 1).all() and steps[0] >= 1 and steps[-1] <= most)
+        first = out[0, :, 0]
+        lengths.add(int((~first.isnan()).sum()))
+        starts.add(int(first[0]))
+    assert lengths == {3, 4, 5, 6}
+    assert starts == {1, 2, 3, 4, 5}
+
+
+def test_texts_stay_as_they_are() -> None:
+    pieces = torch.tensor([[5, 2, 0], [4, -1, -1]])
+    assert torch.equal(augmenter("text")(pieces, gen()), pieces)

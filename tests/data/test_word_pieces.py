@@ -10,7 +10,7 @@ from mmcontrast.config import Modality
 from mmcontrast.config.training import TextModel
 from mmcontrast.data.loading import Observations, Table
 from mmcontrast.data.tokens import tokenised
-from mmcontrast.data.word_pieces import PADDING, UNKNOWN, learn, words
+from mmcontrast.data.word_pieces import UNKNOWN, learn, words
 from mmcontrast.errors import ConfigError, DataError
 
 TEXTS = ["low lower lowest", "new newer newest", "wide wider widest", "low new"]
@@ -67,10 +67,10 @@ def test_texts_are_cut_and_padded_and_counted():
     learned = learn(TEXTS, 60)
     encoded = learned.encode(["low new low new", "LOW", "", "..."], 3)
     low, new = learned.word("low")[0], learned.word("new")[0]
-    assert encoded.pieces.tolist()[:3] == [[low, new, low], [low, PADDING, PADDING], [UNKNOWN, PADDING, PADDING]]
+    assert encoded.rows[:3] == [[low, new, low], [low], [UNKNOWN]]
     assert encoded.cut == 1
     assert encoded.empty == [2]
-    assert encoded.pieces[3].tolist() == [UNKNOWN] * 3
+    assert encoded.rows[3] == [UNKNOWN] * 3
 
 
 @pytest.mark.parametrize(("texts", "size", "says"), [(["", " "], 10, "no word"), (["abc"], 4, "at least 5")])
@@ -94,7 +94,7 @@ class Cell:
     modalities = {"text": Modality(kind="text", shape=[], multifold=True)}  # noqa: RUF012
 
     def __init__(self, text):
-        self.model = type("Model", (), {"text": text, "clip": None})
+        self.model = type("Model", (), {"text": text, "pretrained": {}})
 
 
 def test_the_vocabulary_is_of_training_texts_and_cut_texts_are_told(caplog):

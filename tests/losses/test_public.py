@@ -19,7 +19,7 @@ from mmcontrast.losses.mixing import mix_targets
 from mmcontrast.losses.similarity import unit_rows
 
 # modules of what losses are made of
-HELPERS = {"instances", "mixing", "precision", "similarity"}
+HELPERS = {"instances", "mixing", "precision", "rows", "similarity"}
 B, D, TAU = 6, 4, 0.2
 IDS = torch.arange(B) // 2
 PAIRS = [("a", "b"), ("b", "a")]
@@ -48,7 +48,7 @@ CALLS: dict[str, Callable[[Any, Tensor, Tensor], Any]] = {
     "m3co": lambda f, a, b: f({"a": a, "b": b}, {"a": b, "b": a}, {"a": TARGETS, "b": TARGETS}, PAIRS, TAU),
     "m3co_pair": lambda f, a, b: f(a, b, TARGETS, TAU),
     "mil_nce": lambda f, a, b: f(a, b, IDS, IDS, tau=TAU),
-    "mixed_label_cross_entropy": lambda f, a, b: f(a * b, torch.arange(B) % D, partner_labels=IDS, weight=0.3),
+    "mixed_label_loss": lambda f, a, b: f(a * b, torch.arange(B) % D, partner_labels=IDS, weight=0.3),
     "multifold_loss": lambda f, a, b: f(unit_rows(a), unit_rows(b), IDS, IDS, tau=TAU),
     "multifold_pairs_loss": lambda f, a, b: f({"a": unit_rows(a), "b": unit_rows(b)}, {"a": IDS, "b": IDS}),
     "multifold_pairs_terms": lambda f, a, b: f({"a": unit_rows(a), "b": unit_rows(b)}, {"a": IDS, "b": IDS}),

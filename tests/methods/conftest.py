@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ def told_apart(name: str, spec: Method, variant: str) -> bool:
     """Is it the base, or more than the base with another batch size, learning rate or number of epochs?
 
     An alpha by modality names those of one dataset, which is not the one used here. What a shared recipe changes are
-    sizes. A pretrained CLIP encodes images and texts, which the set used here has not; tests/training/test_clip_cell.py
-    trains it on its own kind of data.
+    sizes. Pretrained encoders are of images and texts, which the set used here has not;
+    tests/training/test_pretrained_encoder_cell.py trains them on their own kind of data.
     """
     if variant == "base":
         return True
@@ -29,7 +30,7 @@ def told_apart(name: str, spec: Method, variant: str) -> bool:
     if isinstance(spec.variants[variant].objective.get("alpha"), dict):
         return False
     cell, base = GRID.cell("synthetic", name, variant), GRID.cell("synthetic", name)
-    if cell.model.clip is not None:
+    if cell.model.pretrained:
         return False
     return (cell.objective, cell.model, cell.stages) != (base.objective, base.model, base.stages)
 
@@ -43,16 +44,39 @@ VARIANTS = [
 SPARE = {"extra": Modality(kind="vector", shape=[7])}
 
 
+def form(name: str, variant: str) -> str:
+    """What the code of a variant depends on: which numbers are 0, and every word, but for what only training sees."""
+
+    def rough(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: rough(v) for k, v in value.items() if k not in ("search", "augmentations", "schedule_fraction")}
+        return bool(value) if isinstance(value, int | float) else value
+
+    cell = GRID.cell("synthetic", name, variant)
+    objective = {} if variant.startswith(("probe_", "released_probe")) else rough(cell.objective)
+    return repr((cell.implementation, objective, cell.model.fusion and cell.model.fusion.kind, cell.stages))
+
+
+# one variant of each form
+FORMS = list({form(*v): v for v in reversed(VARIANTS)}.values())[::-1]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for `variant` runs for every (method, variant) in params/methods."""
-    if "variant" in metafunc.fixturenames:
-        metafunc.parametrize("variant", VARIANTS, ids=["/".join(v) for v in VARIANTS])
+    """A test that asks for `variant` runs for every (method, variant) in params/methods, `formed` for one a form."""
+    for name, chosen in (("variant", VARIANTS), ("formed", FORMS)):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, chosen, ids=["/".join(v) for v in chosen])
 
 
 def small(model: Model) -> Model:
     """The suite shrinks encoders; what only some methods have is shrunk here."""
     fusion = model.fusion and model.fusion.model_copy(update={"width": 32, "heads": 4})
     return model.model_copy(update={"fusion": fusion, "projection": model.projection and [32, 32, 24]})
+
+
+@pytest.fixture(scope="session")
+def forms() -> list[tuple[str, str]]:
+    return FORMS
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +119,22 @@ def make_batch() -> Callable[..., Batch]:
         return Batch(inputs, labels)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def lacking() -> Callable[..., Batch]:
+    """lacking(batch, [(number of a modality, rows)], garbage): these rows taken away, and something in their place."""
+
+    def take(batch: Batch, pattern: Sequence[tuple[int, Sequence[int]]], garbage: float = 0.0) -> Batch:
+        names, inputs, present = list(batch.inputs), dict(batch.inputs), {}
+        for k, rows in pattern:
+            has = torch.ones(len(batch.labels), dtype=torch.bool)
+            has[list(rows)] = False
+            inputs[names[k]] = inputs[names[k]].clone()
+            inputs[names[k]][~has], present[names[k]] = garbage, has
+        return replace(batch, inputs=inputs, present=present)
+
+    return take
 
 
 @pytest.fixture(scope="session")

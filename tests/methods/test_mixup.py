@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.baselines import mixup
-from mmcontrast.methods.baselines.mixup import mixed_label_cross_entropy
+from mmcontrast.methods.baselines.mixup import mixed_label_loss
 from mmcontrast.methods.build import build_method
 
 
@@ -16,9 +16,7 @@ def test_the_two_labels_weigh_as_a_mixed_label(weight):
     scores = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     labels, partners = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([1, 1, 0, 2, 3, 0])
     mixed = weight * F.one_hot(labels, 4) + (1 - weight) * F.one_hot(partners, 4)
-    torch.testing.assert_close(
-        mixed_label_cross_entropy(scores, labels, partners, weight), F.cross_entropy(scores, mixed)
-    )
+    torch.testing.assert_close(mixed_label_loss(scores, labels, partners, weight), F.cross_entropy(scores, mixed))
 
 
 @pytest.mark.parametrize("unimodal_heads", [True, False])

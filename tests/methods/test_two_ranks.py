@@ -35,7 +35,8 @@ def gather_rows(sizes):
 
 
 def rows_of(batch, rows):
-    return Batch({m: x[rows] for m, x in batch.inputs.items()}, batch.labels[rows])
+    present = {m: has[rows] for m, has in batch.present.items()}
+    return Batch({m: x[rows] for m, x in batch.inputs.items()}, batch.labels[rows], present=present)
 
 
 def loss_and_gradients(cell, batch, stage, epoch, **distributed):
@@ -70,9 +71,15 @@ def one_of_two_ranks(rank, folder, cases):
 
 
 @pytest.fixture(scope="module")
-def cases(variants, make_cell, make_batch, make_image_cell, make_image_batch):
+def cases(variants, forms, make_cell, make_batch, make_image_cell, make_image_batch, lacking):
     """name -> (cell, batch, stage, epoch, rows of each rank), first and last epoch of every stage of every variant."""
     out = {}
+    # the second rank has no row of one modality
+    for method, variant in forms:
+        cell = make_cell(method, variant)
+        for stage in cell.stages:
+            batch = lacking(make_batch(cell, 8, torch.float64), [(1, (0, 5, 6, 7)), (2, (1, 6))])
+            out[f"{method}/{variant} {stage} 0 lacking"] = (cell, batch, stage, 0, SHARDS["uneven"])
     for method, variant in variants:
         cell = make_cell(method, variant)
         for stage in cell.stages:
@@ -85,6 +92,8 @@ def cases(variants, make_cell, make_batch, make_image_cell, make_image_batch):
         for shards, sizes in SHARDS.items():
             batch = make_image_batch(cell, sum(sizes), torch.float64)
             out[f"{method}/images pretrain 0 {shards}"] = (cell, batch, "pretrain", 0, sizes)
+        batch = lacking(make_image_batch(cell, 8, torch.float64), [(1, (0, 5, 6, 7))])
+        out[f"{method}/images pretrain 0 lacking"] = (cell, batch, "pretrain", 0, SHARDS["uneven"])
     return out
 
 
@@ -101,7 +110,11 @@ def test_two_ranks_equal_one(variant, shards, cases, two_ranks):
     hold_equal(variant, shards, cases, two_ranks)
 
 
-@pytest.mark.parametrize("shards", SHARDS)
+def test_two_ranks_equal_one_where_rows_lack_modalities(formed, cases, two_ranks):
+    hold_equal(formed, "lacking", cases, two_ranks)
+
+
+@pytest.mark.parametrize("shards", [*SHARDS, "lacking"])
 @pytest.mark.parametrize("method", ON_IMAGES)
 def test_two_ranks_equal_one_on_images(method, shards, cases, two_ranks):
     hold_equal((method, "images"), shards, cases, two_ranks)

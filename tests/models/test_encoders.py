@@ -7,7 +7,7 @@ import torch
 
 from mmcontrast.config import Grid, Modality
 from mmcontrast.errors import ConfigError
-from mmcontrast.models.encoders import build_encoders
+from mmcontrast.models.encoders import ENCODERS, build_encoders
 from mmcontrast.models.heads import classification_head
 
 GRID = Grid(Path(__file__).parents[2], suite="paper")
@@ -37,8 +37,10 @@ def test_a_head_takes_concatenated_embeddings():
 
 
 def test_a_kind_without_an_encoder_is_named_with_its_file():
-    cell = CELL.model_copy(update={"modalities": {"scan": Modality(kind="sequence", shape=[20, 8])}})
+    cell = CELL.model_copy(update={"modalities": {"scan": Modality(kind="sequence", shape=[9, 8])}})
     with pytest.raises(ConfigError, match=r"datasets/synthetic\.yaml: modalities\.scan: kind: .*'sequence'.*vector"):
+        build_encoders(cell, ["scan"], {"vector": ENCODERS["vector"]})
+    with pytest.raises(ConfigError, match=r"modality 'scan': model\.sequence: not given"):
         build_encoders(cell, ["scan"])
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.methods.comm.fusion import (
     FeatureTokens,
@@ -16,7 +17,7 @@ from mmcontrast.methods.comm.fusion import (
 )
 from mmcontrast.models.conv import AlexNetFeatures
 from mmcontrast.models.projection import PairCritic, ProjectionHead
-from mmcontrast.models.sequence import GRUEncoder, SequenceTransformer
+from mmcontrast.models.sequence import SequenceSteps
 
 VECTORS = {
     (True, False): "2.29763739 0.88346384 -0.34510735 -0.86818132 -0.72947311 -0.39560359 -0.31442581 -0.52831004",
@@ -183,6 +184,11 @@ def size(*modules: nn.Module) -> int:
     return sum(p.numel() for m in modules for p in m.parameters())
 
 
+def steps(features: int, **values: object) -> SequenceSteps:
+    given = {"width": 8, "encoder_hidden": [], "head_hidden": [], "sequence": values}
+    return SequenceSteps(Modality(kind="sequence", shape=[9, features]), Model.model_validate(given))
+
+
 def test_published_sizes() -> None:
     assert [size(FusionTransformer(d)) for d in (40, 128, 512, 768)] == [19_840, 198_656, 3_153_920, 7_090_176]
     assert size(ProjectionHead([512, 512, 512, 256])) == 658_688
@@ -192,7 +198,8 @@ def test_published_sizes() -> None:
     assert alexnet.grid == (6, 6)
     assert 2 * size(alexnet, PatchTokens(256, 512, (6, 6))) + size(FusionTransformer(512)) == 8_356_480
     tabular = nn.Sequential(nn.Linear(5, 10), nn.ReLU(), nn.Linear(10, 10))
-    assert size(tabular, FeatureTokens(10, 512), GRUEncoder(12, 512), FusionTransformer(512)) == 3_972_266
-    mosi = [SequenceTransformer(f, 40) for f in (20, 300)]
+    assert size(tabular, FeatureTokens(10, 512), steps(12, kind="gru", width=512), FusionTransformer(512)) == 3_972_266
+    released = {"kind": "transformer", "width": 40, "layers": 5, "heads": 5, "hidden": 2048, "dropout": 0.1}
+    mosi = [steps(f, **released) for f in (20, 300)]
     assert size(*mosi, FusionTransformer(40)) == 1_759_120
-    assert size(*mosi, SequenceTransformer(5, 40), FusionTransformer(40)) == 2_622_560
+    assert size(*mosi, steps(5, **released), FusionTransformer(40)) == 2_622_560

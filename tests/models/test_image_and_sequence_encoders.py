@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
 
+from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.models.conv import IMAGE_ENCODERS, build_image_encoder
-from mmcontrast.models.sequence import SequenceTransformer, build_sequence_encoder
+from mmcontrast.models.encoders import image_map
+from mmcontrast.models.sequence import SequenceEncoder, SequenceSteps
 
 
 @pytest.mark.parametrize(
@@ -45,26 +51,100 @@ def test_image_refusals() -> None:
             build_image_encoder(name, [3, 64, 64])(torch.rand(1, 3, 40, 40))
 
 
-@pytest.mark.parametrize("name", ["gru", "transformer"])
-def test_padding_does_not_change_the_steps_before_it(name: str) -> None:
+@pytest.mark.parametrize("name", ["alexnet", "resnet18"])
+def test_torchvisions_weights_are_loaded_and_their_pictures_normalised(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
-    encoder = build_sequence_encoder(name, 6, 10).eval()
-    x = torch.randn(2, 4, 6)
-    longer = torch.cat([x, torch.randn(2, 3, 6)], dim=1)
-    padding = torch.arange(7).expand(2, 7) >= 4
-    torch.testing.assert_close(encoder(longer, padding)[:, :4], encoder(x), rtol=1e-5, atol=1e-5)
+    source = build_image_encoder(name, [3, 64, 64]).eval()
+    weights = {k: torch.randn_like(v) * 0.1 if v.ndim else v for k, v in source.state_dict().items()}
+    weights |= {k: v.abs() for k, v in weights.items() if k.endswith("running_var")}
+    file = tmp_path / "weights.safetensors"
+    save_file(weights | {"classifier.6.weight" if name == "alexnet" else "fc.weight": torch.ones(3)}, file)
+    spec = Model(width=8, encoder_hidden=[], head_hidden=[], image=name, image_weights=str(file))
+    ours = image_map(Modality(kind="image", shape=[3, 64, 64]), spec).eval()
+    source.load_state_dict(weights)
+    x = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    mean, spread = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    wanted = source.body((x / 255 - mean[:, None, None]) / spread[:, None, None])
+    torch.testing.assert_close(ours(x), wanted, rtol=1e-5, atol=1e-5)
+    conv = next(k for k in weights if weights[k].ndim == 4)
+    for changed, says in [
+        ({conv: torch.ones(2, 3)}, rf"{conv} has shape \[2, 3\], and \w+ takes \[64, 3"),
+        ({"head.weight": torch.ones(1)}, r"1 weights that \w+ has no place for, such as head\.weight"),
+        ({conv: None}, rf"1 weights of \w+ are not there, such as {conv}"),
+    ]:
+        save_file({k: v for k, v in (weights | changed).items() if v is not None}, file)
+        with pytest.raises(DataError, match=says):
+            image_map(Modality(kind="image", shape=[3, 64, 64]), spec)
 
 
-def test_an_empty_row_gives_zeros() -> None:
-    encoder = SequenceTransformer(6, 10, layers=1).eval()
-    padding = torch.tensor([[False, False], [True, True]])
-    out = encoder(torch.randn(2, 2, 6), padding)
-    assert torch.isfinite(out).all()
-    assert out[1].abs().max() == 0
+def test_layers_have_the_names_that_torchvision_gives_them() -> None:
+    resnet, alexnet = (set(build_image_encoder(n, [3, 64, 64]).state_dict()) for n in ("resnet18", "alexnet"))
+    assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer4.1.bn2.bias"} <= resnet
+    assert {k for k in resnet if k.startswith("layer2.0.downsample") and k.endswith("weight")} == {
+        "layer2.0.downsample.0.weight",
+        "layer2.0.downsample.1.weight",
+    }
+    assert alexnet == {f"features.{i}.{k}" for i in (0, 3, 6, 8, 10) for k in ("weight", "bias")}
+
+
+def sequence_model(kind: str, **values: object) -> Model:
+    given = {"width": 10, "encoder_hidden": [], "head_hidden": [], "sequence": {"kind": kind, "width": 6} | values}
+    return Model.model_validate(given)
+
+
+SEQUENCE = Modality(kind="sequence", shape=[9, 4])
+
+
+@pytest.mark.parametrize("make", [SequenceEncoder, SequenceSteps])
+@pytest.mark.parametrize("values", [{}, {"layers": 2, "dropout": 0.5}, {"heads": 2, "hidden": 7}])
+@pytest.mark.parametrize("kind", ["gru", "transformer"])
+def test_padding_changes_no_row_and_a_row_of_nothing_is_zeros(kind: str, values: dict[str, int], make) -> None:
+    torch.manual_seed(0)
+    encoder = make(SEQUENCE, sequence_model(kind, **values)).eval()
+    rows = [torch.randn(n, 4) for n in (3, 5, 1)]
+    x = torch.full((4, 7, 4), torch.nan)
+    for i, row in enumerate(rows):
+        x[i, : len(row)] = row
+    for grad in (True, False):  # without gradients torch takes another path
+        with torch.set_grad_enabled(grad):
+            found = encoder(x)
+            alone = [encoder(row[None]) for row in rows]
+        if make is SequenceEncoder:
+            torch.testing.assert_close(found[:3], torch.cat(alone), rtol=1e-5, atol=1e-6)
+            assert found[3].abs().max() == 0
+            continue
+        tokens_BTW, padding_BT = found
+        assert torch.equal(padding_BT, x[:, :, 0].isnan())
+        for i, (one, _) in enumerate(alone):
+            torch.testing.assert_close(tokens_BTW[i, : len(rows[i])], one[0], rtol=1e-5, atol=1e-6)
+        assert tokens_BTW[padding_BT].abs().max() == 0
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 4), (0, 0, 4), (3, 0, 4), (3, 2, 4)])
+@pytest.mark.parametrize("kind", ["gru", "transformer"])
+def test_rows_of_nothing_alone_have_finite_gradients(kind: str, shape: tuple[int, ...]) -> None:
+    encoder = SequenceEncoder(SEQUENCE, sequence_model(kind))
+    z = encoder(torch.full(shape, torch.nan))
+    assert z.shape == (shape[0], 10)
+    assert not z.detach().any()
+    z.sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in encoder.parameters())
+
+
+def test_the_state_after_the_last_step_is_that_of_torchs_packed_gru() -> None:
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(SEQUENCE, sequence_model("gru", layers=2))
+    x, lengths = torch.randn(3, 9, 4), torch.tensor([9, 2, 5])
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    wanted = encoder.out(encoder.steps.layers(packed)[1][-1])
+    padded = x.masked_fill((torch.arange(9) >= lengths[:, None])[:, :, None], torch.nan)
+    torch.testing.assert_close(encoder(padded), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_sequence_refusals() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'gru'"):
-        build_sequence_encoder("gur", 3, 4)
-    with pytest.raises(ConfigError, match="5 heads must divide the width 12"):
-        SequenceTransformer(3, 12)
+    with pytest.raises(ConfigError, match=r"model\.sequence: not given, and there are sequences"):
+        SequenceEncoder(SEQUENCE, Model(width=8, encoder_hidden=[], head_hidden=[]))
+    with pytest.raises(ValidationError, match="heads: 4 must divide the width 6"):
+        sequence_model("transformer", heads=4)
+    with pytest.raises(ValidationError, match="dropout: acts between the layers of a GRU, and there is one"):
+        sequence_model("gru", dropout=0.1)

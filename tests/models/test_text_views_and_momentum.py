@@ -6,8 +6,8 @@ import torch
 from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError
 from mmcontrast.models.momentum import follow, frozen_copy
-from mmcontrast.models.observations import FlatImageEncoder, text_encoder
-from mmcontrast.models.text import BiGRUEncoder
+from mmcontrast.models.observations import FlatImageEncoder
+from mmcontrast.models.text import BiGRUEncoder, BiGRUSteps, text_encoder
 from mmcontrast.models.views import pool_views
 
 
@@ -20,6 +20,22 @@ def test_a_text_has_one_embedding_however_long_it_is_padded():
     torch.testing.assert_close(together[:1], encoder(pieces[:1, :2]))
     torch.testing.assert_close(together[:1], encoder(torch.cat([pieces[:1], torch.zeros(1, 9, dtype=torch.long)], 1)))
     assert not torch.allclose(together[:1], encoder(torch.tensor([[4, 3]])))
+
+
+def test_a_text_of_nothing_gives_zeros_and_no_texts_give_no_rows():
+    torch.manual_seed(0)
+    encoder, steps = BiGRUEncoder(20, 6, 5, 4), BiGRUSteps(20, 6, 5)
+    pieces = torch.tensor([[3, 4, 0], [0, 0, 0]])
+    z = encoder(pieces)
+    assert z[1].tolist() == [0] * 4
+    z.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in encoder.parameters())
+    assert encoder(pieces[:0]).shape == (0, 4)
+    tokens, padding = steps(pieces)
+    assert tokens.shape == (2, 2, steps.width)
+    assert padding.tolist() == [[False, False], [True, True]]
+    torch.testing.assert_close(steps(pieces[:1, :2])[0], tokens[:1])
+    assert [len(part) for part in steps(pieces[:0])] == [0, 0]
 
 
 def test_a_text_modality_needs_a_text_model_and_an_image_goes_through_one_layer():

@@ -13,8 +13,8 @@ from mmcontrast.config import CellConfig
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.sources import sources
 from tests.training import resuming
-from tests.training.test_clip_cell import cell_of
-from tests.training.test_clip_cell import checkout as clip_checkout  # noqa: F401 - a fixture
+from tests.training.test_pretrained_encoder_cell import cell_of
+from tests.training.test_pretrained_encoder_cell import checkout as clip_checkout  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[2]
 RUN = """
@@ -67,7 +67,7 @@ def test_so_it_is_under_a_pretrained_clip(clip_checkout: Path, variant: str) -> 
     cell = cell_of(variant)
     ran = run_in_a_process_of_its_own(cell)
     assert ran - said(cell) == set()
-    assert {"models/clip.py", "data/clip_files.py"} <= ran
+    assert {"models/pretrained.py", "data/pretrained.py", "data/pretrained_texts.py"} <= ran
     assert "models/text.py" not in ran | said(cell)
 
 
@@ -81,7 +81,8 @@ def test_what_few_cells_have_concerns_them_alone() -> None:
     own = {"data/tokens.py", "data/word_pieces.py", "models/text.py"}
     assert own <= texts
     assert not own & (plain | searched)
-    assert not {"models/clip.py", "data/clip_files.py"} & (plain | searched | texts)
+    few = {"models/pretrained.py", "data/pretrained.py", "models/sequence.py", "models/image_weights.py"}
+    assert not few & (plain | searched | texts)
 
 
 def test_a_paper_folder_concerns_its_own_method_alone() -> None:

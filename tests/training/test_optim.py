@@ -11,7 +11,7 @@ from torch import nn
 
 from mmcontrast import config
 from mmcontrast.errors import ConfigError
-from mmcontrast.training.optim import learning_rate_factor, make_optimizer, set_learning_rate
+from mmcontrast.training.optim import learning_rate_factor, make_optimizer, parameter_groups, set_learning_rate
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,19 @@ def test_fused_where_there_is_no_kernel_is_an_error_not_a_fallback():
     make_optimizer(nowhere, config.Optimizer(lr=0.1, fused=False))
 
 
-def test_a_set_rate_holds_for_all_groups():
-    groups = [{"params": [nn.Parameter(torch.ones(1))]} for _ in range(3)]
-    made = make_optimizer(groups, config.Optimizer(lr=0.1))
-    set_learning_rate(made, 0.025)
-    assert [g["lr"] for g in made.param_groups] == [0.025] * 3
+def test_a_part_may_have_a_rate_of_its_own():
+    module = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)))
+    module[1].own_learning_rate, module[1][1].own_learning_rate = 0.5, None
+    module[0].bias.requires_grad = False
+    made = make_optimizer(parameter_groups(module, 0.1), config.Optimizer(lr=0.1, decay="matrices", weight_decay=0.2))
+    set_learning_rate(made, 0.25)
+    rates = {id(p): g["lr"] for g in made.param_groups for p in g["params"]}
+    assert rates == {id(module[0].weight): 0.025} | {id(p): 0.125 for p in module[1].parameters()}
+    apart = parameter_groups(module, 0.1, apart=True)
+    assert [g["base_lr"] for g in apart] == [0.1] + [0.5] * 4
+    trained = [p for p in module.parameters() if p.requires_grad]
+    assert all(g["params"][0] is p for g, p in zip(apart, trained, strict=True))
+    assert len(parameter_groups(nn.Linear(2, 2), 0.1)) == 1
 
 
 def test_constant_is_one_throughout():

@@ -21,18 +21,20 @@ class Augmentation(Strict):
     p: float = Field(default=1.0, ge=0, le=1, description="Probability with which an instance is changed.")
 
 
+def rising(ends: tuple[float, float]) -> tuple[float, float]:
+    """A range as it is. Raises ValueError where its ends fall."""
+    if ends[0] > ends[1]:
+        raise ValueError("a range must rise")
+    return ends
+
+
 class Crop(Augmentation):
     """A random part of the image, scaled back to its size."""
 
     scale: tuple[Share, Share] = Field(default=(0.5, 1.0), description="Range of the area, share of the image.")
     ratio: tuple[Positive, Positive] = Field(default=(3 / 4, 4 / 3), description="Range of width / height.")
 
-    @field_validator("scale", "ratio")
-    @classmethod
-    def _rises(cls, ends: tuple[float, float]) -> tuple[float, float]:
-        if ends[0] > ends[1]:
-            raise ValueError("a range must rise")
-        return ends
+    _rises = field_validator("scale", "ratio")(rising)
 
 
 class Shift(Augmentation):
@@ -101,16 +103,25 @@ class Drop(Augmentation):
 
 
 class DropSteps(Augmentation):
-    """round(f * T) steps of a sequence set to 0, f ~ U(0, `share`) for the instance."""
+    """round(f * L) of a sequence's L steps set to 0, f ~ U(0, `share`) for the instance."""
 
     share: float = Field(default=0.8, gt=0, le=1)
+
+
+class CropSteps(Augmentation):
+    """A random run of a sequence's steps in place of all of them; ceil(f * L) of L, f ~ U(`scale`) for the instance."""
+
+    scale: tuple[Share, Share] = Field(default=(0.5, 1.0), description="Range of its length, share of the sequence.")
+
+    _rises = field_validator("scale")(rising)
 
 
 OF_IMAGES = (Crop, Shift, Rotation, Flip, Brightness, Contrast, Jitter, Greyscale, Blur, Noise)
 AUGMENTATIONS: dict[str, dict[str, type[Augmentation]]] = {
     "image": {step.__name__.lower(): step for step in OF_IMAGES},
     "vector": {"noise": Noise, "drop": Drop},
-    "sequence": {"noise": Noise, "drop_steps": DropSteps},
+    "sequence": {"noise": Noise, "drop_steps": DropSteps, "crop_steps": CropSteps},
+    "text": {},
 }
 
 
@@ -126,6 +137,8 @@ def parse_augmentations(raw: Sequence[Mapping[str, Any]], kind: str, where: str)
         if not isinstance(entry, Mapping) or "name" not in entry:
             raise ConfigError(f"{where}[{i}]: give `name` and the augmentation's own keys, not {entry!r}")
         name = str(entry["name"])
+        if not known:
+            raise ConfigError(f"{where}[{i}]: there is no augmentation of a {kind}, and '{name}' is given; give []")
         if name not in known:
             raise ConfigError(f"{where}[{i}]: no augmentation '{name}' for {kind} modalities; {nearest(name, known)}")
         values = {k: v for k, v in entry.items() if k != "name"}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mmcontrast.config.base import Strict
+from mmcontrast.config.pretrained import Pretrained
 
 
 class Fusion(Strict):
@@ -29,29 +30,27 @@ class TextModel(Strict):
     hidden: int = Field(gt=0, description="Width of the state of each of the two directions.")
 
 
-class PretrainedCLIP(Strict):
-    """A pretrained CLIP whose two halves encode images and texts; needs the optional extra `encoders`."""
+class SequenceModel(Strict):
+    """Encoder of a sequence modality."""
 
-    folder: str | None = Field(
-        default=None, min_length=1, description="Folder with its files as transformers saves them, from the checkout."
-    )
-    hub: str | None = Field(
-        default=None,
-        pattern=r"^[\w.-]+/[\w.-]+$",
-        description="owner/name on the hub, downloaded when it is first used.",
-    )
-    revision: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{40}$", description="Commit of `hub`, so that the weights cannot change."
-    )
-    frozen: bool = Field(default=False, description="Train only a linear layer on top of each half.")
+    kind: Literal["gru", "transformer"] = Field(description="gru = its last state counts; transformer = the mean step.")
+    width: int = Field(gt=0, description="Width of a step: of a GRU's state, or of a transformer's tokens.")
+    layers: int = Field(default=1, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Between layers, in training.")
+    heads: int = Field(default=1, gt=0, description="Attention heads of a transformer; must divide the width.")
+    hidden: int | None = Field(default=None, gt=0, description="Hidden width of a transformer's layer; null = 4 width.")
 
     @model_validator(mode="after")
-    def _from_one_place(self) -> Self:
-        if (self.folder is None) == (self.hub is None):
-            raise ValueError("give `folder`, or `hub` with its `revision`; one of the two")
-        if (self.hub is None) != (self.revision is None):
-            raise ValueError("`revision` goes with `hub`: the 40 digits of a commit")
+    def _fits(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads: {self.heads} must divide the width {self.width}")
+        if self.kind == "gru" and self.layers == 1 and self.dropout:
+            raise ValueError("dropout: acts between the layers of a GRU, and there is one; set it to 0")
         return self
+
+
+# left out of what is written while unset, so that values written before there were these keys stay what they were
+LATER = ("sequence", "pretrained", "image_weights")
 
 
 class Model(Strict):
@@ -68,23 +67,28 @@ class Model(Strict):
     )
     fusion: Fusion | None = Field(default=None, description="Only of methods that fuse; null = there is none.")
     text: TextModel | None = Field(default=None, description="Encoder of a text modality; null = there is none.")
-    clip: PretrainedCLIP | None = Field(
-        default=None, description="Encoders of images and texts instead of `image` and `text`, which are null then."
+    sequence: SequenceModel | None = Field(
+        default=None, description="Encoder of sequence modalities; null = none, an error where a dataset has them."
+    )
+    image_weights: str | None = Field(
+        default=None,
+        min_length=1,
+        description="safetensors file, from the checkout, that `image` starts from; names as torchvision has them.",
+    )
+    pretrained: dict[str, Pretrained] = Field(
+        default={}, description="Modality, or kind of modality -> an encoder trained elsewhere, instead of ours."
     )
 
     @model_validator(mode="after")
-    def _one_encoder(self) -> Self:
-        if self.clip is not None and (self.image is not None or self.text is not None):
-            raise ValueError("clip: encodes images and texts; set `image: null` and `text: null` beside it")
+    def _weights_of_an_encoder(self) -> Self:
+        if self.image_weights is not None and self.image is None:
+            raise ValueError("image_weights: weights of `image`, which is not given")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_an_unset_clip(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Values as they were before there was `clip`, so that what is known by them stays known."""
+    def _without_what_is_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = dump(self)
-        if self.clip is None:
-            values.pop("clip", None)
-        return values
+        return {key: value for key, value in values.items() if value or key not in LATER}
 
 
 class Optimizer(Strict):

@@ -16,7 +16,7 @@ from mmcontrast.data import augment_image as image
 from mmcontrast.data.draws import Draws
 from mmcontrast.errors import DataError
 
-RANKS = {"image": 4, "vector": 2, "sequence": 3}
+RANKS = {"image": 4, "vector": 2, "sequence": 3, "text": 2}
 
 GEOMETRIC: dict[type[spec.Augmentation], Callable[[Any, Draws, float], Tensor]] = {
     spec.Crop: image.crop_map,
@@ -37,10 +37,28 @@ def drop_features(x_bF: Tensor, given: spec.Drop, draws: Draws) -> Tensor:
 
 
 def drop_steps(x_bTF: Tensor, given: spec.DropSteps, draws: Draws) -> Tensor:
-    """round(f * T) different steps 0."""
-    count_b1 = (draws.uniform() * given.share * x_bTF.shape[1]).round()
-    rank_bT = draws.uniform(x_bTF.shape[1]).argsort(dim=1).argsort(dim=1)
+    """round(f * L) different ones of a row's L steps 0."""
+    padding_bT = _padding(x_bTF)
+    count_b1 = (draws.uniform() * given.share * (~padding_bT).sum(dim=1, keepdim=True)).round()
+    # padded steps come last in the order, which no count reaches
+    rank_bT = draws.uniform(x_bTF.shape[1]).masked_fill(padding_bT, 2).argsort(dim=1).argsort(dim=1)
     return x_bTF.masked_fill((rank_bT < count_b1)[:, :, None], 0)
+
+
+def crop_steps(x_bTF: Tensor, given: spec.CropSteps, draws: Draws) -> Tensor:
+    """ceil(f * L) steps in a row of a row's L, moved to its beginning; padding after them."""
+    steps_b1 = (~_padding(x_bTF)).sum(dim=1, keepdim=True)
+    length_b1 = (draws.between(*given.scale) * steps_b1).ceil().long()
+    start_b1 = (draws.uniform() * (steps_b1 - length_b1 + 1)).long()
+    place_T = torch.arange(x_bTF.shape[1], device=x_bTF.device)
+    source_bT = (start_b1 + place_T).clamp(max=x_bTF.shape[1] - 1)
+    moved_bTF = x_bTF.gather(1, source_bT[:, :, None].expand_as(x_bTF))
+    return moved_bTF.masked_fill((place_T >= length_b1)[:, :, None], torch.nan)
+
+
+def _padding(x_bTF: Tensor) -> Tensor:
+    """(b, T) True where a row has no step, which is NaN."""
+    return x_bTF.isnan().all(dim=2)
 
 
 PER_INSTANCE: dict[type[spec.Augmentation], Callable[[Tensor, Any, Draws], Tensor]] = {
@@ -52,6 +70,7 @@ PER_INSTANCE: dict[type[spec.Augmentation], Callable[[Tensor, Any, Draws], Tenso
     spec.Noise: add_noise,
     spec.Drop: drop_features,
     spec.DropSteps: drop_steps,
+    spec.CropSteps: crop_steps,
 }
 
 
@@ -59,7 +78,8 @@ class Augmenter:
     """The augmentations of one modality, in order. Neighbouring geometric ones are one resampling.
 
     Args:
-        kind: image (float in [0, 1] or uint8, which becomes it), vector or sequence.
+        kind: image (float in [0, 1] or uint8, which becomes it), vector, sequence (NaN after a row's last step, and so
+            it stays) or text (word pieces, for which there is no augmentation).
         steps: as `parse_augmentations` gives them; none = identity.
     """
 
@@ -82,7 +102,7 @@ class Augmenter:
         """
         if x.ndim != RANKS[self.kind]:
             raise DataError(f"augmentation: a batch of kind '{self.kind}' has {RANKS[self.kind]} axes, not {x.ndim}")
-        if not torch.is_floating_point(x):
+        if self.kind == "image" and not torch.is_floating_point(x):
             x = x.float() / 255
         draws = Draws(generator, len(x) if total is None else total, rows, x.device)
         pending: Tensor | None = None

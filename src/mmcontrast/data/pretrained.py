@@ -1,25 +1,68 @@
-"""Pretrained encoders from folders in the layout of the library transformers.
+"""Pretrained encoders from folders in the layout of the library transformers: found, checked and read.
 
 The library is an optional extra, imported only where a dataset or a cell needs it. It accepts much that is wrong
-without an error: random weights where a file lacks some, a vocabulary of five words where there is no tokenizer. The
-checks here and in the callers refuse those. Nothing is downloaded, and code in the folder is never run.
+without an error: random weights where a file lacks some, a vocabulary of five words where there is no tokenizer. What
+is here refuses those. A job downloads nothing (`download` is for `mmcontrast data encoders`), and code in a folder is
+never run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.errors import ConfigError, DataError
+from mmcontrast.config import Pretrained
+from mmcontrast.data.json_text import read_json
+from mmcontrast.errors import ConfigError, DataError, FetchError
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
+PICTURES = ("preprocessor_config.json", "processor_config.json")
+DOWNLOADED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+RESAMPLING = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder whose configuration has been read.
+
+    Attributes:
+        path: where it is. config: the library's object. whole: config.json as it stands.
+        where: begins messages, e.g. `model.pretrained.text`.
+    """
+
+    path: Path
+    config: Any
+    whole: dict[str, Any]
+    where: str
+
+    @property
+    def kind(self) -> str:
+        """The library's name of the architecture, e.g. `bert`."""
+        return str(self.whole["model_type"])
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How a picture is made for an encoder: a square, then (value / 255 - mean) / spread for each of three channels.
+
+    Attributes:
+        processor: the library's class that says so.
+    """
+
+    side: int
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+    resampling: str
+    processor: str
 
 
 def library(needed_by: str) -> Any:
     """The module transformers, which then prints only errors.
 
     Args:
-        needed_by: begins the message, e.g. `model.clip`.
+        needed_by: begins the message, e.g. `model.pretrained.text`.
 
     Raises:
         ConfigError: it is not installed.
@@ -36,28 +79,154 @@ def library(needed_by: str) -> Any:
     return transformers
 
 
-def load_weights(model: Any, folder: Path, what: str, **options: Any) -> Any:
+def download(specs: Iterable[Pretrained]) -> list[Path]:
+    """Bring the commits of hub ids to the library's cache. Raises FetchError where one cannot be had."""
+    library("model.pretrained")
+    from huggingface_hub import snapshot_download
+
+    out = []
+    for hub, revision in sorted({(spec.hub, spec.revision) for spec in specs if spec.hub and spec.revision}):
+        try:
+            out.append(Path(snapshot_download(hub, revision=revision, allow_patterns=DOWNLOADED)))
+        except (OSError, ValueError, RuntimeError) as e:
+            raise FetchError(
+                f"{hub} at {revision}: could not be had ({first_line(e)}); put its files into a folder and name that "
+                "as `folder`"
+            ) from None
+    return out
+
+
+def open_folder(spec: Pretrained, where: str) -> Folder:
+    """Find an encoder's files and read its configuration.
+
+    Raises:
+        ConfigError: the extra is not installed.
+        DataError: a file is missing or damaged, or the folder holds code of its own or no weights as safetensors.
+    """
+    transformers = library(where)
+    folder = Path(spec.folder) if spec.folder is not None else _cached(str(spec.hub), str(spec.revision), where)
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such folder; {where}.folder names one, relative to the checkout, with {CONFIG}, {WEIGHTS} "
+            "and the tokenizer's or picture processor's files"
+        )
+    path = folder / CONFIG
+    whole = json_object(path)
+    if "auto_map" in whole:
+        raise DataError(f"{path}: auto_map names code of its own, which is never run; give a folder without")
+    if not any((folder / name).is_file() for name in (WEIGHTS, SHARDS)):
+        raise DataError(
+            f"{folder / WEIGHTS}: no such file, and weights are read as safetensors alone; of a folder with "
+            "pytorch_model.bin, AutoModel.from_pretrained(folder).save_pretrained(folder) of transformers makes it"
+        )
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as e:  # the library checks values in its own way, with errors of its own
+        raise DataError(f"{path}: not a configuration of the library ({first_line(e)})") from None
+    return Folder(folder, config, whole | {"model_type": config.model_type}, where)
+
+
+def load_weights(model: Any, folder: Path, unused: tuple[str, ...] = (), **options: Any) -> Any:
     """The model in evaluation mode, with all its weights from the folder's safetensors file.
 
     Args:
-        model: a class of the library. what: for messages, e.g. `a CLIP`.
+        model: a class of the library.
+        unused: beginnings of the names of weights that may be missing, as nothing is computed with them.
         options: further arguments of its `from_pretrained`, such as dtype.
 
     Raises:
         DataError: the file is damaged, or does not hold what the configuration asks for.
     """
+    import torch
+
     path = folder / WEIGHTS
     try:
-        loaded, report = model.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
-        )
+        with torch.random.fork_rng(devices=[]):  # what is missing is drawn, before it is refused
+            loaded, report = model.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                trust_remote_code=False,
+                **options,
+            )
     except Exception as e:  # the library and safetensors have errors of their own
-        raise DataError(f"{path}: cannot be read as the weights of {what} ({first_line(e)})") from None
-    if absent := sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"]))):
+        raise DataError(f"{path}: cannot be read as the weights that {CONFIG} describes ({first_line(e)})") from None
+    if other := sorted(report["mismatched_keys"]):
+        name, found, wanted = other[0]
+        raise DataError(
+            f"{path}: {len(other)} weights of other shapes than {CONFIG} asks for, such as {name}: {list(found)}, "
+            f"expected {list(wanted)}"
+        )
+    if absent := sorted(key for key in map(str, report["missing_keys"]) if not key.startswith(unused or ("\0",))):
         raise DataError(f"{path}: {len(absent)} weights that {CONFIG} asks for are not there, such as {absent[0]}")
     return loaded
+
+
+def pictures(folder: Folder) -> Pictures:
+    """What the folder's own picture processor does; only the way in which pictures are prepared here is accepted.
+
+    Raises:
+        DataError: there is none, or it does something else.
+    """
+    path = next((folder.path / name for name in PICTURES if (folder.path / name).is_file()), None)
+    if path is None:
+        raise DataError(f"{folder.path / PICTURES[0]}: no such file; it says how a picture is made for this encoder")
+    try:
+        found = library(folder.where).AutoImageProcessor.from_pretrained(
+            folder.path, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as e:
+        raise DataError(f"{path}: no picture processor can be made of it ({first_line(e)})") from None
+    cropped = found.crop_size if getattr(found, "do_center_crop", False) else None
+    side = _side(cropped or found.size)
+    if side is None:
+        raise DataError(f"{path}: size is {found.size} and crop_size {cropped}; accepted: a square")
+    if not found.do_rescale or abs(found.rescale_factor * 255 - 1) > 1e-6:
+        raise DataError(f"{path}: rescale_factor is {found.rescale_factor!r}; accepted: 1/255")
+    if found.resample not in RESAMPLING:
+        raise DataError(f"{path}: resample is {found.resample!r}; accepted: 2 (bilinear) or 3 (bicubic)")
+    mean, spread = [0.0] * 3, [1.0] * 3
+    if found.do_normalize:
+        mean, spread = list(found.image_mean), list(found.image_std)
+    if len(mean) != 3 or len(spread) != 3 or min(spread) <= 0:
+        raise DataError(f"{path}: image_mean {mean}, image_std {spread}; expected three numbers each, spreads above 0")
+    return Pictures(side, tuple(mean), tuple(spread), RESAMPLING[found.resample], type(found).__name__)
 
 
 def first_line(error: Exception) -> str:
     """The first line of an error of the library, which may be a page long."""
     return (str(error) or type(error).__name__).strip().splitlines()[0]
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises DataError: there is no such file, or it holds something else."""
+    try:
+        found = read_json(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; a folder with an encoder has it") from None
+    except (OSError, ValueError) as e:
+        raise DataError(f"{path}: not a configuration ({e})") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: not a configuration (expected an object)")
+    return found
+
+
+def _cached(hub: str, revision: str, where: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(hub, revision=revision, local_files_only=True))
+    except (OSError, ValueError, RuntimeError) as e:
+        raise DataError(
+            f"{where}.hub: {hub} at {revision} is not in the cache of this machine ({first_line(e)}); run `mmcontrast "
+            f"data encoders` where there is a network, or put its files into a folder and name that as {where}.folder"
+        ) from None
+
+
+def _side(size: Any) -> int | None:
+    """The side of a square: {shortest_edge}, or equal {height, width}."""
+    values = {value for value in dict(size).values() if value is not None}
+    side = next(iter(values)) if len(values) == 1 else None
+    return side if isinstance(side, int) and side > 0 else None

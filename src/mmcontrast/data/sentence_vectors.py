@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from mmcontrast.data.json_text import read_json
-from mmcontrast.data.pretrained import CONFIG, first_line, library, load_weights
+from mmcontrast.config import Pretrained
+from mmcontrast.data.pretrained import CONFIG, json_object, library, load_weights, open_folder
+from mmcontrast.data.pretrained_texts import encode_texts, load_tokenizer
 from mmcontrast.errors import DataError
 
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-LIMITS, VOCABULARY = "sentence_bert_config.json", "vocab.txt"
+LIMITS = "sentence_bert_config.json"
 CHUNK = 32  # texts at once
 DIGITS = 6  # float64 sums differ between machines by about 1e-15
 
@@ -61,67 +62,45 @@ class SentenceEncoder:
         transformers = library(needed_by)
         import torch
 
-        config, longest = _json(folder / CONFIG), _json(folder / LIMITS).get("max_seq_length")
-        most = config.get("max_position_embeddings")
-        if config.get("model_type") != "bert" or not isinstance(most, int):
-            raise DataError(f"{folder / CONFIG}: not the configuration of a BERT with its max_position_embeddings")
-        if not isinstance(longest, int) or not 3 <= longest <= most:
-            raise DataError(f"{folder / LIMITS}: max_seq_length is {longest!r}; accepted: 3 to {most}")
-        path = folder / VOCABULARY
-        if not path.is_file():
-            raise DataError(f"{path}: no such file; it lists the word pieces of the encoder")
-        try:
-            tokenizer = transformers.BertTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as e:  # tokenizers raises the bare class
-            raise DataError(f"{path}: not a vocabulary ({first_line(e)})") from None
-        if len(tokenizer) != config.get("vocab_size"):
+        found, longest = open_folder(Pretrained(folder=str(folder)), needed_by), json_object(folder / LIMITS)
+        most, limit = found.config.max_position_embeddings, longest.get("max_seq_length")
+        if found.kind != "bert":
+            raise DataError(f"{folder / CONFIG}: a model of type '{found.kind}'; expected 'bert'")
+        if not isinstance(limit, int) or not 3 <= limit <= most:
+            raise DataError(f"{folder / LIMITS}: max_seq_length is {limit!r}; accepted: 3 to {most}")
+        tokenizer = load_tokenizer(found)
+        if len(tokenizer) != found.config.vocab_size:
             # also where [UNK], [CLS] or [SEP] is missing, as the library then appends them
-            raise DataError(
-                f"{path}: {len(tokenizer)} word pieces with the special ones; {CONFIG} says {config.get('vocab_size')}"
-            )
+            raise DataError(f"{folder}: {len(tokenizer)} word pieces; {CONFIG} says {found.config.vocab_size}")
         model = load_weights(
             transformers.BertModel,
             folder,
-            "a BERT",
             dtype=torch.float64,
             add_pooling_layer=False,
             attn_implementation="eager",
         )
-        return cls(tokenizer, model, longest)
+        return cls(tokenizer, model, limit)
 
     @property
     def width(self) -> int:
         """D."""
         return int(self.model.config.hidden_size)
 
-    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        """Word pieces of each text, uncut; a text that spells out a special token, such as [CLS], is read as text."""
-        if not texts:
-            return []  # the library fails on none
-        ids: list[list[int]] = self.tokenizer(list(texts), split_special_tokens=True, verbose=False)["input_ids"]
-        return ids
-
     def __call__(self, texts: Sequence[str]) -> Array:
         """(N, D) float64 unit vectors, rounded to 6 decimals; a warning says how many texts were cut."""
-        pieces = self.pieces(texts)
-        cut = [i for i, ids in enumerate(pieces) if len(ids) > self.longest]
-        if cut:
+        encoded = encode_texts(self.tokenizer, texts, self.longest)
+        if encoded.cut:
             log.warning(
-                "%d of %d texts have more than %d word pieces and were cut, the longest has %d",
-                len(cut),
-                len(texts),
-                self.longest,
-                max(map(len, pieces)),
+                "%d of %d texts have more than %d word pieces and were cut", encoded.cut, len(texts), self.longest
             )
         by_length: dict[int, list[int]] = defaultdict(list)
-        for i, ids in enumerate(pieces):
-            pieces[i] = ids if len(ids) <= self.longest else [*ids[: self.longest - 1], ids[-1]]
-            by_length[len(pieces[i])].append(i)
+        for i, ids in enumerate(encoded.rows):
+            by_length[len(ids)].append(i)
         chunks = [rows[a : a + CHUNK] for rows in by_length.values() for a in range(0, len(rows), CHUNK)]
         out_ND = np.empty((len(texts), self.width))
         screen = Console(stderr=True)
         for rows in track(chunks, "encode", console=screen, transient=True, disable=not screen.is_terminal):
-            out_ND[rows] = self.encode(np.array([pieces[i] for i in rows]))
+            out_ND[rows] = self.encode(np.array([encoded.rows[i] for i in rows]))
         return out_ND
 
     def encode(self, ids_BT: NDArray[np.integer]) -> Array:
@@ -133,13 +112,3 @@ class SentenceEncoder:
         z_BD = x_BTD.mean(1)
         out_BD: Array = np.round(z_BD / np.linalg.norm(z_BD, axis=-1, keepdims=True), DIGITS)
         return out_BD
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except (OSError, ValueError) as e:
-        raise DataError(f"{path}: not a configuration ({e})") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: not a configuration (expected an object)")
-    return found

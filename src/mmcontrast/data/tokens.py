@@ -1,75 +1,141 @@
 """The texts of a dataset's splits as word pieces.
 
-The vocabulary is of the training texts alone, or, under a pretrained CLIP, the one that comes with it.
+The vocabulary is of the training texts alone, or the one that comes with a pretrained encoder.
+
+O texts, T most word pieces of one of them.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from mmcontrast.config import CellConfig
+from mmcontrast.config import CellConfig, Pretrained
 from mmcontrast.data.loading import Observations, Table
-from mmcontrast.data.word_pieces import Encoded, WordPieces, learn
-from mmcontrast.errors import ConfigError
+from mmcontrast.data.word_pieces import PADDING, Encoded, WordPieces, learn
+from mmcontrast.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
+
+CHUNK = 4096  # texts at once
+NO_PIECE = -1  # pads what a pretrained encoder reads, as 0 is a piece of some of them
+UNKNOWN_LIMIT = 0.5  # of the pieces of the training texts: above it, the tokenizer is of other texts, or damaged
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What makes numbers of texts.
+
+    Attributes:
+        encode: texts -> the pieces of each, no more than are taken.
+        padding: after the end of a text. limit: for messages, how many are taken and what says so.
+        unknown: the number of a piece that stands for all that the vocabulary lacks, if there is one.
+        learned: a vocabulary that was learned here.
+    """
+
+    encode: Callable[[Sequence[str]], Encoded]
+    padding: int
+    limit: str
+    unknown: int | None = None
+    learned: WordPieces | None = None
 
 
 def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, Table], dict[str, WordPieces]]:
     """The tables with (O, T) int64 word pieces in place of O texts, and each text modality's vocabulary.
 
-    A pretrained CLIP brings its own vocabulary, and none is returned. Says in the log how many texts of a split were
-    longer than the encoder takes, and cut.
+    A pretrained encoder brings its own vocabulary, and none is returned. Says in the log how many texts of a split were
+    longer than the encoder takes, and cut, and how many have no word. A text that an instance lacks is padding.
 
     Raises:
-        ConfigError: there are texts, and neither `model.text` nor `model.clip` is given.
-        DataError: the training texts have no word, or more characters than the vocabulary has places; or the CLIP's
-            files are not what they should be.
+        ConfigError: there are texts, and neither `model.text` nor `model.pretrained` says what reads them.
+        DataError: the training texts have no word, or more characters than the vocabulary has places; or a pretrained
+            encoder's files are not what they should be, or its vocabulary lacks most of what the texts are made of.
     """
-    texts = [m for m, spec in cell.modalities.items() if spec.kind == "text"]
-    if not texts:
-        return dict(tables), {}
-    vocabularies: dict[str, WordPieces] = {}
-    encode: dict[str, Callable[[list[str]], Encoded]]
-    if cell.model.clip is not None:
-        # by name: it concerns no cell without a CLIP
-        files = importlib.import_module("mmcontrast.data.clip_files")
-        clip = files.read_clip(cell.model.clip)
-        limit = f"the CLIP's {clip.longest}"
-        encode = {m: partial(files.encode_texts, clip) for m in texts}
-    elif (spec := cell.model.text) is not None:
-        vocabularies = {m: learn(_texts(tables["train"], m), spec.vocabulary) for m in texts}
-        limit = f"model.text.tokens = {spec.tokens}"
-        encode = {m: partial(pieces.encode, length=spec.tokens) for m, pieces in vocabularies.items()}
-    else:
-        raise ConfigError(
-            f"params/methods/{cell.method}.yaml ({cell.name}): model.text: required for modality '{texts[0]}', "
-            "which holds texts"
-        )
-    out = {}
-    for split, table in tables.items():
-        observations = dict(table.observations)
-        for m, encoder in encode.items():
-            found = _texts(table, m)
-            encoded = encoder(found)
-            if encoded.cut:
-                log.warning(
-                    "%s, %s: %d of %d texts of '%s' have more than %s word pieces and were cut",
-                    *(cell.dataset, split, encoded.cut, len(found), m, limit),
-                )
-            if encoded.empty:
-                log.warning("%s, %s: %d texts of '%s' have no word", cell.dataset, split, len(encoded.empty), m)
-            observations[m] = Observations(torch.from_numpy(encoded.pieces), observations[m].offsets)
-        out[split] = replace(table, observations=observations)
+    out, vocabularies = dict(tables), {}
+    for m in [m for m, modality in cell.modalities.items() if modality.kind == "text"]:
+        encoder = _encoder(m, cell, tables["train"])
+        if encoder.learned is not None:
+            vocabularies[m] = encoder.learned
+        for split, table in out.items():
+            pieces_OT = _encoded(table, m, encoder, f"{cell.dataset}, {split}")
+            if split == "train":
+                _refuse_unknown(pieces_OT, encoder, f"{cell.dataset}: texts of '{m}'")
+            if m in table.observations:
+                observations = {**table.observations, m: Observations(pieces_OT, table.observations[m].offsets)}
+                out[split] = replace(table, observations=observations)
+            else:
+                out[split] = replace(table, inputs={**table.inputs, m: pieces_OT})
     return out, vocabularies
 
 
-def _texts(table: Table, modality: str) -> list[str]:
-    flat = table.observations[modality].flat
-    return flat if isinstance(flat, list) else []
+def _encoder(modality: str, cell: CellConfig, train: Table) -> Encoder:
+    key = next((key for key in (modality, "text") if key in cell.model.pretrained), None)
+    if key is not None:
+        return _pretrained(cell.model.pretrained[key], f"model.pretrained.{key}")
+    if (spec := cell.model.text) is None:
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): model.text: required for modality '{modality}', which "
+            "holds texts; give it, or a pretrained encoder (model.pretrained)"
+        )
+    texts = _texts(train, modality)
+    learned = learn((text for a in range(0, len(texts), CHUNK) for text in texts[a : a + CHUNK]), spec.vocabulary)
+    limit = f"model.text.tokens = {spec.tokens}"
+    return Encoder(partial(learned.encode, length=spec.tokens), PADDING, limit, learned=learned)
+
+
+def _pretrained(spec: Pretrained, where: str) -> Encoder:
+    # by name: they concern no cell without a pretrained encoder
+    files, texts = (importlib.import_module(f"mmcontrast.data.{name}") for name in ("pretrained", "pretrained_texts"))
+    folder = files.open_folder(spec, where)
+    tokenizer = texts.load_tokenizer(folder)
+    longest = texts.longest_text(folder, tokenizer, spec)
+    encode = partial(texts.encode_texts, tokenizer, longest=longest)
+    return Encoder(encode, NO_PIECE, f"{where}'s {longest}", tokenizer.unk_token_id)
+
+
+def _texts(table: Table, modality: str) -> Any:
+    """What has the length O, and of which a slice is a list of texts."""
+    return table.observations[modality].flat if modality in table.observations else table.inputs[modality]
+
+
+def _encoded(table: Table, modality: str, encoder: Encoder, where: str) -> Tensor:
+    """(O, T) int64; T is at least 1."""
+    texts = _texts(table, modality)
+    present = getattr(table, "present", {}).get(modality)
+    absent = set() if present is None else set(torch.nonzero(~present).flatten().tolist())
+    rows, cut, empty = list[np.ndarray](), 0, 0
+    for a in range(0, len(texts), CHUNK):
+        some = encoder.encode(texts[a : a + CHUNK])
+        empty += len({a + i for i in some.empty} - absent)
+        cut += some.cut
+        rows += [np.array([] if a + i in absent else row, np.int32) for i, row in enumerate(some.rows)]
+    if cut:
+        log.warning(
+            "%s: %d of %d texts of '%s' have more than %s word pieces and were cut",
+            *(where, cut, len(rows), modality, encoder.limit),
+        )
+    if empty:
+        log.warning("%s: %d texts of '%s' have no word", where, empty, modality)
+    out_OT = np.full((len(rows), max([1, *map(len, rows)])), encoder.padding, dtype=np.int64)
+    for i, row in enumerate(rows):
+        out_OT[i, : len(row)] = row
+    return torch.from_numpy(out_OT)
+
+
+def _refuse_unknown(pieces_OT: Tensor, encoder: Encoder, where: str) -> None:
+    if encoder.unknown is None:
+        return
+    all_of, unknown = int((pieces_OT != encoder.padding).sum()), int((pieces_OT == encoder.unknown).sum())
+    if unknown > UNKNOWN_LIMIT * all_of:
+        raise DataError(
+            f"{where}: {unknown} of {all_of} word pieces of the training texts are unknown to the tokenizer of "
+            f"{encoder.limit}; it is of another language, or its files do not belong together"
+        )

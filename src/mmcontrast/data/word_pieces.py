@@ -3,7 +3,6 @@
 A piece is a run of characters inside a word; the first piece of a word starts with a mark, so that `cat` of "cat" and
 of "bobcat" differ. A word never seen is made of pieces that were.
 
-O texts, T longest number of pieces.
 """
 
 from __future__ import annotations
@@ -15,9 +14,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
-
-import numpy as np
-import numpy.typing as npt
 
 from mmcontrast.errors import DataError
 
@@ -33,11 +29,11 @@ class Encoded:
     """Texts as numbers.
 
     Attributes:
-        pieces: (O, T) int64 indices into the vocabulary, PADDING after the end of a text.
-        cut: texts that had more than T pieces. empty: rows of texts without a word.
+        rows: of each text the indices of its pieces in the vocabulary.
+        cut: texts that had more than were asked for. empty: rows of texts without a word.
     """
 
-    pieces: npt.NDArray[np.int64]
+    rows: list[list[int]]
     cut: int
     empty: list[int]
 
@@ -73,17 +69,11 @@ class WordPieces:
         return self._known[word]
 
     def encode(self, texts: Sequence[str], length: int) -> Encoded:
-        """Texts cut or padded to `length` pieces; a text without a word is one UNKNOWN."""
-        pieces_OT = np.full((len(texts), length), PADDING, dtype=np.int64)
-        cut, empty = 0, []
-        for row, text in enumerate(texts):
-            numbers = [n for word in words(text) for n in self.word(word)]
-            if not numbers:
-                empty.append(row)
-                numbers = [UNKNOWN]
-            cut += len(numbers) > length
-            pieces_OT[row, : min(length, len(numbers))] = numbers[:length]
-        return Encoded(pieces_OT, cut, empty)
+        """Texts cut to `length` pieces; a text without a word is one UNKNOWN."""
+        rows = [[n for word in words(text) for n in self.word(word)] for text in texts]
+        empty = [i for i, row in enumerate(rows) if not row]
+        cut = sum(len(row) > length for row in rows)
+        return Encoded([row[:length] or [UNKNOWN] for row in rows], cut, empty)
 
 
 def words(text: str) -> list[str]:

@@ -5,13 +5,15 @@ Shapes: B batch, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.precision import full_precision
 
-__all__ = ["bidirectional_cross_entropy", "label_cross_entropy", "mixed_label_cross_entropy", "soft_cross_entropy"]
+__all__ = ["bidirectional_cross_entropy", "label_cross_entropy", "mixed_label_loss", "soft_cross_entropy"]
 
 
 @full_precision
@@ -48,10 +50,17 @@ def label_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels)
 
 
-def mixed_label_cross_entropy(scores: Tensor, labels: Tensor, partner_labels: Tensor, weight: float) -> Tensor:
-    """weight CE(scores, own label) + (1 - weight) CE(scores, the partner's label). Scalar, >= 0.
+def mixed_label_loss(
+    scores: Tensor,
+    labels: Tensor,
+    partner_labels: Tensor,
+    weight: float,
+    loss: Callable[[Tensor, Tensor], Tensor] = label_cross_entropy,
+) -> Tensor:
+    """weight L(scores, own label) + (1 - weight) L(scores, the partner's label). Scalar, >= 0.
 
-    Source: mixup (Zhang et al., ICLR 2018), in the linear form that equals cross-entropy against the mixed label.
+    Source: mixup (Zhang et al., ICLR 2018), in the linear form that equals cross-entropy against the mixed label. So it
+    does for several labels at once; of a squared error it has the gradient of that against the mixed number.
     """
-    own = label_cross_entropy(scores, labels)
-    return weight * own + (1 - weight) * label_cross_entropy(scores, partner_labels)
+    own = loss(scores, labels)
+    return weight * own + (1 - weight) * loss(scores, partner_labels)

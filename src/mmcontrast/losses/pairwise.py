@@ -1,11 +1,15 @@
 """Contrast of paired embeddings: InfoNCE between two modalities, NT-Xent between two views, and both over many pairs.
 
+Where instances may lack a modality, `present` says which rows have it; a pair is of the rows that have both, and its
+loss weighs as `losses.rows` says.
+
 Shapes: B batch, N instances, D width, R = 2N rows; M modalities are list positions or names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 
 import torch
@@ -15,9 +19,12 @@ from torch import Tensor
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.losses.precision import full_precision
+from mmcontrast.losses.rows import over_rows, shared_rows
 from mmcontrast.losses.similarity import check_pair, cosine_logits, unit_rows
 
 __all__ = ["cmc", "info_nce", "nt_xent", "paired_info_nce", "self_contrast"]
+
+Present = Mapping[str, Tensor]
 
 
 @full_precision
@@ -39,12 +46,19 @@ def info_nce(a: Tensor, b: Tensor, tau: float | Tensor) -> Tensor:
     return (label_cross_entropy(logits_BB, own_B) + label_cross_entropy(logits_BB.T, own_B)) / 2
 
 
-def paired_info_nce(z: Mapping[str, Tensor], pairs: Sequence[tuple[str, str]], tau: float) -> Tensor:
+def paired_info_nce(
+    z: Mapping[str, Tensor], pairs: Sequence[tuple[str, str]], tau: float, present: Present | None = None
+) -> Tensor:
     """Sum of the symmetric InfoNCE over directed pairs, so that it is M3Co without mixing.
 
-    Two modalities are therefore counted in both orders, as M3Co counts them. z: modality -> (B, D).
+    Two modalities are therefore counted in both orders, as M3Co counts them.
+
+    Args:
+        z: modality -> (B, D). present: modality -> (B,) bool, of those that a row may lack.
     """
-    return torch.stack([info_nce(z[a], z[b], tau) for a, b in pairs]).sum()
+    has = present or {}
+    loss = partial(info_nce, tau=tau)
+    return torch.stack([over_rows(loss, shared_rows(has.get(a), has.get(b)), z[a], z[b]) for a, b in pairs]).sum()
 
 
 @full_precision
@@ -71,7 +85,10 @@ def nt_xent(first: Tensor, second: Tensor, tau: float = 0.1) -> Tensor:
 
 
 def cmc(
-    embeddings: Sequence[Tensor], tau: float = 0.1, pair_loss: Callable[[Tensor, Tensor, float], Tensor] = nt_xent
+    embeddings: Sequence[Tensor],
+    tau: float = 0.1,
+    pair_loss: Callable[..., Tensor] = nt_xent,
+    present: Sequence[Tensor | None] | None = None,
 ) -> Tensor:
     """Mean of a loss over all pairs of modalities. Source: Tian et al. 2020, full graph; NT-Xent as in CoMM's code.
 
@@ -79,25 +96,35 @@ def cmc(
         embeddings: one (N, D) tensor per modality, at least two.
         tau: temperature, > 0.
         pair_loss: of two modalities' embeddings and tau; with `info_nce` it is CLIP's loss, over pairs.
+        present: one (N,) bool per modality, None where all rows have it.
 
     Raises:
         ContrastError: fewer than two modalities, shapes that differ, N < 2, tau <= 0.
     """
     if len(embeddings) < 2:
         raise ContrastError(f"CMC: contrast between modalities needs at least two, and got {len(embeddings)}")
-    return torch.stack([pair_loss(a, b, tau) for a, b in combinations(embeddings, 2)]).mean()
+    loss = partial(pair_loss, tau=tau)
+    pairs = combinations(zip(embeddings, present or [None] * len(embeddings), strict=True), 2)
+    return torch.stack([over_rows(loss, shared_rows(has_a, has_b), a, b) for (a, has_a), (b, has_b) in pairs]).mean()
 
 
-def self_contrast(views1: Sequence[Tensor], views2: Sequence[Tensor], tau: float = 0.1) -> Tensor:
+def self_contrast(
+    views1: Sequence[Tensor],
+    views2: Sequence[Tensor],
+    tau: float = 0.1,
+    present: Sequence[Tensor | None] | None = None,
+) -> Tensor:
     """Mean over modalities of NT-Xent between two augmented views of the same modality (SimCLR in each of them).
 
     Args:
         views1, views2: one (N, D) tensor per modality from each augmentation.
         tau: temperature, > 0.
+        present: one (N,) bool per modality, None where all rows have it.
 
     Raises:
         ContrastError: the lists differ in length or are empty, shapes differ, N < 2, tau <= 0.
     """
     if len(views1) != len(views2) or not views1:
         raise ContrastError(f"self contrast: {len(views1)} modalities in one view and {len(views2)} in the other")
-    return torch.stack([nt_xent(a, b, tau) for a, b in zip(views1, views2, strict=True)]).mean()
+    loss, has = partial(nt_xent, tau=tau), present or [None] * len(views1)
+    return torch.stack([over_rows(loss, rows, a, b) for a, b, rows in zip(views1, views2, has, strict=True)]).mean()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.precision import full_precision
+from mmcontrast.losses.rows import nothing
 from mmcontrast.losses.similarity import check_pair, unit_rows
 
 __all__ = ["supcon", "supcon_rows"]
@@ -41,24 +42,30 @@ def supcon(views: Sequence[Tensor], labels: Tensor, tau: float = 0.07) -> Tensor
 
 
 @full_precision
-def supcon_rows(rows: Tensor, labels: Tensor, tau: float | Tensor = 0.07) -> Tensor:
+def supcon_rows(rows: Tensor, labels: Tensor, tau: float | Tensor = 0.07, total: int | None = None) -> Tensor:
     """`supcon` of rows in any order and any number per label: here, all observations of all modalities pooled.
 
     The released code (HobbitLong/SupContrast) multiplies by tau / base_tau, both 0.07 there; the factor is 1 here.
 
     Args:
         rows: any scale. labels: (R,) integers; every label stands on at least two rows. tau: > 0.
+        total: where instances lack modalities, the rows there would be if none did. A row whose label stands on no
+            other is then a negative alone, and the sum over the others is over `total`, as in `losses.rows`.
 
     Raises:
-        ContrastError: a label stands on one row alone, which then has no positive.
+        ContrastError: a label stands on one row alone, which then has no positive, and `total` is not given.
     """
-    lonely = torch.unique(labels, return_counts=True)[1] < 2
-    if bool(lonely.any()):
+    _, label_R, count = torch.unique(labels, return_inverse=True, return_counts=True)
+    lonely = count < 2
+    if total is None and bool(lonely.any()):
         raise ContrastError(f"SupCon: {int(lonely.sum())} label(s) stand on one row alone, which has no positive")
+    if bool(lonely.all()):
+        return nothing(rows)
     z_RD = unit_rows(rows)
     self_RR = torch.eye(len(z_RD), dtype=torch.bool, device=z_RD.device)
     logits_RR = z_RD @ z_RD.T / tau
     log_denominator_R = logits_RR.masked_fill(self_RR, -torch.inf).logsumexp(dim=1)
     positive_RR = (labels[:, None] == labels[None, :]) & ~self_RR
     log_p_RR = logits_RR - log_denominator_R[:, None]
-    return -(log_p_RR.masked_fill(~positive_RR, 0).sum(dim=1) / positive_RR.sum(dim=1)).mean()
+    mean_R = log_p_RR.masked_fill(~positive_RR, 0).sum(dim=1) / positive_RR.sum(dim=1).clamp(min=1)
+    return -mean_R.mean() if total is None else -mean_R[~lonely[label_R]].sum() / total

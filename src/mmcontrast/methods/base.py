@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError
+from mmcontrast.methods.presence import Presence
 from mmcontrast.models.heads import TargetScale, as_predictions
 
 if TYPE_CHECKING:
@@ -32,11 +33,13 @@ class Batch:
 
     Attributes:
         inputs: modality -> tensor whose first axis is b (of multifold data the modality's own number of rows), in the
-            dataset's order of modalities.
+            dataset's order of modalities. A sequence is (b, T, d) with NaN after its last step, T the most steps in the
+            global batch; a text (b, T) int64 with padding after its last token: 0 among our own word pieces, -1 among
+            a pretrained tokenizer's.
         labels: (b,) int64 class indices, (b, C) float32 zeros and ones, or (b, C) float32 numbers, scaled in training.
         ids: modality -> (P,) int64 instance of each of its rows, of multifold data; numbers that all ranks agree on.
             None: every modality has b rows, and row k is of instance k.
-        present: modality -> (b,) bool, whether the row has it; {} where no row can lack anything. What stands in
+        present: modality -> (b,) bool, whether the row has it; only of modalities that a row may lack. What stands in
             `inputs` for a row that lacks it is never looked at: zeros, of a sequence NaN, of a text padding.
         scenes: (b,) int64 scene of each row, where the dataset repeats scenes; numbers that all ranks agree on.
     """
@@ -98,6 +101,10 @@ class Method(nn.Module):
     """A training objective with its wiring. Subclasses are built as `METHOD(cell)` from a cell's configuration.
 
     `forward` is `training_loss`, because DeepSpeed and DDP hook the forward call.
+
+    A modality that a row lacks (`Batch.present`) is encoded as zeros and takes no part in a loss; each method says what
+    that means for its own terms. `methods.presence` does it, and `losses.rows` says what a term of few rows weighs. The
+    share of rows that have a modality, and both of a pair, is logged: `have_<modality>`, `have_<modality>_<modality>`.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -119,11 +126,12 @@ class Method(nn.Module):
         """
         return cell, []
 
-    def check_data(self, inputs: Mapping[str, Tensor]) -> None:
+    def check_data(self, inputs: Mapping[str, Any], present: Mapping[str, Tensor] | None = None) -> None:
         """Called once before training with all training rows, to refuse what the method cannot learn from.
 
         Args:
-            inputs: modality -> (N, ...).
+            inputs: modality -> (N, ...), a tensor or what is indexed like one. present: modality -> (N,) bool, of those
+                that a row may lack.
 
         Raises:
             TrainingError: saying what is wrong with which modality. By default nothing is.
@@ -178,4 +186,7 @@ class Method(nn.Module):
         return self.target_scale.scaled(labels)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        return self.training_loss(batch, progress)
+        terms = self.training_loss(batch, progress)
+        if not batch.present or batch.ids is not None:
+            return terms
+        return terms | Presence.of(batch, progress.gather).shares(self.modalities)

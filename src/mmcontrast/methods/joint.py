@@ -5,15 +5,17 @@ Shapes: b rows of this rank, B rows of the global batch, M modalities, D width, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
+from mmcontrast.losses.rows import over_rows
 from mmcontrast.losses.targets import target_loss
 from mmcontrast.methods.base import Batch, Method, Progress
+from mmcontrast.methods.presence import Presence
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import classification_head
 
@@ -32,10 +34,30 @@ def refuse_pretraining(cell: CellConfig, remedy: str) -> None:
         )
 
 
+def refuse_other_targets(cell: CellConfig, remedy: str) -> None:
+    """Raise ConfigError if the cell's labels are not one class each, for a loss that asks which share one."""
+    if cell.target != "classes":
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): this loss contrasts rows by their class, and "
+            f"params/datasets/{cell.dataset}.yaml says target: {cell.target}; {remedy}"
+        )
+
+
+def refuse_unmixable(cell: CellConfig, remedy: str) -> None:
+    """Raise ConfigError if a modality of the cell has inputs whose weighted mean is no input."""
+    for name, modality in cell.modalities.items():
+        if modality.kind in ("text", "sequence"):
+            raise ConfigError(
+                f"params/methods/{cell.method}.yaml ({cell.name}): modality '{name}' holds {modality.kind}s, and this "
+                f"method mixes inputs, which only vectors and images allow; {remedy}"
+            )
+
+
 class JointMethod(Method):
     """Early fusion: embeddings are concatenated in the dataset's order of modalities and one head classifies them.
 
-    Heads of single modalities are used in training only; `logits` is the fusion head's.
+    Heads of single modalities are used in training only; `logits` is the fusion head's. Of a row that lacks a modality
+    the fusion head sees zeros in its place, and that modality's head does not see the row.
     """
 
     def __init__(self, cell: CellConfig, unimodal_heads: bool) -> None:
@@ -46,29 +68,38 @@ class JointMethod(Method):
             {m: classification_head(cell, 1) for m in self.modalities} if unimodal_heads else {}
         )
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """modality -> (b, D), of the rows of this rank."""
-        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
-
     def supervised_terms(
         self,
         z: Mapping[str, Tensor],
-        criterion: Callable[[Tensor], Tensor],
+        criterion: Callable[..., Tensor],
+        labels: Sequence[Tensor],
+        presence: Presence,
         gather: Callable[[Tensor], Tensor],
     ) -> dict[str, Tensor]:
         """`fusion`, and `unimodal` (the sum over modalities) where there are unimodal heads.
 
         Args:
             z: modality -> (b, D).
-            criterion: (B, C) scores of the global batch -> scalar.
+            criterion: (n, C) scores of some rows and each of `labels` of these rows -> scalar.
+            labels: of the global batch, (B, ...) each.
         """
-        terms = {"fusion": criterion(gather(self._fuse(z)))}
+
+        def term(scores_bC: Tensor, rows_B: Tensor | None) -> Tensor:
+            return over_rows(criterion, rows_B, gather(scores_bC), *labels, least=1)
+
+        terms = {"fusion": term(self._fuse(z), presence.any(self.modalities))}
         if self.unimodal_heads:
-            terms["unimodal"] = total(criterion(gather(head(z[m]))) for m, head in self.unimodal_heads.items())
+            terms["unimodal"] = total(term(head(z[m]), presence.rows(m)) for m, head in self.unimodal_heads.items())
         return terms
 
     def training_terms(
-        self, z: Mapping[str, Tensor], contrastive: Mapping[str, Tensor], beta: float, batch: Batch, progress: Progress
+        self,
+        z: Mapping[str, Tensor],
+        contrastive: Mapping[str, Tensor],
+        beta: float,
+        batch: Batch,
+        presence: Presence,
+        progress: Progress,
     ) -> dict[str, Tensor]:
         """`loss` and its terms: the contrastive ones alone in pretraining, the supervised ones + beta of them after it.
 
@@ -79,16 +110,19 @@ class JointMethod(Method):
         """
         if progress.stage == "pretrain":
             return {"loss": total(contrastive.values()), **contrastive}
-        loss_of, labels = target_loss(self.cell.target), progress.gather(batch.labels)
-        supervised = self.supervised_terms(z, lambda scores: loss_of(scores, labels), progress.gather)
+        labels = [progress.gather(batch.labels)]
+        supervised = self.supervised_terms(z, target_loss(self.cell.target), labels, presence, progress.gather)
         loss = total([*supervised.values(), *(beta * term for term in contrastive.values())])
         return {"loss": loss, **supervised, **contrastive}
 
     def embed(self, batch: Batch) -> Tensor:
-        return torch.cat(list(self.encode(batch.inputs).values()), dim=-1)
+        return torch.cat(list(self._encoded(batch).values()), dim=-1)
 
     def logits(self, batch: Batch) -> Tensor:
-        return self._fuse(self.encode(batch.inputs))
+        return self._fuse(self._encoded(batch))
+
+    def _encoded(self, batch: Batch) -> dict[str, Tensor]:
+        return Presence.of(batch).encode(self.encoders, batch.inputs)
 
     def _fuse(self, z: Mapping[str, Tensor]) -> Tensor:
         scores_bC: Tensor = self.fusion_head(torch.cat(list(z.values()), dim=-1))

@@ -6,7 +6,8 @@ Shapes: b instances of this rank, P rows of a modality on this rank, D width.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,10 @@ from mmcontrast.config import CellConfig
 from mmcontrast.config.objective import TemperatureSpec, Views
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.instances import instance_mean
+from mmcontrast.losses.rows import nothing
 from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Batch, Method, Progress
+from mmcontrast.methods.presence import Presence
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.observations import OBSERVATION_ENCODERS
 from mmcontrast.models.views import SINGLE, pool_views
@@ -46,6 +49,9 @@ class MultifoldMethod(Method):
 
     Where the batch has no ids each modality has one row per instance, so that a method is also one for paired data.
 
+    A modality that an instance lacks has no row. A pair of modalities is over the instances with rows in both; where
+    they are n of the batch's N it counts n / N times its loss, the rule of `losses.rows`.
+
     Raises:
         ContrastError: the cell has fewer than two modalities.
         ConfigError: the cell has a `finetune` stage, for which there is no classifier.
@@ -65,37 +71,68 @@ class MultifoldMethod(Method):
             for m in self.modalities
         }
 
-    def rows(self, batch: Batch, encoders: nn.ModuleDict | None = None) -> Rows:
-        """modality -> unit rows and the instance of each, on this rank.
+    def rows(self, batch: Batch) -> Rows:
+        """modality -> unit rows and the instance of each, on this rank."""
+        rows = self._encoded(batch, Presence.of(batch), self.encoders)
+        return {m: _left(row, batch.present.get(m)) for m, row in rows.items()}
+
+    def gathered(
+        self, batch: Batch, progress: Progress, encoders: nn.ModuleDict | None = None
+    ) -> tuple[Rows, int | None]:
+        """The rows of all ranks, with gradient, and how many were left out; None where no instance can lack anything.
 
         Args:
             encoders: instead of the method's own, e.g. a momentum copy of them.
         """
-        out = {}
-        for m, encoder in (self.encoders if encoders is None else encoders).items():
-            x = batch.inputs[m]
-            ids = torch.arange(len(x), device=x.device) if batch.ids is None else batch.ids[m]
-            z_PD, ids_P = pool_views(encoder(x), ids, self.groups[m])
-            out[m] = unit_rows(z_PD.float() if z_PD.dtype == torch.bfloat16 else z_PD), ids_P
-        return out
-
-    def gathered(self, rows: Mapping[str, tuple[Tensor, Tensor]], batch: Batch, progress: Progress) -> Rows:
-        """The rows of all ranks, with gradient."""
-        out = {}
-        for m, (z_PD, ids_P) in rows.items():
+        presence, out = Presence.of(batch, progress.gather), {}
+        for m, (z_PD, ids_P) in self._encoded(batch, presence, encoders or self.encoders).items():
             z_PD = progress.gather(z_PD)
             # without ids a row's number on its own rank is all it has, and the ranks would share numbers
             ids_P = torch.arange(len(z_PD), device=z_PD.device) if batch.ids is None else progress.gather(ids_P)
-            out[m] = z_PD, ids_P
-        return out
+            out[m] = _left((z_PD, ids_P), presence.whole.get(m))
+        left_out = sum(int((~has_P).sum()) for has_P in presence.whole.values())
+        return out, left_out if presence.whole else None
 
     def observations(self, batch: Batch) -> Rows:
         return self.rows(batch)
 
     def embed(self, batch: Batch) -> Tensor:
-        """(b, M * D): each modality's mean unit row, side by side; instances in the order of their ids."""
+        """(b, M * D): each modality's mean unit row, side by side, zeros without any; instances in the order of ids."""
         means = []
-        for z_PD, ids_P in self.rows(batch).values():
+        for z_PD, ids_P in self._encoded(batch, Presence.of(batch), self.encoders).values():
             unique, index_P = torch.unique(ids_P, return_inverse=True)
             means.append(instance_mean(z_PD, index_P, len(unique)))
         return torch.cat(means, dim=-1)
+
+    def _encoded(self, batch: Batch, presence: Presence, encoders: nn.ModuleDict) -> Rows:
+        """Rows of this rank, zeros where an instance lacks the modality."""
+        out = {}
+        for m, encoder in encoders.items():
+            x = batch.inputs[m]
+            ids = torch.arange(len(x), device=x.device) if batch.ids is None else batch.ids[m]
+            z_PD, ids_P = pool_views(presence.encode_one(m, encoder, x), ids, self.groups[m])
+            out[m] = unit_rows(z_PD.float() if z_PD.dtype == torch.bfloat16 else z_PD), ids_P
+        return out
+
+
+def over_pairs(loss: Callable[[Rows], Tensor], rows: Rows, left_out: int | None) -> Tensor:
+    """Sum of a loss over every two modalities, each pair of the instances that have both; see `MultifoldMethod`.
+
+    Args:
+        loss: of two modalities' rows, a scalar or several of them. left_out: as `MultifoldMethod.gathered` gives it.
+    """
+    pairs = [{m: rows[m] for m in pair} for pair in combinations(rows, 2)]
+    if left_out is None:
+        return torch.stack([loss(pair) for pair in pairs]).sum(0)
+    total = len(torch.unique(torch.cat([ids_P for _, ids_P in rows.values()])))
+    terms = []
+    for pair in pairs:
+        (a, (_, ids_a)), (b, (_, ids_b)) = pair.items()
+        both = {a: _left(pair[a], torch.isin(ids_a, ids_b)), b: _left(pair[b], torch.isin(ids_b, ids_a))}
+        n = len(torch.unique(both[a][1]))
+        terms.append(loss(both) * (n / total) if n > 1 else nothing(pair[a][0], pair[b][0]))
+    return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
+
+
+def _left(row: tuple[Tensor, Tensor], has_P: Tensor | None) -> tuple[Tensor, Tensor]:
+    return row if has_P is None else (row[0][has_P], row[1][has_P])

@@ -45,15 +45,20 @@ def training_modules(cell: CellConfig) -> list[str]:
     """Modules whose imports, followed to the end, are the code that decides the training of the cell.
 
     The training itself and the method, then what is imported by name where a cell has it, so that it concerns no other
-    cell: the search for an objective's values, texts, a pretrained CLIP.
+    cell: the search for an objective's values, texts, sequences, pretrained encoders and weights.
     """
     modules = ["mmcontrast.training.cell", method_module(cell.implementation)]
     if cell.objective.get("search") is not None:
         modules.append(f"{PACKAGE}.{cell.implementation}.search.run")
-    if any(modality.kind == "text" for modality in cell.modalities.values()):
-        modules += ["mmcontrast.data.tokens"] + ["mmcontrast.models.text"] * (cell.model.clip is None)
-    if cell.model.clip is not None:
-        modules += ["mmcontrast.data.clip_files", "mmcontrast.models.clip"]
+    given = cell.model.pretrained
+    ours = {m.kind for name, m in cell.modalities.items() if name not in given and m.kind not in given}
+    modules += [f"mmcontrast.models.{kind}" for kind in ("text", "sequence") if kind in ours]
+    texts = any(m.kind == "text" for m in cell.modalities.values())
+    modules += ["mmcontrast.data.tokens"] if texts else []
+    if given:
+        modules += ["mmcontrast.models.pretrained"] + ["mmcontrast.data.pretrained_texts"] * texts
+    if cell.model.image_weights is not None:
+        modules.append("mmcontrast.models.image_weights")
     return modules
 
 

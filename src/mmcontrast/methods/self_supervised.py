@@ -16,6 +16,7 @@ from mmcontrast.config.augmentations import parse_augmentations
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Method, Progress
+from mmcontrast.methods.presence import EVERYTHING, Presence
 from mmcontrast.models.encoders import build_encoders
 
 Raw = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -42,6 +43,8 @@ def build_augmenters(cell: CellConfig, raw: Raw) -> dict[str, Augmenter]:
 class SelfSupervised(Method):
     """An encoder per modality, and an embedding that is theirs side by side, scored by a linear probe.
 
+    A modality that a row lacks is zeros in its embedding.
+
     Args:
         encoders: those of a method that has others than one per modality.
     """
@@ -50,13 +53,13 @@ class SelfSupervised(Method):
         super().__init__(cell)
         self.encoders = build_encoders(cell, self.modalities) if encoders is None else encoders
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """modality -> (b, d), of the rows of this rank and the modalities that are given."""
-        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items() if m in inputs}
+    def encode(self, inputs: Mapping[str, Tensor], presence: Presence = EVERYTHING) -> dict[str, Tensor]:
+        """modality -> (b, d), of the rows of this rank and the modalities given; zeros where a row lacks one."""
+        return presence.encode(self.encoders, inputs)
 
     def encodings(self, batch: Batch) -> Tensor:
         """(b, K * d) outputs of all encoders, one after another."""
-        return torch.cat(list(self.encode(batch.inputs).values()), dim=-1)
+        return torch.cat(list(self.encode(batch.inputs, Presence.of(batch)).values()), dim=-1)
 
     def embed(self, batch: Batch) -> Tensor:
         return self.encodings(batch)

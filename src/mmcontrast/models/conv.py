@@ -20,12 +20,16 @@ class ImageEncoder(nn.Module):
 
     Images are float in [0, 1], or uint8, which becomes it; they are centred here, so that nothing outside need know.
 
+    Attributes:
+        normal: mean and spread of each channel that the weights are used to; None = of random weights.
+
     Raises:
         ConfigError: the image is too small for the layers.
         DataError: from `forward`, for an image of another shape.
     """
 
     channels: int
+    normal: tuple[Sequence[float], Sequence[float]] | None = None
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
@@ -45,7 +49,10 @@ class ImageEncoder(nn.Module):
         # close to the usual mean and spread of photographs, the same for every channel
         # the weights of a momentum copy are buffers
         weight = next(w for w in (*self.parameters(), *self.buffers()) if torch.is_floating_point(w))
-        return self.body(((x_BCHW - 0.5) / 0.25).to(weight.dtype))
+        if self.normal is None:
+            return self.body(((x_BCHW - 0.5) / 0.25).to(weight.dtype))
+        mean, spread = (x_BCHW.new_tensor(values)[:, None, None] for values in self.normal)
+        return self.body(((x_BCHW - mean) / spread).to(weight.dtype))
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -82,23 +89,26 @@ class SmallConv(ImageEncoder):
 
 
 class AlexNetFeatures(ImageEncoder):
-    """AlexNet's convolutional part (Krizhevsky 2014, one tower): 3x224x224 -> 256x6x6, initialised as torch does."""
+    """AlexNet's convolutional part (Krizhevsky 2014, one tower): 3x224x224 -> 256x6x6, initialised as torch does.
+
+    Its layers have the names that torchvision gives them, so that its weights can be loaded.
+    """
 
     channels = 256
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__(shape)
-        self.conv1 = nn.Conv2d(shape[0], 64, 11, 4, 2)
-        self.conv2 = nn.Conv2d(64, 192, 5, 1, 2)
-        self.conv3 = nn.Conv2d(192, 384, 3, 1, 1)
-        self.conv4 = nn.Conv2d(384, 256, 3, 1, 1)
-        self.conv5 = nn.Conv2d(256, 256, 3, 1, 1)
+        layers: list[nn.Module] = []
+        plan = [(shape[0], 64, 11, 4, 2), (64, 192, 5, 1, 2), (192, 384, 3, 1, 1), (384, 256, 3, 1, 1)]
+        for i, convolution in enumerate([*plan, (256, 256, 3, 1, 1)]):
+            layers += [nn.Conv2d(*convolution), nn.ReLU()]
+            if i in (0, 1, 4):
+                layers.append(nn.MaxPool2d(3, 2))
+        self.features = nn.Sequential(*layers)
 
     def body(self, x_BCHW: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.conv1(x_BCHW)), 3, 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 3, 2)
-        x = F.relu(self.conv4(F.relu(self.conv3(x))))
-        return F.max_pool2d(F.relu(self.conv5(x)), 3, 2)
+        out: Tensor = self.features(x_BCHW)
+        return out
 
 
 class ResidualBlock(nn.Module):
@@ -108,37 +118,40 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride, 1, bias=False)
         self.conv2 = nn.Conv2d(fan_out, fan_out, 3, 1, 1, bias=False)
-        self.norm1, self.norm2 = GlobalBatchNorm2d(fan_out), GlobalBatchNorm2d(fan_out)
-        self.shortcut: nn.Module = nn.Identity()
+        self.bn1, self.bn2 = GlobalBatchNorm2d(fan_out), GlobalBatchNorm2d(fan_out)
+        self.downsample: nn.Module = nn.Identity()
         if stride != 1 or fan_in != fan_out:
             conv = nn.Conv2d(fan_in, fan_out, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(conv, GlobalBatchNorm2d(fan_out))
+            self.downsample = nn.Sequential(conv, GlobalBatchNorm2d(fan_out))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_BCHW)))))
-        return F.relu(out + self.shortcut(x_BCHW))
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x_BCHW)))))
+        return F.relu(out + self.downsample(x_BCHW))
 
 
 class ResNet18(ImageEncoder):
-    """He et al. 2016, 18 layers, without pooling and classifier: 3xHxW -> 512 x H/32 x W/32."""
+    """He et al. 2016, 18 layers, without pooling and classifier: 3xHxW -> 512 x H/32 x W/32.
+
+    Its layers have the names that torchvision gives them, so that its weights can be loaded.
+    """
 
     channels = 512
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__(shape)
-        self.conv = nn.Conv2d(shape[0], 64, 7, 2, 3, bias=False)
-        self.norm = GlobalBatchNorm2d(64)
-        plan = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
-        blocks = [(ResidualBlock(a, b, s), ResidualBlock(b, b, 1)) for a, b, s in plan]
-        self.blocks = nn.Sequential(*[block for pair in blocks for block in pair])
+        self.conv1 = nn.Conv2d(shape[0], 64, 7, 2, 3, bias=False)
+        self.bn1 = GlobalBatchNorm2d(64)
+        for i, (a, b, stride) in enumerate([(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)], 1):
+            self.add_module(f"layer{i}", nn.Sequential(ResidualBlock(a, b, stride), ResidualBlock(b, b, 1)))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def body(self, x_BCHW: Tensor) -> Tensor:
-        stem = F.max_pool2d(F.relu(self.norm(self.conv(x_BCHW))), 3, 2, 1)
-        out: Tensor = self.blocks(stem)
-        return out
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x_BCHW))), 3, 2, 1)
+        for i in range(1, 5):
+            x = self.get_submodule(f"layer{i}")(x)
+        return x
 
 
 IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {

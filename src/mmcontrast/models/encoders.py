@@ -1,11 +1,12 @@
-"""Encoders: one observation of a modality -> its embedding, or the feature map that a fusion takes tokens of.
+"""Encoders: one observation of a modality -> its embedding, or what a fusion takes tokens of: a map, or steps.
 
-Shapes: B batch, F features of a vector modality, C x H x W image, D width of the embedding.
+Shapes: B batch, F features of a vector modality, C x H x W image, T steps, W width of a step, D of the embedding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 
 from torch import Tensor, nn
 
@@ -32,14 +33,17 @@ class VectorEncoder(nn.Module):
 
 
 def image_map(modality: Modality, model: Model) -> ImageEncoder:
-    """The image encoder that `model.image` names: (B, C, H, W) -> feature map.
+    """The image encoder that `model.image` names, from `image_weights` where they are given: (B, C, H, W) -> map.
 
     Raises:
         ConfigError: none is named, or the image is too small for it.
+        DataError: the weights are not its own.
     """
     if model.image is None:
         raise ConfigError(f"model.image: not given, and there are images; give one of {', '.join(IMAGE_ENCODERS)}")
     encoder = build_image_encoder(model.image, modality.shape)
+    if model.image_weights is not None:
+        import_module("mmcontrast.models.image_weights").load_image_weights(encoder, model.image_weights)
     _ = encoder.grid  # refuses an image that is too small, before any is seen
     return encoder
 
@@ -57,10 +61,42 @@ class PooledImageEncoder(nn.Module):
         return z_BD
 
 
+class StepEncoder(nn.Module):
+    """Base of encoders that keep every step: (B, ...) -> (B, T, width), and (B, T) True where a row has no step.
+
+    The latter is None where every row has all of them. A row without any step has zeros or is hidden as a whole.
+    """
+
+    width: int
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        raise NotImplementedError
+
+
+def _by_name(module: str, name: str) -> Callable[[Modality, Model], nn.Module]:
+    """An encoder that is imported when one is built, as what it is made of concerns only the cells that have one."""
+
+    def make(modality: Modality, model: Model) -> nn.Module:
+        encoder: nn.Module = getattr(import_module(f"mmcontrast.models.{module}"), name)(modality, model)
+        return encoder
+
+    return make
+
+
 Makers = Mapping[str, Callable[[Modality, Model], nn.Module]]
 # by kind of modality: what gives an embedding, and what CoMM's fusion makes tokens of
-ENCODERS: Makers = {"vector": VectorEncoder, "image": PooledImageEncoder}
-TOKEN_ENCODERS: Makers = {"vector": VectorEncoder, "image": image_map}
+ENCODERS: Makers = {
+    "vector": VectorEncoder,
+    "image": PooledImageEncoder,
+    "sequence": _by_name("sequence", "SequenceEncoder"),
+    "text": _by_name("text", "text_encoder"),
+}
+TOKEN_ENCODERS: Makers = {
+    "vector": VectorEncoder,
+    "image": image_map,
+    "sequence": _by_name("sequence", "SequenceSteps"),
+    "text": _by_name("text", "text_steps"),
+}
 
 
 def build_encoders(cell: CellConfig, modalities: Iterable[str], makers: Makers = ENCODERS) -> nn.ModuleDict:
@@ -72,11 +108,12 @@ def build_encoders(cell: CellConfig, modalities: Iterable[str], makers: Makers =
     Raises:
         ConfigError: a modality's kind has no encoder, the model names none for it, or its name cannot name a module.
     """
-    modalities = list(modalities)
-    if cell.model.clip is not None and not {cell.modalities[m].kind for m in modalities} & {"image", "text"}:
+    method = f"params/methods/{cell.method}.yaml ({cell.name})"
+    kinds = {m.kind for m in cell.modalities.values()}
+    if unused := sorted(set(cell.model.pretrained) - kinds - set(cell.modalities)):
         raise ConfigError(
-            f"params/methods/{cell.method}.yaml ({cell.name}): model.clip: encodes images and texts, and dataset "
-            f"'{cell.dataset}' has none; remove it"
+            f"{method}: model.pretrained: dataset '{cell.dataset}' has no modality and no kind '{unused[0]}'; it has "
+            f"{', '.join(f'{name} ({m.kind})' for name, m in cell.modalities.items())}"
         )
     out = nn.ModuleDict()
     for name in modalities:
@@ -88,9 +125,24 @@ def build_encoders(cell: CellConfig, modalities: Iterable[str], makers: Makers =
                 f"{', '.join(sorted(makers))}. Prepare the modality as one of these"
             )
         try:
-            out[name] = makers[modality.kind](modality, cell.model)
+            out[name] = _pretrained(name, modality, cell.model, makers) or makers[modality.kind](modality, cell.model)
         except ConfigError as e:
-            raise ConfigError(f"params/methods/{cell.method}.yaml ({cell.name}), modality '{name}': {e}") from None
+            raise ConfigError(f"{method}, modality '{name}': {e}") from None
         except KeyError as e:
             raise ConfigError(f"{where}: this name is not possible ({e.args[0]}); choose another") from None
     return out
+
+
+def _pretrained(name: str, modality: Modality, model: Model, makers: Makers) -> nn.Module | None:
+    """The encoder that `model.pretrained` gives for the modality, or for its kind; None = ours."""
+    key = next((key for key in (name, modality.kind) if key in model.pretrained), None)
+    if key is None:
+        return None
+    if modality.kind == "vector":
+        raise ConfigError(f"model.pretrained.{key}: of vectors there are no pretrained encoders; remove it")
+    found, spec, where = import_module("mmcontrast.models.pretrained"), model.pretrained[key], f"model.pretrained.{key}"
+    steps: nn.Module = found.PretrainedTower(modality, spec, where)
+    if makers is TOKEN_ENCODERS:
+        return steps
+    encoder: nn.Module = found.PretrainedEncoder(steps, model)
+    return encoder

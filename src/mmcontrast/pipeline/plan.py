@@ -24,6 +24,7 @@ from mmcontrast.config.checks import has_file
 from mmcontrast.config.metrics import metrics_for
 from mmcontrast.config.plain import subset, whole
 from mmcontrast.data.files import replacing, sha256_of
+from mmcontrast.data.outside import outside_files
 from mmcontrast.data.preparers import preparer
 from mmcontrast.errors import MMContrastError, nearest
 from mmcontrast.methods.registry import training_modules
@@ -198,7 +199,7 @@ def dataset_plans(name: str, dataset: Dataset) -> Iterator[tuple[str, str]]:
 
 def cell_plans(cell: CellConfig, layout: Layout) -> Iterator[tuple[str, str]]:
     """Path and text of a cell's plans, in the order of its stages."""
-    outside = {str(file): sha256_of(file) for file in outside_files(cell)}
+    outside = {str(file): sha256_of(file) for file in outside_files(cell.model)}
     for stage in cell.stages:
         values = cell.of_stage(stage).model_dump(mode="json")
         code = digests(*training_modules(cell))
@@ -206,13 +207,6 @@ def cell_plans(cell: CellConfig, layout: Layout) -> Iterator[tuple[str, str]]:
     values = cell.of_stage("evaluate").model_dump(mode="json")
     code = digests("mmcontrast.evaluation.evaluate")
     yield layout.cell_plan(cell.name, "evaluate"), _text({"cell": values, "code": code})
-
-
-def outside_files(cell: CellConfig) -> list[Path]:
-    """What training reads that no stage makes: a pretrained encoder's folder; of a hub id its commit says it all."""
-    if cell.model.clip is None or cell.model.clip.folder is None:
-        return []
-    return sorted(p for p in Path(cell.model.clip.folder).rglob("*") if p.is_file())
 
 
 def _text(content: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from mmcontrast.config import CellConfig
 from mmcontrast.data.decoding import Decoders
 from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.loading import Table, held_out, load_whole
+from mmcontrast.data.outside import outside_files
 from mmcontrast.errors import TrainingError
 from mmcontrast.methods.base import SeedJob
 from mmcontrast.methods.registry import training_modules
@@ -51,8 +52,7 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
     digest.update(json.dumps(digests(*training_modules(cell))).encode())
     if pretrained is not None:
         files += sorted(pretrained.glob("*.safetensors"))
-    if cell.model.clip is not None:
-        files += importlib.import_module("mmcontrast.data.clip_files").read_clip(cell.model.clip).files
+    files += outside_files(cell.model)
     for file in files:
         digest.update(f"{file} {sha256_of(file)}".encode())
     return digest.hexdigest()

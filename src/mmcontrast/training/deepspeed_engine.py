@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from mmcontrast import config
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.training.distributed import World
-from mmcontrast.training.optim import learning_rate_factor, make_optimizer, set_learning_rate
+from mmcontrast.training.optim import learning_rate_factor, make_optimizer, parameter_groups, set_learning_rate
 from mmcontrast.training.stepping import (
     InPrecision,
     broadcast_weights,
@@ -49,9 +49,9 @@ class DeepSpeedEngine:
         # ZeRO 3 takes the module's weights apart for good; this copy is filled where they are needed whole
         self._replica = copy.deepcopy(module) if self._zero == 3 else None
         self._params = [p for p in module.parameters() if p.requires_grad]
-        groups = [{"params": [p]} for p in self._params] if self._zero else [{"params": self._params}]
+        groups = parameter_groups(module, stage.optimizer.lr, apart=bool(self._zero))
         self._optimizer = make_optimizer(groups, stage.optimizer)
-        self._clip, self._lr = stage.gradient_clipping, stage.optimizer.lr
+        self._clip = stage.gradient_clipping
         self._factor = learning_rate_factor(stage.schedule, steps)
         self._steps = 0
         self._touched: set[int] = set()
@@ -77,7 +77,7 @@ class DeepSpeedEngine:
         self._engine.backward(loss)
         self._share_touched()
         norm = self._forget_untouched_gradients()
-        set_learning_rate(self._optimizer, self._lr * self._factor(self._steps))
+        set_learning_rate(self._optimizer, self._factor(self._steps))
         self._engine.step()
         self._steps += 1
         if self._zero and self._engine.optimizer.overflow:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from mmcontrast import config
 from mmcontrast.errors import ConfigError
@@ -19,8 +20,29 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 
 
+def parameter_groups(module: nn.Module, lr: float, apart: bool = False) -> list[dict[str, Any]]:
+    """The module's trained parameters by their learning rate (`base_lr`), which a part may have of its own.
+
+    A part says so by an attribute `own_learning_rate`; of parts within each other the innermost counts.
+
+    Args:
+        lr: of all others. apart: a group per parameter, in the order of the parameters.
+    """
+    rates: dict[int, float] = {}
+    for part in module.modules():
+        if (own := getattr(part, "own_learning_rate", None)) is not None:
+            rates |= {id(p): own for p in part.parameters()}
+    trained = [p for p in module.parameters() if p.requires_grad]
+    if apart:
+        return [{"params": [p], "base_lr": rates.get(id(p), lr)} for p in trained]
+    groups: dict[float, list[nn.Parameter]] = {}
+    for p in trained:
+        groups.setdefault(rates.get(id(p), lr), []).append(p)
+    return [{"params": params, "base_lr": rate} for rate, params in groups.items()]
+
+
 def make_optimizer(groups: Sequence[Mapping[str, Any]], settings: config.Optimizer) -> torch.optim.Optimizer:
-    """A torch optimizer over parameter groups, e.g. `[{"params": list(module.parameters())}]`.
+    """A torch optimizer over parameter groups, as `parameter_groups` makes them.
 
     With `decay: matrices` parameters of fewer than two axes (biases, norms) are in a group of their own, without decay.
     Adam's weight decay is added to the gradient (L2); AdamW's is decoupled. SGD has no momentum.
@@ -69,7 +91,7 @@ def learning_rate_factor(schedule: config.Schedule, steps: int) -> Callable[[int
     return factor
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """One rate for all groups."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """The rate of each group, times the schedule's factor."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = group["base_lr"] * factor

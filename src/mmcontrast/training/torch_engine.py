@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmcontrast import config
 from mmcontrast.training.distributed import World
-from mmcontrast.training.optim import learning_rate_factor, make_optimizer, set_learning_rate
+from mmcontrast.training.optim import learning_rate_factor, make_optimizer, parameter_groups, set_learning_rate
 from mmcontrast.training.stepping import InPrecision, broadcast_weights, clip_gradients, cpu_copy, restore_optimizer
 
 
@@ -24,8 +24,8 @@ class TorchEngine:
         broadcast_weights(self.module, world)
         self._wrapped = InPrecision(self.module, engine.precision, world.device)
         self._params = [p for p in module.parameters() if p.requires_grad]
-        self._optimizer = make_optimizer([{"params": self._params}], stage.optimizer)
-        self._clip, self._lr = stage.gradient_clipping, stage.optimizer.lr
+        self._optimizer = make_optimizer(parameter_groups(module, stage.optimizer.lr), stage.optimizer)
+        self._clip = stage.gradient_clipping
         self._factor = learning_rate_factor(stage.schedule, steps)
         self._steps = 0
 
@@ -37,7 +37,7 @@ class TorchEngine:
         loss.backward()
         average_gradients(self._params, self.world)
         norm = clip_gradients(self._params, self._clip)
-        set_learning_rate(self._optimizer, self._lr * self._factor(self._steps))
+        set_learning_rate(self._optimizer, self._factor(self._steps))
         self._optimizer.step()
         self._steps += 1
         return norm

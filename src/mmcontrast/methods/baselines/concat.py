@@ -13,10 +13,14 @@ from mmcontrast.losses.similarity import modality_pairs
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import ConcatObjective
 from mmcontrast.methods.joint import JointMethod, refuse_pretraining
+from mmcontrast.methods.presence import Presence
 
 
 class Concat(JointMethod):
-    """loss = CE(fusion) + [sum of unimodal CE] + [beta InfoNCE]; in pretraining InfoNCE alone."""
+    """loss = CE(fusion) + [sum of unimodal CE] + [beta InfoNCE]; in pretraining InfoNCE alone.
+
+    Where rows lack a modality, InfoNCE of a pair is over the rows that have both; see JointMethod for the heads.
+    """
 
     def __init__(self, cell: CellConfig) -> None:
         objective = ConcatObjective.model_validate(cell.objective)
@@ -27,12 +31,13 @@ class Concat(JointMethod):
         self.pairs = modality_pairs(self.modalities, objective.pairing) if objective.beta > 0 else []
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        z = self.encode(batch.inputs)
+        presence = Presence.of(batch, progress.gather)
+        z = presence.encode(self.encoders, batch.inputs)
         contrastive = {}
         if self.pairs:
             z_global = {m: progress.gather(z_bD) for m, z_bD in z.items()}
-            contrastive["info_nce"] = paired_info_nce(z_global, self.pairs, self.objective.tau)
-        return self.training_terms(z, contrastive, self.objective.beta, batch, progress)
+            contrastive["info_nce"] = paired_info_nce(z_global, self.pairs, self.objective.tau, presence.whole)
+        return self.training_terms(z, contrastive, self.objective.beta, batch, presence, progress)
 
 
 METHOD = Concat

@@ -22,12 +22,15 @@ from mmcontrast.config import CellConfig
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.factorcl import LOWER_TERMS, UPPER_TERMS, club_critic_loss, factorcl_terms
 from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.rows import nothing
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import FactorCLObjective
+from mmcontrast.methods.presence import EVERYTHING, Presence
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.mlp import mlp
 from mmcontrast.models.projection import PairCritic
 
+TERMS = (*LOWER_TERMS, *UPPER_TERMS, "loss", "critics")
 HEADS = ("cross", "cross_club", "conditional", "conditional_club", "self")
 
 
@@ -85,6 +88,8 @@ class FactorCL(SelfSupervised):
     `embed` is all heads' outputs side by side, ten per pair, as the released code has it; or the encoders' outputs
     (`embedding: encoders`), for a comparison with methods that have no such heads.
 
+    A pair of modalities is over the rows that have both; heads of a modality that a row lacks are zeros in `embed`.
+
     Raises:
         ContrastError: fewer than two modalities.
         ConfigError: a `finetune` stage, or a kind of modality without encoder or augmentations.
@@ -102,28 +107,44 @@ class FactorCL(SelfSupervised):
         self.factors = nn.ModuleList([PairOfModalities(width, hidden) for _ in self.pairs])
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        plain = self._heads(batch.inputs)
-        changed = self._heads(augmented(self.augmenters, batch, progress))
+        presence = Presence.of(batch, progress.gather)
+        plain = self._heads(batch.inputs, presence)
+        changed = self._heads(augmented(self.augmenters, batch, progress), presence)
         found = []
         with torch.autocast(batch.labels.device.type, enabled=False):
-            for factor, plain_bHd, changed_bHd in zip(self._each(), plain, changed, strict=True):
-                heads = (upcast(progress.gather(h)) for h in (plain_bHd, changed_bHd))
-                found.append(factor.losses(*heads))
+            for factor, pair, plain_bHd, changed_bHd in zip(self._each(), self.pairs, plain, changed, strict=True):
+                heads = [upcast(progress.gather(h)) for h in (plain_bHd, changed_bHd)]
+                found.append(_over_rows(factor, presence.rows(*pair), heads))
         terms = {name: torch.stack([of[name] for of in found]).mean() for name in found[0]}
         return {**terms, "loss": terms["loss"] + terms["critics"]}
 
     def embed(self, batch: Batch) -> Tensor:
         if self.objective.embedding == "encoders":
             return self.encodings(batch)
-        return torch.cat([h_bHd.flatten(1) for h_bHd in self._heads(batch.inputs)], dim=1)
+        presence = Presence.of(batch)
+        halves = []
+        for pair, h_bHd in zip(self.pairs, self._heads(batch.inputs, presence), strict=True):
+            # the bias of a head is no embedding of a modality that is not there
+            halves += [presence.blank(m, half) for m, half in zip(pair, h_bHd.chunk(2, dim=1), strict=True)]
+        return torch.cat([half.flatten(1) for half in halves], dim=1)
 
     def _each(self) -> Sequence[PairOfModalities]:
         return cast(Sequence[PairOfModalities], self.factors)
 
-    def _heads(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """(b, H, d) a pair of modalities; the encoders run once."""
-        z = self.encode(inputs)
+    def _heads(self, inputs: Mapping[str, Tensor], presence: Presence = EVERYTHING) -> list[Tensor]:
+        """(b, 2 H, d) a pair of modalities; the encoders run once."""
+        z = self.encode(inputs, presence)
         return [factor.heads(z[a], z[b]) for factor, (a, b) in zip(self._each(), self.pairs, strict=True)]
+
+
+def _over_rows(factor: PairOfModalities, rows_B: Tensor | None, heads: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The factor's terms over the rows that are True, which weigh as `losses.rows` says."""
+    if rows_B is None:
+        return factor.losses(*heads)
+    n = int(rows_B.sum())
+    if n < 2:
+        return dict.fromkeys(TERMS, nothing(*heads))
+    return {name: term * (n / len(rows_B)) for name, term in factor.losses(*(h[rows_B] for h in heads)).items()}
 
 
 METHOD = FactorCL

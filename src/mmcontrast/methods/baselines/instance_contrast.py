@@ -8,7 +8,6 @@ Shapes: P rows of modality a, Q of modality b, D width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,11 @@ from mmcontrast.config import CellConfig
 from mmcontrast.errors import TrainingError
 from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
 from mmcontrast.losses.pairwise import info_nce
+from mmcontrast.losses.rows import nothing
 from mmcontrast.losses.supervised import supcon_rows
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import InstanceContrastObjective
-from mmcontrast.methods.multifold import MultifoldMethod, Rows, Temperature
+from mmcontrast.methods.multifold import MultifoldMethod, Rows, Temperature, over_pairs
 
 SIGLIP_BIAS = -10.0
 
@@ -29,7 +29,8 @@ class InstanceContrast(MultifoldMethod):
     """One of five losses over rows and the instances they are of; over pairs of modalities, summed.
 
     SupCon pools all modalities at once instead. TriCoLo's weights belong to directions by name; a direction that
-    is not named has none.
+    is not named has none. Of instances that lack a modality see MultifoldMethod; in SupCon one that is left with a
+    single row is a negative alone.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -38,35 +39,44 @@ class InstanceContrast(MultifoldMethod):
         self.tau = Temperature(spec.tau)
         if spec.loss == "siglip":
             self.bias = nn.Parameter(torch.tensor([SIGLIP_BIAS]))
-        self.loss: Callable[[Rows], Tensor] = getattr(self, f"_{spec.loss}")
+        self.loss: Callable[[Rows, int | None], Tensor] = getattr(self, f"_{spec.loss}")
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        return {"loss": self.loss(self.gathered(self.rows(batch), batch, progress))}
+        return {"loss": self.loss(*self.gathered(batch, progress))}
 
-    def _clip(self, rows: Rows) -> Tensor:
-        self._refuse_unpaired(rows)
-        return self._over_pairs(rows, lambda a, b, ids_a, ids_b: info_nce(a, b, self.tau()))
+    def _clip(self, rows: Rows, left_out: int | None) -> Tensor:
+        def loss(pair: Rows) -> Tensor:
+            self._refuse_unpaired(pair)
+            (a, _), (b, _) = pair.values()
+            return info_nce(a, b, self.tau())
 
-    def _tricolo(self, rows: Rows) -> Tensor:
-        self._refuse_unpaired(rows)
+        return over_pairs(loss, rows, left_out)
+
+    def _tricolo(self, rows: Rows, left_out: int | None) -> Tensor:
         directions = [f"{x}->{y}" for x in self.modalities for y in self.modalities if x != y]
         weights = self.objective.directions or dict.fromkeys(directions, 0.5)
-        return weighted_nt_xent({m: z for m, (z, _) in rows.items()}, weights, tau=self.tau())
 
-    def _mil_nce(self, rows: Rows) -> Tensor:
+        def loss(some: Rows) -> Tensor:
+            self._refuse_unpaired(some)
+            z = {m: z_PD for m, (z_PD, _) in some.items()}
+            known = [f"{x}->{y}" for x in some for y in some]
+            given = weights if len(some) == len(rows) else {d: w for d, w in weights.items() if d in known}
+            return weighted_nt_xent(z, given, tau=self.tau()) if given else nothing(*z.values())
+
+        return loss(rows) if left_out is None else over_pairs(loss, rows, left_out)
+
+    def _mil_nce(self, rows: Rows, left_out: int | None) -> Tensor:
         double_count = self.objective.double_count
-        return self._over_pairs(rows, lambda *pair: mil_nce(*pair, tau=self.tau(), double_count=double_count))
+        return over_pairs(lambda pair: mil_nce(*_flat(pair), tau=self.tau(), double_count=double_count), rows, left_out)
 
-    def _siglip(self, rows: Rows) -> Tensor:
-        return self._over_pairs(rows, lambda *pair: siglip(*pair, scale=1 / self.tau(), bias=self.bias.squeeze()))
+    def _siglip(self, rows: Rows, left_out: int | None) -> Tensor:
+        return over_pairs(
+            lambda pair: siglip(*_flat(pair), scale=1 / self.tau(), bias=self.bias.squeeze()), rows, left_out
+        )
 
-    def _supcon(self, rows: Rows) -> Tensor:
+    def _supcon(self, rows: Rows, left_out: int | None) -> Tensor:
         z_RD, ids_R = (torch.cat(part) for part in zip(*rows.values(), strict=True))
-        return supcon_rows(z_RD, ids_R, self.tau())
-
-    def _over_pairs(self, rows: Rows, loss: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        terms = [loss(a, b, ids_a, ids_b) for (a, ids_a), (b, ids_b) in combinations(rows.values(), 2)]
-        return torch.stack(terms).sum()
+        return supcon_rows(z_RD, ids_R, self.tau(), None if left_out is None else len(z_RD) + left_out)
 
     def _refuse_unpaired(self, rows: Rows) -> None:
         """Row k of every modality must be of one instance."""
@@ -77,6 +87,12 @@ class InstanceContrast(MultifoldMethod):
                 f"{self.cell.name}: loss '{self.objective.loss}' pairs row k of every modality, and a batch has "
                 f"{counts}; set pretrain.sampling.per_instance to 1, or sample by caption"
             )
+
+
+def _flat(pair: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows of a and of b, then the instances of a's and of b's."""
+    (a, ids_a), (b, ids_b) = pair.values()
+    return a, b, ids_a, ids_b
 
 
 METHOD = InstanceContrast

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.losses.cross_entropy import label_cross_entropy
+from mmcontrast.losses.targets import target_loss
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.comm.fusion import FusedMethod
 from mmcontrast.methods.joint import refuse_pretraining
@@ -16,7 +16,9 @@ from mmcontrast.models.mlp import mlp
 
 
 class JointFusion(FusedMethod):
-    """loss = cross-entropy of one head on the fused embedding of inputs as they are.
+    """loss = that of the target (cross-entropy) of one head on the fused embedding of inputs as they are.
+
+    What a row lacks has no tokens.
 
     Raises:
         ContrastError, ConfigError: as FusedMethod; also for a `pretrain` stage, for which there is no term.
@@ -29,7 +31,7 @@ class JointFusion(FusedMethod):
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         scores_BC = progress.gather(self.logits(batch))
-        return {"loss": label_cross_entropy(scores_BC, progress.gather(batch.labels))}
+        return {"loss": target_loss(self.cell.target)(scores_BC, progress.gather(batch.labels))}
 
     def logits(self, batch: Batch) -> Tensor:
         scores_bC: Tensor = self.classifier(self.embed(batch))

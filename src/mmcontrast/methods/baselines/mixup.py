@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.losses.cross_entropy import mixed_label_cross_entropy
+from mmcontrast.losses.cross_entropy import mixed_label_loss
 from mmcontrast.losses.mixing import apply_mix, sample_beta
+from mmcontrast.losses.targets import target_loss
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import MixupObjective
-from mmcontrast.methods.joint import JointMethod, refuse_pretraining, total
+from mmcontrast.methods.joint import JointMethod, refuse_pretraining, refuse_unmixable, total
+from mmcontrast.methods.presence import Presence
 
 
 class Mixup(JointMethod):
@@ -26,11 +28,17 @@ class Mixup(JointMethod):
     Where paper and released code differ: in M3CoL's released baseline the text embedding that fusion sees stays unmixed
     even where text is mixed, and weights of (1 +- lambda) / 2 serve the case of one mixed modality. Here everything is
     mixed, so that fusion and unimodal heads see the same.
+
+    A mixture has a modality where both of its rows have it; one that has none is left out.
+
+    Raises:
+        ConfigError: a `pretrain` stage, or a modality whose inputs cannot be mixed.
     """
 
     def __init__(self, cell: CellConfig) -> None:
         refuse_pretraining(cell, "remove `pretrain`")
         objective = MixupObjective.model_validate(cell.objective)
+        refuse_unmixable(cell, "train `concat`, or `m3col` with objective.mix_space: embedding")
         super().__init__(cell, objective.unimodal_heads)
         self.objective = objective
 
@@ -43,13 +51,11 @@ class Mixup(JointMethod):
             m: apply_mix(progress.gather(batch.inputs[m]), weight_1.expand(n), perm_B)[progress.rows]
             for m in self.modalities
         }
-        criterion = partial(
-            mixed_label_cross_entropy,
-            labels=labels_B,
-            partner_labels=labels_B[perm_B.to(labels_B.device)],
-            weight=weight_1.item(),
-        )
-        terms = self.supervised_terms(self.encode(mixed), criterion, progress.gather)
+        labels = [labels_B, labels_B[perm_B.to(labels_B.device)]]
+        presence = Presence.of(batch, progress.gather).mixed(perm_B, progress.rows)
+        criterion = partial(mixed_label_loss, weight=weight_1.item(), loss=target_loss(self.cell.target))
+        z = presence.encode(self.encoders, mixed)
+        terms = self.supervised_terms(z, criterion, labels, presence, progress.gather)
         return {"loss": total(terms.values()), **terms}
 
 

@@ -17,12 +17,13 @@ from mmcontrast.errors import ContrastError
 from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, Progress, keep_local
 from mmcontrast.methods.baselines.objectives import PairwiseObjective
+from mmcontrast.methods.presence import EVERYTHING, Presence
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.projection import ProjectionHead
 
-PAIR_LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"info_nce": info_nce, "nt_xent": nt_xent}
+PAIR_LOSSES: dict[str, Callable[..., Tensor]] = {"info_nce": info_nce, "nt_xent": nt_xent}
 
 
 class Pairwise(SelfSupervised):
@@ -31,6 +32,9 @@ class Pairwise(SelfSupervised):
     The cross term sees inputs as they are, the self term two augmentations of them; both go through the modality's own
     head. `embed` is the concatenation of the encoders' outputs, or of the heads' (`embedding: heads`), which
     is what a method that fuses before it contrasts can be compared with.
+
+    Of rows that lack a modality, a pair of modalities is over the rows that have both, the self term of a modality over
+    those that have it; what lacks is zeros in the embedding.
 
     Where paper and released code differ (CoMM's): the paper describes linear projectors under the cross term and MLP
     heads under the self term; the code has the same MLP heads under both, which is what `head: mlp` does.
@@ -51,15 +55,17 @@ class Pairwise(SelfSupervised):
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         spec, terms, weights = self.objective, {}, []
+        presence = Presence.of(batch, progress.gather)
+        has = [presence.rows(m) for m in self.modalities]
         if spec.cross_weight:
-            embeddings = self.project(batch.inputs, progress.gather)
-            terms["cross"] = cmc(embeddings, spec.tau, PAIR_LOSSES[spec.cross_loss])
+            embeddings = self.project(batch.inputs, progress.gather, presence)
+            terms["cross"] = cmc(embeddings, spec.tau, PAIR_LOSSES[spec.cross_loss], has)
             weights.append(spec.cross_weight)
         if spec.self_weight:
             first, second = (
-                self.project(augmented(self.augmenters, batch, progress), progress.gather) for _ in range(2)
+                self.project(augmented(self.augmenters, batch, progress), progress.gather, presence) for _ in range(2)
             )
-            terms["self"] = self_contrast(first, second, spec.tau)
+            terms["self"] = self_contrast(first, second, spec.tau, has)
             weights.append(spec.self_weight)
         loss = torch.stack([w * term for w, term in zip(weights, terms.values(), strict=True)]).sum()
         return {"loss": loss, **terms}
@@ -82,11 +88,14 @@ class Pairwise(SelfSupervised):
 
     def _heads(self, batch: Batch) -> list[Tensor]:
         """K unit-norm outputs (b, P), as they are contrasted."""
-        return [unit_rows(z_bP) for z_bP in self.project(batch.inputs, lambda z: z)]
+        return [unit_rows(z_bP) for z_bP in self.project(batch.inputs, keep_local, Presence.of(batch))]
 
-    def project(self, inputs: Mapping[str, Tensor], gather: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """One (B, P) tensor per modality, of the global batch, after its head."""
-        return [upcast(self.heads[m](gather(z_bd))) for m, z_bd in self.encode(inputs).items()]
+    def project(
+        self, inputs: Mapping[str, Tensor], gather: Callable[[Tensor], Tensor], presence: Presence = EVERYTHING
+    ) -> list[Tensor]:
+        """One (B, P) tensor per modality, of the global batch, after its head; zeros in rows that lack it."""
+        z = self.encode(inputs, presence)
+        return [upcast(presence.project(m, self.heads[m], gather(z_bd))) for m, z_bd in z.items()]
 
     def _head(self) -> nn.Module:
         width = self.cell.model.width

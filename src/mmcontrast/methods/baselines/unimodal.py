@@ -1,4 +1,4 @@
-"""One modality alone, or late fusion: a classifier for each modality, their probabilities averaged.
+"""One modality alone, or late fusion: a head for each modality, what they predict averaged.
 
 Shapes: b rows of this rank, B rows of the global batch, M modalities, D width, C classes.
 """
@@ -13,23 +13,60 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError, nearest
-from mmcontrast.losses.cross_entropy import label_cross_entropy
 from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.rows import over_rows
+from mmcontrast.losses.targets import target_loss
 from mmcontrast.methods.base import Batch, Method, Progress
 from mmcontrast.methods.baselines.objectives import UnimodalObjective
 from mmcontrast.methods.joint import refuse_pretraining, total
+from mmcontrast.methods.presence import Presence
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import classification_head
 
 
-def log_mean_probability(scores: Sequence[Tensor]) -> Tensor:
-    """log of the mean over modalities of softmax(scores): M tensors (b, C) -> (b, C), whose softmax is that mean."""
+def log_mean_probability(scores: Sequence[Tensor], present: Sequence[Tensor | None] | None = None) -> Tensor:
+    """log of the mean over modalities of softmax(scores): M tensors (b, C) -> (b, C), whose softmax is that mean.
+
+    present: as in `mean_prediction`.
+    """
     log_probs_MbC = torch.stack([upcast(s_bC).log_softmax(dim=-1) for s_bC in scores])
-    return log_probs_MbC.logsumexp(dim=0) - math.log(len(scores))
+    if present is None:
+        return log_probs_MbC.logsumexp(dim=0) - math.log(len(scores))
+    has_Mb1, some_b1 = _present(log_probs_MbC, present)
+    # a row without any sees all here, and is blanked after, so that no -inf gets into a gradient
+    mean_bC = log_probs_MbC.masked_fill(~has_Mb1 & some_b1, -torch.inf).logsumexp(dim=0)
+    return (mean_bC - has_Mb1.sum(dim=0).clamp(min=1).log()).masked_fill(~some_b1, 0)
+
+
+def mean_prediction(kind: str, scores: Sequence[Tensor], present: Sequence[Tensor | None] | None = None) -> Tensor:
+    """(b, C) scores that say the mean of what M tensors (b, C) say: probabilities of classes or labels, or numbers.
+
+    Args:
+        kind: of the target.
+        present: (b,) bool of each, None = all rows. The mean is over what a row has; one without any has scores of 0:
+            every class alike, one half, the mean of the training rows. None = every row has all.
+    """
+    if kind == "classes":
+        return log_mean_probability(scores, present)
+    said_MbC = torch.stack([upcast(s_bC) if kind == "regression" else upcast(s_bC).sigmoid() for s_bC in scores])
+    has_Mb1, some_b1 = _present(said_MbC, present or [None] * len(scores))
+    mean_bC = said_MbC.masked_fill(~has_Mb1, 0).sum(dim=0) / has_Mb1.sum(dim=0).clamp(min=1)
+    return (mean_bC if kind == "regression" else mean_bC.logit(eps=1e-7)).masked_fill(~some_b1, 0)
+
+
+def _present(x_MbC: Tensor, present: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+    """(M, b, 1) True where a row has the modality, and (b, 1) where it has any."""
+    every_b = x_MbC.new_ones(x_MbC.shape[1], dtype=torch.bool)
+    has_Mb1 = torch.stack([every_b if rows_b is None else rows_b for rows_b in present])[:, :, None]
+    return has_Mb1, has_Mb1.any(dim=0)
 
 
 class Unimodal(Method):
-    """loss = sum over the modalities it sees of their own CE; no modality ever learns from another."""
+    """loss = sum over the modalities it sees of their own loss (CE, or that of the target); none learns from another.
+
+    A modality learns from the rows that have it. What classifies a row are the modalities that it has; one that has
+    none of those seen gets scores of 0.
+    """
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
@@ -45,22 +82,26 @@ class Unimodal(Method):
         self.heads = nn.ModuleDict({m: classification_head(cell, 1) for m in seen})
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        labels_B = progress.gather(batch.labels)
+        labels_B, presence = progress.gather(batch.labels), Presence.of(batch, progress.gather)
         terms = {
-            f"unimodal_{m}": label_cross_entropy(progress.gather(scores_bC), labels_B)
-            for m, scores_bC in self._scores(batch).items()
+            f"unimodal_{m}": over_rows(
+                target_loss(self.cell.target), presence.rows(m), progress.gather(scores_bC), labels_B, least=1
+            )
+            for m, scores_bC in self._scores(batch, presence).items()
         }
         return {"loss": total(terms.values()), **terms}
 
     def embed(self, batch: Batch) -> Tensor:
-        return torch.cat([encoder(batch.inputs[m]) for m, encoder in self.encoders.items()], dim=-1)
+        return torch.cat(list(Presence.of(batch).encode(self.encoders, batch.inputs).values()), dim=-1)
 
     def logits(self, batch: Batch) -> Tensor:
-        return log_mean_probability(list(self._scores(batch).values()))
+        scores = self._scores(batch, Presence.of(batch))
+        present = [batch.present.get(m) for m in scores] if batch.present else None
+        return mean_prediction(self.cell.target, list(scores.values()), present)
 
-    def _scores(self, batch: Batch) -> dict[str, Tensor]:
+    def _scores(self, batch: Batch, presence: Presence) -> dict[str, Tensor]:
         """modality -> (b, C)."""
-        return {m: head(self.encoders[m](batch.inputs[m])) for m, head in self.heads.items()}
+        return {m: self.heads[m](z_bD) for m, z_bD in presence.encode(self.encoders, batch.inputs).items()}
 
 
 METHOD = Unimodal

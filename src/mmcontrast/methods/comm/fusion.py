@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError, ContrastError, TrainingError
 from mmcontrast.methods.base import Batch, Method
+from mmcontrast.methods.presence import EVERYTHING, Presence
 from mmcontrast.models.conv import ImageEncoder
-from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, build_encoders
+from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, StepEncoder, build_encoders
 
 Masks = Sequence[Sequence[bool]]
 
@@ -246,6 +247,8 @@ class FeatureTokens(nn.Module):
 def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
     """What makes tokens of the fusion's width `dim` from what an encoder of `encoders.TOKEN_ENCODERS` gives.
 
+    Steps of a sequence or a text are tokens as they are, as in CoMM, or by a linear layer where their width is another.
+
     Args:
         width: the encoder's, where it gives a vector.
 
@@ -254,6 +257,8 @@ def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
     """
     if isinstance(encoder, ImageEncoder):
         return PatchTokens(encoder.channels, dim, encoder.grid)
+    if isinstance(encoder, StepEncoder):
+        return nn.Identity() if encoder.width == dim else nn.Linear(encoder.width, dim)
     return FeatureTokens(width, dim)
 
 
@@ -266,8 +271,8 @@ class FusedMethod(Method):
     """Encoders, a converter to tokens per modality, and the fusion that `model.fusion` describes.
 
     A modality that an embedding does not see has its tokens removed (CoMM's released form; the paper draws a [MSK]
-    token). The linear fusion, an ablation, has no converters: it fuses the encodings themselves. A row that lacks a
-    modality never comes here: data with empty cells are refused when they are read.
+    token), and so has one that a row lacks. The linear fusion, an ablation, has no converters: it fuses the encodings
+    themselves, zeros where a row lacks a modality.
 
     Raises:
         ContrastError: the cell has fewer than two modalities.
@@ -296,12 +301,24 @@ class FusedMethod(Method):
         self.fused_width = fusion.width
         self.masks = modality_masks(len(self.modalities))
 
-    def fuse(self, inputs: Mapping[str, Tensor], masks: Masks) -> list[Tensor]:
+    def fuse(self, inputs: Mapping[str, Tensor], masks: Masks, presence: Presence = EVERYTHING) -> list[Tensor]:
         """K tensors (b, D), one per mask; the encoders run once."""
-        encoded = {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
-        tokens = [self.converters[m](z_bd) if self.converters else z_bd for m, z_bd in encoded.items()]
-        fused: list[Tensor] = self.fusion(tokens, masks)
+        encoded = presence.encode(self.encoders, inputs)
+        fused: list[Tensor]
+        if not self.converters:
+            fused = self.fusion(list(encoded.values()), masks)
+            return fused
+        tokens, padding = zip(*(self._tokens(m, z, presence) for m, z in encoded.items()), strict=True)
+        fused = self.fusion(tokens, masks, padding)
         return fused
 
+    def _tokens(self, modality: str, encoded: Any, presence: Presence) -> tuple[Tensor, Tensor | None]:
+        """(b, T, D), and (b, T) True where a row has no token; None where every row has all of them."""
+        values, padding_bT = encoded if isinstance(encoded, tuple) else (encoded, None)
+        tokens_bTD = self.converters[modality](values)
+        if padding_bT is None and modality in presence.local:
+            padding_bT = ~presence.local[modality][:, None].expand(tokens_bTD.shape[:2])
+        return tokens_bTD, padding_bT
+
     def embed(self, batch: Batch) -> Tensor:
-        return self.fuse(batch.inputs, self.masks[-1:])[0]
+        return self.fuse(batch.inputs, self.masks[-1:], Presence.of(batch))[0]

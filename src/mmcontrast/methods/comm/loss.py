@@ -19,10 +19,12 @@ from torch.autograd.function import once_differentiable
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.pairwise import nt_xent
 from mmcontrast.losses.precision import full_precision
+from mmcontrast.losses.rows import over_rows
 from mmcontrast.losses.similarity import check_pair, unit_rows
 
 __all__ = ["comm_loss", "comm_paper_loss", "comm_paper_terms", "comm_terms", "directed_info_nce"]
 
+Present = Sequence[Tensor | None] | None
 Reduction = Literal["mean", "sum"]
 Estimator = Literal["nt_xent", "info_nce"]
 
@@ -68,13 +70,20 @@ def directed_info_nce(
 
 
 def _written_out(
-    view1: Sequence[Tensor], view2: Sequence[Tensor], tau: float = 0.1, estimator: Callable[..., Tensor] = nt_xent
+    view1: Sequence[Tensor],
+    view2: Sequence[Tensor],
+    tau: float = 0.1,
+    estimator: Callable[..., Tensor] = nt_xent,
+    present: Present = None,
 ) -> Tensor:
     """(K,) terms, each half written out: term_i = (l(view1_i, fused2) + l(view2_i, fused1)) / 2. Slow, for any l."""
-    halves = [
-        (estimator(a, view2[-1], tau) + estimator(b, view1[-1], tau)) / 2 for a, b in zip(view1, view2, strict=True)
-    ]
-    return torch.stack(halves)
+
+    def term(a: Tensor, b: Tensor, fused1: Tensor, fused2: Tensor) -> Tensor:
+        return (estimator(a, fused2, tau) + estimator(b, fused1, tau)) / 2
+
+    rows = [*(present or [None] * (len(view1) - 1)), None]
+    both = zip(rows, view1, view2, strict=True)
+    return torch.stack([over_rows(term, rows_N, a, b, view1[-1], view2[-1]) for rows_N, a, b in both])
 
 
 def comm_terms(
@@ -84,6 +93,7 @@ def comm_terms(
     weights: Sequence[float] | None = None,
     reduction: Reduction = "mean",
     estimator: Estimator = "nt_xent",
+    present: Present = None,
 ) -> CommTerms:
     """The released form: weighted mean or sum over i = 1..n+1 of term_i, the last being the fused one.
 
@@ -95,6 +105,8 @@ def comm_terms(
         tau: temperature, > 0 (the paper does not state it; 0.1 is the code's).
         weights: n + 1 factors; None = all 1. [0, ..., 0, 1] is the fused term alone, [1, ..., 1, 0] the unimodal ones.
         estimator: nt_xent, or info_nce = the paper's directed one on the same pairs.
+        present: where rows lack a modality, n of (N,) bool, None where all rows have it; its term is then of the rows
+            that have it, and weighs as `losses.rows` says.
 
     Returns:
         the scalar loss, and the (n + 1,) unweighted terms, detached, for the log.
@@ -107,12 +119,12 @@ def comm_terms(
     n_terms = len(view1)
     factor = torch.ones(n_terms) if weights is None else torch.tensor(list(weights), dtype=torch.float64)
     factor = factor.to(view1[0].device, torch.float64) / (n_terms if reduction == "mean" else 1)
-    if estimator == "nt_xent" and can_share(view1[0].dtype, tau):
+    if estimator == "nt_xent" and can_share(view1[0].dtype, tau) and present is None:
         units1 = [unit_rows(z) for z in view1]
         units2 = [unit_rows(z) for z in view2]
         loss, terms = SharedGram.apply(tau, tuple(factor.tolist()), *units1, *units2)
         return CommTerms(loss, terms)
-    terms = _written_out(view1, view2, tau, nt_xent if estimator == "nt_xent" else directed_info_nce)
+    terms = _written_out(view1, view2, tau, nt_xent if estimator == "nt_xent" else directed_info_nce, present)
     return CommTerms((terms * factor.to(terms.dtype)).sum(), terms.detach())
 
 
@@ -123,8 +135,11 @@ def comm_paper_terms(
     tau: float = 0.1,
     weights: Sequence[float] | None = None,
     positive_in_denominator: bool = True,
+    present: Present = None,
 ) -> CommTerms:
     """The paper's form, eq. 7: L = -I(z', z'') + sum_i -(I(z_i, z') + I(z_i, z'')) / 2, z_i from UN-augmented inputs.
+
+    present: as in `comm_terms`.
 
     Returns:
         the scalar loss, and the (n + 1,) unweighted terms in the order of `comm_terms` (fused last), detached.
@@ -137,7 +152,11 @@ def comm_paper_terms(
     def estimate(a_ND: Tensor, b_ND: Tensor) -> Tensor:
         return directed_info_nce(a_ND, b_ND, tau, positive_in_denominator)
 
-    single = [(estimate(z, fused1) + estimate(z, fused2)) / 2 for z in unimodal]
+    def term(z: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        return (estimate(z, one) + estimate(z, other)) / 2
+
+    rows = present or [None] * len(unimodal)
+    single = [over_rows(term, rows_N, z, fused1, fused2) for rows_N, z in zip(rows, unimodal, strict=True)]
     terms = torch.stack([*single, estimate(fused1, fused2)])
     factor = torch.ones_like(terms) if weights is None else terms.new_tensor(list(weights))
     return CommTerms((terms * factor).sum(), terms.detach())

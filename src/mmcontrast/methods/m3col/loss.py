@@ -10,12 +10,14 @@ Shapes: B batch, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from mmcontrast.losses.cross_entropy import bidirectional_cross_entropy
 from mmcontrast.losses.precision import full_precision
+from mmcontrast.losses.rows import over_rows, shared_rows
 from mmcontrast.losses.similarity import check_pair, cosine_logits
 
 __all__ = ["m3co", "m3co_pair", "multisclip", "multisclip_pair"]
@@ -83,6 +85,19 @@ def multisclip_pair(a: Tensor, b: Tensor, tau: float, detach_targets: bool = Fal
     return bidirectional_cross_entropy(cosine_logits(a, b, tau), targets_BB, targets_BB)
 
 
-def multisclip(z: Mapping[str, Tensor], pairs: Pairs, tau: float, detach_targets: bool = False) -> Tensor:
-    """Sum of `multisclip_pair` over directed pairs, on unmixed embeddings. z: modality -> (B, D)."""
-    return torch.stack([multisclip_pair(z[a], z[b], tau, detach_targets) for a, b in pairs]).sum()
+def multisclip(
+    z: Mapping[str, Tensor],
+    pairs: Pairs,
+    tau: float,
+    detach_targets: bool = False,
+    present: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """Sum of `multisclip_pair` over directed pairs, on unmixed embeddings.
+
+    Args:
+        z: modality -> (B, D). present: modality -> (B,) bool, of those that a row may lack; a pair is of the rows that
+            have both, see `losses.rows`.
+    """
+    has = present or {}
+    loss = partial(multisclip_pair, tau=tau, detach_targets=detach_targets)
+    return torch.stack([over_rows(loss, shared_rows(has.get(a), has.get(b)), z[a], z[b]) for a, b in pairs]).sum()

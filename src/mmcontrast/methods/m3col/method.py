@@ -4,7 +4,7 @@ Source: Kumar et al., "Harnessing Shared Relations via Multimodal Mixup Contrast
 Classification", TMLR 2025, arXiv 2409.17777. The paper's own text could not be read; the formulas are those of the
 released code (github RaghavSinghal10/M3CoL), of the paper's figures and captions.
 
-Shapes: b rows of this rank, B rows of the global batch, M modalities, D width.
+Shapes: b rows of this rank, B rows of the global batch, n of them that are mixed, M modalities, D width.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from torch import Tensor
 from mmcontrast.config import CellConfig
 from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
 from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.rows import over_rows
 from mmcontrast.losses.similarity import modality_pairs
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.joint import JointMethod
-from mmcontrast.methods.m3col.loss import m3co, multisclip
+from mmcontrast.methods.joint import JointMethod, refuse_unmixable, total
+from mmcontrast.methods.m3col.loss import Pairs, m3co, multisclip
 from mmcontrast.methods.m3col.objective import M3CoLObjective
+from mmcontrast.methods.presence import Presence
 
-Draw = tuple[Tensor, Tensor]  # a modality's own lambda_B and perm_B
+Draw = tuple[Tensor, Tensor]  # a modality's own lambda and partners
 
 
 def uses_m3co(epoch: int, epochs: int, fraction: float) -> bool:
@@ -43,46 +45,86 @@ class M3CoL(JointMethod):
     Where paper and released code differ: captions say that inputs are mixed for all but text, the code mixes embeddings
     everywhere (`mix_space`); `compat` brings back two defects of the code.
 
+    Where rows lack a modality, each directed pair mixes and contrasts the rows that have both, with coefficients and
+    partners of its own (in a ring every modality is mixed for one pair alone, so that this is nothing new); see
+    JointMethod for the heads.
+
     Raises:
         ContrastError: the cell has fewer than two modalities.
+        ConfigError: `mix_space: input` of a modality whose inputs cannot be mixed.
     """
 
     def __init__(self, cell: CellConfig) -> None:
         objective = M3CoLObjective.model_validate(cell.objective)
+        if objective.mix_space == "input":
+            refuse_unmixable(cell, "set objective.mix_space to embedding")
         super().__init__(cell, objective.unimodal_heads)
         self.objective = objective
         self.pairs = modality_pairs(self.modalities, objective.pairing)
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        z = self.encode(batch.inputs)
-        contrastive = self._contrastive_term(z, batch, progress)
-        return self.training_terms(z, contrastive, self.objective.beta, batch, progress)
+        presence = Presence.of(batch, progress.gather)
+        z = presence.encode(self.encoders, batch.inputs)
+        contrastive = self._contrastive_term(z, batch, presence, progress)
+        return self.training_terms(z, contrastive, self.objective.beta, batch, presence, progress)
 
-    def _contrastive_term(self, z: Mapping[str, Tensor], batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    def _contrastive_term(
+        self, z: Mapping[str, Tensor], batch: Batch, presence: Presence, progress: Progress
+    ) -> dict[str, Tensor]:
         """The term of this epoch, by its name. z: modality -> (b, D)."""
         spec = self.objective
         z_global = {m: upcast(progress.gather(z_bD)) for m, z_bD in z.items()}
         if progress.stage == "finetune" and not uses_m3co(progress.epoch, progress.epochs, spec.schedule_fraction):
-            return {"multisclip": multisclip(z_global, self.pairs, spec.tau_soft, spec.detach_targets)}
-        draws = {}
-        for m, z_BD in z_global.items():
-            lambda_B, perm_B = sample_mix(len(z_BD), spec.alpha, spec.p_select, progress.generator)
-            draws[m] = (lambda_B.to(z_BD.device), perm_B.to(z_BD.device))
-        mixed = self._mix(draws, z_global, batch, progress)
-        clean = mixed if spec.compat.both_sides_mixed else z_global
-        spread = mix_targets_overwritten if spec.compat.overwrite_targets else mix_targets
-        targets = {m: spread(*draw) for m, draw in draws.items()}
-        return {"m3co": m3co(mixed, clean, targets, self.pairs, spec.tau)}
+            term = multisclip(z_global, self.pairs, spec.tau_soft, spec.detach_targets, presence.whole)
+            return {"multisclip": term}
+        together = [[pair] for pair in self.pairs] if presence.whole else [self.pairs]
+        return {"m3co": total(self._m3co(pairs, z_global, batch, presence, progress) for pairs in together)}
 
-    def _mix(
-        self, draws: Mapping[str, Draw], z_global: Mapping[str, Tensor], batch: Batch, progress: Progress
+    def _m3co(
+        self, pairs: Pairs, z: Mapping[str, Tensor], batch: Batch, presence: Presence, progress: Progress
+    ) -> Tensor:
+        """M3Co of pairs that share their draws, over the rows that have all their modalities. z: modality -> (B, D)."""
+        spec = self.objective
+        names = [m for m in self.modalities if any(m in pair for pair in pairs)]
+        rows_B = presence.rows(*names)
+
+        def loss(*z_nD: Tensor) -> Tensor:
+            whole = dict(zip(names, z_nD, strict=True))
+            mixing = [m for m in names if spec.compat.both_sides_mixed or any(m == a for a, _ in pairs)]
+            draws = {}
+            for m in mixing:
+                lambda_n, perm_n = sample_mix(len(whole[m]), spec.alpha, spec.p_select, progress.generator)
+                draws[m] = (lambda_n.to(whole[m].device), perm_n.to(whole[m].device))
+            if spec.mix_space == "embedding":
+                mixed = {m: apply_mix(whole[m], *draw) for m, draw in draws.items()}
+            else:
+                mixed = self._mixed_inputs(draws, rows_B, batch, presence, progress)
+            clean = mixed if spec.compat.both_sides_mixed else whole
+            spread = mix_targets_overwritten if spec.compat.overwrite_targets else mix_targets
+            return m3co(mixed, clean, {m: spread(*draw) for m, draw in draws.items()}, pairs, spec.tau)
+
+        return over_rows(loss, rows_B, *(z[m] for m in names))
+
+    def _mixed_inputs(
+        self,
+        draws: Mapping[str, Draw],
+        rows_B: Tensor | None,
+        batch: Batch,
+        presence: Presence,
+        progress: Progress,
     ) -> dict[str, Tensor]:
-        """modality -> (B, D) embeddings of the mixtures: mixed after the encoder, or before it."""
-        if self.objective.mix_space == "embedding":
-            return {m: apply_mix(z_BD, *draws[m]) for m, z_BD in z_global.items()}
-        # a partner may sit on another rank: mix the global batch, then encode this rank's rows of it
-        inputs = {m: apply_mix(progress.gather(batch.inputs[m]), *draws[m])[progress.rows] for m in self.modalities}
-        return {m: upcast(progress.gather(z_bD)) for m, z_bD in self.encode(inputs).items()}
+        """modality -> (n, D) encodings of mixed inputs, of the rows that are mixed."""
+        inputs = {}
+        for m, draw in draws.items():
+            # a partner may sit on another rank: mix the global batch, then encode this rank's rows of it
+            x_B = progress.gather(batch.inputs[m])
+            if rows_B is None:
+                x_B = apply_mix(x_B, *draw)
+            else:
+                x_B = x_B.masked_scatter(rows_B.view(-1, *[1] * (x_B.ndim - 1)), apply_mix(x_B[rows_B], *draw))
+            inputs[m] = x_B[progress.rows]
+        encoded = {m: upcast(progress.gather(z)) for m, z in presence.encode(self.encoders, inputs).items()}
+        return encoded if rows_B is None else {m: z_BD[rows_B] for m, z_BD in encoded.items()}
 
 
 METHOD = M3CoL

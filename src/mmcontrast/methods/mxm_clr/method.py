@@ -13,10 +13,12 @@ from torch import Tensor
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.multifold import MultifoldMethod, Temperature
+from mmcontrast.methods.multifold import MultifoldMethod, Rows, Temperature, over_pairs
 from mmcontrast.methods.mxm_clr.loss import multifold_pairs_terms
 from mmcontrast.methods.mxm_clr.objective import MXMCLRObjective
 from mmcontrast.models.momentum import follow, frozen_copy
+
+NAMES = ("loss", "gap", "hard", "soft", "hard_gap", "soft_gap")
 
 
 class MXMCLR(MultifoldMethod):
@@ -24,7 +26,7 @@ class MXMCLR(MultifoldMethod):
 
     The soft weight rises linearly from 0 over the first `warmup` epochs, since targets made of untrained embeddings say
     nothing. With `teacher: ema` they are made by a copy of the encoders that follows them slowly; it is part of
-    the method's state, and moves before each step.
+    the method's state, and moves before each step. An instance's lacking modality has no row; see MultifoldMethod.
 
     Raises:
         ConfigError: a momentum teacher under ZeRO stage 3, where no rank holds all weights to follow.
@@ -43,28 +45,35 @@ class MXMCLR(MultifoldMethod):
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         spec = self.objective
-        rows = self.gathered(self.rows(batch), batch, progress)
-        z, ids = ({m: row[i] for m, row in rows.items()} for i in (0, 1))
-        teacher = None
+        rows, left_out = self.gathered(batch, progress)
         if spec.teacher == "ema":
             with torch.no_grad():
                 follow(self.teacher, self.encoders, spec.teacher_decay)
-                theirs = self.rows(batch, self.teacher)
-                teacher = {m: row[0] for m, row in self.gathered(theirs, batch, progress).items()}
+                theirs, _ = self.gathered(batch, progress, self.teacher)
+            rows = {m: (torch.stack([z_PD, theirs[m][0]], dim=1), ids_P) for m, (z_PD, ids_P) in rows.items()}
+        if left_out is None:
+            return self._terms(rows, progress.epoch)
+        terms = over_pairs(lambda pair: torch.stack(list(self._terms(pair, progress.epoch).values())), rows, left_out)
+        return dict(zip(NAMES, terms.expand(len(NAMES)), strict=True))
+
+    def _terms(self, rows: Rows, epoch: int) -> dict[str, Tensor]:
+        """Terms by name, summed over pairs. rows: (P, D), or under a teacher (P, 2, D), the teacher's second."""
+        spec = self.objective
+        both = {m: z if z.ndim == 3 else z[:, None] for m, (z, _) in rows.items()}
         terms = multifold_pairs_terms(
-            z,
-            ids,
-            teacher=teacher,
+            {m: z[:, 0] for m, z in both.items()},
+            {m: ids_P for m, (_, ids_P) in rows.items()},
+            teacher={m: z[:, 1] for m, z in both.items()} if spec.teacher == "ema" else None,
             tau=self.tau(),
             tau_soft=spec.tau_soft,
             hard=spec.hard,
             relation=spec.relation,
-            soft_weight=self.soft_weight(progress.epoch),
+            soft_weight=self.soft_weight(epoch),
             combine=spec.combine,
             reduce=spec.reduce,
             chunk=spec.chunk,
         )
-        return {name: terms[name] for name in ("loss", "gap", "hard", "soft", "hard_gap", "soft_gap")}
+        return {name: terms[name] for name in NAMES}
 
     def soft_weight(self, epoch: int) -> float:
         """Weight of the soft part in an epoch, 0-based."""

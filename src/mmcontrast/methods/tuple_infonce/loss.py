@@ -142,6 +142,7 @@ def tuple_info_nce_terms(
     scenes: Tensor | None = None,
     queue: Sequence[Tensor] | None = None,
     names: Sequence[str] | None = None,
+    present: Sequence[Tensor | None] | None = None,
 ) -> TupleLoss:
     """Tuple contrast with k-disturbed negatives (Liu et al. 2021, the objective with q_alpha as importance weights).
 
@@ -159,6 +160,8 @@ def tuple_info_nce_terms(
         scenes: (B,) scene of each row. Other rows of the anchor's scene are no negatives, neither intact nor disturbed.
         queue: 1 + K tensors (Q, D) of earlier keys, naive first; they count as other rows.
         names: K names for the stats; default 0 .. K - 1.
+        present: K of (B,) bool, None where all rows have modality k: no anchor meets the k-disturbed tuple of a row
+            that lacks it, which is none. Weights are as if all rows had it, as `losses.rows` has it.
 
     Returns:
         See `TupleLoss`.
@@ -172,7 +175,7 @@ def tuple_info_nce_terms(
         keys = [upcast(z.detach() if detach_keys else z) for z in (positive, *disturbed)]
         held = [upcast(z.detach()) for z in queue] if queue is not None else [keys[0][:0]] * len(keys)
         # dividing the anchors saves a pass over every block of logits
-        return _contrast(upcast(anchor) / tau, keys, held, weights, tau, rows, scenes, names)
+        return _contrast(upcast(anchor) / tau, keys, held, weights, tau, rows, scenes, names, present)
 
 
 def tuple_info_nce(
@@ -191,6 +194,7 @@ def _contrast(
     rows: Rows,
     scenes_B: Tensor | None,
     names: Sequence[str],
+    present: Sequence[Tensor | None] | None,
 ) -> TupleLoss:
     """`tuple_info_nce_terms` of anchors / tau against keys and queued keys, naive first in both."""
     n = len(scaled_BD)
@@ -203,21 +207,29 @@ def _contrast(
     naive = naive_BB.masked_fill(same_BB, EXCLUDED)
     blocks = [Block("naive", _with_held(naive, scaled_BD, held[0]), 1.0)]
     similarity = {"positive_similarity": tau * positive_B.detach().mean()}
-    for k, weight in enumerate(weights):
+    for k, (weight, has_B) in enumerate(zip(weights, present or [None] * len(weights), strict=True)):
         key_RBD = keys[1 + k].view(-1, n, keys[0].shape[1])
         if rows == "own":
             logits = own_BR = torch.einsum("id,rid->ir", scaled_BD, key_RBD)
+            if has_B is not None:
+                logits = logits.masked_fill(~has_B[:, None], EXCLUDED)
         else:
             logits = scaled_BD @ keys[1 + k].T
             own_BR = logits.detach().view(n, -1, n).diagonal(dim1=0, dim2=2).T
-            if banned_BB is not None:
-                logits = logits.masked_fill(banned_BB.repeat(1, len(key_RBD)), EXCLUDED)
+            banned = _either(banned_BB, None if has_B is None else ~has_B.expand(n, n))
+            if banned is not None:
+                logits = logits.masked_fill(banned.repeat(1, len(key_RBD)), EXCLUDED)
             logits = _with_held(logits, scaled_BD, held[1 + k])
-        similarity[f"own_similarity_{names[k]}"] = tau * own_BR.detach().mean()
+        own_BR = own_BR.detach() if has_B is None else own_BR.detach()[has_B]
+        similarity[f"own_similarity_{names[k]}"] = tau * own_BR.mean()
         blocks.append(Block(f"disturbed_{names[k]}", logits, float(weight)))
     out = weighted_cross_entropy(positive_B, blocks)
     out.stats.update(similarity)
     return out
+
+
+def _either(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return other if one is None else one if other is None else one | other
 
 
 def _with_held(logits: Tensor, scaled_BD: Tensor, held_QD: Tensor) -> Tensor:

@@ -18,14 +18,16 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import Table
-from mmcontrast.errors import ConfigError
+from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.rows import nothing, shared_rows
 from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Batch, History, Progress, SeedJob
+from mmcontrast.methods.presence import EVERYTHING, Presence
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.methods.tuple_infonce.loss import TupleLoss, counts, tuple_info_nce_terms, weights_from_alpha
 from mmcontrast.methods.tuple_infonce.loss_every_own import every_own_row_terms
-from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable, derangement
+from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable, lenders
 from mmcontrast.methods.tuple_infonce.network import (
     EarlyNetwork,
     LateNetwork,
@@ -50,6 +52,10 @@ class TupleInfoNCE(SelfSupervised):
     measured for the log, without gradient. `embed` is the fused embedding, not normalised.
 
     Where the dataset repeats scenes, rows of one scene neither lend a modality to one another nor are negatives.
+
+    A modality that a row lacks is zeros there, as one that is dropped. The row lends none, and no tuple of it is
+    disturbed in it; one that fewer than two rows of a batch have is not disturbed at all. A step that contrasts one
+    modality with the others is over the rows that have it and one of these.
 
     Where paper and released code differ, or the code has a defect that is not repeated: a random permutation may leave
     a row in place, so that its positive is among its negatives (here: never); the ratio alpha becomes 1, 2 or 4 copies
@@ -106,51 +112,71 @@ class TupleInfoNCE(SelfSupervised):
             return LateNetwork(self.encoders, self.fusion)
         return EarlyNetwork(self.modalities, self.encoders, self.fusion)
 
-    def check_data(self, inputs: Mapping[str, Tensor]) -> None:
+    def check_data(self, inputs: Mapping[str, Any], present: Mapping[str, Tensor] | None = None) -> None:
         """Raise TrainingError where a modality is the same in all rows, unless nothing is disturbed."""
         if not self.objective.naive:
-            check_disturbable(inputs)
+            check_disturbable(inputs, present)
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         query, rest = self._parts(progress.generator)
         scenes_B = None if batch.scenes is None else progress.gather(batch.scenes)
-        network = self.network()
-        anchor_BD = network.anchors(View(augmented(self.augmenters, batch, progress), query, progress))
-        view = View(augmented(self.augmenters, batch, progress), rest, progress)
+        network, presence = self.network(), Presence.of(batch, progress.gather)
+        anchor_BD = network.anchors(View(augmented(self.augmenters, batch, progress), query, progress, presence))
+        view = View(augmented(self.augmenters, batch, progress), rest, progress, presence)
         contrast = self._every_own_row if self.objective.rows == "every_own" else self._drawn_rows
-        out = contrast(anchor_BD, self._key_network(network), view, scenes_B)
         if query == self.modalities:
+            out = contrast(anchor_BD, self._key_network(network), view, scenes_B, None)
             return {"loss": out.loss, **out.stats}
-        return {"loss": out.loss, "crossmodal": out.loss.detach()}
+        rows_B = shared_rows(presence.any(query), presence.any(rest))
+        if rows_B is not None and len(torch.unique(rows_B.nonzero() if scenes_B is None else scenes_B[rows_B])) < 2:
+            loss = nothing(anchor_BD)
+        else:
+            share = 1 if rows_B is None else int(rows_B.sum()) / len(rows_B)
+            loss = share * contrast(anchor_BD, self._key_network(network), view, scenes_B, rows_B).loss
+        return {"loss": loss, "crossmodal": loss.detach()}
 
     def embed(self, batch: Batch) -> Tensor:
-        return self.fuse(batch.inputs, self.modalities)
+        return self.fuse(batch.inputs, self.modalities, Presence.of(batch))
 
     def encodings(self, batch: Batch) -> Tensor:
-        return self.network().encode(batch.inputs)
+        return self.network().encode(batch.inputs, Presence.of(batch))
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
         """The fused embedding, what it is fused from, and what is left of it without each modality."""
-        lacking = {f"without_{m}": self.fuse(batch.inputs, self._others(m)) for m in self.modalities}
+        presence = Presence.of(batch)
+        lacking = {f"without_{m}": self.fuse(batch.inputs, self._others(m), presence) for m in self.modalities}
         return {"": self.embed(batch), "encoders": self.encodings(batch), **lacking}
 
-    def fuse(self, inputs: Mapping[str, Tensor], kept: Sequence[str]) -> Tensor:
+    def fuse(self, inputs: Mapping[str, Tensor], kept: Sequence[str], presence: Presence = EVERYTHING) -> Tensor:
         """(b, D) fused embedding of the kept modalities; the others are zeros, see `network.py`."""
-        return self.network().fuse(inputs, kept)
+        return self.network().fuse(inputs, kept, presence)
 
     def crossmodal(
         self, batch: Batch, generator: torch.Generator, strength: float = 1.0
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Each modality alone, augmented, and each tuple without it, as it is: K tensors (b, D) of unit norm each.
 
-        What `search.rewards.crossmodal_accuracy` takes. generator: of the augmentations. strength: factor on their
-        noise, of what is given in params/ and not of what is trained with.
+        Of the rows that have the modality and another one. What `search.rewards.crossmodal_accuracy` takes. generator:
+        of the augmentations. strength: factor on their noise, of what is given in params/ and not of what is trained
+        with.
+
+        Raises:
+            TrainingError: fewer than two rows have a modality and another one.
         """
         augmenters = build_augmenters(self.cell, louder(self.objective.augmentations, strength))
         view = {m: augment(batch.inputs[m], generator) for m, augment in augmenters.items()}
-        queries = [self.fuse(view, [m]) for m in self.modalities]
-        candidates = [self.fuse(batch.inputs, self._others(m)) for m in self.modalities]
-        return [unit_rows(upcast(z)) for z in queries], [unit_rows(upcast(z)) for z in candidates]
+        presence, queries, candidates = Presence.of(batch), [], []
+        for m in self.modalities:
+            rows_b = shared_rows(presence.rows(m), presence.any(self._others(m)))
+            if rows_b is not None and int(rows_b.sum()) < 2:
+                raise TrainingError(
+                    f"{self.cell.name}: objective.search.held_out: of {len(rows_b)} rows that are held out "
+                    f"{int(rows_b.sum())} have '{m}' and another modality; hold out more"
+                )
+            alone, rest = self.fuse(view, [m], presence), self.fuse(batch.inputs, self._others(m), presence)
+            queries.append(unit_rows(upcast(_only(rows_b, alone))))
+            candidates.append(unit_rows(upcast(_only(rows_b, rest))))
+        return queries, candidates
 
     def train_at(self, alpha: Sequence[float], strength: float = 1.0) -> None:
         """Take another alpha, one number per modality, and another strength of the augmentations, a factor > 0."""
@@ -199,53 +225,84 @@ class TupleInfoNCE(SelfSupervised):
         return self.key_network
 
     def _queues(self) -> list[KeyQueue]:
-        """Naive first, then one per modality."""
-        return cast("list[KeyQueue]", list(self.queues))
+        """Naive first, then one per modality; none where there are no queues."""
+        return cast("list[KeyQueue]", list(self.queues)) if self.objective.queue else []
 
     def _key_gradient(self) -> torch.set_grad_enabled:
         return torch.set_grad_enabled(torch.is_grad_enabled() and not self.objective.detach_keys)
 
     def _every_own_row(
-        self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None
+        self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None, rows_B: Tensor | None
     ) -> TupleLoss:
-        """Each anchor against its own tuple with each present modality of each other row, of a linear fusion."""
+        """Each anchor against its own tuple with each kept modality of each other row, of a linear fusion.
+
+        rows_B: those that are contrasted, None = all.
+        """
         with self._key_gradient():
             terms = cast("LateNetwork", network).terms(view)
         weights = dict(zip(self.modalities, self._weights(len(anchor_BD)), strict=True))
-        lent = {m: terms[m] for m in disturbable(view)}
+        lent = {m: _only(rows_B, terms[m]) for m in disturbable(view)}
         sum_BD = add(list(terms.values()))
-        used = [weights[m] for m in lent]
-        return every_own_row_terms(anchor_BD, sum_BD, lent, used, self.objective.tau, scenes_B)
+        return every_own_row_terms(
+            _only(rows_B, anchor_BD),
+            _only(rows_B, sum_BD),
+            lent,
+            [weights[m] for m in lent],
+            self.objective.tau,
+            None if scenes_B is None else _only(rows_B, scenes_B),
+            self._present(view, list(lent), rows_B),
+        )
 
-    def _drawn_rows(self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None) -> TupleLoss:
-        """Anchors against tuples whose present modalities are disturbed by drawn rows, and against the queues."""
-        spec, present = self.objective, disturbable(view)
+    def _drawn_rows(
+        self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None, rows_B: Tensor | None
+    ) -> TupleLoss:
+        """Anchors against tuples whose kept modalities are disturbed by drawn rows, and against the queues.
+
+        rows_B: those that are contrasted, None = all.
+        """
+        spec, kept = self.objective, disturbable(view)
         # one modality alone is contrasted with parts of tuples, which are not what the queues hold
-        whole = present == self.modalities
-        queue = [held.rows() for held in self._queues()] if spec.queue and whole else None
-        weights = dict(zip(self.modalities, self._weights(len(anchor_BD), len(queue[0]) if queue else 0), strict=True))
-        sources = {
-            m: [derangement(len(anchor_BD), view.progress.generator, scenes_B) for _ in range(spec.copies)]
-            for m in self.modalities
-        }
+        queues = dict(zip(["", *self.modalities], self._queues(), strict=False)) if kept == self.modalities else {}
+        queued = len(queues[""].rows()) if queues else 0
+        weights = dict(zip(self.modalities, self._weights(len(anchor_BD), queued), strict=True))
+        sources = self._sources(len(anchor_BD), view, scenes_B)
         learned = [m for m, alpha in zip(self.modalities, self.alpha, strict=True) if alpha > 0]
         with self._key_gradient():
-            positive_BD, disturbed = network.keys(view, {m: sources[m] for m in present}, learned)
+            positive_BD, disturbed = network.keys(view, {m: sources[m] for m in kept if m in sources}, learned)
         out = tuple_info_nce_terms(
-            anchor_BD,
-            positive_BD,
-            list(disturbed.values()),
-            [weights[m] for m in present],
+            _only(rows_B, anchor_BD),
+            _only(rows_B, positive_BD),
+            [_only(rows_B, key_RBD, len(anchor_BD)) for key_RBD in disturbed.values()],
+            [weights[m] for m in disturbed],
             spec.tau,
             rows=spec.rows,
-            scenes=scenes_B,
-            queue=queue,
+            scenes=None if scenes_B is None else _only(rows_B, scenes_B),
+            queue=[queues[m].rows() for m in ("", *disturbed)] if queues else None,
             names=list(disturbed),
+            present=self._present(view, list(disturbed), rows_B),
         )
-        if queue is not None:
-            for held, key_RBD in zip(self._queues(), (positive_BD, *disturbed.values()), strict=True):
-                held.push(key_RBD)
+        for m, held in queues.items():
+            if m in ("", *disturbed):
+                has_B = view.presence.whole.get(m)
+                held.push(_only(has_B, disturbed[m] if m else positive_BD, len(anchor_BD)))
         return out
+
+    def _sources(self, n: int, view: View, scenes_B: Tensor | None) -> dict[str, list[Tensor]]:
+        """modality -> where each row of the batch takes it from, anew for each copy; not of one that cannot be lent."""
+        out = {}
+        for m in self.modalities:
+            has_B = view.presence.rows(m)
+            draws = [lenders(n, view.progress.generator, scenes_B, has_B) for _ in range(self.objective.copies)]
+            if sources := [draw_B for draw_B in draws if draw_B is not None]:
+                out[m] = sources
+        return out
+
+    def _present(self, view: View, modalities: Sequence[str], rows_B: Tensor | None) -> list[Tensor | None] | None:
+        """Of each modality the contrasted rows that have it; None where no row lacks anything."""
+        if not view.presence.whole:
+            return None
+        whole = [view.presence.rows(m) for m in modalities]
+        return [None if has_B is None else _only(rows_B, has_B) for has_B in whole]
 
     def _weights(self, n: int, queued: int = 0) -> list[float]:
         """w_k of a batch of n rows, counted as if no two of them were of one scene."""
@@ -260,6 +317,11 @@ def disturbable(view: View) -> list[str]:
     Of one modality alone a disturbed tuple would be another row's intact one.
     """
     return list(view.kept) if len(view.kept) > 1 else []
+
+
+def _only(rows_B: Tensor | None, x: Tensor, n: int | None = None) -> Tensor:
+    """The given rows of `x`, or of each copy of the batch of n rows that it holds one after another."""
+    return x if rows_B is None else x.unflatten(0, (-1, n or len(x)))[:, rows_B].flatten(0, 1)
 
 
 def louder(raw: Mapping[str, Sequence[Mapping[str, Any]]], factor: float) -> dict[str, list[dict[str, Any]]]:

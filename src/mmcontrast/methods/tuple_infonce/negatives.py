@@ -7,6 +7,7 @@ N new rows and Q held rows of a queue.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from mmcontrast.errors import TrainingError
 # A random permutation of 2 or more rows has no fixed point with probability 1/3 or more (1/e in the limit), so that
 # 64 misses in a row happen less than once in 1e11 calls. With scenes they can be common; see `derangement`.
 ATTEMPTS = 64
+ROWS_AT_ONCE = 1024
 
 
 def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = None) -> Tensor:
@@ -61,6 +63,26 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
         if not (group_B[sources_B] == group_B).any():
             return sources_B
     return _rotation(group_B, len(counts), largest, generator)
+
+
+def lenders(n: int, generator: torch.Generator, scenes_B: Tensor | None, has_B: Tensor | None) -> Tensor | None:
+    """A `derangement` of the rows that have a modality, the others being their own source.
+
+    Returns:
+        (n,) int64 on the CPU, or None where fewer than two rows have it, or rows of one scene alone.
+
+    Raises:
+        TrainingError: as `derangement`, where every row has it (has_B is None).
+    """
+    if has_B is None:
+        return derangement(n, generator, scenes_B)
+    having = has_B.cpu().nonzero().squeeze(1)
+    scenes = torch.arange(n)[having] if scenes_B is None else scenes_B.cpu()[having]
+    if len(torch.unique(scenes)) < 2:
+        return None
+    sources_B = torch.arange(n)
+    sources_B[having] = having[derangement(len(having), generator, None if scenes_B is None else scenes)]
+    return sources_B
 
 
 def refuse_one_scene(scenes_B: Tensor) -> None:
@@ -125,14 +147,15 @@ def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequ
     return out
 
 
-def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
+def check_disturbable(inputs: Mapping[str, Any], present: Mapping[str, Tensor] | None = None) -> None:
     """Refuse modalities that cannot be disturbed: fewer than two, or one that is the same in every row.
 
     A constant modality makes each own-row disturbed tuple equal to the positive, and the loss cannot fall below
     log(1 + w). Meant for the whole training set, once, before any view noise is added.
 
     Args:
-        inputs: modality -> (N, ...) rows of the training split.
+        inputs: modality -> (N, ...) rows of the training split, a tensor or what is indexed like one.
+        present: modality -> (N,) bool, of those that a row may lack.
 
     Raises:
         TrainingError: naming the modality.
@@ -143,11 +166,23 @@ def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
             "with one, a disturbed tuple is just another row's tuple"
         )
     for name, x in inputs.items():
-        if len(x) > 1 and bool((x == x[:1]).all()):
+        has_N = (present or {}).get(name)
+        rows = torch.arange(len(x)) if has_N is None else has_N.nonzero().squeeze(1)
+        if len(rows) > 1 and _all_alike(x, rows):
             raise TrainingError(
-                f"modality '{name}' is the same in all {len(x)} training rows, so a tuple disturbed in it equals the "
-                "intact one; drop the modality, or check how the dataset was prepared"
+                f"modality '{name}' is the same in all {len(rows)} training rows, so a tuple disturbed in it equals "
+                "the intact one; drop the modality, or check how the dataset was prepared"
             )
+
+
+def _all_alike(x: Any, rows: Tensor) -> bool:
+    """Whether these rows are equal, paddings too; looks no further than the first that differs."""
+    first = x[rows[:1]]
+    parts = (x[part] for part in rows.split(ROWS_AT_ONCE))
+    return all(
+        part.shape[1:] == first.shape[1:] and bool(((part == first) | ((part != part) & (first != first))).all())
+        for part in parts
+    )
 
 
 class KeyQueue(nn.Module):

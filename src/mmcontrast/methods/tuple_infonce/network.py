@@ -17,6 +17,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Progress
+from mmcontrast.methods.presence import EVERYTHING, Presence
 from mmcontrast.methods.tuple_infonce.negatives import swap_terms
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.mlp import mlp
@@ -32,12 +33,13 @@ class View(NamedTuple):
 
     Attributes:
         inputs: modality -> (b, ...), augmented. kept: the modalities it has; what the others hold is not looked at.
-        progress: how rows of all ranks come together.
+        progress: how rows of all ranks come together. presence: what single rows lack, as if it were not kept.
     """
 
     inputs: Mapping[str, Tensor]
     kept: Collection[str]
     progress: Progress
+    presence: Presence = EVERYTHING
 
 
 class TupleNetwork(nn.Module):
@@ -51,11 +53,11 @@ class TupleNetwork(nn.Module):
         super().__init__()
         self.modalities = list(modalities)
 
-    def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str]) -> Tensor:
-        """(b, D), not normalised, of the kept modalities alone; the others are zeros."""
+    def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence = EVERYTHING) -> Tensor:
+        """(b, D), not normalised, of the kept modalities alone; the others, and what a row lacks, are zeros."""
         raise NotImplementedError
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def encode(self, inputs: Mapping[str, Tensor], presence: Presence = EVERYTHING) -> Tensor:
         """(b, width) outputs of the encoders, one after another."""
         raise NotImplementedError
 
@@ -69,7 +71,8 @@ class TupleNetwork(nn.Module):
         """Unit-norm intact tuples (B, D), and modality -> (R * B, D) tuples disturbed in it, gathered.
 
         Args:
-            sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from.
+            sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from; a row
+                that lacks it names itself.
             learned: modalities whose disturbed tuples get a gradient, where there is any; the others are measured.
         """
         raise NotImplementedError
@@ -125,19 +128,19 @@ class LateNetwork(TupleNetwork):
         super().__init__(list(encoders))
         self.encoders, self.fusion = encoders, fusion
 
-    def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str]) -> Tensor:
-        z_bD: Tensor = self.fusion(self._encodings(inputs, kept))
+    def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence = EVERYTHING) -> Tensor:
+        z_bD: Tensor = self.fusion(self._encodings(inputs, kept, presence))
         return z_bD
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        return torch.cat([encoder(inputs[m]) for m, encoder in self.encoders.items()], dim=-1)
+    def encode(self, inputs: Mapping[str, Tensor], presence: Presence = EVERYTHING) -> Tensor:
+        return torch.cat(list(presence.encode(self.encoders, inputs).values()), dim=-1)
 
     def anchors(self, view: View) -> Tensor:
         return self._unit(add(list(self.terms(view).values())))
 
     def terms(self, view: View) -> dict[str, Tensor]:
         """modality -> (B, H), gathered; their sum is the output of the fusion's first layer."""
-        terms = self.fusion.terms(self._encodings(view.inputs, view.kept))
+        terms = self.fusion.terms(self._encodings(view.inputs, view.kept, view.presence))
         return {m: view.progress.gather(term_bH) for m, term_bH in zip(self.modalities, terms, strict=True)}
 
     def keys(
@@ -153,9 +156,9 @@ class LateNetwork(TupleNetwork):
                     disturbed[m] = self._unit(swapped_SH)
         return self._unit(sum_BH), disturbed
 
-    def _encodings(self, inputs: Mapping[str, Tensor], kept: Collection[str]) -> dict[str, Tensor]:
+    def _encodings(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence) -> dict[str, Tensor]:
         """modality -> (b, d)."""
-        out = {m: self.encoders[m](inputs[m]) for m in self.modalities if m in kept}
+        out = {m: presence.encode_one(m, self.encoders[m], inputs[m]) for m in self.modalities if m in kept}
         some_bd = next(iter(out.values()))
         return {m: out[m] if m in out else torch.zeros_like(some_bd) for m in self.modalities}
 
@@ -181,20 +184,21 @@ class EarlyNetwork(TupleNetwork):
         super().__init__(modalities)
         self.encoders, self.head = encoders, head
 
-    def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str]) -> Tensor:
-        return self._embedded(present_only(self._ordered(inputs), kept))
+    def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence = EVERYTHING) -> Tensor:
+        return self._embedded(present_only(self._ordered(inputs), kept, presence))
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        z_bd: Tensor = self.encoders[JOINT](side_by_side(present_only(self._ordered(inputs), self.modalities)))
+    def encode(self, inputs: Mapping[str, Tensor], presence: Presence = EVERYTHING) -> Tensor:
+        seen = present_only(self._ordered(inputs), self.modalities, presence)
+        z_bd: Tensor = self.encoders[JOINT](side_by_side(seen))
         return z_bd
 
     def anchors(self, view: View) -> Tensor:
-        return view.progress.gather(unit_rows(upcast(self.fuse(view.inputs, view.kept))))
+        return view.progress.gather(unit_rows(upcast(self.fuse(view.inputs, view.kept, view.presence))))
 
     def keys(
         self, view: View, sources: Mapping[str, Sequence[Tensor]], learned: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        intact = present_only(self._ordered(view.inputs), view.kept)
+        intact = present_only(self._ordered(view.inputs), view.kept, view.presence)
         everyones = {m: view.progress.gather(intact[m]) for m, draws in sources.items() if draws}
 
         def disturbed(m: str) -> list[dict[str, Tensor]]:
@@ -257,8 +261,10 @@ def joint_modality(cell: CellConfig) -> Modality:
     return Modality(kind=kinds.pop(), shape=[channels, *sizes.pop()])
 
 
-def present_only(inputs: Mapping[str, Tensor], kept: Collection[str]) -> dict[str, Tensor]:
-    """modality -> (b, C, ...) float, in the order of the inputs; what is not kept is zero to the encoder.
+def present_only(
+    inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence = EVERYTHING
+) -> dict[str, Tensor]:
+    """modality -> (b, C, ...) float, in the order of the inputs; what is not kept, or lacking, is zero to the encoder.
 
     Zero is 0 in a vector and mid-grey in an image, whose pixels the encoder centres.
     """
@@ -266,7 +272,8 @@ def present_only(inputs: Mapping[str, Tensor], kept: Collection[str]) -> dict[st
     for name, x in inputs.items():
         if not torch.is_floating_point(x):
             x = x.float() / 255
-        out[name] = x if name in kept else torch.full_like(x, ABSENT["image" if x.ndim == 4 else "vector"])
+        absent = ABSENT["image" if x.ndim == 4 else "vector"]
+        out[name] = presence.blank(name, x, absent) if name in kept else torch.full_like(x, absent)
     return out
 
 

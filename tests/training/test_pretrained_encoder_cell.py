@@ -1,22 +1,30 @@
-"""A pretrained CLIP on Flickr30K's layout, from files to scores."""
+"""A pretrained CLIP on Flickr30K's layout, from files to scores; a BERT and a ViT, stopped and on two ranks."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.torch import load_file
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Dataset, Grid, PretrainedCLIP
+from mmcontrast.config import CellConfig, Dataset, Grid, Pretrained
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.prepare import prepare
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import fingerprint, run_stage
+from mmcontrast.training.distributed import World
+from tests import multifold_data
 from tests.flickr_files import write_flickr
-from tests.tiny_clip import SIDE, WIDTH, write_clip
+from tests.tiny_pretrained import SIDE, write_encoder
+from tests.training import resuming
+from tests.training.ranks import Ranks
 
 ROOT = Path(__file__).parents[2]
 LAYOUT = Layout("tests")
@@ -28,7 +36,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pytest.importorskip("transformers")
     (tmp_path / "src").symlink_to(ROOT / "src")
     monkeypatch.chdir(tmp_path)
-    write_clip(tmp_path / "pretrained/tiny")
+    write_encoder("clip", tmp_path / "pretrained/tiny")
     raw = Path("data/raw/flickr30k")
     write_flickr(raw, [split for split, n in SIZES.items() for _ in range(n)])
     spec = dataset()
@@ -46,12 +54,11 @@ def dataset() -> Dataset:
 def cell_of(variant: str) -> CellConfig:
     cell = Grid(ROOT).cell("flickr30k", "mxm_clr", variant)
     assert cell.pretrain is not None
-    assert cell.model.clip is not None
-    clip = PretrainedCLIP(folder="pretrained/tiny", frozen=cell.model.clip.frozen)
+    tiny = {m: spec.model_copy(update={"folder": "pretrained/tiny"}) for m, spec in cell.model.pretrained.items()}
     return cell.model_copy(
         update={
             "pretrain": cell.pretrain.model_copy(update={"epochs": 2, "batch_size": 6}),
-            "model": cell.model.model_copy(update={"width": WIDTH, "clip": clip}),
+            "model": cell.model.model_copy(update={"width": 12, "pretrained": tiny}),
             "modalities": dataset().modalities,
             "seeds": [0],
             "engine": cell.engine.model_copy(update={"backend": "torch"}),
@@ -87,3 +94,53 @@ def test_other_weights_are_another_stage(checkout: Path) -> None:
     path = checkout / "pretrained/tiny/model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     assert fingerprint(cell, "pretrain", None) != before
+
+
+BOTH = {"text": "bert", "image": "vit"}
+
+
+def bert_and_vit(ranks: int = 1, **values: Any) -> CellConfig:
+    """Trained with a rate of their own, on the ragged images and texts that the other tests resume on."""
+    cell = resuming.small("emoji/mxm_clr/base", ranks=ranks)
+    spec = {"lr": 1e-3} | values
+    given = {m: Pretrained.model_validate({"folder": f"pretrained/{name}"} | spec) for m, name in BOTH.items()}
+    return cell.model_copy(update={"model": cell.model.model_copy(update={"pretrained": given, "text": None})})
+
+
+@pytest.fixture
+def trained_encoders(checkout: Path) -> Path:
+    for name in BOTH.values():
+        write_encoder(name, checkout / "pretrained" / name)
+    multifold_data.write_multifold(checkout)
+    return checkout
+
+
+def test_a_text_and_a_picture_encoder_resume_to_the_bit(trained_encoders: Path) -> None:
+    undisturbed, interrupted, number = resuming.with_and_without_stops(bert_and_vit(), "killed")
+    assert number >= 3
+    assert interrupted == undisturbed
+
+
+def weights_of_ranks(world: World, root: str) -> dict[str, Any]:
+    """A job of each rank: the trained weights, on rank 0."""
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        cell = bert_and_vit(ranks=2)
+        run_stage(cell, "pretrain", LAYOUT)
+        file = Path(LAYOUT.stage(cell.name, "pretrain", "models/seed3.safetensors"))
+        return {k: v.numpy() for k, v in load_file(file).items()} if world.rank == 0 else {}
+    finally:
+        os.chdir(before)
+
+
+@pytest.mark.slow
+def test_two_ranks_train_them_as_one_does(trained_encoders: Path, ranks: Ranks) -> None:
+    shared = ranks.call(weights_of_ranks, str(trained_encoders))[0]
+    cell = bert_and_vit()
+    shutil.rmtree(LAYOUT.stage(cell.name, "pretrain"))
+    run_stage(cell, "pretrain", LAYOUT)
+    alone = load_file(Path(LAYOUT.stage(cell.name, "pretrain", "models/seed3.safetensors")))
+    assert alone.keys() == shared.keys()
+    for name, value in alone.items():
+        np.testing.assert_allclose(shared[name], value.numpy(), rtol=1e-3, atol=2e-5, err_msg=name)
