@@ -70,7 +70,7 @@ def test_values_and_what_stands_for_a_row_that_lacks_them(path: Path) -> None:
     assert pictures.shape == (N, 3, 6, 8)
     assert pictures.dtype == torch.uint8
     assert not pictures[0].any()
-    np.testing.assert_array_equal(pictures[3], decode(given["picture"][3], [3, 6, 8], ""))
+    np.testing.assert_array_equal(pictures[3], decode(given["picture"][3], [3, 6, 8]))
 
 
 def test_a_view_is_the_rows_in_its_order_and_no_copy(path: Path, copies: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_sequence_of_no_step_or_of_too_many_is_named(tmp_path: Path, steps: in
         (b"", "cannot identify image file"),
         (picture(PIXELS)[:100], "truncated"),
         (picture(PIXELS, "JPEG")[:-60], "Truncated"),
-        (picture(PIXELS.reshape(8, 6, 3)), "a picture of 8 x 6, expected 6 x 8"),
+        (picture(PIXELS.reshape(8, 6, 3)), "8 x 6 pixels in place of 6 x 8"),
     ],
 )
 def test_a_picture_that_cannot_be_decoded_is_named(
