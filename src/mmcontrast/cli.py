@@ -214,7 +214,9 @@ def _data(args: argparse.Namespace) -> None:
 def _download_encoders(grid: Grid) -> None:
     from mmcontrast.data.pretrained import download
 
-    for folder in download(spec for cell in grid.cells.values() for spec in cell.model.pretrained.values()):
+    of_cells = [spec for cell in grid.cells.values() for spec in cell.model.pretrained.values()]
+    of_features = [spec for dataset in grid.datasets.values() for spec in dataset.encoders.values()]
+    for folder in download([*of_cells, *of_features]):
         print(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ def test_single_texts_of_our_own_pieces(caplog: pytest.LogCaptureFixture) -> Non
             {"train": table(["ab ab", "ab", ""]), "test": table(["ab ab ab ab"])}, cell(text=OWN)
         )
     ab = vocabularies["text"].word("ab")[0]
-    assert tables["train"].inputs["text"].tolist() == [[ab, ab], [ab, 0], [1, 0]]
-    assert tables["test"].inputs["text"].tolist() == [[ab] * 3]
+    assert tables["train"].inputs["text"][0:3].tolist() == [[ab, ab], [ab, 0], [1, 0]]
+    assert tables["test"].inputs["text"][0:1].tolist() == [[ab] * 3]
     assert "flickr30k, test: 1 of 1 texts of 'text' have more than model.text.tokens = 3 word pieces and were cut" in (
         caplog.text
     )
@@ -64,13 +65,21 @@ def test_texts_of_a_pretrained_tokenizer(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         tables, vocabularies = tokenised({"train": table(TEXTS), "test": table(["a cat"])}, cell(pretrained=given))
     assert vocabularies == {}
-    pieces = tables["train"].inputs["text"]
+    pieces = tables["train"].inputs["text"][torch.arange(4)]
     assert pieces.shape == (len(TEXTS), LONGEST)
     assert pieces[2].tolist() == [1, 2] + [-1] * (LONGEST - 2)
     assert (pieces[3] >= 0).all()
     assert f"train: 1 of 4 texts of 'text' have more than model.pretrained.text's {LONGEST} word pieces" in caplog.text
     assert "train: 1 texts of 'text' have no word" in caplog.text
-    assert tables["test"].inputs["text"].shape[1] < LONGEST
+    assert tables["test"].inputs["text"][0:1].shape[1] < LONGEST
+
+
+def test_a_text_that_an_instance_lacks_is_padding_and_not_counted_as_empty(caplog: pytest.LogCaptureFixture) -> None:
+    lacking = replace(table(["ab ab", "", ""]), present={"text": torch.tensor([True, False, True])})
+    with caplog.at_level(logging.WARNING):
+        tables, _ = tokenised({"train": lacking}, cell(text=OWN))
+    assert tables["train"].inputs["text"][0:3].tolist()[1:] == [[0, 0], [1, 0]]
+    assert "train: 1 texts of 'text' have no word" in caplog.text
 
 
 def test_a_tokenizer_of_other_texts_is_refused(tmp_path: Path) -> None:
@@ -80,7 +89,7 @@ def test_a_tokenizer_of_other_texts_is_refused(tmp_path: Path) -> None:
         file.unlink()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dog"]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
-    with pytest.raises(DataError, match=r"6 of 10 word pieces of the training texts are unknown to the tokenizer of"):
+    with pytest.raises(DataError, match=r"6 of 11 word pieces of the training texts are unknown to the enc"):
         tokenised(
             {"train": table(["six words that it knows not", "dog"])},
             cell(pretrained={"text": Pretrained(folder=str(folder))}),

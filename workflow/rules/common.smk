@@ -34,6 +34,12 @@ def raw_input(wc):
     return [paths.raw_manifest(wc.dataset)] if wc.dataset in PLAN.fetched else []
 
 
+def base_input(wc):
+    """Features are made of another dataset's prepared files."""
+    base = PLAN.features.get(wc.dataset)
+    return [paths.prepared(base, split) for split in paths.SPLITS] if base else []
+
+
 def cell_data(wc):
     return planned(wc).data
 

@@ -18,6 +18,7 @@ rule prepare:
     input:
         plan=paths.data_plan("{dataset}", "prepare"),
         raw=raw_input,
+        base=base_input,
     output:
         train=paths.prepared("{dataset}", "train"),
         val=paths.prepared("{dataset}", "val"),

@@ -10,6 +10,7 @@ from mmcontrast.config.methods import BASE_VARIANT
 from mmcontrast.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from mmcontrast.config.datasets import Dataset
     from mmcontrast.config.grid import Grid
 
 
@@ -27,8 +28,10 @@ def has_file(kind: str, name: str, names: Iterable[str]) -> None:
 
 
 def check_datasets(grid: Grid) -> None:
-    """A probe is fitted on a dataset of the same modalities, classes and tasks."""
+    """A probe is fitted on a dataset of the same modalities, classes and tasks; features are of the same instances."""
     for name, data in grid.datasets.items():
+        if data.features_of is not None:
+            _check_features(name, data, grid)
         if data.probe_from is None:
             continue
         where = f"params/datasets/{name}.yaml: probe_from"
@@ -36,6 +39,29 @@ def check_datasets(grid: Grid) -> None:
         for key in ("modalities", "classes", "target", "tasks", "scenes"):
             if getattr(grid.datasets[data.probe_from], key) != getattr(data, key):
                 raise ConfigError(f"{where}: {key} of '{data.probe_from}' are not those of '{name}'")
+
+
+def _check_features(name: str, data: Dataset, grid: Grid) -> None:
+    """Everything but the encoded modalities is as in the dataset that they are features of."""
+    where = f"params/datasets/{name}.yaml"
+    known(f"{where}: features_of", "dataset", data.features_of, grid.datasets)
+    base = grid.datasets[str(data.features_of)]
+    for key in ("classes", "target", "tasks", "scenes", "rows"):
+        if getattr(base, key) != getattr(data, key):
+            raise ConfigError(f"{where}: {key}: not that of '{data.features_of}', whose features these are")
+    if data.split.kind != "published":
+        raise ConfigError(f"{where}: split: give `kind: published` and the sizes of the splits of '{data.features_of}'")
+    if list(base.modalities) != list(data.modalities):
+        raise ConfigError(f"{where}: modalities: '{data.features_of}' has {list(base.modalities)}, in this order")
+    for m, was in base.modalities.items():
+        now = data.modalities[m]
+        changed = {"kind": "vector", "shape": now.shape, "encoded": False} if m in data.encoders else {}
+        wanted = was.model_copy(update=changed)
+        if now != wanted or (m in data.encoders and was.kind == "vector"):
+            raise ConfigError(
+                f"{where}: modalities.{m}: '{data.features_of}' has {was.model_dump(exclude_defaults=True)}; expected "
+                f"{wanted.model_dump(exclude_defaults=True)}"
+            )
 
 
 def check_methods(grid: Grid) -> None:

@@ -9,8 +9,8 @@ from mmcontrast.config import Dataset
 from mmcontrast.errors import ConfigError, nearest
 
 READS = re.compile(r"^def (read|stream)\(name: str,", re.MULTILINE)
-# of a dataset made by code that has no module of its own
-GENERATED = "synthetic"
+# of a dataset made by code that has no module of its own, and of one whose inputs are another's
+GENERATED, FEATURES = "synthetic", "features"
 
 
 def preparer(dataset_name: str, dataset: Dataset) -> str:
@@ -21,6 +21,8 @@ def preparer(dataset_name: str, dataset: Dataset) -> str:
     Raises:
         ConfigError: there is none for this dataset.
     """
+    if dataset.features_of is not None:
+        return FEATURES
     folder = Path(__file__).parent / "prepare"
     readers = sorted(p.stem for p in folder.glob("*.py") if READS.search(p.read_text(encoding="utf-8")))
     words = dataset_name.split("_")

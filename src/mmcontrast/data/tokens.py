@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mmcontrast.config import CellConfig, Pretrained
+from mmcontrast.data.inputs import Ragged
 from mmcontrast.data.loading import Observations, Table
 from mmcontrast.data.word_pieces import PADDING, Encoded, WordPieces, learn
 from mmcontrast.errors import ConfigError, DataError
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 CHUNK = 4096  # texts at once
 NO_PIECE = -1  # pads what a pretrained encoder reads, as 0 is a piece of some of them
+EMPTY = np.zeros(0, np.int64)
 UNKNOWN_LIMIT = 0.5  # of the pieces of the training texts: above it, the tokenizer is of other texts, or damaged
 
 
@@ -49,7 +50,7 @@ class Encoder:
 
 
 def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, Table], dict[str, WordPieces]]:
-    """The tables with (O, T) int64 word pieces in place of O texts, and each text modality's vocabulary.
+    """The tables with int64 word pieces in place of O texts, (O, T) where an instance has several, and vocabularies.
 
     A pretrained encoder brings its own vocabulary, and none is returned. Says in the log how many texts of a split were
     longer than the encoder takes, and cut, and how many have no word. A text that an instance lacks is padding.
@@ -65,14 +66,16 @@ def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, 
         if encoder.learned is not None:
             vocabularies[m] = encoder.learned
         for split, table in out.items():
-            pieces_OT = _encoded(table, m, encoder, f"{cell.dataset}, {split}")
+            rows = _encoded(table, m, encoder, f"{cell.dataset}, {split}")
             if split == "train":
-                _refuse_unknown(pieces_OT, encoder, f"{cell.dataset}: texts of '{m}'")
+                _refuse_unknown(rows, encoder, f"{cell.dataset}: texts of '{m}'")
+            pieces = Ragged([np.concatenate([EMPTY, *rows])], [np.cumsum([0, *map(len, rows)])], encoder.padding)
             if m in table.observations:
-                observations = {**table.observations, m: Observations(pieces_OT, table.observations[m].offsets)}
+                flat = pieces[: len(pieces)]
+                observations = {**table.observations, m: Observations(flat, table.observations[m].offsets)}
                 out[split] = replace(table, observations=observations)
             else:
-                out[split] = replace(table, inputs={**table.inputs, m: pieces_OT})
+                out[split] = replace(table, inputs={**table.inputs, m: pieces})
     return out, vocabularies
 
 
@@ -106,17 +109,17 @@ def _texts(table: Table, modality: str) -> Any:
     return table.observations[modality].flat if modality in table.observations else table.inputs[modality]
 
 
-def _encoded(table: Table, modality: str, encoder: Encoder, where: str) -> Tensor:
-    """(O, T) int64; T is at least 1."""
+def _encoded(table: Table, modality: str, encoder: Encoder, where: str) -> list[np.ndarray]:
+    """int64 pieces of each of O texts; of one that an instance lacks, none."""
     texts = _texts(table, modality)
-    present = getattr(table, "present", {}).get(modality)
+    present = table.present.get(modality)
     absent = set() if present is None else set(torch.nonzero(~present).flatten().tolist())
     rows, cut, empty = list[np.ndarray](), 0, 0
     for a in range(0, len(texts), CHUNK):
         some = encoder.encode(texts[a : a + CHUNK])
         empty += len({a + i for i in some.empty} - absent)
         cut += some.cut
-        rows += [np.array([] if a + i in absent else row, np.int32) for i, row in enumerate(some.rows)]
+        rows += [np.array([] if a + i in absent else row, np.int64) for i, row in enumerate(some.rows)]
     if cut:
         log.warning(
             "%s: %d of %d texts of '%s' have more than %s word pieces and were cut",
@@ -124,18 +127,15 @@ def _encoded(table: Table, modality: str, encoder: Encoder, where: str) -> Tenso
         )
     if empty:
         log.warning("%s: %d texts of '%s' have no word", where, empty, modality)
-    out_OT = np.full((len(rows), max([1, *map(len, rows)])), encoder.padding, dtype=np.int64)
-    for i, row in enumerate(rows):
-        out_OT[i, : len(row)] = row
-    return torch.from_numpy(out_OT)
+    return rows
 
 
-def _refuse_unknown(pieces_OT: Tensor, encoder: Encoder, where: str) -> None:
+def _refuse_unknown(rows: list[np.ndarray], encoder: Encoder, where: str) -> None:
     if encoder.unknown is None:
         return
-    all_of, unknown = int((pieces_OT != encoder.padding).sum()), int((pieces_OT == encoder.unknown).sum())
+    all_of, unknown = sum(map(len, rows)), sum(int((row == encoder.unknown).sum()) for row in rows)
     if unknown > UNKNOWN_LIMIT * all_of:
         raise DataError(
-            f"{where}: {unknown} of {all_of} word pieces of the training texts are unknown to the tokenizer of "
-            f"{encoder.limit}; it is of another language, or its files do not belong together"
+            f"{where}: {unknown} of {all_of} word pieces of the training texts are unknown to the encoder's "
+            "tokenizer; it is of another language, or its files do not belong together"
         )

@@ -24,7 +24,7 @@ from mmcontrast.config.checks import has_file
 from mmcontrast.config.metrics import metrics_for
 from mmcontrast.config.plain import subset, whole
 from mmcontrast.data.files import replacing, sha256_of
-from mmcontrast.data.outside import outside_files
+from mmcontrast.data.outside import encoder_files, outside_files
 from mmcontrast.data.preparers import preparer
 from mmcontrast.errors import MMContrastError, nearest
 from mmcontrast.methods.registry import training_modules
@@ -35,6 +35,7 @@ from mmcontrast.sources import SRC, digest, digests
 log = logging.getLogger(__name__)
 
 PREPARE = "mmcontrast.data.prepare"
+ENCODING = ("mmcontrast.models.pretrained",)  # loaded by name where features are made
 INDEX = "index.json"
 GRID = "grid.yaml"
 GRID_HEAD = "# The cells, datasets and experiments of the default suite, for dvc.yaml. Written by `mmcontrast plan`.\n"
@@ -65,6 +66,7 @@ class Plan(Strict):
     Attributes:
         select: the arguments that repeat the selection on the command line.
         fetched: datasets with sources. generated: datasets that are made by code.
+        features: dataset of features -> the one whose they are; it may have sources of its own, such as an encoder.
         private: those of either whose licence forbids to push them to a remote. experiments: name -> title.
         digest: of all files of the plan, which is another where anything in it is.
     """
@@ -73,6 +75,7 @@ class Plan(Strict):
     fetched: list[str]
     private: list[str]
     generated: list[str]
+    features: dict[str, str]
     cells: dict[str, PlannedCell]
     experiments: dict[str, str]
     digest: str
@@ -80,7 +83,7 @@ class Plan(Strict):
     @property
     def datasets(self) -> list[str]:
         """All datasets of the suite."""
-        return [*self.fetched, *self.generated]
+        return [*self.fetched, *self.generated, *(name for name in self.features if name not in self.fetched)]
 
     def cell(self, name: str) -> PlannedCell:
         """A cell by its name. Raises PlanError where the suite has none of that name."""
@@ -104,11 +107,19 @@ class Plan(Strict):
                 if cell.stages[: len(stages)] == list(stages)
             }
 
+        read = [d for d in self.fetched if d not in self.features]
         groups = {
             "fetched": [d for d in self.fetched if d not in self.private],
             "fetched_private": [d for d in self.fetched if d in self.private],
+            "prepared": [d for d in read if d not in self.private],
+            "prepared_private": [d for d in read if d in self.private],
             "generated": [d for d in self.generated if d not in self.private],
             "generated_private": [d for d in self.generated if d in self.private],
+            # beside the base's splits: what is fetched, such as an encoder; or their datasheet, as a stage wants a file
+            "features": {
+                name: {"base": base, "beside": paths.raw_dir(name) if name in self.fetched else paths.datasheet(base)}
+                for name, base in self.features.items()
+            },
             "pretrain": trained("pretrain"),
             "finetune": trained("finetune"),
             "finetune_pretrained": trained("pretrain", "finetune"),
@@ -138,13 +149,16 @@ def planned(grid: Grid, layout: Layout, select: str) -> tuple[Plan, dict[str, st
     """The plan of a suite, and the text of each of its files by path, without touching any."""
     wanted = dict(planned_files(grid, layout))
     said = hashlib.sha256("".join(f"{file}\0{text}\0" for file, text in sorted(wanted.items())).encode()).hexdigest()
-    used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
+    read = {dataset for cell in grid.cells.values() for dataset, _ in cell.data}
+    used = sorted(read | {base for name in read if (base := grid.datasets[name].features_of) is not None})
     specs = {name: grid.datasets[name] for name in used}
+    features = {name: spec.features_of for name, spec in specs.items() if spec.features_of is not None}
     plan = Plan(
         select=select,
         fetched=[name for name, spec in specs.items() if spec.sources],
         private=[name for name, spec in specs.items() if not spec.redistribute],
-        generated=[name for name, spec in specs.items() if not spec.sources],
+        generated=[name for name, spec in specs.items() if spec.generate],
+        features=features,
         cells={name: _planned_cell(cell) for name, cell in grid.cells.items()},
         experiments={name: grid.experiments[name].title for name in grid.active_experiments},
         digest=said,
@@ -193,8 +207,11 @@ def dataset_plans(name: str, dataset: Dataset) -> Iterator[tuple[str, str]]:
         sources = dataset.model_dump(mode="json", include={"sources"})
         yield paths.data_plan(name, "fetch"), _text(sources | {"code": digests("mmcontrast.data.fetch")})
     values = dataset.model_dump(mode="json", exclude={"metrics"})
-    code = digests(PREPARE, f"{PREPARE}.{preparer(name, dataset)}")
-    yield paths.data_plan(name, "prepare"), _text({"dataset": values, "code": code})
+    code = digests(PREPARE, f"{PREPARE}.{preparer(name, dataset)}", *(ENCODING if dataset.encoders else ()))
+    # what is fetched for the dataset is not there yet, and its checksums stand in the sources
+    files = [file for file in encoder_files(dataset.encoders) if not file.is_relative_to(paths.raw_dir(name))]
+    outside = {"files": {str(file): sha256_of(file) for file in files}} if dataset.encoders else {}
+    yield paths.data_plan(name, "prepare"), _text({"dataset": values, **outside, "code": code})
 
 
 def cell_plans(cell: CellConfig, layout: Layout) -> Iterator[tuple[str, str]]:

@@ -117,5 +117,6 @@ def _make_private(plan: Plan) -> None:
         if name in plan.fetched:
             files.append(raw_manifest(name))
         if not all(map(os.path.exists, files)):
-            stage = "prepare-private" if name in plan.fetched else "generate-private"
+            private = "prepare-private" if name in plan.fetched else "generate-private"
+            stage = "features" if name in plan.features else private
             _done(f"preparing {name}", "dvc", "repro", "-q", f"{stage}@{name}")
