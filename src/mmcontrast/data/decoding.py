@@ -57,11 +57,14 @@ class EncodedImages:
             data = self.chunks[part][row].as_py()
             if data is None:
                 continue
-            number = int(self.places.starts[part]) + row
             try:
-                out[k] = decode(data, self.shape, f"{self.path}: modality '{self.name}', row {number} (from 0)")
-            except DataError as e:
-                raise DataError(f"{e}; run `mmcontrast data prepare {self.path.parent.name}`") from None
+                out[k] = decode(data, self.shape)
+            except ValueError as e:
+                number = int(self.places.starts[part]) + row
+                raise DataError(
+                    f"{self.path}: modality '{self.name}', row {number} (from 0): the picture cannot be decoded ({e}); "
+                    f"run `mmcontrast data prepare {self.path.parent.name}`"
+                ) from None
         return torch.from_numpy(out)
 
 
