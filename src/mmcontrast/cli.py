@@ -123,7 +123,7 @@ def _report(args: argparse.Namespace) -> int:
     if args.part == "publish":
         from mmcontrast.report.publish import publish
 
-        grid, layout, _ = selection(args.suite, args.datasets)
+        grid, layout = selection(args.suite, args.datasets)
         for file in publish(grid, layout):
             print(f"{file}: written")
         return 0
@@ -237,7 +237,7 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    grid, layout, _ = selection(args.suite, args.datasets)
+    grid, layout = selection(args.suite, args.datasets)
     from mmcontrast.pipeline.verify import verify
 
     verdicts = verify(grid, layout)
@@ -259,7 +259,7 @@ def _tune(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    grid, _, _ = selection(args.suite, args.datasets)
+    grid, _ = selection(args.suite, args.datasets)
     print(f"params/ is in order: {len(grid.cells)} cells in {len(grid.active_experiments)} experiments")
 
 

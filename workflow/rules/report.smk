@@ -21,7 +21,7 @@ rule results:
     conda:
         "../envs/mmcontrast.yaml"
     params:
-        select=PLAN.select,
+        select=LAYOUT.select,
     shell:
         "python -m mmcontrast report results{params.select} > {log} 2>&1"
 
@@ -52,7 +52,7 @@ for experiment, title in PLAN.experiments.items():
             "../envs/mmcontrast.yaml"
         params:
             experiment=experiment,
-            select=PLAN.select,
+            select=LAYOUT.select,
         shell:
             "python -m mmcontrast report {params.experiment}{params.select} > {log} 2>&1"
 
@@ -78,7 +78,7 @@ rule page:
     conda:
         "../envs/mmcontrast.yaml"
     params:
-        select=PLAN.select,
+        select=LAYOUT.select,
     shell:
         "python -m mmcontrast report page{params.select} > {log} 2>&1"
 

@@ -27,7 +27,7 @@ from mmcontrast.data.preparers import preparer
 from mmcontrast.errors import MMContrastError, nearest
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
-from mmcontrast.report.covered import covered
+from mmcontrast.report.outputs import covered
 from mmcontrast.sources import SRC, digest, digests
 
 log = logging.getLogger(__name__)
@@ -61,13 +61,11 @@ class Plan(Strict):
     """What a suite covers, as the engines see it.
 
     Attributes:
-        select: the arguments that repeat the selection on the command line.
         fetched: datasets with sources. generated: datasets that are made by code.
         private: those of either whose licence forbids to push them to a remote. experiments: name -> title.
         digest: of all files of the plan, which is another where anything in it is.
     """
 
-    select: str
     fetched: list[str]
     private: list[str]
     generated: list[str]
@@ -116,12 +114,12 @@ class Plan(Strict):
         return GRID_HEAD + yaml.safe_dump(groups, sort_keys=False, default_flow_style=None, width=120)
 
 
-def write_plan(grid: Grid, layout: Layout, select: str) -> tuple[Plan, list[str]]:
+def write_plan(grid: Grid, layout: Layout) -> tuple[Plan, list[str]]:
     """Write the plan of a suite, and of every dataset in params/; remove plans of what there is no longer.
 
     Returns the plan, and the files that changed.
     """
-    plan, wanted = planned(grid, layout, select)
+    plan, wanted = planned(grid, layout)
     changed = [file for file, text in wanted.items() if put(grid.root / file, text)]
     for folder in {layout.plans, "plan/data"}:
         for file in (grid.root / folder).rglob("*.json"):
@@ -132,14 +130,13 @@ def write_plan(grid: Grid, layout: Layout, select: str) -> tuple[Plan, list[str]
     return plan, changed
 
 
-def planned(grid: Grid, layout: Layout, select: str) -> tuple[Plan, dict[str, str]]:
+def planned(grid: Grid, layout: Layout) -> tuple[Plan, dict[str, str]]:
     """The plan of a suite, and the text of each of its files by path, without touching any."""
     wanted = dict(planned_files(grid, layout))
     said = hashlib.sha256("".join(f"{file}\0{text}\0" for file, text in sorted(wanted.items())).encode()).hexdigest()
     used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
     specs = {name: grid.datasets[name] for name in used}
     plan = Plan(
-        select=select,
         fetched=[name for name, spec in specs.items() if spec.sources],
         private=[name for name, spec in specs.items() if not spec.redistribute],
         generated=[name for name, spec in specs.items() if not spec.sources],
@@ -153,10 +150,9 @@ def planned(grid: Grid, layout: Layout, select: str) -> tuple[Plan, dict[str, st
     return plan, wanted
 
 
-def outdated(grid: Grid, layout: Layout, select: str) -> list[str]:
-    """Files of the plan that are not what params/ and the code now say."""
-    _, wanted = planned(grid, layout, select)
-    return [file for file, text in wanted.items() if not _says(grid.root / file, text)]
+def outdated(root: Path, wanted: dict[str, str]) -> list[str]:
+    """Files of the plan that are not what `planned` says they should be."""
+    return [file for file, text in wanted.items() if not _says(root / file, text)]
 
 
 def _planned_cell(cell: CellConfig) -> PlannedCell:

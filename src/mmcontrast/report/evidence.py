@@ -20,8 +20,7 @@ from mmcontrast.evaluation.observations import COLUMNS
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.paths import Layout
-from mmcontrast.report.covered import cell_name
-from mmcontrast.report.outputs import experiment_datasets
+from mmcontrast.report.outputs import cell_name, experiment_datasets
 from mmcontrast.report.results import read_evidence, read_results, read_table
 from mmcontrast.report.summary import lookup, seed_scores, summarise
 from mmcontrast.report.text.wording import cell_label, charted_metrics, reported_metrics

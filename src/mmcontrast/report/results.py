@@ -19,8 +19,7 @@ from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, write_frame
 from mmcontrast.evaluation.frames import read_frame
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.paths import Layout
-from mmcontrast.report.covered import PAGE, covered
-from mmcontrast.report.outputs import results_outputs
+from mmcontrast.report.outputs import PAGE, covered, results_outputs
 from mmcontrast.report.summary import CELL, summarise
 
 RESULTS_COLUMNS = ("experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n")

@@ -12,9 +12,8 @@ import numpy as np
 
 from mmcontrast.config import Arms, CellRef, Grid, Information, Published
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
-from mmcontrast.report.covered import cell_name
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.outputs import active_arms, own_cells
+from mmcontrast.report.outputs import active_arms, cell_name, own_cells
 from mmcontrast.report.summary import corrected, percent
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value, difference_columns, difference_values
 from mmcontrast.report.text.conclusions import (
