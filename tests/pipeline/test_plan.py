@@ -127,7 +127,7 @@ def test_other_code_than_was_planned_is_refused(root: Path) -> None:
     assert isinstance(planned_cell(path), CellConfig)
     content["code"]["mmcontrast/training/loop.py"] = "0" * 16
     path.write_text(json.dumps(content))
-    with pytest.raises(PlanError, match=r"another mmcontrast/training/loop.py than the one in .*src.*mmcontrast plan"):
+    with pytest.raises(PlanError, match=r"another version of mmcontrast/training/loop.py than .*src.*mmcontrast plan"):
         planned_cell(path)
 
 

@@ -4,11 +4,8 @@
 rule results:
     input:
         plan=LAYOUT.report_plan("results"),
-        metrics=[LAYOUT.metrics(cell) for cell in PLAN.cells],
-        curves=[LAYOUT.curves(cell) for cell in PLAN.cells],
         intervals=[LAYOUT.intervals(cell) for cell in PLAN.cells],
-        shown=[file for cell in PLAN.cells for file in shown(cell)],
-        datasheets=[paths.datasheet(dataset) for dataset in PLAN.datasets],
+        shown=PLAN.shown,
     output:
         results=LAYOUT.report("results.parquet"),
         intervals=LAYOUT.report("intervals.parquet"),

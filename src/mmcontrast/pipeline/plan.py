@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ class Plan(Strict):
     Attributes:
         fetched: datasets with sources. generated: datasets that are made by code.
         private: those of either whose licence forbids to push them to a remote. experiments: name -> title.
-        digest: of all files of the plan, which is another where anything in it is.
+        shown: files that the report shows beside the scores. digest: of all files of the plan, so that it changes where
+            any of them does.
     """
 
     fetched: list[str]
@@ -71,12 +73,8 @@ class Plan(Strict):
     generated: list[str]
     cells: dict[str, PlannedCell]
     experiments: dict[str, str]
+    shown: list[str]
     digest: str
-
-    @property
-    def datasets(self) -> list[str]:
-        """All datasets of the suite."""
-        return [*self.fetched, *self.generated]
 
     def cell(self, name: str) -> PlannedCell:
         """A cell by its name. Raises PlanError where the suite has none of that name."""
@@ -142,6 +140,7 @@ def planned(grid: Grid, layout: Layout) -> tuple[Plan, dict[str, str]]:
         generated=[name for name, spec in specs.items() if not spec.sources],
         cells={name: _planned_cell(cell) for name, cell in grid.cells.items()},
         experiments={name: grid.experiments[name].title for name in grid.active_experiments},
+        shown=sorted(set(chain.from_iterable(covered(grid, layout)["files"].values()))),
         digest=said,
     )
     wanted[f"{layout.plans}/{INDEX}"] = _text(plan.model_dump())
@@ -204,7 +203,7 @@ def cell_plans(cell: CellConfig, layout: Layout) -> Iterator[tuple[str, str]]:
 
 
 def outside_files(cell: CellConfig) -> list[Path]:
-    """What training reads that no stage makes: a pretrained encoder's folder; of a hub id its commit says it all."""
+    """Files that training reads and no stage makes: a pretrained encoder's folder; a hub id is pinned by its commit."""
     if cell.model.clip is None or cell.model.clip.folder is None:
         return []
     return sorted(p for p in Path(cell.model.clip.folder).rglob("*") if p.is_file())
@@ -246,9 +245,9 @@ def carried_out(path: Path) -> dict[str, Any]:
     for file, planned in content["code"].items():
         if not (SRC / file).is_file() or digest(file) != planned:
             raise PlanError(
-                f"{path}: was planned for another {file} than the one in {SRC}, which runs here; it was edited since, "
-                "or the package is of another checkout. Start the run again, which plans anew (by hand: `mmcontrast "
-                "plan`)"
+                f"{path}: planned for another version of {file} than the one in {SRC}, which is running; either it was "
+                "edited since, or the package belongs to another checkout. Start the run again, which renews the plan "
+                "(by hand: `mmcontrast plan`)"
             )
     for name, planned in content.get("files", {}).items():
         if not Path(name).is_file() or sha256_of(Path(name)) != planned:
@@ -280,11 +279,11 @@ def planned_grid(path: Path) -> Grid:
 
 
 def refuse_another_plan(cell: CellConfig, layout: Layout, plans: Path) -> None:
-    """Raise PlanError where what is to be scored was trained by another plan than the one in `plans` now."""
+    """Raise PlanError if what is to be scored was trained by another plan than the one that is now in `plans`."""
     cost, plan = Path(layout.stage(cell.name, cell.last_stage, "cost.json")), plans / f"{cell.last_stage}.json"
     if cost.exists() and plan.exists() and _read(cost).get("plan") != sha256_of(plan):
         raise PlanError(
-            f"{cost.parent}: was not trained by {plan} as it is now; run `mmcontrast {cell.last_stage} {cell.name}"
+            f"{cost.parent}: trained by an earlier version of {plan}; run `mmcontrast {cell.last_stage} {cell.name}"
             f"{layout.select}` first"
         )
 
@@ -322,8 +321,8 @@ def plan_data(name: str) -> None:
 
 
 def warn_of_edits(layout: Layout) -> None:
-    """Say so where params/ were edited since the suite was planned: what runs is what was planned."""
+    """Say so if params/ was edited since the suite was planned: jobs run what was planned."""
     planned_at = layout.run_lock.stat().st_mtime if layout.run_lock.exists() else 0.0
     newer = sorted(str(p) for p in Path("params").rglob("*.yaml") if p.stat().st_mtime > planned_at)
     if newer and planned_at:
-        log.warning("%s was edited after this was planned; what runs is the plan, see `mmcontrast plan`", newer[0])
+        log.warning("%s was edited after this was planned, and is not used until `mmcontrast plan` is run", newer[0])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmcontrast import paths
-from mmcontrast.config import BASE_VARIANT, Arms, CellRef, Grid
+from mmcontrast.config import BASE_VARIANT, Arms, CellRef, Grid, Information
 from mmcontrast.paths import Layout
 
 # what stands for the dataset of a figure or block of all of them
@@ -37,11 +37,10 @@ def experiment_datasets(grid: Grid, experiment: str) -> list[str]:
     return [d for d in datasets if d in grid.dataset_names and grid.cells_on(experiment, d)]
 
 
-def active_arms(grid: Grid, experiment: str) -> list[Arms]:
-    """The pairs of datasets of an experiment on information that this selection runs both of."""
-    asked = grid.experiments[experiment].information
-    chosen = experiment_datasets(grid, experiment)
-    return [arms for arms in asked.arms if {arms.unbiased, arms.biased} <= set(chosen)] if asked else []
+def active_arms(grid: Grid, experiment: str) -> list[tuple[Information, Arms]]:
+    """What an experiment asks on information, with each pair of datasets that this selection runs both of."""
+    asked, chosen = grid.experiments[experiment].information, set(experiment_datasets(grid, experiment))
+    return [(asked, arms) for arms in asked.arms if {arms.unbiased, arms.biased} <= chosen] if asked else []
 
 
 def own_cells(grid: Grid, experiment: str) -> list[CellRef]:

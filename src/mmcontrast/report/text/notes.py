@@ -44,17 +44,11 @@ def table_notes(evidence: Evidence, experiment: str, across: str | None) -> list
 
 def protocol_notes(evidence: Evidence, experiment: str) -> list[str]:
     """How the numbers of each column were chosen."""
-    grid, protocols = evidence.grid, set(evidence.summary(experiment)["protocol"])
-    spec = grid.experiments[experiment]
+    grid, shown = evidence.grid, set(evidence.summary(experiment)["protocol"])
+    if grid.experiments[experiment].kind != "table":
+        shown &= {"selected"}
     probed = [is_probed(grid, d, c) for d, c in grid.experiment_cells(experiment)]
-    notes = []
-    if not all(probed):
-        shown = list(wording.PROTOCOL_TITLES) if spec.kind == "table" else ["selected"]
-        notes = [f"{wording.PROTOCOL_TITLES[p]}: {wording.PROTOCOL_DEFINITIONS[p]}" for p in shown if p in protocols]
-    if any(probed):
-        who = wording.PROTOCOL_TITLES["selected"] if all(probed) else "Cells without a classifier"
-        notes.append(f"{who}: {wording.PROBE_DEFINITION}.")
-    return notes
+    return [f"{title}: {meaning}" for title, meaning in wording.definitions(shown, probed)]
 
 
 def findings(evidence: Evidence, experiment: str) -> list[str]:

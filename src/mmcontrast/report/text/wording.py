@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
@@ -59,6 +59,19 @@ PROBE_DEFINITION = (
     "a linear probe (logistic regression) on the frozen embeddings of the last epoch, fitted on train; its "
     "regularisation strength is the one with the best validation score on the first metric"
 )
+
+
+def definitions(protocols: Container[str], probed: list[bool]) -> list[tuple[str, str]]:
+    """Title and definition of each of these protocols, and of a probe's score.
+
+    Args:
+        probed: of every cell, whether a probe scores it.
+    """
+    out = [(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES if p in protocols and not all(probed)]
+    if any(probed):
+        who = PROTOCOL_TITLES["selected"] if all(probed) else "Cells without a classifier"
+        out.append((who, f"{PROBE_DEFINITION}."))
+    return out
 
 
 def metric_title(metric: str, dataset: Dataset | None = None) -> str:
