@@ -1,8 +1,8 @@
-"""Tell one engine what the other has done, without running anything again. Never seals or marks what is out of date.
+"""Tell one engine what the other has done, without running anything again. Never records what is out of date.
 
-Towards DVC it asks `snakemake -n` first, towards Snakemake `dvc status`; and either way, whether the plan that was run
-is still what params/ and the code say. A mark says what DVC has recorded, so that a run that was killed in between is
-made good by the next one.
+Before it writes to DVC it asks `snakemake -n`, before it writes to Snakemake `dvc status`; and in both cases
+whether the plan that was run is still what params/ and the code say. A mark says which plan DVC has recorded, so that a
+run that was killed in between is made good by the next one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def to_dvc() -> str:
     plan, wanted = planned(*selection())
     if stale := outdated(Path("."), wanted):
         _mark("")
-        return f"{EDITED} ({stale[0]}); dvc.lock left as it is, and the next run makes what has changed"
+        return f"{EDITED} ({stale[0]}); dvc.lock left as it is; the next run makes what has changed"
     if Path(".dvc").is_dir():
         write_json(Path(TIMES), {str(f): f.stat().st_mtime_ns for d in PIPELINE for f in Path(d).rglob("*")})
         _done("dvc commit", "dvc", "commit", "-f", "-q")
