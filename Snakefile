@@ -40,4 +40,4 @@ rule reproduce:
 
 # a cell failed: the others are reported all the same, and the exit status stays what it is
 onerror:
-    shell("python -m mmcontrast report partial{PLAN.select} || true")
+    shell("python -m mmcontrast report partial{LAYOUT.select} || true")

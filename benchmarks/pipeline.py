@@ -37,7 +37,7 @@ def prepare_seconds(dataset: str) -> list[float]:
 
 def main() -> None:
     """Print both tables."""
-    grid, layout, _ = selection()
+    grid, layout = selection()
     print(f"{platform.machine()}, {psutil.cpu_count()} CPUs, load {psutil.getloadavg()[0]:.1f}\n")
     print(f"{'stage of a cell':58} {'seconds':>8} {'outside training':>17} {'peak MiB':>9} {'checkpoints %':>14}")
     memory, outside, saving = [], [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from mmcontrast.cli import main
+from mmcontrast.config import Grid
+from mmcontrast.paths import Layout
+from mmcontrast.pipeline.plan import write_plan
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +35,6 @@ def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
         (["check", "--suite", "defualt"], ["defualt.yaml", "'default'"]),
         (["check", "--datasets", "rosmop"], ["'rosmap'"]),
         (["data", "fetch", "rosmop"], ["'rosmap'"]),
-        (["report", "m3col_omic"], ["'m3col_omics'"]),
     ],
 )
 def test_a_fault_is_one_message(capsys: pytest.CaptureFixture[str], words: list[str], expected: list[str]) -> None:
@@ -41,6 +44,16 @@ def test_a_fault_is_one_message(capsys: pytest.CaptureFixture[str], words: list[
     assert "Traceback" not in text
     for word in expected:
         assert word in text
+
+
+def test_a_part_of_the_report_that_is_not_planned_is_answered_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    write_plan(Grid(tmp_path), Layout())
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "m3col_omic"]) == 1
+    assert "report m3col_omic: no such part in this suite; did you mean 'm3col_omics'" in capsys.readouterr().err
 
 
 def test_check_counts_the_cells(capsys: pytest.CaptureFixture[str]) -> None:

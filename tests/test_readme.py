@@ -47,7 +47,7 @@ def test_snakemake_is_given_selections_that_exist(monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(ROOT)
     arguments = get_argument_parser().parse_args(shlex.split(command)[1:])
     assert arguments.targets == ["reproduce"]
-    grid, _, _ = selection(*named_selection(parse_config(arguments.config)))
+    grid, _ = selection(*named_selection(parse_config(arguments.config)))
     assert grid.cells
 
 

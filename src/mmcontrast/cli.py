@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Heavy modules are imported by the command that needs them."""
+"""The command line: parse, call, print. Heavy modules are imported only by the command that needs them."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ OLD_OPTIONS = {"--profile": "--suite"}
 
 
 def _enter_checkout() -> None:
-    """Go to the folder that holds params/, this one or one above it; its package has to be the one that runs."""
+    """Go to the folder that holds params/, this one or one above it; its package must be the one that is running."""
     here = Path.cwd()
     root = next((folder for folder in (here, *here.parents) if (folder / "params/suites").is_dir()), None)
     if root is None:
-        raise ConfigError(f"{here}: not in a checkout; neither it nor a folder above it holds params/suites/")
+        raise ConfigError(f"{here}: not in a checkout: neither this folder nor one above it holds params/suites/")
     os.chdir(root)
     own = root / "src/mmcontrast"
     if own.is_dir() and own.resolve() != Path(__file__).resolve().parent:
         raise ConfigError(
-            f"the package that runs is {Path(__file__).resolve().parent}, and this checkout's is {own.resolve()}; run "
-            "this one's by `PYTHONPATH=src python -m mmcontrast`, or give it an environment of its own by `make env`"
+            f"the running package is {Path(__file__).resolve().parent}, and this checkout's is {own.resolve()}; "
+            "run the latter with `PYTHONPATH=src python -m mmcontrast`, or create its own environment with `make env`"
         )
 
 
-def _journal(args: argparse.Namespace, layout: paths.Layout, seconds: float) -> None:
-    """One line for a stage that really ran; tests and people count them."""
+def _journal(args: argparse.Namespace, layout: paths.Layout) -> None:
+    """One line for a command that really ran a stage; tests and people count them."""
     layout.journal.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"command": args.words, "finished": time.time(), "seconds": round(seconds, 3)})
+    seconds = round(time.perf_counter() - args.started, 3)
+    line = json.dumps({"command": args.words, "finished": time.time(), "seconds": seconds})
     with layout.journal.open("a", encoding="utf-8") as f:
         f.write(line + "\n")
 
 
 class EpochPrinter:
-    """Training progress: a bar where somebody watches, a line every few seconds in a log."""
+    """Training progress: a bar on a terminal, a line every few seconds in a log."""
 
     def __init__(self, name: str, seeds: list[int]) -> None:
         self.name, self.seeds, self.last = name, seeds, 0.0
@@ -84,18 +85,17 @@ def _train(args: argparse.Namespace) -> None:
     from mmcontrast.training.cell import launch_ranks, run_stage
 
     launch_ranks(cell, args.words)
-    started = time.perf_counter()
     cost = run_stage(cell, args.command, layout, EpochPrinter(cell.name, cell.seeds), plan=sha256_of(plan))
     if cost:
         print(
             f"{cell.name} {args.command}: {cost['seconds']:.1f} s, of which training {cost['training_seconds']:.1f} s; "
             f"peak memory {cost['peak_memory_bytes'] / 2**20:.0f} MiB"
         )
-        _journal(args, layout, time.perf_counter() - started)
+        _journal(args, layout)
 
 
 def _planned(args: argparse.Namespace, stage: str) -> tuple[paths.Layout, Path]:
-    """The plan of a stage of a cell; of a cell that no run has planned it is made now."""
+    """The plan of a stage of a cell; made now if no run has planned the cell."""
     layout, name = paths.Layout(args.suite, args.datasets), plans.cell_name(args.cell)
     plan = Path(layout.cell_plan(name, stage))
     if not plan.exists():
@@ -109,21 +109,19 @@ def _evaluate(args: argparse.Namespace) -> None:
     from mmcontrast.evaluation.evaluate import evaluate_cell
 
     cell = plans.planned_cell(plan)
-    started = time.perf_counter()
     plans.refuse_another_plan(cell, layout, plan.parent)
     scored = layout.scored(cell.name, cell.last_stage, cell.scored_by)
     scores = (layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name))
     evaluate_cell(cell, Path(scored), *map(Path, scores))
-    _journal(args, layout, time.perf_counter() - started)
+    _journal(args, layout)
 
 
 def _report(args: argparse.Namespace) -> int:
     layout = paths.Layout(args.suite, args.datasets)
-    started = time.perf_counter()
     if args.part == "publish":
         from mmcontrast.report.publish import publish
 
-        grid, layout, _ = selection(args.suite, args.datasets)
+        grid, layout = selection(args.suite, args.datasets)
         for file in publish(grid, layout):
             print(f"{file}: written")
         return 0
@@ -146,29 +144,29 @@ def _report(args: argparse.Namespace) -> int:
         from mmcontrast.report.experiment import write_experiment
 
         write_experiment(plans.planned_grid(plan), layout, args.part)
-    _journal(args, layout, time.perf_counter() - started)
+    _journal(args, layout)
     return 0
 
 
 def _partial(grid: Grid, layout: paths.Layout) -> int:
-    """What a run that failed leaves: exit status 1 where a cell has no result."""
+    """Report the cells that a failed run has finished; exit status 1 if a cell has no result."""
     from mmcontrast.pipeline.partial import write_partial
 
     lost = write_partial(grid, layout)
     if not lost:
-        # the terminal is quiet about jobs, so that a failed one of the report is told here
+        # the terminal is quiet about jobs, so a failed job of the report is named here
         for log in sorted(Path(layout.log("report", "results")).parent.glob("*.log")):
             words = log.read_text(encoding="utf-8", errors="replace").strip()
             if "error: " in words or "Traceback" in words:
                 print(f"{log}: {words.splitlines()[-1]}")
-        print("every cell has its results; if the run failed, the report's logs say why")
+        print("every cell has its results; if the run failed, the logs of the report say why")
         return 0
     print(f"{len(lost)} of {len(grid.cells)} cells have no result:")
     for name, why in lost.items():
         print(f"  {name}: {why}")
     page = layout.partial().report("index.html")
-    made = f"The others are reported in {page}. " if Path(page).exists() else ""
-    print(f"{made}Run the same command again to go on.")
+    made = f"The other cells are reported in {page}. " if Path(page).exists() else ""
+    print(f"{made}Run the same command again to continue.")
     return 1
 
 
@@ -179,7 +177,8 @@ def _plan(args: argparse.Namespace) -> None:
     print(f"{layout.plans}: {len(plan.cells)} cells; {len(changed)} files of the plan have changed")
     if plans.GRID in changed and "DVC_STAGE" in os.environ:
         raise ConfigError(
-            f"{plans.GRID}: other cells, datasets or experiments than DVC has read; run `dvc repro` again"
+            f"{plans.GRID}: the cells, datasets or experiments are no longer those that DVC has read; run `dvc repro` "
+            "again"
         )
 
 
@@ -193,9 +192,7 @@ def _data(args: argparse.Namespace) -> None:
     from mmcontrast.data.fetch import fetch
     from mmcontrast.data.prepare import prepare
 
-    layout = paths.Layout()
     for name in args.names:
-        started = time.perf_counter()
         plan, raw = Path(paths.data_plan(name, args.action)), Path(paths.raw_dir(name))
         if not plan.exists():
             plans.plan_data(name)
@@ -208,7 +205,7 @@ def _data(args: argparse.Namespace) -> None:
             print(f"{name}: {rows} rows in {Path(paths.datasheet(name)).parent}")
             for warning in sheet["warnings"]:
                 print(f"{name}: warning: {warning}")
-        _journal(args, layout, time.perf_counter() - started)
+    _journal(args, paths.Layout())
 
 
 def _download_encoders(grid: Grid) -> None:
@@ -249,7 +246,7 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    grid, layout, _ = selection(args.suite, args.datasets)
+    grid, layout = selection(args.suite, args.datasets)
     from mmcontrast.pipeline.verify import verify
 
     verdicts = verify(grid, layout)
@@ -271,12 +268,12 @@ def _tune(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    grid, _, _ = selection(args.suite, args.datasets)
+    grid, _ = selection(args.suite, args.datasets)
     print(f"params/ is in order: {len(grid.cells)} cells in {len(grid.active_experiments)} experiments")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mmcontrast", description="Multimodal contrastive learning that reproduces.")
+    parser = argparse.ArgumentParser(prog="mmcontrast", description="Reproducible multimodal contrastive learning.")
     parser.add_argument("--version", action="version", version=f"mmcontrast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -286,52 +283,55 @@ def _parser() -> argparse.ArgumentParser:
         """A command that takes `words`, a suite, and datasets where there is a help text for them."""
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(call=call)
-        sub.add_argument("--suite", default="default", help="a file in params/suites/ (default: %(default)s)")
+        sub.add_argument("--suite", default="default", help="name of a file in params/suites/ (default: %(default)s)")
         for word, meaning in words.items():
             sub.add_argument(word, help=meaning)
         if datasets:
             sub.add_argument("--datasets", nargs="+", metavar="NAME", help=datasets)
         return sub
 
-    others, cell = "datasets instead of the suite's own", "dataset/method/variant"
+    others, cell = "run these datasets instead of the suite's", "dataset/method/variant"
     data = add("data", _data, "Show, fetch or prepare datasets.")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("status", help="every dataset: licence, what is there, how to get it")
+    actions.add_parser("status", help="list every dataset: its licence, what is there, how to get the rest")
     actions.add_parser("encoders", help="download the pretrained encoders that are named by a hub id and commit")
-    for action, text in (("fetch", "download with checksums"), ("prepare", "convert to Parquet, split and scale")):
+    for action, text in (
+        ("fetch", "download, verify checksums"),
+        ("prepare", "convert to Parquet, split and scale"),
+    ):
         actions.add_parser(action, help=text).add_argument("names", nargs="+", metavar="NAME")
     add("pretrain", _train, "Train a cell's encoders with its contrastive objective alone.", others, cell=cell)
     add("finetune", _train, "Train a cell with its joint or supervised objective.", others, cell=cell)
-    text = "Score a cell: its stored predictions, or a linear probe on its embeddings."
+    text = "Score a cell from its stored predictions, or by a linear probe on its embeddings."
     add("evaluate", _evaluate, text, others, cell=cell)
-    parts = "results, page, partial (what there is after a failure), or publish (docs/results/, README)"
-    add("report", _report, "Make a part of the report.", others, part=f"an experiment's name, {parts}")
-    add("check", _check, "Check all of params/ and say what would be run.", others)
-    add("plan", _plan, "Write what decides the result of every stage, for both engines.", others)
-    engine = add("sync", _sync, "Tell one engine what the other has done.")
+    parts = "results, page, partial (the finished cells, after a failure), or publish (to docs/results/ and README.md)"
+    add("report", _report, "Write one part of the report.", others, part=f"name of an experiment, {parts}")
+    add("check", _check, "Check all of params/ and count what would be run.", others)
+    add("plan", _plan, "Write everything that determines each stage's result, for both engines.", others)
+    engine = add("sync", _sync, "Update the records of one engine with what the other has run.")
     engine.add_argument("engine", choices=["dvc", "snakemake"])
-    text = "Which scores differ between two versions of a suite's results, with intervals."
-    revision = "a git revision, e.g. HEAD~1 or v1.0; `previous` results; or `workspace`"
+    text = "List the scores that differ between two versions of a suite's results, with intervals."
+    revision = "a git revision such as HEAD~1 or v1.0, `previous` (the last results that differ), or `workspace`"
     compare = add("compare", _compare, text, others, before=revision)
-    compare.add_argument("after", nargs="?", default="workspace", help="the same (default: %(default)s)")
-    text = "Compute checksums, predictions and scores again and compare them with what is stored."
+    compare.add_argument("after", nargs="?", default="workspace", help="likewise (default: %(default)s)")
+    text = "Recompute checksums, predictions and scores, and compare them with what is stored."
     add("verify", _verify, text, others)
-    text = "Choose the learning rate of every method that shares a recipe, on validation."
-    add("tune", _tune, text, "of those that the recipe is tuned on", recipe="a file in params/recipes/")
+    text = "Choose the learning rate of every method that shares a recipe by its validation score."
+    add("tune", _tune, text, "tune on these of the recipe's datasets alone", recipe="name of a file in params/recipes/")
     add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")
     add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point. A fault of the user's is one message on stderr and exit status 1."""
+    """Entry point. A user error is one message on stderr and exit status 1."""
     words = sys.argv[1:] if argv is None else argv
     for old, new in OLD_OPTIONS.items():
         if old in words:
             print(f"error: `{old}` is now `{new}`", file=sys.stderr)
             return 2
     args = _parser().parse_args(words)
-    args.words = words
+    args.words, args.started = words, time.perf_counter()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mmcontrast").setLevel(logging.INFO)
     try:

@@ -295,10 +295,10 @@ def test_a_wrong_selection_is_refused(
 
 def test_datasets_can_be_run_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    grid, layout, arguments = selection(*named_selection({"datasets": ["rosmap"]}))
+    grid, layout = selection(*named_selection({"datasets": ["rosmap"]}))
     assert {c.dataset for c in grid.cells.values()} == {"rosmap"}
     assert not layout.is_default
-    assert arguments == " --datasets rosmap"
+    assert layout.select == " --datasets rosmap"
 
 
 @pytest.mark.parametrize("file", ["datasets/My-data.yaml", "suites/two words.yaml", "experiments/a/m3col_omics.yaml"])

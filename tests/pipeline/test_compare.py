@@ -43,12 +43,12 @@ def test_a_difference_is_paired_by_seed_and_signed_after_minus_before() -> None:
     changed = [(m, s, v + (0.01 * (s + 1) if m == "m3col" else 0)) for m, s, v in ROWS]
     found = compare(results(ROWS), results(changed))
     (moved,) = found.moved
-    assert (moved.key, moved.n, found.unmoved) == (("d", "m3col", "base", "selected", "acc"), 3, 1)
+    assert (moved.key, moved.difference.n, found.unmoved) == (("d", "m3col", "base", "selected", "acc"), 3, 1)
     assert moved.before == pytest.approx(0.72)
     assert moved.after == pytest.approx(0.74)
-    assert moved.mean == pytest.approx(0.02)
-    assert 0.01 - 1e-9 <= moved.low < 0.02 < moved.high <= 0.03 + 1e-9
-    assert 0 < moved.p < 0.2
+    assert moved.difference.mean == pytest.approx(0.02)
+    assert 0.01 - 1e-9 <= moved.difference.low < 0.02 < moved.difference.high <= 0.03 + 1e-9
+    assert 0 < moved.difference.p < 0.2
     text = to_markdown(comparison_table(found, "v1", "v2"))
     assert "| d/m3col/base: Accuracy | 72.0 | 74.0 | +2.0 [+1." in text
     assert "1 score moved, 1 did not." in text
@@ -57,8 +57,8 @@ def test_a_difference_is_paired_by_seed_and_signed_after_minus_before() -> None:
 def test_only_seeds_of_both_are_compared() -> None:
     fewer = [(m, s, v + 0.1) for m, s, v in ROWS if s == 1]
     found = compare(results(ROWS), results(fewer))
-    assert [(m.n, m.before) for m in found.moved] == [(1, 0.61), (1, 0.72)]
-    assert all(math.isnan(m.low) for m in found.moved)
+    assert [(m.difference.n, m.before) for m in found.moved] == [(1, 0.61), (1, 0.72)]
+    assert all(math.isnan(m.difference.low) for m in found.moved)
     assert compare(results(ROWS), results([("m3col", 9, 0.1)])).moved == []
 
 

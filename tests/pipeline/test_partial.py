@@ -57,7 +57,7 @@ def test_nothing_is_missing(done: tuple[Grid, Layout]) -> None:
         ),
         ("Traceback\nZeroDivisionError: division by zero\n", "failed: ZeroDivisionError: division by zero ("),
         ("epoch 1\n", "failed: epoch 1 ("),
-        ("", "failed: it ended without a word ("),
+        ("", "failed: it ended without a message ("),
         ("stopped: its state is saved\n", "not run: its pretrain was stopped"),
         (None, "not run: the run ended before its pretrain"),
     ],

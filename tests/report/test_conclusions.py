@@ -11,7 +11,8 @@ from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import own_cells
-from mmcontrast.report.summary import across_datasets, differences, seed_scores, summarise
+from mmcontrast.report.summary import summarise
+from mmcontrast.report.tables.build import across_datasets
 from mmcontrast.report.text.conclusions import (
     compare,
     comparison_sentences,
@@ -139,17 +140,26 @@ def test_published_numbers_are_compared_under_both_protocols(grid: Grid) -> None
     low, high = {("m3col", "base"): around(0.81)}, {("m3col", "base"): around(0.8865)}
     results = pl.concat([table(low), table(high, protocol="optimistic")])
     found = reproductions(evidence(grid, results), EXPERIMENT)
-    assert [(r.protocol, r.reached) for r in found] == [("selected", "not reached"), ("optimistic", "reproduced")]
+    (pair,) = found
+    assert [(r.protocol, r.reached) for r in pair] == [("selected", "not reached"), ("optimistic", "reproduced")]
     printed = next(p for p in grid.published(EXPERIMENT).rows if p.dataset == DATASET and p.method == "m3col")
-    assert {r.published for r in found} == {printed.values[METRIC]}
+    assert {r.published for r in pair} == {printed.values[METRIC]}
     (sentence,) = reproduction_sentences(found)
     assert "epoch selected on validation 81.0" in sentence
     assert "not reached; best epoch on the test split (optimistic) 88.7" in sentence
 
 
+def test_one_number_beside_several_cells_says_which_is_meant(grid: Grid) -> None:
+    scores = {("m3col", "base"): around(0.81), ("m3col", "full_train"): around(0.82)}
+    results = table(scores).with_columns(experiment=pl.lit("m3col_released_protocol"))
+    said = reproduction_sentences(reproductions(evidence(grid, results), "m3col_released_protocol"))
+    assert ["Ours (M3CoL), epoch" in said[0], "Ours (M3CoL, all of train), epoch" in said[1]] == [True, True]
+
+
 def test_without_a_validation_split_the_last_epoch_is_compared(grid: Grid) -> None:
     results = table({("m3col", "base"): around(0.81)}, protocol="last")
-    assert [r.protocol for r in reproductions(evidence(grid, results), EXPERIMENT)] == ["last"]
+    ((one, best),) = reproductions(evidence(grid, results), EXPERIMENT)
+    assert (one.protocol, best) == ("last", None)
 
 
 def test_optimism_is_the_mean_gain_of_the_selecting_metric() -> None:
@@ -180,24 +190,25 @@ def test_differences_are_paired_by_seed_and_leave_out_the_reference(grid: Grid) 
     results = table(
         {("concat", "base"): [0.5, 0.6, 0.7], ("m3col", "base"): [0.55, 0.65, 0.75], ("mixup", "base"): [0.9]}
     )
-    cells = [CellRef(method=m) for m in ("concat", "m3col", "mixup", "unimodal")]
-    found = differences(results, EXPERIMENT, DATASET, METRIC, cells, cells[0])
-    assert [method for method, _ in found] == ["m3col", "mixup"]
-    assert [d.mean for d, _ in found.values()] == [pytest.approx(0.05), pytest.approx(0.4)]
-    assert [d.n for d, _ in found.values()] == [3, 1]
+    of = Scope(evidence(grid, results), EXPERIMENT, DATASET)
+    found = of.differences(METRIC, CellRef(method="concat"))
+    assert {method: (d.mean, d.n) for (method, _), (d, _) in found.items()} == {
+        "m3col": (pytest.approx(0.05), 3),
+        "mixup": (pytest.approx(0.4), 1),
+    }
 
 
-def test_seed_scores_of_a_protocol_that_does_not_exist_are_empty() -> None:
-    assert (
-        seed_scores(table({("m3col", "base"): [0.5]}, "last"), EXPERIMENT, DATASET, CellRef(method="m3col"), METRIC)
-        == {}
-    )
+def test_seed_scores_of_a_protocol_that_does_not_exist_are_empty(grid: Grid) -> None:
+    of = Scope(evidence(grid, table({("m3col", "base"): [0.5]}, "last")), EXPERIMENT, DATASET)
+    assert of.scores(CellRef(method="m3col"), METRIC, "last") == {0: 0.5}
+    assert of.scores(CellRef(method="m3col"), METRIC) == {}
 
 
 def test_cells_without_a_score_on_every_dataset_have_no_aggregate(grid: Grid) -> None:
     both = [table({("m3col", "base"): around(0.8)}, dataset=d) for d in ("rosmap", "tcga_brca")]
     results = pl.concat([*both, table({("concat", "base"): around(0.8)})])
-    found = across_datasets(grid, results, EXPERIMENT, ["tcga_brca", "rosmap"])
+    scopes = [Scope(evidence(grid, results), EXPERIMENT, d) for d in ("tcga_brca", "rosmap")]
+    found = across_datasets(scopes)
     assert list(found) == [("m3col", "base")]
     assert found["m3col", "base"].mean == pytest.approx(np.median(around(0.8)), abs=0.002)
-    assert not len(across_datasets(grid, results, EXPERIMENT, ["rosmap"])), "one dataset has nothing to aggregate"
+    assert not len(across_datasets(scopes[1:])), "one dataset has nothing to aggregate"

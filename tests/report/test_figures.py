@@ -12,16 +12,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from mmcontrast.config import Grid
-from mmcontrast.errors import ConfigError, DataError
+from mmcontrast.errors import DataError
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.figures.curves import over_seeds_by_epoch, switch_epoch
 from mmcontrast.report.figures.projection import project
-from mmcontrast.report.figures.registry import draw, figures
+from mmcontrast.report.figures.registry import caption, draw, figures
 from mmcontrast.report.figures.scores import differences_to_reference, scores
 from mmcontrast.report.figures.style import DPI, KNOWN, PALETTE, house_style, method_colours, save, wrapped
-from mmcontrast.report.results import read_results
-from mmcontrast.report.summary import lookup, summarise
 from tests.report.made_up_study import REPO, Made
 
 EXPERIMENT = "m3col_omics"
@@ -44,13 +41,12 @@ def dots(axes, size: float) -> np.ndarray:
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_score_dots_stand_at_the_means(evaluated: Made, narrow: bool) -> None:
-    results, _ = read_results(evaluated.grid, evaluated.layout)
-    summary = summarise(results.filter(experiment=EXPERIMENT))
+    of = Scope(Evidence.read(evaluated.grid, evaluated.layout), EXPERIMENT, "rosmap")
     figure = drawn(evaluated, "scores", narrow)
     cells = evaluated.grid.experiments[EXPERIMENT].cells
     for axes, metric in zip(figure.axes, evaluated.grid.datasets["rosmap"].metrics, strict=True):
         for size, protocol in ((26, "selected"), (24, "optimistic")):
-            means = [100 * lookup(summary, "rosmap", ref, protocol, metric).mean for ref in cells]
+            means = [100 * of.mean(ref, metric, protocol).mean for ref in cells]
             np.testing.assert_allclose(dots(axes, size), np.column_stack([means, range(len(cells))]))
 
 
@@ -87,7 +83,7 @@ def test_cells_without_validation_are_squares_at_the_last_epoch(evaluated: Made)
 
 
 def test_difference_dots_are_paired_differences(evaluated: Made) -> None:
-    results, _ = read_results(evaluated.grid, evaluated.layout)
+    results = Evidence.read(evaluated.grid, evaluated.layout).results
     figure = drawn(evaluated, "differences", False, "m3col_parts")
     cells = evaluated.grid.experiments["m3col_parts"].cells
     tested = results.filter(experiment="m3col_parts", dataset="rosmap", protocol="selected", split="test")
@@ -126,7 +122,8 @@ def test_no_text_is_cut_off(evaluated: Made, kind: str, experiment: str, narrow:
 
 
 def test_a_cell_with_one_seed_is_drawn_without_an_interval(evaluated: Made) -> None:
-    results, intervals = read_results(evaluated.grid, evaluated.layout)
+    evidence = Evidence.read(evaluated.grid, evaluated.layout)
+    results, intervals = evidence.results, evidence.intervals
     grid = Grid(evaluated.grid.root, "made_up")
     grid.suite = grid.suite.model_copy(update={"seeds": [0]})
     evidence = Evidence(grid, evaluated.layout, results.filter(seed=0), intervals.clear())
@@ -217,17 +214,12 @@ def test_embeddings_that_are_not_finite_are_refused() -> None:
 
 def test_projection_names_variance_seed_and_n(evaluated: Made) -> None:
     figure = drawn(evaluated, "projection", False)
-    assert [a.get_title(loc="left") for a in figure.axes] == [
-        f"{label}, seed 0, 30 test instances" for label in ("Concatenation", "M3CoL")
-    ]
+    assert [a.get_title(loc="left") for a in figure.axes] == ["Concatenation", "M3CoL"]
+    spec = next(f for f in figures(evaluated.grid, EXPERIMENT) if f.kind == "projection" and f.dataset == "rosmap")
+    assert "30 test instances, seed 0, by class" in caption(evaluated.evidence, spec)
     assert all("% of variance" in a.get_xlabel() + a.get_ylabel() for a in figure.axes)
     shown = sum(len(c.get_offsets()) for c in figure.axes[0].collections)
     assert shown == 30
-
-
-def test_an_unknown_experiment_is_named(evaluated: Made) -> None:
-    with pytest.raises(ConfigError, match="no experiment 'm3col_omic' in this selection; did you mean 'm3col_omics'"):
-        write_experiment(evaluated.grid, evaluated.layout, "m3col_omic")
 
 
 def test_long_labels_break_into_lines() -> None:

@@ -16,7 +16,7 @@ from mmcontrast.report.figures.registry import caption, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.outputs import active_arms
 from mmcontrast.report.page import _comparisons
-from mmcontrast.report.results import read_results, write_results
+from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.information import (
     chances,
@@ -91,8 +91,7 @@ def test_the_other_blocks_have_no_column_of_published_values(made: Made) -> None
 
 def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three_seeds(made: Made) -> None:
     grid = made.grid
-    asked = grid.experiments[EXPERIMENT].information
-    kept = kept_by_cell(made.evidence, EXPERIMENT, asked, active_arms(grid, EXPERIMENT)[0])
+    kept = kept_by_cell(made.evidence, EXPERIMENT, *active_arms(grid, EXPERIMENT)[0])
     found = information_findings(made.evidence, EXPERIMENT)
     assert len(kept) == 2
     assert found[2:] == ["5 seeds are required to call a method better or worse; there are 3."]
@@ -104,7 +103,8 @@ def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three
 
 
 def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> None:
-    results, intervals = read_results(made.grid, made.layout)
+    evidence = Evidence.read(made.grid, made.layout)
+    results, intervals = evidence.results, evidence.intervals
     synergy = results.filter(metric="synergy/balanced_acc", split="test", method="comm", variant="base")
     gains = {BIASED: 0.9, UNBIASED: 0.5}
     rows = [
@@ -129,8 +129,7 @@ def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> No
 
 def test_the_own_method_is_compare_information_the_strongest_other_in_each_letter(made: Made) -> None:
     grid = made.grid
-    arms = active_arms(grid, EXPERIMENT)[0]
-    found = compare_information(made.evidence, EXPERIMENT, arms)
+    found = compare_information(made.evidence, EXPERIMENT, *active_arms(grid, EXPERIMENT)[0])
     assert found is not None
     ours, held = found
     assert (ours.ref.method, ours.ref.variant) == ("comm", "base")

@@ -24,7 +24,6 @@ from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.figures.registry import caption, draw, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.figures.sweep import panels as panels_chart
-from mmcontrast.report.results import read_results
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.contrasts import compared, contrast_findings
 from mmcontrast.report.tables.formats import to_csv
@@ -63,7 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="module")
 def results(made: Made) -> pl.DataFrame:
-    return read_results(made.grid, made.layout)[0]
+    return Evidence.read(made.grid, made.layout).results
 
 
 def scores_of(results: pl.DataFrame, dataset: str, method: str, variant: str, metric: str) -> dict[int, float]:

@@ -14,19 +14,20 @@ import pytest
 from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.paths import Layout
-from mmcontrast.report.results import RESULTS_COLUMNS, read_results, write_results
+from mmcontrast.report.evidence import Evidence
+from mmcontrast.report.results import RESULTS_COLUMNS, write_results
 from tests.report.made_up_study import Made
 
 CELL = ["dataset", "method", "variant"]
 
 
 def test_columns_are_those_everyone_relies_on(evaluated: Made) -> None:
-    results, _ = read_results(evaluated.grid, evaluated.layout)
+    results = Evidence.read(evaluated.grid, evaluated.layout).results
     assert tuple(results.columns) == RESULTS_COLUMNS
 
 
 def test_rows_are_the_cells_metrics_once_an_experiment(evaluated: Made) -> None:
-    results, _ = read_results(evaluated.grid, evaluated.layout)
+    results = Evidence.read(evaluated.grid, evaluated.layout).results
     grid = evaluated.grid
     groups = results.group_by(["experiment", *CELL], maintain_order=True)
     found = {(str(e), f"{d}/{m}/{v}"): part for (e, d, m, v), part in groups}
@@ -42,13 +43,13 @@ def test_rows_are_the_cells_metrics_once_an_experiment(evaluated: Made) -> None:
 
 
 def test_intervals_of_every_cell_are_there_once(evaluated: Made) -> None:
-    _, intervals = read_results(evaluated.grid, evaluated.layout)
+    intervals = Evidence.read(evaluated.grid, evaluated.layout).intervals
     assert set(intervals.select(CELL).unique().rows()) == {tuple(c.split("/")) for c in evaluated.grid.cells}
     assert not intervals.select(*CELL, "protocol", "split", "metric").is_duplicated().any()
 
 
 def test_metrics_json_is_the_mean_of_the_selected_test_score(evaluated: Made) -> None:
-    results, _ = read_results(evaluated.grid, evaluated.layout)
+    results = Evidence.read(evaluated.grid, evaluated.layout).results
     metrics = json.loads(evaluated.path(evaluated.layout.report("metrics.json")).read_text())
     seen = 0
     for key, part in results.filter(protocol="selected", split="test").group_by([*CELL, "metric"]):
@@ -127,4 +128,4 @@ def test_a_file_without_a_column_is_refused(copy: Made) -> None:
 
 def test_results_that_were_not_written_name_the_command(copy: Made) -> None:
     with pytest.raises(DataError, match="run `mmcontrast report results` first"):
-        read_results(copy.grid, copy.layout)
+        Evidence.read(copy.grid, copy.layout)

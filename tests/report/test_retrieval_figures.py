@@ -17,7 +17,7 @@ from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.figures.registry import caption, draw, figures
-from mmcontrast.report.figures.retrieval import QUERIES, TOP, retrieved
+from mmcontrast.report.figures.retrieval import QUERIES, SHEET_INSTANCES, TOP, picked, retrieved
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.build import build_table
@@ -149,3 +149,24 @@ def test_right_answers_are_marked_and_wrong_ones_are_not(made):
     lines = [t for a in second.axes for t in a.texts]
     assert len(lines) == QUERIES * TOP
     assert 0 < len(ticks) < len(lines)
+
+
+def test_every_picture_and_text_is_on_the_sheet_and_a_missing_one_leaves_its_place(made):
+    grid, layout = made
+    evidence = Evidence.read(grid, layout)
+    table = load_split(grid.root / paths.prepared(NAME, "test"))
+    rows = picked(SHEET_INSTANCES, table)
+    counts = table.observations["image"].counts[rows]
+    assert len(set(counts.tolist())) > 1
+    spec = next(f for f in figures(grid, "mxm_emoji") if f.kind == "observations")
+    sheet = draw(evidence, spec, False)
+    places = [(round(a.get_position().x0, 6), round(a.get_position().y0, 6)) for a in sheet.axes]
+    assert len(places) == counts.sum()
+    columns = sorted({x for x, _ in places})
+    assert len(columns) == counts.max()
+    for y, count in zip(sorted({y for _, y in places}, reverse=True), counts.tolist(), strict=True):
+        assert [x for x, at in places if at == y] == columns[:count]
+    texts = table.observations["text"]
+    shown = [t.get_text() for t in sheet.texts]
+    assert all(texts.flat[int(texts.offsets[i])] in shown for i in rows)
+    assert all(table.classes[int(table.labels[i])] in shown for i in rows)

@@ -13,8 +13,8 @@ import yaml
 from scipy import stats
 
 from mmcontrast.evaluation.statistics import GENERATOR_SEED, REPLICATES
+from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.experiment import write_table
-from mmcontrast.report.results import read_results
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import Table
 from mmcontrast.report.text.notes import not_run_notes
@@ -60,7 +60,8 @@ def shown(values: list[float]) -> list[float]:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_number_follows_from_the_results(evaluated: Made, markdown: dict[str, str], experiment: str) -> None:
-    results, intervals = read_results(evaluated.grid, evaluated.layout)
+    evidence = Evidence.read(evaluated.grid, evaluated.layout)
+    results, intervals = evidence.results, evidence.intervals
     results = results.filter(experiment=experiment, split="test")
     spec = yaml.safe_load((REPO / f"params/experiments/m3col/{experiment}.yaml").read_text())
     paper = yaml.safe_load((REPO / "params/papers/m3col.yaml").read_text())
@@ -149,7 +150,7 @@ def paired(scores: pl.DataFrame, spec: dict) -> dict[tuple[str, str], tuple[list
 
 
 def test_the_block_over_all_datasets_is_the_trimmed_mean(evaluated: Made, markdown: dict[str, str]) -> None:
-    results, _ = read_results(evaluated.grid, evaluated.layout)
+    results = Evidence.read(evaluated.grid, evaluated.layout).results
     rows = next(r for h, r in blocks(markdown["m3col_omics"]).items() if h.startswith("All datasets"))
     spec = yaml.safe_load((REPO / "params/experiments/m3col/m3col_omics.yaml").read_text())
     scores = results.filter(experiment="m3col_omics", split="test", protocol="selected", metric="acc")

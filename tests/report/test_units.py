@@ -15,8 +15,8 @@ from mmcontrast.pipeline.compare import comparison_table
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures.scores import differences_to_reference, scores
 from mmcontrast.report.results import headline_metrics, plotted_scores
-from mmcontrast.report.summary import across_datasets, summarise
-from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.summary import summarise
+from mmcontrast.report.tables.build import across_datasets, build_table
 from mmcontrast.report.tables.formats import Value, text_of, to_csv, to_markdown
 from mmcontrast.report.tables.matrix import Matrix, matrix_blocks, matrix_findings
 from mmcontrast.report.text.conclusions import compare, comparison_sentences, judge, optimism, reach
@@ -114,7 +114,7 @@ def test_what_moved_between_versions_is_shown_in_its_unit() -> None:
 
 def test_errors_of_several_datasets_have_no_common_mean_and_no_optimism_in_points(grid: Grid) -> None:
     assert optimism(summarise(results()), {DATASET: "mse"}) is None
-    assert across_datasets(grid, results(), EXPERIMENT, [DATASET, DATASET]) == {}
+    assert across_datasets([Scope(evidence(grid, results()), EXPERIMENT, DATASET)] * 2) == {}
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,6 @@ def scored(wc):
     return LAYOUT.run(wc.cell, planned(wc).scored)
 
 
-def shown(name):
-    """What an experiment, or the page, may show of a cell beside its scores."""
-    stages = PLAN.cells[name].stages
-    files = ["history.parquet", "embeddings.parquet"]
-    last = [LAYOUT.stage(name, stages[-1], file) for file in files]
-    return [*last, *(LAYOUT.stage(name, stage, "cost.json") for stage in stages)]
-
-
 def get_final_output():
     """The report, and, of the default suite, DVC's records of all that led to it."""
     page = [LAYOUT.report("index.html")]

@@ -15,6 +15,6 @@ rule evaluate:
     conda:
         "../envs/mmcontrast.yaml"
     params:
-        select=PLAN.select,
+        select=LAYOUT.select,
     shell:
         "python -m mmcontrast evaluate {wildcards.cell}{params.select} > {log} 2>&1"

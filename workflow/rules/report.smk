@@ -4,11 +4,8 @@
 rule results:
     input:
         plan=LAYOUT.report_plan("results"),
-        metrics=[LAYOUT.metrics(cell) for cell in PLAN.cells],
-        curves=[LAYOUT.curves(cell) for cell in PLAN.cells],
         intervals=[LAYOUT.intervals(cell) for cell in PLAN.cells],
-        shown=[file for cell in PLAN.cells for file in shown(cell)],
-        datasheets=[paths.datasheet(dataset) for dataset in PLAN.datasets],
+        shown=PLAN.shown,
     output:
         results=LAYOUT.report("results.parquet"),
         intervals=LAYOUT.report("intervals.parquet"),
@@ -21,7 +18,7 @@ rule results:
     conda:
         "../envs/mmcontrast.yaml"
     params:
-        select=PLAN.select,
+        select=LAYOUT.select,
     shell:
         "python -m mmcontrast report results{params.select} > {log} 2>&1"
 
@@ -52,7 +49,7 @@ for experiment, title in PLAN.experiments.items():
             "../envs/mmcontrast.yaml"
         params:
             experiment=experiment,
-            select=PLAN.select,
+            select=LAYOUT.select,
         shell:
             "python -m mmcontrast report {params.experiment}{params.select} > {log} 2>&1"
 
@@ -78,7 +75,7 @@ rule page:
     conda:
         "../envs/mmcontrast.yaml"
     params:
-        select=PLAN.select,
+        select=LAYOUT.select,
     shell:
         "python -m mmcontrast report page{params.select} > {log} 2>&1"
 

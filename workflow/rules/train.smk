@@ -18,7 +18,7 @@ rule pretrain:
     resources:
         gpu=lambda wc: planned(wc).gpus,
     params:
-        select=PLAN.select,
+        select=LAYOUT.select,
     shell:
         "python -m mmcontrast pretrain {wildcards.cell}{params.select} > {log} 2>&1"
 
@@ -42,6 +42,6 @@ rule finetune:
     resources:
         gpu=lambda wc: planned(wc).gpus,
     params:
-        select=PLAN.select,
+        select=LAYOUT.select,
     shell:
         "python -m mmcontrast finetune {wildcards.cell}{params.select} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""What moved between two versions of the results: every score of both, paired by seed."""
+"""Which scores differ between two versions of the results, paired by seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 from mmcontrast.config.metrics import Measure, measure
 from mmcontrast.data.files import sha256_of
 from mmcontrast.errors import MMContrastError
-from mmcontrast.evaluation.statistics import paired_difference
+from mmcontrast.evaluation.statistics import Difference, paired_difference
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.kept import commit, kept_results
 from mmcontrast.report.summary import CELL
@@ -29,16 +29,12 @@ class CompareError(MMContrastError):
 
 
 class Moved(NamedTuple):
-    """A score in both versions, as stored: means, the paired difference with its interval, and its seeds."""
+    """A score in both versions, as stored: means, and the paired difference."""
 
     key: tuple[str, ...]
     before: float
     after: float
-    mean: float
-    low: float
-    high: float
-    p: float
-    n: int
+    difference: Difference
 
 
 class Comparison(NamedTuple):
@@ -74,7 +70,7 @@ def results_of(revision: str, root: Path, layout: Layout | None = None) -> pl.Da
         found = [entry for entry in kept if wanted is not None and entry["commit"] == wanted]
     if not found:
         known = ", ".join(f"{(e['commit'] or 'no commit')[:10]} ({e['time']})" for e in kept) or "none"
-        raise CompareError(f"{revision}: no results of this suite were kept for it; kept here: {known}")
+        raise CompareError(f"{revision}: no results of this suite are kept for it; those kept here: {known}")
     return pl.read_parquet(root / layout.kept / f"{found[-1]['sha256']}.parquet")
 
 
@@ -88,7 +84,7 @@ def _from_dvc(revision: str, root: Path, layout: Layout) -> bytes:
         content: bytes = read(file, repo=str(root), rev=revision, mode="rb")
     except (DvcException, SCMError, OSError) as e:
         raise CompareError(
-            f"{revision}: {file} cannot be had ({e}); give a git revision whose dvc.lock holds it, after `dvc fetch "
+            f"{revision}: {file} cannot be had ({e}); name a git revision whose dvc.lock holds it, after `dvc fetch "
             f"--all-commits` if it is not in the cache, `{PREVIOUS}`, or `{WORKSPACE}`"
         ) from None
     return content
@@ -106,7 +102,7 @@ def compare(before: pl.DataFrame, after: pl.DataFrame) -> Comparison:
             unmoved += 1
             continue
         was, now = (sum(scores[s] for s in seeds) / len(seeds) for scores in (one[key], two[key]))
-        moved.append(Moved(key, was, now, *paired_difference(two[key], one[key])))
+        moved.append(Moved(key, was, now, paired_difference(two[key], one[key])))
     cells_one, cells_two = ({"/".join(key[:3]) for key in scores} for scores in (one, two))
     return Comparison(moved, unmoved, sorted(cells_one - cells_two), sorted(cells_two - cells_one))
 
@@ -130,9 +126,7 @@ def comparison_table(found: Comparison, before: str, after: str) -> Table:
     ]
     blocks = []
     for protocol in dict.fromkeys(m.key[3] for m in found.moved):
-        of_it = sorted(
-            (m for m in found.moved if m.key[3] == protocol), key=lambda m: -abs(_measure(m).factor * m.mean)
-        )
+        of_it = sorted((m for m in found.moved if m.key[3] == protocol), key=_size, reverse=True)
         in_percent = " (%)" if all(_measure(m).percent for m in of_it) else ""
         blocks.append(Block(f"Test scores, protocol `{protocol}`{in_percent}", columns, [_row(m) for m in of_it]))
     notes = [
@@ -150,13 +144,17 @@ def _measure(m: Moved) -> Measure:
     return measure(m.key[4])
 
 
+def _size(m: Moved) -> float:
+    return abs(_measure(m).factor * m.difference.mean)
+
+
 def _row(m: Moved) -> Row:
     of = _measure(m)
     values = {
         "before": Value(of.factor * m.before, digits=of.decimals),
         "after": Value(of.factor * m.after, digits=of.decimals),
-        "difference": Value.of((m.mean, m.low, m.high), of),
-        "p": Value(m.p),
-        "seeds": Value(float(m.n)),
+        "difference": Value.of(m.difference, of),
+        "p": Value(m.difference.p),
+        "seeds": Value(float(m.difference.n)),
     }
     return Row(f"{'/'.join(m.key[:3])}: {metric_title(m.key[4])}", values)

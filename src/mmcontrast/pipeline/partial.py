@@ -1,8 +1,8 @@
-"""A report on what there is, after a run in which a cell failed; and nothing left behind that looks like a result.
+"""A report on the finished cells after a run in which a cell failed, with nothing left that looks like a result.
 
-Snakemake removes the outputs of a job that failed, and takes what older runs made of them for up to date: without those
-outputs removed too, its next run would call the old report finished. So everything downstream of what is missing goes,
-and the partial report stands in a folder of its own, of which neither engine knows.
+Snakemake removes the outputs of a failed job, but takes what older runs made of them to be up to date: unless that is
+removed too, its next run would call the old report finished. So everything downstream of a missing file goes, and the
+partial report stands in a folder of its own that neither engine knows.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _why(step: str, log: Path) -> str:
     short = said.removeprefix("error: ")
     if len(short) > LONGEST_REASON:
         short = short[:LONGEST_REASON] + " ..."
-    return f"{FAILED}: {short or 'it ended without a word'} ({log.name} of {step})"
+    return f"{FAILED}: {short or 'it ended without a message'} ({log.name} of {step})"
 
 
 def discard(grid: Grid, layout: Layout, lost: list[str]) -> None:

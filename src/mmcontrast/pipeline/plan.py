@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from mmcontrast.data.preparers import preparer
 from mmcontrast.errors import MMContrastError, nearest
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
-from mmcontrast.report.covered import covered
+from mmcontrast.report.outputs import covered
 from mmcontrast.sources import SRC, digest, digests
 
 log = logging.getLogger(__name__)
@@ -64,26 +65,21 @@ class Plan(Strict):
     """What a suite covers, as the engines see it.
 
     Attributes:
-        select: the arguments that repeat the selection on the command line.
         fetched: datasets with sources. generated: datasets that are made by code.
         features: dataset of features -> the one whose they are; it may have sources of its own, such as an encoder.
         private: those of either whose licence forbids to push them to a remote. experiments: name -> title.
-        digest: of all files of the plan, which is another where anything in it is.
+        shown: files that the report shows beside the scores. digest: of all files of the plan, so that it changes where
+            any of them does.
     """
 
-    select: str
     fetched: list[str]
     private: list[str]
     generated: list[str]
     features: dict[str, str]
     cells: dict[str, PlannedCell]
     experiments: dict[str, str]
+    shown: list[str]
     digest: str
-
-    @property
-    def datasets(self) -> list[str]:
-        """All datasets of the suite."""
-        return [*self.fetched, *self.generated, *(name for name in self.features if name not in self.fetched)]
 
     def cell(self, name: str) -> PlannedCell:
         """A cell by its name. Raises PlanError where the suite has none of that name."""
@@ -129,12 +125,12 @@ class Plan(Strict):
         return GRID_HEAD + yaml.safe_dump(groups, sort_keys=False, default_flow_style=None, width=120)
 
 
-def write_plan(grid: Grid, layout: Layout, select: str) -> tuple[Plan, list[str]]:
+def write_plan(grid: Grid, layout: Layout) -> tuple[Plan, list[str]]:
     """Write the plan of a suite, and of every dataset in params/; remove plans of what there is no longer.
 
     Returns the plan, and the files that changed.
     """
-    plan, wanted = planned(grid, layout, select)
+    plan, wanted = planned(grid, layout)
     changed = [file for file, text in wanted.items() if put(grid.root / file, text)]
     for folder in {layout.plans, "plan/data"}:
         for file in (grid.root / folder).rglob("*.json"):
@@ -145,7 +141,7 @@ def write_plan(grid: Grid, layout: Layout, select: str) -> tuple[Plan, list[str]
     return plan, changed
 
 
-def planned(grid: Grid, layout: Layout, select: str) -> tuple[Plan, dict[str, str]]:
+def planned(grid: Grid, layout: Layout) -> tuple[Plan, dict[str, str]]:
     """The plan of a suite, and the text of each of its files by path, without touching any."""
     wanted = dict(planned_files(grid, layout))
     said = hashlib.sha256("".join(f"{file}\0{text}\0" for file, text in sorted(wanted.items())).encode()).hexdigest()
@@ -154,13 +150,13 @@ def planned(grid: Grid, layout: Layout, select: str) -> tuple[Plan, dict[str, st
     specs = {name: grid.datasets[name] for name in used}
     features = {name: spec.features_of for name, spec in specs.items() if spec.features_of is not None}
     plan = Plan(
-        select=select,
         fetched=[name for name, spec in specs.items() if spec.sources],
         private=[name for name, spec in specs.items() if not spec.redistribute],
         generated=[name for name, spec in specs.items() if spec.generate],
         features=features,
         cells={name: _planned_cell(cell) for name, cell in grid.cells.items()},
         experiments={name: grid.experiments[name].title for name in grid.active_experiments},
+        shown=sorted(set(chain.from_iterable(covered(grid, layout)["files"].values()))),
         digest=said,
     )
     wanted[f"{layout.plans}/{INDEX}"] = _text(plan.model_dump())
@@ -169,10 +165,9 @@ def planned(grid: Grid, layout: Layout, select: str) -> tuple[Plan, dict[str, st
     return plan, wanted
 
 
-def outdated(grid: Grid, layout: Layout, select: str) -> list[str]:
-    """Files of the plan that are not what params/ and the code now say."""
-    _, wanted = planned(grid, layout, select)
-    return [file for file, text in wanted.items() if not _says(grid.root / file, text)]
+def outdated(root: Path, wanted: dict[str, str]) -> list[str]:
+    """Files of the plan that are not what `planned` says they should be."""
+    return [file for file, text in wanted.items() if not _says(root / file, text)]
 
 
 def _planned_cell(cell: CellConfig) -> PlannedCell:
@@ -262,9 +257,9 @@ def carried_out(path: Path) -> dict[str, Any]:
     for file, planned in content["code"].items():
         if not (SRC / file).is_file() or digest(file) != planned:
             raise PlanError(
-                f"{path}: was planned for another {file} than the one in {SRC}, which runs here; it was edited since, "
-                "or the package is of another checkout. Start the run again, which plans anew (by hand: `mmcontrast "
-                "plan`)"
+                f"{path}: planned for another version of {file} than the one in {SRC}, which is running; either it was "
+                "edited since, or the package belongs to another checkout. Start the run again, which renews the plan "
+                "(by hand: `mmcontrast plan`)"
             )
     for name, planned in content.get("files", {}).items():
         if not Path(name).is_file() or sha256_of(Path(name)) != planned:
@@ -297,11 +292,11 @@ def planned_grid(path: Path) -> Grid:
 
 
 def refuse_another_plan(cell: CellConfig, layout: Layout, plans: Path) -> None:
-    """Raise PlanError where what is to be scored was trained by another plan than the one in `plans` now."""
+    """Raise PlanError if what is to be scored was trained by another plan than the one that is now in `plans`."""
     cost, plan = Path(layout.stage(cell.name, cell.last_stage, "cost.json")), plans / f"{cell.last_stage}.json"
     if cost.exists() and plan.exists() and _read(cost).get("plan") != sha256_of(plan):
         raise PlanError(
-            f"{cost.parent}: was not trained by {plan} as it is now; run `mmcontrast {cell.last_stage} {cell.name}"
+            f"{cost.parent}: trained by an earlier version of {plan}; run `mmcontrast {cell.last_stage} {cell.name}"
             f"{layout.select}` first"
         )
 
@@ -339,8 +334,8 @@ def plan_data(name: str) -> None:
 
 
 def warn_of_edits(layout: Layout) -> None:
-    """Say so where params/ were edited since the suite was planned: what runs is what was planned."""
+    """Say so if params/ was edited since the suite was planned: jobs run what was planned."""
     planned_at = layout.run_lock.stat().st_mtime if layout.run_lock.exists() else 0.0
     newer = sorted(str(p) for p in Path("params").rglob("*.yaml") if p.stat().st_mtime > planned_at)
     if newer and planned_at:
-        log.warning("%s was edited after this was planned; what runs is the plan, see `mmcontrast plan`", newer[0])
+        log.warning("%s was edited after this was planned, and is not used until `mmcontrast plan` is run", newer[0])

@@ -12,8 +12,8 @@ from mmcontrast.paths import Layout
 ACCEPTED = ("suite", "datasets")
 
 
-def selection(suite: str = "default", datasets: list[str] | None = None) -> tuple[Grid, Layout, str]:
-    """The grid, its paths, and the arguments that repeat the selection on the command line.
+def selection(suite: str = "default", datasets: list[str] | None = None) -> tuple[Grid, Layout]:
+    """The grid, and its paths.
 
     Raises ConfigError where anything in params/ is wrong, or nothing would be run.
     """
@@ -24,8 +24,7 @@ def selection(suite: str = "default", datasets: list[str] | None = None) -> tupl
             f"suite '{suite}' with datasets {grid.dataset_names}: none of the suite's experiments has a cell on "
             f"them; its experiments use {usable}"
         )
-    layout = Layout(suite, datasets)
-    return grid, layout, layout.select
+    return grid, Layout(suite, datasets)
 
 
 def named_selection(config: dict[str, Any]) -> tuple[str, list[str] | None]:

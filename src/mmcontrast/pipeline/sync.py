@@ -1,8 +1,8 @@
-"""Tell one engine what the other has done, without running anything again. Never seals or marks what is out of date.
+"""Tell one engine what the other has done, without running anything again. Never records what is out of date.
 
-Towards DVC it asks `snakemake -n` first, towards Snakemake `dvc status`; and either way, whether the plan that was run
-is still what params/ and the code say. A mark says what DVC has recorded, so that a run that was killed in between is
-made good by the next one.
+Before it writes to DVC it asks `snakemake -n`, before it writes to Snakemake `dvc status`; and in both cases
+whether the plan that was run is still what params/ and the code say. A mark says which plan DVC has recorded, so that a
+run that was killed in between is made good by the next one.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def to_dvc() -> str:
     page = Layout().report("index.html")
     if "Nothing to be done" not in _done("snakemake -n", "snakemake", "-n", "--cores", "1", "--nolock", page):
         return f"Snakemake still has jobs for {page}; dvc.lock left as it is"
-    stale = outdated(*selection())
-    if stale:
+    plan, wanted = planned(*selection())
+    if stale := outdated(Path("."), wanted):
         _mark("")
-        return f"{EDITED} ({stale[0]}); dvc.lock left as it is, and the next run makes what has changed"
+        return f"{EDITED} ({stale[0]}); dvc.lock left as it is; the next run makes what has changed"
     if Path(".dvc").is_dir():
         write_json(Path(TIMES), {str(f): f.stat().st_mtime_ns for d in PIPELINE for f in Path(d).rglob("*")})
         _done("dvc commit", "dvc", "commit", "-f", "-q")
         _restore_times(Path("."))
-    _mark(planned(*selection())[0].digest)
+    _mark(plan.digest)
     return "dvc.lock and the DVC cache hold what Snakemake made"
 
 
@@ -95,16 +95,15 @@ def to_snakemake() -> str:
     Data whose licence forbids redistribution never travel through a remote; they are fetched and prepared here first.
     Raises SyncError where DVC has stages to run, or params/ or the code were edited while it ran them.
     """
-    grid, layout, select = selection()
+    plan, wanted = planned(*selection())
     if "DVC_STAGE" in os.environ:
-        stale = outdated(grid, layout, select)
-        if stale:
+        if stale := outdated(Path("."), wanted):
             raise SyncError(f"{EDITED} ({stale[0]}); run `dvc repro` again")
     else:
-        _make_private(planned(grid, layout, select)[0])
+        _make_private(plan)
         if run_module("dvc", "status", "-q").returncode:
             raise SyncError("`dvc status` is not clean; run `dvc repro` (or `dvc pull`) first")
-    _mark(planned(grid, layout, select)[0].digest)
+    _mark(plan.digest)
     options = ("--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks")
     _done("snakemake --touch", "snakemake", *options, "reproduce")
     return "Snakemake's records hold what DVC made"

@@ -1,4 +1,4 @@
-"""Equal tuning: every method is tried at the same learning rates, and the linear probe on validation chooses.
+"""Equal tuning: every method is tried at the same learning rates, and the linear probe's validation score decides.
 
 Trials use a separate tuning seed. The probe is fitted on embeddings of the train split and scored on the validation
 split; the test split is not used.

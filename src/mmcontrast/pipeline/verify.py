@@ -1,4 +1,4 @@
-"""Does what is here still say what was reported? Checksums, exported models and scores, all computed again.
+"""Do the files still give what was reported? Checksums, predictions and scores, all computed again.
 
 Three questions, each answered from the files alone:
 - files: is everything that dvc.lock lists still what it was, in the workspace and in DVC's cache?
@@ -87,7 +87,7 @@ def locked_files(root: Path) -> Iterator[Verdict]:
                 names = ", ".join(path for path, of in locked.items() if of == md5)
                 objects.wrong.append(
                     f"{blob.relative_to(root)}: md5 {found}, the copy of {names}; delete it, then run `dvc commit -f` "
-                    f"if {names} is right, else delete that too and run `dvc repro`"
+                    f"if {names} is right; otherwise delete that too and run `dvc repro`"
                 )
     yield files
     yield objects

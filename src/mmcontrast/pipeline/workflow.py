@@ -18,15 +18,15 @@ _held: dict[Path, IO[str]] = {}
 def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -> tuple[Plan, Layout, list[str]]:
     """Plan a suite, its paths, and the plan files that changed; the lock is held until this process ends.
 
-    Raises PlanError where a run of this suite is going on; what it runs is left alone.
+    Raises PlanError if a run of this suite is going on; its plan is left alone.
     """
-    grid, layout, select = selection(suite, datasets)
+    grid, layout = selection(suite, datasets)
     if not _hold(root / layout.run_lock):
         raise PlanError(
             f"{layout.run_lock}: a run of suite '{suite}' is going on in this folder, and its plan is left alone; wait "
-            "until it has ended, or stop it"
+            "for it to end, or stop it"
         )
-    plan, changed = write_plan(grid, layout, select)
+    plan, changed = write_plan(grid, layout)
     if layout.is_default:
         make_good(root, plan.digest)
     return plan, layout, changed

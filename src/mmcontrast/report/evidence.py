@@ -16,15 +16,15 @@ from mmcontrast import paths
 from mmcontrast.config import CellConfig, CellRef, Dataset, Experiment, Grid
 from mmcontrast.data import json_text
 from mmcontrast.errors import DataError
+from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA
 from mmcontrast.evaluation.observations import COLUMNS
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
-from mmcontrast.evaluation.statistics import Interval
+from mmcontrast.evaluation.statistics import Difference, Interval, paired_difference
 from mmcontrast.paths import Layout
-from mmcontrast.report.covered import cell_name
-from mmcontrast.report.outputs import experiment_datasets
-from mmcontrast.report.results import read_evidence, read_results, read_table
-from mmcontrast.report.summary import lookup, seed_scores, summarise
-from mmcontrast.report.text.wording import cell_label, charted_metrics, reported_metrics
+from mmcontrast.report.outputs import cell_name, experiment_datasets, results_outputs
+from mmcontrast.report.results import FILES, INTERVALS, RESULTS_COLUMNS, SCORES, checksum, read_table
+from mmcontrast.report.summary import CELL, corrected, summarise
+from mmcontrast.report.text.wording import cell_label, charted_metrics, find_cell, reported_metrics
 
 if TYPE_CHECKING:
     from mmcontrast.data.loading import Table
@@ -67,12 +67,24 @@ class Evidence:
         Raises:
             DataError: they have not been.
         """
-        return cls(grid, layout, *read_results(grid, layout))
+        out, command = results_outputs(layout), "mmcontrast report results"
+        results = read_table(grid.root / out["results"], dict.fromkeys(RESULTS_COLUMNS), command)
+        return cls(grid, layout, results, read_table(grid.root / out["intervals"], INTERVALS_SCHEMA, command))
 
     @classmethod
     def of_experiment(cls, grid: Grid, layout: Layout, experiment: str) -> Evidence:
-        """The same of one experiment, from the evidence file that is its own. Raises DataError likewise."""
-        return cls(grid, layout, *read_evidence(grid, layout, experiment))
+        """The same of one experiment, from the evidence file that is its own.
+
+        Raises:
+            DataError: it has not been written, or a file that the experiment shows is another than when it was.
+        """
+        path = grid.root / layout.evidence(experiment)
+        found = read_table(path, {"part": None}, "mmcontrast report results")
+        for file, sha256 in found.filter(part=FILES).select("file", "sha256").iter_rows():
+            if checksum(grid.root / file) != sha256:
+                raise DataError(f"{file}: not what {path} was written of; run `mmcontrast report results` again")
+        scores, intervals = (found.filter(part=part) for part in (SCORES, INTERVALS))
+        return cls(grid, layout, scores.select(RESULTS_COLUMNS), intervals.select(*CELL, *INTERVALS_SCHEMA))
 
     def summary(self, experiment: str) -> pl.DataFrame:
         """Means with intervals over seeds of one experiment (`summary.SUMMARY_SCHEMA`)."""
@@ -112,10 +124,8 @@ class Evidence:
         Raises:
             DataError: it is missing or damaged.
         """
-        path, command = (
-            self.grid.root / self.layout.stage(cell.name, stage, "cost.json"),
-            f"mmcontrast {stage} {cell.name}",
-        )
+        path = self.grid.root / self.layout.stage(cell.name, stage, "cost.json")
+        command = f"mmcontrast {stage} {cell.name}"
         record = read_json(path, command)
         values: dict[str, Any] = {name: record.get(name) for name in Cost.__dataclass_fields__}
         numbers = [value for name, value in values.items() if name != "device"]
@@ -192,6 +202,17 @@ class Scope:
         """Metrics that a figure has a panel for, the selecting one first."""
         return charted_metrics(self.data, self.spec.views)
 
+    @property
+    def reference(self) -> CellRef | None:
+        """The cell that the others are compared with, with its label."""
+        named = self.spec.reference
+        return named and (find_cell(self.grid, self.experiment, named.method, named.variant) or named)
+
+    @property
+    def first_seed(self) -> int:
+        """The seed that single instances are shown of."""
+        return self.grid.seeds_of(self.dataset)[0]
+
     def name(self, ref: CellRef) -> str:
         """dataset/method/variant."""
         return cell_name(self.dataset, ref)
@@ -208,21 +229,56 @@ class Scope:
         """Logged training terms of a cell."""
         return self.evidence.history(self.config(ref))
 
+    def test_embeddings(self, ref: CellRef, **of: Any) -> pl.DataFrame:
+        """A cell's test embeddings of the first seed, those whose columns have the values `of`.
+
+        Raises:
+            DataError: there are none.
+        """
+        part = self.evidence.embeddings(self.config(ref)).filter(seed=self.first_seed, split="test", **of)
+        if part.is_empty():
+            which = ", ".join(f"{key} {value}" for key, value in {"seed": self.first_seed, **of}.items())
+            raise DataError(f"{self.name(ref)}: no test embeddings of {which}; train it again")
+        return part
+
     def cell_summary(self, ref: CellRef) -> pl.DataFrame:
         """A cell's rows of the summary."""
-        return self.summary.filter(dataset=self.dataset, method=ref.method, variant=ref.variant)
+        return self._of_cell(self.summary, ref)
 
     def scores(self, ref: CellRef, metric: str, protocol: str = "selected") -> dict[int, float]:
         """seed -> test score; empty where the protocol does not exist for the cell."""
-        return seed_scores(self.evidence.results, self.experiment, self.dataset, ref, metric, protocol)
+        asked = {"experiment": self.experiment, "split": "test", "metric": metric, "protocol": protocol}
+        part = self._of_cell(self.evidence.results, ref).filter(**asked)
+        return dict(zip(part["seed"], part["value"], strict=True))
 
     def mean(self, ref: CellRef, metric: str, protocol: str = "selected") -> Interval | None:
-        """Mean test score with its interval over seeds."""
-        return lookup(self.summary, self.dataset, ref, protocol, metric)
+        """Mean test score with its interval over seeds, or None where the protocol does not exist for the cell."""
+        return self._interval(self.summary, ref, metric, protocol)
 
     def wide(self, ref: CellRef, metric: str, protocol: str = "selected") -> Interval | None:
         """The same with its interval over seeds and test instances."""
-        return lookup(self.evidence.intervals, self.dataset, ref, protocol, metric)
+        return self._interval(self.evidence.intervals, ref, metric, protocol)
+
+    def differences(self, metric: str, reference: CellRef) -> dict[tuple[str, str], tuple[Difference, float]]:
+        """(method, variant) -> cell minus reference, by seed, of the selected epoch's test scores, and its p by Holm.
+
+        p is corrected for the comparisons of this call. A cell without a selected score, and the reference itself, are
+        not there.
+        """
+        against = self.scores(reference, metric)
+        found = {}
+        for ref in self.cells:
+            scores = self.scores(ref, metric)
+            if scores and against and (ref.method, ref.variant) != (reference.method, reference.variant):
+                found[ref.method, ref.variant] = paired_difference(scores, against)
+        return dict(zip(found, zip(found.values(), corrected(found.values()), strict=True), strict=True))
+
+    def _interval(self, frame: pl.DataFrame, ref: CellRef, metric: str, protocol: str) -> Interval | None:
+        row = self._of_cell(frame, ref).filter(metric=metric, protocol=protocol).select("mean", "low", "high")
+        return Interval(*row.row(0)) if len(row) else None
+
+    def _of_cell(self, frame: pl.DataFrame, ref: CellRef) -> pl.DataFrame:
+        return frame.filter(dataset=self.dataset, method=ref.method, variant=ref.variant)
 
 
 def read_json(path: Path, command: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mmcontrast.config import Grid
 from mmcontrast.data.files import replacing
-from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.paths import FIGURE_FORMATS, Layout
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.figures.registry import draw, figures
@@ -23,13 +22,8 @@ def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
     """Fill the folders of `outputs.experiment_outputs`, and leave nothing else in them.
 
     Raises:
-        ConfigError: the selection runs no such experiment.
         DataError: the results, or a file of one of its cells, are missing.
     """
-    if experiment not in grid.active_experiments:
-        raise ConfigError(
-            f"no experiment '{experiment}' in this selection; {nearest(experiment, grid.active_experiments)}"
-        )
     evidence = Evidence.of_experiment(grid, layout, experiment)
     write_table(evidence, experiment)
     write_figures(evidence, experiment)

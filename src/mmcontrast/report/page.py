@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mmcontrast.config import Grid, Information
+from mmcontrast.config import Grid
 from mmcontrast.config.metrics import SHARE
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
@@ -23,11 +23,11 @@ from mmcontrast.report.provenance import anchor, cell_records, code_version, env
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import text_of
 from mmcontrast.report.tables.information import chances, compare_information
-from mmcontrast.report.tables.published import paper_parts, plain_verdict, studies
+from mmcontrast.report.tables.published import paper_parts, plain_verdict
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.conclusions import Against, compare, comparison_sentences, few_seeds, optimism
 from mmcontrast.report.text.notes import overrides_note
-from mmcontrast.report.text.wording import PROTOCOL_DEFINITIONS, PROTOCOL_TITLES, count, points, probe_definition
+from mmcontrast.report.text.wording import count, definitions, points
 
 TEMPLATES = Path(__file__).parent / "templates"
 VERDICTS = {"better": "better", "worse": "worse", "undecided": "no significant difference", "unjudged": "too few seeds"}
@@ -60,11 +60,14 @@ def write_page(grid: Grid, layout: Layout) -> None:
         verdicts=VERDICTS,
         bibliography=grid.papers,
         papers=paper_parts(evidence),
-        studies=studies(grid),
+        studies=[e for e in grid.active_experiments if grid.experiments[e].paper is None],
         lost=grid.lost,
         comparisons=_comparisons(evidence),
         optimism=_optimism(evidence),
-        protocols=_protocols(evidence),
+        protocols=definitions(
+            set(evidence.whole_summary["protocol"]),
+            [(grid.datasets[cell.dataset], cell.scored_by == "probe") for cell in grid.cells.values()],
+        ),
         experiments={e: _experiment(evidence, e) for e in grid.active_experiments},
         sheets=evidence.datasheets,
         cells=records,
@@ -89,20 +92,6 @@ def _overview(grid: Grid) -> str:
     )
 
 
-def _protocols(evidence: Evidence) -> list[tuple[str, str]]:
-    """What the columns of the tables mean, as far as there are such."""
-    shown = set(evidence.whole_summary["protocol"])
-    out = []
-    scored_by = {cell.scored_by for cell in evidence.grid.cells.values()}
-    if scored_by - {"probe"}:
-        out = [(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES if p in shown]
-    if "probe" in scored_by:
-        used = {cell.dataset for cell in evidence.grid.cells.values() if cell.scored_by == "probe"}
-        definition = probe_definition(evidence.grid.datasets[name] for name in used)
-        out.append(("Cells without a classifier", f"{definition}."))
-    return out
-
-
 def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
     """A statement per dataset, on its selecting metric, and a line per metric; none where nothing may be concluded."""
     out: list[dict[str, Any]] = []
@@ -110,8 +99,8 @@ def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
     for experiment in grid.active_experiments if not grid.suite.overrides.given() else ():
         if grid.experiments[experiment].kind != "table":
             continue
-        if (asked := grid.experiments[experiment].information) is not None:
-            out += _of_information(evidence, experiment, asked)
+        if grid.experiments[experiment].information is not None:
+            out += _of_information(evidence, experiment)
             continue
         for of in evidence.scopes(experiment):
             if found := [c for metric in of.reported if (c := compare(of, metric))]:
@@ -122,11 +111,11 @@ def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
     return out
 
 
-def _of_information(evidence: Evidence, experiment: str, asked: Information) -> list[dict[str, Any]]:
+def _of_information(evidence: Evidence, experiment: str) -> list[dict[str, Any]]:
     """A statement for each size of data whose information is asked for, and a line for R, U, S and the control."""
     out = []
-    for arms in active_arms(evidence.grid, experiment):
-        if found := compare_information(evidence, experiment, arms):
+    for asked, arms in active_arms(evidence.grid, experiment):
+        if found := compare_information(evidence, experiment, asked, arms):
             ours, lines = found
             of = Scope(evidence, experiment, arms.unbiased)
             label = of.label(ours.ref)

@@ -20,11 +20,6 @@ SHOWN_SUFFIXES = (".md", ".csv", ".png")
 BLOCK = re.compile(r"(<!-- table: (?P<file>\S+)#(?P<heading>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 
 
-def results_folder(layout: Layout) -> Path:
-    """docs/results/<suite>/, where the copies of a selection's report stand."""
-    return Path("docs/results") / (Path(layout.prefix).name or "default")
-
-
 def publish(grid: Grid, layout: Layout) -> list[str]:
     """Copy every table (md, csv), every figure (png) and the results table; then refill the README's blocks.
 
@@ -36,7 +31,7 @@ def publish(grid: Grid, layout: Layout) -> list[str]:
     Raises:
         DataError: a file of the report is missing.
     """
-    folder = results_folder(layout)
+    folder = Path("docs/results") / (Path(layout.prefix).name or "default")
     folders = [Path(f) for e in grid.active_experiments for f in experiment_outputs(layout, e)]
     shown = [file for f in folders for file in sorted(f.glob("*")) if file.suffix in SHOWN_SUFFIXES]
     written = []

@@ -20,8 +20,7 @@ from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, write_frame
 from mmcontrast.evaluation.frames import read_frame
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.paths import Layout
-from mmcontrast.report.covered import PAGE, covered
-from mmcontrast.report.outputs import results_outputs
+from mmcontrast.report.outputs import PAGE, covered, results_outputs
 from mmcontrast.report.summary import CELL, summarise
 
 RESULTS_COLUMNS = ("experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n")
@@ -55,7 +54,7 @@ def write_covered(content: dict[str, Any], layout: Layout, root: Path) -> None:
     _write_csv(plotted_scores(content, summary), out["scores"])
     _write_csv(pl.concat(_curves(content, layout, root)), out["curves"])
     for part, files in content["files"].items():
-        checksums = [_checksum(root / file) for file in files]
+        checksums = [checksum(root / file) for file in files]
         shown = pl.DataFrame({"file": files, "sha256": checksums}, schema={"file": pl.String, "sha256": pl.String})
         of_part = [shown.with_columns(part=pl.lit(FILES))]
         if part != PAGE:
@@ -66,7 +65,7 @@ def write_covered(content: dict[str, Any], layout: Layout, root: Path) -> None:
         write_frame(pl.concat(of_part, how="diagonal"), root / layout.evidence(part))
 
 
-def _checksum(path: Path) -> str | None:
+def checksum(path: Path) -> str | None:
     """None where there is no such file; what needs it says so."""
     return sha256_of(path) if path.is_file() else None
 
@@ -102,35 +101,6 @@ def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame
         return read_frame(path, schema, f"run `{command}` again")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run `{command}` first") from None
-
-
-def read_results(grid: Grid, layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The results table, and the intervals over seeds and test instances.
-
-    Raises:
-        DataError: they have not been written.
-    """
-    out = results_outputs(layout)
-    command = "mmcontrast report results"
-    return (
-        read_table(grid.root / out["results"], dict.fromkeys(RESULTS_COLUMNS), command),
-        read_table(grid.root / out["intervals"], INTERVALS_SCHEMA, command),
-    )
-
-
-def read_evidence(grid: Grid, layout: Layout, experiment: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """An experiment's part of what `read_results` gives.
-
-    Raises:
-        DataError: it has not been written, or a file that the experiment shows is another than when it was.
-    """
-    path = grid.root / layout.evidence(experiment)
-    found = read_table(path, {"part": None}, "mmcontrast report results")
-    for file, sha256 in found.filter(part=FILES).select("file", "sha256").iter_rows():
-        if _checksum(grid.root / file) != sha256:
-            raise DataError(f"{file}: not what {path} was written of; run `mmcontrast report results` again")
-    scores, intervals = (found.filter(part=part) for part in (SCORES, INTERVALS))
-    return scores.select(RESULTS_COLUMNS), intervals.select(*CELL, *INTERVALS_SCHEMA)
 
 
 def _labelled(frame: pl.DataFrame, cell: str, **constants: str) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmcontrast.config import Arms, CellRef, Grid, Information
+from mmcontrast.config import Arms, Grid, Information
 from mmcontrast.config.experiments import Sweep
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
@@ -27,16 +27,14 @@ CONTROL = "control: S after unbiased pretraining"
 HATCH = "////"
 
 
-def _asked(of: Scope) -> tuple[Information, Arms]:
-    """What the experiment asks for, and the arms whose unbiased one the figure stands under."""
-    arms = next((a for a in active_arms(of.grid, of.experiment) if a.unbiased == of.dataset), None)
-    if of.spec.information is None or arms is None:
-        raise TypeError(f"{of.experiment} asks for no information on {of.dataset}")
-    return of.spec.information, arms
+def _asked(grid: Grid, experiment: str, dataset: str) -> list[tuple[Information, Arms]]:
+    """What the experiment asks for, with the arms whose unbiased dataset this is; there is one or none."""
+    return [found for found in active_arms(grid, experiment) if found[1].unbiased == dataset]
 
 
 def _caption(of: Scope) -> str:
-    title, biased = of.data.title, of.grid.datasets[_asked(of)[1].biased].title
+    ((_, arms),) = _asked(of.grid, of.experiment, of.dataset)
+    title, biased = of.data.title, of.grid.datasets[arms.biased].title
     seeds, level = count(of.n_seeds, "seed"), f"{LEVEL_NAME} bootstrap interval over seeds"
     what = (
         "Redundant (R), unique (U) and synergistic (S) information in frozen embeddings, "
@@ -54,14 +52,10 @@ def _caption(of: Scope) -> str:
     )
 
 
-@figure(
-    "information",
-    caption=_caption,
-    always=lambda grid, experiment, dataset: dataset in [a.unbiased for a in active_arms(grid, experiment)],
-)
+@figure("information", caption=_caption, possible=_asked, always=_asked)
 def information(of: Scope, narrow: bool) -> style.Figure:
     """A panel each for R, U and S, under the unbiased dataset of the arms."""
-    asked, arms = _asked(of)
+    ((asked, arms),) = _asked(of.grid, of.experiment, of.dataset)
     cells, chance = kept_by_cell(of.evidence, of.experiment, asked, arms), chances(of.grid, asked, arms)
     if of.spec.sweep is not None:
         return _lines(of.grid, of.spec.sweep, cells, chance, narrow)
@@ -91,15 +85,12 @@ def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) 
     return drawn
 
 
-def _colour(grid: Grid, ref: CellRef) -> str:
-    """The method's, also under the shared recipe; that of another variant, a control or a part of it, is grey."""
-    return style.method_colours(grid.methods)[ref.method] if ref.variant in ("base", "shared") else style.SOFT
-
-
 def _panel(axes: style.Axes, of: Scope, letter: str, cells: list[Kept]) -> None:
     theirs = {(p.method, p.variant): p for p in published(of.grid, of.experiment).values()}
+    colours = style.method_colours(of.grid.methods)
     for x, kept in enumerate(cells):
-        colour = _colour(of.grid, kept.ref)
+        # another variant, a control or a part of the method, is grey
+        colour = colours[kept.ref.method] if kept.ref.variant in ("base", "shared") else style.SOFT
         at, width = (x - 0.2, 0.38) if letter == "S" else (x, 0.7)
         _bar(axes, at, width, kept, letter, color=colour, edgecolor=colour)
         if letter == "S":

@@ -5,6 +5,7 @@ Shapes: N test instances, D width of an embedding.
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -20,21 +21,17 @@ from mmcontrast.report.text.wording import count
 
 PANEL_INCHES = 3.1
 LEGEND_INCHES = 0.2
+TITLE_CHARACTERS = 34
 PLAIN_FUSION = "concat"
 
 
 def projected_cells(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
-    """What is shown side by side: plain fusion, or else the first baseline, and the own method."""
+    """Plain fusion, or else the first baseline, and the own method; in a partial report neither may be left."""
     there = grid.cells_on(experiment, dataset)
     own = [c for c in own_cells(grid, experiment) if c in there]
     baselines = [c for c in there if c not in own]
     plain = [c for c in baselines if grid.methods[c.method].implementation == PLAIN_FUSION]
     return (plain or baselines)[:1] + own[:1]
-
-
-def some_projected(grid: Grid, experiment: str, dataset: str) -> bool:
-    """In a partial report neither may be left."""
-    return bool(projected_cells(grid, experiment, dataset))
 
 
 def project(embeddings_ND: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -62,7 +59,7 @@ def _caption(of: Scope) -> str:
     names = " and ".join(map(of.label, projected_cells(of.grid, of.experiment, of.dataset)))
     return (
         f"Test embeddings of {names} on {of.data.title}, {count(of.n_instances, 'test instance')}, seed "
-        f"{of.grid.seeds_of(of.dataset)[0]}, by class. Each panel has its own principal components; distances are not "
+        f"{of.first_seed}, by class. Each panel has its own principal components; distances are not "
         "comparable between panels."
     )
 
@@ -76,19 +73,17 @@ def _caption(of: Scope) -> str:
         and grid.datasets[dataset].retrieval is None
         and grid.datasets[dataset].target == "classes"
     ),
-    possible=some_projected,
+    possible=projected_cells,
 )
 def projection(of: Scope, narrow: bool) -> style.Figure:
     """One panel per cell, test split of the dataset's first seed; each panel has its own principal components."""
     cells = projected_cells(of.grid, of.experiment, of.dataset)
-    seed, classes = of.grid.seeds_of(of.dataset)[0], of.data.classes
+    classes = of.data.classes
     rows, legend_rows = len(cells) if narrow else 1, -(-len(classes) // (2 if narrow else 5))
     drawn = style.canvas(narrow, PANEL_INCHES * rows + LEGEND_INCHES * legend_rows, style.WIDE * len(cells) / 2)
     labels = np.zeros(0, dtype=int)
     for axes, ref in zip(style.beside(drawn, len(cells), narrow), cells, strict=True):
-        part = of.evidence.embeddings(of.config(ref)).filter(split="test", seed=seed)
-        if not len(part):
-            raise DataError(f"{of.name(ref)}: no test embeddings of seed {seed}; train it again")
+        part = of.test_embeddings(ref)
         labels = part["label"].to_numpy()
         points_N2, explained = project(part["embedding"].to_numpy().astype(float))
         for c in range(len(classes)):
@@ -96,7 +91,7 @@ def projection(of: Scope, narrow: bool) -> style.Figure:
                 points_N2[labels == c, 0], points_N2[labels == c, 1], s=13, alpha=0.8, linewidths=0, **_look(c)
             )
         x, y = (f"{share:.0%} of variance".replace("%", " %") for share in explained)
-        title = f"{of.label(ref)}, seed {seed}, {len(labels)} test instances"
+        title = textwrap.fill(of.label(ref), TITLE_CHARACTERS)
         axes.set(title=title, xlabel=f"first component ({x})", ylabel=f"second component ({y})")
         axes.set_aspect("equal", adjustable="datalim")
     handles = [

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Draw = Callable[[Scope, bool], "Figure"]
 Caption = Callable[[Scope], str]
-Applies = Callable[[Grid, str, str], bool]  # grid, experiment, dataset
+Applies = Callable[[Grid, str, str], object]  # grid, experiment, dataset -> something true where it does
 
 
 @dataclass(frozen=True)

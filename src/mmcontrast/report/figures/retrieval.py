@@ -6,7 +6,6 @@ Shapes: P drawings, Q texts, I instances, D width.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +14,18 @@ import numpy.typing as npt
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.datasets import Retrieval
-from mmcontrast.errors import DataError
 from mmcontrast.evaluation.retrieval import grouped_similarity
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
-from mmcontrast.report.figures.projection import projected_cells, some_projected
+from mmcontrast.report.figures.projection import projected_cells
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.text.wording import count
 
 if TYPE_CHECKING:
-    from mmcontrast.data.loading import Table
+    from mmcontrast.data.loading import Observations, Table
+
+Floats = npt.NDArray[np.floating[Any]]
+Rows = npt.NDArray[np.int64]
 
 # fixed before any result was seen, so that no query is picked for how well it goes
 PICK_SEED = 0
@@ -50,10 +51,10 @@ class Retrieved:
 
     table: Table
     spec: Retrieval
-    gallery: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-    queries: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+    gallery: tuple[npt.NDArray[np.float32], Rows]
+    queries: tuple[npt.NDArray[np.float32], Rows]
 
-    def similarity(self) -> npt.NDArray[np.floating[Any]]:
+    def similarity(self) -> Floats:
         """(I, Q) of instances, in the table's order, and single queries."""
         z, ids = self.queries
         return grouped_similarity(*self.gallery, z, np.arange(len(ids)), self.spec.aggregation)[0]
@@ -77,35 +78,35 @@ def retrieved(of: Scope, ref: CellRef) -> Retrieved:
     Raises:
         DataError: there are no embeddings of that seed and epoch.
     """
-    spec, cell = retrieval_of(of), of.config(ref)
-    seed = of.grid.seeds_of(of.dataset)[0]
-    of_seed = of.evidence.metrics(cell).filter(seed=seed, split="test", metric="rsum")
+    spec, table = retrieval_of(of), of.evidence.test_split(of.dataset)
+    of_seed = of.evidence.metrics(of.config(ref)).filter(seed=of.first_seed, split="test", metric="rsum")
     protocol = "selected" if "selected" in of_seed["protocol"].to_list() else "last"
     epoch = of_seed.filter(protocol=protocol)["epoch"][0]
-    table, embeddings = of.evidence.test_split(of.dataset), of.evidence.embeddings(cell)
     row = {name: i for i, name in enumerate(table.ids)}
-    sides = []
+    sides, embeddings = [], of.test_embeddings(ref, epoch=epoch)
     for modality in (spec.gallery, spec.queries):
-        part = embeddings.filter(seed=seed, split="test", epoch=epoch, modality=modality)
-        if not len(part):
-            raise DataError(
-                f"{of.dataset}: no test embeddings of seed {seed}, epoch {epoch}, {modality}; train it again"
-            )
+        part = embeddings.filter(modality=modality)
         sides.append((part["embedding"].to_numpy(), np.array([row[i] for i in part["id"]])))
     return Retrieved(table, spec, sides[0], sides[1])
+
+
+def picked(size: int, table: Table, generator: np.random.Generator | None = None) -> Rows:
+    """Ascending rows of as many instances, drawn at random by a fixed seed, or by the generator."""
+    generator = generator or np.random.default_rng(PICK_SEED)
+    return np.sort(generator.choice(len(table), size=min(size, len(table)), replace=False))
 
 
 def _neighbours_caption(of: Scope) -> str:
     own = of.label(projected_cells(of.grid, of.experiment, of.dataset)[-1])
     return (
         f"Queries on {of.data.title} and their five nearest items among those of all "
-        f"{count(of.n_instances, 'test instance')}, nearest first: {own}, seed {of.grid.seeds_of(of.dataset)[0]}, "
+        f"{count(of.n_instances, 'test instance')}, nearest first: {own}, seed {of.first_seed}, "
         "selected epoch. Correct answers are framed or set in green. Of each instance its first drawing is shown. The "
         "queries are drawn at random with a fixed seed, not picked."
     )
 
 
-@figure("neighbours", caption=_neighbours_caption, by_default=in_retrieval_tables, possible=some_projected)
+@figure("neighbours", caption=_neighbours_caption, by_default=in_retrieval_tables, possible=projected_cells)
 def neighbours(of: Scope, narrow: bool) -> style.Figure:
     """Queries of each direction with the items nearest to them, nearest first, the right ones marked.
 
@@ -114,19 +115,17 @@ def neighbours(of: Scope, narrow: bool) -> style.Figure:
     found = retrieved(of, projected_cells(of.grid, of.experiment, of.dataset)[-1])
     similarity_IQ = found.similarity()
     generator = np.random.default_rng(PICK_SEED)
-    picked = np.sort(generator.choice(len(found.table), size=min(QUERIES, len(found.table)), replace=False))
-    texts = [generator.choice(np.flatnonzero(found.queries[1] == i)) for i in picked]
+    rows = picked(QUERIES, found.table, generator)
+    texts = [generator.choice(np.flatnonzero(found.queries[1] == i)) for i in rows]
     drawn = style.canvas(narrow, 10.4 if narrow else 5.8)
     shape: dict[str, Any] = {"nrows": 2} if narrow else {"ncols": 2, "width_ratios": (1, 1.15)}
     first, second = drawn.subfigures(squeeze=False, **shape).ravel()
     _images_for_texts(first, found, similarity_IQ, texts)
-    _texts_for_images(second, found, similarity_IQ, picked)
+    _texts_for_images(second, found, similarity_IQ, rows)
     return drawn
 
 
-def _images_for_texts(
-    part: Any, found: Retrieved, similarity_IQ: npt.NDArray[np.floating[Any]], texts: list[int]
-) -> None:
+def _images_for_texts(part: Any, found: Retrieved, similarity_IQ: Floats, texts: list[int]) -> None:
     part.suptitle(f"{found.spec.queries} to {found.spec.gallery}", fontsize=8.5, weight="bold")
     grid = part.subplots(len(texts), TOP, squeeze=False)
     names = found.table.observations[found.spec.queries].flat
@@ -141,13 +140,11 @@ def _images_for_texts(
         row[0].set_title(" ", fontsize=6.5)
 
 
-def _texts_for_images(
-    part: Any, found: Retrieved, similarity_IQ: npt.NDArray[np.floating[Any]], picked: npt.NDArray[np.int64]
-) -> None:
+def _texts_for_images(part: Any, found: Retrieved, similarity_IQ: Floats, rows: Rows) -> None:
     part.suptitle(f"{found.spec.gallery} to {found.spec.queries}", fontsize=8.5, weight="bold")
-    grid = part.subplots(len(picked), 2, squeeze=False, width_ratios=(1, 4.6))
+    grid = part.subplots(len(rows), 2, squeeze=False, width_ratios=(1, 4.6))
     names = found.table.observations[found.spec.queries].flat
-    for (left, right), item in zip(grid, picked, strict=True):
+    for (left, right), item in zip(grid, rows, strict=True):
         _picture(left, found, int(item), right=None)
         right.set_axis_off()
         order = np.argsort(-similarity_IQ[item], kind="stable")[:TOP]
@@ -173,13 +170,13 @@ def _similarities_caption(of: Scope) -> str:
     names = " and ".join(map(of.label, projected_cells(of.grid, of.experiment, of.dataset)))
     return (
         f"Cosine similarity of drawings and texts of a few of {count(of.n_instances, 'test instance')} on "
-        f"{of.data.title}, ordered by instance (thin lines): {names}, seed {of.grid.seeds_of(of.dataset)[0]}, selected "
+        f"{of.data.title}, ordered by instance (thin lines): {names}, seed {of.first_seed}, selected "
         "epoch. Instances are drawn at random with a fixed seed; a perfect model has dark red blocks on the diagonal "
         "only. Scales of similarity are not comparable between losses."
     )
 
 
-@figure("similarities", caption=_similarities_caption, by_default=in_retrieval_tables, possible=some_projected)
+@figure("similarities", caption=_similarities_caption, by_default=in_retrieval_tables, possible=projected_cells)
 def similarities(of: Scope, narrow: bool) -> style.Figure:
     """Similarity of every text with every drawing of some test instances, ordered by instance; a panel per cell."""
     cells = projected_cells(of.grid, of.experiment, of.dataset)
@@ -195,10 +192,8 @@ def similarities(of: Scope, narrow: bool) -> style.Figure:
 
 
 def _heat(axes: style.Axes, found: Retrieved, narrow: bool) -> Any:
-    size = min(HEAT_INSTANCES[narrow], len(found.table))
-    picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(found.table), size=size, replace=False))
-    sides = (found.gallery, found.queries)
-    order_a, order_b = (np.concatenate([np.flatnonzero(ids == i) for i in picked]) for _, ids in sides)
+    rows, sides = picked(HEAT_INSTANCES[narrow], found.table), (found.gallery, found.queries)
+    order_a, order_b = (np.concatenate([np.flatnonzero(ids == i) for i in rows]) for _, ids in sides)
     similarity = found.gallery[0][order_a] @ found.queries[0][order_b].T
     image = axes.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
     for axis, ids in (("y", found.gallery[1][order_a]), ("x", found.queries[1][order_b])):
@@ -220,59 +215,38 @@ def _observations_caption(of: Scope) -> str:
 
 @figure("observations", caption=_observations_caption, by_default=in_retrieval_tables)
 def observations(of: Scope, narrow: bool) -> style.Figure:
-    """All drawings and texts of some test instances, drawn at random by a fixed seed."""
+    """A sheet of all drawings and texts of some test instances; a missing drawing leaves its place empty."""
     spec, table = retrieval_of(of), of.evidence.test_split(of.dataset)
-    size = min(SHEET_INSTANCES, len(table))
-    picked = np.sort(np.random.default_rng(PICK_SEED).choice(len(table), size=size, replace=False)).tolist()
-    images, texts = (table.observations[m] for m in (spec.gallery, spec.queries))
-    return contact_sheet(
-        [[np.asarray(images.flat[k]) for k in range(images.offsets[i], images.offsets[i + 1])] for i in picked],
-        [[str(texts.flat[k]) for k in range(texts.offsets[i], texts.offsets[i + 1])] for i in picked],
-        [table.classes[int(table.labels[i])] for i in picked],
-        f"{of.data.title}: {size} of {len(table)} test instances, drawn at random.",
-        narrow,
-    )
-
-
-def contact_sheet(
-    images: Sequence[Sequence[npt.NDArray[np.uint8]]],
-    texts: Sequence[Sequence[str]],
-    groups: Sequence[str],
-    caption: str,
-    narrow: bool = False,
-) -> style.Figure:
-    """A figure of the given instances; a missing observation is an empty place.
-
-    Args:
-        images: for each instance its (3, H, W) pictures. texts: for each instance its texts, the first set in bold.
-        groups: for each instance the name of its class.
-        caption: what the data are, under the sheet.
-
-    Raises:
-        ValueError: no instance, or lists of different lengths.
-    """
-    if not images or not len(images) == len(texts) == len(groups):
-        raise ValueError(f"{len(images)} lists of images, {len(texts)} of texts and {len(groups)} groups")
-    columns, rows = max(map(len, images)), len(images)
+    rows = picked(SHEET_INSTANCES, table)
+    images, texts = (_by_instance(table.observations[m], rows) for m in (spec.gallery, spec.queries))
+    columns, unit_y = max(map(len, images)), 1 / (len(rows) + 0.7)
     width = columns * SHEET_ROW_INCHES + SHEET_TEXT_INCHES[narrow]
-    drawn = style.canvas(False, (rows + 0.7) * SHEET_ROW_INCHES, width)
+    drawn = style.canvas(False, (len(rows) + 0.7) * SHEET_ROW_INCHES, width)
     drawn.set_layout_engine("none")  # every part has its place already
-    unit_x, unit_y = SHEET_ROW_INCHES / width, 1 / (rows + 0.7)
-    for row, (pictures, worded, group) in enumerate(zip(images, texts, groups, strict=True)):
-        bottom = 1 - (row + 1) * unit_y
-        for column, pixels_CHW in enumerate(pictures):
+    unit_x = SHEET_ROW_INCHES / width
+    left = (columns + 0.2) * unit_x
+    for i, row in enumerate(rows):
+        bottom = 1 - (i + 1) * unit_y
+        for column, pixels_CHW in enumerate(images[i]):
             axes = drawn.add_axes(
                 (column * unit_x + 0.04 * unit_x, bottom + 0.04 * unit_y, 0.92 * unit_x, 0.92 * unit_y)
             )
             axes.imshow(pixels_CHW.transpose(1, 2, 0), interpolation="nearest")
             axes.set_axis_off()
-        left = (columns + 0.2) * unit_x
         top = bottom + 0.95 * unit_y
-        drawn.text(left, top, worded[0], fontsize=7.5, weight="bold", va="top", parse_math=False)
+        drawn.text(left, top, texts[i][0], fontsize=7.5, weight="bold", va="top", parse_math=False)
         if not narrow:
+            group = table.classes[int(table.labels[row])]
             drawn.text(0.99, top, group, fontsize=6, color="0.4", ha="right", va="top")
         # a slash between texts, as keywords already have commas
-        lines = textwrap.wrap("  /  ".join(worded[1:]), WRAP[narrow], max_lines=LINES, placeholder=" ...")
+        lines = textwrap.wrap("  /  ".join(texts[i][1:]), WRAP[narrow], max_lines=LINES, placeholder=" ...")
         drawn.text(left, bottom + 0.68 * unit_y, "\n".join(lines), fontsize=6, va="top", parse_math=False)
-    drawn.text(0.01, 0.25 * unit_y, caption, fontsize=6.5, color="0.3", va="center")
+    title = f"{of.data.title}: {len(rows)} of {len(table)} test instances, drawn at random."
+    drawn.text(0.01, 0.25 * unit_y, title, fontsize=6.5, color="0.3", va="center")
     return drawn
+
+
+def _by_instance(of: Observations, rows: Rows) -> list[list[Any]]:
+    """The texts, or the (3, H, W) pictures, of each of these instances."""
+    spans = [range(int(of.offsets[i]), int(of.offsets[i + 1])) for i in rows]
+    return [[x if isinstance(x := of.flat[k], str) else np.asarray(x) for k in span] for span in spans]

@@ -12,7 +12,7 @@ from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.outputs import is_probed
-from mmcontrast.report.summary import differences, shown
+from mmcontrast.report.summary import shown
 from mmcontrast.report.tables.contrasts import compared
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.wording import LEVEL_NAME, count
@@ -131,14 +131,8 @@ def _score_legend(of: Scope) -> list[style.Line2D]:
     return handles
 
 
-def _reference(of: Scope) -> CellRef:
-    """The cell that the others are compared with, with its label."""
-    named = of.spec.reference or of.cells[0]
-    return wording.find_cell(of.grid, of.experiment, named.method, named.variant) or named
-
-
 def _differences_caption(of: Scope) -> str:
-    name = wording.cell_label(of.grid, _reference(of)) if of.spec.reference else "the first cell"
+    name = of.label(of.reference) if of.reference else "the first cell"
     return (
         f"Differences to {name} on {of.data.title}, {count(of.n_instances, 'test instance')}: selected epoch, paired "
         f"by seed. Dots: mean of {count(of.n_seeds, 'seed')}; small dots: single seeds; lines: {LEVEL_NAME} bootstrap "
@@ -155,15 +149,14 @@ def _differences_caption(of: Scope) -> str:
 )
 def differences_to_reference(of: Scope, narrow: bool) -> style.Figure:
     """Selected test score of each cell minus the reference's, by seed."""
-    reference = _reference(of)
+    reference = of.reference or of.cells[0]
     others = [c for c in of.cells if (c.method, c.variant) != (reference.method, reference.variant)]
     handles = [*style.seed_handles(f"mean of {count(of.n_seeds, 'seed')}"), style.p_handle()]
     axis, labels = f"difference to {of.label(reference)}", [of.label(ref) for ref in others]
     drawn, panels = _panels(of, labels, axis, " (points)", len(handles) if narrow else 1, narrow)
     colours = style.method_colours(of.grid.methods)
     for axes, metric in zip(panels, of.charted, strict=True):
-        compared = differences(of.evidence.results, of.experiment, of.dataset, metric, of.cells, reference)
-        against = of.scores(reference, metric)
+        compared, against = of.differences(metric, reference), of.scores(reference, metric)
         axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
         for y, ref in enumerate(others):
             if found := compared.get((ref.method, ref.variant)):

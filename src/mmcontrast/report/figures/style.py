@@ -22,31 +22,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Figure
     from matplotlib.lines import Line2D as Line2D
 
-# told apart under the common colour vision deficiencies: Okabe & Ito (2008), then Tol's muted scheme
-PALETTE = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
-    *("#882255", "#332288", "#999933", "#44AA99", "#AA4499", "#117733", "#DDCC77", "#CC6677"),
-    # between those, for the losses that stand in figures of their own
-    *("#6699CC", "#661100", "#AAAA00", "#EE8866", "#77AADD"),
-)
+# told apart under the common colour vision deficiencies: Okabe & Ito (2008), then Tol's muted scheme;
+# between those, for the losses that stand in figures of their own
 KNOWN = {
-    "m3col": "#D55E00",
-    "comm": "#882255",
-    "tuple_infonce": "#332288",
-    "mxm_clr": "#AA4499",
     "concat": "#0072B2",
+    "m3col": "#D55E00",
     "unimodal": "#009E73",
     "mixup": "#CC79A7",
     "cmc": "#E69F00",
     "simclr": "#56B4E9",
+    "comm": "#882255",
+    "tuple_infonce": "#332288",
     "cross": "#999933",
     "cross_self": "#44AA99",
+    "mxm_clr": "#AA4499",
     "clip": "#6699CC",
     "supcon": "#661100",
     "mil_nce": "#AAAA00",
     "tricolo": "#EE8866",
     "siglip": "#77AADD",
 }
+PALETTE = (*KNOWN.values(), "#117733", "#DDCC77", "#CC6677")
 # Tol's muted scheme; classes stand in figures of their own, where no colour means a method
 CLASS_COLOURS = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#AA4499", "#44AA99", "#882255", "#999933")
 CLASS_MARKERS = "osD^vPX*<"
@@ -105,7 +101,7 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
     After the palette come its colours darkened, then lightened; beyond these a method is grey.
     """
     toned = [_towards(c, shade) for shade in ((0, 0, 0), (1, 1, 1)) for c in PALETTE]
-    free = [c for c in (*PALETTE, *toned) if c not in KNOWN.values()]
+    free = [*PALETTE[len(KNOWN) :], *toned]
     others = sorted(m for m in set(methods) if m not in KNOWN)
     return {m: KNOWN[m] for m in methods if m in KNOWN} | {
         m: free[i] if i < len(free) else SOFT for i, m in enumerate(others)

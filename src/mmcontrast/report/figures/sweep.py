@@ -33,7 +33,7 @@ class Point:
 
 def _swept_alone(grid: Grid, experiment: str, dataset: str) -> bool:
     """Where information is asked for, its figure has the sweep."""
-    informed = {d for arms in active_arms(grid, experiment) for d in (arms.unbiased, arms.biased)}
+    informed = {d for _, arms in active_arms(grid, experiment) for d in (arms.unbiased, arms.biased)}
     return grid.experiments[experiment].sweep is not None and dataset not in informed
 
 

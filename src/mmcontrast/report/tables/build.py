@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mmcontrast.config import CellRef, Published
 from mmcontrast.config.metrics import measure
+from mmcontrast.evaluation.statistics import Interval, iqm
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL, own_cells
-from mmcontrast.report.summary import across_datasets, differences
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
 from mmcontrast.report.tables.formats import (
     SEEDS,
@@ -19,17 +21,9 @@ from mmcontrast.report.tables.formats import (
     difference_values,
 )
 from mmcontrast.report.tables.information import information_blocks
-from mmcontrast.report.tables.matrix import (
-    COST_NOTE,
-    build_matrix,
-    cost_block,
-    matrix_blocks,
-    matrix_findings,
-    matrix_notes,
-    read_costs,
-)
-from mmcontrast.report.text.notes import WIDE_TITLE, findings, lost_notes, not_run_notes, overrides_note, table_notes
-from mmcontrast.report.text.wording import PROTOCOL_TITLES, cell_label, find_cell, metric_title, probe_definition
+from mmcontrast.report.tables.matrix import matrix_table
+from mmcontrast.report.text.notes import WIDE_TITLE, findings, table_notes
+from mmcontrast.report.text.wording import PROTOCOL_TITLES, cell_label, metric_title
 
 NO_VALIDATION = "no validation split"
 
@@ -39,12 +33,12 @@ def build_table(evidence: Evidence, experiment: str) -> Table:
 
     Kind `table`: published rows first, then every cell of ours, with all three protocols. Kind `ablation`: every cell
     of ours, selected epoch. Both: the paired difference to the experiment's reference, where it names one. Kind
-    `matrix`: see `tables.matrix`.
+    `matrix`: see `matrix_table`.
     """
     grid = evidence.grid
     spec = grid.experiments[experiment]
     if spec.kind == "matrix":
-        return _matrix_table(evidence, experiment)
+        return matrix_table(evidence, experiment)
     blocks = contrast_blocks(evidence, experiment) + information_blocks(evidence, experiment)
     blocks += [_block(of, metric) for of in evidence.scopes(experiment) for metric in of.reported]
     # arms differ in what they are asked, so a mean over them would mean nothing
@@ -62,25 +56,6 @@ def build_table(evidence: Evidence, experiment: str) -> Table:
     )
 
 
-def _matrix_table(evidence: Evidence, experiment: str) -> Table:
-    grid, matrix = evidence.grid, build_matrix(evidence, experiment)
-    spec, blocks, notes = grid.experiments[experiment], matrix_blocks(matrix), matrix_notes(grid, matrix)
-    if "cost" in (spec.figures or []):
-        blocks.append(cost_block(matrix, read_costs(evidence, matrix)))
-        notes.append(COST_NOTE)
-    recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
-    shared = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
-    probe = f"Scores: {probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)}."
-    return Table(
-        name=experiment,
-        title=spec.title,
-        caption=spec.caption.strip(),
-        blocks=blocks,
-        findings=overrides_note(grid) or matrix_findings(matrix),
-        notes=[*lost_notes(grid, experiment), *shared, probe, *notes, *not_run_notes(grid, experiment)],
-    )
-
-
 def _columns(of: Scope) -> list[Column]:
     """Columns that any row can fill: a paper without numbers has none, and a probe no protocol but `selected`."""
     spec, protocols = of.spec, set(of.summary["protocol"])
@@ -92,10 +67,8 @@ def _columns(of: Scope) -> list[Column]:
             if protocol in protocols:
                 title = PROTOCOL_TITLES[protocol]
                 columns.append(Column(protocol, title, "score", optimistic=protocol == "optimistic"))
-    if (ref := spec.reference) is not None:
-        label = cell_label(of.grid, find_cell(of.grid, of.experiment, ref.method, ref.variant) or ref)
-        title = f"Selected, difference to {label}"
-        columns += difference_columns(title)
+    if of.reference is not None:
+        columns += difference_columns(f"Selected, difference to {of.label(of.reference)}")
     return [*columns, SEEDS]
 
 
@@ -107,10 +80,8 @@ def _block(of: Scope, metric: str) -> Block:
     rows, on_it = [], of.cells
     if spec.kind == "table":
         cells = {(c.method, c.variant) for c in on_it}
-        rows = [Row(p.row, {"published": _published(p, metric)}) for key, p in theirs.items() if key not in cells]
-    compared = {}
-    if spec.reference is not None:
-        compared = differences(of.evidence.results, of.experiment, of.dataset, metric, on_it, spec.reference)
+        rows = [Row(p.row, {"published": Value.published(p, metric)}) for key, p in theirs.items() if key not in cells]
+    compared = of.differences(metric, spec.reference) if spec.reference is not None else {}
     for ref in grid.cells_on(of.experiment, of.dataset, with_lost=True):
         name = of.name(ref)
         if ref in on_it:
@@ -118,7 +89,7 @@ def _block(of: Scope, metric: str) -> Block:
         else:
             values = {"selected": Value(word=grid.lost[name].partition(":")[0])}
         if (ref.method, ref.variant) in theirs:
-            values["published"] = _published(theirs[ref.method, ref.variant], metric)
+            values["published"] = Value.published(theirs[ref.method, ref.variant], metric)
         if spec.reference and ref in on_it:
             if (ref.method, ref.variant) == (spec.reference.method, spec.reference.variant):
                 values["difference"] = Value(word="reference")
@@ -135,10 +106,6 @@ def _cell_of(published: Published) -> tuple[str, str]:
     return (published.method, published.variant) if published.method else ("", published.row)
 
 
-def _published(published: Published, metric: str) -> Value:
-    return Value(published.values[metric], spread=published.spread.get(metric))
-
-
 def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
     values = {p: Value.of(of.mean(ref, metric, p), measure(metric)) for p in PROTOCOL_TITLES}
     values["wide"] = Value.of(of.wide(ref, metric), measure(metric))
@@ -148,8 +115,8 @@ def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
 
 
 def _across_block(evidence: Evidence, experiment: str) -> Block | None:
-    grid, datasets = evidence.grid, [of.dataset for of in evidence.scopes(experiment)]
-    found = across_datasets(grid, evidence.results, experiment, datasets)
+    grid, scopes = evidence.grid, evidence.scopes(experiment)
+    found = across_datasets(scopes)
     own = own_cells(grid, experiment)[:1]
     rows = [
         Row(cell_label(grid, ref), {"iqm": Value.of(found[ref.method, ref.variant])}, own=ref in own)
@@ -158,8 +125,26 @@ def _across_block(evidence: Evidence, experiment: str) -> Block | None:
     ]
     if not rows:
         return None
-    metric = grid.datasets[datasets[0]].metrics[0]
-    titles = ", ".join(grid.datasets[d].title for d in datasets)
+    metric, titles = scopes[0].data.metrics[0], ", ".join(of.data.title for of in scopes)
     title = f"All datasets ({titles}): {metric_title(metric)} (%)"
     column = Column("iqm", "Ours, selected: interquartile mean", "score")
     return Block(title, [column], rows, {"dataset": ALL, "metric": metric})
+
+
+def across_datasets(scopes: list[Scope]) -> dict[tuple[str, str], Interval]:
+    """(method, variant) -> interquartile mean of an experiment's selected test scores over seeds and datasets.
+
+    Only of cells that have a selected score on every dataset, and only where all datasets are selected by one and the
+    same metric, which is a share; else, and for fewer than two datasets, there is none.
+    """
+    metrics = {of.data.metrics[0] for of in scopes}
+    found: dict[tuple[str, str], Interval] = {}
+    if len(scopes) > 1 and len(metrics) == 1 and all(measure(m).percent for m in metrics):
+        metric = metrics.pop()
+        seeds = sorted(set.intersection(*(set(of.grid.seeds_of(of.dataset)) for of in scopes)))
+        for ref in scopes[0].spec.cells:
+            by_dataset = [of.scores(ref, metric) for of in scopes]
+            if seeds and all(by_dataset):
+                matrix_SD = np.array([[scores[s] for scores in by_dataset] for s in seeds])
+                found[ref.method, ref.variant] = iqm(matrix_SD)
+    return found

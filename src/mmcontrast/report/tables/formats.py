@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mmcontrast.config import Published
 from mmcontrast.config.metrics import SHARE, Measure
 from mmcontrast.report.summary import shown
 from mmcontrast.report.text.wording import as_given, estimate, interval, p_value
@@ -36,6 +37,11 @@ class Value:
     def of(cls, found: Iterable[float] | None, of: Measure = SHARE) -> Value:
         """A mean with its interval, given as it is stored; empty where there is none."""
         return cls(*shown(found, of), digits=of.decimals) if found else cls()
+
+    @classmethod
+    def published(cls, row: Published, metric: str) -> Value:
+        """A published number, with its spread if it has one."""
+        return cls(row.values[metric], spread=row.spread.get(metric))
 
 
 @dataclass(frozen=True)

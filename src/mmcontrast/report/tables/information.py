@@ -12,9 +12,8 @@ import numpy as np
 
 from mmcontrast.config import Arms, CellRef, Grid, Information, Published
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
-from mmcontrast.report.covered import cell_name
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.outputs import active_arms, own_cells
+from mmcontrast.report.outputs import active_arms, cell_name, own_cells
 from mmcontrast.report.summary import corrected, percent
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value, difference_columns, difference_values
 from mmcontrast.report.text.conclusions import (
@@ -103,8 +102,7 @@ def published(grid: Grid, experiment: str) -> dict[str, Published]:
 
 def information_blocks(evidence: Evidence, experiment: str) -> list[Block]:
     """A block for each size of the data: R, U, S and the control of every cell, beside the published values."""
-    asked = evidence.grid.experiments[experiment].information
-    return [_block(evidence, experiment, asked, arms) for arms in active_arms(evidence.grid, experiment) if asked]
+    return [_block(evidence, experiment, *found) for found in active_arms(evidence.grid, experiment)]
 
 
 def _block(evidence: Evidence, experiment: str, asked: Information, arms: Arms) -> Block:
@@ -129,16 +127,14 @@ def _block(evidence: Evidence, experiment: str, asked: Information, arms: Arms) 
 
 
 def _values(p: Published) -> dict[str, Value]:
-    return {f"published_{x}": Value(p.values[x], spread=p.spread.get(x)) for x in LETTERS if x in p.values}
+    return {f"published_{x}": Value.published(p, x) for x in LETTERS if x in p.values}
 
 
 def information_findings(evidence: Evidence, experiment: str) -> list[str]:
     """One sentence per cell on synergy and its control, and one where the seeds are too few to judge."""
     out: list[str] = []
-    grid, asked = evidence.grid, evidence.grid.experiments[experiment].information
-    if asked is None:
-        return out
-    for arms in active_arms(grid, experiment):
+    grid = evidence.grid
+    for asked, arms in active_arms(grid, experiment):
         title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
         cells = kept_by_cell(evidence, experiment, asked, arms)
         for kept in cells:
@@ -147,15 +143,16 @@ def information_findings(evidence: Evidence, experiment: str) -> list[str]:
     return out
 
 
-def compare_information(evidence: Evidence, experiment: str, arms: Arms) -> tuple[Kept, list[Against]] | None:
+def compare_information(
+    evidence: Evidence, experiment: str, asked: Information, arms: Arms
+) -> tuple[Kept, list[Against]] | None:
     """The own method, and it against the strongest other cell in each of R, U and S, then S against its control.
 
-    p is corrected for all others in a letter, or for the controls of all cells. None where the experiment asks for no
-    information, or has no own method or no other cell with scores in both arms.
+    p is corrected for all others in a letter, or for the controls of all cells. None where the experiment
+    has no own method, or no other cell, with scores in both arms.
     """
     grid = evidence.grid
-    asked, own = grid.experiments[experiment].information, own_cells(grid, experiment)[:1]
-    cells = kept_by_cell(evidence, experiment, asked, arms) if asked else []
+    own, cells = own_cells(grid, experiment)[:1], kept_by_cell(evidence, experiment, asked, arms)
     ours = next((k for k in cells if k.ref in own), None)
     others = [k for k in cells if k is not ours]
     if ours is None or not others:
@@ -175,7 +172,6 @@ def information_notes(grid: Grid, experiment: str) -> list[str]:
     asked = spec.information
     if asked is None:
         return []
-    arms = active_arms(grid, experiment)
     data = grid.datasets[asked.arms[0].unbiased]
     out = [
         f"R: probe of the {data.label or 'label'}; U: mean of the probes {' and '.join(asked.unique)}, both after "
@@ -183,7 +179,7 @@ def information_notes(grid: Grid, experiment: str) -> list[str]:
         "same probe after pretraining on unbiased pairs, which contain no synergy to learn: what it scores above "
         "chance comes from unique features. The paper shows no such control."
     ]
-    if asked.published is not None and asked.published not in [a.unbiased for a in arms]:
+    if asked.published is not None and asked.published not in [a.unbiased for _, a in active_arms(grid, experiment)]:
         rows = "; ".join(f"{row} {_in_words(p)}" for row, p in published(grid, experiment).items())
         full = grid.datasets[asked.published].title
         out.append(f"{full}, the published size: not run. Published: {rows}. Classes, and hence chance, differ here.")

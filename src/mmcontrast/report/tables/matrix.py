@@ -18,8 +18,9 @@ from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, over_s
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.summary import corrected, percent
-from mmcontrast.report.tables.formats import Block, Column, Row, Value, difference_columns, difference_values
-from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, points
+from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value, difference_columns, difference_values
+from mmcontrast.report.text.notes import lost_notes, not_run_notes, overrides_note
+from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, points, probe_definition
 
 Scores = dict[int, float]  # seed -> score
 
@@ -278,3 +279,23 @@ COST_NOTE = (
     "column of several datasets the mean. Peak MiB: of the whole process, libraries and data included. The untrained "
     "row trains nothing, or settles batch statistics in one epoch."
 )
+
+
+def matrix_table(evidence: Evidence, experiment: str) -> Table:
+    """The table of an experiment of kind `matrix`."""
+    grid, matrix = evidence.grid, build_matrix(evidence, experiment)
+    spec, blocks, notes = grid.experiments[experiment], matrix_blocks(matrix), matrix_notes(grid, matrix)
+    if "cost" in (spec.figures or []):
+        blocks.append(cost_block(matrix, read_costs(evidence, matrix)))
+        notes.append(COST_NOTE)
+    recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
+    shared = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
+    probe = f"Scores: {probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)}."
+    return Table(
+        name=experiment,
+        title=spec.title,
+        caption=spec.caption.strip(),
+        blocks=blocks,
+        findings=overrides_note(grid) or matrix_findings(matrix),
+        notes=[*lost_notes(grid, experiment), *shared, probe, *notes, *not_run_notes(grid, experiment)],
+    )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain
 
 from mmcontrast.config import Dataset, Grid, Published
 from mmcontrast.config.metrics import measure
@@ -89,26 +88,15 @@ def paper_parts(evidence: Evidence) -> list[PaperPart]:
     for key, paper in grid.papers.items():
         of_it = [name for name, spec in grid.experiments.items() if spec.paper == key]
         run = [e for e in grid.active_experiments if e in of_it]
-        silent = bool(grid.suite.overrides.given())
-        lines = {} if silent else {number: line for e in run for number, line in _lines(evidence, e)}
-        unrun = [found for e in of_it if (found := _unrun(grid, e, run))]
+        found = [] if grid.suite.overrides.given() else chain.from_iterable(reproductions(evidence, e) for e in run)
+        # one number may stand in several experiments
+        lines = {(one.row.row, one.of.name(one.ref), one.metric): (one, best) for one, best in found}
+        unrun = [left for e in of_it if (left := _unrun(grid, e, run))]
         unrun += [_not_run(grid, key, name) for name in paper.not_run]
         if of_it:
             title = grid.methods[key].title if key in grid.methods else paper.title
             parts.append(PaperPart(key, title, run, list(lines.values()), unrun))
     return parts
-
-
-def studies(grid: Grid) -> list[str]:
-    """Experiments that are run and belong to no paper."""
-    return [e for e in grid.active_experiments if grid.experiments[e].paper is None]
-
-
-def _lines(evidence: Evidence, experiment: str) -> Iterator[tuple[Hashable, tuple[Reproduction, Reproduction | None]]]:
-    """What identifies a published number, and its line of `PaperPart`."""
-    for _, found in groupby(reproductions(evidence, experiment), lambda r: (id(r.row), r.metric)):
-        fair, *best = found
-        yield (fair.row.row, fair.of.name(fair.ref), fair.metric), (fair, best[0] if best else None)
 
 
 def plain_verdict(r: Reproduction) -> str:

@@ -5,6 +5,7 @@ Every sentence follows from the results by rule, and none claims more than its i
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,7 +165,7 @@ def comparison_sentences(c: Comparison) -> list[str]:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A published number beside ours, as shown. `reached` is None without an interval of at least five seeds."""
+    """A published number beside ours under one protocol, as shown."""
 
     of: Scope
     ref: CellRef
@@ -172,29 +173,40 @@ class Reproduction:
     metric: str
     protocol: str
     ours: Interval
-    reached: Reached | None
 
     @property
     def published(self) -> float:
         """The published number."""
         return self.row.values[self.metric]
 
+    @property
+    def reached(self) -> Reached | None:
+        """Whether it was; None without an interval of at least five seeds."""
+        return reach(self.published, self.ours, measure(self.metric)) if self.of.n_seeds >= MIN_SEEDS else None
 
-def reproductions(evidence: Evidence, experiment: str) -> list[Reproduction]:
-    """Every published number of a cell that was run: under `selected` (`last` without one) and under `optimistic`."""
+    @property
+    def text(self) -> str:
+        """Ours, with its interval."""
+        return wording.estimate(*self.ours, digits=measure(self.metric).decimals)
+
+
+def reproductions(evidence: Evidence, experiment: str) -> list[tuple[Reproduction, Reproduction | None]]:
+    """Every published number of a cell that was run, by `selected` (`last` without one) and by `optimistic`, if any."""
     out, grid = [], evidence.grid
     for row in grid.published(experiment).rows:
         ref = wording.find_cell(grid, experiment, row.method, row.variant) if row.method else None
         if ref is None or row.dataset not in grid.dataset_names:
             continue
         of = Scope(evidence, experiment, row.dataset)
-        for metric, value in row.values.items():
+        for metric in row.values:
             fair = "selected" if of.mean(ref, metric) else "last"
-            for protocol in (fair, "optimistic"):
-                if (ours := of.mean(ref, metric, protocol)) is not None:
-                    scaled = shown(ours, measure(metric))
-                    reached = reach(value, scaled, measure(metric)) if of.n_seeds >= MIN_SEEDS else None
-                    out.append(Reproduction(of, ref, row, metric, protocol, scaled, reached))
+            found = [
+                Reproduction(of, ref, row, metric, protocol, shown(ours, measure(metric)))
+                for protocol in (fair, "optimistic")
+                if (ours := of.mean(ref, metric, protocol)) is not None
+            ]
+            if found:
+                out.append((found[0], found[1] if len(found) > 1 else None))
     return out
 
 
@@ -210,21 +222,17 @@ def verdict_on(r: Reproduction) -> str:
     return r.reached or f"no verdict with fewer than {MIN_SEEDS} seeds"
 
 
-def reproduction_sentences(found: list[Reproduction]) -> list[str]:
+def reproduction_sentences(found: list[tuple[Reproduction, Reproduction | None]]) -> list[str]:
     """One sentence per published number, with our score under each protocol."""
-    by_number: dict[tuple[str, str, str], list[Reproduction]] = {}
-    for r in found:
-        by_number.setdefault((r.row.dataset, r.row.row, r.metric), []).append(r)
-    out = []
-    for (_, row, metric), group in by_number.items():
-        of = measure(metric)
+    out, cells = [], Counter((one.row.dataset, one.row.row, one.metric) for one, _ in found)
+    for one, best in found:
         verdicts = "; ".join(
-            f"{wording.PROTOCOL_SHORT[r.protocol]} {wording.estimate(*r.ours, digits=of.decimals)}: {verdict_on(r)}"
-            for r in group
+            f"{wording.PROTOCOL_SHORT[r.protocol]} {r.text}: {verdict_on(r)}" for r in (one, best) if r
         )
-        data, printed = group[0].of.data, wording.published_text(group[0].row, metric)
-        title = f"{data.title}, {wording.metric_title(metric, data)}{of.heading}"
-        out.append(f"{title}: {row} is published as {printed}. Ours, {verdicts}.")
+        data, printed = one.of.data, wording.published_text(one.row, one.metric)
+        title = f"{data.title}, {wording.metric_title(one.metric, data)}{measure(one.metric).heading}"
+        whose = f" ({one.of.label(one.ref)})" if cells[one.row.dataset, one.row.row, one.metric] > 1 else ""
+        out.append(f"{title}: {one.row.row} is published as {printed}. Ours{whose}, {verdicts}.")
     return out
 
 

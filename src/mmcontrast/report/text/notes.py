@@ -44,18 +44,11 @@ def table_notes(evidence: Evidence, experiment: str, across: str | None) -> list
 
 def protocol_notes(evidence: Evidence, experiment: str) -> list[str]:
     """How the numbers of each column were chosen."""
-    grid, protocols = evidence.grid, set(evidence.summary(experiment)["protocol"])
-    spec = grid.experiments[experiment]
-    probed = [is_probed(grid, d, c) for d, c in grid.experiment_cells(experiment)]
-    definition = wording.probe_definition(grid.datasets[d] for d, _ in grid.experiment_cells(experiment))
-    notes = []
-    if not all(probed):
-        shown = list(wording.PROTOCOL_TITLES) if spec.kind == "table" else ["selected"]
-        notes = [f"{wording.PROTOCOL_TITLES[p]}: {wording.PROTOCOL_DEFINITIONS[p]}" for p in shown if p in protocols]
-    if any(probed):
-        who = wording.PROTOCOL_TITLES["selected"] if all(probed) else "Cells without a classifier"
-        notes.append(f"{who}: {definition}.")
-    return notes
+    grid, shown = evidence.grid, set(evidence.summary(experiment)["protocol"])
+    if grid.experiments[experiment].kind != "table":
+        shown &= {"selected"}
+    cells = [(grid.datasets[d], is_probed(grid, d, c)) for d, c in grid.experiment_cells(experiment)]
+    return [f"{title}: {meaning}" for title, meaning in wording.definitions(shown, cells)]
 
 
 def findings(evidence: Evidence, experiment: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.config.metrics import measure
@@ -56,6 +56,22 @@ def probe_definition(datasets: Iterable[Dataset]) -> str:
         f"a linear probe ({said}) on the frozen embeddings of the last epoch, fitted on train; its "
         "regularisation strength is the one with the best validation score on the first metric"
     )
+
+
+def definitions(protocols: Container[str], cells: Iterable[tuple[Dataset, bool]]) -> list[tuple[str, str]]:
+    """Title and definition of each of these protocols, and of a probe's score.
+
+    Args:
+        cells: of every cell its dataset, and whether a probe scores it.
+    """
+    cells = list(cells)
+    probed = [data for data, by_probe in cells if by_probe]
+    scored = len(probed) < len(cells)
+    out = [(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES if p in protocols and scored]
+    if probed:
+        who = "Cells without a classifier" if scored else PROTOCOL_TITLES["selected"]
+        out.append((who, f"{probe_definition(probed)}."))
+    return out
 
 
 def metric_title(metric: str, dataset: Dataset | None = None) -> str:
