@@ -22,6 +22,7 @@ from mmcontrast.data.preparers import preparer
 from mmcontrast.data.table import column_type
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.pipeline.plan import dataset_plans
+from tests import real_inputs
 from tests.multifold_data import SIZES, write_multifold
 from tests.tiny_pretrained import WIDTH, write_encoder
 
@@ -119,6 +120,44 @@ def test_a_row_that_lacks_the_modality_lacks_its_vector() -> None:
     found = features._encoded(features._values(column, several), several, last)
     assert [[v.tolist() for v in row] for row in found] == [[[2], [5]], [[5]]]
     assert features._encoded([None], one, last) == [None]
+
+
+def of_files(root: Path, files: list[bytes | None]) -> list[Any]:
+    """The features of a base whose pictures are stored as files."""
+    photo = Modality(kind="image", shape=[3, 8, 8], encoded=True, optional=True)
+    for split in SIZES:
+        real_inputs.write_file(root / f"data/prepared/files/{split}.parquet", {"photo": files}, {"photo": photo})
+    changed = {
+        "features_of": "files",
+        "modalities": {"photo": {"kind": "vector", "shape": [WIDTH], "optional": True}},
+        "encoders": {"photo": {"folder": str(root / "vit"), "tuning": "frozen", "pooling": "cls"}},
+        "retrieval": None,
+        "target": "classes",
+        "metrics": ["acc"],
+    }
+    made = features.stream("features", derived(root, **changed), root / "none").instances
+    return [instance.values["photo"] for instance in made]
+
+
+def test_files_of_pictures_are_decoded_and_one_that_cannot_be_is_named(checkout: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    files = [real_inputs.picture(x) for x in pixels]
+    first, lacking, last = of_files(checkout, [files[0], None, files[1]])[:3]
+    assert lacking is None
+    spec = Pretrained(folder=str(checkout / "vit"), tuning="frozen", pooling="cls")
+    out, options = Modality(kind="vector", shape=[WIDTH]), features.FeatureOptions()
+    encode = features.Frozen(Modality(kind="image", shape=[3, 8, 8]), out, spec, options, "here")
+    np.testing.assert_array_equal([first, last], encode(list(pixels.transpose(0, 3, 1, 2))))
+    told = r"files/train\.parquet: instance 'train-1': modality 'photo': the picture cannot be decoded \(.*trunc"
+    with pytest.raises(DataError, match=told + ".*run `mmcontrast data prepare files`"):
+        of_files(checkout, [files[0], files[1][:100]])
+
+
+def test_every_picture_of_a_row_is_decoded() -> None:
+    several = Modality(kind="image", shape=[3, 6, 8], encoded=True, multifold=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 8, 3), dtype=np.uint8)
+    (both,) = features._decoded([[real_inputs.picture(x) for x in pixels]], several, ["a"], Path("none"), "photo")
+    np.testing.assert_array_equal(both, pixels.transpose(0, 3, 1, 2))
 
 
 def test_a_base_that_is_not_there_or_another_width_is_said(checkout: Path) -> None:

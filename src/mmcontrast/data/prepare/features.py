@@ -78,14 +78,12 @@ class Frozen:
         self.cut = self.seen = 0
 
     def __call__(self, values: Sequence[Any]) -> np.ndarray:
-        """(O, D) of O observations."""
+        """(O, D) of O observations; pictures as pixels."""
         self.seen += len(values)
         if self.base.kind == "text":
             encoded = encode_texts(self.tokenizer, values, self.longest)
             self.cut += encoded.cut
             values = [np.array(row, np.int64) for row in encoded.rows]
-        elif self.base.encoded:
-            values = [decode(value, self.base.shape, self.where) for value in values]
         by_length: dict[int, list[int]] = defaultdict(list)
         for i, value in enumerate(values):
             by_length[len(value)].append(i)
@@ -118,7 +116,8 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """The instances of the base dataset's prepared splits, split by split.
 
     Raises:
-        DataError: the base is not prepared or was changed since, or an encoder's files are not what they should be.
+        DataError: the base is not prepared or was changed since, one of its pictures cannot be decoded, or an encoder's
+            files are not what they should be.
         ConfigError: the vectors have another width than the dataset says, or the extra is not installed.
     """
     where, base = f"params/datasets/{name}.yaml", str(dataset.features_of)
@@ -139,9 +138,11 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         columns = ["id", "label", *map(task_column, tasks), *([SCENE] if dataset.scenes else []), *modalities]
         for split, file in files.items():
             for part in stored_batches(file, columns):
+                ids = part["id"].to_pylist()
                 inputs = {m: _values(part[m], spec) for m, spec in modalities.items()}
-                inputs |= {m: _encoded(inputs[m], modalities[m], encode) for m, encode in encoders.items()}
-                for i, identity in enumerate(part["id"].to_pylist()):
+                for m, encode in encoders.items():
+                    inputs[m] = _encoded(_decoded(inputs[m], modalities[m], ids, file, m), modalities[m], encode)
+                for i, identity in enumerate(ids):
                     yield Instance(
                         identity,
                         {m: values[i] for m, values in inputs.items()},
@@ -171,6 +172,23 @@ def _values(column: pa.Array, spec: Modality) -> list[Any]:
         found = list(numbers(there).reshape(-1, *spec.shape))
     rows = iter(found)
     return [next(rows) if valid else None for valid in column.is_valid().to_pylist()]
+
+
+def _decoded(values: list[Any], spec: Modality, ids: list[str], file: Path, modality: str) -> list[Any]:
+    """Pixels in place of each row's files of pictures."""
+    if not spec.encoded:
+        return values
+    out = []
+    for identity, row in zip(ids, values, strict=True):
+        try:
+            pixels = [decode(one, spec.shape) for one in (row if spec.multifold else [row]) if one is not None]
+        except ValueError as e:
+            raise DataError(
+                f"{file}: instance '{identity}': modality '{modality}': the picture cannot be decoded ({e}); run "
+                f"`mmcontrast data prepare {file.parent.name}`"
+            ) from None
+        out.append(pixels if spec.multifold else pixels[0] if pixels else None)
+    return out
 
 
 def _encoded(values: list[Any], spec: Modality, encode: Callable[[Sequence[Any]], np.ndarray]) -> list[Any]:
