@@ -22,6 +22,7 @@ from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import to_markdown
+from mmcontrast.training.kept import EpochTensors
 from mmcontrast.training.retrieving import Embedded, observation_table
 from tests.multifold_data import NAME, ROOT, write_multifold
 from tests.report.made_up_study import keep_cells
@@ -38,9 +39,9 @@ KEPT = {
 }
 
 
-def embedded(tables, epochs, seed, noise):
+def embedded(tables, epochs, seed, noise, folder):
     """Embeddings that are right but for noise."""
-    out = Embedded()
+    out = Embedded(EpochTensors(folder))
     rng = np.random.default_rng(seed)
     for split in ("val", "test"):
         table = tables[split]
@@ -68,9 +69,9 @@ def made(tmp_path_factory):
         patch.setattr(statistics, "REPLICATES", 100)
         for name, cell in grid.cells.items():
             noise = 0.2 if cell.method == "mxm_clr" else 0.6
-            runs = {s: embedded(tables, (0, 4), s, noise) for s in cell.seeds}
             folder = root / layout.stage(name, "pretrain")
             folder.mkdir(parents=True)
+            runs = {s: embedded(tables, (0, 4), s, noise, folder / str(s)) for s in cell.seeds}
             frame = pl.from_arrow(observation_table(runs, dict.fromkeys(cell.seeds, tables)))
             frame.write_parquet(folder / "embeddings.parquet")
             rows = [(s, e, "train/loss", 1 / (1 + e)) for s in cell.seeds for e in range(5)]

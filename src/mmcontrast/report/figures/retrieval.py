@@ -158,7 +158,7 @@ def _texts_for_images(part: Any, found: Retrieved, similarity_IQ: Floats, rows: 
 def _picture(axes: style.Axes, found: Retrieved, item: int, right: bool | None) -> None:
     """The first drawing of an instance, framed if it is an answer."""
     of = found.table.observations[found.spec.gallery]
-    pixels_CHW = np.asarray(of.flat[int(of.offsets[item])])
+    pixels_CHW = _by_instance(of, np.array([item]))[0][0]
     axes.imshow(pixels_CHW.transpose(1, 2, 0), interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -248,5 +248,5 @@ def observations(of: Scope, narrow: bool) -> style.Figure:
 
 def _by_instance(of: Observations, rows: Rows) -> list[list[Any]]:
     """The texts, or the (3, H, W) pictures, of each of these instances."""
-    spans = [range(int(of.offsets[i]), int(of.offsets[i + 1])) for i in rows]
-    return [[x if isinstance(x := of.flat[k], str) else np.asarray(x) for k in span] for span in spans]
+    found = [of.flat[int(of.offsets[i]) : int(of.offsets[i + 1])] for i in rows]
+    return [[x if isinstance(x, str) else np.asarray(x) for x in of_row] for of_row in found]
