@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.config import CellRef, Grid
+from mmcontrast.config import CellRef, Grid, Published
 from mmcontrast.config.experiments import MatrixColumn
 from mmcontrast.config.metrics import MEASURES, SHARE
 from mmcontrast.evaluation.statistics import Difference, Interval
@@ -19,9 +19,18 @@ from mmcontrast.report.summary import summarise
 from mmcontrast.report.tables.build import across_datasets, build_table
 from mmcontrast.report.tables.formats import Value, text_of, to_csv, to_markdown
 from mmcontrast.report.tables.matrix import Matrix, matrix_blocks, matrix_findings
-from mmcontrast.report.text.conclusions import compare, comparison_sentences, judge, optimism, reach
+from mmcontrast.report.text.conclusions import (
+    Reproduction,
+    compare,
+    comparison_sentences,
+    judge,
+    optimism,
+    reach,
+    reproduction_sentences,
+)
 from mmcontrast.report.text.wording import (
     charted_metrics,
+    definitions,
     metric_title,
     points,
     probe_definition,
@@ -127,6 +136,26 @@ def test_verdicts_follow_the_direction(low: float, high: float, expected: str) -
 @pytest.mark.parametrize(("published", "expected"), [(0.1, "not reached"), (0.9, "exceeded"), (0.5, "reproduced")])
 def test_a_published_error_below_ours_is_not_reached(published: float, expected: str) -> None:
     assert reach(published, Interval(0.5, 0.4, 0.6), MSE) == expected
+
+
+def test_a_published_error_is_said_beside_ours_in_its_unit(grid: Grid) -> None:
+    of, row = (
+        Scope(evidence(grid, results()), EXPERIMENT, DATASET),
+        Published(row="A", dataset=DATASET, values={"mse": 0.001}),
+    )
+    ours = Reproduction(of, CellRef(method="m3col"), row, "mse", "selected", Interval(0.002, 0.0015, 0.0025))
+    (said,) = reproduction_sentences([(ours, None)])
+    assert said.startswith("ROSMAP, Mean squared error: A is published as 0.001. Ours, ")
+    assert said.endswith("0.00200 [0.00150, 0.00250]: not reached.")
+
+
+def test_a_probe_is_defined_by_the_labels_of_the_cells_that_it_scores(grid: Grid) -> None:
+    forces, classes = grid.datasets[DATASET], Grid(REPO, "paper", [DATASET]).datasets[DATASET]
+    (selected, probe) = definitions({"selected"}, [(classes, False), (forces, True)])
+    assert (selected[0], probe[0]) == ("Ours, selected", "Cells without a classifier")
+    assert "(ridge regression of numbers)" in probe[1]
+    assert [title for title, _ in definitions({"selected"}, [(forces, True)])] == ["Ours, selected"]
+    assert len(definitions({"selected"}, [(forces, False)])) == 1
 
 
 @pytest.mark.parametrize(
