@@ -157,7 +157,7 @@ def changed(cell, **model):
         ),
         (
             lambda c: c.model_copy(update={"modalities": c.modalities | {"x": Modality(kind="text", shape=[])}}),
-            "no encoder for 'text'",
+            "modality 'x': model.text: not given",
         ),
     ],
     ids=["fusion", "projection", "heads", "augmentations", "kind"],
