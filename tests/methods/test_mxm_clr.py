@@ -79,7 +79,7 @@ def test_a_momentum_teacher_follows_and_makes_the_targets(make_cell, make_progre
     loss = method(batch, progress)["loss"]
     for name, theirs in method.encoders.state_dict().items():
         torch.testing.assert_close(method.teacher.state_dict()[name], 0.9 * before[name] + 0.1 * theirs)
-    teacher = {m: row[0] for m, row in method.rows(batch, method.teacher).items()}
+    teacher = {m: row[0] for m, row in method.gathered(batch, progress, method.teacher)[0].items()}
     z = {m: row[0] for m, row in method.rows(batch).items()}
     want = multifold_pairs_terms(z, dict(batch.ids), tau=0.1, tau_soft=0.2, teacher=teacher)["loss"]
     torch.testing.assert_close(loss, want)
