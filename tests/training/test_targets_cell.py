@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.config.targets import Target
-from mmcontrast.data.loading import Table, load_dataset
+from mmcontrast.data.loading import Table, held_out, load_whole
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.exported import exported_epoch, load
@@ -64,9 +65,12 @@ def make_cell(main: Target, method: str, tasks: dict[str, Target], **stages: Any
 def relabelled(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The synthetic set with the labels that a cell asks for."""
 
-    def load(cell: CellConfig, root: Path, seed: int) -> dict[str, Table]:
-        classes = Grid(ROOT).datasets["synthetic"].classes
-        tables = load_dataset(cell.model_copy(update={"classes": classes, "tasks": {}}), root, seed)
+    classes = Grid(ROOT).datasets["synthetic"].classes
+
+    def plain(cell: CellConfig) -> CellConfig:
+        return cell.model_copy(update={"classes": classes, "tasks": {}, "target": "classes"})
+
+    def split(cell: CellConfig, whole: Mapping[str, Table], seed: int) -> dict[str, Table]:
         tasks = {t: target for t, target in cell.targets.items() if t}
         return {
             split: replace(
@@ -74,10 +78,11 @@ def relabelled(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 labels=labels_of(cell.targets[""], table),
                 tasks={t: labels_of(target, table) for t, target in tasks.items()},
             )
-            for split, table in tables.items()
+            for split, table in held_out(plain(cell), whole, seed).items()
         }
 
-    monkeypatch.setattr(training, "load_dataset", load)
+    monkeypatch.setattr(training, "load_whole", lambda cell, root: load_whole(plain(cell), root))
+    monkeypatch.setattr(training, "held_out", split)
 
 
 def evaluate(cell: CellConfig, folder: Path) -> pl.DataFrame:
@@ -111,7 +116,10 @@ def test_what_a_regression_was_scaled_by_travels_with_its_weights(relabelled) ->
     cell = make_cell(FORCE, "concat", {}, finetune=True)
     training.run_stage(cell, "finetune", LAYOUT)
     folder = Path(LAYOUT.stage(cell.name, "finetune"))
-    method, tables = load(folder / "models/seed3.safetensors"), training.load_dataset(cell, Path(), 3)
+    method, tables = (
+        load(folder / "models/seed3.safetensors"),
+        training.held_out(cell, training.load_whole(cell, Path()), 3),
+    )
     torch.testing.assert_close(method.target_scale.mean, tables["train"].labels.mean(0))
     torch.testing.assert_close(method.target_scale.spread, tables["train"].labels.std(0, correction=0))
     epoch = exported_epoch(folder / "models/seed3.safetensors")
