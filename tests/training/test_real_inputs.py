@@ -51,7 +51,6 @@ def test_from_the_disk_it_is_the_same_as_from_memory(folder: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-@pytest.mark.skip(reason="not solved: with or without workers a rank's files differ now and then, or it does not end")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_two_ranks_end_with_the_same_bits_after_a_stop_too(folder: Path, ranks: Ranks, workers: int) -> None:
     answers = ranks.call(interrupted_on_two_ranks, str(folder), workers)
@@ -60,7 +59,6 @@ def test_two_ranks_end_with_the_same_bits_after_a_stop_too(folder: Path, ranks: 
 
 
 @pytest.mark.slow
-@pytest.mark.skip(reason="not solved: passes alone, and not after another test of ranks")
 def test_two_ranks_are_one(folder: Path, ranks: Ranks) -> None:
     one, _ = trained(real_cell())
     both = ranks.call(on_two_ranks, str(folder))[0]
