@@ -135,7 +135,6 @@ def weights_of_ranks(world: World, root: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.skip(reason="not solved: two ranks differ from one, or the test compares too strictly")
 def test_two_ranks_train_them_as_one_does(trained_encoders: Path, ranks: Ranks) -> None:
     shared = ranks.call(weights_of_ranks, str(trained_encoders))[0]
     cell = bert_and_vit()
@@ -143,5 +142,8 @@ def test_two_ranks_train_them_as_one_does(trained_encoders: Path, ranks: Ranks) 
     run_stage(cell, "pretrain", LAYOUT)
     alone = load_file(Path(LAYOUT.stage(cell.name, "pretrain", "models/seed3.safetensors")))
     assert alone.keys() == shared.keys()
-    for name, value in alone.items():
+    # a bias of the keys moves all scores of a query alike: its gradient is rounding, of which Adam makes whole steps
+    compared = {n: w for n, w in alone.items() if not n.endswith(("key.bias", "k_proj.bias"))}
+    assert len(alone) - len(compared) == 4  # two layers each
+    for name, value in compared.items():
         np.testing.assert_allclose(shared[name], value.numpy(), rtol=1e-3, atol=2e-5, err_msg=name)
