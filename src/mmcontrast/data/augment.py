@@ -14,6 +14,7 @@ from torch import Tensor
 from mmcontrast.config import augmentations as spec
 from mmcontrast.data import augment_image as image
 from mmcontrast.data.draws import Draws
+from mmcontrast.data.pixels import unit_pixels
 from mmcontrast.errors import DataError
 
 RANKS = {"image": 4, "vector": 2, "sequence": 3, "text": 2}
@@ -102,8 +103,8 @@ class Augmenter:
         """
         if x.ndim != RANKS[self.kind]:
             raise DataError(f"augmentation: a batch of kind '{self.kind}' has {RANKS[self.kind]} axes, not {x.ndim}")
-        if self.kind == "image" and not torch.is_floating_point(x):
-            x = x.float() / 255
+        if self.kind == "image":
+            x = unit_pixels(x)
         draws = Draws(generator, len(x) if total is None else total, rows, x.device)
         pending: Tensor | None = None
         for step in self.steps:

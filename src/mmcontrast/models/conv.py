@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmcontrast.data.pixels import unit_pixels
 from mmcontrast.errors import ConfigError, DataError, nearest
 from mmcontrast.models.norm import GlobalBatchNorm2d
 
@@ -44,12 +45,11 @@ class ImageEncoder(nn.Module):
                 f"an image of shape {tuple(x_BCHW.shape[1:])} came to an encoder for {self.shape}; the dataset's "
                 "file in params/datasets gives one shape for all images: prepare the data again"
             )
-        if not torch.is_floating_point(x_BCHW):
-            x_BCHW = x_BCHW.float() / 255
-        # close to the usual mean and spread of photographs, the same for every channel
+        x_BCHW = unit_pixels(x_BCHW)
         # the weights of a momentum copy are buffers
         weight = next(w for w in (*self.parameters(), *self.buffers()) if torch.is_floating_point(w))
         if self.normal is None:
+            # close to the usual mean and spread of photographs, the same for every channel
             return self.body(((x_BCHW - 0.5) / 0.25).to(weight.dtype))
         mean, spread = (x_BCHW.new_tensor(values)[:, None, None] for values in self.normal)
         return self.body(((x_BCHW - mean) / spread).to(weight.dtype))

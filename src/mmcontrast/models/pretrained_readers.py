@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import Modality
 from mmcontrast.data import pretrained as files
+from mmcontrast.data.pixels import unit_pixels
 from mmcontrast.errors import ConfigError
 
 # (what the tower takes by name, (B, T) True where a row has no token)
@@ -74,8 +75,7 @@ class PictureReader(nn.Module):
         return None
 
     def forward(self, x_BCHW: Tensor) -> Inputs:
-        if not torch.is_floating_point(x_BCHW):
-            x_BCHW = x_BCHW.float() / 255
+        x_BCHW = unit_pixels(x_BCHW)
         side = self.how.side
         if x_BCHW.shape[2:] != (side, side):
             x_BCHW = F.interpolate(

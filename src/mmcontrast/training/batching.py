@@ -20,7 +20,7 @@ from mmcontrast.data.loading import Table
 from mmcontrast.methods.base import Batch
 from mmcontrast.training.distributed import World
 from mmcontrast.training.multifold_feed import MultifoldFeed
-from mmcontrast.training.reading import Plan, read
+from mmcontrast.training.reading import UnreadBatch, read
 
 EVAL_ROWS = 1024
 # where an instance has several rows, or a row may take an encoder a lot of memory
@@ -39,7 +39,7 @@ def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[T
     return list(torch.tensor_split(order, math.ceil(n / int(batch_size))))
 
 
-def plan_rows(table: Table, rows: Rows, shard: slice | None = None) -> Plan:
+def unread_rows(table: Table, rows: Rows, shard: slice | None = None) -> UnreadBatch:
     """A batch of the table's rows; of multifold data with all observations of each.
 
     Args:
@@ -55,7 +55,7 @@ def plan_rows(table: Table, rows: Rows, shard: slice | None = None) -> Plan:
         for name, of in table.observations.items():
             picked = of.of(numbers)
             parts[name], ids[name] = part(picked.flat, slice(None)), numbers[picked.instance]
-    return Plan(
+    return UnreadBatch(
         {m: parts[m] for m in table.modalities},
         table.labels[mine],
         ids,
@@ -66,15 +66,15 @@ def plan_rows(table: Table, rows: Rows, shard: slice | None = None) -> Plan:
 
 def rows_of(table: Table, rows: Rows, device: torch.device) -> Batch:
     """A batch of the table's rows, on the device; of multifold data with all observations of each."""
-    return next(read([plan_rows(table, rows)], None, device))
+    return next(read([unread_rows(table, rows)], None, device))
 
 
 def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:
     """All rows in order, in chunks that fit."""
     few = any(m.multifold or m.encoded or m.kind in ("sequence", "text") for m in table.modalities.values())
     step = EVAL_INSTANCES if few else EVAL_ROWS
-    plans = (plan_rows(table, slice(start, start + step)) for start in range(0, len(table), step))
-    return read(plans, table.decoders, device)
+    unread = (unread_rows(table, slice(start, start + step)) for start in range(0, len(table), step))
+    return read(unread, table.decoders, device)
 
 
 class Feed(Protocol):
@@ -112,8 +112,8 @@ class RowFeed:
         """See `Feed`."""
         rest = batches(len(self.table), self.batch_size, generator)[start:]
         shards = [self.world.rows(len(rows)) for rows in rest]
-        plans = (plan_rows(self.table, rows, shard) for rows, shard in zip(rest, shards, strict=True))
-        return zip(read(plans, self.table.decoders, self.world.device), shards, strict=True)
+        unread = (unread_rows(self.table, rows, shard) for rows, shard in zip(rest, shards, strict=True))
+        return zip(read(unread, self.table.decoders, self.world.device), shards, strict=True)
 
 
 def make_feed(cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> Feed:

@@ -19,7 +19,7 @@ from mmcontrast.data.sampling import CaptionSampler, InstanceSampler, Rows
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.methods.base import Batch
 from mmcontrast.training.distributed import World
-from mmcontrast.training.reading import Plan, read
+from mmcontrast.training.reading import UnreadBatch, read
 
 
 def instance_sampler(table: Table, stage: Stage, seed: int, where: str) -> InstanceSampler:
@@ -83,11 +83,11 @@ class MultifoldFeed:
     def epoch(self, epoch: int, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Batch, slice]]:
         """See `batching.Feed`; the generator is not drawn from."""
         drawn = (self._shard(self.sampler.batch(epoch, step)) for step in range(start, self.steps))
-        plans, shards = tee(drawn)
-        batches = read((plan for plan, _ in plans), self.table.decoders, self.world.device)
+        unread, shards = tee(drawn)
+        batches = read((batch for batch, _ in unread), self.table.decoders, self.world.device)
         return zip(batches, (shard for _, shard in shards), strict=True)
 
-    def _shard(self, rows: dict[str, Rows]) -> tuple[Plan, slice]:
+    def _shard(self, rows: dict[str, Rows]) -> tuple[UnreadBatch, slice]:
         """This rank's units: instances where rows differ in number, else rows."""
         units_N, of_row = _units(rows, by_row=isinstance(self.sampler, CaptionSampler))
         shard = self.world.rows(len(units_N))
@@ -99,7 +99,7 @@ class MultifoldFeed:
             if m in self.table.present:
                 has[m] = self.table.present[m][ids[m]]
         labels = self.table.labels[torch.from_numpy(units_N[shard])]
-        return Plan(parts, labels, ids, None, has), shard
+        return UnreadBatch(parts, labels, ids, None, has), shard
 
     def _part(self, modality: str, drawn: Rows, instance_P: Tensor, mine: Tensor) -> Part:
         if modality in self.table.inputs:

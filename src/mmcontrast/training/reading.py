@@ -1,4 +1,4 @@
-"""From a plan of batches to their tensors: what is to be decoded is decoded ahead, what is padded is padded alike.
+"""From the rows of batches to their tensors: what is to be decoded is decoded ahead, what is padded is padded alike.
 
 Shapes: b rows of this rank.
 """
@@ -18,7 +18,7 @@ from mmcontrast.methods.base import Batch
 
 
 @dataclass(frozen=True)
-class Plan:
+class UnreadBatch:
     """A batch whose inputs are not read yet: the rows of this rank. Attributes as those of `Batch`, on the CPU."""
 
     parts: Mapping[str, Part]
@@ -28,25 +28,25 @@ class Plan:
     present: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def read(plans: Iterable[Plan], decoders: Decoders | None, device: torch.device) -> Iterator[Batch]:
-    """The batches in order, on the device. The decoders draw plans ahead of what is asked for."""
+def read(unread: Iterable[UnreadBatch], decoders: Decoders | None, device: torch.device) -> Iterator[Batch]:
+    """The batches in order, on the device. The decoders take batches ahead of what is asked for."""
     if decoders is None:
-        yield from (_batch(plan, {}, device) for plan in plans)
+        yield from (_batch(batch, {}, device) for batch in unread)
         return
-    ahead, plans = tee(plans)
-    for decoded, plan in zip(decoders.decoded(encoded(plan.parts) for plan in ahead), plans, strict=True):
-        yield _batch(plan, decoded, device)
+    ahead, unread = tee(unread)
+    for decoded, batch in zip(decoders.decoded(encoded(batch.parts) for batch in ahead), unread, strict=True):
+        yield _batch(batch, decoded, device)
 
 
-def _batch(plan: Plan, decoded: Mapping[str, Tensor], device: torch.device) -> Batch:
+def _batch(batch: UnreadBatch, decoded: Mapping[str, Tensor], device: torch.device) -> Batch:
     def move(x: Tensor) -> Tensor:
         # from pinned memory it goes on while this process does
         return x.to(device, non_blocking=True)
 
     return Batch(
-        {m: move(decoded[m] if m in decoded else part.tensor()) for m, part in plan.parts.items()},
-        move(plan.labels),
-        None if plan.ids is None else {m: move(i) for m, i in plan.ids.items()},
-        None if plan.scenes is None else move(plan.scenes),
-        {m: move(has) for m, has in plan.present.items()},
+        {m: move(decoded[m] if m in decoded else part.tensor()) for m, part in batch.parts.items()},
+        move(batch.labels),
+        None if batch.ids is None else {m: move(i) for m, i in batch.ids.items()},
+        None if batch.scenes is None else move(batch.scenes),
+        {m: move(has) for m, has in batch.present.items()},
     )

@@ -11,14 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
+from mmcontrast.data.pixels import unit_pixels
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Method
 from mmcontrast.methods.baselines.objectives import RawObjective
-
-
-def pixels(x_bCHW: Tensor) -> Tensor:
-    """(b, C * H * W) in [0, 1]."""
-    return x_bCHW.flatten(1) if torch.is_floating_point(x_bCHW) else x_bCHW.flatten(1).float() / 255
 
 
 def resampled(x_bTd: Tensor, steps: int) -> Tensor:
@@ -55,7 +51,7 @@ class Raw(Method):
             raise ConfigError(f"{where}: nothing is trained here; give `pretrain: {{epochs: 0}}` and no `finetune`")
         of_kind: dict[str, Callable[[Tensor], Tensor]] = {
             "vector": lambda x: x,
-            "image": pixels,
+            "image": lambda x: unit_pixels(x).flatten(1),
             "sequence": lambda x: resampled(x, spec.steps),
         }
         self.numbers: dict[str, Callable[[Tensor], Tensor]] = {}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig, Modality
+from mmcontrast.data.pixels import unit_pixels
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
@@ -270,8 +271,7 @@ def present_only(
     """
     out = {}
     for name, x in inputs.items():
-        if not torch.is_floating_point(x):
-            x = x.float() / 255
+        x = unit_pixels(x)
         absent = ABSENT["image" if x.ndim == 4 else "vector"]
         out[name] = presence.blank(name, x, absent) if name in kept else torch.full_like(x, absent)
     return out
