@@ -57,6 +57,8 @@ class MultifoldMethod(Method):
         ConfigError: the cell has a `finetune` stage, for which there is no classifier.
     """
 
+    takes_partial_rows = True
+
     def __init__(self, cell: CellConfig, views: Views) -> None:
         super().__init__(cell)
         if len(self.modalities) < 2:
@@ -98,10 +100,9 @@ class MultifoldMethod(Method):
 
     def embed(self, batch: Batch) -> Tensor:
         """(b, M * D): each modality's mean unit row, side by side, zeros without any; instances in the order of ids."""
-        means = []
-        for z_PD, ids_P in self._encoded(batch, Presence.of(batch), self.encoders).values():
-            unique, index_P = torch.unique(ids_P, return_inverse=True)
-            means.append(instance_mean(z_PD, index_P, len(unique)))
+        rows = self._encoded(batch, Presence.of(batch), self.encoders).values()
+        unique = torch.unique(torch.cat([ids_P for _, ids_P in rows]))
+        means = [instance_mean(z_PD, torch.searchsorted(unique, ids_P), len(unique)) for z_PD, ids_P in rows]
         return torch.cat(means, dim=-1)
 
     def _encoded(self, batch: Batch, presence: Presence, encoders: nn.ModuleDict) -> Rows:

@@ -49,6 +49,8 @@ class SelfSupervised(Method):
         encoders: those of a method that has others than one per modality.
     """
 
+    takes_partial_rows = True
+
     def __init__(self, cell: CellConfig, encoders: nn.ModuleDict | None = None) -> None:
         super().__init__(cell)
         self.encoders = build_encoders(cell, self.modalities) if encoders is None else encoders

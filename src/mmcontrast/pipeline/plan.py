@@ -176,7 +176,8 @@ def _planned_cell(cell: CellConfig) -> PlannedCell:
         probe=cell.probe_from or cell.dataset,
         stages=cell.stages,
         scored=f"{cell.last_stage}/{paths.SCORED_FILES[cell.scored_by]}",
-        data=[paths.prepared(*part) for part in cell.data],
+        # what was fitted goes with the model
+        data=[*(paths.prepared(*part) for part in cell.data), paths.fitted(cell.dataset)],
         threads=cell.engine.ranks * cell.engine.threads,
         gpus=cell.engine.ranks if cell.engine.device == "cuda" else 0,
     )

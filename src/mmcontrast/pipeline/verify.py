@@ -135,11 +135,11 @@ def _compare_model(
     from mmcontrast.data.loading import load_dataset
     from mmcontrast.evaluation.labels import output_column
     from mmcontrast.evaluation.readouts import column
-    from mmcontrast.exported import exported_epoch, load
+    from mmcontrast.trained import exported_epoch, load_method
     from mmcontrast.training.loop import embed, predict
 
     file = root / layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
-    method, device = load(file), torch.device("cpu")
+    method, device = load_method(file), torch.device("cpu")
     if method.cell.model_dump(exclude={"engine"}) != cell.of_stage(stage).model_dump(exclude={"engine"}):
         raise DataError(f"{file}: trained with other parameters than params/ now says; train {cell.name} again")
     tables = load_dataset(cell, root, seed)

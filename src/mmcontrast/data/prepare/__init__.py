@@ -84,7 +84,7 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
         scenes = [instances.groups[i] for i in rows] if dataset.scenes and instances.groups else None
         table.write_split(out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split], scenes)
     near = leaks.near_duplicates(scaled, parts, instances.ids)
-    scaling.write_fitted(out_dir, scalers)
+    scaling.write_fitted(out_dir, scalers, instances.feature_names)
     sheet = datasheet(dataset_name, dataset, manifest, labels, tasks, constant, duplicates, near)
     return _seal(sheet, out_dir)
 
@@ -96,7 +96,7 @@ def _stream(
     try:
         written = write_stream(dataset_name, dataset, stream, out_dir)
         sheet = _written(dataset_name, dataset, manifest, written, out_dir)
-        scaling.write_fitted(out_dir, written.scalers)
+        scaling.write_fitted(out_dir, written.scalers, stream.feature_names)
         return _seal(sheet, out_dir)
     except DataError:
         for split in paths.SPLITS:

@@ -49,6 +49,8 @@ class CoMM(FusedMethod):
             without encoder or augmentations, or a `finetune` stage where labels are not one class each.
     """
 
+    takes_partial_rows = True
+
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
         self.objective = CommObjective.model_validate(cell.objective)
