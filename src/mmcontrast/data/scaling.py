@@ -108,9 +108,8 @@ def fit(train_Nd: np.ndarray, scaling: str) -> Scaler:
 
 def write_fitted(folder: Path, scalers: Mapping[str, Scaler]) -> None:
     """Keep what was fitted on train. `scalers`: modality -> scaler, of vectors and sequences."""
-    write_json(
-        folder / FITTED, {m: {f.name: getattr(s, f.name).tolist() for f in fields(s)} for m, s in scalers.items()}
-    )
+    fitted = {m: {f.name: getattr(s, f.name).tolist() for f in fields(s)} for m, s in scalers.items()}
+    write_json(folder / FITTED, fitted, seal=True)
 
 
 def read_fitted(path: Path) -> dict[str, Scaler]:

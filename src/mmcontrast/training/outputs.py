@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -19,6 +18,7 @@ from mmcontrast.config.targets import Target
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.data.json_text import read_json
 from mmcontrast.data.loading import Table
+from mmcontrast.data.parquet import write_parquet
 from mmcontrast.data.table import task_column
 from mmcontrast.errors import TrainingError
 from mmcontrast.evaluation.labels import output_column
@@ -43,14 +43,14 @@ def write_outputs(
         vocabularies: seed -> modality -> word pieces of a text encoder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_parquet(_history(runs), folder / "history.parquet")
+    write_parquet(_history(runs), folder / "history.parquet")
     if stage == "finetune":  # without rows where there is no classifier: the workflow expects the file
-        _write_parquet(_predictions(cell, runs, tables), folder / "predictions.parquet")
+        write_parquet(_predictions(cell, runs, tables), folder / "predictions.parquet")
     if cell.scored_by == "retrieval":
         embeddings = observation_table({seed: run.embedded for seed, run in runs.items()}, tables)
     else:
         embeddings = _embeddings(cell, runs, tables, device)
-    _write_parquet(embeddings, folder / "embeddings.parquet")
+    write_parquet(embeddings, folder / "embeddings.parquet")
     models = folder / "models"
     models.mkdir(exist_ok=True)
     for seed, run in runs.items():
@@ -61,7 +61,7 @@ def write_outputs(
             # not save_file, whose errors do not tell a full disk from anything else
             temporary.write_bytes(save(weights, metadata))
     _write_vocabularies(models, vocabularies)
-    write_json(models / "cell.json", cell.model_dump(mode="json"))
+    write_json(models / "cell.json", cell.model_dump(mode="json"), seal=True)
     seal_models(models, list(runs))
 
 
@@ -70,7 +70,7 @@ def _write_vocabularies(models: Path, vocabularies: dict[int, dict[str, Any]]) -
     for seed, of_seed in vocabularies.items():
         for modality, pieces in of_seed.items():
             value = {"pieces": pieces.pieces, "merges": [list(pair) for pair in pieces.merges]}
-            write_json(models / f"seed{seed}.{modality}.json", value)
+            write_json(models / f"seed{seed}.{modality}.json", value, seal=True)
 
 
 def seal_models(models: Path, seeds: list[int]) -> None:
@@ -79,7 +79,7 @@ def seal_models(models: Path, seeds: list[int]) -> None:
     kept = [p for p in found if p.name == "cell.json" or p.name.split(".")[0] in {f"seed{seed}" for seed in seeds}]
     for old in set(found) - set(kept):
         old.unlink()
-    write_json(models / paths.CHECKSUMS, {p.name: sha256_of(p) for p in kept})
+    write_json(models / paths.CHECKSUMS, {p.name: sha256_of(p) for p in kept}, seal=True)
 
 
 def sealed_weights(file: Path) -> Path:
@@ -96,11 +96,6 @@ def sealed_weights(file: Path) -> Path:
     if not as_written:
         raise TrainingError(f"{file}: not what was written there; run `mmcontrast pretrain` for this cell again")
     return file
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
 
 
 def _history(runs: dict[int, SeedRun]) -> pa.Table:
