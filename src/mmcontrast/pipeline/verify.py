@@ -78,6 +78,7 @@ def _outputs(grid: Grid, layout: Layout) -> Iterator[Finding]:
                 yield judged("outputs of training", root, f"{folder}/{name}", _check_seal, [folder])
             yield judged("outputs of training", root, f"{folder}/cost.json", read_json, [folder])
             yield judged("outputs of training", root, f"{folder}/models", _check_models, [folder])
+    for cell in grid.cells.values():
         scores = [layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name)]
         for file in scores:
             yield judged("scores of cells", root, file, _check_seal, scores)
