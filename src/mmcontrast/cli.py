@@ -247,12 +247,19 @@ def _compare(args: argparse.Namespace) -> None:
 
 def _verify(args: argparse.Namespace) -> int:
     grid, layout = selection(args.suite, args.datasets)
-    from mmcontrast.pipeline.verify import verify
+    from mmcontrast.pipeline.findings import as_json, repair, told
+    from mmcontrast.pipeline.verify import examine
 
-    verdicts = verify(grid, layout)
-    for verdict in verdicts:
-        print(verdict.text)
-    return int(any(v.wrong for v in verdicts))
+    say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
+    findings = told(examine(grid, layout), say)
+    if args.json:
+        print(json.dumps(as_json(findings), indent=2))
+    if args.repair:
+        repair(findings, grid.root, say)
+    checked = [f for f in findings if f.state != "missing" and f.kind != "plan"]
+    if not checked:
+        say("nothing of this suite is here: run it first")
+    return int(not checked or any(f.state == "wrong" for f in findings))
 
 
 def _write(args: argparse.Namespace) -> None:
@@ -315,7 +322,9 @@ def _parser() -> argparse.ArgumentParser:
     compare = add("compare", _compare, text, others, before=revision)
     compare.add_argument("after", nargs="?", default="workspace", help="likewise (default: %(default)s)")
     text = "Recompute checksums, predictions and scores, and compare them with what is stored."
-    add("verify", _verify, text, others)
+    verify = add("verify", _verify, text, others)
+    verify.add_argument("--repair", action="store_true", help="remove what is wrong; the next run makes it again")
+    verify.add_argument("--json", action="store_true", help="print what is wrong or missing as JSON")
     text = "Choose the learning rate of every method that shares a recipe by its validation score."
     add("tune", _tune, text, "tune on these of the recipe's datasets alone", recipe="name of a file in params/recipes/")
     add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")

@@ -55,7 +55,7 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
                 files |= found
                 sources.append({"source": label(source), "sha256": sha256, "pinned": pinned(source)})
             manifest = {"files": files, "sources": sources}
-            write_json(out_dir / MANIFEST, manifest)
+            write_json(out_dir / MANIFEST, manifest, seal=True)
             for name in before - set(files):
                 # an old manifest may have been tampered with: what it names elsewhere stays where it is
                 with suppress(FetchError):

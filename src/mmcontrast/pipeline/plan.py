@@ -25,6 +25,7 @@ from mmcontrast.config.checks import has_file
 from mmcontrast.config.metrics import metrics_for
 from mmcontrast.config.plain import subset, whole
 from mmcontrast.data.files import replacing, sha256_of
+from mmcontrast.data.json_text import read_json, sealed
 from mmcontrast.data.outside import encoder_files, outside_files
 from mmcontrast.data.preparers import preparer
 from mmcontrast.errors import MMContrastError, nearest
@@ -223,7 +224,7 @@ def cell_plans(cell: CellConfig, layout: Layout) -> Iterator[tuple[str, str]]:
 
 
 def _text(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(sealed(content), indent=1, ensure_ascii=False) + "\n"
 
 
 def _says(path: Path, text: str) -> bool:
@@ -241,11 +242,11 @@ def put(path: Path, text: str, sync: bool = False) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
     except FileNotFoundError:
         raise PlanError(f"{path}: no such plan; run `mmcontrast plan` first") from None
     except ValueError as e:
-        raise PlanError(f"{path}: not JSON ({e}); run `mmcontrast plan` again") from None
+        raise PlanError(f"{path}: not what was planned ({e}); run `mmcontrast plan` again") from None
     return content
 
 

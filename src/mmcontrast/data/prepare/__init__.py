@@ -107,7 +107,7 @@ def _stream(
 def _seal(sheet: dict[str, Any], out_dir: Path) -> dict[str, Any]:
     """Write the datasheet, with the checksums of the splits, which are checked when they are loaded."""
     sheet = sheet | {"prepared": {split: sha256_of(out_dir / f"{split}.parquet") for split in paths.SPLITS}}
-    write_json(out_dir / DATASHEET, sheet)
+    write_json(out_dir / DATASHEET, sheet, seal=True)
     return sheet
 
 
