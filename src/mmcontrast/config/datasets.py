@@ -43,14 +43,27 @@ class NpmSource(Strict):
     members: list[str] = Field(min_length=1, description="Paths inside the tarball (without `package/`).")
 
 
+# how the path of a file that stays where it is begins
+IN_PLACE = ("/", "./", "../")
+
+
 class LocalSource(Strict):
-    """What no program may download: a registration or a request stands before it. The user puts it there."""
+    """What is on this machine: the user's own files, or what a registration or a request stands before."""
 
     kind: Literal["local"]
-    path: str = Field(pattern=r"^[^/.][^/]*(/[^/.][^/]*)*$", description="File or folder below data/raw/<dataset>/.")
+    path: str = Field(
+        pattern=r"^([^/.][^/]*(/[^/.][^/]*)*|(/|\.{1,2}/).+)$",
+        description="File or folder below data/raw/<dataset>/; or, with /, ./ or ../ first, where it is, seen from the "
+        "folder that holds params/.",
+    )
     folder: bool = Field(default=False, description="It is a folder; what is in it is checked when it is prepared.")
-    how: str = Field(description="How a user gets it.")
-    sha256: None = Field(default=None, description="Nobody has published one.")
+    how: str = Field(default="It is your own.", description="How a user gets it.")
+    sha256: None = Field(default=None, description="Nobody has published one; it is recorded on first use.")
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it stays where it is."""
+        return self.path.startswith(IN_PLACE)
 
 
 RemoteSource = UrlSource | WheelSource | NpmSource
@@ -183,7 +196,8 @@ class Dataset(Strict):
     generate: dict[str, Any] = Field(default={}, description="Parameters of a generated dataset.")
     reader: str | None = Field(
         default=None,
-        description="Module in mmcontrast.data.prepare; default: the one whose name the dataset's name begins with.",
+        description="table, python, huggingface, mogonet or another module in mmcontrast.data.prepare; default: the "
+        "one whose name the dataset's name begins with.",
     )
     prepare: dict[str, Any] = Field(default={}, description="Options of the dataset's own reader.")
     class_weighted: list[TaskName] = Field(
