@@ -168,6 +168,8 @@ class _Reading:
             try:
                 for m, spec in self.dataset.modalities.items():
                     rows = self.rows[sources[m].table][i]
+                    if sources[m].folder is not None:  # a file that several rows name is one observation
+                        rows = list({sources[m].cells[row]: row for row in reversed(rows)}.values())[::-1]
                     several = [self._value(spec, sources[m], row) for row in rows]
                     several = [value for value in several if value is not None]
                     values[m] = (several or None) if spec.multifold else (several[0] if several else None)
@@ -210,18 +212,19 @@ class _Reading:
         if key is None:
             return [f"{self.options.row}{i:04d}" for i in range(len(self.main))]
         first: dict[str, int] = {}
+        several = any(of.multifold for m, of in self.dataset.modalities.items() if self._table_of(m) == self.main_name)
         for i, identity in enumerate(self.main.texts(key)):
             if identity is None:
                 raise DataError(f"{self.main.at(i)}: column '{key}' is empty; it names the instance")
-            if identity in first:
+            if identity in first and not several:
                 _refuse_twice(self.main, key, identity, [first[identity], i])
-            first[identity] = i
+            first.setdefault(identity, i)
         return list(first)
 
     def _rows(self, name: str, table: Table) -> list[list[int]]:
         """Rows of the table of each instance."""
         key = self._id_column(name)
-        if key is None or table is self.main:
+        if key is None:
             if len(table) != len(self.ids):
                 remedy = "give `id`, the column that names an instance, or tables of equal length"
                 raise DataError(f"{table.path}: {len(table)} rows, and {self.main.path} has {len(self.ids)}; {remedy}")

@@ -73,6 +73,16 @@ class Table:
         """Of the first file."""
         return self._sheets[0].path
 
+    @property
+    def frame(self) -> pl.DataFrame:
+        """All cells, of a csv as text."""
+        return pl.concat([s.cells.rename(dict(zip(s.cells.columns, s.names, strict=True))) for s in self._sheets])
+
+    @property
+    def said(self) -> dict[str, str]:
+        """How the first file was read."""
+        return self._sheets[0].said
+
     def at(self, row: int) -> str:
         """Where a row is."""
         for sheet in self._sheets:
