@@ -241,7 +241,9 @@ class Guess:
             self.said.append(f"{name}: cells {missing} count as missing, and as their mean over train")
         for prefix, columns in _grouped(numeric, name, only).items():
             all_of_them = not only and len(columns) == len(numeric)
-            taken = ({"without": left} if left else {}) if all_of_them else {"columns": columns}
+            taken: dict[str, Any] = {"columns": columns}
+            if all_of_them:
+                taken = {"without": left} if left else {}
             if not all_of_them and columns == [c for c in free if c.startswith(prefix)]:
                 taken = {"prefix": prefix}
             self._add(name, _word(prefix), {"kind": "vector", "shape": [len(columns)]}, taken)

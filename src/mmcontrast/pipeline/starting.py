@@ -29,10 +29,17 @@ COMPARED = {
     ],
 }
 REFERENCE = {"retrieval": ("clip", "base"), "probe": ("cross", "shared")}
-ENCODERS = {
+# what the shared recipe does not say of kinds of modality
+RECIPE = Path("params/recipes/shared.yaml")
+ENCODERS: dict[str, dict[str, Any]] = {
     "image": {"image": "small_conv"},
     "sequence": {"sequence": {"kind": "gru", "width": 64}},
     "text": {"text": {"vocabulary": 2000, "tokens": 32, "embedding": 64, "hidden": 64}},
+}
+AUGMENTATIONS: dict[str, list[dict[str, Any]]] = {
+    "image": [{"name": "crop", "scale": [0.5, 1.0]}, {"name": "brightness", "amount": 0.2}],
+    "sequence": [{"name": "noise", "std": 0.1}],
+    "text": [],
 }
 ENGINE = {"backend": "torch", "zero_stage": 0, "precision": "fp32", "device": "cpu", "ranks": 1, "threads": 1}
 
@@ -75,11 +82,11 @@ def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> lis
         "redistribute": False, "citation": "not stated",
     }  # fmt: skip
     cells = [{"method": method, "variant": variant, "label": label} for method, variant, label in COMPARED[scored]]
-    model: dict[str, Any] = {}
-    for spec in values["modalities"].values():
-        model |= ENCODERS.get(spec["kind"], {})
-    if scored == "probe" and len(values["modalities"]) != 3:
-        model["fusion"] = {"width": 32 * len(values["modalities"])}
+    kinds = sorted({spec["kind"] for spec in values["modalities"].values()} & set(ENCODERS))
+    model = {"fusion": {"width": 32 * len(values["modalities"])}}
+    for kind in kinds:
+        model |= ENCODERS[kind]
+    recipe = {name: {"model": model, "augmentations": {kind: AUGMENTATIONS[kind] for kind in kinds}}}
     reference = dict(zip(("method", "variant"), REFERENCE[scored], strict=True))
     experiment = {
         "title": f"Methods on {name}",
@@ -88,14 +95,26 @@ def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> lis
     }  # fmt: skip
     suite = {
         "description": f"The experiment on {name}.", "datasets": [name], "experiments": [name], "seeds": [0, 1, 2],
-        "engine": ENGINE, **({"overrides": {"model": model}} if model else {}),
+        "engine": ENGINE,
     }  # fmt: skip
     head = f"# Written by `mmcontrast new dataset {name}`; edit it. What was guessed:\n"
     head += "".join(f"# - {line}\n" for line in guess.said)
     _write(places["datasets"], head, about | values)
     _write(places["experiments"], "", experiment)
     _write(places["suites"], "", suite)
+    if scored == "probe":
+        _add_to_recipe(recipe)
     return [*guess.said, *(f"{path}: written" for path in places.values())]
+
+
+def _add_to_recipe(entry: dict[str, Any]) -> None:
+    """Put a dataset's encoders below `datasets` of the shared recipe, which is the last key there."""
+    if set(entry) <= set(read_yaml(RECIPE).get("datasets", {})):
+        return  # of an earlier dataset of this name
+    lines = yaml.safe_dump(entry, sort_keys=False, width=116, default_flow_style=None).splitlines()
+    RECIPE.write_text(RECIPE.read_text(encoding="utf-8") + "".join(f"  {line}\n" for line in lines), encoding="utf-8")
+    if set(entry) - set(read_yaml(RECIPE).get("datasets", {})):
+        raise ConfigError(f"{RECIPE}: `datasets` is not its last key; put {entry} there by hand")
 
 
 def new_method(name: str, experiment: str | None) -> list[str]:
@@ -122,6 +141,7 @@ def new_method(name: str, experiment: str | None) -> list[str]:
     for path in listed[:1]:
         row = f"\ncells:\n- {{method: {name}, variant: shared}}\n"
         path.write_text(path.read_text(encoding="utf-8").replace("\ncells:\n", row, 1), encoding="utf-8")
+    implementations.cache_clear()
     return [f"{path}: written" for path in (*targets, *listed[:1])]
 
 

@@ -53,7 +53,7 @@ def _function(options: PythonOptions) -> Callable[..., Any]:
     if not callable(function):
         known = [n for n, of in vars(module).items() if callable(of) and getattr(of, "__module__", "") == spec.name]
         raise DataError(f"{options.file}: no function '{options.function}'; {nearest(options.function, known)}")
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _instances(

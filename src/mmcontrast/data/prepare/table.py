@@ -181,7 +181,9 @@ class _Reading:
                 report["undecodable"]["which"] = [*report["undecodable"]["which"], self.ids[i]][:SHOWN]
                 continue
             tasks = {t: of[k] for t, of in labels.items() if t}
-            yield Instance(self.ids[i], values, labels[""][k], splits and splits[k], tasks, groups and groups[k])
+            yield Instance(
+                self.ids[i], values, labels[""][k], splits[k] if splits else None, tasks, groups[k] if groups else None
+            )
 
     def _value(self, spec: Modality, source: _Source, row: int) -> Any:
         cell, table = source.cells[row], self.tables[source.table]
