@@ -268,7 +268,8 @@ def _tune(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    grid, _ = selection(args.suite, args.datasets)
+    grid, layout = selection(args.suite, args.datasets)
+    plans.planned(grid, layout)  # what it refuses, no run would pass
     print(f"params/ is in order: {len(grid.cells)} cells in {len(grid.active_experiments)} experiments")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mmcontrast.config.base import Strict
 from mmcontrast.config.metrics import Kind, Metric, metrics_for
@@ -68,6 +69,24 @@ class LocalSource(Strict):
 
 RemoteSource = UrlSource | WheelSource | NpmSource
 Source = Annotated[RemoteSource | LocalSource, Field(discriminator="kind")]
+
+
+# columns of a prepared split, and names that a torch module has already
+TAKEN = re.compile(
+    "id|label|split|scene|apply|bfloat16|buffers|children|clear|compile|cpu|cuda|double|eval|float|forward|half|ipu|items|"
+    "keys|modules|mtia|parameters|pop|to|train|training|type|update|values|xpu|add_module|call_super_init|dump_patches|"
+    "extra_repr|load_state_dict|requires_grad_|share_memory|state_dict|to_empty|zero_grad|(get|named|register|set)_.*"
+)
+
+
+def _free(name: str) -> str:
+    """A name of a modality as it is. Raises ValueError for one that is in use."""
+    if TAKEN.fullmatch(name):
+        raise ValueError(f"'{name}' is in use for something else; call the modality another, e.g. '{name}_input'")
+    return name
+
+
+ModalityName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$"), AfterValidator(_free)]
 
 
 class Modality(Strict):
@@ -159,7 +178,7 @@ class Dataset(Strict):
     encoders: dict[str, Pretrained] = Field(
         default={}, description="Modality of `features_of` -> the frozen encoder of its vectors (`tuning: frozen`)."
     )
-    modalities: dict[str, Modality] = Field(min_length=1)
+    modalities: dict[ModalityName, Modality] = Field(min_length=1)
     classes: list[str] = Field(
         min_length=1,
         description="Names of the classes; a label is an index into this list. One alone is enough for retrieval. Of "

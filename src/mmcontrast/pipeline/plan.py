@@ -19,9 +19,10 @@ import yaml
 from pydantic import TypeAdapter
 
 from mmcontrast import paths
-from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source
+from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source, validate
 from mmcontrast.config.base import Strict
 from mmcontrast.config.checks import has_file
+from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.metrics import metrics_for
 from mmcontrast.config.plain import subset, whole
 from mmcontrast.data.files import replacing, sha256_of
@@ -332,9 +333,10 @@ def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) 
 
 def plan_data(name: str) -> None:
     """Plan how a dataset is fetched and prepared. Raises ConfigError where there is no such dataset."""
-    grid = Grid()
-    has_file("dataset", name, grid.datasets)
-    for path, text in dataset_plans(name, grid.datasets[name]):
+    files = ParamFiles(Path("."))
+    has_file("dataset", name, files.names("datasets"))
+    dataset = validate(Dataset, files.raw("datasets", name), files.where("datasets", name))
+    for path, text in dataset_plans(name, dataset):
         put(Path(path), text)
 
 
