@@ -275,8 +275,28 @@ def _tune(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    grid, _ = selection(args.suite, args.datasets)
+    grid, layout = selection(args.suite, args.datasets)
+    plans.planned(grid, layout)  # what it refuses, no run would pass
     print(f"params/ is in order: {len(grid.cells)} cells in {len(grid.active_experiments)} experiments")
+
+
+def _new(args: argparse.Namespace) -> None:
+    from mmcontrast.pipeline import starting
+
+    if args.command == "init":
+        said = starting.new_workspace(Path(args.folder))
+    elif args.kind == "method":
+        said = starting.new_method(args.name, args.experiment)
+    else:
+        files = [starting.as_source(file, args.here) for file in args.files]
+        told = {role: given for role in ("id", "label", "group", "split") if (given := getattr(args, role)) is not None}
+        said = starting.new_dataset(args.name, files, told)
+    print("\n".join(said))
+    if args.command == "new":
+        args.suite, args.datasets = args.name if args.kind == "dataset" else "default", None
+        _check(args)
+    if args.command == "new" and args.kind == "dataset":
+        print(f"Next: snakemake --cores all --config suite={args.name}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -327,6 +347,24 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print what is wrong or missing as JSON")
     text = "Choose the learning rate of every method that shares a recipe by its validation score."
     add("tune", _tune, text, "tune on these of the recipe's datasets alone", recipe="name of a file in params/recipes/")
+    new = commands.add_parser("new", help="Start a dataset of your own, from its files, or a method.")
+    new.set_defaults(call=_new)
+    kinds = new.add_subparsers(dest="kind", required=True, metavar="KIND")
+    text = "Look at tables, and a folder of pictures; write params/ of a dataset, an experiment and a suite."
+    dataset = kinds.add_parser("dataset", help=text, description=text)
+    dataset.add_argument("name", metavar="NAME", help="of the dataset, its experiment and its suite")
+    dataset.add_argument("files", nargs="+", metavar="FILE", help="csv, xlsx, JSON, Parquet, Feather, npz; one folder")
+    for role in ("id", "label", "group", "split"):
+        dataset.add_argument(
+            f"--{role}", metavar="COLUMN", help=f"column of the {role}; default: the one that looks so"
+        )
+    text = "Write the code, params and test of a method that trains as it is, to change."
+    method = kinds.add_parser("method", help=text, description=text)
+    method.add_argument("name", metavar="NAME", help="of the method, and of its folder in methods/")
+    method.add_argument("--experiment", metavar="NAME", help="also a row of this experiment, in params/experiments/")
+    init = commands.add_parser("init", help="Make a folder to work in, without a checkout: params/ and the workflow.")
+    init.set_defaults(call=_new)
+    init.add_argument("folder", metavar="DIR")
     add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")
     add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.")
     return parser
@@ -340,11 +378,12 @@ def main(argv: list[str] | None = None) -> int:
             print(f"error: `{old}` is now `{new}`", file=sys.stderr)
             return 2
     args = _parser().parse_args(words)
-    args.words, args.started = words, time.perf_counter()
+    args.words, args.started, args.here = words, time.perf_counter(), Path.cwd()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mmcontrast").setLevel(logging.INFO)
     try:
-        _enter_checkout()
+        if args.command != "init":
+            _enter_checkout()
         return args.call(args) or 0
     except StoppedError as e:
         print(f"stopped: {e}", file=sys.stderr)

@@ -14,6 +14,8 @@ class Objective(Strict):
 
     # whether what `finetune` trains ends in a classifier; else its embeddings are scored by a linear probe
     classifier: ClassVar[bool] = True
+    # whether modalities go through encoders
+    encoders: ClassVar[bool] = True
 
 
 class TemperatureSpec(Strict):

@@ -15,6 +15,7 @@ class RawObjective(Objective):
 
     method: ClassVar[str] = "raw"
     classifier: ClassVar[bool] = False
+    encoders: ClassVar[bool] = False
     steps: int = Field(default=64, gt=1, description="Steps that a sequence is resampled to.")
 
 
