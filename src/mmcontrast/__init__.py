@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: str | Path, device: str = "cpu") -> TrainedModel:
+def load(path: str | Path, device: str = "cpu", seed: int | None = None) -> TrainedModel:
     """A trained model, for raw inputs; see `mmcontrast.trained.load`."""
     # imported late: the workflow imports this package at each start, and torch takes seconds
     from mmcontrast.trained import load as load_trained
 
-    return load_trained(path, device)
+    return load_trained(path, device, seed)

@@ -274,6 +274,18 @@ def _tune(args: argparse.Namespace) -> None:
     print(f"{file.relative_to(Path.cwd())}: written")
 
 
+def _apply(args: argparse.Namespace) -> None:
+    from mmcontrast.applied import embed_files, predict_files
+    from mmcontrast.trained import load
+
+    where = Path(args.cell)
+    if not where.exists():
+        where = Path(paths.Layout(args.suite).run(plans.cell_name(args.cell), ""))
+    model = load(where, args.device, args.seed)
+    n = (embed_files if args.command == "embed" else predict_files)(model, args.files, args.out)
+    print(f"{args.out}: {n} rows written")
+
+
 def _check(args: argparse.Namespace) -> None:
     grid, layout = selection(args.suite, args.datasets)
     plans.planned(grid, layout)  # what it refuses, no run would pass
@@ -365,6 +377,18 @@ def _parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="Make a folder to work in, without a checkout: params/ and the workflow.")
     init.set_defaults(call=_new)
     init.add_argument("folder", metavar="DIR")
+    of = "dataset/method/variant, or a model's path"
+    for name, text in {
+        "embed": "Write the embeddings that a trained model gives new rows.",
+        "predict": "Write what a trained model predicts of new rows.",
+    }.items():
+        apply = add(name, _apply, text, cell=of)
+        # the command goes into the checkout; these are named from where it was typed
+        path = {"type": lambda given: Path(given).absolute(), "metavar": "FILE"}
+        apply.add_argument("files", nargs="+", help="csv or Parquet, joined by their column `id`", **path)
+        apply.add_argument("-o", "--out", required=True, help="csv or Parquet", **path)
+        apply.add_argument("--seed", type=int, help="of the model (default: the first)")
+        apply.add_argument("--device", default="cpu", help="where it computes (default: %(default)s)")
     add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")
     add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.")
     return parser

@@ -23,7 +23,7 @@ from mmcontrast.data.loading import Table
 from mmcontrast.data.new_rows import table_of
 from mmcontrast.data.scaling import Scaler, read_fitted
 from mmcontrast.errors import DataError, nearest
-from mmcontrast.exported import CELL, ENCODERS, FITTED, read_weights, sealed, vocabulary_name
+from mmcontrast.exported import CELL, ENCODERS, FITTED, read_weights, sealed, vocabulary_name, weights_name
 from mmcontrast.methods.base import Method
 from mmcontrast.methods.build import build_method
 from mmcontrast.training.loop import embed, predict
@@ -54,6 +54,10 @@ class TrainedModel:
     def cell(self) -> CellConfig:
         """What it was trained with."""
         return self.method.cell
+
+    def features(self, modality: str) -> list[str]:
+        """Names of a vector's features in their order, where the data have them."""
+        return list(self._scalers[modality].features_d) if modality in self._scalers else []
 
     def embed(self, inputs: Inputs, readout: str = "") -> Array:
         """(N, D) float32 embeddings, as training stores and the report scores them.
@@ -113,18 +117,17 @@ class TrainedModel:
         return made
 
 
-def load(path: str | Path, device: str = "cpu") -> TrainedModel:
+def load(path: str | Path, device: str = "cpu", seed: int | None = None) -> TrainedModel:
     """A trained model with all that was fitted with it.
 
     Args:
-        path: seed<k>.safetensors of an exported model, or the folder of a cell, runs/<dataset>/<method>/<variant>: its
-            first seed.
-        device: where it computes, as torch names it.
+        path: seed<k>.safetensors of an exported model, or the folder of a cell, runs/<dataset>/<method>/<variant>.
+        device: where it computes, as torch names it. seed: of a folder's models; None = the first.
 
     Raises:
         DataError: a file is missing, damaged, changed since, or does not belong to the others.
     """
-    file = weights_file(Path(path))
+    file = weights_file(Path(path), seed)
     method, folder = load_method(file), file.parent
     scalers = read_fitted(sealed(folder / FITTED)) if (folder / FITTED).exists() else {}
     cell = _built_from(method.cell, folder)
@@ -136,13 +139,13 @@ def load(path: str | Path, device: str = "cpu") -> TrainedModel:
     return TrainedModel(method, scalers, texts, device)
 
 
-def weights_file(path: Path) -> Path:
-    """The file itself, or the first seed's in the folder of a cell, a stage or models; of the last stage there is."""
+def weights_file(path: Path, seed: int | None = None) -> Path:
+    """The file itself, or that of a seed in the folder of a cell, a stage or models; of the last stage there is."""
     if path.suffix == ".safetensors":
         return path
     for folder in (path, path / "models", path / "finetune/models", path / "pretrain/models"):
         if found := sorted(folder.glob("seed*.safetensors"), key=lambda p: (len(p.name), p.name)):
-            return found[0]
+            return found[0] if seed is None else folder / weights_name(seed)
     raise DataError(f"{path}: holds no trained model; name seed<k>.safetensors, or the folder of a trained cell")
 
 

@@ -62,7 +62,7 @@ def table_of(given: Mapping[str, Any], cell: CellConfig, scalers: Mapping[str, S
     if unfitted := [m for m in scaled if m not in scalers]:
         raise DataError(f"{WHERE}: nothing was kept with the model that scales '{unfitted[0]}'; train the cell again")
     label = 0 if cell.target == "classes" else np.zeros(len(cell.classes))
-    rows = [[str(i), label, *row] for i, row in enumerate(zip(*cells.values(), strict=True))]
+    rows: list[list[Any]] = [[str(i), label, *row] for i, row in enumerate(zip(*cells.values(), strict=True))]
     raw = streaming.batch_of(rows, streaming.unscaled(layout, scaled))
     part = streaming.with_scale(raw, layout, {m: scalers[m] for m in scaled}, WHERE)
     made = as_table(WHERE, pa.Table.from_batches([part]), described_by(WHERE, layout))
