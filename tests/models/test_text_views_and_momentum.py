@@ -5,8 +5,8 @@ import torch
 
 from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError
+from mmcontrast.models.encoders import FlatImageEncoder
 from mmcontrast.models.momentum import follow, frozen_copy
-from mmcontrast.models.observations import FlatImageEncoder
 from mmcontrast.models.text import BiGRUEncoder, BiGRUSteps, text_encoder
 from mmcontrast.models.views import pool_views
 

@@ -61,6 +61,32 @@ class PooledImageEncoder(nn.Module):
         return z_BD
 
 
+class FlatImageEncoder(nn.Module):
+    """The whole feature map through a linear layer: (B, C, H, W) -> (B, D).
+
+    The map of a drawing of 28 or 32 pixels has a few places, and where a stroke is says much, which a mean forgets.
+    """
+
+    def __init__(self, modality: Modality, model: Model) -> None:
+        super().__init__()
+        self.conv = image_map(modality, model)
+        height, width = self.conv.grid
+        self.out = mlp([self.conv.channels * height * width, model.width])
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        z_BD: Tensor = self.out(self.conv(x_BCHW).flatten(1))
+        return z_BD
+
+
+def image_encoder(modality: Modality, model: Model) -> nn.Module:
+    """With `model.image_flat`, and for one of several drawings per instance, the whole map; otherwise its mean.
+
+    Raises:
+        ConfigError: model.image is not given, or the image is too small for it.
+    """
+    return (FlatImageEncoder if modality.multifold or model.image_flat else PooledImageEncoder)(modality, model)
+
+
 class StepEncoder(nn.Module):
     """Base of encoders that keep every step: (B, ...) -> (B, T, width), and (B, T) True where a row has no step.
 
@@ -87,14 +113,14 @@ Makers = Mapping[str, Callable[[Modality, Model], nn.Module]]
 # by kind of modality: what gives an embedding, and what CoMM's fusion makes tokens of
 ENCODERS: Makers = {
     "vector": VectorEncoder,
-    "image": PooledImageEncoder,
-    "sequence": _by_name("sequence", "SequenceEncoder"),
+    "image": image_encoder,
+    "sequence": _by_name("sequence", "sequence_encoder"),
     "text": _by_name("text", "text_encoder"),
 }
 TOKEN_ENCODERS: Makers = {
     "vector": VectorEncoder,
     "image": image_map,
-    "sequence": _by_name("sequence", "SequenceSteps"),
+    "sequence": _by_name("sequence", "sequence_steps"),
     "text": _by_name("text", "text_steps"),
 }
 
