@@ -5,6 +5,7 @@ Shapes: B batch, F features of a vector modality, C x H x W image, T steps, W wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 
@@ -48,43 +49,27 @@ def image_map(modality: Modality, model: Model) -> ImageEncoder:
     return encoder
 
 
-class PooledImageEncoder(nn.Module):
-    """Mean over the feature map, then a linear layer: (B, C, H, W) -> (B, D)."""
+class ImageVector(nn.Module):
+    """The mean of the feature map, or all of it, through a linear layer: (B, C, H, W) -> (B, D).
 
-    def __init__(self, modality: Modality, model: Model) -> None:
-        super().__init__()
-        self.features = image_map(modality, model)
-        self.project = nn.Linear(self.features.channels, model.width)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        z_BD: Tensor = self.project(self.features(x_BCHW).mean(dim=(2, 3)))
-        return z_BD
-
-
-class FlatImageEncoder(nn.Module):
-    """The whole feature map through a linear layer: (B, C, H, W) -> (B, D).
-
-    The map of a drawing of 28 or 32 pixels has a few places, and where a stroke is says much, which a mean forgets.
-    """
-
-    def __init__(self, modality: Modality, model: Model) -> None:
-        super().__init__()
-        self.conv = image_map(modality, model)
-        height, width = self.conv.grid
-        self.out = mlp([self.conv.channels * height * width, model.width])
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        z_BD: Tensor = self.out(self.conv(x_BCHW).flatten(1))
-        return z_BD
-
-
-def image_encoder(modality: Modality, model: Model) -> nn.Module:
-    """With `model.image_flat`, and for one of several drawings per instance, the whole map; otherwise its mean.
+    All of it with `model.image_flat`, and for one of several drawings per instance: at 28 or 32 pixels the map has a
+    few places, and where a stroke is says much, which a mean forgets.
 
     Raises:
         ConfigError: model.image is not given, or the image is too small for it.
     """
-    return (FlatImageEncoder if modality.multifold or model.image_flat else PooledImageEncoder)(modality, model)
+
+    def __init__(self, modality: Modality, model: Model) -> None:
+        super().__init__()
+        self.features = image_map(modality, model)
+        self.flat, channels = modality.multifold or model.image_flat, self.features.channels
+        places = math.prod(self.features.grid)
+        self.project = mlp([channels * places, model.width]) if self.flat else nn.Linear(channels, model.width)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        map_BChw = self.features(x_BCHW)
+        z_BD: Tensor = self.project(map_BChw.flatten(1) if self.flat else map_BChw.mean(dim=(2, 3)))
+        return z_BD
 
 
 class StepEncoder(nn.Module):
@@ -113,7 +98,7 @@ Makers = Mapping[str, Callable[[Modality, Model], nn.Module]]
 # by kind of modality: what gives an embedding, and what CoMM's fusion makes tokens of
 ENCODERS: Makers = {
     "vector": VectorEncoder,
-    "image": image_encoder,
+    "image": ImageVector,
     "sequence": _by_name("sequence", "sequence_encoder"),
     "text": _by_name("text", "text_encoder"),
 }
