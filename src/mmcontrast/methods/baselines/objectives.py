@@ -63,7 +63,7 @@ class PairwiseObjective(Objective):
     )
     augmentations: Augmentations = Field(default={})
     cross_augmented: bool = Field(
-        default=False, description="The cross term, too, sees an augmentation of its inputs, as CLIP crops its pictures."
+        default=False, description="The cross term, too, sees augmented inputs, as CLIP crops its pictures."
     )
 
     @model_validator(mode="after")

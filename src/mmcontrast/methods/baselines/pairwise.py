@@ -30,8 +30,9 @@ class Pairwise(SelfSupervised):
     """loss = cross_weight * mean over pairs of modalities + self_weight * mean over modalities.
 
     The cross term sees inputs as they are (`cross_augmented`: one augmentation of each), the self term two
-    augmentations of them; both go through the modality's own head. `embed` is the concatenation of the encoders' outputs, or of the heads' (`embedding: heads`), which
-    is what a method that fuses before it contrasts can be compared with.
+    augmentations of them; both go through the modality's own head. `embed` is the concatenation of the encoders'
+    outputs, or of the heads' (`embedding: heads`), which is what a method that fuses before it contrasts can be
+    compared with.
 
     Of rows that lack a modality, a pair of modalities is over the rows that have both, the self term of a modality over
     those that have it; what lacks is zeros in the embedding.
