@@ -13,7 +13,7 @@ from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.models.conv import IMAGE_ENCODERS, build_image_encoder
 from mmcontrast.models.encoders import ImageVector, image_map
-from mmcontrast.models.sequence import ConvEncoder, SequenceEncoder, sequence_encoder, sequence_steps
+from mmcontrast.models.sequence import SequenceEncoder, sequence_steps
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_flat_image_encoder_knows_where_a_thing_is_and_a_pooled_one_does_not()
     assert ImageVector(several, spec).flat
 
 
-@pytest.mark.parametrize("make", [sequence_encoder, sequence_steps])
+@pytest.mark.parametrize("make", [SequenceEncoder, sequence_steps])
 @pytest.mark.parametrize("values", [{}, {"layers": 2, "dropout": 0.5}, {"heads": 2, "hidden": 7}])
 @pytest.mark.parametrize("kind", ["gru", "transformer"])
 def test_padding_changes_no_row_and_a_row_of_nothing_is_zeros(kind: str, values: dict[str, int], make) -> None:
@@ -123,7 +123,7 @@ def test_padding_changes_no_row_and_a_row_of_nothing_is_zeros(kind: str, values:
         with torch.set_grad_enabled(grad):
             found = encoder(x)
             alone = [encoder(row[None]) for row in rows]
-        if make is sequence_encoder:
+        if make is SequenceEncoder:
             torch.testing.assert_close(found[:3], torch.cat(alone), rtol=1e-5, atol=1e-6)
             assert found[3].abs().max() == 0
             continue
@@ -138,14 +138,14 @@ def test_padding_changes_no_row_and_a_row_of_nothing_is_zeros(kind: str, values:
 def test_a_conv_reads_each_sequence_at_the_same_places_however_long(values: dict[str, int]) -> None:
     torch.manual_seed(0)
     spec = sequence_model("conv", steps=6, **values)
-    encoder, tokens = sequence_encoder(SEQUENCE, spec).eval(), sequence_steps(SEQUENCE, spec).eval()
+    encoder, tokens = SequenceEncoder(SEQUENCE, spec).eval(), sequence_steps(SEQUENCE, spec).eval()
     rows = [torch.randn(n, 4) for n in (3, 9, 1)]
     x = torch.full((4, 11, 4), torch.nan)
     for i, row in enumerate(rows):
         x[i, : len(row)] = row
     z_BD, (out_BSW, nothing_BS) = encoder(x), tokens(x)
     assert z_BD.shape == (4, 10)
-    assert out_BSW.shape[1] == tokens.conv.steps == (3 if not values else 1)
+    assert out_BSW.shape[1] == tokens.places == (3 if not values else 1)
     assert nothing_BS.all(dim=1).tolist() == nothing_BS.any(dim=1).tolist() == [False, False, False, True]
     assert z_BD[3].abs().max() == out_BSW[3].abs().max() == 0
     for i, row in enumerate(rows):
@@ -158,7 +158,7 @@ def test_a_conv_reads_each_sequence_at_the_same_places_however_long(values: dict
 
 def test_a_conv_tells_the_same_strokes_in_another_order_apart() -> None:
     torch.manual_seed(0)
-    encoder = ConvEncoder(SEQUENCE, sequence_model("conv", steps=64, layers=3, width=16)).eval()
+    encoder = SequenceEncoder(SEQUENCE, sequence_model("conv", steps=64, layers=3, width=16)).eval()
     early, late = torch.zeros(2, 1, 64, 4)
     early[:, 8:16], late[:, 40:48] = 1, 1
     assert (encoder(early) - encoder(late)).abs().max() > 0.1 * encoder(early).abs().max()
@@ -167,7 +167,7 @@ def test_a_conv_tells_the_same_strokes_in_another_order_apart() -> None:
 @pytest.mark.parametrize("shape", [(0, 5, 4), (0, 0, 4), (3, 0, 4), (3, 2, 4)])
 @pytest.mark.parametrize("kind", ["conv", "gru", "transformer"])
 def test_rows_of_nothing_alone_have_finite_gradients(kind: str, shape: tuple[int, ...]) -> None:
-    encoder = sequence_encoder(SEQUENCE, sequence_model(kind, **({"steps": 6} if kind == "conv" else {})))
+    encoder = SequenceEncoder(SEQUENCE, sequence_model(kind, **({"steps": 6} if kind == "conv" else {})))
     z = encoder(torch.full(shape, torch.nan))
     assert z.shape == (shape[0], 10)
     assert not z.detach().any()
@@ -187,7 +187,7 @@ def test_the_state_after_the_last_step_is_that_of_torchs_packed_gru() -> None:
 
 def test_sequence_refusals() -> None:
     with pytest.raises(ConfigError, match=r"model\.sequence: not given, and there are sequences"):
-        sequence_encoder(SEQUENCE, Model(width=8, encoder_hidden=[], head_hidden=[]))
+        SequenceEncoder(SEQUENCE, Model(width=8, encoder_hidden=[], head_hidden=[]))
     with pytest.raises(ValidationError, match="heads: 4 must divide the width 6"):
         sequence_model("transformer", heads=4)
     with pytest.raises(ValidationError, match="dropout: acts between the layers of a GRU, and there is one"):

@@ -99,7 +99,7 @@ Makers = Mapping[str, Callable[[Modality, Model], nn.Module]]
 ENCODERS: Makers = {
     "vector": VectorEncoder,
     "image": ImageVector,
-    "sequence": _by_name("sequence", "sequence_encoder"),
+    "sequence": _by_name("sequence", "SequenceEncoder"),
     "text": _by_name("text", "text_encoder"),
 }
 TOKEN_ENCODERS: Makers = {
