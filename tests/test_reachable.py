@@ -13,7 +13,7 @@ from mmcontrast.methods.registry import training_modules
 # readers for datasets of the user's own
 ENTRIES = (
     "mmcontrast", "mmcontrast.__main__", "mmcontrast.cli", "mmcontrast.trained", "mmcontrast.losses",
-    "mmcontrast.data.prepare.folder", "mmcontrast.data.prepare.python", "mmcontrast.data.prepare.huggingface",
+    "mmcontrast.data.prepare.python", "mmcontrast.data.prepare.huggingface",
 )  # fmt: skip
 
 
