@@ -9,7 +9,7 @@ Shapes: N cases, D width of the embedding, C classes, labels or quantities.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -56,6 +56,8 @@ def fit_probe(
     class_weight: Literal["balanced"] | None = None,
     refit_on_val: bool = False,
     max_iter: int = 1000,
+    train_weights: Array | None = None,
+    val_weights: Array | None = None,
 ) -> Probe:
     """The probe of the labels' kind (see `evaluation.probe_models`), its C chosen by `metric` on validation.
 
@@ -68,6 +70,8 @@ def fit_probe(
         class_weight: balanced = each class weighs alike, for rare positives such as Trifeature's synergy.
         refit_on_val: fit again on train + validation with the chosen C; see `CommCompat`. (The penalty of CoMM's
             released code is the norm, not squared; that is not brought back.)
+        train_weights, val_weights: (N,) what each case counts, of mean 1, in the fit and in the choice of C; of classes
+            alone. None = all count alike.
 
     Raises:
         DataError: no validation cases, embeddings that are not finite or of two widths, or labels that do not vary.
@@ -76,13 +80,13 @@ def fit_probe(
     solver_of, options = SOLVERS[kind_of(metric, train_labels)], Options(n, class_weight, max_iter)
     scaler = StandardScaler().fit(train_ND)
     x_ND, v_ND = scaler.transform(train_ND), scaler.transform(val_ND)
-    solver = solver_of(x_ND, train_labels, options)
+    solver = solver_of(x_ND, train_labels, replace(options, weights=train_weights))
     validation: dict[float, float] = {}
     best: tuple[tuple[float, float], Probe] | None = None
     for strength in sorted(strengths):
         model = solver.at(strength)
         probe = Probe(scaler, model, strength, validation, model.converged)
-        key = selection_key(val_labels, probe.predict(val_ND), metric)
+        key = selection_key(val_labels, probe.predict(val_ND), metric, val_weights)
         validation[strength] = measure(metric).sign * key[0]
         if best is None or key > best[0]:
             best = key, probe
@@ -92,6 +96,8 @@ def fit_probe(
     if not refit_on_val:
         return chosen
     both = np.concatenate([x_ND, v_ND]), np.concatenate([train_labels, val_labels])
+    if train_weights is not None and val_weights is not None:
+        options = replace(options, weights=np.concatenate([train_weights, val_weights]))
     model = solver_of(*both, options).at(chosen.strength)
     return Probe(scaler, model, chosen.strength, validation, model.converged)
 

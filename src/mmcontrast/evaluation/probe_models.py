@@ -26,11 +26,15 @@ Array = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Options:
-    """n: classes, labels or quantities. class_weight: balanced = each class weighs alike; of classes alone."""
+    """n: classes, labels or quantities. class_weight: balanced = each class weighs alike. weights: (N,) of the cases.
+
+    Weights of either kind are of classes alone.
+    """
 
     n: int
     class_weight: Literal["balanced"] | None = None
     max_iter: int = 1000
+    weights: Array | None = None
 
 
 class Model(Protocol):
@@ -86,7 +90,7 @@ class ClassSolver:
             model.classes_, model.coef_, model.intercept_ = start.classes_, start.coef_.copy(), start.intercept_.copy()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(self.x_ND, self.labels_N)
+            model.fit(self.x_ND, self.labels_N, sample_weight=options.weights)
         self.start = model
         return Logistic(model, options.n, not any(issubclass(w.category, ConvergenceWarning) for w in caught))
 

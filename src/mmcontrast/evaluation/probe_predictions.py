@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -52,11 +51,19 @@ def probe_predictions(
     scored = [v for v in readouts(embeddings) if fitted_on(v) == readout]
     out: dict[str, dict[tuple[int, str], Predictions]] = {v: {} for v in scored}
     for seed in cell.seeds:
-        parts = {split: _labelled(embeddings[seed, split], task) for split in ("train", *SCORED)}
+        parts = {split: embeddings[seed, split].cases(task) for split in ("train", *SCORED)}
         train, val = parts["train"], parts["val"]
         try:
             fitted = train.of(readout), train.labels, val.of(readout), val.labels
-            probe = fit_probe(*fitted, target.width, target.metrics[0], class_weight=class_weight, refit_on_val=refit)
+            probe = fit_probe(
+                *fitted,
+                target.width,
+                target.metrics[0],
+                class_weight=class_weight,
+                refit_on_val=refit,
+                train_weights=train.weights.get(""),
+                val_weights=val.weights.get(""),
+            )
         except DataError as e:
             raise DataError(f"{who}, seed {seed}: {e}") from None
         log.info("%s, seed %d: C = %g of %g to %g", who, seed, probe.strength, STRENGTHS[0], STRENGTHS[-1])
@@ -66,14 +73,10 @@ def probe_predictions(
             part = parts[split]
             for v in scored:
                 probs_1NC = probe.predict(part.of(v))[None].astype(np.float32)
-                out[v][seed, split] = Predictions(part.ids, part.labels, probs_1NC, [epoch])
+                out[v][seed, split] = Predictions(part.ids, part.labels, probs_1NC, [epoch], part.weights.get(""))
     return out
 
 
 def readouts(embeddings: Mapping[tuple[int, str], Embeddings]) -> list[str]:
     """What there is to score, the own embedding first."""
     return [OWN, *next(iter(embeddings.values())).readouts]
-
-
-def _labelled(part: Embeddings, task: str) -> Embeddings:
-    return replace(part, labels=part.tasks[task]) if task else part
