@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from mmcontrast.config import Optimizer, Stage
 from mmcontrast.evaluation.embeddings import Embeddings
 from mmcontrast.evaluation.evaluate import evaluate_cell
-from mmcontrast.evaluation.probe import fit_probe
+from mmcontrast.evaluation.probe import STRENGTHS, fit_probe
 from mmcontrast.evaluation.scores import loss, score
 from mmcontrast.evaluation.statistics import over_seeds_and_cases
 
@@ -35,15 +33,13 @@ def test_a_score_counts_a_case_as_often_as_it_weighs(metric: str) -> None:
 
 def test_a_fit_counts_a_case_as_often_as_it_weighs() -> None:
     (x, y, w), (v, u, m) = cases(400, 1), cases(200, 2)
-    probe = fit_probe(x, y, v, u, 2, train_weights=w / w.mean(), val_weights=m / m.mean())
-    scaler = StandardScaler().fit(x)
-    # sums of w / mean(w) are those of w divided by its mean, which the strength makes up for
-    plain = LogisticRegression(C=probe.strength / w.mean(), max_iter=5000, tol=1e-8)
-    plain.fit(scaler.transform(x.repeat(w, 0)), y.repeat(w))
-    np.testing.assert_allclose(probe.predict(v)[:, 1], plain.predict_proba(scaler.transform(v))[:, 1], atol=1e-2)
-    assert max(probe.validation.values()) == pytest.approx(
-        score("balanced_acc", u.repeat(m), probe.predict(v.repeat(m, 0)))
-    )
+    scaled = x.repeat(w, 0)
+    probe = fit_probe(x, y, v, u, 2, weights=(w, m), scaled_by=scaled)
+    # sums of w / mean(w) are those of w divided by its mean, which the strengths make up for
+    strengths = [c / w.mean() for c in STRENGTHS]
+    plain = fit_probe(scaled, y.repeat(w), v.repeat(m, 0), u.repeat(m), 2, strengths=strengths)
+    assert probe.strength / w.mean() == pytest.approx(plain.strength)
+    np.testing.assert_allclose(probe.predict(v), plain.predict(v), atol=1e-6)
 
 
 def test_an_interval_draws_cases_and_weighs_them() -> None:

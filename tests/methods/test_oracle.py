@@ -77,7 +77,7 @@ def embedded(cell: CellConfig, rows: dict) -> dict:
 def scores(cell: CellConfig, rows: dict, tasks: tuple[str, ...]) -> list[float]:
     found, parts = [], embedded(cell, rows)
     for task in tasks:
-        test = probe_predictions(parts, cell, task)[""][0, "test"]
+        test = probe_predictions(parts, cell, task)[0][""][0, "test"]
         found.append(100 * score("balanced_acc", test.labels, test.probs[0], test.weights))
     return found
 

@@ -45,7 +45,7 @@ class Embeddings:
 
     def cases(self, task: str) -> Embeddings:
         """The cases of a task, with its labels and, where there are weights, these alone, of mean 1, without a name."""
-        own = replace(self, labels=self.tasks[task]) if task else self
+        own = replace(self, labels=self.labels_of(task))
         if not self.weights:
             return own
         rows = np.flatnonzero(weights_N := self.weights[task])
@@ -60,6 +60,10 @@ class Embeddings:
     def of(self, readout: str) -> NDArray[np.float32]:
         """(N, D) of a readout."""
         return self.readouts[readout] if readout else self.z
+
+    def labels_of(self, task: str) -> NDArray[Any]:
+        """Those of a task, or under the empty name the dataset's own."""
+        return self.tasks[task] if task else self.labels
 
 
 def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:

@@ -26,7 +26,7 @@ MODULES: dict[Kind, ModuleType] = {
     "multilabel": multilabel,
     "regression": regression,
 }
-LOSSES: dict[Kind, Callable[[NDArray, Array], float]] = {
+LOSSES: dict[Kind, Callable[[NDArray, Array, Array | None], float]] = {
     "classes": classification.cross_entropy,
     "multilabel": multilabel.cross_entropy,
     "regression": regression.squared_error,
@@ -57,30 +57,20 @@ def weighted_scores(metric: str, labels: NDArray, outputs_KNC: Array, weights_RN
 
 
 def score(metric: str, labels: NDArray, outputs_NC: Array, weights_N: Array | None = None) -> float:
-    """One metric of one prediction of every case; see `weighted_scores`. `weights_N`: what a case counts; None = 1."""
+    """One metric of one prediction of every case, which all weigh alike by default; see `weighted_scores`."""
     weights_1N = np.ones((1, len(labels))) if weights_N is None else weights_N[None]
     return float(weighted_scores(metric, labels, outputs_NC[None], weights_1N)[0, 0])
 
 
 def loss(kind: Kind, labels: NDArray, outputs_NC: Array, weights_N: Array | None = None) -> float:
-    """What decides between equal scores, lower is better: cross-entropy in nats, or scaled squared error.
-
-    Weights are of classes alone.
-    """
-    return (
-        LOSSES[kind](labels, outputs_NC)
-        if weights_N is None
-        else classification.cross_entropy(labels, outputs_NC, weights_N)
-    )
+    """What chooses a probe's strength, and between equal scores: cross-entropy in nats, or scaled squared error."""
+    return LOSSES[kind](labels, outputs_NC, weights_N)
 
 
-def selection_key(
-    labels: NDArray, outputs_NC: Array, metric: str, weights_N: Array | None = None
-) -> tuple[float, float]:
+def selection_key(labels: NDArray, outputs_NC: Array, metric: str) -> tuple[float, float]:
     """How well an epoch did on validation: larger is better, first by the metric, then by lower loss.
 
     Of epochs that are equal in both, the earliest is to be taken.
     """
     kind = kind_of(metric, labels)
-    value = score(metric, labels, outputs_NC, weights_N)
-    return measure(metric).sign * value, -loss(kind, labels, outputs_NC, weights_N)
+    return measure(metric).sign * score(metric, labels, outputs_NC), -loss(kind, labels, outputs_NC)
