@@ -53,7 +53,32 @@ class LocalSource(Strict):
     sha256: None = Field(default=None, description="Nobody has published one.")
 
 
-RemoteSource = UrlSource | WheelSource | NpmSource
+class Member(Strict):
+    """One file of an archive."""
+
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+
+
+class ArchiveSource(Strict):
+    """A tar archive, gzipped, of a repository at a commit, such as a forge makes on demand.
+
+    Its own bytes are not promised to stay the same, so its members are what is checked.
+    """
+
+    kind: Literal["archive"]
+    url: str = Field(pattern=r"^https?://", description="Address; a mirror holds the same file under host/path.")
+    folder: str = Field(pattern=r"^[^/]+$", description="The folder in the archive that its members are named below.")
+    members: dict[str, Member] = Field(
+        min_length=1,
+        description="Path -> bytes and sha256 of the files that are unpacked. In params/ the name of a table of these "
+        "three, separated by tabs and with a header, that lies beside the dataset's file.",
+    )
+    sha256: None = Field(default=None, description="Its members have one each.")
+    bytes: int | None = Field(default=None, gt=0, description="About its size, for the progress bar.")
+
+
+RemoteSource = UrlSource | WheelSource | NpmSource | ArchiveSource
 Source = Annotated[RemoteSource | LocalSource, Field(discriminator="kind")]
 
 
