@@ -40,6 +40,17 @@ def test_cross_is_the_mean_over_pairs(make_cell, make_batch, make_progress, n_mo
     torch.testing.assert_close(terms["loss"], expected)
 
 
+def test_cross_sees_one_augmentation_of_each_input_where_it_is_asked_to(make_cell, make_batch, make_progress):
+    cell = make_cell("cross", tau=TAU, cross_augmented=True, augmentations={"vector": [{"name": "noise", "std": 0.5}]})
+    method, batch = build(cell), make_batch(cell)
+    loss = method(batch, make_progress("pretrain"))["loss"]
+    view = augmented(method.augmenters, batch, make_progress("pretrain"))
+    expected = mean(info_nce(a, b, TAU) for a, b in combinations(projected(method, view), 2))
+    torch.testing.assert_close(loss, expected)
+    plain = build(make_cell("cross", tau=TAU))(batch, make_progress("pretrain"))["loss"]
+    assert (loss - plain).abs() > 1e-3
+
+
 @pytest.mark.parametrize("n_modalities", [1, 3])
 def test_simclr_is_the_mean_over_modalities(make_cell, make_batch, make_progress, n_modalities):
     cell = make_cell("simclr", n_modalities=n_modalities, tau=TAU)

@@ -21,7 +21,6 @@ from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Batch, Method, Progress
 from mmcontrast.methods.presence import Presence
 from mmcontrast.models.encoders import build_encoders
-from mmcontrast.models.observations import OBSERVATION_ENCODERS
 from mmcontrast.models.views import SINGLE, pool_views
 
 Rows = dict[str, tuple[Tensor, Tensor]]
@@ -65,7 +64,7 @@ class MultifoldMethod(Method):
             raise ConfigError(
                 f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove it"
             )
-        self.encoders = build_encoders(cell, self.modalities, OBSERVATION_ENCODERS)
+        self.encoders = build_encoders(cell, self.modalities)
         self.groups = {
             m: views.pooled_groups if cell.modalities[m].kind == "image" and cell.modalities[m].multifold else SINGLE
             for m in self.modalities

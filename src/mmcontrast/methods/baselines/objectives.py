@@ -73,6 +73,9 @@ class PairwiseObjective(Objective):
         default="encoders", description="What is scored: the encoders' outputs, or what the heads make of them."
     )
     augmentations: Augmentations = Field(default={})
+    cross_augmented: bool = Field(
+        default=False, description="The cross term, too, sees augmented inputs, as CLIP crops its pictures."
+    )
 
     @model_validator(mode="after")
     def _some_term(self) -> Self:

@@ -29,9 +29,10 @@ PAIR_LOSSES: dict[str, Callable[..., Tensor]] = {"info_nce": info_nce, "nt_xent"
 class Pairwise(SelfSupervised):
     """loss = cross_weight * mean over pairs of modalities + self_weight * mean over modalities.
 
-    The cross term sees inputs as they are, the self term two augmentations of them; both go through the modality's own
-    head. `embed` is the concatenation of the encoders' outputs, or of the heads' (`embedding: heads`), which
-    is what a method that fuses before it contrasts can be compared with.
+    The cross term sees inputs as they are (`cross_augmented`: one augmentation of each), the self term two
+    augmentations of them; both go through the modality's own head. `embed` is the concatenation of the encoders'
+    outputs, or of the heads' (`embedding: heads`), which is what a method that fuses before it contrasts can be
+    compared with.
 
     Of rows that lack a modality, a pair of modalities is over the rows that have both, the self term of a modality over
     those that have it; what lacks is zeros in the embedding.
@@ -50,7 +51,7 @@ class Pairwise(SelfSupervised):
         self.objective = spec = PairwiseObjective.model_validate(cell.objective)
         if spec.cross_weight and len(self.modalities) < 2:
             raise ContrastError(f"a contrast between modalities needs at least two, and there is {self.modalities}")
-        self.augmenters = build_augmenters(cell, spec.augmentations) if spec.self_weight else {}
+        self.augmenters = build_augmenters(cell, spec.augmentations) if spec.self_weight or spec.cross_augmented else {}
         self.heads = nn.ModuleDict({m: self._head() for m in self.modalities})
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -58,7 +59,8 @@ class Pairwise(SelfSupervised):
         presence = Presence.of(batch, progress.gather)
         has = [presence.rows(m) for m in self.modalities]
         if spec.cross_weight:
-            embeddings = self.project(batch.inputs, progress.gather, presence)
+            inputs = augmented(self.augmenters, batch, progress) if spec.cross_augmented else batch.inputs
+            embeddings = self.project(inputs, progress.gather, presence)
             terms["cross"] = cmc(embeddings, spec.tau, PAIR_LOSSES[spec.cross_loss], has)
             weights.append(spec.cross_weight)
         if spec.self_weight:
