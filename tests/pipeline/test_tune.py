@@ -59,8 +59,8 @@ def test_other_datasets_choices_stay(grid: Grid) -> None:
 def test_what_cannot_be_tuned_is_refused(grid: Grid) -> None:
     with pytest.raises(ConfigError, match=r"no recipe 'sharde'.*'shared'"):
         tune(grid, "sharde")
-    with pytest.raises(ConfigError, match="does not tune on 'trifeature_small'"):
-        tune(grid, "shared", ["trifeature_small"])
+    with pytest.raises(ConfigError, match="does not tune on 'trifeature_mid'"):
+        tune(grid, "shared", ["trifeature_mid"])
 
 
 def test_a_trial_never_looks_at_the_test_split(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,11 +58,15 @@ def evaluate_cell(
 def _probed(path: Path, cell: CellConfig) -> Frames:
     embeddings = read_embeddings(path, cell)
     scored: dict[tuple[str, str], Scored] = {}
+    losses = []
     for task, readout in product(("", *cell.tasks), readouts(embeddings)):
         if fitted_on(readout) == readout:
-            for of, predictions in probe_predictions(embeddings, cell, task, readout).items():
+            by_readout, of_strengths = probe_predictions(embeddings, cell, task, readout)
+            losses.append(_named(of_strengths, task, readout))
+            for of, predictions in by_readout.items():
                 scored[task, of] = predictions, only_epoch(predictions, cell.seeds, cell.targets[task].metrics)
-    return _of_tasks(scored, cell)
+    metrics, curve, found = _of_tasks(scored, cell)
+    return metrics, pl.concat([curve, *losses], how="diagonal"), found
 
 
 def _classified(path: Path, cell: CellConfig) -> Frames:
@@ -87,10 +91,14 @@ def _of_tasks(scored: dict[tuple[str, str], Scored], cell: CellConfig) -> Frames
         curve = curves(predictions, cell.targets[task].metrics)
         of_task = metrics_of(predictions, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
         for kept, frame in zip(parts, of_task, strict=True):
-            names = [metric_name(metric, task, readout) for metric in frame["metric"]]
-            kept.append(frame.with_columns(pl.Series("metric", names, dtype=pl.String)))
+            kept.append(_named(frame, task, readout))
     metrics, curve, found = map(pl.concat, parts)
     return metrics, curve, found
+
+
+def _named(frame: pl.DataFrame, task: str, readout: str) -> pl.DataFrame:
+    names = [metric_name(metric, task, readout) for metric in frame["metric"]]
+    return frame.with_columns(pl.Series("metric", names, dtype=pl.String))
 
 
 def intervals(
@@ -105,7 +113,7 @@ def intervals(
             for (p, metric), chosen in epochs.items()
             if p == protocol
         }
-        found = over_seeds_and_cases(tests[0].labels, probs_by_metric)
+        found = over_seeds_and_cases(tests[0].labels, probs_by_metric, tests[0].weights)
         rows += [(protocol, "test", m, *i, len(seeds), len(tests[0].ids)) for m, i in found.items()]
     return pl.DataFrame(rows, schema=INTERVALS_SCHEMA, orient="row")
 

@@ -93,6 +93,11 @@ def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: 
     return [Kept(*f, p) for f, p in zip(found, corrected(f[-1] for f in found), strict=True)]
 
 
+def _is_oracle(grid: Grid, ref: CellRef) -> bool:
+    """Whether it is a floor or a ceiling, which no method is compared with."""
+    return grid.methods[ref.method].implementation == "oracle"
+
+
 def published(grid: Grid, experiment: str) -> dict[str, Published]:
     """Row -> published R, U and S, of whatever size they are."""
     spec = grid.experiments[experiment]
@@ -136,7 +141,7 @@ def information_findings(evidence: Evidence, experiment: str) -> list[str]:
     grid = evidence.grid
     for asked, arms in active_arms(grid, experiment):
         title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
-        cells = kept_by_cell(evidence, experiment, asked, arms)
+        cells = [k for k in kept_by_cell(evidence, experiment, asked, arms) if not _is_oracle(grid, k.ref)]
         for kept in cells:
             out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
         out += few_seeds(min(kept.gain.n for kept in cells)) if cells else []
@@ -154,7 +159,7 @@ def compare_information(
     grid = evidence.grid
     own, cells = own_cells(grid, experiment)[:1], kept_by_cell(evidence, experiment, asked, arms)
     ours = next((k for k in cells if k.ref in own), None)
-    others = [k for k in cells if k is not ours]
+    others = [k for k in cells if k is not ours and not _is_oracle(grid, k.ref)]
     if ours is None or not others:
         return None
     compared = []
