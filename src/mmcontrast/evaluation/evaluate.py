@@ -116,7 +116,7 @@ def intervals(
             for (p, metric), chosen in epochs.items()
             if p == protocol
         }
-        found = over_seeds_and_cases(tests[0].labels, probs_by_metric)
+        found = over_seeds_and_cases(tests[0].labels, probs_by_metric, tests[0].weights)
         rows += [(protocol, "test", m, *i, len(seeds), len(tests[0].ids)) for m, i in found.items()]
     return pl.DataFrame(rows, schema=INTERVALS_SCHEMA, orient="row")
 

@@ -89,7 +89,9 @@ def _weight_chunks(labels: NDArray, generator: np.random.Generator) -> Iterator[
         yield case_weights(labels, generator, min(step, REPLICATES - start))
 
 
-def over_seeds_and_cases(labels: NDArray, probs_by_metric_SNC: Mapping[str, NDArray]) -> dict[str, Interval]:
+def over_seeds_and_cases(
+    labels: NDArray, probs_by_metric_SNC: Mapping[str, NDArray], weights_N: Floats | None = None
+) -> dict[str, Interval]:
     """Mean over seeds of each metric, with a 95 % percentile bootstrap interval over seeds and test instances.
 
     A replicate draws seeds with replacement, and test instances with replacement, within each class where labels are
@@ -99,16 +101,17 @@ def over_seeds_and_cases(labels: NDArray, probs_by_metric_SNC: Mapping[str, NDAr
         labels: of the test instances; see `evaluation.scores`.
         probs_by_metric_SNC: metric -> probabilities; by metric, because `optimistic` takes another epoch for each.
             Of a single seed only the cases are resampled.
+        weights_N: what each case counts whenever it is drawn; None = all count alike.
     """
     generator = np.random.default_rng(GENERATOR_SEED)
+    once_1N = np.ones((1, len(labels))) if weights_N is None else weights_N[None]
     draws: dict[str, list[Floats]] = {m: [] for m in probs_by_metric_SNC}
     for weights_RN in _weight_chunks(labels, generator):
         s = len(next(iter(probs_by_metric_SNC.values())))
         seeds_RS = generator.integers(0, s, (len(weights_RN), s))
         for metric, probs_SNC in probs_by_metric_SNC.items():
-            scores_RS = weighted_scores(metric, labels, probs_SNC, weights_RN)
+            scores_RS = weighted_scores(metric, labels, probs_SNC, weights_RN * once_1N)
             draws[metric].append(np.take_along_axis(scores_RS, seeds_RS, axis=1).mean(1))
-    once_1N = np.ones((1, len(labels)))
     return {
         metric: _percentiles(weighted_scores(metric, labels, probs_SNC, once_1N).mean(), np.concatenate(draws[metric]))
         for metric, probs_SNC in probs_by_metric_SNC.items()
