@@ -270,7 +270,7 @@ def _write(args: argparse.Namespace) -> None:
 def _tune(args: argparse.Namespace) -> None:
     from mmcontrast.pipeline.tune import tune
 
-    file = tune(Grid(Path.cwd(), args.suite, untuned=True), args.recipe, args.datasets)
+    file = tune(Grid(Path.cwd(), args.suite, untuned=True), args.recipe, args.datasets, args.methods)
     print(f"{file.relative_to(Path.cwd())}: written")
 
 
@@ -358,7 +358,9 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--repair", action="store_true", help="remove what is wrong; the next run makes it again")
     verify.add_argument("--json", action="store_true", help="print what is wrong or missing as JSON")
     text = "Choose the learning rate of every method that shares a recipe by its validation score."
-    add("tune", _tune, text, "tune on these of the recipe's datasets alone", recipe="name of a file in params/recipes/")
+    recipe = "name of a file in params/recipes/"
+    tuned = add("tune", _tune, text, "tune on these of the recipe's datasets alone", recipe=recipe)
+    tuned.add_argument("--methods", nargs="+", metavar="NAME", help="tune these methods alone")
     new = commands.add_parser("new", help="Start a dataset of your own, from its files, or a method.")
     new.set_defaults(call=_new)
     kinds = new.add_subparsers(dest="kind", required=True, metavar="KIND")

@@ -12,10 +12,11 @@ import polars as pl
 from mmcontrast.config import CellConfig
 from mmcontrast.data.parquet import write_parquet
 from mmcontrast.evaluation.embeddings import read_embeddings
+from mmcontrast.evaluation.few_labels import few_label_scores
 from mmcontrast.evaluation.predictions import Predictions, read_predictions
 from mmcontrast.evaluation.probe_predictions import probe_predictions, readouts
 from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, only_epoch
-from mmcontrast.evaluation.readouts import OWN, fitted_on, metric_name
+from mmcontrast.evaluation.readouts import ENCODERS, OWN, fitted_on, metric_name
 from mmcontrast.evaluation.retrieval_frames import retrieval_frames
 from mmcontrast.evaluation.statistics import over_seeds_and_cases
 
@@ -41,7 +42,8 @@ def evaluate_cell(
     """Write a cell's scores by protocol, its scores by epoch, and its intervals over seeds and test instances.
 
     Equal inputs give equal bytes. Where a probe is fitted and the dataset has further tasks, each has a probe of its
-    own, and its metrics are called <task>/<metric>; those of a further readout of the embedding <metric>@<readout>.
+    own, and its metrics are called <task>/<metric>; those of a further readout of the embedding <metric>@<readout>, and
+    those of cell.label_counts <metric>:<count>, which have no intervals.
 
     Args:
         scored_path: predictions.parquet; of a cell without classifier embeddings.parquet, which a probe is fitted to,
@@ -66,7 +68,8 @@ def _probed(path: Path, cell: CellConfig) -> Frames:
             for of, predictions in by_readout.items():
                 scored[task, of] = predictions, only_epoch(predictions, cell.seeds, cell.targets[task].metrics)
     metrics, curve, found = _of_tasks(scored, cell)
-    return metrics, pl.concat([curve, *losses], how="diagonal"), found
+    few = [few_label_scores(embeddings, cell, r) for r in readouts(embeddings) if r in (OWN, ENCODERS)]
+    return pl.concat([metrics, *few]), pl.concat([curve, *losses], how="diagonal"), found
 
 
 def _classified(path: Path, cell: CellConfig) -> Frames:
