@@ -23,6 +23,7 @@ from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
 from mmcontrast.losses.similarity import unit_rows as unit
 from mmcontrast.losses.supervised import supcon
 from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms, directed_info_nce
+from mmcontrast.methods.infmasking.loss import infmasking_terms
 from mmcontrast.methods.m3col.loss import multisclip_pair
 from mmcontrast.methods.mxm_clr.loss import multifold_terms
 from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce_terms
@@ -77,6 +78,7 @@ LOSSES: dict[str, Loss] = {
     "comm, weighted": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau, weights=[0, 0, 1], reduction="sum")[0],
     "comm, directed": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau, estimator="info_nce")[0],
     "comm, as printed": lambda a, b, tau, y: comm_paper_terms(a, b, [a, b], tau)[0],
+    "infmasking": lambda a, b, tau, y: infmasking_terms([a, b, a], [b, a, b], [b, a], [a, b], tau).loss,
     "supcon": lambda a, b, tau, y: supcon([a, b], y, tau),
     "multifold": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau)["loss"],
     "multifold, logsum": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau, hard="logsum")["loss"],

@@ -20,7 +20,8 @@ from mmcontrast.losses.rows import nothing
 from mmcontrast.losses.supervised import supcon_rows
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import InstanceContrastObjective
-from mmcontrast.methods.multifold import MultifoldMethod, Rows, Temperature, over_pairs
+from mmcontrast.methods.multifold import MultifoldMethod, Rows, over_pairs
+from mmcontrast.models.temperature import Temperature
 
 SIGLIP_BIAS = -10.0
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from mmcontrast.config.augmentations import Augmentations
-from mmcontrast.config.objective import Objective, TemperatureSpec, Views
+from mmcontrast.config.objective import Objective, ProjectedObjective, TemperatureSpec, Views
 
 
 class RawObjective(Objective):
@@ -45,7 +45,7 @@ class MixupObjective(Objective):
     unimodal_heads: bool = Field(default=True, description="Add the sum of the unimodal cross-entropies.")
 
 
-class PairwiseObjective(Objective):
+class PairwiseObjective(ProjectedObjective):
     """Contrast of pairs: one modality with another (cross), two augmented views of the same modality (self)."""
 
     method: ClassVar[str] = "pairwise"
@@ -55,18 +55,18 @@ class PairwiseObjective(Objective):
         default="info_nce", description="info_nce: CLIP's, negatives from the other modality alone; nt_xent: from both."
     )
     tau: float = Field(default=0.1, gt=0, description="Temperature of both terms.")
-    head: Literal["mlp", "linear", "none"] = Field(
-        default="mlp", description="What stands between a modality's embedding and the loss; its widths: projection."
+    pairs: Literal["all", "star"] = Field(
+        default="all", description="Pairs of modalities in the cross term; star: the anchor with each other one."
     )
-    embedding: Literal["encoders", "heads"] = Field(
-        default="encoders", description="What is scored: the encoders' outputs, or what the heads make of them."
-    )
+    anchor: str | None = Field(default=None, description="Modality in all pairs of a star; null = the first.")
     augmentations: Augmentations = Field(default={})
 
     @model_validator(mode="after")
     def _some_term(self) -> Self:
         if self.cross_weight == self.self_weight == 0:
             raise ValueError("cross_weight and self_weight are both 0, which leaves nothing to minimise")
+        if self.anchor is not None and self.pairs != "star":
+            raise ValueError(f"anchor: of pairs: star alone, and pairs is {self.pairs}")
         return self
 
 
