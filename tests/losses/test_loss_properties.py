@@ -23,9 +23,13 @@ from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
 from mmcontrast.losses.similarity import unit_rows as unit
 from mmcontrast.losses.supervised import supcon
 from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms, directed_info_nce
+from mmcontrast.methods.confu.loss import confu_loss
+from mmcontrast.methods.gmc.loss import gmc_loss
+from mmcontrast.methods.gram.loss import gram_loss, gram_symmetric_loss
 from mmcontrast.methods.infmasking.loss import infmasking_terms
 from mmcontrast.methods.m3col.loss import multisclip_pair
 from mmcontrast.methods.mxm_clr.loss import multifold_terms
+from mmcontrast.methods.symile.loss import symile_loss
 from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce_terms
 from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
 
@@ -78,6 +82,14 @@ LOSSES: dict[str, Loss] = {
     "comm, weighted": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau, weights=[0, 0, 1], reduction="sum")[0],
     "comm, directed": lambda a, b, tau, y: comm_terms([a, b, a], [b, a, b], tau, estimator="info_nce")[0],
     "comm, as printed": lambda a, b, tau, y: comm_paper_terms(a, b, [a, b], tau)[0],
+    "gmc": lambda a, b, tau, y: gmc_loss(a, [b, a], tau),
+    "gmc, variant": lambda a, b, tau, y: gmc_loss(a, [b, a], tau, True),
+    "confu": lambda a, b, tau, y: confu_loss({"a": a, "b": b, "c": a}, {("a", "b"): a + b, ("a", "c"): b}, tau),
+    "gram": lambda a, b, tau, y: gram_loss(a, [b], tau),
+    "gram, symmetric": lambda a, b, tau, y: gram_symmetric_loss([a, b, a + b], tau),
+    "triangle": lambda a, b, tau, y: gram_loss(a, [b, a - b], tau, form="triangle"),
+    "symile": lambda a, b, tau, y: symile_loss([a, b, a], 1 / tau),
+    "symile, drawn": lambda a, b, tau, y: symile_loss([a, b], 1 / tau, [[torch.arange(len(a)).roll(1)]] * 2),
     "infmasking": lambda a, b, tau, y: infmasking_terms([a, b, a], [b, a, b], [b, a], [a, b], tau).loss,
     "supcon": lambda a, b, tau, y: supcon([a, b], y, tau),
     "multifold": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau)["loss"],
