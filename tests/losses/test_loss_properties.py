@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
+from mmcontrast.losses.clip_variants import cloob, cyclic_consistency
 from mmcontrast.losses.cross_entropy import bidirectional_cross_entropy, label_cross_entropy, soft_cross_entropy
 from mmcontrast.losses.factorcl import club_critic_loss, factorcl_terms
 from mmcontrast.losses.mixing import apply_mix, mix_targets, sample_mix
@@ -84,10 +85,12 @@ LOSSES: dict[str, Loss] = {
     "comm, as printed": lambda a, b, tau, y: comm_paper_terms(a, b, [a, b], tau)[0],
     "gmc": lambda a, b, tau, y: gmc_loss(a, [b, a], tau),
     "gmc, variant": lambda a, b, tau, y: gmc_loss(a, [b, a], tau, True),
-    "confu": lambda a, b, tau, y: confu_loss({"a": a, "b": b, "c": a}, {("a", "b"): a + b, ("a", "c"): b}, tau),
+    "cyclic": lambda a, b, tau, y: cyclic_consistency(a, b) + info_nce(a, b, tau),
+    "cloob": lambda a, b, tau, y: cloob(a, b, tau),
+    "confu": lambda a, b, tau, y: confu_loss({"a": a, "b": b, "c": a}, {("a", "b"): b, ("a", "c"): a}, tau),
     "gram": lambda a, b, tau, y: gram_loss(a, [b], tau),
-    "gram, symmetric": lambda a, b, tau, y: gram_symmetric_loss([a, b, a + b], tau),
-    "triangle": lambda a, b, tau, y: gram_loss(a, [b, a - b], tau, form="triangle"),
+    "gram, symmetric": lambda a, b, tau, y: gram_symmetric_loss([a, b, b.roll(1, 0)], tau),
+    "triangle": lambda a, b, tau, y: gram_loss(a, [b, b.roll(1, 0)], tau, form="triangle"),
     "symile": lambda a, b, tau, y: symile_loss([a, b, a], 1 / tau),
     "symile, drawn": lambda a, b, tau, y: symile_loss([a, b], 1 / tau, [[torch.arange(len(a)).roll(1)]] * 2),
     "infmasking": lambda a, b, tau, y: infmasking_terms([a, b, a], [b, a, b], [b, a], [a, b], tau).loss,

@@ -28,6 +28,7 @@ TARGETS = mix_targets(torch.linspace(0.1, 0.9, B), torch.arange(B).roll(1))
 # (two leaves of (B, D)) -> what the loss returns
 CALLS: dict[str, Callable[[Any, Tensor, Tensor], Any]] = {
     "bidirectional_cross_entropy": lambda f, a, b: f(a @ b.T, TARGETS, TARGETS.T),
+    "cloob": lambda f, a, b: f(a, b, TAU),
     "club_bound": lambda f, a, b: f(a @ b.T),
     "club_critic_loss": lambda f, a, b: f({"cross_club": a @ b.T, "conditional_club": b @ a.T}),
     "cmc": lambda f, a, b: f([a, b, a + b], TAU),
@@ -36,6 +37,7 @@ CALLS: dict[str, Callable[[Any, Tensor, Tensor], Any]] = {
     "comm_paper_terms": lambda f, a, b: f(a + b, a - b, [a, b], TAU),
     "comm_terms": lambda f, a, b: f([a, b, a + b], [b, a, a - b], TAU),
     "confu_loss": lambda f, a, b: f({"a": a, "b": b, "c": a + b}, {("a", "b"): a * b, ("b", "c"): a - b}, TAU),
+    "cyclic_consistency": lambda f, a, b: f(a, b),
     "directed_info_nce": lambda f, a, b: f(a, b, TAU),
     "every_own_row_loss": lambda f, a, b: f(unit_rows(a), a + b, {"a": a, "b": b}, [1.0, 0.5], TAU),
     "every_own_row_terms": lambda f, a, b: f(unit_rows(a), a + b, {"a": a, "b": b}, [1.0, 0.5], TAU),

@@ -109,10 +109,18 @@ class InstanceContrastObjective(Objective):
     directions: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default={}, description="tricolo: 'text->image' -> weight; {} = every direction 0.5."
     )
+    cyclic_within: float = Field(default=0.0, ge=0, description="clip: weight of CyCLIP's term within modalities.")
+    cyclic_across: float = Field(default=0.0, ge=0, description="clip: weight of CyCLIP's term between modalities.")
+    hopfield: float | None = Field(
+        default=None, gt=0, description="clip: beta of CLOOB's retrieval, with its InfoLOOB; null = InfoNCE."
+    )
     views: Views = Views()
 
     @model_validator(mode="after")
     def _only_where_it_counts(self) -> Self:
+        of_clip = [k for k in ("cyclic_within", "cyclic_across", "hopfield") if getattr(self, k)]
+        if of_clip and self.loss != "clip":
+            raise ValueError(f"{of_clip[0]}: of loss clip alone, and the loss is {self.loss}")
         if self.directions and self.loss != "tricolo":
             raise ValueError(f"directions: of loss tricolo alone, and the loss is {self.loss}")
         if self.double_count and self.loss != "mil_nce":
