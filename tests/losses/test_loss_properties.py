@@ -25,6 +25,8 @@ from mmcontrast.losses.similarity import unit_rows as unit
 from mmcontrast.losses.supervised import supcon
 from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms, directed_info_nce
 from mmcontrast.methods.confu.loss import confu_loss
+from mmcontrast.methods.decur.loss import barlow_twins, decur_terms
+from mmcontrast.methods.disentangled_ssl.loss import disentangled_shared_loss, disentangled_specific_loss
 from mmcontrast.methods.gmc.loss import gmc_loss
 from mmcontrast.methods.gram.loss import gram_loss, gram_symmetric_loss
 from mmcontrast.methods.infmasking.loss import infmasking_terms
@@ -88,6 +90,10 @@ LOSSES: dict[str, Loss] = {
     "cyclic": lambda a, b, tau, y: cyclic_consistency(a, b) + info_nce(a, b, tau),
     "cloob": lambda a, b, tau, y: cloob(a, b, tau),
     "confu": lambda a, b, tau, y: confu_loss({"a": a, "b": b, "c": a}, {("a", "b"): b, ("a", "c"): a}, tau),
+    "barlow": lambda a, b, tau, y: barlow_twins(a, b),
+    "decur": lambda a, b, tau, y: decur_terms([a, b], [b, a], max(a.shape[1] // 2, 1))["loss"],
+    "disentangled, shared": lambda a, b, tau, y: disentangled_shared_loss([a, b], tau),
+    "disentangled, specific": lambda a, b, tau, y: disentangled_specific_loss([[a, b], [b, a]], [[b, a], [a, b]], tau),
     "gram": lambda a, b, tau, y: gram_loss(a, [b], tau),
     "gram, symmetric": lambda a, b, tau, y: gram_symmetric_loss([a, b, b.roll(1, 0)], tau),
     "triangle": lambda a, b, tau, y: gram_loss(a, [b, b.roll(1, 0)], tau, form="triangle"),
@@ -116,6 +122,10 @@ LOSSES: dict[str, Loss] = {
     ),
     "own rows": lambda a, b, tau, y: own_row_logits(unit(a), a + b, [a, b], tau)[0].logsumexp(1).mean(),
 }
+
+
+# of dimensions over the rows, of which a row of zeros is one like another; of rows side by side
+NOT_UNIT = ("barlow", "decur", "disentangled, specific")
 
 
 def finite_or_refused(loss: Callable[[], Tensor], leaves: list[Tensor]) -> None:
@@ -164,7 +174,7 @@ def test_too_few_rows(name: str, n: int) -> None:
     finite_or_refused(lambda: LOSSES[name](a, b, 0.1, torch.zeros(n, dtype=torch.int64)), [a, b])
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name != "own rows"])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("own rows", *NOT_UNIT)])
 @pytest.mark.parametrize("twice", [False, True])
 def test_zero_row_gets_no_gradient(name: str, twice: bool) -> None:
     """A row of zeros has no direction to be turned to, however often it is normalised; the others learn as ever."""

@@ -27,6 +27,7 @@ TARGETS = mix_targets(torch.linspace(0.1, 0.9, B), torch.arange(B).roll(1))
 
 # (two leaves of (B, D)) -> what the loss returns
 CALLS: dict[str, Callable[[Any, Tensor, Tensor], Any]] = {
+    "barlow_twins": lambda f, a, b: f(a, b),
     "bidirectional_cross_entropy": lambda f, a, b: f(a @ b.T, TARGETS, TARGETS.T),
     "cloob": lambda f, a, b: f(a, b, TAU),
     "club_bound": lambda f, a, b: f(a @ b.T),
@@ -38,7 +39,11 @@ CALLS: dict[str, Callable[[Any, Tensor, Tensor], Any]] = {
     "comm_terms": lambda f, a, b: f([a, b, a + b], [b, a, a - b], TAU),
     "confu_loss": lambda f, a, b: f({"a": a, "b": b, "c": a + b}, {("a", "b"): a * b, ("b", "c"): a - b}, TAU),
     "cyclic_consistency": lambda f, a, b: f(a, b),
+    "decur_loss": lambda f, a, b: f([a, b], [b, a], 2),
+    "decur_terms": lambda f, a, b: f([a, b], [b, a], 2),
     "directed_info_nce": lambda f, a, b: f(a, b, TAU),
+    "disentangled_shared_loss": lambda f, a, b: f([a, b], TAU),
+    "disentangled_specific_loss": lambda f, a, b: f([[a, b], [b, a]], [[a * b, a], [b, a - b]], TAU),
     "every_own_row_loss": lambda f, a, b: f(unit_rows(a), a + b, {"a": a, "b": b}, [1.0, 0.5], TAU),
     "every_own_row_terms": lambda f, a, b: f(unit_rows(a), a + b, {"a": a, "b": b}, [1.0, 0.5], TAU),
     "factorcl_loss": lambda f, a, b: f(dict.fromkeys(SCORES, a @ b.T)),
@@ -65,6 +70,7 @@ CALLS: dict[str, Callable[[Any, Tensor, Tensor], Any]] = {
     "multisclip": lambda f, a, b: f({"a": a, "b": b}, PAIRS, TAU),
     "multisclip_pair": lambda f, a, b: f(a, b, TAU),
     "nt_xent": lambda f, a, b: f(a, b, TAU),
+    "orthogonality": lambda f, a, b: f(a, b),
     "paired_info_nce": lambda f, a, b: f({"a": a, "b": b}, PAIRS, TAU),
     "self_contrast": lambda f, a, b: f([a, b], [b, a], TAU),
     "siglip": lambda f, a, b: f(unit_rows(a), unit_rows(b), IDS, IDS, scale=10.0, bias=-10.0),

@@ -92,7 +92,11 @@ class Projected(SelfSupervised):
     ) -> list[Tensor]:
         """One (B, P) tensor per modality, of the global batch, after its head; zeros in rows that lack it."""
         z = self.encode(inputs, presence)
-        return [upcast(presence.project(m, self.heads[m], gather(z_bd))) for m, z_bd in z.items()]
+        return [upcast(presence.project(m, self.head_of(m), gather(z_bd))) for m, z_bd in z.items()]
+
+    def head_of(self, modality: str) -> nn.Module:
+        """The head that a modality's embeddings go through."""
+        return self.heads[modality]
 
     def unit_outputs(self, batch: Batch) -> list[Tensor]:
         """K unit-norm outputs (b, P) of the heads, as they are contrasted."""
