@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.pairwise import info_nce
-from mmcontrast.methods.build import build_method
-from mmcontrast.methods.disentangled_ssl.loss import (
+from mmcontrast.losses.disentangled import (
     disentangled_shared_loss,
     disentangled_specific_loss,
     orthogonality,
 )
-from tests.methods.further_vectors import rows, unit
+from mmcontrast.methods.build import build_method
+from tests.losses.further_vectors import rows, unit
 
 SHARED = [[rows(0), rows(1)], [rows(2), rows(3)]]
 SPECIFIC = [[rows(4), rows(5)], [rows(6), rows(7)]]
@@ -87,10 +86,10 @@ def test_gradients():
 
 
 def test_refusals():
-    with pytest.raises(ContrastError, match="at least two modalities, and got 1"):
+    with pytest.raises(ContrastError, match="at least two, and got 1"):
         disentangled_shared_loss([rows(0)])
-    with pytest.raises(ContrastError, match=r"needs two views.* and got \[2, 1, 2, 2\]"):
-        disentangled_specific_loss([SHARED[0], SHARED[1][:1]], SPECIFIC)
+    with pytest.raises(ContrastError, match="one shape"):
+        disentangled_specific_loss([SHARED[0], [rows(2, 3), rows(3, 3)]], [SPECIFIC[0], [rows(6, 3), rows(7, 3)]])
     with pytest.raises(ContrastError, match="one shape"):
         disentangled_shared_loss([unit(0), unit(1, 3)])
 
@@ -122,4 +121,3 @@ def test_the_steps(make_cell, make_batch, make_progress):
     torch.testing.assert_close(first, disentangled_shared_loss(e, 0.07, 0.5))
     second = method(batch, make_progress("pretrain", 9))["loss"]
     torch.testing.assert_close(second, disentangled_specific_loss([e, e], [s, s], 0.07, 0.1))
-    assert info_nce(*e, 0.07) > first

@@ -13,7 +13,7 @@ from mmcontrast.methods.build import build_method
 from mmcontrast.methods.comm.loss import comm_terms, directed_info_nce
 from mmcontrast.methods.infmasking.loss import infinite_masking, infmasking_terms
 from mmcontrast.methods.infmasking.method import masked_tokens
-from tests.methods.further_vectors import rows, unit
+from tests.losses.further_vectors import rows, unit
 
 TAU = 0.1
 VIEWS = [[unit(0), unit(1), unit(2)], [unit(3), unit(4), unit(5)]]
@@ -80,11 +80,6 @@ def test_one_draw_has_no_spread_and_is_info_nce_with_further_negatives():
 def test_without_weight_of_masks_it_is_comm_over_another_divisor():
     found = infmasking_terms(*VIEWS, *DRAWS, TAU, weights=[0, 0, 1, 1, 1])
     assert found.loss.item() == pytest.approx(comm_terms(*VIEWS, TAU).loss.item() * 3 / 5, abs=1e-12)
-
-
-def test_across_views():
-    crossed = infmasking_terms(*VIEWS, *DRAWS, TAU, cross=True)
-    assert torch.equal(crossed.terms, infmasking_terms(*VIEWS, *DRAWS[::-1], TAU).terms)
 
 
 def test_gradients():

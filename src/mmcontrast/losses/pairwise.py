@@ -104,7 +104,7 @@ def cmc(
         ContrastError: fewer than two modalities, shapes that differ, N < 2, tau <= 0.
     """
     if len(embeddings) < 2:
-        raise ContrastError(f"CMC: contrast between modalities needs at least two, and got {len(embeddings)}")
+        raise ContrastError(f"contrast between modalities needs at least two, and got {len(embeddings)}")
     loss = partial(pair_loss, tau=tau)
     has = present or [None] * len(embeddings)
     pairs = [pair for pair in combinations(range(len(embeddings)), 2) if anchor is None or anchor in pair]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.augmentations import parse_augmentations
+from mmcontrast.config.checks import known
 from mmcontrast.config.objective import ProjectedObjective
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.errors import ConfigError
@@ -97,6 +98,12 @@ class Projected(SelfSupervised):
     def head_of(self, modality: str) -> nn.Module:
         """The head that a modality's embeddings go through."""
         return self.heads[modality]
+
+    def place(self, modality: str) -> int:
+        """Position of the modality that the objective has as its anchor; ConfigError where the dataset has no such."""
+        where = f"params/methods/{self.cell.method}.yaml ({self.cell.name}): objective.anchor"
+        known(f"{where}: dataset '{self.cell.dataset}'", "modality", modality, self.modalities)
+        return self.modalities.index(modality)
 
     def unit_outputs(self, batch: Batch) -> list[Tensor]:
         """K unit-norm outputs (b, P) of the heads, as they are contrasted."""

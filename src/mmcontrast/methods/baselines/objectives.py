@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from mmcontrast.config.augmentations import Augmentations
+from mmcontrast.config.base import Strict
 from mmcontrast.config.objective import Objective, ProjectedObjective, TemperatureSpec, Views
 
 
@@ -97,10 +99,30 @@ class FactorCLObjective(Objective):
     augmentations: Augmentations
 
 
-class InstanceContrastObjective(Objective):
+class LossChoice(Objective):
+    """Base of those that name one of several losses. `of`: value -> the losses that it is a value of."""
+
+    of: ClassVar[dict[str, tuple[str, ...]]] = {}
+    loss: str
+
+    @model_validator(mode="after")
+    def _only_where_it_counts(self) -> Self:
+        defaults = self.model_construct(loss=self.loss)
+        for key, losses in self.of.items():
+            if self.loss not in losses and attrgetter(key)(self) != attrgetter(key)(defaults):
+                raise ValueError(f"{key}: of loss {' and '.join(losses)} alone, and the loss is {self.loss}")
+        return self
+
+
+class InstanceContrastObjective(LossChoice):
     """A loss over rows and the instances they are of."""
 
     method: ClassVar[str] = "instance_contrast"
+    of: ClassVar[dict[str, tuple[str, ...]]] = {
+        "double_count": ("mil_nce",),
+        "directions": ("tricolo",),
+        **dict.fromkeys(("cyclic_within", "cyclic_across", "hopfield"), ("clip",)),
+    }
     loss: Literal["clip", "supcon", "mil_nce", "tricolo", "siglip"]
     tau: TemperatureSpec = TemperatureSpec()
     double_count: bool = Field(
@@ -116,13 +138,76 @@ class InstanceContrastObjective(Objective):
     )
     views: Views = Views()
 
-    @model_validator(mode="after")
-    def _only_where_it_counts(self) -> Self:
-        of_clip = [k for k in ("cyclic_within", "cyclic_across", "hopfield") if getattr(self, k)]
-        if of_clip and self.loss != "clip":
-            raise ValueError(f"{of_clip[0]}: of loss clip alone, and the loss is {self.loss}")
-        if self.directions and self.loss != "tricolo":
-            raise ValueError(f"directions: of loss tricolo alone, and the loss is {self.loss}")
-        if self.double_count and self.loss != "mil_nce":
-            raise ValueError(f"double_count: of loss mil_nce alone, and the loss is {self.loss}")
-        return self
+
+class TupleCompat(Strict):
+    """What released code does where it departs from the formula."""
+
+    plain_permutations: bool = Field(default=False, description="symile: a drawn tuple may be a row's own.")
+    without_root: bool = Field(default=False, description="triangle: twice the squared area instead of the area.")
+
+
+class TupleContrastObjective(LossChoice, ProjectedObjective):
+    """Contrast of whole tuples: Symile, GRAM, TRIANGLE."""
+
+    method: ClassVar[str] = "tuple_contrast"
+    of: ClassVar[dict[str, tuple[str, ...]]] = {
+        **dict.fromkeys(("negatives", "compat.plain_permutations"), ("symile",)),
+        **dict.fromkeys(("anchor", "smoothing", "eps"), ("gram", "triangle")),
+        "compat.without_root": ("triangle",),
+    }
+    loss: Literal["symile", "gram", "triangle"]
+    tau: TemperatureSpec = TemperatureSpec(start=0.07, learned=True)
+    negatives: Literal["drawn", "all"] = Field(
+        default="drawn", description="symile: tuples that a row is told from: one per row, or every combination."
+    )
+    anchor: str | None = Field(
+        default=None, description="gram, triangle: modality that is exchanged between rows; null = each in turn."
+    )
+    smoothing: float = Field(default=0.1, ge=0, lt=1, description="gram, triangle: label smoothing.")
+    eps: float = Field(default=1e-8, ge=0, description="gram, triangle: added under the root.")
+    compat: TupleCompat = Field(default=TupleCompat(), description="Defects of released code, off by default.")
+
+
+class GMCObjective(Objective):
+    """GMC: each modality's embedding pulled to the one of all modalities together."""
+
+    method: ClassVar[str] = "gmc"
+    tau: float = Field(default=0.1, gt=0, description="Temperature.")
+
+
+class ConFuObjective(Objective):
+    """ConFu: pairs of modalities, and fused subsets with each modality outside them."""
+
+    method: ClassVar[str] = "confu"
+    classifier: ClassVar[bool] = False
+    tau: float = Field(default=0.07, gt=0, description="Temperature.")
+    fused_weight: float = Field(default=0.5, ge=0, le=1, description="Lambda, of the fused terms; pairs have the rest.")
+    hidden: int = Field(default=512, gt=0, description="Hidden width of what fuses a subset.")
+
+
+class DecurCompat(Strict):
+    """What DeCUR's released code does where it departs from its description."""
+
+    one_projector: bool = Field(default=False, description="All modalities share a projector and its statistics.")
+
+
+class DecurObjective(ProjectedObjective):
+    """DeCUR: decorrelated dimensions, of which some are common to modalities and the others are not."""
+
+    method: ClassVar[str] = "decur"
+    common: float = Field(default=0.75, gt=0, lt=1, description="Share of the heads' dimensions that is common.")
+    off_diagonal: float = Field(default=0.0051, ge=0, description="Weight of correlations of different dimensions.")
+    augmentations: Augmentations
+    compat: DecurCompat = Field(default=DecurCompat(), description="Defects of the released code, off by default.")
+
+
+class DisentangledObjective(Objective):
+    """DisentangledSSL: what modalities share, learned first; then what each has beside it."""
+
+    method: ClassVar[str] = "disentangled_ssl"
+    classifier: ClassVar[bool] = False
+    tau: float = Field(default=0.07, gt=0, description="Temperature of both steps.")
+    beta: float = Field(default=0.5, ge=0, description="Weight of the cosine of the shared embeddings, in step 1.")
+    ortho_weight: float = Field(default=0.1, ge=0, description="Lambda, weight of the orthogonality, in step 2.")
+    first_step: float = Field(default=0.625, gt=0, lt=1, description="Share of the epochs that step 1 has.")
+    augmentations: Augmentations

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.errors import ConfigError, ContrastError, nearest
+from mmcontrast.errors import ContrastError
 from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import PairwiseObjective
@@ -42,7 +42,7 @@ class Pairwise(Projected):
     Raises:
         ContrastError: a cross term with fewer than two modalities.
         ConfigError: no model.projection for the head, a self term of a kind of modality without augmentations, or an
-            anchor that is no modality of the dataset.
+            anchor that the dataset has not.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -51,13 +51,7 @@ class Pairwise(Projected):
         if spec.cross_weight and len(self.modalities) < 2:
             raise ContrastError(f"a contrast between modalities needs at least two, and there is {self.modalities}")
         self.augmenters = build_augmenters(cell, spec.augmentations) if spec.self_weight else {}
-        anchor = spec.anchor or self.modalities[0]
-        if anchor not in self.modalities:
-            raise ConfigError(
-                f"params/methods/{cell.method}.yaml ({cell.name}): objective.anchor: dataset '{cell.dataset}' has no "
-                f"modality '{anchor}'; {nearest(anchor, self.modalities)}"
-            )
-        self.hub = self.modalities.index(anchor) if spec.pairs == "star" else None
+        self.hub = self.place(spec.anchor or self.modalities[0]) if spec.pairs == "star" else None
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         spec, terms, weights = self.objective, {}, []

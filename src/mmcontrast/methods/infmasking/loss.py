@@ -72,18 +72,17 @@ def infmasking_terms(
     *,
     strength: float = 1.0,
     weights: Sequence[float] | None = None,
-    cross: bool = False,
     present: Present = None,
 ) -> CommTerms:
     """1 / (n + 3) times the weighted sum of [mask_1, mask_2, CoMM's n + 1 terms], n modalities.
 
     The divisor is the number of terms whatever their weights, as in the released code. Left out: its penalty on the
-    entropy, which no published run has.
+    entropy, and draws of the other view, which no published run has.
 
     Args:
         view1, view2, present: as in `comm_terms`. draws1, draws2: T fused embeddings (N, P) of either view, masked.
         strength: lambda at this epoch: its full value times (epoch + 1) / epochs.
-        weights: n + 3 factors; None = all 1. cross: compare each view with the draws of the other.
+        weights: n + 3 factors; None = all 1.
 
     Returns:
         the scalar loss, and the (n + 3,) unweighted terms, detached, for the log.
@@ -95,12 +94,8 @@ def infmasking_terms(
     factors = [1.0] * n_terms if weights is None else list(weights)
     if len(factors) != n_terms:
         raise ContrastError(f"InfMasking: {len(factors)} term weights for {n_terms} terms (two of masks, then CoMM's)")
-    masked = torch.stack(
-        [
-            infinite_masking(view[-1], draws, tau, strength)
-            for view, draws in zip((view1, view2), (draws2, draws1) if cross else (draws1, draws2), strict=True)
-        ]
-    )
+    both = ((view1, draws1), (view2, draws2))
+    masked = torch.stack([infinite_masking(view[-1], draws, tau, strength) for view, draws in both])
     comm = comm_terms(view1, view2, tau, factors[2:], reduction="sum", present=present)
     loss = ((masked * masked.new_tensor(factors[:2])).sum() + comm.loss) / n_terms
     return CommTerms(loss, torch.cat([masked.detach(), comm.terms.to(masked)]))

@@ -80,7 +80,6 @@ class InfMasking(CoMM):
             spec.tau,
             strength=spec.strength * (progress.epoch + 1) / progress.epochs,
             weights=[spec.mask_weight] * 2 + [spec.unimodal_weight] * len(self.modalities) + [spec.fused_weight],
-            cross=spec.cross,
             present=[presence.rows(m) for m in self.modalities] if presence.whole else None,
         )
         return {"loss": loss, **dict(zip(names, terms_Z, strict=True))}

@@ -26,7 +26,6 @@ class InfMaskingObjective(CommObjective):
     strength: float = Field(default=1.0, ge=0, description="Lambda, the weight of the spread of the draws at the end.")
     ratio: float = Field(default=0.7, ge=0, le=1, description="Share of each modality's tokens that a draw masks.")
     draws: int = Field(default=5, ge=1, description="Draws T of masks for each view.")
-    cross: bool = Field(default=False, description="Compare each view with the masked draws of the other one.")
     mask_weight: float = Field(default=1.0, ge=0, description="Weight of the term of each view and its draws.")
     compat: InfMaskingCompat = Field(default=InfMaskingCompat(), description="Habits of the released code, off.")
 

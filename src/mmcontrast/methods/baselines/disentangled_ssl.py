@@ -1,11 +1,11 @@
 """DisentangledSSL: what modalities share is learned first and then kept, while each learns what it has beside it.
 
-Source: see `loss.py`. Differences from the released code: step 2 follows step 1 of its own seed, in one stage under one
-schedule (the code's starts from seed 0's); what is kept has no gradient and no batch statistics that move (the code
-detaches it); both views are augmented from the inputs (the code augments the second from the first); what a modality
-has alone is read by a second encoder, whose output goes with the shared one through a linear layer.
+Source: see `losses.disentangled`. Differences from the released code: step 2 follows step 1 of its own seed, in one
+stage under one schedule (the code's starts from seed 0's); what is kept has no gradient and no batch statistics that
+move; both views are augmented from the inputs (the code augments the second from the first); what a modality has alone
+is read by a second encoder, whose output goes with the shared one through a linear layer.
 
-Shapes: b rows of this rank, B rows of the global batch, d width of an encoder's output.
+Shapes: b rows of this rank, d width of an encoder's output.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
+from mmcontrast.losses.disentangled import disentangled_shared_loss, disentangled_specific_loss
 from mmcontrast.losses.rows import over_rows
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.disentangled_ssl.loss import disentangled_shared_loss, disentangled_specific_loss
-from mmcontrast.methods.disentangled_ssl.objective import DisentangledObjective
+from mmcontrast.methods.baselines.objectives import DisentangledObjective
 from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.encoders import build_encoders
@@ -46,15 +46,19 @@ class DisentangledSSL(SelfSupervised):
         self.beside = nn.ModuleDict({m: mlp([2 * width, width]) for m in self.modalities})
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        presence, spec = Presence.of(batch, progress.gather), self.objective
+        presence, spec, k = Presence.of(batch, progress.gather), self.objective, len(self.modalities)
         view = augmented(self.augmenters, batch, progress)
         if progress.epoch < spec.first_step * progress.epochs:
             e = [progress.gather(e_bd) for e_bd in self.encode(view, presence).values()]
             has = [presence.rows(m) for m in self.modalities]
             return {"loss": disentangled_shared_loss(e, spec.tau, spec.beta, has)}
-        k, parts = len(self.modalities), []
+        parts: list[Tensor] = []
         for inputs in (view, augmented(self.augmenters, batch, progress)):
-            shared = self._kept(inputs, presence)
+            # nothing of what is kept moves
+            self.encoders.eval()
+            with torch.no_grad():
+                shared = self.encode(inputs, presence)
+            self.encoders.train(self.training)
             parts += [*shared.values(), *self._specific(inputs, shared, presence).values()]
 
         def loss(*z: Tensor) -> Tensor:
@@ -72,14 +76,6 @@ class DisentangledSSL(SelfSupervised):
         specific = self._specific(batch.inputs, shared, presence)
         e_bZ, s_bZ = (torch.cat(list(part.values()), dim=-1) for part in (shared, specific))
         return {"": torch.cat([e_bZ, s_bZ], dim=-1), "encoders": e_bZ, "specific": s_bZ}
-
-    @torch.no_grad()
-    def _kept(self, inputs: Mapping[str, Tensor], presence: Presence) -> dict[str, Tensor]:
-        """Shared embeddings (b, d) as they are scored: nothing of them moves."""
-        self.encoders.eval()
-        shared = self.encode(inputs, presence)
-        self.encoders.train(self.training)
-        return shared
 
     def _specific(
         self, inputs: Mapping[str, Tensor], shared: Mapping[str, Tensor], presence: Presence

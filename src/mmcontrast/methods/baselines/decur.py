@@ -1,9 +1,9 @@
 """DeCUR: no negatives, and a place of its own for what only one modality has.
 
-Source: see `loss.py`. Difference from the released code: each modality has its own projector (`compat`) and its own
-augmentations.
+Source: see `losses.disentangled`. Difference from the released code: each modality has its own projector (`compat`) and
+its own augmentations.
 
-Shapes: b rows of this rank, B rows of the global batch, P width of a head's output.
+Shapes: b rows of this rank, P width of a head's output.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
+from mmcontrast.losses.disentangled import decur_loss
 from mmcontrast.methods.base import Batch, Progress, keep_local
-from mmcontrast.methods.decur.loss import decur_terms
-from mmcontrast.methods.decur.objective import DecurObjective
+from mmcontrast.methods.baselines.objectives import DecurObjective
 from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import Projected, augmented, build_augmenters
 
@@ -41,19 +41,16 @@ class DeCUR(Projected):
                 "dimensions leaves a block without any; give a share nearer to 0.5, or a wider head"
             )
         if spec.compat.one_projector:
-            first = self.modalities[0]
-            self.heads = nn.ModuleDict({first: self.heads[first]})
+            self.heads = nn.ModuleDict({self.modalities[0]: self.heads[self.modalities[0]]})
 
     def head_of(self, modality: str) -> nn.Module:
         return super().head_of(self.modalities[0] if self.objective.compat.one_projector else modality)
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         presence = Presence.of(batch, progress.gather)
-        first, second = (
-            self.project(augmented(self.augmenters, batch, progress), progress.gather, presence) for _ in range(2)
-        )
+        views = [self.project(augmented(self.augmenters, batch, progress), progress.gather, presence) for _ in range(2)]
         has = [presence.rows(m) for m in self.modalities]
-        return decur_terms(first, second, self.common, self.objective.off_diagonal, has)
+        return {"loss": decur_loss(*views, self.common, self.objective.off_diagonal, has)}
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
         heads = self.project(batch.inputs, keep_local, Presence.of(batch))

@@ -1,9 +1,9 @@
 """ConFu: pairs of modalities are contrasted, and every fused subset with each modality outside it.
 
-Source: see `loss.py`. Differences from the released code: any number of modalities; no dropout where subsets are fused;
-no masking of inputs, whose ratio the code inverts and no published run uses.
+Source: see `losses.tuples`. Differences from the released code: any number of modalities; no dropout where subsets are
+fused; no masking of inputs, whose ratio the code inverts and no published run uses.
 
-Shapes: b rows of this rank, B rows of the global batch, d width of a modality's embedding, P of what is contrasted.
+Shapes: b rows of this rank, P width of what is contrasted.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.tuples import Subset, confu_loss
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.confu.loss import Subset, confu_loss
-from mmcontrast.methods.confu.objective import ConFuObjective
+from mmcontrast.methods.baselines.objectives import ConFuObjective
 from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import SelfSupervised, refuse_finetuning
 from mmcontrast.models.mlp import mlp
@@ -51,17 +51,16 @@ class ConFu(SelfSupervised):
         return {"loss": confu_loss(z, outputs, spec.tau, spec.fused_weight, presence.whole)}
 
     def embed(self, batch: Batch) -> Tensor:
-        return self.embeddings(batch)[""]
+        return torch.cat(list(self._outputs(batch.inputs, Presence.of(batch)).values()), dim=-1)
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
         """Also the encoders' outputs, and what is left without each modality: what is made of it is zeros."""
         outputs = self._outputs(batch.inputs, Presence.of(batch))
-
-        def without(modality: str) -> Tensor:
-            return torch.cat([0 * z_bP if modality in s else z_bP for s, z_bP in outputs.items()], dim=-1)
-
-        lacking = {f"without_{m}": without(m) for m in self.modalities}
-        return {"": without(""), "encoders": self.encodings(batch), **lacking}
+        lacking = {
+            f"without_{m}": torch.cat([0 * z_bP if m in s else z_bP for s, z_bP in outputs.items()], dim=-1)
+            for m in self.modalities
+        }
+        return {"": torch.cat(list(outputs.values()), dim=-1), "encoders": self.encodings(batch), **lacking}
 
     def _outputs(self, inputs: Mapping[str, Tensor], presence: Presence) -> dict[Subset, Tensor]:
         """Modalities -> (b, P), zeros in rows that lack one of them; first of every one alone."""
