@@ -31,7 +31,7 @@ from mmcontrast.losses.similarity import unit_rows as unit
 from mmcontrast.losses.supervised import supcon
 from mmcontrast.losses.tuples import confu_loss, gmc_loss, gram_loss, symile_loss
 from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms, directed_info_nce
-from mmcontrast.methods.infmasking.loss import infmasking_terms
+from mmcontrast.methods.infmasking.loss import infmasking_loss
 from mmcontrast.methods.m3col.loss import multisclip_pair
 from mmcontrast.methods.mxm_clr.loss import multifold_terms
 from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce_terms
@@ -99,7 +99,7 @@ LOSSES: dict[str, Loss] = {
     "triangle": lambda a, b, tau, y: gram_loss([a, b, b.roll(1, 0)], tau, form="triangle"),
     "symile": lambda a, b, tau, y: symile_loss([a, b, a], tau),
     "symile, drawn": lambda a, b, tau, y: symile_loss([a, b], tau, [[torch.arange(len(a)).roll(1)]] * 2),
-    "infmasking": lambda a, b, tau, y: infmasking_terms([a, b, a], [b, a, b], [b, a], [a, b], tau).loss,
+    "infmasking": lambda a, b, tau, y: infmasking_loss([[a, b, a], [b, a, b]], [[b, a], [a, b]], tau),
     "supcon": lambda a, b, tau, y: supcon([a, b], y, tau),
     "multifold": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau)["loss"],
     "multifold, logsum": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau, hard="logsum")["loss"],

@@ -1,6 +1,7 @@
 """What CyCLIP adds to CLIP's loss, and what CLOOB puts in its place.
 
-Shapes: N instances, P width; row k of one modality is the partner of row k of the other.
+Shapes: N instances, P width; row k of one modality is the partner of row k of the other. Other shapes, N < 2 and tau <=
+0 raise ContrastError.
 """
 
 from __future__ import annotations
@@ -18,14 +19,7 @@ __all__ = ["cloob", "cyclic_consistency"]
 def cyclic_consistency(a: Tensor, b: Tensor, within: float = 0.25, across: float = 0.25) -> Tensor:
     """within / N sum_ij (a_i.a_j - b_i.b_j)^2 + across / N sum_ij (a_i.b_j - b_i.a_j)^2, beside CLIP's loss. >= 0.
 
-    Source: Goel et al., "CyCLIP", NeurIPS 2022, as in the released code (goel-shashank/CyCLIP, src/train.py), where
-    both weights are 0.25.
-
-    Args:
-        a, b: (N, P), any scale.
-
-    Raises:
-        ContrastError: shapes differ or N < 2.
+    a, b: (N, P), any scale. Source: Goel et al., "CyCLIP", NeurIPS 2022, as released (goel-shashank/CyCLIP).
     """
     check_pair(a, b, 1.0)
     a_NP, b_NP = unit_rows(a), unit_rows(b)
@@ -39,17 +33,9 @@ def cyclic_consistency(a: Tensor, b: Tensor, within: float = 0.25, across: float
 def cloob(a: Tensor, b: Tensor, tau: float | Tensor = 1 / 30, beta: float = 8.0) -> Tensor:
     """tau ( LOOB(a of a, b of a) + LOOB(b of b, a of b) ): InfoLOOB on what rows retrieve from a store. Of any sign.
 
-    x of s is the unit mean of the rows of s, weighed by softmax(beta x.s): a Hopfield network's retrieval. LOOB(x, y) =
-    mean_i [ lse_{j != i} x_i.y_j / tau - x_i.y_i / tau ], the positive left out of the denominator.
-
-    Source: Fuerst et al., "CLOOB", NeurIPS 2022, as in the released code (ml-jku/cloob), whose factor tau the paper's
-    formula has not; there tau = 1 / 30 and beta = 8.
-
-    Args:
-        a, b: (N, P), any scale. tau: > 0. beta: > 0, inverse temperature of the retrieval.
-
-    Raises:
-        ContrastError: shapes differ, N < 2 or tau <= 0.
+    a, b: (N, P), any scale. x of s is the unit mean of the rows of s, weighed by softmax(beta x.s); LOOB(x, y) = mean_i
+    [ lse_{j != i} x_i.y_j / tau - x_i.y_i / tau ]. Source: Fuerst et al., "CLOOB", NeurIPS 2022, as released
+    (ml-jku/cloob), where tau is 1 / 30, and a factor that the paper's formula has not.
     """
     check_pair(a, b, tau)
     a_NP, b_NP = unit_rows(a), unit_rows(b)

@@ -21,13 +21,7 @@ from mmcontrast.losses.precision import full_precision
 from mmcontrast.losses.rows import over_rows
 from mmcontrast.losses.similarity import check_pair, unit_rows
 
-__all__ = [
-    "barlow_twins",
-    "decur_loss",
-    "disentangled_shared_loss",
-    "disentangled_specific_loss",
-    "orthogonality",
-]
+__all__ = ["barlow_twins", "decur_loss", "disentangled_shared_loss", "disentangled_specific_loss", "orthogonality"]
 
 Present = Sequence[Tensor | None] | None
 
@@ -56,14 +50,10 @@ def decur_loss(
 ) -> Tensor:
     """( sum_m B(z'_m, z''_m) + sum over pairs [ B(common blocks) + B_0(unique blocks) ] / 2 ) / number of terms. >= 0.
 
-    B: Barlow Twins. Of two modalities' first views the first `common` dimensions (1 to P - 1) are drawn to correlation
-    1, the others to 0; blocks between the two kinds are free.
+    B: Barlow Twins, of two augmented views. Of two modalities' first views the first `common` dimensions (1 to P - 1)
+    are drawn to correlation 1, the others to 0; blocks between the two kinds are free.
 
-    Source: Wang et al., "Decoupling Common and Unique Representations for Multimodal Self-supervised Learning", ECCV
-    2024, as in the released code (zhu-xlab/DeCUR), which is of two modalities and divides by the batch of four GPUs.
-
-    Args:
-        views1, views2: K tensors of each augmentation, of any scale.
+    Source: Wang et al., "DeCUR", ECCV 2024, as released (zhu-xlab/DeCUR), of two modalities, for four GPUs alone.
     """
     loss, k = partial(barlow_twins, off_diagonal=off_diagonal), len(views1)
 
@@ -82,9 +72,8 @@ def disentangled_shared_loss(
 ) -> Tensor:
     """Step 1: mean over pairs of CLIP(e_a, e_b) - beta mean_i cos(e_a, e_b). Of any sign.
 
-    Source: Wang, Gupta et al., "An Information Criterion for Controlled Disentanglement of Multimodal Data", ICLR 2025
-    (arXiv 2410.23996), as in the released code (uhlerlab/DisentangledSSL), which is of two modalities. It draws
-    from von Mises-Fisher distributions around the embeddings, or takes their means, as here.
+    Source: Wang, Gupta et al., ICLR 2025 (arXiv 2410.23996), as released (uhlerlab/DisentangledSSL), of two modalities;
+    it draws from von Mises-Fisher distributions around the embeddings, or takes their means, as here.
     """
 
     def loss(a: Tensor, b: Tensor, tau: float) -> Tensor:
@@ -104,10 +93,8 @@ def disentangled_specific_loss(
 ) -> Tensor:
     """Step 2: sum_m CLIP(joint_m', joint_m'') + weight / 2 sum over views and m of orthogonality(s_m, e_m). >= 0.
 
-    joint_m is s_m beside e of every other modality. The caller keeps `shared` fixed. Source: as step 1.
-
-    Args:
-        shared, specific: of each of two augmented views, K tensors.
+    Of each of two augmented views K tensors; joint_m is s_m beside e of every other modality. The caller keeps `shared`
+    fixed. Source: as step 1.
     """
     views, terms = list(zip(shared, specific, strict=True)), []
     for m in range(len(shared[0])):

@@ -37,21 +37,18 @@ def _units(embeddings: Sequence[Tensor], tau: float | Tensor) -> list[Tensor]:
 
 @full_precision
 def symile_loss(
-    embeddings: Sequence[Tensor],
-    tau: float | Tensor = 0.1,
-    permutations: Sequence[Sequence[Tensor]] | None = None,
+    embeddings: Sequence[Tensor], tau: float | Tensor = 0.1, permutations: Sequence[Sequence[Tensor]] | None = None
 ) -> Tensor:
     """Mean over modalities k and rows i of cross-entropy( MIP(z_k[i], others) / tau ), MIP(a, b, ..) = sum_d a_d b_d ..
 
-    The others of a row are tuples of one row from each other modality; its own is the positive. Of two modalities it is
-    CLIP's loss. All embeddings alike give (K - 1) ln N, or ln N of drawn tuples.
+    The others are tuples of one row of each other modality; the positive is row i of all. Of two modalities it is
+    CLIP's loss. All alike give (K - 1) ln N, or ln N of drawn tuples.
 
-    Source: Saporta et al., "Contrasting with Symile", NeurIPS 2024, as in the released code (rajesh-lab/symile,
-    symile/loss.py).
+    Source: Saporta et al., "Contrasting with Symile", NeurIPS 2024, as released (rajesh-lab/symile, symile/loss.py).
 
     Args:
-        permutations: for each modality as the anchor, a (N,) permutation of each other one in their order: tuple j is
-            row p_o[j] of modality o, and row i sees tuples j != i. None = all N^(K - 1) combinations.
+        permutations: for each modality as the anchor, (N,) of each other one in their order: row i sees the tuples
+            j != i of rows p_o[j]. None = all N^(K - 1) combinations.
     """
     rows, n, terms = _units(embeddings, tau), len(embeddings[0]), []
     own_N = torch.arange(n, device=embeddings[0].device)
@@ -83,19 +80,17 @@ def gram_loss(
 ) -> Tensor:
     """[ CE(-V / tau, i = i) + CE(-V^T / tau, i = i) ] / 2, V[i, j] spanned by the anchor's row i, the others' rows j.
 
-    volume: of the parallelotope, in [0, 1]: 0 where the rows lie in fewer dimensions, 1 at right angles; of two
-    modalities |sin|, so that opposite vectors count as the same. triangle: area between the tips of three, to 1.3. All
-    alike give ln N. With smoothing the loss has a bound above 0 that depends on N and tau.
+    volume: of the parallelotope, in [0, 1]; of two modalities |sin|, so that opposite vectors count as the same.
+    triangle: area between the tips of three. All alike give ln N. With smoothing the loss has a bound above 0.
 
-    Source: Cicchetti et al., "Gramian Multimodal Representation Learning and Alignment", ICLR 2025 (ispamm/GRAM,
-    utils/volume.py and model/gram.py); TRIANGLE, NeurIPS 2025 (arXiv 2509.24734; ispamm/TRIANGLE, utils/area.py). Where
-    paper and released code differ: TRIANGLE's code has no root, which gives twice the squared area (`root`). GRAM's
-    takes |det| in float32 without `eps`, whose gradient is infinite at 0; here the determinant is that of Gram and
-    Schmidt, never below 0. Its further matching term, which needs a multimodal encoder, is left out.
+    Source: Cicchetti et al., "Gramian Multimodal Representation Learning and Alignment", ICLR 2025 (ispamm/GRAM);
+    TRIANGLE, NeurIPS 2025 (arXiv 2509.24734; ispamm/TRIANGLE). Where the released codes differ: TRIANGLE's has no root,
+    which gives twice the squared area (`root`); GRAM's takes |det| in float32 without `eps`, whose gradient is infinite
+    at 0. GRAM's matching term, which needs a multimodal encoder, is left out.
 
     Args:
         anchor: position of the modality that is exchanged between rows; None (not in the papers) = the mean over all.
-        smoothing: of the targets, in [0, 1). eps: added under the root. root: of a triangle alone.
+        smoothing: of the targets, in [0, 1). eps: added under the root.
     """
     rows, terms = _units(embeddings, tau), []
     if form == "triangle" and len(rows) != 3:
@@ -124,19 +119,17 @@ def _volumes(anchor_NP: Tensor, *others: Tensor) -> Tensor:
 
 def _areas(a_NP: Tensor, b_NP: Tensor, c_NP: Tensor) -> Tensor:
     """(N, N): |u|^2 |v|^2 - <u, v>^2 of u = a_i - b_j, v = a_i - c_j."""
-    squared_a_N1, ab_NN, ac_NN = a_NP.square().sum(dim=1)[:, None], a_NP @ b_NP.T, a_NP @ c_NP.T
-    u_NN = squared_a_N1 + b_NP.square().sum(dim=1) - 2 * ab_NN
-    v_NN = squared_a_N1 + c_NP.square().sum(dim=1) - 2 * ac_NN
-    uv_NN = squared_a_N1 - ab_NN - ac_NN + (b_NP * c_NP).sum(dim=1)
-    return (u_NN * v_NN - uv_NN.square()).clamp(min=0)
+    aa_N1, ab_NN, ac_NN = a_NP.square().sum(dim=1)[:, None], a_NP @ b_NP.T, a_NP @ c_NP.T
+    uu_NN, vv_NN = aa_N1 + b_NP.square().sum(1) - 2 * ab_NN, aa_N1 + c_NP.square().sum(1) - 2 * ac_NN
+    uv_NN = aa_N1 - ab_NN - ac_NN + (b_NP * c_NP).sum(dim=1)
+    return (uu_NN * vv_NN - uv_NN.square()).clamp(min=0)
 
 
 def gmc_loss(joint: Tensor, modalities: Sequence[Tensor], tau: float = 0.1) -> Tensor:
     """Sum over modalities m of NT-Xent(joint, z_m), joint: of all of them together. All alike give K ln(2N - 1).
 
-    Source: Poklukar, Vasco et al., "Geometric Multimodal Contrastive Representation Learning", ICML 2022 (arXiv
-    2202.03390), as in the released code (miguelsvasco/gmc); its variant with joint embeddings alone as negatives, which
-    no published run has, is left out. The code exponentiates before it sums, which overflows below a tau of 0.0115.
+    Source: Poklukar, Vasco et al., ICML 2022 (arXiv 2202.03390), as released (miguelsvasco/gmc), where the exponentials
+    overflow below a tau of 0.0115; a variant there that no published run has is left out.
     """
     if not modalities:
         raise ContrastError("GMC: a joint embedding, and none of a modality to pull to it")
@@ -153,24 +146,18 @@ def confu_loss(
     """( weight sum CLIP(f_S, z_m) + (1 - weight) sum CLIP(z_m, z_o) ) / number of terms. >= 0.
 
     The first sum is over the subsets S of `fused` and the modalities m outside each, the second over pairs. Without
-    subsets, or their weight, it is the mean over pairs: Cross. The divisor counts the terms and not their weights, so
-    that at a weight of 1/2 each weighs half as much as in that mean.
+    subsets, or their weight, it is the mean over pairs: Cross. The divisor counts terms, not their weights.
 
-    Source: Koutoupis et al., "ConFu" (arXiv 2511.21331), as in the released code (estafons/confu), which is of three
-    modalities; other numbers of them are ours.
+    Source: Koutoupis et al., "ConFu" (arXiv 2511.21331), as released (estafons/confu), which is of three modalities.
 
     Args:
-        fused: modalities of a subset -> (N, P). present: modality -> (N,) bool, of those that a row may lack; a term is
-            of the rows that have all it is made of, and weighs as `losses.rows` says.
+        present: modality -> (N,) bool, of those that a row may lack; a term is of the rows that have all it is made of,
+            and weighs as `losses.rows` says.
     """
     has, loss = present or {}, partial(info_nce, tau=tau)
     pairs = cmc(list(z.values()), tau, info_nce, [has.get(m) for m in z])
-    outside = [
-        over_rows(loss, shared_rows(*(has.get(o) for o in (m, *subset))), f_NP, z[m])
-        for subset, f_NP in fused.items()
-        for m in z
-        if m not in subset
-    ]
+    met = [(subset, m) for subset in fused for m in z if m not in subset]
+    outside = [over_rows(loss, shared_rows(*(has.get(o) for o in (m, *s))), fused[s], z[m]) for s, m in met]
     if not outside or weight == 0:
         return pairs
     n_pairs = len(z) * (len(z) - 1) // 2

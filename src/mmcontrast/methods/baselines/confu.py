@@ -9,6 +9,7 @@ Shapes: b rows of this rank, P width of what is contrasted.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from itertools import combinations
 
 import torch
@@ -51,16 +52,18 @@ class ConFu(SelfSupervised):
         return {"loss": confu_loss(z, outputs, spec.tau, spec.fused_weight, presence.whole)}
 
     def embed(self, batch: Batch) -> Tensor:
-        return torch.cat(list(self._outputs(batch.inputs, Presence.of(batch)).values()), dim=-1)
+        return self.embeddings(batch)[""]
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
         """Also the encoders' outputs, and what is left without each modality: what is made of it is zeros."""
         outputs = self._outputs(batch.inputs, Presence.of(batch))
-        lacking = {
-            f"without_{m}": torch.cat([0 * z_bP if m in s else z_bP for s, z_bP in outputs.items()], dim=-1)
-            for m in self.modalities
+
+        def without(m: str) -> Tensor:
+            return torch.cat([0 * z_bP if m in s else z_bP for s, z_bP in outputs.items()], dim=-1)
+
+        return {"": without(""), "encoders": self.encodings(batch)} | {
+            f"without_{m}": without(m) for m in self.modalities
         }
-        return {"": torch.cat(list(outputs.values()), dim=-1), "encoders": self.encodings(batch), **lacking}
 
     def _outputs(self, inputs: Mapping[str, Tensor], presence: Presence) -> dict[Subset, Tensor]:
         """Modalities -> (b, P), zeros in rows that lack one of them; first of every one alone."""
@@ -68,10 +71,7 @@ class ConFu(SelfSupervised):
         found: dict[Subset, Tensor] = {(m,): self.heads[m](e_bd) for m, e_bd in e.items()}
         for subset, fusion in zip(self.subsets, self.fusions, strict=True):
             found[subset] = fusion(torch.cat([e[m] for m in subset], dim=-1))
-        for subset in found:
-            for m in subset:
-                found[subset] = presence.blank(m, found[subset])
-        return {subset: upcast(z_bP) for subset, z_bP in found.items()}
+        return {s: upcast(reduce(lambda z_bP, m: presence.blank(m, z_bP), s, z_bP)) for s, z_bP in found.items()}
 
 
 METHOD = ConFu

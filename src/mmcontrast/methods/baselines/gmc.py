@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.rows import over_rows, shared_rows
+from mmcontrast.losses.rows import over_rows
 from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.losses.targets import target_loss
 from mmcontrast.losses.tuples import gmc_loss
@@ -65,8 +65,7 @@ class GMC(SelfSupervised):
         return {"loss": contrast + supervised, "contrast": contrast, "supervised": supervised}
 
     def embed(self, batch: Batch) -> Tensor:
-        presence = Presence.of(batch)
-        return self._seen(self._parts(batch.inputs, presence), presence)
+        return self.embeddings(batch)[""]
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
         """Also the encoders' outputs, and what stands for a row from which a modality is taken away."""
@@ -90,15 +89,10 @@ class GMC(SelfSupervised):
 
     def _seen(self, parts: Mapping[str, Tensor], presence: Presence, without: str = "") -> Tensor:
         """(b, P): the joint embedding where everything is there, else the mean of what is; zeros where nothing is."""
-        has = {m: presence.local.get(m) for m in self.modalities if m != without}
-        complete_b = shared_rows(*has.values())
-        if complete_b is None and not without:
-            return parts[""]
-        every_b = torch.ones_like(parts[""][:, 0], dtype=torch.bool)
-        count_b = torch.stack([every_b if rows_b is None else rows_b for rows_b in has.values()]).sum(dim=0)
-        sum_bP = torch.stack([presence.blank(m, parts[m]) for m in has]).sum(dim=0)
-        mean_bP = sum_bP / count_b.clamp(min=1)[:, None]
-        return mean_bP if without or complete_b is None else torch.where(complete_b[:, None], parts[""], mean_bP)
+        seen = [m for m in self.modalities if m != without]
+        count_b1 = torch.stack([presence.blank(m, torch.ones_like(parts[m][:, :1])) for m in seen]).sum(dim=0)
+        mean_bP = torch.stack([presence.blank(m, parts[m]) for m in seen]).sum(dim=0) / count_b1.clamp(min=1)
+        return mean_bP if without else torch.where(count_b1 == len(seen), parts[""], mean_bP)
 
 
 METHOD = GMC

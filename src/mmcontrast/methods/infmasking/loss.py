@@ -9,7 +9,6 @@ Shapes: N instances (of all ranks), T draws, P width. q: fused embedding of a vi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +16,9 @@ from torch import Tensor
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.precision import full_precision
 from mmcontrast.losses.similarity import check_pair, unit_rows
-from mmcontrast.methods.comm.loss import CommTerms, Present, comm_terms
+from mmcontrast.methods.comm.loss import Present, comm_terms
 
-__all__ = ["infinite_masking", "infmasking_loss", "infmasking_terms"]
+__all__ = ["infinite_masking", "infmasking_loss"]
 
 
 @full_precision
@@ -52,50 +51,31 @@ def infinite_masking(fused: Tensor, draws: Sequence[Tensor], tau: float = 0.1, s
 
 
 def infmasking_loss(
-    view1: Sequence[Tensor],
-    view2: Sequence[Tensor],
-    draws1: Sequence[Tensor],
-    draws2: Sequence[Tensor],
-    tau: float = 0.1,
-    **options: Any,
-) -> Tensor:
-    """A scalar; `infmasking_terms` says what the arguments are and gives its terms too."""
-    return infmasking_terms(view1, view2, draws1, draws2, tau, **options).loss
-
-
-def infmasking_terms(
-    view1: Sequence[Tensor],
-    view2: Sequence[Tensor],
-    draws1: Sequence[Tensor],
-    draws2: Sequence[Tensor],
+    views: Sequence[Sequence[Tensor]],
+    draws: Sequence[Sequence[Tensor]],
     tau: float = 0.1,
     *,
     strength: float = 1.0,
     weights: Sequence[float] | None = None,
     present: Present = None,
-) -> CommTerms:
-    """1 / (n + 3) times the weighted sum of [mask_1, mask_2, CoMM's n + 1 terms], n modalities.
+) -> Tensor:
+    """1 / (n + 3) times the weighted sum of two terms of masks and CoMM's n + 1 terms, n modalities. Scalar.
 
     The divisor is the number of terms whatever their weights, as in the released code. Left out: its penalty on the
     entropy, and draws of the other view, which no published run has.
 
     Args:
-        view1, view2, present: as in `comm_terms`. draws1, draws2: T fused embeddings (N, P) of either view, masked.
-        strength: lambda at this epoch: its full value times (epoch + 1) / epochs.
+        views, present: as in `comm_terms`. draws: of each view T fused embeddings (N, P), masked.
+        strength: lambda at this epoch, which is its full value times (epoch + 1) / epochs.
         weights: n + 3 factors; None = all 1.
-
-    Returns:
-        the scalar loss, and the (n + 3,) unweighted terms, detached, for the log.
 
     Raises:
         ContrastError: as `comm_terms` and `infinite_masking`.
     """
-    n_terms = len(view1) + 2
+    n_terms = len(views[0]) + 2
     factors = [1.0] * n_terms if weights is None else list(weights)
     if len(factors) != n_terms:
         raise ContrastError(f"InfMasking: {len(factors)} term weights for {n_terms} terms (two of masks, then CoMM's)")
-    both = ((view1, draws1), (view2, draws2))
-    masked = torch.stack([infinite_masking(view[-1], draws, tau, strength) for view, draws in both])
-    comm = comm_terms(view1, view2, tau, factors[2:], reduction="sum", present=present)
-    loss = ((masked * masked.new_tensor(factors[:2])).sum() + comm.loss) / n_terms
-    return CommTerms(loss, torch.cat([masked.detach(), comm.terms.to(masked)]))
+    masked = [infinite_masking(view[-1], of, tau, strength) for view, of in zip(views, draws, strict=True)]
+    comm = comm_terms(*views, tau, factors[2:], reduction="sum", present=present)
+    return (factors[0] * masked[0] + factors[1] * masked[1] + comm.loss) / n_terms

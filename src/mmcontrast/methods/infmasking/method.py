@@ -20,7 +20,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.comm.method import CoMM
 from mmcontrast.methods.comm.objective import CommObjective
-from mmcontrast.methods.infmasking.loss import infmasking_terms
+from mmcontrast.methods.infmasking.loss import infmasking_loss
 from mmcontrast.methods.infmasking.objective import InfMaskingObjective
 from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import augmented
@@ -73,38 +73,30 @@ class InfMasking(CoMM):
             return super().training_loss(batch, progress)
         spec, presence = self.objective, Presence.of(batch, progress.gather)
         views, draws = zip(*(self._view(batch, presence, progress) for _ in range(2)), strict=True)
-        names = ["mask_1", "mask_2", *(f"unimodal_{m}" for m in self.modalities), "fused"]
-        loss, terms_Z = infmasking_terms(
-            *views,
-            *draws,
-            spec.tau,
-            strength=spec.strength * (progress.epoch + 1) / progress.epochs,
-            weights=[spec.mask_weight] * 2 + [spec.unimodal_weight] * len(self.modalities) + [spec.fused_weight],
-            present=[presence.rows(m) for m in self.modalities] if presence.whole else None,
-        )
-        return {"loss": loss, **dict(zip(names, terms_Z, strict=True))}
+        weights = [spec.mask_weight] * 2 + [spec.unimodal_weight] * len(self.modalities) + [spec.fused_weight]
+        has = [presence.rows(m) for m in self.modalities] if presence.whole else None
+        strength = spec.strength * (progress.epoch + 1) / progress.epochs
+        return {"loss": infmasking_loss(views, draws, spec.tau, strength=strength, weights=weights, present=has)}
 
     def _view(self, batch: Batch, presence: Presence, progress: Progress) -> tuple[list[Tensor], list[Tensor]]:
         """(B, P) after the head: n + 1 embeddings of a fresh view, as CoMM's, and T fused ones of its masked draws."""
-        inputs = augmented(self.augmenters, batch, progress)
+        inputs, k = augmented(self.augmenters, batch, progress), len(self.masks)
         tokens, padding = self.tokens(presence.encode(self.encoders, inputs), presence)
-        everything = self.masks[-1:]
-        fused = self.fusion(tokens, self.masks, padding)
+        masks, fused = list(self.masks), self.fusion(tokens, self.masks, padding)
         for _ in range(self.objective.draws):
-            fused += self.fusion(self._masked(tokens, padding, batch, progress), everything, padding)
-        masks = [*self.masks, *everything * self.objective.draws]
+            masks += self.masks[-1:]
+            fused += self.fusion(self._masked(tokens, padding, batch, progress), masks[-1:], padding)
         found = self.headed(fused, masks, presence, progress.gather)
-        return found[: len(self.masks)], found[len(self.masks) :]
+        return found[:k], found[k:]
 
     def _masked(
         self, tokens: Sequence[Tensor], padding: Sequence[Tensor | None], batch: Batch, progress: Progress
     ) -> list[Tensor]:
         """One draw: each row's and each modality's own. All draws are of the global batch."""
         spec, total = self.objective, len(progress.gather(batch.labels))
-        out = []
+        least, out = 0 if spec.compat.mask_whole_modalities else 1, []
         for x_bLD, padding_bL in zip(tokens, padding, strict=True):
             order_bL = torch.rand(total, x_bLD.shape[1], generator=progress.generator)[progress.rows].to(x_bLD.device)
-            least = 0 if spec.compat.mask_whole_modalities else 1
             out.append(masked_tokens(x_bLD, padding_bL, self.mask_D, order_bL, spec.ratio, least))
         return out
 
