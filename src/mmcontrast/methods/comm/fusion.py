@@ -320,17 +320,20 @@ class FusedMethod(Method):
         if not self.converters:
             fused = self.fusion(list(encoded.values()), masks)
             return fused
-        tokens, padding = zip(*(self._tokens(m, z, presence) for m, z in encoded.items()), strict=True)
+        tokens, padding = self.tokens(encoded, presence)
         fused = self.fusion(tokens, masks, padding)
         return fused
 
-    def _tokens(self, modality: str, encoded: Any, presence: Presence) -> tuple[Tensor, Tensor | None]:
-        """(b, T, D), and (b, T) True where a row has no token; None where every row has all of them."""
-        values, padding_bT = encoded if isinstance(encoded, tuple) else (encoded, None)
-        tokens_bTD = self.converters[modality](values)
-        if padding_bT is None and modality in presence.local:
-            padding_bT = ~presence.local[modality][:, None].expand(tokens_bTD.shape[:2])
-        return tokens_bTD, padding_bT
+    def tokens(self, encoded: Mapping[str, Any], presence: Presence) -> tuple[list[Tensor], list[Tensor | None]]:
+        """(b, T, D) of each modality, and (b, T) True where a row has no token; None where every row has all."""
+        tokens, padding = [], []
+        for m, z in encoded.items():
+            values, padding_bT = z if isinstance(z, tuple) else (z, None)
+            tokens.append(self.converters[m](values))
+            if padding_bT is None and m in presence.local:
+                padding_bT = ~presence.local[m][:, None].expand(tokens[-1].shape[:2])
+            padding.append(padding_bT)
+        return tokens, padding
 
     def embed(self, batch: Batch) -> Tensor:
         return self.fuse(batch.inputs, self.masks[-1:], Presence.of(batch))[0]
