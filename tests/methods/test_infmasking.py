@@ -10,9 +10,10 @@ import torch
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.pairwise import nt_xent
 from mmcontrast.methods.build import build_method
+from mmcontrast.methods.comm.fusion import FusionTransformer
 from mmcontrast.methods.comm.loss import comm_terms, directed_info_nce
 from mmcontrast.methods.infmasking.loss import infinite_masking, infmasking_loss
-from mmcontrast.methods.infmasking.method import masked_tokens
+from mmcontrast.methods.infmasking.method import kept_tokens
 from tests.losses.further_vectors import rows, unit
 
 TAU = 0.1
@@ -115,25 +116,42 @@ def test_refusals(change, message):
     [(10, 0.7, 1, 3), (10, 0.8, 1, 2), (1, 0.7, 1, 1), (1, 0.7, 0, 0), (4, 0.0, 1, 4), (4, 1.0, 1, 1), (7, 0.5, 1, 3)],
 )
 def test_how_many_tokens_are_kept(length, ratio, least, kept):
-    g = torch.Generator().manual_seed(0)
-    tokens, mask = torch.randn(6, length, 3, generator=g), torch.full((3,), 9.0)
-    out = masked_tokens(tokens, None, mask, torch.rand(6, length, generator=g), ratio, least)
-    same = (out == tokens).all(2)
-    assert same.sum(1).tolist() == [kept] * 6
-    assert (out[~same] == 9).all()
+    order = torch.rand(2, 6, length, generator=torch.Generator().manual_seed(0))
+    found = kept_tokens(order, None, ratio, least)
+    assert found.sum(2).tolist() == [[kept] * 6] * 2
+    assert (order.masked_fill(found, 2).amin(2) > order.masked_fill(~found, -1).amax(2)).all()
     # with as many padded ones after them, of which none counts or is kept
     padding = (torch.arange(2 * length) >= length).expand(6, -1)
-    longer = torch.cat([tokens, torch.zeros_like(tokens)], dim=1)
-    out = masked_tokens(longer, padding, mask, torch.rand(6, 2 * length, generator=g), ratio, least)
-    assert (out[:, :length] == tokens).all(2).sum(1).tolist() == [kept] * 6
+    longer = torch.cat([order, torch.zeros_like(order)], dim=2)
+    assert torch.equal(kept_tokens(longer, padding, ratio, least)[:, :, :length], found)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_masked_tokens_are_as_if_they_were_replaced(layers):
+    """Also where rows have padding: one pass over all draws against each draw by itself."""
+    torch.manual_seed(0)
+    fusion = FusionTransformer(8, 2, layers).double()
+    tokens = [torch.randn(5, t, 8, dtype=torch.float64) for t in (3, 4)]
+    kept = [torch.rand(6, 5, t) < 0.5 for t in (3, 4)]
+    mask = torch.randn(8, dtype=torch.float64, requires_grad=True)
+    for padding in ([None, None], [None, torch.arange(4) >= torch.tensor([4, 3, 2, 1, 0])[:, None]]):
+        found, slow = fusion.masked(tokens, kept, mask, padding), []
+        for draw in zip(*kept, strict=True):
+            replaced = [torch.where(k[..., None], x, mask) for x, k in zip(tokens, draw, strict=True)]
+            slow += fusion(replaced, None, padding)
+        torch.testing.assert_close(found, slow)
+        given = [*fusion.parameters(), mask]
+        gradients = [torch.autograd.grad(torch.stack(z).square().sum(), given) for z in (found, slow)]
+        for mine, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(mine, other)
 
 
 def test_rows_and_draws_are_masked_apart(make_cell, make_batch, make_progress):
-    method, batch = build_method(make_cell("infmasking")), make_batch(make_cell("infmasking"))
-    progress, tokens = make_progress("pretrain"), [torch.zeros(12, 8, 32), torch.zeros(12, 8, 32)]
-    one, two = (method._masked(tokens, [None, None], batch, progress) for _ in range(2))
-    drawn = {tuple((x[i] != 0).all(1).tolist()) for x in (*one, *two) for i in range(12)}
-    assert len(drawn) > 12
+    cell = make_cell("infmasking")
+    tokens = [torch.zeros(12, 8, 32), torch.zeros(12, 8, 32)]
+    kept = build_method(cell)._kept(tokens, [None, None], make_batch(cell), make_progress("pretrain"))
+    assert all(k.shape == (5, 12, 8) and (k.sum(2) == 2).all() for k in kept)
+    assert len({tuple(row.tolist()) for k in kept for row in k.flatten(0, 1)}) > 12
 
 
 def test_strength_grows_with_the_epochs(make_cell, make_batch, make_progress):

@@ -122,7 +122,7 @@ class LossChoice(Objective):
 
     @model_validator(mode="after")
     def _only_where_it_counts(self) -> Self:
-        defaults = self.model_construct(loss=self.loss)
+        defaults = type(self).model_construct(loss=self.loss)
         for key, losses in self.of.items():
             if self.loss not in losses and attrgetter(key)(self) != attrgetter(key)(defaults):
                 raise ValueError(f"{key}: of loss {' and '.join(losses)} alone, and the loss is {self.loss}")

@@ -28,21 +28,19 @@ from mmcontrast.methods.self_supervised import augmented
 MASK_STD = 0.02
 
 
-def masked_tokens(
-    tokens_bLD: Tensor, padding_bL: Tensor | None, mask_D: Tensor, order_bL: Tensor, ratio: float, least: int = 1
-) -> Tensor:
-    """The tokens with all but int(l (1 - ratio)) of a row's l, at least `least`, replaced by the mask token.
+def kept_tokens(order_ZbL: Tensor, padding_bL: Tensor | None, ratio: float, least: int = 1) -> Tensor:
+    """(Z, b, L) bool: the int(l (1 - ratio)) of a row's l tokens, at least `least`, whose numbers are smallest.
 
     Args:
-        padding_bL: True where a row has no token. order_bL: any numbers; the tokens of the smallest ones are kept.
+        order_ZbL: different numbers. padding_bL: True where a row has no token.
     """
+    length = order_ZbL.shape[2]
     if padding_bL is not None:
-        order_bL = order_bL.masked_fill(padding_bL, torch.inf)
-    length = tokens_bLD.shape[1] if padding_bL is None else (~padding_bL).sum(dim=1, keepdim=True)
+        order_ZbL, length = order_ZbL.masked_fill(padding_bL, torch.inf), (~padding_bL).sum(dim=1, keepdim=True)
     # a little more than the product, which in floating point may fall short of a whole number
-    kept = torch.as_tensor(length * (1 - ratio) + 1e-6, device=order_bL.device).floor().clamp(min=least)
-    rank_bL = order_bL.argsort(dim=1).argsort(dim=1)
-    return torch.where((rank_bL < kept)[:, :, None], tokens_bLD, mask_D.to(tokens_bLD.dtype))
+    count = torch.as_tensor(length * (1 - ratio) + 1e-6).floor().long().clamp(min=least).to(order_ZbL.device)
+    last_Zb1 = order_ZbL.sort(dim=2).values.gather(2, (count - 1).clamp(min=0).expand(*order_ZbL.shape[:2], 1))
+    return (order_ZbL <= last_Zb1) & (count > 0)
 
 
 class InfMasking(CoMM):
@@ -82,22 +80,22 @@ class InfMasking(CoMM):
         """(B, P) after the head: n + 1 embeddings of a fresh view, as CoMM's, and T fused ones of its masked draws."""
         inputs, k = augmented(self.augmenters, batch, progress), len(self.masks)
         tokens, padding = self.tokens(presence.encode(self.encoders, inputs), presence)
-        masks, fused = list(self.masks), self.fusion(tokens, self.masks, padding)
-        for _ in range(self.objective.draws):
-            masks += self.masks[-1:]
-            fused += self.fusion(self._masked(tokens, padding, batch, progress), masks[-1:], padding)
+        fused = self.fusion(tokens, self.masks, padding)
+        fused += self.fusion.masked(tokens, self._kept(tokens, padding, batch, progress), self.mask_D, padding)
+        masks = [*self.masks, *self.masks[-1:] * self.objective.draws]
         found = self.headed(fused, masks, presence, progress.gather)
         return found[:k], found[k:]
 
-    def _masked(
+    def _kept(
         self, tokens: Sequence[Tensor], padding: Sequence[Tensor | None], batch: Batch, progress: Progress
     ) -> list[Tensor]:
-        """One draw: each row's and each modality's own. All draws are of the global batch."""
+        """(T, b, L) for each modality; what is drawn is of the global batch."""
         spec, total = self.objective, len(progress.gather(batch.labels))
         least, out = 0 if spec.compat.mask_whole_modalities else 1, []
         for x_bLD, padding_bL in zip(tokens, padding, strict=True):
-            order_bL = torch.rand(total, x_bLD.shape[1], generator=progress.generator)[progress.rows].to(x_bLD.device)
-            out.append(masked_tokens(x_bLD, padding_bL, self.mask_D, order_bL, spec.ratio, least))
+            order_TBL = torch.rand(spec.draws, total, x_bLD.shape[1], generator=progress.generator)
+            order_TbL = order_TBL[:, progress.rows].to(x_bLD.device)
+            out.append(kept_tokens(order_TbL, padding_bL, spec.ratio, least))
         return out
 
 
