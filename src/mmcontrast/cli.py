@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mmcontrast import __version__, paths
-from mmcontrast.config import Grid
+from mmcontrast import __version__, paths, progress
+from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.files import sha256_of
 from mmcontrast.errors import ConfigError, MMContrastError, StoppedError, disk_problem, nearest
 from mmcontrast.pipeline import licences, schemas, sync
@@ -51,31 +51,30 @@ def _journal(args: argparse.Namespace, layout: paths.Layout) -> None:
 
 
 class EpochPrinter:
-    """Training progress: a bar on a terminal, a line every few seconds in a log."""
+    """Training progress: a living line on a terminal, else a line every few seconds.
 
-    def __init__(self, name: str, seeds: list[int]) -> None:
-        self.name, self.seeds, self.last = name, seeds, 0.0
-        self.bar = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
+    Under DVC, which says nothing of how far it is, the line also has the number of training stages and the time left.
+    """
 
-            self.bar = Progress(console=Console(stderr=True))
-            self.bar.start()
-            self.task = self.bar.add_task(name, total=None)
+    def __init__(self, stage: str, cell: CellConfig, layout: paths.Layout) -> None:
+        self.cell, self.last = cell, 0.0
+        self.screen, self.started = progress.Screen(sys.stderr), time.monotonic()
+        self.ahead = progress.Ahead(layout, (stage, cell.name)) if "DVC_STAGE" in os.environ else None
 
     def __call__(self, seed: int, epoch: int, epochs: int, terms: dict[str, float]) -> None:
-        done, total = self.seeds.index(seed) * epochs + epoch + 1, len(self.seeds) * epochs
-        text = f"{self.name}: seed {seed} ({self.seeds.index(seed) + 1} of {len(self.seeds)})"
-        if self.bar is not None:
-            shown = f"{text} loss {terms.get('loss', float('nan')):.4f}"
-            self.bar.update(self.task, total=total, completed=done, description=shown)
-            if done == total:
-                self.bar.stop()
+        number, seeds = self.cell.seeds.index(seed) + 1, len(self.cell.seeds)
+        done, total = (number - 1) * epochs + epoch + 1, seeds * epochs
+        if self.screen.living:
+            ahead = self.ahead.line(time.monotonic() - self.started, done / total) if self.ahead else ""
+            name = progress.shown(("finetune", self.cell.name))
+            where = f"seed {number}/{seeds} epoch {epoch + 1}/{epochs}"
+            line = progress.joined([ahead, f"{name} {where}", f"loss {terms.get('loss', float('nan')):.4f}"])
+            self.screen.show(line if done < total else "")
         elif done == total or epoch == epochs - 1 or time.monotonic() - self.last > PROGRESS_SECONDS:
             self.last = time.monotonic()
             values = " ".join(f"{k}={v:.4f}" for k, v in terms.items())
-            print(f"{text} epoch {epoch + 1}/{epochs} {values}", flush=True)
+            text = f"{self.cell.name}: seed {seed} ({number} of {seeds}) epoch {epoch + 1}/{epochs} {values}"
+            print(text, flush=True)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -85,7 +84,7 @@ def _train(args: argparse.Namespace) -> None:
     from mmcontrast.training.cell import launch_ranks, run_stage
 
     launch_ranks(cell, args.words)
-    cost = run_stage(cell, args.command, layout, EpochPrinter(cell.name, cell.seeds), plan=sha256_of(plan))
+    cost = run_stage(cell, args.command, layout, EpochPrinter(args.command, cell, layout), plan=sha256_of(plan))
     if cost:
         print(
             f"{cell.name} {args.command}: {cost['seconds']:.1f} s, of which training {cost['training_seconds']:.1f} s; "
