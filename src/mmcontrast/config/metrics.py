@@ -110,6 +110,6 @@ def metrics_for(kind: Kind | Literal["retrieval"]) -> list[str]:
 
 
 def measure(name: str) -> Measure:
-    """That of a score's name, such as acc, <task>/acc@encoders or <direction>/rr1; of an unknown one a plain share."""
-    last = name.partition("@")[0].rpartition("/")[2]
+    """That of a score's name, e.g. acc:5, <task>/acc@encoders or <direction>/rr1; of an unknown one a plain share."""
+    last = name.partition(":")[0].partition("@")[0].rpartition("/")[2]
     return MEASURES.get(last, Measure(last, ()))
