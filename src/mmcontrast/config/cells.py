@@ -36,6 +36,7 @@ class CellConfig(Strict):
     finetune: Stage | None
     selection: Selection
     recipe: str | None = Field(default=None, description="Shared recipe it is trained on; a probe then scores it.")
+    label_counts: list[int] = Field(default=[], description="Labels per class that probes are fitted on, besides all.")
     seeds: list[int]
     engine: Engine
     followed_by: Literal["finetune"] | None = Field(
@@ -43,11 +44,13 @@ class CellConfig(Strict):
     )
 
     @model_serializer(mode="wrap")
-    def _without_the_usual_target(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Values as they were before there was `target`, so that what is known by them stays known."""
+    def _without_the_usual(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Values as they were before there were these keys, so that what is known by them stays known."""
         values: dict[str, Any] = dump(self)
         if self.target == "classes":
             values.pop("target", None)
+        if not self.label_counts:
+            values.pop("label_counts", None)
         return values
 
     @property
@@ -89,5 +92,6 @@ class CellConfig(Strict):
         if stage == "evaluate":
             return self.model_copy(update={"engine": Engine()})
         if stage == "pretrain" and self.last_stage != stage:
-            return self.model_copy(update={"finetune": None, "metrics": [], "followed_by": "finetune"})
-        return self
+            later = {"finetune": None, "metrics": [], "followed_by": "finetune", "label_counts": []}
+            return self.model_copy(update=later)
+        return self.model_copy(update={"label_counts": []})

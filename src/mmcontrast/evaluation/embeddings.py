@@ -45,6 +45,10 @@ class Embeddings:
         """(N, D) of a readout."""
         return self.readouts[readout] if readout else self.z
 
+    def labels_of(self, task: str) -> NDArray[Any]:
+        """Those of a task, or under the empty name the dataset's own."""
+        return self.tasks[task] if task else self.labels
+
 
 def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:
     """Every (seed, split) of a cell's embeddings.parquet; train, val and test are all there.

@@ -53,8 +53,8 @@ def probe_definition(datasets: Iterable[Dataset]) -> str:
     kinds = {target.kind for data in datasets for target in data.targets.values()}
     said = "; ".join(name for kind, name in PROBES.items() if kind in kinds)
     return (
-        f"a linear probe ({said}) on the frozen embeddings of the last epoch, fitted on train; its "
-        "regularisation strength is the one with the best validation score on the first metric"
+        f"a linear probe ({said}) on the frozen embeddings of the last epoch, fitted on train; its regularisation "
+        "strength is the one with the lowest validation loss (cross-entropy, or squared error of numbers)"
     )
 
 
