@@ -1,6 +1,6 @@
 """What a pretraining step of each newer method costs beside Cross and CoMM, on one thread.
 
-    python benchmarks/method_steps.py [--datasets tcga_brca trifeature_small] [--rounds 9] [--steps 3]
+    python benchmarks/method_steps.py [--datasets tcga_brca trifeature_mid] [--rounds 9] [--steps 3]
 
 Random inputs of the dataset's shapes, the batch and the augmentations of each method's own settings. The methods take
 turns, a few steps of forward, backward and Adam a round, in one process, and the time counted is this process's own.
@@ -28,7 +28,7 @@ METHODS = {
         "cross", "cross/star", "cross_self", "comm", "infmasking", "gmc", "symile", "symile/all", "gram",
         "gram/triangle", "confu", "decur", "disentangled_ssl",
     ],
-    "trifeature_small": [
+    "trifeature_mid": [
         "cross", "cross_self", "comm", "infmasking", "gmc", "symile", "gram", "confu", "decur", "disentangled_ssl",
     ],
 }  # fmt: skip
