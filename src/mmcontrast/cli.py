@@ -310,6 +310,10 @@ def _new(args: argparse.Namespace) -> None:
         print(f"Next: snakemake --cores all --config suite={args.name}")
 
 
+def _from_here(given: str) -> Path:
+    return Path(given).absolute()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mmcontrast", description="Reproducible multimodal contrastive learning.")
     parser.add_argument("--version", action="version", version=f"mmcontrast {__version__}")
@@ -385,9 +389,8 @@ def _parser() -> argparse.ArgumentParser:
     }.items():
         apply = add(name, _apply, text, cell=of)
         # the command goes into the checkout; these are named from where it was typed
-        path = {"type": lambda given: Path(given).absolute(), "metavar": "FILE"}
-        apply.add_argument("files", nargs="+", help="csv or Parquet, joined by their column `id`", **path)
-        apply.add_argument("-o", "--out", required=True, help="csv or Parquet", **path)
+        apply.add_argument("files", nargs="+", type=_from_here, metavar="FILE", help="csv or Parquet, joined by `id`")
+        apply.add_argument("-o", "--out", required=True, type=_from_here, metavar="FILE", help="csv or Parquet")
         apply.add_argument("--seed", type=int, help="of the model (default: the first)")
         apply.add_argument("--device", default="cpu", help="where it computes (default: %(default)s)")
     add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")

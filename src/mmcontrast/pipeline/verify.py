@@ -87,8 +87,8 @@ def _outputs(grid: Grid, layout: Layout) -> Iterator[Finding]:
         yield judged("report", root, layout.report(part), _check_seal)
     for part in (*grid.active_experiments, "page"):
         yield judged("report", root, layout.evidence(part), _check_seal)
-    for file in sorted((root / layout.kept).glob("*.parquet")):
-        yield judged("earlier results", root, str(file.relative_to(root)), _check_named)
+    for kept in sorted((root / layout.kept).glob("*.parquet")):
+        yield judged("earlier results", root, str(kept.relative_to(root)), _check_named)
 
 
 def _check_models(folder: Path) -> None:
