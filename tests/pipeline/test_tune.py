@@ -96,9 +96,7 @@ def test_equal_scores_go_to_the_lower_loss_and_what_diverged_is_never_chosen(gri
     assert [t.lr for t in found.trials if not t.validation] == [1e-2, 3e-2]
 
 
-def test_batch_sizes_are_tried_at_every_rate_where_the_recipe_says_and_the_chosen_one_is_trained_with(
-    grid: Grid,
-) -> None:
+def test_batch_sizes_are_tried_at_every_rate_and_the_chosen_one_is_trained_with(grid: Grid) -> None:
     def train(cell: CellConfig, layout: Layout) -> list[tuple[float, float]]:
         return [(s + (cell.pretrain.batch_size == 64), v) for s, v in peaked({})(cell, layout)]
 
@@ -128,7 +126,7 @@ def test_other_choices_stay(grid: Grid) -> None:
     ("recipe", "datasets", "methods", "words"),
     [
         ("sharde", None, None, r"no recipe 'sharde'.*'shared'"),
-        ("shared", ["trifeature_small"], None, "tuning.datasets: no dataset 'trifeature_small'"),
+        ("shared", ["trifeature_mid"], None, "tuning.datasets: no dataset 'trifeature_mid'"),
         ("shared", ["tcga_brca"], ["com"], "no method 'com'; did you mean 'comm'"),
     ],
 )

@@ -156,7 +156,7 @@ def test_the_loading_code_of_a_card_runs(made: Made, tmp_path: Path, monkeypatch
             assert logits.shape == (2, len(cell.classes))
 
 
-@pytest.mark.parametrize("name", ["emoji/mxm_clr/base", "emoji/clip/base", "trifeature_small/comm/base"])
+@pytest.mark.parametrize("name", ["emoji/mxm_clr/base", "emoji/clip/base", "trifeature_mid/comm/base"])
 def test_inputs_of_images_and_texts_are_of_the_right_shape(name: str) -> None:
     cell = Grid(REPO).cells[name]
     method = build_method(cell).eval()

@@ -27,10 +27,10 @@ from mmcontrast.report.tables.information import (
 from tests.report.made_up_study import REPO, Made, make_study
 
 EXPERIMENT = "comm_trifeature"
-UNBIASED, BIASED = "trifeature_small", "trifeature_small_biased"
+UNBIASED, BIASED = "trifeature_mid", "trifeature_mid_biased"
 SUITE = """
 description: Made-up embeddings of both arms.
-datasets: [trifeature_small, trifeature_small_biased]
+datasets: [trifeature_mid, trifeature_mid_biased]
 experiments: [comm_trifeature]
 seeds: [0, 1, 2]
 """

@@ -18,7 +18,7 @@ from mmcontrast.report.tables.build import build_table
 from tests.report.made_up_study import Made, make_study
 
 EXPERIMENT = "comm_epochs"
-UNBIASED, BIASED = "trifeature_small", "trifeature_small_biased"
+UNBIASED, BIASED = "trifeature_mid", "trifeature_mid_biased"
 SUITE = """
 description: Made-up embeddings.
 datasets: [{datasets}]

@@ -34,10 +34,10 @@ from tests.report.made_up_study import REPO, Made
 MATRIX = "matrix"
 SUITE = """
 description: Made-up scores of the grid.
-datasets: [tcga_brca, handwritten, weak_modality, trifeature_small, trifeature_small_biased, emoji]
+datasets: [tcga_brca, handwritten, weak_modality, trifeature_mid, trifeature_mid_biased, emoji]
 experiments: [matrix, defects, batch_size]
 seeds: [0, 1, 2, 3, 4]
-seeds_by_dataset: {trifeature_small: [0, 1, 2], trifeature_small_biased: [0, 1, 2]}
+seeds_by_dataset: {trifeature_mid: [0, 1, 2], trifeature_mid_biased: [0, 1, 2]}
 """
 
 
@@ -96,9 +96,7 @@ def test_the_table_and_an_interval_come_out_by_another_route(made: Made, results
             assert got == pytest.approx(list(ends), abs=1e-4)
     # Trifeature: four probes of two arms, averaged within a seed
     asked = [("", ""), ("", "unique1/"), ("", "unique2/"), ("_biased", "synergy/")]
-    probes = [
-        scores_of(results, f"trifeature_small{arm}", "comm", "base", f"{task}balanced_acc") for arm, task in asked
-    ]
+    probes = [scores_of(results, f"trifeature_mid{arm}", "comm", "base", f"{task}balanced_acc") for arm, task in asked]
     by_seed = [np.mean([probe[s] for probe in probes]) for s in (0, 1, 2)]
     assert float(printed["CoMM"]["score_3"]) == pytest.approx(100 * np.mean(by_seed), abs=1e-4)
     assert printed["FactorCL"]["score_0"] == ""

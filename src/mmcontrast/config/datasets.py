@@ -193,6 +193,11 @@ class Dataset(Strict):
     class_weighted: list[TaskName] = Field(
         default=[], description="Tasks whose linear probe gives every class the same weight, for rare classes."
     )
+    case_weights: bool = Field(
+        default=False,
+        description="Every instance has a weight for every target, in the columns weight and weight_<task>: in the "
+        "probe's fit, in its choices and in its scores. 0 = the instance is no case of that target.",
+    )
     probe_from: str | None = Field(
         default=None,
         description="Dataset on whose train split probes are fitted, whose instances are as these; default: this one. "
@@ -230,6 +235,10 @@ class Dataset(Strict):
         for task in self.tasks:
             if f"label_{task}" in self.modalities:
                 raise ValueError(f"tasks: the column of '{task}' is label_{task}, and so is that of a modality")
+        if self.case_weights and (other := [t for t, target in self.targets.items() if target.kind != "classes"]):
+            raise ValueError(
+                f"case_weights: {other[0] or 'the target'} is not classes, and weights are of classes alone"
+            )
         if self.scenes is not None and "scene" in self.modalities:
             raise ValueError("scenes: their column is `scene`, and so is that of a modality; call the modality another")
         if unknown := [t for t in self.class_weighted if t not in self.tasks]:

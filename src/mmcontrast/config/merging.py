@@ -30,6 +30,7 @@ OF_DATASET = (
     "target",
     "tasks",
     "class_weighted",
+    "case_weights",
     "probe_from",
     "scenes",
     "metrics",

@@ -39,18 +39,18 @@ def few_label_scores(embeddings: Stored, cell: CellConfig, readout: str) -> pl.D
     target, rows = cell.targets[""], []
     epoch = getattr(cell, cell.last_stage).epochs - 1
     for seed in cell.seeds:
-        labels_N = embeddings[seed, "train"].labels
+        labels_N = embeddings[seed, "train"].cases("").labels
         for count in cell.label_counts if target.kind == "classes" else []:
             found: dict[tuple[str, str], list[float]] = {}
             for draw in range(DRAWS):
                 generator = np.random.default_rng([zlib.crc32(cell.dataset.encode()), seed, draw])
                 probe = fit_on(embeddings, cell, seed, readout=readout, rows=drawn_rows(labels_N, count, generator))
                 for split in SCORED:
-                    part = embeddings[seed, split]
-                    probs_NC = probe.predict(part.of(readout))
+                    part = embeddings[seed, split].cases("")
+                    outputs = part.labels, probe.predict(part.of(readout)), part.weights.get("")
                     for metric in target.metrics:
-                        found.setdefault((split, metric), []).append(score(metric, part.labels, probs_NC))
+                        found.setdefault((split, metric), []).append(score(metric, *outputs))
             for (split, metric), values in found.items():
-                name, n = metric_name(metric, readout=readout, labels=count), len(embeddings[seed, split].ids)
+                name, n = metric_name(metric, readout=readout, labels=count), len(embeddings[seed, split].cases("").ids)
                 rows.append((seed, "selected", split, name, float(np.mean(values)), n, epoch))
     return pl.DataFrame(rows, schema=METRICS_SCHEMA, orient="row")

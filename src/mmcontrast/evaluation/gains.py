@@ -5,6 +5,8 @@ Results are rows of results.parquet: dataset, method, variant, seed, protocol, s
 
 from __future__ import annotations
 
+from statistics import fmean
+
 import polars as pl
 
 from mmcontrast.config.methods import untrained_twin
@@ -31,17 +33,18 @@ def headline_readout(results: pl.DataFrame, cell: Cell, metric: str, task: str =
     means = {}
     for readout in (OWN, ENCODERS):
         if scores := scores_of(results, cell, metric_name(metric, task, readout), "val"):
-            means[readout] = measure(metric).sign * sum(scores.values()) / len(scores)
+            means[readout] = measure(metric).sign * fmean(scores.values())
     return max(means, key=means.__getitem__, default=OWN)
 
 
-def gains(results: pl.DataFrame, cell: Cell, metric: str) -> dict[int, float]:
-    """seed -> test score minus the untrained twin's, larger = better; of the seeds that both have.
+def gains(results: pl.DataFrame, cell: Cell, metric: str, untrained: Cell | None = None) -> dict[int, float]:
+    """seed -> test score minus that of an untrained cell, larger = better; of the seeds that both have.
 
     Args:
         metric: a whole name such as acc@encoders:5, which both are scored by.
+        untrained: default: the cell's own untrained twin.
     """
     dataset, method, variant = cell
-    untrained = scores_of(results, (dataset, method, untrained_twin(variant)), metric)
-    trained = scores_of(results, cell, metric)
-    return {s: measure(metric).sign * (v - untrained[s]) for s, v in trained.items() if s in untrained}
+    before = scores_of(results, untrained or (dataset, method, untrained_twin(variant)), metric)
+    after = scores_of(results, cell, metric)
+    return {s: measure(metric).sign * (v - before[s]) for s, v in after.items() if s in before}

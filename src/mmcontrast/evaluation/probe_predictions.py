@@ -41,8 +41,8 @@ def probe_predictions(
     is one of train and val together.
 
     Args:
-        task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label. For one of
-            cell.class_weighted every class weighs alike in the fit.
+        task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label. Cases have the task's
+            weights, and for one of cell.class_weighted every class weighs alike in the fit.
         readout: what the probe is fitted on; see `evaluation.readouts`.
 
     Returns:
@@ -59,10 +59,10 @@ def probe_predictions(
         probe = fit_on(embeddings, cell, seed, task, readout)
         losses += [(seed, epoch, "val", PROBE_LOSS, value, c) for c, value in probe.validation.items()]
         for split in SCORED:
-            part = embeddings[seed, split]
+            part = embeddings[seed, split].cases(task)
             for v in scored:
                 probs_1NC = probe.predict(part.of(v))[None].astype(np.float32)
-                out[v][seed, split] = Predictions(part.ids, part.labels_of(task), probs_1NC, [epoch])
+                out[v][seed, split] = Predictions(part.ids, part.labels, probs_1NC, [epoch], part.weights.get(""))
     return out, pl.DataFrame(losses, schema=CURVES_SCHEMA | {"strength": pl.Float64}, orient="row")
 
 
@@ -77,21 +77,24 @@ def fit_on(
     """The probe of one seed. rows: the training cases whose labels it is given; default: all of them."""
     from mmcontrast.evaluation.probe import STRENGTHS, balanced, fit_probe  # scikit-learn: only cells with a probe
 
-    target, train, val = cell.targets[task], embeddings[seed, "train"], embeddings[seed, "val"]
+    target, (train, val) = cell.targets[task], (embeddings[seed, split].cases(task) for split in ("train", "val"))
     who = ", ".join(part for part in (cell.name, task and f"task {task}", readout and f"readout {readout}") if part)
     compat = cell.objective.get("compat", {})
-    weighted = task in cell.class_weighted and not compat.get("probe_unweighted")
     given = slice(None) if rows is None else rows
-    z_ND, labels, val_labels = train.of(readout), train.labels_of(task)[given], val.labels_of(task)
+    z_ND, labels, weights = train.of(readout), train.labels[given], None
+    if cell.case_weights:
+        weights = train.weights[""][given], val.weights[""]
+    elif task in cell.class_weighted:
+        weights = balanced(labels), balanced(val.labels)
     try:
         probe = fit_probe(
             z_ND[given],
             labels,
             val.of(readout),
-            val_labels,
+            val.labels,
             target.width,
             target.kind,
-            weights=(balanced(labels), balanced(val_labels)) if weighted else None,
+            weights=None if compat.get("probe_unweighted") else weights,
             refit_on_val=bool(compat.get("probe_refit")),
             scaled_by=z_ND,
         )

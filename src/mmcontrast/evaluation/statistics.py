@@ -126,7 +126,7 @@ def _two_sided(mean: float, error: float, df: float) -> float:
     return float(2 * stdtr(df, -abs(mean / error)))
 
 
-def case_influence(metric: str, labels: NDArray, outputs_SNC: NDArray) -> Floats:
+def case_influence(metric: str, labels: NDArray, outputs_SNC: NDArray, weights_N: Floats | None = None) -> Floats:
     """(S, N) how much each test instance moves each seed's score, class by class; of many, how much groups of them do.
 
     Derivatives of the score by the weight of a case, less their mean over the cases of its class, scaled so that the
@@ -134,16 +134,17 @@ def case_influence(metric: str, labels: NDArray, outputs_SNC: NDArray) -> Floats
     stratified by class). The same cases are a group for every cell of a dataset.
 
     Args:
-        labels, outputs_SNC: see `evaluation.scores`.
+        labels, outputs_SNC: see `evaluation.scores`. weights_N: what each case counts; None = all count alike.
     """
     strata_N = labels if labels.ndim == 1 else np.zeros(len(labels), dtype=np.int64)
     group_N = _groups(strata_N)
     outputs, groups = np.asarray(outputs_SNC), int(group_N.max()) + 1
-    base_S = weighted_scores(metric, labels, outputs, np.ones((1, len(labels))))[0]
+    once_N = np.ones(len(labels)) if weights_N is None else weights_N
+    base_S = weighted_scores(metric, labels, outputs, once_N[None])[0]
     slopes, rows = [], max(1, CHUNK_WEIGHTS // len(labels))
     for start in range(0, groups, rows):
         chunk = np.arange(start, min(start + rows, groups))
-        weights_RN = 1 + STEP * (group_N == chunk[:, None])
+        weights_RN = once_N * (1 + STEP * (group_N == chunk[:, None]))
         slopes.append((weighted_scores(metric, labels, outputs, weights_RN) - base_S) / STEP)
     return centred_by_class(strata_N, group_N, np.concatenate(slopes).T)
 

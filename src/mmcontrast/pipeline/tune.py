@@ -137,8 +137,9 @@ def probe_after_training(cell: CellConfig, layout: Layout) -> Scored:
     embeddings = read_embeddings(Path(layout.scored(cell.name, cell.last_stage, cell.scored_by)), cell)
     out = []
     for seed in cell.seeds:
-        probe, val = fit_on(embeddings, cell, seed), embeddings[seed, "val"]
-        out.append((score(cell.metrics[0], val.labels, probe.predict(val.z)), probe.validation[probe.strength]))
+        probe, val = fit_on(embeddings, cell, seed), embeddings[seed, "val"].cases("")
+        found = score(cell.metrics[0], val.labels, probe.predict(val.z), val.weights.get(""))
+        out.append((found, probe.validation[probe.strength]))
     return out
 
 

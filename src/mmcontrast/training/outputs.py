@@ -19,7 +19,7 @@ from mmcontrast.config.targets import Target
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.data.json_text import read_json
 from mmcontrast.data.loading import Table
-from mmcontrast.data.table import task_column
+from mmcontrast.data.table import task_column, weight_column
 from mmcontrast.errors import TrainingError
 from mmcontrast.evaluation.labels import output_column
 from mmcontrast.evaluation.readouts import column as readout_column
@@ -178,6 +178,7 @@ def _embeddings(
                         "id": pa.array(table.ids),
                         "label": _labels(table.labels, cell.targets[""]),
                         **{task_column(t): _labels(of, cell.targets[t]) for t, of in table.tasks.items()},
+                        **{weight_column(t): pa.array(of.numpy()) for t, of in table.weights.items()},
                         **{readout_column(r): _fixed(z.numpy()) for r, z in embed(method, table, device).items()},
                     }
                 )

@@ -18,6 +18,17 @@ class RawObjective(Objective):
     steps: int = Field(default=64, gt=1, description="Steps that a sequence is resampled to.")
 
 
+class OracleObjective(Objective):
+    """A code of known factors, which nothing is learned from."""
+
+    method: ClassVar[str] = "oracle"
+    classifier: ClassVar[bool] = False
+    factors: list[str] = Field(min_length=1, description="Tasks of classes whose labels it holds; main = the label.")
+    products: list[list[str]] = Field(
+        default=[], description="Sets of these whose combinations have a unit each, as one attribute would."
+    )
+
+
 class UnimodalObjective(Objective):
     """Cross-entropy on one modality alone."""
 

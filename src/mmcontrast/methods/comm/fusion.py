@@ -336,9 +336,9 @@ class FusedMethod(Method):
         return self.fuse(batch.inputs, self.masks[-1:], Presence.of(batch))[0]
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
-        """Where it is compared under a recipe and learns without labels, also what the encoders give."""
+        """Where it learns without labels, also what the encoders give."""
         own = {"": self.embed(batch)}
-        return own | {"encoders": self.encodings(batch)} if self.cell.recipe and self.cell.pretrain else own
+        return own if self.cell.pretrain is None else own | {"encoders": self.encodings(batch)}
 
     def encodings(self, batch: Batch) -> Tensor:
         """(b, sum of widths): outputs of the encoders side by side, the mean of a map's places and of a row's steps."""
