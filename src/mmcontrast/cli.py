@@ -263,7 +263,7 @@ def _write(args: argparse.Namespace) -> None:
 def _tune(args: argparse.Namespace) -> None:
     from mmcontrast.pipeline.tune import tune
 
-    file = tune(Grid(Path.cwd(), args.suite, untuned=True), args.recipe, args.datasets)
+    file = tune(Grid(Path.cwd(), args.suite, untuned=True), args.recipe, args.datasets, args.methods)
     print(f"{file.relative_to(Path.cwd())}: written")
 
 
@@ -317,7 +317,9 @@ def _parser() -> argparse.ArgumentParser:
     text = "Recompute checksums, predictions and scores, and compare them with what is stored."
     add("verify", _verify, text, others)
     text = "Choose the learning rate of every method that shares a recipe by its validation score."
-    add("tune", _tune, text, "tune on these of the recipe's datasets alone", recipe="name of a file in params/recipes/")
+    recipe = "name of a file in params/recipes/"
+    tuned = add("tune", _tune, text, "tune on these of the recipe's datasets alone", recipe=recipe)
+    tuned.add_argument("--methods", nargs="+", metavar="NAME", help="tune these methods alone")
     add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")
     add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.")
     return parser

@@ -102,7 +102,7 @@ def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three
         assert "(chance 25)" in sentence
 
 
-def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> None:
+def test_five_seeds_and_an_interval_above_0_are_called_above_the_control(made: Made) -> None:
     evidence = Evidence.read(made.grid, made.layout)
     results, intervals = evidence.results, evidence.intervals
     synergy = results.filter(metric="synergy/balanced_acc", split="test", method="comm", variant="base")

@@ -37,6 +37,7 @@ class CellConfig(Strict):
     finetune: Stage | None
     selection: Selection
     recipe: str | None = Field(default=None, description="Shared recipe it is trained on; a probe then scores it.")
+    label_counts: list[int] = Field(default=[], description="Labels per class that probes are fitted on, besides all.")
     seeds: list[int]
     engine: Engine
     followed_by: Literal["finetune"] | None = Field(
@@ -53,14 +54,11 @@ class CellConfig(Strict):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_the_usual_target(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_the_usual(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Values as they were before there were these keys, so that what is known by them stays known."""
         values: dict[str, Any] = dump(self)
-        if self.target == "classes":
-            values.pop("target", None)
-        if not self.case_weights:
-            values.pop("case_weights", None)
-        return values
+        usual = {"target": "classes", "case_weights": False, "label_counts": []}
+        return {key: value for key, value in values.items() if key not in usual or value != usual[key]}
 
     @property
     def name(self) -> str:
@@ -101,5 +99,6 @@ class CellConfig(Strict):
         if stage == "evaluate":
             return self.model_copy(update={"engine": Engine()})
         if stage == "pretrain" and self.last_stage != stage:
-            return self.model_copy(update={"finetune": None, "metrics": [], "followed_by": "finetune"})
-        return self
+            later = {"finetune": None, "metrics": [], "followed_by": "finetune", "label_counts": []}
+            return self.model_copy(update=later)
+        return self.model_copy(update={"label_counts": []})

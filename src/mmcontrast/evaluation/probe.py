@@ -84,20 +84,17 @@ def fit_probe(
     x_ND, v_ND = (scaler.transform(z_ND.astype(np.float64)) for z_ND in (train_ND, val_ND))
     solver = SOLVERS[kind](x_ND, train_labels, train_N / train_N.mean(), n)
     validation: dict[float, float] = {}
-    fits: dict[float, Probe] = {}
     for strength in sorted(strengths):
-        model = solver.at(strength)
-        validation[strength] = loss(kind, val_labels, model.predict(v_ND), val_N)
-        fits[strength] = Probe(scaler, model, strength, validation, model.converged)
+        validation[strength] = loss(kind, val_labels, solver.at(strength).predict(v_ND), val_N)
         best = min(validation, key=validation.__getitem__)
         if len(validation) - list(validation).index(best) > RISES:
             break
-    chosen = fits[best]
-    if not refit_on_val:
-        return chosen
-    both = [np.concatenate(parts) for parts in ((x_ND, v_ND), (train_labels, val_labels), (train_N, val_N))]
-    model = SOLVERS[kind](both[0], both[1], both[2] / both[2].mean(), n).at(chosen.strength)
-    return Probe(scaler, model, chosen.strength, validation, model.converged)
+    if refit_on_val:
+        both = [np.concatenate(parts) for parts in ((x_ND, v_ND), (train_labels, val_labels), (train_N, val_N))]
+        solver = SOLVERS[kind](both[0], both[1], both[2] / both[2].mean(), n)
+        solver.at(best)
+    model = solver.refined(best)
+    return Probe(scaler, model, best, validation, model.converged)
 
 
 def balanced(labels_N: NDArray) -> Array:

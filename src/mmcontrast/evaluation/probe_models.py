@@ -26,7 +26,9 @@ from mmcontrast.errors import DataError
 
 Array = NDArray[np.floating]
 
-# Side of the largest Hessian that is factorised, (C, or 1 of two classes) * (K + 1); above it L-BFGS takes over.
+# Sides of the largest Hessian, (C, or 1 of two classes) * (K + 1), that is factorised at every strength, or at the one
+# that was chosen; above it L-BFGS takes over.
+TRIED_HESSIAN = 300
 LARGEST_HESSIAN = 1500
 
 
@@ -48,6 +50,10 @@ class Solver(Protocol):
 
     def at(self, strength: float) -> Model:
         """The fit at a strength; called with rising strengths, a solver may start from the last fit."""
+        ...
+
+    def refined(self, strength: float) -> Model:
+        """The fit at one of these strengths, the chosen one, with more effort where there was less before."""
         ...
 
 
@@ -77,16 +83,24 @@ class ClassSolver:
         self.basis = np.linalg.qr(x_ND.T)[0] if x_ND.shape[0] < x_ND.shape[1] else None
         self.x_NK = x_ND if self.basis is None else x_ND @ self.basis
         self.labels_N, self.weights_N, self.n = labels_N, weights_N, n
-        self.second_order = (n_classes if n_classes > 2 else 1) * (self.x_NK.shape[1] + 1) <= LARGEST_HESSIAN
-        self.start: LogisticRegression | None = None
+        self.side = (n_classes if n_classes > 2 else 1) * (self.x_NK.shape[1] + 1)
+        self.fits: dict[float, Logistic] = {}
 
     def at(self, strength: float) -> Logistic:
-        start = self.start
+        start = next(reversed(self.fits.values())).model if self.fits else None
+        self.fits[strength] = self._fit(strength, self.side <= TRIED_HESSIAN, start)
+        return self.fits[strength]
+
+    def refined(self, strength: float) -> Logistic:
+        fit = self.fits[strength]
+        return self._fit(strength, True, fit.model) if TRIED_HESSIAN < self.side <= LARGEST_HESSIAN else fit
+
+    def _fit(self, strength: float, second_order: bool, start: LogisticRegression | None) -> Logistic:
         model = LogisticRegression(
             C=strength,
-            solver="newton-cholesky" if self.second_order else "lbfgs",
-            tol=1e-10 if self.second_order else 1e-8,
-            max_iter=100 if self.second_order else 20_000,
+            solver="newton-cholesky" if second_order else "lbfgs",
+            tol=1e-10 if second_order else 1e-8,
+            max_iter=100 if second_order else 20_000,
             warm_start=start is not None,
         )
         if start is not None:
@@ -94,7 +108,6 @@ class ClassSolver:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(self.x_NK, self.labels_N, self.weights_N)
-        self.start = model
         converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
         return Logistic(model, self.basis, self.n, converged)
 
@@ -127,6 +140,8 @@ class Constant:
         """It is the same at every strength."""
         return self
 
+    refined = at
+
 
 class LabelSolver:
     """See the module."""
@@ -141,6 +156,9 @@ class LabelSolver:
 
     def at(self, strength: float) -> LogisticByLabel:
         return LogisticByLabel([solver.at(strength) for solver in self.solvers])
+
+    def refined(self, strength: float) -> LogisticByLabel:
+        return LogisticByLabel([solver.refined(strength) for solver in self.solvers])
 
 
 @dataclass(frozen=True)
@@ -175,6 +193,8 @@ class RidgeSolver:
         shrunk_K1 = (self.singular_K / (self.singular_K**2 + 1 / strength))[:, None]
         weights_DC = self.right_KD.T @ (shrunk_K1 * self.projected_KC) * self.scale_C
         return Ridge(weights_DC, self.mean_y_C - self.mean_x_D @ weights_DC)
+
+    refined = at
 
 
 # made of features (float64), labels, weights of the cases (mean 1), and the number of classes, labels or quantities

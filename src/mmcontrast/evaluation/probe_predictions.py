@@ -67,7 +67,12 @@ def probe_predictions(
 
 
 def fit_on(
-    embeddings: Stored, cell: CellConfig, seed: int, task: str, readout: str, rows: NDArray[np.integer] | None = None
+    embeddings: Stored,
+    cell: CellConfig,
+    seed: int,
+    task: str = "",
+    readout: str = OWN,
+    rows: NDArray[np.integer] | None = None,
 ) -> Probe:
     """The probe of one seed. rows: the training cases whose labels it is given; default: all of them."""
     from mmcontrast.evaluation.probe import STRENGTHS, balanced, fit_probe  # scikit-learn: only cells with a probe
@@ -95,7 +100,8 @@ def fit_on(
         )
     except DataError as e:
         raise DataError(f"{who}, seed {seed}: {e}") from None
-    log.info("%s, seed %d: C = %g of %g to %g", who, seed, probe.strength, STRENGTHS[0], STRENGTHS[-1])
+    level = logging.INFO if rows is None else logging.DEBUG
+    log.log(level, "%s, seed %d: C = %g of %g to %g", who, seed, probe.strength, STRENGTHS[0], STRENGTHS[-1])
     if not probe.converged:
         log.warning("%s, seed %d: the probe did not converge at C = %g", who, seed, probe.strength)
     return probe

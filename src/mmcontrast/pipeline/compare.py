@@ -131,7 +131,7 @@ def comparison_table(found: Comparison, before: str, after: str) -> Table:
         blocks.append(Block(f"Test scores, protocol `{protocol}`{in_percent}", columns, [_row(m) for m in of_it]))
     notes = [
         f"{count(len(found.moved), 'score')} moved, {found.unmoved} did not.",
-        f"Difference: after minus before, by seed, with its {LEVEL_NAME} bootstrap interval over seeds; p is not "
+        f"Difference: after minus before, by seed, with its {LEVEL_NAME} t interval over seeds; p is not "
         "corrected for the number of rows.",
     ]
     for what, cells in ((f"Only in {before}", found.only_before), (f"Only in {after}", found.only_after)):

@@ -201,7 +201,7 @@ def dataset_plans(name: str, dataset: Dataset) -> Iterator[tuple[str, str]]:
     if dataset.sources:
         sources = dataset.model_dump(mode="json", include={"sources"})
         yield paths.data_plan(name, "fetch"), _text(sources | {"code": digests("mmcontrast.data.fetch")})
-    values = dataset.model_dump(mode="json", exclude={"metrics"})
+    values = dataset.model_dump(mode="json", exclude={"metrics", "splits"})
     code = digests(PREPARE, f"{PREPARE}.{preparer(name, dataset)}", *(ENCODING if dataset.encoders else ()))
     # what is fetched for the dataset is not there yet, and its checksums stand in the sources
     files = [file for file in encoder_files(dataset.encoders) if not file.is_relative_to(paths.raw_dir(name))]

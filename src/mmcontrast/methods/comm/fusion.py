@@ -262,6 +262,18 @@ def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
     return FeatureTokens(width, dim)
 
 
+def pooled(encoded: Any) -> Tensor:
+    """(b, F) of a vector (b, F), a feature map (b, F, h, w), or steps (b, T, F) and padding (b, T); 0 without steps."""
+    values, padding_bT = encoded if isinstance(encoded, tuple) else (encoded, None)
+    if padding_bT is None:
+        axes = {2: (), 3: (1,), 4: (2, 3)}[values.ndim]
+        mean: Tensor = values.mean(dim=axes) if axes else values
+        return mean
+    weights_bT1 = (~padding_bT)[:, :, None].to(values.dtype)
+    summed: Tensor = (values * weights_bT1).sum(dim=1)
+    return summed / weights_bT1.sum(dim=1).clamp(min=1)
+
+
 def modality_masks(n: int) -> list[list[bool]]:
     """Which modalities are kept for each term: every one alone, then all of them."""
     return [[i == j for j in range(n)] for i in range(n)] + [[True] * n]
@@ -322,3 +334,14 @@ class FusedMethod(Method):
 
     def embed(self, batch: Batch) -> Tensor:
         return self.fuse(batch.inputs, self.masks[-1:], Presence.of(batch))[0]
+
+    def embeddings(self, batch: Batch) -> dict[str, Tensor]:
+        """Where it learns without labels, also what the encoders give."""
+        own = {"": self.embed(batch)}
+        return own if self.cell.pretrain is None else own | {"encoders": self.encodings(batch)}
+
+    def encodings(self, batch: Batch) -> Tensor:
+        """(b, sum of widths): outputs of the encoders side by side, the mean of a map's places and of a row's steps."""
+        presence = Presence.of(batch)
+        encoded = presence.encode(self.encoders, batch.inputs)
+        return torch.cat([presence.blank(m, pooled(z)) for m, z in encoded.items()], dim=-1)
