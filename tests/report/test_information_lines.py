@@ -75,7 +75,7 @@ def test_every_line_goes_through_the_tables_values(made: Made, narrow: bool) -> 
     values = {row.label: row.values for row in table.blocks[0].rows}
     figure = drawn(made, "information", narrow)
     assert [a.get_title(loc="left")[0] for a in figure.axes] == ["R", "U", "S"]
-    for axes, letter, chance in zip(figure.axes, "RUS", (25, 25, 50), strict=True):
+    for axes, letter, chance in zip(figure.axes, "RUS", (25, 12.5, 50), strict=True):
         for name, cells in SERIES.items():
             shown = {letter: line(axes, name)}
             if letter == "S":

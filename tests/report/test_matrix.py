@@ -128,7 +128,7 @@ def test_costs_are_seconds_of_a_seed_and_the_most_memory(made: Made, results: pl
     assert costs["CoMM", 0].mebibytes == 1000
     assert set(costs) == set(matrix.scores)
     table = build_table(made.evidence, MATRIX)
-    assert [b.keys["metric"] for b in table.blocks] == ["score", "difference", "across", "cost"]
+    assert [b.keys["metric"] for b in table.blocks] == ["primary", "score", "difference", "across", "cost"]
 
 
 def test_a_damaged_cost_record_is_named(made: Made, results: pl.DataFrame) -> None:
@@ -183,6 +183,7 @@ def test_a_panel_has_a_mark_a_cell_at_its_place(made: Made, results: pl.DataFram
         assert list(axes.get_xticks()) == sorted(line.values())
     m3col = next(of for of in figure.axes[0].lines if of.get_label() == "M3CoL")
     of_all = results.filter(experiment="batch_size", method="m3col", variant="base", metric="acc", protocol="selected")
+    of_all = of_all.filter(split="test")
     assert m3col.get_ydata()[-1] == pytest.approx(100 * of_all["value"].mean())
 
 
@@ -192,7 +193,8 @@ def test_every_figure_is_drawn_and_has_a_caption(made: Made, results: pl.DataFra
         for spec in figures(made.grid, experiment):
             figure = draw(made.evidence, spec, narrow)
             assert figure.axes, spec
-            assert made.grid.experiments[experiment].title in caption(made.evidence, spec)
+            data = made.grid.datasets.get(spec.dataset)
+            assert (data or made.grid.experiments[experiment]).title in caption(made.evidence, spec)
 
 
 def test_the_dots_of_the_matrix_are_its_numbers(made: Made, results: pl.DataFrame) -> None:

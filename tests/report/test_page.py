@@ -104,7 +104,7 @@ def test_nothing_is_loaded_or_run(html: str, page: Page) -> None:
 def test_figures_are_inside_and_have_text_in_their_place(page: Page, reported: Made) -> None:
     images = [v for t, v in page.tags if t == "img"]
     sources = [v for t, v in page.tags if t == "source"]
-    assert len(images) == len(sources) == 5
+    assert len(images) == len(sources) == 6
     for values, key in [*((v, "src") for v in images), *((v, "srcset") for v in sources)]:
         svg = base64.b64decode(values[key].removeprefix("data:image/svg+xml;base64,"))
         assert svg.startswith(b"<?xml")

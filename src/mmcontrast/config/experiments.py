@@ -17,7 +17,7 @@ from pydantic import (
 
 from mmcontrast.config.base import Strict
 from mmcontrast.config.figures import figure_kinds, known_figure
-from mmcontrast.config.methods import Overrides
+from mmcontrast.config.methods import UNTRAINED, Overrides, untrained_twin
 from mmcontrast.config.targets import TaskName
 
 # keys that are shorter in the name of a variant
@@ -188,11 +188,12 @@ class Contrast(Strict):
 
 
 class ContrastGroup(Strict):
-    """Contrasts that differ in their dataset, cell or score: one for each combination, in the order of the keys."""
+    """Contrasts that differ in their dataset, score or cell: one for each combination."""
 
     datasets: list[str] = Field(min_length=1)
-    cells: dict[str, str] = Field(min_length=1, description="method/variant: label of the row.")
-    against: str
+    cells: dict[str, str] = Field(min_length=1, description="method/variant: what stands for {cell} in `label`.")
+    against: str = Field(description="method/variant, or `untrained`: each cell's own untrained twin.")
+    label: str = "{cell}"
     metrics: list[str | None] = Field(default=[None], min_length=1)
     primary: bool = False
 
@@ -200,10 +201,18 @@ class ContrastGroup(Strict):
     def contrasts(self) -> list[dict[str, Any]]:
         """As they would be written out."""
         return [
-            {"dataset": d, "cell": cell, "against": self.against, "metric": m, "label": label, "primary": self.primary}
-            for d in self.datasets
-            for m in self.metrics
-            for cell, label in self.cells.items()
+            {
+                "dataset": dataset,
+                "cell": cell,
+                "against": f"{method}/{untrained_twin(variant)}" if self.against == UNTRAINED else self.against,
+                "metric": metric,
+                "label": self.label.replace("{cell}", name),
+                "primary": self.primary,
+            }
+            for dataset in self.datasets
+            for metric in self.metrics
+            for cell, name in self.cells.items()
+            for method, _, variant in [cell.partition("/")]
         ]
 
 

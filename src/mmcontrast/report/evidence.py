@@ -246,9 +246,9 @@ class Scope:
         """A cell's rows of the summary."""
         return self._of_cell(self.summary, ref)
 
-    def scores(self, ref: CellRef, metric: str, protocol: str = "selected") -> dict[int, float]:
-        """seed -> test score; empty where the protocol does not exist for the cell."""
-        asked = {"experiment": self.experiment, "split": "test", "metric": metric, "protocol": protocol}
+    def scores(self, ref: CellRef, metric: str, protocol: str = "selected", split: str = "test") -> dict[int, float]:
+        """seed -> score; empty where the protocol does not exist for the cell."""
+        asked = {"experiment": self.experiment, "split": split, "metric": metric, "protocol": protocol}
         part = self._of_cell(self.evidence.results, ref).filter(**asked)
         return dict(zip(part["seed"], part["value"], strict=True))
 

@@ -15,7 +15,10 @@ from mmcontrast.report.text.wording import LEVEL_NAME
 ROW_INCHES = 0.2
 PANEL_INCHES = 0.62
 COST_MARKERS = "os^Dv*PXp<>"
-UNTRAINED = "Untrained"
+
+
+def _untrained(label: str) -> bool:
+    return label.lower().endswith("untrained")
 
 
 def _seeds(of: Scope) -> str:
@@ -63,7 +66,7 @@ def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
     for axes, (title, axis, values) in zip(all_axes, panels, strict=True):
         for y, label in enumerate(matrix.labels):
             if label in values:
-                colour = style.SOFT if label == UNTRAINED else colours[matrix.method_of(label)]
+                colour = style.SOFT if _untrained(label) else colours[matrix.method_of(label)]
                 style.interval_line(axes, y, values[label].low, values[label].high, colour, 2.6)
                 face = "white" if label in matrix.labelled else colour
                 axes.scatter(values[label].mean, y, s=20, facecolor=face, edgecolor=colour, zorder=4)
@@ -99,8 +102,10 @@ def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
     drawn = style.canvas(narrow, 1.75 * k + 1.9 if narrow else 4.6)
     shape = (k, 2) if narrow else (2, k)
     all_axes = drawn.subplots(*shape, squeeze=False, sharey="row" if narrow else "col")
-    colours, labels = style.method_colours(of.grid.methods), [label for label in matrix.labels if label != UNTRAINED]
-    looks = {label: (colours[matrix.method_of(label)], COST_MARKERS[i]) for i, label in enumerate(labels)}
+    colours, labels = style.method_colours(of.grid.methods), [label for label in matrix.labels if not _untrained(label)]
+    looks = {
+        label: (colours[matrix.method_of(label)], COST_MARKERS[i % len(COST_MARKERS)]) for i, label in enumerate(labels)
+    }
     for c, column in enumerate(matrix.columns):
         pair = all_axes[c] if narrow else all_axes[:, c]
         there = [label for label in labels if (label, c) in costs]

@@ -117,13 +117,12 @@ def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
         refs.setdefault((cell_label(grid, ref), dataset), ref)
     there = {label for label, _ in refs}
     labels = [name for name in dict.fromkeys(cell_label(grid, ref) for ref in spec.cells) if name in there]
-    scores = {}
-    for label in labels:
-        for c, column in enumerate(columns):
-            parts = [_part(evidence, experiment, refs.get((label, p.dataset)), p) for p in column.parts]
-            if all(parts):
-                seeds = sorted(set.intersection(*(set(p) for p in parts)))
-                scores[label, c] = {s: float(np.mean([p[s] for p in parts])) for s in seeds}
+    scores = {
+        (label, c): found
+        for label in labels
+        for c, column in enumerate(columns)
+        if (found := _by_seed(evidence, experiment, refs, label, column))
+    }
     of = spec.reference and find_cell(grid, experiment, spec.reference.method, spec.reference.variant)
     reference = cell_label(grid, of) if of else None
     targets = [[_target(grid, p) for p in column.parts] for column in columns]
@@ -137,10 +136,29 @@ def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
     return Matrix(labels, labelled, columns, refs, scores, measures, overlap, chance, reference)
 
 
-def _part(evidence: Evidence, experiment: str, ref: CellRef | None, part: MatrixPart) -> Scores:
+def _by_seed(
+    evidence: Evidence,
+    experiment: str,
+    refs: dict[tuple[str, str], CellRef],
+    label: str,
+    column: MatrixColumn,
+    split: str = "test",
+) -> Scores:
+    """Mean over the parts of a column by seed; empty where one has no score."""
+    parts = [_part(evidence, experiment, refs.get((label, p.dataset)), p, split) for p in column.parts]
+    seeds = sorted(set.intersection(*(set(p) for p in parts)))
+    return {s: float(np.mean([p[s] for p in parts])) for s in seeds}
+
+
+def validation_scores(evidence: Evidence, experiment: str, matrix: Matrix, column: MatrixColumn) -> dict[str, Scores]:
+    """label -> seed -> the column's score on validation; empty where there is none."""
+    return {x: _by_seed(evidence, experiment, matrix.refs, x, column, "val") for x in matrix.labels}
+
+
+def _part(evidence: Evidence, experiment: str, ref: CellRef | None, part: MatrixPart, split: str = "test") -> Scores:
     of = Scope(evidence, experiment, part.dataset)
     metric = _target(evidence.grid, part).metrics[0]
-    return of.scores(ref, metric_name(metric, part.task or "")) if ref is not None else {}
+    return of.scores(ref, metric_name(metric, part.task or ""), split=split) if ref is not None else {}
 
 
 def _target(grid: Grid, part: MatrixPart) -> Target:
