@@ -193,7 +193,7 @@ def test_what_is_no_such_encoder_is_refused(edit: Callable[[Path], Any], message
 
 def test_without_the_library_the_message_says_how_to_install_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ConfigError, match=r"a dataset: needs the library transformers.*`pip install .*encoders"):
+    with pytest.raises(ConfigError, match=r"a dataset: needs the library transformers.*`make env-all`"):
         SentenceEncoder.read(folder, "a dataset")
 
 
