@@ -75,9 +75,7 @@ def test_a_tarball_comes_from_the_registry(server: Any, scratch: Path, monkeypat
 def test_a_tarball_of_another_checksum_is_refused(server: Any, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", server.url)
     publish(server, b"archive", "sha512-AAAA")
-    with pytest.raises(
-        FetchError, match=r"smalldata.tgz: its checksum is .*, and the npm registry gives .*AAAA"
-    ):
+    with pytest.raises(FetchError, match=r"smalldata.tgz: its checksum is .*, and the npm registry gives .*AAAA"):
         npm_tarball("@scope/smalldata@1.0", scratch)
 
 
