@@ -69,14 +69,16 @@ class Model(Strict):
     """Encoders and heads, the same for every method that is compared."""
 
     width: int = Field(gt=0, description="Width d of each modality's embedding.")
-    encoder_hidden: list[int] = Field(description="Hidden widths of a vector encoder; [] = one linear layer.")
+    encoder_hidden: list[Annotated[int, Field(gt=0)]] = Field(
+        description="Hidden widths of a vector encoder; [] = one linear layer."
+    )
     image: Literal["small_conv", "alexnet", "resnet18"] | None = Field(
         default=None, description="Encoder of image modalities; null = none, an error where a dataset has images."
     )
+    head_hidden: list[Annotated[int, Field(gt=0)]] = Field(description="Hidden widths of a classification head.")
     image_flat: bool = Field(
         default=False, description="An image is read from every place of its feature map, not from the map's mean."
     )
-    head_hidden: list[int] = Field(description="Hidden widths of a classification head.")
     projection: list[Annotated[int, Field(gt=0)]] = Field(
         default=[], description="Widths of a contrastive head's layers, the output last; [] = a method without one."
     )

@@ -99,21 +99,21 @@ def _read(archive: Path, root: str, members: Mapping[str, Member]) -> Iterator[t
     """Each member once, in the archive's order, to be read before the next."""
     left = set(members)
     try:
-        with _Bounded(archive, BLOCKS_BYTES + 2 * sum(member.bytes for member in members.values())) as whole:
-            with tarfile.open(fileobj=whole, mode="r|") as tarball:
-                for info in tarball:
-                    name = info.name.removeprefix(f"{root}/")
-                    if name not in members or name == info.name:
-                        continue
-                    if name not in left:
-                        raise FetchError(
-                            f"{archive.name}: holds '{name}' more than once, and nobody can say which is meant"
-                        )
-                    if not info.isreg() or (stream := tarball.extractfile(info)) is None:
-                        raise _no_file(archive, name)
-                    left.remove(name)
-                    with stream:
-                        yield name, stream
+        most = BLOCKS_BYTES + 2 * sum(member.bytes for member in members.values())
+        with _Bounded(archive, most) as whole, tarfile.open(fileobj=whole, mode="r|") as tarball:
+            for info in tarball:
+                name = info.name.removeprefix(f"{root}/")
+                if name not in members or name == info.name:
+                    continue
+                if name not in left:
+                    raise FetchError(
+                        f"{archive.name}: holds '{name}' more than once, and nobody can say which is meant"
+                    )
+                if not info.isreg() or (stream := tarball.extractfile(info)) is None:
+                    raise _no_file(archive, name)
+                left.remove(name)
+                with stream:
+                    yield name, stream
     except (gzip.BadGzipFile, *UNREADABLE) as e:
         raise _unreadable(archive, "a gzipped tar", e) from None
     if left:

@@ -14,7 +14,7 @@ from mmcontrast.data.cache import Cache
 from mmcontrast.data.download import NotHeldError
 from mmcontrast.data.files import inside, replacing, sha256_of, write_json
 from mmcontrast.data.json_text import read_json
-from mmcontrast.data.manifest import MANIFEST, file_name, label, mirror_path, package_name, pinned, raw_names
+from mmcontrast.data.manifest import MANIFEST, file_name, label, mirror_path, package_name, pinned, raw_names, raw_path
 from mmcontrast.data.origins import mirrors_from_environment, origins
 from mmcontrast.errors import FetchError
 
@@ -55,7 +55,7 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
                 files |= found
                 sources.append({"source": label(source), "sha256": sha256, "pinned": pinned(source)})
             manifest = {"files": files, "sources": sources}
-            write_json(out_dir / MANIFEST, manifest)
+            write_json(out_dir / MANIFEST, manifest, seal=True)
             for name in before - set(files):
                 # an old manifest may have been tampered with: what it names elsewhere stays where it is
                 with suppress(FetchError):
@@ -70,7 +70,9 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
 
 def _local(source: LocalSource, out_dir: Path, dataset_name: str) -> dict[str, str]:
     """Checksum of what the user has put there; of a folder none."""
-    path = inside(out_dir, source.path)
+    path = raw_path(out_dir, source.path)
+    if source.in_place and not path.exists():
+        raise FetchError(f"params/datasets/{dataset_name}.yaml: sources: {path}: no such file or folder; mend the path")
     if not (path.is_dir() if source.folder else path.is_file()):
         what = "folder" if source.folder else "file"
         raise FetchError(

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mmcontrast.config import ArchiveSource, Dataset, LocalSource, NpmSource, Source, UrlSource, WheelSource
+from mmcontrast.config.datasets import IN_PLACE
 from mmcontrast.data.files import inside, sha256_of
 from mmcontrast.data.json_text import read_json
 from mmcontrast.errors import DataError, FetchError
@@ -55,6 +56,15 @@ def package_name(source: NpmSource) -> str:
     return source.package.rsplit("@", 1)[0]
 
 
+def raw_path(raw_dir: Path, name: str) -> Path:
+    """Where a file or folder of a source is: in the raw folder, or, by a name with / ./ or ../ first, where it says.
+
+    Raises:
+        FetchError: the name would lead out of the raw folder.
+    """
+    return Path(name) if name.startswith(IN_PLACE) else inside(raw_dir, name)
+
+
 def raw_names(source: Source) -> list[str]:
     """Names, relative to the raw folder, of the files that a source gives."""
     if isinstance(source, WheelSource | ArchiveSource):
@@ -90,7 +100,7 @@ def verified_manifest(dataset_name: str, dataset: Dataset, raw_dir: Path | str) 
     wanted = {name for source in dataset.sources for name in raw_names(source)}
     for name in sorted(wanted | set(files)):
         try:
-            file = inside(raw_dir, name)
+            file = raw_path(raw_dir, name)
         except FetchError as e:
             raise DataError(f"{path}: {e}; {again}") from None
         if name not in files or not file.is_file():

@@ -112,12 +112,13 @@ def intervals(
     predictions: dict[tuple[int, str], Predictions], epochs: dict[tuple[str, str], list[int]], seeds: list[int]
 ) -> pl.DataFrame:
     """Mean test score of each protocol and metric, its interval over seeds and test instances (INTERVALS_SCHEMA)."""
-    tests, rows = [predictions[s, "test"] for s in seeds], []
-    labels, weights_N = tests[0].labels, tests[0].weights
-    once_1N = np.ones((1, len(labels))) if weights_N is None else weights_N[None]
+    tests = [predictions[s, "test"] for s in seeds]
+    order = np.argsort(tests[0].ids)
+    labels, rows = tests[0].labels[order], []
+    weights_N = np.ones(len(labels)) if tests[0].weights is None else tests[0].weights[order]
     for (protocol, metric), chosen in epochs.items():
-        outputs_SNC = np.stack([t.probs[t.epochs.index(e)] for t, e in zip(tests, chosen, strict=True)])
-        values_S = weighted_scores(metric, labels, outputs_SNC, once_1N)[0]
+        outputs_SNC = np.stack([t.probs[t.epochs.index(e)][order] for t, e in zip(tests, chosen, strict=True)])
+        values_S = weighted_scores(metric, labels, outputs_SNC, weights_N[None])[0]
         influence_SN = case_influence(metric, labels, outputs_SNC, weights_N)
         found = over_seeds_and_cases(values_S, influence_SN, share=measure(metric).share)
         kept = influence_SN.astype(np.float32).tolist() if protocol == "selected" else []

@@ -134,17 +134,18 @@ def case_influence(metric: str, labels: NDArray, outputs_SNC: NDArray, weights_N
     stratified by class). The same cases are a group for every cell of a dataset.
 
     Args:
-        labels, outputs_SNC: see `evaluation.scores`. weights_N: what each case counts; None = all count alike.
+        labels, outputs_SNC: see `evaluation.scores`.
+        weights_N: what each case counts whenever it is drawn; None = all count alike.
     """
     strata_N = labels if labels.ndim == 1 else np.zeros(len(labels), dtype=np.int64)
     group_N = _groups(strata_N)
     outputs, groups = np.asarray(outputs_SNC), int(group_N.max()) + 1
-    once_N = np.ones(len(labels)) if weights_N is None else weights_N
-    base_S = weighted_scores(metric, labels, outputs, once_N[None])[0]
+    weights_N = np.ones(len(labels)) if weights_N is None else weights_N
+    base_S = weighted_scores(metric, labels, outputs, weights_N[None])[0]
     slopes, rows = [], max(1, CHUNK_WEIGHTS // len(labels))
     for start in range(0, groups, rows):
         chunk = np.arange(start, min(start + rows, groups))
-        weights_RN = once_N * (1 + STEP * (group_N == chunk[:, None]))
+        weights_RN = weights_N * (1 + STEP * (group_N == chunk[:, None]))
         slopes.append((weighted_scores(metric, labels, outputs, weights_RN) - base_S) / STEP)
     return centred_by_class(strata_N, group_N, np.concatenate(slopes).T)
 
