@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import gzip
 import hashlib
-import io
 import shutil
 import tarfile
 import zipfile
@@ -100,39 +99,39 @@ def _read(archive: Path, root: str, members: Mapping[str, Member]) -> Iterator[t
     """Each member once, in the archive's order, to be read before the next."""
     left = set(members)
     try:
-        with gzip.open(archive) as whole:
-            most = BLOCKS_BYTES + 2 * sum(member.bytes for member in members.values())
-            with tarfile.open(fileobj=_Bounded(whole, most, archive.name), mode="r|") as tarball:
-                for info in tarball:
-                    name = info.name.removeprefix(f"{root}/")
-                    if name not in members or name == info.name:
-                        continue
-                    if name not in left:
-                        raise FetchError(
-                            f"{archive.name}: holds '{name}' more than once, and nobody can say which is meant"
-                        )
-                    if not info.isreg() or (stream := tarball.extractfile(info)) is None:
-                        raise _no_file(archive, name)
-                    left.remove(name)
-                    with stream:
-                        yield name, stream
+        most = BLOCKS_BYTES + 2 * sum(member.bytes for member in members.values())
+        with _Bounded(archive, most) as whole, tarfile.open(fileobj=whole, mode="r|") as tarball:
+            for info in tarball:
+                name = info.name.removeprefix(f"{root}/")
+                if name not in members or name == info.name:
+                    continue
+                if name not in left:
+                    raise FetchError(
+                        f"{archive.name}: holds '{name}' more than once, and nobody can say which is meant"
+                    )
+                if not info.isreg() or (stream := tarball.extractfile(info)) is None:
+                    raise _no_file(archive, name)
+                left.remove(name)
+                with stream:
+                    yield name, stream
     except (gzip.BadGzipFile, *UNREADABLE) as e:
         raise _unreadable(archive, "a gzipped tar", e) from None
     if left:
         raise FetchError(f"{archive.name}: holds no '{root}/{min(left)}' ({len(left)} such members)")
 
 
-class _Bounded(io.RawIOBase):
-    """A stream of which at most so many bytes are read."""
+class _Bounded(gzip.GzipFile):
+    """A gzipped file of which at most so many bytes are read."""
 
-    def __init__(self, stream: IO[bytes], most: int, name: str) -> None:
-        self._stream, self._left, self._name = stream, most, name
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path, "rb")
+        self._left, self._archive = most, path.name
 
-    def read(self, size: int = -1) -> bytes:
-        found = self._stream.read(size)
+    def read(self, size: int | None = -1) -> bytes:
+        found = super().read(size)
         self._left -= len(found)
         if self._left < 0:
-            raise FetchError(f"{self._name}: more than twice as large as its members, which is refused")
+            raise FetchError(f"{self._archive}: more than twice as large as its members, which is refused")
         return found
 
 
