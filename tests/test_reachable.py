@@ -12,7 +12,7 @@ from mmcontrast.methods.registry import training_modules
 
 # the reader for datasets of the user's own
 ENTRIES = (
-    "mmcontrast", "mmcontrast.__main__", "mmcontrast.cli", "mmcontrast.exported", "mmcontrast.losses",
+    "mmcontrast", "mmcontrast.__main__", "mmcontrast.cli", "mmcontrast.trained", "mmcontrast.losses",
     "mmcontrast.data.prepare.python",
 )  # fmt: skip
 

@@ -31,6 +31,10 @@ class TrainingError(MMContrastError):
     """Training cannot go on, e.g. a loss that is not finite."""
 
 
+class DivergedError(TrainingError):
+    """A loss or a gradient is not finite, which a lower learning rate may mend."""
+
+
 class StoppedError(MMContrastError):
     """Training was asked to stop, and its state is saved."""
 

@@ -40,7 +40,9 @@ def write_scores(made: Made) -> None:
                     (s, protocol, "test", metric, value, 300, 0) for s, value in zip(cell.seeds, of_seeds, strict=True)
                 ]
                 mean = float(np.mean(of_seeds))
-                intervals.append((protocol, "test", metric, mean, mean - 0.05, mean + 0.05, len(cell.seeds), 300))
+                influence = (0.002 * seeded(name, metric, "cases").normal(size=(len(cell.seeds), 60))).tolist()
+                kept = influence if protocol == "selected" else []
+                intervals.append((protocol, "test", metric, mean, mean - 0.05, mean + 0.05, len(cell.seeds), 300, kept))
         curve = [(s, 0, "val", cell.metrics[0], 0.5) for s in cell.seeds]
         for path, rows, schema in (
             (made.layout.metrics(name), metrics, METRICS_SCHEMA),

@@ -27,10 +27,10 @@ from mmcontrast.report.tables.information import (
 from tests.report.made_up_study import REPO, Made, make_study
 
 EXPERIMENT = "comm_trifeature"
-UNBIASED, BIASED = "trifeature_small", "trifeature_small_biased"
+UNBIASED, BIASED = "trifeature_mid", "trifeature_mid_biased"
 SUITE = """
 description: Made-up embeddings of both arms.
-datasets: [trifeature_small, trifeature_small_biased]
+datasets: [trifeature_mid, trifeature_mid_biased]
 experiments: [comm_trifeature]
 seeds: [0, 1, 2]
 """
@@ -102,7 +102,7 @@ def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three
         assert "(chance 25)" in sentence
 
 
-def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> None:
+def test_five_seeds_and_an_interval_above_0_are_called_above_the_control(made: Made) -> None:
     evidence = Evidence.read(made.grid, made.layout)
     results, intervals = evidence.results, evidence.intervals
     synergy = results.filter(metric="synergy/balanced_acc", split="test", method="comm", variant="base")
@@ -148,7 +148,7 @@ def test_the_page_sums_up_by_what_is_kept(made: Made) -> None:
     found = _comparisons(made.evidence)
     assert [(c["of"].experiment, c["label"], len(c["lines"])) for c in found] == [(EXPERIMENT, "CoMM", 4)]
     first, second, third = found[0]["sentences"]
-    assert re.match(r"CoMM on Trifeature, small: R \d+\.\d \[.*, S .* \(chance 50\)\.$", first)
+    assert re.match(r"CoMM on Trifeature, 8 x 8: R \d+\.\d \[.*, S .* \(chance 50\)\.$", first)
     assert "S against its control" in second
     assert third == "5 seeds are required to call a method better or worse; there are 3."
 
@@ -156,7 +156,7 @@ def test_the_page_sums_up_by_what_is_kept(made: Made) -> None:
 def test_chances_are_one_over_the_classes(made: Made) -> None:
     asked = made.grid.experiments[EXPERIMENT].information
     small, full = asked.arms
-    assert chances(made.grid, asked, small) == {"R": 25.0, "U": 25.0, "S": 50.0}
+    assert chances(made.grid, asked, small) == {"R": 25.0, "U": 12.5, "S": 50.0}
     assert chances(made.grid, asked, full) == {"R": 10.0, "U": 10.0, "S": 50.0}
 
 
@@ -180,7 +180,7 @@ def test_bars_with_chance_lines_and_controls(made: Made, narrow: bool) -> None:
     )
     hatches = [bool(bar.get_hatch()) for bar in figure.axes[2].patches]
     assert hatches == [False, True, False, True]
-    for axes, chance in zip(figure.axes, (25, 25, 50), strict=True):
+    for axes, chance in zip(figure.axes, (25, 12.5, 50), strict=True):
         assert any(np.allclose(line.get_ydata(), chance) for line in axes.lines)
     texts = [t.get_text() for t in figure.legends[0].get_texts()]
     assert {"control: S after unbiased pretraining", "chance", "published, full size"} <= set(texts)
@@ -190,7 +190,7 @@ def test_the_figure_belongs_to_the_unbiased_dataset_and_names_both(made: Made) -
     specs = [f for f in figures(made.grid, EXPERIMENT) if f.kind == "information"]
     assert [s.dataset for s in specs] == [UNBIASED]
     text = caption(made.evidence, specs[0])
-    assert "S after Trifeature, small, biased pairs" in text
+    assert "S after Trifeature, 8 x 8, biased pairs" in text
     assert "hatched: its control" in text
 
 

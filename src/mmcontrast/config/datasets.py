@@ -67,7 +67,32 @@ class LocalSource(Strict):
         return self.path.startswith(IN_PLACE)
 
 
-RemoteSource = UrlSource | WheelSource | NpmSource
+class Member(Strict):
+    """One file of an archive."""
+
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+
+
+class ArchiveSource(Strict):
+    """A tar archive, gzipped, of a repository at a commit, such as a forge makes on demand.
+
+    Its own bytes are not promised to stay the same, so its members are what is checked.
+    """
+
+    kind: Literal["archive"]
+    url: str = Field(pattern=r"^https?://", description="Address; a mirror holds the same file under host/path.")
+    folder: str = Field(pattern=r"^[^/]+$", description="The folder in the archive that its members are named below.")
+    members: dict[str, Member] = Field(
+        min_length=1,
+        description="Path -> bytes and sha256 of the files that are unpacked. In params/ the name of a table of these "
+        "three, separated by tabs and with a header, that lies beside the dataset's file.",
+    )
+    sha256: None = Field(default=None, description="Its members have one each.")
+    bytes: int | None = Field(default=None, gt=0, description="About its size, for the progress bar.")
+
+
+RemoteSource = UrlSource | WheelSource | NpmSource | ArchiveSource
 Source = Annotated[RemoteSource | LocalSource, Field(discriminator="kind")]
 
 
@@ -197,6 +222,10 @@ class Dataset(Strict):
     )
     rows: int = Field(gt=0, description="Instances expected after preparation, all splits together.")
     split: Annotated[PublishedSplit | RandomSplit, Field(discriminator="kind")]
+    splits: Literal["fixed", "drawn"] = Field(
+        default="fixed",
+        description="drawn: the seed of a run draws the split too, and intervals allow for training sets that overlap.",
+    )
     scaling: Literal["none", "standard", "minmax"] = Field(description="Fitted on the training split alone.")
     metrics: list[Metric] = Field(min_length=1, description="Reported metrics; the first one selects the epoch.")
     duplicates: dict[str, Annotated[int, Field(gt=0)]] = Field(
@@ -222,6 +251,11 @@ class Dataset(Strict):
     class_weighted: list[TaskName] = Field(
         default=[], description="Tasks whose linear probe gives every class the same weight, for rare classes."
     )
+    case_weights: bool = Field(
+        default=False,
+        description="Every instance has a weight for every target, in the columns weight and weight_<task>: in the "
+        "probe's fit, in its choices and in its scores. 0 = the instance is no case of that target.",
+    )
     probe_from: str | None = Field(
         default=None,
         description="Dataset on whose train split probes are fitted, whose instances are as these; default: this one. "
@@ -235,6 +269,11 @@ class Dataset(Strict):
         if isinstance(self.split, PublishedSplit):
             return self.split.train
         return self.rows - round(self.split.val * self.rows) - round(self.split.test * self.rows)
+
+    @property
+    def overlap(self) -> float:
+        """Test over training instances where the seed draws the split, else 0; see `statistics.over_seeds`."""
+        return self.split.test / self.split.train if self.splits == "drawn" else 0.0
 
     @property
     def targets(self) -> dict[str, Target]:
@@ -254,6 +293,10 @@ class Dataset(Strict):
         for task in self.tasks:
             if f"label_{task}" in self.modalities:
                 raise ValueError(f"tasks: the column of '{task}' is label_{task}, and so is that of a modality")
+        if self.case_weights and (other := [t for t, target in self.targets.items() if target.kind != "classes"]):
+            raise ValueError(
+                f"case_weights: {other[0] or 'the target'} is not classes, and weights are of classes alone"
+            )
         if self.scenes is not None and "scene" in self.modalities:
             raise ValueError("scenes: their column is `scene`, and so is that of a modality; call the modality another")
         if unknown := [t for t in self.class_weighted if t not in self.tasks]:

@@ -154,7 +154,7 @@ class Grid:
         checks.has_file("dataset", dataset, self.datasets)
         checks.has_file("method", method, self.methods)
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
-        checks.known(f"{where}: variants", "variant", variant, [BASE_VARIANT, *spec.variants])
+        checks.known_variant(f"{where}: variants", spec, variant)
         layers = Layers(self.methods, self.recipes, None if self.untuned else self.tunings)
         return build_cell(
             (dataset, method, variant), self.datasets[dataset], layers, self.suite, where, self.suite_name

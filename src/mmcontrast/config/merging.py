@@ -30,6 +30,7 @@ OF_DATASET = (
     "target",
     "tasks",
     "class_weighted",
+    "case_weights",
     "probe_from",
     "scenes",
     "metrics",
@@ -128,7 +129,9 @@ class Layers:
                     f"params/tuning/{name}.yaml: choices.{dataset}: no learning rate of {method} has been chosen; run "
                     f"`mmcontrast tune {name} --datasets {dataset}`"
                 )
-            training = merge(training, {"optimizer": {"lr": choices[dataset][method].lr}})
+            choice = choices[dataset][method]
+            training = merge(training, {"optimizer": {"lr": choice.lr}})
+            training["batch_size"] = choice.batch_size or training.get("batch_size")
         objective = merge(spec.objective, _given(spec.datasets, dataset).get("objective", {}))
         if "augmentations" in objective_model(spec.implementation, where).model_fields:
             objective["augmentations"] = shared["augmentations"]
@@ -165,7 +168,7 @@ def build_cell(
     """The cell of (dataset, method, variant) under a suite; `where` is the method's file, for messages."""
     dataset, method, variant = names
     spec = layers.methods[method]
-    given = spec.variants.get(variant, Variant())
+    given = spec.variant(variant) or Variant()
     values = layers.values(method, dataset, given)
     # a suite shortens stages, it never adds one
     shortened = {k: v for k, v in suite.overrides.given().items() if k not in STAGES or values.get(k)}
@@ -201,6 +204,7 @@ def build_cell(
         "objective": objective.model_dump(mode="json"),
         "seeds": suite.seeds_of(dataset),
         "recipe": given.recipe,
+        "label_counts": layers.recipes[given.recipe].label_counts if given.recipe is not None else [],
         "engine": suite.engine,
         **sections,
     }

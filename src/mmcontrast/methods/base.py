@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ class Batch:
         present: modality -> (b,) bool, whether the row has it; {} where no row can lack anything. What stands in
             `inputs` for a row that lacks it is never looked at: zeros, of a sequence NaN, of a text padding.
         scenes: (b,) int64 scene of each row, where the dataset repeats scenes; numbers that all ranks agree on.
+        tasks: task -> labels of the dataset's further tasks, which nothing is trained on: for oracles.
     """
 
     inputs: Mapping[str, Tensor]
@@ -49,6 +50,7 @@ class Batch:
     ids: Mapping[str, Tensor] | None = None
     scenes: Tensor | None = None
     present: Mapping[str, Tensor] = field(default_factory=dict)
+    tasks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def keep_local(x: Tensor) -> Tensor:
@@ -105,7 +107,13 @@ class Method(nn.Module):
     A modality that a row lacks (`Batch.present`) is encoded as zeros and takes no part in a loss; each method says what
     that means for its own terms. `methods.presence` does it, and `losses.rows` says what a term of few rows weighs. The
     share of rows that have a modality, and both of a pair, is logged: `have_<modality>`, `have_<modality>_<modality>`.
+
+    Attributes:
+        takes_partial_rows: its embedding makes sense of a row that lacks a modality which every row of train had: it
+            encodes each modality for itself, or was trained on some of them at a time.
     """
+
+    takes_partial_rows: ClassVar[bool] = False
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__()

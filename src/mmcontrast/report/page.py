@@ -21,16 +21,24 @@ from mmcontrast.report.figures.style import NARROW_SUFFIX
 from mmcontrast.report.outputs import ALL, active_arms
 from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum
 from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.tables.contrasts import compared, sentence
 from mmcontrast.report.tables.formats import text_of
 from mmcontrast.report.tables.information import chances, compare_information
-from mmcontrast.report.tables.published import paper_parts, plain_verdict
+from mmcontrast.report.tables.published import paper_parts
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.conclusions import Against, compare, comparison_sentences, few_seeds, optimism
+from mmcontrast.report.text.conclusions import (
+    Against,
+    compare,
+    comparison_sentences,
+    few_seeds,
+    optimism,
+    verdict_on,
+)
 from mmcontrast.report.text.notes import overrides_note
 from mmcontrast.report.text.wording import count, definitions, points
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERDICTS = {"better": "better", "worse": "worse", "undecided": "no significant difference", "unjudged": "too few seeds"}
+VERDICTS = {"better": "better", "worse": "worse", "undecided": "interval includes 0", "unjudged": "too few seeds"}
 
 
 def write_page(grid: Grid, layout: Layout) -> None:
@@ -49,7 +57,7 @@ def write_page(grid: Grid, layout: Layout) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment_.globals.update(text_of=text_of, anchor=anchor, plain_verdict=plain_verdict, wording=wording)
+    environment_.globals.update(text_of=text_of, anchor=anchor, verdict_on=verdict_on, wording=wording)
     records, code = cell_records(evidence), code_version(grid.root)
     write_cards(evidence, records, code, environment_)
     html = environment_.get_template("index.html").render(
@@ -62,6 +70,7 @@ def write_page(grid: Grid, layout: Layout) -> None:
         papers=paper_parts(evidence),
         studies=[e for e in grid.active_experiments if grid.experiments[e].paper is None],
         lost=grid.lost,
+        tested=_tested(evidence),
         comparisons=_comparisons(evidence),
         optimism=_optimism(evidence),
         protocols=definitions(
@@ -90,6 +99,16 @@ def _overview(grid: Grid) -> str:
         f"{count(len(grid.active_experiments), 'experiment')}, {count(len(cells), 'cell')} (dataset x method x "
         f"variant), {seeds} each. Datasets: {datasets}. Methods: {methods}."
     )
+
+
+def _tested(evidence: Evidence) -> list[dict[str, Any]]:
+    """The primary contrasts of every experiment in words; none where nothing may be concluded."""
+    grid = evidence.grid
+    found: list[dict[str, Any]] = []
+    for experiment in grid.active_experiments if not grid.suite.overrides.given() else ():
+        if said := [sentence(grid, c) for c in compared(evidence, experiment) if c.contrast.primary]:
+            found.append({"name": experiment, "title": grid.experiments[experiment].title, "sentences": said})
+    return found
 
 
 def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
@@ -135,10 +154,10 @@ def _optimism(evidence: Evidence) -> str:
     found = optimism(evidence.whole_summary, {d: grid.datasets[d].metrics[0] for d in grid.dataset_names})
     if found is None or grid.suite.overrides.given():
         return ""
-    gain, n = found
+    gain, spread, n = found
     return (
         f"Choosing the epoch on the test split instead of on validation would add {points(gain)} points to the first "
-        f"metric on average over {count(n, 'cell')}, without a better model."
+        f"metric on average over {count(n, 'cell')} (standard deviation {points(spread)}), without a better model."
     )
 
 

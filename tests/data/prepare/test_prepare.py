@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from mmcontrast.config import Dataset
 from mmcontrast.data import table
 from mmcontrast.data.instances import Instance, Instances
+from mmcontrast.data.json_text import read_json
 from mmcontrast.data.prepare import mogonet, prepare
 from mmcontrast.data.preparers import preparer
 from mmcontrast.data.streaming import Stream
@@ -106,7 +106,7 @@ def test_the_data_sheet(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
     files = small.mogonet_files()
     dataset, raw = raw_rosmap(files, notes=["mind the step"])
     sheet = prepare("rosmap", dataset, raw, tmp_path / "out")
-    assert json.loads((tmp_path / "out/datasheet.json").read_text()) == sheet
+    assert read_json(tmp_path / "out/datasheet.json") == sheet
     assert sheet["splits"]["train"] == {"rows": 8, "classes": {"no": 4, "yes": 4}}
     assert sheet["splits"]["val"] == {"rows": 0, "classes": {"no": 0, "yes": 0}}
     assert sheet["split"]["rule"].startswith("as published; no validation part")
@@ -213,7 +213,7 @@ def test_a_reader_is_found_by_the_dataset_s_name_or_its_key(small: Any) -> None:
     files = small.mogonet_files()
     assert preparer("rosmap", small.mogonet(files)) == "mogonet"
     assert preparer("nyuv2_small", small.mogonet(files, reader=None)) == "nyuv2"
-    assert preparer("mosi_text_cut", small.mogonet(files, reader=None)) == "mosi_text"
+    assert preparer("mosi_transcripts_cut", small.mogonet(files, reader=None)) == "mosi_transcripts"
     with pytest.raises(
         ConfigError, match=r"no module in mmcontrast\.data\.prepare reads 'emojy'.*did you mean 'emoji'"
     ):

@@ -88,7 +88,7 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
             out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split], scenes
         )
     near = leaks.near_duplicates(scaled, parts, instances.ids)
-    scaling.write_fitted(out_dir, scalers)
+    scaling.write_fitted(out_dir, scalers, instances.feature_names)
     sheet = datasheet(dataset_name, dataset, manifest, labels, tasks, constant, duplicates, near)
     return _seal(sheet, out_dir)
 
@@ -100,7 +100,7 @@ def _stream(
     try:
         written = write_stream(dataset_name, dataset, stream, out_dir)
         sheet = _written(dataset_name, dataset, manifest, written, out_dir)
-        scaling.write_fitted(out_dir, written.scalers)
+        scaling.write_fitted(out_dir, written.scalers, stream.feature_names)
         return _seal(sheet, out_dir)
     except DataError:
         for split in paths.SPLITS:
@@ -111,7 +111,7 @@ def _stream(
 def _seal(sheet: dict[str, Any], out_dir: Path) -> dict[str, Any]:
     """Write the datasheet, with the checksums of the splits, which are checked when they are loaded."""
     sheet = sheet | {"prepared": {split: sha256_of(out_dir / f"{split}.parquet") for split in paths.SPLITS}}
-    write_json(out_dir / DATASHEET, sheet)
+    write_json(out_dir / DATASHEET, sheet, seal=True)
     return sheet
 
 

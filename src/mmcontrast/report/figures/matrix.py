@@ -22,14 +22,15 @@ def _seeds(of: Scope) -> str:
     """Seeds of each column that is run."""
     columns = shown_columns(of.grid, of.experiment)
     numbers = ", ".join(f"{column.title} {fewest_seeds(of.grid, column)}" for column in columns)
-    return f"{LEVEL_NAME} bootstrap interval over seeds. Number of seeds: {numbers}."
+    return f"{LEVEL_NAME} t interval over seeds. Number of seeds: {numbers}."
 
 
 def _matrix_caption(of: Scope) -> str:
     return (
         f"{of.spec.title}: linear-probe test scores; across all columns the interquartile mean of the skill (0 % "
-        "chance, 100 % perfect) and the mean rank, of methods with a score in every column. Dots: means; lines: "
-        f"{_seeds(of)}"
+        f"chance, 100 % perfect; {LEVEL_NAME} bootstrap interval) and the mean rank ({LEVEL_NAME} of replicates), of "
+        "methods with a score in every column. Hollow: trained with labels, and not ranked with the others. Dots: "
+        f"means; lines: {_seeds(of)}"
     )
 
 
@@ -64,16 +65,20 @@ def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
             if label in values:
                 colour = style.SOFT if label == UNTRAINED else colours[matrix.method_of(label)]
                 style.interval_line(axes, y, values[label].low, values[label].high, colour, 2.6)
-                axes.scatter(values[label].mean, y, s=20, color=colour, zorder=4)
+                face = "white" if label in matrix.labelled else colour
+                axes.scatter(values[label].mean, y, s=20, facecolor=face, edgecolor=colour, zorder=4)
             axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.4, zorder=0)
         style.labelled_rows(axes, matrix.labels)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set(title=title, xlabel=axis)
     handles = [
         style.handle("mean", marker="o", linestyle="", color=style.SOFT, markersize=5),
-        style.handle(f"{LEVEL_NAME} bootstrap interval over seeds", color=style.SOFT, linewidth=2.6),
+        style.handle(
+            "trained with labels", marker="o", linestyle="", color=style.SOFT, markersize=5, markerfacecolor="white"
+        ),
+        style.handle(f"{LEVEL_NAME} interval", color=style.SOFT, linewidth=2.6),
     ]
-    style.legend(drawn, handles, 1 if narrow else 2)
+    style.legend(drawn, handles, 1 if narrow else 3)
     return drawn
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from mmcontrast.config import CellRef, Published
 from mmcontrast.config.metrics import measure
-from mmcontrast.evaluation.statistics import Interval, iqm
+from mmcontrast.evaluation.across import interquartile_means
+from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL, own_cells
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
@@ -17,8 +18,6 @@ from mmcontrast.report.tables.formats import (
     Row,
     Table,
     Value,
-    difference_columns,
-    difference_values,
 )
 from mmcontrast.report.tables.information import information_blocks
 from mmcontrast.report.tables.matrix import matrix_table
@@ -68,15 +67,14 @@ def _columns(of: Scope) -> list[Column]:
                 title = PROTOCOL_TITLES[protocol]
                 columns.append(Column(protocol, title, "score", optimistic=protocol == "optimistic"))
     if of.reference is not None:
-        columns += difference_columns(f"Selected, difference to {of.label(of.reference)}")
+        columns.append(Column("difference", f"Selected, difference to {of.label(of.reference)}", "difference"))
     return [*columns, SEEDS]
 
 
 def _block(of: Scope, metric: str) -> Block:
     spec, grid = of.spec, of.grid
-    theirs = {
-        _cell_of(p): p for p in grid.published(of.experiment).rows if p.dataset == of.dataset and metric in p.values
-    }
+    printed = [p for p in grid.published(of.experiment).rows if p.dataset == of.dataset and metric in p.values]
+    theirs = {_cell_of(p): p for p in printed}
     rows, on_it = [], of.cells
     if spec.kind == "table":
         cells = {(c.method, c.variant) for c in on_it}
@@ -94,7 +92,7 @@ def _block(of: Scope, metric: str) -> Block:
             if (ref.method, ref.variant) == (spec.reference.method, spec.reference.variant):
                 values["difference"] = Value(word="reference")
             elif (ref.method, ref.variant) in compared:
-                values |= difference_values(*compared[ref.method, ref.variant], of=measure(metric))
+                values["difference"] = Value.of(compared[ref.method, ref.variant], measure(metric))
         own = ref in own_cells(grid, of.experiment)[:1]
         rows.append(Row(of.label(ref), values, name if ref in on_it else None, own))
     title = f"{of.data.title}: {metric_title(metric, of.data)}{measure(metric).heading}"
@@ -102,8 +100,9 @@ def _block(of: Scope, metric: str) -> Block:
 
 
 def _cell_of(published: Published) -> tuple[str, str]:
-    """Rows without a method of ours differ by their name."""
-    return (published.method, published.variant) if published.method else ("", published.row)
+    """Rows without a method of ours differ by their name, and what was not printed has a row of its own."""
+    beside = published.method is not None and published.verified != "run"
+    return (str(published.method), published.variant) if beside else ("", published.row)
 
 
 def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
@@ -138,13 +137,12 @@ def across_datasets(scopes: list[Scope]) -> dict[tuple[str, str], Interval]:
     same metric, which is a share; else, and for fewer than two datasets, there is none.
     """
     metrics = {of.data.metrics[0] for of in scopes}
+    if len(scopes) < 2 or len(metrics) > 1 or not all(measure(m).percent for m in metrics):
+        return {}
     found: dict[tuple[str, str], Interval] = {}
-    if len(scopes) > 1 and len(metrics) == 1 and all(measure(m).percent for m in metrics):
-        metric = metrics.pop()
-        seeds = sorted(set.intersection(*(set(of.grid.seeds_of(of.dataset)) for of in scopes)))
-        for ref in scopes[0].spec.cells:
-            by_dataset = [of.scores(ref, metric) for of in scopes]
-            if seeds and all(by_dataset):
-                matrix_SD = np.array([[scores[s] for scores in by_dataset] for s in seeds])
-                found[ref.method, ref.variant] = iqm(matrix_SD)
+    for ref in scopes[0].spec.cells:
+        by_dataset = [of.scores(ref, of.data.metrics[0]) for of in scopes]
+        if all(by_dataset):
+            columns = [np.array(list(scores.values()))[:, None] for scores in by_dataset]
+            found[ref.method, ref.variant] = interquartile_means(columns)[0]
     return found

@@ -28,13 +28,12 @@ def table_notes(evidence: Evidence, experiment: str, across: str | None) -> list
     if spec.reference is not None:
         notes.append(
             "Difference: mean over seeds of the difference between the two cells' scores with the same seed, with its "
-            "bootstrap interval over seeds; p: paired t-test, corrected by Holm's method over the comparisons of a "
-            "dataset and metric; empty where the differences do not vary."
+            f"{wording.LEVEL_NAME} t interval over seeds; exploratory: not declared before the run, and not tested."
         )
     if across is not None:
         notes.append(
-            f"{across}: mean of the middle half of the scores of all seeds on all datasets; seeds are resampled within "
-            "datasets."
+            f"{across}: mean of the middle half of the scores of all seeds on all datasets; {wording.LEVEL_NAME} "
+            "bootstrap interval, seeds resampled within datasets."
         )
     notes += [note for of in scopes for note in dataset_notes(of)]
     if spec.kind == "table" and spec.information is None:
@@ -96,9 +95,10 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
     wide = "; ".join(
         f"{of.data.title}: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}" for of in scopes
     )
-    narrow = "; ".join(wording.seeds_interval_name(n) for n in sorted({of.n_seeds for of in scopes}))
+    names = (wording.seeds_interval_name(of.n_seeds, of.data.overlap) for of in scopes)
+    narrow = "; ".join(dict.fromkeys(names))
     return [
-        f"Brackets: {narrow}. With few seeds such an interval tends to be too narrow.",
+        f"Brackets: {narrow}.",
         f"Brackets of the column '{WIDE_TITLE}': {wide}.",
     ]
 
@@ -119,8 +119,11 @@ def dataset_notes(of: Scope) -> list[str]:
 def _published_notes(grid: Grid, experiment: str, datasets: list[str]) -> list[str]:
     table = grid.published(experiment)
     notes = []
-    if table.source and any(p.dataset in datasets for p in table.rows):
+    here = [p for p in table.rows if p.dataset in datasets]
+    if table.source and here:
         notes.append(f"Published numbers: {' '.join(table.source.split())}.")
+    notes += [f"{p.row}: {' '.join((p.source or '').split())}." for p in here if p.verified == "run"]
+    notes += [" ".join(note.split()) for note in table.notes if here]
     for d in datasets:
         found = {m for p in table.rows if p.dataset == d for m in p.values}
         absent = [wording.metric_title(m, grid.datasets[d]) for m in grid.datasets[d].metrics if m not in found]
