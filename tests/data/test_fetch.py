@@ -15,6 +15,7 @@ from mmcontrast.config import Dataset
 from mmcontrast.data import fetch as module
 from mmcontrast.data.cache import Cache
 from mmcontrast.data.fetch import fetch
+from mmcontrast.data.json_text import read_json
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.errors import DataError, FetchError
 from tests import disk
@@ -45,7 +46,7 @@ def test_files_and_manifest_are_written(tmp_path: Path, folder_mirror: Path, sma
     assert {p.name: p.read_text() for p in (tmp_path / "raw").glob("*.csv")} == FILES
     assert manifest["files"] == {n: small.sha256(t.encode()) for n, t in FILES.items()}
     assert [s["pinned"] for s in manifest["sources"]] == [True, True]
-    assert json.loads((tmp_path / "raw" / "manifest.json").read_text()) == manifest
+    assert read_json(tmp_path / "raw" / "manifest.json") == manifest
     assert sorted(p.name for p in (tmp_path / "raw").iterdir()) == ["a.csv", "b.csv", "manifest.json"]
 
 

@@ -252,7 +252,7 @@ def test_a_failed_cell_is_reported_among_the_others_and_leaves_nothing_stale(
 
     method.write_text(kept)
     checkout.executed()
-    assert "6 of 7 steps (86%) done" in checkout.snakemake()
+    assert "\n6/6 steps · " in checkout.snakemake()
     assert checkout.executed() == ["evaluate synthetic/concat/base", "finetune synthetic/concat/base", *REPORT]
     checkout.assert_both_idle()
     assert not partial.exists()

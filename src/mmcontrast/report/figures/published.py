@@ -35,8 +35,8 @@ def _caption(of: Scope) -> str:
         f"Numbers of others and ours on {of.data.title}, {count(of.n_instances, 'test instance')}. Diamonds: theirs, "
         "lines: their standard deviation where it is printed; dots: mean of "
         f"{count(of.n_seeds, 'seed')} of ours, lines: {LEVEL_NAME} t interval over seeds. Right: Welch's test of the "
-        "two means, which takes three runs on each side; a number cannot be judged where the source does not say of how "
-        "many runs its standard deviation is."
+        "two means, which takes three runs on each side; a number cannot be judged where the source does not say of "
+        "how many runs its standard deviation is."
     )
 
 

@@ -80,6 +80,11 @@ def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: 
     return found
 
 
+def _is_oracle(grid: Grid, ref: CellRef) -> bool:
+    """Whether it is a floor or a ceiling, which no method is compared with."""
+    return grid.methods[ref.method].implementation == "oracle"
+
+
 def published(grid: Grid, experiment: str) -> dict[str, Published]:
     """Row -> published R, U and S, of whatever size they are."""
     spec = grid.experiments[experiment]
@@ -123,7 +128,7 @@ def information_findings(evidence: Evidence, experiment: str) -> list[str]:
     grid = evidence.grid
     for asked, arms in active_arms(grid, experiment):
         title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
-        for kept in kept_by_cell(evidence, experiment, asked, arms):
+        for kept in (k for k in kept_by_cell(evidence, experiment, asked, arms) if not _is_oracle(grid, k.ref)):
             out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
     return out
 

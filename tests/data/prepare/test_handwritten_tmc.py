@@ -1,4 +1,4 @@
-"""Both packagings of the digits, on small files of the same layout; on the real ones where they are at hand."""
+"""The digits as packaged with TMC, in a small file of the same layout; in the real one where it is at hand."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from scipy.io import savemat
 
 from mmcontrast.config import Dataset
 from mmcontrast.data.instances import check
-from mmcontrast.data.prepare.handwritten import FOLDER, read
+from mmcontrast.data.prepare.handwritten_tmc import read
 from mmcontrast.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,7 +26,6 @@ def small(name, rows, split):
     return Dataset.model_validate({**raw, "rows": rows, "split": split, "classes": ["0", "1", "2"]})
 
 
-CSV = small("handwritten", 6, {"kind": "random", "train": 0.6, "val": 0.2, "test": 0.2, "seed": 0})
 TMC = small("handwritten_tmc", 6, {"kind": "published", "train": 4, "test": 2})
 
 
@@ -36,14 +35,6 @@ def views():
     return {v: g.standard_normal((6, d)).round(4) for v, d in WIDTHS.items()}
 
 
-def write_csv(folder, views, digits=(0, 0, 1, 1, 2, 2)):
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    for view, x in views.items():
-        lines = [",".join([*map(str, range(x.shape[1])), "0"])]
-        lines += [",".join([*(f"{value:g}" for value in row), str(d)]) for row, d in zip(x, digits, strict=True)]
-        (folder / FOLDER / f"mfeat-{view}.csv").write_text("\n".join(lines) + "\n")
-
-
 def write_tmc(folder, views, **changes):
     digits = np.array([[1], [2], [3], [1], [2], [3]], np.uint8)
     content = {"gt_train": digits[:4], "gt_test": digits[4:]}
@@ -51,17 +42,6 @@ def write_tmc(folder, views, **changes):
         content |= {f"x{k}_train": x[:4], f"x{k}_test": x[4:]}
     content = {k: v for k, v in {**content, **changes}.items() if v is not None}
     savemat(folder / "handwritten_6views.mat", content)
-
-
-def test_csv_views_and_digits(tmp_path, views):
-    write_csv(tmp_path, views)
-    got = read("handwritten", CSV, tmp_path)
-    check(got, "handwritten", CSV)
-    assert got.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert got.splits is None
-    for view, x in views.items():
-        np.testing.assert_array_equal(got.inputs[view], x)
-        assert len(got.feature_names[view]) == len(set(got.feature_names[view])) == WIDTHS[view]
 
 
 def test_tmc_views_digits_and_split(tmp_path, views):
@@ -86,7 +66,10 @@ def test_the_file_of_tmc_names_no_view_so_the_order_in_params_is_free(tmp_path, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"split": CSV.split.model_dump()}, "handwritten_tmc.yaml: split: the file comes with a train and a test part"),
+        (
+            {"split": {"kind": "random", "train": 0.6, "val": 0.2, "test": 0.2, "seed": 0}},
+            "handwritten_tmc.yaml: split: the file comes with a train and a test part",
+        ),
         ({"split": {"kind": "published", "train": 3, "val": 1, "test": 2}}, "split: the file comes with a train"),
         ({"modalities": {"pixels": {"kind": "vector", "shape": [4]}}}, "no view 'pixels' in handwritten_6views.mat"),
     ],
@@ -96,26 +79,6 @@ def test_params_that_do_not_fit_the_file_of_tmc(tmp_path, views, change, message
     dataset = Dataset.model_validate({**TMC.model_dump(mode="json"), **change})
     with pytest.raises(ConfigError, match=message):
         read("handwritten_tmc", dataset, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda p: p.unlink(), "no such file"),
-        (lambda p: p.write_text(p.read_text().replace("\n", "\nx,", 1).replace("x,", "x", 1)), "line 2, column 1"),
-        (lambda p: p.write_text(p.read_text().rsplit("\n", 2)[0] + "\n"), "5 rows of 4 cells, expected 6 of 3"),
-        (lambda p: p.write_text(p.read_text()[:-2] + "7\n"), r"row 6: digit 7; accepted: 0 to 2"),
-        (lambda p: p.write_text(p.read_text()[:-2] + "1\n"), "line 7: digit 1, and 2 in the first view"),
-        (lambda p: p.write_text(""), "not readable|0 rows"),
-    ],
-)
-def test_a_damaged_csv_is_named(tmp_path, views, damage, message):
-    write_csv(tmp_path, views)
-    path = tmp_path / FOLDER / "mfeat-kar.csv"
-    damage(path)
-    with pytest.raises(DataError, match=message) as error:
-        read("handwritten", CSV, tmp_path)
-    assert "mfeat-kar.csv" in str(error.value)
 
 
 @pytest.mark.parametrize(
