@@ -1,6 +1,6 @@
 """What is called a 95 % interval covers 93 to 97 %, at the numbers of seeds that are used: simulated, vectorised.
 
-The interval over seeds and test instances may cover up to 98.5 % of three seeds, which say little of their own spread.
+The interval over seeds and test instances is the exception, on the safe side: up to 99 % at three seeds, 98 % at five.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ CASES = [
 @pytest.mark.parametrize(("n", "cases", "sd", "studies"), CASES)
 def test_over_seeds_and_cases(n: int, cases: int, sd: tuple[float, float], studies: int) -> None:
     """Accuracies of 86 %, and the difference to a method at 79 % on the same seeds and instances."""
-    rng, most = np.random.default_rng([n, cases]), 97 if n >= 5 else 98.5
+    rng, most = np.random.default_rng([n, cases]), {3: 99, 5: 98, 10: 97}[n]
     of_one, of_both = [], []
     for _ in range(studies // 200):
         for one, other in zip(*answers(rng, n, cases, 200, sd, (1.08, 0.8)), strict=True):
