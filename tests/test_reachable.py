@@ -10,10 +10,10 @@ from mmcontrast.config import Grid
 from mmcontrast.data.preparers import preparer
 from mmcontrast.methods.registry import training_modules
 
-# readers for datasets of the user's own
+# the reader for datasets of the user's own
 ENTRIES = (
     "mmcontrast", "mmcontrast.__main__", "mmcontrast.cli", "mmcontrast.trained", "mmcontrast.losses",
-    "mmcontrast.data.prepare.python", "mmcontrast.data.prepare.huggingface",
+    "mmcontrast.data.prepare.python",
 )  # fmt: skip
 
 

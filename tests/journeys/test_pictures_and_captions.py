@@ -39,8 +39,8 @@ def test_pictures_and_captions(journey: Any, table_of: Any) -> None:
     journey("mmcontrast", "init", "work")
     journey.enter("work")
     told = ("--id", "picture")
-    said = journey("mmcontrast", "new", "dataset", "drawings", "../files/drawings", "../files/captions.csv", *told)
+    said = journey("mmcontrast", "new", "dataset", "shapes", "../files/drawings", "../files/captions.csv", *told)
     assert "scored by retrieval" in said
-    journey("snakemake", "--cores", "1", "--config", "suite=drawings")
-    table = table_of(journey, "drawings")
+    journey("snakemake", "--cores", "1", "--config", "suite=shapes")
+    table = table_of(journey, "shapes")
     assert all(f"| {method} |" in table for method in ("CLIP", "SigLIP", "MXM-CLR"))

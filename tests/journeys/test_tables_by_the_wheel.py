@@ -17,14 +17,15 @@ import pytest
 
 from tests.journeys.conftest import ROOT, Journey
 
-LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", "build", "data", "runs", "reports", "docs", "tests", "*.egg-info", ".*"
-)
+SOURCE = ("src", "params", "workflow")
 
 
 def environment(folder: Path) -> dict[str, str]:
     """One with the wheel, and with what the package depends on taken from the environment of the tests."""
-    shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=LEFT_OUT)
+    for name in SOURCE:
+        shutil.copytree(ROOT / name, folder / "source" / name, symlinks=True)
+    for file in ("pyproject.toml", "README.md", "LICENSE", "Snakefile"):
+        shutil.copy(ROOT / file, folder / "source")
     build = ["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder), "."]
     subprocess.run([sys.executable, *build], cwd=folder / "source", check=True)
     shutil.rmtree(folder / "source")

@@ -88,6 +88,8 @@ def test_three_csv(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cell.model.fusion.width == 64
     assert main(["new", "dataset", "mine", *files]) == 1
     assert "error: params/datasets/mine.yaml: there already; take another name, or remove it" in capsys.readouterr().err
+    assert main(["new", "dataset", "drawings", *files]) == 1
+    assert "params/experiments/across/drawings.yaml: there already" in capsys.readouterr().err
 
 
 def test_one_table_with_prefixes_a_published_split_and_a_quantity(work: Path) -> None:

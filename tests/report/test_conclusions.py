@@ -10,16 +10,11 @@ import pytest
 from scipy import stats
 
 from mmcontrast.config import CellRef, Grid
-from mmcontrast.evaluation.statistics import Difference, paired_difference
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import own_cells
 from mmcontrast.report.summary import summarise
-from mmcontrast.report.tables.build import across_datasets
 from mmcontrast.report.text.conclusions import (
-    compare,
-    comparison_sentences,
-    judge,
     optimism,
     reproduction_sentences,
     reproductions,
@@ -61,69 +56,6 @@ def around(mean: float, seeds: int = 5) -> list[float]:
 
 def evidence(grid: Grid, results: pl.DataFrame) -> Evidence:
     return Evidence(grid, Layout(), results, NO_INTERVALS)
-
-
-def compared(grid: Grid, results: pl.DataFrame):
-    return compare(Scope(evidence(grid, results), EXPERIMENT, DATASET), METRIC)
-
-
-@pytest.mark.parametrize(
-    ("difference", "expected"),
-    [
-        (Difference(0.02, 0.01, 0.03, 0.01, 5), "better"),
-        (Difference(-0.02, -0.03, -0.01, 0.01, 5), "worse"),
-        (Difference(0.02, -0.01, 0.03, 0.01, 5), "undecided"),
-        (Difference(0.02, 0.01, 0.03, 0.01, 4), "unjudged"),
-        (Difference(0.02, float("nan"), float("nan"), float("nan"), 1), "unjudged"),
-    ],
-)
-def test_better_or_worse_takes_seeds_and_an_interval(difference: Difference, expected: str) -> None:
-    assert judge(difference) == expected
-
-
-def test_the_strongest_baseline_is_the_one_that_counts(grid: Grid) -> None:
-    results = table(
-        {("unimodal", "mrna"): around(0.6), ("concat", "base"): around(0.8), ("m3col", "base"): around(0.7)}
-    )
-    found = compared(grid, results)
-    assert found is not None
-    assert (found.label, found.strongest.name) == ("M3CoL", "Concatenation")
-    assert found.strongest.verdict == "worse"
-    assert found.verdicts == ("better", "worse")
-    assert found.strongest.difference.mean == pytest.approx(-0.1)
-    sentences = comparison_sentences(found)
-    assert sentences[0] == "M3CoL scored worse than its strongest baseline, Concatenation, on ROSMAP."
-    said = "It scored better than 1 and worse than 1 of its 2 baselines; for 0 the interval includes 0."
-    assert said in " ".join(sentences)
-    assert "; exploratory." in sentences[1]
-
-
-def test_what_was_not_declared_has_no_p_value(grid: Grid) -> None:
-    cells = {("unimodal", "mrna"): 0.78, ("concat", "base"): 0.796, ("m3col", "base"): 0.8}
-    rng = np.random.default_rng(0)
-    results = table({c: list(mean + 0.004 * rng.normal(size=5)) for c, mean in cells.items()})
-    found = compared(grid, results)
-    assert found is not None
-    ours, theirs = (dict(enumerate(results.filter(method=m)["value"])) for m in ("m3col", "concat"))
-    assert found.strongest.difference == paired_difference(ours, theirs)
-    assert "p =" not in " ".join(comparison_sentences(found))
-
-
-def test_few_seeds_decide_nothing(grid: Grid) -> None:
-    results = table({("concat", "base"): around(0.5, 3), ("m3col", "base"): around(0.9, 3)})
-    found = compared(grid, results)
-    assert found is not None
-    assert found.strongest.verdict == "unjudged"
-    sentences = " ".join(comparison_sentences(found))
-    assert "Too few seeds to judge M3CoL against its strongest baseline, Concatenation, on ROSMAP." in sentences
-    assert "5 seeds are required to call a method better or worse; there are 3." in sentences
-
-
-def test_without_own_method_baseline_or_selected_score_nothing_is_compared(grid: Grid) -> None:
-    assert compared(grid, table({("m3col", "base"): around(0.9)})) is None
-    assert compared(grid, table({("concat", "base"): around(0.9)})) is None
-    both = {("concat", "base"): around(0.5), ("m3col", "base"): around(0.9)}
-    assert compared(grid, table(both, protocol="last")) is None
 
 
 def released(grid: Grid, values: list[float]) -> dict[str, list]:
@@ -203,7 +135,7 @@ def test_optimism_is_the_mean_gain_of_the_selecting_metric() -> None:
 def test_a_suite_with_overrides_allows_no_finding(grid: Grid) -> None:
     results = table({("concat", "base"): around(0.5), ("m3col", "base"): around(0.9)})
     said = findings(evidence(grid, results), EXPERIMENT)
-    assert any("scored better than" in s for s in said)
+    assert any("M3CoL is published as" in s for s in said)
     smoke = Grid(REPO, "smoke")
     (only,) = findings(evidence(smoke, results), EXPERIMENT)
     assert only.startswith("No conclusion can be drawn from these numbers: the suite 'smoke' changes every cell")
@@ -230,13 +162,3 @@ def test_seed_scores_of_a_protocol_that_does_not_exist_are_empty(grid: Grid) -> 
     of = Scope(evidence(grid, table({("m3col", "base"): [0.5]}, "last")), EXPERIMENT, DATASET)
     assert of.scores(CellRef(method="m3col"), METRIC, "last") == {0: 0.5}
     assert of.scores(CellRef(method="m3col"), METRIC) == {}
-
-
-def test_cells_without_a_score_on_every_dataset_have_no_aggregate(grid: Grid) -> None:
-    both = [table({("m3col", "base"): around(0.8)}, dataset=d) for d in ("rosmap", "tcga_brca")]
-    results = pl.concat([*both, table({("concat", "base"): around(0.8)})])
-    scopes = [Scope(evidence(grid, results), EXPERIMENT, d) for d in ("tcga_brca", "rosmap")]
-    found = across_datasets(scopes)
-    assert list(found) == [("m3col", "base")]
-    assert found["m3col", "base"].mean == pytest.approx(np.median(around(0.8)), abs=0.002)
-    assert not len(across_datasets(scopes[1:])), "one dataset has nothing to aggregate"

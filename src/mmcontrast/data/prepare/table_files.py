@@ -138,10 +138,10 @@ def load(name: str, file: str | TableFile, raw_dir: Path) -> Table:
     """
     options = TableFile(path=file) if isinstance(file, str) else file
     given = options.path
-    by_split: list[tuple[str | None, str | list[str]]] = [(None, given)]
-    if isinstance(given, dict):
-        by_split = list(given.items())
-    paths = {split: [of] if isinstance(of, str) else of for split, of in by_split}
+    by_split: Mapping[str | None, str | list[str]] = (
+        {str(s): of for s, of in given.items()} if isinstance(given, dict) else {None: given}
+    )
+    paths = {split: [of] if isinstance(of, str) else of for split, of in by_split.items()}
     try:
         return Table({s: [_sheet(name, raw_path(raw_dir, p), options) for p in of] for s, of in paths.items()}, options)
     except FetchError as e:

@@ -13,7 +13,7 @@ from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.text.conclusions import Reproduction, reproductions
-from mmcontrast.report.text.wording import LEVEL_NAME, metric_title
+from mmcontrast.report.text.wording import LEVEL_NAME, count, metric_title
 
 LINE_INCHES, PANEL_INCHES, VERDICT_INCHES = 0.14, 0.6, 0.6
 LABEL_CHARACTERS = {False: 40, True: 22}
@@ -32,10 +32,11 @@ def _lines(of: Scope) -> list[Reproduction]:
 
 def _caption(of: Scope) -> str:
     return (
-        f"Numbers of others and ours on {of.data.title}. Diamonds: theirs, lines: their standard deviation where it "
-        f"is printed; dots: mean of ours, lines: {LEVEL_NAME} t interval over seeds. Right: Welch's test of the two "
-        "means, which takes three runs on each side; a number cannot be judged where the source does not say of how "
-        "many runs its standard deviation is."
+        f"Numbers of others and ours on {of.data.title}, {count(of.n_instances, 'test instance')}. Diamonds: theirs, "
+        "lines: their standard deviation where it is printed; dots: mean of "
+        f"{count(of.n_seeds, 'seed')} of ours, lines: {LEVEL_NAME} t interval over seeds. Right: Welch's test of the "
+        "two means, which takes three runs on each side; a number cannot be judged where the source does not say of "
+        "how many runs its standard deviation is."
     )
 
 

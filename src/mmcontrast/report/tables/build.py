@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from mmcontrast.config import CellRef, Published
 from mmcontrast.config.metrics import measure
-from mmcontrast.evaluation.across import interquartile_means
-from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.outputs import ALL, own_cells
+from mmcontrast.report.outputs import own_cells
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
 from mmcontrast.report.tables.formats import (
     SEEDS,
@@ -22,7 +18,7 @@ from mmcontrast.report.tables.formats import (
 from mmcontrast.report.tables.information import information_blocks
 from mmcontrast.report.tables.matrix import matrix_table
 from mmcontrast.report.text.notes import WIDE_TITLE, findings, table_notes
-from mmcontrast.report.text.wording import PROTOCOL_TITLES, cell_label, metric_title
+from mmcontrast.report.text.wording import PROTOCOL_TITLES, metric_title
 
 NO_VALIDATION = "no validation split"
 
@@ -40,18 +36,14 @@ def build_table(evidence: Evidence, experiment: str) -> Table:
         return matrix_table(evidence, experiment)
     blocks = contrast_blocks(evidence, experiment) + information_blocks(evidence, experiment)
     blocks += [_block(of, metric) for of in evidence.scopes(experiment) for metric in of.reported]
-    # arms differ in what they are asked, so a mean over them would mean nothing
-    own = "own" in spec.views
-    together = _across_block(evidence, experiment) if own and spec.information is None else None
-    said = contrast_findings(evidence, experiment) + (findings(evidence, experiment) if own else [])
+    said = contrast_findings(evidence, experiment) + (findings(evidence, experiment) if "own" in spec.views else [])
     return Table(
         name=experiment,
         title=spec.title,
         caption=spec.caption.strip(),
-        blocks=blocks + ([together] if together else []),
+        blocks=blocks,
         findings=said,
-        notes=contrast_notes(grid, experiment)
-        + table_notes(evidence, experiment, together.title if together else None),
+        notes=contrast_notes(grid, experiment) + table_notes(evidence, experiment),
     )
 
 
@@ -111,38 +103,3 @@ def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
     if values["selected"].mean is None and values["last"].mean is not None:
         values["selected"] = Value(word=NO_VALIDATION)
     return values | {"seeds": Value(float(of.cell_summary(ref)["n_seeds"][0]))}
-
-
-def _across_block(evidence: Evidence, experiment: str) -> Block | None:
-    grid, scopes = evidence.grid, evidence.scopes(experiment)
-    found = across_datasets(scopes)
-    own = own_cells(grid, experiment)[:1]
-    rows = [
-        Row(cell_label(grid, ref), {"iqm": Value.of(found[ref.method, ref.variant])}, own=ref in own)
-        for ref in grid.experiments[experiment].cells
-        if (ref.method, ref.variant) in found
-    ]
-    if not rows:
-        return None
-    metric, titles = scopes[0].data.metrics[0], ", ".join(of.data.title for of in scopes)
-    title = f"All datasets ({titles}): {metric_title(metric)} (%)"
-    column = Column("iqm", "Ours, selected: interquartile mean", "score")
-    return Block(title, [column], rows, {"dataset": ALL, "metric": metric})
-
-
-def across_datasets(scopes: list[Scope]) -> dict[tuple[str, str], Interval]:
-    """(method, variant) -> interquartile mean of an experiment's selected test scores over seeds and datasets.
-
-    Only of cells that have a selected score on every dataset, and only where all datasets are selected by one and the
-    same metric, which is a share; else, and for fewer than two datasets, there is none.
-    """
-    metrics = {of.data.metrics[0] for of in scopes}
-    if len(scopes) < 2 or len(metrics) > 1 or not all(measure(m).percent for m in metrics):
-        return {}
-    found: dict[tuple[str, str], Interval] = {}
-    for ref in scopes[0].spec.cells:
-        by_dataset = [of.scores(ref, of.data.metrics[0]) for of in scopes]
-        if all(by_dataset):
-            columns = [np.array(list(scores.values()))[:, None] for scores in by_dataset]
-            found[ref.method, ref.variant] = interquartile_means(columns)[0]
-    return found

@@ -13,20 +13,14 @@ import numpy as np
 from mmcontrast.config import Arms, CellRef, Grid, Information, Published
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.outputs import active_arms, cell_name, own_cells
+from mmcontrast.report.outputs import active_arms, cell_name
 from mmcontrast.report.summary import percent
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value
-from mmcontrast.report.text.conclusions import Against, Verdict, against_each, against_zero, few_seeds, judge, strongest
+from mmcontrast.report.text.conclusions import against_zero
 from mmcontrast.report.text.wording import cell_label, count, estimate, published_text
 
 LETTERS = ("R", "U", "S")
 NAMES = ("R: redundant", "U: unique", "S: synergistic")
-VERDICTS: dict[Verdict, str] = {
-    "better": "S is above its control",
-    "worse": "S is below its control",
-    "undecided": "scores do not tell S from its control",
-    "unjudged": "S against its control",
-}
 
 
 @dataclass(frozen=True)
@@ -54,11 +48,10 @@ class Kept:
         """R, U and S beside chance, and S against its control. name: the cell's, as the sentence begins."""
         found, gain = self.estimates(), percent(self.gain)
         said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
-        said_of = VERDICTS[judge(self.gain)]
         return [
             f"{name}: {said}.",
-            f"{said_of[:1].upper()}{said_of[1:]}, {estimate(*found['control'])} % after unbiased pretraining: paired "
-            f"difference {estimate(*gain, sign=True)} points, whose interval {against_zero(self.gain)} 0; "
+            f"S against its control, {estimate(*found['control'])} % after unbiased pretraining: paired difference "
+            f"{estimate(*gain, sign=True)} points, whose interval {against_zero(self.gain)} 0; "
             f"{count(self.gain.n, 'seed')}.",
         ]
 
@@ -130,38 +123,14 @@ def _values(p: Published) -> dict[str, Value]:
 
 
 def information_findings(evidence: Evidence, experiment: str) -> list[str]:
-    """One sentence per cell on synergy and its control, and one where the seeds are too few to judge."""
+    """One sentence per cell on R, U, S and its control."""
     out: list[str] = []
     grid = evidence.grid
     for asked, arms in active_arms(grid, experiment):
         title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
-        cells = [k for k in kept_by_cell(evidence, experiment, asked, arms) if not _is_oracle(grid, k.ref)]
-        for kept in cells:
+        for kept in (k for k in kept_by_cell(evidence, experiment, asked, arms) if not _is_oracle(grid, k.ref)):
             out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
-        out += few_seeds(min(kept.gain.n for kept in cells)) if cells else []
     return out
-
-
-def compare_information(
-    evidence: Evidence, experiment: str, asked: Information, arms: Arms
-) -> tuple[Kept, list[Against]] | None:
-    """The own method, and it against the strongest other cell in each of R, U and S, then S against its control.
-
-    None where the experiment has no own method, or no other cell, with scores in both arms.
-    """
-    grid = evidence.grid
-    own, cells = own_cells(grid, experiment)[:1], kept_by_cell(evidence, experiment, asked, arms)
-    ours = next((k for k in cells if k.ref in own), None)
-    others = [k for k in cells if k is not ours and not _is_oracle(grid, k.ref)]
-    if ours is None or not others:
-        return None
-    compared = []
-    for letter, what in zip(LETTERS, NAMES, strict=True):
-        ours_in, *theirs = ((cell_label(grid, k.ref), k.estimates()[letter], k.scores[letter]) for k in (ours, *others))
-        compared.append(strongest(against_each(what, ours_in, theirs)))
-    s, control = (ours.estimates()[name] for name in ("S", "control"))
-    last = Against("S against its control", s, control, "S after unbiased pretraining", ours.gain)
-    return ours, [*compared, last]
 
 
 def information_notes(grid: Grid, experiment: str) -> list[str]:

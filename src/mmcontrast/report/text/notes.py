@@ -9,18 +9,14 @@ from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.tables.information import information_findings, information_notes
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.conclusions import compare, comparison_sentences, reproduction_sentences, reproductions
+from mmcontrast.report.text.conclusions import reproduction_sentences, reproductions
 
 WIDE_TITLE = "Selected, over seeds and test instances"
 TIES = {"stable": "in the order of the gallery", "pessimistic": "with wrong answers first"}
 
 
-def table_notes(evidence: Evidence, experiment: str, across: str | None) -> list[str]:
-    """Definitions, sizes, warnings and sources, in the order a reader needs them.
-
-    Args:
-        across: title of the block over all datasets, if the table has one.
-    """
+def table_notes(evidence: Evidence, experiment: str) -> list[str]:
+    """Definitions, sizes, warnings and sources, in the order a reader needs them."""
     grid, scopes = evidence.grid, evidence.scopes(experiment)
     spec = grid.experiments[experiment]
     notes = lost_notes(grid, experiment) + information_notes(grid, experiment)
@@ -29,11 +25,6 @@ def table_notes(evidence: Evidence, experiment: str, across: str | None) -> list
         notes.append(
             "Difference: mean over seeds of the difference between the two cells' scores with the same seed, with its "
             f"{wording.LEVEL_NAME} t interval over seeds; exploratory: not declared before the run, and not tested."
-        )
-    if across is not None:
-        notes.append(
-            f"{across}: mean of the middle half of the scores of all seeds on all datasets; {wording.LEVEL_NAME} "
-            "bootstrap interval, seeds resampled within datasets."
         )
     notes += [note for of in scopes for note in dataset_notes(of)]
     if spec.kind == "table" and spec.information is None:
@@ -51,7 +42,7 @@ def protocol_notes(evidence: Evidence, experiment: str) -> list[str]:
 
 
 def findings(evidence: Evidence, experiment: str) -> list[str]:
-    """What the numbers say in words: the own method against its baselines, and the published numbers.
+    """What the numbers say in words: R, U and S, or the published numbers beside ours.
 
     Where the suite changes every cell's parameters they say nothing, and that is the only finding.
     """
@@ -60,10 +51,7 @@ def findings(evidence: Evidence, experiment: str) -> list[str]:
         return overrides_note(grid)
     if out := information_findings(evidence, experiment):
         return out
-    for of in evidence.scopes(experiment):
-        if of.spec.kind == "table" and (compared := compare(of, of.data.metrics[0])):
-            out.append(" ".join(comparison_sentences(compared)))
-    return out + reproduction_sentences(reproductions(evidence, experiment))
+    return reproduction_sentences(reproductions(evidence, experiment))
 
 
 def overrides_note(grid: Grid) -> list[str]:
