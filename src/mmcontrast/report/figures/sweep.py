@@ -16,7 +16,7 @@ from mmcontrast.report.outputs import active_arms
 from mmcontrast.report.summary import shown
 from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, seeds_by_dataset, short_title
 
-SWEEP_INCHES, PANEL_INCHES = 2.6, 2.3
+SWEEP_INCHES, PANEL_INCHES, COLUMNS = 2.6, 2.3, 4
 TITLE_CHARACTERS = 78  # of all panel titles beside one another
 APART = 0.03  # of its place on a logarithmic axis, so that the intervals of series do not hide each other
 DASHES = (0, (2, 1))
@@ -51,15 +51,16 @@ def sweep(of: Scope, narrow: bool) -> style.Figure:
     asked, k = of.spec.sweep, len(of.charted)
     if asked is None:
         raise TypeError(f"{of.experiment} has no sweep")
-    drawn = style.canvas(narrow, SWEEP_INCHES * (k if narrow else 1) + 0.4)
-    panels = style.beside(drawn, k, narrow)
+    columns = 1 if narrow else min(k, COLUMNS)
+    drawn = style.canvas(narrow, SWEEP_INCHES * -(-k // columns) + 0.4)
+    panels = style.tiled(drawn, k, columns)
     for axes, metric in zip(panels, of.charted, strict=True):
         for i, (name, line) in enumerate(asked.series.items()):
             draw_line(axes, points_of(of, metric, line), name, i, style.PALETTE[i % len(style.PALETTE)], asked.scale)
         scale_axis(axes, asked)
         title = short_title(metric, of.data)
         axes.set(
-            title=title if narrow else textwrap.fill(title, TITLE_CHARACTERS // k),
+            title=title if narrow else textwrap.fill(title, TITLE_CHARACTERS // columns),
             ylabel=f"test score{measure(metric).heading}",
         )
     style.legend(drawn, panels[0].get_legend_handles_labels()[0], 1 if narrow else 3)
