@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,3 +84,14 @@ def test_a_folder_and_a_file_of_params_are_all_it_takes(tmp_path: Path) -> None:
         [sys.executable, "-c", USE], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert out.returncode == 0, out.stderr
+
+
+def test_the_page_on_it_shows_code_and_files_that_are_there() -> None:
+    page = (ROOT / "docs/add_a_method.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL)
+    assert len(shown) == 3
+    for file, code in shown:
+        assert code in (ROOT / file).read_text(encoding="utf-8"), file
+    named = set(re.findall(r"(?:src|params|tests)/[\w/]+(?:\.\w+)?", page))
+    assert len(named) > 15
+    assert [path for path in named if not (ROOT / path).exists()] == []

@@ -98,7 +98,7 @@ def disentangled_specific_loss(
     """
     views, terms = list(zip(shared, specific, strict=True)), []
     for m in range(len(shared[0])):
-        joints = [torch.cat([s[m], *e[:m], *e[m + 1 :]], dim=-1) for e, s in views]
+        first, second = (torch.cat([s[m], *e[:m], *e[m + 1 :]], dim=-1) for e, s in views)
         apart = torch.stack([orthogonality(s[m], e[m]) for e, s in views]).mean()
-        terms.append(info_nce(*joints, tau) + weight * apart)
+        terms.append(info_nce(first, second, tau) + weight * apart)
     return torch.stack(terms).sum()

@@ -9,6 +9,7 @@ Shapes: b rows of this rank, N rows of the global batch that have all modalities
 from __future__ import annotations
 
 from functools import partial, reduce
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ class TupleContrast(Projected):
 
     def _gram(self, generator: torch.Generator, *z: Tensor) -> Tensor:
         spec, root = self.objective, not self.objective.compat.without_root
-        form = "triangle" if spec.loss == "triangle" else "volume"
+        form: Literal["volume", "triangle"] = "triangle" if spec.loss == "triangle" else "volume"
         return gram_loss(z, self.tau(), self.hub, form=form, smoothing=spec.smoothing, eps=spec.eps, root=root)
 
 

@@ -77,5 +77,5 @@ def infmasking_loss(
     if len(factors) != n_terms:
         raise ContrastError(f"InfMasking: {len(factors)} term weights for {n_terms} terms (two of masks, then CoMM's)")
     masked = [infinite_masking(view[-1], of, tau, strength) for view, of in zip(views, draws, strict=True)]
-    comm = comm_terms(*views, tau, factors[2:], reduction="sum", present=present)
+    comm = comm_terms(views[0], views[1], tau, factors[2:], reduction="sum", present=present)
     return (factors[0] * masked[0] + factors[1] * masked[1] + comm.loss) / n_terms
