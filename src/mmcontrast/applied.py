@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from mmcontrast.errors import DataError
 from mmcontrast.trained import TrainedModel
 
 ID = "id"
-READERS = {".csv": pl.read_csv, ".parquet": pl.read_parquet}
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {".csv": pl.read_csv, ".parquet": pl.read_parquet}
 
 
 def embed_files(model: TrainedModel, files: Sequence[Path], out: Path, readout: str = "") -> int:
@@ -85,7 +85,7 @@ def _read(file: Path, modalities: dict[str, Modality]) -> pl.DataFrame:
     if file.suffix not in READERS:
         raise DataError(f"{file}: '{file.suffix}' is not read here; give {' or '.join(READERS)}")
     try:
-        frame: pl.DataFrame = READERS[file.suffix](file)
+        frame = READERS[file.suffix](file)
     except FileNotFoundError:
         raise DataError(f"{file}: no such file") from None
     except (pl.exceptions.PolarsError, OSError) as e:

@@ -134,8 +134,8 @@ def _refuse_lacking(cells: Mapping[str, Sequence[Any]], cell: CellConfig, partia
             raise DataError(f"{WHERE}: row {i} (from 0) has no input, every modality is missing; leave it out")
     for m, values in cells.items():
         if any(value is None for value in values) and not (partial or cell.modalities[m].optional):
-            row = next(i for i, value in enumerate(values) if value is None)
+            first = next(i for i, value in enumerate(values) if value is None)
             raise DataError(
-                f"{WHERE}: row {row} (from 0) has no '{m}', and {cell.method} was trained where every row has one; "
+                f"{WHERE}: row {first} (from 0) has no '{m}', and {cell.method} was trained where every row has one; "
                 "give it, or use a method that takes modalities alone, such as comm or a pairwise one"
             )

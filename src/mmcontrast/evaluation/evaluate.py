@@ -22,7 +22,7 @@ from mmcontrast.evaluation.retrieval_frames import retrieval_frames
 from mmcontrast.evaluation.scores import weighted_scores
 from mmcontrast.evaluation.statistics import case_influence, over_seeds_and_cases
 
-INTERVALS_SCHEMA = {
+INTERVALS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "protocol": pl.String,
     "split": pl.String,
     "metric": pl.String,

@@ -48,9 +48,11 @@ class DeCUR(Projected):
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         presence = Presence.of(batch, progress.gather)
-        views = [self.project(augmented(self.augmenters, batch, progress), progress.gather, presence) for _ in range(2)]
+        first, second = (
+            self.project(augmented(self.augmenters, batch, progress), progress.gather, presence) for _ in range(2)
+        )
         has = [presence.rows(m) for m in self.modalities]
-        return {"loss": decur_loss(*views, self.common, self.objective.off_diagonal, has)}
+        return {"loss": decur_loss(first, second, self.common, self.objective.off_diagonal, has)}
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
         heads = self.project(batch.inputs, keep_local, Presence.of(batch))

@@ -10,7 +10,7 @@ Shapes: b rows of this rank, B rows of the global batch, L tokens of a modality,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.comm.fusion import FusionTransformer
 from mmcontrast.methods.comm.method import CoMM
 from mmcontrast.methods.comm.objective import CommObjective
 from mmcontrast.methods.infmasking.loss import infmasking_loss
@@ -34,7 +35,7 @@ def kept_tokens(order_ZbL: Tensor, padding_bL: Tensor | None, ratio: float, leas
     Args:
         order_ZbL: different numbers. padding_bL: True where a row has no token.
     """
-    length = order_ZbL.shape[2]
+    length: int | Tensor = order_ZbL.shape[2]
     if padding_bL is not None:
         order_ZbL, length = order_ZbL.masked_fill(padding_bL, torch.inf), (~padding_bL).sum(dim=1, keepdim=True)
     # a little more than the product, which in floating point may fall short of a whole number
@@ -81,7 +82,9 @@ class InfMasking(CoMM):
         inputs, k = augmented(self.augmenters, batch, progress), len(self.masks)
         tokens, padding = self.tokens(presence.encode(self.encoders, inputs), presence)
         fused = self.fusion(tokens, self.masks, padding)
-        fused += self.fusion.masked(tokens, self._kept(tokens, padding, batch, progress), self.mask_D, padding)
+        fused += cast(FusionTransformer, self.fusion).masked(
+            tokens, self._kept(tokens, padding, batch, progress), self.mask_D, padding
+        )
         masks = [*self.masks, *self.masks[-1:] * self.objective.draws]
         found = self.headed(fused, masks, presence, progress.gather)
         return found[:k], found[k:]
