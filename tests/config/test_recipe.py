@@ -166,6 +166,8 @@ def test_a_plan_of_trials_is_checked(checkout: Path, plan: dict[str, Any], words
     ("variant", "words"),
     [
         ({"recipe": "sharde"}, "variants.shared.recipe: no recipe 'sharde'.*'shared'"),
+        ({"train_for": 2.0}, "train_for: a factor on the epochs of a recipe, and there is none"),
+        ({"recipe": "shared", "train_for": {"tcga": 2.0}}, "train_for: no dataset 'tcga'; did you mean 'tcga_brca'"),
         ({"recipe": "shared", "model": {"width": 3}}, "takes all of it, and this one gives model of its own"),
         ({"recipe": "shared", "pretrain": {"epochs": 3}}, "gives pretrain of its own"),
         ({"recipe": "shared", "pretrain": {"batch_size": 8, "epochs": 3}}, "gives pretrain of its own"),
@@ -230,6 +232,22 @@ def test_what_learns_from_labels_or_is_not_there_has_no_untrained_twin(name: str
     method, variant = name.split("/")
     with pytest.raises(ConfigError, match=f"{method}.yaml: variants: no variant '{variant}'"):
         Grid(ROOT).cell("handwritten", method, variant)
+
+
+def test_equal_steps_and_equal_seconds_change_the_epochs_and_nothing_else() -> None:
+    grid = Grid(ROOT)
+    whole, steps = (grid.cell("weak_modality", "comm", v).pretrain for v in ("shared", "shared_batch_512_steps"))
+    assert whole is not None
+    assert steps == whole.model_copy(update={"batch_size": 512, "epochs": 4 * whole.epochs})
+    long = {d: grid.cell(d, "cross", "shared_as_long_as_comm") for d in ("weak_modality", "tcga_brca", "emoji_minilm")}
+    for dataset, factor in (("weak_modality", 9), ("tcga_brca", 10), ("emoji_minilm", 1)):
+        plain = grid.cell(dataset, "cross", "shared")
+        assert plain.pretrain is not None
+        longer = plain.pretrain.model_copy(update={"epochs": factor * plain.pretrain.epochs})
+        assert long[dataset] == plain.model_copy(update={"variant": "shared_as_long_as_comm", "pretrain": longer})
+    twin = grid.cell("weak_modality", "comm", "shared_batch_512_steps_untrained").pretrain
+    assert twin is not None
+    assert twin.epochs == 0
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ def check_methods(grid: Grid) -> None:
             known(f"{where}: datasets", "dataset", dataset, grid.datasets)
         for variant, given in spec.variants.items():
             known(f"{where}: variants.{variant}.recipe", "recipe", given.recipe, grid.recipes)
+            for dataset in given.train_for if isinstance(given.train_for, dict) else []:
+                known(f"{where}: variants.{variant}.train_for", "dataset", dataset, grid.datasets)
         known(f"{where}: paper", "paper", spec.paper, grid.papers)
 
 

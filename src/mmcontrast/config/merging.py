@@ -132,6 +132,8 @@ class Layers:
             choice = choices[dataset][method]
             training = merge(training, {"optimizer": {"lr": choice.lr}})
             training["batch_size"] = choice.batch_size or training.get("batch_size")
+        factor = variant.train_for.get(dataset, 1) if isinstance(variant.train_for, dict) else variant.train_for
+        training = merge(training, {"epochs": max(1, round(factor * training["epochs"]))})
         objective = merge(spec.objective, _given(spec.datasets, dataset).get("objective", {}))
         if "augmentations" in objective_model(spec.implementation, where).model_fields:
             objective["augmentations"] = shared["augmentations"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from mmcontrast.config.base import Strict
 
@@ -27,8 +27,8 @@ class Overrides(Strict):
     selection: dict[str, Any] = Field(default={})
 
     def given(self) -> dict[str, Any]:
-        """Only what the file says, explicit nulls included; not which recipe a variant has."""
-        return self.model_dump(exclude_unset=True, exclude={"recipe"})
+        """Only what the file says, explicit nulls included; not which recipe a variant has, nor for how long."""
+        return self.model_dump(exclude_unset=True, exclude={"recipe", "train_for"})
 
 
 class Variant(Overrides):
@@ -40,16 +40,23 @@ class Variant(Overrides):
         "objective may differ then; `pretrain: {epochs: 0}` leaves the weights as they are initialised, and "
         "`pretrain: {batch_size: N}` (or `finetune`) is for an ablation of the batch size.",
     )
+    train_for: PositiveFloat | dict[str, PositiveFloat] = Field(
+        default=1.0,
+        description="Of a variant with a recipe: its epochs times this, one number or one by dataset (1 for others): "
+        "equal steps at another batch size, or the seconds of a slower method.",
+    )
 
     @model_validator(mode="after")
     def _recipe_is_whole(self) -> Self:
-        own = self.model_dump(exclude_unset=True, exclude={"recipe", "objective"})
+        own = self.model_dump(exclude_unset=True, exclude={"recipe", "objective", "train_for"})
         batch = own.keys() <= {"pretrain", "finetune"} and all(set(v or {}) == {"batch_size"} for v in own.values())
         if self.recipe is not None and not batch and own != {"pretrain": {"epochs": 0}}:
             raise ValueError(
                 f"a variant with a recipe takes all of it, and this one gives {', '.join(own)} of its own; give "
                 "`objective` alone, `pretrain: {epochs: 0}`, or a batch size (`pretrain: {batch_size: N}`)"
             )
+        if self.recipe is None and "train_for" in self.model_fields_set:
+            raise ValueError("train_for: a factor on the epochs of a recipe, and there is none; give the epochs")
         return self
 
 
