@@ -101,7 +101,7 @@ def test_what_is_of_no_seed_any_more_is_removed(exported: Path) -> None:
     kept = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     names = {"cell.json", "fitted.json", "seed0.safetensors"}
     assert kept == names | {"checksums.json", ".snakemake_timestamp"}
-    assert set(json.loads((folder / "checksums.json").read_text())) == names
+    assert set(read_json(folder / "checksums.json")) == names
     assert all(sealed(folder / name).is_file() for name in names)
 
 

@@ -86,7 +86,7 @@ def test_nothing_to_look_at_is_no_clean_bill(checkout: Checkout) -> None:
         (
             MODEL,
             other_weights,
-            ["seed1.safetensors: not what training wrote", "embedding of train differ by", "md5"],
+            ["seed1.safetensors: not what training wrote", "train the cell again", "md5"],
         ),
         (MODEL, half, ["seed1.safetensors: damaged", "train the cell again"]),
         (RESULTS, better_score, ["synthetic/concat/base: ", "mmcontrast evaluate synthetic/concat/base", "md5"]),

@@ -49,10 +49,12 @@ SEARCHES = {
     "searched": SEARCH,
     "searched_both": SEARCH | {"rounds": 1, "trials": 2, "steps": 2, "beta": {"rounds": 2, "trials": 2}},
 }
+# what is never trained
+UNTRAINED = {"raw", "oracle"}
 # every method as it is, and what its variants or other data add to the state: a stage that starts from another, a
 # teacher, a queue, a search, observations that are drawn
 CASES = [
-    *(f"synthetic/{method}/base" for method in sorted(GRID.methods) if method != "raw"),  # which is never trained
+    *(f"synthetic/{method}/base" for method in sorted(GRID.methods) if method not in UNTRAINED),
     "synthetic/m3col/pretrained",
     "synthetic/comm/fine_tuned",
     "synthetic/tuple_infonce/queue_512",

@@ -79,7 +79,10 @@ OF_SOME = {
 PAIRS = [*((case, state) for case in CASES for state in LEFT_OUT), *((c, s) for s in OF_SOME for c in OF_SOME[s])]
 
 # no draw at all in training: no augmentation, no mixing, nothing shuffled but the order, which has a stream of its own
-PLAIN = {"unimodal", "concat", "supervised_fusion", "joint_fusion", "supcon", "cross", "cmc"}
+PLAIN = {
+    "unimodal", "concat", "supervised_fusion", "joint_fusion", "supcon", "cross", "cmc",
+    "confu", "gmc", "gmc_supervised", "gram",
+}  # fmt: skip
 MULTIFOLD = {"mxm_clr", "clip", "supcon_instances", "mil_nce", "tricolo", "siglip"}
 SCORED = {
     "classifier": {"probabilities", "best score", "best epoch", "best weights"},
