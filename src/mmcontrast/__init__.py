@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmcontrast.methods.base import Method
+    from mmcontrast.trained import TrainedModel
 
 __version__ = "0.1.0"
 
 
-def load(path: str | Path) -> Method:
-    """A trained method in evaluation mode; see `mmcontrast.exported.load`."""
+def load(path: str | Path, device: str = "cpu", seed: int | None = None) -> TrainedModel:
+    """A trained model, for raw inputs; see `mmcontrast.trained.load`."""
     # imported late: the workflow imports this package at each start, and torch takes seconds
-    from mmcontrast.exported import load as load_exported
+    from mmcontrast.trained import load as load_trained
 
-    return load_exported(path)
+    return load_trained(path, device, seed)

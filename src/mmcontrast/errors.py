@@ -39,6 +39,11 @@ class StoppedError(MMContrastError):
     """Training was asked to stop, and its state is saved."""
 
 
+def not_installed(needed_by: str, library: str) -> ConfigError:
+    """To be raised where an optional library is missing."""
+    return ConfigError(f"{needed_by}: needs the library {library}, which is not installed; run `make env-all`")
+
+
 DISK_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "your disk quota is used up; free some space",

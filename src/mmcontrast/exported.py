@@ -1,46 +1,117 @@
-"""Trained models as files: `seed<k>.safetensors` with the weights, `cell.json` beside them with all that built them."""
+"""Trained models as files: weights, and beside them all that built them and that was fitted with them.
+
+cell.json                 the cell
+seed<k>.safetensors       weights, and the epoch that they are of
+seed<k>.<modality>.json   the word pieces of its texts, where they were learned on train
+fitted.json               what scales its vectors and sequences and stands for their missing values
+encoders/<key>/           of a pretrained encoder all but its weights: tokenizer, picture processor, configuration
+checksums.json            of all of these
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
+from mmcontrast import __version__
 from mmcontrast.config import CellConfig
+from mmcontrast.data.files import replacing, sha256_of, write_json
+from mmcontrast.data.json_text import read_json
 from mmcontrast.errors import DataError
+from mmcontrast.paths import CHECKSUMS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mmcontrast.methods.base import Method
+CELL, ENCODERS, FITTED = "cell.json", "encoders", "fitted.json"
+# a stamp of Snakemake's, which is no file of the model
+STAMP = ".snakemake_timestamp"
 
 
-def load(path: str | Path) -> Method:
-    """A trained method in evaluation mode, on the CPU.
+@dataclass(frozen=True)
+class SeedExport:
+    """One seed's weights by name, the epoch that they are of, and modality -> the word pieces of its texts."""
 
-    Its `embed(batch)` and, after finetuning, `logits(batch)` take a `mmcontrast.methods.Batch`; `.cell` is what it was
-    trained with.
+    weights: Mapping[str, Tensor]
+    epoch: int
+    vocabulary: Mapping[str, Any]
+
+
+def write_models(folder: Path, cell: CellConfig, seeds: Mapping[int, SeedExport], fitted: Path) -> None:
+    """Write the models of a stage, and remove what else is in their folder.
 
     Args:
-        path: runs/<dataset>/<method>/<variant>/<stage>/models/seed<k>.safetensors.
+        fitted: `fitted.json` of the prepared dataset; a set of pictures and texts alone may have none.
+    """
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CELL, cell.model_dump(mode="json"), seal=True)
+    copies = {f"{ENCODERS}/{key}/{file.name}": file for key, files in _encoder_files(cell).items() for file in files}
+    if fitted.exists():
+        copies[FITTED] = fitted
+    for name, source in copies.items():
+        with replacing(folder / name) as temporary:
+            shutil.copyfile(source, temporary)
+    written = {CELL, *copies}
+    for seed, of in seeds.items():
+        for m, pieces in of.vocabulary.items():
+            written.add(name := vocabulary_name(seed, m))
+            content = {"pieces": pieces.pieces, "merges": [list(pair) for pair in pieces.merges]}
+            write_json(folder / name, content, seal=True)
+        # one key alone: safetensors writes several in an order that changes from run to run
+        metadata = {"mmcontrast": json.dumps({"epoch": of.epoch, "seed": seed, "version": __version__})}
+        written.add(name := weights_name(seed))
+        with replacing(folder / name) as temporary:
+            # not save_file, whose errors do not tell a full disk from anything else
+            temporary.write_bytes(save({k: v.contiguous() for k, v in of.weights.items()}, metadata))
+    for old in [p for p in folder.rglob("*") if p.is_file() and p.name not in (CHECKSUMS, STAMP)]:
+        if old.relative_to(folder).as_posix() not in written:
+            old.unlink()
+    # last, so that they say all is there
+    write_json(folder / CHECKSUMS, {name: sha256_of(folder / name) for name in sorted(written)}, seal=True)
+
+
+def weights_name(seed: int) -> str:
+    """The file of a seed's weights."""
+    return f"seed{seed}.safetensors"
+
+
+def vocabulary_name(seed: int, modality: str) -> str:
+    """The file of the word pieces of a seed's texts."""
+    return f"seed{seed}.{modality}.json"
+
+
+def _encoder_files(cell: CellConfig) -> dict[str, list[Path]]:
+    """Key of `model.pretrained` -> the files of its folder that are no weights."""
+    if not cell.model.pretrained:
+        return {}
+    files = importlib.import_module("mmcontrast.data.pretrained")  # by name: it concerns no other cell
+    return {
+        key: files.described_by(files.open_folder(spec, f"model.pretrained.{key}").path)
+        for key, spec in cell.model.pretrained.items()
+    }
+
+
+def sealed(file: Path, remedy: str = "train the cell again") -> Path:
+    """A file of an exported model, where it is as it was written. `remedy`: ends the message.
 
     Raises:
-        DataError: the file or cell.json beside it is missing, damaged, or does not belong to the other.
+        DataError: it is missing, or changed since.
     """
-    from mmcontrast.methods.build import build_method
-
-    file = Path(path)
-    cell = read_cell(file.parent / "cell.json")
-    weights = read_weights(file)
-    method = build_method(cell)
+    folder = next((f for f in file.parents if (f / CHECKSUMS).is_file()), file.parent)
     try:
-        method.load_state_dict(weights)
-    except RuntimeError as e:
-        reason = str(e).splitlines()[-1].strip()
-        raise DataError(f"{file}: does not belong to {file.parent / 'cell.json'} ({reason})") from None
-    return method.eval()
+        as_written = read_json(folder / CHECKSUMS)[file.relative_to(folder).as_posix()] == sha256_of(file)
+    except (OSError, ValueError, LookupError, TypeError):
+        raise DataError(f"{file}: not there, or without its checksum in {CHECKSUMS}; {remedy}") from None
+    if not as_written:
+        raise DataError(f"{file}: not what training wrote there; {remedy}")
+    return file
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -55,27 +126,3 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         raise DataError(f"{file}: no such file; models in this folder: {there}") from None
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as e:
         raise DataError(f"{file}: damaged, or not a safetensors file ({e}); train the cell again") from None
-
-
-def exported_epoch(path: str | Path) -> int:
-    """The epoch that the weights in a safetensors file are of, 0-based."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as handle:
-        return int(json.loads(handle.metadata()["mmcontrast"])["epoch"])
-
-
-def read_cell(path: Path) -> CellConfig:
-    """The configuration beside weights. Raises DataError: missing, not JSON, or of a version with other parameters."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return CellConfig.model_validate(content)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; it is written beside the weights when a cell is trained") from None
-    except ValidationError as e:
-        fault = e.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        reason = f"{where}: {fault['msg']}"
-        raise DataError(f"{path}: not what this version writes ({reason}); train the cell again") from None
-    except ValueError as e:
-        raise DataError(f"{path}: not JSON ({e}); train the cell again") from None

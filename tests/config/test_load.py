@@ -258,7 +258,7 @@ def test_one_modality_is_refused(checkout: Path, edit: Edit) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("title: [", ["line 1", "not valid YAML"]),
+        ("title: [", ["line 2, column 1", "not valid YAML"]),
         ("title: a\ntitle: b\n", ["line 2", "'title' is given twice"]),
         ("- a\n- b\n", ["holds a list"]),
     ],

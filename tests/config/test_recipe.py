@@ -239,8 +239,8 @@ def test_equal_steps_and_equal_seconds_change_the_epochs_and_nothing_else() -> N
     whole, steps = (grid.cell("weak_modality", "comm", v).pretrain for v in ("shared", "shared_batch_512_steps"))
     assert whole is not None
     assert steps == whole.model_copy(update={"batch_size": 512, "epochs": 4 * whole.epochs})
-    long = {d: grid.cell(d, "cross", "shared_as_long_as_comm") for d in ("weak_modality", "tcga_brca", "emoji_minilm")}
-    for dataset, factor in (("weak_modality", 9), ("tcga_brca", 10), ("emoji_minilm", 1)):
+    long = {d: grid.cell(d, "cross", "shared_as_long_as_comm") for d in ("weak_modality", "tcga_brca", "rosmap")}
+    for dataset, factor in (("weak_modality", 9), ("tcga_brca", 10), ("rosmap", 1)):
         plain = grid.cell(dataset, "cross", "shared")
         assert plain.pretrain is not None
         longer = plain.pretrain.model_copy(update={"epochs": factor * plain.pretrain.epochs})
@@ -254,7 +254,7 @@ def test_equal_steps_and_equal_seconds_change_the_epochs_and_nothing_else() -> N
     ("file", "change_to", "words"),
     [
         (MATRIX, lambda e: e["cells"][0].update(only=["tcga_brac"]), "not among the experiment's datasets"),
-        ("defects", lambda e: e.pop("figures"), "give some of contrasts, cost"),
+        ("defects", lambda e: e.pop("figures"), "give some of agreement, contrasts, cost"),
         ("defects", lambda e: e["contrasts"][0].update(cell="m3col/bas"), "m3col/bas is no cell .* on tcga_brca"),
         ("batch_size", lambda e: e["panels"][0].update(dataset="rosmap"), "'rosmap' is not among"),
         ("negatives", lambda e: e.pop("contrasts"), "contrasts shows `contrasts`, and there are none"),

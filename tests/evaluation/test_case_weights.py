@@ -11,7 +11,7 @@ from mmcontrast.evaluation.embeddings import Embeddings
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.evaluation.probe import STRENGTHS, fit_probe
 from mmcontrast.evaluation.scores import loss, score
-from mmcontrast.evaluation.statistics import over_seeds_and_cases
+from mmcontrast.evaluation.statistics import case_influence
 
 METRICS = ("acc", "balanced_acc", "macro_f1", "weighted_f1", "f1", "auc")
 
@@ -42,14 +42,15 @@ def test_a_fit_counts_a_case_as_often_as_it_weighs() -> None:
     np.testing.assert_allclose(probe.predict(v), plain.predict(v), atol=1e-6)
 
 
-def test_an_interval_draws_cases_and_weighs_them() -> None:
-    y = np.arange(40) % 2
-    probs = np.eye(2)[np.where(np.arange(40) < 20, y, 1 - y)][None]
-    weights = np.where(np.arange(40) < 20, 3.0, 1.0)
-    found = over_seeds_and_cases(y, {"acc": probs}, weights)["acc"]
-    assert found.mean == pytest.approx(0.75)
-    assert found.low < 0.75 < found.high
-    assert over_seeds_and_cases(y, {"acc": probs}, np.where(np.arange(40) < 20, 1.0, 0.0))["acc"] == (1.0, 1.0, 1.0)
+def test_influence_is_of_cases_with_their_weights() -> None:
+    """Of one class of cases: the squares are the variance of a weighted mean."""
+    y = np.zeros(40, dtype=int)
+    right, weights = np.arange(40) < 20, np.where(np.arange(40) < 20, 3.0, 1.0)
+    probs = np.eye(2)[np.where(right, 0, 1)][None]
+    found = case_influence("acc", y, probs, weights)
+    expected = weights * (right - 0.75) / weights.sum() * np.sqrt(40 / 39)
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    assert not case_influence("acc", y, probs, right.astype(float)).any()
 
 
 def test_cases_of_a_task_are_those_that_weigh() -> None:

@@ -68,7 +68,7 @@ def test_rows_are_selected_of_the_last_epoch_on_val_and_test(cell, write, tmp_pa
     counts = dict(metrics.select("split", "n").unique().iter_rows())
     assert counts == {"val": ROWS["val"], "test": ROWS["test"]}
     assert len(metrics) == len(cell.seeds) * len(cell.metrics) * 2
-    for _, split, metric, average, low, high, n_seeds, n_cases in intervals.iter_rows():
+    for _, split, metric, average, low, high, n_seeds, n_cases, _ in intervals.iter_rows():
         values = metrics.filter(split=split, metric=metric)["value"]
         assert average == pytest.approx(values.mean())
         assert low < average < high

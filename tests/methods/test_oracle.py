@@ -11,6 +11,7 @@ import torch
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.prepare import trifeature as tri
 from mmcontrast.data.prepare import trifeature_files as files
+from mmcontrast.data.prepare import xor3
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.embeddings import Embeddings
 from mmcontrast.evaluation.probe_predictions import probe_predictions
@@ -65,10 +66,10 @@ def embedded(cell: CellConfig, rows: dict) -> dict:
     """(0, split) -> an oracle's embeddings of it."""
     out = {}
     for split, of in rows.items():
-        tasks = {t: np.array([one.tasks[t] for one in of]) for t in DATA.tasks}
+        tasks = {t: np.array([one.tasks[t] for one in of]) for t in cell.tasks}
         labels = np.array([one.label for one in of])
         batch = Batch({}, torch.from_numpy(labels), tasks={t: torch.from_numpy(y) for t, y in tasks.items()})
-        weights = {t: np.array([one.weights[t] for one in of]) for t in ("", *DATA.tasks)}
+        weights = {t: np.array([one.weights[t] for one in of]) for t in of[0].weights}
         z = build_method(cell).embed(batch).detach().numpy()
         out[0, split] = Embeddings([one.id for one in of], labels, z, tasks, {}, weights)
     return out
@@ -96,3 +97,16 @@ def test_floor_and_ceiling_of_every_task(drawn, seed: int) -> None:
 def test_synergy_of_ten_drawn_splits(drawn, seed: int) -> None:
     rows, tasks = drawn(seed), ("synergy", "synergy_new")
     assert [scores(oracle(v), rows, tasks) for v in ("main", "additive", "product")] == [[50, 50], [50, 50], [100, 100]]
+
+
+def test_parity_takes_all_three_modalities() -> None:
+    data = GRID.datasets["xor3"]
+    parts: dict = {}
+    for one in xor3.stream("xor3", data, Path()).instances:
+        parts.setdefault(one.split, []).append(one)
+    found = []
+    for variant in ("bits", "bits_of_two", "bits_of_three"):
+        cell = GRID.cell("xor3", "oracle", variant).model_copy(update={"seeds": [0]})
+        test = probe_predictions(embedded(cell, parts), cell, "parity")[0][""][0, "test"]
+        found.append(100 * score("acc", test.labels, test.probs[0]))
+    assert found == [50, 50, 100]

@@ -154,6 +154,7 @@ def keep_cells(root: Path, experiment: str, kept: set[tuple[str, str]]) -> None:
     """Take all other cells out of an experiment's file, in which its sweeps are written out first."""
     grid = Grid(root)
     spec = dict(grid.written_out[experiment])
+    spec.pop("contrasts", None)  # of cells that are not kept
     spec["cells"] = [c for c in spec["cells"] if (c["method"], c.get("variant", "base")) in kept]
     if "sweep" in spec:
         series = spec["sweep"]["series"]

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.prepare import prepare
-from mmcontrast.errors import TrainingError
+from mmcontrast.errors import DataError, TrainingError
 from mmcontrast.paths import Layout
 from mmcontrast.training.batching import batches
 from mmcontrast.training.cell import run_stage
@@ -211,7 +211,7 @@ def test_a_stage_the_cell_lacks_is_refused(checkout: Path) -> None:
 
 
 def test_finetuning_without_the_pretrained_weights_says_what_to_run(checkout: Path) -> None:
-    with pytest.raises(TrainingError, match="mmcontrast pretrain"):
+    with pytest.raises(DataError, match="mmcontrast pretrain"):
         run_stage(small("pretrained"), "finetune", LAYOUT)
 
 

@@ -18,8 +18,8 @@ from mmcontrast.config.targets import Target
 from mmcontrast.data.loading import Table, held_out, load_whole
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import evaluate_cell
-from mmcontrast.exported import exported_epoch, load
 from mmcontrast.paths import Layout
+from mmcontrast.trained import exported_epoch, load_method
 from mmcontrast.training import cell as training
 from mmcontrast.training.loop import predict
 
@@ -117,7 +117,7 @@ def test_what_a_regression_was_scaled_by_travels_with_its_weights(relabelled) ->
     training.run_stage(cell, "finetune", LAYOUT)
     folder = Path(LAYOUT.stage(cell.name, "finetune"))
     method, tables = (
-        load(folder / "models/seed3.safetensors"),
+        load_method(folder / "models/seed3.safetensors"),
         training.held_out(cell, training.load_whole(cell, Path()), 3),
     )
     torch.testing.assert_close(method.target_scale.mean, tables["train"].labels.mean(0))

@@ -99,6 +99,6 @@ class CellConfig(Strict):
         if stage == "evaluate":
             return self.model_copy(update={"engine": Engine()})
         if stage == "pretrain" and self.last_stage != stage:
-            later = {"finetune": None, "metrics": [], "followed_by": "finetune", "label_counts": []}
+            later: dict[str, Any] = {"finetune": None, "metrics": [], "followed_by": "finetune", "label_counts": []}
             return self.model_copy(update=later)
         return self.model_copy(update={"label_counts": []})

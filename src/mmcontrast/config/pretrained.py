@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,8 @@ class Lora(Strict):
 
 class Pretrained(Strict):
     """A pretrained encoder of texts, pictures or audio; needs the optional extra `encoders`."""
+
+    has_weights: ClassVar[bool] = True
 
     folder: str | None = Field(
         default=None, min_length=1, description="Folder with its files as transformers saves them, from the checkout."
@@ -65,3 +67,9 @@ class Pretrained(Strict):
         if self.tuning == "frozen" and (self.lr is not None or self.gradient_checkpointing):
             raise ValueError("lr, gradient_checkpointing: nothing of a frozen encoder is trained; remove them")
         return self
+
+
+class Exported(Pretrained):
+    """One whose weights are among those of the model that it is part of; `folder` has all its other files."""
+
+    has_weights: ClassVar[bool] = False

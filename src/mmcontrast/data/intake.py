@@ -107,7 +107,7 @@ class Intake:
         cells = []
         for m, spec in self._dataset.modalities.items():
             where = f"{self._name}: instance '{one.id}': modality '{m}'"
-            cells.append(self._value(one.values.get(m), m, spec, where))
+            cells.append(checked(one.values.get(m), spec, where, self._counts[m]))
         if all(cell is None for cell in cells):
             raise DataError(f"{self._name}: instance '{one.id}' has no input, every modality is missing; leave it out")
         for (m, spec), cell in zip(self._dataset.modalities.items(), cells, strict=True):
@@ -118,53 +118,6 @@ class Intake:
                 )
             self._counts[m]["missing"] += cell is None
         return cells
-
-    def _value(self, value: Any, m: str, spec: Modality, where: str) -> Any:
-        """What is stored of it; None where there is nothing."""
-        if value is None:
-            return None
-        if spec.multifold:
-            return [self._one(v, m, spec, f"{where}: observation {k + 1}") for k, v in enumerate(value)] or None
-        return self._one(value, m, spec, where)
-
-    def _one(self, value: Any, m: str, spec: Modality, where: str) -> Any:
-        counts = self._counts[m]
-        if spec.kind == "text":
-            if not isinstance(value, str):
-                raise DataError(f"{where}: {type(value).__name__}, expected a text")
-            counts["empty"] += not value.strip()
-            return value
-        if spec.encoded:
-            try:
-                decode(value, spec.shape)
-            except ValueError as e:
-                raise DataError(f"{where}: the picture cannot be decoded ({e})") from None
-            return value
-        given = np.asarray(value)
-        if spec.kind == "image":
-            if given.dtype != np.uint8 or list(given.shape) != spec.shape:
-                raise DataError(f"{where}: {given.dtype} of shape {list(given.shape)}, expected uint8 of {spec.shape}")
-            return given
-        return self._numbers(given.astype(np.float64), counts, spec, where)
-
-    def _numbers(self, given: np.ndarray, counts: Counter[str], spec: Modality, where: str) -> Any:
-        """Of a vector or a sequence. One without a single value counts as missing, and so does one without steps."""
-        free = spec.kind == "sequence"
-        shape = ["any number of steps", spec.shape[1]] if free else spec.shape
-        if given.ndim != len(spec.shape) or list(given.shape[free:]) != spec.shape[free:]:
-            raise DataError(f"{where}: shape {list(given.shape)}, expected {shape}")
-        if np.isinf(given).any():
-            raise DataError(f"{where}: holds a number that is infinite; give NaN where a value is missing")
-        if free and len(given) > spec.shape[0]:
-            counts["cut"] += 1
-            counts["longest"] = max(counts["longest"], len(given))
-            given = given[: spec.shape[0]]
-        missing = int(np.isnan(given).sum())
-        if missing == given.size:
-            return None
-        counts["values"] += given.size
-        counts["imputed"] += missing
-        return given
 
     def deal(self) -> None:
         """Decide the split of every instance, once all have been taken.
@@ -218,6 +171,62 @@ class Intake:
             report=report,
             split_rule=split_rule,
         )
+
+
+def checked(value: Any, spec: Modality, where: str, counts: Counter[str]) -> Any:
+    """What is stored of a modality of one instance; None where there is nothing.
+
+    Args:
+        value: as in `Instance.values`. where: begins messages. counts: of what is cut, empty and imputed, kept up.
+
+    Raises:
+        DataError: it is not what the modality says.
+    """
+    if value is None:
+        return None
+    if spec.multifold:
+        return [_one(v, spec, f"{where}: observation {k + 1}", counts) for k, v in enumerate(value)] or None
+    return _one(value, spec, where, counts)
+
+
+def _one(value: Any, spec: Modality, where: str, counts: Counter[str]) -> Any:
+    if spec.kind == "text":
+        if not isinstance(value, str):
+            raise DataError(f"{where}: {type(value).__name__}, expected a text")
+        counts["empty"] += not value.strip()
+        return value
+    if spec.encoded:
+        try:
+            decode(value, spec.shape)
+        except ValueError as e:
+            raise DataError(f"{where}: the picture cannot be decoded ({e})") from None
+        return value
+    given = np.asarray(value)
+    if spec.kind == "image":
+        if given.dtype != np.uint8 or list(given.shape) != spec.shape:
+            raise DataError(f"{where}: {given.dtype} of shape {list(given.shape)}, expected uint8 of {spec.shape}")
+        return given
+    return _numbers(given.astype(np.float64), counts, spec, where)
+
+
+def _numbers(given: np.ndarray, counts: Counter[str], spec: Modality, where: str) -> Any:
+    """Of a vector or a sequence. One without a single value counts as missing, and so does one without steps."""
+    free = spec.kind == "sequence"
+    shape = ["any number of steps", spec.shape[1]] if free else spec.shape
+    if given.ndim != len(spec.shape) or list(given.shape[free:]) != spec.shape[free:]:
+        raise DataError(f"{where}: shape {list(given.shape)}, expected {shape}")
+    if np.isinf(given).any():
+        raise DataError(f"{where}: holds a number that is infinite; give NaN where a value is missing")
+    if free and len(given) > spec.shape[0]:
+        counts["cut"] += 1
+        counts["longest"] = max(counts["longest"], len(given))
+        given = given[: spec.shape[0]]
+    missing = int(np.isnan(given).sum())
+    if missing == given.size:
+        return None
+    counts["values"] += given.size
+    counts["imputed"] += missing
+    return given
 
 
 def _told(counts: Counter[str]) -> dict[str, Any]:

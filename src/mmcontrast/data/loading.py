@@ -152,11 +152,22 @@ def load_split(path: Path | str, copies: Path | None = None) -> Table:
         copies: folder for that copy; None = all is read into memory.
 
     Raises:
-        DataError: missing, damaged, not written by `mmcontrast data prepare`, a label that is not accepted, or a number
-            that is not finite.
+        DataError: missing, damaged, not written by `mmcontrast data prepare`, a number that is not finite, or as
+            `as_table`.
     """
     path = Path(path)
-    table, described, mapped = _opened(path, copies)
+    return as_table(path, *_opened(path, copies))
+
+
+def as_table(path: Path, table: pa.Table, described: Mapping[str, Any], mapped: Path | None = None) -> Table:
+    """A split whose cells have been checked.
+
+    Args:
+        path: for messages. described: its metadata. mapped: the file that it is mapped from; None = it is in memory.
+
+    Raises:
+        DataError: a label is not accepted, or a sequence has more steps than the dataset's limit.
+    """
     modalities = {name: Modality.model_validate(m) for name, m in described["modalities"].items()}
     classes, task_classes = described["classes"], described.get("tasks", {})
     labels = _labels(path, table, "label", len(classes))

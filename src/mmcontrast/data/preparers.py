@@ -16,7 +16,7 @@ GENERATED, FEATURES = "synthetic", "features"
 def preparer(dataset_name: str, dataset: Dataset) -> str:
     """Name of the module: `reader` of the dataset's file, else the longest beginning of its name that is one.
 
-    So `emoji` reads emoji and emoji_minilm. Generated data need their whole name for it.
+    So `omniglot` reads omniglot_small too. Generated data need their whole name for it.
 
     Raises:
         ConfigError: there is none for this dataset.

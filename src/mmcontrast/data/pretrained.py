@@ -15,7 +15,7 @@ from typing import Any
 
 from mmcontrast.config import Pretrained
 from mmcontrast.data.json_text import read_json
-from mmcontrast.errors import ConfigError, DataError, FetchError
+from mmcontrast.errors import DataError, FetchError, not_installed
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICTURES = ("preprocessor_config.json", "processor_config.json")
@@ -70,10 +70,7 @@ def library(needed_by: str) -> Any:
     try:
         import transformers
     except ImportError:
-        raise ConfigError(
-            f"{needed_by}: needs the library transformers, which is not installed; run `pip install -c constraints.txt "
-            "-e '.[encoders]'`"
-        ) from None
+        raise not_installed(needed_by, "transformers") from None
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
@@ -114,7 +111,7 @@ def open_folder(spec: Pretrained, where: str) -> Folder:
     whole = json_object(path)
     if "auto_map" in whole:
         raise DataError(f"{path}: auto_map names code of its own, which is never run; give a folder without")
-    if not any((folder / name).is_file() for name in (WEIGHTS, SHARDS)):
+    if spec.has_weights and not any((folder / name).is_file() for name in (WEIGHTS, SHARDS)):
         raise DataError(
             f"{folder / WEIGHTS}: no such file, and weights are read as safetensors alone; of a folder with "
             "pytorch_model.bin, AutoModel.from_pretrained(folder).save_pretrained(folder) of transformers makes it"
@@ -124,6 +121,12 @@ def open_folder(spec: Pretrained, where: str) -> Folder:
     except Exception as e:  # the library checks values in its own way, with errors of its own
         raise DataError(f"{path}: not a configuration of the library ({first_line(e)})") from None
     return Folder(folder, config, whole | {"model_type": config.model_type}, where)
+
+
+def described_by(folder: Path) -> list[Path]:
+    """Files of an encoder's folder that are no weights: its configuration, tokenizer and picture processor."""
+    found = {p for pattern in DOWNLOADED if "safetensors" not in pattern for p in folder.glob(pattern)}
+    return sorted(p for p in found if p.is_file() and p.name != SHARDS)
 
 
 def load_weights(model: Any, folder: Path, unused: tuple[str, ...] = (), **options: Any) -> Any:

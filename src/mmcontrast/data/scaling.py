@@ -1,15 +1,16 @@
 """Scaling and filling of features, fitted on the training split alone. N rows or steps, d features.
 
 A value that is missing, NaN, is filled with the feature's mean over train, before scaling. What was fitted is kept in
-`fitted.json` beside the prepared splits, so that it can travel with a model: modality -> a list of d numbers for each
+`fitted.json` beside the prepared splits, and travels with every model: modality -> a list of d values for each
 attribute of `Scaler`, as they were computed, to the last bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,12 +30,14 @@ class Scaler:
         offset_d, spread_d, fill_d: float64.
         constant_d: True where the training range is below CONSTANT_BELOW. The spread counts as 1 there: dividing by
             the tiny range instead, as the released M3CoL code does, sends a test value to 1e10.
+        features_d: names, where the data have them; else empty.
     """
 
     offset_d: np.ndarray
     spread_d: np.ndarray
     constant_d: np.ndarray
     fill_d: np.ndarray
+    features_d: Sequence[str] = ()
 
     def __call__(self, values_Nd: np.ndarray) -> np.ndarray:
         missing_Nd = np.isnan(values_Nd)
@@ -106,10 +109,13 @@ def fit(train_Nd: np.ndarray, scaling: str) -> Scaler:
     return seen.scaler(scaling)
 
 
-def write_fitted(folder: Path, scalers: Mapping[str, Scaler]) -> None:
-    """Keep what was fitted on train. `scalers`: modality -> scaler, of vectors and sequences."""
+def write_fitted(folder: Path, scalers: Mapping[str, Scaler], names: Mapping[str, Sequence[str]]) -> None:
+    """Keep what was fitted on train, of vectors and sequences. `names`: modality -> those of its d features, if any."""
+    named = {m: replace(s, features_d=names.get(m, ())) for m, s in scalers.items()}
     write_json(
-        folder / FITTED, {m: {f.name: getattr(s, f.name).tolist() for f in fields(s)} for m, s in scalers.items()}
+        folder / FITTED,
+        {m: {f.name: np.asarray(getattr(s, f.name)).tolist() for f in fields(s)} for m, s in named.items()},
+        seal=True,
     )
 
 
@@ -123,11 +129,12 @@ def read_fitted(path: Path) -> dict[str, Scaler]:
         DataError: missing, or not such a file.
     """
     try:
-        return {
-            m: Scaler(**{name: np.array(x, bool if name == "constant_d" else float) for name, x in of.items()})
-            for m, of in read_json(path).items()
-        }
+        return {m: Scaler(**{name: _read(name, x) for name, x in of.items()}) for m, of in read_json(path).items()}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run `mmcontrast data prepare {path.parent.name}`") from None
     except (ValueError, TypeError, AttributeError) as e:
         raise DataError(f"{path}: not what `mmcontrast data prepare` writes ({e})") from None
+
+
+def _read(name: str, values: list[Any]) -> Any:
+    return values if name == "features_d" else np.array(values, bool if name == "constant_d" else float)

@@ -77,7 +77,7 @@ def write_stream(name: str, dataset: Dataset, stream: Stream, out_dir: Path) -> 
         for split in SPLITS
     }
     scaled = [m for m, spec in dataset.modalities.items() if spec.kind in SCALED]
-    wide = pa.schema([f.with_type(_double(f.type)) if f.name in scaled else f for f in layouts["train"]])
+    wide = unscaled(layouts["train"], scaled)
     shown = track(
         stream.instances,
         f"preparing {name}",
@@ -106,10 +106,10 @@ def _batches(instances: Iterable[Instance], taken: Intake, layout: pa.Schema) ->
         rows.append(taken.row(instance))
         size += sum(_bytes(cell) for cell in rows[-1])
         if len(rows) == BATCH_ROWS or size >= BATCH_BYTES:
-            yield _batch(rows, layout)
+            yield batch_of(rows, layout)
             rows, size = [], 0
     if rows:
-        yield _batch(rows, layout)
+        yield batch_of(rows, layout)
 
 
 def _bytes(cell: Any) -> int:
@@ -119,13 +119,19 @@ def _bytes(cell: Any) -> int:
     return int(cell.nbytes) if isinstance(cell, np.ndarray) else len(cell) if isinstance(cell, str | bytes) else 8
 
 
-def _batch(rows: Sequence[Sequence[Any]], layout: pa.Schema) -> pa.RecordBatch:
+def batch_of(rows: Sequence[Sequence[Any]], layout: pa.Schema) -> pa.RecordBatch:
+    """Rows of cells, as `Intake.row` gives them, as columns."""
     cells = [columns.column(values, f.type) for values, f in zip(zip(*rows, strict=True), layout, strict=True)]
     return pa.RecordBatch.from_arrays(cells, schema=layout)
 
 
+def unscaled(layout: pa.Schema, scaled: Sequence[str]) -> pa.Schema:
+    """The layout before these modalities are scaled, which is done in float64."""
+    return pa.schema([f.with_type(_double(f.type)) if f.name in scaled else f for f in layout])
+
+
 def _double(kind: pa.DataType) -> pa.DataType:
-    """The same with float64, in which things are fitted."""
+    """The same with float64."""
     if pa.types.is_fixed_size_list(kind):
         return pa.list_(_double(kind.value_type), kind.list_size)
     return pa.list_(_double(kind.value_type)) if pa.types.is_list(kind) else pa.float64()
@@ -198,10 +204,11 @@ def _write(
             for split, own in rows.items():
                 if len(own):
                     part = batch if len(own) == len(batch) else batch.take(own)
-                    files[split].add(_scaled(part, layouts[split], scalers, out_dir / f"{split}.parquet"))
+                    files[split].add(with_scale(part, layouts[split], scalers, out_dir / f"{split}.parquet"))
 
 
-def _scaled(part: pa.RecordBatch, layout: pa.Schema, scalers: Mapping[str, Scaler], path: Path) -> pa.RecordBatch:
+def with_scale(part: pa.RecordBatch, layout: pa.Schema, scalers: Mapping[str, Scaler], path: Path) -> pa.RecordBatch:
+    """Rows of the layout before scaling, scaled and in the layout. DataError: a number is too large for float32."""
     cells = []
     for f in layout:
         column = part[f.name]

@@ -60,26 +60,46 @@ def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, 
         DataError: the training texts have no word, or more characters than the vocabulary has places; or a pretrained
             encoder's files are not what they should be, or its vocabulary lacks most of what the texts are made of.
     """
-    out, vocabularies = dict(tables), {}
-    for m in [m for m, modality in cell.modalities.items() if modality.kind == "text"]:
-        encoder = _encoder(m, cell, tables["train"])
-        if encoder.learned is not None:
-            vocabularies[m] = encoder.learned
-        for split, table in out.items():
-            rows = _encoded(table, m, encoder, f"{cell.dataset}, {split}")
-            if split == "train":
-                _refuse_unknown(rows, encoder, f"{cell.dataset}: texts of '{m}'")
-            pieces = Ragged([np.concatenate([EMPTY, *rows])], [np.cumsum([0, *map(len, rows)])], encoder.padding)
-            if m in table.observations:
-                flat = pieces[: len(pieces)]
-                observations = {**table.observations, m: Observations(flat, table.observations[m].offsets)}
-                out[split] = replace(table, observations=observations)
-            else:
-                out[split] = replace(table, inputs={**table.inputs, m: pieces})
-    return out, vocabularies
+    texts = {m: _texts(tables["train"], m) for m, modality in cell.modalities.items() if modality.kind == "text"}
+    encoders = {m: text_encoder(m, cell, partial(_learned, of)) for m, of in texts.items()}
+    out = {
+        split: in_pieces(table, encoders, f"{cell.dataset}, {split}", split == "train")
+        for split, table in tables.items()
+    }
+    return out, {m: encoder.learned for m, encoder in encoders.items() if encoder.learned is not None}
 
 
-def _encoder(modality: str, cell: CellConfig, train: Table) -> Encoder:
+def in_pieces(table: Table, encoders: Mapping[str, Encoder], where: str, known: bool = False) -> Table:
+    """The table with the word pieces of its texts.
+
+    Args:
+        encoders: modality -> what makes numbers of its texts. where: begins messages. known: refuse texts that are
+            mostly unknown to the encoder.
+    """
+    for m, encoder in encoders.items():
+        rows = _encoded(table, m, encoder, where)
+        if known:
+            _refuse_unknown(rows, encoder, f"{where}: texts of '{m}'")
+        pieces = Ragged([np.concatenate([EMPTY, *rows])], [np.cumsum([0, *map(len, rows)])], encoder.padding)
+        if m in table.observations:
+            flat = pieces[: len(pieces)]
+            table = replace(
+                table, observations={**table.observations, m: Observations(flat, table.observations[m].offsets)}
+            )
+        else:
+            table = replace(table, inputs={**table.inputs, m: pieces})
+    return table
+
+
+def text_encoder(modality: str, cell: CellConfig, vocabulary: Callable[[int], WordPieces]) -> Encoder:
+    """What makes numbers of a modality's texts.
+
+    Args:
+        vocabulary: number of pieces -> a vocabulary; asked for where there is no pretrained encoder.
+
+    Raises:
+        ConfigError, DataError: see `tokenised`.
+    """
     key = next((key for key in (modality, "text") if key in cell.model.pretrained), None)
     if key is not None:
         return _pretrained(cell.model.pretrained[key], f"model.pretrained.{key}")
@@ -88,10 +108,13 @@ def _encoder(modality: str, cell: CellConfig, train: Table) -> Encoder:
             f"params/methods/{cell.method}.yaml ({cell.name}): model.text: required for modality '{modality}', which "
             "holds texts; give it, or a pretrained encoder (model.pretrained)"
         )
-    texts = _texts(train, modality)
-    learned = learn((text for a in range(0, len(texts), CHUNK) for text in texts[a : a + CHUNK]), spec.vocabulary)
+    learned = vocabulary(spec.vocabulary)
     limit = f"model.text.tokens = {spec.tokens}"
     return Encoder(partial(learned.encode, length=spec.tokens), PADDING, limit, learned=learned)
+
+
+def _learned(texts: Any, vocabulary: int) -> WordPieces:
+    return learn((text for a in range(0, len(texts), CHUNK) for text in texts[a : a + CHUNK]), vocabulary)
 
 
 def _pretrained(spec: Pretrained, where: str) -> Encoder:

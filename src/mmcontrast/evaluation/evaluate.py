@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellConfig
+from mmcontrast.config.metrics import measure
 from mmcontrast.data.parquet import write_parquet
 from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.few_labels import few_label_scores
@@ -18,7 +19,8 @@ from mmcontrast.evaluation.probe_predictions import probe_predictions, readouts
 from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, only_epoch
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, fitted_on, metric_name
 from mmcontrast.evaluation.retrieval_frames import retrieval_frames
-from mmcontrast.evaluation.statistics import over_seeds_and_cases
+from mmcontrast.evaluation.scores import weighted_scores
+from mmcontrast.evaluation.statistics import case_influence, over_seeds_and_cases
 
 INTERVALS_SCHEMA = {
     "protocol": pl.String,
@@ -29,6 +31,8 @@ INTERVALS_SCHEMA = {
     "high": pl.Float64,
     "n_seeds": pl.Int64,
     "n_cases": pl.Int64,
+    # by seed, what each test instance, or group of them, moves a selected score by; of other protocols empty
+    "influence": pl.List(pl.List(pl.Float32)),
 }
 
 Frames = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]  # metrics, curves, intervals
@@ -109,15 +113,16 @@ def intervals(
 ) -> pl.DataFrame:
     """Mean test score of each protocol and metric, its interval over seeds and test instances (INTERVALS_SCHEMA)."""
     tests = [predictions[s, "test"] for s in seeds]
-    rows = []
-    for protocol in dict.fromkeys(p for p, _ in epochs):
-        probs_by_metric = {
-            metric: np.stack([t.probs[t.epochs.index(e)] for t, e in zip(tests, chosen, strict=True)])
-            for (p, metric), chosen in epochs.items()
-            if p == protocol
-        }
-        found = over_seeds_and_cases(tests[0].labels, probs_by_metric, tests[0].weights)
-        rows += [(protocol, "test", m, *i, len(seeds), len(tests[0].ids)) for m, i in found.items()]
+    order = np.argsort(tests[0].ids)
+    labels, rows = tests[0].labels[order], []
+    weights_N = np.ones(len(labels)) if tests[0].weights is None else tests[0].weights[order]
+    for (protocol, metric), chosen in epochs.items():
+        outputs_SNC = np.stack([t.probs[t.epochs.index(e)][order] for t, e in zip(tests, chosen, strict=True)])
+        values_S = weighted_scores(metric, labels, outputs_SNC, weights_N[None])[0]
+        influence_SN = case_influence(metric, labels, outputs_SNC, weights_N)
+        found = over_seeds_and_cases(values_S, influence_SN, share=measure(metric).share)
+        kept = influence_SN.astype(np.float32).tolist() if protocol == "selected" else []
+        rows.append((protocol, "test", metric, *found, len(seeds), len(labels), kept))
     return pl.DataFrame(rows, schema=INTERVALS_SCHEMA, orient="row")
 
 

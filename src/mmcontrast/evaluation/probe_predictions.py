@@ -21,7 +21,7 @@ from mmcontrast.evaluation.protocols import CURVES_SCHEMA
 from mmcontrast.evaluation.readouts import OWN, fitted_on
 
 if TYPE_CHECKING:
-    from mmcontrast.evaluation.probe import Probe
+    from mmcontrast.evaluation.probe import Probe, Weights
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,8 @@ def fit_on(
     who = ", ".join(part for part in (cell.name, task and f"task {task}", readout and f"readout {readout}") if part)
     compat = cell.objective.get("compat", {})
     given = slice(None) if rows is None else rows
-    z_ND, labels, weights = train.of(readout), train.labels[given], None
+    z_ND, labels = train.of(readout), train.labels[given]
+    weights: Weights | None = None
     if cell.case_weights:
         weights = train.weights[""][given], val.weights[""]
     elif task in cell.class_weighted:

@@ -32,7 +32,7 @@ def number_instances(ids_P: Tensor, ids_Q: Tensor) -> tuple[Tensor, Tensor, int]
 
 
 def instance_mean(z_PD: Tensor, index_P: Tensor, n_instances: int) -> Tensor:
-    """(N, D) mean of each instance's rows, not normalised."""
+    """(N, D) mean of each instance's rows, not normalised; zeros of one without rows."""
     sum_ND = z_PD.new_zeros(n_instances, z_PD.shape[1]).index_add_(0, index_P, z_PD)
     count_N = torch.bincount(index_P, minlength=n_instances)
-    return sum_ND / count_N[:, None]
+    return sum_ND / count_N.clamp(min=1)[:, None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,13 @@ class Method(nn.Module):
     A modality that a row lacks (`Batch.present`) is encoded as zeros and takes no part in a loss; each method says what
     that means for its own terms. `methods.presence` does it, and `losses.rows` says what a term of few rows weighs. The
     share of rows that have a modality, and both of a pair, is logged: `have_<modality>`, `have_<modality>_<modality>`.
+
+    Attributes:
+        takes_partial_rows: its embedding makes sense of a row that lacks a modality which every row of train had: it
+            encodes each modality for itself, or was trained on some of them at a time.
     """
+
+    takes_partial_rows: ClassVar[bool] = False
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import nn
+
 from mmcontrast.errors import DataError
 from mmcontrast.exported import read_weights
 from mmcontrast.models.conv import ImageEncoder
@@ -34,4 +36,11 @@ def load_image_weights(encoder: ImageEncoder, file: str) -> None:
         if value.shape != own[key].shape:
             raise DataError(f"{file}: {key} has shape {list(value.shape)}, and {name} takes {list(own[key].shape)}")
     encoder.load_state_dict(found, strict=False)
-    encoder.normal = MEAN, SPREAD
+    normalise_pictures(encoder)
+
+
+def normalise_pictures(network: nn.Module) -> None:
+    """Let the image encoders in a network take pictures as torchvision's weights are used to."""
+    for part in network.modules():
+        if isinstance(part, ImageEncoder):
+            part.normal = MEAN, SPREAD

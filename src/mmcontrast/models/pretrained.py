@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import Lora, Modality, Model, Pretrained
 from mmcontrast.data import pretrained as files
-from mmcontrast.errors import ConfigError, DataError
+from mmcontrast.errors import ConfigError, DataError, not_installed
 from mmcontrast.models.encoders import StepEncoder
 from mmcontrast.models.momentum import frozen_copy
 from mmcontrast.models.norm import GlobalBatchNorm2d
@@ -141,10 +141,9 @@ def load_tower(folder: files.Folder, kind: str, spec: Pretrained) -> tuple[Any, 
         ConfigError: the model has no such attention.
         DataError: the file is damaged, or does not hold what the configuration asks for.
     """
-    transformers = files.library(folder.where)
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": spec.attention}
     if folder.kind == "clip" and kind in CLIP_HALVES:
-        whole = files.load_weights(transformers.CLIPModel, folder.path, **options)
+        whole = _built(folder, spec, **options)
         tower, projection = (getattr(whole, name) for name in CLIP_HALVES[kind])
         return tower, projection if spec.pooling is None else None
     for name, value in {"apply_spec_augment": False, "layerdrop": 0.0}.items():
@@ -152,9 +151,7 @@ def load_tower(folder: files.Folder, kind: str, spec: Pretrained) -> tuple[Any, 
             setattr(folder.config, name, value)
     pooled = spec.pooling == "pooler"
     try:
-        tower = files.load_weights(
-            transformers.AutoModel, folder.path, () if pooled else ("pooler.",), config=folder.config, **options
-        )
+        tower = _built(folder, spec, () if pooled else ("pooler.",), **options)
     except DataError as e:
         if "attention implementation" in str(e):
             raise ConfigError(
@@ -166,6 +163,15 @@ def load_tower(folder: files.Folder, kind: str, spec: Pretrained) -> tuple[Any, 
     return tower, None
 
 
+def _built(folder: files.Folder, spec: Pretrained, unused: tuple[str, ...] = (), **options: Any) -> Any:
+    """The model with the weights of its file; of one whose weights come later, with any."""
+    model = files.library(folder.where).AutoModel
+    if spec.has_weights:
+        return files.load_weights(model, folder.path, unused, config=folder.config, **options)
+    with torch.random.fork_rng(devices=[]):
+        return model.from_config(folder.config, **options)
+
+
 def add_updates(tower: nn.Module, given: Lora, where: str) -> None:
     """Put low-rank updates into the tower, which are then all that is trained of it.
 
@@ -175,10 +181,7 @@ def add_updates(tower: nn.Module, given: Lora, where: str) -> None:
     try:
         import peft
     except ImportError:
-        raise ConfigError(
-            f"{where}.lora: needs the library peft, which is not installed; run `pip install -c constraints.txt -e "
-            "'.[lora]'`"
-        ) from None
+        raise not_installed(f"{where}.lora", "peft") from None
     settings = peft.LoraConfig(
         r=given.r, lora_alpha=given.alpha, lora_dropout=given.dropout, target_modules=list(given.target_modules)
     )

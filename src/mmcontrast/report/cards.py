@@ -56,8 +56,7 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
             definitions=_definitions(protocols, cell, of.data),
             scores=_scores(of, ref, metrics, protocols),
             training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
-            inputs={name: _example(cell, spec) for name, spec in cell.modalities.items()},
-            rows=EXAMPLE_ROWS,
+            inputs={name: _example(spec) for name, spec in cell.modalities.items()},
             limits=_limits(of),
             code=code,
         )
@@ -110,31 +109,24 @@ def _limits(of: Scope) -> list[str]:
         "Performance on other data is unknown.",
         ONE_SEED
         if of.n_seeds == 1
-        else f"First brackets: {wording.seeds_interval_name(of.n_seeds)}. With few seeds such an interval tends to be "
-        f"too narrow. Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}.",
+        else f"First brackets: {wording.seeds_interval_name(of.n_seeds, of.data.overlap)}. "
+        f"Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}.",
     ]
     if of.data.retrieval is not None:
         limits.append(f"Ties are ranked {TIES[of.data.retrieval.ties]}. Rsum is at most 600.")
     return limits
 
 
-def _example(cell: CellConfig, spec: Modality) -> dict[str, str]:
-    """Code that makes an input of the right shape, and that shape in words."""
-    if spec.kind == "text":
-        if cell.model.text is None:
-            tokens, whose = EXAMPLE_STEPS, "CLIP's own vocabulary, padded with the end-of-text token"
-        else:
-            tokens, whose = cell.model.text.tokens, "the vocabulary of the training texts, 0 = padding"
-        return {
-            "code": f"torch.ones({EXAMPLE_ROWS}, {tokens}, dtype=torch.int64)",
-            "shape": f"(rows, {'pieces' if cell.model.text is None else tokens}) int64, word pieces of {whose}",
-        }
-    sizes = [size if size > 0 else EXAMPLE_STEPS for size in spec.shape]
-    shape = ", ".join(map(str, sizes))
-    free = ", ".join(str(size) if size > 0 else "steps" for size in spec.shape)
-    if spec.kind == "image":
-        return {
-            "code": f"torch.zeros({EXAMPLE_ROWS}, {shape}, dtype=torch.uint8)",
-            "shape": f"(rows, {free}) uint8, an image",
-        }
-    return {"code": f"torch.zeros({EXAMPLE_ROWS}, {shape})", "shape": f"(rows, {free}) float32, a {spec.kind}"}
+def _example(spec: Modality) -> dict[str, str]:
+    """Code that makes raw values of a modality, and what a value is, in words."""
+    limit, width = (spec.shape[0], spec.shape[-1]) if spec.shape else (0, 0)
+    item, words = {
+        "vector": (f"np.zeros({width})", f"{width} numbers, NaN where one is missing"),
+        "image": (f"np.zeros({tuple(spec.shape)}, np.uint8)", f"pixels {tuple(spec.shape)}, a file's bytes, or a path"),
+        "sequence": (f"np.zeros({(min(limit, EXAMPLE_STEPS), width)})", f"up to {limit} steps of {width} numbers"),
+        "text": ('"a text"', "a string"),
+    }[spec.kind]
+    return {
+        "code": f"{EXAMPLE_ROWS} * [{f'[{item}]' if spec.multifold else item}]",
+        "words": ("a list of these: " if spec.multifold else "") + words + ("; or None" if spec.optional else ""),
+    }

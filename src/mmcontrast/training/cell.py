@@ -19,7 +19,6 @@ from typing import Any
 
 import psutil
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mmcontrast import paths
@@ -29,6 +28,7 @@ from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.loading import Table, held_out, load_whole
 from mmcontrast.data.outside import outside_files
 from mmcontrast.errors import TrainingError
+from mmcontrast.exported import read_weights, sealed, weights_name
 from mmcontrast.methods.base import SeedJob
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
@@ -37,7 +37,7 @@ from mmcontrast.training import checkpoint
 from mmcontrast.training.distributed import World, start_world
 from mmcontrast.training.interrupt import StopRequest
 from mmcontrast.training.loop import SeedRun, SeedTrainer
-from mmcontrast.training.outputs import sealed_weights, write_outputs
+from mmcontrast.training.outputs import write_outputs
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _loaded(cell: CellConfig, world: World) -> Iterator[_Splits]:
 def _initial_weights(pretrained: Path | None, seed: int) -> dict[str, Tensor] | None:
     if pretrained is None:
         return None
-    return load_file(sealed_weights(pretrained / f"seed{seed}.safetensors"))
+    return read_weights(sealed(pretrained / weights_name(seed), "run `mmcontrast pretrain` for this cell again"))
 
 
 def run_stage(
@@ -177,7 +177,7 @@ def run_stage(
             "device": world.device.type,
             "plan": plan,
         }
-        write_json(folder / "cost.json", cost)
+        write_json(folder / "cost.json", cost, seal=True)
     for seed in cell.seeds:
         checkpoint.remove(state / f"seed{seed}", world)
     return cost

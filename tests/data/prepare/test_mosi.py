@@ -13,8 +13,7 @@ import pytest
 
 from mmcontrast.config import Dataset, Grid
 from mmcontrast.data.fetch import fetch
-from mmcontrast.data.instances import check
-from mmcontrast.data.prepare import mosi, mosi_text, prepare
+from mmcontrast.data.prepare import mosi, mosi_transcripts, prepare
 from mmcontrast.errors import DataError
 
 HOST = "raw.githubusercontent.com"
@@ -68,15 +67,9 @@ def write(tmp_path: Path) -> Callable[[dict[str, str]], Path]:
 def dataset(root: Path, name: str, **over: Any) -> Dataset:
     """The real file's, of the small widths."""
     real = Grid(root).datasets[name]
-    kept = {m: spec.model_copy(update={"shape": [WIDTHS[m]]}) for m, spec in real.modalities.items()}
+    short = {m: [WIDTHS[m]] if spec.kind == "vector" else [] for m, spec in real.modalities.items()}
+    kept = {m: spec.model_copy(update={"shape": short[m]}) for m, spec in real.modalities.items()}
     return real.model_copy(update={"modalities": kept, **over})
-
-
-@pytest.fixture
-def lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of the encoder, which has tests of its own: a text's length, twice."""
-    encode = staticmethod(lambda *_: lambda texts: np.array([[len(text), len(text)] for text in texts], float))
-    monkeypatch.setattr("mmcontrast.data.prepare.mosi_text.SentenceEncoder.read", encode)
 
 
 def test_clips_get_their_own_vectors_and_the_published_split(root: Path, write: Any) -> None:
@@ -90,15 +83,14 @@ def test_clips_get_their_own_vectors_and_the_published_split(root: Path, write: 
         np.testing.assert_array_equal(got.inputs[modality], expected)
 
 
-@pytest.mark.usefixtures("lengths")
 def test_sentences_are_joined_and_zero_is_not_positive(root: Path, write: Any) -> None:
-    got = mosi_text.read("mosi_text", dataset(root, "mosi_text"), write(files()))
-    assert list(got.inputs) == ["text", "audio"]
-    assert got.labels.tolist() == [1, 0, 0, 0, 0, 1, 0]
-    assert got.splits == ["train", "train", "test", "test", "test", "val", "val"]
-    assert got.groups == ["a", "a", "b_x", "b_x", "b_x", "c", "d"]
-    assert got.inputs["text"][:, 0].tolist() == [len(clip[1]) for clip in CLIPS]
-    np.testing.assert_array_equal(got.inputs["audio"][3], [30.5, 31.5, 32.5])
+    spec = dataset(root, "mosi_transcripts")
+    got = list(mosi_transcripts.stream("mosi_transcripts", spec, write(files())).instances)
+    assert [one.label for one in got] == [1, 0, 0, 0, 0, 1, 0]
+    assert [one.split for one in got] == ["train", "train", "test", "test", "test", "val", "val"]
+    assert [one.group for one in got] == ["a", "a", "b_x", "b_x", "b_x", "c", "d"]
+    assert [one.values["text"] for one in got] == [clip[1] for clip in CLIPS]
+    np.testing.assert_array_equal(got[3].values["audio"], [30.5, 31.5, 32.5])
 
 
 FAULTS = [
@@ -126,10 +118,9 @@ TEXT_FAULTS = [
 ]
 
 
-@pytest.mark.usefixtures("lengths")
 @pytest.mark.parametrize(
     ("name", "file", "old", "new", "message"),
-    [("mosi", *fault) for fault in FAULTS] + [("mosi_text", *fault) for fault in FAULTS[:3] + TEXT_FAULTS],
+    [("mosi", *fault) for fault in FAULTS] + [("mosi_transcripts", *fault) for fault in FAULTS[:3] + TEXT_FAULTS],
 )
 def test_other_files_are_refused(
     name: str, file: str, old: str, new: str, message: str, root: Path, write: Any
@@ -138,9 +129,9 @@ def test_other_files_are_refused(
     assert old in changed[file]
     every_line = old in ('"9",', '.5","')
     changed[file] = changed[file].replace(old, new, -1 if every_line else 1)
-    reader = {"mosi": mosi, "mosi_text": mosi_text}[name]
+    read = {"mosi": mosi.read, "mosi_transcripts": mosi_transcripts.stream}[name]
     with pytest.raises(DataError) as e:
-        reader.read(name, dataset(root, name), write(changed))
+        read(name, dataset(root, name), write(changed))
     assert message in str(e.value)
 
 
@@ -162,21 +153,16 @@ def test_the_real_mosi(root: Path, mirror: Path, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.mirror
-@pytest.mark.usefixtures("lengths")
-def test_the_real_mosi_text(root: Path, mirror: Path, tmp_path: Path) -> None:
-    """All but the encoder: it takes half a minute, and a wheel of 84 MB."""
+def test_the_real_mosi_transcripts(root: Path, mirror: Path, tmp_path: Path) -> None:
     for path in [*(mirror / HOST / "soujanyaporia").rglob("*.csv"), *(mirror / HOST / "thuiar").rglob("*.tsv")]:
         shutil.copyfile(path, tmp_path / path.name)
-    real = Grid(root).datasets["mosi_text"]
-    short = real.modalities["text"].model_copy(update={"shape": [2]})
-    real = real.model_copy(update={"modalities": real.modalities | {"text": short}})
-    got = mosi_text.read("mosi_text", real, tmp_path)
-    check(got, "mosi_text", real)
-    assert Counter(got.splits) == {"train": 1284, "val": 229, "test": 686}
-    videos = dict(zip(got.groups or [], got.splits or [], strict=True))
+    real = Grid(root).datasets["mosi_transcripts"]
+    got = list(mosi_transcripts.stream("mosi_transcripts", real, tmp_path).instances)
+    assert Counter(one.split for one in got) == {"train": 1284, "val": 229, "test": 686}
+    videos = {one.group: one.split for one in got}
     assert Counter(videos.values()) == {"train": 52, "val": 10, "test": 31}
-    assert all(videos[g] == s for g, s in zip(got.groups or [], got.splits or [], strict=True))
-    lines = mosi_text.read_lines(tmp_path)
+    assert all(videos[one.group] == one.split for one in got)
+    lines = mosi_transcripts.read_lines(tmp_path)
     shared = {text: [line.sentiment for line in found] for text, found in lines.items() if len(found) > 1}
     assert shared == {"SO IT WAS JUST A LITTLE AWKWARD": [-1.0, -0.6], "I HATED IT": [-2.6, -3.0]}
     assert sum(line.sentiment == 0 for found in lines.values() for line in found) == 96

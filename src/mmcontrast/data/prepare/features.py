@@ -48,6 +48,7 @@ class FeatureOptions(Strict):
         default="float64", description="float32 is faster, and its last digits differ between machines."
     )
     device: Literal["cpu", "cuda"] = "cpu"
+    unit: bool = Field(default=False, description="Divide each vector by its length, as sentence encoders do.")
 
 
 class Frozen:
@@ -94,6 +95,8 @@ class Frozen:
                 x = x.to(self.dtype) / (255 if self.base.kind == "image" else 1)
             with self.torch.inference_mode():
                 out_OD[rows] = self.tower.pooled(x).double().cpu().numpy()
+        if self.options.unit:
+            out_OD /= np.linalg.norm(out_OD, axis=-1, keepdims=True)
         return np.round(out_OD, DIGITS)
 
     def identity(self) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class Frozen:
             "type": self.folder.kind,
             "files": {p.name: sha256_of(p) for p in sorted(self.folder.path.iterdir()) if p.is_file()},
             "transformers": library(self.where).__version__,
-            "precision": self.options.precision,
+            **self.options.model_dump(include={"precision", "unit"}),
             "observations": self.seen,
         }
         if self.base.kind == "text":

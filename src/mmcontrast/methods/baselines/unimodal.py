@@ -68,6 +68,8 @@ class Unimodal(Method):
     none of those seen gets scores of 0.
     """
 
+    takes_partial_rows = True
+
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
         refuse_pretraining(cell, "remove `pretrain`")

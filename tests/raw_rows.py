@@ -1,0 +1,95 @@
+"""A dataset of every kind of modality, prepared from raw instances that the tests keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmcontrast import paths
+from mmcontrast.config import CellConfig, Dataset, Grid, SequenceModel, TextModel
+from mmcontrast.data import prepare as package
+from mmcontrast.data.instances import Instance
+from mmcontrast.data.streaming import Stream
+from tests.real_inputs import picture
+
+ROOT = Path(__file__).parents[1]
+NAME, SIDE = "raw_rows", 16
+SIZES = {"train": 24, "val": 6, "test": 9}
+KINDS: dict[str, dict[str, Any]] = {
+    "vital": {"kind": "vector", "shape": [3]},
+    "photo": {"kind": "image", "shape": [3, SIDE, SIDE], "encoded": True, "optional": True},
+    "pen": {"kind": "sequence", "shape": [6, 2], "optional": True},
+    "note": {"kind": "text", "shape": []},
+}
+FEATURES = {"vital": ["pulse", "weight", "height"]}
+
+
+def instances() -> list[Instance]:
+    """A sixth of the vitals is missing, every third instance lacks the pen, every fourth the photograph."""
+    rng, made = np.random.default_rng(0), []
+    for i, split in enumerate(split for split, n in SIZES.items() for _ in range(n)):
+        vital = rng.normal([70, 60, 170], [9, 12, 8])
+        vital[i % 3] = np.nan if i % 2 else vital[i % 3]
+        values = {
+            "vital": vital,
+            "photo": None if i % 4 == 3 else picture(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)),
+            "pen": None if i % 3 == 2 else rng.normal(3, 2, size=(1 + i % 8, 2)),
+            "note": ["short", "a longer note", "two words and three more"][i % 3] + " x" * (i % 5),
+        }
+        made.append(Instance(f"p{i}", values, i % 2, split))
+    return made
+
+
+def dataset(kinds: Iterable[str], target: str = "classes", **change: Any) -> Dataset:
+    values: dict[str, Any] = {
+        "title": "t", "description": "d", "licence": "l", "redistribute": True, "citation": "c",
+        "generate": {"seed": 0}, "modalities": {m: KINDS[m] for m in kinds}, "classes": ["no", "yes"],
+        "target": target, "metrics": ["acc"], "rows": sum(SIZES.values()), "scaling": "standard",
+        "split": {"kind": "published", **SIZES},
+    }  # fmt: skip
+    return Dataset.model_validate(values | change)
+
+
+def write(root: Path, kinds: Iterable[str] = KINDS) -> None:
+    """Prepared as any dataset is."""
+    given = [Instance(o.id, {m: o.values[m] for m in kinds}, o.label, o.split) for o in instances()]
+    stream = Stream(given, {m: names for m, names in FEATURES.items() if m in kinds})
+    package._stream(NAME, dataset(kinds), {}, stream, root / Path(paths.datasheet(NAME)).parent)
+
+
+def raw(kinds: Iterable[str] = KINDS, split: str = "test") -> dict[str, list[Any]]:
+    """modality -> raw values of a split's instances, in order."""
+    return {m: [o.values[m] for o in instances() if o.split == split] for m in kinds}
+
+
+def cell_of(method: str, kinds: Iterable[str] = KINDS, variant: str = "base") -> CellConfig:
+    """A method on these data, narrow, two epochs of one batch."""
+    cell = Grid(ROOT, suite="smoke").cell("synthetic", method, variant)
+    spec = dataset(kinds)
+    steps = [{"name": "noise", "std": 0.1}]
+    objective = dict(cell.objective)
+    if "augmentations" in objective:
+        objective["augmentations"] = {"vector": steps, "sequence": steps, "image": steps, "text": []}
+    fusion = cell.model.fusion and cell.model.fusion.model_copy(update={"width": 16, "heads": 2})
+    model = cell.model.model_copy(
+        update={
+            "width": 8, "encoder_hidden": [8], "head_hidden": [8] * len(cell.model.head_hidden), "image": "small_conv",
+            "fusion": fusion, "projection": [8] * len(cell.model.projection),
+            "text": TextModel(vocabulary=40, tokens=6, embedding=4, hidden=4),
+            "sequence": SequenceModel(kind="transformer" if fusion else "gru", width=8, heads=2 if fusion else 1),
+        }
+    )  # fmt: skip
+    changed = {
+        stage: getattr(cell, stage).model_copy(update={"epochs": min(2, getattr(cell, stage).epochs), "batch_size": 12})
+        for stage in cell.stages
+    }
+    return cell.model_copy(
+        update={
+            "dataset": NAME, "modalities": spec.modalities, "classes": spec.classes, "metrics": spec.metrics,
+            "objective": objective, "model": model, "seeds": [3],
+            "engine": cell.engine.model_copy(update={"backend": "torch"}), **changed,
+        }
+    )  # fmt: skip
