@@ -50,7 +50,7 @@ def few_label_scores(embeddings: Stored, cell: CellConfig, readout: str) -> pl.D
                     outputs = part.labels, probe.predict(part.of(readout)), part.weights.get("")
                     for metric in target.metrics:
                         found.setdefault((split, metric), []).append(score(metric, *outputs))
-            for (split, metric), values in found.items():
-                name, n = metric_name(metric, readout=readout, labels=count), len(embeddings[seed, split].cases("").ids)
+            for (split, scored), values in found.items():
+                name, n = metric_name(scored, readout=readout, labels=count), len(embeddings[seed, split].cases("").ids)
                 rows.append((seed, "selected", split, name, float(np.mean(values)), n, epoch))
     return pl.DataFrame(rows, schema=METRICS_SCHEMA, orient="row")
