@@ -1,6 +1,7 @@
 """What is called a 95 % interval covers 93 to 97 %, at the numbers of seeds that are used: simulated, vectorised.
 
-The interval over seeds and test instances is the exception, on the safe side: up to 99 % at three seeds, 98 % at five.
+The interval over seeds and test instances is the exception, on the safe side: up to 99 % at three seeds, 98 % at five, 97.5 % at
+ten.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ CASES = [
 @pytest.mark.parametrize(("n", "cases", "sd", "studies"), CASES)
 def test_over_seeds_and_cases(n: int, cases: int, sd: tuple[float, float], studies: int) -> None:
     """Accuracies of 86 %, and the difference to a method at 79 % on the same seeds and instances."""
-    rng, most = np.random.default_rng([n, cases]), {3: 99, 5: 98, 10: 97}[n]
+    rng, most = np.random.default_rng([n, cases]), {3: 99, 5: 98, 10: 97.5}[n]
     of_one, of_both = [], []
     for _ in range(studies // 200):
         for one, other in zip(*answers(rng, n, cases, 200, sd, (1.08, 0.8)), strict=True):

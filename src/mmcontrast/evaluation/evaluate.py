@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,7 @@ from mmcontrast.evaluation.retrieval_frames import retrieval_frames
 from mmcontrast.evaluation.scores import weighted_scores
 from mmcontrast.evaluation.statistics import case_influence, over_seeds_and_cases
 
-INTERVALS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+INTERVALS_SCHEMA: dict[str, Any] = {
     "protocol": pl.String,
     "split": pl.String,
     "metric": pl.String,
