@@ -1,7 +1,7 @@
 """What is called a 95 % interval covers 93 to 97 %, at the numbers of seeds that are used: simulated, vectorised.
 
-The interval over seeds and test instances is the exception, on the safe side: up to 99 % at three seeds, 98 % at five, 97.5 % at
-ten.
+The interval over seeds and test instances is the exception, on the safe side: up to 99 % at three seeds, 98 % at five,
+97.5 % at ten.
 """
 
 from __future__ import annotations
