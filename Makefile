@@ -1,46 +1,63 @@
-# `make reproduce` and `make test` each do everything on a machine that has Python 3.11 to 3.13 and the package registries.
+# `make quickstart`, `make reproduce` and `make test` each do everything on a machine that has Python 3.11 to 3.13, or uv,
+# and the package registries.
 SHELL := /bin/bash
-# the first that really starts: a version manager puts names in the path of versions that it does not have
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c 'import venv' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # small models: more threads a process only get in each other's way
 export OMP_NUM_THREADS := 1
 # two workers, a file each: the pipeline tests wait on their own jobs for most of their time
 PYTEST_ARGS ?= -n 2 --dist loadfile
+# GPU=1: torch with CUDA
+device := $(if $(GPU),gpu,cpu)
+quick := build/quickstart/reports
 
-.PHONY: env reproduce test test-all test-fast lint format clean
+.PHONY: env env-all quickstart reproduce test test-all test-fast test-pythons lint format lock clean
 
-env: $(VENV)/.ready
+env: $(VENV)/.base-$(device)
 
-$(VENV)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+# the same and every extra: for tests, pretrained encoders, NYUv2, a cluster
+env-all: $(VENV)/.all-$(device)
+
+$(VENV)/.base-$(device) $(VENV)/.all-$(device): $(VENV)/.%-$(device): pyproject.toml locks/cuda.txt locks/%.txt
+	workflow/envs/install.sh $(VENV) $* $(device)
 	touch $@
+
+quickstart: env
+	snakemake --cores all reproduce --config suite=quickstart
+	@echo "A figure: $(CURDIR)/$(quick)/figures/quickstart/quickstart_handwritten_scores.png"
+	@echo "The report: $(CURDIR)/$(quick)/index.html"
 
 reproduce: env
 	snakemake --cores all reproduce
 
-test: env
+test: env-all
 	pytest -m "not exhaustive" $(PYTEST_ARGS)
 
-test-all: env
+test-all: env-all
 	pytest $(PYTEST_ARGS)
 
-test-fast: env
+test-fast: env-all
 	pytest -m "not slow" $(PYTEST_ARGS)
 
-lint: env
+# the fast tests on every Python from 3.11 on that is found, each in an environment of its own
+test-pythons:
+	workflow/envs/pythons.sh $(device)
+
+lint: env-all
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+	hadolint Containerfile
 	mypy
 
-format: env
+format: env-all
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
+
+lock:
+	workflow/envs/lock.sh
 
 clean:
 	rm -rf build data plan runs logs .state .snakemake reports/index.html reports/results.parquet reports/intervals.parquet \

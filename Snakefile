@@ -32,6 +32,14 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 
+# where Snakemake runs, also with a cluster: what needs the network, and what takes seconds
+localrules:
+    fetch,
+    results,
+    page,
+    dvc,
+
+
 rule reproduce:
     default_target: True
     input:

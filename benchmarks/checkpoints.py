@@ -22,7 +22,7 @@ import psutil
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.paths import Layout
 
-CELLS = ["tcga_brca/m3col/base", "trifeature_small/comm/base", "weak_modality/tuple_infonce/base", "emoji/mxm_clr/base"]
+CELLS = ["tcga_brca/m3col/base", "trifeature_mid/comm/base", "weak_modality/tuple_infonce/base", "emoji/mxm_clr/base"]
 LAYOUT = Layout("checkpoints")
 LARGEST_SHARE = 0.03
 # carried out for each stage of a cell, in a fresh process

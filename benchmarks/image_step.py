@@ -1,6 +1,6 @@
 """Where the time of a step on images goes, and what an epoch costs, on one thread.
 
-    python benchmarks/image_step.py [--datasets trifeature_small trifeature] [--methods comm cross] [--steps 8]
+    python benchmarks/image_step.py [--datasets trifeature_mid trifeature] [--methods comm cross] [--steps 8]
 
 Random images of the dataset's shape, in its batch size. Reading is the taking of a batch's rows; augmenting is every
 call of an augmenter; learning is all the rest: forward, backward, optimizer. The time counted is this process's own, so
@@ -87,7 +87,7 @@ def measure(cell: CellConfig, steps: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--datasets", nargs="+", default=["trifeature_small", "trifeature"])
+    parser.add_argument("--datasets", nargs="+", default=["trifeature_mid", "trifeature"])
     parser.add_argument("--methods", nargs="+", default=["comm", "cross_self", "cross"])
     parser.add_argument("--steps", type=int, default=8)
     args = parser.parse_args()

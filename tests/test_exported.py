@@ -11,6 +11,7 @@ import torch
 
 import mmcontrast
 from mmcontrast.config import Grid
+from mmcontrast.data.json_text import read_json
 from mmcontrast.data.scaling import fit, write_fitted
 from mmcontrast.errors import DataError
 from mmcontrast.exported import SeedExport, sealed, write_models
@@ -60,7 +61,7 @@ def write(path: Path, content: bytes) -> None:
         ("seed0.safetensors", b"", r"seed0\.safetensors: damaged, or not a safetensors file"),
         ("seed0.safetensors", (2**62).to_bytes(8, "little") + b"{}", "damaged, or not a safetensors file"),
         ("cell.json", None, r"cell\.json: no such file; it is written beside the weights"),
-        ("cell.json", b"{", r"cell\.json: not JSON"),
+        ("cell.json", b"{", r"cell\.json: damaged"),
         ("cell.json", b'{"dataset": "d"}', r"cell\.json: not what this version writes \(method: Field required"),
         ("fitted.json", b"{}", r"fitted\.json: not what training wrote there; train the cell again"),
         ("checksums.json", None, r"seed0\.safetensors: not there, or without its checksum in checksums\.json"),
@@ -74,7 +75,7 @@ def test_what_is_no_model_is_refused(exported: Path, name: str, content: bytes |
 
 
 def test_weights_of_another_cell_are_refused(exported: Path) -> None:
-    cell = json.loads((exported.parent / "cell.json").read_text())
+    cell = read_json(exported.parent / "cell.json")
     cell["model"]["width"] += 1
     (exported.parent / "cell.json").write_text(json.dumps(cell))
     with pytest.raises(DataError, match=r"seed0\.safetensors: does not belong to .*cell\.json \(size mismatch"):

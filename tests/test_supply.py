@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import subprocess
 import sys
@@ -31,16 +32,21 @@ socket.getaddrinfo = socket.create_connection = refuse
 """
 
 
+LOCKS = {name: (ROOT / f"locks/{name}.txt").read_text() for name in ("base", "all", "cuda")}
+
+
+def locked(name: str) -> dict[str, Version]:
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", LOCKS[name], re.MULTILINE)
+    return {canonicalize_name(package): Version(version) for package, version in found}
+
+
 def pinned() -> dict[str, Version]:
-    lines = [line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
-    found = [re.fullmatch(r"([A-Za-z0-9._-]+)==([^=\s;]+)", line) for line in lines if line]
-    assert all(found), "constraints.txt holds name==version lines alone"
-    return {canonicalize_name(m[1]): Version(m[2]) for m in found if m}
+    return locked("all") | locked("cuda")
 
 
 def required() -> list[Requirement]:
-    extras = PROJECT["optional-dependencies"]
-    return [Requirement(r) for r in [*PROJECT["dependencies"], *extras["dev"], *extras["encoders"]]]
+    extras = [r for of in PROJECT["optional-dependencies"].values() for r in of if not r.startswith("mmcontrast[")]
+    return [Requirement(r) for r in [*PROJECT["dependencies"], *extras]]
 
 
 @pytest.mark.parametrize("requirement", required(), ids=str)
@@ -48,9 +54,30 @@ def test_every_dependency_has_an_exact_version(requirement: Requirement) -> None
     assert requirement.specifier.contains(pinned()[canonicalize_name(requirement.name)])
 
 
-def test_set_up_goes_by_the_pinned_versions() -> None:
-    install = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line)
-    assert "-c constraints.txt" in install
+def test_what_a_run_needs_is_in_one_version_everywhere_and_without_cuda() -> None:
+    base, everything = locked("base"), locked("all")
+    assert base.items() <= everything.items()
+    assert not everything.keys() & locked("cuda").keys()
+    wanted = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert wanted <= base.keys() | {"torch"}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_package_of_a_lock_has_hashes(name: str) -> None:
+    blocks = re.split(r"^(?=[a-zA-Z])", LOCKS[name], flags=re.MULTILINE)[1:]
+    assert len(blocks) > 10
+    assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
+
+
+@pytest.mark.parametrize("python", ["/nonexistent/python3", sys.executable + "-of-another-version"])
+def test_a_python_that_does_not_start_is_an_error(python: str, tmp_path: Path) -> None:
+    command = [str(ROOT / "workflow/envs/install.sh"), str(tmp_path / "venv"), "base", "cpu"]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHON": python}, text=True, capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode != 0
+    assert f"env: PYTHON={python}: no Python of 3.11 to 3.14 with venv and ensurepip" in done.stderr
+    assert not (tmp_path / "venv").exists()
 
 
 def test_imports_and_params_need_no_network() -> None:
@@ -88,7 +115,7 @@ def test_the_page_of_licences_names_every_dataset_and_package() -> None:
 
 
 def test_the_conda_environment_of_the_rules_is_the_projects() -> None:
-    """What `dependencies` asks for, in the versions of constraints.txt."""
+    """What `dependencies` asks for, in the versions of locks/."""
     environment = yaml.safe_load((ROOT / "workflow/envs/mmcontrast.yaml").read_text())
     (lines,) = (part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
     found = {canonicalize_name(line.split("==")[0]): Version(line.split("==")[1]) for line in lines}

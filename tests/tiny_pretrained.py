@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from mmcontrast.config import Modality, Pretrained
+from mmcontrast.data.pretrained import open_folder
+from mmcontrast.data.pretrained_texts import encode_texts, load_tokenizer
+from mmcontrast.models.pretrained import PretrainedTower
 
 SIDE, WIDTH, LONGEST, FRAMES, BANDS = 8, 16, 12, 16, 8
 TEXTS = ["a dog", "two dogs and a cat", "", "dog " * 30]
@@ -64,6 +70,8 @@ KINDS = {
     "wav2vec2": "sequence",
     "ast": "sequence",
 }
+
+SHAPES: dict[str, list[int]] = {"bert": [], "roberta": [], "clip": [], "wav2vec2": [60, 1], "ast": [FRAMES, BANDS]}
 
 
 def write_encoder(name: str, folder: Path) -> Path:
@@ -135,3 +143,23 @@ def picture_values(**changed: Any) -> dict[str, Any]:
 
 def write_pictures(folder: Path, **changed: Any) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(picture_values(**changed)))
+
+
+def spec(folder: Path, **values: Any) -> Pretrained:
+    return Pretrained.model_validate({"folder": str(folder)} | values)
+
+
+def tower(folder: Path, name: str, kind: str | None = None, **values: Any) -> PretrainedTower:
+    kind = kind or KINDS[name]
+    shape = SHAPES.get(name, [3, SIDE, SIDE]) if kind != "image" else [3, SIDE, SIDE]
+    given = {"attention": "eager"} if name == "resnet" else {}
+    return PretrainedTower(Modality(kind=kind, shape=shape), spec(folder, **(given | values)), "model.pretrained.x")  # type: ignore[arg-type]
+
+
+def pieces(folder: Path, texts: list[str] = TEXTS, wider: int = 0) -> Tensor:
+    opened = open_folder(spec(folder), "here")
+    rows = encode_texts(load_tokenizer(opened), texts, LONGEST).rows
+    out = torch.full((len(rows), max(map(len, rows)) + wider), -1)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = torch.tensor(row)
+    return out

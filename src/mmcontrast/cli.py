@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mmcontrast import __version__, paths
-from mmcontrast.config import Grid
+from mmcontrast import __version__, paths, progress
+from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.files import sha256_of
 from mmcontrast.errors import ConfigError, MMContrastError, StoppedError, disk_problem, nearest
 from mmcontrast.pipeline import licences, schemas, sync
@@ -51,31 +51,30 @@ def _journal(args: argparse.Namespace, layout: paths.Layout) -> None:
 
 
 class EpochPrinter:
-    """Training progress: a bar on a terminal, a line every few seconds in a log."""
+    """Training progress: a living line on a terminal, else a line every few seconds.
 
-    def __init__(self, name: str, seeds: list[int]) -> None:
-        self.name, self.seeds, self.last = name, seeds, 0.0
-        self.bar = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
+    Under DVC, which says nothing of how far it is, the line also has the number of training stages and the time left.
+    """
 
-            self.bar = Progress(console=Console(stderr=True))
-            self.bar.start()
-            self.task = self.bar.add_task(name, total=None)
+    def __init__(self, stage: str, cell: CellConfig, layout: paths.Layout) -> None:
+        self.cell, self.last = cell, 0.0
+        self.screen, self.started = progress.Screen(sys.stderr), time.monotonic()
+        self.ahead = progress.Ahead(layout, (stage, cell.name)) if "DVC_STAGE" in os.environ else None
 
     def __call__(self, seed: int, epoch: int, epochs: int, terms: dict[str, float]) -> None:
-        done, total = self.seeds.index(seed) * epochs + epoch + 1, len(self.seeds) * epochs
-        text = f"{self.name}: seed {seed} ({self.seeds.index(seed) + 1} of {len(self.seeds)})"
-        if self.bar is not None:
-            shown = f"{text} loss {terms.get('loss', float('nan')):.4f}"
-            self.bar.update(self.task, total=total, completed=done, description=shown)
-            if done == total:
-                self.bar.stop()
+        number, seeds = self.cell.seeds.index(seed) + 1, len(self.cell.seeds)
+        done, total = (number - 1) * epochs + epoch + 1, seeds * epochs
+        if self.screen.living:
+            ahead = self.ahead.line(time.monotonic() - self.started, done / total) if self.ahead else ""
+            name = progress.shown(("finetune", self.cell.name))
+            where = f"seed {number}/{seeds} epoch {epoch + 1}/{epochs}"
+            line = progress.joined([ahead, f"{name} {where}", f"loss {terms.get('loss', float('nan')):.4f}"])
+            self.screen.show(line if done < total else "")
         elif done == total or epoch == epochs - 1 or time.monotonic() - self.last > PROGRESS_SECONDS:
             self.last = time.monotonic()
             values = " ".join(f"{k}={v:.4f}" for k, v in terms.items())
-            print(f"{text} epoch {epoch + 1}/{epochs} {values}", flush=True)
+            text = f"{self.cell.name}: seed {seed} ({number} of {seeds}) epoch {epoch + 1}/{epochs} {values}"
+            print(text, flush=True)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -85,7 +84,7 @@ def _train(args: argparse.Namespace) -> None:
     from mmcontrast.training.cell import launch_ranks, run_stage
 
     launch_ranks(cell, args.words)
-    cost = run_stage(cell, args.command, layout, EpochPrinter(cell.name, cell.seeds), plan=sha256_of(plan))
+    cost = run_stage(cell, args.command, layout, EpochPrinter(args.command, cell, layout), plan=sha256_of(plan))
     if cost:
         print(
             f"{cell.name} {args.command}: {cost['seconds']:.1f} s, of which training {cost['training_seconds']:.1f} s; "
@@ -247,12 +246,19 @@ def _compare(args: argparse.Namespace) -> None:
 
 def _verify(args: argparse.Namespace) -> int:
     grid, layout = selection(args.suite, args.datasets)
-    from mmcontrast.pipeline.verify import verify
+    from mmcontrast.pipeline.findings import as_json, repair, told
+    from mmcontrast.pipeline.verify import examine
 
-    verdicts = verify(grid, layout)
-    for verdict in verdicts:
-        print(verdict.text)
-    return int(any(v.wrong for v in verdicts))
+    say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
+    findings = told(examine(grid, layout), say)
+    if args.json:
+        print(json.dumps(as_json(findings), indent=2))
+    if args.repair:
+        repair(findings, grid.root, say)
+    checked = [f for f in findings if f.state != "missing" and f.kind != "plan"]
+    if not checked:
+        say("nothing of this suite is here: run it first")
+    return int(not checked or any(f.state == "wrong" for f in findings))
 
 
 def _write(args: argparse.Namespace) -> None:
@@ -263,7 +269,7 @@ def _write(args: argparse.Namespace) -> None:
 def _tune(args: argparse.Namespace) -> None:
     from mmcontrast.pipeline.tune import tune
 
-    file = tune(Grid(Path.cwd(), args.suite, untuned=True), args.recipe, args.datasets)
+    file = tune(Grid(Path.cwd(), args.suite, untuned=True), args.recipe, args.datasets, args.methods)
     print(f"{file.relative_to(Path.cwd())}: written")
 
 
@@ -280,8 +286,32 @@ def _apply(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    grid, _ = selection(args.suite, args.datasets)
+    grid, layout = selection(args.suite, args.datasets)
+    plans.planned(grid, layout)  # what it refuses, no run would pass
     print(f"params/ is in order: {len(grid.cells)} cells in {len(grid.active_experiments)} experiments")
+
+
+def _new(args: argparse.Namespace) -> None:
+    from mmcontrast.pipeline import starting
+
+    if args.command == "init":
+        said = starting.new_workspace(Path(args.folder))
+    elif args.kind == "method":
+        said = starting.new_method(args.name, args.experiment)
+    else:
+        files = [starting.as_source(file, args.here) for file in args.files]
+        told = {role: given for role in ("id", "label", "group", "split") if (given := getattr(args, role)) is not None}
+        said = starting.new_dataset(args.name, files, told)
+    print("\n".join(said))
+    if args.command == "new":
+        args.suite, args.datasets = args.name if args.kind == "dataset" else "default", None
+        _check(args)
+    if args.command == "new" and args.kind == "dataset":
+        print(f"Next: snakemake --cores all --config suite={args.name}")
+
+
+def _from_here(given: str) -> Path:
+    return Path(given).absolute()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -327,9 +357,31 @@ def _parser() -> argparse.ArgumentParser:
     compare = add("compare", _compare, text, others, before=revision)
     compare.add_argument("after", nargs="?", default="workspace", help="likewise (default: %(default)s)")
     text = "Recompute checksums, predictions and scores, and compare them with what is stored."
-    add("verify", _verify, text, others)
+    verify = add("verify", _verify, text, others)
+    verify.add_argument("--repair", action="store_true", help="remove what is wrong; the next run makes it again")
+    verify.add_argument("--json", action="store_true", help="print what is wrong or missing as JSON")
     text = "Choose the learning rate of every method that shares a recipe by its validation score."
-    add("tune", _tune, text, "tune on these of the recipe's datasets alone", recipe="name of a file in params/recipes/")
+    recipe = "name of a file in params/recipes/"
+    tuned = add("tune", _tune, text, "tune on these of the recipe's datasets alone", recipe=recipe)
+    tuned.add_argument("--methods", nargs="+", metavar="NAME", help="tune these methods alone")
+    new = commands.add_parser("new", help="Start a dataset of your own, from its files, or a method.")
+    new.set_defaults(call=_new)
+    kinds = new.add_subparsers(dest="kind", required=True, metavar="KIND")
+    text = "Look at tables, and a folder of pictures; write params/ of a dataset, an experiment and a suite."
+    dataset = kinds.add_parser("dataset", help=text, description=text)
+    dataset.add_argument("name", metavar="NAME", help="of the dataset, its experiment and its suite")
+    dataset.add_argument("files", nargs="+", metavar="FILE", help="csv, xlsx, JSON, Parquet, Feather, npz; one folder")
+    for role in ("id", "label", "group", "split"):
+        dataset.add_argument(
+            f"--{role}", metavar="COLUMN", help=f"column of the {role}; default: the one that looks so"
+        )
+    text = "Write the code, params and test of a method that trains as it is, to change."
+    method = kinds.add_parser("method", help=text, description=text)
+    method.add_argument("name", metavar="NAME", help="of the method, and of its folder in methods/")
+    method.add_argument("--experiment", metavar="NAME", help="also a row of this experiment, in params/experiments/")
+    init = commands.add_parser("init", help="Make a folder to work in, without a checkout: params/ and the workflow.")
+    init.set_defaults(call=_new)
+    init.add_argument("folder", metavar="DIR")
     of = "dataset/method/variant, or a model's path"
     for name, text in {
         "embed": "Write the embeddings that a trained model gives new rows.",
@@ -337,9 +389,8 @@ def _parser() -> argparse.ArgumentParser:
     }.items():
         apply = add(name, _apply, text, cell=of)
         # the command goes into the checkout; these are named from where it was typed
-        path = {"type": lambda given: Path(given).absolute(), "metavar": "FILE"}
-        apply.add_argument("files", nargs="+", help="csv or Parquet, joined by their column `id`", **path)
-        apply.add_argument("-o", "--out", required=True, help="csv or Parquet", **path)
+        apply.add_argument("files", nargs="+", type=_from_here, metavar="FILE", help="csv or Parquet, joined by `id`")
+        apply.add_argument("-o", "--out", required=True, type=_from_here, metavar="FILE", help="csv or Parquet")
         apply.add_argument("--seed", type=int, help="of the model (default: the first)")
         apply.add_argument("--device", default="cpu", help="where it computes (default: %(default)s)")
     add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")
@@ -355,11 +406,12 @@ def main(argv: list[str] | None = None) -> int:
             print(f"error: `{old}` is now `{new}`", file=sys.stderr)
             return 2
     args = _parser().parse_args(words)
-    args.words, args.started = words, time.perf_counter()
+    args.words, args.started, args.here = words, time.perf_counter(), Path.cwd()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mmcontrast").setLevel(logging.INFO)
     try:
-        _enter_checkout()
+        if args.command != "init":
+            _enter_checkout()
         return args.call(args) or 0
     except StoppedError as e:
         print(f"stopped: {e}", file=sys.stderr)

@@ -31,8 +31,17 @@ class TrainingError(MMContrastError):
     """Training cannot go on, e.g. a loss that is not finite."""
 
 
+class DivergedError(TrainingError):
+    """A loss or a gradient is not finite, which a lower learning rate may mend."""
+
+
 class StoppedError(MMContrastError):
     """Training was asked to stop, and its state is saved."""
+
+
+def not_installed(needed_by: str, library: str) -> ConfigError:
+    """To be raised where an optional library is missing."""
+    return ConfigError(f"{needed_by}: needs the library {library}, which is not installed; run `make env-all`")
 
 
 DISK_ERRORS = {

@@ -51,7 +51,7 @@ def write_models(folder: Path, cell: CellConfig, seeds: Mapping[int, SeedExport]
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CELL, cell.model_dump(mode="json"))
+    write_json(folder / CELL, cell.model_dump(mode="json"), seal=True)
     copies = {f"{ENCODERS}/{key}/{file.name}": file for key, files in _encoder_files(cell).items() for file in files}
     if fitted.exists():
         copies[FITTED] = fitted
@@ -62,7 +62,8 @@ def write_models(folder: Path, cell: CellConfig, seeds: Mapping[int, SeedExport]
     for seed, of in seeds.items():
         for m, pieces in of.vocabulary.items():
             written.add(name := vocabulary_name(seed, m))
-            write_json(folder / name, {"pieces": pieces.pieces, "merges": [list(pair) for pair in pieces.merges]})
+            content = {"pieces": pieces.pieces, "merges": [list(pair) for pair in pieces.merges]}
+            write_json(folder / name, content, seal=True)
         # one key alone: safetensors writes several in an order that changes from run to run
         metadata = {"mmcontrast": json.dumps({"epoch": of.epoch, "seed": seed, "version": __version__})}
         written.add(name := weights_name(seed))
@@ -73,7 +74,7 @@ def write_models(folder: Path, cell: CellConfig, seeds: Mapping[int, SeedExport]
         if old.relative_to(folder).as_posix() not in written:
             old.unlink()
     # last, so that they say all is there
-    write_json(folder / CHECKSUMS, {name: sha256_of(folder / name) for name in sorted(written)})
+    write_json(folder / CHECKSUMS, {name: sha256_of(folder / name) for name in sorted(written)}, seal=True)
 
 
 def weights_name(seed: int) -> str:

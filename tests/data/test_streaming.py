@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -19,6 +21,7 @@ from mmcontrast.config import Dataset
 from mmcontrast.data import prepare as package
 from mmcontrast.data import streaming, table
 from mmcontrast.data.instances import Instance
+from mmcontrast.data.loading import load_split
 from mmcontrast.data.pictures import jpeg
 from mmcontrast.data.scaling import FITTED, read_fitted
 from mmcontrast.data.streaming import Stream
@@ -314,3 +317,29 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     )
     small, large = map(float, done.stdout.split())
     assert large - small < 25, f"{small:.0f} MiB for 1,200 instances, {large:.0f} MiB for 3,600"
+
+
+def test_weights_of_cases_are_stored_for_every_target(dataset: Callable[..., Dataset], tmp_path: Path) -> None:
+    given = [replace(one, weights={"": i / 2, "late": 1.0}, tasks={"late": i % 2}) for i, one in enumerate(instances())]
+    weighted = dataset(case_weights=True, tasks={"late": ["no", "yes"]})
+    prepared(weighted, given, tmp_path)
+    assert [row["weight"] for row in stored(tmp_path).values()] == [i / 2 for i in range(12)]
+    train = load_split(tmp_path / "train.parquet")
+    assert {task: of.tolist() for task, of in train.weights.items()} == {
+        "": [0.0, 0.5, 1.0, 1.5, 2.0, 2.5],
+        "late": [1.0] * 6,
+    }
+    assert train.take(torch.tensor([3, 0])).weights[""].tolist() == [1.5, 0.0]
+
+
+@pytest.mark.parametrize("weights", [{}, {"": -1.0}, {"": float("nan")}, {"": 1.0, "late": 1.0}])
+def test_weights_that_are_none_are_refused(
+    dataset: Callable[..., Dataset], tmp_path: Path, weights: dict[str, float]
+) -> None:
+    given = [replace(one, weights=weights) for one in instances()]
+    with pytest.raises(
+        DataError, match=r"toy: instance 'p0': weights \{.*accepted are numbers of at least 0 for \[''\]"
+    ):
+        prepared(dataset(case_weights=True), given, tmp_path)
+    with pytest.raises(DataError, match="for nothing") if weights else contextlib.nullcontext():
+        prepared(dataset(), given, tmp_path)

@@ -18,7 +18,7 @@ from mmcontrast.data.prepare import trifeature as tri
 from mmcontrast.data.prepare import trifeature_files as files
 from mmcontrast.data.prepare import trifeature_images as images
 from mmcontrast.data.preparers import preparer
-from mmcontrast.errors import ConfigError
+from mmcontrast.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +56,7 @@ def small(**changes) -> tri.Generate:
         "shape_size": 0.8,
         "period": 8,
         "gap": 0.0,
-        "combinations": {"train": 40, "val": 8, "test": 16},
+        "combinations": {"train": 32, "val": 16, "test": 16},
         "stratify": True,
         "renders": {"train": 3, "val": 2, "test": 2},
         "pairs": {"train": 200, "val": 60, "test": 100},
@@ -165,17 +165,24 @@ def test_a_template_of_another_size_keeps_its_share_of_ink() -> None:
 def test_split_owns_its_combinations() -> None:
     params = small()
     seen = [set(map(tuple, tri.list_images(params, s).attributes)) for s in tri.SPLITS]
-    assert [len(s) for s in seen] == [40, 8, 16]
+    assert [len(s) for s in seen] == [32, 16, 16]
     assert len(set.union(*seen)) == 64
-    by_shape = (tri.split_flags(params).reshape(4, 16) == 2).sum(axis=1)
-    assert by_shape.tolist() == [4, 4, 4, 4]
+    flags = tri.split_flags(params).reshape(4, 4, 4)
+    for split, each in enumerate((2, 1, 1)):
+        assert {*(flags == split).sum(1).ravel().tolist(), *(flags == split).sum(2).ravel().tolist()} == {each}
+    assert (tri.split_flags(small(seed=1)) != tri.split_flags(params)).any()
+
+
+def parts(params: tri.Generate, split: tri.Split) -> list[bool]:
+    """Whether the pairs are of combinations that train has, of each part of the split."""
+    return [True, False] if params.seen and split != "train" else [False]
 
 
 def dataset(params: tri.Generate, **changes) -> Dataset:
     """What a file in params/datasets says of these parameters."""
     classes = tri.task_classes(params)
     image = {"kind": "image", "shape": [3, params.size, params.size]}
-    pairs = {s: min(getattr(params.pairs, s), tri.draw_pairs(params, s, False).candidates) for s in tri.SPLITS}
+    pairs = {s: sum(len(tri.draw_pairs(params, s, False, seen).rows) for seen in parts(params, s)) for s in tri.SPLITS}
     values = {
         **dict.fromkeys(("title", "description", "licence", "citation"), "made up"),
         "redistribute": True,
@@ -189,6 +196,7 @@ def dataset(params: tri.Generate, **changes) -> Dataset:
         "generate": params.model_dump(),
         "reader": "trifeature_files",
         "probe_from": "tri" if params.biased else None,
+        "case_weights": params.seen is not None,
     }
     return Dataset.model_validate(values | changes)
 
@@ -233,7 +241,7 @@ def test_the_data_sheet_counts_images_and_candidates_and_says_how_they_were_spli
         "candidate pairs": candidates,
         "pairs": 100,
     }
-    assert "held out at random, as many of each shape (seed 42)" in sheet["split"]["rule"]
+    assert "each texture and each colour of each shape equally often (seed 42)" in sheet["split"]["rule"]
     assert sheet["licence"] == "made up"
     assert "respect M" not in sheet["split"]["rule"]
     assert "train pairs respect M" in prepared(small(biased=True), "biased")[0]["split"]["rule"]
@@ -258,7 +266,7 @@ def test_same_seed_same_bytes(prepared) -> None:
 
 
 def test_no_validation_split_is_a_file_without_rows(prepared) -> None:
-    none = {"train": 40, "val": 0, "test": 24}
+    none = {"train": 32, "val": 0, "test": 32}
     _, folder = prepared(small(combinations=none, renders={"train": 1, "test": 1}, pairs={"train": 20, "test": 20}))
     assert len(load_split(folder / "val.parquet")) == 0
 
@@ -274,8 +282,9 @@ def test_no_validation_split_is_a_file_without_rows(prepared) -> None:
         ({"modalities": {"image1": {"kind": "image", "shape": [3, 32, 32]}}}, "modalities: .*two, each of kind image"),
         ({"probe_from": None}, "probe_from: required where `generate.biased` is true"),
         ({"generate": {"sise": 3}}, "generate.sise: unknown key; did you mean 'size'"),
+        ({"case_weights": True}, r"params/datasets/tri\.yaml: case_weights: goes with `generate.seen`; give both"),
     ],
-    ids=["classes", "tasks", "modalities", "probe_from", "generate"],
+    ids=["classes", "tasks", "modalities", "probe_from", "generate", "case_weights"],
 )
 def test_a_file_that_says_otherwise(prepared, tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -283,17 +292,23 @@ def test_a_file_that_says_otherwise(prepared, tmp_path: Path, changes: dict, mes
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["trifeature", "trifeature_biased", "trifeature_small", "trifeature_small_biased"])
+@pytest.mark.parametrize("name", ["trifeature", "trifeature_biased", "trifeature_mid", "trifeature_mid_biased"])
 def test_the_datasets_of_the_study_are_what_their_files_say(name: str) -> None:
     known = Grid(ROOT).datasets[name]
     params = tri.Generate.model_validate(known.generate)
     files._check(known, params, name)
-    pairs = {s: tri.draw_pairs(params, s, params.biased and s == "train") for s in tri.SPLITS}
-    assert {s: len(p.rows) for s, p in pairs.items()} == {s: getattr(known.split, s) for s in tri.SPLITS}
+    drawn = {
+        s: {seen: tri.draw_pairs(params, s, params.biased and s == "train", seen) for seen in parts(params, s)}
+        for s in tri.SPLITS
+    }
+    found = {s: sum(len(p.rows) for p in of.values()) for s, of in drawn.items()}
+    assert found == {s: getattr(known.split, s) for s in tri.SPLITS}
     assert preparer(name, known) == "trifeature_files"
-    for split in ("val", "test") if "small" in name else ("test",):
-        labels = tri.task_labels(params, tri.list_images(params, split), pairs[split])
-        assert all(set(labels[t]) == set(range(len(c))) for t, c in tri.task_classes(params).items())
+    for split, seen in [
+        (s, seen) for s, of in drawn.items() for seen in of if s != "train" and getattr(known.split, s)
+    ]:
+        labels = tri.task_labels(params, tri.list_images(params, split, seen), drawn[split][seen])
+        assert all(set(of) == set(range(len(tri.task_classes(params)[t]))) for t, of in labels.items())
 
 
 @pytest.mark.parametrize(
@@ -302,8 +317,12 @@ def test_the_datasets_of_the_study_are_what_their_files_say(name: str) -> None:
         ({"shapes": ["triangel", "square"]}, "did you mean 'triangle'"),
         ({"colours": ["red", "red", "blue", "green"]}, "different names"),
         ({"colours": ["red", "blue"]}, "one to one, and there are 4 and 2"),
-        ({"combinations": {"train": 40, "val": 8, "test": 8}}, "must be all 64"),
-        ({"combinations": {"train": 41, "val": 7, "test": 16}}, "multiples of 4 shapes"),
+        ({"combinations": {"train": 32, "val": 16, "test": 8}}, "must be all 64"),
+        ({"combinations": {"train": 36, "val": 12, "test": 16}}, "multiples of 16, the textures of all shapes"),
+        (
+            {"seen": {"renders": 1, "pairs": 9}, "stratify": False},
+            "seen: needs `stratify: true` and combinations of val",
+        ),
         ({"renders": {"train": 1, "val": 0, "test": 1}}, "all be given or all be 0"),
         ({"sise": 3}, "Extra inputs"),
     ],
@@ -311,3 +330,73 @@ def test_the_datasets_of_the_study_are_what_their_files_say(name: str) -> None:
 def test_refusals(changes: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         small(**changes)
+
+
+SEEN = {"seen": {"renders": 6, "pairs": 1500}, "pairs": {"train": 2000, "val": 900, "test": 900}}
+SEEN |= {"renders": {"train": 4, "val": 10, "test": 10}}
+
+
+def test_what_train_has_seen_is_scored_on_fresh_renders_and_what_it_has_not_apart(prepared) -> None:
+    params = small(**SEEN)
+    sheet, folder = prepared(params)
+    names = {"unique1", "unique2", "colour2", "synergy", "shape_new", "unique1_new", "unique2_new", "synergy_new"}
+    own = {tuple(of) for of in tri.list_images(params, "train").attributes.tolist()}
+    for split in tri.SPLITS:
+        table = load_split(folder / f"{split}.parquet")
+        assert set(table.weights) == {"", *table.tasks} == {"", *names}
+        images = [[name.split("_") for name in identity.split("+")] for identity in table.ids]
+        where = [params.shapes.index(a[0][0]) for a in images]
+        assert where == table.labels.tolist() == table.tasks["shape_new"].tolist()
+        seen = torch.tensor([len(a[0]) == 5 for a in images])  # shape, texture, colour, split, number
+        combinations = [
+            (params.shapes.index(s), params.textures.index(t), params.colours.index(c))
+            for a in images
+            for s, t, c, *_ in a
+        ]
+        assert [c in own for c in combinations[::2]] == [c in own for c in combinations[1::2]]
+        if split == "train":
+            assert not seen.any()
+            assert all((w > 0).all() for w in table.weights.values())
+            continue
+        assert [c in own for c in combinations[::2]] == seen.tolist()
+        for task, weights in table.weights.items():
+            assert torch.equal(weights > 0, ~seen if task.endswith(tri.NEW) else seen)
+            assert float(weights[weights > 0].mean()) == pytest.approx(1)
+            assert torch.equal(
+                table.tasks.get(task, table.labels), table.tasks.get(task.removesuffix(tri.NEW), table.labels)
+            )
+        assert sheet["report"]["counts"][split]["pairs"] == 2400
+    for one, other in ((a, b) for a in tri.SPLITS for b in tri.SPLITS if a < b):
+        assert not set(load_split(folder / f"{one}.parquet").ids) & set(load_split(folder / f"{other}.parquet").ids)
+
+
+def test_fresh_renders_are_images_of_their_own() -> None:
+    params = small(**SEEN)
+    found = {(s, seen): tri.list_images(params, s, seen) for s in tri.SPLITS for seen in parts(params, s)}
+    serials = np.concatenate([listed.serial for listed in found.values()])
+    assert len(np.unique(serials)) == len(serials)
+    assert (
+        found["train", False].serial.tolist()
+        == tri.list_images(small(**SEEN | {"seen": None}), "train").serial.tolist()
+    )
+    one, other = (tri.render_images(params, found[s, True]) for s in ("val", "test"))
+    assert not any((a == b).all() for a, b in zip(one, other, strict=True))
+
+
+def test_weights_leave_synergy_to_no_single_attribute() -> None:
+    """Means of both classes are equal for every function of shape and texture1, shape and colour2, or one attribute."""
+    params = small(**SEEN)
+    for split, seen in (("train", False), ("test", True), ("test", False)):
+        listed, pairs = tri.list_images(params, split, seen), tri.draw_pairs(params, split, False, seen)
+        weights, fits = tri.balanced(params, listed, pairs), tri.task_labels(params, listed, pairs)["synergy"] == 1
+        (shape, texture1, colour1), (_, texture2, colour2) = (listed.attributes[of].T for of in pairs.rows.T)
+        assert fits.mean() < 0.4
+        assert [weights[own].sum() for own in (fits, ~fits)] == pytest.approx([len(fits) / 2] * 2)
+        for codes in (4 * shape + texture1, 4 * shape + colour2, texture2, colour1):
+            both = [np.bincount(codes[own], weights[own], 16) for own in (fits, ~fits)]
+            np.testing.assert_allclose(*both, atol=1e-9 * len(fits))
+    few = small(**SEEN | {"pairs": {"train": 60, "val": 60, "test": 60}})
+    with pytest.raises(
+        DataError, match=r"of 16 \(shape, texture1, colour2\) that are in M only \d+ have a pair; raise"
+    ):
+        tri.balanced(few, tri.list_images(few, "train"), tri.draw_pairs(few, "train", False))

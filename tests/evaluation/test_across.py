@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation import across
-from mmcontrast.evaluation.across import interquartile_means, mean_ranks, weighted_iqm
+from mmcontrast.evaluation.across import interquartile_means, mean_ranks, rank_agreement, reversals, weighted_iqm
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +83,62 @@ def test_one_seed_has_no_interval() -> None:
 def test_what_has_no_mean_is_refused(scores: list[np.ndarray], words: str) -> None:
     with pytest.raises(DataError, match=words):
         mean_ranks(scores)
+
+
+def test_interquartile_means_are_set_off_further_than_the_percentiles_are() -> None:
+    """S = 4, two datasets: sqrt(4 / 3), times a t quantile with half of the 6 degrees of freedom over a normal one."""
+    scores = [np.random.default_rng(d).normal(size=(4, 1)) for d in range(2)]
+    (found,) = interquartile_means(scores)
+    draws = np.concatenate(across._resampled(scores), axis=1).transpose(0, 2, 1)
+    low, high = np.quantile(weighted_iqm(draws, np.ones(8)), [0.025, 0.975])
+    wider = np.sqrt(4 / 3) * stats.t.ppf(0.975, 3) / stats.norm.ppf(0.975)
+    assert found[1:] == pytest.approx(
+        (found.mean + wider * (low - found.mean), found.mean + wider * (high - found.mean))
+    )
+
+
+def test_rank_agreement_is_kendalls_tau_of_the_means() -> None:
+    rng = np.random.default_rng(0)
+    val, test = rng.normal(size=(2, 5, 6))
+    found = rank_agreement(val, test)
+    assert found.mean == pytest.approx(stats.kendalltau(val.mean(0), test.mean(0)).statistic)
+    assert -1 <= found.low <= found.high <= 1
+    assert rank_agreement(val, val)[:3] == pytest.approx((1, 1, 1))
+    assert rank_agreement(val, -val)[:3] == pytest.approx((-1, -1, -1))
+    assert np.isnan(rank_agreement(val[:1], test[:1])[1:]).all()
+    with pytest.raises(DataError, match="two tables of equal shape"):
+        rank_agreement(val, test[:, :3])
+
+
+def test_a_switch_that_passes_another_method_reverses_its_pair() -> None:
+    others = np.tile([0.5, 0.9], (5, 1))
+    own, changed = np.full(5, 0.4), np.full(5, 0.6)
+    assert reversals(own, changed, others) == (0.5, 0.0, 2), "one of two pairs, and no seed reverses any"
+    assert reversals(own, own, others) == (0, 0, 2)
+    assert reversals(1 - own, 1 - changed, 1 - others, sign=-1) == (0.5, 0.0, 2), "of an error, lower is better"
+
+
+def test_reversals_against_a_loop_over_replicates() -> None:
+    rng = np.random.default_rng(1)
+    own, changed, others = rng.normal(size=5), rng.normal(0.5, size=5), rng.normal(size=(5, 3))
+    found, slow = reversals(own, changed, others), []
+    for _ in range(4000):
+        draw, second = rng.integers(0, 5, (2, 5))
+        was = np.sign(own[draw].mean() - others[draw].mean(0))
+        now = np.sign(changed[draw].mean() - others[draw].mean(0))
+        again = np.sign(own[second].mean() - others[second].mean(0))
+        slow.append([(was * now < 0).mean(), (was * again < 0).mean()])
+    assert found[:2] == pytest.approx(tuple(np.mean(slow, axis=0)), abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "words"),
+    [
+        (np.zeros(3), np.zeros((4, 2)), "reversals: scores of the same seeds"),
+        (np.zeros(4), np.zeros((4, 0)), "at least one other method"),
+        (np.full(4, np.nan), np.zeros((4, 1)), "not finite"),
+    ],
+)
+def test_reversals_of_nothing_are_refused(own: np.ndarray, others: np.ndarray, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        reversals(own, own, others)

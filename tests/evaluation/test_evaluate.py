@@ -32,7 +32,7 @@ def test_intervals_hold_the_mean_of_the_metrics(make_cell, make_predictions, wri
     cell = make_cell(metrics=["acc", "f1", "auc"], classes=["n", "y"])
     metrics, _, intervals = map(pl.read_parquet, evaluate(cell, write(make_predictions(cell)), tmp_path))
     assert len(intervals) == 3 * 3
-    for protocol, split, metric, mean, low, high, n_seeds, n_cases in intervals.iter_rows():
+    for protocol, split, metric, mean, low, high, n_seeds, n_cases, _ in intervals.iter_rows():
         values = metrics.filter(protocol=protocol, split=split, metric=metric)["value"]
         assert mean == pytest.approx(values.mean())
         assert low < mean < high

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.probe import fit_probe
+from mmcontrast.evaluation import probe_models
+from mmcontrast.evaluation.classification import cross_entropy
+from mmcontrast.evaluation.probe import STRENGTHS, balanced, fit_probe
 from mmcontrast.evaluation.scores import score
 
 
@@ -24,18 +32,133 @@ def test_equals_scikit_learn_at_the_chosen_strength() -> None:
     probe = fit_probe(x, y, v, w, 4)
     scaler = StandardScaler().fit(x)
     plain = LogisticRegression(C=probe.strength, max_iter=5000, tol=1e-8).fit(scaler.transform(x), y)
-    np.testing.assert_allclose(probe.predict(t), plain.predict_proba(scaler.transform(t)), atol=1e-2)
+    np.testing.assert_allclose(probe.predict(t), plain.predict_proba(scaler.transform(t)), atol=1e-6)
     assert probe.converged
 
 
-def test_strength_is_the_best_on_validation_and_the_strongest_of_equals() -> None:
+def test_strength_is_the_best_on_validation_and_weaker_ones_are_left_when_two_were_worse() -> None:
     (x, y), (v, w) = blobs(60, 3, 4.0, 1), blobs(200, 3, 4.0, 2)
     probe = fit_probe(x, y, v, w, 3)
-    assert set(probe.validation) == {10.0**k for k in range(-4, 5)}
-    best = max(probe.validation.values())
-    assert probe.validation[probe.strength] == best
-    assert score("balanced_acc", w, probe.predict(v)) == pytest.approx(best)
-    assert len(set(probe.validation.values())) > 2
+    assert probe.validation[probe.strength] == min(probe.validation.values())
+    assert cross_entropy(w, probe.predict(v)) == pytest.approx(probe.validation[probe.strength], rel=1e-12)
+    assert list(probe.validation) == list(STRENGTHS)[: len(probe.validation)]
+    assert list(probe.validation)[-3] == probe.strength  # it went on for two, and no further
+    alone = fit_probe(x, y, v, w, 3, strengths=[probe.strength])
+    np.testing.assert_allclose(alone.predict(v), probe.predict(v), atol=1e-9)  # wherever it started from
+
+
+def test_the_validation_loss_of_rare_classes_weighs_classes_alike() -> None:
+    (x, y), (v, w) = blobs(60, 2, 4.0, 1), blobs(200, 2, 4.0, 2)
+    kept = (w == 0) | (np.arange(200) < 20)
+    probe = fit_probe(x, y, v[kept], w[kept], 2, weights=(balanced(y), balanced(w[kept])))
+    losses = [cross_entropy(w[kept & (w == c)], probe.predict(v[kept & (w == c)])) for c in (0, 1)]
+    assert np.mean(losses) == pytest.approx(probe.validation[probe.strength], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["classes", "multilabel", "regression"])
+def test_a_case_of_weight_two_is_two_cases(kind: str) -> None:
+    (x, y), (v, w) = blobs(60, 3, 4.0, 1), blobs(80, 3, 4.0, 2)
+    y, w = (of if kind == "classes" else np.eye(3)[of] + (kind == "regression") * 0.1 * of[:, None] for of in (y, w))
+    twice = [np.concatenate([np.arange(n), np.arange(n // 3)]) for n in (60, 80)]
+    weights = tuple(np.bincount(rows).astype(float) for rows in twice)
+    weighted = fit_probe(x, y, v, w, 3, kind, weights=weights, scaled_by=x)
+    repeated = fit_probe(x[twice[0]], y[twice[0]], v[twice[1]], w[twice[1]], 3, kind, scaled_by=x)
+    # the weights of the cases are scaled to a mean of 1, and there are fewer of them: C is a third larger here
+    assert len(twice[0]) / 60 == pytest.approx(4 / 3)
+    same = fit_probe(x, y, v, w, 3, kind, strengths=[repeated.strength * 4 / 3], weights=weights, scaled_by=x)
+    np.testing.assert_allclose(same.predict(v), repeated.predict(v), atol=1e-6)
+    if kind != "regression":  # whose errors are in units of the spread, which weighs all cases alike
+        assert same.validation[same.strength] == pytest.approx(repeated.validation[repeated.strength])
+    assert not np.allclose(weighted.predict(v), fit_probe(x, y, v, w, 3, kind).predict(v), atol=1e-4)
+
+
+def test_weights_of_balanced_classes_are_scikit_learns() -> None:
+    (x, y), (v, w) = blobs(90, 3, 4.0, 1), blobs(80, 3, 4.0, 2)
+    x, y = x[y + np.arange(90) % 3 < 3], y[y + np.arange(90) % 3 < 3]
+    ours = fit_probe(x, y, v, w, 3, strengths=[0.1], weights=(balanced(y), balanced(w)))
+    scaler = StandardScaler().fit(x)
+    plain = LogisticRegression(C=0.1, max_iter=5000, tol=1e-8, class_weight="balanced").fit(scaler.transform(x), y)
+    np.testing.assert_allclose(ours.predict(v), plain.predict_proba(scaler.transform(v)), atol=1e-6)
+
+
+def test_of_fewer_cases_than_features_the_optimum_is_the_same() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((12, 40)) + 3, np.arange(12) % 3
+    v, w = rng.standard_normal((50, 40)) + 3, rng.integers(0, 3, 50)
+    few = fit_probe(x, y, v, w, 3, strengths=[1.0], scaled_by=v)
+    assert few.model.basis.shape == (40, 12)
+    scaler = StandardScaler().fit(v)
+    plain = LogisticRegression(max_iter=5000, tol=1e-10).fit(scaler.transform(x), y)
+    np.testing.assert_allclose(few.predict(v), plain.predict_proba(scaler.transform(v)), atol=1e-6)
+
+
+def test_many_classes_take_the_other_solver_to_the_same_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    (x, y), (v, w), (t, _) = (blobs(200, 4, 2.5, s) for s in (1, 2, 3))
+    second_order = fit_probe(x, y, v, w, 4)
+    monkeypatch.setattr(probe_models, "TRIED_HESSIAN", 0)
+    refined = fit_probe(x, y, v, w, 4)
+    monkeypatch.setattr(probe_models, "LARGEST_HESSIAN", 0)
+    first_order = fit_probe(x, y, v, w, 4)
+    # the chosen fit alone is refined, and is then that of the second order to rounding
+    assert refined.model.model.solver == second_order.model.model.solver
+    assert refined.strength == second_order.strength
+    np.testing.assert_allclose(refined.predict(t), second_order.predict(t), atol=1e-9)
+    assert second_order.model.model.solver != first_order.model.model.solver
+    assert first_order.strength == second_order.strength
+    np.testing.assert_allclose(first_order.predict(t), second_order.predict(t), atol=1e-6)
+
+
+KERNELS = {"Prescott": "pni", "Nehalem": "sse4_2", "Haswell": "avx2", "SkylakeX": "avx512f"}
+SCORED = """
+import numpy as np
+from threadpoolctl import threadpool_info
+from mmcontrast.evaluation import probe_models
+from mmcontrast.evaluation.probe import balanced, fit_probe
+
+out = []
+limits = (300, 1500), (300, 1500), (0, 1500), (0, 0)
+for width, classes, weights, limit in zip((64, 24, 24, 24), (2, 5, 5, 5), ("balanced", None, None, None), limits):
+    probe_models.TRIED_HESSIAN, probe_models.LARGEST_HESSIAN = limit
+    rng = np.random.default_rng(0)
+    mixing = rng.standard_normal((width, width)).astype(np.float32)
+    y = rng.integers(0, classes, 900)
+    x = (rng.standard_normal((900, width)) + rng.standard_normal((classes, width))[y] / 4).astype(np.float32) @ mixing
+    parts = slice(400), slice(400, 600)
+    weighted = tuple(balanced(y[p]) for p in parts) if weights else None
+    probe = fit_probe(x[parts[0]], y[parts[0]], x[parts[1]], y[parts[1]], classes, weights=weighted)
+    out += [probe.strength, *probe.predict(x[600:]).ravel()]
+few = fit_probe(x[:12], y[:12], x[400:600], y[400:600], 5, scaled_by=x[:400])
+several = fit_probe(x[:400], np.eye(5)[y[:400]], x[400:600], np.eye(5)[y[400:600]], 5, "multilabel")
+numbers = fit_probe(x[:400], x[:400, :2] @ mixing[:2, :2], x[400:600], x[400:600, :2], 2, "regression")
+for probe in (few, several, numbers):
+    out += [probe.strength, *probe.predict(x[600:]).ravel()]
+print({i["architecture"] for i in threadpool_info() if i["internal_api"] == "openblas"})
+print(*map(float, out))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the kernels are those of x86-64")
+def test_scores_do_not_depend_on_the_processor_or_the_number_of_threads() -> None:
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if Path("/proc/cpuinfo").exists() else []
+    kernels = [k for k, flag in KERNELS.items() if flag in flags]
+    assert len(kernels) > 1, "one kernel alone says nothing"
+    found, seen = [], set()
+    for kernel, threads in [*((k, "1") for k in kernels), (kernels[-1], "2")]:
+        environment = os.environ | {
+            "OPENBLAS_CORETYPE": kernel,
+            "OMP_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+        }
+        ran = subprocess.run(
+            [sys.executable, "-c", SCORED], env=environment, capture_output=True, text=True, check=True
+        )
+        architecture, numbers = ran.stdout.splitlines()
+        seen.add(architecture)
+        found.append(np.array(numbers.split(), dtype=float))
+    assert len(seen) == len(kernels), f"the kernel was not changed: {seen}"
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=1e-6)
 
 
 def test_noise_is_at_chance_and_blobs_are_not() -> None:
@@ -55,7 +178,7 @@ def test_class_weight_finds_rare_positives() -> None:
 
     (x, y), (v, w), (t, u) = (rare(s) for s in (1, 2, 3))
     plain = score("balanced_acc", u, fit_probe(x, y, v, w, 2).predict(t))
-    weighted = score("balanced_acc", u, fit_probe(x, y, v, w, 2, class_weight="balanced").predict(t))
+    weighted = score("balanced_acc", u, fit_probe(x, y, v, w, 2, weights=(balanced(y), balanced(w))).predict(t))
     assert weighted > plain + 0.1
 
 
@@ -73,15 +196,19 @@ def test_refit_on_validation_is_a_fit_of_both() -> None:
     assert refit.strength == apart.strength
     assert refit.validation == apart.validation
     scaler = StandardScaler().fit(x)
-    both = LogisticRegression(C=refit.strength, max_iter=1000)
+    both = LogisticRegression(C=refit.strength, max_iter=5000, tol=1e-8)
     both.fit(scaler.transform(np.concatenate([x, v])), np.concatenate([y, w]))
     np.testing.assert_allclose(refit.predict(v), both.predict_proba(scaler.transform(v)), atol=1e-6)
     assert not np.allclose(refit.predict(v), apart.predict(v))
 
 
-def test_a_fit_that_does_not_converge_says_so() -> None:
+def test_a_fit_that_does_not_converge_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     (x, y), (v, w) = blobs(100, 4, 3.0, 1), blobs(100, 4, 3.0, 2)
-    assert not fit_probe(x, y, v, w, 4, strengths=[1e4], max_iter=1).converged
+    one_step = lambda **given: LogisticRegression(**given | {"max_iter": 1})  # noqa: E731
+    monkeypatch.setattr(probe_models, "LogisticRegression", one_step)
+    assert not fit_probe(x, y, v, w, 4, strengths=[1e4]).converged
+    several = np.eye(4, dtype=np.uint8)
+    assert not fit_probe(x, several[y], v, several[w], 4, "multilabel", strengths=[1e4]).converged
 
 
 GOOD = np.random.default_rng(0).standard_normal((10, 3))

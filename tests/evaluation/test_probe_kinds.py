@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.probe import fit_probe
-from mmcontrast.evaluation.scores import score
+from mmcontrast.evaluation.scores import loss, score
 
 
 def several(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,37 +28,35 @@ def numbers(n: int, seed: int, noise: float = 0.5) -> tuple[np.ndarray, np.ndarr
 
 
 def test_each_label_has_scikit_learns_fit_at_one_strength() -> None:
-    (x, y), (v, w), (t, u) = (several(200, s) for s in (1, 2, 3))
+    (x, y), (v, w), (t, u) = ((z.astype(np.float64), labels) for z, labels in (several(200, s) for s in (1, 2, 3)))
     # the easy label is separable, so without regularisation its fit has no end
     strengths = [1e-2, 1.0]
-    probe = fit_probe(x, y, v, w, 3, "map", strengths=strengths)
+    probe = fit_probe(x, y, v, w, 3, "multilabel", strengths=strengths)
     scaler = StandardScaler().fit(x)
     for c in range(3):
         plain = LogisticRegression(C=probe.strength, max_iter=5000, tol=1e-8).fit(scaler.transform(x), y[:, c])
         of_label = plain.predict_proba(scaler.transform(t))[:, 1]
-        np.testing.assert_allclose(probe.predict(t)[:, c], of_label, atol=1e-2)
+        np.testing.assert_allclose(probe.predict(t)[:, c], of_label, atol=1e-6)
     assert probe.converged
     assert set(probe.validation) == set(strengths)
-    assert probe.validation[probe.strength] == max(probe.validation.values()) == score("map", w, probe.predict(v))
+    best = min(probe.validation.values())
+    assert probe.validation[probe.strength] == best == pytest.approx(loss("multilabel", w, probe.predict(v)))
     assert score("macro_f1", u, probe.predict(t)) > 0.7
 
 
 def test_a_label_that_all_training_cases_have_is_predicted_for_all() -> None:
     (x, y), (v, w) = several(60, 1), several(60, 2)
     y[:, 1], y[:, 2] = 1, 0
-    np.testing.assert_array_equal(fit_probe(x, y, v, w, 3, "map").predict(v)[:, 1:], np.tile([1.0, 0.0], (60, 1)))
-
-
-def test_a_fit_of_one_label_that_does_not_converge_says_so() -> None:
-    (x, y), (v, w) = several(60, 1), several(60, 2)
-    assert not fit_probe(x, y, v, w, 3, "map", strengths=[1e4], max_iter=1).converged
+    np.testing.assert_array_equal(
+        fit_probe(x, y, v, w, 3, "multilabel").predict(v)[:, 1:], np.tile([1.0, 0.0], (60, 1))
+    )
 
 
 @pytest.mark.parametrize("strength", [1e-4, 1.0, 1e4])
 @pytest.mark.parametrize("n", [3, 60])  # fewer cases than features, and more
 def test_numbers_are_scikit_learns_ridge(strength: float, n: int) -> None:
     (x, y), (v, w) = numbers(n, 1), numbers(50, 2)
-    probe = fit_probe(x, y, v, w, 2, "mse", strengths=[strength])
+    probe = fit_probe(x, y, v, w, 2, "regression", strengths=[strength])
     scaler, of_y = StandardScaler().fit(x), StandardScaler().fit(y.astype(float))
     plain = Ridge(alpha=1 / strength, solver="svd")
     plain.fit(scaler.transform(x).astype(float), of_y.transform(y.astype(float)))
@@ -66,39 +64,38 @@ def test_numbers_are_scikit_learns_ridge(strength: float, n: int) -> None:
     np.testing.assert_allclose(probe.predict(v), expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("metric", ["mse", "pearson"])
-def test_the_strength_of_a_regression_is_the_best_on_validation(metric: str) -> None:
+def test_the_strength_of_a_regression_is_the_best_on_validation() -> None:
     (x, y), (v, w) = numbers(30, 1, noise=3.0), numbers(300, 2, noise=3.0)
-    probe = fit_probe(x, y, v, w, 2, metric)
-    best = {"mse": min, "pearson": max}[metric](probe.validation.values())
-    assert probe.validation[probe.strength] == best == score(metric, w, probe.predict(v))
-    assert len(set(probe.validation.values())) > 5
+    probe = fit_probe(x, y, v, w, 2, "regression")
+    best = min(probe.validation.values())
+    assert probe.validation[probe.strength] == best == pytest.approx(loss("regression", w, probe.predict(v)))
+    assert len(set(probe.validation.values())) > 3
 
 
-@pytest.mark.parametrize(("draw", "n", "metric"), [(several, 3, "map"), (numbers, 2, "mse")])
-def test_refit_on_validation_is_a_fit_of_both(draw, n: int, metric: str) -> None:
+@pytest.mark.parametrize(("draw", "n", "kind"), [(several, 3, "multilabel"), (numbers, 2, "regression")])
+def test_refit_on_validation_is_a_fit_of_both(draw, n: int, kind: str) -> None:
     (x, y), (v, w) = draw(60, 1), draw(60, 2)
-    apart, refit = fit_probe(x, y, v, w, n, metric), fit_probe(x, y, v, w, n, metric, refit_on_val=True)
+    apart, refit = fit_probe(x, y, v, w, n, kind), fit_probe(x, y, v, w, n, kind, refit_on_val=True)
     assert (refit.strength, refit.validation) == (apart.strength, apart.validation)
-    both = fit_probe(np.concatenate([x, v]), np.concatenate([y, w]), v, w, n, metric, strengths=[refit.strength])
+    both = fit_probe(np.concatenate([x, v]), np.concatenate([y, w]), v, w, n, kind, strengths=[refit.strength])
     assert np.abs(refit.predict(v) - both.predict(v)).max() < np.abs(refit.predict(v) - apart.predict(v)).max()
 
 
 @pytest.mark.parametrize(
-    ("labels", "metric", "message"),
+    ("labels", "kind", "message"),
     [
-        (np.tile([1, 0], (10, 1)), "map", "all have the same labels"),
-        (np.full((10, 2), 3.5), "mse", "all have the same values"),
-        (np.zeros((9, 2)), "mse", "10 training embeddings and 9 labels"),
+        (np.tile([1, 0], (10, 1)), "multilabel", "all have the same labels"),
+        (np.full((10, 2), 3.5), "regression", "all have the same values"),
+        (np.zeros((9, 2)), "regression", "10 training embeddings and 9 labels"),
     ],
 )
-def test_refusals(labels: np.ndarray, metric: str, message: str) -> None:
+def test_refusals(labels: np.ndarray, kind: str, message: str) -> None:
     z = np.random.default_rng(0).standard_normal((10, 3))
     with pytest.raises(DataError, match=message):
-        fit_probe(z, labels, z, np.random.default_rng(1).integers(0, 2, (10, 2)), 2, metric)
+        fit_probe(z, labels, z, np.random.default_rng(1).integers(0, 2, (10, 2)), 2, kind)
 
 
 def test_a_quantity_that_does_not_vary_is_predicted_as_it_is() -> None:
     (x, y), (v, w) = numbers(30, 1), numbers(30, 2)
     y[:, 1] = 7
-    np.testing.assert_allclose(fit_probe(x, y, v, w, 2, "mse").predict(v)[:, 1], 7)
+    np.testing.assert_allclose(fit_probe(x, y, v, w, 2, "regression").predict(v)[:, 1], 7)

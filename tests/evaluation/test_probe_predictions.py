@@ -62,17 +62,31 @@ def evaluate(cell, frame: pl.DataFrame, write: Callable[[pl.DataFrame], Path], f
 def test_rows_are_selected_of_the_last_epoch_on_val_and_test(cell, write, tmp_path) -> None:
     metrics, curves, intervals = evaluate(cell, embeddings_of(cell), write, tmp_path)
     assert dict(metrics.schema) == METRICS_SCHEMA
-    assert dict(curves.schema) == CURVES_SCHEMA
+    assert dict(curves.schema) == CURVES_SCHEMA | {"strength": pl.Float64}
     assert set(metrics["protocol"]) == set(intervals["protocol"]) == {"selected"}
     assert set(metrics["epoch"]) == set(curves["epoch"]) == {EPOCHS - 1}
     counts = dict(metrics.select("split", "n").unique().iter_rows())
     assert counts == {"val": ROWS["val"], "test": ROWS["test"]}
     assert len(metrics) == len(cell.seeds) * len(cell.metrics) * 2
-    for _, split, metric, average, low, high, n_seeds, n_cases in intervals.iter_rows():
+    for _, split, metric, average, low, high, n_seeds, n_cases, _ in intervals.iter_rows():
         values = metrics.filter(split=split, metric=metric)["value"]
         assert average == pytest.approx(values.mean())
         assert low < average < high
         assert (n_seeds, n_cases) == (len(cell.seeds), ROWS["test"])
+
+
+def test_the_loss_of_every_strength_is_kept(cell, write, tmp_path) -> None:
+    """The least is the chosen one's, whose cross-entropy on validation it is."""
+    _, curves, _ = evaluate(cell, embeddings_of(cell), write, tmp_path)
+    for seed in cell.seeds:
+        of_seed = curves.filter(seed=seed, split="val")
+        tried, scored = (of_seed.filter(metric=m) for m in ("probe_loss", "cross_entropy"))
+        assert tried["strength"].to_list() == list(probe.STRENGTHS)[: len(tried)]
+        assert tried["value"].min() == pytest.approx(scored["value"].item(), rel=1e-6)
+        assert 2 < len(tried["value"].unique()) == len(tried)
+    assert curves.filter(pl.col("metric") != "probe_loss")["strength"].null_count() == len(curves) - len(
+        curves.filter(metric="probe_loss")
+    )
 
 
 def test_scores_are_those_of_the_probe(cell, write, tmp_path) -> None:
@@ -81,7 +95,7 @@ def test_scores_are_those_of_the_probe(cell, write, tmp_path) -> None:
     for seed in cell.seeds:
         x, v, t = (frame.filter(seed=seed, split=s) for s in ROWS)
         fitted = probe.fit_probe(
-            x["embedding"].to_numpy(), x["label"].to_numpy(), v["embedding"].to_numpy(), v["label"].to_numpy(), 3, "acc"
+            x["embedding"].to_numpy(), x["label"].to_numpy(), v["embedding"].to_numpy(), v["label"].to_numpy(), 3
         )
         expected = score("acc", t["label"].to_numpy(), fitted.predict(t["embedding"].to_numpy()))
         found = metrics.filter(seed=seed, split="test", metric="acc")["value"].item()
@@ -92,13 +106,13 @@ def test_scores_are_those_of_the_probe(cell, write, tmp_path) -> None:
 def test_the_released_probes_second_fit_is_of_train_and_validation(cell, write, tmp_path) -> None:
     frame = embeddings_of(cell)
     changed = cell.model_copy(update={"objective": {"compat": {"probe_refit": True}}})
-    found = probe_predictions(read_embeddings(write(frame), changed), changed)[""]
+    found = probe_predictions(read_embeddings(write(frame), changed), changed)[0][""]
     for seed in cell.seeds:
         x, v, t = (frame.filter(seed=seed, split=s).sort("id") for s in ROWS)
         both = [of[column].to_numpy() for of in (x, v) for column in ("embedding", "label")]
-        expected = probe.fit_probe(*both, 3, "acc", refit_on_val=True).predict(t["embedding"].to_numpy())
+        expected = probe.fit_probe(*both, 3, refit_on_val=True).predict(t["embedding"].to_numpy())
         np.testing.assert_allclose(found[seed, "test"].probs[0], expected, atol=1e-6)
-        plain = probe.fit_probe(*both, 3, "acc").predict(t["embedding"].to_numpy())
+        plain = probe.fit_probe(*both, 3).predict(t["embedding"].to_numpy())
         assert not np.allclose(expected, plain)
 
 
@@ -108,11 +122,11 @@ def test_the_test_split_chooses_nothing_and_is_predicted_once(cell, write, monke
     seen: list[int] = []
     plain = probe.Probe.predict
     monkeypatch.setattr(probe.Probe, "predict", lambda self, z: (seen.append(len(z)), plain(self, z))[1])
-    first = probe_predictions(read_embeddings(write(frame), cell), cell)[""]
+    first = probe_predictions(read_embeddings(write(frame), cell), cell)[0][""]
     assert seen.count(ROWS["test"]) == len(cell.seeds)
     test = pl.col("split") == "test"
     spoiled = frame.with_columns(label=pl.when(test).then(2 - pl.col("label")).otherwise(pl.col("label")))
-    second = probe_predictions(read_embeddings(write(spoiled), cell), cell)[""]
+    second = probe_predictions(read_embeddings(write(spoiled), cell), cell)[0][""]
     for seed in cell.seeds:
         for split in ("val", "test"):
             np.testing.assert_array_equal(first[seed, split].probs, second[seed, split].probs)

@@ -8,9 +8,8 @@ from pydantic import ValidationError
 
 from mmcontrast.config import Dataset
 from mmcontrast.config.datasets import Retrieval
-from mmcontrast.evaluation import statistics
 from mmcontrast.evaluation.ranking import directions, parts_of, per_query, ranked, reported, score, selection_key
-from mmcontrast.evaluation.statistics import over_seeds_and_weighted_cases
+from mmcontrast.evaluation.retrieval_frames import _slopes
 
 SPEC = Retrieval(gallery="image", queries="text")
 NAMES = ["rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr"]
@@ -54,25 +53,14 @@ def test_the_aggregation_of_the_gallery_is_the_datasets(how):
     assert score(ranked(rows, other), name, other) != plain
 
 
-def test_intervals_are_of_the_mean_and_widen_with_the_spread(monkeypatch):
-    monkeypatch.setattr(statistics, "REPLICATES", 400)
-    rng = np.random.default_rng(0)
-    labels, count = np.arange(30) % 3, np.full(30, 2.0)
-    sums = {"a": rng.binomial(2, 0.5, (4, 30)).astype(float), "b": np.ones((4, 30))}
-    parts = {"a": [(sums["a"], count)], "b": [(sums["b"], count)], "ab": [(sums[k], count) for k in "ab"]}
-    found = over_seeds_and_weighted_cases(labels, parts)
-    assert found["b"] == (0.5, 0.5, 0.5)
-    assert found["a"].mean == pytest.approx(sums["a"].mean() / 2)
-    assert found["a"].low < found["a"].mean < found["a"].high
-    # the constant part moves the interval and does not widen it: the same cases are drawn for both
-    assert found["ab"] == pytest.approx([x + 0.5 for x in found["a"]])
-    assert over_seeds_and_weighted_cases(labels, parts) == found
-
-
-def test_instances_with_more_queries_weigh_more():
-    parts = {"m": [(np.array([[3.0, 0.0]]), np.array([3.0, 1.0]))]}
-    found = over_seeds_and_weighted_cases(np.array([0, 1]), parts)["m"]
-    assert found.mean == 0.75
+def test_an_instance_moves_a_mean_by_all_its_queries():
+    """Against the weighted mean of a slightly heavier instance."""
+    scores = ranked(made(1.5), SPEC)["text_to_image"]
+    ids, values = np.unique(scores.query_ids), per_query(scores, "mrr")
+    found = _slopes([{"text_to_image": scores}], "text_to_image", "mrr", ids)
+    for i, instance in enumerate(ids):
+        weights = 1 + 1e-6 * (scores.query_ids == instance)
+        assert found[0, i] == pytest.approx((np.average(values, weights=weights) - values.mean()) / 1e-6, abs=1e-5)
 
 
 @pytest.mark.parametrize(

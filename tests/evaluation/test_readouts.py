@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from mmcontrast.config import Optimizer, Stage
+from mmcontrast.config.metrics import measure
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.evaluate import evaluate_cell
-from mmcontrast.evaluation.readouts import column, fitted_on, metric_name, readouts_of
+from mmcontrast.evaluation.readouts import column, fitted_on, metric_name, parse_metric_name, readouts_of
 from tests.evaluation.test_probe_predictions import embeddings_of
 
 
@@ -38,8 +39,22 @@ def test_names() -> None:
         "without_a",
     ]
     assert [fitted_on(v) for v in ("", "encoders", "without_a")] == ["", "encoders", ""]
-    assert metric_name("acc") == "acc"
-    assert metric_name("acc", "shared", "encoders") == "shared/acc@encoders"
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("acc", ("acc", "", "", None)),
+        ("shared/acc@encoders", ("acc", "shared", "encoders", None)),
+        ("balanced_acc:5", ("balanced_acc", "", "", 5)),
+        ("unique1_new/acc@encoders:20", ("acc", "unique1_new", "encoders", 20)),
+        ("image_to_text/rr1", ("rr1", "image_to_text", "", None)),
+    ],
+)
+def test_a_score_is_named_by_its_metric_task_readout_and_labels(name: str, parts: tuple) -> None:
+    assert metric_name(*parts) == name
+    assert parse_metric_name(name) == parts
+    assert measure(name) == measure(parts[0])
 
 
 def test_a_view_of_its_own_has_a_probe_of_its_own_and_a_lacking_one_that_of_the_whole(cell, write, tmp_path):

@@ -1,8 +1,6 @@
-"""Intervals against slow references, exact enumeration and closed forms."""
+"""Intervals and tests against scipy, slow references and closed forms; how often they cover: `test_coverage`."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import numpy as np
 import pytest
@@ -10,13 +8,16 @@ from scipy import stats
 
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation import statistics
+from mmcontrast.evaluation.scores import score
 from mmcontrast.evaluation.statistics import (
-    case_weights,
+    Sample,
+    case_influence,
+    centred_by_class,
     holm,
-    iqm,
     over_seeds,
     over_seeds_and_cases,
     paired_difference,
+    welch,
 )
 
 SCORES = np.array([0.8117, 0.7931, 0.8642, 0.8409, 0.8023])
@@ -32,25 +33,21 @@ def test_one_seed_has_no_interval() -> None:
     assert np.isnan([low, high]).all()
 
 
-def test_the_interval_is_that_of_all_possible_resamples() -> None:
-    """Five seeds can be drawn in 3,125 ways; 2.5 % of them lie beyond each end, up to the error of the draws."""
-    means = np.array([np.mean(draw) for draw in product(SCORES, repeat=5)])
-    mean, low, high = over_seeds(SCORES)
-    assert mean == pytest.approx(SCORES.mean())
-    error = 1e-9
-    for below, up_to in (
-        ((means < low - error).mean(), (means <= low + error).mean()),
-        ((means > high + error).mean(), (means >= high - error).mean()),
-    ):
-        assert below - 0.006 < 0.025 < up_to + 0.006
+def test_the_interval_is_scipys_t_interval() -> None:
+    expected = stats.t.interval(0.95, 4, SCORES.mean(), stats.sem(SCORES))
+    assert over_seeds(SCORES) == pytest.approx((SCORES.mean(), *expected))
 
 
-def test_intervals_are_deterministic_and_leave_the_global_generator_alone() -> None:
-    np.random.seed(3)
-    expected = np.random.random()
-    np.random.seed(3)
-    assert over_seeds(SCORES) == over_seeds(SCORES)
-    assert np.random.random() == expected
+def test_overlapping_training_sets_widen_it_by_nadeau_and_bengios_factor() -> None:
+    plain, wider = over_seeds(SCORES), over_seeds(SCORES, overlap=0.25)
+    assert (wider.high - wider.low) / (plain.high - plain.low) == pytest.approx(np.sqrt(1 + 5 * 0.25))
+
+
+def test_the_interval_of_a_share_ends_at_0_and_1() -> None:
+    found = over_seeds(np.array([0.9, 1.0, 1.0]), share=True)
+    assert (found.mean, found.high) == (pytest.approx(0.9667, abs=1e-4), 1.0)
+    assert over_seeds(np.array([0.0, 0.0, 0.1]), share=True).low == 0
+    assert over_seeds(np.array([0.9, 1.0, 1.0])).high > 1
 
 
 def test_an_interval_shifts_and_scales_with_the_scores() -> None:
@@ -64,15 +61,6 @@ def test_nothing_or_not_a_number_is_refused(values: list[float]) -> None:
         over_seeds(np.array(values))
 
 
-def test_case_weights_keep_every_class_at_its_size() -> None:
-    labels = np.array([0, 2, 0, 1, 2, 2])
-    weights = case_weights(labels, np.random.default_rng(0), 500)
-    for c in range(3):
-        assert (weights[:, labels == c].sum(1) == (labels == c).sum()).all()
-    np.testing.assert_allclose(weights.mean(0), 1, atol=0.15)
-    assert weights.max() == 3
-
-
 def probabilities(seeds: int, labels: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     c = labels.max() + 1
@@ -81,60 +69,107 @@ def probabilities(seeds: int, labels: np.ndarray, strength: float, seed: int = 0
 
 
 @pytest.mark.parametrize("metric", ["acc", "f1", "auc", "macro_f1", "weighted_f1", "balanced_acc"])
-def test_seeds_and_cases_against_explicit_resampling(metric: str) -> None:
-    """The reference draws seeds and cases one by one and calls the plain score of the drawn cases."""
-    labels = np.arange(40) % 2
-    probs = probabilities(4, labels, 1.0)
+def test_influence_gives_the_variance_of_explicit_resampling(metric: str) -> None:
+    """The reference draws cases within each class one by one and calls the plain score of the drawn cases."""
+    labels = np.arange(200) % 2
+    probs = probabilities(2, labels, 1.0)
     rng = np.random.default_rng(99)
     slow = []
     for _ in range(1500):
         cases = np.concatenate([rng.choice(np.flatnonzero(labels == c), (labels == c).sum()) for c in (0, 1)])
-        seeds = rng.integers(0, 4, 4)
-        slow.append(np.mean([statistics_score(metric, labels[cases], probs[s][cases]) for s in seeds]))
-    found = over_seeds_and_cases(labels, {metric: probs})[metric]
-    assert found.mean == pytest.approx(np.mean([statistics_score(metric, labels, p) for p in probs]))
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), abs=0.02)
+        slow.append([score(metric, labels[cases], p[cases]) for p in probs])
+    found = case_influence(metric, labels, probs)
+    assert np.sqrt((found**2).sum(1)) == pytest.approx(np.std(slow, axis=0), rel=0.08)
+    assert (found.mean(0) ** 2).sum() ** 0.5 == pytest.approx(np.std(np.mean(slow, axis=1)), rel=0.08)
 
 
-def statistics_score(metric: str, labels: np.ndarray, probs: np.ndarray) -> float:
-    from mmcontrast.evaluation.scores import score
+def test_influence_on_accuracy_is_in_closed_form() -> None:
+    labels = np.arange(30) % 3
+    probs = probabilities(1, labels, 1.0)
+    right = (probs[0].argmax(-1) == labels).astype(float)
+    expected = np.zeros(30)
+    for c in range(3):
+        of = labels == c
+        expected[of] = (right[of] - right[of].mean()) / 30 * np.sqrt(10 / 9)
+    by_class = np.argsort(labels, kind="stable")
+    np.testing.assert_allclose(case_influence("acc", labels, probs)[0], expected[by_class], atol=1e-5)
 
-    return score(metric, labels, probs)
+
+def test_many_cases_are_taken_in_groups_within_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.arange(1500) % 3
+    probs = probabilities(2, labels, 0.5)
+    single = case_influence("acc", labels, probs)
+    monkeypatch.setattr(statistics, "MOST_GROUPS", 300)
+    grouped = case_influence("acc", labels, probs)
+    assert (single.shape, grouped.shape) == ((2, 1500), (2, 300))
+    assert (grouped**2).sum(1) == pytest.approx((single**2).sum(1), rel=0.2)
+    monkeypatch.setattr(statistics, "CHUNK_WEIGHTS", 7000)
+    np.testing.assert_allclose(case_influence("acc", labels, probs), grouped)
 
 
-def test_equal_seeds_leave_the_spread_of_a_proportion() -> None:
-    """One and the same predictor: the width is that of a binomial share, stratified."""
+def test_a_class_of_one_case_has_no_influence() -> None:
+    slopes = np.array([[0.3, 0.1, 0.2]])
+    found = centred_by_class(np.array([0, 1, 1]), np.arange(3), slopes)
+    np.testing.assert_allclose(found, [[0, -0.05 * np.sqrt(2), 0.05 * np.sqrt(2)]])
+
+
+def test_labels_and_numbers_are_one_class() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.normal(size=(40, 1))
+    found = case_influence("mse", labels, labels[None] + rng.normal(size=(2, 40, 1)))
+    assert found.shape == (2, 40)
+    np.testing.assert_allclose(found.sum(1), 0, atol=1e-6)
+
+
+def test_one_seed_leaves_the_spread_of_a_proportion() -> None:
     labels = np.arange(400) % 2
     one = probabilities(1, labels, 1.0)
-    found = over_seeds_and_cases(labels, {"acc": np.repeat(one, 3, axis=0)})["acc"]
     right = one[0].argmax(-1) == labels
-    sd = np.sqrt(sum(right[labels == c].mean() * (1 - right[labels == c].mean()) / 200 / 4 for c in (0, 1)))
-    assert found.high - found.low == pytest.approx(2 * 1.96 * sd, rel=0.1)
+    found = over_seeds_and_cases(np.array([right.mean()]), case_influence("acc", labels, one))
+    sd = np.sqrt(sum(right[labels == c].mean() * (1 - right[labels == c].mean()) / 199 / 4 for c in (0, 1)))
+    assert found.high - found.low == pytest.approx(2 * stats.t.ppf(0.975, 399) * sd, rel=1e-3)
+
+
+def test_equal_cases_leave_the_interval_over_seeds() -> None:
+    found = over_seeds_and_cases(SCORES, np.zeros((5, 30)))
+    assert found == pytest.approx(over_seeds(SCORES))
 
 
 def test_cases_add_to_the_interval_over_seeds() -> None:
     labels = np.arange(60) % 3
     probs = probabilities(5, labels, 1.5)
-    accuracy = np.array([statistics_score("acc", labels, p) for p in probs])
-    both, seeds = over_seeds_and_cases(labels, {"acc": probs})["acc"], over_seeds(accuracy)
-    assert both.mean == pytest.approx(seeds.mean)
-    assert both.high - both.low > seeds.high - seeds.low
+    accuracy = np.array([score("acc", labels, p) for p in probs])
+    both = over_seeds_and_cases(accuracy, case_influence("acc", labels, probs), share=True)
+    assert both.mean == pytest.approx(accuracy.mean())
+    assert both.high - both.low > over_seeds(accuracy).high - over_seeds(accuracy).low
+    assert 0 < both.low < both.high < 1
 
 
 def test_perfect_predictions_leave_nothing_to_vary() -> None:
     labels = np.arange(20) % 2
-    found = over_seeds_and_cases(labels, {"auc": np.repeat(np.eye(2)[labels][None], 2, axis=0)})
-    assert found["auc"] == (1, 1, 1)
+    influence = case_influence("auc", labels, np.repeat(np.eye(2)[labels][None], 2, axis=0))
+    assert over_seeds_and_cases(np.ones(2), influence, share=True) == (1, 1, 1)
 
 
-def test_many_cases_are_resampled_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = np.arange(50) % 2
-    probs = probabilities(3, labels, 1.0)
-    whole = over_seeds_and_cases(labels, {"acc": probs})["acc"]
-    monkeypatch.setattr(statistics, "CHUNK_WEIGHTS", 50 * 700)
-    chunked = over_seeds_and_cases(labels, {"acc": probs})["acc"]
-    assert chunked.mean == whole.mean
-    assert chunked == pytest.approx(whole, abs=0.01)
+def test_welch_is_scipys() -> None:
+    other = np.array([0.7, 0.8, 0.75, 0.9])
+    found = welch(SCORES, Sample(other.mean(), other.std(ddof=1), 4))
+    expected = stats.ttest_ind(SCORES, other, equal_var=False)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found[:3] == pytest.approx((SCORES.mean() - other.mean(), *expected.confidence_interval()))
+    assert found.n == 5
+
+
+def test_welch_of_what_does_not_vary() -> None:
+    assert welch(np.full(3, 0.5), Sample(0.5, 0.0, 5)) == (0, 0, 0, 1, 3)
+    assert welch(np.full(3, 0.5), Sample(0.4, 0.0, 5)).p == 0
+    assert welch(SCORES, Sample(0.8, 0.0, 5)).p == pytest.approx(stats.ttest_1samp(SCORES, 0.8).pvalue)
+
+
+@pytest.mark.parametrize(("values", "other"), [([0.5], Sample(0.5, 0.1, 3)), ([0.5, 0.6], Sample(0.5, 0.1, 1))])
+def test_welch_takes_two_runs_on_each_side(values: list[float], other: Sample) -> None:
+    with pytest.raises(DataError, match="two runs each on, and there are"):
+        welch(np.array(values), other)
 
 
 def test_paired_difference_is_scipys_paired_t_test() -> None:
@@ -143,6 +178,19 @@ def test_paired_difference_is_scipys_paired_t_test() -> None:
     assert found.p == pytest.approx(stats.ttest_rel(a, b).pvalue)
     assert found[:3] == pytest.approx(over_seeds(a - b))
     assert found.n == 5
+    wider = paired_difference(dict(enumerate(a)), dict(enumerate(b)), overlap=0.5)
+    assert wider[:3] == pytest.approx(over_seeds(a - b, overlap=0.5))
+    t = (a - b).mean() / ((a - b).std(ddof=1) * np.sqrt(1 / 5 + 0.5))
+    assert wider.p == pytest.approx(2 * stats.t.sf(abs(t), 4))
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25])
+def test_p_is_below_005_just_where_the_interval_excludes_0(overlap: float) -> None:
+    rng = np.random.default_rng(0)
+    for shift in rng.normal(0, 0.02, 40):
+        values = SCORES - SCORES.mean() + shift
+        found = paired_difference(dict(enumerate(values)), dict.fromkeys(range(5), 0.0), overlap)
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
 
 
 def test_seeds_are_paired_by_name_and_the_rest_left_out() -> None:
@@ -186,27 +234,3 @@ def test_holm_against_a_loop(p: list[float]) -> None:
 def test_holm_by_hand_and_with_a_missing_p_value() -> None:
     np.testing.assert_allclose(holm(np.array([0.01, np.nan, 0.03])), [0.02, np.nan, 0.03])
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
-
-
-def test_iqm_is_scipys_trimmed_mean() -> None:
-    matrix = np.random.default_rng(0).random((5, 4))
-    assert iqm(matrix).mean == pytest.approx(stats.trim_mean(matrix, 0.25, axis=None))
-
-
-def test_iqm_against_a_loop() -> None:
-    matrix = np.random.default_rng(0).random((5, 3))
-    rng = np.random.default_rng(5)
-    slow = [
-        stats.trim_mean(np.stack([column[rng.integers(0, 5, 5)] for column in matrix.T]), 0.25, axis=None)
-        for _ in range(4000)
-    ]
-    assert iqm(matrix)[1:] == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), abs=0.02)
-
-
-def test_iqm_closed_forms() -> None:
-    assert iqm(np.tile([0.2, 0.9], (4, 1)).T[:1]).mean == pytest.approx(0.2)
-    assert iqm(np.full((4, 3), 0.7)) == pytest.approx((0.7, 0.7, 0.7))
-    assert iqm(np.arange(8.0).reshape(4, 2)).mean == pytest.approx(3.5)
-    constant_by_dataset = iqm(np.tile([0.1, 0.5, 0.9, 0.5], (3, 1)))
-    assert constant_by_dataset == pytest.approx((0.5, 0.5, 0.5)), "seeds of a dataset are resampled apart"
-    assert np.isnan(iqm(np.array([[0.1, 0.2]]))[1:]).all()

@@ -63,7 +63,8 @@ def test_each_task_is_scored_with_its_own_labels(cell, frame, write, tmp_path):
     assert metrics.filter(split="test", metric="acc")["value"].max() < 0.9
     assert metrics.filter(split="test", metric="noise/acc")["value"].max() < 0.9
     assert intervals["metric"].to_list() == ["acc", "size/acc", "noise/acc"]
-    assert set(curves["metric"]) == {f"{t}{m}" for t in ("", "size/", "noise/") for m in ("acc", "cross_entropy")}
+    of_each = ("acc", "cross_entropy", "probe_loss")
+    assert set(curves["metric"]) == {f"{t}{m}" for t in ("", "size/", "noise/") for m in of_each}
 
 
 def test_a_task_leaves_the_scores_of_the_label_as_they_are(cell, frame, write, tmp_path):

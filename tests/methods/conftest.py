@@ -145,7 +145,7 @@ def make_image_cell() -> Callable[..., CellConfig]:
     """make_image_cell(method, variant, **objective): a cell of small Trifeature, its pictures half as large."""
 
     def make(method: str, variant: str = "base", **objective: Any) -> CellConfig:
-        cell = GRID.cell("trifeature_small", method, variant)
+        cell = GRID.cell("trifeature_mid", method, variant)
         image = Modality(kind="image", shape=[3, 16, 16])
         model = small(cell.model.model_copy(update={"image": "small_conv"}))
         return cell.model_copy(

@@ -13,6 +13,7 @@ from mmcontrast.errors import ConfigError, ContrastError, TrainingError
 from mmcontrast.losses.supervised import supcon
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.build import build_method
+from mmcontrast.methods.comm.fusion import pooled
 from mmcontrast.methods.comm.loss import _written_out, directed_info_nce
 from mmcontrast.methods.self_supervised import augmented
 
@@ -104,6 +105,28 @@ def test_embedding_is_the_fused_one_of_the_input_without_head(built):
     tokens = [method.converters[m](method.encoders[m](batch.inputs[m])) for m in method.modalities]
     torch.testing.assert_close(method.embed(batch), method.fusion(tokens)[0])
     assert method.embed(batch).shape == (12, method.cell.model.fusion.width)
+
+
+def test_what_the_encoders_give_is_scored_too_but_not_of_what_learns_from_labels(built):
+    method, batch = built()
+    scored = method.embeddings(batch)
+    assert list(scored) == ["", "encoders"]
+    torch.testing.assert_close(scored[""], method.embed(batch))
+    z = torch.cat([method.encoders[m](batch.inputs[m]) for m in method.modalities], dim=1)
+    torch.testing.assert_close(scored["encoders"], z)
+    method.cell = method.cell.model_copy(update={"pretrain": None})
+    assert list(method.embeddings(batch)) == [""]
+
+
+def test_maps_and_steps_are_averaged_and_padding_is_not_counted():
+    steps = torch.tensor([[[1.0], [3.0], [9.0]], [[5.0], [7.0], [9.0]]])
+    padding = torch.tensor([[False, False, True], [True, True, True]])
+    torch.testing.assert_close(pooled((steps, padding)), torch.tensor([[2.0], [0.0]]))
+    torch.testing.assert_close(pooled((steps, None)), steps.mean(1))
+    maps = torch.arange(24.0).view(2, 3, 2, 2)
+    torch.testing.assert_close(pooled(maps), maps.flatten(2).mean(2))
+    vectors = torch.arange(6.0).view(2, 3)
+    torch.testing.assert_close(pooled(vectors), vectors)
 
 
 def test_the_encoders_run_twice_a_step(built, make_progress):

@@ -20,12 +20,18 @@ from mmcontrast.methods.tuple_infonce.negatives import KeyQueue
 ROOT = Path(__file__).parents[2]
 FIRST, LAST = 0, 9
 
+# what embeds is trained by epochs of one stage in turn
+IN_STEPS = {"disentangled_ssl"}
+# of three modalities alone; its own test has the refusal of others
+THREE = {("gram", "triangle")}
 # with one row of each modality an instance, and equal temperatures, its targets are its own predictions
 MULTIFOLD_ALONE = {("mxm_clr", "soft_only")}
 
 
 @pytest.fixture(params=[2, 3], ids="M={}".format)
 def cell(request, variant, make_cell):
+    if variant in THREE and request.param != 3:
+        pytest.skip("of three modalities")
     return make_cell(*variant, n_modalities=request.param)
 
 
@@ -86,7 +92,7 @@ def test_terms_are_finite_float32_scalars_among_them_the_loss(cell, method, make
 
 
 def test_every_stage_trains_what_embeds_and_every_parameter_is_trained_in_some_stage(
-    cell, method, make_batch, make_progress
+    variant, cell, method, make_batch, make_progress
 ):
     def reached(*scalars):
         method.zero_grad()
@@ -104,7 +110,7 @@ def test_every_stage_trains_what_embeds_and_every_parameter_is_trained_in_some_s
         for stage, epoch in moments(cell)
     ]
     assert embedding
-    assert all(embedding <= names for names in trained)
+    assert all(embedding <= names for names in ([set.union(*trained)] if variant[0] in IN_STEPS else trained))
     assert set.union(*trained) == {name for name, _ in method.named_parameters()}
 
 

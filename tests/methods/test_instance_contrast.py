@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError, TrainingError
+from mmcontrast.losses.clip_variants import cloob, cyclic_consistency
 from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
 from mmcontrast.losses.pairwise import info_nce
 from mmcontrast.losses.supervised import supcon_rows
@@ -91,3 +92,17 @@ def test_a_direction_that_does_not_exist_is_refused(make_cell, make_batch, make_
 def test_options_of_another_loss_are_refused(change, says):
     with pytest.raises(ValueError, match=says):
         InstanceContrastObjective.model_validate(change)
+
+
+def test_clip_with_the_terms_of_cyclip_and_on_what_cloob_retrieves(make_cell, make_batch, make_progress):
+    for objective, expected in (
+        (
+            {"cyclic_within": 0.2, "cyclic_across": 0.5},
+            lambda a, b: info_nce(a, b, 0.3) + cyclic_consistency(a, b, 0.2, 0.5),
+        ),
+        ({"hopfield": 4.0}, lambda a, b: cloob(a, b, 0.3, 4.0)),
+    ):
+        method = made(make_cell, "clip", tau={"start": 0.3}, **objective)
+        batch = make_batch(method.cell)
+        (a, _), (b, _) = method.rows(batch).values()
+        torch.testing.assert_close(method(batch, make_progress("pretrain"))["loss"], expected(a, b))

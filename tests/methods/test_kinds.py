@@ -23,10 +23,13 @@ SIDE_BY_SIDE = ("tuple_infonce/early", "tuple_infonce/naive_early")
 @pytest.fixture
 def cell(formed, make_cell):
     base = make_cell(*formed)
-    kind = "transformer" if base.model.fusion and formed[0] != "tuple_infonce" else "gru"
+    running = {"kind": "gru"}
+    if base.model.fusion and formed[0] != "tuple_infonce":
+        running = {"kind": "transformer", "heads": 2}
+    sequence = running if formed[1] == "base" else {"kind": "conv", "layers": 2, "steps": 8}
     changed = {
         "text": TextModel(vocabulary=20, tokens=WORDS, embedding=6, hidden=5),
-        "sequence": SequenceModel(kind=kind, width=8, heads=2 if kind == "transformer" else 1),
+        "sequence": SequenceModel(width=8, **sequence),
     }
     objective = dict(base.objective)
     if "augmentations" in objective:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import ConfigError, ContrastError
-from mmcontrast.losses.pairwise import info_nce, nt_xent
+from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent
 from mmcontrast.methods.build import build_method
 from mmcontrast.methods.self_supervised import augmented
 
@@ -38,6 +38,17 @@ def test_cross_is_the_mean_over_pairs(make_cell, make_batch, make_progress, n_mo
     assert terms.keys() == {"loss", "cross"}
     torch.testing.assert_close(terms["cross"], expected)
     torch.testing.assert_close(terms["loss"], expected)
+
+
+def test_cross_sees_one_augmentation_of_each_input_where_it_is_asked_to(make_cell, make_batch, make_progress):
+    cell = make_cell("cross", tau=TAU, cross_augmented=True, augmentations={"vector": [{"name": "noise", "std": 0.5}]})
+    method, batch = build(cell), make_batch(cell)
+    loss = method(batch, make_progress("pretrain"))["loss"]
+    view = augmented(method.augmenters, batch, make_progress("pretrain"))
+    expected = mean(info_nce(a, b, TAU) for a, b in combinations(projected(method, view), 2))
+    torch.testing.assert_close(loss, expected)
+    plain = build(make_cell("cross", tau=TAU))(batch, make_progress("pretrain"))["loss"]
+    assert (loss - plain).abs() > 1e-3
 
 
 @pytest.mark.parametrize("n_modalities", [1, 3])
@@ -119,3 +130,20 @@ def test_heads_are_scored_where_asked_and_without_a_modality_its_part_is_zero(ma
         torch.testing.assert_close(views[f"without_{m}"], torch.cat(parts, dim=-1))
     plain = build(make_cell("cross"))
     assert list(plain.embeddings(batch)) == [""]
+
+
+def test_a_star_has_one_modality_in_every_pair(make_cell, make_batch, make_progress):
+    cell = make_cell("cross", "star", tau=TAU)
+    a, b, c = cell.modalities
+    for anchor, others in ((None, (1, 2)), (b, (0, 2))):
+        method, batch = build(make_cell("cross", "star", tau=TAU, anchor=anchor)), make_batch(cell)
+        z = projected(method, batch.inputs)
+        hub = z[list(cell.modalities).index(anchor or a)]
+        expected = mean(info_nce(hub, z[k], TAU) for k in others)
+        torch.testing.assert_close(method(batch, make_progress("pretrain"))["cross"], expected)
+    two = [torch.eye(3), torch.eye(3).roll(1, 0)]
+    assert torch.equal(cmc(two, TAU, anchor=1), cmc(two, TAU))
+    with pytest.raises(ConfigError, match=r"objective.anchor: dataset 'synthetic': no modality 'x'; known"):
+        build(make_cell("cross", "star", anchor="x"))
+    with pytest.raises(ValueError, match="anchor: of pairs: star alone, and pairs is all"):
+        build(make_cell("cross", anchor=c))

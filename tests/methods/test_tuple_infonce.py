@@ -395,7 +395,6 @@ def test_the_variants_of_the_params_file_are_what_their_names_say():
         by_modality[f"{m}_alone"] = {"alpha": dict.fromkeys(uniform, 0.0) | {m: 1.0}}
     assert changed == by_modality | {
         "naive": naive,
-        "untrained": naive,
         "early": {"fusion": "early"},
         "naive_early": naive | {"fusion": "early"},
         "dropping": naive | {"dropping": 0.5},

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmcontrast.config import Modality, Model
+from mmcontrast.config import Modality, SequenceModel
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.methods.comm.fusion import (
     FeatureTokens,
@@ -17,7 +17,7 @@ from mmcontrast.methods.comm.fusion import (
 )
 from mmcontrast.models.conv import AlexNetFeatures
 from mmcontrast.models.projection import PairCritic, ProjectionHead
-from mmcontrast.models.sequence import SequenceSteps
+from mmcontrast.models.sequence import RunningSteps
 
 VECTORS = {
     (True, False): "2.29763739 0.88346384 -0.34510735 -0.86818132 -0.72947311 -0.39560359 -0.31442581 -0.52831004",
@@ -184,9 +184,8 @@ def size(*modules: nn.Module) -> int:
     return sum(p.numel() for m in modules for p in m.parameters())
 
 
-def steps(features: int, **values: object) -> SequenceSteps:
-    given = {"width": 8, "encoder_hidden": [], "head_hidden": [], "sequence": values}
-    return SequenceSteps(Modality(kind="sequence", shape=[9, features]), Model.model_validate(given))
+def steps(features: int, **values: object) -> RunningSteps:
+    return RunningSteps(Modality(kind="sequence", shape=[9, features]), SequenceModel.model_validate(values))
 
 
 def test_published_sizes() -> None:

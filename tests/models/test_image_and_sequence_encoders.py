@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.models.conv import IMAGE_ENCODERS, build_image_encoder
-from mmcontrast.models.encoders import image_map
-from mmcontrast.models.sequence import SequenceEncoder, SequenceSteps
+from mmcontrast.models.encoders import ImageVector, image_map
+from mmcontrast.models.sequence import SequenceEncoder, sequence_steps
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,21 @@ def sequence_model(kind: str, **values: object) -> Model:
 SEQUENCE = Modality(kind="sequence", shape=[9, 4])
 
 
-@pytest.mark.parametrize("make", [SequenceEncoder, SequenceSteps])
+def test_a_flat_image_encoder_knows_where_a_thing_is_and_a_pooled_one_does_not() -> None:
+    spec = Model(width=8, encoder_hidden=[], head_hidden=[], image="small_conv")
+    drawing = Modality(kind="image", shape=[1, 64, 64])
+    here, there = torch.zeros(2, 1, 1, 64, 64)
+    here[:, :, 24:32, 24:32] = there[:, :, 32:40, 32:40] = 1
+    for flat in (False, True):
+        torch.manual_seed(0)
+        encoder = ImageVector(drawing, spec.model_copy(update={"image_flat": flat})).eval()
+        moved = (encoder(here) - encoder(there)).abs().max() / encoder(here).abs().max()
+        assert (moved > 0.05) == flat
+    several = drawing.model_copy(update={"multifold": True})
+    assert ImageVector(several, spec).flat
+
+
+@pytest.mark.parametrize("make", [SequenceEncoder, sequence_steps])
 @pytest.mark.parametrize("values", [{}, {"layers": 2, "dropout": 0.5}, {"heads": 2, "hidden": 7}])
 @pytest.mark.parametrize("kind", ["gru", "transformer"])
 def test_padding_changes_no_row_and_a_row_of_nothing_is_zeros(kind: str, values: dict[str, int], make) -> None:
@@ -120,10 +134,40 @@ def test_padding_changes_no_row_and_a_row_of_nothing_is_zeros(kind: str, values:
         assert tokens_BTW[padding_BT].abs().max() == 0
 
 
+@pytest.mark.parametrize("values", [{}, {"layers": 3, "width": 12}])
+def test_a_conv_reads_each_sequence_at_the_same_places_however_long(values: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    spec = sequence_model("conv", steps=6, **values)
+    encoder, tokens = SequenceEncoder(SEQUENCE, spec).eval(), sequence_steps(SEQUENCE, spec).eval()
+    rows = [torch.randn(n, 4) for n in (3, 9, 1)]
+    x = torch.full((4, 11, 4), torch.nan)
+    for i, row in enumerate(rows):
+        x[i, : len(row)] = row
+    z_BD, (out_BSW, nothing_BS) = encoder(x), tokens(x)
+    assert z_BD.shape == (4, 10)
+    assert out_BSW.shape[1] == tokens.places == (3 if not values else 1)
+    assert nothing_BS.all(dim=1).tolist() == nothing_BS.any(dim=1).tolist() == [False, False, False, True]
+    assert z_BD[3].abs().max() == out_BSW[3].abs().max() == 0
+    for i, row in enumerate(rows):
+        torch.testing.assert_close(encoder(row[None])[0], z_BD[i], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(tokens(row[None])[0][0], out_BSW[i], rtol=1e-5, atol=1e-6)
+    # a straight line of three points is read as one of five
+    line = torch.linspace(0, 1, 9)[:, None] * torch.ones(4)
+    torch.testing.assert_close(encoder(line[None, ::4]), encoder(line[None, ::2]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_conv_tells_the_same_strokes_in_another_order_apart() -> None:
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(SEQUENCE, sequence_model("conv", steps=64, layers=3, width=16)).eval()
+    early, late = torch.zeros(2, 1, 64, 4)
+    early[:, 8:16], late[:, 40:48] = 1, 1
+    assert (encoder(early) - encoder(late)).abs().max() > 0.1 * encoder(early).abs().max()
+
+
 @pytest.mark.parametrize("shape", [(0, 5, 4), (0, 0, 4), (3, 0, 4), (3, 2, 4)])
-@pytest.mark.parametrize("kind", ["gru", "transformer"])
+@pytest.mark.parametrize("kind", ["conv", "gru", "transformer"])
 def test_rows_of_nothing_alone_have_finite_gradients(kind: str, shape: tuple[int, ...]) -> None:
-    encoder = SequenceEncoder(SEQUENCE, sequence_model(kind))
+    encoder = SequenceEncoder(SEQUENCE, sequence_model(kind, **({"steps": 6} if kind == "conv" else {})))
     z = encoder(torch.full(shape, torch.nan))
     assert z.shape == (shape[0], 10)
     assert not z.detach().any()
@@ -148,3 +192,11 @@ def test_sequence_refusals() -> None:
         sequence_model("transformer", heads=4)
     with pytest.raises(ValidationError, match="dropout: acts between the layers of a GRU, and there is one"):
         sequence_model("gru", dropout=0.1)
+    for kind, values, says in (
+        ("conv", {}, "steps: give it with kind conv, e.g. 64, and with no other kind"),
+        ("gru", {"steps": 8}, "steps: give it with kind conv, e.g. 64, and with no other kind"),
+        ("conv", {"steps": 8, "dropout": 0.1}, "dropout: a conv has none; set it to 0"),
+        ("conv", {"steps": 8, "layers": 3}, "width: doubles from layer to layer, so give a multiple of 4"),
+    ):
+        with pytest.raises(ValidationError, match=says):
+            sequence_model(kind, **values)

@@ -5,8 +5,8 @@ import torch
 
 from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError
+from mmcontrast.models.encoders import ImageVector
 from mmcontrast.models.momentum import follow, frozen_copy
-from mmcontrast.models.observations import FlatImageEncoder
 from mmcontrast.models.text import BiGRUEncoder, BiGRUSteps, text_encoder
 from mmcontrast.models.views import pool_views
 
@@ -44,8 +44,8 @@ def test_a_text_modality_needs_a_text_model_and_an_image_goes_through_one_layer(
         text_encoder(Modality(kind="text", shape=[]), model)
     image = Modality(kind="image", shape=[3, 32, 32])
     with pytest.raises(ConfigError, match=r"model\.image: not given"):
-        FlatImageEncoder(image, model)
-    encoder = FlatImageEncoder(image, model.model_copy(update={"image": "small_conv"}))
+        ImageVector(image, model)
+    encoder = ImageVector(image, model.model_copy(update={"image": "small_conv"}))
     assert encoder(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 8)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ SUITE = {
 EXPERIMENT = {
     "title": "Tiny",
     "caption": "A grid for tests.",
+    "figures": ["scores"],
     "kind": "ablation",
     "datasets": ["synthetic"],
     "cells": [
@@ -167,22 +170,36 @@ def small_checkout(
     return checkout
 
 
+@contextlib.contextmanager
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, bool]]:
+    """A folder that all workers of a test run share, and whether it is there already; held by one of them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield folder / "checkout", (folder / "made").exists()
+        (folder / "made").touch()
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The small checkout before anything has run."""
-    root = tmp_path_factory.mktemp("template") / "checkout"
-    root.mkdir()
-    return small_checkout(root)
+    with made_once(tmp_path_factory, "template") as (root, made):
+        if not made:
+            root.mkdir()
+            small_checkout(root)
+    return Checkout(root)
 
 
 @pytest.fixture(scope="session")
 def reproduced(template: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The same after one undisturbed `snakemake reproduce`; not to be changed."""
-    root = tmp_path_factory.mktemp("reproduced") / "checkout"
-    shutil.copytree(template.root, root, symlinks=True)
-    checkout = Checkout(root)
-    checkout.snakemake()
-    return checkout
+    with made_once(tmp_path_factory, "reproduced") as (root, made):
+        if not made:
+            shutil.copytree(template.root, root, symlinks=True)
+            Checkout(root).snakemake()
+    return Checkout(root)
 
 
 @pytest.fixture(scope="module")

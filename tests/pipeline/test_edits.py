@@ -19,6 +19,7 @@ from tests.pipeline.test_engines import BETA, M3COL_ONLY, REPORT, results
 ROOT = Path(__file__).parents[2]
 SRC = "src/mmcontrast"
 pytestmark = pytest.mark.slow
+LOCKED = ["cannot be locked", "--unlock"]
 
 
 def trained(commands: list[str]) -> list[str]:
@@ -74,26 +75,25 @@ def test_a_comment_concerns_those_that_run_the_code(template: Checkout, tmp_path
     assert stale() == set()
 
 
-def test_an_edit_during_a_run_changes_the_next_one(checkout: Checkout) -> None:
-    """What runs is what was planned, and DVC seals nothing under values that did not make it."""
-    undisturbed = Checkout(checkout.root.parent / "undisturbed")
-    shutil.copytree(checkout.root, undisturbed.root, symlinks=True)
-    undisturbed.snakemake()
+def test_an_edit_during_a_run_changes_the_next_one(checkout: Checkout, reproduced: Checkout) -> None:
+    """What runs is what was planned, DVC seals nothing under values that did not make it, and no second run starts."""
     run = start(checkout)
     when(checkout, run, "data/prepared/synthetic/datasheet.json")
     checkout.edit(*BETA, value=30.0)
     # nor does anybody who looks on plan anew
     assert "Nothing to be done" not in checkout("snakemake", "-n", "--nolock", "--cores", "1", "reproduce")
     assert "is going on in this folder" in checkout.mmcontrast("plan", ok=False)
+    second = checkout.snakemake(ok=False)
+    assert all(word in second for word in LOCKED), second
     assert run.wait() == 0
-    assert_frame_equal(results(checkout), results(undisturbed))
+    assert_frame_equal(results(checkout), results(reproduced))
     assert "have changed since this run was planned" in (checkout.root / "logs/dvc.log").read_text()
     assert not (checkout.root / "dvc.lock").exists()
     checkout.executed()
 
     checkout.snakemake()
     assert checkout.executed() == M3COL_ONLY
-    assert not results(checkout).equals(results(undisturbed))
+    assert not results(checkout).equals(results(reproduced))
     checkout.assert_both_idle()
 
 
@@ -120,6 +120,8 @@ def test_killed_while_it_tells_dvc_the_same_command_makes_it_good(checkout: Chec
     checkout.kill_when(".state/dvc_times.json")
     assert not (checkout.root / ".state/dvc.json").exists()
     assert "report page" in checkout.executed()
+    told = checkout.snakemake(ok=False)
+    assert all(word in told for word in LOCKED), told
     checkout("snakemake", "--unlock")
     checkout.snakemake()
     assert checkout.executed() == []

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mmcontrast.config import CellConfig, Grid
+from mmcontrast.data.json_text import read_json
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import Plan, PlanError, outdated, planned, planned_cell, planned_dataset, write_plan
 
@@ -123,7 +124,7 @@ def test_another_suite_leaves_the_default_one_alone(root: Path) -> None:
 
 def test_other_code_than_was_planned_is_refused(root: Path) -> None:
     path = root / Layout().cell_plan("tcga_brca/m3col/base", "finetune")
-    content = json.loads(path.read_text())
+    content = read_json(path)
     assert isinstance(planned_cell(path), CellConfig)
     content["code"]["mmcontrast/training/loop.py"] = "0" * 16
     path.write_text(json.dumps(content))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.errors import ConfigError
+from mmcontrast.config.recipes import Choice, Tuning
+from mmcontrast.errors import ConfigError, DivergedError
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.tune import probe_after_training, tune, tuned_methods
 
@@ -23,44 +26,113 @@ def grid(tmp_path: Path) -> Grid:
     return Grid(tmp_path, untuned=True)
 
 
-def test_the_best_rate_on_validation_is_chosen_and_of_equals_the_first(grid: Grid) -> None:
+def peaked(rates: dict[str, float], otherwise: float = 1e-3):
+    """A trainer whose score is the higher, the nearer the rate is to one that each method has."""
+
+    def train(cell: CellConfig, layout: Layout) -> list[tuple[float, float]]:
+        lr = getattr(cell, cell.last_stage).optimizer.lr
+        distance = abs(math.log10(lr / rates.get(cell.method, otherwise)))
+        return [(0.9 - distance / 10 + seed / 1e6, distance) for seed in cell.seeds]
+
+    return train
+
+
+def read(file: Path) -> dict[str, dict[str, Choice]]:
+    return Tuning.model_validate(yaml.safe_load(file.read_text())).choices
+
+
+def test_every_method_is_tried_at_every_rate_with_every_tuning_seed(grid: Grid) -> None:
     seen = []
 
-    def train(cell: CellConfig, layout: Layout) -> float:
-        rate = getattr(cell, cell.last_stage).optimizer.lr
-        seen.append((cell.dataset, cell.method, rate, tuple(cell.seeds), layout.prefix))
-        return {"comm": 0.5, "m3col": 1 - rate}.get(cell.method, rate)
+    def train(cell: CellConfig, layout: Layout) -> list[tuple[float, float]]:
+        seen.append((cell.dataset, cell.method, tuple(cell.seeds), layout.prefix))
+        return peaked({"comm": 3e-3, "cross": 1e-2})(cell, layout)
 
-    file = tune(grid, "shared", ["tcga_brca"], train)
     plan = grid.recipes["shared"].tuning
-    choices = yaml.safe_load(file.read_text())["choices"]
+    choices = read(tune(grid, "shared", ["tcga_brca"], train=train))
     methods = [m for m, _ in tuned_methods(grid, "shared", "tcga_brca")]
-    assert len(methods) == 9
-    # not also as the variant whose probe is fitted again
+    assert len(methods) > 8
+    # not also as the variant whose probe is fitted again, nor as the untrained twin
     assert ("comm", "shared") in tuned_methods(grid, "shared", "tcga_brca")
     assert set(choices["tcga_brca"]) == set(methods)
-    assert [s[2] for s in seen] == plan.rates * len(methods)
-    assert {s[3] for s in seen} == {(plan.seed,)}
-    assert len({s[4] for s in seen}) == len(plan.rates)  # no trial writes over another's
-    assert choices["tcga_brca"]["comm"]["lr"] == plan.rates[0]
-    assert choices["tcga_brca"]["m3col"]["lr"] == min(plan.rates)
-    assert choices["tcga_brca"]["cross"]["lr"] == max(plan.rates)
+    assert [s[1] for s in seen] == [m for m in methods for _ in plan.rates]
+    assert {s[2] for s in seen} == {tuple(plan.seeds)}
+    assert len({s[3] for s in seen}) == len(plan.rates)  # no trial writes over another's
+    found = choices["tcga_brca"]
+    assert {m: found[m].lr for m in methods} == dict.fromkeys(methods, 1e-3) | {"comm": 3e-3, "cross": 1e-2}
+    for choice in found.values():
+        assert [t.lr for t in choice.trials] == plan.rates
+        assert {len(t.validation) for t in choice.trials} == {len(t.loss) for t in choice.trials} == {len(plan.seeds)}
+        assert (choice.reason, choice.missing_side) == (None, None)
 
 
-def test_other_datasets_choices_stay(grid: Grid) -> None:
-    tune(grid, "shared", ["tcga_brca"], lambda cell, layout: 0.5)
-    before = yaml.safe_load((grid.root / "params/tuning/shared.yaml").read_text())["choices"]
-    tune(grid, "shared", ["weak_modality"], lambda cell, layout: 0.5)
-    after = yaml.safe_load((grid.root / "params/tuning/shared.yaml").read_text())["choices"]
-    assert after["tcga_brca"] == before["tcga_brca"]
-    assert set(after) == {"tcga_brca", "weak_modality"}
+@pytest.mark.parametrize(
+    ("best", "lr", "beyond"), [(2e-5, 3e-5, [3e-5, 9e-6]), (0.1, 0.09, [0.09, 0.3]), (3e-2, 3e-2, [0.09])]
+)
+def test_rates_go_on_beyond_an_end_until_the_best_is_between_two(
+    grid: Grid, best: float, lr: float, beyond: list[float]
+):
+    (found,) = read(tune(grid, "shared", ["tcga_brca"], ["cross"], peaked({"cross": best})))["tcga_brca"].values()
+    plan = grid.recipes["shared"].tuning
+    assert (found.lr, found.reason) == (lr, None)
+    assert [t.lr for t in found.trials] == [*plan.rates, *beyond]
 
 
-def test_what_cannot_be_tuned_is_refused(grid: Grid) -> None:
-    with pytest.raises(ConfigError, match=r"no recipe 'sharde'.*'shared'"):
-        tune(grid, "sharde")
-    with pytest.raises(ConfigError, match="does not tune on 'trifeature_small'"):
-        tune(grid, "shared", ["trifeature_small"])
+def test_after_three_rates_beyond_an_end_the_file_says_why_the_best_is_there(grid: Grid) -> None:
+    (found,) = read(tune(grid, "shared", ["tcga_brca"], ["cross"], peaked({"cross": 1e3})))["tcga_brca"].values()
+    assert found.missing_side == "higher"
+    assert found.reason == "the best of 9 rates, 3 beyond the plan's"
+
+
+def test_equal_scores_go_to_the_lower_loss_and_what_diverged_is_never_chosen(grid: Grid) -> None:
+    def train(cell: CellConfig, layout: Layout) -> list[tuple[float, float]]:
+        lr = cell.pretrain.optimizer.lr
+        if lr > 5e-3:
+            raise DivergedError("the loss is not finite")
+        return [(0.5, 2.0 if lr != 3e-3 else 1.0)] * 3
+
+    (found,) = read(tune(grid, "shared", ["tcga_brca"], ["comm"], train))["tcga_brca"].values()
+    assert (found.lr, found.reason) == (3e-3, None)
+    assert [t.lr for t in found.trials if not t.validation] == [1e-2, 3e-2]
+
+
+def test_batch_sizes_are_tried_at_every_rate_and_the_chosen_one_is_trained_with(grid: Grid) -> None:
+    def train(cell: CellConfig, layout: Layout) -> list[tuple[float, float]]:
+        return [(s + (cell.pretrain.batch_size == 64), v) for s, v in peaked({})(cell, layout)]
+
+    plan = grid.recipes["shared"].tuning.model_copy(update={"batch_sizes": {"tcga_brca": [64, 128]}})
+    grid.recipes["shared"] = grid.recipes["shared"].model_copy(update={"tuning": plan})
+    (found,) = read(tune(grid, "shared", ["tcga_brca"], ["comm"], train))["tcga_brca"].values()
+    assert len(found.trials) == 2 * len(plan.rates)
+    assert (found.lr, found.batch_size) == (1e-3, 64)
+    tuned = Grid(grid.root, untuned=True)
+    tuned.untuned, tuned.tunings = False, {"shared": Tuning(choices={"tcga_brca": {"comm": found}})}
+    assert tuned.cell("tcga_brca", "comm", "shared").pretrain.batch_size == 64
+
+
+def test_other_choices_stay(grid: Grid) -> None:
+    tune(grid, "shared", ["tcga_brca"], ["cross", "comm"], peaked({}))
+    before = read(grid.root / "params/tuning/shared.yaml")
+    tune(grid, "shared", ["weak_modality", "tcga_brca"], ["comm"], peaked({"comm": 1e-2}))
+    after = read(grid.root / "params/tuning/shared.yaml")
+    assert after["tcga_brca"]["cross"] == before["tcga_brca"]["cross"]
+    assert {d: {m: c.lr for m, c in of.items()} for d, of in after.items()} == {
+        "tcga_brca": {"comm": 1e-2, "cross": 1e-3},
+        "weak_modality": {"comm": 1e-2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("recipe", "datasets", "methods", "words"),
+    [
+        ("sharde", None, None, r"no recipe 'sharde'.*'shared'"),
+        ("shared", ["trifeature_mid"], None, "tuning.datasets: no dataset 'trifeature_mid'"),
+        ("shared", ["tcga_brca"], ["com"], "no method 'com'; did you mean 'comm'"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(grid: Grid, recipe: str, datasets: Any, methods: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        tune(grid, recipe, datasets, methods)
 
 
 def test_a_trial_never_looks_at_the_test_split(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,4 +149,6 @@ def test_a_trial_never_looks_at_the_test_split(grid: Grid, monkeypatch: pytest.M
     found = {(100, "train"): informative, (100, "val"): informative}  # there is no test split to look at
     monkeypatch.setattr(training, "run_stage", lambda *_: {})
     monkeypatch.setattr(stored, "read_embeddings", lambda *_: found)
-    assert probe_after_training(cell, Layout("tune")) == 1.0
+    ((score, loss),) = probe_after_training(cell, Layout("tune"))
+    assert score == 1.0
+    assert 0 < loss < 0.01

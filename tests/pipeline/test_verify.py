@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from mmcontrast.config import Grid
 from mmcontrast.paths import Layout
-from mmcontrast.pipeline.verify import exported_models
+from mmcontrast.pipeline.findings import Finding
+from mmcontrast.pipeline.verify import examine
+from mmcontrast.pipeline.verify_runs import model_findings
 from tests.pipeline.conftest import Checkout
 
 pytestmark = pytest.mark.slow
@@ -21,6 +25,7 @@ pytestmark = pytest.mark.slow
 MODEL = "runs/synthetic/concat/base/finetune/models/seed1.safetensors"
 RESULTS = "reports/results.parquet"
 TRAIN = "data/prepared/synthetic/train.parquet"
+KINDS = 10  # with the earlier results
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -54,11 +59,9 @@ def test_a_classifier_that_a_probe_scores_is_right_without_predictions(checkout:
     checkout.edit("params/experiments/tiny.yaml", "cells", 2, value={"method": "concat", "variant": "shared"})
     for command in (["data", "prepare", "synthetic"], ["finetune", "synthetic/concat/shared"]):
         checkout.mmcontrast(*command)
-    (embeddings,) = exported_models(Grid(checkout.root), Layout("default"))
-    assert embeddings.what == "models: embeddings"
-    assert embeddings.checked == 3 * 2
-    assert embeddings.wrong == []
-    assert all("concat/shared" not in name for name in embeddings.missing)
+    found = list(model_findings(Grid(checkout.root), Layout("default")))
+    assert [f.state for f in found if "concat/shared" in f.name] == ["right", "right"]
+    assert not [f for f in found if f.state == "wrong"]
 
 
 def test_what_was_just_made_is_right(finished: Checkout) -> None:
@@ -66,14 +69,25 @@ def test_what_was_just_made_is_right(finished: Checkout) -> None:
     for line in text.splitlines():
         assert line.endswith(" 0 wrong") or ", 0 wrong (largest difference" in line, text
         assert " 0 checked" not in line
-    for what in ("files of dvc.lock", "objects in DVC's cache", "models: predictions", "models: embeddings", "scores"):
-        assert what in text
+    kinds = ["plan", "prepared data", "outputs of training", "scores of cells", "report", "files of dvc.lock"]
+    for kind in [*kinds, "objects in DVC's cache", "models", "scores"]:
+        assert f"{kind}: " in text
+
+
+def test_nothing_to_look_at_is_no_clean_bill(checkout: Checkout) -> None:
+    text = checkout("sh", "-c", "PYTHONPATH=src python -m mmcontrast verify; echo status=$?")
+    assert "nothing of this suite is here" in text
+    assert "status=1" in text
 
 
 @pytest.mark.parametrize(
     ("file", "spoil", "told"),
     [
-        (MODEL, other_weights, ["models: predictions", "seed1.safetensors: predictions of test differ by", "md5"]),
+        (
+            MODEL,
+            other_weights,
+            ["seed1.safetensors: not what training wrote", "embedding of train differ by", "md5"],
+        ),
         (MODEL, half, ["seed1.safetensors: damaged", "train the cell again"]),
         (RESULTS, better_score, ["synthetic/concat/base: ", "mmcontrast evaluate synthetic/concat/base", "md5"]),
     ],
@@ -133,7 +147,7 @@ def test_a_spoiled_object_that_was_handed_out_is_refused_and_mended_as_told(fini
     blob.unlink()
     train.unlink()
     finished("dvc", "repro")
-    assert finished.mmcontrast("verify").count(" 0 wrong") == 5
+    assert finished.mmcontrast("verify").count(" 0 wrong") == KINDS
     assert {file: (finished.root / file).read_bytes() for file in before} == before
 
 
@@ -147,3 +161,66 @@ def test_a_command_that_finds_a_fault_fails(finished: Checkout) -> None:
     finally:
         path.write_bytes(content)
     assert "status=0" not in text
+
+
+def of_kind(kind: str) -> list[str]:
+    """Patterns of the files of a kind of artifact, below a checkout."""
+    return {
+        "plan": ["plan/cells/*/*/*/*.json", "plan/report/*.json", "plan/data/synthetic.prepare.json"],
+        "prepared": ["data/prepared/synthetic/*.parquet", "data/prepared/synthetic/*.json"],
+        "trained": ["runs/*/*/*/*/*.parquet", "runs/*/*/*/*/cost.json"],
+        "models": ["runs/*/*/*/*/models/*.safetensors", "runs/*/*/*/*/models/*.json"],
+        "scores": ["runs/*/*/*/*.parquet"],
+        "report": ["reports/*.parquet", "reports/evidence/*.parquet"],
+    }[kind]
+
+
+def spoilt(root: Path, kind: str) -> list[Path]:
+    return sorted({file for pattern in of_kind(kind) for file in root.glob(pattern)})
+
+
+@pytest.mark.parametrize("damage", ["cut short", "emptied", "of zeros", "gone"])
+@pytest.mark.parametrize("kind", ["plan", "prepared", "trained", "models", "scores", "report"])
+def test_no_damage_ends_the_examination(finished: Checkout, kind: str, damage: str) -> None:
+    """One file of each name is damaged; it is told, and everything else is looked at all the same."""
+    by_name = {(file.name, file.parent.name): file for file in spoilt(finished.root, kind)}
+    for file in by_name.values():
+        content, kept = file.read_bytes(), file.with_name(f"kept-{file.name}")
+        file.rename(kept)  # DVC's cache may hold the same file under another name
+        if damage != "gone":
+            changed = {"cut short": content[: len(content) // 2], "emptied": b"", "of zeros": bytes(len(content))}
+            file.write_bytes(changed[damage])
+        try:
+            found = list(cheap(finished.root))
+        finally:
+            file.unlink(missing_ok=True)
+            kept.rename(file)
+        told = [f for f in found if f.state != "right"]
+        assert told, f"{file}: {damage}, and nothing is said"
+        assert all(f.reason for f in told if f.state == "wrong")
+        assert len(found) > 20
+
+
+def cheap(root: Path) -> Iterator[Finding]:
+    """All but the models and scores that are computed again, and what dvc.lock lists."""
+    with contextlib.chdir(root):
+        for finding in examine(Grid(root), Layout("default")):
+            if finding.kind == "files of dvc.lock":
+                return
+            yield finding
+
+
+def test_what_is_wrong_is_removed_and_made_again(finished: Checkout) -> None:
+    before = {file: (finished.root / file).read_bytes() for file in (MODEL, RESULTS)}
+    for file in before:
+        (finished.root / file).unlink()
+        (finished.root / file).write_bytes(before[file][:-9] + bytes(9))
+    told = json.loads(finished.mmcontrast("verify", "--json", ok=False))
+    assert told["wrong"] >= 2
+    assert {f["state"] for f in told["findings"]} <= {"wrong", "missing"}
+    text = finished.mmcontrast("verify", "--repair", ok=False)
+    assert "removed runs/synthetic/concat/base/finetune" in text
+    assert "removed reports/results.parquet" in text
+    finished.snakemake()
+    assert finished.mmcontrast("verify").count(" 0 wrong") == KINDS
+    assert {file: (finished.root / file).read_bytes() for file in before} == before

@@ -29,18 +29,25 @@ def write_scores(made: Made) -> None:
     for name, cell in made.grid.cells.items():
         data = made.grid.datasets[cell.dataset]
         metrics, intervals = [], []
-        for metric in reported_metrics(data):
+        probed = cell.scored_by == "probe"
+        names = reported_metrics(data, ("own", "encoders") if probed else ("own",))
+        names += [f"{cell.metrics[0]}{of}:{k}" for k in cell.label_counts for of in ("", "@encoders")]
+        for metric in names:
             scale = 6 if metric == "rsum" else 1
-            level = 0.6 + 0.05 * seeded(name, metric).normal()
+            level = 0.6 + 0.05 * seeded(name, metric).normal() - 0.2 * (":" in metric)
             for protocol, gain in (("selected", 0.0), ("optimistic", 0.01)):
-                if protocol == "optimistic" and cell.scored_by == "probe":
+                if protocol == "optimistic" and probed:
                     continue
                 of_seeds = [scale * (level + gain + 0.02 * seeded(name, metric, s).normal()) for s in cell.seeds]
-                metrics += [
-                    (s, protocol, "test", metric, value, 300, 0) for s, value in zip(cell.seeds, of_seeds, strict=True)
-                ]
+                for s, value in zip(cell.seeds, of_seeds, strict=True):
+                    metrics.append((s, protocol, "test", metric, value, 300, 0))
+                    metrics.append((s, protocol, "val", metric, value + 0.02 * seeded(name, s).normal(), 80, 0))
+                if ":" in metric:
+                    continue
                 mean = float(np.mean(of_seeds))
-                intervals.append((protocol, "test", metric, mean, mean - 0.05, mean + 0.05, len(cell.seeds), 300))
+                influence = (0.002 * seeded(name, metric, "cases").normal(size=(len(cell.seeds), 60))).tolist()
+                kept = influence if protocol == "selected" else []
+                intervals.append((protocol, "test", metric, mean, mean - 0.05, mean + 0.05, len(cell.seeds), 300, kept))
         curve = [(s, 0, "val", cell.metrics[0], 0.5) for s in cell.seeds]
         for path, rows, schema in (
             (made.layout.metrics(name), metrics, METRICS_SCHEMA),

@@ -15,6 +15,7 @@ import yaml
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.datasheet import datasheet
+from mmcontrast.data.table import weight_column
 from mmcontrast.evaluation import statistics
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
@@ -122,6 +123,8 @@ def make_up(cell: CellConfig, cases: dict[str, int]) -> dict[str, pl.DataFrame]:
                 predictions.append(_rows(seed, split, y, "probs", softmax(2 * logits), epoch))
             centres = seeded(cell.name, "centres").normal(size=(c, 8))
             tasks = {f"label_{t}": made_up_labels(t, split, n, len(of)) for t, of in cell.tasks.items()}
+            weighted = ("", *cell.tasks) if cell.case_weights else ()
+            tasks |= {weight_column(t): np.ones(n) for t in weighted}
             rows = _rows(seed, split, y, "embedding", centres[y] + rng.normal(size=(n, 8)))
             embeddings.append(rows.with_columns(pl.Series(t, values) for t, values in tasks.items()))
     schema = {"seed": pl.Int64, "epoch": pl.Int64, "name": pl.String, "value": pl.Float64}
@@ -151,6 +154,7 @@ def keep_cells(root: Path, experiment: str, kept: set[tuple[str, str]]) -> None:
     """Take all other cells out of an experiment's file, in which its sweeps are written out first."""
     grid = Grid(root)
     spec = dict(grid.written_out[experiment])
+    spec.pop("contrasts", None)  # of cells that are not kept
     spec["cells"] = [c for c in spec["cells"] if (c["method"], c.get("variant", "base")) in kept]
     if "sweep" in spec:
         series = spec["sweep"]["series"]

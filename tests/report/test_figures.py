@@ -19,6 +19,7 @@ from mmcontrast.report.figures.projection import project
 from mmcontrast.report.figures.registry import caption, draw, figures
 from mmcontrast.report.figures.scores import differences_to_reference, scores
 from mmcontrast.report.figures.style import DPI, KNOWN, PALETTE, house_style, method_colours, save, wrapped
+from mmcontrast.report.text.conclusions import reproductions
 from tests.report.made_up_study import REPO, Made
 
 EXPERIMENT = "m3col_omics"
@@ -65,6 +66,24 @@ def test_a_published_number_stands_in_the_row_of_its_cell(evaluated: Made) -> No
     assert "published" not in legend(drawn(evaluated, "scores", False, dataset="tcga_brca"))
 
 
+def test_published_numbers_stand_beside_ours_with_a_verdict(evaluated: Made) -> None:
+    figure = drawn(evaluated, "published", False, "m3col_released_protocol")
+    of = Scope(evaluated.evidence, "m3col_released_protocol", "rosmap")
+    rows = [p for p in evaluated.grid.published("m3col_released_protocol").rows if p.method]
+    per_metric = [
+        [r for pair in reproductions(of.evidence, of.experiment) for r in pair if r and r.metric == m]
+        for m in of.data.metrics
+    ]
+    for axes, found in zip(figure.axes, per_metric, strict=True):
+        assert {r.row.row for r in found} == {p.row for p in rows}
+        np.testing.assert_allclose(dots(axes, 22)[:, 0], [x for r in found for x in (r.published, r.ours.mean)])
+        said = [t.get_text().replace("\n", " ") for t in axes.texts]
+        assert said == [r.verdict for r in found]
+        judged = {r.row.verified: r.verdict for r in found}
+        assert judged["read"] == "cannot be judged"
+        assert judged["run"] in ("agrees", "differs")
+
+
 def legend(figure: Figure) -> list[str]:
     return [t.get_text() for t in figure.legends[0].get_texts()]
 
@@ -106,6 +125,8 @@ def test_difference_dots_are_paired_differences(evaluated: Made) -> None:
         ("differences", "m3col_parts"),
         ("curves", "m3col_parts"),
         ("projection", "m3col_omics"),
+        ("published", "m3col_omics"),
+        ("published", "m3col_released_protocol"),
     ],
 )
 def test_no_text_is_cut_off(evaluated: Made, kind: str, experiment: str, narrow: bool) -> None:
@@ -115,7 +136,8 @@ def test_no_text_is_cut_off(evaluated: Made, kind: str, experiment: str, narrow:
     figure.set_layout_engine("none")
     for dpi in (DPI, 72):
         figure.set_dpi(dpi)
-        box = figure.get_tightbbox()
+        with house_style():  # as it is saved
+            box = figure.get_tightbbox()
         assert min(box.x0, box.y0) > -0.01
         assert box.x1 < width + 0.01
         assert box.y1 < height + 0.01

@@ -10,27 +10,25 @@ import pytest
 
 from mmcontrast.config import Grid
 from mmcontrast.evaluation.statistics import paired_difference
-from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures.information import information as information_chart
 from mmcontrast.report.figures.registry import caption, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.outputs import active_arms
-from mmcontrast.report.page import _comparisons
 from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.information import (
     chances,
-    compare_information,
     information_findings,
     kept_by_cell,
 )
 from tests.report.made_up_study import REPO, Made, make_study
 
 EXPERIMENT = "comm_trifeature"
-UNBIASED, BIASED = "trifeature_small", "trifeature_small_biased"
+UNBIASED, BIASED = "trifeature_mid", "trifeature_mid_biased"
 SUITE = """
 description: Made-up embeddings of both arms.
-datasets: [trifeature_small, trifeature_small_biased]
+datasets: [trifeature_mid, trifeature_mid_biased]
 experiments: [comm_trifeature]
 seeds: [0, 1, 2]
 """
@@ -89,74 +87,22 @@ def test_the_other_blocks_have_no_column_of_published_values(made: Made) -> None
         assert not any(c.kind == "published" for c in block.columns)
 
 
-def test_findings_state_the_difference_to_the_control_and_claim_nothing_of_three_seeds(made: Made) -> None:
+def test_findings_state_the_difference_to_the_control_and_no_p_value(made: Made) -> None:
     grid = made.grid
     kept = kept_by_cell(made.evidence, EXPERIMENT, *active_arms(grid, EXPERIMENT)[0])
     found = information_findings(made.evidence, EXPERIMENT)
-    assert len(kept) == 2
-    assert found[2:] == ["5 seeds are required to call a method better or worse; there are 3."]
-    for k, sentence in zip(kept, found[:2], strict=True):
+    assert len(kept) == len(found) == 2
+    for k, sentence in zip(kept, found, strict=True):
         assert "S against its control" in sentence
         inside = k.gain.low <= 0 <= k.gain.high
         assert f"whose interval {'includes' if inside else 'excludes'} 0; 3 seeds" in sentence
         assert "(chance 25)" in sentence
 
 
-def test_five_seeds_and_a_small_p_are_called_above_the_control(made: Made) -> None:
-    evidence = Evidence.read(made.grid, made.layout)
-    results, intervals = evidence.results, evidence.intervals
-    synergy = results.filter(metric="synergy/balanced_acc", split="test", method="comm", variant="base")
-    gains = {BIASED: 0.9, UNBIASED: 0.5}
-    rows = [
-        synergy.filter(dataset=dataset)
-        .head(1)
-        .with_columns(seed=pl.lit(seed, pl.Int64), value=pl.lit(level + 0.01 * (seed % 2) * (dataset == BIASED)))
-        for dataset, level in gains.items()
-        for seed in range(5)
-    ]
-    others = [
-        rows[5 + seed].with_columns(metric=pl.lit(metric))
-        for seed in range(5)
-        for metric in ("balanced_acc", "unique1/balanced_acc", "unique2/balanced_acc")
-    ]
-    suite = made.grid.suite.model_copy(update={"seeds": list(range(5))})
-    grid = Grid(made.grid.root, "made_up")
-    grid.suite = suite
-    (sentence,) = information_findings(Evidence(grid, made.layout, pl.concat(rows + others), intervals), EXPERIMENT)
-    assert "S is above its control, 50.0" in sentence
-    assert "whose interval excludes 0; 5 seeds" in sentence
-
-
-def test_the_own_method_is_compare_information_the_strongest_other_in_each_letter(made: Made) -> None:
-    grid = made.grid
-    found = compare_information(made.evidence, EXPERIMENT, *active_arms(grid, EXPERIMENT)[0])
-    assert found is not None
-    ours, held = found
-    assert (ours.ref.method, ours.ref.variant) == ("comm", "base")
-    assert [h.what for h in held] == ["R: redundant", "U: unique", "S: synergistic", "S against its control"]
-    rows = {row.label: row.values for row in table(made).blocks[0].rows}
-    for letter, h in zip("RUS", held, strict=False):
-        assert (h.name, h.own.mean) == ("Cross (CLIP)", pytest.approx(rows["CoMM"][letter].mean))
-        assert h.other.mean == pytest.approx(rows["Cross (CLIP)"][letter].mean)
-        assert 100 * h.difference.mean == pytest.approx(rows["CoMM"][letter].mean - rows["Cross (CLIP)"][letter].mean)
-        assert h.verdict == "unjudged"
-    assert held[-1].other.mean == pytest.approx(rows["CoMM"]["control"].mean)
-    assert 100 * held[-1].difference.mean == pytest.approx(rows["CoMM"]["difference"].mean)
-
-
-def test_the_page_sums_up_by_what_is_kept(made: Made) -> None:
-    found = _comparisons(made.evidence)
-    assert [(c["of"].experiment, c["label"], len(c["lines"])) for c in found] == [(EXPERIMENT, "CoMM", 4)]
-    first, second, third = found[0]["sentences"]
-    assert re.match(r"CoMM on Trifeature, small: R \d+\.\d \[.*, S .* \(chance 50\)\.$", first)
-    assert "S against its control" in second
-    assert third == "5 seeds are required to call a method better or worse; there are 3."
-
-
 def test_chances_are_one_over_the_classes(made: Made) -> None:
     asked = made.grid.experiments[EXPERIMENT].information
     small, full = asked.arms
-    assert chances(made.grid, asked, small) == {"R": 25.0, "U": 25.0, "S": 50.0}
+    assert chances(made.grid, asked, small) == {"R": 25.0, "U": 12.5, "S": 50.0}
     assert chances(made.grid, asked, full) == {"R": 10.0, "U": 10.0, "S": 50.0}
 
 
@@ -180,7 +126,7 @@ def test_bars_with_chance_lines_and_controls(made: Made, narrow: bool) -> None:
     )
     hatches = [bool(bar.get_hatch()) for bar in figure.axes[2].patches]
     assert hatches == [False, True, False, True]
-    for axes, chance in zip(figure.axes, (25, 25, 50), strict=True):
+    for axes, chance in zip(figure.axes, (25, 12.5, 50), strict=True):
         assert any(np.allclose(line.get_ydata(), chance) for line in axes.lines)
     texts = [t.get_text() for t in figure.legends[0].get_texts()]
     assert {"control: S after unbiased pretraining", "chance", "published, full size"} <= set(texts)
@@ -190,7 +136,7 @@ def test_the_figure_belongs_to_the_unbiased_dataset_and_names_both(made: Made) -
     specs = [f for f in figures(made.grid, EXPERIMENT) if f.kind == "information"]
     assert [s.dataset for s in specs] == [UNBIASED]
     text = caption(made.evidence, specs[0])
-    assert "S after Trifeature, small, biased pairs" in text
+    assert "S after Trifeature, 8 x 8, biased pairs" in text
     assert "hatched: its control" in text
 
 

@@ -18,7 +18,7 @@ from mmcontrast.report.tables.build import build_table
 from tests.report.made_up_study import Made, make_study
 
 EXPERIMENT = "comm_epochs"
-UNBIASED, BIASED = "trifeature_small", "trifeature_small_biased"
+UNBIASED, BIASED = "trifeature_mid", "trifeature_mid_biased"
 SUITE = """
 description: Made-up embeddings.
 datasets: [{datasets}]
@@ -75,7 +75,7 @@ def test_every_line_goes_through_the_tables_values(made: Made, narrow: bool) -> 
     values = {row.label: row.values for row in table.blocks[0].rows}
     figure = drawn(made, "information", narrow)
     assert [a.get_title(loc="left")[0] for a in figure.axes] == ["R", "U", "S"]
-    for axes, letter, chance in zip(figure.axes, "RUS", (25, 25, 50), strict=True):
+    for axes, letter, chance in zip(figure.axes, "RUS", (25, 12.5, 50), strict=True):
         for name, cells in SERIES.items():
             shown = {letter: line(axes, name)}
             if letter == "S":
@@ -100,14 +100,14 @@ def test_the_control_is_another_line_than_synergy(made: Made) -> None:
 def test_the_caption_says_which_marks_are_the_control(made: Made) -> None:
     spec = next(f for f in figures(made.grid, EXPERIMENT) if f.kind == "information")
     text = caption(made.evidence, spec)
-    assert "hollow marks: its control, S after Trifeature, small." in text
+    assert "hollow marks: its control, S after Trifeature, 8 x 8." in text
     assert "hatched" not in text
 
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_titles_of_a_sweep_do_not_run_into_each_other(one_arm: Made, narrow: bool) -> None:
     figure = drawn(one_arm, "sweep", narrow)
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == len(one_arm.grid.datasets[UNBIASED].targets)
     boxes = [a.get_tightbbox() for a in figure.axes]
     assert all(not a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
     assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)

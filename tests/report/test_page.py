@@ -15,14 +15,13 @@ from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report import page as page_module
-from mmcontrast.report.evidence import Scope, read_json
+from mmcontrast.report.evidence import read_json
 from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.page import write_page
 from mmcontrast.report.provenance import anchor, digest_of_code, digest_of_params, raw_checksum
 from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import text_of
-from mmcontrast.report.text.conclusions import compare, comparison_sentences
 from tests.report.made_up_study import Made
 
 VOID = {"meta", "link", "img", "source", "br", "hr", "input"}
@@ -104,7 +103,7 @@ def test_nothing_is_loaded_or_run(html: str, page: Page) -> None:
 def test_figures_are_inside_and_have_text_in_their_place(page: Page, reported: Made) -> None:
     images = [v for t, v in page.tags if t == "img"]
     sources = [v for t, v in page.tags if t == "source"]
-    assert len(images) == len(sources) == 5
+    assert len(images) == len(sources) == 6
     for values, key in [*((v, "src") for v in images), *((v, "srcset") for v in sources)]:
         svg = base64.b64decode(values[key].removeprefix("data:image/svg+xml;base64,"))
         assert svg.startswith(b"<?xml")
@@ -113,13 +112,12 @@ def test_figures_are_inside_and_have_text_in_their_place(page: Page, reported: M
     assert all("test instance" in v["alt"] or "validation" in v["alt"] for v in images)
 
 
-def test_the_summary_comes_first_and_is_the_rules_statement(page: Page, reported: Made) -> None:
-    found = compare(Scope(reported.evidence, "m3col_omics", "rosmap"), "acc")
-    assert found is not None
+def test_the_summary_comes_first_and_has_the_findings_of_every_table(page: Page, reported: Made) -> None:
     text = flat(page.text)
-    for sentence in comparison_sentences(found):
-        assert sentence in text
-        assert text.index(sentence) < text.index("How scores are computed") < text.index("Accuracy (%)", 3000)
+    found = [s for e in reported.grid.active_experiments for s in build_table(reported.evidence, e).findings]
+    assert found
+    for sentence in found:
+        assert text.index(flat(sentence)) < text.index("How scores are computed") < text.index("Accuracy (%)", 3000)
     assert "without a better model" in text
 
 
@@ -129,10 +127,10 @@ def test_published_numbers_have_a_verdict_in_their_papers_section(page: Page, re
     printed = next(p for p in reported.grid.published("m3col_omics").rows if p.method == "m3col")
     for metric, value in printed.values.items():
         assert f"{value} ± {printed.spread[metric]:g}" in part
-    verdicts = re.findall(r"(?<!not )reproduced|not reproduced: ours is (?:lower|higher)|within interval \[", part)
-    assert len(verdicts) == 2 * len(printed.values)
-    summary = text[text.index("Published numbers and what was reproduced here") : text.index("How scores")]
-    assert f"Of {len(printed.values)} published numbers for what is run here" in summary
+    assert part.count("cannot be judged: the number of runs is not printed; 5 runs of ours") == 2 * len(printed.values)
+    n, summary = len(printed.values), text[text.index("Numbers of others beside ours") : text.index("How scores")]
+    said = f"Of {n} numbers of others for what is run here, ours 0 times agrees, 0 times differs, and {n} times cannot"
+    assert said in summary
 
 
 def test_what_a_paper_shows_and_is_not_run_stands_there_with_its_reason(page: Page, reported: Made) -> None:
@@ -190,13 +188,6 @@ def test_text_of_the_params_is_escaped(html: str) -> None:
     assert "predictions &amp; &lt;no&gt; training" in html
 
 
-def test_colour_is_not_the_only_sign_of_a_verdict(page: Page) -> None:
-    verdicts = [v["class"].split()[1] for t, v in page.tags if t == "div" and v.get("class", "").startswith("verdict ")]
-    words = {"better": "is better than", "worse": "is worse than", "undecided": "No significant difference between"}
-    assert verdicts
-    assert all(words[v] in page.text for v in verdicts)
-
-
 def test_a_suite_with_overrides_says_that_nothing_follows(reported: Made, tmp_path: Path) -> None:
     root = reported.grid.root
     suite = (root / "params/suites/made_up.yaml").read_text() + "overrides: {finetune: {epochs: 500}}\n"
@@ -211,8 +202,8 @@ def test_a_suite_with_overrides_says_that_nothing_follows(reported: Made, tmp_pa
     finally:
         (root / "params/suites/brief.yaml").unlink()
     assert "No conclusion can be drawn from these numbers: the suite 'brief'" in text
-    assert "strongest baseline" not in text
-    assert "Published numbers and what" not in text
+    assert "Findings" not in text
+    assert "Numbers of others beside ours" not in text
     assert "Published and ours" not in text
     assert "without a better model" not in text
 

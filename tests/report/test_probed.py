@@ -38,7 +38,7 @@ def test_a_block_for_every_metric_of_every_task(probed: Made) -> None:
 def test_columns_that_no_row_could_fill_are_left_out(probed: Made) -> None:
     table = build_table(probed.evidence, EXPERIMENT)
     for block in table.blocks:
-        assert [c.key for c in block.columns] == ["selected", "wide", "difference", "p", "seeds"]
+        assert [c.key for c in block.columns] == ["selected", "wide", "difference", "seeds"]
         assert all(row.values["selected"].mean is not None for row in block.rows)
 
 

@@ -8,6 +8,7 @@ rule fetch:
         manifest=paths.raw_manifest("{dataset}"),
     log:
         LAYOUT.log("fetch", "{dataset}"),
+    priority: 1  # before all else, so that a missing network is known within the first minute
     conda:
         "../envs/mmcontrast.yaml"
     shell:

@@ -3,6 +3,7 @@
 # ruff: noqa: F401 (what other packages import of this one)
 from mmcontrast.config.cells import CellConfig
 from mmcontrast.config.datasets import (
+    ArchiveSource,
     Dataset,
     LocalSource,
     Modality,

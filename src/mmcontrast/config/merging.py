@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from mmcontrast.config.objective import Objective
 from mmcontrast.config.recipes import Recipe, Tuning
 from mmcontrast.config.suites import Suite
 from mmcontrast.config.training import Model, Selection, Stage
-from mmcontrast.config.validation import validate
+from mmcontrast.config.validation import Faults, validate
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.methods.registry import OBJECTIVES
 
@@ -30,6 +30,7 @@ OF_DATASET = (
     "target",
     "tasks",
     "class_weighted",
+    "case_weights",
     "probe_from",
     "scenes",
     "metrics",
@@ -93,6 +94,24 @@ class Layers:
             values = merge(values, layer)
         return values
 
+    def written(self, method: str, dataset: str, variant: str, given: Variant) -> list[tuple[str, dict[str, Any]]]:
+        """`file: key` and what it says of a cell, what is laid over all else last."""
+        spec = self.methods[method]
+
+        def of(name: str, keys: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+            file, of_dataset = f"params/methods/{name}.yaml", _given(self.methods[name].datasets, dataset)
+            both = [(file, self.methods[name].given()), (f"{file}: datasets.{dataset}", of_dataset)]
+            return [(place, {k: v for k, v in said.items() if k in keys}) for place, said in both]
+
+        out = of(spec.recipe_from, SHARED_SECTIONS) if spec.recipe_from is not None else []
+        out += of(method, (*SHARED_SECTIONS, "objective"))
+        if given.recipe is not None:
+            recipe, file = self.recipes[given.recipe], f"params/recipes/{given.recipe}.yaml"
+            both = {file: recipe, f"{file}: datasets.{dataset}": recipe.datasets.get(dataset)}
+            shared = [(place, said.model_dump(exclude_unset=True)) for place, said in both.items() if said is not None]
+            out += [(place, said | dict.fromkeys(STAGES, said.get("training", {}))) for place, said in shared]
+        return [*out, (f"params/methods/{method}.yaml: variants.{variant}", given.given())]
+
     def _of_recipe(self, method: str, dataset: str, variant: Variant, name: str) -> dict[str, Any]:
         """As `values`, of a variant with a recipe: the objective is the method's own, all else is the recipe's."""
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
@@ -110,7 +129,9 @@ class Layers:
                     f"params/tuning/{name}.yaml: choices.{dataset}: no learning rate of {method} has been chosen; run "
                     f"`mmcontrast tune {name} --datasets {dataset}`"
                 )
-            training = merge(training, {"optimizer": {"lr": choices[dataset][method].lr}})
+            choice = choices[dataset][method]
+            training = merge(training, {"optimizer": {"lr": choice.lr}})
+            training["batch_size"] = choice.batch_size or training.get("batch_size")
         objective = merge(spec.objective, _given(spec.datasets, dataset).get("objective", {}))
         if "augmentations" in objective_model(spec.implementation, where).model_fields:
             objective["augmentations"] = shared["augmentations"]
@@ -125,11 +146,29 @@ class Layers:
         return merge(values, variant.given())
 
 
-def build_cell(names: tuple[str, str, str], data: Dataset, layers: Layers, suite: Suite, where: str) -> CellConfig:
+def _origin(keys: list[str], written: Sequence[tuple[str, Mapping[str, Any]]], who: str) -> str:
+    """`file (cell): key` where a value was written: the last place that says anything of it; else `who: key`."""
+    for place, layer in reversed(written):
+        value: Any = layer
+        for key in keys:
+            if not isinstance(value, Mapping) or key not in value:
+                break
+            value = value[key]
+        else:
+            file, _, above = place.partition(": ")
+            recipe = file.startswith("params/recipes/") and keys[0] in STAGES
+            named = ["training", *keys[1:]] if recipe else keys
+            return f"{file}{who[who.index(' (') :]}: {'.'.join([above, *named] if above else named)}"
+    return f"{who}: {'.'.join(keys)}"
+
+
+def build_cell(
+    names: tuple[str, str, str], data: Dataset, layers: Layers, suite: Suite, where: str, suite_name: str
+) -> CellConfig:
     """The cell of (dataset, method, variant) under a suite; `where` is the method's file, for messages."""
     dataset, method, variant = names
     spec = layers.methods[method]
-    given = spec.variants.get(variant, Variant())
+    given = spec.variant(variant) or Variant()
     values = layers.values(method, dataset, given)
     # a suite shortens stages, it never adds one
     shortened = {k: v for k, v in suite.overrides.given().items() if k not in STAGES or values.get(k)}
@@ -137,13 +176,25 @@ def build_cell(names: tuple[str, str, str], data: Dataset, layers: Layers, suite
         shortened["pretrain"] = {k: v for k, v in shortened["pretrain"].items() if k != "epochs"}
     values = merge(values, shortened)
     who = f"{where} ({dataset}/{method}/{variant})"
+    written = [
+        *layers.written(method, dataset, variant, given),
+        (f"params/suites/{suite_name}.yaml: overrides", shortened),
+    ]
+
+    def origin(keys: list[str]) -> str:
+        return _origin(keys, written, who)
+
     model = objective_model(spec.implementation, where)
-    objective = validate(model, values.get("objective", {}), who, prefix="objective")
-    sections = {
-        key: None if values.get(key) is None else validate(model, values[key], who, prefix=key)
-        for key, model in SECTIONS.items()
-    }
+    faults, sections = Faults(), dict[str, BaseModel | None]()
+    with faults.kept():
+        objective = validate(model, values.get("objective", {}), who, "objective", origin)
+    for key, section in SECTIONS.items():
+        with faults.kept():
+            sections[key] = None if values.get(key) is None else validate(section, values[key], who, key, origin)
+    faults.tell()
     _check_sections(who, dataset, data, sections, getattr(objective, "modality", None))
+    if objective.encoders:
+        _check_encoders(who, dataset, data, sections["model"], getattr(objective, "modality", None))
     whole = {
         "dataset": dataset,
         "method": method,
@@ -153,10 +204,20 @@ def build_cell(names: tuple[str, str, str], data: Dataset, layers: Layers, suite
         "objective": objective.model_dump(mode="json"),
         "seeds": suite.seeds_of(dataset),
         "recipe": given.recipe,
+        "label_counts": layers.recipes[given.recipe].label_counts if given.recipe is not None else [],
         "engine": suite.engine,
         **sections,
     }
     return validate(CellConfig, whole, who)
+
+
+def _check_encoders(who: str, dataset: str, data: Dataset, model: Any, only: str | None) -> None:
+    """Every modality that is encoded has an encoder of its kind."""
+    for name, spec in data.modalities.items():
+        own = getattr(model, spec.kind, None) is not None or spec.kind == "vector"
+        if only in (None, name) and not own and not {name, spec.kind} & set(model.pretrained):
+            of = f"modality '{name}' of dataset '{dataset}' is of kind {spec.kind}"
+            raise ConfigError(f"{who}: model.{spec.kind}: required, as {of}; give its encoder (docs/inputs.md)")
 
 
 def _check_sections(

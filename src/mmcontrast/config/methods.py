@@ -9,6 +9,12 @@ from pydantic import Field, model_validator
 from mmcontrast.config.base import Strict
 
 BASE_VARIANT = "base"
+UNTRAINED = "untrained"
+
+
+def untrained_twin(variant: str) -> str:
+    """Name of a variant's untrained twin, see `Method.variant`."""
+    return UNTRAINED if variant == BASE_VARIANT else f"{variant}_{UNTRAINED}"
 
 
 class Overrides(Strict):
@@ -59,5 +65,17 @@ class Method(Overrides):
     )
     datasets: dict[str, Overrides] = Field(default={}, description="Overrides by dataset.")
     variants: dict[str, Variant] = Field(
-        default={}, description="Overrides by variant; every method also has the variant `base`, without any."
+        default={},
+        description="Overrides by variant; every method also has the variant `base`, without any, and a method without "
+        "labels an untrained twin of each: `shared_untrained` of `shared`, and `untrained` of `base`.",
     )
+
+    def variant(self, name: str) -> Variant | None:
+        """A variant by name, declared or not; an untrained twin has the other's weights as they are initialised."""
+        if name in (BASE_VARIANT, *self.variants):
+            return self.variants.get(name, Variant())
+        stem, _, last = name.rpartition("_")
+        twin = self.variant(stem or BASE_VARIANT) if last == UNTRAINED else None
+        if twin is None or twin.finetune is not None or self.finetune is not None:
+            return None
+        return Variant.model_validate(twin.model_dump(exclude_unset=True) | {"pretrain": {"epochs": 0}})

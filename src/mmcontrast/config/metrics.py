@@ -40,12 +40,19 @@ class Measure:
     Attributes:
         title: its name in tables. of: what it scores. better: which way.
         percent: it is a share and shown times 100; else in its own unit: that of the data, its square, or none.
+        most: the largest share that it may be, as it is stored.
     """
 
     title: str
     of: tuple[Kind | Literal["retrieval"], ...]
     better: Literal["higher", "lower"] = "higher"
     percent: bool = True
+    most: int = 1
+
+    @property
+    def share(self) -> bool:
+        """It lies in [0, 1] as it is stored."""
+        return self.percent and self.most == 1
 
     @property
     def sign(self) -> int:
@@ -95,7 +102,7 @@ MEASURES: dict[str, Measure] = {
     "mae": Measure("Mean absolute error", ("regression",), "lower", percent=False),
     "pearson": Measure("Pearson correlation", ("regression",), percent=False),
     "cross_entropy": Measure("Cross-entropy", (), "lower", percent=False),
-    "rsum": Measure("Rsum (recall at 1, 5 and 10, summed over both directions)", ("retrieval",)),
+    "rsum": Measure("Rsum (recall at 1, 5 and 10, summed over both directions)", ("retrieval",), most=6),
     "rr1": Measure("Recall at 1", ("retrieval",)),
     "rr5": Measure("Recall at 5", ("retrieval",)),
     "rr10": Measure("Recall at 10", ("retrieval",)),
@@ -110,6 +117,6 @@ def metrics_for(kind: Kind | Literal["retrieval"]) -> list[str]:
 
 
 def measure(name: str) -> Measure:
-    """That of a score's name, such as acc, <task>/acc@encoders or <direction>/rr1; of an unknown one a plain share."""
-    last = name.partition("@")[0].rpartition("/")[2]
+    """That of a score's name, e.g. acc:5, <task>/acc@encoders or <direction>/rr1; of an unknown one a plain share."""
+    last = name.partition(":")[0].partition("@")[0].rpartition("/")[2]
     return MEASURES.get(last, Measure(last, ()))

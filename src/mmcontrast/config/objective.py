@@ -14,6 +14,20 @@ class Objective(Strict):
 
     # whether what `finetune` trains ends in a classifier; else its embeddings are scored by a linear probe
     classifier: ClassVar[bool] = True
+    # whether modalities go through encoders
+    encoders: ClassVar[bool] = True
+
+
+class ProjectedObjective(Objective):
+    """Base of those that contrast what heads make of the modalities' embeddings."""
+
+    classifier: ClassVar[bool] = False
+    head: Literal["mlp", "linear", "none"] = Field(
+        default="mlp", description="What stands between a modality's embedding and the loss; its widths: projection."
+    )
+    embedding: Literal["encoders", "heads"] = Field(
+        default="encoders", description="What is scored: the encoders' outputs, or what the heads make of them."
+    )
 
 
 class TemperatureSpec(Strict):

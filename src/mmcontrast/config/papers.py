@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from mmcontrast.config.base import Strict
 from mmcontrast.errors import nearest
 
-Verified = Literal["read", "digitised", "second_hand"]
+Verified = Literal["read", "digitised", "second_hand", "run"]
 
 
 class Published(Strict):
@@ -21,19 +21,24 @@ class Published(Strict):
         description="metric: value, in percent; R, U and S where there is `information`; else a key of `titles`."
     )
     spread: dict[str, float] = Field(default={}, description="metric: the spread printed beside it.")
+    seeds: int | None = Field(
+        default=None, gt=1, description="Runs that the spread is a standard deviation of, where the source says so."
+    )
     method: str | None = Field(default=None, description="Our method of the same name, where there is one.")
     variant: str = "base"
     source: str | None = Field(default=None, description="Where it was read; default: the table's `source`.")
     verified: Verified = Field(
         default="read",
         description="read: in the paper, or on a page or in a repository of its authors; digitised: off a curve of "
-        "theirs; second_hand: as another source quotes it.",
+        "theirs; second_hand: as another source quotes it; run: not printed, but found by running their code.",
     )
 
     @model_validator(mode="after")
     def _spread_of_a_value(self) -> Self:
         if unknown := sorted(set(self.spread) - set(self.values)):
             raise ValueError(f"spread: {unknown} have no value; a spread stands beside a value")
+        if self.seeds is not None and not self.spread:
+            raise ValueError(f"seeds: {self.seeds} runs of what? they are those that a `spread` is of; give both")
         return self
 
 
@@ -42,6 +47,7 @@ class PublishedTable(Strict):
 
     source: str | None = Field(default=None, description="Where the numbers were read.")
     rows: list[Published] = Field(default=[])
+    notes: list[str] = Field(default=[], description="What was found about these numbers; shown below the table.")
 
     @model_validator(mode="after")
     def _was_read_somewhere(self) -> Self:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmcontrast.config.grid import Grid
 from mmcontrast.config.merging import SHARED_SECTIONS
+from mmcontrast.config.methods import BASE_VARIANT
 
 KINDS = ("datasets", "methods", "experiments", "recipes", "tuning", "papers")
 
@@ -50,13 +51,15 @@ def subset(grid: Grid, experiment: str) -> dict[str, Any]:
     for method, spec_of_it in grid.methods.items():
         if method in used:
             raw = grid.files.raw("methods", method)
-            made = {v: o.model_dump(mode="json", exclude_unset=True) for v, o in spec_of_it.variants.items()}
-            variants = _only(made | raw.get("variants", {}), used[method])
+            named = [v for v in (*spec_of_it.variants, *sorted(used[method])) if v in used[method] - {BASE_VARIANT}]
+            found = {v: given for v in named if (given := spec_of_it.variant(v)) is not None}
+            made = {v: given.model_dump(mode="json", exclude_unset=True) for v, given in found.items()}
+            variants = made | _only(raw.get("variants"), made)
             take("methods", method, datasets=_only(raw.get("datasets"), spec.datasets), variants=variants)
             cited.add(spec_of_it.paper)
-            for variant in variants:
-                if (recipe := spec_of_it.variants[variant].recipe) is not None:
-                    recipes.setdefault(recipe, set()).add(method)
+            for given in found.values():
+                if given.recipe is not None:
+                    recipes.setdefault(given.recipe, set()).add(method)
         elif method in lenders:
             raw = grid.files.raw("methods", method)
             shared = {d: _only(v, SHARED_SECTIONS) for d, v in _only(raw.get("datasets"), spec.datasets).items()}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,13 +26,27 @@ class RecipeOverrides(Strict):
 class TuningPlan(Strict):
     """Trials that every method gets on every dataset, before any reported run."""
 
-    seed: int = Field(ge=0, description="Seed of the trials, which no reported run uses.")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        min_length=1, description="Seeds of the trials, which no reported run uses."
+    )
     rates: list[Annotated[float, Field(gt=0)]] = Field(
-        min_length=2, description="Learning rates to try; ties go to the first."
+        min_length=2,
+        description="Learning rates to try, ascending; more beyond either end until the best is not at an end.",
+    )
+    batch_sizes: dict[str, list[Annotated[int, Field(ge=2)]]] = Field(
+        default={}, description="Dataset -> batch sizes to try, each at every rate; default: the recipe's own alone."
     )
     datasets: list[str] = Field(
         min_length=1, description="Datasets that are tuned; others take the recipe's own learning rate."
     )
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.rates != sorted(set(self.rates)):
+            raise ValueError(f"rates: {self.rates} are not in ascending order; sort them, each once")
+        if unknown := sorted(set(self.batch_sizes) - set(self.datasets)):
+            raise ValueError(f"batch_sizes: {unknown} are not among `datasets`, {self.datasets}")
+        return self
 
 
 class Recipe(Strict):
@@ -41,30 +58,58 @@ class Recipe(Strict):
     training: dict[str, Any] = Field(description="The stage: `pretrain` of a method without labels, else `finetune`.")
     selection: dict[str, Any] = Field(default={})
     augmentations: Augmentations = Field(default={}, description="Of every objective that augments.")
+    label_counts: list[Annotated[int, Field(gt=0)]] = Field(
+        default=[], description="Labels per class that further probes are fitted on, where labels are classes."
+    )
     tuning: TuningPlan
     datasets: dict[str, RecipeOverrides] = Field(default={}, description="Overrides by dataset.")
 
 
 class Trial(Strict):
-    """One run of a method at one learning rate."""
+    """A method at one learning rate and batch size, with every tuning seed."""
 
     lr: float = Field(gt=0)
-    validation: float = Field(description="Score of the linear probe on validation.")
-    seconds: float = Field(ge=0, description="Training time.")
+    batch_size: int | None = Field(default=None, description="null = the recipe's own.")
+    validation: list[float] = Field(description="Score of the linear probe on validation by seed; [] = it diverged.")
+    loss: list[float] = Field(default=[], description="The probe's loss on validation by seed, which decides ties.")
+    seconds: float = Field(ge=0, description="CPU time of training with all seeds.")
+
+
+def best_trial(trials: Sequence[Trial], metric: str) -> Trial:
+    """That of the best mean score on validation; ties go to the lower mean loss, then to the first."""
+
+    def key(trial: Trial) -> tuple[float, float]:
+        if not trial.validation:
+            return -math.inf, -math.inf
+        return measure(metric).sign * fmean(trial.validation), -fmean(trial.loss or [0.0])
+
+    return max(trials, key=key)
 
 
 class Choice(Strict):
     """The learning rate of a method on a dataset, and the trials it was chosen from."""
 
     lr: float = Field(gt=0)
+    batch_size: int | None = Field(default=None, description="null = the recipe's own.")
     metric: str = Field(description="What was scored.")
+    reason: str | None = Field(default=None, description="Why the rate is at an end of those tried, where it is.")
     trials: list[Trial] = Field(min_length=2)
+
+    @property
+    def missing_side(self) -> Literal["lower", "higher"] | None:
+        """Where no further rate was tried at the chosen batch size; None where the chosen one is not at an end."""
+        rates = [t.lr for t in self.trials if t.batch_size == self.batch_size]
+        return "lower" if self.lr == min(rates) else "higher" if self.lr == max(rates) else None
 
     @model_validator(mode="after")
     def _best_of_its_trials(self) -> Self:
-        best = max(self.trials, key=lambda t: measure(self.metric).sign * t.validation)
-        if self.lr != best.lr:
+        best = best_trial(self.trials, self.metric)
+        if (self.lr, self.batch_size) != (best.lr, best.batch_size):
             raise ValueError(f"lr: {self.lr:g} is not the best of its trials, which is {best.lr:g}")
+        if self.missing_side and self.reason is None:
+            raise ValueError(
+                f"lr: {self.lr:g} is at an end of what was tried; run `mmcontrast tune` again, or say why in `reason`"
+            )
         return self
 
 

@@ -10,6 +10,9 @@ from mmcontrast.config.base import Strict
 from mmcontrast.config.methods import Overrides
 from mmcontrast.config.training import Engine
 
+# what torch, NumPy and a column of int64 take
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+
 
 class Suite(Strict):
     """How much of the grid is run, and on what."""
@@ -17,8 +20,8 @@ class Suite(Strict):
     description: str
     datasets: list[str] = Field(min_length=1)
     experiments: list[str] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
-    seeds_by_dataset: dict[str, Annotated[list[int], Field(min_length=1)]] = Field(
+    seeds: list[Seed] = Field(min_length=1)
+    seeds_by_dataset: dict[str, Annotated[list[Seed], Field(min_length=1)]] = Field(
         default={}, description="Other seeds for some datasets, e.g. fewer where a run costs much."
     )
     engine: Engine = Engine()

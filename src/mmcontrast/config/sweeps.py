@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mmcontrast.config.checks import known
+from mmcontrast.config.checks import known, known_variant
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.experiments import Sweep, SweepLine
 from mmcontrast.config.merging import Layers, merge, objective_model
@@ -70,7 +70,7 @@ class Expansion:
             method, _, variant = start.partition("/")
             known(where, "method", method, self._layers.methods)
             spec = self._layers.methods[method]
-            known(f"{where}: {method}", "variant", variant or BASE_VARIANT, [BASE_VARIANT, *spec.variants])
+            known_variant(f"{where}: {method}", spec, variant or BASE_VARIANT)
             title = line.title or spec.title
             if title in series:
                 raise ConfigError(f"{where}: {start}: there is a line '{title}' already; give it another `title`")
@@ -93,7 +93,7 @@ class Expansion:
         `base` is what the start has, so that another value there moves the sweep and adds no cell.
         """
         declared = self._layers.methods[method].variants
-        given = declared.get(start, Variant())
+        given = self._layers.methods[method].variant(start) or Variant()
         merged, section = [self._layers.values(method, d, given) for d in datasets], line.key.partition(".")[0]
         if not all(values.get(section) for values in merged):
             raise ConfigError(f"{where} has no `{section}`, so there is no {line.key} to vary")

@@ -33,8 +33,14 @@ class TextModel(Strict):
 class SequenceModel(Strict):
     """Encoder of a sequence modality."""
 
-    kind: Literal["gru", "transformer"] = Field(description="gru = its last state counts; transformer = the mean step.")
-    width: int = Field(gt=0, description="Width of a step: of a GRU's state, or of a transformer's tokens.")
+    kind: Literal["conv", "gru", "transformer"] = Field(
+        description="What is read: conv = every place along the sequence; gru = its last state; transformer = the mean "
+        "step."
+    )
+    width: int = Field(gt=0, description="Width of a step: of the last convolution, a GRU's state, or a token.")
+    steps: int | None = Field(
+        default=None, gt=0, description="Of a conv: the equal distances at which it reads each sequence, long or short."
+    )
     layers: int = Field(default=1, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Between layers, in training.")
     heads: int = Field(default=1, gt=0, description="Attention heads of a transformer; must divide the width.")
@@ -46,22 +52,33 @@ class SequenceModel(Strict):
             raise ValueError(f"heads: {self.heads} must divide the width {self.width}")
         if self.kind == "gru" and self.layers == 1 and self.dropout:
             raise ValueError("dropout: acts between the layers of a GRU, and there is one; set it to 0")
+        if (self.kind == "conv") != (self.steps is not None):
+            raise ValueError("steps: give it with kind conv, e.g. 64, and with no other kind")
+        if self.kind == "conv" and self.dropout:
+            raise ValueError("dropout: a conv has none; set it to 0")
+        if self.kind == "conv" and self.width % 2 ** (self.layers - 1):
+            raise ValueError(f"width: doubles from layer to layer, so give a multiple of {2 ** (self.layers - 1)}")
         return self
 
 
 # left out of what is written while unset, so that values written before there were these keys stay what they were
-LATER = ("sequence", "pretrained", "image_weights")
+LATER = ("image_flat", "sequence", "pretrained", "image_weights")
 
 
 class Model(Strict):
     """Encoders and heads, the same for every method that is compared."""
 
     width: int = Field(gt=0, description="Width d of each modality's embedding.")
-    encoder_hidden: list[int] = Field(description="Hidden widths of a vector encoder; [] = one linear layer.")
+    encoder_hidden: list[Annotated[int, Field(gt=0)]] = Field(
+        description="Hidden widths of a vector encoder; [] = one linear layer."
+    )
     image: Literal["small_conv", "alexnet", "resnet18"] | None = Field(
         default=None, description="Encoder of image modalities; null = none, an error where a dataset has images."
     )
-    head_hidden: list[int] = Field(description="Hidden widths of a classification head.")
+    head_hidden: list[Annotated[int, Field(gt=0)]] = Field(description="Hidden widths of a classification head.")
+    image_flat: bool = Field(
+        default=False, description="An image is read from every place of its feature map, not from the map's mean."
+    )
     projection: list[Annotated[int, Field(gt=0)]] = Field(
         default=[], description="Widths of a contrastive head's layers, the output last; [] = a method without one."
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +13,8 @@ from mmcontrast.errors import ConfigError, nearest
 
 M = TypeVar("M", bound=BaseModel)
 
+# the cell that stands behind a file in a message
+CELL = re.compile(r" \([a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+\)")
 OLD_NAMES = {"profile": "suite", "budget": "recipe", "budget_from": "recipe_from"}
 
 
@@ -32,22 +36,50 @@ def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]
     return list(getattr(current, "model_fields", ()))
 
 
-def validate(model: type[M], data: Any, where: str, prefix: str = "") -> M:
-    """`data` as a `model`. Raises ConfigError with a line `where: key: what is wrong` for every fault."""
+class Faults:
+    """What is wrong in several places, so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, str] = {}
+
+    @contextmanager
+    def kept(self, needed_by: str = "") -> Iterator[None]:
+        """Keep a ConfigError of the block for later; of those that many cells have alike the first."""
+        try:
+            yield
+        except ConfigError as e:
+            for line in str(e).splitlines():
+                self._told.setdefault(CELL.sub("", line), line + (f"\n(needed by {needed_by})" if needed_by else ""))
+
+    def tell(self) -> None:
+        """Raise ConfigError with all that was kept, if anything was."""
+        if self._told:
+            raise ConfigError("\n".join(self._told.values()))
+
+
+def validate(
+    model: type[M], data: Any, where: str, prefix: str = "", origin: Callable[[list[str]], str] | None = None
+) -> M:
+    """`data` as a `model`. Raises ConfigError with a line `where: key: what is wrong` for every fault.
+
+    Args:
+        origin: of data that several files make: keys down to a value -> `file: key` where it was written.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as e:
         lines = []
         for fault in e.errors():
             loc = fault["loc"]
-            key = ".".join([prefix, *map(str, loc)] if prefix else map(str, loc)) or "(whole file)"
+            keys = [prefix, *map(str, loc)] if prefix else list(map(str, loc))
+            at = f"{where}: {'.'.join(keys) or '(whole file)'}" if origin is None else origin(keys)
             if fault["type"] == "extra_forbidden":
-                lines.append(f"{where}: {key}: unknown key; {unknown(str(loc[-1]), _known_keys(model, loc))}")
+                lines.append(f"{at}: unknown key; {unknown(str(loc[-1]), _known_keys(model, loc))}")
             elif fault["type"] == "missing":
-                lines.append(f"{where}: {key}: required and not given")
+                lines.append(f"{at}: required and not given")
             else:
                 got = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
-                lines.append(f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')}{got}")
+                lines.append(f"{at}: {fault['msg'].removeprefix('Value error, ')}{got}")
         raise ConfigError("\n".join(lines)) from None
     except (LookupError, TypeError, AttributeError, ArithmeticError) as e:
         # a check across keys met what it takes for granted; pydantic turns only ValueError into a fault

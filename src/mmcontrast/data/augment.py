@@ -107,15 +107,17 @@ class Augmenter:
             x = unit_pixels(x)
         draws = Draws(generator, len(x) if total is None else total, rows, x.device)
         pending: Tensor | None = None
+        fill: float | None = None
         for step in self.steps:
             if type(step) in GEOMETRIC:
+                fill = getattr(step, "fill", None) if pending is None or fill is None else fill
                 step_b33 = _chosen_map(step, draws, x.shape[3] / x.shape[2])
                 pending = step_b33 if pending is None else pending @ step_b33
                 continue
             if pending is not None:
-                x, pending = image.resample(x, pending), None
+                x, pending = image.resample(x, pending, fill), None
             x = _on_chosen(x, step, draws)
-        return x if pending is None else image.resample(x, pending)
+        return x if pending is None else image.resample(x, pending, fill)
 
 
 def _chosen_map(step: spec.Augmentation, draws: Draws, aspect: float) -> Tensor:

@@ -60,9 +60,11 @@ def flip_map(given: spec.Flip, draws: Draws, aspect: float) -> Tensor:
     return _map([[-one, zero, zero], [zero, one, zero]])
 
 
-def resample(x_bCHW: Tensor, map_b33: Tensor) -> Tensor:
-    """The image read through the map, bilinear; outside of it the border's values."""
+def resample(x_bCHW: Tensor, map_b33: Tensor, fill: float | None = None) -> Tensor:
+    """The image read through the map, bilinear; outside of it is `fill`, or by default the border's values."""
     grid = F.affine_grid(map_b33[:, :2].to(x_bCHW.dtype), list(x_bCHW.shape), align_corners=False)
+    if fill is not None:
+        return F.grid_sample(x_bCHW - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + fill
     return F.grid_sample(x_bCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

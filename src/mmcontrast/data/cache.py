@@ -81,7 +81,7 @@ class Cache:
 
     def remember(self, label: str, sha256: str) -> None:
         """Record the checksum of a file that has no published one."""
-        write_json(self.record(label), {"source": label, "sha256": sha256})
+        write_json(self.record(label), {"source": label, "sha256": sha256}, seal=True)
 
     def record(self, label: str) -> Path:
         """Where the first-use checksum of `label` is kept."""

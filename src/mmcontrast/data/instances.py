@@ -55,6 +55,8 @@ class Instance:
         tasks: task -> the same of a further label.
         group: name of what must not be split, such as the patient; None = every instance is its own. Where the dataset
             says `scenes`, it is the scene.
+        weights: task -> what it counts as a case of it, of the main target under the empty name; where the dataset says
+            `case_weights`.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Instance:
     split: str | None = None
     tasks: Mapping[str, Any] = field(default_factory=dict)
     group: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

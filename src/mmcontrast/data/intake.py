@@ -51,7 +51,16 @@ class Intake:
             self._labels[task].append(self._label(one.id, task, label))
         self._ids.add(one.id)
         scene = [] if self._dataset.scenes is None else [one.group]
-        return [one.id, *(of[-1] for of in self._labels.values()), *scene, *self._values(one)]
+        return [one.id, *(of[-1] for of in self._labels.values()), *self._weights(one), *scene, *self._values(one)]
+
+    def _weights(self, one: Instance) -> list[float]:
+        asked = list(self._targets) if self._dataset.case_weights else []
+        if list(one.weights) != asked or not all(0 <= w < float("inf") for w in one.weights.values()):
+            raise DataError(
+                f"{self._name}: instance '{one.id}': weights {dict(one.weights)}; accepted are numbers of at least 0 "
+                f"for {asked or 'nothing'} (case_weights of {self._where})"
+            )
+        return list(one.weights.values())
 
     def _check_place(self, one: Instance) -> None:
         """The instance's split and group, which all have or none has."""

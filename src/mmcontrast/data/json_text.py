@@ -1,12 +1,35 @@
-"""JSON from files that nobody vouches for: bounded in size and depth, no key twice, no NaN."""
+"""JSON from files that nobody vouches for: bounded in size and depth, no key twice, no NaN; and JSON that is sealed.
+
+A sealed object carries the checksum of its content under one more key, which `read_json` checks and leaves out. An
+object without one, as other programs write it, is read all the same.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 MAX_JSON_BYTES = 64 * 1024**2
+SEAL = "sha256 of the rest"
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The same with its checksum, however it will be laid out. Keys are strings and values what JSON has."""
+    return {**content, SEAL: _digest(content)}
+
+
+def unsealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content alone. Raises ValueError where it is not what was sealed."""
+    found = content.pop(SEAL)
+    if found != _digest(content):
+        raise ValueError("it does not have the checksum it was written with")
+    return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -22,19 +45,20 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
-    """A file as plain objects.
+    """A file as plain objects, without the seal of a sealed one.
 
     Args:
         limit: most bytes that are read.
 
     Raises:
-        ValueError: as `parse_json`, or the file is larger than the limit. OSError: it cannot be read.
+        ValueError: as `parse_json`, changed since it was sealed, or larger than the limit. OSError: it cannot be read.
     """
     size = path.stat().st_size
     if size > limit:
         raise ValueError(f"{size} bytes, and at most {limit} are read")
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
+        return unsealed(content) if isinstance(content, dict) and SEAL in content else content
     except MemoryError:
         raise ValueError(f"{size} bytes, for which the memory is too small") from None
 

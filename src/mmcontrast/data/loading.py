@@ -5,7 +5,7 @@ N instances, d width of a modality's vector.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mmcontrast.data.inputs import Column, FixedRows, Texts, View, numbers, pres
 from mmcontrast.data.mapped import mapped_copy, open_map
 from mmcontrast.data.parquet import read_outline
 from mmcontrast.data.splitting import refuse_unseen, stratified
-from mmcontrast.data.table import SCENE, described_by, noted, read_split, refuse_nulls, task_column
+from mmcontrast.data.table import SCENE, described_by, noted, read_split, refuse_nulls, task_column, weight_column
 from mmcontrast.errors import DataError
 
 # bytes of a split's columns from which on it is read from the disk row by row; the tensors are the same either way
@@ -88,6 +88,8 @@ class Table:
             sequence NaN alone.
         decoders: processes that decode its pictures ahead; None = it is done when a batch is made.
         target: what the labels are: classes, multilabel or regression.
+        weights: task -> (N,) float64, what each row counts as a case of it, of the main target under the empty name; {}
+            where all count alike.
     """
 
     ids: list[str]
@@ -103,6 +105,7 @@ class Table:
     present: dict[str, Tensor] = field(default_factory=dict)
     decoders: Decoders | None = None
     target: str = "classes"
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -125,6 +128,7 @@ class Table:
             observations={name: of.of(rows) for name, of in self.observations.items()},
             scenes=None if self.scenes is None else self.scenes[rows],
             present={name: has_N[rows] for name, has_N in self.present.items()},
+            weights={task: weights_N[rows] for task, weights_N in self.weights.items()},
         )
 
     def sample(self) -> dict[str, Tensor]:
@@ -195,6 +199,7 @@ def as_table(path: Path, table: pa.Table, described: Mapping[str, Any], mapped: 
         scene_kind=kind,
         present={name: present(table[name]) for name, modality in modalities.items() if modality.optional},
         target=described.get("target", "classes"),
+        weights=_weights(path, table, ["", *task_classes]) if described.get("case_weights") else {},
     )
 
 
@@ -257,6 +262,18 @@ def _scenes(column: pa.ChunkedArray) -> Tensor:
     """(n,) a number for each name, by its place among the sorted names."""
     _, number_n = np.unique(np.array(column.to_pylist(), dtype=np.str_), return_inverse=True)
     return torch.from_numpy(number_n.astype(np.int64))
+
+
+def _weights(path: Path, table: pa.Table, tasks: Sequence[str]) -> dict[str, Tensor]:
+    """Columns of weights, finite and not negative."""
+    weights = {task: torch.from_dlpack(_array(table[weight_column(task)])) for task in tasks}
+    for task, weights_N in weights.items():
+        if not ((weights_N >= 0) & weights_N.isfinite()).all():
+            raise DataError(
+                f"{path}: column '{weight_column(task)}' must hold numbers of at least 0; run `mmcontrast data prepare "
+                f"{path.parent.name}`"
+            )
+    return weights
 
 
 def _labels(path: Path, table: pa.Table, column: str, width: int) -> Tensor:
@@ -375,6 +392,8 @@ def _load_checked(cell: CellConfig, root: Path, dataset: str, split: str) -> Tab
     tasks = {task: noted(given) for task, given in cell.tasks.items()}
     if table.task_classes != tasks:
         raise DataError(f"{path}: prepared with tasks {table.task_classes}, {says} {tasks}; {again}")
+    if bool(table.weights) != cell.case_weights:
+        raise DataError(f"{path}: case_weights are not as {says.removeprefix('and ')}; {again}")
     if table.scene_kind != cell.scenes:
         raise DataError(f"{path}: prepared with scenes: {table.scene_kind}, {says} scenes: {cell.scenes}; {again}")
     return table

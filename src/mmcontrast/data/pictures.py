@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -27,7 +28,7 @@ def check_modalities(name: str, dataset: Dataset) -> None:
         )
 
 
-def resized(path: Path, shape: Sequence[int]) -> Image.Image:
+def resized(path: Path | IO[bytes], shape: Sequence[int]) -> Image.Image:
     """The largest centred part of a picture that has the wanted proportions, resized.
 
     Args:
@@ -43,7 +44,8 @@ def resized(path: Path, shape: Sequence[int]) -> Image.Image:
     except FileNotFoundError:
         raise DataError(f"{path}: no such picture") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        raise DataError(f"{path}: not a picture that can be read ({e})") from None
+        what = path if isinstance(path, Path) else "its bytes"
+        raise DataError(f"{what}: not a picture that can be read ({e})") from None
     scale = min(whole.width / width, whole.height / height)
     cut = (round(width * scale), round(height * scale))
     left, top = (whole.width - cut[0]) // 2, (whole.height - cut[1]) // 2

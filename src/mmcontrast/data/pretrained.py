@@ -15,7 +15,7 @@ from typing import Any
 
 from mmcontrast.config import Pretrained
 from mmcontrast.data.json_text import read_json
-from mmcontrast.errors import ConfigError, DataError, FetchError
+from mmcontrast.errors import DataError, FetchError, not_installed
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICTURES = ("preprocessor_config.json", "processor_config.json")
@@ -70,10 +70,7 @@ def library(needed_by: str) -> Any:
     try:
         import transformers
     except ImportError:
-        raise ConfigError(
-            f"{needed_by}: needs the library transformers, which is not installed; run `pip install -c constraints.txt "
-            "-e '.[encoders]'`"
-        ) from None
+        raise not_installed(needed_by, "transformers") from None
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers

@@ -115,6 +115,7 @@ def write_fitted(folder: Path, scalers: Mapping[str, Scaler], names: Mapping[str
     write_json(
         folder / FITTED,
         {m: {f.name: np.asarray(getattr(s, f.name)).tolist() for f in fields(s)} for m, s in named.items()},
+        seal=True,
     )
 
 

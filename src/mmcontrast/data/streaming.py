@@ -72,6 +72,7 @@ def write_stream(name: str, dataset: Dataset, stream: Stream, out_dir: Path) -> 
             dataset.tasks,
             dataset.scenes,
             dataset.target,
+            dataset.case_weights,
         )
         for split in SPLITS
     }

@@ -8,8 +8,9 @@ optional modality, and nowhere else. What cannot be held in memory at once is wr
 
 A label is an int64 class index; of a multilabel target it is FixedSizeList<uint8>[C], 1 where the instance has the
 label, and of a regression FixedSizeList<float32>[R] in the units of the data. A dataset with further label tasks has a
-column `label_<task>` for each after `label`, and says so in its metadata. One that repeats scenes has a column `scene`
-after these, the name of each row's scene, and says what that is (`scenes`).
+column `label_<task>` for each after `label`, and says so in its metadata. One with `case_weights` has float64 columns
+`weight` and `weight_<task>` after these: what a row counts as a case of the target, 0 = not at all. One that repeats
+scenes then has a column `scene`, the name of each row's scene, and says what that is (`scenes`).
 
 N instances, d width of a modality. The schema's metadata says what is in the file, so that a reader needs nothing
 else. Nothing in it depends on the time or the machine: equal content gives equal bytes.
@@ -42,6 +43,11 @@ METADATA_FIELDS = ("dataset", "split", "modalities", "classes", "scaling")
 def task_column(task: str) -> str:
     """Name of the column that holds a task's labels."""
     return f"label_{task}"
+
+
+def weight_column(task: str) -> str:
+    """Name of the column that holds the rows' weights as cases of a task; of the main target, whose name is empty."""
+    return f"weight_{task}" if task else "weight"
 
 
 def column_type(modality: Modality) -> pa.DataType:
@@ -102,6 +108,7 @@ def schema(
     tasks: Mapping[str, Sequence[str] | Target] | None = None,
     scenes: str | None = None,
     target: str = "classes",
+    case_weights: bool = False,
 ) -> pa.Schema:
     """Columns and metadata of one split.
 
@@ -110,12 +117,15 @@ def schema(
         tasks: task -> its classes or its target, where there are further labels.
         scenes: what a scene is, such as a video, where rows repeat scenes.
         target: what `classes` names: classes, the labels of a multilabel target, or the quantities of a regression.
+        case_weights: rows have a weight for each target.
     """
     fields = [pa.field("id", pa.string(), nullable=False), pa.field("label", label_type(target, classes), False)]
     described_tasks = {task: noted(given) for task, given in (tasks or {}).items()}
     fields += [
         pa.field(task_column(task), _noted_type(given), nullable=False) for task, given in described_tasks.items()
     ]
+    if case_weights:
+        fields += [pa.field(weight_column(task), pa.float64(), nullable=False) for task in ("", *described_tasks)]
     if scenes is not None:
         fields.append(pa.field(SCENE, pa.string(), nullable=False))
     for name, modality in modalities.items():
@@ -135,6 +145,8 @@ def schema(
         described["scenes"] = scenes
     if target != "classes":
         described["target"] = target
+    if case_weights:
+        described["case_weights"] = True
     return pa.schema(fields, metadata={METADATA_KEY: json.dumps(described, ensure_ascii=False).encode()})
 
 
@@ -208,6 +220,8 @@ def described_by(path: Path, layout: pa.Schema) -> dict[str, Any]:
         tasks = described.get("tasks", {})
         labels = {"label": label_type(described.get("target", "classes"), described.get("classes", []))}
         labels |= {task_column(task): _noted_type(noted) for task, noted in tasks.items()}
+        if described.get("case_weights"):
+            labels |= {weight_column(task): pa.float64() for task in ("", *tasks)}
     except (ValueError, KeyError, AttributeError, TypeError) as e:
         raise DataError(f"{path}: metadata not understood ({e}); {_again(path)}") from None
     if missing:

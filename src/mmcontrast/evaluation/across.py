@@ -9,15 +9,19 @@ Shapes: D datasets, S_d seeds of a dataset, K methods, R bootstrap replicates.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.special import ndtri, stdtrit
+from scipy.stats import kendalltau, rankdata
 
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.statistics import GENERATOR_SEED, LEVEL, REPLICATES, Interval
+from mmcontrast.evaluation.statistics import GENERATOR_SEED, LEVEL, REPLICATES, TAIL, Interval
 
 Floats = NDArray[np.float64]
+
+AGREEMENT_REPLICATES = 1_000  # a tau each, without vectorising
 
 
 def weighted_iqm(values: Floats, weights: Floats) -> Floats:
@@ -38,7 +42,10 @@ def weighted_iqm(values: Floats, weights: Floats) -> Floats:
 def interquartile_means(scores: Sequence[Floats]) -> list[Interval]:
     """Interquartile mean of each method's scores over seeds and datasets, with a 95 % stratified bootstrap interval.
 
-    After Agarwal et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice.
+    After Agarwal et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice. A bootstrap over
+    few seeds is too narrow: its percentiles are set off from the mean by sqrt(S / (S - 1)) and by the ratio of a t to a
+    normal quantile, with the degrees of freedom of the half of the scores that is not trimmed (Tukey & McLaughlin,
+    1963).
 
     Args:
         scores: (S_d, K) of each dataset, on one scale.
@@ -51,18 +58,89 @@ def interquartile_means(scores: Sequence[Floats]) -> list[Interval]:
     once = [s[None] for s in scores]
     means_K = weighted_iqm(np.concatenate(once, axis=1).transpose(0, 2, 1), weights)[0]
     draws_RKN = np.concatenate(_resampled(scores), axis=1).transpose(0, 2, 1)
-    return _intervals(means_K, weighted_iqm(draws_RKN, weights), k, scores)
+    seeds, free = sum(len(s) for s in scores), sum(len(s) - 1 for s in scores)
+    wider = np.sqrt(seeds / free) * stdtrit(free / 2, TAIL) / ndtri(TAIL) if free else 1.0
+    return [
+        Interval(m, *(m + wider * (end - m) for end in (low, high)))
+        for m, low, high in (_intervals(means_K, weighted_iqm(draws_RKN, weights), k, scores))
+    ]
 
 
 def mean_ranks(scores: Sequence[Floats]) -> list[Interval]:
-    """Each method's rank by its mean score on a dataset, averaged over datasets, with a 95 % stratified interval.
+    """Each method's rank by its mean score on a dataset, averaged over datasets, and where 95 % of replicates lie.
 
-    1 is the best; equal means share the mean of their ranks. Arguments and errors as `interquartile_means`.
+    1 is the best; equal means share the mean of their ranks. The range is no interval for the rank of the true means:
+    a rank jumps, and in simulations it covers 74 to 98 %. Arguments and errors as `interquartile_means`.
     """
     k = _check(scores)
     once_K = np.mean([_ranks(s.mean(0)) for s in scores], axis=0)
     draws_RK = np.mean([_ranks(s.mean(1)) for s in _resampled(scores)], axis=0)
     return _intervals(once_K, draws_RK, k, scores)
+
+
+def rank_agreement(a: Floats, b: Floats) -> Interval:
+    """Kendall's tau-b of K methods' means by two scores, such as validation and test, and where 95 % of replicates lie.
+
+    Args:
+        a, b: (S, K) of the same seeds, of which replicates draw the same ones for both; K of at least 2.
+
+    Raises:
+        DataError: the shapes differ, there are fewer than two methods, or a score is not finite.
+    """
+    if a.shape != b.shape or _check([a, b]) < 2:
+        raise DataError(f"rank agreement takes two tables of equal shape, two methods or more: {a.shape}, {b.shape}")
+    draws = np.random.default_rng(GENERATOR_SEED).integers(0, len(a), (AGREEMENT_REPLICATES, len(a)))
+    tau = float(kendalltau(_ranks(a.mean(0)), _ranks(b.mean(0))).statistic)
+    if len(a) == 1:
+        return Interval(tau, float("nan"), float("nan"))
+    pairs = zip(_ranks(a[draws].mean(1)), _ranks(b[draws].mean(1)), strict=True)
+    low, high = np.nanquantile([kendalltau(x, y).statistic for x, y in pairs], [1 - TAIL, TAIL])
+    return Interval(tau, float(low), float(high))
+
+
+class Reversal(NamedTuple):
+    """How often a change of one method reverses its order with others: shares of (replicates x other methods).
+
+    Attributes:
+        changed: order of the changed method, against that of the method as it is on the same seeds.
+        seeds: order of the method as it is, against that on other draws of its seeds: what chance alone reverses.
+        pairs: other methods.
+    """
+
+    changed: float
+    seeds: float
+    pairs: int
+
+
+def reversals(own_S: Floats, changed_S: Floats, others_SK: Floats, sign: int = 1) -> Reversal:
+    """What a switch of one method is worth in ranks: bootstrap over seeds, the same ones for all methods.
+
+    Args:
+        own_S, changed_S: scores without and with the switch. others_SK: of the methods it is ranked with, same seeds.
+        sign: 1 where larger is better, else -1; an order is the sign of a difference of means, 0 where they are equal.
+
+    Raises:
+        DataError: the numbers of seeds differ, there is no other method, or a score is not finite.
+    """
+    if not len(own_S) == len(changed_S) == len(others_SK) or not others_SK.shape[1]:
+        raise DataError(
+            f"reversals: scores of the same seeds and at least one other method are needed, and there are "
+            f"{len(own_S)} and {len(changed_S)} seeds, and others of shape {others_SK.shape}"
+        )
+    _check([np.column_stack([own_S, changed_S, others_SK])])
+    generator = np.random.default_rng(GENERATOR_SEED)
+    first_RS, second_RS = (generator.integers(0, len(own_S), (REPLICATES, len(own_S))) for _ in range(2))
+
+    def order(of_S: Floats, draws_RS: NDArray[np.int64]) -> Floats:
+        apart_RK = of_S[draws_RS].mean(1)[:, None] - others_SK[draws_RS].mean(1)
+        found: Floats = np.sign(sign * np.round(apart_RK, 12))
+        return found
+
+    was = order(own_S, first_RS)
+    changed, by_seeds = (
+        float((was * order(of, draws) < 0).mean()) for of, draws in ((changed_S, first_RS), (own_S, second_RS))
+    )
+    return Reversal(changed, by_seeds, others_SK.shape[1])
 
 
 def _ranks(means: Floats) -> Floats:

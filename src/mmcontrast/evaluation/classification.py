@@ -105,7 +105,7 @@ METRICS: dict[str, Callable[[Labels, Array, Array], Array]] = {
 }
 
 
-def cross_entropy(labels_N: Labels, probs_NC: Array) -> float:
+def cross_entropy(labels_N: Labels, probs_NC: Array, weights_N: Array | None = None) -> float:
     """Mean negative log probability of the true class in nats, with probabilities below 1e-12 taken as 1e-12."""
     true_N = probs_NC[np.arange(len(labels_N)), labels_N].astype(float)
-    return float(-np.log(np.maximum(true_N, SMALLEST_PROBABILITY)).mean())
+    return float(np.average(-np.log(np.maximum(true_N, SMALLEST_PROBABILITY)), weights=weights_N))

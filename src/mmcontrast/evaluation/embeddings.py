@@ -5,7 +5,7 @@ Shapes: N cases of a split, D width of the embedding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmcontrast.config import CellConfig
-from mmcontrast.data.table import task_column
+from mmcontrast.data.table import task_column, weight_column
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.frames import read_frame
 from mmcontrast.evaluation.labels import label_type, labels_of
@@ -33,6 +33,7 @@ class Embeddings:
         labels: (N,) class indices, (N, C) zeros and ones, or (N, C) numbers.
         tasks: task -> labels of the dataset's further tasks.
         readouts: further embeddings that are scored, by name; see `evaluation.readouts`.
+        weights: task -> (N,) what each case counts, of the main labels under the empty name; {} = all count alike.
     """
 
     ids: list[str]
@@ -40,10 +41,29 @@ class Embeddings:
     z: NDArray[np.float32]
     tasks: dict[str, NDArray[Any]] = field(default_factory=dict)
     readouts: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    weights: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def cases(self, task: str) -> Embeddings:
+        """The cases of a task, with its labels and, where there are weights, these alone, of mean 1, without a name."""
+        own = replace(self, labels=self.labels_of(task))
+        if not self.weights:
+            return own
+        rows = np.flatnonzero(weights_N := self.weights[task])
+        return Embeddings(
+            [self.ids[i] for i in rows],
+            own.labels[rows],
+            self.z[rows],
+            readouts={name: z_ND[rows] for name, z_ND in self.readouts.items()},
+            weights={"": weights_N[rows] / weights_N[rows].mean()},
+        )
 
     def of(self, readout: str) -> NDArray[np.float32]:
         """(N, D) of a readout."""
         return self.readouts[readout] if readout else self.z
+
+    def labels_of(self, task: str) -> NDArray[Any]:
+        """Those of a task, or under the empty name the dataset's own."""
+        return self.tasks[task] if task else self.labels
 
 
 def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:
@@ -53,6 +73,7 @@ def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embed
         DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
     columns = COLUMNS | {_column(task): label_type(target) for task, target in cell.targets.items()}
+    columns |= dict.fromkeys(map(weight_column, cell.targets), pl.Float64) if cell.case_weights else {}
     try:
         frame = read_frame(path, columns, f"train {cell.name} again")
     except FileNotFoundError:
@@ -92,7 +113,8 @@ def _one(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
                 f"{where}: the {column(readout)} of case {ids[int(bad_N.argmax())]} is not finite ({int(bad_N.sum())} "
                 "such rows); the training diverged or the file is damaged"
             )
-    return Embeddings(ids, tasks.pop(""), readouts.pop(OWN), tasks, readouts)
+    weights = {t: part[weight_column(t)].to_numpy() for t in cell.targets} if cell.case_weights else {}
+    return Embeddings(ids, tasks.pop(""), readouts.pop(OWN), tasks, readouts, weights)
 
 
 def _column(task: str) -> str:

@@ -10,14 +10,17 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellConfig
+from mmcontrast.config.metrics import measure
 from mmcontrast.data.parquet import write_parquet
 from mmcontrast.evaluation.embeddings import read_embeddings
+from mmcontrast.evaluation.few_labels import few_label_scores
 from mmcontrast.evaluation.predictions import Predictions, read_predictions
 from mmcontrast.evaluation.probe_predictions import probe_predictions, readouts
 from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, only_epoch
-from mmcontrast.evaluation.readouts import OWN, fitted_on, metric_name
+from mmcontrast.evaluation.readouts import ENCODERS, OWN, fitted_on, metric_name
 from mmcontrast.evaluation.retrieval_frames import retrieval_frames
-from mmcontrast.evaluation.statistics import over_seeds_and_cases
+from mmcontrast.evaluation.scores import weighted_scores
+from mmcontrast.evaluation.statistics import case_influence, over_seeds_and_cases
 
 INTERVALS_SCHEMA = {
     "protocol": pl.String,
@@ -28,6 +31,8 @@ INTERVALS_SCHEMA = {
     "high": pl.Float64,
     "n_seeds": pl.Int64,
     "n_cases": pl.Int64,
+    # by seed, what each test instance, or group of them, moves a selected score by; of other protocols empty
+    "influence": pl.List(pl.List(pl.Float32)),
 }
 
 Frames = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]  # metrics, curves, intervals
@@ -41,7 +46,8 @@ def evaluate_cell(
     """Write a cell's scores by protocol, its scores by epoch, and its intervals over seeds and test instances.
 
     Equal inputs give equal bytes. Where a probe is fitted and the dataset has further tasks, each has a probe of its
-    own, and its metrics are called <task>/<metric>; those of a further readout of the embedding <metric>@<readout>.
+    own, and its metrics are called <task>/<metric>; those of a further readout of the embedding <metric>@<readout>, and
+    those of cell.label_counts <metric>:<count>, which have no intervals.
 
     Args:
         scored_path: predictions.parquet; of a cell without classifier embeddings.parquet, which a probe is fitted to,
@@ -58,11 +64,16 @@ def evaluate_cell(
 def _probed(path: Path, cell: CellConfig) -> Frames:
     embeddings = read_embeddings(path, cell)
     scored: dict[tuple[str, str], Scored] = {}
+    losses = []
     for task, readout in product(("", *cell.tasks), readouts(embeddings)):
         if fitted_on(readout) == readout:
-            for of, predictions in probe_predictions(embeddings, cell, task, readout).items():
+            by_readout, of_strengths = probe_predictions(embeddings, cell, task, readout)
+            losses.append(_named(of_strengths, task, readout))
+            for of, predictions in by_readout.items():
                 scored[task, of] = predictions, only_epoch(predictions, cell.seeds, cell.targets[task].metrics)
-    return _of_tasks(scored, cell)
+    metrics, curve, found = _of_tasks(scored, cell)
+    few = [few_label_scores(embeddings, cell, r) for r in readouts(embeddings) if r in (OWN, ENCODERS)]
+    return pl.concat([metrics, *few]), pl.concat([curve, *losses], how="diagonal"), found
 
 
 def _classified(path: Path, cell: CellConfig) -> Frames:
@@ -87,10 +98,14 @@ def _of_tasks(scored: dict[tuple[str, str], Scored], cell: CellConfig) -> Frames
         curve = curves(predictions, cell.targets[task].metrics)
         of_task = metrics_of(predictions, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
         for kept, frame in zip(parts, of_task, strict=True):
-            names = [metric_name(metric, task, readout) for metric in frame["metric"]]
-            kept.append(frame.with_columns(pl.Series("metric", names, dtype=pl.String)))
+            kept.append(_named(frame, task, readout))
     metrics, curve, found = map(pl.concat, parts)
     return metrics, curve, found
+
+
+def _named(frame: pl.DataFrame, task: str, readout: str) -> pl.DataFrame:
+    names = [metric_name(metric, task, readout) for metric in frame["metric"]]
+    return frame.with_columns(pl.Series("metric", names, dtype=pl.String))
 
 
 def intervals(
@@ -98,15 +113,16 @@ def intervals(
 ) -> pl.DataFrame:
     """Mean test score of each protocol and metric, its interval over seeds and test instances (INTERVALS_SCHEMA)."""
     tests = [predictions[s, "test"] for s in seeds]
-    rows = []
-    for protocol in dict.fromkeys(p for p, _ in epochs):
-        probs_by_metric = {
-            metric: np.stack([t.probs[t.epochs.index(e)] for t, e in zip(tests, chosen, strict=True)])
-            for (p, metric), chosen in epochs.items()
-            if p == protocol
-        }
-        found = over_seeds_and_cases(tests[0].labels, probs_by_metric)
-        rows += [(protocol, "test", m, *i, len(seeds), len(tests[0].ids)) for m, i in found.items()]
+    order = np.argsort(tests[0].ids)
+    labels, rows = tests[0].labels[order], []
+    weights_N = np.ones(len(labels)) if tests[0].weights is None else tests[0].weights[order]
+    for (protocol, metric), chosen in epochs.items():
+        outputs_SNC = np.stack([t.probs[t.epochs.index(e)][order] for t, e in zip(tests, chosen, strict=True)])
+        values_S = weighted_scores(metric, labels, outputs_SNC, weights_N[None])[0]
+        influence_SN = case_influence(metric, labels, outputs_SNC, weights_N)
+        found = over_seeds_and_cases(values_S, influence_SN, share=measure(metric).share)
+        kept = influence_SN.astype(np.float32).tolist() if protocol == "selected" else []
+        rows.append((protocol, "test", metric, *found, len(seeds), len(labels), kept))
     return pl.DataFrame(rows, schema=INTERVALS_SCHEMA, orient="row")
 
 

@@ -85,7 +85,7 @@ METRICS: dict[str, Callable[[Labels, Array, Array], Array]] = {
 }
 
 
-def cross_entropy(labels_NC: Labels, probs_NC: Array) -> float:
+def cross_entropy(labels_NC: Labels, probs_NC: Array, weights_N: Array | None = None) -> float:
     """Mean over cases and labels of -log P(what is true), in nats; P below 1e-12 is taken as 1e-12."""
     true_NC = np.where(labels_NC > 0, probs_NC, 1 - probs_NC.astype(float))
-    return float(-np.log(np.maximum(true_NC, SMALLEST_PROBABILITY)).mean())
+    return float(np.average(-np.log(np.maximum(true_NC, SMALLEST_PROBABILITY)).mean(1), weights=weights_N))

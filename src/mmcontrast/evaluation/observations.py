@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmcontrast.config import CellConfig
+from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import DataError
 
 COLUMNS = ("seed", "epoch", "split", "modality", "id", "label", "observation", "embedding")
@@ -44,7 +45,7 @@ def read_observations(path: Path, cell: CellConfig) -> dict[tuple[int, str, str]
     """
     if not path.is_file():
         raise DataError(f"{path}: no embeddings; run `mmcontrast {cell.last_stage} {cell.name}` first")
-    frame = pl.read_parquet(path)
+    frame = pl.DataFrame(pl.from_arrow(read_parquet(path, f"train {cell.name} again")))
     if missing := [c for c in COLUMNS if c not in frame.columns]:
         raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
     if empty := [c for c in COLUMNS if frame[c].null_count()]:

@@ -30,12 +30,14 @@ class Predictions:
         ids: N case names, sorted. labels: (N,) class indices, (N, C) zeros and ones, or (N, C) numbers.
         probs: (E, N, C) probabilities, or the numbers that were predicted, in the order of `epochs`.
         epochs: the E evaluated epochs, ascending, 0-based.
+        weights: (N,) what each case counts in a score; None = all count alike.
     """
 
     ids: list[str]
     labels: NDArray[Any]
     probs: NDArray[np.float32]
     epochs: list[int]
+    weights: NDArray[np.float64] | None = None
 
 
 def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Predictions]:

@@ -1,6 +1,7 @@
 """Linear probe: what a linear map reads from frozen embeddings.
 
-Features are scaled by train; the strength of the regularisation is chosen on validation alone; the test split is not an
+Features are scaled by train; the strength of the regularisation is the one of the least loss on validation, which is
+continuous: an accuracy moves in steps, and the last bit would decide between two strengths. The test split is not an
 argument here, it is scored afterwards, once, with `predict`.
 
 Shapes: N cases, D width of the embedding, C classes, labels or quantities.
@@ -10,18 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
-from mmcontrast.config.metrics import measure
+from mmcontrast.config.metrics import Kind
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.probe_models import SOLVERS, Array, Model, Options
-from mmcontrast.evaluation.scores import kind_of, selection_key
+from mmcontrast.evaluation.probe_models import SOLVERS, Array, Model
+from mmcontrast.evaluation.scores import loss
 
 STRENGTHS = tuple(float(s) for s in np.logspace(-4, 4, 9))
+# strengths in a row whose validation loss is above the least, after which no weaker regularisation is tried
+RISES = 2
+
+Weights = tuple[Array, Array]  # of the training and of the validation cases
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Probe:
 
     Attributes:
         strength: the C that was chosen (inverse regularisation), the smallest of equals.
-        validation: C -> the metric on validation, of every C that was tried.
+        validation: C -> the loss on validation (`scores.loss`), of every C that was tried, in ascending order.
         converged: whether the chosen fit did.
     """
 
@@ -42,7 +46,7 @@ class Probe:
 
     def predict(self, z_ND: Array) -> Array:
         """(N, C) probabilities, 0 for a class that train did not have; of regression numbers in the data's units."""
-        return self.model.predict(self.scaler.transform(z_ND))
+        return self.model.predict(self.scaler.transform(z_ND.astype(np.float64)))
 
 
 def fit_probe(
@@ -51,49 +55,53 @@ def fit_probe(
     val_ND: Array,
     val_labels: NDArray,
     n: int,
-    metric: str = "balanced_acc",
+    kind: Kind = "classes",
     strengths: Sequence[float] = STRENGTHS,
-    class_weight: Literal["balanced"] | None = None,
+    weights: Weights | None = None,
     refit_on_val: bool = False,
-    max_iter: int = 1000,
+    scaled_by: Array | None = None,
 ) -> Probe:
-    """The probe of the labels' kind (see `evaluation.probe_models`), its C chosen by `metric` on validation.
+    """The probe of the labels' kind (see `evaluation.probe_models`), its C of the least loss on validation.
 
-    Of equal scores the one of lower loss is taken, then the stronger regularisation.
+    C is raised from the strongest regularisation on, until the loss has been above the least `RISES` times in a row.
 
     Args:
         train_labels, val_labels: see `evaluation.scores`.
         n: number of classes, labels or quantities.
-        metric: see `evaluation.scores`; balanced_acc is macro accuracy, for which chance is 1 / C.
-        class_weight: balanced = each class weighs alike, for rare positives such as Trifeature's synergy.
+        weights: of the cases, in the fit and in the validation loss, on any scale; see `balanced`. Default: all alike.
         refit_on_val: fit again on train + validation with the chosen C; see `CommCompat`. (The penalty of CoMM's
             released code is the norm, not squared; that is not brought back.)
+        scaled_by: embeddings whose mean and spread scale the features; default: train.
 
     Raises:
         DataError: no validation cases, embeddings that are not finite or of two widths, or labels that do not vary.
     """
     _check(train_ND, train_labels, val_ND, val_labels)
-    solver_of, options = SOLVERS[kind_of(metric, train_labels)], Options(n, class_weight, max_iter)
-    scaler = StandardScaler().fit(train_ND)
-    x_ND, v_ND = scaler.transform(train_ND), scaler.transform(val_ND)
-    solver = solver_of(x_ND, train_labels, options)
-    validation: dict[float, float] = {}
-    best: tuple[tuple[float, float], Probe] | None = None
-    for strength in sorted(strengths):
-        model = solver.at(strength)
-        probe = Probe(scaler, model, strength, validation, model.converged)
-        key = selection_key(val_labels, probe.predict(val_ND), metric)
-        validation[strength] = measure(metric).sign * key[0]
-        if best is None or key > best[0]:
-            best = key, probe
-    if best is None:
+    if not strengths:
         raise DataError("probe: no regularisation strengths to choose from")
-    chosen = best[1]
-    if not refit_on_val:
-        return chosen
-    both = np.concatenate([x_ND, v_ND]), np.concatenate([train_labels, val_labels])
-    model = solver_of(*both, options).at(chosen.strength)
-    return Probe(scaler, model, chosen.strength, validation, model.converged)
+    train_N, val_N = weights or (np.ones(len(train_ND)), np.ones(len(val_ND)))
+    scaler = StandardScaler().fit((train_ND if scaled_by is None else scaled_by).astype(np.float64))
+    x_ND, v_ND = (scaler.transform(z_ND.astype(np.float64)) for z_ND in (train_ND, val_ND))
+    solver = SOLVERS[kind](x_ND, train_labels, train_N / train_N.mean(), n)
+    validation: dict[float, float] = {}
+    for strength in sorted(strengths):
+        validation[strength] = loss(kind, val_labels, solver.at(strength).predict(v_ND), val_N)
+        best = min(validation, key=validation.__getitem__)
+        if len(validation) - list(validation).index(best) > RISES:
+            break
+    if refit_on_val:
+        both = [np.concatenate(parts) for parts in ((x_ND, v_ND), (train_labels, val_labels), (train_N, val_N))]
+        solver = SOLVERS[kind](both[0], both[1], both[2] / both[2].mean(), n)
+        solver.at(best)
+    model = solver.refined(best)
+    return Probe(scaler, model, best, validation, model.converged)
+
+
+def balanced(labels_N: NDArray) -> Array:
+    """(N,) weights by which each class that occurs weighs alike, for rare positives such as Trifeature's synergy."""
+    _, index_N, counts_C = np.unique(labels_N, return_inverse=True, return_counts=True)
+    weights_N: Array = len(labels_N) / (len(counts_C) * counts_C[index_N])
+    return weights_N
 
 
 def _check(train_ND: Array, train_N: NDArray, val_ND: Array, val_N: NDArray) -> None:

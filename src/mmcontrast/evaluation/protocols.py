@@ -38,9 +38,9 @@ def curves(predictions: dict[tuple[int, str], Predictions], metrics: Sequence[st
     for (seed, split), p in predictions.items():
         kind = kind_of(metrics[0], p.labels)
         for epoch, probs_NC in zip(p.epochs, p.probs, strict=True):
-            rows += [(seed, epoch, split, m, score(m, p.labels, probs_NC)) for m in metrics]
+            rows += [(seed, epoch, split, m, score(m, p.labels, probs_NC, p.weights)) for m in metrics]
             if kind != "regression":
-                rows.append((seed, epoch, split, CROSS_ENTROPY, loss(kind, p.labels, probs_NC)))
+                rows.append((seed, epoch, split, CROSS_ENTROPY, loss(kind, p.labels, probs_NC, p.weights)))
     return pl.DataFrame(rows, schema=CURVES_SCHEMA, orient="row")
 
 

@@ -35,6 +35,14 @@ def fitted_on(readout: str) -> str:
     return OWN if readout.startswith(WITHOUT) else readout
 
 
-def metric_name(metric: str, task: str = "", readout: str = OWN) -> str:
-    """E.g. acc, shared/acc, shared/acc@encoders."""
-    return (f"{task}/" if task else "") + metric + (f"@{readout}" if readout else "")
+def metric_name(metric: str, task: str = "", readout: str = OWN, labels: int | None = None) -> str:
+    """E.g. acc, shared/acc@encoders, or acc:5, which is of a probe fitted on 5 labels per class."""
+    return (f"{task}/" if task else "") + metric + (f"@{readout}" if readout else "") + (f":{labels}" if labels else "")
+
+
+def parse_metric_name(name: str) -> tuple[str, str, str, int | None]:
+    """metric, task, readout and labels per class (None: all), which `metric_name` makes the name of."""
+    name, _, labels = name.partition(":")
+    name, _, readout = name.partition("@")
+    task, _, metric = name.rpartition("/")
+    return metric, task, readout, int(labels) if labels else None

@@ -67,8 +67,9 @@ METRICS: dict[str, Callable[[Array, Array, Array], Array]] = {
 }
 
 
-def squared_error(labels_NC: Array, values_NC: Array) -> float:
+def squared_error(labels_NC: Array, values_NC: Array, weights_N: Array | None = None) -> float:
     """Mean over cases and quantities of the squared error, each quantity in units of its own spread among the cases."""
     labels_NC = labels_NC.astype(float)
     spread_C = labels_NC.std(0)
-    return float((((values_NC - labels_NC) / np.where(spread_C > 0, spread_C, 1)) ** 2).mean())
+    errors_NC = (values_NC - labels_NC) / np.where(spread_C > 0, spread_C, 1)
+    return float(np.average((errors_NC**2).mean(1), weights=weights_N))

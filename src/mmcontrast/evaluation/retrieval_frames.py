@@ -13,11 +13,12 @@ import polars as pl
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.datasets import Retrieval
+from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.observations import SPLITS, Observed, read_observations
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.ranking import parts_of, per_query, ranked, reported, score, selection_key
 from mmcontrast.evaluation.retrieval import QueryScores
-from mmcontrast.evaluation.statistics import Floats, Interval, over_seeds_and_weighted_cases
+from mmcontrast.evaluation.statistics import Floats, centred_by_class, over_seeds_and_cases
 
 Scores = dict[str, QueryScores]
 Chosen = dict[tuple[str, str], list[int]]
@@ -47,10 +48,16 @@ def retrieval_frames(
         for split in _splits(protocol, (cell.seeds[0], "val") in instances)
         for seed, epoch in zip(cell.seeds, chosen, strict=True)
     ]
-    intervals = [
-        (protocol, "test", m, *interval, len(cell.seeds), instances[cell.seeds[0], "test"])
-        for (protocol, m), interval in _intervals(found, observed, epochs, cell.seeds, spec).items()
-    ]
+    gallery, intervals = observed[cell.seeds[0], "test", spec.gallery], []
+    ids_I, first_I = np.unique(gallery.ids, return_index=True)
+    for (protocol, m), chosen in epochs.items():
+        of_seeds = [found[s, e, "test"] for s, e in zip(cell.seeds, chosen, strict=True)]
+        slopes_SI = sum(_slopes(of_seeds, *part, ids_I) for part in parts_of(m, spec))
+        influence_SI = centred_by_class(gallery.labels[first_I], np.arange(len(ids_I)), np.asarray(slopes_SI))
+        values_S = np.array([score(of, m, spec) for of in of_seeds])
+        interval = over_seeds_and_cases(values_S, influence_SI, share=measure(m).share)
+        kept = influence_SI.astype(np.float32).tolist() if protocol == "selected" else []
+        intervals.append((protocol, "test", m, *interval, len(cell.seeds), len(ids_I), kept))
     return (
         pl.DataFrame(metrics, schema=METRICS_SCHEMA, orient="row"),
         pl.DataFrame(curve, schema=CURVES_SCHEMA, orient="row"),
@@ -92,31 +99,11 @@ def _splits(protocol: str, has_val: bool) -> list[str]:
     return ["test", "val"] if has_val and protocol != "optimistic" else ["test"]
 
 
-def _intervals(
-    found: dict[tuple[int, int, str], Scores],
-    observed: dict[tuple[int, str, str], Observed],
-    epochs: Chosen,
-    seeds: list[int],
-    spec: Retrieval,
-) -> dict[tuple[str, str], Interval]:
-    """Intervals over seeds and instances: an instance is drawn with all its queries, and the gallery stays whole."""
-    gallery = observed[seeds[0], "test", spec.gallery]
-    ids_I, first_I = np.unique(gallery.ids, return_index=True)
-    by_metric = {
-        key: [_sums([found[s, e, "test"] for s, e in zip(seeds, chosen, strict=True)], *part, ids_I) for part in parts]
-        for key, chosen in epochs.items()
-        for parts in [parts_of(key[1], spec)]
-    }
-    return over_seeds_and_weighted_cases(gallery.labels[first_I], by_metric)
-
-
-def _sums(scores_S: list[Scores], direction: str, metric: str, ids_I: np.ndarray) -> tuple[Floats, Floats]:
-    """(S, I) sum of the queries' values of each instance, and (I,) how many queries it has."""
+def _slopes(scores_S: list[Scores], direction: str, metric: str, ids_I: np.ndarray) -> Floats:
+    """(S, I) derivative of the mean over queries by the weight of an instance, which has all its queries with it."""
     rows = []
-    count_I = np.zeros(len(ids_I))
     for scores in scores_S:
         of = scores[direction]
-        place_U = np.searchsorted(ids_I, of.query_ids)
-        rows.append(np.bincount(place_U, per_query(of, metric), minlength=len(ids_I)))
-        count_I = np.bincount(place_U, minlength=len(ids_I)).astype(float)
-    return np.stack(rows), count_I
+        values_U, place_U = per_query(of, metric), np.searchsorted(ids_I, of.query_ids)
+        rows.append(np.bincount(place_U, values_U - values_U.mean(), minlength=len(ids_I)) / len(values_U))
+    return np.stack(rows)

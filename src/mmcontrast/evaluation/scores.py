@@ -26,7 +26,7 @@ MODULES: dict[Kind, ModuleType] = {
     "multilabel": multilabel,
     "regression": regression,
 }
-LOSSES: dict[Kind, Callable[[NDArray, Array], float]] = {
+LOSSES: dict[Kind, Callable[[NDArray, Array, Array | None], float]] = {
     "classes": classification.cross_entropy,
     "multilabel": multilabel.cross_entropy,
     "regression": regression.squared_error,
@@ -56,14 +56,15 @@ def weighted_scores(metric: str, labels: NDArray, outputs_KNC: Array, weights_RN
     return found
 
 
-def score(metric: str, labels: NDArray, outputs_NC: Array) -> float:
-    """One metric of one prediction of every case; see `weighted_scores`."""
-    return float(weighted_scores(metric, labels, outputs_NC[None], np.ones((1, len(labels))))[0, 0])
+def score(metric: str, labels: NDArray, outputs_NC: Array, weights_N: Array | None = None) -> float:
+    """One metric of one prediction of every case, which all weigh alike by default; see `weighted_scores`."""
+    weights_1N = np.ones((1, len(labels))) if weights_N is None else weights_N[None]
+    return float(weighted_scores(metric, labels, outputs_NC[None], weights_1N)[0, 0])
 
 
-def loss(kind: Kind, labels: NDArray, outputs_NC: Array) -> float:
-    """What decides between equal scores, lower is better: cross-entropy in nats, or scaled squared error."""
-    return LOSSES[kind](labels, outputs_NC)
+def loss(kind: Kind, labels: NDArray, outputs_NC: Array, weights_N: Array | None = None) -> float:
+    """What chooses a probe's strength, and between equal scores: cross-entropy in nats, or scaled squared error."""
+    return LOSSES[kind](labels, outputs_NC, weights_N)
 
 
 def selection_key(labels: NDArray, outputs_NC: Array, metric: str) -> tuple[float, float]:

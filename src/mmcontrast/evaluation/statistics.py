@@ -1,34 +1,38 @@
-"""Uncertainty of scores: bootstrap intervals, paired differences, many comparisons, means across datasets.
+"""Uncertainty of scores: intervals over seeds and test instances, paired differences, and tests of several of them.
 
-Every draw comes from a generator of our own with a fixed seed, so that equal scores give equal intervals.
+An interval is called 95 % where simulations of its case cover 93 to 97 % at 3, 5 and 10 seeds (tests/evaluation/
+test_coverage.py). A percentile bootstrap over so few seeds covers 68 to 90 %; it is used for what has no variance to
+estimate: interquartile means and ranks (`evaluation.across`).
 
-Shapes: S seeds, D datasets, N test instances, C classes, R bootstrap replicates.
+Shapes: S seeds, N test instances or groups of them, C classes, R sets of case weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr
+from scipy.special import expit, logit, stdtr, stdtrit
 
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.scores import weighted_scores
 
 Floats = NDArray[np.float64]
-K = TypeVar("K", bound=Hashable)
 
 LEVEL = 0.95
+TAIL = (1 + LEVEL) / 2
 REPLICATES = 10_000
 GENERATOR_SEED = 20_240_917
-TRIMMED = 0.25
+MOST_GROUPS = 2_000  # of test instances; a larger test split is taken in as many groups
+STEP = 1e-3  # of a case's weight, whose derivative is taken
 CHUNK_WEIGHTS = 1 << 22
+SMALL = 1e-12
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its interval; the ends are NaN where there is nothing to resample."""
+    """A mean and the ends of its interval; the ends are NaN where nothing varies by chance that could be seen."""
 
     mean: float
     low: float
@@ -36,7 +40,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Mean of a - b over the n seeds both have, its interval, and the p value of a paired t-test (or NaN)."""
+    """Mean of a - b over the n seeds both have, its interval, and the p value of its t-test (or NaN)."""
 
     mean: float
     low: float
@@ -45,106 +49,43 @@ class Difference(NamedTuple):
     n: int
 
 
-def _percentiles(mean: float, draws_R: Floats) -> Interval:
-    low, high = np.quantile(draws_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(mean), float(low), float(high))
+class Sample(NamedTuple):
+    """What somebody printed of n runs: their mean and their standard deviation."""
+
+    mean: float
+    sd: float
+    n: int
 
 
-def over_seeds(values_S: Floats) -> Interval:
-    """Mean of the seeds' scores with its 95 % percentile bootstrap interval.
+def over_seeds(values_S: Floats, overlap: float = 0.0, share: bool = False) -> Interval:
+    """Mean of the seeds' scores with its 95 % t interval; a single seed has none.
 
-    One seed has no interval: its ends are NaN.
+    Args:
+        share: the scores are shares of 1, and so are the ends of the interval.
+        overlap: test over training instances where the seed draws the split, else 0. Training sets overlap then, so
+            that the variance of the mean is (1/S + overlap) s^2 (Nadeau & Bengio, 2003, Inference for the
+            generalization error).
 
     Raises:
         DataError: there is no value, or one is not finite.
     """
     values_S = _finite(np.asarray(values_S, dtype=float))
-    s = len(values_S)
+    s, mean = len(values_S), float(values_S.mean())
     if s == 1:
-        return Interval(float(values_S[0]), float("nan"), float("nan"))
-    draws_RS = np.random.default_rng(GENERATOR_SEED).integers(0, s, (REPLICATES, s))
-    return _percentiles(values_S.mean(), values_S[draws_RS].mean(1))
+        return Interval(mean, float("nan"), float("nan"))
+    half = float(stdtrit(s - 1, TAIL) * values_S.std(ddof=1) * np.sqrt(1 / s + overlap))
+    lowest, highest = (0.0, 1.0) if share else (-np.inf, np.inf)
+    return Interval(mean, max(mean - half, lowest), min(mean + half, highest))
 
 
-def case_weights(labels: NDArray, generator: np.random.Generator, replicates: int) -> Floats:
-    """(R, N) how often each case is drawn when as many as there are of each class are drawn with replacement.
+def paired_difference(a: Mapping[int, float], b: Mapping[int, float], overlap: float = 0.0) -> Difference:
+    """a - b by seed: mean, 95 % t interval, and p of the two-sided paired t-test, below 0.05 where it excludes 0.
 
-    Args:
-        labels: (N,) class indices; of (N, C) labels or numbers, which make no classes, as many as there are cases.
-    """
-    labels_N = labels if labels.ndim == 1 else np.zeros(len(labels), dtype=np.int64)
-    weights_RN = np.zeros((replicates, len(labels_N)))
-    for c in np.unique(labels_N):
-        members = np.flatnonzero(labels_N == c)
-        draws = generator.integers(0, len(members), (replicates, len(members)))
-        flat = draws + np.arange(replicates)[:, None] * len(members)
-        counts = np.bincount(flat.ravel(), minlength=replicates * len(members))
-        weights_RN[:, members] = counts.reshape(replicates, len(members))
-    return weights_RN
-
-
-def _weight_chunks(labels: NDArray, generator: np.random.Generator) -> Iterator[Floats]:
-    step = max(1, CHUNK_WEIGHTS // len(labels))
-    for start in range(0, REPLICATES, step):
-        yield case_weights(labels, generator, min(step, REPLICATES - start))
-
-
-def over_seeds_and_cases(labels: NDArray, probs_by_metric_SNC: Mapping[str, NDArray]) -> dict[str, Interval]:
-    """Mean over seeds of each metric, with a 95 % percentile bootstrap interval over seeds and test instances.
-
-    A replicate draws seeds with replacement, and test instances with replacement, within each class where labels are
-    classes; the same cases for all seeds, since they were all tested on the same ones, and for all metrics.
+    p is NaN where it means nothing: fewer than two seeds, or differences that do not vary; where every difference is
+    zero it is 1.
 
     Args:
-        labels: of the test instances; see `evaluation.scores`.
-        probs_by_metric_SNC: metric -> probabilities; by metric, because `optimistic` takes another epoch for each.
-            Of a single seed only the cases are resampled.
-    """
-    generator = np.random.default_rng(GENERATOR_SEED)
-    draws: dict[str, list[Floats]] = {m: [] for m in probs_by_metric_SNC}
-    for weights_RN in _weight_chunks(labels, generator):
-        s = len(next(iter(probs_by_metric_SNC.values())))
-        seeds_RS = generator.integers(0, s, (len(weights_RN), s))
-        for metric, probs_SNC in probs_by_metric_SNC.items():
-            scores_RS = weighted_scores(metric, labels, probs_SNC, weights_RN)
-            draws[metric].append(np.take_along_axis(scores_RS, seeds_RS, axis=1).mean(1))
-    once_1N = np.ones((1, len(labels)))
-    return {
-        metric: _percentiles(weighted_scores(metric, labels, probs_SNC, once_1N).mean(), np.concatenate(draws[metric]))
-        for metric, probs_SNC in probs_by_metric_SNC.items()
-    }
-
-
-def over_seeds_and_weighted_cases(
-    labels_N: NDArray, parts_by_key: Mapping[K, list[tuple[Floats, Floats]]]
-) -> dict[K, Interval]:
-    """As `over_seeds_and_cases`, of scores that are sums of means over what the cases have, such as their queries.
-
-    Args:
-        labels_N: class indices of the cases; cases are drawn within each class.
-        parts_by_key: score -> its parts, each ((S, N) sum of the values of a case's items, (N,) number of its items);
-            the score is the sum over parts of (sum over cases) / (number of items).
-    """
-    generator = np.random.default_rng(GENERATOR_SEED)
-    draws: dict[K, list[Floats]] = {key: [] for key in parts_by_key}
-    s = len(next(iter(parts_by_key.values()))[0][0])
-    for weights_RN in _weight_chunks(labels_N, generator):
-        seeds_RS = generator.integers(0, s, (len(weights_RN), s))
-        for key, parts in parts_by_key.items():
-            scores_RS = sum((weights_RN @ sums_SN.T) / (weights_RN @ count_N)[:, None] for sums_SN, count_N in parts)
-            draws[key].append(np.take_along_axis(np.asarray(scores_RS), seeds_RS, axis=1).mean(1))
-    means = {k: sum((sums.sum(1) / n.sum()).mean() for sums, n in parts) for k, parts in parts_by_key.items()}
-    return {key: _percentiles(float(means[key]), np.concatenate(draws[key])) for key in parts_by_key}
-
-
-def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
-    """a - b by seed: mean, 95 % bootstrap interval over seeds, and the p value of a two-sided paired t-test.
-
-    One seed has no interval (its ends are NaN). p is NaN where it means nothing: fewer than two seeds, or differences
-    that do not vary; where every difference is zero it is 1.
-
-    Args:
-        a, b: seed -> score.
+        a, b: seed -> score. overlap: as in `over_seeds`.
 
     Raises:
         DataError: they share no seed, or a score is not finite.
@@ -153,14 +94,121 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Differe
     if not seeds:
         raise DataError(f"a paired difference needs a common seed, and there is none in {sorted(a)} and {sorted(b)}")
     differences_S = np.array([a[s] for s in seeds]) - np.array([b[s] for s in seeds])
-    interval = over_seeds(differences_S)
-    spread = float(np.ptp(differences_S))
-    if spread > 1e-12 and len(seeds) > 1:
-        t = interval.mean / (differences_S.std(ddof=1) / np.sqrt(len(seeds)))
-        p = float(2 * stdtr(len(seeds) - 1, -abs(t)))
+    interval, n = over_seeds(differences_S, overlap), len(seeds)
+    if n > 1 and np.ptp(differences_S) > SMALL:
+        p = _two_sided(interval.mean, differences_S.std(ddof=1) * np.sqrt(1 / n + overlap), n - 1)
     else:
-        p = 1.0 if len(seeds) > 1 and abs(interval.mean) <= 1e-12 else float("nan")
-    return Difference(*interval, p, len(seeds))
+        p = 1.0 if n > 1 and abs(interval.mean) <= SMALL else float("nan")
+    return Difference(*interval, p, n)
+
+
+def welch(values_S: Floats, other: Sample) -> Difference:
+    """Mean of our scores minus that of other runs: its 95 % interval and p by Welch's t-test; n is ours.
+
+    Raises:
+        DataError: fewer than two runs on a side, or a score or the other's mean or sd is not finite.
+    """
+    values_S = _finite(np.append(values_S, [other.mean, other.sd]))[:-2]
+    s = len(values_S)
+    if min(s, other.n) < 2:
+        raise DataError(f"two samples are compared from two runs each on, and there are {s} and {other.n}")
+    mean = float(values_S.mean()) - other.mean
+    ours, theirs = values_S.var(ddof=1) / s, other.sd**2 / other.n
+    variance = float(ours + theirs)
+    if variance <= SMALL**2:
+        return Difference(mean, mean, mean, 1.0 if abs(mean) <= SMALL else 0.0, s)
+    df = variance**2 / (ours**2 / (s - 1) + theirs**2 / (other.n - 1))
+    half = float(stdtrit(df, TAIL) * np.sqrt(variance))
+    return Difference(mean, mean - half, mean + half, _two_sided(mean, np.sqrt(variance), df), s)
+
+
+def _two_sided(mean: float, error: float, df: float) -> float:
+    return float(2 * stdtr(df, -abs(mean / error)))
+
+
+def case_influence(metric: str, labels: NDArray, outputs_SNC: NDArray, weights_N: Floats | None = None) -> Floats:
+    """(S, N) how much each test instance moves each seed's score, class by class; of many, how much groups of them do.
+
+    Derivatives of the score by the weight of a case, less their mean over the cases of its class, scaled so that the
+    squares of a seed's sum to the variance that other test instances would give its score (infinitesimal jackknife,
+    stratified by class). The same cases are a group for every cell of a dataset.
+
+    Args:
+        labels, outputs_SNC: see `evaluation.scores`.
+        weights_N: what each case counts whenever it is drawn; None = all count alike.
+    """
+    strata_N = labels if labels.ndim == 1 else np.zeros(len(labels), dtype=np.int64)
+    group_N = _groups(strata_N)
+    outputs, groups = np.asarray(outputs_SNC), int(group_N.max()) + 1
+    weights_N = np.ones(len(labels)) if weights_N is None else weights_N
+    base_S = weighted_scores(metric, labels, outputs, weights_N[None])[0]
+    slopes, rows = [], max(1, CHUNK_WEIGHTS // len(labels))
+    for start in range(0, groups, rows):
+        chunk = np.arange(start, min(start + rows, groups))
+        weights_RN = weights_N * (1 + STEP * (group_N == chunk[:, None]))
+        slopes.append((weighted_scores(metric, labels, outputs, weights_RN) - base_S) / STEP)
+    return centred_by_class(strata_N, group_N, np.concatenate(slopes).T)
+
+
+def _groups(strata_N: NDArray) -> NDArray[np.int64]:
+    """(N,) group of each case: itself, or one of about MOST_GROUPS, of which each is within a class."""
+    group_N, first = np.empty(len(strata_N), dtype=np.int64), 0
+    for c in np.unique(strata_N):
+        members = np.flatnonzero(strata_N == c)
+        n = min(len(members), max(2, MOST_GROUPS * len(members) // len(strata_N)))
+        group_N[members] = first + np.arange(len(members)) % n
+        first += n
+    return group_N
+
+
+def centred_by_class(strata_N: NDArray, group_N: NDArray[np.int64], slopes_SG: Floats) -> Floats:
+    """(S, G) slopes of groups less what their class has on average, scaled for its number of groups."""
+    size_G = np.bincount(group_N)
+    class_G = np.empty(len(size_G), dtype=strata_N.dtype)
+    class_G[group_N] = strata_N
+    out = np.zeros_like(slopes_SG)
+    for c in np.unique(strata_N):
+        of = np.flatnonzero(class_G == c)
+        if len(of) > 1:
+            mean_S1 = slopes_SG[:, of].sum(1, keepdims=True) / size_G[of].sum()
+            out[:, of] = (slopes_SG[:, of] - mean_S1 * size_G[of]) * np.sqrt(len(of) / (len(of) - 1))
+    return out
+
+
+def over_seeds_and_cases(values_S: Floats, influence_SN: Floats, share: bool = False) -> Interval:
+    """Mean over seeds with its 95 % interval for other seeds and other test instances.
+
+    All seeds are scored on the same instances. The variance of the mean has a part of the seeds, s^2 / S, and a part of
+    the instances, the squares of their mean influence; what both count, the chance by which an instance goes well with
+    a seed, is taken off once. The half-width lies between two bounds: one t quantile for the sum, with Satterthwaite's
+    degrees of freedom, which is too narrow where both parts matter and seeds are few, and a quantile for each part,
+    which is too wide there. Of a single seed only the instances are taken to vary.
+
+    Args:
+        influence_SN: see `case_influence`; of a difference, the difference of the two cells'.
+        share: the scores are shares of 1; the interval is then symmetric in log odds, and within [0, 1].
+
+    Raises:
+        DataError: there is no value, or one is not finite.
+    """
+    values_S = _finite(np.asarray(values_S, dtype=float))
+    s, mean, freedom = len(values_S), float(values_S.mean()), max(1, influence_SN.shape[1] - 1)
+    cases = float((influence_SN.mean(0) ** 2).sum())
+    if s == 1:
+        half = float(np.sqrt(cases) * stdtrit(freedom, TAIL))
+    else:
+        seeds = float(values_S.var(ddof=1)) / s
+        shared = (float((influence_SN**2).sum(1).mean()) - cases) / (s - 1)
+        variance = max(seeds + cases - shared, seeds, cases)
+        df = variance**2 / max(seeds**2 / (s - 1) + cases**2 / freedom, SMALL**4)
+        few, many = stdtrit(s - 1, TAIL) ** 2, stdtrit(np.inf, TAIL) ** 2
+        together = stdtrit(df, TAIL) ** 2 * variance if variance else 0.0
+        apart = max(few * seeds + many * max(cases - shared, 0), many * cases)
+        half = float(np.sqrt((together + apart) / 2))
+    if share and SMALL < mean < 1 - SMALL:
+        odds, half = logit(mean), half / (mean * (1 - mean))
+        return Interval(mean, float(expit(odds - half)), float(expit(odds + half)))
+    return Interval(mean, mean - half, mean + half)
 
 
 def holm(p_values: Floats) -> Floats:
@@ -172,31 +220,6 @@ def holm(p_values: Floats) -> Floats:
     factors = len(order) - np.arange(len(order))
     out[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factors)) if len(order) else []
     return out
-
-
-def _interquartile_mean(values: Floats) -> Floats:
-    """Mean along the last axis without the lowest and the highest quarter (rounded down) of the values."""
-    cut = int(TRIMMED * values.shape[-1])
-    return np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(-1)
-
-
-def iqm(matrix_SD: Floats) -> Interval:
-    """Interquartile mean of all scores, with a 95 % interval from resampling the seeds of each dataset apart.
-
-    After Agarwal et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice.
-
-    Raises:
-        DataError: the matrix is empty, or a score is not finite.
-    """
-    matrix_SD = np.asarray(matrix_SD, dtype=float)
-    _finite(matrix_SD.ravel())
-    s, d = matrix_SD.shape
-    mean = float(_interquartile_mean(matrix_SD.ravel()))
-    if s == 1:
-        return Interval(mean, float("nan"), float("nan"))
-    draws_RSD = np.random.default_rng(GENERATOR_SEED).integers(0, s, (REPLICATES, s, d))
-    resampled = np.take_along_axis(np.broadcast_to(matrix_SD, draws_RSD.shape), draws_RSD, axis=1)
-    return _percentiles(mean, _interquartile_mean(resampled.reshape(REPLICATES, s * d)))
 
 
 def _finite(values: Floats) -> Floats:

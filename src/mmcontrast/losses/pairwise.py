@@ -89,6 +89,7 @@ def cmc(
     tau: float = 0.1,
     pair_loss: Callable[..., Tensor] = nt_xent,
     present: Sequence[Tensor | None] | None = None,
+    anchor: int | None = None,
 ) -> Tensor:
     """Mean of a loss over all pairs of modalities. Source: Tian et al. 2020, full graph; NT-Xent as in CoMM's code.
 
@@ -97,15 +98,18 @@ def cmc(
         tau: temperature, > 0.
         pair_loss: of two modalities' embeddings and tau; with `info_nce` it is CLIP's loss, over pairs.
         present: one (N,) bool per modality, None where all rows have it.
+        anchor: position of the modality that every pair has; None = every pair there is.
 
     Raises:
         ContrastError: fewer than two modalities, shapes that differ, N < 2, tau <= 0.
     """
     if len(embeddings) < 2:
-        raise ContrastError(f"CMC: contrast between modalities needs at least two, and got {len(embeddings)}")
+        raise ContrastError(f"contrast between modalities needs at least two, and got {len(embeddings)}")
     loss = partial(pair_loss, tau=tau)
-    pairs = combinations(zip(embeddings, present or [None] * len(embeddings), strict=True), 2)
-    return torch.stack([over_rows(loss, shared_rows(has_a, has_b), a, b) for (a, has_a), (b, has_b) in pairs]).mean()
+    has = present or [None] * len(embeddings)
+    pairs = [pair for pair in combinations(range(len(embeddings)), 2) if anchor is None or anchor in pair]
+    terms = [over_rows(loss, shared_rows(has[i], has[j]), embeddings[i], embeddings[j]) for i, j in pairs]
+    return torch.stack(terms).mean()
 
 
 def self_contrast(

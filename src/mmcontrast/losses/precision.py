@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -21,7 +21,7 @@ def upcast(x: Tensor) -> Tensor:
 
 
 def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: half-precision tensor arguments become float32 and autocast is off inside.
+    """Decorator: half-precision tensors among the arguments become float32 and autocast is off inside.
 
     Similarities divided by a temperature of 0.1 and exponentiated lose most of bfloat16's eight bits; autocast would
     turn the matrix product back to bfloat16 even for float32 arguments. Gradients return in the caller's precision.
@@ -29,11 +29,18 @@ def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(loss)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
-        def fix(value: Any) -> Any:
-            return upcast(value) if isinstance(value, Tensor) else value
+        devices = []
 
-        device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
-        with torch.autocast(device_type=device, enabled=False):
-            return loss(*(fix(a) for a in args), **{k: fix(v) for k, v in kwargs.items()})
+        def fix(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                devices.append(value.device.type)
+                return upcast(value)
+            if isinstance(value, list | tuple):
+                return [fix(v) for v in value]
+            return {k: fix(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+        given, named = fix(args), fix(kwargs)
+        with torch.autocast(device_type=devices[0] if devices else "cpu", enabled=False):
+            return loss(*given, **named)
 
     return inner

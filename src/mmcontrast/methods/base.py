@@ -42,6 +42,7 @@ class Batch:
         present: modality -> (b,) bool, whether the row has it; {} where no row can lack anything. What stands in
             `inputs` for a row that lacks it is never looked at: zeros, of a sequence NaN, of a text padding.
         scenes: (b,) int64 scene of each row, where the dataset repeats scenes; numbers that all ranks agree on.
+        tasks: task -> labels of the dataset's further tasks, which nothing is trained on: for oracles.
     """
 
     inputs: Mapping[str, Tensor]
@@ -49,6 +50,7 @@ class Batch:
     ids: Mapping[str, Tensor] | None = None
     scenes: Tensor | None = None
     present: Mapping[str, Tensor] = field(default_factory=dict)
+    tasks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def keep_local(x: Tensor) -> Tensor:

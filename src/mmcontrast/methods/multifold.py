@@ -5,7 +5,6 @@ Shapes: b instances of this rank, P rows of a modality on this rank, D width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import combinations
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.objective import TemperatureSpec, Views
+from mmcontrast.config.objective import Views
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.instances import instance_mean
 from mmcontrast.losses.rows import nothing
@@ -21,27 +20,9 @@ from mmcontrast.losses.similarity import unit_rows
 from mmcontrast.methods.base import Batch, Method, Progress
 from mmcontrast.methods.presence import Presence
 from mmcontrast.models.encoders import build_encoders
-from mmcontrast.models.observations import OBSERVATION_ENCODERS
 from mmcontrast.models.views import SINGLE, pool_views
 
 Rows = dict[str, tuple[Tensor, Tensor]]
-
-
-class Temperature(nn.Module):
-    """tau > 0, fixed or learned as log(1 / tau), at least `smallest` (CLIP clamps its scale at 100)."""
-
-    def __init__(self, spec: TemperatureSpec) -> None:
-        super().__init__()
-        # one axis, as ZeRO 3 takes no scalar apart
-        log_scale = torch.tensor([-math.log(spec.start)])
-        self.most = -math.log(spec.smallest)
-        if spec.learned:
-            self.log_scale = nn.Parameter(log_scale)
-        else:
-            self.register_buffer("log_scale", log_scale, persistent=False)
-
-    def forward(self) -> Tensor:
-        return (-self.log_scale.clamp(max=self.most)).exp().squeeze()
 
 
 class MultifoldMethod(Method):
@@ -67,7 +48,7 @@ class MultifoldMethod(Method):
             raise ConfigError(
                 f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove it"
             )
-        self.encoders = build_encoders(cell, self.modalities, OBSERVATION_ENCODERS)
+        self.encoders = build_encoders(cell, self.modalities)
         self.groups = {
             m: views.pooled_groups if cell.modalities[m].kind == "image" and cell.modalities[m].multifold else SINGLE
             for m in self.modalities

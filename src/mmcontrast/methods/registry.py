@@ -1,7 +1,8 @@
 """Which methods there are, where their code lies, and which of the code a cell's training depends on.
 
-Found by looking: a folder with `method.py` and `objective.py`, or a file in `baselines/` with a class in
-`baselines/objectives.py` whose `method` is the file's name. Imports no torch, so that a workflow may ask at each start.
+Found by looking: a folder with `method.py` and `objective.py`, here or in `methods/` beside params/, or a file in
+`baselines/` with a class in `baselines/objectives.py` whose `method` is the file's name. Imports no torch, so that a
+workflow may ask at each start.
 """
 
 from __future__ import annotations
@@ -12,20 +13,32 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmcontrast.errors import ConfigError
+
 if TYPE_CHECKING:
     from mmcontrast.config.cells import CellConfig
     from mmcontrast.config.objective import Objective
 
 HERE = Path(__file__).parent
 PACKAGE = "mmcontrast.methods"
+OWN = "methods"
 
 
 @cache
 def implementations() -> tuple[str, ...]:
-    """Names of all methods that have code, sorted."""
+    """Names of all methods that have code, sorted; those of the user's own are then modules of this package.
+
+    Raises:
+        ConfigError: one of the user's own has the name of another.
+    """
     folders = {path.parent.name for path in HERE.glob("*/method.py")}
     files = {path.stem for path in HERE.glob("baselines/*.py")} - {"__init__", "objectives"}
-    return tuple(sorted(folders | files))
+    own = {path.parent.name for path in Path(OWN).glob("*/method.py")} if Path(OWN).resolve() != HERE else set()
+    if taken := sorted(own & (folders | files)):
+        raise ConfigError(f"{OWN}/{taken[0]}: a method of this name comes with the package; rename yours")
+    if own:
+        importlib.import_module(PACKAGE).__path__.append(str(Path(OWN).resolve()))
+    return tuple(sorted(folders | files | own))
 
 
 def method_module(implementation: str) -> str:
@@ -36,9 +49,9 @@ def method_module(implementation: str) -> str:
     """
     if implementation not in implementations():
         raise ModuleNotFoundError(f"no method {implementation} under {PACKAGE}")
-    if (HERE / implementation).is_dir():
-        return f"{PACKAGE}.{implementation}.method"
-    return f"{PACKAGE}.baselines.{implementation}"
+    if (HERE / f"baselines/{implementation}.py").is_file():
+        return f"{PACKAGE}.baselines.{implementation}"
+    return f"{PACKAGE}.{implementation}.method"
 
 
 def training_modules(cell: CellConfig) -> list[str]:

@@ -1,11 +1,12 @@
 """What the methods share that learn without labels: an encoder and augmentations per modality, pretraining alone.
 
-Shapes: b rows of this rank, B rows of the global batch, d width of one modality's embedding.
+Shapes: b rows of this rank, B rows of the global batch, K modalities, d width of a modality's embedding,
+P of its head's output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,11 +14,16 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.augmentations import parse_augmentations
+from mmcontrast.config.checks import known
+from mmcontrast.config.objective import ProjectedObjective
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.base import Batch, Method, Progress
+from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.similarity import unit_rows
+from mmcontrast.methods.base import Batch, Method, Progress, keep_local
 from mmcontrast.methods.presence import EVERYTHING, Presence
 from mmcontrast.models.encoders import build_encoders
+from mmcontrast.models.projection import ProjectionHead
 
 Raw = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -69,6 +75,63 @@ class SelfSupervised(Method):
     def projection_widths(self) -> list[int]:
         """Widths of the contrastive head after its input; ConfigError where the cell gives none."""
         return projection_widths(self.cell)
+
+
+class Projected(SelfSupervised):
+    """A head on each encoder, whose outputs are contrasted; scored are the encoders' outputs, or the heads'.
+
+    Raises:
+        ConfigError: a `finetune` stage, or no model.projection for the heads.
+    """
+
+    def __init__(self, cell: CellConfig, objective: ProjectedObjective) -> None:
+        super().__init__(cell)
+        refuse_finetuning(cell)
+        self.scored = objective.embedding
+        self.heads = nn.ModuleDict({m: self._head(objective.head) for m in self.modalities})
+
+    def project(
+        self, inputs: Mapping[str, Tensor], gather: Callable[[Tensor], Tensor], presence: Presence = EVERYTHING
+    ) -> list[Tensor]:
+        """One (B, P) tensor per modality, of the global batch, after its head; zeros in rows that lack it."""
+        z = self.encode(inputs, presence)
+        return [upcast(presence.project(m, self.head_of(m), gather(z_bd))) for m, z_bd in z.items()]
+
+    def head_of(self, modality: str) -> nn.Module:
+        """The head that a modality's embeddings go through."""
+        return self.heads[modality]
+
+    def place(self, modality: str) -> int:
+        """Position of the modality that the objective has as its anchor; ConfigError where the dataset has no such."""
+        where = f"params/methods/{self.cell.method}.yaml ({self.cell.name}): objective.anchor"
+        known(f"{where}: dataset '{self.cell.dataset}'", "modality", modality, self.modalities)
+        return self.modalities.index(modality)
+
+    def unit_outputs(self, batch: Batch) -> list[Tensor]:
+        """K unit-norm outputs (b, P) of the heads, as they are contrasted."""
+        return [unit_rows(z_bP) for z_bP in self.project(batch.inputs, keep_local, Presence.of(batch))]
+
+    def embed(self, batch: Batch) -> Tensor:
+        return self.encodings(batch) if self.scored == "encoders" else torch.cat(self.unit_outputs(batch), dim=-1)
+
+    def embeddings(self, batch: Batch) -> dict[str, Tensor]:
+        """Where heads are scored, also what they are given, and what is left without each modality."""
+        if self.scored == "encoders":
+            return {"": self.encodings(batch)}
+        parts = dict(zip(self.modalities, self.unit_outputs(batch), strict=True))
+        lacking = {
+            f"without_{m}": torch.cat([torch.zeros_like(z) if o == m else z for o, z in parts.items()], dim=-1)
+            for m in self.modalities
+        }
+        return {"": torch.cat(list(parts.values()), dim=-1), "encoders": self.encodings(batch), **lacking}
+
+    def _head(self, kind: str) -> nn.Module:
+        width = self.cell.model.width
+        if kind == "none":
+            return nn.Identity()
+        if kind == "linear":
+            return nn.Linear(width, self.projection_widths()[-1], bias=False)
+        return ProjectionHead([width, *self.projection_widths()])
 
 
 def projection_widths(cell: CellConfig) -> list[int]:

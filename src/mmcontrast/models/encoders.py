@@ -5,6 +5,7 @@ Shapes: B batch, F features of a vector modality, C x H x W image, T steps, W wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 
@@ -48,16 +49,26 @@ def image_map(modality: Modality, model: Model) -> ImageEncoder:
     return encoder
 
 
-class PooledImageEncoder(nn.Module):
-    """Mean over the feature map, then a linear layer: (B, C, H, W) -> (B, D)."""
+class ImageVector(nn.Module):
+    """The mean of the feature map, or all of it, through a linear layer: (B, C, H, W) -> (B, D).
+
+    All of it with `model.image_flat`, and for one of several drawings per instance: at 28 or 32 pixels the map has a
+    few places, and where a stroke is says much, which a mean forgets.
+
+    Raises:
+        ConfigError: model.image is not given, or the image is too small for it.
+    """
 
     def __init__(self, modality: Modality, model: Model) -> None:
         super().__init__()
         self.features = image_map(modality, model)
-        self.project = nn.Linear(self.features.channels, model.width)
+        self.flat, channels = modality.multifold or model.image_flat, self.features.channels
+        places = math.prod(self.features.grid)
+        self.project = mlp([channels * places, model.width]) if self.flat else nn.Linear(channels, model.width)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        z_BD: Tensor = self.project(self.features(x_BCHW).mean(dim=(2, 3)))
+        map_BChw = self.features(x_BCHW)
+        z_BD: Tensor = self.project(map_BChw.flatten(1) if self.flat else map_BChw.mean(dim=(2, 3)))
         return z_BD
 
 
@@ -87,14 +98,14 @@ Makers = Mapping[str, Callable[[Modality, Model], nn.Module]]
 # by kind of modality: what gives an embedding, and what CoMM's fusion makes tokens of
 ENCODERS: Makers = {
     "vector": VectorEncoder,
-    "image": PooledImageEncoder,
+    "image": ImageVector,
     "sequence": _by_name("sequence", "SequenceEncoder"),
     "text": _by_name("text", "text_encoder"),
 }
 TOKEN_ENCODERS: Makers = {
     "vector": VectorEncoder,
     "image": image_map,
-    "sequence": _by_name("sequence", "SequenceSteps"),
+    "sequence": _by_name("sequence", "sequence_steps"),
     "text": _by_name("text", "text_steps"),
 }
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 from torch import nn
 
 
-def mlp(widths: Sequence[int]) -> nn.Sequential:
-    """Linear - ReLU - ... - Linear through `widths`, nothing after the last layer.
+def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Linear - activation - ... - Linear through `widths`, nothing after the last layer.
 
     Weights are Xavier-normal and biases zero, drawn from torch's global generator. Two widths are one linear layer.
     """
@@ -18,5 +18,5 @@ def mlp(widths: Sequence[int]) -> nn.Sequential:
         linear = nn.Linear(fan_in, fan_out)
         nn.init.xavier_normal_(linear.weight)
         nn.init.zeros_(linear.bias)
-        layers += [linear, nn.ReLU()]
+        layers += [linear, activation()]
     return nn.Sequential(*layers[:-1])

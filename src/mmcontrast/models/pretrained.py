@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import Lora, Modality, Model, Pretrained
 from mmcontrast.data import pretrained as files
-from mmcontrast.errors import ConfigError, DataError
+from mmcontrast.errors import ConfigError, DataError, not_installed
 from mmcontrast.models.encoders import StepEncoder
 from mmcontrast.models.momentum import frozen_copy
 from mmcontrast.models.norm import GlobalBatchNorm2d
@@ -181,10 +181,7 @@ def add_updates(tower: nn.Module, given: Lora, where: str) -> None:
     try:
         import peft
     except ImportError:
-        raise ConfigError(
-            f"{where}.lora: needs the library peft, which is not installed; run `pip install -c constraints.txt -e "
-            "'.[lora]'`"
-        ) from None
+        raise not_installed(f"{where}.lora", "peft") from None
     settings = peft.LoraConfig(
         r=given.r, lora_alpha=given.alpha, lora_dropout=given.dropout, target_modules=list(given.target_modules)
     )

@@ -1,9 +1,12 @@
 """Encoders of sequences, whose rows end in steps of NaN: every step kept, or one embedding.
 
-Shapes: B batch, T steps, F features of a step, W width of an encoded step, D width of the embedding.
+Shapes: B batch, T steps, F features of a step, S steps that a convolution leaves, W width of an encoded step, D width
+of the embedding.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,30 +14,37 @@ from torch import Tensor, nn
 from mmcontrast.config import Modality, Model, SequenceModel
 from mmcontrast.errors import ConfigError
 from mmcontrast.models.encoders import StepEncoder
+from mmcontrast.models.norm import GlobalBatchNorm2d
+from mmcontrast.models.resampling import resampled
 
 
-class SequenceSteps(StepEncoder):
-    """What `model.sequence` describes: (B, T, F) -> (B, T, W), zeros where a row has no step, and where that is.
+def sequence_steps(modality: Modality, model: Model) -> StepEncoder:
+    """The encoder that `model.sequence` describes, every step kept.
+
+    Raises:
+        ConfigError: model.sequence is not given.
+    """
+    if model.sequence is None:
+        raise ConfigError(
+            "model.sequence: not given, and there are sequences; give kind (conv, gru or transformer) and width"
+        )
+    return (ConvSteps if model.sequence.kind == "conv" else RunningSteps)(modality, model.sequence)
+
+
+class RunningSteps(StepEncoder):
+    """A GRU or a transformer: (B, T, F) -> (B, T, W), zeros where a row has no step, and where that is.
 
     gru: its state at every step (CoMM on MIMIC). Padding comes last, so no step sees it and nothing is packed.
     transformer: a linear map of each step without bias, then pre-norm layers without position code (CoMM on MOSI and
     kin; released values: 5 layers, 5 heads, hidden 2048, dropout 0.1, W = 40). The released code gives it no padding
     mask, so that there a row's features depend on the longest row beside it; here padded steps are not attended to.
-
-    Raises:
-        ConfigError: model.sequence is not given.
     """
 
-    def __init__(self, modality: Modality, model: Model) -> None:
+    def __init__(self, modality: Modality, spec: SequenceModel) -> None:
         super().__init__()
-        if model.sequence is None:
-            raise ConfigError(
-                "model.sequence: not given, and there are sequences; give kind (gru or transformer) and width"
-            )
-        self.spec, self.width = model.sequence, model.sequence.width
-        self.features = modality.shape[1]
-        self.layers = _gru(self.features, self.spec) if self.spec.kind == "gru" else _transformer(self.spec)
-        self.project = None if self.spec.kind == "gru" else nn.Conv1d(self.features, self.width, 1, bias=False)
+        self.features, self.width = modality.shape[1], spec.width
+        self.layers = _gru(self.features, spec) if spec.kind == "gru" else _transformer(spec)
+        self.project = None if spec.kind == "gru" else nn.Conv1d(self.features, self.width, 1, bias=False)
 
     def forward(self, x_BTF: Tensor) -> tuple[Tensor, Tensor]:
         if x_BTF.shape[0] == 0 or x_BTF.shape[1] == 0:
@@ -55,20 +65,23 @@ class SequenceSteps(StepEncoder):
 
 
 class SequenceEncoder(nn.Module):
-    """(B, T, F) -> (B, D): a GRU's state after the last step, or a transformer's mean step, through a linear layer.
+    """(B, T, F) -> (B, D): a GRU's last state, a transformer's mean step or all places of a conv, and a linear layer.
 
     A row without any step gives zeros.
     """
 
     def __init__(self, modality: Modality, model: Model) -> None:
         super().__init__()
-        self.steps = SequenceSteps(modality, model)
-        self.out = nn.Linear(self.steps.width, model.width)
+        self.steps = sequence_steps(modality, model)
+        places = self.steps.places if isinstance(self.steps, ConvSteps) else 1
+        self.out = nn.Linear(self.steps.width * places, model.width)
 
     def forward(self, x_BTF: Tensor) -> Tensor:
         steps_BTW, padding_BT = self.steps(x_BTF)
         length_B1 = (~padding_BT).sum(1, keepdim=True)
-        if self.steps.spec.kind == "transformer":
+        if isinstance(self.steps, ConvSteps):
+            read_BW = steps_BTW.flatten(1)
+        elif isinstance(self.steps.layers, nn.TransformerEncoder):
             read_BW = steps_BTW.sum(1) / length_B1.clamp(min=1)
         elif steps_BTW.shape[1]:
             last_B1W = (length_B1 - 1).clamp(min=0)[:, :, None].expand(-1, -1, steps_BTW.shape[2])
@@ -77,6 +90,33 @@ class SequenceEncoder(nn.Module):
             read_BW = steps_BTW.sum(1)
         z_BD: Tensor = self.out(read_BW)
         return z_BD.masked_fill(length_B1 == 0, 0)
+
+
+class ConvSteps(StepEncoder):
+    """Convolutions over a sequence that is first resampled to `model.sequence.steps` steps: (B, T, F) -> (B, S, W).
+
+    So a long and a short one have the same S places, none of which padding reaches; a learned code says which place a
+    step is. Each layer (5 steps wide, BN, ReLU) halves the steps and doubles the width, which is W at the last.
+    """
+
+    def __init__(self, modality: Modality, spec: SequenceModel) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        self.read = self.places = cast("int", spec.steps)  # which the configuration holds a conv to
+        self.width = modality.shape[1]
+        for i in reversed(range(spec.layers)):
+            conv = nn.Conv2d(self.width, spec.width >> i, (5, 1), (2, 1), (2, 0), bias=False)
+            self.width, self.places = spec.width >> i, (self.places + 1) // 2
+            layers += [conv, GlobalBatchNorm2d(self.width), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        self.place_SW = nn.Parameter(0.02 * torch.randn(self.places, self.width))
+
+    def forward(self, x_BTF: Tensor) -> tuple[Tensor, Tensor]:
+        if x_BTF.shape[1] == 0:  # no row has any step
+            x_BTF = x_BTF.new_full((x_BTF.shape[0], 1, x_BTF.shape[2]), torch.nan)
+        map_BWS = self.layers(resampled(x_BTF, self.read).transpose(1, 2)[:, :, :, None])[:, :, :, 0]
+        nothing_BS = x_BTF[:, :, 0].isnan().all(dim=1)[:, None].expand(-1, self.places)
+        return (map_BWS.transpose(1, 2) + self.place_SW).masked_fill(nothing_BS[:, :, None], 0), nothing_BS
 
 
 def _gru(features: int, spec: SequenceModel) -> nn.Module:

@@ -10,6 +10,7 @@ import polars as pl
 
 from mmcontrast.config.metrics import Measure, measure
 from mmcontrast.data.files import sha256_of
+from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import MMContrastError
 from mmcontrast.evaluation.statistics import Difference, paired_difference
 from mmcontrast.paths import Layout
@@ -58,7 +59,7 @@ def results_of(revision: str, root: Path, layout: Layout | None = None) -> pl.Da
     if revision == WORKSPACE:
         if not now.exists():
             raise CompareError(f"{now.relative_to(root)}: not here; run `snakemake --cores all reproduce` first")
-        return pl.read_parquet(now)
+        return _read(now)
     if revision != PREVIOUS and layout.is_default:
         return pl.read_parquet(io.BytesIO(_from_dvc(revision, root, layout)))
     kept = kept_results(layout, root)
@@ -71,7 +72,11 @@ def results_of(revision: str, root: Path, layout: Layout | None = None) -> pl.Da
     if not found:
         known = ", ".join(f"{(e['commit'] or 'no commit')[:10]} ({e['time']})" for e in kept) or "none"
         raise CompareError(f"{revision}: no results of this suite are kept for it; those kept here: {known}")
-    return pl.read_parquet(root / layout.kept / f"{found[-1]['sha256']}.parquet")
+    return _read(root / layout.kept / f"{found[-1]['sha256']}.parquet")
+
+
+def _read(path: Path) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(read_parquet(path, "run `snakemake --cores all reproduce` again")))
 
 
 def _from_dvc(revision: str, root: Path, layout: Layout) -> bytes:
@@ -131,7 +136,7 @@ def comparison_table(found: Comparison, before: str, after: str) -> Table:
         blocks.append(Block(f"Test scores, protocol `{protocol}`{in_percent}", columns, [_row(m) for m in of_it]))
     notes = [
         f"{count(len(found.moved), 'score')} moved, {found.unmoved} did not.",
-        f"Difference: after minus before, by seed, with its {LEVEL_NAME} bootstrap interval over seeds; p is not "
+        f"Difference: after minus before, by seed, with its {LEVEL_NAME} t interval over seeds; p is not "
         "corrected for the number of rows.",
     ]
     for what, cells in ((f"Only in {before}", found.only_before), (f"Only in {after}", found.only_after)):

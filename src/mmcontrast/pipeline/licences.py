@@ -10,7 +10,9 @@ from mmcontrast.config import Grid
 from mmcontrast.pipeline.plan import put
 
 FILE = "docs/licences.md"
-CONSTRAINTS = "constraints.txt"
+# exact versions of everything that `make env-all` installs, but for CUDA
+LOCKS = ("locks/all.txt", "locks/cuda.txt")
+CUDA = ("cuda-", "nvidia-", "triton")
 # what tells this licence by its text, where a package's metadata do not name it
 MIT = "Permission is hereby granted, free of charge, to any person"
 HEAD = """# Licences
@@ -42,9 +44,10 @@ def text(root: Path) -> str:
 
 
 def pins(root: Path) -> list[tuple[str, str]]:
-    """(name, version) of every line of constraints.txt."""
-    found = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", (root / CONSTRAINTS).read_text(encoding="utf-8"), re.MULTILINE)
-    return [(str(name), str(version)) for name, version in found]
+    """(name, version) of every package of an environment, CUDA's apart."""
+    text = "".join((root / file).read_text(encoding="utf-8") for file in LOCKS)
+    found = sorted(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE))
+    return [(name, version) for name, version in found if not name.startswith(CUDA)]
 
 
 def licence(package: str) -> str:

@@ -19,13 +19,15 @@ import yaml
 from pydantic import TypeAdapter
 
 from mmcontrast import paths
-from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source
+from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source, validate
 from mmcontrast.config.base import Strict
 from mmcontrast.config.checks import has_file
+from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.metrics import metrics_for
 from mmcontrast.config.plain import subset, whole
 from mmcontrast.data.files import replacing, sha256_of
-from mmcontrast.data.outside import encoder_files, outside_files
+from mmcontrast.data.json_text import read_json, sealed
+from mmcontrast.data.outside import encoder_files, outside_files, own_files, reader_files
 from mmcontrast.data.preparers import preparer
 from mmcontrast.errors import MMContrastError, nearest
 from mmcontrast.methods.registry import training_modules
@@ -201,13 +203,18 @@ def dataset_plans(name: str, dataset: Dataset) -> Iterator[tuple[str, str]]:
     """Path and text of the plans of a dataset's fetching, unless it is made by code, and preparation."""
     if dataset.sources:
         sources = dataset.model_dump(mode="json", include={"sources"})
-        yield paths.data_plan(name, "fetch"), _text(sources | {"code": digests("mmcontrast.data.fetch")})
-    values = dataset.model_dump(mode="json", exclude={"metrics"})
+        own = _checksums(own_files(dataset))
+        yield paths.data_plan(name, "fetch"), _text(sources | own | {"code": digests("mmcontrast.data.fetch")})
+    values = dataset.model_dump(mode="json", exclude={"metrics", "splits"})
     code = digests(PREPARE, f"{PREPARE}.{preparer(name, dataset)}", *(ENCODING if dataset.encoders else ()))
     # what is fetched for the dataset is not there yet, and its checksums stand in the sources
     files = [file for file in encoder_files(dataset.encoders) if not file.is_relative_to(paths.raw_dir(name))]
-    outside = {"files": {str(file): sha256_of(file) for file in files}} if dataset.encoders else {}
+    outside = _checksums([*files, *reader_files(dataset)])
     yield paths.data_plan(name, "prepare"), _text({"dataset": values, **outside, "code": code})
+
+
+def _checksums(files: list[Path]) -> dict[str, Any]:
+    return {"files": {str(file): sha256_of(file) for file in files}} if files else {}
 
 
 def cell_plans(cell: CellConfig, layout: Layout) -> Iterator[tuple[str, str]]:
@@ -223,7 +230,7 @@ def cell_plans(cell: CellConfig, layout: Layout) -> Iterator[tuple[str, str]]:
 
 
 def _text(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(sealed(content), indent=1, ensure_ascii=False) + "\n"
 
 
 def _says(path: Path, text: str) -> bool:
@@ -241,11 +248,11 @@ def put(path: Path, text: str, sync: bool = False) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
     except FileNotFoundError:
         raise PlanError(f"{path}: no such plan; run `mmcontrast plan` first") from None
     except ValueError as e:
-        raise PlanError(f"{path}: not JSON ({e}); run `mmcontrast plan` again") from None
+        raise PlanError(f"{path}: not what was planned ({e}); run `mmcontrast plan` again") from None
     return content
 
 
@@ -328,9 +335,10 @@ def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) 
 
 def plan_data(name: str) -> None:
     """Plan how a dataset is fetched and prepared. Raises ConfigError where there is no such dataset."""
-    grid = Grid()
-    has_file("dataset", name, grid.datasets)
-    for path, text in dataset_plans(name, grid.datasets[name]):
+    files = ParamFiles(Path("."))
+    has_file("dataset", name, files.names("datasets"))
+    dataset = validate(Dataset, files.raw("datasets", name), files.where("datasets", name))
+    for path, text in dataset_plans(name, dataset):
         put(Path(path), text)
 
 

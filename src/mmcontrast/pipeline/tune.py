@@ -1,58 +1,72 @@
 """Equal tuning: every method is tried at the same learning rates, and the linear probe's validation score decides.
 
-Trials use a separate tuning seed. The probe is fitted on embeddings of the train split and scored on the validation
-split; the test split is not used.
+Trials use separate tuning seeds. The probe is fitted on embeddings of the train split and scored on the validation
+split; the test split is not used. Where the best rate is at an end, further ones are tried beyond it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mmcontrast.config import CellConfig, Grid, Recipe
-from mmcontrast.config.checks import has_file
+from mmcontrast.config.checks import has_file, known
 from mmcontrast.config.methods import Variant
-from mmcontrast.config.metrics import measure
+from mmcontrast.config.recipes import Choice, Trial, best_trial
+from mmcontrast.config.sweeps import spelled
 from mmcontrast.config.yaml_file import read_yaml
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.errors import DivergedError
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import put
 
 HEADER = """\
 # Written by `mmcontrast tune {recipe}`: what each method was tried with on each dataset, and what was chosen.
-# Trials are of seed {seed}, which no reported run has; `validation` is the linear probe's score on validation.
+# Trials are of seeds that no reported run has, {seeds}; `validation` and `loss` are the linear probe's, by seed.
 """
+# rates that are tried at most beyond either end of the plan's
+BEYOND = 3
 
-Trainer = Callable[[CellConfig, Layout], float]
+Scored = list[tuple[float, float]]  # score and loss on validation, by seed
+Trainer = Callable[[CellConfig, Layout], Scored]
 
 
-def tune(grid: Grid, recipe_name: str, datasets: list[str] | None = None, train: Trainer | None = None) -> Path:
+def tune(
+    grid: Grid,
+    recipe_name: str,
+    datasets: list[str] | None = None,
+    methods: list[str] | None = None,
+    train: Trainer | None = None,
+) -> Path:
     """Run every trial of a recipe's plan, and write params/tuning/<recipe>.yaml, which is returned, after each method.
 
-    What the file says of other datasets stays.
+    What the file says of other datasets and methods stays.
 
     Args:
         grid: read with `untuned`, as there may be no choices yet.
-        datasets: of the plan's; default: all. Another one raises ConfigError.
-        train: (cell, where its outputs go) -> the validation score; default: training and a probe.
+        datasets, methods: of those that share the recipe; default: all. Another one raises ConfigError.
+        train: (cell, where its outputs go) -> validation scores; default: training and a probe.
     """
     has_file("recipe", recipe_name, grid.recipes)
     recipe = grid.recipes[recipe_name]
-    planned = recipe.tuning.datasets
+    where = f"tune: params/recipes/{recipe_name}.yaml"
     for name in datasets or []:
-        if name not in planned:
-            where = f"tune: params/recipes/{recipe_name}.yaml"
-            raise ConfigError(f"{where} does not tune on '{name}'; {nearest(name, planned)}")
+        known(f"{where}: tuning.datasets", "dataset", name, recipe.tuning.datasets)
+    cells = {d: tuned_methods(grid, recipe_name, d) for d in datasets or recipe.tuning.datasets}
+    for name in methods or []:
+        known(f"{where}: methods that share it", "method", name, sorted({m for of in cells.values() for m, _ in of}))
     file = grid.root / "params" / "tuning" / f"{recipe_name}.yaml"
-    for dataset in datasets or planned:
-        for method, variant in tuned_methods(grid, recipe_name, dataset):
+    for dataset, of_it in cells.items():
+        for method, variant in of_it:
+            if methods is not None and method not in methods:
+                continue
             choice = try_rates(grid.cell(dataset, method, variant), recipe, train or probe_after_training)
             _record(file, recipe_name, recipe, dataset, method, choice)
-            print(f"{dataset}/{method}: {choice['lr']:g} of {[t['lr'] for t in choice['trials']]}", flush=True)
+            print(f"{dataset}/{method}: {choice.lr:g} of {sorted({t.lr for t in choice.trials})}", flush=True)
     return file
 
 
@@ -66,48 +80,74 @@ def tuned_methods(grid: Grid, recipe: str, dataset: str) -> list[tuple[str, str]
         for experiment in grid.experiments.values()
         for ref in experiment.cells
         if dataset in (ref.only or experiment.datasets)
-        and grid.methods[ref.method].variants.get(ref.variant, Variant()).recipe == recipe
+        and (grid.methods[ref.method].variant(ref.variant) or Variant()).recipe == recipe
     ]
-    first = {m: next(v for v in grid.methods[m].variants if (m, v) in shared) for m, _ in shared}
-    cells = [(m, v, grid.cell(dataset, m, v)) for m, v in first.items()]
+    of_it = {m: [v for v in grid.methods[m].variants if (m, v) in shared] for m, _ in shared}
+    cells = [(m, of[0], grid.cell(dataset, m, of[0])) for m, of in of_it.items() if of]
     return [(m, v) for m, v, cell in cells if getattr(cell, cell.last_stage).epochs]
 
 
-def try_rates(cell: CellConfig, recipe: Recipe, train: Trainer) -> dict[str, Any]:
-    """The trials of one cell, and its choice: the best on validation; ties go to the first."""
-    trials = []
+def try_rates(cell: CellConfig, recipe: Recipe, train: Trainer) -> Choice:
+    """The trials of one cell, and its choice: the best on validation, between rates that were tried as well."""
+    plan, metric = recipe.tuning, cell.metrics[0]
+    sizes: list[int | None] = [*plan.batch_sizes.get(cell.dataset, [])] or [None]
+    trials = [_trial(cell, lr, size, recipe, train) for size, lr in product(sizes, plan.rates)]
+    while True:
+        best = best_trial(trials, metric)
+        chosen = Choice(lr=best.lr, batch_size=best.batch_size, metric=metric, reason="not known yet", trials=trials)
+        if chosen.missing_side is None:
+            return chosen.model_copy(update={"reason": None})
+        rates = sorted(t.lr for t in trials if t.batch_size == best.batch_size)
+        if len([r for r in rates if not plan.rates[0] <= r <= plan.rates[-1]]) == BEYOND:
+            return chosen.model_copy(update={"reason": f"the best of {len(rates)} rates, {BEYOND} beyond the plan's"})
+        trials.append(_trial(cell, _beyond(rates, chosen.missing_side), best.batch_size, recipe, train))
+
+
+def _beyond(rates: Sequence[float], side: str) -> float:
+    """One step further than the ascending rates, of the size of their last step, with one significant digit."""
+    first, second = rates[:2] if side == "lower" else rates[:-3:-1]
+    return float(f"{first**2 / second:.0e}")
+
+
+def _trial(cell: CellConfig, lr: float, batch_size: int | None, recipe: Recipe, train: Trainer) -> Trial:
     stage = getattr(cell, cell.last_stage)
+    changes = {"optimizer": stage.optimizer.model_copy(update={"lr": lr})}
+    stage = stage.model_copy(update=changes | ({} if batch_size is None else {"batch_size": batch_size}))
     # starts faster, and an engine changes no result
     engine = cell.engine.model_copy(update={"backend": "torch", "zero_stage": 0})
-    for i, lr in enumerate(recipe.tuning.rates):
-        changed = stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"lr": lr})})
-        trial = cell.model_copy(update={cell.last_stage: changed, "seeds": [recipe.tuning.seed], "engine": engine})
-        started = time.process_time()
-        score = train(trial, Layout(f"tune_{cell.recipe}_{i}"))
-        seconds = time.process_time() - started
-        trials.append({"lr": lr, "validation": round(score, 6), "seconds": round(seconds, 1)})
-    best = max(trials, key=lambda t: measure(cell.metrics[0]).sign * t["validation"])
-    return {"lr": best["lr"], "metric": cell.metrics[0], "trials": trials}
+    trial = cell.model_copy(update={cell.last_stage: stage, "seeds": recipe.tuning.seeds, "engine": engine})
+    started = time.process_time()
+    try:
+        found = train(trial, Layout("_".join(["tune", str(cell.recipe), spelled(lr), spelled(stage.batch_size)])))
+    except DivergedError:
+        found = []
+    seconds = round(time.process_time() - started, 1)
+    scores, losses = ([round(of_seed[i], 6) for of_seed in found] for i in (0, 1))
+    return Trial(lr=lr, batch_size=batch_size, validation=scores, loss=losses, seconds=seconds)
 
 
-def probe_after_training(cell: CellConfig, layout: Layout) -> float:
-    """Train the cell's one seed; the probe's score on validation, by the cell's first metric."""
+def probe_after_training(cell: CellConfig, layout: Layout) -> Scored:
+    """Train the cell; by seed the probe's score on validation, of the cell's first metric, and its loss."""
     from mmcontrast.evaluation.embeddings import read_embeddings
-    from mmcontrast.evaluation.probe import fit_probe
+    from mmcontrast.evaluation.probe_predictions import fit_on
+    from mmcontrast.evaluation.scores import score
     from mmcontrast.training.cell import run_stage
 
     run_stage(cell, cell.last_stage, layout)
     embeddings = read_embeddings(Path(layout.scored(cell.name, cell.last_stage, cell.scored_by)), cell)
-    train, val = (embeddings[cell.seeds[0], split] for split in ("train", "val"))
-    probe = fit_probe(train.z, train.labels, val.z, val.labels, len(cell.classes), cell.metrics[0])
-    return probe.validation[probe.strength]
+    out = []
+    for seed in cell.seeds:
+        probe, val = fit_on(embeddings, cell, seed), embeddings[seed, "val"].cases("")
+        found = score(cell.metrics[0], val.labels, probe.predict(val.z), val.weights.get(""))
+        out.append((found, probe.validation[probe.strength]))
+    return out
 
 
-def _record(file: Path, name: str, recipe: Recipe, dataset: str, method: str, choice: dict[str, Any]) -> None:
+def _record(file: Path, name: str, recipe: Recipe, dataset: str, method: str, choice: Choice) -> None:
     """Lay one choice over what the file holds by now, whoever wrote it."""
     choices: dict[str, Any] = read_yaml(file)["choices"] if file.exists() else {}
-    choices.setdefault(dataset, {})[method] = choice
+    choices.setdefault(dataset, {})[method] = choice.model_dump(mode="json", exclude_none=True)
     ordered = {d: dict(sorted(choices[d].items())) for d in sorted(choices)}
-    text = HEADER.format(recipe=name, seed=recipe.tuning.seed)
+    text = HEADER.format(recipe=name, seeds=recipe.tuning.seeds)
     text += yaml.safe_dump({"choices": ordered}, sort_keys=False, default_flow_style=None, width=110)
     put(file, text, sync=True)

@@ -1,96 +1,154 @@
-"""Do the files still give what was reported? Checksums, predictions and scores, all computed again.
+"""Is everything still what it was? Every artifact of a suite, one verdict each, whatever has happened to it.
 
-Three questions, each answered from the files alone:
-- files: is everything that dvc.lock lists still what it was, in the workspace and in DVC's cache?
-- models: do the exported weights, run again, give the predictions and embeddings that are stored?
-- scores: do the stored predictions and embeddings give the scores in results.parquet?
+Checksums first: of the plan, raw and prepared data, what training left behind, scores, evidence, and for the default
+suite what dvc.lock lists. Then the two questions that no checksum answers (`pipeline.verify_runs`): do the exported
+weights give the stored predictions and embeddings, and do these give the reported scores?
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cache
-from itertools import product
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import polars as pl
 import yaml
-from polars.testing import assert_frame_equal
 
-from mmcontrast.config import CellConfig, Grid
-from mmcontrast.errors import DataError, MMContrastError
+from mmcontrast import paths
+from mmcontrast.config import Grid
+from mmcontrast.data.checksums import check_prepared
+from mmcontrast.data.files import sha256_of
+from mmcontrast.data.json_text import read_json
+from mmcontrast.data.manifest import verified_manifest
+from mmcontrast.data.parquet import read_outline
+from mmcontrast.errors import DataError
+from mmcontrast.exported import sealed
 from mmcontrast.paths import Layout
-
-# largest difference of a probability, and of an embedding relative to its largest number, that the machine, its thread
-# count or the size of a chunk may make; weights of another epoch differ by far more
-TOLERANCE = 1e-4
-# scores from the same stored numbers
-SCORE_TOLERANCE = 1e-12
+from mmcontrast.pipeline.findings import Finding, judged
+from mmcontrast.pipeline.plan import planned
+from mmcontrast.pipeline.verify_runs import model_findings, score_findings
 
 
-@dataclass
-class Verdict:
-    """What one question found.
-
-    Attributes:
-        checked: how many things were looked at. missing: names of what is not here. wrong: what is not as it was.
-        largest: the largest difference that was accepted.
-    """
-
-    what: str
-    checked: int = 0
-    missing: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    largest: float | None = None
-
-    @property
-    def text(self) -> str:
-        """One line, and one more for each fault."""
-        absent = f", {len(self.missing)} not here" if self.missing else ""
-        accepted = "" if self.largest is None else f" (largest difference {self.largest:.1g})"
-        head = f"{self.what}: {self.checked} checked{absent}, {len(self.wrong)} wrong{accepted}"
-        return "\n".join([head, *(f"  {line}" for line in self.wrong)])
+def examine(grid: Grid, layout: Layout) -> Iterator[Finding]:
+    """One finding after another; the cheap ones first. Nothing is written."""
+    root = grid.root
+    for file in planned(grid, layout)[1]:
+        if file.endswith(".json"):
+            yield judged("plan", root, file, read_json)
+    used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
+    for name in used:
+        spec = grid.datasets[name]
+        if spec.sources:
+            yield judged("raw data", root, paths.raw_dir(name), partial(verified_manifest, name, spec))
+        yield from _prepared(root, name)
+    yield from _outputs(grid, layout)
+    if layout.is_default:
+        yield from _locked(root)
+    yield from model_findings(grid, layout)
+    yield from score_findings(grid, layout)
 
 
-def verify(grid: Grid, layout: Layout) -> list[Verdict]:
-    """All verdicts of a selection; DVC's part is of the default one alone, which dvc.lock is about."""
-    locked = locked_files(grid.root) if layout.is_default else []
-    return [*locked, *exported_models(grid, layout), stored_scores(grid, layout)]
+def _prepared(root: Path, dataset: str) -> Iterator[Finding]:
+    sheet = str(Path(paths.datasheet(dataset)))
+    folder = str(Path(sheet).parent)
+    for file in (sheet, paths.fitted(dataset)):
+        yield judged("prepared data", root, file, read_json, [folder])
+    for split in paths.SPLITS:
+        yield judged("prepared data", root, paths.prepared(dataset, split), _check_split, [folder])
 
 
-def locked_files(root: Path) -> Iterator[Verdict]:
+def _check_split(path: Path) -> None:
+    check_prepared(path)
+    _check_seal(path)
+
+
+def _check_seal(path: Path) -> None:
+    read_outline(path, "remove it and run the pipeline again")
+
+
+def _outputs(grid: Grid, layout: Layout) -> Iterator[Finding]:
+    """Everything that training, evaluation and the report leave for a later stage."""
+    root = grid.root
+    for cell in grid.cells.values():
+        for stage in cell.stages:
+            folder = layout.stage(cell.name, stage)
+            tables = ["history.parquet", "embeddings.parquet"]
+            tables += ["predictions.parquet"] if stage == "finetune" else []
+            for name in tables:
+                yield judged("outputs of training", root, f"{folder}/{name}", _check_seal, [folder])
+            yield judged("outputs of training", root, f"{folder}/cost.json", read_json, [folder])
+            yield judged("outputs of training", root, f"{folder}/models", _check_models, [folder])
+    for cell in grid.cells.values():
+        scores = [layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name)]
+        for file in scores:
+            yield judged("scores of cells", root, file, _check_seal, scores)
+    for part in ("results.parquet", "intervals.parquet"):
+        yield judged("report", root, layout.report(part), _check_seal)
+    for part in (*grid.active_experiments, "page"):
+        yield judged("report", root, layout.evidence(part), _check_seal)
+    for kept in sorted((root / layout.kept).glob("*.parquet")):
+        yield judged("earlier results", root, str(kept.relative_to(root)), _check_named)
+
+
+def _check_models(folder: Path) -> None:
+    for name in read_json(folder / paths.CHECKSUMS):
+        sealed(folder / name)
+
+
+def _check_named(file: Path) -> None:
+    if sha256_of(file) != file.stem:
+        raise DataError(f"{file}: its name is the sha256 it should have, and it has another; remove it")
+
+
+def _locked(root: Path) -> Iterator[Finding]:
     """Workspace files and cache objects against the checksums in dvc.lock."""
+    if not (root / "dvc.lock").exists():
+        yield Finding("files of dvc.lock", "dvc.lock", "missing")
+        return
     locked: dict[str, str] = {}
-    if (root / "dvc.lock").exists():
+    try:
         for stage in yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"].values():
             locked |= {entry["path"]: entry["md5"] for part in ("deps", "outs") for entry in stage.get(part, [])}
-    files, objects = Verdict("files of dvc.lock"), Verdict("objects in DVC's cache")
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as e:
+        reason = f"dvc.lock: damaged ({str(e).splitlines()[0]}); run `git checkout dvc.lock`"
+        yield Finding("files of dvc.lock", "dvc.lock", "wrong", reason)
+        return
     for path, md5 in sorted(locked.items()):
-        if not (root / path).exists():
-            files.missing.append(path)
-            continue
-        files.checked += 1
-        if (found := md5_of(root / path)) != md5:
-            files.wrong.append(f"{path}: md5 {found}, and dvc.lock says {md5}; delete it, then run `dvc repro`")
+        yield judged("files of dvc.lock", root, path, partial(_check_md5, path, md5))
+    store = _cache_folder(root)
     for md5 in sorted(set(locked.values())):
-        blob = root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-        if blob.exists():
-            objects.checked += 1
-            if (found := _md5(blob)) != md5.removesuffix(".dir"):
-                # DVC trusts its cache: it would hand the object out again
-                names = ", ".join(path for path, of in locked.items() if of == md5)
-                objects.wrong.append(
-                    f"{blob.relative_to(root)}: md5 {found}, the copy of {names}; delete it, then run `dvc commit -f` "
-                    f"if {names} is right; otherwise delete that too and run `dvc repro`"
-                )
-    yield files
-    yield objects
+        blob = store / md5[:2] / md5[2:]
+        if blob.exists() and (found := _md5(blob)) != md5.removesuffix(".dir"):
+            # DVC trusts its cache: it would hand the object out again
+            names, shown = [path for path, of in locked.items() if of == md5], _shown(blob, root)
+            reason = (
+                f"{shown}: md5 {found}, the copy of {', '.join(names)}; delete it, then run `dvc commit -f` if "
+                f"{', '.join(names)} is right; otherwise delete that too and run `dvc repro`"
+            )
+            yield Finding("objects in DVC's cache", shown, "wrong", reason, [str(blob)])
+        elif blob.exists():
+            yield Finding("objects in DVC's cache", md5, "right")
+
+
+def _shown(blob: Path, root: Path) -> str:
+    return str(blob.relative_to(root) if blob.is_relative_to(root) else blob)
+
+
+def _cache_folder(root: Path) -> Path:
+    """Where DVC keeps its objects, which a user may have moved."""
+    from dvc.config import Config
+
+    try:
+        folder = Config(str(root / ".dvc"))["cache"].get("dir")
+    except Exception:
+        folder = None
+    return Path(folder or root / ".dvc/cache") / "files/md5"
+
+
+def _check_md5(path: str, md5: str, file: Path) -> None:
+    if (found := md5_of(file)) != md5:
+        raise DataError(f"{path}: md5 {found}, and dvc.lock says {md5}; delete it, then run `dvc repro`")
 
 
 def md5_of(path: Path) -> str:
@@ -108,106 +166,3 @@ def md5_of(path: Path) -> str:
 def _md5(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "md5").hexdigest()
-
-
-def exported_models(grid: Grid, layout: Layout) -> list[Verdict]:
-    """Every exported model, run again on the prepared data, against what its training stored."""
-    predictions, embeddings = Verdict("models: predictions"), Verdict("models: embeddings")
-    for cell in grid.cells.values():
-        for stage, seed in product(cell.stages, cell.seeds):
-            name = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
-            if not (grid.root / name).exists():
-                embeddings.missing.append(name)
-                continue
-            try:
-                _compare_model(cell, stage, seed, grid.root, layout, predictions, embeddings)
-            except MMContrastError as e:
-                embeddings.checked += 1
-                embeddings.wrong.append(str(e))
-    return [v for v in (predictions, embeddings) if v.checked or v.missing]
-
-
-def _compare_model(
-    cell: CellConfig, stage: str, seed: int, root: Path, layout: Layout, predictions: Verdict, embeddings: Verdict
-) -> None:
-    import torch
-
-    from mmcontrast.data.loading import load_dataset
-    from mmcontrast.evaluation.labels import output_column
-    from mmcontrast.evaluation.readouts import column
-    from mmcontrast.trained import exported_epoch, load_method
-    from mmcontrast.training.loop import embed, predict
-
-    file = root / layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
-    method, device = load_method(file), torch.device("cpu")
-    if method.cell.model_dump(exclude={"engine"}) != cell.of_stage(stage).model_dump(exclude={"engine"}):
-        raise DataError(f"{file}: trained with other parameters than params/ now says; train {cell.name} again")
-    tables = load_dataset(cell, root, seed)
-    embedded = tables | ({"train": tables["probe"]} if "probe" in tables else {})
-    stored = pl.read_parquet(root / layout.stage(cell.name, stage, "embeddings.parquet")).filter(seed=seed)
-    for split in ("train", "val", "test"):
-        if len(embedded[split]) and not embedded[split].observations:
-            for view, again in embed(method, embedded[split], device).items():
-                before = _rows(stored.filter(split=split), embedded[split].ids, column(view))
-                _compare(embeddings, f"{file}: {column(view)} of {split}", before, again.numpy())
-    # a probe scores embeddings: such a cell stores no predictions of its classifier
-    if stage != "finetune" or cell.scored_by != "classifier":
-        return
-    stored = pl.read_parquet(root / layout.stage(cell.name, stage, "predictions.parquet"))
-    stored = stored.filter(seed=seed, epoch=exported_epoch(file))
-    for split in ("val", "test"):
-        if len(tables[split]):
-            before = _rows(stored.filter(split=split), tables[split].ids, output_column(cell.target))
-            probs = predict(method, tables[split], device).numpy()
-            _compare(predictions, f"{file}: predictions of {split}", before, probs)
-
-
-def _rows(frame: pl.DataFrame, ids: list[str], column: str) -> np.ndarray[Any, Any]:
-    """The column's vectors in the order of ids."""
-    joined = pl.DataFrame({"id": ids}).join(frame.select("id", column), on="id", how="left", maintain_order="left")
-    if joined[column].null_count() or len(joined) != len(frame):
-        raise DataError(f"{column}: the stored rows are not those of the prepared data; train the cell again")
-    return joined[column].to_numpy()
-
-
-def _compare(verdict: Verdict, what: str, before: np.ndarray[Any, Any], again: np.ndarray[Any, Any]) -> None:
-    verdict.checked += 1
-    same_shape = before.shape == again.shape
-    difference = float(np.abs(before - again).max() / max(1.0, np.abs(before).max())) if same_shape else float("inf")
-    if not difference <= TOLERANCE:
-        verdict.wrong.append(f"{what} differ by {difference:.2g}; train the cell again")
-    else:
-        verdict.largest = max(verdict.largest or 0.0, difference)
-
-
-def stored_scores(grid: Grid, layout: Layout) -> Verdict:
-    """Scores computed again from what is stored, against metrics.parquet and results.parquet."""
-    from mmcontrast.evaluation.evaluate import evaluate_cell
-
-    verdict = Verdict("scores in results.parquet")
-    path = grid.root / layout.report("results.parquet")
-    if not path.exists():
-        verdict.missing.append(str(path))
-        return verdict
-    results = pl.read_parquet(path)
-    for cell in grid.cells.values():
-        scored = grid.root / layout.scored(cell.name, cell.last_stage, cell.scored_by)
-        reported = results.filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
-        if not scored.exists() or reported.is_empty():
-            verdict.missing.append(cell.name)
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            again = [Path(folder) / f"{name}.parquet" for name in ("metrics", "curves", "intervals")]
-            evaluate_cell(cell, scored, *again)
-            metrics = pl.read_parquet(again[0])
-        verdict.checked += len(metrics)
-        columns = [c for c in metrics.columns if c in reported.columns]
-        order = [c for c in columns if c != "value"]
-        # a cell of two experiments is in the table twice
-        one, other = metrics.select(columns).sort(order), reported.select(columns).unique().sort(order)
-        try:
-            assert_frame_equal(one, other, rel_tol=0, abs_tol=SCORE_TOLERANCE)
-        except AssertionError as e:
-            reason = str(e).splitlines()[0]
-            verdict.wrong.append(f"{cell.name}: {reason}; run `mmcontrast evaluate {cell.name}` and the report again")
-    return verdict

@@ -109,8 +109,8 @@ def _limits(of: Scope) -> list[str]:
         "Performance on other data is unknown.",
         ONE_SEED
         if of.n_seeds == 1
-        else f"First brackets: {wording.seeds_interval_name(of.n_seeds)}. With few seeds such an interval tends to be "
-        f"too narrow. Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}.",
+        else f"First brackets: {wording.seeds_interval_name(of.n_seeds, of.data.overlap)}. "
+        f"Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}.",
     ]
     if of.data.retrieval is not None:
         limits.append(f"Ties are ranked {TIES[of.data.retrieval.ties]}. Rsum is at most 600.")

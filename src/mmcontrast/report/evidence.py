@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from mmcontrast import paths
@@ -19,11 +20,11 @@ from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA
 from mmcontrast.evaluation.observations import COLUMNS
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
-from mmcontrast.evaluation.statistics import Difference, Interval, paired_difference
+from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds_and_cases, paired_difference
 from mmcontrast.paths import Layout
 from mmcontrast.report.outputs import cell_name, experiment_datasets, results_outputs
 from mmcontrast.report.results import FILES, INTERVALS, RESULTS_COLUMNS, SCORES, checksum, read_table
-from mmcontrast.report.summary import CELL, corrected, summarise
+from mmcontrast.report.summary import CELL, summarise
 from mmcontrast.report.text.wording import cell_label, charted_metrics, find_cell, reported_metrics
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Evidence:
     @cached_property
     def whole_summary(self) -> pl.DataFrame:
         """The same of all experiments."""
-        return summarise(self.results)
+        return summarise(self.results, {name: data.overlap for name, data in self.grid.datasets.items()})
 
     def scopes(self, experiment: str) -> list[Scope]:
         """An experiment on each dataset that this selection runs."""
@@ -245,9 +246,9 @@ class Scope:
         """A cell's rows of the summary."""
         return self._of_cell(self.summary, ref)
 
-    def scores(self, ref: CellRef, metric: str, protocol: str = "selected") -> dict[int, float]:
-        """seed -> test score; empty where the protocol does not exist for the cell."""
-        asked = {"experiment": self.experiment, "split": "test", "metric": metric, "protocol": protocol}
+    def scores(self, ref: CellRef, metric: str, protocol: str = "selected", split: str = "test") -> dict[int, float]:
+        """seed -> score; empty where the protocol does not exist for the cell."""
+        asked = {"experiment": self.experiment, "split": split, "metric": metric, "protocol": protocol}
         part = self._of_cell(self.evidence.results, ref).filter(**asked)
         return dict(zip(part["seed"], part["value"], strict=True))
 
@@ -259,19 +260,36 @@ class Scope:
         """The same with its interval over seeds and test instances."""
         return self._interval(self.evidence.intervals, ref, metric, protocol)
 
-    def differences(self, metric: str, reference: CellRef) -> dict[tuple[str, str], tuple[Difference, float]]:
-        """(method, variant) -> cell minus reference, by seed, of the selected epoch's test scores, and its p by Holm.
+    def differences(self, metric: str, reference: CellRef) -> dict[tuple[str, str], Difference]:
+        """(method, variant) -> cell minus reference, by seed, of the selected epoch's test scores.
 
-        p is corrected for the comparisons of this call. A cell without a selected score, and the reference itself, are
-        not there.
+        A cell without a selected score, and the reference itself, are not there.
         """
         against = self.scores(reference, metric)
-        found = {}
-        for ref in self.cells:
-            scores = self.scores(ref, metric)
-            if scores and against and (ref.method, ref.variant) != (reference.method, reference.variant):
-                found[ref.method, ref.variant] = paired_difference(scores, against)
-        return dict(zip(found, zip(found.values(), corrected(found.values()), strict=True), strict=True))
+        others = {(ref.method, ref.variant): self.scores(ref, metric) for ref in self.cells if against}
+        found = {of: paired_difference(scores, against, self.data.overlap) for of, scores in others.items() if scores}
+        found.pop((reference.method, reference.variant), None)
+        return found
+
+    def wide_difference(self, one: CellRef, other: CellRef, metric: str) -> Interval | None:
+        """Mean of one minus the other by seed, with its interval over seeds and test instances.
+
+        None where seeds draw the split, which has no test instances in common, or where the influence of the instances
+        is not known of the same seeds and instances of both.
+        """
+        of_one, of_other = self.scores(one, metric), self.scores(other, metric)
+        influences = [self._influence(ref, metric) for ref in (one, other)]
+        if self.data.overlap or of_one.keys() != of_other.keys() or any(i is None for i in influences):
+            return None
+        first_SN, second_SN = (np.asarray(i, dtype=float) for i in influences)
+        if first_SN.shape != second_SN.shape:
+            return None
+        return over_seeds_and_cases(np.array([of_one[s] - of_other[s] for s in of_one]), first_SN - second_SN)
+
+    def _influence(self, ref: CellRef, metric: str) -> list[list[float]] | None:
+        """By seed, in the order of `scores`; see `statistics.case_influence`."""
+        rows = self._of_cell(self.evidence.intervals, ref).filter(metric=metric, protocol="selected")
+        return rows["influence"].to_list()[0] or None if len(rows) else None
 
     def _interval(self, frame: pl.DataFrame, ref: CellRef, metric: str, protocol: str) -> Interval | None:
         row = self._of_cell(frame, ref).filter(metric=metric, protocol=protocol).select("mean", "low", "high")

@@ -10,27 +10,24 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mmcontrast.config import Grid
-from mmcontrast.config.metrics import SHARE
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 from mmcontrast.report.cards import write_cards
-from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.figures.registry import FigureSpec, caption, figures
 from mmcontrast.report.figures.style import NARROW_SUFFIX
-from mmcontrast.report.outputs import ALL, active_arms
+from mmcontrast.report.outputs import ALL
 from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import text_of
-from mmcontrast.report.tables.information import chances, compare_information
-from mmcontrast.report.tables.published import paper_parts, plain_verdict
+from mmcontrast.report.tables.published import paper_parts
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.conclusions import Against, compare, comparison_sentences, few_seeds, optimism
+from mmcontrast.report.text.conclusions import optimism, verdict_on
 from mmcontrast.report.text.notes import overrides_note
 from mmcontrast.report.text.wording import count, definitions, points
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERDICTS = {"better": "better", "worse": "worse", "undecided": "no significant difference", "unjudged": "too few seeds"}
 
 
 def write_page(grid: Grid, layout: Layout) -> None:
@@ -49,7 +46,7 @@ def write_page(grid: Grid, layout: Layout) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment_.globals.update(text_of=text_of, anchor=anchor, plain_verdict=plain_verdict, wording=wording)
+    environment_.globals.update(text_of=text_of, anchor=anchor, verdict_on=verdict_on, wording=wording)
     records, code = cell_records(evidence), code_version(grid.root)
     write_cards(evidence, records, code, environment_)
     html = environment_.get_template("index.html").render(
@@ -57,12 +54,10 @@ def write_page(grid: Grid, layout: Layout) -> None:
         description=grid.suite.description,
         warning=overrides_note(grid),
         overview=_overview(grid),
-        verdicts=VERDICTS,
         bibliography=grid.papers,
         papers=paper_parts(evidence),
         studies=[e for e in grid.active_experiments if grid.experiments[e].paper is None],
         lost=grid.lost,
-        comparisons=_comparisons(evidence),
         optimism=_optimism(evidence),
         protocols=definitions(
             set(evidence.whole_summary["protocol"]),
@@ -92,53 +87,15 @@ def _overview(grid: Grid) -> str:
     )
 
 
-def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
-    """A statement per dataset, on its selecting metric, and a line per metric; none where nothing may be concluded."""
-    out: list[dict[str, Any]] = []
-    grid = evidence.grid
-    for experiment in grid.active_experiments if not grid.suite.overrides.given() else ():
-        if grid.experiments[experiment].kind != "table":
-            continue
-        if grid.experiments[experiment].information is not None:
-            out += _of_information(evidence, experiment)
-            continue
-        for of in evidence.scopes(experiment):
-            if found := [c for metric in of.reported if (c := compare(of, metric))]:
-                first, lines = found[0], [c.strongest for c in found]
-                sentences = comparison_sentences(first)
-                said = {"label": first.label, "sentences": sentences, "heading": _heading(lines)}
-                out.append({"of": of, "verdict": first.strongest.verdict, "lines": lines} | said)
-    return out
-
-
-def _of_information(evidence: Evidence, experiment: str) -> list[dict[str, Any]]:
-    """A statement for each size of data whose information is asked for, and a line for R, U, S and the control."""
-    out = []
-    for asked, arms in active_arms(evidence.grid, experiment):
-        if found := compare_information(evidence, experiment, asked, arms):
-            ours, lines = found
-            of = Scope(evidence, experiment, arms.unbiased)
-            label = of.label(ours.ref)
-            sentences = ours.sentences(f"{label} on {of.data.title}", chances(evidence.grid, asked, arms))
-            said = {"label": label, "sentences": sentences + few_seeds(ours.gain.n), "heading": _heading(lines)}
-            out.append({"of": of, "verdict": lines[-1].verdict, "lines": lines} | said)
-    return out
-
-
-def _heading(lines: list[Against]) -> str:
-    """' (%)' where all lines are of shares."""
-    return SHARE.heading if all(line.of.percent for line in lines) else ""
-
-
 def _optimism(evidence: Evidence) -> str:
     grid = evidence.grid
     found = optimism(evidence.whole_summary, {d: grid.datasets[d].metrics[0] for d in grid.dataset_names})
     if found is None or grid.suite.overrides.given():
         return ""
-    gain, n = found
+    gain, spread, n = found
     return (
         f"Choosing the epoch on the test split instead of on validation would add {points(gain)} points to the first "
-        f"metric on average over {count(n, 'cell')}, without a better model."
+        f"metric on average over {count(n, 'cell')} (standard deviation {points(spread)}), without a better model."
     )
 
 

@@ -47,9 +47,8 @@ def write_covered(content: dict[str, Any], layout: Layout, root: Path) -> None:
     intervals = pl.concat(_intervals(content, layout, root))
     write_frame(results, out["results"])
     write_frame(intervals, out["intervals"])
-    summary = (
-        summarise(results).filter(protocol="selected").unique([*CELL, "metric"], keep="first", maintain_order=True)
-    )
+    selected = summarise(results, content["overlap"]).filter(protocol="selected")
+    summary = selected.unique([*CELL, "metric"], keep="first", maintain_order=True)
     write_json(out["metrics"], headline_metrics(summary))
     _write_csv(plotted_scores(content, summary), out["scores"])
     _write_csv(pl.concat(_curves(content, layout, root)), out["curves"])

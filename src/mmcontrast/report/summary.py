@@ -5,13 +5,12 @@ Scores stay as they are stored here; shares become percent where they are shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-import numpy as np
 import polars as pl
 
-from mmcontrast.config.metrics import SHARE, Measure
-from mmcontrast.evaluation.statistics import Difference, Interval, holm, over_seeds
+from mmcontrast.config.metrics import SHARE, Measure, measure
+from mmcontrast.evaluation.statistics import Interval, over_seeds
 
 CELL = ("dataset", "method", "variant")
 SUMMARY_SCHEMA = (
@@ -21,18 +20,18 @@ SUMMARY_SCHEMA = (
 )
 
 
-def summarise(results: pl.DataFrame) -> pl.DataFrame:
-    """Mean test score of every cell, protocol and metric with its interval over seeds (SUMMARY_SCHEMA)."""
+def summarise(results: pl.DataFrame, overlap: Mapping[str, float] | None = None) -> pl.DataFrame:
+    """Mean test score of every cell, protocol and metric with its interval over seeds (SUMMARY_SCHEMA).
+
+    Args:
+        overlap: dataset -> `Dataset.overlap`; 0 where it is not named.
+    """
     keys = ["experiment", *CELL, "protocol", "metric"]
     rows = []
     for key, part in results.filter(split="test").group_by(keys, maintain_order=True):
-        rows.append((*key, *over_seeds(part["value"].to_numpy()), len(part), part["n"][0]))
+        values, share = part["value"].to_numpy(), measure(str(key[-1])).share
+        rows.append((*key, *over_seeds(values, (overlap or {}).get(str(key[1]), 0.0), share), len(part), part["n"][0]))
     return pl.DataFrame(rows, schema=SUMMARY_SCHEMA, orient="row")
-
-
-def corrected(found: Iterable[Difference]) -> list[float]:
-    """The p values of all of these, by Holm's method."""
-    return holm(np.array([d.p for d in found])).tolist()
 
 
 def percent(estimate: Iterable[float]) -> Interval:

@@ -61,6 +61,7 @@ def unread_rows(table: Table, rows: Rows, shard: slice | None = None) -> UnreadB
         ids,
         None if table.scenes is None else table.scenes[mine],
         {m: has[mine] for m, has in table.present.items()},
+        {task: labels[mine] for task, labels in table.tasks.items()},
     )
 
 

@@ -177,7 +177,7 @@ def run_stage(
             "device": world.device.type,
             "plan": plan,
         }
-        write_json(folder / "cost.json", cost)
+        write_json(folder / "cost.json", cost, seal=True)
     for seed in cell.seeds:
         checkpoint.remove(state / f"seed{seed}", world)
     return cost

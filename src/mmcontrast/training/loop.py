@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
-from mmcontrast.errors import StoppedError, TrainingError
+from mmcontrast.errors import DivergedError, StoppedError, TrainingError
 from mmcontrast.evaluation.scores import selection_key
 from mmcontrast.methods.base import History, Method, Progress, SeedJob
 from mmcontrast.methods.build import build_method, method_class
@@ -156,7 +156,7 @@ class SeedTrainer:
         """Run to the last epoch, from the newest checkpoint if there is one.
 
         Raises:
-            TrainingError: the loss is not finite; the newest checkpoint is from before that.
+            DivergedError: the loss is not finite; the newest checkpoint is from before that.
             StoppedError: it was asked to stop, and has saved its state.
         """
         self._resume()
@@ -191,7 +191,7 @@ class SeedTrainer:
             terms = self.engine.forward(batch, progress)
             values = {name: float(t.detach()) for name, t in terms.items()}
             if not math.isfinite(values["loss"]):
-                raise TrainingError(self._not_finite(self.step, steps, values))
+                raise DivergedError(self._not_finite(self.step, steps, values))
             self.engine.step(terms["loss"])
             for name, value in values.items():
                 total, count = self.sums.get(name, (0.0, 0))

@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig
 from mmcontrast.config.targets import Target
-from mmcontrast.data.files import replacing
 from mmcontrast.data.loading import Table
-from mmcontrast.data.table import task_column
+from mmcontrast.data.parquet import write_parquet
+from mmcontrast.data.table import task_column, weight_column
 from mmcontrast.evaluation.labels import output_column
 from mmcontrast.evaluation.readouts import column as readout_column
 from mmcontrast.exported import SeedExport, write_models
@@ -40,21 +39,16 @@ def write_outputs(
         vocabularies: seed -> modality -> word pieces of a text encoder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_parquet(_history(runs), folder / "history.parquet")
+    write_parquet(_history(runs), folder / "history.parquet")
     if stage == "finetune":  # without rows where there is no classifier: the workflow expects the file
-        _write_parquet(_predictions(cell, runs, tables), folder / "predictions.parquet")
+        write_parquet(_predictions(cell, runs, tables), folder / "predictions.parquet")
     if cell.scored_by == "retrieval":
         embeddings = observation_table({seed: run.embedded for seed, run in runs.items()}, tables)
     else:
         embeddings = _embeddings(cell, runs, tables, device)
-    _write_parquet(embeddings, folder / "embeddings.parquet")
+    write_parquet(embeddings, folder / "embeddings.parquet")
     seeds = {seed: SeedExport(run.weights, run.best_epoch, vocabularies[seed]) for seed, run in runs.items()}
     write_models(folder / "models", cell, seeds, Path(paths.fitted(cell.dataset)))
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
 
 
 def _history(runs: dict[int, SeedRun]) -> pa.Table:
@@ -132,6 +126,7 @@ def _embeddings(
                         "id": pa.array(table.ids),
                         "label": _labels(table.labels, cell.targets[""]),
                         **{task_column(t): _labels(of, cell.targets[t]) for t, of in table.tasks.items()},
+                        **{weight_column(t): pa.array(of.numpy()) for t, of in table.weights.items()},
                         **{readout_column(r): _fixed(z.numpy()) for r, z in embed(method, table, device).items()},
                     }
                 )

@@ -26,6 +26,7 @@ class UnreadBatch:
     ids: Mapping[str, Tensor] | None = None
     scenes: Tensor | None = None
     present: Mapping[str, Tensor] = field(default_factory=dict)
+    tasks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def read(unread: Iterable[UnreadBatch], decoders: Decoders | None, device: torch.device) -> Iterator[Batch]:
@@ -49,4 +50,5 @@ def _batch(batch: UnreadBatch, decoded: Mapping[str, Tensor], device: torch.devi
         None if batch.ids is None else {m: move(i) for m, i in batch.ids.items()},
         None if batch.scenes is None else move(batch.scenes),
         {m: move(has) for m, has in batch.present.items()},
+        {task: move(labels) for task, labels in batch.tasks.items()},
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmcontrast.errors import TrainingError
+from mmcontrast.errors import DivergedError
 from mmcontrast.training.distributed import World
 
 
@@ -40,7 +40,7 @@ def clip_gradients(params: list[nn.Parameter], largest: float) -> float:
         The norm before clipping, or nan where it is off.
 
     Raises:
-        TrainingError: the norm is not finite.
+        DivergedError: the norm is not finite.
     """
     if not largest:
         return float("nan")
@@ -51,10 +51,10 @@ def finite_norm(norm: float) -> float:
     """The norm itself.
 
     Raises:
-        TrainingError: it is not finite.
+        DivergedError: it is not finite.
     """
     if not math.isfinite(norm):
-        raise TrainingError(
+        raise DivergedError(
             f"the gradient norm is {norm}: a gradient is not finite although the loss is; lower optimizer.lr, or look "
             "for a root or a logarithm at 0 in the loss"
         )

@@ -78,7 +78,7 @@ def dataset(small: Any) -> Callable[..., Dataset]:
             ],
             "modalities": {
                 "image": {"kind": "image", "shape": [1, 28, 28]},
-                "pen": {"kind": "sequence", "shape": [30, 4]},
+                "pen": {"kind": "sequence", "shape": [30, 6]},
             },
             "classes": ["Greek 01", "Greek 02", "Latin 01"],
             "tasks": {
@@ -114,15 +114,85 @@ def test_from_archives_to_splits(dataset: Callable[..., Dataset], tmp_path: Path
     assert len(train[2]["pen"]) == 4
 
 
+def characters(dataset: Callable[..., Dataset], **change: Any) -> Dataset:
+    of_one = {"image": {"kind": "image", "shape": [1, 28, 28]}, "pen": {"kind": "sequence", "shape": [30, 6]}}
+    fields: dict[str, Any] = {
+        "modalities": {m: spec | {"multifold": True} for m, spec in of_one.items()},
+        "classes": ["character"],
+        "metrics": ["rsum"],
+        "retrieval": {"gallery": "image", "queries": "pen"},
+        "tasks": {},
+        "rows": 3,
+        "split": {"kind": "published", "train": 2, "val": 0, "test": 1},
+        "prepare": {"val": [], "test": ["Latin"]},
+    }
+    return dataset(**(fields | change))
+
+
+def test_a_character_is_an_instance_whose_pictures_and_movements_are_of_different_people(
+    dataset: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    raw = write(tmp_path / "raw", files())
+    alone = {one.id: one.values for one in stream("omniglot", dataset(), raw).instances}
+    given = characters(dataset)
+    found = list(stream("omniglot", given, raw).instances)
+    assert [(one.id, one.label, one.split) for one in found] == [
+        ("Greek 01", 0, "train"),
+        ("Greek 02", 0, "train"),
+        ("Latin 01", 0, "test"),
+    ]
+    for one in found:
+        ids = [f"{one.id.replace(' ', '/')}/{person:02d}" for person in range(1, PEOPLE + 1)]
+        assert len(one.values["image"]) == len(one.values["pen"]) == 3
+        for k in range(3):
+            np.testing.assert_array_equal(one.values["image"][k], alone[ids[k]]["image"])
+            np.testing.assert_array_equal(one.values["pen"][k], alone[ids[3 + k]]["pen"])
+    sheet = package._stream("omniglot", given, {}, stream("omniglot", given, raw), tmp_path)
+    assert sheet["split"]["rule"].startswith("by alphabet: drawings of [] validate, those of ['Latin'] are tested on")
+    assert [len(row["pen"]) for row in pq.read_table(tmp_path / "train.parquet").to_pylist()] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prepare": {"val": [3], "test": ["Latin"]}}, r"nothing is drawn by or in \[3\]; give alphabets, by name"),
+        (
+            {"tasks": {"alphabet": ["Greek", "Latin"]}},
+            "no 'alphabet' of kind classes; known, of characters none",
+        ),
+        (
+            {"classes": ["Greek", "character"]},
+            "classes: 'Greek': the data do not have it; list all 1",
+        ),
+        (
+            {
+                "modalities": {
+                    "image": {"kind": "image", "shape": [1, 28, 28], "multifold": True},
+                    "pen": {"kind": "sequence", "shape": [30, 6]},
+                }
+            },
+            "a sequence of 6 numbers per step; both or none with `multifold: true`",
+        ),
+    ],
+)
+def test_a_file_of_characters_that_says_otherwise(
+    dataset: Callable[..., Dataset], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        stream("omniglot", characters(dataset, **change), write(tmp_path / "raw", files()))
+
+
 def test_the_steps_of_a_pen() -> None:
     first, second = np.array([[10.5, -21, 0], [21, -21, 50], [42, -42, 70]]), np.array([[105.0, 0, 170]])
     steps = pen([first, second], every=1)
-    np.testing.assert_allclose(steps[:, :2].cumsum(axis=0) + 0.5, [[0.1, 0.2], [0.2, 0.2], [0.4, 0.4], [1, 0]])
-    np.testing.assert_allclose(steps[:, 2], np.log([1, 51, 21, 101]))
-    assert steps[:, 3].tolist() == [0, 1, 1, 0]
+    np.testing.assert_allclose(steps[:, :2], [[0.1, 0.2], [0.2, 0.2], [0.4, 0.4], [1, 0]])
+    np.testing.assert_allclose(steps[:, 2:4], [[-0.4, -0.3], [0.1, 0], [0.2, 0.2], [0.6, -0.4]], atol=1e-12)
+    np.testing.assert_allclose(steps[:, 4], np.log([1, 51, 21, 101]))
+    assert steps[:, 5].tolist() == [0, 1, 1, 0]
     thinned = pen([first, second], every=2)
-    np.testing.assert_allclose(thinned[:, :2].cumsum(axis=0) + 0.5, [[0.1, 0.2], [0.4, 0.4], [1, 0]])
-    np.testing.assert_allclose(thinned[:, 2], np.log([1, 71, 101]))
+    np.testing.assert_allclose(thinned[:, :2], [[0.1, 0.2], [0.4, 0.4], [1, 0]])
+    np.testing.assert_allclose(thinned[:, 2:4].cumsum(axis=0) + 0.5, thinned[:, :2])
+    np.testing.assert_allclose(thinned[:, 4], np.log([1, 71, 101]))
 
 
 def spoiled(what: str) -> dict[str, dict[str, bytes]]:
@@ -166,6 +236,7 @@ def test_bad_files_are_named(dataset: Callable[..., Dataset], tmp_path: Path, wh
         ({"classes": ["Greek 01", "Greek 02", "Latin 02"]}, "'Latin 01': the data have it, and the file does not"),
         ({"tasks": {"alphabet": ["Greek", "Korean"]}}, "alphabet: 'Korean': the data do not have it; list all 2"),
         ({"tasks": {"person": ["a", "b"]}}, "tasks: no 'person' of kind classes"),
+        ({"prepare": {"val": [5], "test": [6, 7]}}, r"nothing is drawn by or in \[7\]; give people, by number"),
         ({"prepare": {"val": [5], "test": [6], "evry": 2}}, "prepare.evry: unknown key; did you mean 'every'"),
         ({"modalities": {"image": {"kind": "image", "shape": [1, 28, 28]}}}, "give `image` of one channel, and `pen`"),
     ],
@@ -187,7 +258,12 @@ def test_archives_that_are_missing_or_none(dataset: Callable[..., Dataset], tmp_
 
 
 def test_the_dataset_of_the_study_names_its_people_and_characters() -> None:
-    known = Grid(ROOT).datasets["omniglot_small"]
+    datasets = Grid(ROOT).datasets
+    known, characters = (datasets[name] for name in ("omniglot_small", "omniglot_characters"))
+    assert (characters.sources, characters.rows) == (known.sources, len(known.classes))
+    alphabets = [name.rpartition(" ")[0] for name in known.classes]
+    found = {split: sum(a in characters.prepare[split] for a in alphabets) for split in ("val", "test")}
+    assert found == {"val": characters.split.val, "test": characters.split.test}
     assert (len(known.classes), known.rows) == (242, 242 * 20)
     held = {split: len(known.prepare[split]) * 242 for split in ("val", "test")}
     assert held == {"val": known.split.val, "test": known.split.test}

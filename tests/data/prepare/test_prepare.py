@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -17,7 +16,8 @@ import pytest
 from mmcontrast.config import Dataset
 from mmcontrast.data import table
 from mmcontrast.data.instances import Instance, Instances
-from mmcontrast.data.prepare import omics, prepare
+from mmcontrast.data.json_text import read_json
+from mmcontrast.data.prepare import mogonet, prepare
 from mmcontrast.data.preparers import preparer
 from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError, DataError
@@ -83,7 +83,7 @@ def test_the_test_split_decides_nothing_of_train(scaling: str, raw_rosmap: Any, 
 def test_scaled_by_the_training_range(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
     dataset, raw = raw_rosmap(small.mogonet_files())
     prepare("rosmap", dataset, raw, tmp_path / "out")
-    source = omics.read("rosmap", dataset, raw).inputs["mrna"]
+    source = mogonet.read("rosmap", dataset, raw).inputs["mrna"]
     low, high = source[:8].min(0), source[:8].max(0)
     train, test = (read(tmp_path / f"out/{s}.parquet")["mrna"] for s in ("train", "test"))
     np.testing.assert_allclose(train, (source[:8] - low) / (high - low), atol=1e-6)
@@ -106,7 +106,7 @@ def test_the_data_sheet(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
     files = small.mogonet_files()
     dataset, raw = raw_rosmap(files, notes=["mind the step"])
     sheet = prepare("rosmap", dataset, raw, tmp_path / "out")
-    assert json.loads((tmp_path / "out/datasheet.json").read_text()) == sheet
+    assert read_json(tmp_path / "out/datasheet.json") == sheet
     assert sheet["splits"]["train"] == {"rows": 8, "classes": {"no": 4, "yes": 4}}
     assert sheet["splits"]["val"] == {"rows": 0, "classes": {"no": 0, "yes": 0}}
     assert sheet["split"]["rule"].startswith("as published; no validation part")
@@ -172,10 +172,10 @@ def test_a_label_unseen_in_train(raw_rosmap: Any, small: Any, tmp_path: Path) ->
 
 def test_an_id_in_two_splits(raw_rosmap: Any, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, raw = raw_rosmap(small.mogonet_files())
-    got = omics.read("rosmap", dataset, raw)
+    got = mogonet.read("rosmap", dataset, raw)
     ids = [*got.ids[:-1], got.ids[2]]
     leaking = Instances(ids, got.labels, got.inputs, got.feature_names, got.splits)
-    monkeypatch.setattr(omics, "read", lambda *_: leaking)
+    monkeypatch.setattr(mogonet, "read", lambda *_: leaking)
     with pytest.raises(DataError, match="rosmap: id 'train-0002' is in two splits, train and test"):
         prepare("rosmap", dataset, raw, tmp_path / "out")
 
@@ -211,8 +211,8 @@ def test_a_number_too_large_for_float32(raw_rosmap: Any, small: Any, tmp_path: P
 
 def test_a_reader_is_found_by_the_dataset_s_name_or_its_key(small: Any) -> None:
     files = small.mogonet_files()
-    assert preparer("rosmap", small.mogonet(files)) == "omics"
-    assert preparer("tcga_brca", small.mogonet(files, reader=None)) == "tcga"
+    assert preparer("rosmap", small.mogonet(files)) == "mogonet"
+    assert preparer("nyuv2_small", small.mogonet(files, reader=None)) == "nyuv2"
     assert preparer("mosi_transcripts_cut", small.mogonet(files, reader=None)) == "mosi_transcripts"
     with pytest.raises(
         ConfigError, match=r"no module in mmcontrast\.data\.prepare reads 'emojy'.*did you mean 'emoji'"
@@ -226,7 +226,7 @@ def test_preparing_needs_no_torch_and_asking_for_the_module_no_polars() -> None:
     code = (
         "import sys, mmcontrast.data.preparers; "
         "print([m for m in ('torch', 'polars', 'pyarrow') if m in sys.modules]); "
-        "import mmcontrast.data.prepare.omics, mmcontrast.data.prepare.tcga; print('torch' in sys.modules)"
+        "import mmcontrast.data.prepare.mogonet, mmcontrast.data.prepare.table; print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["[]", "False"]
@@ -238,13 +238,20 @@ def test_known_copies_that_are_gone_are_refused(raw_rosmap: Any, small: Any, tmp
         prepare("rosmap", dataset, raw, tmp_path / "out")
 
 
-def test_a_patient_in_two_splits_is_refused(raw_tcga: Any, small: Any, tmp_path: Path) -> None:
-    """Samples of one patient have barcodes that differ at their end alone."""
-    files = {name: re.sub(r"TCGA-(\d\d)", r"TCGA-AA-1-\1", text) for name, text in small.tcga_files().items()}
+def test_the_samples_of_a_patient_stay_in_one_split(raw_tcga: Any, small: Any, tmp_path: Path) -> None:
+    """Samples of one patient have barcodes that differ at their end alone; those of five at a time are of one here."""
+
+    def barcode(found: re.Match[str]) -> str:
+        return f"TCGA-AA-{int(found[1]) // 5}-{found[1]}"
+
+    files = {name: re.sub(r"TCGA-(\d\d)", barcode, text) for name, text in small.tcga_files().items()}
     dataset, raw = raw_tcga(files)
-    with pytest.raises(DataError, match="tcga_brca: group 'TCGA-AA-1' is in train and in val"):
-        prepare("tcga_brca", dataset, raw, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    sheet = prepare("tcga_brca", dataset, raw, tmp_path / "out")
+    ids = {s: pq.read_table(tmp_path / f"out/{s}.parquet")["id"].to_pylist() for s in ("train", "val", "test")}
+    patients = [{one[:9] for one in of} for of in ids.values()]
+    assert sorted(map(len, ids.values())) == [5, 5, 10]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 4
+    assert sheet["split"]["rule"].startswith("groups whole")
 
 
 def test_near_duplicates_are_counted_in_the_data_sheet(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """From raw files to train, val and test Parquet with a datasheet. The same input gives the same bytes.
 
-Each module here has `stream(name, dataset, raw_dir) -> Stream`, which gives one instance after another, or, for small
-sets of vectors, `read(name, dataset, raw_dir) -> Instances`. What follows is one path for each: check, split, look for
-leaks, scale by train, write.
+Each module here has `stream(name, dataset, raw_dir) -> Stream`, which gives one instance after another, or
+`read(name, dataset, raw_dir)`, which of small sets of vectors gives `Instances`. What follows is one path for each:
+check, split, look for leaks, scale by train, write.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 
 from mmcontrast import paths
 from mmcontrast.config import Dataset, RandomSplit
-from mmcontrast.data import fingerprints, leaks, scaling, table
+from mmcontrast.data import fingerprints, leaks, scaling
+from mmcontrast.data import table as prepared_table
 from mmcontrast.data.checksums import DATASHEET
 from mmcontrast.data.datasheet import datasheet, describe_inputs
 from mmcontrast.data.files import sha256_of, write_json
@@ -45,9 +46,10 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     raw_dir, out_dir = Path(raw_dir), Path(out_dir)
     manifest = verified_manifest(dataset_name, dataset, raw_dir) if dataset.sources else {}
     reader = importlib.import_module(f"{__name__}.{preparer(dataset_name, dataset)}")
-    if hasattr(reader, "stream"):
-        return _stream(dataset_name, dataset, manifest, reader.stream(dataset_name, dataset, raw_dir), out_dir)
-    instances: Instances = reader.read(dataset_name, dataset, raw_dir)
+    read = getattr(reader, "stream", None) or reader.read
+    instances: Instances | Stream = read(dataset_name, dataset, raw_dir)
+    if isinstance(instances, Stream):
+        return _stream(dataset_name, dataset, manifest, instances, out_dir)
     check(instances, dataset_name, dataset)
 
     parts = _parts(instances, dataset)
@@ -69,7 +71,7 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     scaled = {m: scaler(instances.inputs[m]) for m, scaler in scalers.items()}
     leaks.check_scaling(dataset_name, {m: x[parts["train"]] for m, x in scaled.items()}, dataset.scaling)
     for split, rows in parts.items():
-        layout = table.schema(
+        layout = prepared_table.schema(
             dataset_name,
             split,
             dataset.modalities,
@@ -82,7 +84,9 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
         inputs = {m: x[rows] for m, x in scaled.items()}
         ids = [instances.ids[i] for i in rows]
         scenes = [instances.groups[i] for i in rows] if dataset.scenes and instances.groups else None
-        table.write_split(out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split], scenes)
+        prepared_table.write_split(
+            out_dir / f"{split}.parquet", layout, ids, labels[split], inputs, tasks[split], scenes
+        )
     near = leaks.near_duplicates(scaled, parts, instances.ids)
     scaling.write_fitted(out_dir, scalers, instances.feature_names)
     sheet = datasheet(dataset_name, dataset, manifest, labels, tasks, constant, duplicates, near)
@@ -107,7 +111,7 @@ def _stream(
 def _seal(sheet: dict[str, Any], out_dir: Path) -> dict[str, Any]:
     """Write the datasheet, with the checksums of the splits, which are checked when they are loaded."""
     sheet = sheet | {"prepared": {split: sha256_of(out_dir / f"{split}.parquet") for split in paths.SPLITS}}
-    write_json(out_dir / DATASHEET, sheet)
+    write_json(out_dir / DATASHEET, sheet, seal=True)
     return sheet
 
 

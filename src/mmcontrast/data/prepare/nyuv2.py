@@ -17,14 +17,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 
 from mmcontrast.config import Dataset
 from mmcontrast.data.instances import Instance
 from mmcontrast.data.prepare.matlab import numeric, read_mat
 from mmcontrast.data.streaming import Stream
-from mmcontrast.errors import DataError, nearest
+from mmcontrast.errors import DataError, nearest, not_installed
+
+try:
+    import h5py
+except ImportError:
+    raise not_installed("nyuv2", "h5py") from None
 
 FILE = "nyu_depth_v2_labeled.mat"
 SPLITS = "splits.mat"

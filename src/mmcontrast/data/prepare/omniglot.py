@@ -5,7 +5,9 @@ white, and `strokes_*.zip` with a text of the same name for each. `DD` is the pe
 all characters of an alphabet once. A text has the line START, then `x,y,t`, in pixels, y negative downwards, t in
 milliseconds, and BREAK where the pen is lifted. The two small background sets share two alphabets, byte for byte.
 
-Splits are by person: what is scored are characters that train has, by hands that it has not.
+A drawing is an instance, and splits are by person: what is scored are characters that train has, by hands that it has
+not. With `multifold: true` of both modalities a character is one, and splits are by alphabet: its pictures are of half
+of the people and its movements of the others, so that no two are of one act.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +34,16 @@ MEMBER = re.compile(r"^(images|strokes)_\w+/([^/]+)/character(\d\d)/\d{4}_(\d\d)
 SIDE = 105
 QUARTILES, QUARTILE_ENDS = ["shortest", "short", "long", "longest"], [0.25, 0.5, 0.75]
 TASKS = ("alphabet", "strokes", "duration")
-MODALITIES = {"image": "image", "pen": "sequence"}
+STEP = ["x", "y", "dx", "dy", "log time", "drawn"]
+MODALITIES = {"image": ("image", [1]), "pen": ("sequence", [len(STEP)])}
 
 
 class OmniglotOptions(Strict):
     """`prepare` in the dataset's file."""
 
     every: int = Field(default=1, ge=1, description="Take every so many of a stroke's points, and its last one.")
-    val: list[int] = Field(description="People whose drawings validate, by number.")
-    test: list[int] = Field(description="People whose drawings are tested on; all others train.")
+    val: list[int | str] = Field(description="People, by number, or alphabets of characters whose drawings validate.")
+    test: list[int | str] = Field(description="The same of those that are tested on; all others train.")
 
 
 class Drawing:
@@ -81,22 +85,29 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """
     where = f"params/datasets/{name}.yaml"
     options = validate(OmniglotOptions, dataset.prepare, where, prefix="prepare")
-    found = {m: spec.kind for m, spec in dataset.modalities.items()}
-    if found != MODALITIES or dataset.modalities["pen"].shape[1] != 4 or dataset.modalities["image"].shape[0] != 1:
+    found = {m: (s.kind, s.shape[:1] if s.kind == "image" else s.shape[1:]) for m, s in dataset.modalities.items()}
+    multifold = {s.multifold for s in dataset.modalities.values()}
+    if found != MODALITIES or len(multifold) > 1:
         raise ConfigError(
-            f"{where}: modalities: give `image` of one channel, and `pen`, a sequence of 4 numbers a step"
+            f"{where}: modalities: give `image` of one channel, and `pen`, a sequence of {len(STEP)} numbers per step; "
+            "both or none with `multifold: true`"
         )
     drawings = _drawings(raw_dir, [source.url.rpartition("/")[2] for source in dataset.sources if source.kind == "url"])
-    _check_names(where, "classes", dataset.classes, {d.name for d in drawings})
+    whole = multifold == {True}
+    _check_names(where, "classes", dataset.classes, {"character"} if whole else {d.name for d in drawings})
+    if unknown := {*options.val, *options.test} - {d.alphabet if whole else d.person for d in drawings}:
+        accepted = "alphabets, by name" if whole else "people, by number"
+        raise ConfigError(f"{where}: prepare: nothing is drawn by or in {sorted(unknown, key=str)}; give {accepted}")
     known = {"alphabet": {d.alphabet for d in drawings}, "duration": set(QUARTILES)}
     for task, target in dataset.targets.items():
-        if task and (task not in TASKS or target.kind != "classes"):
-            raise ConfigError(f"{where}: tasks: no '{task}' of kind {target.kind}; known, each of classes: {TASKS}")
+        if task and (whole or task not in TASKS or target.kind != "classes"):
+            known_tasks = "of characters none" if whole else f"each of classes: {TASKS}"
+            raise ConfigError(f"{where}: tasks: no '{task}' of kind {target.kind}; known, {known_tasks}")
         if task in known:
             _check_names(where, f"tasks.{task}", target.names, known[task])
-    rule = f"by person: drawings of {options.val} validate, those of {options.test} are tested on, all others train"
-    features = {"pen": ["dx", "dy", "log time", "drawn"]}
-    return Stream(_instances(dataset, options, drawings), features, split_rule=rule)
+    by, instances = ("alphabet", _characters) if whole else ("person", _instances)
+    rule = f"by {by}: drawings of {options.val} validate, those of {options.test} are tested on, all others train"
+    return Stream(instances(dataset, options, drawings), {"pen": STEP}, split_rule=rule)
 
 
 def _check_names(where: str, key: str, names: list[str], found: set[str]) -> None:
@@ -151,6 +162,18 @@ def _instances(dataset: Dataset, options: OmniglotOptions, drawings: list[Drawin
         )
 
 
+def _characters(dataset: Dataset, options: OmniglotOptions, drawings: list[Drawing]) -> Iterator[Instance]:
+    splits = dict.fromkeys(options.val, "val") | dict.fromkeys(options.test, "test")
+    for name, group in groupby(drawings, key=lambda d: d.name):
+        drawn = list(group)
+        seen, traced = drawn[: len(drawn) // 2], drawn[len(drawn) // 2 :]
+        values = {
+            "image": [picture(d, dataset.modalities["image"].shape) for d in seen],
+            "pen": [pen(d.strokes(), options.every) for d in traced],
+        }
+        yield Instance(name, values, 0, splits.get(drawn[0].alphabet, "train"))
+
+
 def picture(drawing: Drawing, shape: list[int]) -> np.ndarray:
     """(1, H, W) uint8, ink bright."""
     raw = drawing.read("images")
@@ -163,9 +186,9 @@ def picture(drawing: Drawing, shape: list[int]) -> np.ndarray:
 
 
 def pen(strokes: list[np.ndarray], every: int) -> np.ndarray:
-    """(T, 4) steps of a pen: to the right, down, log(1 + milliseconds) it takes, and whether it is drawn (1) or lifted.
+    """(T, 6) steps of a pen: where to, by how much, log(1 + milliseconds) it takes, and 1 where it draws, else 0.
 
-    Lengths are in sides of the picture; the first step leads from its middle.
+    Lengths are in sides of the picture, to the right and down; the first step leads from its middle.
 
     Args:
         strokes: (points, 3) of each: x, y, t. every: as `OmniglotOptions.every`.
@@ -173,6 +196,6 @@ def pen(strokes: list[np.ndarray], every: int) -> np.ndarray:
     kept = [s[np.unique([*range(0, len(s), every), len(s) - 1])] for s in strokes]
     x, y, t = np.concatenate(kept).T
     drawn = np.concatenate([np.arange(len(s)) > 0 for s in kept])
-    dx, dy = np.diff(x / SIDE, prepend=0.5), np.diff(-y / SIDE, prepend=0.5)
+    place = np.stack([x, -y], axis=1) / SIDE
     dt = np.log1p(np.maximum(np.diff(t, prepend=t[0]), 0))
-    return np.stack([dx, dy, dt, drawn.astype(np.float64)], axis=1)
+    return np.column_stack([place, np.diff(place, axis=0, prepend=[[0.5, 0.5]]), dt, drawn])

@@ -7,6 +7,10 @@ its shape; a BIASED pair also has colour(second) = M[texture(first)]. Probes are
 shape, unique1 and unique2 = the textures, synergy = whether (texture of the first, colour of the second) is in M. What
 the released generator does not say plainly: an image may be paired with itself, and textures may be equal.
 
+With `seen` (not published) val and test also have pairs of fresh renders of the combinations that train has. These are
+the cases of the tasks; pairs of new combinations are those of the same tasks with the suffix `_new`. For synergy pairs
+then have weights (`balanced`), and there is a task for the other half of it, colour2 = the colour of the second.
+
 N images, P pairs.
 """
 
@@ -21,11 +25,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmcontrast.data.prepare import trifeature_images as images
-from mmcontrast.errors import nearest
+from mmcontrast.errors import DataError, nearest
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-TASKS = ("share", "unique1", "unique2", "synergy")
+NEW = "_new"
+LABEL_NEW = {"share": "shape"}
+RAKES = 100
+# serial numbers of fresh renders begin at multiples of it
+FRESH_SERIAL = 1_000_000
 
 
 class Counts(BaseModel):
@@ -36,6 +44,15 @@ class Counts(BaseModel):
     train: int = Field(gt=0)
     val: int = Field(default=0, ge=0)
     test: int = Field(gt=0)
+
+
+class Fresh(BaseModel):
+    """What val and test have of the combinations that train has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    renders: int = Field(gt=0, description="Further images of each combination, in each of the two splits.")
+    pairs: int = Field(gt=0, description="Most pairs of each of the two splits.")
 
 
 class Generate(BaseModel):
@@ -51,9 +68,13 @@ class Generate(BaseModel):
     period: int = Field(default=images.PERIOD, ge=2, description="Period of the textures, pixels.")
     gap: float = Field(default=images.BACKGROUND, ge=0, le=1, description="Brightness between a texture's strokes.")
     combinations: Counts = Field(default=Counts(train=800, val=0, test=200), description="Combinations of each split.")
-    stratify: bool = Field(default=False, description="Hold out as many combinations of each shape (not published).")
+    stratify: bool = Field(
+        default=False,
+        description="Hold out every texture and every colour of each shape equally often (not published).",
+    )
     renders: Counts = Field(default=Counts(train=3, val=0, test=1), description="Images of each combination.")
     pairs: Counts = Field(default=Counts(train=10_000, val=0, test=10_000), description="Most pairs of each split.")
+    seen: Fresh | None = Field(default=None, description="Score on combinations that train has, too (not published).")
     biased: bool = Field(default=False, description="Pretraining pairs respect M (the arm for synergy).")
     seed: int = Field(default=42, ge=0)
 
@@ -73,10 +94,13 @@ class Generate(BaseModel):
         c, total = self.combinations, len(self.shapes) * len(self.textures) * len(self.colours)
         if c.train + c.val + c.test != total:
             raise ValueError(f"combinations: {c.train} + {c.val} + {c.test} must be all {total} there are")
-        if self.stratify and (c.val % len(self.shapes) or c.test % len(self.shapes)):
+        once = len(self.shapes) * len(self.textures)
+        if self.stratify and (c.val % once or c.test % once):
             raise ValueError(
-                f"stratify: val ({c.val}) and test ({c.test}) must be multiples of {len(self.shapes)} shapes"
+                f"stratify: val ({c.val}) and test ({c.test}) must be multiples of {once}, the textures of all shapes"
             )
+        if self.seen and not (c.val and self.stratify):
+            raise ValueError("seen: needs `stratify: true` and combinations of val")
         if len({bool(c.val), bool(self.renders.val), bool(self.pairs.val)}) > 1:
             raise ValueError("val: combinations, renders and pairs must all be given or all be 0")
         return self
@@ -116,27 +140,36 @@ class Pairs:
 def split_flags(params: Generate) -> np.ndarray:
     """(combinations,) index into SPLITS, in the order shape -> texture -> colour."""
     c, rng = params.combinations, np.random.default_rng(params.seed)
-    groups = len(params.shapes) if params.stratify else 1
-    flags = [np.repeat([2, 1, 0], np.array([c.test, c.val, c.train]) // groups) for _ in range(groups)]
-    for group in flags:
-        rng.shuffle(group)
-    return np.concatenate(flags)
+    if not params.stratify:
+        flags = np.repeat([2, 1, 0], [c.test, c.val, c.train])
+        rng.shuffle(flags)
+        return flags
+    # a Latin square of each shape: each of its values stands once in every row and column
+    n = len(params.textures)
+    squares = [(rng.permutation(n)[:, None] - rng.permutation(n)) % n for _ in params.shapes]
+    of_test, of_val = (held // (len(params.shapes) * n) for held in (c.test, c.val))
+    return np.repeat([2, 1, 0], [of_test, of_val, n - of_test - of_val])[np.ravel(squares)]
 
 
-def list_images(params: Generate, split: Split) -> ImageList:
-    """The split's images by name, `shape_texture_colour[_k].png`; the number only where a split renders several."""
-    several = getattr(params.renders, split) > 1
+def list_images(params: Generate, split: Split, seen: bool = False) -> ImageList:
+    """The split's images by name, `shape_texture_colour[_k].png`; the number only where a split renders several.
+
+    Args:
+        seen: of val or test, the fresh renders of combinations that train has, `shape_texture_colour_<split>_k.png`.
+    """
+    flags, at = split_flags(params), SPLITS.index(split)
+    if seen and params.seen:
+        counts = np.where(flags == 0, params.seen.renders, 0)
+        starts, mark = at * FRESH_SERIAL + counts.cumsum() - counts, f"_{split}"
+    else:
+        renders = np.array([getattr(params.renders, s) for s in SPLITS])[flags]
+        counts, starts, mark = np.where(flags == at, renders, 0), renders.cumsum() - renders, ""
+    several = bool(mark) or getattr(params.renders, split) > 1
     entries = []
-    serial = 0
-    combos = [(s, t, c) for s in params.shapes for t in params.textures for c in params.colours]
-    for combo, flag in zip(combos, split_flags(params), strict=True):
-        own: Split = SPLITS[flag]
-        for k in range(getattr(params.renders, own)):
-            if own == split:
-                name = "_".join(combo) + (f"_{k}" if several else "") + ".png"
-                where = (params.shapes.index(combo[0]), params.textures.index(combo[1]), params.colours.index(combo[2]))
-                entries.append((name, where, serial))
-            serial += 1
+    for combination, (s, t, c) in enumerate(np.ndindex(len(params.shapes), len(params.textures), len(params.colours))):
+        name = f"{params.shapes[s]}_{params.textures[t]}_{params.colours[c]}{mark}"
+        for k in range(counts[combination]):
+            entries.append((name + (f"_{k}" if several else "") + ".png", (s, t, c), starts[combination] + k))
     entries.sort(key=lambda e: e[0])
     return ImageList(
         [e[0] for e in entries],
@@ -150,34 +183,68 @@ def texture_to_colour(params: Generate) -> np.ndarray:
     return np.random.default_rng(params.seed).permutation(len(params.textures))
 
 
-def draw_pairs(params: Generate, split: Split, biased: bool) -> Pairs:
-    """Pairs of equal shape without replacement, in the order they were drawn; all of them where there are too few."""
-    rng = np.random.default_rng(params.seed)
-    mapping = rng.permutation(len(params.textures))
-    shape_N, texture_N, colour_N = list_images(params, split).attributes.T
+def draw_pairs(params: Generate, split: Split, biased: bool, seen: bool = False) -> Pairs:
+    """Pairs of equal shape without replacement, in the order they were drawn; all of them where there are too few.
+
+    Args:
+        seen: pairs of the images that `list_images` gives for it.
+    """
+    # of combinations that train has, val and test draw their pairs apart
+    rng = np.random.default_rng([params.seed, SPLITS.index(split)] if seen else params.seed)
+    mapping = texture_to_colour(params) if seen else rng.permutation(len(params.textures))
+    shape_N, texture_N, colour_N = list_images(params, split, seen).attributes.T
     possible_NN = shape_N[:, None] == shape_N[None, :]
     if biased:
         possible_NN &= mapping[texture_N][:, None] == colour_N[None, :]
     candidates = np.argwhere(possible_NN)
-    chosen = rng.choice(len(candidates), size=min(getattr(params.pairs, split), len(candidates)), replace=False)
+    most = params.seen.pairs if seen and params.seen else getattr(params.pairs, split)
+    chosen = rng.choice(len(candidates), size=min(most, len(candidates)), replace=False)
     return Pairs(candidates[chosen], len(candidates))
 
 
 def task_labels(params: Generate, listed: ImageList, pairs: Pairs) -> dict[str, np.ndarray]:
-    """(P,) int64 for each of the four probes."""
+    """(P,) int64 for each of the probes but those with the suffix NEW, whose labels are the same."""
     first, second = listed.attributes[pairs.rows[:, 0]], listed.attributes[pairs.rows[:, 1]]
     fits = texture_to_colour(params)[first[:, 1]] == second[:, 2]
-    return {"share": first[:, 0], "unique1": first[:, 1], "unique2": second[:, 1], "synergy": fits.astype(np.int64)}
+    unique = {"unique1": first[:, 1], "unique2": second[:, 1], "colour2": second[:, 2]}
+    return {"share": first[:, 0], **unique, "synergy": fits.astype(np.int64)}
 
 
 def task_classes(params: Generate) -> dict[str, list[str]]:
-    """Names of the classes of each probe."""
-    return {
-        "share": params.shapes,
-        "unique1": params.textures,
-        "unique2": params.textures,
-        "synergy": ["apart", "in M"],
-    }
+    """Names of the classes of each probe, the one of the dataset's own label first."""
+    unique = {"unique1": params.textures, "unique2": params.textures, "colour2": params.colours}
+    classes = {"share": params.shapes, **unique, "synergy": ["apart", "in M"]}
+    return classes | {f"{LABEL_NEW.get(t, t)}{NEW}": of for t, of in classes.items() if params.seen and t != "colour2"}
+
+
+def balanced(params: Generate, listed: ImageList, pairs: Pairs) -> np.ndarray:
+    """(P,) weights of mean 1 under which neither image tells by itself whether (texture1, colour2) is in M.
+
+    Both classes weigh alike. In each, all its cells (shape, texture1, colour2) weigh alike, and so do the textures of
+    the second and the colours of the first image (iterative proportional fitting). So both classes have the same mean
+    of every sum of functions of single attributes, and a linear probe of such a code fits zero and scores 50.
+
+    Raises:
+        DataError: a cell has no pair.
+    """
+    (shape, texture1, colour1), (_, texture2, colour2) = (listed.attributes[of].T for of in pairs.rows.T)
+    fits, n = texture_to_colour(params)[texture1] == colour2, len(params.textures)
+    weights = np.empty(len(shape))
+    for in_map, cells_of_shape in ((True, n), (False, n * (n - 1))):
+        own = fits == in_map
+        cell = ((shape * n + texture1) * n + colour2)[own]
+        if len(np.unique(cell)) < len(params.shapes) * cells_of_shape:
+            raise DataError(
+                f"Trifeature: of {len(params.shapes) * cells_of_shape} (shape, texture1, colour2) that are "
+                f"{'in' if in_map else 'not in'} M only {len(np.unique(cell))} have a pair; raise `pairs`"
+            )
+        found = np.ones(len(cell))
+        for _ in range(RAKES):
+            for group in (texture2[own], colour1[own], cell):
+                total = np.bincount(group, found)
+                found *= (found.sum() / np.count_nonzero(total)) / total[group]
+        weights[own] = found * len(shape) / 2 / found.sum()
+    return weights
 
 
 def render_images(params: Generate, listed: ImageList) -> np.ndarray:

@@ -14,19 +14,23 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import TrainingError
+from mmcontrast.losses.clip_variants import cloob, cyclic_consistency
 from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
 from mmcontrast.losses.pairwise import info_nce
 from mmcontrast.losses.rows import nothing
 from mmcontrast.losses.supervised import supcon_rows
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import InstanceContrastObjective
-from mmcontrast.methods.multifold import MultifoldMethod, Rows, Temperature, over_pairs
+from mmcontrast.methods.multifold import MultifoldMethod, Rows, over_pairs
+from mmcontrast.models.temperature import Temperature
 
 SIGLIP_BIAS = -10.0
 
 
 class InstanceContrast(MultifoldMethod):
     """One of five losses over rows and the instances they are of; over pairs of modalities, summed.
+
+    CLIP's with the terms of CyCLIP, or on what CLOOB retrieves, where they are asked for.
 
     SupCon pools all modalities at once instead. TriCoLo's weights belong to directions by name; a direction that
     is not named has none. Of instances that lack a modality see MultifoldMethod; in SupCon one that is left with a
@@ -45,10 +49,14 @@ class InstanceContrast(MultifoldMethod):
         return {"loss": self.loss(*self.gathered(batch, progress))}
 
     def _clip(self, rows: Rows, left_out: int | None) -> Tensor:
+        spec = self.objective
+        cyclic = spec.cyclic_within or spec.cyclic_across
+
         def loss(pair: Rows) -> Tensor:
             self._refuse_unpaired(pair)
             (a, _), (b, _) = pair.values()
-            return info_nce(a, b, self.tau())
+            main = info_nce(a, b, self.tau()) if spec.hopfield is None else cloob(a, b, self.tau(), spec.hopfield)
+            return main + cyclic_consistency(a, b, spec.cyclic_within, spec.cyclic_across) if cyclic else main
 
         return over_pairs(loss, rows, left_out)
 

@@ -1,6 +1,6 @@
 """The inputs themselves, without a network: what a linear probe reads from them is what pretraining has to beat.
 
-Shapes: b rows of this rank, F features, C x H x W image, T steps of d numbers, S steps that a sequence is resampled to.
+Shapes: b rows of this rank, F features, C x H x W image, T steps of d numbers.
 """
 
 from __future__ import annotations
@@ -15,22 +15,7 @@ from mmcontrast.data.pixels import unit_pixels
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Method
 from mmcontrast.methods.baselines.objectives import RawObjective
-
-
-def resampled(x_bTd: Tensor, steps: int) -> Tensor:
-    """(b, S * d): each row's own steps at S equal distances from its first to its last, linear in between.
-
-    Args:
-        x_bTd: NaN in the steps that a row does not have, which come last. A row without any gives zeros.
-        steps: S.
-    """
-    counts_b = (~x_bTd.isnan().any(dim=2)).sum(dim=1)
-    x_bTd = x_bTd.nan_to_num()
-    at_bS = torch.linspace(0, 1, steps, device=x_bTd.device) * (counts_b - 1).clamp(min=0)[:, None]
-    below_bS = at_bS.floor().long()
-    above_bS = torch.minimum(below_bS + 1, (counts_b - 1).clamp(min=0)[:, None])
-    low, high = (x_bTd.gather(1, i_bS[:, :, None].expand(-1, -1, x_bTd.shape[2])) for i_bS in (below_bS, above_bS))
-    return torch.lerp(low, high, (at_bS - below_bS)[:, :, None]).flatten(1)
+from mmcontrast.models.resampling import resampled
 
 
 class Raw(Method):
@@ -52,7 +37,7 @@ class Raw(Method):
         of_kind: dict[str, Callable[[Tensor], Tensor]] = {
             "vector": lambda x: x,
             "image": lambda x: unit_pixels(x).flatten(1),
-            "sequence": lambda x: resampled(x, spec.steps),
+            "sequence": lambda x: resampled(x, spec.steps).flatten(1),
         }
         self.numbers: dict[str, Callable[[Tensor], Tensor]] = {}
         for name, modality in cell.modalities.items():

@@ -57,18 +57,36 @@ class FusionLayer(nn.Module):
         mixed_BHtE = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         return self._rest(x_BtD + self.out(mixed_BHtE.transpose(1, 2).flatten(2)))
 
-    def read_cls(self, cls_BD: Tensor, y_BtD: Tensor, hidden_Bt: Tensor | None) -> Tensor:
-        """(B, D): the CLS position alone. y_BtD: normalised tokens, the CLS itself among them."""
+    def read_cls(
+        self,
+        cls_BD: Tensor,
+        y_BtD: Tensor,
+        hidden_Bt: Tensor | None,
+        kept_ZBt: Tensor | None = None,
+        mask_D: Tensor | None = None,
+    ) -> Tensor:
+        """(B, D): the CLS position alone. y_BtD: normalised tokens, the CLS itself among them.
+
+        With `kept_ZBt`, (Z, B, D): of Z draws in which tokens that are False are `mask_D`, normalised too.
+        """
         dim = cls_BD.shape[-1]
         wq, wk, wv = self.qkv.weight.chunk(3)
         bq, _, bv = self.qkv.bias.chunk(3)  # a bias of the keys moves all scores of a head alike
         q_BHE = F.linear(self.norm1(cls_BD), wq, bq).unflatten(-1, (self.heads, -1))
         lens_BHD = torch.einsum("bhe,hed->bhd", q_BHE, wk.view(self.heads, -1, dim)) / math.sqrt(dim // self.heads)
         scores_BHt = torch.matmul(lens_BHD, y_BtD.transpose(1, 2))
+        if kept_ZBt is not None and mask_D is not None:
+            scores_BHt = torch.where(kept_ZBt[:, :, None], scores_BHt, (lens_BHD @ mask_D)[:, :, None])
         if hidden_Bt is not None:
             scores_BHt = scores_BHt.masked_fill(hidden_Bt[:, None, :], -torch.inf)
-        seen_BHD = torch.matmul(scores_BHt.softmax(dim=2), y_BtD)
-        v_BD = torch.einsum("bhd,hed->bhe", seen_BHD, wv.view(self.heads, -1, dim)).flatten(1) + bv
+        weights_BHt = scores_BHt.softmax(dim=-1)
+        if kept_ZBt is not None and mask_D is not None:
+            weights_BHt = weights_BHt.masked_fill(~kept_ZBt[:, :, None], 0)
+            seen_BHD = torch.einsum("zbht,btd->zbhd", weights_BHt, y_BtD)
+            seen_BHD = seen_BHD + (1 - weights_BHt.sum(dim=-1, keepdim=True)) * mask_D
+        else:
+            seen_BHD = torch.matmul(weights_BHt, y_BtD)
+        v_BD = torch.einsum("...hd,hed->...he", seen_BHD, wv.view(self.heads, -1, dim)).flatten(-2) + bv
         return self._rest(cls_BD + self.out(v_BD))
 
     def _split(self, z_BtD: Tensor) -> Tensor:
@@ -131,6 +149,25 @@ class FusionTransformer(nn.Module):
             cls_BD = self.cls_1D.expand(len(y_BtD), -1)
             out.append(self.norm(layer.read_cls(cls_BD, y_BtD, _hidden(tokens, mask, padding))))
         return out
+
+    def masked(
+        self, tokens: Sequence[Tensor], kept: Sequence[Tensor], mask_D: Tensor, padding: Sequence[Tensor | None]
+    ) -> list[Tensor]:
+        """Z embeddings (B, D) of all modalities, in which tokens that are not kept are `mask_D`.
+
+        Args:
+            tokens, padding: as in `forward`. kept: (Z, B, T_m) bool for each modality.
+        """
+        everything, n = [True] * len(tokens), len(tokens[0])
+        if len(self.layers) > 1:
+            replaced = [torch.where(k_ZBT[..., None], x, mask_D) for x, k_ZBT in zip(tokens, kept, strict=True)]
+            return [self._through_layers(draw, everything, padding) for draw in zip(*replaced, strict=True)]
+        (layer,) = self._layers
+        y_BtD = torch.cat([layer.norm1(x) for x in (self.cls_1D.expand(n, 1, -1), *tokens)], dim=1)
+        kept_ZBt = torch.cat([torch.ones_like(kept[0][:, :, :1]), *kept], dim=2)
+        hidden_Bt = _hidden(tokens, everything, padding)
+        z_ZBD = layer.read_cls(self.cls_1D.expand(n, -1), y_BtD, hidden_Bt, kept_ZBt, layer.norm1(mask_D))
+        return list(self.norm(z_ZBD))
 
     @property
     def _layers(self) -> list[FusionLayer]:
@@ -262,6 +299,18 @@ def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
     return FeatureTokens(width, dim)
 
 
+def pooled(encoded: Any) -> Tensor:
+    """(b, F) of a vector (b, F), a feature map (b, F, h, w), or steps (b, T, F) and padding (b, T); 0 without steps."""
+    values, padding_bT = encoded if isinstance(encoded, tuple) else (encoded, None)
+    if padding_bT is None:
+        axes = {2: (), 3: (1,), 4: (2, 3)}[values.ndim]
+        mean: Tensor = values.mean(dim=axes) if axes else values
+        return mean
+    weights_bT1 = (~padding_bT)[:, :, None].to(values.dtype)
+    summed: Tensor = (values * weights_bT1).sum(dim=1)
+    return summed / weights_bT1.sum(dim=1).clamp(min=1)
+
+
 def modality_masks(n: int) -> list[list[bool]]:
     """Which modalities are kept for each term: every one alone, then all of them."""
     return [[i == j for j in range(n)] for i in range(n)] + [[True] * n]
@@ -308,17 +357,31 @@ class FusedMethod(Method):
         if not self.converters:
             fused = self.fusion(list(encoded.values()), masks)
             return fused
-        tokens, padding = zip(*(self._tokens(m, z, presence) for m, z in encoded.items()), strict=True)
+        tokens, padding = self.tokens(encoded, presence)
         fused = self.fusion(tokens, masks, padding)
         return fused
 
-    def _tokens(self, modality: str, encoded: Any, presence: Presence) -> tuple[Tensor, Tensor | None]:
-        """(b, T, D), and (b, T) True where a row has no token; None where every row has all of them."""
-        values, padding_bT = encoded if isinstance(encoded, tuple) else (encoded, None)
-        tokens_bTD = self.converters[modality](values)
-        if padding_bT is None and modality in presence.local:
-            padding_bT = ~presence.local[modality][:, None].expand(tokens_bTD.shape[:2])
-        return tokens_bTD, padding_bT
+    def tokens(self, encoded: Mapping[str, Any], presence: Presence) -> tuple[list[Tensor], list[Tensor | None]]:
+        """(b, T, D) of each modality, and (b, T) True where a row has no token; None where every row has all."""
+        tokens, padding = [], []
+        for m, z in encoded.items():
+            values, padding_bT = z if isinstance(z, tuple) else (z, None)
+            tokens.append(self.converters[m](values))
+            if padding_bT is None and m in presence.local:
+                padding_bT = ~presence.local[m][:, None].expand(tokens[-1].shape[:2])
+            padding.append(padding_bT)
+        return tokens, padding
 
     def embed(self, batch: Batch) -> Tensor:
         return self.fuse(batch.inputs, self.masks[-1:], Presence.of(batch))[0]
+
+    def embeddings(self, batch: Batch) -> dict[str, Tensor]:
+        """Where it learns without labels, also what the encoders give."""
+        own = {"": self.embed(batch)}
+        return own if self.cell.pretrain is None else own | {"encoders": self.encodings(batch)}
+
+    def encodings(self, batch: Batch) -> Tensor:
+        """(b, sum of widths): outputs of the encoders side by side, the mean of a map's places and of a row's steps."""
+        presence = Presence.of(batch)
+        encoded = presence.encode(self.encoders, batch.inputs)
+        return torch.cat([presence.blank(m, pooled(z)) for m, z in encoded.items()], dim=-1)

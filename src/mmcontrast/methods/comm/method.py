@@ -9,8 +9,9 @@ the head's output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,11 +50,12 @@ class CoMM(FusedMethod):
             without encoder or augmentations, or a `finetune` stage where labels are not one class each.
     """
 
+    spec: ClassVar[type[CommObjective]] = CommObjective
     takes_partial_rows = True
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
-        self.objective = CommObjective.model_validate(cell.objective)
+        self.objective = self.spec.model_validate(cell.objective)
         if cell.finetune is not None:
             refuse_other_targets(cell, "remove `finetune`, or train `joint_fusion`, whose loss takes these labels")
         self.augmenters = build_augmenters(cell, self.objective.augmentations)
@@ -93,9 +95,14 @@ class CoMM(FusedMethod):
 
         What is of one modality alone is zeros in rows that lack it.
         """
-        fused_BKD = gather(torch.stack(self.fuse(inputs, masks, presence), dim=1))
+        return self.headed(self.fuse(inputs, masks, presence), masks, presence, gather)
+
+    def headed(
+        self, fused: Sequence[Tensor], masks: Masks, presence: Presence, gather: Callable[[Tensor], Tensor]
+    ) -> list[Tensor]:
+        """As `project`, of K fused embeddings (b, D) and the mask of each."""
         alone = [self.modalities[list(mask).index(True)] if sum(mask) == 1 else "" for mask in masks]
-        embeddings = zip(alone, fused_BKD.unbind(dim=1), strict=True)
+        embeddings = zip(alone, gather(torch.stack(list(fused), dim=1)).unbind(dim=1), strict=True)
         return [upcast(presence.project(m, self.head, z_BD)) for m, z_BD in embeddings]
 
 

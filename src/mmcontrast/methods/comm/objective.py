@@ -19,6 +19,9 @@ class CommCompat(Strict):
         description="Once a probe's strength is chosen on validation, fit it again on train and validation. Its "
         "validation score is then one of cases it has seen.",
     )
+    probe_unweighted: bool = Field(
+        default=False, description="The probe of a task of `class_weighted` weighs its classes as they occur."
+    )
     probe_crops: bool = Field(
         default=False,
         description="What a probe is given is made of a random crop of every image, half of it to all, of test too.",

@@ -13,10 +13,11 @@ from torch import Tensor
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.multifold import MultifoldMethod, Rows, Temperature, over_pairs
+from mmcontrast.methods.multifold import MultifoldMethod, Rows, over_pairs
 from mmcontrast.methods.mxm_clr.loss import multifold_pairs_terms
 from mmcontrast.methods.mxm_clr.objective import MXMCLRObjective
 from mmcontrast.models.momentum import follow, frozen_copy
+from mmcontrast.models.temperature import Temperature
 
 NAMES = ("loss", "gap", "hard", "soft", "hard_gap", "soft_gap")
 

@@ -35,7 +35,7 @@ def _asked(grid: Grid, experiment: str, dataset: str) -> list[tuple[Information,
 def _caption(of: Scope) -> str:
     ((_, arms),) = _asked(of.grid, of.experiment, of.dataset)
     title, biased = of.data.title, of.grid.datasets[arms.biased].title
-    seeds, level = count(of.n_seeds, "seed"), f"{LEVEL_NAME} bootstrap interval over seeds"
+    seeds, level = count(of.n_seeds, "seed"), f"{LEVEL_NAME} t interval over seeds"
     what = (
         "Redundant (R), unique (U) and synergistic (S) information in frozen embeddings, "
         f"{count(of.n_instances, 'test instance')}: balanced accuracy of linear probes. R and U after pretraining on "

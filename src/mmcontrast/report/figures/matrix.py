@@ -15,21 +15,25 @@ from mmcontrast.report.text.wording import LEVEL_NAME
 ROW_INCHES = 0.2
 PANEL_INCHES = 0.62
 COST_MARKERS = "os^Dv*PXp<>"
-UNTRAINED = "Untrained"
+
+
+def _untrained(label: str) -> bool:
+    return label.lower().endswith("untrained")
 
 
 def _seeds(of: Scope) -> str:
     """Seeds of each column that is run."""
     columns = shown_columns(of.grid, of.experiment)
     numbers = ", ".join(f"{column.title} {fewest_seeds(of.grid, column)}" for column in columns)
-    return f"{LEVEL_NAME} bootstrap interval over seeds. Number of seeds: {numbers}."
+    return f"{LEVEL_NAME} t interval over seeds. Number of seeds: {numbers}."
 
 
 def _matrix_caption(of: Scope) -> str:
     return (
         f"{of.spec.title}: linear-probe test scores; across all columns the interquartile mean of the skill (0 % "
-        "chance, 100 % perfect) and the mean rank, of methods with a score in every column. Dots: means; lines: "
-        f"{_seeds(of)}"
+        f"chance, 100 % perfect; {LEVEL_NAME} bootstrap interval) and the mean rank ({LEVEL_NAME} of replicates), of "
+        "methods with a score in every column. Hollow: trained with labels, and not ranked with the others. Dots: "
+        f"means; lines: {_seeds(of)}"
     )
 
 
@@ -62,18 +66,22 @@ def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
     for axes, (title, axis, values) in zip(all_axes, panels, strict=True):
         for y, label in enumerate(matrix.labels):
             if label in values:
-                colour = style.SOFT if label == UNTRAINED else colours[matrix.method_of(label)]
+                colour = style.SOFT if _untrained(label) else colours[matrix.method_of(label)]
                 style.interval_line(axes, y, values[label].low, values[label].high, colour, 2.6)
-                axes.scatter(values[label].mean, y, s=20, color=colour, zorder=4)
+                face = "white" if label in matrix.labelled else colour
+                axes.scatter(values[label].mean, y, s=20, facecolor=face, edgecolor=colour, zorder=4)
             axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.4, zorder=0)
         style.labelled_rows(axes, matrix.labels)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set(title=title, xlabel=axis)
     handles = [
         style.handle("mean", marker="o", linestyle="", color=style.SOFT, markersize=5),
-        style.handle(f"{LEVEL_NAME} bootstrap interval over seeds", color=style.SOFT, linewidth=2.6),
+        style.handle(
+            "trained with labels", marker="o", linestyle="", color=style.SOFT, markersize=5, markerfacecolor="white"
+        ),
+        style.handle(f"{LEVEL_NAME} interval", color=style.SOFT, linewidth=2.6),
     ]
-    style.legend(drawn, handles, 1 if narrow else 2)
+    style.legend(drawn, handles, 1 if narrow else 3)
     return drawn
 
 
@@ -94,8 +102,10 @@ def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
     drawn = style.canvas(narrow, 1.75 * k + 1.9 if narrow else 4.6)
     shape = (k, 2) if narrow else (2, k)
     all_axes = drawn.subplots(*shape, squeeze=False, sharey="row" if narrow else "col")
-    colours, labels = style.method_colours(of.grid.methods), [label for label in matrix.labels if label != UNTRAINED]
-    looks = {label: (colours[matrix.method_of(label)], COST_MARKERS[i]) for i, label in enumerate(labels)}
+    colours, labels = style.method_colours(of.grid.methods), [label for label in matrix.labels if not _untrained(label)]
+    looks = {
+        label: (colours[matrix.method_of(label)], COST_MARKERS[i % len(COST_MARKERS)]) for i, label in enumerate(labels)
+    }
     for c, column in enumerate(matrix.columns):
         pair = all_axes[c] if narrow else all_axes[:, c]
         there = [label for label in labels if (label, c) in costs]

@@ -13,7 +13,7 @@ from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.summary import shown
-from mmcontrast.report.tables.contrasts import compared
+from mmcontrast.report.tables.contrasts import Compared, compared
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.wording import LEVEL_NAME, count
 
@@ -66,7 +66,7 @@ def _scores_caption(of: Scope) -> str:
     )
     return (
         f"Test scores on {of.data.title}. Filled dots: {'linear probe' if probed else chosen}, mean of "
-        f"{count(of.n_seeds, 'seed')}; small dots: single seeds. Thick lines: {LEVEL_NAME} bootstrap interval over "
+        f"{count(of.n_seeds, 'seed')}; small dots: single seeds. Thick lines: {LEVEL_NAME} t interval over "
         f"seeds; thin lines: over seeds and {count(of.n_instances, 'test instance')}." + ("" if probed else optimistic)
     )
 
@@ -135,8 +135,8 @@ def _differences_caption(of: Scope) -> str:
     name = of.label(of.reference) if of.reference else "the first cell"
     return (
         f"Differences to {name} on {of.data.title}, {count(of.n_instances, 'test instance')}: selected epoch, paired "
-        f"by seed. Dots: mean of {count(of.n_seeds, 'seed')}; small dots: single seeds; lines: {LEVEL_NAME} bootstrap "
-        "interval over seeds; p: paired t-test, corrected by Holm's method."
+        f"by seed. Dots: mean of {count(of.n_seeds, 'seed')}; small dots: single seeds; lines: {LEVEL_NAME} t "
+        "interval over seeds. Exploratory: not tested."
     )
 
 
@@ -151,7 +151,7 @@ def differences_to_reference(of: Scope, narrow: bool) -> style.Figure:
     """Selected test score of each cell minus the reference's, by seed."""
     reference = of.reference or of.cells[0]
     others = [c for c in of.cells if (c.method, c.variant) != (reference.method, reference.variant)]
-    handles = [*style.seed_handles(f"mean of {count(of.n_seeds, 'seed')}"), style.p_handle()]
+    handles = style.seed_handles(f"mean of {count(of.n_seeds, 'seed')}")
     axis, labels = f"difference to {of.label(reference)}", [of.label(ref) for ref in others]
     drawn, panels = _panels(of, labels, axis, " (points)", len(handles) if narrow else 1, narrow)
     colours = style.method_colours(of.grid.methods)
@@ -162,30 +162,29 @@ def differences_to_reference(of: Scope, narrow: bool) -> style.Figure:
             if found := compared.get((ref.method, ref.variant)):
                 own = of.scores(ref, metric)
                 by_seed = [own[s] - against[s] for s in sorted(own.keys() & against.keys())]
-                difference_row(axes, y, found[0], by_seed, found[1], colours[ref.method], measure(metric))
-        axes.text(1.01, -0.62, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
+                difference_row(axes, y, found, by_seed, colours[ref.method], measure(metric))
     style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
     return drawn
 
 
-def difference_row(
-    axes: style.Axes, y: int, found: Difference, by_seed: list[float], p_holm: float, colour: str, of: Measure
-) -> None:
-    """A difference with its interval, its seeds and its p. found, by_seed: as stored."""
+def difference_row(axes: style.Axes, y: int, found: Difference, by_seed: list[float], colour: str, of: Measure) -> None:
+    """A difference with its interval, where it has one, and its seeds. found, by_seed: as stored."""
     mean, low, high = shown(found, of)
     style.interval_line(axes, y, low, high, colour)
     axes.scatter(mean, y, s=26, color=colour, zorder=4)
     axes.scatter([of.factor * v for v in by_seed], [y + 0.27] * len(by_seed), color=colour, **SEED_STYLE)
-    axes.text(1.01, y, wording.p_value(p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
     axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.5, zorder=0)
 
 
 def _contrasts_caption(of: Scope) -> str:
     datasets = [d for d in of.spec.datasets if d in of.grid.dataset_names]
+    seeds = wording.seeds_by_dataset(of.grid, datasets)
+    tested = "; p: of primary contrasts alone, paired t-test after Holm's correction within a dataset and score"
     return (
         f"{of.spec.title}: differences of test scores by seed. Dots: means; small dots: single seeds; lines: "
-        f"{LEVEL_NAME} bootstrap interval over seeds ({wording.seeds_by_dataset(of.grid, datasets)}); p: paired "
-        "t-test, corrected by Holm's method over all rows."
+        f"{LEVEL_NAME} t interval over seeds ({seeds}); thin lines: over seeds and test instances"
+        f"{tested if any(c.primary for c in of.spec.contrasts) else ''}. Without a line: a gain by choice on the test "
+        "split, which has a spread and no interval."
     )
 
 
@@ -200,28 +199,40 @@ def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
 
 @figure("contrasts", section="contrasts", caption=_contrasts_caption, possible=_some_contrast)
 def contrasts(of: Scope, narrow: bool) -> style.Figure:
-    """A panel per dataset, a row per contrast."""
+    """A panel per dataset and score, a row per contrast."""
     found = compared(of.evidence, of.experiment)
-    datasets = list(dict.fromkeys(c.contrast.dataset for c in found))
-    sizes = [sum(c.contrast.dataset == d for c in found) for d in datasets]
+    panels = list(dict.fromkeys((c.contrast.dataset, c.metric) for c in found))
+    rows_of = {key: [c for c in found if (c.contrast.dataset, c.metric) == key] for key in panels}
     lines = max(style.wrapped(c.contrast.label).count("\n") + 1 for c in found)
     row_inches = max(1.15 * ROW_INCHES, (lines + 0.5) * LINE_INCHES)
-    drawn = style.canvas(narrow, sum(sizes) * row_inches + (PANEL_INCHES + 0.15) * len(datasets) + 0.4)
-    panels = drawn.subplots(len(datasets), 1, squeeze=False, height_ratios=sizes).ravel()
-    colours = style.method_colours(of.grid.methods)
-    for axes, dataset in zip(panels, datasets, strict=True):
-        rows = [c for c in found if c.contrast.dataset == dataset]
-        axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
-        for y, row in enumerate(rows):
-            colour = colours[row.contrast.cell.partition("/")[0]]
-            difference_row(axes, y, row.difference, list(row.by_seed.values()), row.p_holm, colour, row.of)
-        style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
-        data = of.grid.datasets[dataset]
-        in_points = " (points)" if measure(data.metrics[0]).percent else ""
-        axes.set(title=data.title, xlabel=f"{wording.short_title(data.metrics[0])}: difference{in_points}")
-        axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
-        axes.margins(x=0.06)
-    style.legend(
-        drawn, [*style.seed_handles("mean over seeds"), style.p_handle()], 1 if narrow else 4, handlelength=1.8
-    )
+    drawn = style.canvas(narrow, len(found) * row_inches + (PANEL_INCHES + 0.15) * len(panels) + 0.4)
+    sizes = [len(rows) for rows in rows_of.values()]
+    all_axes = drawn.subplots(len(panels), 1, squeeze=False, height_ratios=sizes).ravel()
+    for axes, ((dataset, metric), rows) in zip(all_axes, rows_of.items(), strict=True):
+        _contrast_panel(axes, of.grid, rows)
+        in_points = " (points)" if measure(metric).percent else ""
+        axes.set(title=of.grid.datasets[dataset].title, xlabel=f"{wording.short_title(metric)}: difference{in_points}")
+    handles = style.seed_handles("mean over seeds")
+    if any(c.wide for c in found):
+        handles.append(style.handle(f"{LEVEL_NAME} interval, test instances too", color=style.SOFT, linewidth=0.8))
+    if any(c.contrast.primary for c in found):
+        handles.append(style.handle("p: primary contrasts, Holm's correction", linestyle=""))
+    style.legend(drawn, handles, 1 if narrow else 3, handlelength=1.8)
     return drawn
+
+
+def _contrast_panel(axes: style.Axes, grid: Grid, rows: list[Compared]) -> None:
+    colours = style.method_colours(grid.methods)
+    axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
+    for y, row in enumerate(rows):
+        colour, found = colours[row.contrast.cell.partition("/")[0]], row.difference
+        if row.wide is not None:
+            style.interval_line(axes, y, *shown(row.wide, row.of)[1:], colour, 0.8)
+        if row.contrast.protocol == "optimistic":
+            found = found._replace(low=float("nan"), high=float("nan"))
+        difference_row(axes, y, found, list(row.by_seed.values()), colour, row.of)
+        axes.text(1.01, y, wording.p_value(row.p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
+    style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
+    if any(c.contrast.primary for c in rows):
+        axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
+    axes.margins(x=0.06)

@@ -163,11 +163,6 @@ def seed_handles(mean: str, interval: bool = True) -> list[Line2D]:
     return [*found, handle(f"{LEVEL_NAME} interval over seeds", color=SOFT, linewidth=3.2)] if interval else found
 
 
-def p_handle() -> Line2D:
-    """What the numbers beside a chart of differences are."""
-    return handle("p: paired t-test, Holm's correction", linestyle="")
-
-
 def legend(figure: Figure, handles: Sequence[Any], columns: int, **look: Any) -> None:
     """Below the panels."""
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, **look)

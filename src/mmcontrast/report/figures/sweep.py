@@ -40,7 +40,7 @@ def _swept_alone(grid: Grid, experiment: str, dataset: str) -> bool:
 def _sweep_caption(of: Scope) -> str:
     return (
         f"Test scores on {of.data.title}, {count(of.n_instances, 'test instance')}, epoch selected on validation. "
-        f"Marks: mean of {count(of.n_seeds, 'seed')}; small dots: single seeds; thick lines: {LEVEL_NAME} bootstrap "
+        f"Marks: mean of {count(of.n_seeds, 'seed')}; small dots: single seeds; thick lines: {LEVEL_NAME} t "
         "interval over seeds."
     )
 
@@ -76,7 +76,7 @@ def _panels_caption(of: Scope) -> str:
     datasets = list(dict.fromkeys(dataset for dataset, _ in _panels_of(of)))
     return (
         f"{of.spec.title}: test scores, epoch selected on validation or linear probe. Marks: means; small dots: single "
-        f"seeds; thick lines: {LEVEL_NAME} bootstrap interval over seeds ({seeds_by_dataset(of.grid, datasets)})."
+        f"seeds; thick lines: {LEVEL_NAME} t interval over seeds ({seeds_by_dataset(of.grid, datasets)})."
     )
 
 

@@ -87,7 +87,7 @@ def _alpha_caption(of: Scope) -> str:
         "for each label, of cells trained with one alpha for all modalities. Right: the reward of the search at the "
         "same alphas: how often one modality retrieves the rest of its tuple among held-out training tuples, summed "
         "over modalities, after a short training with dropped modalities. Dots: mean of "
-        f"{count(of.n_seeds, 'seed')}; lines on the left: {LEVEL_NAME} bootstrap interval over seeds; thin lines on "
+        f"{count(of.n_seeds, 'seed')}; lines on the left: {LEVEL_NAME} t interval over seeds; thin lines on "
         "the right: single seeds. Rank correlation (Spearman, of means over seeds): whether the reward ranks alphas as "
         "accuracy on the first label does. sd of one seed: of the reward after removing the levels of seeds and "
         "alphas; unless the spread over alpha is well above it, a search with one seed follows noise."
@@ -214,7 +214,7 @@ def _removed_caption(of: Scope) -> str:
     return (
         f"Modalities removed at test time on {of.data.title}, {count(of.n_instances, 'test instance')}: the probe of "
         f"the whole embedding is given the embedding without one modality. Dots: mean of {count(of.n_seeds, 'seed')}; "
-        f"lines: {LEVEL_NAME} bootstrap interval over seeds."
+        f"lines: {LEVEL_NAME} t interval over seeds."
     )
 
 

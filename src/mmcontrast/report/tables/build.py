@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from mmcontrast.config import CellRef, Published
 from mmcontrast.config.metrics import measure
-from mmcontrast.evaluation.statistics import Interval, iqm
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.outputs import ALL, own_cells
+from mmcontrast.report.outputs import own_cells
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
 from mmcontrast.report.tables.formats import (
     SEEDS,
@@ -17,13 +14,11 @@ from mmcontrast.report.tables.formats import (
     Row,
     Table,
     Value,
-    difference_columns,
-    difference_values,
 )
 from mmcontrast.report.tables.information import information_blocks
 from mmcontrast.report.tables.matrix import matrix_table
 from mmcontrast.report.text.notes import WIDE_TITLE, findings, table_notes
-from mmcontrast.report.text.wording import PROTOCOL_TITLES, cell_label, metric_title
+from mmcontrast.report.text.wording import PROTOCOL_TITLES, metric_title
 
 NO_VALIDATION = "no validation split"
 
@@ -41,18 +36,14 @@ def build_table(evidence: Evidence, experiment: str) -> Table:
         return matrix_table(evidence, experiment)
     blocks = contrast_blocks(evidence, experiment) + information_blocks(evidence, experiment)
     blocks += [_block(of, metric) for of in evidence.scopes(experiment) for metric in of.reported]
-    # arms differ in what they are asked, so a mean over them would mean nothing
-    own = "own" in spec.views
-    together = _across_block(evidence, experiment) if own and spec.information is None else None
-    said = contrast_findings(evidence, experiment) + (findings(evidence, experiment) if own else [])
+    said = contrast_findings(evidence, experiment) + (findings(evidence, experiment) if "own" in spec.views else [])
     return Table(
         name=experiment,
         title=spec.title,
         caption=spec.caption.strip(),
-        blocks=blocks + ([together] if together else []),
+        blocks=blocks,
         findings=said,
-        notes=contrast_notes(grid, experiment)
-        + table_notes(evidence, experiment, together.title if together else None),
+        notes=contrast_notes(grid, experiment) + table_notes(evidence, experiment),
     )
 
 
@@ -68,15 +59,14 @@ def _columns(of: Scope) -> list[Column]:
                 title = PROTOCOL_TITLES[protocol]
                 columns.append(Column(protocol, title, "score", optimistic=protocol == "optimistic"))
     if of.reference is not None:
-        columns += difference_columns(f"Selected, difference to {of.label(of.reference)}")
+        columns.append(Column("difference", f"Selected, difference to {of.label(of.reference)}", "difference"))
     return [*columns, SEEDS]
 
 
 def _block(of: Scope, metric: str) -> Block:
     spec, grid = of.spec, of.grid
-    theirs = {
-        _cell_of(p): p for p in grid.published(of.experiment).rows if p.dataset == of.dataset and metric in p.values
-    }
+    printed = [p for p in grid.published(of.experiment).rows if p.dataset == of.dataset and metric in p.values]
+    theirs = {_cell_of(p): p for p in printed}
     rows, on_it = [], of.cells
     if spec.kind == "table":
         cells = {(c.method, c.variant) for c in on_it}
@@ -94,7 +84,7 @@ def _block(of: Scope, metric: str) -> Block:
             if (ref.method, ref.variant) == (spec.reference.method, spec.reference.variant):
                 values["difference"] = Value(word="reference")
             elif (ref.method, ref.variant) in compared:
-                values |= difference_values(*compared[ref.method, ref.variant], of=measure(metric))
+                values["difference"] = Value.of(compared[ref.method, ref.variant], measure(metric))
         own = ref in own_cells(grid, of.experiment)[:1]
         rows.append(Row(of.label(ref), values, name if ref in on_it else None, own))
     title = f"{of.data.title}: {metric_title(metric, of.data)}{measure(metric).heading}"
@@ -102,8 +92,9 @@ def _block(of: Scope, metric: str) -> Block:
 
 
 def _cell_of(published: Published) -> tuple[str, str]:
-    """Rows without a method of ours differ by their name."""
-    return (published.method, published.variant) if published.method else ("", published.row)
+    """Rows without a method of ours differ by their name, and what was not printed has a row of its own."""
+    beside = published.method is not None and published.verified != "run"
+    return (str(published.method), published.variant) if beside else ("", published.row)
 
 
 def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
@@ -112,39 +103,3 @@ def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
     if values["selected"].mean is None and values["last"].mean is not None:
         values["selected"] = Value(word=NO_VALIDATION)
     return values | {"seeds": Value(float(of.cell_summary(ref)["n_seeds"][0]))}
-
-
-def _across_block(evidence: Evidence, experiment: str) -> Block | None:
-    grid, scopes = evidence.grid, evidence.scopes(experiment)
-    found = across_datasets(scopes)
-    own = own_cells(grid, experiment)[:1]
-    rows = [
-        Row(cell_label(grid, ref), {"iqm": Value.of(found[ref.method, ref.variant])}, own=ref in own)
-        for ref in grid.experiments[experiment].cells
-        if (ref.method, ref.variant) in found
-    ]
-    if not rows:
-        return None
-    metric, titles = scopes[0].data.metrics[0], ", ".join(of.data.title for of in scopes)
-    title = f"All datasets ({titles}): {metric_title(metric)} (%)"
-    column = Column("iqm", "Ours, selected: interquartile mean", "score")
-    return Block(title, [column], rows, {"dataset": ALL, "metric": metric})
-
-
-def across_datasets(scopes: list[Scope]) -> dict[tuple[str, str], Interval]:
-    """(method, variant) -> interquartile mean of an experiment's selected test scores over seeds and datasets.
-
-    Only of cells that have a selected score on every dataset, and only where all datasets are selected by one and the
-    same metric, which is a share; else, and for fewer than two datasets, there is none.
-    """
-    metrics = {of.data.metrics[0] for of in scopes}
-    found: dict[tuple[str, str], Interval] = {}
-    if len(scopes) > 1 and len(metrics) == 1 and all(measure(m).percent for m in metrics):
-        metric = metrics.pop()
-        seeds = sorted(set.intersection(*(set(of.grid.seeds_of(of.dataset)) for of in scopes)))
-        for ref in scopes[0].spec.cells:
-            by_dataset = [of.scores(ref, metric) for of in scopes]
-            if seeds and all(by_dataset):
-                matrix_SD = np.array([[scores[s] for scores in by_dataset] for s in seeds])
-                found[ref.method, ref.variant] = iqm(matrix_SD)
-    return found

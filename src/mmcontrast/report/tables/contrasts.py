@@ -1,30 +1,50 @@
-"""Differences that are themselves the result: of a cell with and without a defect, or of two protocols of one cell."""
+"""Differences that are themselves the result: declared before the run and tested, or exploratory with intervals alone.
+
+The only place of the report where a p value is made: a comparison has one, and it stands in its experiment's block of
+primary contrasts, in its figure, and in what is said of it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import Contrast
 from mmcontrast.config.metrics import Measure, measure
-from mmcontrast.evaluation.statistics import Difference, paired_difference
+from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import corrected, shown
-from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value, difference_columns, difference_values
-from mmcontrast.report.text.conclusions import against_zero, p_in_words
-from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, short_title
+from mmcontrast.report.summary import shown
+from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value
+from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, interval, p_value, points, short_title
+
+WIDE = Column("wide", "Over seeds and test instances", "interval")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A contrast with its difference by seed, as stored, and its p by Holm over the experiment's contrasts."""
+    """A contrast with its difference by seed, as stored.
+
+    Attributes:
+        difference: its p is NaN unless the contrast is primary. wide: over seeds and test instances, where known.
+        p_holm: corrected within the family. family: number of contrasts in it.
+    """
 
     contrast: Contrast
+    metric: str
     by_seed: dict[int, float]
     difference: Difference
-    p_holm: float
+    wide: Interval | None
     of: Measure
+    p_holm: float = float("nan")
+    family: int = 0
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over seeds; NaN for one."""
+        return float(np.std(list(self.by_seed.values()), ddof=1)) if len(self.by_seed) > 1 else float("nan")
 
 
 def compared(evidence: Evidence, experiment: str) -> list[Compared]:
@@ -34,13 +54,26 @@ def compared(evidence: Evidence, experiment: str) -> list[Compared]:
         if c.dataset not in evidence.grid.dataset_names:
             continue
         of = Scope(evidence, experiment, c.dataset)
-        one = of.scores(_ref(c.cell), of.data.metrics[0], c.protocol)
-        other = of.scores(_ref(c.against), of.data.metrics[0])
-        if one and other:
-            by_seed = {s: one[s] - other[s] for s in sorted(one.keys() & other.keys())}
-            found.append((c, by_seed, paired_difference(one, other), measure(of.data.metrics[0])))
-    p_values = corrected(difference for _, _, difference, _ in found)
-    return [Compared(c, by_seed, d, p, of_it) for (c, by_seed, d, of_it), p in zip(found, p_values, strict=True)]
+        one, other, metric = _ref(c.cell), _ref(c.against), c.metric or of.data.metrics[0]
+        a, b = of.scores(one, metric, c.protocol), of.scores(other, metric)
+        if a.keys() & b.keys():
+            by_seed = {s: a[s] - b[s] for s in sorted(a.keys() & b.keys())}
+            difference = paired_difference(a, b, of.data.overlap)
+            if not c.primary:
+                difference = difference._replace(p=float("nan"))
+            wide = of.wide_difference(one, other, metric) if c.protocol == "selected" else None
+            found.append(Compared(c, metric, by_seed, difference, wide, measure(metric)))
+    return _corrected(found)
+
+
+def _corrected(found: list[Compared]) -> list[Compared]:
+    """With p by Holm's method within each family: the primary contrasts of one dataset and score."""
+    out = list(found)
+    for key in dict.fromkeys((c.contrast.dataset, c.metric) for c in found):
+        family = [i for i, c in enumerate(found) if c.contrast.primary and (c.contrast.dataset, c.metric) == key]
+        for i, p in zip(family, holm(np.array([found[i].difference.p for i in family])), strict=True):
+            out[i] = Compared(**{**vars(found[i]), "p_holm": float(p), "family": len(family)})
+    return out
 
 
 def _ref(cell: str) -> CellRef:
@@ -48,38 +81,81 @@ def _ref(cell: str) -> CellRef:
     return CellRef(method=method, variant=variant)
 
 
+def named(grid: Grid, c: Compared) -> str:
+    """Dataset and score of a contrast."""
+    data = grid.datasets[c.contrast.dataset]
+    return f"{data.title}, {short_title(c.metric)}"
+
+
 def contrast_blocks(evidence: Evidence, experiment: str) -> list[Block]:
-    """One block: a row per contrast."""
+    """A block of the primary contrasts with their p values, and one of the exploratory ones; each where there are."""
     found = compared(evidence, experiment)
+    primary = [c for c in found if c.contrast.primary]
+    return [
+        *_block(evidence.grid, primary, "Primary contrasts, declared before the run", "primary"),
+        *_block(evidence.grid, [c for c in found if not c.contrast.primary], "Differences by seed", "contrast"),
+    ]
+
+
+def _block(grid: Grid, found: list[Compared], title: str, metric: str) -> list[Block]:
+    if not found:
+        return []
     in_points = " (points)" if all(c.of.percent for c in found) else ""
-    columns = [Column("where", "Dataset and metric", "score"), *difference_columns(f"Difference{in_points}"), SEEDS]
-    rows = []
-    for c in found:
-        data = evidence.grid.datasets[c.contrast.dataset]
-        values = {
-            "where": Value(word=f"{data.title}, {short_title(data.metrics[0])}"),
-            "seeds": Value(float(c.difference.n)),
+    columns = [
+        Column("where", "Dataset and metric", "score"),
+        Column("difference", f"Difference{in_points}", "difference"),
+    ]
+    if any(c.wide for c in found):
+        columns.append(WIDE)
+    if any(c.contrast.protocol == "optimistic" for c in found):
+        columns.append(Column("spread", "sd over seeds", "score"))
+    if metric == "primary":
+        columns += [
+            Column("p", "p", "p"),
+            Column("p_holm", "p (Holm)", "p"),
+            Column("family", "Tests in its family", "count"),
+        ]
+    rows = [Row(c.contrast.label, _values(grid, c)) for c in found]
+    return [Block(title + in_points, [*columns, SEEDS], rows, {"dataset": ALL, "metric": metric})]
+
+
+def _values(grid: Grid, c: Compared) -> dict[str, Value]:
+    values = {"where": Value(word=named(grid, c)), "seeds": Value(float(c.difference.n))}
+    if c.contrast.protocol == "optimistic":
+        sd = c.of.factor * c.spread
+        return values | {
+            "difference": Value(c.of.factor * c.difference.mean, digits=c.of.decimals),
+            "spread": Value(sd, digits=c.of.decimals),
         }
-        rows.append(Row(c.contrast.label, values | difference_values(c.difference, c.p_holm, of=c.of)))
-    keys = {"dataset": ALL, "metric": "contrast"}
-    return [Block(f"Differences by seed{in_points}", columns, rows, keys)] if rows else []
+    values |= {"difference": Value.of(c.difference, c.of), "wide": Value.of(c.wide, c.of)}
+    tests = {"p": Value(c.difference.p), "p_holm": Value(c.p_holm), "family": Value(float(c.family))}
+    return values | (tests if c.contrast.primary else {})
+
+
+def sentence(grid: Grid, c: Compared) -> str:
+    """A contrast in words."""
+    d, of, seeds = c.difference, c.of, count(c.difference.n, "seed")
+    start = f"{c.contrast.label}, {named(grid, c)}: "
+    if c.contrast.protocol == "optimistic":
+        spread = f", standard deviation {points(of.factor * c.spread, digits=of.decimals)}" if d.n > 1 else ""
+        gain = points(of.factor * d.mean, sign=True, digits=of.decimals)
+        return f"{start}mean gain {gain}{of.unit_of_difference}{spread}; {seeds}; a maximum is not tested."
+    said = f"{start}{estimate(*shown(d, of), sign=True, digits=of.decimals)}{of.unit_of_difference}"
+    if c.wide is not None:
+        said += f", over seeds and test instances {interval(*shown(c.wide, of)[1:], sign=True, digits=of.decimals)}"
+    if c.contrast.primary and p_value(d.p):
+        return (
+            f"{said}; p = {p_value(d.p)}, after Holm's correction over {count(c.family, 'primary contrast')} "
+            f"{p_value(c.p_holm)}; {seeds}."
+        ).replace("p = <", "p < ")
+    against = f"; the interval {'includes' if d.low <= 0 <= d.high else 'excludes'} 0" if d.n > 1 else ""
+    return f"{said}{against}; {seeds}."
 
 
 def contrast_findings(evidence: Evidence, experiment: str) -> list[str]:
     """One sentence per contrast; none where the suite changes every cell."""
     grid = evidence.grid
-    if grid.suite.overrides.given():
-        return []
-    out = []
-    for c in compared(evidence, experiment):
-        interval = f", whose interval {against_zero(c.difference)} 0" if c.difference.n > 1 else ""
-        difference = estimate(*shown(c.difference, c.of), sign=True, digits=c.of.decimals)
-        out.append(
-            f"{c.contrast.label}, {grid.datasets[c.contrast.dataset].title}: "
-            f"{difference}{c.of.unit_of_difference}{interval}{p_in_words(c.p_holm, '; ')}; "
-            f"{count(c.difference.n, 'seed')}."
-        )
-    return out
+    return [] if grid.suite.overrides.given() else [sentence(grid, c) for c in compared(evidence, experiment)]
 
 
 def contrast_notes(grid: Grid, experiment: str) -> list[str]:
@@ -87,9 +163,16 @@ def contrast_notes(grid: Grid, experiment: str) -> list[str]:
     spec = grid.experiments[experiment]
     if not spec.contrasts:
         return []
-    said = [f"{c.label}: {c.cell} ({c.protocol}) minus {c.against}" for c in spec.contrasts]
-    return [
-        f"Differences by seed: of the test score of the selected epoch, or of the probe; brackets: {LEVEL_NAME} "
-        "bootstrap interval over seeds; p: paired t-test, corrected by Holm's method over all of these; empty where "
-        "they do not vary. " + "; ".join(said) + "."
+    said = list(dict.fromkeys(f"{c.label}: {c.cell} ({c.protocol}) minus {c.against}" for c in spec.contrasts))
+    notes = [
+        "Differences by seed: of the test score of the selected epoch, or of the probe; brackets: "
+        f"{LEVEL_NAME} t interval over seeds; over seeds and test instances: for other test instances as well. Of an "
+        "epoch chosen on the test split the mean gain and its standard deviation alone. " + "; ".join(said) + "."
     ]
+    if any(c.primary for c in spec.contrasts):
+        notes.append(
+            "Primary contrasts were declared before the run. p: paired t-test over seeds; p (Holm): corrected within a "
+            "family, the primary contrasts of one dataset and score. Every other difference is exploratory: it has an "
+            "interval and no p value."
+        )
+    return notes

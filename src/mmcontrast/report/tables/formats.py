@@ -57,18 +57,6 @@ class Column:
 SEEDS = Column("seeds", "Seeds", "count")
 
 
-def difference_columns(title: str, suffix: str = "") -> list[Column]:
-    """A difference with its p value. suffix: of their keys, where a block has several."""
-    return [Column(f"difference{suffix}", title, "difference"), Column(f"p{suffix}", "p (Holm)", "p")]
-
-
-def difference_values(
-    difference: Iterable[float], p_holm: float, suffix: str = "", of: Measure = SHARE
-) -> dict[str, Value]:
-    """What stands in `difference_columns`. difference: its mean and interval, as they are stored."""
-    return {f"difference{suffix}": Value.of(difference, of), f"p{suffix}": Value(p_holm)}
-
-
 @dataclass(frozen=True)
 class Row:
     """A row; `cell` is the cell of ours it holds, if any, `own` that it is the paper's own method."""

@@ -13,29 +13,14 @@ import numpy as np
 from mmcontrast.config import Arms, CellRef, Grid, Information, Published
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.outputs import active_arms, cell_name, own_cells
-from mmcontrast.report.summary import corrected, percent
-from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value, difference_columns, difference_values
-from mmcontrast.report.text.conclusions import (
-    Against,
-    Verdict,
-    against_each,
-    against_zero,
-    few_seeds,
-    judge,
-    p_in_words,
-    strongest,
-)
+from mmcontrast.report.outputs import active_arms, cell_name
+from mmcontrast.report.summary import percent
+from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value
+from mmcontrast.report.text.conclusions import against_zero
 from mmcontrast.report.text.wording import cell_label, count, estimate, published_text
 
 LETTERS = ("R", "U", "S")
 NAMES = ("R: redundant", "U: unique", "S: synergistic")
-VERDICTS: dict[Verdict, str] = {
-    "better": "S is above its control",
-    "worse": "S is below its control",
-    "undecided": "no significant difference between S and its control",
-    "unjudged": "S against its control",
-}
 
 
 @dataclass(frozen=True)
@@ -44,28 +29,29 @@ class Kept:
 
     Attributes:
         scores: R and U after unbiased pretraining, S after biased, and `control`: S after unbiased.
-        gain: S minus control, by seed; p_holm: its p value corrected for the experiment's cells.
+        gain: S minus control, by seed. overlap: `Dataset.overlap`.
     """
 
     ref: CellRef
     scores: dict[str, dict[int, float]]
     gain: Difference
-    p_holm: float
+    overlap: float = 0.0
 
     def estimates(self) -> dict[str, Interval]:
         """R, U, S and control in percent, with their intervals over seeds."""
-        return {name: percent(over_seeds(np.array(list(of.values())))) for name, of in self.scores.items()}
+        return {
+            name: percent(over_seeds(np.array(list(of.values())), self.overlap, share=True))
+            for name, of in self.scores.items()
+        }
 
     def sentences(self, name: str, chance: dict[str, float]) -> list[str]:
         """R, U and S beside chance, and S against its control. name: the cell's, as the sentence begins."""
         found, gain = self.estimates(), percent(self.gain)
         said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
-        said_of = VERDICTS[judge(self.gain, self.p_holm)]
         return [
             f"{name}: {said}.",
-            f"{said_of[:1].upper()}{said_of[1:]}, {estimate(*found['control'])} % after unbiased pretraining: paired "
-            f"difference {estimate(*gain, sign=True)} points{p_in_words(self.p_holm)}, whose interval "
-            f"{against_zero(self.gain)} 0; "
+            f"S against its control, {estimate(*found['control'])} % after unbiased pretraining: paired difference "
+            f"{estimate(*gain, sign=True)} points, whose interval {against_zero(self.gain)} 0; "
             f"{count(self.gain.n, 'seed')}.",
         ]
 
@@ -89,8 +75,14 @@ def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: 
             continue
         unique = {seed: float(np.mean([of[seed] for of in uniques])) for seed in uniques[0]}
         scores = {"R": unbiased.scores(ref, metric), "U": unique, "S": synergistic, "control": control}
-        found.append((ref, scores, paired_difference(synergistic, control)))
-    return [Kept(*f, p) for f, p in zip(found, corrected(f[-1] for f in found), strict=True)]
+        overlap = unbiased.data.overlap
+        found.append(Kept(ref, scores, paired_difference(synergistic, control, overlap), overlap))
+    return found
+
+
+def _is_oracle(grid: Grid, ref: CellRef) -> bool:
+    """Whether it is a floor or a ceiling, which no method is compared with."""
+    return grid.methods[ref.method].implementation == "oracle"
 
 
 def published(grid: Grid, experiment: str) -> dict[str, Published]:
@@ -111,11 +103,11 @@ def _block(evidence: Evidence, experiment: str, asked: Information, arms: Arms) 
     columns = [Column(f"published_{x}", f"{where}, {x}", "published") for x in LETTERS] if theirs else []
     columns += [Column(x, f"Ours, {name}", "score") for x, name in zip(LETTERS, NAMES, strict=True)]
     columns.append(Column("control", "Ours, S after unbiased pretraining (control)", "score"))
-    columns += [*difference_columns("S, difference to its control"), SEEDS]
+    columns += [Column("difference", "S, difference to its control", "difference"), SEEDS]
     rows, seen = [], set()
     for kept in kept_by_cell(evidence, experiment, asked, arms):
         values = {name: Value(*e) for name, e in kept.estimates().items()}
-        values |= difference_values(kept.gain, kept.p_holm) | {"seeds": Value(float(kept.gain.n))}
+        values |= {"difference": Value.of(kept.gain), "seeds": Value(float(kept.gain.n))}
         for row, p in theirs.items():
             if (p.method, p.variant) == (kept.ref.method, kept.ref.variant):
                 values |= _values(p)
@@ -131,39 +123,14 @@ def _values(p: Published) -> dict[str, Value]:
 
 
 def information_findings(evidence: Evidence, experiment: str) -> list[str]:
-    """One sentence per cell on synergy and its control, and one where the seeds are too few to judge."""
+    """One sentence per cell on R, U, S and its control."""
     out: list[str] = []
     grid = evidence.grid
     for asked, arms in active_arms(grid, experiment):
         title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
-        cells = kept_by_cell(evidence, experiment, asked, arms)
-        for kept in cells:
+        for kept in (k for k in kept_by_cell(evidence, experiment, asked, arms) if not _is_oracle(grid, k.ref)):
             out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
-        out += few_seeds(min(kept.gain.n for kept in cells)) if cells else []
     return out
-
-
-def compare_information(
-    evidence: Evidence, experiment: str, asked: Information, arms: Arms
-) -> tuple[Kept, list[Against]] | None:
-    """The own method, and it against the strongest other cell in each of R, U and S, then S against its control.
-
-    p is corrected for all others in a letter, or for the controls of all cells. None where the experiment
-    has no own method, or no other cell, with scores in both arms.
-    """
-    grid = evidence.grid
-    own, cells = own_cells(grid, experiment)[:1], kept_by_cell(evidence, experiment, asked, arms)
-    ours = next((k for k in cells if k.ref in own), None)
-    others = [k for k in cells if k is not ours]
-    if ours is None or not others:
-        return None
-    compared = []
-    for letter, what in zip(LETTERS, NAMES, strict=True):
-        ours_in, *theirs = ((cell_label(grid, k.ref), k.estimates()[letter], k.scores[letter]) for k in (ours, *others))
-        compared.append(strongest(against_each(what, ours_in, theirs)))
-    s, control = (ours.estimates()[name] for name in ("S", "control"))
-    last = Against("S against its control", s, control, "S after unbiased pretraining", ours.gain, ours.p_holm)
-    return ours, [*compared, last]
 
 
 def information_notes(grid: Grid, experiment: str) -> list[str]:

@@ -14,13 +14,14 @@ from mmcontrast.config.metrics import Measure, measure
 from mmcontrast.config.targets import Target
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
 from mmcontrast.evaluation.readouts import metric_name
-from mmcontrast.evaluation.statistics import LEVEL, Difference, Interval, over_seeds, paired_difference
+from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import corrected, percent
-from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value, difference_columns, difference_values
+from mmcontrast.report.summary import percent
+from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
+from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value
 from mmcontrast.report.text.notes import lost_notes, not_run_notes, overrides_note
-from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, points, probe_definition
+from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, probe_definition
 
 Scores = dict[int, float]  # seed -> score
 
@@ -31,24 +32,28 @@ class Matrix:
 
     Attributes:
         labels: rows, in the experiment's order. columns: those whose datasets this selection runs.
+        labelled: rows that were trained with labels, which are not ranked with the others.
         refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score, as stored.
-        measures: (column,) how its scores are read.
+        measures: (column,) how its scores are read. overlap: (column,) see `statistics.over_seeds`.
         chance: (column,) the score of guessing among equally likely classes; None where there are no classes.
         reference: label that the others are compared with.
     """
 
     labels: list[str]
+    labelled: set[str]
     columns: list[MatrixColumn]
     refs: dict[tuple[str, str], CellRef]
     scores: dict[tuple[str, int], Scores]
     measures: list[Measure]
+    overlap: list[float]
     chance: list[float | None]
     reference: str | None
 
     @property
-    def complete(self) -> list[str]:
-        """The labels that have every column, which alone can be compared across them."""
-        return [label for label in self.labels if all((label, c) in self.scores for c in range(len(self.columns)))]
+    def ranked(self) -> list[str]:
+        """The labels that are compared across columns: they have every column, and were trained without labels."""
+        every = range(len(self.columns))
+        return [x for x in self.labels if x not in self.labelled and all((x, c) in self.scores for c in every)]
 
     def method_of(self, label: str) -> str:
         """The method of a row."""
@@ -57,39 +62,39 @@ class Matrix:
     def mean(self, label: str, column: int) -> Interval | None:
         """A cell of the matrix over its seeds, or None where there is none."""
         found = self.scores.get((label, column))
-        return over_seeds(np.array(list(found.values()))) if found else None
+        share = self.measures[column].share
+        return over_seeds(np.array(list(found.values())), self.overlap[column], share) if found else None
 
-    def differences(self) -> dict[tuple[str, int], tuple[Difference, float]]:
-        """(label, column) -> the difference to the reference by seed, and p by Holm over all of them."""
+    def differences(self) -> dict[tuple[str, int], Difference]:
+        """(label, column) -> the difference to the reference by seed."""
         reference = self.reference or ""
-        found = {
-            (label, c): paired_difference(scores, self.scores[reference, c])
+        return {
+            (label, c): paired_difference(scores, self.scores[reference, c], self.overlap[c])
             for (label, c), scores in self.scores.items()
             if label != reference and (reference, c) in self.scores
         }
-        return dict(zip(found, zip(found.values(), corrected(found.values()), strict=True), strict=True))
 
     def skills(self) -> list[np.ndarray]:
-        """(seeds, complete labels) of each column: from chance (0) to perfect (1), or larger where better."""
+        """(seeds, ranked labels) of each column: from chance (0) to perfect (1), or larger where better."""
         out = []
         for c, chance in enumerate(self.chance):
-            seeds = sorted(set.intersection(*(set(self.scores[label, c]) for label in self.complete)))
-            raw = np.array([[self.scores[label, c][s] for label in self.complete] for s in seeds])
+            seeds = sorted(set.intersection(*(set(self.scores[label, c]) for label in self.ranked)))
+            raw = np.array([[self.scores[label, c][s] for label in self.ranked] for s in seeds])
             out.append(self.measures[c].sign * raw if chance is None else (raw - chance) / (1 - chance))
         return out
 
     def across(self) -> dict[str, tuple[Interval, Interval]]:
-        """label -> (interquartile mean of the skills, mean rank), of the complete labels; empty for one column.
+        """label -> (interquartile mean of the skills, mean rank), of the ranked labels; empty for one column.
 
         The first is over the columns that have a chance level, NaN where none has; the second is over all.
         """
-        if len(self.columns) < 2 or not self.complete:
+        if len(self.columns) < 2 or not self.ranked:
             return {}
         skills = self.skills()
         levelled = [skill for skill, chance in zip(skills, self.chance, strict=True) if chance is not None]
-        nothing = [Interval(float("nan"), float("nan"), float("nan"))] * len(self.complete)
+        nothing = [Interval(float("nan"), float("nan"), float("nan"))] * len(self.ranked)
         pairs = zip(interquartile_means(levelled) if levelled else nothing, mean_ranks(skills), strict=True)
-        return dict(zip(self.complete, pairs, strict=True))
+        return dict(zip(self.ranked, pairs, strict=True))
 
 
 def shown_columns(grid: Grid, experiment: str) -> list[MatrixColumn]:
@@ -112,28 +117,48 @@ def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
         refs.setdefault((cell_label(grid, ref), dataset), ref)
     there = {label for label, _ in refs}
     labels = [name for name in dict.fromkeys(cell_label(grid, ref) for ref in spec.cells) if name in there]
-    scores = {}
-    for label in labels:
-        for c, column in enumerate(columns):
-            parts = [_part(evidence, experiment, refs.get((label, p.dataset)), p) for p in column.parts]
-            if all(parts):
-                seeds = sorted(set.intersection(*(set(p) for p in parts)))
-                scores[label, c] = {s: float(np.mean([p[s] for p in parts])) for s in seeds}
+    scores = {
+        (label, c): found
+        for label in labels
+        for c, column in enumerate(columns)
+        if (found := _by_seed(evidence, experiment, refs, label, column))
+    }
     of = spec.reference and find_cell(grid, experiment, spec.reference.method, spec.reference.variant)
     reference = cell_label(grid, of) if of else None
     targets = [[_target(grid, p) for p in column.parts] for column in columns]
     measures = [measure(of_column[0].metrics[0]) for of_column in targets]
+    overlap = [max(grid.datasets[p.dataset].overlap for p in column.parts) for column in columns]
+    labelled = {label for (label, d), r in refs.items() if grid.cell(d, r.method, r.variant).finetune is not None}
     chance = [
         float(np.mean([1 / t.width for t in of_column])) if all(t.kind == "classes" for t in of_column) else None
         for of_column in targets
     ]
-    return Matrix(labels, columns, refs, scores, measures, chance, reference)
+    return Matrix(labels, labelled, columns, refs, scores, measures, overlap, chance, reference)
 
 
-def _part(evidence: Evidence, experiment: str, ref: CellRef | None, part: MatrixPart) -> Scores:
+def _by_seed(
+    evidence: Evidence,
+    experiment: str,
+    refs: dict[tuple[str, str], CellRef],
+    label: str,
+    column: MatrixColumn,
+    split: str = "test",
+) -> Scores:
+    """Mean over the parts of a column by seed; empty where one has no score."""
+    parts = [_part(evidence, experiment, refs.get((label, p.dataset)), p, split) for p in column.parts]
+    seeds = sorted(set.intersection(*(set(p) for p in parts)))
+    return {s: float(np.mean([p[s] for p in parts])) for s in seeds}
+
+
+def validation_scores(evidence: Evidence, experiment: str, matrix: Matrix, column: MatrixColumn) -> dict[str, Scores]:
+    """label -> seed -> the column's score on validation; empty where there is none."""
+    return {x: _by_seed(evidence, experiment, matrix.refs, x, column, "val") for x in matrix.labels}
+
+
+def _part(evidence: Evidence, experiment: str, ref: CellRef | None, part: MatrixPart, split: str = "test") -> Scores:
     of = Scope(evidence, experiment, part.dataset)
     metric = _target(evidence.grid, part).metrics[0]
-    return of.scores(ref, metric_name(metric, part.task or "")) if ref is not None else {}
+    return of.scores(ref, metric_name(metric, part.task or ""), split=split) if ref is not None else {}
 
 
 def _target(grid: Grid, part: MatrixPart) -> Target:
@@ -149,8 +174,8 @@ def matrix_blocks(matrix: Matrix) -> list[Block]:
     title = f"Scores of the linear probe{' (%)' if shares else ''}"
     blocks = [matrix_block(matrix, title, "score", scored, scores)]
     if matrix.reference is not None:
-        columns = [difference_columns(column.title, f"_{c}") for c, column in enumerate(matrix.columns)]
-        values = {(at, c): difference_values(*d, f"_{c}", of[c]) for (at, c), d in matrix.differences().items()}
+        columns = [[Column(f"difference_{c}", column.title, "difference")] for c, column in enumerate(matrix.columns)]
+        values = {(at, c): {f"difference_{c}": Value.of(d, of[c])} for (at, c), d in matrix.differences().items()}
         for c in range(len(columns)):
             values[matrix.reference, c] = {f"difference_{c}": Value(word="reference")}
         title = f"Difference to {matrix.reference}{' (points)' if shares else ''}"
@@ -159,7 +184,8 @@ def matrix_blocks(matrix: Matrix) -> list[Block]:
         iqm = Column("iqm", "Interquartile mean of the skill (%)", "score")
         rank = Column("rank", f"Mean rank among {count(len(across), 'row')}", "score")
         rows = [Row(label, {"iqm": Value.of(skill), "rank": Value(*at)}) for label, (skill, at) in across.items()]
-        blocks.append(Block("Across all columns", [iqm, rank], rows, {"dataset": ALL, "metric": "across"}))
+        title = "Across all columns, rows trained without labels"
+        blocks.append(Block(title, [iqm, rank], rows, {"dataset": ALL, "metric": "across"}))
     return blocks
 
 
@@ -179,31 +205,17 @@ def matrix_block(
 
 
 def matrix_findings(matrix: Matrix) -> list[str]:
-    """Which methods lead across columns, and what differs from the reference."""
+    """Which methods lead across columns, of those trained without labels."""
     across = matrix.across()
     out = []
-    if across:
-        for i, (what, best, unit) in enumerate((("interquartile mean skill", max, " %"), ("mean rank", min, ""))):
-            values = {label: percent(found[i]) if i == 0 else found[i] for label, found in across.items()}
-            if all(value.mean != value.mean for value in values.values()):
-                continue  # no column has a chance level
+    for i, (what, best, unit) in enumerate(
+        (("Highest interquartile mean skill", max, " %"), ("Best mean rank", min, ""))
+    ):
+        values = {label: percent(found[i]) if i == 0 else found[i] for label, found in across.items()}
+        if any(value.mean == value.mean for value in values.values()):  # else no column has a chance level
             label = best(values, key=lambda name: values[name].mean)
-            out.append(
-                f"{'Highest' if i == 0 else 'Best'} {what} among {count(len(across), 'row')}: {label}, "
-                f"{estimate(*values[label])}{unit}."
-            )
-    for c, column in enumerate(matrix.columns):
-        compared = {label: d for (label, at), d in matrix.differences().items() if at == c}
-        apart = [label for label, (_, p) in compared.items() if p < 1 - LEVEL]
-        if compared:
-            of = matrix.measures[c]
-            by = {label: of.factor * compared[label][0].mean for label in apart}
-            said = ", ".join(f"{label} {points(value, sign=True, digits=of.decimals)}" for label, value in by.items())
-            in_points = " in points" if of.percent else ""
-            out.append(
-                f"{column.title}, difference to {matrix.reference}{in_points} where p < {1 - LEVEL:.2g} after Holm's "
-                f"correction: {said or 'none'}."
-            )
+            n = count(len(across), "row")
+            out.append(f"{what} among {n} trained without labels: {label}, {estimate(*values[label])}{unit}.")
     return out
 
 
@@ -217,15 +229,20 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
         notes.append(
             f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(fewest_seeds(grid, column), 'seed')}."
         )
-    lacking = [label for label in matrix.labels if label not in matrix.complete]
+    lacking = [label for label in matrix.labels if label not in matrix.ranked and label not in matrix.labelled]
     level = "" if None not in matrix.chance else " Columns without classes have no chance level and count for the rank."
     left_out = f" Left out for want of a score in every column: {', '.join(lacking)}." if lacking else ""
+    apart = f" Trained with labels, and not ranked with the others: {', '.join(sorted(matrix.labelled))}."
+    notes.append(
+        f"Scores and differences: brackets are {LEVEL_NAME} t intervals over seeds; differences are paired by seed and "
+        "exploratory."
+    )
     notes.append(
         "Across all columns: skill is the score rescaled so that chance, one over the number of classes, is 0 % and a "
-        "perfect score 100 %. Its interquartile mean is over all seeds and columns, with equal weight per column. "
-        f"Ranks are by the mean score in a column, 1 = best. Brackets: {LEVEL_NAME} bootstrap interval, seeds "
-        "resampled within columns, the same for all methods. p: paired t-test, corrected by Holm's method over all "
-        f"rows and columns; empty where differences do not vary.{level}{left_out}"
+        "perfect score 100 %. Its interquartile mean is over all seeds and columns, with equal weight per column; "
+        f"brackets: {LEVEL_NAME} bootstrap interval, seeds resampled within columns, the same for all methods. Ranks "
+        f"are by the mean score in a column, 1 = best; brackets: where {LEVEL_NAME} of these replicates lie, "
+        f"which is no confidence interval.{level}{left_out}{apart if matrix.labelled else ''}"
     )
     return notes
 
@@ -284,7 +301,8 @@ COST_NOTE = (
 def matrix_table(evidence: Evidence, experiment: str) -> Table:
     """The table of an experiment of kind `matrix`."""
     grid, matrix = evidence.grid, build_matrix(evidence, experiment)
-    spec, blocks, notes = grid.experiments[experiment], matrix_blocks(matrix), matrix_notes(grid, matrix)
+    spec, notes = grid.experiments[experiment], contrast_notes(grid, experiment) + matrix_notes(grid, matrix)
+    blocks = contrast_blocks(evidence, experiment) + matrix_blocks(matrix)
     if "cost" in (spec.figures or []):
         blocks.append(cost_block(matrix, read_costs(evidence, matrix)))
         notes.append(COST_NOTE)
@@ -296,6 +314,6 @@ def matrix_table(evidence: Evidence, experiment: str) -> Table:
         title=spec.title,
         caption=spec.caption.strip(),
         blocks=blocks,
-        findings=overrides_note(grid) or matrix_findings(matrix),
+        findings=overrides_note(grid) or [*contrast_findings(evidence, experiment), *matrix_findings(matrix)],
         notes=[*lost_notes(grid, experiment), *shared, probe, *notes, *not_run_notes(grid, experiment)],
     )

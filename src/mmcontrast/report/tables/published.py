@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 
@@ -9,14 +10,14 @@ from mmcontrast.config import Dataset, Grid, Published
 from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import active_arms, experiment_datasets
-from mmcontrast.report.summary import shown
-from mmcontrast.report.text.conclusions import Reproduction, reproductions, verdict_on
-from mmcontrast.report.text.wording import count, interval, metric_title, published_text
+from mmcontrast.report.text.conclusions import Reproduction, reproductions
+from mmcontrast.report.text.wording import count, metric_title, published_text
 
 VERIFIED = {
     "read": "read in the paper, or on a page or in a repository of its authors",
     "digitised": "read off a curve of its authors",
     "second_hand": "as quoted by another source",
+    "run": "not printed: found by running their code",
 }
 
 
@@ -69,17 +70,14 @@ class PaperPart:
 
     @property
     def verdicts(self) -> str:
-        """How many published numbers were reproduced, in one sentence."""
+        """With how many of the published numbers ours agree, in one sentence."""
         if not self.lines:
             return "The paper publishes no number for a dataset and method that are run here."
-        verdicts = [plain_verdict(fair) for fair, _ in self.lines]
-        by = {v: sum(verdict.startswith(v) for verdict in verdicts) for v in ("reproduced", "within", "not")}
-        n, rest = len(self.lines), len(self.lines) - sum(by.values())
-        said = (
-            f"Of {count(n, 'published number')} for what is run here, {by['reproduced']} reproduced, {by['within']} "
-            f"within the interval over seeds and test instances, {by['not']} not reproduced"
+        by = Counter(fair.verdict for fair, _ in self.lines)
+        return (
+            f"Of {count(len(self.lines), 'number')} of others for what is run here, ours {by['agrees']} times agrees, "
+            f"{by['differs']} times differs, and {by['cannot be judged']} times cannot be judged."
         )
-        return said + (f", {rest} without a verdict." if rest else ".")
 
 
 def paper_parts(evidence: Evidence) -> list[PaperPart]:
@@ -97,22 +95,6 @@ def paper_parts(evidence: Evidence) -> list[PaperPart]:
             title = grid.methods[key].title if key in grid.methods else paper.title
             parts.append(PaperPart(key, title, run, list(lines.values()), unrun))
     return parts
-
-
-def plain_verdict(r: Reproduction) -> str:
-    """The verdict in plain words.
-
-    The interval over seeds and test instances may contain a number that the interval over seeds does not, which is
-    then neither reproduced nor ruled out; what is optimistic is not given that.
-    """
-    if r.reached is None or r.reached == "reproduced":
-        return verdict_on(r)
-    of = measure(r.metric)
-    found = r.of.wide(r.ref, r.metric, r.protocol) if r.protocol != "optimistic" else None
-    wide = shown(found, of) if found is not None else None
-    if wide is not None and wide.low <= r.published <= wide.high:
-        return f"within interval {interval(*wide[1:], digits=of.decimals)} over seeds and test instances"
-    return f"not reproduced: {'ours is lower' if r.published > r.ours.high else 'ours is higher'}"
 
 
 def _unrun(grid: Grid, experiment: str, run: list[str]) -> Unrun | None:

@@ -9,18 +9,14 @@ from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.tables.information import information_findings, information_notes
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.conclusions import compare, comparison_sentences, reproduction_sentences, reproductions
+from mmcontrast.report.text.conclusions import reproduction_sentences, reproductions
 
 WIDE_TITLE = "Selected, over seeds and test instances"
 TIES = {"stable": "in the order of the gallery", "pessimistic": "with wrong answers first"}
 
 
-def table_notes(evidence: Evidence, experiment: str, across: str | None) -> list[str]:
-    """Definitions, sizes, warnings and sources, in the order a reader needs them.
-
-    Args:
-        across: title of the block over all datasets, if the table has one.
-    """
+def table_notes(evidence: Evidence, experiment: str) -> list[str]:
+    """Definitions, sizes, warnings and sources, in the order a reader needs them."""
     grid, scopes = evidence.grid, evidence.scopes(experiment)
     spec = grid.experiments[experiment]
     notes = lost_notes(grid, experiment) + information_notes(grid, experiment)
@@ -28,13 +24,7 @@ def table_notes(evidence: Evidence, experiment: str, across: str | None) -> list
     if spec.reference is not None:
         notes.append(
             "Difference: mean over seeds of the difference between the two cells' scores with the same seed, with its "
-            "bootstrap interval over seeds; p: paired t-test, corrected by Holm's method over the comparisons of a "
-            "dataset and metric; empty where the differences do not vary."
-        )
-    if across is not None:
-        notes.append(
-            f"{across}: mean of the middle half of the scores of all seeds on all datasets; seeds are resampled within "
-            "datasets."
+            f"{wording.LEVEL_NAME} t interval over seeds; exploratory: not declared before the run, and not tested."
         )
     notes += [note for of in scopes for note in dataset_notes(of)]
     if spec.kind == "table" and spec.information is None:
@@ -52,7 +42,7 @@ def protocol_notes(evidence: Evidence, experiment: str) -> list[str]:
 
 
 def findings(evidence: Evidence, experiment: str) -> list[str]:
-    """What the numbers say in words: the own method against its baselines, and the published numbers.
+    """What the numbers say in words: R, U and S, or the published numbers beside ours.
 
     Where the suite changes every cell's parameters they say nothing, and that is the only finding.
     """
@@ -61,10 +51,7 @@ def findings(evidence: Evidence, experiment: str) -> list[str]:
         return overrides_note(grid)
     if out := information_findings(evidence, experiment):
         return out
-    for of in evidence.scopes(experiment):
-        if of.spec.kind == "table" and (compared := compare(of, of.data.metrics[0])):
-            out.append(" ".join(comparison_sentences(compared)))
-    return out + reproduction_sentences(reproductions(evidence, experiment))
+    return reproduction_sentences(reproductions(evidence, experiment))
 
 
 def overrides_note(grid: Grid) -> list[str]:
@@ -96,9 +83,10 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
     wide = "; ".join(
         f"{of.data.title}: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}" for of in scopes
     )
-    narrow = "; ".join(wording.seeds_interval_name(n) for n in sorted({of.n_seeds for of in scopes}))
+    names = (wording.seeds_interval_name(of.n_seeds, of.data.overlap) for of in scopes)
+    narrow = "; ".join(dict.fromkeys(names))
     return [
-        f"Brackets: {narrow}. With few seeds such an interval tends to be too narrow.",
+        f"Brackets: {narrow}.",
         f"Brackets of the column '{WIDE_TITLE}': {wide}.",
     ]
 
@@ -119,8 +107,11 @@ def dataset_notes(of: Scope) -> list[str]:
 def _published_notes(grid: Grid, experiment: str, datasets: list[str]) -> list[str]:
     table = grid.published(experiment)
     notes = []
-    if table.source and any(p.dataset in datasets for p in table.rows):
+    here = [p for p in table.rows if p.dataset in datasets]
+    if table.source and here:
         notes.append(f"Published numbers: {' '.join(table.source.split())}.")
+    notes += [f"{p.row}: {' '.join((p.source or '').split())}." for p in here if p.verified == "run"]
+    notes += [" ".join(note.split()) for note in table.notes if here]
     for d in datasets:
         found = {m for p in table.rows if p.dataset == d for m in p.values}
         absent = [wording.metric_title(m, grid.datasets[d]) for m in grid.datasets[d].metrics if m not in found]

@@ -10,7 +10,7 @@ from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.multilabel import THRESHOLD
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, without
-from mmcontrast.evaluation.statistics import LEVEL, REPLICATES
+from mmcontrast.evaluation.statistics import LEVEL
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
 MINUS = "−"
@@ -53,8 +53,8 @@ def probe_definition(datasets: Iterable[Dataset]) -> str:
     kinds = {target.kind for data in datasets for target in data.targets.values()}
     said = "; ".join(name for kind, name in PROBES.items() if kind in kinds)
     return (
-        f"a linear probe ({said}) on the frozen embeddings of the last epoch, fitted on train; its "
-        "regularisation strength is the one with the best validation score on the first metric"
+        f"a linear probe ({said}) on the frozen embeddings of the last epoch, fitted on train; its regularisation "
+        "strength is the one with the lowest validation loss (cross-entropy, or squared error of numbers)"
     )
 
 
@@ -140,18 +140,18 @@ def find_cell(grid: Grid, experiment: str, method: str, variant: str) -> CellRef
     return next((c for c in grid.experiments[experiment].cells if (c.method, c.variant) == (method, variant)), None)
 
 
-def seeds_interval_name(n_seeds: int) -> str:
-    """What [low, high] is."""
-    return f"{LEVEL_NAME} percentile bootstrap interval of the mean over {count(n_seeds, 'seed')}"
+def seeds_interval_name(n_seeds: int, overlap: float = 0.0) -> str:
+    """What [low, high] is. overlap: `Dataset.overlap`."""
+    drawn = f", its variance corrected for training sets that overlap (test / train = {overlap:.2g})" if overlap else ""
+    return f"{LEVEL_NAME} t interval of the mean over {count(n_seeds, 'seed')}{drawn}"
 
 
 def wide_interval_name(n_seeds: int, n_instances: int, dataset: Dataset) -> str:
     """What the wider interval is."""
-    how = "instances resampled within each class" if dataset.target == "classes" else "instances resampled"
+    within = " within each class" if dataset.target == "classes" else ""
     return (
-        f"{LEVEL_NAME} percentile bootstrap interval over {count(n_seeds, 'seed')} and "
-        f"{count(n_instances, 'test instance')}, {how}, the same for all seeds "
-        f"({REPLICATES:,} replicates)"
+        f"{LEVEL_NAME} interval for {count(n_seeds, 'seed')} and {count(n_instances, 'test instance')}, the same for "
+        f"all seeds: a t interval of the seeds' part and the jackknife variance of the instances' part{within}"
     )
 
 

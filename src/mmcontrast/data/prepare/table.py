@@ -1,0 +1,440 @@
+"""Tables of any format, joined by the id of an instance: columns to modalities, label, group and split.
+
+Pictures and sounds may lie in files that a column names. A picture is cut and resized to the size that is trained once,
+here; a sound becomes log-mel frames. N instances, in the order of the first table, d features of a modality.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from mmcontrast.config import Dataset, Modality, validate
+from mmcontrast.config.base import Strict
+from mmcontrast.config.targets import Target
+from mmcontrast.data.audio import log_mel, read_wav
+from mmcontrast.data.files import inside
+from mmcontrast.data.instances import Instance, Instances
+from mmcontrast.data.manifest import raw_path
+from mmcontrast.data.pictures import jpeg, pixels, resized
+from mmcontrast.data.prepare.table_files import Split, Table, TableFile, load
+from mmcontrast.data.streaming import Stream
+from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
+
+SHOWN = 20
+COLUMN = re.compile(r"\{([^{}]+)\}")
+ALWAYS = "a label is a number, and never missing"
+SPLIT_NAMES: dict[Split, list[str]] = {
+    "train": ["train", "training"],
+    "val": ["val", "valid", "validation", "dev"],
+    "test": ["test", "testing"],
+}
+
+
+class UndecodableError(DataError):
+    """A picture or sound that is missing or cannot be read."""
+
+
+class Columns(Strict):
+    """What of a table is a modality: one of the keys below, or else every column that is used for nothing else."""
+
+    table: str | None = Field(default=None, description="Default: the one of the modality's name, or the only one.")
+    columns: list[str] | None = Field(default=None, min_length=1, description="Of a text, or of bytes, one.")
+    prefix: str | None = Field(default=None, min_length=1, description="Beginning of the names of its columns.")
+    without: list[str] = Field(default=[], description="Columns that are not among them.")
+    array: str | None = Field(
+        default=None, description="Array of an npz file, or column of lists: (N, d), of pictures (N, C, H, W), ..."
+    )
+    file: Annotated[str, Field(pattern=r"\{[^{}]+\}")] | None = Field(
+        default=None, description="Picture or WAV file, with columns in braces: imgs/{image_id}.jpg"
+    )
+
+
+class TableOptions(Strict):
+    """`prepare` in the dataset's file. A column of one name in several tables is written table/column."""
+
+    tables: dict[str, str | TableFile] = Field(min_length=1, description="Name of a table -> its file, or more of it.")
+    id: str | dict[str, str] | None = Field(
+        default=None,
+        description="Column that names an instance, in every table, or table -> column; null = row i of every table "
+        "is instance i, and called by `row`. Several rows of one id are observations of a multifold modality.",
+    )
+    row: str = Field(default="row-", description="What stands before the number of a row, from 0, where `id` is null.")
+    modalities: dict[str, Columns] = Field(default={}, description="Modality -> its columns.")
+    label: str | None = Field(
+        default=None,
+        description="Column of the class, by name or number, or of several labels with | between; null = columns of "
+        "the names in `classes` (multilabel: 0 or 1, regression: numbers).",
+    )
+    tasks: dict[str, str] = Field(default={}, description="Task -> its column, as `label`.")
+    group: str | None = Field(default=None, description="Column of what no split may part, e.g. a patient.")
+    group_pattern: str | None = Field(
+        default=None, description="Regular expression for the beginning of a cell of `group` that names the group."
+    )
+    split: str | None = Field(default=None, description="Column of a published split.")
+    splits: dict[Split, list[str]] = Field(default=SPLIT_NAMES, description="Split -> its names in that column.")
+    common: bool = Field(default=False, description="Leave out and count instances that a table lacks.")
+    skip_undecodable: bool = Field(
+        default=False, description="Leave out and count rows whose picture or sound is missing or cannot be decoded."
+    )
+
+
+def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances | Stream:
+    """All instances.
+
+    Raises:
+        DataError: a file is not what the dataset's file says; names file, row and column.
+        ConfigError: `prepare` names a table or modality that there is not.
+    """
+    return _Reading(f"params/datasets/{name}.yaml", dataset, raw_dir).result()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the values of a modality are.
+
+    Attributes:
+        cells: a value of every row of the table, or what makes it. names: of the features of a vector.
+        folder: where files lie.
+    """
+
+    table: str
+    cells: Sequence[Any] | np.ndarray
+    names: list[str]
+    folder: Path | None = None
+
+
+class _Reading:
+    def __init__(self, where: str, dataset: Dataset, raw_dir: Path) -> None:
+        self.where, self.dataset, self.raw_dir = where, dataset, raw_dir
+        self.options = options = validate(TableOptions, dataset.prepare, where, prefix="prepare")
+        self.tables = {t: load(t, file, raw_dir) for t, file in options.tables.items()}
+        self.main_name, self.main = next(iter(self.tables.items()))
+        if unknown := [m for m in options.modalities if m not in dataset.modalities]:
+            hint = nearest(unknown[0], dataset.modalities)
+            raise ConfigError(f"{where}: prepare.modalities: no modality '{unknown[0]}'; {hint}")
+        self.ids = self._ids()
+        self.rows = {name: self._rows(name, table) for name, table in self.tables.items()}
+        lacking = {i for rows in self.rows.values() for i, of in enumerate(rows) if not of}
+        self.kept = [i for i in range(len(self.ids)) if not (options.common and i in lacking)]
+
+    def result(self) -> Instances | Stream:
+        data = self.dataset
+        sources = {m: self._source(m, spec) for m, spec in data.modalities.items()}
+        labels = {t: self._labels(t, target) for t, target in data.targets.items()}
+        groups, splits = self._groups(), self._splits()
+        names = {m: source.names for m, source in sources.items() if source.names}
+        plain = all(of.kind == "vector" and not of.multifold for of in data.modalities.values())
+        plain = plain and (groups is None or len(set(groups)) == len(self.ids))
+        single = all(len(rows) == 1 for of in self.rows.values() for rows in of)
+        if plain and single and {target.kind for target in data.targets.values()} == {"classes"}:
+            at = {t: [rows[0] for rows in of] for t, of in self.rows.items()}
+            inputs = {m: np.asarray(s.cells, np.float64)[at[s.table]] for m, s in sources.items()}
+            if not any(np.isnan(x).any() for x in inputs.values()):
+                own = {t: np.array(of, np.int64) for t, of in labels.items()}
+                return Instances(self.ids, own.pop(""), inputs, names, splits, own, groups)
+        report: dict[str, Any] = {}
+        if left := len(self.ids) - len(self.kept):
+            report["left_out_as_a_table_lacks_them"] = left
+        if self.options.skip_undecodable:
+            report["undecodable"] = {"count": 0, "which": []}
+        return Stream(self._instances(sources, labels, groups, splits, report), names, report)
+
+    def _instances(
+        self,
+        sources: Mapping[str, _Source],
+        labels: Mapping[str, Sequence[Any]],
+        groups: Sequence[str] | None,
+        splits: Sequence[str] | None,
+        report: dict[str, Any],
+    ) -> Iterator[Instance]:
+        """Every instance that is kept. `report`: counts those that are left out."""
+        for k, i in enumerate(self.kept):
+            values: dict[str, Any] = {}
+            try:
+                for m, spec in self.dataset.modalities.items():
+                    rows = self.rows[sources[m].table][i]
+                    if sources[m].folder is not None:  # a file that several rows name is one observation
+                        rows = list({sources[m].cells[row]: row for row in reversed(rows)}.values())[::-1]
+                    several = [self._value(spec, sources[m], row) for row in rows]
+                    several = [value for value in several if value is not None]
+                    values[m] = (several or None) if spec.multifold else (several[0] if several else None)
+            except UndecodableError as e:
+                if not self.options.skip_undecodable:
+                    remedy = "mend it, or say `skip_undecodable: true` under `prepare` to leave such rows out"
+                    raise DataError(f"{e}; {remedy}") from None
+                report["undecodable"]["count"] += 1
+                report["undecodable"]["which"] = [*report["undecodable"]["which"], self.ids[i]][:SHOWN]
+                continue
+            tasks = {t: of[k] for t, of in labels.items() if t}
+            yield Instance(
+                self.ids[i], values, labels[""][k], splits[k] if splits else None, tasks, groups[k] if groups else None
+            )
+
+    def _value(self, spec: Modality, source: _Source, row: int) -> Any:
+        cell, table = source.cells[row], self.tables[source.table]
+        if spec.kind == "text" and cell is None and table.of_text and not spec.optional:
+            return ""
+        if cell is None or spec.kind == "vector":
+            return cell
+        if source.folder is not None:
+            try:
+                cell = inside(source.folder, cell)
+            except FetchError as e:
+                raise DataError(f"{table.at(row)}: {e}") from None
+        try:
+            if spec.kind == "sequence" and isinstance(cell, Path):
+                return log_mel(*read_wav(cell), spec.shape[1])
+            return _picture(cell, spec) if spec.kind == "image" else cell
+        except DataError as e:
+            raise UndecodableError(f"{table.at(row)}: {e}") from None
+
+    def _id_column(self, table: str) -> str | None:
+        given = self.options.id
+        if isinstance(given, dict) and table not in given:
+            raise ConfigError(f"{self.where}: prepare.id: no column for table '{table}'; give each table one")
+        return given[table] if isinstance(given, dict) else given
+
+    def _ids(self) -> list[str]:
+        key = self._id_column(self.main_name)
+        if key is None:
+            return [f"{self.options.row}{i:04d}" for i in range(len(self.main))]
+        first: dict[str, int] = {}
+        several = any(of.multifold for m, of in self.dataset.modalities.items() if self._table_of(m) == self.main_name)
+        for i, identity in enumerate(self.main.texts(key)):
+            if identity is None:
+                raise DataError(f"{self.main.at(i)}: column '{key}' is empty; it names the instance")
+            if identity in first and not several:
+                _refuse_twice(self.main, key, identity, [first[identity], i])
+            first.setdefault(identity, i)
+        return list(first)
+
+    def _rows(self, name: str, table: Table) -> list[list[int]]:
+        """Rows of the table of each instance."""
+        key = self._id_column(name)
+        if key is None:
+            if len(table) != len(self.ids):
+                remedy = "give `id`, the column that names an instance, or tables of equal length"
+                raise DataError(f"{table.path}: {len(table)} rows, and {self.main.path} has {len(self.ids)}; {remedy}")
+            return [[i] for i in range(len(table))]
+        found: dict[str, list[int]] = {}
+        for i, identity in enumerate(table.texts(key)):
+            found.setdefault(str(identity), []).append(i)
+        specs = [of for m, of in self.dataset.modalities.items() if self._table_of(m) == name]
+        twice = [identity for identity, rows in found.items() if len(rows) > 1]
+        if twice and not any(of.multifold for of in specs):
+            _refuse_twice(table, key, twice[0], found[twice[0]])
+        missing, extra = [i for i in self.ids if i not in found], sorted(set(found) - set(self.ids))
+        missing = [] if specs and all(of.optional for of in specs) else missing
+        if (missing or extra) and not self.options.common:
+            of = self.main.path.name
+            said = f"{len(extra)} ids are not in {of}"
+            if missing:
+                said = f"{len(missing)} of {len(self.ids)} ids of {of} are missing"
+            raise DataError(
+                f"{table.path}: {said}, the first is '{(missing or extra)[0]}'; say `common: true` under `prepare` in "
+                f"{self.where} to leave such instances out, or `optional: true` of a modality that an instance may lack"
+            )
+        return [found.get(identity, []) for identity in self.ids]
+
+    def _table_of(self, modality: str) -> str:
+        given = self.options.modalities.get(modality, Columns()).table
+        name = given or (modality if modality in self.tables or len(self.tables) > 1 else self.main_name)
+        if name not in self.tables:
+            where = f"{self.where}: prepare.modalities.{modality}.table"
+            raise ConfigError(f"{where}: no table '{name}'; {nearest(name, self.tables)}")
+        return name
+
+    def _place(self, key: str, given: str) -> tuple[str, str]:
+        """Table and column of a column that `prepare` names."""
+        having = [t for t, table in self.tables.items() if given in (*table.names, *table.arrays)]
+        table, _, column = given.partition("/")
+        if len(having) != 1 and table in self.tables and column in self.tables[table].names:
+            return table, column
+        if len(having) > 1:
+            remedy = f"write {having[0]}/{given}, or the other"
+            raise ConfigError(f"{self.where}: prepare.{key}: the tables {having} have a column '{given}'; {remedy}")
+        if not having:
+            names = [name for table in self.tables.values() for name in table.names[:50]]
+            files = ", ".join(str(table.path) for table in self.tables.values())
+            raise DataError(f"{files}: no column '{given}' ({self.where}: prepare.{key}); {nearest(given, names)}")
+        return having[0], given
+
+    def _of(self, table: str, cells: Sequence[Any], key: str) -> list[tuple[Any, str]]:
+        """Cell and place of every instance that is kept. Raises DataError where one has none."""
+        out = []
+        for i in self.kept:
+            rows = self.rows[table][i]
+            if not rows or cells[rows[0]] is None:
+                place = self.tables[table].at(rows[0]) if rows else f"{self.tables[table].path}: '{self.ids[i]}'"
+                raise DataError(f"{place}: no {key}; leave the row out, or fill it in")
+            if other := [row for row in rows if cells[row] != cells[rows[0]]]:
+                places = f"{self.tables[table].at(other[0])}: another {key} than at {self.tables[table].at(rows[0])}"
+                raise DataError(f"{places}, and both rows are of '{self.ids[i]}'")
+            out.append((cells[rows[0]], self.tables[table].at(rows[0])))
+        return out
+
+    def _groups(self) -> list[str] | None:
+        if self.options.group is None:
+            return None
+        table, column = self._place("group", self.options.group)
+        groups = []
+        for text, place in self._of(table, self.tables[table].texts(column), "group"):
+            found = re.match(self.options.group_pattern or ".*", text)
+            if not found:
+                raise DataError(f"{place}: column '{column}': '{text}' is not as `group_pattern` says")
+            groups.append(found[0])
+        return groups
+
+    def _splits(self) -> list[str] | None:
+        options, kind = self.options, self.dataset.split.kind
+        by_file = [self.main.splits[i] for i in self.kept]
+        if (options.split is not None or any(by_file)) != (kind == "published"):
+            remedy = "say `kind: published`" if kind == "random" else "name its column by `split`, or a file per split"
+            raise ConfigError(f"{self.where}: split is {kind}, and `prepare` says otherwise; {remedy}")
+        if kind == "random":
+            return None
+        if options.split is None:
+            return [str(split) for split in by_file]
+        table, column = self._place("split", options.split)
+        split_of = {name: str(split) for split, names in options.splits.items() for name in names}
+        out = []
+        for text, place in self._of(table, self.tables[table].texts(column), "split"):
+            if text not in split_of:
+                accepted = f"accepted by `prepare.splits`: {', '.join(split_of)}"
+                raise DataError(f"{place}: column '{column}': '{text}' is no split; {accepted}")
+            out.append(split_of[text])
+        return out
+
+    def _labels(self, task: str, target: Target) -> list[Any]:
+        given = self.options.tasks.get(task) if task else self.options.label
+        key = f"tasks.{task}" if task else "label"
+        if given is None and target.kind == "classes":
+            if len(target.names) > 1:
+                raise ConfigError(f"{self.where}: prepare.{key}: required; name the column of the class")
+            return [0] * len(self.kept)
+        if given is None or target.kind == "regression":
+            places = [self._place(key, name) for name in ([given] if given else target.names)]
+            columns = [self._of(t, self.tables[t].numbers([c], ALWAYS)[:, 0].tolist(), key) for t, c in places]
+            return [[x for x, _ in row] for row in zip(*columns, strict=True)]
+        table, column = self._place(key, given)
+        texts = self.tables[table].texts(column)
+        if target.kind == "classes":
+            return _class_indices(column, self._of(table, texts, f"{key} in column '{column}'"), target.names)
+        out = []
+        for text, place in self._of(table, [text or "" for text in texts], key):
+            found = text.split("|") if text else []
+            if unknown := [c for c in found if c not in target.names]:
+                raise DataError(f"{place}: {column}: '{unknown[0]}'; {nearest(unknown[0], target.names)}")
+            out.append([int(name in found) for name in target.names])
+        return out
+
+    def _source(self, m: str, spec: Modality) -> _Source:
+        name, given = self._table_of(m), self.options.modalities.get(m, Columns())
+        table, shape = self.tables[name], tuple(spec.shape)
+        if given.file is not None:
+            if spec.kind not in ("image", "sequence"):
+                raise ConfigError(f"{self.where}: prepare.modalities.{m}.file: of kind image or sequence alone")
+            return _Source(name, *self._files(table, given.file))
+        if given.array is not None:
+            values = table.array(given.array)
+            if spec.kind != "vector":
+                return _Source(name, values, [])
+            if values.shape[1:] != shape or values.dtype.kind not in "fiub":
+                found = f"{values.dtype} of shape {list(values.shape[1:])} per row"
+                raise DataError(
+                    f"{table.path}: array '{given.array}': {found}, and {self.where}: modalities.{m} says {list(shape)}"
+                )
+            return _Source(name, values.astype(np.float64), [f"{given.array}_{j}" for j in range(*shape)])
+        columns = self._columns(m, table, name, given)
+        if spec.kind != "vector":
+            return _Source(name, table.cells(columns[0]), [])
+        if len(columns) != spec.shape[0]:
+            said = f"{len(columns)} feature columns, and {self.where}: modalities.{m} says {spec.shape[0]}"
+            raise DataError(f"{table.path}: {said}")
+        remedy = (
+            f'in {self.where}, `missing` of the table says which cells stand for no number, `decimal: ","` that '
+            f"numbers have a comma, and `without` of prepare.modalities.{m} which columns are left out"
+        )
+        return _Source(name, table.numbers(columns, remedy), columns)
+
+    def _files(self, table: Table, pattern: str) -> tuple[list[str | None], list[str], Path]:
+        """A path of every row, from a folder that no cell leads out of; None where a column that says it is empty."""
+        start = pattern[: pattern.index("{")].rpartition("/")[0]
+        rest = pattern[len(start) :].lstrip("/") if start else pattern
+        cells = {c: table.texts(c) for c in COLUMN.findall(rest)}
+        out: list[str | None] = []
+        for i in range(len(table)):
+            row = {c: texts[i] for c, texts in cells.items()}
+            whole = all(row.values())
+            out.append(COLUMN.sub(lambda found: str(row[found[1]]), rest) if whole else None)  # noqa: B023
+        return out, [], raw_path(self.raw_dir, start) if start else self.raw_dir
+
+    def _columns(self, m: str, table: Table, name: str, given: Columns) -> list[str]:
+        """Columns of a modality, in the table's order, or in that of `columns`."""
+        there = set(table.names)
+        for column in (*(given.columns or ()), *given.without):
+            if column not in there:
+                hint = nearest(column, table.names[:50])
+                raise DataError(f"{table.path}: no column '{column}' ({self.where}: prepare.modalities.{m}); {hint}")
+        taken = set(given.without) | (set() if given.columns else self._taken(name))
+        found = [c for c in given.columns or table.names if c not in taken and c.startswith(given.prefix or "")]
+        if not found:
+            raise DataError(
+                f"{table.path}: no column is left for modality '{m}' ({self.where}: prepare.modalities.{m})"
+            )
+        return found
+
+    def _taken(self, table: str) -> set[str]:
+        """Columns of a table that are used for something else than a modality without `columns`."""
+        o = self.options
+        used = {"label": o.label, "group": o.group, "split": o.split} | {f"tasks.{t}": c for t, c in o.tasks.items()}
+        places = [self._place(key, given) for key, given in used.items() if given is not None]
+        if o.label is None and self.dataset.target != "classes":
+            places += [self._place("label", name) for name in self.dataset.classes]
+        others = [of.columns or () for m, of in o.modalities.items() if self._table_of(m) == table]
+        taken = {column for t, column in places if t == table} | {c for of in others for c in of}
+        key = self._id_column(table)
+        return taken if key is None else taken | {key}
+
+
+def _refuse_twice(table: Table, key: str, identity: str, rows: Sequence[int]) -> None:
+    raise DataError(
+        f"{table.at(rows[1])}: '{identity}' in column '{key}' stands also at {table.at(rows[0])}; an id names one row, "
+        "but of a modality that is `multifold`"
+    )
+
+
+def _class_indices(column: str, cells: Sequence[tuple[str, str]], names: Sequence[str]) -> list[int]:
+    """Of classes written by name, or, where no cell is a name, by number."""
+    index = {name: i for i, name in enumerate(names)}
+    written = [(_plain(text), place) for text, place in cells]
+    if not any(text in index for text, _ in written) and all(_plain(t).isdigit() for t, _ in written):
+        index = {str(i): i for i in range(len(names))}
+    for text, place in written:
+        if text not in index:
+            accepted = ", ".join(key if key == names[i] else f"{key} = {names[i]}" for key, i in index.items())
+            raise DataError(f"{place}: {column}: label '{text}'; {nearest(text, index)} (accepted: {accepted})")
+    return [index[text] for text, _ in written]
+
+
+def _plain(text: str) -> str:
+    """1.0 as 1, and all else as it is."""
+    whole, _, rest = text.partition(".")
+    return whole if rest and set(rest) == {"0"} and whole.isdigit() else text
+
+
+def _picture(value: Any, spec: Modality) -> Any:
+    """What is stored of pixels (C, H, W) uint8, of a file, or of its bytes, also as the library datasets has them."""
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes | Path):
+        return np.asarray(value)
+    cut = resized(io.BytesIO(data) if isinstance(data, bytes) else data, spec.shape)
+    return jpeg(cut) if spec.encoded else pixels(cut)

@@ -1,0 +1,170 @@
+"""What a user starts with: a workspace, a dataset of their own, a method of their own. Nothing is overwritten."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmcontrast.config.files import NAME
+from mmcontrast.config.yaml_file import read_yaml
+from mmcontrast.errors import ConfigError
+
+STARTERS = Path(__file__).parents[1] / "starters"
+# the methods that a new dataset is compared by: how it is scored -> (method, variant, label)
+COMPARED = {
+    "retrieval": [("clip", "base", "CLIP"), ("siglip", "base", "SigLIP"), ("mxm_clr", "base", "MXM-CLR")],
+    "probe": [
+        ("raw", "shared", "Raw inputs"),
+        ("cross", "shared_untrained", "Untrained"),
+        ("cross", "shared", "Cross (CLIP)"),
+        ("comm", "shared", "CoMM"),
+        ("concat", "shared", "Concatenation (labels)"),
+        ("m3col", "shared", "M3CoL (labels)"),
+    ],
+}
+REFERENCE = {"retrieval": ("clip", "base"), "probe": ("cross", "shared")}
+# what the shared recipe does not say of kinds of modality
+RECIPE = Path("params/recipes/shared.yaml")
+ENCODERS: dict[str, dict[str, Any]] = {
+    "image": {"image": "small_conv"},
+    "sequence": {"sequence": {"kind": "gru", "width": 64}},
+    "text": {"text": {"vocabulary": 2000, "tokens": 32, "embedding": 64, "hidden": 64}},
+}
+AUGMENTATIONS: dict[str, list[dict[str, Any]]] = {
+    "image": [{"name": "crop", "scale": [0.5, 1.0]}, {"name": "brightness", "amount": 0.2}],
+    "sequence": [{"name": "noise", "std": 0.1}],
+    "text": [],
+}
+ENGINE = {"backend": "torch", "zero_stage": 0, "precision": "fp32", "device": "cpu", "ranks": 1, "threads": 1}
+
+
+def new_workspace(folder: Path) -> list[str]:
+    """A folder to work in without a checkout: params/ as they come with the package, and the workflow.
+
+    Raises:
+        ConfigError: something is there already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder}: not empty; name a folder that is not there yet")
+    for name in ("params", "workflow"):
+        shutil.copytree(STARTERS / name, folder / name)
+    shutil.copy(STARTERS / "Snakefile", folder / "Snakefile")
+    return [f"{folder}: written. Next: cd {folder}; mmcontrast new dataset NAME FILE..."]
+
+
+def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> list[str]:
+    """params/ of a dataset, an experiment and a suite, all of one name.
+
+    Args:
+        files: as the user names them, from the current folder. told: role of `guess.USUAL` -> column.
+
+    Returns:
+        What was written, and a line for each guess.
+
+    Raises:
+        ConfigError: the name is not accepted or taken. DataError: see `guess.Guess`.
+    """
+    from mmcontrast.data.guess import Guess
+
+    places = {kind: Path(f"params/{kind}/{name}.yaml") for kind in ("datasets", "experiments", "suites")}
+    _refuse_taken(name, places.values())
+    guess = Guess(files, told)
+    values = guess.values
+    scored = "retrieval" if "retrieval" in values else "probe"
+    about = {
+        "title": name, "description": f"Own data: {', '.join(Path(f).name for f in files)}.", "licence": "not stated",
+        "redistribute": False, "citation": "not stated",
+    }  # fmt: skip
+    cells = [{"method": method, "variant": variant, "label": label} for method, variant, label in COMPARED[scored]]
+    kinds = sorted({spec["kind"] for spec in values["modalities"].values()} & set(ENCODERS))
+    model = {"fusion": {"width": 32 * len(values["modalities"])}}
+    for kind in kinds:
+        model |= ENCODERS[kind]
+    recipe = {name: {"model": model, "augmentations": {kind: AUGMENTATIONS[kind] for kind in kinds}}}
+    reference = dict(zip(("method", "variant"), REFERENCE[scored], strict=True))
+    experiment = {
+        "title": f"Methods on {name}",
+        "caption": "Every method under one recipe; scores of the epoch that the protocol selects.",
+        "kind": "table", "datasets": [name], "cells": cells, "reference": reference,
+    }  # fmt: skip
+    suite = {
+        "description": f"The experiment on {name}.", "datasets": [name], "experiments": [name], "seeds": [0, 1, 2],
+        "engine": ENGINE,
+    }  # fmt: skip
+    head = f"# Written by `mmcontrast new dataset {name}`; edit it. What was guessed:\n"
+    head += "".join(f"# - {line}\n" for line in guess.said)
+    _write(places["datasets"], head, about | values)
+    _write(places["experiments"], "", experiment)
+    _write(places["suites"], "", suite)
+    if scored == "probe":
+        _add_to_recipe(recipe)
+    return [*guess.said, *(f"{path}: written" for path in places.values())]
+
+
+def _add_to_recipe(entry: dict[str, Any]) -> None:
+    """Put a dataset's encoders below `datasets` of the shared recipe, which is the last key there."""
+    if set(entry) <= set(read_yaml(RECIPE).get("datasets", {})):
+        return  # of an earlier dataset of this name
+    lines = yaml.safe_dump(entry, sort_keys=False, width=116, default_flow_style=None).splitlines()
+    RECIPE.write_text(RECIPE.read_text(encoding="utf-8") + "".join(f"  {line}\n" for line in lines), encoding="utf-8")
+    if set(entry) - set(read_yaml(RECIPE).get("datasets", {})):
+        raise ConfigError(f"{RECIPE}: `datasets` is not its last key; put {entry} there by hand")
+
+
+def new_method(name: str, experiment: str | None) -> list[str]:
+    """Code, params and test of a method that trains as it is; with `experiment` also a row of that one.
+
+    Raises:
+        ConfigError: the name is not accepted or taken, or there is no such experiment.
+    """
+    from mmcontrast.methods.registry import implementations
+
+    folder, params = Path("methods") / name, Path(f"params/methods/{name}.yaml")
+    _refuse_taken(name, [folder, params])
+    if name in implementations():
+        raise ConfigError(f"'{name}': a method of this name comes with the package; take another")
+    listed = sorted(Path("params/experiments").rglob(f"{experiment}.yaml")) if experiment else []
+    if experiment and (not listed or "\ncells:\n" not in listed[0].read_text(encoding="utf-8")):
+        raise ConfigError(f"--experiment {experiment}: no file of this name with `cells` in params/experiments/")
+    words = {"name": name, "title": name.replace("_", " "), "camel": name.title().replace("_", "")}
+    targets = {folder / "objective.py": "objective.py.txt", folder / "method.py": "method.py.txt",
+               folder / f"test_{name}.py": "test.py.txt", params: "params.yaml"}  # fmt: skip
+    for path, template in targets.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text((STARTERS / "method" / template).read_text(encoding="utf-8").format(**words), encoding="utf-8")
+    for path in listed[:1]:
+        row = f"\ncells:\n- {{method: {name}, variant: shared, label: {words['title']}}}\n"
+        path.write_text(path.read_text(encoding="utf-8").replace("\ncells:\n", row, 1), encoding="utf-8")
+    implementations.cache_clear()
+    return [f"{path}: written" for path in (*targets, *listed[:1])]
+
+
+def as_source(file: str, here: Path) -> str:
+    """A file that a user names from the folder `here`, as `sources` has it from the current one."""
+    path = os.path.normpath(here / file)
+    if Path(file).is_absolute():
+        return path
+    relative = os.path.relpath(path)
+    return relative if relative.startswith("..") else f"./{relative}"
+
+
+def _refuse_taken(name: str, places: Any) -> None:
+    if not re.fullmatch(r"[a-z]" + NAME.pattern[:-1] + "*", name):
+        raise ConfigError(f"'{name}': not accepted as a name; use lower-case letters, digits and _, a letter first")
+    # a name is unique in its kind, whatever folders are below it
+    there = [[place] if place.exists() else sorted(place.parent.rglob(place.name)) for place in places]
+    if taken := [str(path) for found in there for path in found]:
+        raise ConfigError(f"{taken[0]}: there already; take another name, or remove it")
+
+
+def _write(path: Path, head: str, values: dict[str, Any]) -> None:
+    text = yaml.safe_dump(values, sort_keys=False, width=116, default_flow_style=None, allow_unicode=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(head + text, encoding="utf-8")
+    read_yaml(path)
