@@ -17,7 +17,8 @@ from mmcontrast import progress
 from mmcontrast.cli import EpochPrinter
 from mmcontrast.data.files import sha256_of
 from mmcontrast.paths import Layout
-from snakemake_logger_plugin_mmcontrast import LogHandler, Watch, job_of
+from mmcontrast.terminal import Watch, job_of
+from snakemake_logger_plugin_mmcontrast import LogHandler
 
 LOG = "synthetic/m3col/base: seed 7 (2 of 3) epoch 14/30 loss=0.1"
 
@@ -145,8 +146,8 @@ def test_a_run_on_a_terminal(suite: Layout, monkeypatch: pytest.MonkeyPatch) -> 
     put(Path("logs/finetune/synthetic/m3col/base.log"), LOG)
     terminal = handler()
     events(terminal, STATS.copy(), started(1, "synthetic/m3col/base"), started(2, "synthetic/concat/base"))
-    assert terminal.watch.line().startswith("0/3 steps · ")
-    assert terminal.watch.line().endswith("left · synthetic/m3col seed 2/3 epoch 14/30 · synthetic/concat")
+    assert terminal.terminal.watch.line().startswith("0/3 steps · ")
+    assert terminal.terminal.watch.line().endswith("left · synthetic/m3col seed 2/3 epoch 14/30 · synthetic/concat")
     put(Path("logs/finetune/synthetic/concat/base.log"), "a line\nerror: the loss is not finite\n")
     events(terminal, {"event": "job_finished", "job_id": 1}, {"event": "job_error", "jobid": 2})
     terminal.close()

@@ -31,7 +31,6 @@ def comment(checkout: Checkout, file: str) -> None:
     path.write_text(path.read_text() + "# a comment\n")
 
 
-@pytest.mark.skip(reason="Snakemake retrains nothing after the edit: to be understood")
 def test_a_comment_in_one_methods_file_retrains_that_method_alone(finished: Checkout) -> None:
     """Snakemake trains it, to the same bits; DVC is told, and has nothing to do."""
     finished.executed()
