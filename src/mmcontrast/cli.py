@@ -278,7 +278,7 @@ def _apply(args: argparse.Namespace) -> None:
     from mmcontrast.trained import load
 
     where = Path(args.cell)
-    if not where.exists():
+    if not where.is_absolute():
         where = Path(paths.Layout(args.suite).run(plans.cell_name(args.cell), ""))
     model = load(where, args.device, args.seed)
     n = (embed_files if args.command == "embed" else predict_files)(model, args.files, args.out)
@@ -312,6 +312,10 @@ def _new(args: argparse.Namespace) -> None:
 
 def _from_here(given: str) -> Path:
     return Path(given).absolute()
+
+
+def _cell_or_path(given: str) -> str:
+    return str(_from_here(given)) if Path(given).exists() else given
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -387,8 +391,9 @@ def _parser() -> argparse.ArgumentParser:
         "embed": "Write the embeddings that a trained model gives new rows.",
         "predict": "Write what a trained model predicts of new rows.",
     }.items():
-        apply = add(name, _apply, text, cell=of)
+        apply = add(name, _apply, text)
         # the command goes into the checkout; these are named from where it was typed
+        apply.add_argument("cell", type=_cell_or_path, help=of)
         apply.add_argument("files", nargs="+", type=_from_here, metavar="FILE", help="csv or Parquet, joined by `id`")
         apply.add_argument("-o", "--out", required=True, type=_from_here, metavar="FILE", help="csv or Parquet")
         apply.add_argument("--seed", type=int, help="of the model (default: the first)")

@@ -125,10 +125,13 @@ def load(path: str | Path, device: str = "cpu", seed: int | None = None) -> Trai
         device: where it computes, as torch names it. seed: of a folder's models; None = the first.
 
     Raises:
-        DataError: a file is missing, damaged, changed since, or does not belong to the others.
+        DataError: a file is missing, damaged, changed since, or does not belong to the others; or the method embeds
+            labels.
     """
     file = weights_file(Path(path), seed)
     method, folder = load_method(file), file.parent
+    if method.reads_labels:
+        raise DataError(f"{file}: {method.cell.method} embeds labels, which new rows do not have; load another method")
     scalers = read_fitted(sealed(folder / FITTED)) if (folder / FITTED).exists() else {}
     cell = _built_from(method.cell, folder)
     texts = {}

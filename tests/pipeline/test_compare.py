@@ -51,7 +51,7 @@ def test_a_difference_is_paired_by_seed_and_signed_after_minus_before() -> None:
     assert moved.difference[1:3] == pytest.approx((0.02 - half, 0.02 + half))
     assert 0 < moved.difference.p < 0.2
     text = to_markdown(comparison_table(found, "v1", "v2"))
-    assert "| d/m3col/base: Accuracy | 72.0 | 74.0 | +2.0 [" in text
+    assert "| d/m3col/base: Accuracy | 72.0 | 74.0 | +2.0 [−0.5, +4.5] | 0.074 | 3 |" in text
     assert "1 score moved, 1 did not." in text
 
 

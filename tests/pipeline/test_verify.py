@@ -14,6 +14,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from mmcontrast.config import Grid
+from mmcontrast.data.files import sha256_of, write_json
+from mmcontrast.data.json_text import read_json
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.findings import Finding
 from mmcontrast.pipeline.verify import examine
@@ -38,6 +40,14 @@ def metadata(path: Path) -> dict[str, str]:
 def other_weights(path: Path) -> None:
     weights, kept = load_file(path), metadata(path)
     save_file({name: w + 0.01 for name, w in weights.items()}, path, kept)
+
+
+def other_weights_sealed(path: Path) -> None:
+    """As a faulty training would leave them: no checksum tells, the numbers do."""
+    other_weights(path)
+    sheet = path.parent / "checksums.json"
+    named = read_json(sheet)
+    write_json(sheet, named | {path.name: sha256_of(path)}, seal=True)
 
 
 def half(path: Path) -> None:
@@ -108,6 +118,25 @@ def test_what_is_spoiled_is_found(
     finally:
         shutil.move(kept, path)
     assert all(words in text for words in told), text
+
+
+def test_other_weights_under_a_right_checksum_are_found(finished: Checkout) -> None:
+    path = finished.root / MODEL
+    files = [path, path.parent / "checksums.json"]
+    kept = {file: file.read_bytes() for file in files}
+    try:
+        for file in files:
+            file.unlink()  # DVC's cache may hold the same file under another name
+            file.write_bytes(kept[file])
+        other_weights_sealed(path)
+        with contextlib.chdir(finished.root):
+            found = [f for f in model_findings(Grid(finished.root), Layout("default")) if f.state == "wrong"]
+    finally:
+        for file, content in kept.items():
+            file.unlink()
+            file.write_bytes(content)
+    assert [f.name for f in found] == [MODEL]
+    assert "embedding of train differ by" in found[0].reason
 
 
 def test_a_spoiled_object_in_the_cache_is_found(finished: Checkout) -> None:

@@ -78,6 +78,13 @@ def test_raw_rows_of_every_kind_give_what_training_stored(folder: Path, implemen
     check(raw_rows.cell_of(METHODS.get(implementation, implementation), kinds), raw_rows.raw(kinds))
 
 
+@pytest.mark.parametrize("implementation", sorted(OF_LABELS))
+def test_what_embeds_labels_takes_no_new_rows(folder: Path, implementation: str) -> None:
+    raw_rows.write(folder, ("vital",))
+    with pytest.raises(DataError, match=f"{implementation} embeds labels, which new rows do not have"):
+        trained(raw_rows.cell_of(implementation, ("vital",)))
+
+
 @pytest.mark.parametrize("tuning", ["full", "frozen", "lora"])
 def test_a_pretrained_encoder_is_not_needed_any_more(folder: Path, tuning: str) -> None:
     pytest.importorskip("transformers")

@@ -111,9 +111,11 @@ class Method(nn.Module):
     Attributes:
         takes_partial_rows: its embedding makes sense of a row that lacks a modality which every row of train had: it
             encodes each modality for itself, or was trained on some of them at a time.
+        reads_labels: its embedding is made of labels, so that rows without them have none.
     """
 
     takes_partial_rows: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = False
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__()
@@ -197,3 +199,9 @@ class Method(nn.Module):
         if not batch.present or batch.ids is not None:
             return terms
         return terms | Presence.of(batch, progress.gather).shares(self.modalities)
+
+
+def refuse_training(cell: CellConfig, where: str) -> None:
+    """Raise ConfigError if a stage is to train, for a method without a weight to train. `where`: starts the message."""
+    if cell.finetune is not None or cell.pretrain is None or cell.pretrain.epochs:
+        raise ConfigError(f"{where}: nothing is trained here; give `pretrain: {{epochs: 0}}` and no `finetune`")

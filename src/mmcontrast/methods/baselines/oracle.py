@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError, nearest
-from mmcontrast.methods.base import Batch, Method
+from mmcontrast.methods.base import Batch, Method, refuse_training
 from mmcontrast.methods.baselines.objectives import OracleObjective
 
 
@@ -24,12 +24,13 @@ class Oracle(Method):
         ConfigError: a factor is no task of classes of this dataset, or a stage is to train.
     """
 
+    reads_labels = True
+
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
         where = f"params/methods/{cell.method}.yaml ({cell.name})"
         spec = OracleObjective.model_validate(cell.objective)
-        if cell.finetune is not None or cell.pretrain is None or cell.pretrain.epochs:
-            raise ConfigError(f"{where}: nothing is trained here; give `pretrain: {{epochs: 0}}` and no `finetune`")
+        refuse_training(cell, where)
         self.widths = {task or "main": of.width for task, of in cell.targets.items() if of.kind == "classes"}
         self.codes = [[factor] for factor in spec.factors] + spec.products
         for factor in (name for code in self.codes for name in code):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.data.pixels import unit_pixels
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.base import Batch, Method
+from mmcontrast.methods.base import Batch, Method, refuse_training
 from mmcontrast.methods.baselines.objectives import RawObjective
 from mmcontrast.models.resampling import resampled
 
@@ -32,8 +32,7 @@ class Raw(Method):
         super().__init__(cell)
         where = f"params/methods/{cell.method}.yaml ({cell.name})"
         spec = RawObjective.model_validate(cell.objective)
-        if cell.finetune is not None or cell.pretrain is None or cell.pretrain.epochs:
-            raise ConfigError(f"{where}: nothing is trained here; give `pretrain: {{epochs: 0}}` and no `finetune`")
+        refuse_training(cell, where)
         of_kind: dict[str, Callable[[Tensor], Tensor]] = {
             "vector": lambda x: x,
             "image": lambda x: unit_pixels(x).flatten(1),

@@ -9,7 +9,7 @@ from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.multilabel import THRESHOLD
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
-from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, without
+from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, parse_metric_name, without
 from mmcontrast.evaluation.statistics import LEVEL
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
@@ -76,8 +76,7 @@ def definitions(protocols: Container[str], cells: Iterable[tuple[Dataset, bool]]
 
 def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     """A metric's name; that of a task or direction (task/metric) says so, and F1's names its class if it can."""
-    metric, _, readout = metric.partition("@")
-    task, _, name = metric.rpartition("/")
+    name, task, readout, labels = parse_metric_name(metric)
     title = measure(name).title
     if name == "f1" and dataset is not None:
         title += f" of class {dataset.targets[task].names[1]}"
@@ -86,7 +85,8 @@ def metric_title(metric: str, dataset: Dataset | None = None) -> str:
     what = f"task {task}" if task else dataset.label if dataset is not None else None
     if dataset is not None and dataset.retrieval is not None and task:
         what = task.replace("_", " ")
-    parts = (title, what, readout and readout.replace(ENCODERS, "from encoders").replace("_", " "))
+    of_labels = f"{count(labels, 'label')} per class" if labels else None
+    parts = (title, what, readout and readout.replace(ENCODERS, "from encoders").replace("_", " "), of_labels)
     return ", ".join(part for part in parts if part)
 
 
