@@ -150,6 +150,11 @@ def test_scores_at_a_threshold_say_so(grid: Grid) -> None:
     assert short_title("macro_f1", data) == "Macro F1"
 
 
+def test_a_score_of_few_labels_says_of_how_many() -> None:
+    assert metric_title("acc:5") == "Accuracy, 5 labels per class"
+    assert metric_title("shared/acc@encoders:1") == "Accuracy, task shared, from encoders, 1 label per class"
+
+
 def test_metrics_of_tasks_of_other_kinds_are_reported_and_charted(grid: Grid) -> None:
     raw = grid.datasets[DATASET].model_dump() | {
         "target": "classes",
