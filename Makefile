@@ -37,7 +37,7 @@ test-all: env-all
 	pytest $(PYTEST_ARGS)
 
 test-fast: env-all
-	pytest -m "not slow" $(PYTEST_ARGS)
+	pytest -m "not slow and not exhaustive" $(PYTEST_ARGS)
 
 # the fast tests on every Python from 3.11 on that is found, each in an environment of its own
 test-pythons:

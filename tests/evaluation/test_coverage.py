@@ -24,7 +24,7 @@ from mmcontrast.evaluation.statistics import (
 )
 
 SEEDS = (3, 5, 10)
-STUDIES = [pytest.param(2_000, id="quick"), pytest.param(10_000, marks=pytest.mark.slow, id="fine")]
+STUDIES = [pytest.param(2_000, id="quick"), pytest.param(10_000, marks=pytest.mark.exhaustive, id="fine")]
 
 
 def covered(intervals: Iterable[Interval], truth: float) -> float:
@@ -107,7 +107,7 @@ CASES = [
     for name, sd in SPREADS.items()
     for cases in (106,)
 ] + [
-    pytest.param(n, cases, sd, 6_000, marks=pytest.mark.slow, id=f"{n} seeds, {cases} cases, {name}, fine")
+    pytest.param(n, cases, sd, 6_000, marks=pytest.mark.exhaustive, id=f"{n} seeds, {cases} cases, {name}, fine")
     for n in SEEDS
     for name, sd in FINER.items()
     for cases in (106, 400)
@@ -130,7 +130,7 @@ def test_over_seeds_and_cases(n: int, cases: int, sd: tuple[float, float], studi
 
 
 @pytest.mark.parametrize(
-    "studies", [pytest.param(150, id="quick"), pytest.param(1_000, marks=pytest.mark.slow, id="fine")]
+    "studies", [pytest.param(150, id="quick"), pytest.param(1_000, marks=pytest.mark.exhaustive, id="fine")]
 )
 @pytest.mark.parametrize(("n", "datasets"), [(3, 4), (5, 4), (10, 4), (5, 8)])
 def test_interquartile_means(n: int, datasets: int, studies: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_arrays_and_a_new_method(journey: Any, table_of: Any) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(90) % 3

@@ -33,7 +33,7 @@ def draw(folder: Path) -> dict[str, list[str]]:
     return rows
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_pictures_and_captions(journey: Any, table_of: Any) -> None:
     pl.DataFrame(draw(journey.folder / "files/drawings")).write_csv(journey.folder / "files/captions.csv")
     journey("mmcontrast", "init", "work")

@@ -39,7 +39,7 @@ def environment(folder: Path) -> dict[str, str]:
     return path | {"PYTHONPATH": str(packages)}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_tables_by_the_wheel(tmp_path: Path, capsys: pytest.CaptureFixture[str], table_of: Any) -> None:
     (tmp_path / "outside").mkdir()
     journey = Journey(tmp_path / "outside", environment(tmp_path))

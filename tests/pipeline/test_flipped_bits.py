@@ -21,8 +21,6 @@ from tests.pipeline.conftest import Checkout
 
 pytestmark = pytest.mark.slow
 
-FLIPS = 200
-
 
 def table(path: Path) -> pa.Table:
     return read_parquet(path, "make it again")
@@ -58,8 +56,11 @@ KINDS: dict[str, tuple[str, Callable[[Path], Any]]] = {
 }
 
 
+@pytest.mark.parametrize(
+    "flips", [pytest.param(40, id="quick"), pytest.param(200, marks=pytest.mark.exhaustive, id="fine")]
+)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_flipped_bit_changes_no_value(finished: Checkout, kind: str, tmp_path: Path) -> None:
+def test_a_flipped_bit_changes_no_value(finished: Checkout, kind: str, flips: int) -> None:
     pattern, read = KINDS[kind]
     files = sorted(finished.root.glob(pattern))
     assert files
@@ -70,7 +71,7 @@ def test_a_flipped_bit_changes_no_value(finished: Checkout, kind: str, tmp_path:
             before = read(file)
             file.rename(kept)  # DVC's cache may hold the same file under another name
             try:
-                for _ in range(-(-FLIPS // len(files))):
+                for _ in range(-(-flips // len(files))):
                     at = draw.randrange(8 * len(content))
                     flipped = bytearray(content)
                     flipped[at // 8] ^= 1 << at % 8
@@ -86,4 +87,4 @@ def test_a_flipped_bit_changes_no_value(finished: Checkout, kind: str, tmp_path:
             finally:
                 file.unlink(missing_ok=True)
                 kept.rename(file)
-    assert refused > FLIPS // 2
+    assert refused > flips // 2
