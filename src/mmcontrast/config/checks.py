@@ -87,7 +87,7 @@ def check_methods(grid: Grid) -> None:
 def check_recipes(grid: Grid) -> None:
     """Recipes name datasets that exist, and choices belong to a recipe."""
     for name, recipe in grid.recipes.items():
-        for key, named in {"datasets": list(recipe.datasets), "tuning.datasets": recipe.tuning.datasets}.items():
+        for key, named in {"datasets": list(recipe.datasets), "tuning.datasets": list(recipe.tuning.datasets)}.items():
             for dataset in named:
                 known(f"params/recipes/{name}.yaml: {key}", "dataset", dataset, grid.datasets)
     for name in grid.tunings:

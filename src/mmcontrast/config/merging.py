@@ -124,12 +124,13 @@ class Layers:
         trained = (variant.pretrain or {}).get("epochs") != 0
         if trained and dataset in recipe.tuning.datasets and self.tunings is not None:
             choices = self.tunings[name].choices if name in self.tunings else {}
-            if method not in choices.get(dataset, {}):
+            tried_on = recipe.tuning.datasets[dataset].choices_of or dataset
+            if method not in choices.get(tried_on, {}):
                 raise ConfigError(
-                    f"params/tuning/{name}.yaml: choices.{dataset}: no learning rate of {method} has been chosen; run "
-                    f"`mmcontrast tune {name} --datasets {dataset}`"
+                    f"params/tuning/{name}.yaml: choices.{tried_on}: no learning rate of {method} has been chosen; run "
+                    f"`mmcontrast tune {name} --datasets {tried_on}`"
                 )
-            choice = choices[dataset][method]
+            choice = choices[tried_on][method]
             training = merge(training, {"optimizer": {"lr": choice.lr}})
             training["batch_size"] = choice.batch_size or training.get("batch_size")
         factor = variant.train_for.get(dataset, 1) if isinstance(variant.train_for, dict) else variant.train_for

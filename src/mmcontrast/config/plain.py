@@ -70,7 +70,9 @@ def subset(grid: Grid, experiment: str) -> dict[str, Any]:
     for recipe, methods in recipes.items():
         take("recipes", recipe, datasets=_only(grid.files.raw("recipes", recipe).get("datasets"), spec.datasets))
         if recipe in grid.files.names("tuning"):
-            choices = _only(grid.files.raw("tuning", recipe)["choices"], spec.datasets)
+            tuned = grid.recipes[recipe].tuning.datasets
+            tried_on = [tuned[d].choices_of or d for d in spec.datasets if d in tuned]
+            choices = _only(grid.files.raw("tuning", recipe)["choices"], tried_on)
             take("tuning", recipe, choices={d: _only(of_it, methods) for d, of_it in choices.items()})
     for paper in sorted(filter(None, cited)):
         table = [spec.published] if paper == spec.paper and spec.published else []

@@ -23,30 +23,62 @@ class RecipeOverrides(Strict):
     augmentations: Augmentations = Field(default={})
 
 
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Rates = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
+
+
+class TunedDataset(Strict):
+    """What tuning is like on one dataset, where it is not as the plan says for all."""
+
+    seeds: Seeds | None = Field(default=None, description="Seeds of the trials; null = the plan's.")
+    rates: Rates | None = Field(default=None, description="Learning rates to try, ascending; null = the plan's.")
+    batch_sizes: list[Annotated[int, Field(ge=2)]] = Field(
+        default=[], description="Batch sizes to try, each at every rate; default: the recipe's own alone."
+    )
+    tasks: list[str] = Field(
+        default=[], description="Tasks whose probes count as well: the mean of theirs and the label's own decides."
+    )
+    choices_of: str | None = Field(
+        default=None, description="The dataset whose choices are taken here too, so that nothing is tried on this one."
+    )
+
+    @model_validator(mode="after")
+    def _taken_or_tried(self) -> Self:
+        _ascending(self.rates or [])
+        if self.choices_of is not None and self.model_fields_set != {"choices_of"}:
+            raise ValueError("choices_of: nothing is tried on a dataset that takes another's choices; leave the rest out")
+        return self
+
+
 class TuningPlan(Strict):
     """Trials that every method gets on every dataset, before any reported run."""
 
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        min_length=1, description="Seeds of the trials, which no reported run uses."
+    seeds: Seeds = Field(description="Seeds of the trials, which no reported run uses.")
+    rates: Rates = Field(
+        description="Learning rates to try, ascending; more beyond either end until the best is not at an end."
     )
-    rates: list[Annotated[float, Field(gt=0)]] = Field(
-        min_length=2,
-        description="Learning rates to try, ascending; more beyond either end until the best is not at an end.",
-    )
-    batch_sizes: dict[str, list[Annotated[int, Field(ge=2)]]] = Field(
-        default={}, description="Dataset -> batch sizes to try, each at every rate; default: the recipe's own alone."
-    )
-    datasets: list[str] = Field(
+    datasets: dict[str, TunedDataset] = Field(
         min_length=1, description="Datasets that are tuned; others take the recipe's own learning rate."
     )
 
     @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        if self.rates != sorted(set(self.rates)):
-            raise ValueError(f"rates: {self.rates} are not in ascending order; sort them, each once")
-        if unknown := sorted(set(self.batch_sizes) - set(self.datasets)):
-            raise ValueError(f"batch_sizes: {unknown} are not among `datasets`, {self.datasets}")
+    def _consistent(self) -> Self:
+        _ascending(self.rates)
+        tried = [d for d, of_it in self.datasets.items() if of_it.choices_of is None]
+        for name, of_it in self.datasets.items():
+            if of_it.choices_of not in (None, *tried):
+                raise ValueError(f"datasets.{name}.choices_of: '{of_it.choices_of}' is not one that is tried, {tried}")
         return self
+
+    def on(self, dataset: str) -> TunedDataset:
+        """What is tried on a dataset, with seeds and rates."""
+        of_it = self.datasets[dataset]
+        return of_it.model_copy(update={"seeds": of_it.seeds or self.seeds, "rates": of_it.rates or self.rates})
+
+
+def _ascending(rates: Sequence[float]) -> None:
+    if list(rates) != sorted(set(rates)):
+        raise ValueError(f"rates: {rates} are not in ascending order; sort them, each once")
 
 
 class Recipe(Strict):
@@ -92,6 +124,7 @@ class Choice(Strict):
     lr: float = Field(gt=0)
     batch_size: int | None = Field(default=None, description="null = the recipe's own.")
     metric: str = Field(description="What was scored.")
+    tasks: list[str] = Field(default=[], description="Tasks that were scored beside the label, of which the mean counts.")
     reason: str | None = Field(default=None, description="Why the rate is at an end of those tried, where it is.")
     trials: list[Trial] = Field(min_length=2)
 

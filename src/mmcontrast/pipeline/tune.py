@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -17,7 +18,7 @@ import yaml
 from mmcontrast.config import CellConfig, Grid, Recipe
 from mmcontrast.config.checks import has_file, known
 from mmcontrast.config.methods import Variant
-from mmcontrast.config.recipes import Choice, Trial, best_trial
+from mmcontrast.config.recipes import Choice, Trial, TunedDataset, best_trial
 from mmcontrast.config.sweeps import spelled
 from mmcontrast.config.yaml_file import read_yaml
 from mmcontrast.errors import DivergedError
@@ -26,13 +27,13 @@ from mmcontrast.pipeline.plan import put
 
 HEADER = """\
 # Written by `mmcontrast tune {recipe}`: what each method was tried with on each dataset, and what was chosen.
-# Trials are of seeds that no reported run has, {seeds}; `validation` and `loss` are the linear probe's, by seed.
+# Trials are of seeds that no reported run has, of {seeds}; `validation` and `loss` are the linear probe's, by seed.
 """
 # rates that are tried at most beyond either end of the plan's
 BEYOND = 3
 
 Scored = list[tuple[float, float]]  # score and loss on validation, by seed
-Trainer = Callable[[CellConfig, Layout], Scored]
+Trainer = Callable[[CellConfig, Layout, Sequence[str]], Scored]
 
 
 def tune(
@@ -49,14 +50,15 @@ def tune(
     Args:
         grid: read with `untuned`, as there may be no choices yet.
         datasets, methods: of those that share the recipe; default: all. Another one raises ConfigError.
-        train: (cell, where its outputs go) -> validation scores; default: training and a probe.
+        train: (cell, where its outputs go, further tasks) -> validation scores; default: training and a probe a task.
     """
     has_file("recipe", recipe_name, grid.recipes)
     recipe = grid.recipes[recipe_name]
     where = f"tune: params/recipes/{recipe_name}.yaml"
+    tried = [d for d, of_it in recipe.tuning.datasets.items() if of_it.choices_of is None]
     for name in datasets or []:
-        known(f"{where}: tuning.datasets", "dataset", name, recipe.tuning.datasets)
-    cells = {d: tuned_methods(grid, recipe_name, d) for d in datasets or recipe.tuning.datasets}
+        known(f"{where}: tuning.datasets", "dataset", name, tried)
+    cells = {d: tuned_methods(grid, recipe_name, d) for d in datasets or tried}
     for name in methods or []:
         known(f"{where}: methods that share it", "method", name, sorted({m for of in cells.values() for m, _ in of}))
     file = grid.root / "params" / "tuning" / f"{recipe_name}.yaml"
@@ -89,18 +91,26 @@ def tuned_methods(grid: Grid, recipe: str, dataset: str) -> list[tuple[str, str]
 
 def try_rates(cell: CellConfig, recipe: Recipe, train: Trainer) -> Choice:
     """The trials of one cell, and its choice: the best on validation, between rates that were tried as well."""
-    plan, metric = recipe.tuning, cell.metrics[0]
-    sizes: list[int | None] = [*plan.batch_sizes.get(cell.dataset, [])] or [None]
-    trials = [_trial(cell, lr, size, recipe, train) for size, lr in product(sizes, plan.rates)]
+    plan, metric = recipe.tuning.on(cell.dataset), cell.metrics[0]
+    rates = plan.rates or []
+    lowest, highest = rates[0], rates[-1]
+    trials = [_trial(cell, lr, size, plan, train) for size, lr in product(plan.batch_sizes or [None], rates)]
     while True:
         best = best_trial(trials, metric)
-        chosen = Choice(lr=best.lr, batch_size=best.batch_size, metric=metric, reason="not known yet", trials=trials)
+        chosen = Choice(
+            lr=best.lr,
+            batch_size=best.batch_size,
+            metric=metric,
+            tasks=plan.tasks,
+            reason="not known yet",
+            trials=trials,
+        )
         if chosen.missing_side is None:
             return chosen.model_copy(update={"reason": None})
         rates = sorted(t.lr for t in trials if t.batch_size == best.batch_size)
-        if len([r for r in rates if not plan.rates[0] <= r <= plan.rates[-1]]) == BEYOND:
+        if len([r for r in rates if not lowest <= r <= highest]) == BEYOND:
             return chosen.model_copy(update={"reason": f"the best of {len(rates)} rates, {BEYOND} beyond the plan's"})
-        trials.append(_trial(cell, _beyond(rates, chosen.missing_side), best.batch_size, recipe, train))
+        trials.append(_trial(cell, _beyond(rates, chosen.missing_side), best.batch_size, plan, train))
 
 
 def _beyond(rates: Sequence[float], side: str) -> float:
@@ -109,16 +119,17 @@ def _beyond(rates: Sequence[float], side: str) -> float:
     return float(f"{first**2 / second:.0e}")
 
 
-def _trial(cell: CellConfig, lr: float, batch_size: int | None, recipe: Recipe, train: Trainer) -> Trial:
+def _trial(cell: CellConfig, lr: float, batch_size: int | None, plan: TunedDataset, train: Trainer) -> Trial:
     stage = getattr(cell, cell.last_stage)
     changes = {"optimizer": stage.optimizer.model_copy(update={"lr": lr})}
     stage = stage.model_copy(update=changes | ({} if batch_size is None else {"batch_size": batch_size}))
     # starts faster, and an engine changes no result
     engine = cell.engine.model_copy(update={"backend": "torch", "zero_stage": 0})
-    trial = cell.model_copy(update={cell.last_stage: stage, "seeds": recipe.tuning.seeds, "engine": engine})
+    trial = cell.model_copy(update={cell.last_stage: stage, "seeds": plan.seeds, "engine": engine})
     started = time.process_time()
     try:
-        found = train(trial, Layout("_".join(["tune", str(cell.recipe), spelled(lr), spelled(stage.batch_size)])))
+        where = Layout("_".join(["tune", str(cell.recipe), spelled(lr), spelled(stage.batch_size)]))
+        found = train(trial, where, plan.tasks)
     except DivergedError:
         found = []
     seconds = round(time.process_time() - started, 1)
@@ -126,8 +137,8 @@ def _trial(cell: CellConfig, lr: float, batch_size: int | None, recipe: Recipe, 
     return Trial(lr=lr, batch_size=batch_size, validation=scores, loss=losses, seconds=seconds)
 
 
-def probe_after_training(cell: CellConfig, layout: Layout) -> Scored:
-    """Train the cell; by seed the probe's score on validation, of the cell's first metric, and its loss."""
+def probe_after_training(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> Scored:
+    """Train the cell; by seed the probes' mean score on validation, of the cell's first metric, and their mean loss."""
     from mmcontrast.evaluation.embeddings import read_embeddings
     from mmcontrast.evaluation.probe_predictions import fit_on
     from mmcontrast.evaluation.scores import score
@@ -137,9 +148,12 @@ def probe_after_training(cell: CellConfig, layout: Layout) -> Scored:
     embeddings = read_embeddings(Path(layout.scored(cell.name, cell.last_stage, cell.scored_by)), cell)
     out = []
     for seed in cell.seeds:
-        probe, val = fit_on(embeddings, cell, seed), embeddings[seed, "val"].cases("")
-        found = score(cell.metrics[0], val.labels, probe.predict(val.z), val.weights.get(""))
-        out.append((found, probe.validation[probe.strength]))
+        scores, losses = [], []
+        for task in ("", *tasks):
+            probe, val = fit_on(embeddings, cell, seed, task), embeddings[seed, "val"].cases(task)
+            scores.append(score(cell.metrics[0], val.labels, probe.predict(val.z), val.weights.get("")))
+            losses.append(probe.validation[probe.strength])
+        out.append((fmean(scores), fmean(losses)))
     return out
 
 
