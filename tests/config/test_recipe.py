@@ -13,6 +13,7 @@ import yaml
 
 from mmcontrast.config import CellConfig, Grid, Stage
 from mmcontrast.errors import ConfigError
+from mmcontrast.pipeline.tune import tuned_methods
 
 ROOT = Path(__file__).parents[2]
 MATRIX = "matrix"
@@ -62,32 +63,30 @@ def test_methods_that_augment_see_the_same_views() -> None:
     assert all(len(seen) == 1 for seen in views.values()), views
 
 
-def test_images_have_one_learning_rate_and_vectors_one_a_method() -> None:
+def test_every_cell_has_the_learning_rate_that_was_chosen_for_its_method() -> None:
     grid = Grid(ROOT)
-    plan = grid.recipes["shared"].tuning
-    for cell in matrix_cells(grid):
-        if not trained(cell):
-            continue
-        rate = stage_of(cell).optimizer.lr
-        if cell.dataset in plan.datasets:
-            assert rate == grid.tunings["shared"].choices[cell.dataset][cell.method].lr
-        else:
-            assert rate == grid.recipes["shared"].datasets[cell.dataset].training["optimizer"]["lr"]
+    plan, choices = grid.recipes["shared"].tuning, grid.tunings["shared"].choices
+    cells = [cell for cell in matrix_cells(grid) if trained(cell)]
+    assert {cell.dataset for cell in cells} <= set(plan.datasets)
+    for cell in cells:
+        tried_on = plan.datasets[cell.dataset].choices_of or cell.dataset
+        assert stage_of(cell).optimizer.lr == choices[tried_on][cell.method].lr
 
 
 def test_every_choice_is_between_rates_of_the_plan_and_has_as_many_trials_as_any_other() -> None:
     """Or says why not: a rate at an end of those that were tried is refused where there is no reason."""
     grid = Grid(ROOT)
-    plan = grid.recipes["shared"].tuning
-    tuned = {(c.dataset, c.method) for c in matrix_cells(grid) if trained(c) and c.dataset in plan.datasets}
-    choices = grid.tunings["shared"].choices
-    assert {(d, m) for d, methods in choices.items() for m in methods} == tuned
+    plan, choices = grid.recipes["shared"].tuning, grid.tunings["shared"].choices
+    tried = [d for d, of_it in plan.datasets.items() if of_it.choices_of is None]
+    tuned = {d: {m for m, _ in tuned_methods(grid, "shared", d)} for d in tried}
+    assert {d: set(of_it) for d, of_it in choices.items()} == tuned
     for dataset, methods in choices.items():
+        planned = plan.on(dataset)
         for method, choice in methods.items():
-            if choice.reason is None:
-                assert {t.lr for t in choice.trials} >= set(plan.rates), (dataset, method)
-                assert choice.missing_side is None, (dataset, method)
-                assert {len(t.validation) for t in choice.trials} <= {0, len(plan.seeds)}, (dataset, method)
+            assert {t.lr for t in choice.trials} >= set(planned.rates), (dataset, method)
+            assert {len(t.validation) for t in choice.trials} <= {0, len(planned.seeds)}, (dataset, method)
+            assert choice.tasks == planned.tasks
+            assert choice.missing_side is None or choice.reason, (dataset, method)
 
 
 def test_no_reported_run_has_the_seed_of_the_trials() -> None:
@@ -153,7 +152,11 @@ def test_a_choice_at_an_end_of_what_was_tried_needs_a_reason(checkout: Path) -> 
     ("plan", "words"),
     [
         ({"rates": [1e-3, 3e-4]}, r"rates: \[0.001, 0.0003\] are not in ascending order"),
-        ({"batch_sizes": {"emoji": [64]}}, r"batch_sizes: \['emoji'\] are not among `datasets`"),
+        (
+            {"datasets": {"emoji": {"choices_of": "tcga"}}},
+            r"datasets.emoji.choices_of: 'tcga' is not one that is tried, \[\]",
+        ),
+        ({"datasets": {"emoji": {"choices_of": "tcga_brca", "seeds": [100]}}}, "choices_of: nothing is tried where"),
     ],
 )
 def test_a_plan_of_trials_is_checked(checkout: Path, plan: dict[str, Any], words: str) -> None:

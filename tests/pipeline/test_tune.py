@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.config.recipes import Choice, Tuning
+from mmcontrast.config.recipes import Choice, TunedDataset, Tuning, TuningPlan
 from mmcontrast.errors import ConfigError, DivergedError
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.tune import probe_after_training, tune, tuned_methods
@@ -29,12 +30,21 @@ def grid(tmp_path: Path) -> Grid:
 def peaked(rates: dict[str, float], otherwise: float = 1e-3):
     """A trainer whose score is the higher, the nearer the rate is to one that each method has."""
 
-    def train(cell: CellConfig, layout: Layout) -> list[tuple[float, float]]:
+    def train(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> list[tuple[float, float]]:
         lr = getattr(cell, cell.last_stage).optimizer.lr
         distance = abs(math.log10(lr / rates.get(cell.method, otherwise)))
         return [(0.9 - distance / 10 + seed / 1e6, distance) for seed in cell.seeds]
 
     return train
+
+
+def planned(grid: Grid, **of_tcga: Any) -> TuningPlan:
+    """Plan something else for tcga_brca."""
+    recipe = grid.recipes["shared"]
+    datasets = {**recipe.tuning.datasets, "tcga_brca": TunedDataset(**of_tcga)}
+    plan = recipe.tuning.model_copy(update={"datasets": datasets})
+    grid.recipes["shared"] = recipe.model_copy(update={"tuning": plan})
+    return plan
 
 
 def read(file: Path) -> dict[str, dict[str, Choice]]:
@@ -44,7 +54,7 @@ def read(file: Path) -> dict[str, dict[str, Choice]]:
 def test_every_method_is_tried_at_every_rate_with_every_tuning_seed(grid: Grid) -> None:
     seen = []
 
-    def train(cell: CellConfig, layout: Layout) -> list[tuple[float, float]]:
+    def train(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> list[tuple[float, float]]:
         seen.append((cell.dataset, cell.method, tuple(cell.seeds), layout.prefix))
         return peaked({"comm": 3e-3, "cross": 1e-2})(cell, layout)
 
@@ -85,7 +95,7 @@ def test_after_three_rates_beyond_an_end_the_file_says_why_the_best_is_there(gri
 
 
 def test_equal_scores_go_to_the_lower_loss_and_what_diverged_is_never_chosen(grid: Grid) -> None:
-    def train(cell: CellConfig, layout: Layout) -> list[tuple[float, float]]:
+    def train(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> list[tuple[float, float]]:
         lr = cell.pretrain.optimizer.lr
         if lr > 5e-3:
             raise DivergedError("the loss is not finite")
@@ -97,17 +107,40 @@ def test_equal_scores_go_to_the_lower_loss_and_what_diverged_is_never_chosen(gri
 
 
 def test_batch_sizes_are_tried_at_every_rate_and_the_chosen_one_is_trained_with(grid: Grid) -> None:
-    def train(cell: CellConfig, layout: Layout) -> list[tuple[float, float]]:
+    def train(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> list[tuple[float, float]]:
         return [(s + (cell.pretrain.batch_size == 64), v) for s, v in peaked({})(cell, layout)]
 
-    plan = grid.recipes["shared"].tuning.model_copy(update={"batch_sizes": {"tcga_brca": [64, 128]}})
-    grid.recipes["shared"] = grid.recipes["shared"].model_copy(update={"tuning": plan})
+    plan = planned(grid, batch_sizes=[64, 128])
     (found,) = read(tune(grid, "shared", ["tcga_brca"], ["comm"], train))["tcga_brca"].values()
     assert len(found.trials) == 2 * len(plan.rates)
     assert (found.lr, found.batch_size) == (1e-3, 64)
     tuned = Grid(grid.root, untuned=True)
     tuned.untuned, tuned.tunings = False, {"shared": Tuning(choices={"tcga_brca": {"comm": found}})}
     assert tuned.cell("tcga_brca", "comm", "shared").pretrain.batch_size == 64
+
+
+def test_a_dataset_has_rates_seeds_and_tasks_of_its_own(grid: Grid) -> None:
+    seen = []
+
+    def train(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> list[tuple[float, float]]:
+        seen.append((cell.seeds, list(tasks)))
+        return peaked({})(cell, layout)
+
+    planned(grid, seeds=[101], rates=[3e-4, 1e-3, 3e-3], tasks=["stage"])
+    (found,) = read(tune(grid, "shared", ["tcga_brca"], ["comm"], train))["tcga_brca"].values()
+    assert seen == [([101], ["stage"])] * 3
+    assert ([t.lr for t in found.trials], found.lr, found.tasks) == ([3e-4, 1e-3, 3e-3], 1e-3, ["stage"])
+
+
+def test_a_dataset_that_takes_the_choices_of_another_is_trained_by_them(grid: Grid) -> None:
+    tune(grid, "shared", ["trifeature_mid_biased"], ["cross"], peaked({}))
+    lines = grid.root / "params/tuning/shared.yaml"
+    tuned = Grid(grid.root, untuned=True)
+    tuned.untuned, tuned.tunings = False, {"shared": Tuning.model_validate(yaml.safe_load(lines.read_text()))}
+    for dataset in ("trifeature_mid", "trifeature_mid_biased"):
+        assert tuned.cell(dataset, "cross", "shared").pretrain.optimizer.lr == 1e-3
+    with pytest.raises(ConfigError, match=r"choices.trifeature_mid_biased: no learning rate of comm.*--datasets tri"):
+        tuned.cell("trifeature_mid", "comm", "shared")
 
 
 def test_other_choices_stay(grid: Grid) -> None:

@@ -46,7 +46,7 @@ class TunedDataset(Strict):
     def _taken_or_tried(self) -> Self:
         _ascending(self.rates or [])
         if self.choices_of is not None and self.model_fields_set != {"choices_of"}:
-            raise ValueError("choices_of: nothing is tried on a dataset that takes another's choices; leave the rest out")
+            raise ValueError("choices_of: nothing is tried where another's choices are taken; leave the rest out")
         return self
 
 
@@ -124,7 +124,7 @@ class Choice(Strict):
     lr: float = Field(gt=0)
     batch_size: int | None = Field(default=None, description="null = the recipe's own.")
     metric: str = Field(description="What was scored.")
-    tasks: list[str] = Field(default=[], description="Tasks that were scored beside the label, of which the mean counts.")
+    tasks: list[str] = Field(default=[], description="Tasks that were scored beside the label; the mean counts.")
     reason: str | None = Field(default=None, description="Why the rate is at an end of those tried, where it is.")
     trials: list[Trial] = Field(min_length=2)
 
