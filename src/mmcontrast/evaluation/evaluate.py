@@ -97,7 +97,8 @@ def _of_tasks(scored: dict[tuple[str, str], Scored], cell: CellConfig) -> Frames
     parts: tuple[list[pl.DataFrame], ...] = ([], [], [])
     for (task, readout), (predictions, epochs) in scored.items():
         curve = curves(predictions, cell.targets[task].metrics)
-        of_task = metrics_of(predictions, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
+        cases = {key: len(p.ids) for key, p in predictions.items()}
+        of_task = metrics_of(cases, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
         for kept, frame in zip(parts, of_task, strict=True):
             kept.append(_named(frame, task, readout))
     metrics, curve, found = map(pl.concat, parts)
