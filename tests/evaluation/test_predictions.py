@@ -37,10 +37,10 @@ def probs(*values: float):
 
 NAN = float("nan")
 FAULTS = {
-    "seed missing": (without(SEED_1), r"predictions of seeds \[0\], and the suite lists \[0, 1\]"),
+    "seed missing": (without(SEED_1), r"predictions of seeds \[0, 2\], and the suite lists"),
     "seed too many": (
         lambda f: pl.concat([f, f.filter(SEED_1).with_columns(seed=pl.lit(9, pl.Int64))]),
-        r"predictions of seeds \[0, 1, 9\], and the suite lists",
+        r"predictions of seeds \[0, 1, 2, 9\], and the suite lists",
     ),
     "NaN": (probs(NAN, 0.5, 0.5), r"seed 1, test: epoch 5, case test--0: \[nan, 0.5, 0.5\] are not probabilities"),
     "negative": (probs(-0.5, 0.5, 1.0), "seed 1, test: epoch 5, case test--0"),
