@@ -37,17 +37,17 @@ def probs(*values: float):
 
 NAN = float("nan")
 FAULTS = {
-    "seed missing": (without(SEED_1), r"predictions of seeds \[0, 2\], and the suite lists"),
+    "seed missing": (without(SEED_1), r"holds seeds \[0, 2\], and the suite lists"),
     "seed too many": (
         lambda f: pl.concat([f, f.filter(SEED_1).with_columns(seed=pl.lit(9, pl.Int64))]),
-        r"predictions of seeds \[0, 1, 2, 9\], and the suite lists",
+        r"holds seeds \[0, 1, 2, 9\], and the suite lists",
     ),
     "NaN": (probs(NAN, 0.5, 0.5), r"seed 1, test: epoch 5, case test--0: \[nan, 0.5, 0.5\] are not probabilities"),
     "negative": (probs(-0.5, 0.5, 1.0), "seed 1, test: epoch 5, case test--0"),
     "sum": (probs(0.5, 0.5, 0.5), "are not probabilities"),
     "epoch of one seed": (without(SEED_1 & (pl.col("epoch") == 3)), "seed 1, .*: evaluated at other epochs"),
     "last epoch": (without(LAST), "the last evaluated epoch is 3, and training ends at 5"),
-    "row lost": (without(SEED_1 & TEST & LAST & CASE), "seed 1, test: not the same id, label at every epoch of 0..5"),
+    "row lost": (without(SEED_1 & TEST & LAST & CASE), "seed 1, test: not the same id, label at every epoch of"),
     "row twice": (
         lambda f: pl.concat([f, f.filter(SEED_1 & TEST & LAST & CASE)]),
         "not the same id, label at every epoch",

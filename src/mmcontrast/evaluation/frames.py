@@ -54,8 +54,7 @@ def read_outputs(path: Path, columns: Mapping[str, Any], cell: CellConfig) -> pl
     found = frame["seed"].unique().sort().to_list()
     if found != sorted(cell.seeds):
         raise DataError(
-            f"{path}: {cell.name}: {path.stem} of seeds {found}, and the suite lists {sorted(cell.seeds)}; "
-            "train the cell again"
+            f"{path}: {cell.name}: holds seeds {found}, and the suite lists {sorted(cell.seeds)}; train the cell again"
         )
     return frame
 
