@@ -120,7 +120,3 @@ def test_bad_input_is_refused():
         score_queries(np.where(SIM > 1, np.nan, SIM), CAPTION, SHAPE)
     with pytest.raises(DataError, match=r"without a direction .* of \['b'\]"):
         grouped_similarity(np.array([[1.0], [0.0]]), np.array(["a", "b"]), np.ones((1, 1)), np.array([0]))
-    with pytest.raises(ValueError, match="ties: 'random'"):
-        rank_gallery(SIM, CAPTION, SHAPE, "random")
-    with pytest.raises(ValueError, match="did you mean 'max_pairs'"):
-        grouped_similarity(np.ones((1, 1)), np.array([0]), np.ones((1, 1)), np.array([0]), "max_pair")

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mmcontrast.errors import DataError, nearest
+from mmcontrast.errors import DataError
 
 Floats = npt.NDArray[np.floating[Any]]
 Ids = npt.NDArray[Any]
@@ -68,10 +68,8 @@ def rank_gallery(
         raise DataError(f"queries without a right answer in the gallery: {missing}")
     if ties == "stable":
         order_UG = np.argsort(-similarity_UG, axis=1, kind="stable")
-    elif ties == "pessimistic":
-        order_UG = np.lexsort((relevant_UG, -similarity_UG), axis=1)
     else:
-        raise ValueError(f"ties: '{ties}' is not accepted; {nearest(ties, ('stable', 'pessimistic'))}")
+        order_UG = np.lexsort((relevant_UG, -similarity_UG), axis=1)
     return np.take_along_axis(relevant_UG, order_UG, axis=1)
 
 
@@ -132,9 +130,6 @@ def grouped_similarity(
     mean_JD = np.add.reduceat(b_QD[order_Q], start_J) / np.diff([*start_J, len(ids_Q)])[:, None]
     if how == "mean_vector":
         mean_ID, mean_JD = _unit(mean_ID, items_I), _unit(mean_JD, items_J)
-    elif how != "mean_pairs":
-        known = ("mean_vector", "max_pairs", "mean_pairs")
-        raise ValueError(f"how: '{how}' is not accepted; {nearest(how, known)}")
     return mean_ID @ mean_JD.T, items_I, items_J
 
 

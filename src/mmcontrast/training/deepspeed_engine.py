@@ -36,7 +36,11 @@ class DeepSpeedEngine(Engine):
     def __init__(self, module: nn.Module, stage: config.Stage, steps: int, engine: config.Engine, world: World) -> None:
         self._deepspeed = import_deepspeed(world.device)
         self._zero = engine.zero_stage
-        self._refuse_scalars(module)
+        scalars = [name for name, p in module.named_parameters() if p.ndim == 0]
+        if self._zero == 3 and scalars:
+            raise ConfigError(
+                f"engine.zero_stage: 3 cannot take parameters without axes ({', '.join(scalars)}); use at most stage 2"
+            )
         super().__init__(module, stage, steps, engine, world, apart=bool(self._zero))
         # ZeRO 3 takes the module's weights apart for good; this copy is filled where they are needed whole
         self._replica = copy.deepcopy(module) if self._zero == 3 else None
@@ -109,13 +113,6 @@ class DeepSpeedEngine(Engine):
         self._wrapped.destroy()
         if self._zero == 3:
             forget_modules()
-
-    def _refuse_scalars(self, module: nn.Module) -> None:
-        scalars = [name for name, p in module.named_parameters() if p.ndim == 0]
-        if self._zero == 3 and scalars:
-            raise ConfigError(
-                f"engine.zero_stage: 3 cannot take parameters without axes ({', '.join(scalars)}); use at most stage 2"
-            )
 
     def _scatter_masters(self) -> None:
         """ZeRO 3: the weights of the forward pass are made those of the masters."""

@@ -151,7 +151,7 @@ def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: conf
         engine: backend and precision.
 
     Raises:
-        ConfigError: nothing to train, or fused kernels where the device has none.
+        ConfigError: nothing to train.
     """
     if not any(p.requires_grad for p in module.parameters()):
         raise ConfigError("no parameter of the module requires a gradient: nothing to train")

@@ -41,7 +41,8 @@ def seed_everything(seed: int, rank: int = 0) -> None:
 
 def random_state() -> dict[str, Any]:
     """State of every global generator, as tensors and plain values that `torch.load(weights_only=True)` accepts."""
-    name, key, *rest = np.random.get_state(legacy=True)
+    numpy_state: Any = np.random.get_state(legacy=True)
+    name, key, *rest = numpy_state
     return {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(key.astype(np.int64)), *rest),
