@@ -10,6 +10,7 @@ the probe's regularisation, so it is `selected`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,18 @@ METRICS_SCHEMA = {
     "value": pl.Float64,
     "n": pl.Int64,
     "epoch": pl.Int64,
+}
+INTERVALS_SCHEMA: dict[str, Any] = {
+    "protocol": pl.String,
+    "split": pl.String,
+    "metric": pl.String,
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "n_seeds": pl.Int64,
+    "n_cases": pl.Int64,
+    # by seed, what each test instance, or group of them, moves a selected score by; of other protocols empty
+    "influence": pl.List(pl.List(pl.Float32)),
 }
 
 

@@ -6,7 +6,6 @@ Shapes: S seeds, I instances of a split, U queries, R bootstrap replicates.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,7 @@ from mmcontrast.config import CellConfig
 from mmcontrast.config.datasets import Retrieval
 from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.observations import SPLITS, Observed, read_observations
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, metrics_of
+from mmcontrast.evaluation.protocols import CURVES_SCHEMA, INTERVALS_SCHEMA, metrics_of
 from mmcontrast.evaluation.ranking import parts_of, per_query, ranked, reported, score, selection_key
 from mmcontrast.evaluation.retrieval import QueryScores
 from mmcontrast.evaluation.statistics import Floats, centred_by_class, over_seeds_and_cases
@@ -24,9 +23,7 @@ Scores = dict[str, QueryScores]
 Chosen = dict[tuple[str, str], list[int]]
 
 
-def retrieval_frames(
-    path: Path, cell: CellConfig, intervals_schema: dict[str, Any]
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def retrieval_frames(path: Path, cell: CellConfig) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """metrics, curves and intervals of a cell.
 
     Raises:
@@ -53,7 +50,7 @@ def retrieval_frames(
         kept = influence_SI.astype(np.float32).tolist() if protocol == "selected" else []
         intervals.append((protocol, "test", m, *interval, len(cell.seeds), len(ids_I), kept))
     metrics = metrics_of(instances, curve, epochs, cell.seeds)
-    return metrics, curve, pl.DataFrame(intervals, schema=intervals_schema, orient="row")
+    return metrics, curve, pl.DataFrame(intervals, schema=INTERVALS_SCHEMA, orient="row")
 
 
 def score_all(
