@@ -14,7 +14,7 @@ class Strict(BaseModel):
 
 
 class Grown(Strict):
-    """One that has got keys since; `LATER` are written only where they are set.
+    """A model that has gained keys: those of `LATER` are written only where they are set.
 
     So values written before there were these keys stay as they were, and what is known by them stays known.
     """

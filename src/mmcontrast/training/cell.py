@@ -131,11 +131,13 @@ def run_stage(
     mark = fingerprint(cell, stage, pretrained)
     state = layout.state(cell.name, stage)
     runs: dict[int, SeedRun] = {}
+    vocabularies: dict[int, dict[str, Any]] = {}
     training, saving = 0.0, 0.0
     cost: dict[str, Any] = {}
     with _alone(state, cell, world), _loaded(cell, world) as splits:
         with StopRequest() as stop:
             for seed in cell.seeds:
+                tables, vocabularies[seed] = splits(seed)
                 initial = None
                 if pretrained is not None:
                     again = "run `mmcontrast pretrain` for this cell again"
@@ -143,7 +145,7 @@ def run_stage(
                 trainer = SeedTrainer(
                     cell,
                     SeedJob(stage, seed, world, state / f"seed{seed}", mark, stop),
-                    splits(seed)[0],
+                    tables,
                     initial,
                     lambda epoch, terms, seed=seed: report(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
                 )
@@ -153,7 +155,7 @@ def run_stage(
                 saving += trainer.saving_seconds
         if world.rank == 0:
             folder = Path(layout.stage(cell.name, stage))
-            write_outputs(cell, stage, folder, runs, splits, world.device)
+            write_outputs(cell, stage, folder, runs, splits, vocabularies, world.device)
     if world.rank == 0:
         cost = {
             "seconds": time.time() - psutil.Process().create_time(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -29,9 +30,14 @@ def write_outputs(
     folder: Path,
     runs: dict[int, SeedRun],
     splits: Callable[[int], Splits],
+    vocabularies: dict[int, dict[str, Any]],
     device: torch.device,
 ) -> None:
-    """history, predictions (finetune), embeddings and models of a finished stage."""
+    """history, predictions (finetune), embeddings and models of a finished stage.
+
+    Args:
+        vocabularies: seed -> modality -> word pieces of a text encoder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_parquet(_history(runs), folder / "history.parquet")
     if stage == "finetune":  # without rows where there is no classifier: the workflow expects the file
@@ -41,7 +47,7 @@ def write_outputs(
     else:
         embeddings = _embeddings(cell, runs, splits, device)
     write_parquet(embeddings, folder / "embeddings.parquet")
-    seeds = {seed: SeedExport(run.weights, run.best_epoch, splits(seed)[1]) for seed, run in runs.items()}
+    seeds = {seed: SeedExport(run.weights, run.best_epoch, vocabularies[seed]) for seed, run in runs.items()}
     write_models(folder / "models", cell, seeds, Path(paths.fitted(cell.dataset)))
 
 
