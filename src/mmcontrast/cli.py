@@ -23,7 +23,6 @@ from mmcontrast.pipeline.selection import selection
 from mmcontrast.pipeline.workflow import plan_suite
 
 PROGRESS_SECONDS = 5.0
-OLD_OPTIONS = {"--profile": "--suite"}
 
 
 def _enter_checkout() -> None:
@@ -406,10 +405,6 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point. A user error is one message on stderr and exit status 1."""
     words = sys.argv[1:] if argv is None else argv
-    for old, new in OLD_OPTIONS.items():
-        if old in words:
-            print(f"error: `{old}` is now `{new}`", file=sys.stderr)
-            return 2
     args = _parser().parse_args(words)
     args.words, args.started, args.here = words, time.perf_counter(), Path.cwd()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)

@@ -77,13 +77,6 @@ class Watch:
         self.costs = Costs(self.layout.journal)
         self.stale = progress.untrained(self.layout)
 
-    def end(self, jobid: int) -> tuple[Running, float] | None:
-        run = self.running.pop(jobid, None)
-        if run is None:
-            return None
-        seconds = time.monotonic() - run.started
-        return run, seconds
-
     def left(self) -> float | None:
         """Seconds until the end, None while no training job has been measured."""
         now, rest, longest = time.monotonic(), 0.0, 0.0
@@ -191,25 +184,15 @@ class Terminal:
             watch.cores = of.get("cores") or of.get("nodes") or watch.cores
         elif event == LogEvent.JOB_INFO and of["rule_name"] != TARGET:
             watch.start(of["jobid"], of["rule_name"], dict(of["wildcards"] or {}), list(of["log"] or []))
-        elif event == LogEvent.JOB_FINISHED:
-            self._finished(of["job_id"])
-        elif event == LogEvent.JOB_ERROR:
-            self._failed(of["jobid"])
+        elif event == LogEvent.JOB_FINISHED and (run := watch.running.pop(of["job_id"], None)):
+            self._finished(run)
+        elif event == LogEvent.JOB_ERROR and (run := watch.running.pop(of["jobid"], None)):
+            self._say(f"{' '.join(run.job)} failed: {progress.cause(run.log)} ({run.log})")
         elif event == LogEvent.ERROR:
             self._say(record.getMessage())
 
-    def _finished(self, jobid: int) -> None:
-        ended = self.watch.end(jobid)
-        if ended is None:
-            return
-        run, seconds = ended
-        self.watch.costs.seconds[run.job] = seconds
+    def _finished(self, run: Running) -> None:
+        self.watch.costs.seconds[run.job] = seconds = time.monotonic() - run.started
         self.watch.done += 1
         if not self.screen.living:
             self._say(f"{self.watch.so_far()} · {' '.join(run.job)}: {seconds:.0f} s")
-
-    def _failed(self, jobid: int) -> None:
-        ended = self.watch.end(jobid)
-        if ended is not None:
-            run, _ = ended
-            self._say(f"{' '.join(run.job)} failed: {progress.cause(run.log)} ({run.log})")

@@ -193,16 +193,6 @@ FAULTS = [
         ["comm_probe.yaml", "panels: epochs", "comm/bas is no cell"],
     ),
     ("papers/m3col.yaml", set_key("yaer", value=2025), ["papers/m3col.yaml", "yaer", "'year'"]),
-    (
-        "methods/concat.yaml",
-        set_key("budget_from", value="m3col"),
-        ["budget_from", "`budget_from` is now `recipe_from`"],
-    ),
-    (
-        "methods/m3col.yaml",
-        set_key("variants", "shared", value={"budget": "shared"}),
-        ["variants.shared.budget", "`budget` is now `recipe`"],
-    ),
 ]
 
 
@@ -275,7 +265,6 @@ def test_what_is_not_yaml_is_refused(checkout: Path, text: str, words: list[str]
     ("config", "words"),
     [
         ({"suit": "smoke"}, ["suit", "'suite'"]),
-        ({"profile": "smoke"}, ["profile", "`profile` is now `suite`"]),
         ({"suite": "../methods/m3col"}, ["lower-case letters, digits and _"]),
         ({"suite": "smok"}, ["smok.yaml", "'smoke'"]),
         ({"datasets": ["rosmop"]}, ["'rosmap'"]),

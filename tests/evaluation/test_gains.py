@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from mmcontrast.evaluation.gains import gains, headline_readout
+from mmcontrast.evaluation.gains import gains
 
 CELL = ("toy", "comm", "shared")
 SCORES = {  # variant -> metric -> (validation, test) of seeds 0 and 1
@@ -34,12 +34,3 @@ def test_a_gain_is_the_difference_to_the_same_readout_of_the_twin_by_seed(result
     # the twin has no such readout, and no other one stands in for it
     assert gains(results, CELL, "acc@encoders") == {}
     assert gains(results, CELL, "acc", ("toy", "comm", "shared")) == {0: 0.0, 1: 0.0}
-
-
-def test_the_headline_is_the_readout_that_is_better_on_validation_whatever_the_test_split_says(results) -> None:
-    assert headline_readout(results, CELL, "acc") == "encoders"
-    worse = results.with_columns(
-        pl.when(pl.col("metric") == "acc@encoders").then(0.625).otherwise("value").alias("value")
-    )
-    assert headline_readout(worse, CELL, "acc") == ""  # equal means
-    assert headline_readout(results, ("toy", "comm", "shared_untrained"), "acc") == ""

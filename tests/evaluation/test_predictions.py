@@ -37,27 +37,34 @@ def probs(*values: float):
 
 NAN = float("nan")
 FAULTS = {
-    "seed missing": (without(SEED_1), "no predictions of seed 1"),
+    "seed missing": (without(SEED_1), r"holds seeds \[0, 2\], and the suite lists"),
     "seed too many": (
         lambda f: pl.concat([f, f.filter(SEED_1).with_columns(seed=pl.lit(9, pl.Int64))]),
-        "predictions of seed 9, which the suite does not list",
+        r"holds seeds \[0, 1, 2, 9\], and the suite lists",
     ),
     "NaN": (probs(NAN, 0.5, 0.5), r"seed 1, test: epoch 5, case test--0: \[nan, 0.5, 0.5\] are not probabilities"),
     "negative": (probs(-0.5, 0.5, 1.0), "seed 1, test: epoch 5, case test--0"),
     "sum": (probs(0.5, 0.5, 0.5), "are not probabilities"),
     "epoch of one seed": (without(SEED_1 & (pl.col("epoch") == 3)), "seed 1, .*: evaluated at other epochs"),
     "last epoch": (without(LAST), "the last evaluated epoch is 3, and training ends at 5"),
-    "row lost": (without(SEED_1 & TEST & LAST & CASE), "seed 1, test: not every case has exactly one row"),
+    "row lost": (without(SEED_1 & TEST & LAST & CASE), "seed 1, test: not the same id, label at every epoch of"),
     "row twice": (
         lambda f: pl.concat([f, f.filter(SEED_1 & TEST & LAST & CASE)]),
-        "not every case has exactly one row",
+        "not the same id, label at every epoch",
+    ),
+    "row twice at every epoch": (
+        lambda f: pl.concat([f, f.filter(SEED_1 & TEST & CASE)]),
+        "seed 1, test: a case has more than one row",
     ),
     "case renamed": (
         changed(SEED_1 & TEST & CASE, id=pl.lit("other")),
         "seed 1: other test instances or labels than seed 0",
     ),
     "label of one seed": (changed(SEED_1 & TEST & CASE, label=pl.lit(2)), "seed 1: other test instances or labels"),
-    "label of one epoch": (changed(SEED_1 & TEST & CASE & LAST, label=pl.lit(2)), "the label of a case changes"),
+    "label of one epoch": (
+        changed(SEED_1 & TEST & CASE & LAST, label=pl.lit(2)),
+        "not the same id, label at every epoch",
+    ),
     "label out of range": (changed(TEST & CASE, label=pl.lit(3)), "labels from 0 to 3; accepted are 0 to 2"),
     "label empty": (changed(TEST & CASE, label=pl.lit(None)), "column label has rows without a value"),
     "no test": (without(TEST), "no rows of the test split"),

@@ -157,7 +157,7 @@ LAST_SEED = pl.col("seed") == 2
 FAULTS = [
     (lambda f: f.drop("label"), "no column label"),
     (lambda f: f.with_columns(pl.col("embedding").cast(pl.List(pl.Float32))), "expected float32 of one width"),
-    (lambda f: f.filter(~LAST_SEED), r"embeddings of seeds \[0, 1\]"),
+    (lambda f: f.filter(~LAST_SEED), r"holds seeds \[0, 1\]"),
     (lambda f: f.filter(~IS["val"]), "seed 0, val: no rows of this split; .*selection.holdout above 0"),
     (lambda f: f.filter(~(IS["test"] & LAST_SEED)), "seed 2, test: no rows of this split$"),
     (lambda f: pl.concat([f, f.filter(IS["train"] & LAST_SEED)]), "seed 2, train: a case has more than one row"),

@@ -32,9 +32,8 @@ def test_rsum_is_the_sum_of_the_six_recall_rates():
     assert by_name["rsum"] == pytest.approx(sum(recall))
     assert 0 < by_name["rsum"] < 6
     for direction, s in scores.items():
-        for name, value in s.metrics().items():
-            assert by_name[f"{direction}/{name}"] == pytest.approx(value)
-            assert per_query(s, name).mean() == pytest.approx(value)
+        for name in ("rr1", "rr5", "rr10", "ndcg5", "mrr"):
+            assert by_name[f"{direction}/{name}"] == pytest.approx(per_query(s, name).mean())
     assert parts_of("text_to_image/mrr", SPEC) == [("text_to_image", "mrr")]
 
 

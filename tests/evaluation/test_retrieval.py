@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import label_ranking_average_precision_score, ndcg_score
 
+from mmcontrast.config.datasets import Retrieval
 from mmcontrast.errors import DataError
+from mmcontrast.evaluation.ranking import per_query, ranked
 from mmcontrast.evaluation.retrieval import (
     cross_modal_scores,
     grouped_similarity,
@@ -27,13 +29,12 @@ SIM = np.sin(1.3 * ROW + 2.1 * COLUMN + 0.7 * ROW * COLUMN) + (CAPTION[:, None] 
     ],
 )
 def test_metrics_on_the_vectors(sim, queries, gallery, recall, gain, mrr):
-    scores = score_queries(sim, queries, gallery, recall_at=(1, 2, 3, 5))
-    metrics = scores.metrics((1, 2, 3, 5))
-    assert [metrics[f"rr{k}"] for k in (1, 2, 3, 5)] == pytest.approx(recall, abs=6e-7)
+    scores = score_queries(sim, queries, gallery)
+    assert [per_query(scores, f"rr{k}").mean() for k in (1, 2, 3, 5)] == pytest.approx(recall, abs=6e-7)
     right = rank_gallery(sim, queries, gallery)
     assert [ndcg(right, k).mean() for k in (1, 2, 3, 5)] == pytest.approx(gain, abs=6e-7)
-    assert metrics["ndcg5"] == pytest.approx(gain[-1], abs=6e-7)
-    assert metrics["mrr"] == pytest.approx(mrr, abs=6e-7)
+    assert per_query(scores, "ndcg5").mean() == pytest.approx(gain[-1], abs=6e-7)
+    assert per_query(scores, "mrr").mean() == pytest.approx(mrr, abs=6e-7)
 
 
 @pytest.mark.parametrize("k", [1, 3, 5, 12])
@@ -46,29 +47,26 @@ def test_ndcg_is_that_of_scikit_learn_where_nothing_ties(k):
 def test_mrr_with_one_right_answer_is_scikit_learns_average_precision():
     sim = np.random.default_rng(1).normal(size=(12, 6))
     want = label_ranking_average_precision_score(CAPTION[:, None] == SHAPE, sim)
-    got = score_queries(sim, CAPTION, SHAPE, recall_at=(1,)).metrics((1,))
-    assert got["mrr"] == pytest.approx(want, abs=1e-12)
+    got = score_queries(sim, CAPTION, SHAPE)
+    assert per_query(got, "mrr").mean() == pytest.approx(want, abs=1e-12)
 
 
 def test_ties_keep_the_gallerys_order_or_count_against_the_model():
     flat = np.zeros((6, 6))
-    stable = score_queries(flat, SHAPE, SHAPE, recall_at=(1,))
-    pessimistic = score_queries(flat, SHAPE, SHAPE, recall_at=(1,), ties="pessimistic")
+    stable = score_queries(flat, SHAPE, SHAPE)
+    pessimistic = score_queries(flat, SHAPE, SHAPE, ties="pessimistic")
     assert stable.first_rank.tolist() == [1, 2, 3, 4, 5, 6]
     assert pessimistic.first_rank.tolist() == [6] * 6
     assert pessimistic.ndcg.tolist() == [0.0] * 6
     partial = np.array([[0.9, 0.5, 0.5, 0.5, 0.1, 0.0]])
-    ranks = [
-        score_queries(partial, np.array([2]), SHAPE, recall_at=(1,), ties=t).first_rank[0]
-        for t in ("stable", "pessimistic")
-    ]
+    ranks = [score_queries(partial, np.array([2]), SHAPE, ties=t).first_rank[0] for t in ("stable", "pessimistic")]
     assert ranks == [3, 4]
 
 
 def test_chunks_of_queries_do_not_matter(monkeypatch):
-    whole = score_queries(SIM, CAPTION, SHAPE, recall_at=(1,))
+    whole = score_queries(SIM, CAPTION, SHAPE)
     monkeypatch.setattr("mmcontrast.evaluation.retrieval.CHUNK", 5)
-    parts = score_queries(SIM, CAPTION, SHAPE, recall_at=(1,))
+    parts = score_queries(SIM, CAPTION, SHAPE)
     assert parts.first_rank.tolist() == whole.first_rank.tolist()
     assert parts.ndcg.tolist() == whole.ndcg.tolist()
 
@@ -99,27 +97,26 @@ def test_both_directions_take_the_instance_once_and_every_caption():
     images, image_ids = corner.repeat(2, axis=0), np.arange(5).repeat(2)
     text_ids = np.arange(5).repeat(3)
     texts = corner[np.where(text_ids == 4, 0, text_ids)] + 0.01 * np.arange(15)[:, None]
-    from_image, to_image = cross_modal_scores(images, image_ids, texts, text_ids, recall_at=(1, 3))
+    from_image, to_image = cross_modal_scores(images, image_ids, texts, text_ids)
     assert from_image.query_ids.tolist() == [0, 1, 2, 3, 4]
     assert from_image.first_rank.tolist()[:4] == [1, 1, 1, 1]
     assert to_image.query_ids.tolist() == text_ids.tolist()
     assert (to_image.first_rank == 1).tolist() == [True] * 12 + [False] * 3
-    assert to_image.metrics((1, 3))["rr1"] == 0.8
+    assert per_query(to_image, "rr1").mean() == 0.8
 
 
 def test_k_larger_than_the_gallery_is_refused():
+    few = {"text": (np.eye(6)[CAPTION], CAPTION), "image": (np.eye(6), SHAPE)}
     with pytest.raises(DataError, match=r"k = 10: the gallery has 6 items; give a k from 1 to 6"):
-        score_queries(SIM, CAPTION, SHAPE)
+        ranked(few, Retrieval(gallery="image", queries="text"))
+    with pytest.raises(DataError, match=r"k = 5: the gallery has 4 items; give a k from 1 to 4"):
+        score_queries(np.eye(4), SHAPE[:4], SHAPE[:4])
 
 
 def test_bad_input_is_refused():
     with pytest.raises(DataError, match=r"without a right answer in the gallery: \[9\]"):
-        score_queries(SIM[:1], np.array([9]), SHAPE, recall_at=(1,))
+        score_queries(SIM[:1], np.array([9]), SHAPE)
     with pytest.raises(DataError, match="not a finite number"):
-        score_queries(np.where(SIM > 1, np.nan, SIM), CAPTION, SHAPE, recall_at=(1,))
+        score_queries(np.where(SIM > 1, np.nan, SIM), CAPTION, SHAPE)
     with pytest.raises(DataError, match=r"without a direction .* of \['b'\]"):
         grouped_similarity(np.array([[1.0], [0.0]]), np.array(["a", "b"]), np.ones((1, 1)), np.array([0]))
-    with pytest.raises(ValueError, match="ties: 'random'"):
-        rank_gallery(SIM, CAPTION, SHAPE, "random")
-    with pytest.raises(ValueError, match="did you mean 'max_pairs'"):
-        grouped_similarity(np.ones((1, 1)), np.array([0]), np.ones((1, 1)), np.array([0]), "max_pair")

@@ -202,7 +202,7 @@ def test_killed_in_mid_training_it_ends_with_the_same_results(checkout: Checkout
     checkout(*to_results)
     assert "resumed after epoch" in checkout.logs()
     assert_frame_equal(results(checkout), results(undisturbed))
-    assert not (checkout.root / ".state").exists() or not list((checkout.root / ".state").rglob("latest"))
+    assert not (checkout.root / ".state").exists() or not list((checkout.root / ".state").rglob("checkpoint-*"))
 
 
 def test_experiments_metrics_and_plots_of_dvc(finished: Checkout) -> None:

@@ -22,8 +22,8 @@ from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import to_markdown
-from mmcontrast.training.kept import EpochTensors
-from mmcontrast.training.retrieving import Embedded, observation_table
+from mmcontrast.training.kept import EpochTensors, SeedRun
+from mmcontrast.training.retrieving import observation_table
 from tests.multifold_data import NAME, ROOT, write_multifold
 from tests.report.made_up_study import keep_cells
 
@@ -41,7 +41,7 @@ KEPT = {
 
 def embedded(tables, epochs, seed, noise, folder):
     """Embeddings that are right but for noise."""
-    out = Embedded(EpochTensors(folder))
+    out = SeedRun(EpochTensors(folder))
     rng = np.random.default_rng(seed)
     for split in ("val", "test"):
         table = tables[split]
@@ -51,7 +51,7 @@ def embedded(tables, epochs, seed, noise, folder):
             for epoch in epochs:
                 z = centre[of.instance.numpy()] + (noise + 1 / (1 + epoch)) * rng.normal(size=(len(of), 6))
                 z /= np.linalg.norm(z, axis=1, keepdims=True)
-                out.z[epoch, split, m] = torch.from_numpy(z.astype(np.float32))
+                out.kept[epoch, split, m] = torch.from_numpy(z.astype(np.float32))
     return out
 
 
@@ -72,7 +72,7 @@ def made(tmp_path_factory):
             folder = root / layout.stage(name, "pretrain")
             folder.mkdir(parents=True)
             runs = {s: embedded(tables, (0, 4), s, noise, folder / str(s)) for s in cell.seeds}
-            frame = pl.from_arrow(observation_table(runs, dict.fromkeys(cell.seeds, tables)))
+            frame = pl.from_arrow(observation_table(runs, lambda seed: (tables, {})))
             frame.write_parquet(folder / "embeddings.parquet")
             rows = [(s, e, "train/loss", 1 / (1 + e)) for s in cell.seeds for e in range(5)]
             pl.DataFrame(rows, schema=["seed", "epoch", "name", "value"], orient="row").write_parquet(

@@ -98,7 +98,7 @@ def test_what_a_stage_leaves_behind(checkout: Path) -> None:
     assert embeddings["embedding"].dtype == pl.Array(pl.Float32, 24)
     assert json.loads((folder / "models/cell.json").read_text())["variant"] == "pretrained"
     assert cost["seeds"] == 2
-    assert not list(LAYOUT.state(cell.name, "finetune").rglob("latest"))
+    assert not list(LAYOUT.state(cell.name, "finetune").rglob("checkpoint-*"))
 
 
 def test_the_selected_weights_are_those_of_the_best_validation_epoch(checkout: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_stops_the_cell_and_keeps_the_last_good_checkp
         "epoch 4",
         "step 0 of 3",
         "loss = nan",
-        "checkpoint",
+        "Checkpoints from before it are kept in",
         "gradient_clipping",
     ]:
         assert word in str(e.value)

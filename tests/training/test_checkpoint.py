@@ -57,15 +57,13 @@ def test_what_is_saved_comes_back(tmp_path):
 def test_the_newest_is_loaded_and_two_are_kept(tmp_path):
     for step in (5, 10, 15, 20):
         save(tmp_path, step)
-    assert names(tmp_path) == ["checkpoint-000002", "checkpoint-000003", "latest"]
+    assert names(tmp_path) == ["checkpoint-000002", "checkpoint-000003"]
     assert load(tmp_path)["step"] == 20
-    assert checkpoint.latest_step(tmp_path) == 20
 
 
 def test_nothing_there(tmp_path):
     assert load(tmp_path) is None
     assert load(tmp_path / "nowhere") is None
-    assert checkpoint.latest_step(tmp_path / "nowhere") is None
 
 
 def test_remove_leaves_nothing(tmp_path):
@@ -127,27 +125,6 @@ def test_training_that_went_on_from_the_one_before_is_believed_again(tmp_path):
     assert load(tmp_path)["step"] == 1
     save(tmp_path, 2)
     assert load(tmp_path)["step"] == 2
-
-
-@pytest.mark.parametrize("content", [None, "checkpoint-000009\n", "", "../../elsewhere", b"\xff\xfe"])
-def test_a_pointer_that_is_missing_or_wrong(tmp_path, caplog, content):
-    save(tmp_path, 1)
-    save(tmp_path, 2)
-    pointer = tmp_path / checkpoint.POINTER
-    pointer.unlink()
-    if content is not None:
-        pointer.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with caplog.at_level(logging.WARNING):
-        assert load(tmp_path)["step"] == 2
-    assert "latest" in caplog.text
-
-
-def test_the_pointer_decides(tmp_path):
-    """A checkpoint is the newest once `latest` says so."""
-    save(tmp_path, 1)
-    save(tmp_path, 2)
-    (tmp_path / checkpoint.POINTER).write_text("checkpoint-000000\n")
-    assert load(tmp_path)["step"] == 1
 
 
 def test_another_configuration_is_never_resumed(tmp_path, caplog):
@@ -215,7 +192,7 @@ def test_killed_anywhere_the_last_whole_one_is_loaded(tmp_path, monkeypatch, fun
     assert got == 2 if finished else got in (1, 2)
     save(tmp_path, 3)
     assert load(tmp_path)["step"] == 3
-    assert len(names(tmp_path)) == 3, "drafts and old ones are cleared away"
+    assert len(names(tmp_path)) == 2, "drafts and old ones are cleared away"
 
 
 def test_a_draft_is_never_believed(tmp_path):

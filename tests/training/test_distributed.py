@@ -13,8 +13,7 @@ from mmcontrast import config
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.distributed import World, start_world
-from mmcontrast.training.engine import make_engine
-from mmcontrast.training.torch_engine import average_gradients
+from mmcontrast.training.engine import average_gradients, make_engine
 from tests.training import toy
 
 CPU = torch.device("cpu")

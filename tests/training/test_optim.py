@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from mmcontrast import config
-from mmcontrast.errors import ConfigError
 from mmcontrast.training.optim import learning_rate_factor, make_optimizer, parameter_groups, set_learning_rate
 
 
@@ -26,13 +25,6 @@ def test_settings_reach_the_optimizer(name, kind, fused):
     assert type(made) is kind
     assert (made.defaults["lr"], made.defaults["weight_decay"]) == (0.3, 0.04)
     assert bool(made.defaults["fused"]) is fused
-
-
-def test_fused_where_there_is_no_kernel_is_an_error_not_a_fallback():
-    nowhere = [{"params": [nn.Parameter(torch.empty(2, device="meta"))]}]
-    with pytest.raises(ConfigError, match=r"no fused kernels for meta, .* set optimizer\.fused: false"):
-        make_optimizer(nowhere, config.Optimizer(lr=0.1))
-    make_optimizer(nowhere, config.Optimizer(lr=0.1, fused=False))
 
 
 def test_a_part_may_have_a_rate_of_its_own():

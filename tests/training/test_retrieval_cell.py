@@ -117,7 +117,7 @@ def test_an_epoch_that_is_missing_for_a_seed_or_damaged_is_named(checkout: Path)
             ~((pl.col("modality") == "text") & (pl.col("id") == "test-3"))
         ),
         r"no column observation": whole.drop("observation"),
-        r"embeddings of seeds \[0\]": whole.filter(seed=0),
+        r"holds seeds \[0\]": whole.filter(seed=0),
         r"no rows of the test split of 'text'": whole.filter(
             ~((pl.col("modality") == "text") & (pl.col("split") == "test"))
         ),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mmcontrast.config.base import Strict
+from mmcontrast.config.base import Grown
 from mmcontrast.config.datasets import Modality, Retrieval, ScoredBy
 from mmcontrast.config.metrics import Kind, Metric
 from mmcontrast.config.targets import Target, Tasks, targets_of
@@ -14,8 +14,10 @@ from mmcontrast.config.training import Engine, Model, Selection, Stage
 from mmcontrast.methods.registry import OBJECTIVES
 
 
-class CellConfig(Strict):
+class CellConfig(Grown):
     """Everything that decides a cell's result: what remains of params/ after all merging."""
+
+    LATER = ("target", "case_weights", "label_counts")
 
     dataset: str
     method: str
@@ -52,13 +54,6 @@ class CellConfig(Strict):
                 "cell is scored by its own classifier; use a variant that a recipe trains"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_the_usual(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Values as they were before there were these keys, so that what is known by them stays known."""
-        values: dict[str, Any] = dump(self)
-        usual = {"target": "classes", "case_weights": False, "label_counts": []}
-        return {key: value for key, value in values.items() if key not in usual or value != usual[key]}
 
     @property
     def name(self) -> str:

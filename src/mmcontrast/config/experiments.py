@@ -99,12 +99,9 @@ class SweepLine(Strict):
         return self.__pydantic_extra__[self.key]
 
 
-def _one_or_several(value: Any) -> str:
-    return "several" if isinstance(value, list) else "one"
-
-
 Lines = Annotated[
-    Annotated[SweepLine, Tag("one")] | Annotated[list[SweepLine], Tag("several")], Discriminator(_one_or_several)
+    Annotated[SweepLine, Tag("one")] | Annotated[list[SweepLine], Tag("several")],
+    Discriminator(lambda given: "several" if isinstance(given, list) else "one"),
 ]
 
 

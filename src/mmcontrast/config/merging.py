@@ -195,9 +195,7 @@ def build_cell(
         with faults.kept():
             sections[key] = None if values.get(key) is None else validate(section, values[key], who, key, origin)
     faults.tell()
-    _check_sections(who, dataset, data, sections, getattr(objective, "modality", None))
-    if objective.encoders:
-        _check_encoders(who, dataset, data, sections["model"], getattr(objective, "modality", None))
+    _check_sections(who, dataset, data, sections, objective)
     whole = {
         "dataset": dataset,
         "method": method,
@@ -214,19 +212,10 @@ def build_cell(
     return validate(CellConfig, whole, who)
 
 
-def _check_encoders(who: str, dataset: str, data: Dataset, model: Any, only: str | None) -> None:
-    """Every modality that is encoded has an encoder of its kind."""
-    for name, spec in data.modalities.items():
-        own = getattr(model, spec.kind, None) is not None or spec.kind == "vector"
-        if only in (None, name) and not own and not {name, spec.kind} & set(model.pretrained):
-            of = f"modality '{name}' of dataset '{dataset}' is of kind {spec.kind}"
-            raise ConfigError(f"{who}: model.{spec.kind}: required, as {of}; give its encoder (docs/inputs.md)")
-
-
 def _check_sections(
-    who: str, dataset: str, data: Dataset, sections: Mapping[str, BaseModel | None], modality: str | None
+    who: str, dataset: str, data: Dataset, sections: Mapping[str, BaseModel | None], objective: Objective
 ) -> None:
-    """There is something to train and to score, of modalities that the dataset has."""
+    """There is something to train and to score, of modalities that the dataset has, and that have an encoder."""
     for key in ("model", "selection"):
         if sections[key] is None:
             raise ConfigError(f"{who}: {key}: required and not given")
@@ -234,6 +223,13 @@ def _check_sections(
         raise ConfigError(f"{who}: neither `pretrain` nor `finetune` is given, so there is nothing to train")
     if sections["finetune"] is not None and getattr(sections["finetune"], "epochs", 1) == 0:
         raise ConfigError(f"{who}: finetune.epochs: 0 leaves no classifier to score; give at least 1")
+    modality: str | None = getattr(objective, "modality", None)
     known(f"{who}: objective.modality: dataset '{dataset}'", "modality", modality, data.modalities)
     if len(data.modalities) < 2:
         raise ConfigError(f"params/datasets/{dataset}.yaml: modalities: a multimodal method needs at least two")
+    model: Any = sections["model"]
+    for name, spec in data.modalities.items() if objective.encoders else ():
+        own = getattr(model, spec.kind, None) is not None or spec.kind == "vector"
+        if modality in (None, name) and not own and not {name, spec.kind} & set(model.pretrained):
+            of = f"modality '{name}' of dataset '{dataset}' is of kind {spec.kind}"
+            raise ConfigError(f"{who}: model.{spec.kind}: required, as {of}; give its encoder (docs/inputs.md)")

@@ -118,5 +118,18 @@ def metrics_for(kind: Kind | Literal["retrieval"]) -> list[str]:
 
 def measure(name: str) -> Measure:
     """That of a score's name, e.g. acc:5, <task>/acc@encoders or <direction>/rr1; of an unknown one a plain share."""
-    last = name.partition(":")[0].partition("@")[0].rpartition("/")[2]
-    return MEASURES.get(last, Measure(last, ()))
+    metric = parse_metric_name(name)[0]
+    return MEASURES.get(metric, Measure(metric, ()))
+
+
+def metric_name(metric: str, task: str = "", readout: str = "", labels: int | None = None) -> str:
+    """E.g. acc, shared/acc@encoders, or acc:5, which is of a probe fitted on 5 labels per class."""
+    return (f"{task}/" if task else "") + metric + (f"@{readout}" if readout else "") + (f":{labels}" if labels else "")
+
+
+def parse_metric_name(name: str) -> tuple[str, str, str, int | None]:
+    """metric, task, readout and labels per class (None: all), which `metric_name` makes the name of."""
+    name, _, labels = name.partition(":")
+    name, _, readout = name.partition("@")
+    task, _, metric = name.rpartition("/")
+    return metric, task, readout, int(labels) if labels else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
@@ -45,13 +45,9 @@ class Target(Strict):
         return len(self.names)
 
 
-def _how_written(given: Any) -> str:
-    return "names" if isinstance(given, list) else "target"
-
-
 Task = Annotated[
     Annotated[list[str], Field(min_length=2), Tag("names")] | Annotated[Target, Tag("target")],
-    Discriminator(_how_written),
+    Discriminator(lambda given: "names" if isinstance(given, list) else "target"),
 ]
 
 

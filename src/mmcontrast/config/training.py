@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mmcontrast.config.base import Strict
+from mmcontrast.config.base import Grown, Strict
 from mmcontrast.config.pretrained import Pretrained
 
 
@@ -61,12 +61,10 @@ class SequenceModel(Strict):
         return self
 
 
-# left out of what is written while unset, so that values written before there were these keys stay what they were
-LATER = ("image_flat", "sequence", "pretrained", "image_weights")
-
-
-class Model(Strict):
+class Model(Grown):
     """Encoders and heads, the same for every method that is compared."""
+
+    LATER = ("image_flat", "sequence", "pretrained", "image_weights")
 
     width: int = Field(gt=0, description="Width d of each modality's embedding.")
     encoder_hidden: list[Annotated[int, Field(gt=0)]] = Field(
@@ -101,11 +99,6 @@ class Model(Strict):
         if self.image_weights is not None and self.image is None:
             raise ValueError("image_weights: weights of `image`, which is not given")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = dump(self)
-        return {key: value for key, value in values.items() if value or key not in LATER}
 
 
 class Optimizer(Strict):
@@ -174,8 +167,10 @@ class Stage(Strict):
         return self
 
 
-class Engine(Strict):
+class Engine(Grown):
     """What carries out a step. Not part of a method: it must not change a result."""
+
+    LATER = ("workers",)
 
     backend: Literal["deepspeed", "torch"] = "deepspeed"
     zero_stage: Literal[0, 1, 2, 3] = Field(default=0, description="DeepSpeed ZeRO stage.")
@@ -186,14 +181,6 @@ class Engine(Strict):
     workers: int = Field(
         default=0, ge=0, description="Processes of one rank that decode pictures ahead; 0 = none, and for other inputs."
     )
-
-    @model_serializer(mode="wrap")
-    def _without_unset_workers(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Values as they were before there was `workers`, so that what is known by them stays known."""
-        values: dict[str, Any] = dump(self)
-        if not self.workers:
-            values.pop("workers", None)
-        return values
 
     @model_validator(mode="after")
     def _torch_has_no_zero(self) -> Self:

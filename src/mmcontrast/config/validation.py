@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,14 +15,6 @@ M = TypeVar("M", bound=BaseModel)
 
 # the cell that stands behind a file in a message
 CELL = re.compile(r" \([a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+\)")
-OLD_NAMES = {"profile": "suite", "budget": "recipe", "budget_from": "recipe_from"}
-
-
-def unknown(key: str, known: Sequence[str]) -> str:
-    """What to write in place of a key that is not accepted."""
-    if OLD_NAMES.get(key) in known:
-        return f"`{key}` is now `{OLD_NAMES[key]}`"
-    return nearest(key, known)
 
 
 def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
@@ -74,7 +66,7 @@ def validate(
             keys = [prefix, *map(str, loc)] if prefix else list(map(str, loc))
             at = f"{where}: {'.'.join(keys) or '(whole file)'}" if origin is None else origin(keys)
             if fault["type"] == "extra_forbidden":
-                lines.append(f"{at}: unknown key; {unknown(str(loc[-1]), _known_keys(model, loc))}")
+                lines.append(f"{at}: unknown key; {nearest(str(loc[-1]), _known_keys(model, loc))}")
             elif fault["type"] == "missing":
                 lines.append(f"{at}: required and not given")
             else:

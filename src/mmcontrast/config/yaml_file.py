@@ -20,35 +20,36 @@ MAX_DEPTH = 50
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+def _at(node: yaml.Node, fault: str) -> ConfigError:
+    return ConfigError(f"line {node.start_mark.line + 1}: {fault}")
+
+
 class _StrictLoader(_Loader):
     """YAML without merge keys, with a key given twice an error and not a silent last-one-wins, all numbers finite."""
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         value = float(super().construct_yaml_float(node))
         if not math.isfinite(value):
-            raise ConfigError(f"line {node.start_mark.line + 1}: {node.value} is not a finite number")
+            raise _at(node, f"{node.value} is not a finite number")
         return value
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         # 012 would be 10, and 1:30 would be 90
         if not re.fullmatch(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)", node.value):
-            place = f"line {node.start_mark.line + 1}"
-            raise ConfigError(
-                f"{place}: {node.value} is not accepted as a number; write it without 0 first, or in quotes"
-            )
+            raise _at(node, f"{node.value} is not accepted as a number; write it without 0 first, or in quotes")
         return int(super().construct_yaml_int(node))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(f"line {key_node.start_mark.line + 1}: a list or a mapping is not accepted as a key")
+                raise _at(key_node, "a list or a mapping is not accepted as a key")
             if key_node.tag == "tag:yaml.org,2002:merge":
                 # a few lines of them stand for any number of values, and are expanded while the file is read
-                raise ConfigError(f"line {key_node.start_mark.line + 1}: merge keys (<<) are not accepted")
+                raise _at(key_node, "merge keys (<<) are not accepted")
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise ConfigError(f"line {key_node.start_mark.line + 1}: the key '{key}' is given twice")
+                raise _at(key_node, f"the key '{key}' is given twice")
             seen.add(key)
         return dict(super().construct_mapping(node, deep=deep))
 

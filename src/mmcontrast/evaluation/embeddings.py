@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmcontrast.config import CellConfig
 from mmcontrast.data.table import task_column, weight_column
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.frames import read_frame
+from mmcontrast.evaluation.frames import read_outputs
 from mmcontrast.evaluation.labels import label_type, labels_of
 from mmcontrast.evaluation.readouts import OWN, column, readouts_of
 
@@ -74,19 +74,10 @@ def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embed
     """
     columns = COLUMNS | {_column(task): label_type(target) for task, target in cell.targets.items()}
     columns |= dict.fromkeys(map(weight_column, cell.targets), pl.Float64) if cell.case_weights else {}
-    try:
-        frame = read_frame(path, columns, f"train {cell.name} again")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no embeddings; run `mmcontrast {cell.last_stage} {cell.name}` first") from None
+    frame = read_outputs(path, columns, cell)
     for readout in map(column, readouts_of(frame.columns)):
         if not isinstance(frame[readout].dtype, pl.Array):
             raise DataError(f"{path}: {cell.name}: {readout} is {frame[readout].dtype}, expected float32 of one width")
-    found = frame["seed"].unique().sort().to_list()
-    if found != sorted(cell.seeds):
-        raise DataError(
-            f"{path}: {cell.name}: embeddings of seeds {found}, and the suite lists {sorted(cell.seeds)}; "
-            "train the cell again"
-        )
     out = {
         (seed, split): _one(frame.filter(seed=seed, split=split), f"{path}: {cell.name}, seed {seed}, {split}", cell)
         for seed in cell.seeds

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,24 +16,11 @@ from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.few_labels import few_label_scores
 from mmcontrast.evaluation.predictions import Predictions, read_predictions
 from mmcontrast.evaluation.probe_predictions import probe_predictions, readouts
-from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, only_epoch
+from mmcontrast.evaluation.protocols import INTERVALS_SCHEMA, chosen_epochs, curves, metrics_of, only_epoch
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, fitted_on, metric_name
 from mmcontrast.evaluation.retrieval_frames import retrieval_frames
 from mmcontrast.evaluation.scores import weighted_scores
 from mmcontrast.evaluation.statistics import case_influence, over_seeds_and_cases
-
-INTERVALS_SCHEMA: dict[str, Any] = {
-    "protocol": pl.String,
-    "split": pl.String,
-    "metric": pl.String,
-    "mean": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "n_seeds": pl.Int64,
-    "n_cases": pl.Int64,
-    # by seed, what each test instance, or group of them, moves a selected score by; of other protocols empty
-    "influence": pl.List(pl.List(pl.Float32)),
-}
 
 Frames = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]  # metrics, curves, intervals
 # (seed, split) -> predictions, and (protocol, metric) -> the epoch each seed is scored at
@@ -82,14 +68,10 @@ def _classified(path: Path, cell: CellConfig) -> Frames:
     return _of_tasks({("", OWN): (predictions, chosen_epochs(predictions, cell.seeds, cell.metrics))}, cell)
 
 
-def _retrieved(path: Path, cell: CellConfig) -> Frames:
-    return retrieval_frames(path, cell, INTERVALS_SCHEMA)
-
-
 FRAMES: dict[str, Callable[[Path, CellConfig], Frames]] = {
     "probe": _probed,
     "classifier": _classified,
-    "retrieval": _retrieved,
+    "retrieval": retrieval_frames,
 }
 
 
@@ -97,7 +79,8 @@ def _of_tasks(scored: dict[tuple[str, str], Scored], cell: CellConfig) -> Frames
     parts: tuple[list[pl.DataFrame], ...] = ([], [], [])
     for (task, readout), (predictions, epochs) in scored.items():
         curve = curves(predictions, cell.targets[task].metrics)
-        of_task = metrics_of(predictions, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
+        cases = {key: len(p.ids) for key, p in predictions.items()}
+        of_task = metrics_of(cases, curve, epochs, cell.seeds), curve, intervals(predictions, epochs, cell.seeds)
         for kept, frame in zip(parts, of_task, strict=True):
             kept.append(_named(frame, task, readout))
     metrics, curve, found = map(pl.concat, parts)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from mmcontrast.config import CellConfig
 from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import DataError
 
@@ -38,6 +39,43 @@ def read_frame(path: Path, columns: Mapping[str, Any], remedy: str) -> pl.DataFr
         if frame[name].null_count():
             raise DataError(f"{path}: column {name} has rows without a value; {remedy}")
     return frame
+
+
+def read_outputs(path: Path, columns: Mapping[str, Any], cell: CellConfig) -> pl.DataFrame:
+    """What the training of a cell has left, of all its seeds; `columns` as of `read_frame`.
+
+    Raises:
+        DataError: as `read_frame`, or the file is missing, or is of other seeds than the cell.
+    """
+    try:
+        frame = read_frame(path, columns, f"train {cell.name} again")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no {path.stem}; run `mmcontrast {cell.last_stage} {cell.name}` first") from None
+    found = frame["seed"].unique().sort().to_list()
+    if found != sorted(cell.seeds):
+        raise DataError(
+            f"{path}: {cell.name}: holds seeds {found}, and the suite lists {sorted(cell.seeds)}; train the cell again"
+        )
+    return frame
+
+
+def by_epoch(part: pl.DataFrame, keys: Sequence[str], where: str) -> tuple[list[int], pl.DataFrame]:
+    """The E epochs of the rows of a split, and N rows with the keys, which every epoch has alike.
+
+    Args:
+        part: E * N rows, sorted by epoch.
+
+    Raises:
+        DataError: an epoch has other rows.
+    """
+    epochs = part["epoch"].unique().sort().to_list()
+    n, rest = divmod(len(part), len(epochs))
+    rows = part.select(keys)
+    if rest or any(not rows[i * n : (i + 1) * n].equals(rows[:n]) for i in range(1, len(epochs))):
+        raise DataError(
+            f"{where}: not the same {', '.join(keys)} at every epoch of {epochs[0]}..{epochs[-1]}; train the cell again"
+        )
+    return epochs, rows[:n]
 
 
 def _fits(found: pl.DataType, kind: Any) -> bool:

@@ -5,36 +5,21 @@ Results are rows of results.parquet: dataset, method, variant, seed, protocol, s
 
 from __future__ import annotations
 
-from statistics import fmean
-
 import polars as pl
 
 from mmcontrast.config.methods import untrained_twin
 from mmcontrast.config.metrics import measure
-from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name
 
 Cell = tuple[str, str, str]  # dataset, method, variant
 
 
-def scores_of(results: pl.DataFrame, cell: Cell, metric: str, split: str = "test") -> dict[int, float]:
-    """seed -> score of a cell by the metric's whole name; empty where there is none."""
+def scores_of(results: pl.DataFrame, cell: Cell, metric: str) -> dict[int, float]:
+    """seed -> test score of a cell by the metric's whole name; empty where there is none."""
     dataset, method, variant = cell
     part = results.filter(
-        dataset=dataset, method=method, variant=variant, metric=metric, split=split, protocol="selected"
+        dataset=dataset, method=method, variant=variant, metric=metric, split="test", protocol="selected"
     )
     return dict(zip(part["seed"], part["value"], strict=True))
-
-
-def headline_readout(results: pl.DataFrame, cell: Cell, metric: str, task: str = "") -> str:
-    """ENCODERS or OWN, whichever has the better mean over seeds on validation; OWN where both are equal or alone.
-
-    Of a method that does not fuse its encodings these are its own embedding, and there is no other.
-    """
-    means = {}
-    for readout in (OWN, ENCODERS):
-        if scores := scores_of(results, cell, metric_name(metric, task, readout), "val"):
-            means[readout] = measure(metric).sign * fmean(scores.values())
-    return max(means, key=means.__getitem__, default=OWN)
 
 
 def gains(results: pl.DataFrame, cell: Cell, metric: str, untrained: Cell | None = None) -> dict[int, float]:

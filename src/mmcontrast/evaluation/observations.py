@@ -13,10 +13,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmcontrast.config import CellConfig
-from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import DataError
+from mmcontrast.evaluation.frames import by_epoch, read_outputs
 
-COLUMNS = ("seed", "epoch", "split", "modality", "id", "label", "observation", "embedding")
+COLUMNS = {
+    **{"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "modality": pl.String, "id": pl.String},
+    **{"label": None, "observation": pl.Int64, "embedding": pl.Array},
+}
 SPLITS = ("val", "test")
 Ids = NDArray[np.str_]
 
@@ -43,21 +46,7 @@ def read_observations(path: Path, cell: CellConfig) -> dict[tuple[int, str, str]
     Raises:
         DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no embeddings; run `mmcontrast {cell.last_stage} {cell.name}` first")
-    frame = pl.DataFrame(pl.from_arrow(read_parquet(path, f"train {cell.name} again")))
-    if missing := [c for c in COLUMNS if c not in frame.columns]:
-        raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
-    if empty := [c for c in COLUMNS if frame[c].null_count()]:
-        raise DataError(
-            f"{path}: {cell.name}: column {', '.join(empty)} has rows without a value; train the cell again"
-        )
-    found = frame["seed"].unique().sort().to_list()
-    if found != sorted(cell.seeds):
-        raise DataError(
-            f"{path}: {cell.name}: embeddings of seeds {found}, and the suite lists {sorted(cell.seeds)}; "
-            "train the cell again"
-        )
+    frame = read_outputs(path, COLUMNS, cell)
     out: dict[tuple[int, str, str], Observed] = {}
     keys = ["seed", "split", "modality"]
     for (seed, split, modality), part in frame.sort(*keys, "epoch", maintain_order=True).group_by(
@@ -70,27 +59,15 @@ def read_observations(path: Path, cell: CellConfig) -> dict[tuple[int, str, str]
 
 
 def _one(part: pl.DataFrame, where: str) -> Observed:
-    epochs = part["epoch"].unique().sort().to_list()
-    n = len(part) // len(epochs)
-    keys = part.select("id", "label", "observation")
-    if any(not keys[i * n : (i + 1) * n].equals(keys[:n]) for i in range(len(epochs))) or len(part) != n * len(epochs):
-        raise DataError(f"{where}: not the same observations at every epoch; train the cell again")
-    if not isinstance(part["embedding"].dtype, pl.Array):
-        raise DataError(f"{where}: embedding is {part['embedding'].dtype}, expected float32 of one width")
+    epochs, rows = by_epoch(part, ["id", "label", "observation"], where)
     z = part["embedding"].to_numpy()
     if not np.isfinite(z).all():
         bad = int((~np.isfinite(z).all(-1)).argmax())
         raise DataError(
             f"{where}: the embedding of {part['id'][bad]} is not finite; the training diverged or the file is damaged"
         )
-    first = keys[:n]
-    return Observed(
-        np.array(first["id"].to_list()),
-        first["label"].to_numpy(),
-        first["observation"].to_numpy(),
-        z.reshape(len(epochs), n, -1),
-        epochs,
-    )
+    labels, observation = rows["label"].to_numpy(), rows["observation"].to_numpy()
+    return Observed(np.array(rows["id"].to_list()), labels, observation, z.reshape(len(epochs), len(rows), -1), epochs)
 
 
 def _check_alike(out: dict[tuple[int, str, str], Observed], path: Path, cell: CellConfig) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.frames import read_frame
+from mmcontrast.evaluation.frames import by_epoch, read_outputs
 from mmcontrast.evaluation.labels import label_type, labels_of, not_predictions, output_column
 
 COLUMNS = {"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "id": pl.String}
@@ -50,11 +50,7 @@ def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Pred
     """
     target = cell.targets[""]
     columns = COLUMNS | {"label": label_type(target), output_column(target.kind): pl.Array}
-    try:
-        frame = read_frame(path, columns, f"train {cell.name} again")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no predictions; run `mmcontrast finetune {cell.name}` first") from None
-    _check_seeds(frame, path, cell)
+    frame = read_outputs(path, columns, cell)
     out: dict[tuple[int, str], Predictions] = {}
     for (seed, split), part in frame.sort("seed", "split", "epoch", "id").group_by(
         ["seed", "split"], maintain_order=True
@@ -66,32 +62,15 @@ def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Pred
     return out
 
 
-def _check_seeds(frame: pl.DataFrame, path: Path, cell: CellConfig) -> None:
-    found = set(frame["seed"].unique().to_list())
-    if absent := sorted(set(cell.seeds) - found):
-        raise DataError(
-            f"{path}: {cell.name}: no predictions of seed {', '.join(map(str, absent))}; train the cell again"
-        )
-    if extra := sorted(found - set(cell.seeds)):
-        raise DataError(
-            f"{path}: {cell.name}: predictions of seed {', '.join(map(str, extra))}, "
-            f"which the suite does not list; train the cell again"
-        )
-
-
 def _one(part: pl.DataFrame, where: str, cell: CellConfig) -> Predictions:
-    epochs = part["epoch"].unique().sort().to_list()
-    n = len(part) // len(epochs)
-    ids = np.array(part["id"].to_list(), dtype=object)
-    labels = labels_of(part, "label", cell.targets[""], where)
-    if len(ids) != len(epochs) * n or (ids.reshape(len(epochs), n) != ids[:n]).any() or len(set(ids[:n])) != n:
-        raise DataError(f"{where}: not every case has exactly one row at every epoch of {epochs[0]}..{epochs[-1]}")
-    if (labels.reshape(len(epochs), n, -1) != labels[:n].reshape(n, -1)).any():
-        raise DataError(f"{where}: the label of a case changes between epochs")
+    epochs, cases = by_epoch(part, ["id", "label"], where)
+    labels, ids = labels_of(cases, "label", cell.targets[""], where), cases["id"].to_list()
+    if len(set(ids)) != len(ids):
+        raise DataError(f"{where}: a case has more than one row at every epoch; train the cell again")
     stage = cell.finetune
     if stage is not None and epochs[-1] != stage.epochs - 1:
         raise DataError(f"{where}: the last evaluated epoch is {epochs[-1]}, and training ends at {stage.epochs - 1}")
-    return Predictions(list(ids[:n]), labels[:n], _outputs(part, epochs, n, where, cell), epochs)
+    return Predictions(ids, labels, _outputs(part, epochs, len(ids), where, cell), epochs)
 
 
 def _outputs(part: pl.DataFrame, epochs: list[int], n: int, where: str, cell: CellConfig) -> NDArray[np.float32]:

@@ -32,19 +32,6 @@ TRIED_HESSIAN = 300
 LARGEST_HESSIAN = 1500
 
 
-class Model(Protocol):
-    """A fitted probe."""
-
-    @property
-    def converged(self) -> bool:
-        """Whether the fit did."""
-        ...
-
-    def predict(self, x_ND: Array) -> Array:
-        """(N, C) probabilities, or numbers in the units of the labels."""
-        ...
-
-
 class Solver(Protocol):
     """The training cases of a probe."""
 
@@ -197,6 +184,8 @@ class RidgeSolver:
     refined = at
 
 
+# a fitted probe: whether the fit converged, and (N, D) features -> (N, C) probabilities or numbers in the labels' units
+Model = Logistic | LogisticByLabel | Constant | Ridge
 # made of features (float64), labels, weights of the cases (mean 1), and the number of classes, labels or quantities
 SOLVERS: dict[Kind, Callable[[Array, NDArray, Array, int], Solver]] = {
     "classes": ClassSolver,

@@ -9,7 +9,8 @@ the probe's regularisation, so it is `selected`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,18 @@ METRICS_SCHEMA = {
     "value": pl.Float64,
     "n": pl.Int64,
     "epoch": pl.Int64,
+}
+INTERVALS_SCHEMA: dict[str, Any] = {
+    "protocol": pl.String,
+    "split": pl.String,
+    "metric": pl.String,
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "n_seeds": pl.Int64,
+    "n_cases": pl.Int64,
+    # by seed, what each test instance, or group of them, moves a selected score by; of other protocols empty
+    "influence": pl.List(pl.List(pl.Float32)),
 }
 
 
@@ -77,25 +90,18 @@ def only_epoch(
     return {("selected", m): [predictions[s, "test"].epochs[-1] for s in seeds] for m in metrics}
 
 
-def _splits(protocol: str, has_val: bool) -> Iterator[str]:
-    yield "test"
-    if has_val and protocol != "optimistic":
-        yield "val"
-
-
 def metrics_of(
-    predictions: dict[tuple[int, str], Predictions],
+    cases: Mapping[tuple[int, str], int],
     curve: pl.DataFrame,
     epochs: dict[tuple[str, str], list[int]],
     seeds: Sequence[int],
 ) -> pl.DataFrame:
-    """Score of every seed under every protocol (METRICS_SCHEMA); `n` is the number of cases of the split."""
+    """Score of every seed under every protocol (METRICS_SCHEMA). `cases`: (seed, split) -> their number."""
     value = {(s, e, split, m): v for s, e, split, m, v in curve.iter_rows()}
-    has_val = (seeds[0], "val") in predictions
     rows = [
-        (seed, protocol, split, metric, value[seed, epoch, split, metric], len(predictions[seed, split].ids), epoch)
+        (seed, protocol, split, metric, value[seed, epoch, split, metric], cases[seed, split], epoch)
         for (protocol, metric), chosen in epochs.items()
-        for split in _splits(protocol, has_val)
+        for split in (["test", "val"] if (seeds[0], "val") in cases and protocol != "optimistic" else ["test"])
         for seed, epoch in zip(seeds, chosen, strict=True)
     ]
     return pl.DataFrame(rows, schema=METRICS_SCHEMA, orient="row")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmcontrast.config.datasets import Retrieval
-from mmcontrast.evaluation.retrieval import NDCG_AT, RECALL_AT, Floats, Ids, QueryScores, cross_modal_scores
+from mmcontrast.evaluation.retrieval import NDCG_AT, RECALL_AT, Floats, Ids, QueryScores, check_k, cross_modal_scores
 
 Rows = tuple[Floats, Ids]
 RSUM = "rsum"
@@ -29,12 +29,13 @@ def ranked(rows: Mapping[str, Rows], spec: Retrieval) -> dict[str, QueryScores]:
         rows: modality -> (P, D) embeddings and (P,) instance of each.
 
     Raises:
-        DataError: as `evaluation.retrieval.score_queries`.
+        DataError: as `evaluation.retrieval.score_queries`, or the gallery is too small for the largest of RECALL_AT.
     """
     (z_gallery, ids_gallery), (z_queries, ids_queries) = rows[spec.gallery], rows[spec.queries]
     from_gallery, to_gallery = cross_modal_scores(
         z_gallery, ids_gallery, z_queries, ids_queries, how=spec.aggregation, ties=spec.ties
     )
+    check_k(max(RECALL_AT), min(len(from_gallery.query_ids), len(to_gallery.query_ids)))
     return dict(zip(directions(spec), (to_gallery, from_gallery), strict=True))
 
 

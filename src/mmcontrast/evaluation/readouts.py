@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mmcontrast.config.metrics import metric_name, parse_metric_name
+
+__all__ = ["ENCODERS", "OWN", "column", "fitted_on", "metric_name", "parse_metric_name", "readouts_of", "without"]
+
 OWN = ""
 ENCODERS = "encoders"
 WITHOUT = "without_"
@@ -33,16 +37,3 @@ def readouts_of(columns: Iterable[str]) -> list[str]:
 def fitted_on(readout: str) -> str:
     """The readout whose train split the probe of this one is fitted on."""
     return OWN if readout.startswith(WITHOUT) else readout
-
-
-def metric_name(metric: str, task: str = "", readout: str = OWN, labels: int | None = None) -> str:
-    """E.g. acc, shared/acc@encoders, or acc:5, which is of a probe fitted on 5 labels per class."""
-    return (f"{task}/" if task else "") + metric + (f"@{readout}" if readout else "") + (f":{labels}" if labels else "")
-
-
-def parse_metric_name(name: str) -> tuple[str, str, str, int | None]:
-    """metric, task, readout and labels per class (None: all), which `metric_name` makes the name of."""
-    name, _, labels = name.partition(":")
-    name, _, readout = name.partition("@")
-    task, _, metric = name.rpartition("/")
-    return metric, task, readout, int(labels) if labels else None

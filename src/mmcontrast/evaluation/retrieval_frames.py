@@ -6,7 +6,6 @@ Shapes: S seeds, I instances of a split, U queries, R bootstrap replicates.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,7 @@ from mmcontrast.config import CellConfig
 from mmcontrast.config.datasets import Retrieval
 from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.observations import SPLITS, Observed, read_observations
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.protocols import CURVES_SCHEMA, INTERVALS_SCHEMA, metrics_of
 from mmcontrast.evaluation.ranking import parts_of, per_query, ranked, reported, score, selection_key
 from mmcontrast.evaluation.retrieval import QueryScores
 from mmcontrast.evaluation.statistics import Floats, centred_by_class, over_seeds_and_cases
@@ -24,9 +23,7 @@ Scores = dict[str, QueryScores]
 Chosen = dict[tuple[str, str], list[int]]
 
 
-def retrieval_frames(
-    path: Path, cell: CellConfig, intervals_schema: dict[str, Any]
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def retrieval_frames(path: Path, cell: CellConfig) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """metrics, curves and intervals of a cell.
 
     Raises:
@@ -39,15 +36,9 @@ def retrieval_frames(
     names = reported(cell.metrics, spec)
     found = score_all(observed, cell, spec)
     epochs = chosen_epochs(found, cell.seeds, names, spec)
-    values = {key: {m: score(s, m, spec) for m in names} for key, s in found.items()}
-    curve = [(*key, m, v) for key, of in values.items() for m, v in of.items()]
+    rows = [(*key, m, score(s, m, spec)) for key, s in found.items() for m in names]
+    curve = pl.DataFrame(rows, schema=CURVES_SCHEMA, orient="row")
     instances = {(s, split): len(set(o.ids)) for (s, split, m), o in observed.items() if m == spec.gallery}
-    metrics = [
-        (seed, protocol, split, m, values[seed, epoch, split][m], instances[seed, split], epoch)
-        for (protocol, m), chosen in epochs.items()
-        for split in _splits(protocol, (cell.seeds[0], "val") in instances)
-        for seed, epoch in zip(cell.seeds, chosen, strict=True)
-    ]
     gallery, intervals = observed[cell.seeds[0], "test", spec.gallery], []
     ids_I, first_I = np.unique(gallery.ids, return_index=True)
     for (protocol, m), chosen in epochs.items():
@@ -58,11 +49,8 @@ def retrieval_frames(
         interval = over_seeds_and_cases(values_S, influence_SI, share=measure(m).share)
         kept = influence_SI.astype(np.float32).tolist() if protocol == "selected" else []
         intervals.append((protocol, "test", m, *interval, len(cell.seeds), len(ids_I), kept))
-    return (
-        pl.DataFrame(metrics, schema=METRICS_SCHEMA, orient="row"),
-        pl.DataFrame(curve, schema=CURVES_SCHEMA, orient="row"),
-        pl.DataFrame(intervals, schema=intervals_schema, orient="row"),
-    )
+    metrics = metrics_of(instances, curve, epochs, cell.seeds)
+    return metrics, curve, pl.DataFrame(intervals, schema=INTERVALS_SCHEMA, orient="row")
 
 
 def score_all(
@@ -93,10 +81,6 @@ def chosen_epochs(
     for m in names:
         out["optimistic", m] = [max(epochs, key=lambda e: (score(found[s, e, "test"], m, spec), -e)) for s in seeds]
     return out
-
-
-def _splits(protocol: str, has_val: bool) -> list[str]:
-    return ["test", "val"] if has_val and protocol != "optimistic" else ["test"]
 
 
 def _slopes(scores_S: list[Scores], direction: str, metric: str, ids_I: np.ndarray) -> Floats:

@@ -37,6 +37,11 @@ class Moved(NamedTuple):
     after: float
     difference: Difference
 
+    @property
+    def measure(self) -> Measure:
+        """How its score is read."""
+        return measure(self.key[4])
+
 
 class Comparison(NamedTuple):
     """Scores that moved, the number of those that did not, and cells that only one version has."""
@@ -131,8 +136,9 @@ def comparison_table(found: Comparison, before: str, after: str) -> Table:
     ]
     blocks = []
     for protocol in dict.fromkeys(m.key[3] for m in found.moved):
-        of_it = sorted((m for m in found.moved if m.key[3] == protocol), key=_size, reverse=True)
-        in_percent = " (%)" if all(_measure(m).percent for m in of_it) else ""
+        of_it = [m for m in found.moved if m.key[3] == protocol]
+        of_it.sort(key=lambda m: abs(m.measure.factor * m.difference.mean), reverse=True)
+        in_percent = " (%)" if all(m.measure.percent for m in of_it) else ""
         blocks.append(Block(f"Test scores, protocol `{protocol}`{in_percent}", columns, [_row(m) for m in of_it]))
     notes = [
         f"{count(len(found.moved), 'score')} moved, {found.unmoved} did not.",
@@ -145,16 +151,8 @@ def comparison_table(found: Comparison, before: str, after: str) -> Table:
     return Table("compare", f"{before} → {after}", "", blocks, [], notes)
 
 
-def _measure(m: Moved) -> Measure:
-    return measure(m.key[4])
-
-
-def _size(m: Moved) -> float:
-    return abs(_measure(m).factor * m.difference.mean)
-
-
 def _row(m: Moved) -> Row:
-    of = _measure(m)
+    of = m.measure
     values = {
         "before": Value(of.factor * m.before, digits=of.decimals),
         "after": Value(of.factor * m.after, digits=of.decimals),

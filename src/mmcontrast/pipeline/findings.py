@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from itertools import chain
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,33 +33,36 @@ class Finding:
 def judged(
     kind: str, root: Path, file: str, check: Callable[[Path], object], spoiled: list[str] | None = None
 ) -> Finding:
-    """What a check that raises makes of a file or folder; no damage ends the examination."""
+    """What a check that raises makes of a file or folder, and the largest difference that it may return.
+
+    No damage ends the examination.
+    """
     if not (root / file).exists():
         return Finding(kind, file, "missing")
     try:
-        check(root / file)
+        found = check(root / file)
     except Exception as e:
         told = str(e) if isinstance(e, MMContrastError) else f"{file}: {type(e).__name__}: {e}"
         return Finding(kind, file, "wrong", told, [file] if spoiled is None else spoiled)
-    return Finding(kind, file, "right")
+    return Finding(kind, file, "right", largest=found if isinstance(found, float) else None)
 
 
 def told(findings: Iterable[Finding], say: Callable[[str], None]) -> list[Finding]:
     """Say what is found as it is found, a line for each fault and one for each kind; all findings."""
     found: list[Finding] = []
-    for finding in chain(findings, [None]):
-        if found and (finding is None or finding.kind != found[-1].kind):
-            of_kind = [f for f in found if f.kind == found[-1].kind]
-            absent = sum(f.state == "missing" for f in of_kind)
-            wrong = sum(f.state == "wrong" for f in of_kind)
-            largest = max((f.largest for f in of_kind if f.largest is not None), default=None)
-            accepted = "" if largest is None else f" (largest difference {largest:.1g})"
-            not_here = f", {absent} not here" if absent else ""
-            say(f"{found[-1].kind}: {len(of_kind) - absent} checked{not_here}, {wrong} wrong{accepted}")
-        if finding is not None:
-            found.append(finding)
+    for kind, group in groupby(findings, key=lambda finding: finding.kind):
+        of_kind = []
+        for finding in group:
+            of_kind.append(finding)
             if finding.state == "wrong":
                 say(f"  {finding.reason}")
+        absent = sum(f.state == "missing" for f in of_kind)
+        wrong = sum(f.state == "wrong" for f in of_kind)
+        largest = max((f.largest for f in of_kind if f.largest is not None), default=None)
+        accepted = "" if largest is None else f" (largest difference {largest:.1g})"
+        not_here = f", {absent} not here" if absent else ""
+        say(f"{kind}: {len(of_kind) - absent} checked{not_here}, {wrong} wrong{accepted}")
+        found += of_kind
     return found
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmcontrast.config import Grid
-from mmcontrast.config.validation import unknown
-from mmcontrast.errors import ConfigError
+from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.paths import Layout
 
 ACCEPTED = ("suite", "datasets")
@@ -34,7 +33,7 @@ def named_selection(config: dict[str, Any]) -> tuple[str, list[str] | None]:
     """
     for key in config:
         if key not in ACCEPTED:
-            raise ConfigError(f"--config {key}=...: unknown key; {unknown(key, ACCEPTED)}; all else is set in params/")
+            raise ConfigError(f"--config {key}=...: unknown key; {nearest(key, ACCEPTED)}; all else is set in params/")
     suite, datasets = config.get("suite", "default"), config.get("datasets")
     if isinstance(datasets, str):
         datasets = [datasets]

@@ -41,21 +41,16 @@ def examine(grid: Grid, layout: Layout) -> Iterator[Finding]:
         spec = grid.datasets[name]
         if spec.sources:
             yield judged("raw data", root, paths.raw_dir(name), partial(verified_manifest, name, spec))
-        yield from _prepared(root, name)
+        folder = str(Path(paths.datasheet(name)).parent)
+        for file in (paths.datasheet(name), paths.fitted(name)):
+            yield judged("prepared data", root, file, read_json, [folder])
+        for split in paths.SPLITS:
+            yield judged("prepared data", root, paths.prepared(name, split), _check_split, [folder])
     yield from _outputs(grid, layout)
     if layout.is_default:
         yield from _locked(root)
     yield from model_findings(grid, layout)
     yield from score_findings(grid, layout)
-
-
-def _prepared(root: Path, dataset: str) -> Iterator[Finding]:
-    sheet = str(Path(paths.datasheet(dataset)))
-    folder = str(Path(sheet).parent)
-    for file in (sheet, paths.fitted(dataset)):
-        yield judged("prepared data", root, file, read_json, [folder])
-    for split in paths.SPLITS:
-        yield judged("prepared data", root, paths.prepared(dataset, split), _check_split, [folder])
 
 
 def _check_split(path: Path) -> None:
@@ -121,7 +116,8 @@ def _locked(root: Path) -> Iterator[Finding]:
         blob = store / md5[:2] / md5[2:]
         if blob.exists() and (found := _md5(blob)) != md5.removesuffix(".dir"):
             # DVC trusts its cache: it would hand the object out again
-            names, shown = [path for path, of in locked.items() if of == md5], _shown(blob, root)
+            names = [path for path, of in locked.items() if of == md5]
+            shown = str(blob.relative_to(root) if blob.is_relative_to(root) else blob)
             reason = (
                 f"{shown}: md5 {found}, the copy of {', '.join(names)}; delete it, then run `dvc commit -f` if "
                 f"{', '.join(names)} is right; otherwise delete that too and run `dvc repro`"
@@ -129,10 +125,6 @@ def _locked(root: Path) -> Iterator[Finding]:
             yield Finding("objects in DVC's cache", shown, "wrong", reason, [str(blob)])
         elif blob.exists():
             yield Finding("objects in DVC's cache", md5, "right")
-
-
-def _shown(blob: Path, root: Path) -> str:
-    return str(blob.relative_to(root) if blob.is_relative_to(root) else blob)
 
 
 def _cache_folder(root: Path) -> Path:

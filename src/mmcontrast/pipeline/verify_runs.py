@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.errors import DataError, MMContrastError
+from mmcontrast.errors import DataError
 from mmcontrast.evaluation.frames import read_frame
 from mmcontrast.paths import Layout
-from mmcontrast.pipeline.findings import Finding
+from mmcontrast.pipeline.findings import Finding, judged
 
 # largest difference of a probability, and of an embedding relative to its largest number, that the machine, its thread
 # count or the size of a chunk may make; weights of another epoch differ by far more
@@ -30,18 +31,11 @@ def model_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
     for cell in grid.cells.values():
         for stage, seed in product(cell.stages, cell.seeds):
             file = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
-            if not (grid.root / file).exists():
-                yield Finding("models", file, "missing")
-                continue
-            try:
-                largest = _largest_difference(cell, stage, seed, grid.root, layout)
-                yield Finding("models", file, "right", largest=largest)
-            except Exception as e:
-                reason = str(e) if isinstance(e, MMContrastError) else f"{file}: {type(e).__name__}: {e}"
-                yield Finding("models", file, "wrong", reason, [layout.stage(cell.name, stage)])
+            check = partial(_largest_difference, cell, stage, seed, grid.root)
+            yield judged("models", grid.root, file, check, [layout.stage(cell.name, stage)])
 
 
-def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, layout: Layout) -> float:
+def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, file: Path) -> float:
     """Of all embeddings and predictions of a model. Raises DataError where one is too large."""
     import torch
 
@@ -52,11 +46,11 @@ def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, lay
     from mmcontrast.training.loop import embed, predict
 
     def stored(table: str, rows: dict[str, Any]) -> pl.DataFrame:
-        path = root / layout.stage(cell.name, stage, table)
-        return read_frame(path, {"seed": pl.Int64, "split": pl.String, "id": pl.String}, again).filter(**rows)
+        return read_frame(
+            file.parents[1] / table, {"seed": pl.Int64, "split": pl.String, "id": pl.String}, again
+        ).filter(**rows)
 
     again, largest = f"train {cell.name} again", 0.0
-    file = root / layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
     method, device = load_method(file), torch.device("cpu")
     if method.cell.model_dump(exclude={"engine"}) != cell.of_stage(stage).model_dump(exclude={"engine"}):
         raise DataError(f"{file}: trained with other parameters than params/ now says; {again}")

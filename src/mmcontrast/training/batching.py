@@ -1,6 +1,7 @@
 """From a prepared split to batches: which rows make an epoch, and the rows of this rank as tensors.
 
-What a loop trains on is a Feed; one is chosen by the data and the stage in `make_feed`.
+What a loop trains on is a feed, chosen by the data in `make_feed`. It has no state: an epoch can be given again, to go
+on in the middle of it.
 
 Shapes: N rows of the training set, B rows of the global batch, b rows of this rank.
 """
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from mmcontrast.data.loading import Table
 from mmcontrast.methods.base import Batch
 from mmcontrast.training.distributed import World
 from mmcontrast.training.multifold_feed import MultifoldFeed
-from mmcontrast.training.reading import UnreadBatch, read
+from mmcontrast.training.reading import Unread, read
 
 EVAL_ROWS = 1024
 # where an instance has several rows, or a row may take an encoder a lot of memory
@@ -39,7 +39,7 @@ def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[T
     return list(torch.tensor_split(order, math.ceil(n / int(batch_size))))
 
 
-def unread_rows(table: Table, rows: Rows, shard: slice | None = None) -> UnreadBatch:
+def unread_rows(table: Table, rows: Rows, shard: slice | None = None) -> Unread:
     """A batch of the table's rows; of multifold data with all observations of each.
 
     Args:
@@ -55,14 +55,15 @@ def unread_rows(table: Table, rows: Rows, shard: slice | None = None) -> UnreadB
         for name, of in table.observations.items():
             picked = of.of(numbers)
             parts[name], ids[name] = part(picked.flat, slice(None)), numbers[picked.instance]
-    return UnreadBatch(
-        {m: parts[m] for m in table.modalities},
+    rest = Batch(
+        {},
         table.labels[mine],
         ids,
         None if table.scenes is None else table.scenes[mine],
         {m: has[mine] for m, has in table.present.items()},
         {task: labels[mine] for task, labels in table.tasks.items()},
     )
+    return {m: parts[m] for m in table.modalities}, rest
 
 
 def rows_of(table: Table, rows: Rows, device: torch.device) -> Batch:
@@ -78,22 +79,6 @@ def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:
     return read(unread, table.decoders, device)
 
 
-class Feed(Protocol):
-    """Batches of a training set. It has no state: an epoch can be given again, to go on in the middle of it."""
-
-    @property
-    def steps(self) -> int:
-        """Batches per epoch."""
-
-    def epoch(self, epoch: int, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Batch, slice]]:
-        """The epoch's batches: the rows of this rank, and which rows of the global batch they are.
-
-        Args:
-            epoch: 0-based. generator: of this epoch's order alone, in the same state on every rank.
-            start: the first step; nothing is read of those before it.
-        """
-
-
 class RowFeed:
     """Every row once an epoch, in a fresh order; a row is an instance.
 
@@ -106,18 +91,23 @@ class RowFeed:
 
     @property
     def steps(self) -> int:
-        """See `Feed`."""
+        """Batches per epoch."""
         return len(batches(len(self.table), self.batch_size, torch.Generator()))
 
     def epoch(self, epoch: int, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Batch, slice]]:
-        """See `Feed`."""
+        """The epoch's batches: the rows of this rank, and which rows of the global batch they are.
+
+        Args:
+            epoch: 0-based. generator: of this epoch's order alone, in the same state on every rank.
+            start: the first step; nothing is read of those before it.
+        """
         rest = batches(len(self.table), self.batch_size, generator)[start:]
         shards = [self.world.rows(len(rows)) for rows in rest]
         unread = (unread_rows(self.table, rows, shard) for rows, shard in zip(rest, shards, strict=True))
         return zip(read(unread, self.table.decoders, self.world.device), shards, strict=True)
 
 
-def make_feed(cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> Feed:
+def make_feed(cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> RowFeed | MultifoldFeed:
     """The feed of a stage of the cell.
 
     Args:

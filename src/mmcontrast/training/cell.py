@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from torch import Tensor
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig
@@ -36,8 +36,10 @@ from mmcontrast.sources import digests
 from mmcontrast.training import checkpoint
 from mmcontrast.training.distributed import World, start_world
 from mmcontrast.training.interrupt import StopRequest
-from mmcontrast.training.loop import SeedRun, SeedTrainer
+from mmcontrast.training.kept import SeedRun
+from mmcontrast.training.loop import SeedTrainer
 from mmcontrast.training.outputs import write_outputs
+from mmcontrast.training.retrieving import Splits
 
 log = logging.getLogger(__name__)
 
@@ -72,48 +74,31 @@ def launch_ranks(cell: CellConfig, arguments: list[str]) -> None:
     os.execv(sys.executable, command)
 
 
-class _Splits(dict[int, dict[str, Table]]):
-    """Seed -> its splits, texts as word pieces. All share one copy of the data; what is made of it for a seed alone is
-    held for the last one that was asked for.
+def _splits(cell: CellConfig, whole: dict[str, Table]) -> Callable[[int], Splits]:
+    """What gives a seed's splits, texts as word pieces, and the vocabularies of its texts.
 
-    Attributes:
-        vocabularies: seed -> text modality -> its vocabulary, of the seeds that were asked for.
+    All share one copy of the data; what is made of it for a seed alone is held for the last one that was asked for.
     """
+    drawn = not len(whole["val"]) and cell.selection.holdout > 0
+    texts = any(modality.kind == "text" for modality in cell.modalities.values())
 
-    def __init__(self, cell: CellConfig, whole: dict[str, Table]) -> None:
-        super().__init__()
-        self.cell, self.whole = cell, whole
-        self.vocabularies: dict[int, dict[str, Any]] = {}
+    @lru_cache(maxsize=1)
+    def made(seed: int) -> Splits:
+        tables = held_out(cell, whole, seed)
+        return importlib.import_module("mmcontrast.data.tokens").tokenised(tables, cell) if texts else (tables, {})
 
-    def __missing__(self, seed: int) -> dict[str, Table]:
-        tables = held_out(self.cell, self.whole, seed)
-        for other in list(self):
-            if all(table is self.whole[split] for split, table in tables.items()):
-                self.vocabularies[seed], self[seed] = self.vocabularies[other], self[other]
-                return self[seed]
-            del self[other]
-        vocabulary: dict[str, Any] = {}
-        if any(modality.kind == "text" for modality in self.cell.modalities.values()):
-            tables, vocabulary = importlib.import_module("mmcontrast.data.tokens").tokenised(tables, self.cell)
-        self.vocabularies[seed], self[seed] = vocabulary, tables
-        return tables
+    return lambda seed: made(seed if drawn else cell.seeds[0])
 
 
 @contextmanager
-def _loaded(cell: CellConfig, world: World) -> Iterator[_Splits]:
-    """The data, and while they are read the processes that decode them."""
+def _loaded(cell: CellConfig, world: World) -> Iterator[Callable[[int], Splits]]:
+    """The data by seed, and while they are read the processes that decode them."""
     whole = load_whole(cell, Path("."))
     if not cell.engine.workers or not any(modality.encoded for modality in cell.modalities.values()):
-        yield _Splits(cell, whole)
+        yield _splits(cell, whole)
         return
     with closing(Decoders(cell.engine.workers, pin=world.device.type == "cuda")) as decoders:
-        yield _Splits(cell, {split: replace(table, decoders=decoders) for split, table in whole.items()})
-
-
-def _initial_weights(pretrained: Path | None, seed: int) -> dict[str, Tensor] | None:
-    if pretrained is None:
-        return None
-    return read_weights(sealed(pretrained / weights_name(seed), "run `mmcontrast pretrain` for this cell again"))
+        yield _splits(cell, {split: replace(table, decoders=decoders) for split, table in whole.items()})
 
 
 def run_stage(
@@ -146,16 +131,22 @@ def run_stage(
     mark = fingerprint(cell, stage, pretrained)
     state = layout.state(cell.name, stage)
     runs: dict[int, SeedRun] = {}
+    vocabularies: dict[int, dict[str, Any]] = {}
     training, saving = 0.0, 0.0
     cost: dict[str, Any] = {}
-    with _alone(state, cell, world), _loaded(cell, world) as tables:
+    with _alone(state, cell, world), _loaded(cell, world) as splits:
         with StopRequest() as stop:
             for seed in cell.seeds:
+                tables, vocabularies[seed] = splits(seed)
+                initial = None
+                if pretrained is not None:
+                    again = "run `mmcontrast pretrain` for this cell again"
+                    initial = read_weights(sealed(pretrained / weights_name(seed), again))
                 trainer = SeedTrainer(
                     cell,
                     SeedJob(stage, seed, world, state / f"seed{seed}", mark, stop),
-                    tables[seed],
-                    _initial_weights(pretrained, seed),
+                    tables,
+                    initial,
                     lambda epoch, terms, seed=seed: report(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
                 )
                 before = time.perf_counter()
@@ -164,7 +155,7 @@ def run_stage(
                 saving += trainer.saving_seconds
         if world.rank == 0:
             folder = Path(layout.stage(cell.name, stage))
-            write_outputs(cell, stage, folder, runs, tables, tables.vocabularies, world.device)
+            write_outputs(cell, stage, folder, runs, splits, vocabularies, world.device)
     if world.rank == 0:
         cost = {
             "seconds": time.time() - psutil.Process().create_time(),

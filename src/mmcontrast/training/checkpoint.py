@@ -1,38 +1,35 @@
 """Training state on disk: whole or not there, checked before it is believed, never of another configuration.
 
     folder/
-      latest                    name of the newest complete checkpoint; swapped in atomically, last of all
-      checkpoint-000007/        at most two of these
+      checkpoint-000007/        at most two of these; gets its name last of all, and the highest number is the newest
         rank0.pt ...            payload of each rank, loaded with `weights_only=True` alone
         manifest.json           step, fingerprint, number of ranks, sha256 of each file, and of files beside it
 
-A process may die at any point of `save`: what `latest` named before is still complete. A payload is a mapping of
+A process may die at any point of `save`: the checkpoint before is still complete. A payload is a mapping of
 strings to tensors and plain python values (numbers, strings, None, lists, dicts), nested at will.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import pickle
-import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
+from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.training.distributed import World
 
 log = logging.getLogger(__name__)
 
 KEEP = 2
-POINTER = "latest"
 MANIFEST = "manifest.json"
-NAME = re.compile(r"checkpoint-(\d{6,})")
+NAME = "checkpoint-"
 
 Payload = dict[str, Any]
 
@@ -52,28 +49,26 @@ def save(
         The folder of the checkpoint.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = world.broadcast_object(_next_name(folder) if world.rank == 0 else None)
+    # a number never used before, so that a new checkpoint never has to replace an old one
+    numbers = [int(name.removeprefix(NAME)) for name in _complete(folder)] if world.rank == 0 else []
+    name = world.broadcast_object(f"{NAME}{max(numbers, default=-1) + 1:06d}")
     draft = folder / f".{name}"
     if world.rank == 0:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
     world.barrier()
     file = _rank_file(world.rank)
-    _write(draft / file, lambda handle: torch.save(payload, handle))
-    files = dict(world.gather_objects((file, _sha256(draft / file))))
+    _write(draft / file, payload)
+    files = dict(world.gather_objects((file, sha256_of(draft / file))))
     if world.rank == 0:
         needed = {str(path.relative_to(folder)): digest for path, digest in (beside or {}).items()}
         manifest = {"step": step, "fingerprint": fingerprint, "ranks": world.size, "files": files, "beside": needed}
-        text = json.dumps(manifest, indent=2) + "\n"
-        _write(draft / MANIFEST, lambda handle: handle.write(text.encode()))
+        write_json(draft / MANIFEST, manifest)
         _sync(draft)
         os.replace(draft, folder / name)
         _sync(folder)
-        pointer = folder / f".{POINTER}"
-        _write(pointer, lambda handle: handle.write(f"{name}\n".encode()))
-        os.replace(pointer, folder / POINTER)
-        _sync(folder)
-        _drop_old(folder, name)
+        for old in [*_complete(folder)[KEEP:], *(p.name for p in folder.glob(f".{NAME}*"))]:
+            shutil.rmtree(folder / old, ignore_errors=True)
     world.barrier()
     return folder / name
 
@@ -84,7 +79,7 @@ def load_latest(folder: Path, fingerprint: str, world: World) -> Payload | None:
     A broken one is passed over with a warning that names what is broken. None where nothing usable is left, and where
     the checkpoints are of another configuration or another number of ranks: such state is never resumed.
     """
-    names = world.broadcast_object(_candidates(folder) if world.rank == 0 else None)
+    names = world.broadcast_object(_complete(folder) if world.rank == 0 else None)
     for name in names:
         payload, problem = _read(folder / name, fingerprint, world)
         problems = [p for p in world.gather_objects(problem) if p is not None]
@@ -92,16 +87,6 @@ def load_latest(folder: Path, fingerprint: str, world: World) -> Payload | None:
             return payload
         if world.rank == 0:
             log.warning("checkpoint %s is passed over: %s", folder / name, "; ".join(problems))
-    return None
-
-
-def latest_step(folder: Path) -> int | None:
-    """The step of the newest checkpoint that has a readable manifest, for messages; None where there is none."""
-    for name in _complete(folder):
-        try:
-            return int(json.loads((folder / name / MANIFEST).read_text(encoding="utf-8"))["step"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
     return None
 
 
@@ -117,35 +102,9 @@ def _rank_file(rank: int) -> str:
     return f"rank{rank}.pt"
 
 
-def _number(name: str) -> int:
-    match = NAME.fullmatch(name)
-    return int(match.group(1)) if match else -1
-
-
 def _complete(folder: Path) -> list[str]:
     """Names of checkpoints, newest first. A name without a leading dot was given only to a complete one."""
-    found = [p.name for p in folder.iterdir() if p.is_dir() and _number(p.name) >= 0] if folder.is_dir() else []
-    return sorted(found, key=_number, reverse=True)
-
-
-def _next_name(folder: Path) -> str:
-    """A number never used before, so that a new checkpoint never has to replace an old one."""
-    return f"checkpoint-{max(map(_number, _complete(folder)), default=-1) + 1:06d}"
-
-
-def _candidates(folder: Path) -> list[str]:
-    """What may be loaded: first what `latest` names, then the others, newest first."""
-    names = _complete(folder)
-    try:
-        first = (folder / POINTER).read_text(encoding="utf-8", errors="replace").strip()
-    except FileNotFoundError:
-        if names:
-            log.warning("%s has checkpoints but no file '%s'; the newest whole one is taken", folder, POINTER)
-        return names
-    if first not in names:
-        log.warning("%s names %r, which is not there; the newest whole checkpoint is taken", folder / POINTER, first)
-        return names
-    return [first, *(n for n in names if n != first)]
+    return sorted((p.name for p in folder.glob(f"{NAME}*")), key=lambda name: (len(name), name), reverse=True)
 
 
 def _read(folder: Path, fingerprint: str, world: World) -> tuple[Payload | None, str | None]:
@@ -162,49 +121,35 @@ def _read(folder: Path, fingerprint: str, world: World) -> tuple[Payload | None,
         return None, f"it was written by {ranks} rank(s), not {world.size}"
     file = _rank_file(world.rank)
     try:
-        if _sha256(folder / file) != files.get(file):
+        if sha256_of(folder / file) != files.get(file):
             return None, f"{file} does not have the checksum in {MANIFEST}"
         for name, digest in beside:
-            if _sha256(folder.parent / name) != digest:
+            if sha256_of(folder.parent / name) != digest:
                 return None, f"{name} beside it does not have the checksum in {MANIFEST}"
         return torch.load(folder / file, map_location="cpu", weights_only=True), None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         return None, f"{file} cannot be read ({type(e).__name__}: {e})"
 
 
-def _drop_old(folder: Path, newest: str) -> None:
-    """Keep `newest` and the ones before it, KEEP in all; unfinished drafts go too."""
-    older = [n for n in _complete(folder) if _number(n) < _number(newest)]
-    drafts = [p.name for p in folder.glob(".checkpoint-*")]
-    for name in [*older[KEEP - 1 :], *drafts]:
-        shutil.rmtree(folder / name, ignore_errors=True)
+def _write(path: Path, payload: Payload) -> None:
+    """Write a payload and see it onto the disk; what the disk says, torch raises an error of its own over.
 
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file and see it onto the disk."""
+    Raises:
+        OSError: of the disk, with the path.
+    """
     try:
         with path.open("wb") as handle:
-            write(handle)
+            torch.save(payload, handle)
             handle.flush()
             os.fsync(handle.fileno())
     except (OSError, RuntimeError) as e:
-        problem = _disk_error(e)
-        problem.filename = problem.filename or str(path)
-        raise problem from None
-
-
-def _disk_error(error: BaseException) -> OSError:
-    """What the disk said: torch raises an error of its own over it when it closes the file.
-
-    Raises:
-        RuntimeError: it was another error.
-    """
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError):
-            return found
-        found = found.__context__
-    raise error
+        found: BaseException = e
+        while not isinstance(found, OSError):
+            if found.__context__ is None:
+                raise
+            found = found.__context__
+        found.filename = found.filename or str(path)
+        raise found from None
 
 
 def _sync(folder: Path) -> None:
@@ -214,8 +159,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()

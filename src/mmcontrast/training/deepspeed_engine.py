@@ -26,64 +26,54 @@ from torch import Tensor, nn
 from mmcontrast import config
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.training.distributed import World
-from mmcontrast.training.optim import learning_rate_factor, make_optimizer, parameter_groups, set_learning_rate
-from mmcontrast.training.stepping import (
-    InPrecision,
-    broadcast_weights,
-    clip_gradients,
-    cpu_copy,
-    finite_norm,
-    restore_optimizer,
-)
+from mmcontrast.training.engine import Engine, clip_gradients, cpu_copy, finite_norm
+from mmcontrast.training.optim import set_learning_rate
 
 
-class DeepSpeedEngine:
+class DeepSpeedEngine(Engine):
     """DeepSpeed with a torch optimizer."""
 
     def __init__(self, module: nn.Module, stage: config.Stage, steps: int, engine: config.Engine, world: World) -> None:
         self._deepspeed = import_deepspeed(world.device)
         self._zero = engine.zero_stage
-        self._refuse_scalars(module)
-        self.world, self.module = world, module.to(world.device)
-        broadcast_weights(module, world)
+        scalars = [name for name, p in module.named_parameters() if p.ndim == 0]
+        if self._zero == 3 and scalars:
+            raise ConfigError(
+                f"engine.zero_stage: 3 cannot take parameters without axes ({', '.join(scalars)}); use at most stage 2"
+            )
+        super().__init__(module, stage, steps, engine, world, apart=bool(self._zero))
         # ZeRO 3 takes the module's weights apart for good; this copy is filled where they are needed whole
         self._replica = copy.deepcopy(module) if self._zero == 3 else None
-        self._params = [p for p in module.parameters() if p.requires_grad]
-        groups = parameter_groups(module, stage.optimizer.lr, apart=bool(self._zero))
-        self._optimizer = make_optimizer(groups, stage.optimizer)
-        self._clip = stage.gradient_clipping
-        self._factor = learning_rate_factor(stage.schedule, steps)
-        self._steps = 0
         self._touched: set[int] = set()
         self._hooks = [p.register_hook(lambda _, i=i: self._touched.add(i)) for i, p in enumerate(self._params)]
         with no_broadcast():
-            self._engine, *_ = self._deepspeed.initialize(
-                model=InPrecision(module, engine.precision, world.device),
+            self._wrapped, *_ = self._deepspeed.initialize(
+                model=self._wrapped,
                 optimizer=self._optimizer,
                 config=deepspeed_config(engine.zero_stage, stage.gradient_clipping),
             )
         if self._zero == 0 and world.size == 1:
             # or every gradient is copied into one vector, exchanged with nobody, and copied back
-            self._engine.enable_backward_allreduce = False
-        self._masters = self._master_weights()
+            self._wrapped.enable_backward_allreduce = False
+        if self._zero == 3:
+            self._masters = list(self._wrapped.optimizer.fp32_partitioned_groups_flat)
+        elif self._zero:
+            self._masters = [group["params"][0] for group in self._optimizer.param_groups]
         self._index = {id(master): i for i, master in enumerate(self._masters)}
         self._hooks.append(self._optimizer.register_step_pre_hook(self._leave_out_untouched))
 
-    def forward(self, *args: Any) -> Any:
-        return self._engine(*args)
-
     def step(self, loss: Tensor) -> float:
         self._touched.clear()
-        self._engine.backward(loss)
+        self._wrapped.backward(loss)
         self._share_touched()
         norm = self._forget_untouched_gradients()
         set_learning_rate(self._optimizer, self._factor(self._steps))
-        self._engine.step()
+        self._wrapped.step()
         self._steps += 1
-        if self._zero and self._engine.optimizer.overflow:
+        if self._zero and self._wrapped.optimizer.overflow:
             norm = float("inf")  # DeepSpeed left the step out without a word
         elif self._zero and self._clip:
-            norm = float(self._engine.get_global_grad_norm())
+            norm = float(self._wrapped.get_global_grad_norm())
         return norm if math.isnan(norm) else finite_norm(norm)
 
     @contextmanager
@@ -96,60 +86,37 @@ class DeepSpeedEngine:
                 ours.copy_(theirs)
         yield self._replica.train(self.module.training)
 
-    def full_state(self) -> dict[str, Tensor]:
-        with self.whole() as module:
-            return cpu_copy(module.state_dict()) if self.world.rank == 0 else {}
-
     def state_dict(self) -> dict[str, Any]:
-        # under ZeRO 3 the masters hold every weight that can change
-        module = dict(self.module.named_buffers()) if self._zero == 3 else self.module.state_dict()
-        return {
-            "steps": self._steps,
-            "module": cpu_copy(module),
-            "masters": [m.detach().cpu().clone() for m in self._masters] if self._zero else [],
-            "optimizer": [cpu_copy(self._optimizer.state[m]) for m in self._masters],
-        }
+        state = super().state_dict()
+        if self._zero:
+            state["masters"] = [m.detach().cpu().clone() for m in self._masters]
+        if self._zero == 3:
+            # the masters hold every weight that can change
+            state["module"] = cpu_copy(dict(self.module.named_buffers()))
+        return state
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self._zero == 3:
-            for name, buffer in self.module.named_buffers():
-                buffer.copy_(state["module"][name])
-        else:
-            self.module.load_state_dict(state["module"])
-        if self._zero:
-            for master, saved in zip(self._masters, state["masters"], strict=True):
-                master.copy_(saved)
-        if self._zero == 3:
-            self._scatter_masters()
-        restore_optimizer(self._optimizer, self._masters, state["optimizer"])
-        self._steps = int(state["steps"])
+        for master, saved in zip(self._masters, state.get("masters", ()), strict=bool(self._zero)):
+            master.copy_(saved)
+        if self._zero < 3:
+            super().load_state_dict(state)
+            return
+        for name, buffer in self.module.named_buffers():
+            buffer.copy_(state["module"][name])
+        self._scatter_masters()
+        self.restore_steps(state)
 
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._engine.destroy()
+        self._wrapped.destroy()
         if self._zero == 3:
             forget_modules()
 
-    def _refuse_scalars(self, module: nn.Module) -> None:
-        scalars = [name for name, p in module.named_parameters() if p.ndim == 0]
-        if self._zero == 3 and scalars:
-            raise ConfigError(
-                f"engine.zero_stage: 3 cannot take parameters without axes ({', '.join(scalars)}); use at most stage 2"
-            )
-
-    def _master_weights(self) -> list[Tensor]:
-        """What the optimizer updates on this rank: one tensor a parameter, in the order of the parameters."""
-        if self._zero == 0:
-            return list(self._params)
-        if self._zero == 3:
-            return list(self._engine.optimizer.fp32_partitioned_groups_flat)
-        return [group["params"][0] for group in self._optimizer.param_groups]
-
     def _scatter_masters(self) -> None:
         """ZeRO 3: the weights of the forward pass are made those of the masters."""
-        zero = self._engine.optimizer
+        zero = self._wrapped.optimizer
         zero.checkpoint_event_prologue()
         for i, master in enumerate(self._masters):
             zero.fp16_partitioned_groups_flat[i].copy_(master)
@@ -179,7 +146,7 @@ class DeepSpeedEngine:
         if self._zero == 3:
             # what lies there is the gradient of the last step that had one
             for i in untouched:
-                for part in self._engine.optimizer.averaged_gradients[i]:
+                for part in self._wrapped.optimizer.averaged_gradients[i]:
                     part.zero_()
         return float("nan")
 

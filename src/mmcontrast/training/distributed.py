@@ -10,9 +10,7 @@ gradients over ranks: together exactly the gradient of one process, for paramete
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -121,18 +119,17 @@ class World:
 
 
 _world: World | None = None
-_store_folder: str | None = None
 
 
 def start_world(engine: Engine) -> World:
     """Join the processes of this run; calling it again returns the same world.
 
-    One process meets itself through a file (no port is opened); under torchrun the ranks meet as its environment says.
+    One process meets itself in its memory (no port is opened); under torchrun the ranks meet as its environment says.
 
     Raises:
         ConfigError: CUDA is asked for and absent, or the number of processes is not engine.ranks.
     """
-    global _world, _store_folder
+    global _world
     torch.set_num_threads(engine.threads)
     device = _device(engine)
     if _world is not None:
@@ -156,15 +153,14 @@ def start_world(engine: Engine) -> World:
         dist.init_process_group(backend, init_method="env://", timeout=TIMEOUT)
         _world = World(dist.get_rank(), size, device)
     else:
-        _store_folder = tempfile.mkdtemp(prefix="mmcontrast-")
-        dist.init_process_group(backend, init_method=f"file://{_store_folder}/store", rank=0, world_size=1)
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         _world = World(0, 1, device)
     return _world
 
 
 def stop_world() -> None:
     """Leave the processes of this run; does nothing where none was joined."""
-    global _world, _store_folder
+    global _world
     if _world is None:
         return
     if "deepspeed.comm" in sys.modules:
@@ -172,9 +168,7 @@ def stop_world() -> None:
         sys.modules["deepspeed.comm"].destroy_process_group()
     if dist.is_initialized():
         dist.destroy_process_group()
-    if _store_folder is not None:
-        shutil.rmtree(_store_folder, ignore_errors=True)
-    _world, _store_folder = None, None
+    _world = None
 
 
 def _device(engine: Engine) -> torch.device:

@@ -12,30 +12,65 @@ What is the same for both, by construction:
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmcontrast import config
-from mmcontrast.errors import ConfigError
+from mmcontrast.errors import ConfigError, DivergedError
 from mmcontrast.training.distributed import World
-from mmcontrast.training.torch_engine import TorchEngine
+from mmcontrast.training.optim import learning_rate_factor, make_optimizer, parameter_groups, set_learning_rate
 
 
-class Engine(Protocol):
-    """What the loop knows of an engine.
+class InPrecision(nn.Module):
+    """A module whose forward pass runs under autocast where the precision asks for it."""
+
+    def __init__(self, module: nn.Module, precision: str, device: torch.device) -> None:
+        super().__init__()
+        self.module = module
+        self.bf16, self.device_type = precision == "bf16", device.type
+
+    def forward(self, *args: Any) -> Any:
+        with torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.bf16):
+            return self.module(*args)
+
+
+class Engine:
+    """On plain torch, the reference that DeepSpeed's must equal; gradients are averaged over ranks.
 
     Attributes:
         world: the processes that share the work.
         module: the module as it was given. To call anything but its forward pass, use `whole()`.
     """
 
-    world: World
-    module: nn.Module
+    def __init__(
+        self,
+        module: nn.Module,
+        stage: config.Stage,
+        steps: int,
+        engine: config.Engine,
+        world: World,
+        apart: bool = False,
+    ) -> None:
+        self.world, self.module = world, module.to(world.device)
+        broadcast_weights(module, world)
+        self._wrapped: Any = InPrecision(module, engine.precision, world.device)
+        self._params = [p for p in module.parameters() if p.requires_grad]
+        # what the optimizer updates on this rank: one tensor a parameter, in the order of the parameters
+        self._masters: Sequence[Tensor] = self._params
+        groups = parameter_groups(module, stage.optimizer.lr, apart)
+        self._optimizer = make_optimizer(groups, stage.optimizer)
+        self._clip = stage.gradient_clipping
+        self._factor = learning_rate_factor(stage.schedule, steps)
+        self._steps = 0
 
     def forward(self, *args: Any) -> Any:
         """The module's forward pass, in the stage's precision."""
+        return self._wrapped(*args)
 
     def step(self, loss: Tensor) -> float:
         """Backward pass, clipping, optimizer and schedule.
@@ -46,24 +81,64 @@ class Engine(Protocol):
         Raises:
             TrainingError: a gradient is not finite, where it is to be clipped or ZeRO 1-3 would leave the step out.
         """
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(self._params, self.world)
+        norm = clip_gradients(self._params, self._clip)
+        set_learning_rate(self._optimizer, self._factor(self._steps))
+        self._optimizer.step()
+        self._steps += 1
+        return norm
 
-    def whole(self) -> AbstractContextManager[nn.Module]:
+    @contextmanager
+    def whole(self) -> Iterator[nn.Module]:
         """Context that gives the module with all its weights on this rank, to evaluate it; every rank must enter it.
 
         Under ZeRO 3 it is a copy, `module` itself having only this rank's share between forward passes.
         """
+        yield self.module
 
     def full_state(self) -> dict[str, Tensor]:
         """All weights and buffers on the CPU, copied; every rank must call it, rank 0 alone gets them."""
+        with self.whole() as module:
+            return cpu_copy(module.state_dict()) if self.world.rank == 0 else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Model, optimizer and schedule of this rank, as `checkpoint.save` accepts them."""
+        return {
+            "steps": self._steps,
+            "module": cpu_copy(self.module.state_dict()),
+            "optimizer": [cpu_copy(self._optimizer.state[m]) for m in self._masters],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`, for an engine of the same configuration, rank and number of ranks."""
+        self.module.load_state_dict(state["module"])
+        self.restore_steps(state)
+
+    def restore_steps(self, state: dict[str, Any]) -> None:
+        """Of `load_state_dict`, all but the weights."""
+        restore_optimizer(self._optimizer, self._masters, state["optimizer"])
+        self._steps = int(state["steps"])
 
     def close(self) -> None:
         """Let go of what the engine holds. The module's weights may be gone after it (ZeRO 3)."""
+        self._optimizer.zero_grad(set_to_none=True)
+
+
+def average_gradients(params: list[nn.Parameter], world: World) -> None:
+    """Mean over ranks of every gradient, in one exchange.
+
+    A gradient missing on some ranks counts as zero there; missing on all, it stays missing.
+    """
+    if world.size == 1:
+        return
+    present = torch.tensor([float(p.grad is not None) for p in params], device=world.device)
+    flat = torch.cat([present, *(torch.zeros_like(p).view(-1) if p.grad is None else p.grad.view(-1) for p in params)])
+    torch.distributed.all_reduce(flat)
+    present, *means = flat.split([len(params), *(p.numel() for p in params)])
+    for p, seen, mean in zip(params, present.tolist(), means, strict=True):
+        p.grad = (mean / world.size).view_as(p) if seen else None
 
 
 def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: config.Engine, world: World) -> Engine:
@@ -76,7 +151,7 @@ def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: conf
         engine: backend and precision.
 
     Raises:
-        ConfigError: nothing to train, or fused kernels where the device has none.
+        ConfigError: nothing to train.
     """
     if not any(p.requires_grad for p in module.parameters()):
         raise ConfigError("no parameter of the module requires a gradient: nothing to train")
@@ -84,4 +159,57 @@ def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: conf
         from mmcontrast.training.deepspeed_engine import DeepSpeedEngine
 
         return DeepSpeedEngine(module, stage, steps, engine, world)
-    return TorchEngine(module, stage, steps, engine, world)
+    return Engine(module, stage, steps, engine, world)
+
+
+def broadcast_weights(module: nn.Module, world: World) -> None:
+    """Rank 0's parameters and buffers, on every rank."""
+    if world.size > 1:
+        for tensor in [*module.parameters(), *module.buffers()]:
+            torch.distributed.broadcast(tensor.data, src=0)
+
+
+def clip_gradients(params: list[nn.Parameter], largest: float) -> float:
+    """Scale all gradients so that their joint 2-norm is at most `largest`; 0 = off.
+
+    Returns:
+        The norm before clipping, or nan where it is off.
+
+    Raises:
+        DivergedError: the norm is not finite.
+    """
+    if not largest:
+        return float("nan")
+    return finite_norm(float(nn.utils.clip_grad_norm_(params, largest)))
+
+
+def finite_norm(norm: float) -> float:
+    """The norm itself.
+
+    Raises:
+        DivergedError: it is not finite.
+    """
+    if not math.isfinite(norm):
+        raise DivergedError(
+            f"the gradient norm is {norm}: a gradient is not finite although the loss is; lower optimizer.lr, or look "
+            "for a root or a logarithm at 0 in the loss"
+        )
+    return norm
+
+
+def cpu_copy(tensors: dict[str, Any]) -> dict[str, Any]:
+    """The same mapping with its tensors copied to the CPU."""
+    return {k: v.detach().cpu().clone() if isinstance(v, Tensor) else v for k, v in tensors.items()}
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, masters: Sequence[Tensor], states: list[dict[str, Any]]
+) -> None:
+    """Put back the optimizer's state of each parameter. Adam counts steps on the CPU unless its kernels are fused."""
+    for p, saved in zip(masters, states, strict=True):
+        optimizer.state[p] = {
+            k: v.to("cpu" if k == "step" and not optimizer.defaults.get("fused") else p.device).clone()
+            if isinstance(v, Tensor)
+            else v
+            for k, v in saved.items()
+        }

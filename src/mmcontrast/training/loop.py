@@ -12,9 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,70 +21,19 @@ from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import DivergedError, StoppedError, TrainingError
 from mmcontrast.evaluation.scores import selection_key
-from mmcontrast.methods.base import History, Method, Progress, SeedJob
+from mmcontrast.methods.base import Method, Progress, SeedJob
 from mmcontrast.methods.build import build_method, method_class
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import in_chunks, make_feed
 from mmcontrast.training.engine import Engine, make_engine
-from mmcontrast.training.kept import EpochTensors
-from mmcontrast.training.retrieving import Embedded, embed_observations, retrieval_key
+from mmcontrast.training.kept import EpochTensors, SeedRun
+from mmcontrast.training.retrieving import embed_observations, retrieval_key
 
 log = logging.getLogger(__name__)
 
 EVALUATED = ("val", "test")
 # folder of what evaluated epochs leave, in that of the resume state
 KEPT = "evaluated"
-
-
-@dataclass
-class SeedRun:
-    """What one seed of one stage leaves behind.
-
-    Attributes:
-        history: (epoch, name, value) of every logged scalar.
-        probs: (epoch, split) -> (n, C) float32 class probabilities at each evaluated epoch; finetune only, on rank 0.
-        embedded: embeddings of all observations at each evaluated epoch; of cells scored by retrieval only.
-        best_key: how the selected epoch scored on validation (larger is better); None before the first evaluation.
-        best_epoch: the epoch `weights` belong to.
-        weights: state dict of the selected epoch, or of the last one where nothing is selected; on rank 0 alone.
-    """
-
-    probs: EpochTensors
-    embedded: Embedded
-    history: History = field(default_factory=list)
-    best_key: list[float] | None = None
-    best_epoch: int = -1
-    weights: dict[str, Tensor] = field(default_factory=dict)
-
-    @classmethod
-    def fresh(cls, folder: Path, history: History) -> SeedRun:
-        """Before the first epoch. `folder`: of what is kept of each evaluated one."""
-        return cls(EpochTensors(folder), Embedded(EpochTensors(folder)), history)
-
-    def payload(self) -> dict[str, Any]:
-        """As plain values and tensors, for a checkpoint; what is kept of epochs goes into files of its own."""
-        for kept in (self.probs, self.embedded.z):
-            kept.write()
-        return {
-            "history": [list(h) for h in self.history],
-            "probs": self.probs.payload(),
-            "best_key": self.best_key,
-            "best_epoch": self.best_epoch,
-            "weights": self.weights,
-            "embedded": self.embedded.payload(),
-        }
-
-    @classmethod
-    def from_payload(cls, folder: Path, payload: dict[str, Any]) -> SeedRun:
-        """Inverse of `payload`."""
-        return cls(
-            EpochTensors.from_payload(folder, payload["probs"]),
-            Embedded.from_payload(folder, payload["embedded"]),
-            [(int(e), str(n), float(v)) for e, n, v in payload["history"]],
-            payload["best_key"],
-            payload["best_epoch"],
-            payload["weights"],
-        )
 
 
 @torch.no_grad()
@@ -147,7 +94,7 @@ class SeedTrainer:
         self.feed = make_feed(cell, self.stage, train, world, seed)
         steps = self.stage.epochs * self.feed.steps
         self.engine: Engine = make_engine(method, self.stage, steps, cell.engine, world)
-        self.run = SeedRun.fresh(job.state / KEPT, path)
+        self.run = SeedRun(EpochTensors(job.state / KEPT), path)
         self.epoch, self.step = 0, 0  # the step within the epoch
         self.sums: dict[str, list[float]] = {}  # term -> [sum, number] over the epoch's steps so far that have it
         self.saving_seconds = 0.0
@@ -191,7 +138,12 @@ class SeedTrainer:
             terms = self.engine.forward(batch, progress)
             values = {name: float(t.detach()) for name, t in terms.items()}
             if not math.isfinite(values["loss"]):
-                raise DivergedError(self._not_finite(self.step, steps, values))
+                found = ", ".join(f"{k} = {v:g}" for k, v in values.items())
+                raise DivergedError(
+                    f"{self.cell.name}, {self.job.stage}, seed {self.job.seed}: the loss is not finite at epoch "
+                    f"{self.epoch}, step {self.step} of {steps} ({found}). Checkpoints from before it are kept in "
+                    f"{self.job.state}. Lower the learning rate, raise the temperature, or set gradient_clipping."
+                )
             self.engine.step(terms["loss"])
             for name, value in values.items():
                 total, count = self.sums.get(name, (0.0, 0))
@@ -207,20 +159,6 @@ class SeedTrainer:
         terms = {name: total / count for name, (total, count) in self.sums.items()}
         self.step, self.sums = 0, {}
         return terms
-
-    def _not_finite(self, step: int, steps: int, values: dict[str, float]) -> str:
-        terms = ", ".join(f"{k} = {v:g}" for k, v in values.items())
-        kept = checkpoint.latest_step(self.job.state)
-        return (
-            f"{self.cell.name}, {self.job.stage}, seed {self.job.seed}: the loss is not finite at epoch {self.epoch}, "
-            f"step {step} of {steps} ({terms}). "
-            + (
-                f"The checkpoint of epoch {kept} is kept in {self.job.state}. "
-                if kept is not None
-                else "No checkpoint had been written yet. "
-            )
-            + "Lower the learning rate, raise the temperature, or set gradient_clipping."
-        )
 
     def _evaluate(self, score: Callable[[Method, str], list[float]]) -> None:
         """Outputs on val and test; the weights are kept if validation has not been better before."""
@@ -241,14 +179,14 @@ class SeedTrainer:
         table = self.tables[split]
         probs = predict(method, table, self.job.world.device)
         if self.job.world.rank == 0:
-            self.run.probs[self.epoch, split] = probs
+            self.run.kept[self.epoch, split] = probs
         return list(selection_key(table.labels.numpy(), probs.numpy(), self.cell.metrics[0]))
 
     def _retrieved(self, method: Method, split: str) -> list[float]:
         """Keep the embeddings of the split's observations; how well they did."""
         found = embed_observations(method, self.tables[split], self.job.world.device)
-        if self.job.world.rank == 0:
-            self.run.embedded.add(self.epoch, split, found)
+        for m, (z, instance) in found.items() if self.job.world.rank == 0 else ():
+            self.run.kept[self.epoch, split, m], self.run.instance[split, m] = z, instance
         return retrieval_key(self.cell, found)
 
     def _save(self) -> None:
@@ -264,8 +202,8 @@ class SeedTrainer:
             "random": seeding.random_state(),
             "run": self.run.payload(),
         }
-        beside = self.run.probs.sums() | self.run.embedded.z.sums()
-        checkpoint.save(self.job.state, self.epoch, payload, self.job.fingerprint, self.job.world, beside)
+        job = self.job
+        checkpoint.save(job.state, self.epoch, payload, job.fingerprint, job.world, self.run.kept.sums())
         self.saving_seconds += time.perf_counter() - before
 
     def _resume(self) -> None:

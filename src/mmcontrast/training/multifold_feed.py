@@ -5,7 +5,7 @@ Shapes: N units of a batch (instances, or rows of the anchor), P rows of a modal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import tee
 
 import numpy as np
@@ -19,50 +19,31 @@ from mmcontrast.data.sampling import CaptionSampler, InstanceSampler, Rows
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.methods.base import Batch
 from mmcontrast.training.distributed import World
-from mmcontrast.training.reading import UnreadBatch, read
+from mmcontrast.training.reading import Unread, read
 
 
-def instance_sampler(table: Table, stage: Stage, seed: int, where: str) -> InstanceSampler:
-    """Different instances per batch, as `stage.sampling` says.
-
-    Raises:
-        ConfigError: per_instance does not name the modalities.
-    """
-    counts = _counts(table)
-    wanted = stage.sampling.per_instance
+def _sampler(table: Table, stage: Stage, seed: int, where: str) -> InstanceSampler | CaptionSampler:
+    """Different instances per batch, or observations of the anchor in random order, as `stage.sampling` says."""
+    counts, spec = _counts(table), stage.sampling
+    n = int(counts[spec.anchor].sum()) if spec.anchor in counts else len(table)
+    size = n if stage.batch_size == "full" else min(stage.batch_size, n)
+    if spec.by == "caption":
+        if spec.anchor not in counts:
+            raise ConfigError(
+                f"{where}.sampling.anchor: no modality '{spec.anchor}'; {nearest(str(spec.anchor), counts)}"
+            )
+        return CaptionSampler(counts, table.ids, anchor=spec.anchor, batch_size=size, seed=seed)
+    wanted = spec.per_instance
     per_instance = dict.fromkeys(counts, wanted) if isinstance(wanted, int) else wanted
     if set(per_instance) != set(counts):
         raise ConfigError(
             f"{where}.sampling.per_instance: names {sorted(per_instance)}, and the modalities are {sorted(counts)}"
         )
-    size = len(table) if stage.batch_size == "full" else min(stage.batch_size, len(table))
-    return InstanceSampler(
-        counts, table.ids, batch_size=size, per_instance=per_instance, seed=seed, short=stage.sampling.short
-    )
-
-
-def caption_sampler(table: Table, stage: Stage, seed: int, where: str) -> CaptionSampler:
-    """Observations of the anchor in random order, each with one of every other modality.
-
-    Raises:
-        ConfigError: the anchor is no modality.
-    """
-    counts, anchor = _counts(table), stage.sampling.anchor
-    if anchor not in counts:
-        raise ConfigError(f"{where}.sampling.anchor: no modality '{anchor}'; {nearest(str(anchor), counts)}")
-    total = int(counts[anchor].sum())
-    size = total if stage.batch_size == "full" else min(stage.batch_size, total)
-    return CaptionSampler(counts, table.ids, anchor=anchor, batch_size=size, seed=seed)
-
-
-SAMPLERS: dict[str, Callable[[Table, Stage, int, str], InstanceSampler | CaptionSampler]] = {
-    "instance": instance_sampler,
-    "caption": caption_sampler,
-}
+    return InstanceSampler(counts, table.ids, batch_size=size, per_instance=per_instance, seed=seed, short=spec.short)
 
 
 class MultifoldFeed:
-    """See `batching.Feed`; which rows a batch has is a pure function of seed, epoch and step.
+    """As `batching.RowFeed`; which rows a batch has is a pure function of seed, epoch and step.
 
     Raises:
         ConfigError: `sampling` does not fit the data.
@@ -73,7 +54,7 @@ class MultifoldFeed:
         where = f"params/methods/{cell.method}.yaml ({cell.name}): pretrain"
         table.refuse_texts()
         self.table, self.world = table, world
-        self.sampler = SAMPLERS[stage.sampling.by](table, stage, seed, where)
+        self.sampler = _sampler(table, stage, seed, where)
 
     @property
     def steps(self) -> int:
@@ -81,13 +62,13 @@ class MultifoldFeed:
         return len(self.sampler)
 
     def epoch(self, epoch: int, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Batch, slice]]:
-        """See `batching.Feed`; the generator is not drawn from."""
+        """As `batching.RowFeed.epoch`; the generator is not drawn from."""
         drawn = (self._shard(self.sampler.batch(epoch, step)) for step in range(start, self.steps))
         unread, shards = tee(drawn)
         batches = read((batch for batch, _ in unread), self.table.decoders, self.world.device)
         return zip(batches, (shard for _, shard in shards), strict=True)
 
-    def _shard(self, rows: dict[str, Rows]) -> tuple[UnreadBatch, slice]:
+    def _shard(self, rows: dict[str, Rows]) -> tuple[Unread, slice]:
         """This rank's units: instances where rows differ in number, else rows."""
         units_N, of_row = _units(rows, by_row=isinstance(self.sampler, CaptionSampler))
         shard = self.world.rows(len(units_N))
@@ -99,7 +80,7 @@ class MultifoldFeed:
             if m in self.table.present:
                 has[m] = self.table.present[m][ids[m]]
         labels = self.table.labels[torch.from_numpy(units_N[shard])]
-        return UnreadBatch(parts, labels, ids, None, has), shard
+        return (parts, Batch({}, labels, ids, None, has)), shard
 
     def _part(self, modality: str, drawn: Rows, instance_P: Tensor, mine: Tensor) -> Part:
         if modality in self.table.inputs:
@@ -116,10 +97,9 @@ def _counts(table: Table) -> dict[str, np.ndarray]:
 
 def _units(rows: dict[str, Rows], by_row: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(N,) instance of each unit in the order of the batch, and modality -> (P,) unit of each row."""
-    if by_row:
-        some = next(iter(rows.values()))
-        return some.instance, {m: np.arange(len(drawn.instance)) for m, drawn in rows.items()}
     some = next(iter(rows.values()))
+    if by_row:
+        return some.instance, {m: np.arange(len(drawn.instance)) for m, drawn in rows.items()}
     starts = np.flatnonzero(np.r_[True, some.instance[1:] != some.instance[:-1]])
     units_N = some.instance[starts]
     place = {int(instance): k for k, instance in enumerate(units_N)}

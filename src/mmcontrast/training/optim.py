@@ -10,9 +10,7 @@ import torch
 from torch import nn
 
 from mmcontrast import config
-from mmcontrast.errors import ConfigError
 
-FUSED_DEVICES = {"cpu", "cuda"}
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -46,17 +44,7 @@ def make_optimizer(groups: Sequence[Mapping[str, Any]], settings: config.Optimiz
 
     With `decay: matrices` parameters of fewer than two axes (biases, norms) are in a group of their own, without decay.
     Adam's weight decay is added to the gradient (L2); AdamW's is decoupled. SGD has no momentum.
-
-    Raises:
-        ConfigError: fused kernels are asked for on a device that has none.
     """
-    if settings.fused:
-        absent = {p.device.type for g in groups for p in g["params"]} - FUSED_DEVICES
-        if absent:
-            raise ConfigError(
-                f"optimizer.fused: there are no fused kernels for {', '.join(sorted(absent))}, only for "
-                f"{' and '.join(sorted(FUSED_DEVICES))}; set optimizer.fused: false"
-            )
     kwargs: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": settings.fused or None}
     if settings.decay == "matrices":
         groups = [part for group in groups for part in _by_decay(group)]

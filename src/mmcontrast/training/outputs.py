@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -13,15 +13,15 @@ from torch import Tensor
 from mmcontrast import paths
 from mmcontrast.config import CellConfig
 from mmcontrast.config.targets import Target
-from mmcontrast.data.loading import Table
 from mmcontrast.data.parquet import write_parquet
 from mmcontrast.data.table import task_column, weight_column
 from mmcontrast.evaluation.labels import output_column
 from mmcontrast.evaluation.readouts import column as readout_column
 from mmcontrast.exported import SeedExport, write_models
 from mmcontrast.methods.build import build_method
-from mmcontrast.training.loop import SeedRun, embed
-from mmcontrast.training.retrieving import observation_table
+from mmcontrast.training.kept import SeedRun
+from mmcontrast.training.loop import embed
+from mmcontrast.training.retrieving import Splits, observation_table, vectors
 
 
 def write_outputs(
@@ -29,7 +29,7 @@ def write_outputs(
     stage: str,
     folder: Path,
     runs: dict[int, SeedRun],
-    tables: dict[int, dict[str, Table]],
+    splits: Callable[[int], Splits],
     vocabularies: dict[int, dict[str, Any]],
     device: torch.device,
 ) -> None:
@@ -41,11 +41,11 @@ def write_outputs(
     folder.mkdir(parents=True, exist_ok=True)
     write_parquet(_history(runs), folder / "history.parquet")
     if stage == "finetune":  # without rows where there is no classifier: the workflow expects the file
-        write_parquet(_predictions(cell, runs, tables), folder / "predictions.parquet")
+        write_parquet(_predictions(cell, runs, splits), folder / "predictions.parquet")
     if cell.scored_by == "retrieval":
-        embeddings = observation_table({seed: run.embedded for seed, run in runs.items()}, tables)
+        embeddings = observation_table(runs, splits)
     else:
-        embeddings = _embeddings(cell, runs, tables, device)
+        embeddings = _embeddings(cell, runs, splits, device)
     write_parquet(embeddings, folder / "embeddings.parquet")
     seeds = {seed: SeedExport(run.weights, run.best_epoch, vocabularies[seed]) for seed, run in runs.items()}
     write_models(folder / "models", cell, seeds, Path(paths.fitted(cell.dataset)))
@@ -64,16 +64,11 @@ def _history(runs: dict[int, SeedRun]) -> pa.Table:
     )
 
 
-def _fixed(matrix: np.ndarray) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
-
-
 def _labels(labels: Tensor, target: Target) -> pa.Array:
     """Class indices, or the zeros and ones, or the numbers of each row."""
     if target.kind == "multilabel":
         return pa.FixedSizeListArray.from_arrays(pa.array(labels.to(torch.uint8).reshape(-1).numpy()), target.width)
-    return pa.array(labels.numpy()) if target.kind == "classes" else _fixed(labels.numpy())
+    return pa.array(labels.numpy()) if target.kind == "classes" else vectors(labels.numpy())
 
 
 def _no_predictions(cell: CellConfig) -> pa.Table:
@@ -84,51 +79,42 @@ def _no_predictions(cell: CellConfig) -> pa.Table:
     return pa.schema([*fields.items(), ("label", label), output]).empty_table()
 
 
-def _predictions(cell: CellConfig, runs: dict[int, SeedRun], tables: dict[int, dict[str, Table]]) -> pa.Table:
+def _predictions(cell: CellConfig, runs: dict[int, SeedRun], splits: Callable[[int], Splits]) -> pa.Table:
     parts = [_no_predictions(cell)]
-    for seed, run in runs.items():
-        for (epoch, split), probs in run.probs.items():
-            table = tables[seed][split]
-            n = len(table)
-            parts.append(
-                pa.table(
-                    {
-                        "seed": pa.array(np.full(n, seed, dtype=np.int64)),
-                        "epoch": pa.array(np.full(n, epoch, dtype=np.int64)),
-                        "split": pa.array([split] * n),
-                        "id": pa.array(table.ids),
-                        "label": _labels(table.labels, cell.targets[""]),
-                        output_column(cell.target): _fixed(probs.numpy()),
-                    }
-                )
-            )
+    for seed, run in runs.items() if cell.scored_by == "classifier" else ():
+        for (epoch, split), probs in run.kept.items():
+            table, n = splits(seed)[0][split], len(probs)
+            columns = {
+                "seed": pa.repeat(seed, n),
+                "epoch": pa.repeat(epoch, n),
+                "split": pa.repeat(split, n),
+                "id": pa.array(table.ids),
+                "label": _labels(table.labels, cell.targets[""]),
+                output_column(cell.target): vectors(probs.numpy()),
+            }
+            parts.append(pa.table(columns))
     return pa.concat_tables(parts).combine_chunks()
 
 
 def _embeddings(
-    cell: CellConfig, runs: dict[int, SeedRun], tables: dict[int, dict[str, Table]], device: torch.device
+    cell: CellConfig, runs: dict[int, SeedRun], splits: Callable[[int], Splits], device: torch.device
 ) -> pa.Table:
     parts = []
     method = build_method(cell).to(device)
     for seed, run in runs.items():
         method.load_state_dict(run.weights)
-        probed = tables[seed] | ({"train": tables[seed]["probe"]} if "probe" in tables[seed] else {})
+        tables, _ = splits(seed)
         for split in paths.SPLITS:
-            table = probed[split]
-            if len(table) == 0:
-                continue
-            n = len(table)
-            parts.append(
-                pa.table(
-                    {
-                        "seed": pa.array(np.full(n, seed, dtype=np.int64)),
-                        "split": pa.array([split] * n),
-                        "id": pa.array(table.ids),
-                        "label": _labels(table.labels, cell.targets[""]),
-                        **{task_column(t): _labels(of, cell.targets[t]) for t, of in table.tasks.items()},
-                        **{weight_column(t): pa.array(of.numpy()) for t, of in table.weights.items()},
-                        **{readout_column(r): _fixed(z.numpy()) for r, z in embed(method, table, device).items()},
-                    }
-                )
-            )
+            table = tables.get("probe", tables[split]) if split == "train" else tables[split]
+            if n := len(table):
+                columns = {
+                    "seed": pa.repeat(seed, n),
+                    "split": pa.repeat(split, n),
+                    "id": pa.array(table.ids),
+                    "label": _labels(table.labels, cell.targets[""]),
+                    **{task_column(t): _labels(of, cell.targets[t]) for t, of in table.tasks.items()},
+                    **{weight_column(t): pa.array(of.numpy()) for t, of in table.weights.items()},
+                    **{readout_column(r): vectors(z.numpy()) for r, z in embed(method, table, device).items()},
+                }
+                parts.append(pa.table(columns))
     return pa.concat_tables(parts).combine_chunks()

@@ -5,8 +5,7 @@ Shapes: E evaluated epochs, P rows of a modality, D width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,38 +18,11 @@ from mmcontrast.data.loading import Table
 from mmcontrast.evaluation.ranking import ranked, selection_key
 from mmcontrast.methods.base import Method
 from mmcontrast.training.batching import in_chunks
-from mmcontrast.training.kept import EpochTensors
+from mmcontrast.training.kept import SeedRun
 
 Found = dict[str, tuple[Tensor, Tensor]]
-
-
-@dataclass
-class Embedded:
-    """One seed's, on rank 0.
-
-    Attributes:
-        z: (epoch, split, modality) -> (P, D) float32 unit rows.
-        instance: (split, modality) -> (P,) int64 row of each row's instance in the split.
-    """
-
-    z: EpochTensors
-    instance: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-
-    def payload(self) -> dict[str, Any]:
-        """As plain values and tensors, for a checkpoint."""
-        return {"z": self.z.payload(), "instance": [[*key, instance] for key, instance in self.instance.items()]}
-
-    @classmethod
-    def from_payload(cls, folder: Path, payload: dict[str, Any]) -> Embedded:
-        """Inverse of `payload`."""
-        instance = {(split, m): rows for split, m, rows in payload["instance"]}
-        return cls(EpochTensors.from_payload(folder, payload["z"]), instance)
-
-    def add(self, epoch: int, split: str, found: Found) -> None:
-        """Keep the embeddings of a split, as `embed_observations` gives them."""
-        for m, (z, instance) in found.items():
-            self.z[epoch, split, m] = z
-            self.instance[split, m] = instance
+# of a seed: its tables by split, and the vocabulary of each text modality
+Splits = tuple[dict[str, Table], dict[str, Any]]
 
 
 def retrieval_key(cell: CellConfig, found: Found) -> list[float]:
@@ -74,32 +46,34 @@ def embed_observations(method: Method, table: Table, device: torch.device) -> Fo
     return {m: (torch.cat([z for z, _ in p]), torch.cat([i for _, i in p])) for m, p in parts.items()}
 
 
-def observation_table(runs: dict[int, Embedded], tables: dict[int, dict[str, Table]]) -> pa.Table:
+def observation_table(runs: Mapping[int, SeedRun], splits: Callable[[int], Splits]) -> pa.Table:
     """embeddings.parquet of a retrieval cell: a row an observation, seed, split and evaluated epoch.
 
     `observation` counts the rows of an instance and modality from 0, in the order of the data.
     """
     parts = []
-    for seed, embedded in runs.items():
-        for (epoch, split, m), z in embedded.z.items():
-            table, instance = tables[seed][split], embedded.instance[split, m]
-            n = len(z)
-            flat = pa.array(np.ascontiguousarray(z.numpy(), dtype=np.float32).reshape(-1))
-            parts.append(
-                pa.table(
-                    {
-                        "seed": pa.array(np.full(n, seed, dtype=np.int64)),
-                        "epoch": pa.array(np.full(n, epoch, dtype=np.int64)),
-                        "split": pa.array([split] * n),
-                        "modality": pa.array([m] * n),
-                        "id": pa.array([table.ids[i] for i in instance.tolist()]),
-                        "label": pa.array(table.labels[instance].numpy()),
-                        "observation": pa.array(_counted(instance.numpy())),
-                        "embedding": pa.FixedSizeListArray.from_arrays(flat, z.shape[1]),
-                    }
-                )
-            )
+    for seed, run in runs.items():
+        tables, _ = splits(seed)
+        for (epoch, split, m), z in run.kept.items():
+            n, table, instance = len(z), tables[split], run.instance[split, m]
+            columns = {
+                "seed": pa.repeat(seed, n),
+                "epoch": pa.repeat(epoch, n),
+                "split": pa.repeat(split, n),
+                "modality": pa.repeat(m, n),
+                "id": pa.array([table.ids[i] for i in instance.tolist()]),
+                "label": pa.array(table.labels[instance].numpy()),
+                "observation": pa.array(_counted(instance.numpy())),
+                "embedding": vectors(z.numpy()),
+            }
+            parts.append(pa.table(columns))
     return pa.concat_tables(parts).combine_chunks()
+
+
+def vectors(matrix: np.ndarray) -> pa.Array:
+    """(n, D) numbers as a column of n float32 lists of one width."""
+    flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
 
 
 def _counted(instance_P: np.ndarray) -> np.ndarray:

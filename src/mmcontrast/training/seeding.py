@@ -19,12 +19,12 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def named_generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+def named_generator(seed: int, *purpose: str | int) -> torch.Generator:
     """A generator that belongs to one purpose, e.g. `named_generator(3, "order")`.
 
     The same on every rank unless the rank is part of the purpose.
     """
-    generator = torch.Generator(device=device)
+    generator = torch.Generator()
     generator.manual_seed(derived_seed(seed, *purpose))
     return generator
 
@@ -41,16 +41,11 @@ def seed_everything(seed: int, rank: int = 0) -> None:
 
 def random_state() -> dict[str, Any]:
     """State of every global generator, as tensors and plain values that `torch.load(weights_only=True)` accepts."""
-    numpy_state: dict[str, Any] = np.random.get_state(legacy=False)
-    version, words, gauss = random.getstate()
+    numpy_state: Any = np.random.get_state(legacy=True)
+    name, key, *rest = numpy_state
     return {
-        "python": [version, list(words), gauss],
-        "numpy": {
-            "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
-            "pos": int(numpy_state["state"]["pos"]),
-            "has_gauss": int(numpy_state["has_gauss"]),
-            "gauss": float(numpy_state["gauss"]),
-        },
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(key.astype(np.int64)), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -58,17 +53,9 @@ def random_state() -> dict[str, Any]:
 
 def restore(state: dict[str, Any]) -> None:
     """Put every global generator back to what `random_state` saw."""
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    kept = state["numpy"]
-    np.random.set_state(
-        {
-            "bit_generator": "MT19937",
-            "state": {"key": kept["key"].numpy().astype(np.uint32), "pos": kept["pos"]},
-            "has_gauss": kept["has_gauss"],
-            "gauss": kept["gauss"],
-        }
-    )
+    random.setstate(state["python"])
+    name, key, *rest = state["numpy"]
+    np.random.set_state((name, key.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and state["cuda"]:
         torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
