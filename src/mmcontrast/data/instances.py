@@ -70,21 +70,16 @@ class Written:
     """What is known of splits that were written an instance at a time.
 
     Attributes:
-        labels: split -> labels as they are stored: (N,) int64, (N, C) uint8 or (N, R) float32.
-        tasks: split -> task -> the same of a further label.
+        labels: task -> split -> labels as they are stored, (N,) int64, (N, C) uint8 or (N, R) float32; of the main
+            target under the empty name.
         groups: split -> N names of what must not be split; {} = every instance is its own.
         scalers: modality -> what was fitted on train, of vectors and sequences.
         inputs: modality -> counts of what was missing, filled in, cut or empty; only what there was.
         constant: modality -> features that do not vary within train.
-        report: counts and names of what was left out, for the datasheet.
-        split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
     """
 
-    labels: dict[str, np.ndarray]
-    tasks: dict[str, dict[str, np.ndarray]]
+    labels: dict[str, dict[str, np.ndarray]]
     groups: dict[str, list[str]]
     scalers: dict[str, Scaler]
     inputs: dict[str, dict[str, Any]]
     constant: dict[str, list[str]]
-    report: dict[str, Any]
-    split_rule: str | None = None

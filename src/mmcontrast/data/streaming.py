@@ -112,7 +112,7 @@ def write_stream(name: str, dataset: Dataset, stream: Stream, out_dir: Path) -> 
             taken.deal()
             scalers = _fit(name, dataset, taken, scaled, batches, stream.feature_names)
             _write(batches, taken, layouts, scalers, stream, out_dir)
-    return taken.written(scalers, stream.feature_names, stream.report, stream.split_rule)
+    return taken.written(scalers, stream.feature_names)
 
 
 def _batches(instances: Iterable[Instance], taken: Intake, layout: pa.Schema, whole: bool) -> Iterator[pa.RecordBatch]:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from mmcontrast import paths
-from mmcontrast.config import Dataset, RandomSplit
+from mmcontrast.config import Dataset
 from mmcontrast.data import fingerprints, leaks, scaling
 from mmcontrast.data.checksums import DATASHEET
-from mmcontrast.data.datasheet import datasheet, describe_inputs
+from mmcontrast.data.datasheet import datasheet
 from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.instances import Written
 from mmcontrast.data.manifest import verified_manifest
@@ -58,46 +58,42 @@ def from_stream(
     """Write what a reader gives, as `prepare`, and keep it only if it passes."""
     try:
         written = write_stream(dataset_name, dataset, stream, out_dir)
-        sheet = _checked(dataset_name, dataset, manifest, written, out_dir)
+        found = _duplicates(dataset_name, dataset, written, out_dir)
     except DataError:
         for split in paths.SPLITS:
             (out_dir / f"{split}.parquet").unlink(missing_ok=True)
         raise
+    near = fingerprints.near_duplicates(out_dir, dataset.modalities)
+    sheet = datasheet(dataset_name, dataset, manifest, written, found, near)
+    if stream.split_rule is not None:
+        sheet["split"]["rule"] = stream.split_rule
+    if stream.report:
+        sheet["report"] = stream.report
     scaling.write_fitted(out_dir, written.scalers, stream.feature_names)
     # the checksums of the splits are checked when they are loaded
-    sheet |= {"prepared": {split: sha256_of(out_dir / f"{split}.parquet") for split in paths.SPLITS}}
+    sheet["prepared"] = {split: sha256_of(out_dir / f"{split}.parquet") for split in paths.SPLITS}
     write_json(out_dir / DATASHEET, sheet, seal=True)
     return sheet
 
 
-def _checked(
-    dataset_name: str, dataset: Dataset, manifest: dict[str, Any], written: Written, out_dir: Path
-) -> dict[str, Any]:
-    """The datasheet of the splits, which must not share what is tested on."""
-    rows = sum(map(len, written.labels.values()))
+def _duplicates(dataset_name: str, dataset: Dataset, written: Written, out_dir: Path) -> dict[str, int]:
+    """Rows that splits share, which must be those that are accepted, once classes, groups and ids have been checked."""
+    rows = sum(map(len, written.labels[""].values()))
     if rows != dataset.rows:
         where = f"params/datasets/{dataset_name}.yaml"
         raise DataError(f"{dataset_name}: {rows} instances written, and {where}: rows says {dataset.rows}")
     for task, target in dataset.targets.items():
-        labels = {split: written.tasks[split][task] if task else written.labels[split] for split in paths.SPLITS}
         if task and dataset.probe_from is not None:
             continue  # this train is for pretraining alone, and its tasks may be constant
         named = f"{dataset_name}: task '{task}'" if task else dataset_name
-        known = {split: _occurring(of, target.kind) for split, of in labels.items()}
-        refuse_unseen(named, target.names, known["train"], {split: known[split] for split in ("val", "test")})
+        known = {split: _occurring(of, target.kind) for split, of in written.labels[task].items()}
+        refuse_unseen(named, target.names, known.pop("train"), known)
     leaks.check_apart(dataset_name, "group", written.groups)
     rows_of = {split: stored_rows(out_dir / f"{split}.parquet", list(dataset.modalities)) for split in paths.SPLITS}
     leaks.check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
     found = leaks.duplicates_across({split: keys for split, (_, keys) in rows_of.items()})
     leaks.check_duplicates(dataset_name, found, dataset.duplicates)
-    near = fingerprints.near_duplicates(out_dir, dataset.modalities)
-    sheet = datasheet(dataset_name, dataset, manifest, written.labels, written.tasks, written.constant, found, near)
-    describe_inputs(sheet, written.inputs)
-    if written.split_rule is not None:
-        sheet["split"]["rule"] = written.split_rule
-    elif written.groups and isinstance(dataset.split, RandomSplit):
-        sheet["split"]["rule"] = "groups whole, stratified by class as well as they allow, fixed by its seed"
-    return sheet | ({"report": written.report} if written.report else {})
+    return found
 
 
 def _occurring(labels: np.ndarray, kind: str) -> np.ndarray:
