@@ -57,7 +57,7 @@ def write(root: Path, kinds: Iterable[str] = KINDS) -> None:
     """Prepared as any dataset is."""
     given = [Instance(o.id, {m: o.values[m] for m in kinds}, o.label, o.split) for o in instances()]
     stream = Stream(given, {m: names for m, names in FEATURES.items() if m in kinds})
-    package._stream(NAME, dataset(kinds), {}, stream, root / Path(paths.datasheet(NAME)).parent)
+    package.from_stream(NAME, dataset(kinds), {}, stream, root / Path(paths.datasheet(NAME)).parent)
 
 
 def raw(kinds: Iterable[str] = KINDS, split: str = "test") -> dict[str, list[Any]]:

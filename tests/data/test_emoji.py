@@ -73,7 +73,8 @@ def raw(tmp_path):
 
 
 def write_all(spec, raw, out, name="emoji"):
-    return write_stream(name, spec, emoji.stream(name, spec, raw), out)
+    given = emoji.stream(name, spec, raw)
+    return write_stream(name, spec, given, out), given.report
 
 
 def edit(path, change):
@@ -148,10 +149,10 @@ def test_variants_of_one_base_share_a_family(variants, family):
 
 
 def test_astronauts_stay_together(raw, tmp_path):
-    written = write_all(dataset(), raw, tmp_path / "out")
+    written, report = write_all(dataset(), raw, tmp_path / "out")
     assert sorted(f for of in written.groups.values() for f in of).count("1F9D1-200D-1F680") == 3
     assert sum("1F9D1-200D-1F680" in of for of in written.groups.values()) == 1
-    assert written.report["families"] == 4
+    assert report["families"] == 4
 
 
 def test_files_hold_lists_of_observations(raw, tmp_path):
@@ -211,10 +212,10 @@ def test_a_dataset_file_that_does_not_fit_is_refused(raw, change, says):
 def test_written_splits_load_and_the_report_counts_what_was_left_out(raw, tmp_path):
     edit(raw / emoji_files.VENDORS["noto"] / "icons.json", lambda v: v["icons"]["1f44b"].update(body="<g/>"))
     spec = dataset(prepare={"min_drawings": 4})
-    written = write_all(spec, raw, tmp_path / "out")
-    assert {split: len(labels) for split, labels in written.labels.items()} == {"train": 4, "val": 0, "test": 0}
-    assert written.report["left_out"]["count"] == 2
-    assert [s["id"] for s in written.report["svg_not_drawn"]] == ["1F44B"]
+    written, report = write_all(spec, raw, tmp_path / "out")
+    assert {split: len(labels) for split, labels in written.labels[""].items()} == {"train": 4, "val": 0, "test": 0}
+    assert report["left_out"]["count"] == 2
+    assert [s["id"] for s in report["svg_not_drawn"]] == ["1F44B"]
     built = emoji.build(spec, raw, min_drawings=4)
     train = load_split(tmp_path / "out" / "train.parquet")
     assert train.ids == built.ids

@@ -21,6 +21,7 @@ from mmcontrast.data.prepare import mogonet, prepare
 from mmcontrast.errors import DataError
 from mmcontrast.training.batching import RowFeed, rows_of
 from mmcontrast.training.distributed import World
+from tests.data.written import write_split
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def rewrite(root: Path, split: str, **change: Any) -> None:
     layout = table.schema("rosmap", split, modalities, described["classes"], "minmax", names)
     inputs = {m: old.inputs[m].numpy() for m in modalities}
     labels = np.array(change.get("labels", old.labels.tolist()))
-    table.write_split(path, layout, change.get("ids", old.ids), labels, inputs)
+    write_split(path, layout, change.get("ids", old.ids), labels, inputs)
 
 
 def test_tensors_and_names(cell: CellConfig, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def dataset(small: Any) -> Callable[..., Dataset]:
 
 
 def prepared(dataset: Dataset, given: list[Instance], out: Path, **more: Any) -> dict[str, Any]:
-    return package._stream("toy", dataset, {}, Stream(given, **more), out)
+    return package.from_stream("toy", dataset, {}, Stream(given, **more), out)
 
 
 def stored(out: Path) -> dict[str, dict[str, Any]]:

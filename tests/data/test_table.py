@@ -14,6 +14,7 @@ import pytest
 from mmcontrast.config import Modality
 from mmcontrast.data import table
 from mmcontrast.errors import DataError
+from tests.data.written import write_split
 
 MODALITIES = {"mrna": Modality(kind="vector", shape=[3]), "mirna": Modality(kind="vector", shape=[2])}
 NAMES = {"mrna": ["a", "b", "ç|1"], "mirna": ["d", "e"]}
@@ -26,7 +27,7 @@ LAYOUT = table.schema("d", "train", MODALITIES, ["no", "yes"], "minmax", NAMES)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     out = tmp_path / "d" / "train.parquet"
-    table.write_split(out, LAYOUT, IDS, LABELS, X)
+    write_split(out, LAYOUT, IDS, LABELS, X)
     return out
 
 
@@ -52,7 +53,7 @@ def test_polars_reads_it_as_it_is(path: Path) -> None:
 
 def test_no_rows(tmp_path: Path) -> None:
     path = tmp_path / "val.parquet"
-    table.write_split(path, LAYOUT, [], LABELS[:0], {n: x[:0] for n, x in X.items()})
+    write_split(path, LAYOUT, [], LABELS[:0], {n: x[:0] for n, x in X.items()})
     content, _ = table.read_split(path)
     assert content.num_rows == 0
     assert content.schema.field("mrna").type.list_size == 3
@@ -60,7 +61,7 @@ def test_no_rows(tmp_path: Path) -> None:
 
 def test_equal_content_gives_equal_bytes(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "again.parquet"
-    table.write_split(other, LAYOUT, IDS, LABELS, {n: np.asfortranarray(x) for n, x in X.items()})
+    write_split(other, LAYOUT, IDS, LABELS, {n: np.asfortranarray(x) for n, x in X.items()})
     assert other.read_bytes() == path.read_bytes()
 
 
@@ -137,14 +138,14 @@ def test_further_tasks_have_columns_of_their_own_and_leave_files_without_any_as_
 ) -> None:
     tasks = {"colour": np.array([2, 0, 1, 0])}
     layout = table.schema("d", "train", MODALITIES, ["no", "yes"], "minmax", NAMES, {"colour": ["r", "g", "b"]})
-    table.write_split(tmp_path / "more.parquet", layout, IDS, LABELS, X, tasks)
+    write_split(tmp_path / "more.parquet", layout, IDS, LABELS, X, tasks)
     content, described = table.read_split(tmp_path / "more.parquet")
     assert content.column_names == ["id", "label", "label_colour", "mrna", "mirna"]
     assert content["label_colour"].to_pylist() == [2, 0, 1, 0]
     assert described["tasks"] == {"colour": ["r", "g", "b"]}
 
     assert table.schema("d", "train", MODALITIES, ["no", "yes"], "minmax", NAMES, {}).metadata == LAYOUT.metadata
-    table.write_split(tmp_path / "none.parquet", LAYOUT, IDS, LABELS, X, {})
+    write_split(tmp_path / "none.parquet", LAYOUT, IDS, LABELS, X, {})
     assert (tmp_path / "none.parquet").read_bytes() == path.read_bytes()
     assert set(json.loads(LAYOUT.metadata[table.METADATA_KEY])) == set(table.METADATA_FIELDS)
 
@@ -194,7 +195,7 @@ def test_labels_that_are_no_classes(tmp_path: Path, target: str, item: pa.DataTy
 def test_scenes_have_a_column_and_leave_files_without_any_as_they_were(path: Path, tmp_path: Path) -> None:
     layout = table.schema("d", "train", MODALITIES, ["no", "yes"], "minmax", NAMES, scenes="video")
     out = tmp_path / "d" / "scenes.parquet"
-    table.write_split(out, layout, IDS, LABELS, X, scenes=["b", "a", "b", "c"])
+    write_split(out, layout, IDS, LABELS, X, scenes=["b", "a", "b", "c"])
     content, described = table.read_split(out)
     assert content.column_names == ["id", "label", "scene", "mrna", "mirna"]
     assert content["scene"].to_pylist() == ["b", "a", "b", "c"]

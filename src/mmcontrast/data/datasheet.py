@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from mmcontrast.config import Dataset, Modality, PublishedSplit
+from mmcontrast.data.instances import Written
 
 
 def datasheet(
     name: str,
     dataset: Dataset,
     manifest: Mapping[str, Any],
-    labels: Mapping[str, np.ndarray],
-    tasks: Mapping[str, Mapping[str, np.ndarray]],
-    constant: Mapping[str, list[str]],
+    written: Written,
     duplicates: Mapping[str, int],
     near: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -25,11 +24,14 @@ def datasheet(
 
     Args:
         manifest: of the raw folder; empty for a generated dataset.
-        labels: split -> labels as they are stored. tasks: split -> task -> the same of a further one.
-        constant: modality -> features that do not vary within train.
         duplicates: pair of splits -> rows they share (see `leaks.duplicates_across`).
-        near: what `leaks.near_duplicates` found, or `fingerprints.near_duplicates` in images and texts.
+        near: what `fingerprints.near_duplicates` found.
     """
+    splits = {
+        task: {split: _counts(rows, target.names, target.kind) for split, rows in written.labels[task].items()}
+        for task, target in dataset.targets.items()
+    }
+    counts = splits.pop("")
     sheet = {
         "name": name,
         "title": dataset.title,
@@ -37,51 +39,42 @@ def datasheet(
         "licence": dataset.licence,
         "redistribute": dataset.redistribute,
         "citation": dataset.citation,
-        "rows": sum(len(rows) for rows in labels.values()),
+        "rows": sum(of["rows"] for of in counts.values()),
         "classes": dataset.classes,
         "modalities": {m: _described(spec) for m, spec in dataset.modalities.items()},
-        "split": {"rule": _split_rule(dataset), **dataset.split.model_dump(mode="json")},
-        "splits": {split: _counts(rows, dataset.classes, dataset.target) for split, rows in labels.items()},
+        "split": {"rule": _split_rule(dataset, bool(written.groups)), **dataset.split.model_dump(mode="json")},
+        "splits": counts,
         "scaling": {"kind": dataset.scaling, "fitted_on": "train"},
         "generate": dataset.generate,
         "sources": manifest.get("sources", []),
         "files": manifest.get("files", {}),
         "leaks": {"duplicates": dict(duplicates), "near_duplicates": dict(near)},
         "notes": dataset.notes,
-        "warnings": _warnings(dataset, manifest, labels, constant, duplicates, near),
+        "warnings": _warnings(dataset, manifest, written, duplicates, near) + _told(dataset, written.inputs),
     }
     if any(spec.kind == "text" for spec in dataset.modalities.values()):
         # texts are compared, and cut into words, by the tables of Python itself, which differ between its versions
         sheet["unicode"] = unicodedata.unidata_version
     if dataset.scenes is not None:
         sheet["scenes"] = dataset.scenes
-    if dataset.tasks:
-        sheet["tasks"] = {
-            task: {split: _counts(of[task], target.names, target.kind) for split, of in tasks.items()}
-            for task, target in dataset.targets.items()
-            if task
-        }
-    return sheet
+    if splits:
+        sheet["tasks"] = splits
+    return sheet | ({"inputs": dict(written.inputs)} if written.inputs else {})
 
 
-def describe_inputs(sheet: dict[str, Any], inputs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add what was missing, filled in, cut or empty to a datasheet, and tell it among its warnings.
-
-    Args:
-        inputs: as `Written.inputs`.
-    """
-    if not inputs:
-        return
-    sheet["inputs"] = dict(inputs)
+def _told(dataset: Dataset, inputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What was missing, filled in, cut or empty. `inputs`: as `Written.inputs`."""
+    out = []
     for m, found in inputs.items():
-        share, limit = found.get("imputed_share", 0), next(iter(sheet["modalities"][m]["shape"]), None)
+        share, limit = found.get("imputed_share", 0), next(iter(dataset.modalities[m].shape), None)
         told = {
-            "missing": f"{found.get('missing')} of {sheet['rows']} instances lack it",
+            "missing": f"{found.get('missing')} of {dataset.rows} instances lack it",
             "imputed": f"{share:.2%} of its values are missing and count as their mean over train",
             "cut": f"{found.get('cut')} sequences are cut to {limit} steps; the longest has {found.get('longest')}",
             "empty": f"{found.get('empty')} texts are empty",
         }
-        sheet["warnings"] += [f"{m}: {text}" for what, text in told.items() if what in found]
+        out += [f"{m}: {text}" for what, text in told.items() if what in found]
+    return out
 
 
 def _described(spec: Modality) -> dict[str, Any]:
@@ -100,10 +93,12 @@ def _counts(labels_N: np.ndarray, classes: list[str], target: str) -> dict[str, 
     return {"rows": len(labels_N), "classes": dict(zip(classes, counts.tolist(), strict=True))}
 
 
-def _split_rule(dataset: Dataset) -> str:
+def _split_rule(dataset: Dataset, grouped: bool) -> str:
     if isinstance(dataset.split, PublishedSplit):
         held = "" if dataset.split.val else "; no validation part, so each run holds one out of train by its own seed"
         return f"as published{held}"
+    if grouped:
+        return "groups whole, stratified by class as well as they allow, fixed by its seed"
     if dataset.target != "classes":
         return "at random, fixed by its seed"
     return "stratified by class, dealt by largest remainder, fixed by its seed"
@@ -112,8 +107,7 @@ def _split_rule(dataset: Dataset) -> str:
 def _warnings(
     dataset: Dataset,
     manifest: Mapping[str, Any],
-    labels: Mapping[str, np.ndarray],
-    constant: Mapping[str, list[str]],
+    written: Written,
     duplicates: Mapping[str, int],
     near: Mapping[str, Any],
 ) -> list[str]:
@@ -124,7 +118,7 @@ def _warnings(
             f"{len(unpinned)} of {len(manifest['sources'])} sources have no published checksum and were trusted when "
             f"first fetched: {', '.join(unpinned)}"
         )
-    for modality, features in constant.items():
+    for modality, features in written.constant.items():
         if features:
             shown = ", ".join(features[:5]) + (", ..." if len(features) > 5 else "")
             total = dataset.modalities[modality].shape[-1]
@@ -136,9 +130,7 @@ def _warnings(
         if found["count"]:
             closest = " and ".join(found["closest"])
             out.append(f"{found['count']} of {found['of']} in {pair} are near duplicates, the closest are {closest}")
-    for split, rows in labels.items():
-        if dataset.target == "regression":
-            continue
+    for split, rows in written.labels[""].items() if dataset.target != "regression" else ():
         there = rows if dataset.target == "classes" else np.nonzero(rows)[1]
         absent = [c for i, c in enumerate(dataset.classes) if len(rows) and i not in there]
         if absent:

@@ -1,25 +1,22 @@
-"""What a dataset's reader hands over, and the checks every dataset passes before it is written.
+"""What a dataset's reader hands over, and what is known of it when it is written.
 
 N instances, d features of a modality.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data.scaling import Scaler
-from mmcontrast.errors import DataError
 
 
 @dataclass(frozen=True)
 class Instances:
-    """All instances of a dataset, before splitting and scaling.
+    """All instances of a dataset of vectors, before splitting and scaling.
 
     Attributes:
         ids: N names.
@@ -73,84 +70,16 @@ class Written:
     """What is known of splits that were written an instance at a time.
 
     Attributes:
-        labels: split -> labels as they are stored: (N,) int64, (N, C) uint8 or (N, R) float32.
-        tasks: split -> task -> the same of a further label.
+        labels: task -> split -> labels as they are stored, (N,) int64, (N, C) uint8 or (N, R) float32; of the main
+            target under the empty name.
         groups: split -> N names of what must not be split; {} = every instance is its own.
         scalers: modality -> what was fitted on train, of vectors and sequences.
         inputs: modality -> counts of what was missing, filled in, cut or empty; only what there was.
         constant: modality -> features that do not vary within train.
-        report: counts and names of what was left out, for the datasheet.
-        split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
     """
 
-    labels: dict[str, np.ndarray]
-    tasks: dict[str, dict[str, np.ndarray]]
+    labels: dict[str, dict[str, np.ndarray]]
     groups: dict[str, list[str]]
     scalers: dict[str, Scaler]
     inputs: dict[str, dict[str, Any]]
     constant: dict[str, list[str]]
-    report: dict[str, Any]
-    split_rule: str | None = None
-
-
-def check(instances: Instances, name: str, dataset: Dataset) -> None:
-    """Hold instances against the dataset's file.
-
-    Raises:
-        DataError: rows, features, labels or ids are not what params/datasets/<name>.yaml says.
-    """
-    where = f"params/datasets/{name}.yaml"
-    n = len(instances.ids)
-    if n != dataset.rows:
-        raise DataError(f"{name}: {n} instances read, and {where}: rows says {dataset.rows}")
-    if list(instances.inputs) != list(dataset.modalities):
-        raise DataError(
-            f"{name}: modalities {list(instances.inputs)} read, and {where}: modalities says {list(dataset.modalities)}"
-        )
-    for modality, spec in dataset.modalities.items():
-        shape = instances.inputs[modality].shape
-        if shape != (n, *spec.shape):
-            raise DataError(f"{name}: modality '{modality}': shape {shape} read, {(n, *spec.shape)} expected ({where})")
-    _check_ids(instances, name)
-    if instances.groups is not None and len(instances.groups) != n:
-        raise DataError(f"{name}: {len(instances.groups)} groups for {n} instances")
-    if dataset.scenes is not None and instances.groups is None:
-        raise DataError(f"{name}: {where}: scenes says '{dataset.scenes}', and the reader gives no groups; remove it")
-    _check_labels(instances.labels, name, dataset.classes)
-    if list(instances.tasks) != list(dataset.tasks):
-        raise DataError(f"{name}: tasks {list(instances.tasks)} read, and {where}: tasks says {list(dataset.tasks)}")
-    for task, labels_N in instances.tasks.items():
-        if labels_N.shape != (n,):
-            raise DataError(f"{name}: task '{task}': labels of shape {labels_N.shape}, expected {(n,)}")
-        _check_labels(labels_N, f"{name}: task '{task}'", dataset.targets[task].names)
-    if isinstance(dataset.split, PublishedSplit):
-        counts = Counter(instances.splits or [])
-        for split in ("train", "val", "test"):
-            expected = getattr(dataset.split, split)
-            if counts[split] != expected:
-                raise DataError(f"{name}: {counts[split]} rows in {split}, and {where}: split says {expected}")
-
-
-def _check_ids(instances: Instances, name: str) -> None:
-    splits = instances.splits or [""] * len(instances.ids)
-    first: dict[str, str] = {}
-    for identity, split in zip(instances.ids, splits, strict=True):
-        if not identity:
-            raise DataError(f"{name}: an instance has an empty id")
-        if identity not in first:
-            first[identity] = split
-        elif first[identity] != split:
-            raise DataError(f"{name}: id '{identity}' is in two splits, {first[identity]} and {split}")
-        else:
-            raise DataError(f"{name}: id '{identity}' occurs twice")
-
-
-def _check_labels(labels_N: np.ndarray, name: str, classes: list[str]) -> None:
-    present = set(np.unique(labels_N).tolist())
-    known = range(len(classes))
-    unknown = sorted(present - set(known))
-    if unknown:
-        raise DataError(f"{name}: labels {unknown}; accepted are 0 to {known[-1]} ({', '.join(classes)})")
-    absent = [classes[c] for c in known if c not in present]
-    if absent:
-        raise DataError(f"{name}: no instance of class {', '.join(absent)}; classes lists what the data holds")

@@ -149,27 +149,18 @@ class Intake:
             yield batch, {s: np.flatnonzero(names == s) for s in SPLITS}
             start += len(batch)
 
-    def written(
-        self,
-        scalers: Mapping[str, Scaler],
-        feature_names: Mapping[str, Sequence[str]],
-        report: dict[str, Any],
-        split_rule: str | None,
-    ) -> Written:
+    def written(self, scalers: Mapping[str, Scaler], feature_names: Mapping[str, Sequence[str]]) -> Written:
         """All that was remembered, by split. `scalers`: modality -> what was fitted on train."""
         names = np.array(self.splits)
         rows = {s: np.flatnonzero(names == s) for s in SPLITS}
         of = {t: np.array(y, LABELS[self._targets[t].kind]) for t, y in self._labels.items()}
         constant = {m: np.flatnonzero(scaler.constant_d).tolist() for m, scaler in scalers.items()}
         return Written(
-            labels={s: of[""][at] for s, at in rows.items()},
-            tasks={s: {t: of[t][at] for t in self._dataset.tasks} for s, at in rows.items()},
+            labels={t: {s: y[at] for s, at in rows.items()} for t, y in of.items()},
             groups={s: [self._groups[i] for i in at] for s, at in rows.items()} if self._groups else {},
             scalers=dict(scalers),
             inputs={m: found for m, counts in self._counts.items() if (found := _told(counts))},
             constant={m: [_name(feature_names, m, j) for j in at] for m, at in constant.items()},
-            report=report,
-            split_rule=split_rule,
         )
 
 

@@ -1,4 +1,4 @@
-"""What must not cross splits: ids, groups, equal rows, and statistics of scaling. Near duplicates are reported.
+"""What must not cross splits: ids, groups and equal rows. Near duplicates are reported.
 
 N rows of a split, d features of a modality, F features of all modalities.
 """
@@ -19,8 +19,6 @@ from mmcontrast.errors import DataError
 NEAR_SHARE = 0.1
 MAX_NEAR_ROWS = 20_000
 BLOCK_ROWS = 512
-# far above rounding, far below what a few hundred rows more would change
-SCALING_TOLERANCE = 1e-4
 
 
 def check_apart(name: str, what: str, by_split: Mapping[str, Sequence[str]]) -> None:
@@ -38,17 +36,6 @@ def check_apart(name: str, what: str, by_split: Mapping[str, Sequence[str]]) -> 
                 f"{name}: {what} '{min(shared)}' is in {one} and in {other} ({len(shared)} such); what is tested on "
                 "must not be trained on: prepare again, with a split that keeps them together"
             )
-
-
-def row_keys(inputs: Mapping[str, np.ndarray], rows: np.ndarray) -> list[bytes]:
-    """A key for each of the given rows; equal keys mean that every feature of every modality is equal.
-
-    Args:
-        inputs: modality -> (N, d).
-    """
-    # adding 0 makes one of the two zeros
-    whole_NF = np.concatenate([np.ascontiguousarray(x[rows]) for x in inputs.values()], axis=1) + 0.0
-    return [row.tobytes() for row in whole_NF]
 
 
 def duplicates_across(keys: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
@@ -80,33 +67,6 @@ def check_duplicates(name: str, found: Mapping[str, int], accepted: Mapping[str,
             f"duplicates accepts {_told(accepted)}. A copy of a test row in train is a leak: look for its cause; where "
             f"the published data hold these copies, write `duplicates: {_yaml(found)}`"
         )
-
-
-def check_scaling(name: str, scaled: Mapping[str, np.ndarray], kind: str) -> None:
-    """Scaled training rows have the statistics that scaling by train alone gives them.
-
-    Args:
-        scaled: modality -> (N, d) of train, after scaling. kind: minmax, standard or none.
-
-    Raises:
-        DataError: another split took part in fitting; names the modality and the feature.
-    """
-    for modality, x_Nd in scaled.items():
-        low_d, high_d = x_Nd.min(axis=0), x_Nd.max(axis=0)
-        if kind == "minmax":
-            off_d = np.maximum(abs(low_d), abs(high_d - 1))
-        elif kind == "standard":
-            off_d = np.maximum(abs(x_Nd.mean(axis=0)), abs(x_Nd.std(axis=0) - 1))
-        else:
-            continue
-        # a feature that is constant within train is 0 everywhere
-        constant_d = (low_d == high_d) & (abs(low_d) <= SCALING_TOLERANCE)
-        bad = np.flatnonzero((off_d > SCALING_TOLERANCE) & ~constant_d)
-        if len(bad):
-            raise DataError(
-                f"{name}: modality '{modality}': feature {int(bad[0])} (and {len(bad) - 1} more) does not have the "
-                f"statistics of '{kind}' over train; scaling was fitted on other rows"
-            )
 
 
 def near_duplicates(

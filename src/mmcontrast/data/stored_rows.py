@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from mmcontrast.data.columns import numbers, spans
@@ -33,7 +34,9 @@ def _cells(column: pa.Array) -> list[bytes]:
         found = iter(_cells(column.drop_null()))
         return [next(found) if there else NOTHING for there in column.is_valid().to_pylist()]
     if pa.types.is_fixed_size_list(column.type):
-        return [_digest(row.tobytes()) for row in numbers(column)]
+        rows = numbers(column)
+        # adding 0 makes one of the two zeros
+        return [_digest(row.tobytes()) for row in (rows if rows.dtype == np.uint8 else rows + 0)]
     if pa.types.is_list(column.type):
         if pa.types.is_fixed_size_list(column.type.value_type):
             rows = numbers(column)

@@ -23,8 +23,9 @@ from rich.progress import track
 from mmcontrast.config import Dataset
 from mmcontrast.data import columns, table
 from mmcontrast.data.files import replacing
-from mmcontrast.data.instances import Instance, Written
+from mmcontrast.data.instances import Instance, Instances, Written
 from mmcontrast.data.intake import Intake
+from mmcontrast.data.parquet import seal
 from mmcontrast.data.scaling import Running, Scaler
 from mmcontrast.errors import DataError
 from mmcontrast.paths import SPLITS
@@ -44,6 +45,8 @@ class Stream:
         report: counts and names of what was left out, for the datasheet; complete when the instances have been read.
         split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
         group_rows: rows of a row group of the files.
+        in_memory: the reader holds all instances, so that they are taken as one batch, and what is fitted on them is
+            numpy's own to the bit.
     """
 
     instances: Iterable[Instance]
@@ -51,6 +54,20 @@ class Stream:
     report: dict[str, Any] = field(default_factory=dict)
     split_rule: str | None = None
     group_rows: int = GROUP_ROWS
+    in_memory: bool = False
+
+
+def from_arrays(given: Instances) -> Stream:
+    """The instances one after another."""
+
+    def instances() -> Iterator[Instance]:
+        labels, tasks = given.labels.tolist(), {task: of.tolist() for task, of in given.tasks.items()}
+        for i, identity in enumerate(given.ids):
+            values = {m: x_Nd[i] for m, x_Nd in given.inputs.items()}
+            split, group = (of[i] if of else None for of in (given.splits, given.groups))
+            yield Instance(identity, values, labels[i], split, {task: of[i] for task, of in tasks.items()}, group)
+
+    return Stream(instances(), given.feature_names, in_memory=True)
 
 
 def write_stream(name: str, dataset: Dataset, stream: Stream, out_dir: Path) -> Written:
@@ -85,7 +102,7 @@ def write_stream(name: str, dataset: Dataset, stream: Stream, out_dir: Path) -> 
         console=Console(file=sys.stderr),
         disable=not sys.stderr.isatty(),
     )
-    incoming = _batches(shown, taken, wide)
+    incoming = _batches(shown, taken, wide, stream.in_memory)
     scalers: dict[str, Scaler] = {}
     if dataset.split.kind == "published" and not scaled:
         _write(incoming, taken, layouts, scalers, stream, out_dir)
@@ -95,17 +112,17 @@ def write_stream(name: str, dataset: Dataset, stream: Stream, out_dir: Path) -> 
             taken.deal()
             scalers = _fit(name, dataset, taken, scaled, batches, stream.feature_names)
             _write(batches, taken, layouts, scalers, stream, out_dir)
-    return taken.written(scalers, stream.feature_names, stream.report, stream.split_rule)
+    return taken.written(scalers, stream.feature_names)
 
 
-def _batches(instances: Iterable[Instance], taken: Intake, layout: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """All instances, checked; at most BATCH_ROWS or about BATCH_BYTES at a time."""
+def _batches(instances: Iterable[Instance], taken: Intake, layout: pa.Schema, whole: bool) -> Iterator[pa.RecordBatch]:
+    """All instances, checked; at most BATCH_ROWS or about BATCH_BYTES at a time, or all at once."""
     rows: list[list[Any]] = []
     size = 0
     for instance in instances:
         rows.append(taken.row(instance))
         size += sum(_bytes(cell) for cell in rows[-1])
-        if len(rows) == BATCH_ROWS or size >= BATCH_BYTES:
+        if not whole and (len(rows) == BATCH_ROWS or size >= BATCH_BYTES):
             yield batch_of(rows, layout)
             rows, size = [], 0
     if rows:
@@ -222,7 +239,7 @@ def with_scale(part: pa.RecordBatch, layout: pa.Schema, scalers: Mapping[str, Sc
 
 
 class _RowGroups:
-    """A Parquet file in row groups of so many rows, or of fewer that take GROUP_BYTES."""
+    """A sealed Parquet file in row groups of so many rows, or of fewer that take GROUP_BYTES."""
 
     def __init__(self, path: Path, layout: pa.Schema, rows: int) -> None:
         # numbers hardly repeat: a dictionary of them costs time and saves nothing. But bytes are stored as 32-bit
@@ -231,7 +248,7 @@ class _RowGroups:
         images = [f"{f.name}.list.element" for f in lists if f.type.value_type == pa.uint8()]
         names = [f.name for f in layout if f.type == pa.int64() or f.name == table.SCENE]
         self._file = pq.ParquetWriter(path, layout, compression="zstd", use_dictionary=[*images, *names])
-        self._layout, self._rows, self._waiting = layout, rows, layout.empty_table()
+        self._path, self._layout, self._rows, self._waiting = path, layout, rows, layout.empty_table()
         self._empty = True
 
     def __enter__(self) -> _RowGroups:
@@ -253,3 +270,5 @@ class _RowGroups:
         if kind is None and (len(self._waiting) or self._empty):
             self._flush(len(self._waiting))
         self._file.close()
+        if kind is None:
+            seal(self._path)

@@ -24,13 +24,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from mmcontrast.config import Modality
 from mmcontrast.config.targets import Target
 from mmcontrast.data.json_text import parse_json
-from mmcontrast.data.parquet import read_parquet, write_parquet
+from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import DataError, nearest
 
 METADATA_KEY = b"mmcontrast"
@@ -148,41 +147,6 @@ def schema(
     if case_weights:
         described["case_weights"] = True
     return pa.schema(fields, metadata={METADATA_KEY: json.dumps(described, ensure_ascii=False).encode()})
-
-
-def write_split(
-    path: Path,
-    layout: pa.Schema,
-    ids: Sequence[str],
-    labels_N: np.ndarray,
-    inputs: Mapping[str, np.ndarray],
-    tasks: Mapping[str, np.ndarray] | None = None,
-    scenes: Sequence[str] | None = None,
-) -> None:
-    """Write a split of vectors atomically.
-
-    Args:
-        labels_N: int64 class indices.
-        inputs: modality -> (N, d) numbers, stored as float32.
-        tasks: task -> (N,) int64 class indices, as `layout` lists them.
-        scenes: N names, where `layout` has them.
-
-    Raises:
-        DataError: a number is too large for float32.
-    """
-    task_labels = {} if tasks is None else {task_column(task): values_N for task, values_N in tasks.items()}
-    columns: list[pa.Array] = [pa.array(ids, pa.string()), pa.array(labels_N, pa.int64())]
-    columns += [pa.array(values_N, pa.int64()) for values_N in task_labels.values()]
-    columns += [] if scenes is None else [pa.array(scenes, pa.string())]
-    for name, values_Nd in inputs.items():
-        with np.errstate(over="ignore"):
-            flat = np.ascontiguousarray(values_Nd, dtype=np.float32).reshape(-1)
-        if not np.isfinite(flat).all():
-            raise DataError(f"{path}: modality '{name}': a number is too large for float32 after scaling")
-        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), type=layout.field(name).type))
-    table = pa.Table.from_arrays(columns, schema=layout)
-    # numbers hardly repeat: a dictionary of them costs time and saves nothing
-    write_parquet(table, path, dictionary=["label", *task_labels, *([] if scenes is None else [SCENE])])
 
 
 def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:

@@ -1,26 +1,36 @@
 """Pickles of the papers' data sets, read without running anything in them.
 
-A pickle is a program. The standard reader carries it out, with any function it names; here its instructions are
-interpreted one by one, and only those that build plain values, numpy arrays and scipy's sparse matrices are known. An
-array becomes one from its raw bytes, so that none is larger than the file. Protocols 0 to 5, in one piece (no
-out-of-band buffers).
+A pickle is a program. Python's own reader carries it out, in the version that is written in Python, and here it knows
+no function but the few below, which build plain values, numpy arrays and scipy's sparse matrices. An array becomes one
+from its raw bytes, so that none is larger than the file. Protocols 0 to 5, in one piece (no out-of-band buffers).
 """
 
 from __future__ import annotations
 
-import pickletools
+import math
+import pickle
+import re
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.data.unpickle_arrays import CONSTRUCTORS, GLOBALS, Delayed, Global, finish
+import numpy as np
+import scipy.sparse
+
 from mmcontrast.errors import DataError
 
 MAX_PICKLE_BYTES = 2 * 1024**3
 MAX_INSTRUCTIONS = 5_000_000
+MAX_DEPTH = 200
+BROKEN = (
+    *(pickle.UnpicklingError, EOFError, struct.error, RecursionError, MemoryError),
+    *(ValueError, TypeError, LookupError, AttributeError, OverflowError),
+)
 KEYS = (str, bytes, int, float, bool, type(None))
-
-_MARK = object()
+PLAIN_DTYPE = re.compile(r"[|<>=]?(b1|\?|[iu][1248]|f[248]|c(8|16)|[SUV][0-9]{1,9})")
+SPARSE = {name: getattr(scipy.sparse, name) for name in ("csr_matrix", "csc_matrix", "csr_array", "csc_array")}
 
 
 def read_pickle(path: Path) -> Any:
@@ -34,219 +44,196 @@ def read_pickle(path: Path) -> Any:
         if size > MAX_PICKLE_BYTES:
             raise DataError(f"{path}: {size} bytes, and at most {MAX_PICKLE_BYTES} are read")
         with path.open("rb") as file:
-            return finish(_Machine().run(file))
+            value = _Reader(file).load()
+            _check(value, set(), 0)
+            return value
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run `mmcontrast data fetch` again") from None
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, MemoryError) as e:
+    except BROKEN as e:
         reason = "nested too deeply" if isinstance(e, RecursionError) else str(e) or type(e).__name__
         raise DataError(f"{path}: not a pickle of plain data ({reason.splitlines()[0]})") from None
 
 
-class _Machine:
-    """The stack and the memo of one pickle."""
-
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
-
-    def run(self, file: Any) -> Any:
-        """Carry out the instructions up to the last.
-
-        Raises:
-            ValueError: an instruction that is not known here, or too many. Others: the instructions make no sense.
-        """
-        for count, (code, argument, _) in enumerate(pickletools.genops(file)):
-            if count > MAX_INSTRUCTIONS:
-                raise ValueError(f"more than {MAX_INSTRUCTIONS} instructions")
-            if code.name == "STOP":
-                break
-            if code.name in _CONSTANTS:
-                self.stack.append(_CONSTANTS[code.name])
-            elif code.name in _LITERALS:
-                self.stack.append(argument)
-            elif code.name in _DO:
-                _DO[code.name](self, argument)
-            else:
-                raise ValueError(f"the instruction {code.name} is not accepted")
-        if len(self.stack) != 1:
-            raise ValueError(f"{len(self.stack)} values where one is expected")
-        return self.stack[0]
-
-    def pop(self) -> Any:
-        """The top of the stack, which must not be a mark."""
-        value = self.stack.pop()
-        if value is _MARK:
-            raise ValueError("a mark where a value is expected")
-        return value
-
-    def pop_to_mark(self) -> list[Any]:
-        """All above the last mark, in order; the mark goes too."""
-        at = len(self.stack) - 1
-        while self.stack[at] is not _MARK:
-            at -= 1
-            if at < 0:
-                raise ValueError("no mark")
-        values = self.stack[at + 1 :]
-        del self.stack[at:]
-        return values
-
-    def top(self, kind: type) -> Any:
-        """The top of the stack, left there, which must be of one kind."""
-        value = self.stack[-1]
-        if type(value) is not kind:
-            raise ValueError(f"a {type(value).__name__} where a {kind.__name__} is expected")
-        return value
+def _check(value: Any, seen: set[int], depth: int) -> None:
+    """Raise ValueError for a class in place of a value, and RecursionError for what is nested too deeply."""
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if isinstance(value, _Class):
+        raise ValueError(f"the class {value.name} itself, where a value is expected")
+    if isinstance(value, dict | list | tuple) and id(value) not in seen:
+        seen.add(id(value))
+        for one in value.values() if isinstance(value, dict) else value:
+            _check(one, seen, depth + 1)
 
 
-def _tuple(n: int) -> Callable[[_Machine, Any], None]:
-    def do(machine: _Machine, _: Any) -> None:
-        values = [machine.pop() for _ in range(n)]
-        machine.stack.append(tuple(reversed(values)))
+@dataclass(frozen=True)
+class _Class:
+    """A class that a pickle may name, as yet without an object. It cannot be called."""
 
-    return do
-
-
-def _from_mark(make: Callable[[list[Any]], Any]) -> Callable[[_Machine, Any], None]:
-    return lambda machine, _: machine.stack.append(make(machine.pop_to_mark()))
+    name: str
 
 
-def _put(machine: _Machine, index: Any) -> None:
-    machine.memo[int(index)] = machine.stack[-1]
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+    """How protocol 2 writes bytes."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise ValueError("bytes in another encoding than latin1")
+    return text.encode("latin-1")
 
 
-def _memoize(machine: _Machine, _: Any) -> None:
-    machine.memo[len(machine.memo)] = machine.stack[-1]
+def _object(cls: Any, *_: Any) -> Any:
+    """A sparse matrix that has nothing in it yet."""
+    if not isinstance(cls, _Class) or cls.name not in SPARSE:
+        raise ValueError("an object of a class that is not accepted")
+    return SPARSE[cls.name].__new__(SPARSE[cls.name])
 
 
-def _get(machine: _Machine, index: Any) -> None:
-    machine.stack.append(machine.memo[int(index)])
+def _set(values: Any = ()) -> set[Any]:
+    return set(map(_key, values))
 
 
-def _pairs(values: list[Any]) -> list[tuple[Any, Any]]:
-    """Keys are plain scalars: hashing nested tuples may take forever."""
-    if len(values) % 2:
-        raise ValueError("a key without a value")
-    pairs = list(zip(values[::2], values[1::2], strict=True))
-    for key, _ in pairs:
-        _check_key(key)
-    return pairs
+def _ordered(pairs: Any = ()) -> dict[Any, Any]:
+    if pairs not in ((), []):
+        raise ValueError("an OrderedDict given pairs")
+    return {}
 
 
-def _check_key(key: Any) -> Any:
+def _dtype(spec: Any, *_: Any) -> np.dtype[Any]:
+    """A plain type of its own, whose byte order may be set afterwards."""
+    if not isinstance(spec, str) or not PLAIN_DTYPE.fullmatch(spec):
+        raise ValueError(f"an array of type {spec!r}; numbers, booleans and texts are accepted")
+    return np.dtype(spec, copy=True)
+
+
+def _array(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
+    raw = raw.encode("latin-1") if isinstance(raw, str) else raw
+    if not isinstance(raw, bytes | bytearray) or not isinstance(dtype, np.dtype):
+        raise ValueError("an array of objects; numbers, booleans and texts are accepted")
+    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"an array of shape {shape!r}")
+    if math.prod(shape) * dtype.itemsize != len(raw):
+        raise ValueError(f"an array of shape {shape} and type {dtype} in {len(raw)} bytes")
+    made = np.frombuffer(bytearray(raw), dtype).reshape(shape, order="F" if order == "F" else "C")
+    return made.astype(dtype.newbyteorder("="), copy=False)
+
+
+_MODULES = ("__builtin__", "builtins")
+KNOWN: dict[str, Any] = {
+    **{f"numpy.{core}.multiarray._reconstruct": lambda *_: np.zeros(0) for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": lambda dtype, raw: _array(raw, dtype, ())[()] for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric._frombuffer": _array for core in ("core", "_core")},
+    "numpy.ndarray": _Class("ndarray"),
+    "numpy.dtype": _dtype,
+    "_codecs.encode": _encode,
+    # how protocol 2 writes no bytes at all
+    "__builtin__.bytes": lambda: b"",
+    "collections.OrderedDict": _ordered,
+    **{f"{module}.set": _set for module in _MODULES},
+    **{f"{module}.frozenset": lambda values=(): frozenset(_set(values)) for module in _MODULES},
+    **{f"{module}.object": _Class("object") for module in _MODULES},
+    **{f"{module}._reconstructor": _object for module in ("copyreg", "copy_reg")},
+    **{f"scipy.sparse.{mark}{name[:3]}.{name}": _Class(name) for mark in ("", "_") for name in SPARSE},
+}
+
+
+def _key(key: Any) -> Any:
+    """A plain scalar: hashing nested tuples may take forever."""
     if type(key) not in KEYS:
         raise ValueError(f"a {type(key).__name__} as a key or in a set; scalars are accepted")
     return key
 
 
-def _set_items(machine: _Machine, _: Any) -> None:
-    pairs = _pairs(machine.pop_to_mark())
-    machine.top(dict).update(pairs)
+class _Reader(pickle._Unpickler):
+    """The reader of the standard library, with checks of what is called, set and used as a key."""
+
+    stack: list[Any]
+    metastack: list[Any]
+    read: Callable[[int], bytes]
+
+    def __init__(self, file: Any) -> None:
+        # bytes of Python 2 are texts, of which letter and byte are the same number
+        super().__init__(file, encoding="latin-1")
+        self.dispatch = _Instructions()  # type: ignore[misc]
+
+    def find_class(self, module: Any, name: Any) -> Any:
+        found = KNOWN.get(f"{module}.{name}")
+        if found is None:
+            accepted = "numpy arrays, sparse matrices and plain containers"
+            raise ValueError(f"it names {module}.{name}; accepted are {accepted}")
+        return found
+
+    def load_stop(self) -> None:
+        if len(self.stack) != 1 or self.metastack:
+            raise ValueError(f"{len(self.stack)} values where one is expected")
+        super().load_stop()
+
+    def load_setitem(self) -> None:
+        _key(self.stack[-2])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        _set(self.stack[::2])
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        _set(self.stack[::2])
+        super().load_dict()
+
+    def load_additems(self) -> None:
+        _set(self.stack)
+        super().load_additems()
+
+    def load_frozenset(self) -> None:
+        _set(self.stack)
+        super().load_frozenset()
+
+    def load_bytearray8(self) -> None:
+        """The standard reader makes room for as many bytes as are announced."""
+        self.stack.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    def load_newobj(self) -> None:
+        arguments, cls = self.stack.pop(), self.stack.pop()
+        self.stack.append(_object(cls, *arguments))
+
+    def load_build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, np.ndarray):
+            _, shape, dtype, fortran, raw = state
+            made = _array(raw, dtype, shape, "F" if fortran else "C")
+            target.__setstate__((1, made.shape, made.dtype, bool(fortran), made.tobytes("A")))  # type: ignore[attr-defined]
+        elif isinstance(target, np.dtype):
+            if state[1] not in ("<", ">", "=", "|") or any(of is not None for of in state[2:5]):
+                raise ValueError("an array of a type with fields")
+            target.__setstate__((3, state[1], None, None, None, target.itemsize, target.alignment, 0))  # type: ignore[attr-defined]
+        elif isinstance(target, tuple(SPARSE.values())):
+            arrays = [state[key] for key in ("data", "indices", "indptr")]
+            shape = state.get("_shape", state.get("shape"))
+            if not all(isinstance(a, np.ndarray) and a.ndim == 1 for a in arrays) or not isinstance(shape, tuple):
+                raise ValueError("a sparse matrix without its three arrays and its shape")
+            type(target).__init__(target, tuple(arrays), shape=shape)
+            target.check_format(full_check=True)
+        else:
+            raise ValueError(f"a state for a {type(target).__name__}")
 
 
-def _set_item(machine: _Machine, _: Any) -> None:
-    value, key = machine.pop(), machine.pop()
-    machine.top(dict)[_check_key(key)] = value
+REFUSED = (
+    *(pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID, pickle.INST, pickle.OBJ),
+    *(pickle.NEWOBJ_EX, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+)
+KNOWN_CODES = {code: do.__name__ for code, do in pickle._Unpickler.dispatch.items() if bytes([code]) not in REFUSED}
+ACCEPTED = {code: getattr(_Reader, name) for code, name in KNOWN_CODES.items()}
 
 
-def _append(machine: _Machine, _: Any) -> None:
-    value = machine.pop()
-    machine.top(list).append(value)
+class _Instructions(dict[int, Callable[[_Reader], None]]):
+    """What is done at each instruction; they are counted."""
 
+    def __init__(self) -> None:
+        super().__init__(ACCEPTED)
+        self.count = 0
 
-def _appends(machine: _Machine, _: Any) -> None:
-    values = machine.pop_to_mark()
-    machine.top(list).extend(values)
-
-
-def _add_items(machine: _Machine, _: Any) -> None:
-    values = machine.pop_to_mark()
-    machine.top(set).update(map(_check_key, values))
-
-
-def _global(machine: _Machine, argument: Any) -> None:
-    module, _, name = str(argument).partition(" ")
-    machine.stack.append(_known(module, name))
-
-
-def _stack_global(machine: _Machine, _: Any) -> None:
-    name, module = machine.pop(), machine.pop()
-    machine.stack.append(_known(module, name))
-
-
-def _known(module: Any, name: Any) -> Global:
-    found = GLOBALS.get(f"{module}.{name}")
-    if found is None:
-        raise ValueError(f"it names {module}.{name}; accepted are numpy arrays, sparse matrices and plain containers")
-    return found
-
-
-def _reduce(machine: _Machine, _: Any) -> None:
-    arguments, what = machine.pop(), machine.pop()
-    if not isinstance(what, Global) or type(arguments) is not tuple:
-        raise ValueError("a call of something that is not a known constructor")
-    machine.stack.append(CONSTRUCTORS[what.name](*arguments))
-
-
-def _build(machine: _Machine, _: Any) -> None:
-    state, target = machine.pop(), machine.stack[-1]
-    if not isinstance(target, Delayed):
-        raise ValueError(f"a state for a {type(target).__name__}")
-    target.state = state
-
-
-def _pop(machine: _Machine, _: Any) -> None:
-    machine.stack.pop()
-
-
-def _pop_mark(machine: _Machine, _: Any) -> None:
-    machine.pop_to_mark()
-
-
-def _nothing(machine: _Machine, _: Any) -> None:
-    pass
-
-
-_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "MARK": _MARK}
-_LITERALS = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-}
-
-
-def _text(machine: _Machine, argument: Any) -> None:
-    """A byte string of Python 2, which pickletools gives as latin-1 text."""
-    machine.stack.append(argument if isinstance(argument, str) else argument.decode("latin-1"))
-
-
-_DO: dict[str, Callable[[_Machine, Any], None]] = {
-    **dict.fromkeys(("PROTO", "FRAME"), _nothing),
-    **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), _text),
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
-    "MEMOIZE": _memoize,
-    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
-    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
-    "EMPTY_SET": lambda machine, _: machine.stack.append(set()),
-    "EMPTY_TUPLE": _tuple(0),
-    "TUPLE1": _tuple(1),
-    "TUPLE2": _tuple(2),
-    "TUPLE3": _tuple(3),
-    "TUPLE": _from_mark(tuple),
-    "LIST": _from_mark(list),
-    "DICT": _from_mark(lambda values: dict(_pairs(values))),
-    "FROZENSET": _from_mark(lambda values: frozenset(map(_check_key, values))),
-    "APPEND": _append,
-    "APPENDS": _appends,
-    "SETITEM": _set_item,
-    "SETITEMS": _set_items,
-    "ADDITEMS": _add_items,
-    "POP": _pop,
-    "POP_MARK": _pop_mark,
-    "DUP": lambda machine, _: machine.stack.append(machine.stack[-1]),
-    "GLOBAL": _global,
-    "STACK_GLOBAL": _stack_global,
-    "REDUCE": _reduce,
-    "NEWOBJ": _reduce,
-    "BUILD": _build,
-}
+    def __getitem__(self, code: int) -> Callable[[_Reader], None]:
+        self.count += 1
+        if self.count > MAX_INSTRUCTIONS:
+            raise ValueError(f"more than {MAX_INSTRUCTIONS} instructions")
+        if code not in self:
+            raise ValueError(f"the instruction {bytes([code])!r} is not accepted")
+        return super().__getitem__(code)

@@ -8,7 +8,6 @@ import yaml
 from scipy.io import savemat
 
 from mmcontrast.config import Dataset
-from mmcontrast.data.instances import check
 from mmcontrast.data.prepare.handwritten_tmc import read
 from mmcontrast.errors import ConfigError, DataError
 
@@ -47,7 +46,6 @@ def write_tmc(folder, views, **changes):
 def test_tmc_views_digits_and_split(tmp_path, views):
     write_tmc(tmp_path, views)
     got = read("handwritten_tmc", TMC, tmp_path)
-    check(got, "handwritten_tmc", TMC)
     assert got.splits == ["train"] * 4 + ["test"] * 2
     assert got.labels.tolist() == [0, 1, 2, 0, 1, 2]
     for view, x in views.items():
@@ -111,7 +109,6 @@ def test_the_published_file(mirror):
     if not (path := mirror / host).exists():
         pytest.skip("the mirror does not hold the file")
     got = read("handwritten_tmc", dataset, path.parent)
-    check(got, "handwritten_tmc", dataset)
     assert np.bincount(got.labels).tolist() == [200] * 10
     assert got.inputs["fac"].max() == 1353
     assert len({row.tobytes() for row in np.concatenate(list(got.inputs.values()), axis=1)}) == 1994

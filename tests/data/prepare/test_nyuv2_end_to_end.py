@@ -57,7 +57,7 @@ def test_from_the_official_file_to_the_scores(raw_dir, tmp_path, variant):
     written = write_stream(
         "nyuv2", dataset, nyuv2.stream("nyuv2", dataset, raw_dir), Path(paths.datasheet("nyuv2")).parent
     )
-    assert {split: len(of) for split, of in written.labels.items()} == {"train": TRAIN, "val": 0, "test": N - TRAIN}
+    assert {split: len(of) for split, of in written.labels[""].items()} == {"train": TRAIN, "val": 0, "test": N - TRAIN}
     data = load_split(paths.prepared("nyuv2", "train"))
     assert {m: tuple(x.shape) for m, x in data.inputs.items()} == {
         "rgb": (TRAIN, 3, 48, 64),

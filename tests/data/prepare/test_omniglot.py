@@ -98,7 +98,7 @@ def dataset(small: Any) -> Callable[..., Dataset]:
 
 def test_from_archives_to_splits(dataset: Callable[..., Dataset], tmp_path: Path) -> None:
     given = dataset()
-    sheet = package._stream(
+    sheet = package.from_stream(
         "omniglot", given, {}, stream("omniglot", given, write(tmp_path / "raw", files())), tmp_path
     )
     train = pq.read_table(tmp_path / "train.parquet").to_pylist()
@@ -147,7 +147,7 @@ def test_a_character_is_an_instance_whose_pictures_and_movements_are_of_differen
         for k in range(3):
             np.testing.assert_array_equal(one.values["image"][k], alone[ids[k]]["image"])
             np.testing.assert_array_equal(one.values["pen"][k], alone[ids[3 + k]]["pen"])
-    sheet = package._stream("omniglot", given, {}, stream("omniglot", given, raw), tmp_path)
+    sheet = package.from_stream("omniglot", given, {}, stream("omniglot", given, raw), tmp_path)
     assert sheet["split"]["rule"].startswith("by alphabet: drawings of [] validate, those of ['Latin'] are tested on")
     assert [len(row["pen"]) for row in pq.read_table(tmp_path / "train.parquet").to_pylist()] == [3, 3]
 

@@ -153,7 +153,7 @@ def test_equal_rows_in_two_splits_are_refused_unless_known(raw_rosmap: Any, smal
     dataset, raw = raw_rosmap(files)
     with pytest.raises(DataError, match=r"2 in train and test; .*write `duplicates: \{train and test: 2\}`"):
         prepare("rosmap", dataset, raw, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
     known = dataset.model_copy(update={"duplicates": {"train and test": 2}})
     sheet = prepare("rosmap", known, raw, tmp_path / "out")
     assert sheet["warnings"] == ["2 rows are equal in train and test, in every feature of every modality"]
@@ -167,7 +167,7 @@ def test_a_label_unseen_in_train(raw_rosmap: Any, small: Any, tmp_path: Path) ->
         DataError, match=r"rosmap: label 1 \(yes\) is in the test split \(2 rows\) but in no row of train"
     ):
         prepare("rosmap", dataset, raw, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_id_in_two_splits(raw_rosmap: Any, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_an_id_in_two_splits(raw_rosmap: Any, small: Any, tmp_path: Path, monkey
     ids = [*got.ids[:-1], got.ids[2]]
     leaking = Instances(ids, got.labels, got.inputs, got.feature_names, got.splits)
     monkeypatch.setattr(mogonet, "read", lambda *_: leaking)
-    with pytest.raises(DataError, match="rosmap: id 'train-0002' is in two splits, train and test"):
+    with pytest.raises(DataError, match="rosmap: the id 'train-0002' stands on two instances"):
         prepare("rosmap", dataset, raw, tmp_path / "out")
 
 

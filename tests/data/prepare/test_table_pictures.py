@@ -18,7 +18,7 @@ from mmcontrast.data import prepare as package
 from mmcontrast.data import table
 from mmcontrast.data.audio import log_mel
 from mmcontrast.data.pictures import decode
-from mmcontrast.data.prepare.table import read
+from mmcontrast.data.prepare.table import stream
 from mmcontrast.errors import ConfigError, DataError
 
 SECTIONS = ["Health", "Books", "Art & Design"]
@@ -73,7 +73,7 @@ def dataset(small: Any) -> Callable[..., Dataset]:
 
 
 def prepared(dataset: Dataset, raw: Path, out: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    sheet = package._stream("news", dataset, {}, read("news", dataset, raw), out)
+    sheet = package.from_stream("news", dataset, {}, stream("news", dataset, raw), out)
     return sheet, {s: table.read_split(out / f"{s}.parquet")[0].to_pylist() for s in SIZES}
 
 
@@ -209,4 +209,4 @@ def test_a_file_that_does_not_fit(
 ) -> None:
     raw = write(tmp_path / "raw", rows())
     with pytest.raises(ConfigError, match=message):
-        read("news", dataset(prepare, **change), raw)
+        stream("news", dataset(prepare, **change), raw)

@@ -312,7 +312,7 @@ def test_an_empty_column_is_named(work: Path, run: Any) -> None:
          "rna.csv: 3 feature columns, and params/datasets/own.yaml: modalities.rna says 4"),
         (THREE | {"split": "state"}, {"split": {"kind": "published", "train": 12, "val": 3, "test": 5}},
          "labels.csv: line 2: column 'state': 'well' is no split; accepted by `prepare.splits`: train, training"),
-        (THREE, {"rows": 21}, "20 instances read, and params/datasets/own.yaml: rows says 21"),
+        (THREE, {"rows": 21}, "20 instances written, and params/datasets/own.yaml: rows says 21"),
     ],
 )  # fmt: skip
 def test_options_that_do_not_fit(options: Any, change: Any, message: str, work: Path, run: Any) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmcontrast.data.instances import Instances
 from mmcontrast.data.prepare import prepare, table
 from mmcontrast.errors import ConfigError, DataError
 
@@ -21,14 +20,14 @@ def test_patients_are_joined_whatever_their_order(raw_tcga: Any, small: Any) -> 
     head, *rows = files["methylation.csv"].splitlines()
     files["methylation.csv"] = "\n".join([head, *reversed(rows)]) + "\n"
     dataset, raw = raw_tcga(files)
-    got = table.read("tcga_brca", dataset, raw)
-    assert isinstance(got, Instances)
-    assert got.ids == [f"TCGA-{i:02d}" for i in range(20)]
-    assert got.labels.tolist() == [0, 1, 2, 3, 4] * 4
-    assert got.splits is None
+    got = table.stream("tcga_brca", dataset, raw)
+    found = list(got.instances)
+    assert [one.id for one in found] == [f"TCGA-{i:02d}" for i in range(20)]
+    assert [one.label for one in found] == [0, 1, 2, 3, 4] * 4
+    assert {one.split for one in found} == {None}
     assert got.feature_names["mrna"] == ["rna_0", "rna_1", "rna_2", "rna_3"]
     expected = [[float(cell) for cell in row.split(",")[1:]] for row in rows]
-    np.testing.assert_array_equal(got.inputs["methylation"], expected)
+    np.testing.assert_array_equal([one.values["methylation"] for one in found], expected)
 
 
 def lines(edit: Callable[[list[str]], list[str]]) -> Callable[[str], str]:

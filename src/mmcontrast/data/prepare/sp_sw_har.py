@@ -14,9 +14,10 @@ from typing import Annotated, Self
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from mmcontrast.config import Dataset, validate
+from mmcontrast.config.base import Strict
 from mmcontrast.data.instances import Instance
 from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import DataError
@@ -26,10 +27,8 @@ SENSORS = {"acc": ["x_acc", "y_acc", "z_acc"], "gyro": ["x_gyro", "y_gyro", "z_g
 Subjects = Annotated[list[str], Field(min_length=1)]
 
 
-class Options(BaseModel):
+class Options(Strict):
     """`prepare` of the dataset."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rate: int = Field(default=100, gt=0, description="Times per second that both devices are read at.")
     seconds: float = Field(default=1.0, gt=0, description="Length of a window.")

@@ -9,17 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mmcontrast.config import Dataset, PublishedSplit, validate
+from mmcontrast.config.base import Strict
 from mmcontrast.data.instances import Instances
 from mmcontrast.errors import ConfigError
 
 
-class Generate(BaseModel):
+class Generate(Strict):
     """`generate` of a generated dataset."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     latent: int = Field(gt=0, description="Width K of the code that all modalities share.")
     overlap: float = Field(ge=0, description="Spread of the code within a class; class centres have spread 1.")

@@ -21,7 +21,7 @@ from mmcontrast.config.base import Strict
 from mmcontrast.config.targets import Target
 from mmcontrast.data.audio import log_mel, read_wav
 from mmcontrast.data.files import inside
-from mmcontrast.data.instances import Instance, Instances
+from mmcontrast.data.instances import Instance
 from mmcontrast.data.manifest import raw_path
 from mmcontrast.data.pictures import jpeg, pixels, resized
 from mmcontrast.data.prepare.table_files import Split, Table, TableFile, load
@@ -86,7 +86,7 @@ class TableOptions(Strict):
     )
 
 
-def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances | Stream:
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All instances.
 
     Raises:
@@ -125,27 +125,19 @@ class _Reading:
         lacking = {i for rows in self.rows.values() for i, of in enumerate(rows) if not of}
         self.kept = [i for i in range(len(self.ids)) if not (options.common and i in lacking)]
 
-    def result(self) -> Instances | Stream:
+    def result(self) -> Stream:
         data = self.dataset
         sources = {m: self._source(m, spec) for m, spec in data.modalities.items()}
         labels = {t: self._labels(t, target) for t, target in data.targets.items()}
         groups, splits = self._groups(), self._splits()
         names = {m: source.names for m, source in sources.items() if source.names}
-        plain = all(of.kind == "vector" and not of.multifold for of in data.modalities.values())
-        plain = plain and (groups is None or len(set(groups)) == len(self.ids))
-        single = all(len(rows) == 1 for of in self.rows.values() for rows in of)
-        if plain and single and {target.kind for target in data.targets.values()} == {"classes"}:
-            at = {t: [rows[0] for rows in of] for t, of in self.rows.items()}
-            inputs = {m: np.asarray(s.cells, np.float64)[at[s.table]] for m, s in sources.items()}
-            if not any(np.isnan(x).any() for x in inputs.values()):
-                own = {t: np.array(of, np.int64) for t, of in labels.items()}
-                return Instances(self.ids, own.pop(""), inputs, names, splits, own, groups)
         report: dict[str, Any] = {}
         if left := len(self.ids) - len(self.kept):
             report["left_out_as_a_table_lacks_them"] = left
         if self.options.skip_undecodable:
             report["undecodable"] = {"count": 0, "which": []}
-        return Stream(self._instances(sources, labels, groups, splits, report), names, report)
+        vectors = all(of.kind == "vector" for of in data.modalities.values())
+        return Stream(self._instances(sources, labels, groups, splits, report), names, report, in_memory=vectors)
 
     def _instances(
         self,
@@ -291,7 +283,8 @@ class _Reading:
             if not found:
                 raise DataError(f"{place}: column '{column}': '{text}' is not as `group_pattern` says")
             groups.append(found[0])
-        return groups
+        each_its_own = self.dataset.scenes is None and len(set(groups)) == len(groups)
+        return None if each_its_own else groups
 
     def _splits(self) -> list[str] | None:
         options, kind = self.options, self.dataset.split.kind

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from mmcontrast.config.base import Strict
 from mmcontrast.data.prepare import trifeature_images as images
 from mmcontrast.errors import DataError, nearest
 
@@ -36,33 +37,27 @@ RAKES = 100
 FRESH_SERIAL = 1_000_000
 
 
-class Counts(BaseModel):
+class Counts(Strict):
     """A number for each split."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     train: int = Field(gt=0)
     val: int = Field(default=0, ge=0)
     test: int = Field(gt=0)
 
 
-class Fresh(BaseModel):
+class Fresh(Strict):
     """What val and test have of the combinations that train has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     renders: int = Field(gt=0, description="Further images of each combination, in each of the two splits.")
     pairs: int = Field(gt=0, description="Most pairs of each of the two splits.")
 
 
-class Generate(BaseModel):
+class Generate(Strict):
     """`generate` of a Trifeature dataset; the defaults are the published construction."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    shapes: list[str] = list(images.SHAPES)
-    textures: list[str] = list(images.TEXTURES)
-    colours: list[str] = list(images.COLOURS)
+    shapes: list[str] = Field(default=list(images.SHAPES))
+    textures: list[str] = Field(default=list(images.TEXTURES))
+    colours: list[str] = Field(default=list(images.COLOURS))
     size: int = Field(default=224, ge=8, description="Height and width of an image.")
     shape_size: float = Field(default=128 / 224, gt=0, le=1, description="Side of the template, share of the image.")
     period: int = Field(default=images.PERIOD, ge=2, description="Period of the textures, pixels.")

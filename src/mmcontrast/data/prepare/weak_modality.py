@@ -15,17 +15,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mmcontrast.config import Dataset, PublishedSplit, validate
+from mmcontrast.config.base import Strict
 from mmcontrast.data.instances import Instances
 from mmcontrast.errors import ConfigError, nearest
 
 
-class Generate(BaseModel):
+class Generate(Strict):
     """`generate` of the dataset's file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     shared: int = Field(gt=0, description="Width S of the factor that all modalities observe.")
     private: int = Field(gt=0, description="Width P of each modality's own factor.")

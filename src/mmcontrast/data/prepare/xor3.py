@@ -17,9 +17,10 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mmcontrast.config import Dataset, validate
+from mmcontrast.config.base import Strict
 from mmcontrast.data.instances import Instance
 from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError
@@ -29,10 +30,8 @@ SIGNS = ["negative", "positive"]
 PARITY = ["even", "odd"]
 
 
-class Generate(BaseModel):
+class Generate(Strict):
     """`generate` of the dataset's file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     bits: int = Field(gt=0, le=4, description="Bits T of each modality.")
     private: int = Field(gt=0, description="Width P of each modality's own factor.")
