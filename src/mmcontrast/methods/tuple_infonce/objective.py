@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ from mmcontrast.errors import ConfigError, nearest
 class StrengthSearch(Strict):
     """A second policy, over beta: one factor on the noise of all modalities' augmentations, in turn with alpha."""
 
+    optimizer: ClassVar[str] = "plain"
     rounds: int = Field(gt=0, description="Updates of the mean.")
     trials: int = Field(default=4, ge=2, multiple_of=2, description="Trials per round, in antithetic pairs.")
     sigma: float = Field(default=0.25, gt=0, description="Standard deviation of what is tried around the mean.")
