@@ -10,8 +10,9 @@ from pydantic import Field, field_validator, model_validator
 from mmcontrast.config.augmentations import Augmentations
 from mmcontrast.config.base import Strict
 from mmcontrast.config.cells import CellConfig
+from mmcontrast.config.checks import known
 from mmcontrast.config.objective import Objective
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.errors import ConfigError
 
 
 class StrengthSearch(Strict):
@@ -207,8 +208,7 @@ def alpha_by_modality(cell: CellConfig, objective: TupleInfoNCEObjective) -> lis
     given = objective.alpha
     if isinstance(given, dict):
         for name in given:
-            if name not in cell.modalities:
-                raise ConfigError(f"{where}: no modality '{name}'; {nearest(name, cell.modalities)}")
+            known(where, "modality", name, cell.modalities)
         missing = [name for name in cell.modalities if name not in given]
         if missing:
             raise ConfigError(f"{where}: nothing for {', '.join(missing)}; give a number for each modality, 0 for none")

@@ -44,7 +44,7 @@ class Reinforce:
     """
 
     def __init__(self, spec: ReinforceSearch | StrengthSearch, mean: Sequence[float], seed: int) -> None:
-        self.spec = spec
+        self.spec, self.rounds = spec, spec.rounds
         self.mean = np.asarray(mean, float)
         self.round = 0
         self.moments = [np.zeros_like(self.mean), np.zeros_like(self.mean)]
@@ -59,7 +59,7 @@ class Reinforce:
     @property
     def finished(self) -> bool:
         """No round is left."""
-        return self.round >= self.spec.rounds
+        return self.round >= self.rounds
 
     def ask(self) -> list[list[float]]:
         """The round's settings, clipped draws: the same answer until `tell` closes the round."""
@@ -102,12 +102,13 @@ class Grid:
     def __init__(self, spec: GridSearch, start: Sequence[float]) -> None:
         self.values, self.shared = spec.values, spec.mode == "shared"
         self.value = [float(s) for s in start]
+        self.rounds = 1 if self.shared else len(self.value)
         self.round = 0
 
     @property
     def finished(self) -> bool:
         """No round is left."""
-        return self.round >= (1 if self.shared else len(self.value))
+        return self.round >= self.rounds
 
     def ask(self) -> list[list[float]]:
         """The round's settings, one per value of the grid."""

@@ -59,14 +59,6 @@ def searched(cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, 
     return _Run(cell, job, table, kind.model_validate(given)).found()
 
 
-def n_rounds(spec: ReinforceSearch | GridSearch, modalities: int) -> int:
-    """Rounds of a search, over alpha and over beta."""
-    beta = spec.beta.rounds if spec.beta else 0
-    if isinstance(spec, ReinforceSearch):
-        return spec.rounds + beta
-    return (modalities if spec.mode == "coordinate" else 1) + beta
-
-
 def settings(values: Mapping[str, list[float]]) -> tuple[list[float], float]:
     """(alpha, strength of the augmentations) of a search's values; a strength that is not searched is 1."""
     return values["alpha"], values["beta"][0] if "beta" in values else 1.0
@@ -102,15 +94,15 @@ class _Run:
         kept, held = split_rows(len(table), spec.held_out, seed)
         self.feed = make_feed(cell, stage, table.take(kept), world, seed)
         self.held = rows_of(table.take(held), slice(None), world.device)
-        steps = spec.steps * n_rounds(spec, len(method.modalities))
-        self.engine = make_engine(method, stage, steps, cell.engine, world)
-        self.start = self.engine.state_dict()
-        self.clones: list[dict[str, Any]] = []
         trials, draws = (seeding.derived_seed(seed, "search", of) for of in ("trials", "proposals"))
         of_alpha = Grid(spec, method.alpha) if isinstance(spec, GridSearch) else Reinforce(spec, method.alpha, draws)
         targets: dict[str, Proposer] = {"alpha": of_alpha}
         if spec.beta is not None:
             targets["beta"] = Reinforce(spec.beta, [1.0], seeding.derived_seed(seed, "search", "strengths"))
+        steps = spec.steps * sum(of.rounds for of in targets.values())
+        self.engine = make_engine(method, stage, steps, cell.engine, world)
+        self.start = self.engine.state_dict()
+        self.clones: list[dict[str, Any]] = []
         self.search = SampleSearch(targets, self._evaluate, self._adopt, spec.carry, trials)
 
     def found(self) -> tuple[CellConfig, History]:
