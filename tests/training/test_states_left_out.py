@@ -6,13 +6,11 @@ Or nothing of the method hangs on that state, which is listed here and tested to
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -179,30 +177,11 @@ def test_a_state_that_is_left_out_is_noticed(
     assert (found == known[case]) == unused(case, state)
 
 
-def in_search(change: Callable[[dict[str, Any]], object]) -> Callable[[checkpoint.Payload], None]:
-    """A change of the search's own state, which is kept as text."""
-
-    def leave_out(payload: checkpoint.Payload) -> None:
-        state = json.loads(payload["search"])
-        change(state)
-        payload["search"] = json.dumps(state)
-
-    return leave_out
-
-
-def in_policy(**values: Any) -> Callable[[checkpoint.Payload], None]:
-    return in_search(lambda s: s["proposers"]["alpha"].update(values))
-
-
 LEFT_OUT_OF_SEARCH: dict[str, Callable[[checkpoint.Payload], object]] = {
-    "log": in_search(lambda s: s.update(log=[])),
-    "round": in_search(lambda s: s.update(round=0)),
-    "rewards": in_search(lambda s: s["outcomes"][0].update(reward=0.0)),
-    "mean": in_policy(mean=[1.0, 1.0, 1.0]),
-    "round of the policy": in_policy(round=0),
-    "moments": in_policy(moments=[[0.0] * 3] * 2),
-    "draws": in_policy(open=None),
-    "policy's generator": in_policy(rng=np.random.PCG64(1).state),
+    "what was found": lambda p: p.update(found=[]),
+    "rewards of an earlier round": lambda p: p["found"][0].update(reward=0.0),
+    "rewards of this round": lambda p: p["found"][-1].update(reward=0.0),
+    "details": lambda p: p["found"][0]["details"].update(dict.fromkeys(p["found"][0]["details"], 0.0)),
     "start": lambda p: turned(p["start"]["module"]),
     "start's optimizer": lambda p: no_moments(p["start"]),
     "clones": lambda p: [turned(clone["module"]) for clone in p["clones"]],

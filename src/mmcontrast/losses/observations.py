@@ -1,4 +1,4 @@
-"""Losses over rows and the instances they belong to, with one or several observations per instance.
+"""Losses over rows and the instances they belong to, with one or several observations per instance; scalars.
 
 Shapes: P rows of modality a, Q rows of modality b, N instances, D width.
 """
@@ -34,9 +34,6 @@ def mil_nce(
         tau: temperature, > 0.
         double_count: the released code counts l(i, i) twice in the denominator, once from each side, so that its
             smallest value is ln 2; False counts it once, and the smallest value is 0.
-
-    Returns:
-        Scalar, in float32 at least.
 
     Raises:
         ContrastError: an instance has rows in one modality only, or there are no rows.
@@ -76,9 +73,6 @@ def siglip(
         ids_a, ids_b: integer instance of each row.
         scale: the paper's t = exp(t'), starting at 10. bias: the paper's b, starting at -10. Both learned there.
 
-    Returns:
-        Scalar, in float32 at least.
-
     Raises:
         ContrastError: there are no rows.
     """
@@ -103,9 +97,6 @@ def weighted_nt_xent(z: Mapping[str, Tensor], weights: Mapping[str, float], *, t
         weights: "image->text" -> weight; the first is the query, the softmax runs over the second. Directions that are
             not named are left out.
         tau: temperature, > 0.
-
-    Returns:
-        Scalar, in float32 at least.
 
     Raises:
         ContrastError: a direction names no modality that is there, none is given, the rows differ in shape, or

@@ -30,6 +30,7 @@ class ImageEncoder(nn.Module):
     """
 
     channels: int
+    layers: nn.Sequential
     normal: tuple[Sequence[float], Sequence[float]] | None = None
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -37,7 +38,8 @@ class ImageEncoder(nn.Module):
         self.shape = tuple(shape)
 
     def body(self, x_BCHW: Tensor) -> Tensor:
-        raise NotImplementedError
+        out: Tensor = self.layers(x_BCHW)
+        return out
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         if tuple(x_BCHW.shape[1:]) != self.shape:
@@ -82,10 +84,6 @@ class SmallConv(ImageEncoder):
             conv = nn.Conv2d(fan_in, fan_out, kernel, stride, kernel // 2, bias=False)
             layers += [conv, GlobalBatchNorm2d(fan_out), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
-
-    def body(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.layers(x_BCHW)
-        return out
 
 
 class AlexNetFeatures(ImageEncoder):

@@ -84,6 +84,14 @@ class StepEncoder(nn.Module):
         raise NotImplementedError
 
 
+def mean_step(tokens_BTW: Tensor, padding_BT: Tensor | None) -> Tensor:
+    """(B, W) mean over the tokens that a row has; of none, zeros."""
+    if padding_BT is None:
+        return tokens_BTW.mean(1)
+    seen_BT1 = ~padding_BT[:, :, None]
+    return (tokens_BTW * seen_BT1).sum(1) / seen_BT1.sum(1).clamp(min=1)
+
+
 def _by_name(module: str, name: str) -> Callable[[Modality, Model], nn.Module]:
     """An encoder that is imported when one is built, as what it is made of concerns only the cells that have one."""
 

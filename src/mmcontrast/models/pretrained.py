@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmcontrast.config import Lora, Modality, Model, Pretrained
 from mmcontrast.data import pretrained as files
 from mmcontrast.errors import ConfigError, DataError, not_installed
-from mmcontrast.models.encoders import StepEncoder
+from mmcontrast.models.encoders import StepEncoder, mean_step
 from mmcontrast.models.momentum import frozen_copy
 from mmcontrast.models.norm import GlobalBatchNorm2d
 from mmcontrast.models.pretrained_readers import READERS
@@ -193,14 +193,6 @@ def add_updates(tower: nn.Module, given: Lora, where: str) -> None:
             f"{where}.lora.target_modules: no layer ends in one of {given.target_modules}; linear layers: "
             f"{', '.join(ends)}"
         ) from None
-
-
-def mean_step(tokens_BTW: Tensor, padding_BT: Tensor | None) -> Tensor:
-    """(B, W) mean over the tokens that a row has; of none, zeros."""
-    if padding_BT is None:
-        return tokens_BTW.mean(1)
-    seen_BT1 = ~padding_BT[:, :, None]
-    return (tokens_BTW * seen_BT1).sum(1) / seen_BT1.sum(1).clamp(min=1)
 
 
 def _tokens(output: Any) -> Tensor:

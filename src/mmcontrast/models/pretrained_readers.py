@@ -95,12 +95,10 @@ class AudioReader(nn.Module):
     def __init__(self, modality: Modality, folder: files.Folder) -> None:
         super().__init__()
         self.features = modality.shape[1]
-        self.frames = (
-            getattr(folder.config, "max_length", None) if folder.kind == "audio-spectrogram-transformer" else 0
-        )
-        self.strides = list(
-            zip(getattr(folder.config, "conv_kernel", ()), getattr(folder.config, "conv_stride", ()), strict=True)
-        )
+        config, spectrogram = folder.config, folder.kind == "audio-spectrogram-transformer"
+        self.frames = getattr(config, "max_length", None) if spectrogram else 0
+        kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
+        self.strides = list(zip(kernels, strides, strict=True))
         wanted = folder.config.num_mel_bins if self.frames else 1
         if self.features != wanted or (self.frames and modality.shape[0] > self.frames):
             limit = f"at most {self.frames} steps of {wanted} mel bands" if self.frames else "steps of one sample"

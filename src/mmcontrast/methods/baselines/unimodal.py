@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.config.checks import known
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.rows import over_rows
 from mmcontrast.losses.targets import target_loss
@@ -74,11 +74,8 @@ class Unimodal(Method):
         super().__init__(cell)
         refuse_pretraining(cell, "remove `pretrain`")
         only = UnimodalObjective.model_validate(cell.objective).modality
-        if only is not None and only not in self.modalities:
-            raise ConfigError(
-                f"params/methods/{cell.method}.yaml ({cell.name}): objective.modality: dataset '{cell.dataset}' has no "
-                f"modality '{only}'; {nearest(only, self.modalities)}"
-            )
+        where = f"params/methods/{cell.method}.yaml ({cell.name}): objective.modality"
+        known(f"{where}: dataset '{cell.dataset}'", "modality", only, self.modalities)
         seen = self.modalities if only is None else [only]
         self.encoders = build_encoders(cell, seen)
         self.heads = nn.ModuleDict({m: classification_head(cell, 1) for m in seen})

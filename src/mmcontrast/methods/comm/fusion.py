@@ -27,7 +27,7 @@ from mmcontrast.errors import ConfigError, ContrastError, TrainingError
 from mmcontrast.methods.base import Batch, Method
 from mmcontrast.methods.presence import EVERYTHING, Presence
 from mmcontrast.models.conv import ImageEncoder
-from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, StepEncoder, build_encoders
+from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, StepEncoder, build_encoders, mean_step
 
 Masks = Sequence[Sequence[bool]]
 
@@ -302,13 +302,10 @@ def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
 def pooled(encoded: Any) -> Tensor:
     """(b, F) of a vector (b, F), a feature map (b, F, h, w), or steps (b, T, F) and padding (b, T); 0 without steps."""
     values, padding_bT = encoded if isinstance(encoded, tuple) else (encoded, None)
-    if padding_bT is None:
-        axes = {2: (), 3: (1,), 4: (2, 3)}[values.ndim]
-        mean: Tensor = values.mean(dim=axes) if axes else values
-        return mean
-    weights_bT1 = (~padding_bT)[:, :, None].to(values.dtype)
-    summed: Tensor = (values * weights_bT1).sum(dim=1)
-    return summed / weights_bT1.sum(dim=1).clamp(min=1)
+    if values.ndim == 3:
+        return mean_step(values, padding_bT)
+    mean: Tensor = values.mean(dim=(2, 3)) if values.ndim == 4 else values
+    return mean
 
 
 def modality_masks(n: int) -> list[list[bool]]:
@@ -319,9 +316,8 @@ def modality_masks(n: int) -> list[list[bool]]:
 class FusedMethod(Method):
     """Encoders, a converter to tokens per modality, and the fusion that `model.fusion` describes.
 
-    A modality that an embedding does not see has its tokens removed (CoMM's released form; the paper draws a [MSK]
-    token), and so has one that a row lacks. The linear fusion, an ablation, has no converters: it fuses the encodings
-    themselves, zeros where a row lacks a modality.
+    A modality that a row lacks has its tokens removed, as one that an embedding does not see. The linear fusion, an
+    ablation, has no converters: it fuses the encodings themselves, zeros where a row lacks a modality.
 
     Raises:
         ContrastError: the cell has fewer than two modalities.

@@ -108,9 +108,6 @@ def comm_terms(
         present: where rows lack a modality, n of (N,) bool, None where all rows have it; its term is then of the rows
             that have it, and weighs as `losses.rows` says.
 
-    Returns:
-        the scalar loss, and the (n + 1,) unweighted terms, detached, for the log.
-
     Raises:
         ContrastError: fewer than two modalities, views or weights of different length, shapes that differ, N < 2,
             tau <= 0.
@@ -140,9 +137,6 @@ def comm_paper_terms(
     """The paper's form, eq. 7: L = -I(z', z'') + sum_i -(I(z_i, z') + I(z_i, z'')) / 2, z_i from UN-augmented inputs.
 
     present: as in `comm_terms`.
-
-    Returns:
-        the scalar loss, and the (n + 1,) unweighted terms in the order of `comm_terms` (fused last), detached.
 
     Raises:
         ContrastError: as `comm_terms`.

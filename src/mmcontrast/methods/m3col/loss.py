@@ -67,8 +67,6 @@ def multisclip_pair(a: Tensor, b: Tensor, tau: float, detach_targets: bool = Fal
     Instances that resemble each other in modality b share the target mass, so that relations are many to many. Q serves
     both directions as it is, not transposed. Not symmetric in a and b. Scalar, >= 0.
 
-    Source: M3CoL (Kumar et al., TMLR 2025), MultiSClip; the formula is that of the released code, and the paper's own
-    equation could not be read.
     Where paper and released code differ: nothing known. The released code lets the gradient flow through Q, so the
     model can reshape its own targets; `detach_targets` stops that.
 

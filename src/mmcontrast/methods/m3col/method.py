@@ -1,8 +1,6 @@
 """M3CoL: multimodal mixup contrastive learning with a joint supervised loss.
 
-Source: Kumar et al., "Harnessing Shared Relations via Multimodal Mixup Contrastive Learning for Multimodal
-Classification", TMLR 2025, arXiv 2409.17777. The paper's own text could not be read; the formulas are those of the
-released code (github RaghavSinghal10/M3CoL), of the paper's figures and captions.
+Source: see `loss.py`.
 
 Shapes: b rows of this rank, B rows of the global batch, n of them that are mixed, M modalities, D width.
 """

@@ -1,8 +1,6 @@
 """MXM-CLR, reconstructed: every observation of an instance is a positive of every other, hard and soft.
 
-Source: Wang, Jiang, Zou, Ma, "MXM-CLR: A Unified Framework for Contrastive Learning of Multifold Cross-Modal
-Representations", arXiv 2303.10839. The paper's equations, weights, temperatures and encoders are not known to us and
-its repository holds no code, so this is a reconstruction from its abstract: see `loss.py`.
+A reconstruction from the paper's abstract: see `loss.py`. Its encoders are not known to us either.
 """
 
 from __future__ import annotations
@@ -66,13 +64,8 @@ class MXMCLR(MultifoldMethod):
             {m: ids_P for m, (_, ids_P) in rows.items()},
             teacher={m: z[:, 1] for m, z in both.items()} if spec.teacher == "ema" else None,
             tau=self.tau(),
-            tau_soft=spec.tau_soft,
-            hard=spec.hard,
-            relation=spec.relation,
             soft_weight=self.soft_weight(epoch),
-            combine=spec.combine,
-            reduce=spec.reduce,
-            chunk=spec.chunk,
+            **spec.model_dump(include={"tau_soft", "hard", "relation", "combine", "reduce", "chunk"}),
         )
         return {name: terms[name] for name in NAMES}
 

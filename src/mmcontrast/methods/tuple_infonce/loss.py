@@ -100,13 +100,8 @@ def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, f
 def weighted_cross_entropy(positive_B: Tensor, blocks: Sequence[Block]) -> TupleLoss:
     """-log of the positive's share of the weighted softmax over the positive and all blocks.
 
-    A block of weight 0 is left out, as if its logits were masked, but is still measured in the stats.
-
-    Args:
-        positive_B: logits of the positives. blocks: negatives.
-
-    Returns:
-        See `TupleLoss`; the similarities are added by `tuple_info_nce_terms`.
+    A block of weight 0 is left out, as if its logits were masked, but is still measured in the stats, to which the
+    caller adds the similarities. positive_B: logits of the positives.
 
     Raises:
         ValueError: a weight is negative or not finite.
@@ -162,9 +157,6 @@ def tuple_info_nce_terms(
         names: K names for the stats; default 0 .. K - 1.
         present: K of (B,) bool, None where all rows have modality k: no anchor meets the k-disturbed tuple of a row
             that lacks it, which is none. Weights are as if all rows had it, as `losses.rows` has it.
-
-    Returns:
-        See `TupleLoss`.
 
     Raises:
         ValueError: shapes, weights or tau do not fit.

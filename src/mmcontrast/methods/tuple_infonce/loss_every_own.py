@@ -75,14 +75,13 @@ def every_own_row_terms(
 ) -> TupleLoss:
     """Tuple contrast of sum fusion in which each anchor meets ALL own-row replacements; see `own_row_logits`.
 
+    The statistic `own_similarity_<m>` is the mean over all replacements.
+
     Args:
         anchor: (B, D) unit-norm anchors. fused: (B, D) keys as sums of their terms, not normalised.
         terms: modality -> (B, D). weights: one per modality, >= 0; blocks of weight 0 are measured without gradient.
         tau: temperature. scenes: (B,) scene of each row; rows of one scene do not meet, nor lend to one another.
         present: of each modality (B,) bool, None where all rows have it; others neither lend it nor take it.
-
-    Returns:
-        See `TupleLoss`; `own_similarity_<m>` is the mean over all replacements.
 
     Raises:
         TrainingError: all rows are of one scene.

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
+from mmcontrast.data.augment import Augmenter
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.losses.precision import upcast
@@ -85,16 +86,15 @@ class TupleInfoNCE(SelfSupervised):
         self.dropping = spec.dropping
         self.augmenters = build_augmenters(cell, spec.augmentations)
         width = fused_width(cell, spec)
-        self.fusion: nn.Module = (
-            mlp([cell.model.width, *spec.fusion_hidden, width])
-            if early
-            else SumFusion(self.modalities, cell.model.width, spec.fusion_hidden, width)
-        )
+        self.fusion: nn.Module
+        if early:
+            self.fusion = mlp([cell.model.width, *spec.fusion_hidden, width])
+        else:
+            self.fusion = SumFusion(self.modalities, cell.model.width, spec.fusion_hidden, width)
         if spec.queue:
             self._refuse_queue_where_it_cannot_be()
             self.key_network = frozen_copy(self.network())
-            held = [KeyQueue(spec.queue, width) for _ in range(1 + len(self.modalities))]
-            self.queues = nn.ModuleList(held)
+            self.queues = nn.ModuleList([KeyQueue(spec.queue, width) for _ in range(1 + len(self.modalities))])
 
     @classmethod
     def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
@@ -163,8 +163,7 @@ class TupleInfoNCE(SelfSupervised):
         Raises:
             TrainingError: fewer than two rows have a modality and another one.
         """
-        augmenters = build_augmenters(self.cell, louder(self.objective.augmentations, strength))
-        view = {m: augment(batch.inputs[m], generator) for m, augment in augmenters.items()}
+        view = {m: augment(batch.inputs[m], generator) for m, augment in self._augmenters(strength).items()}
         presence, queries, candidates = Presence.of(batch), [], []
         for m in self.modalities:
             rows_b = shared_rows(presence.rows(m), presence.any(self._others(m)))
@@ -181,7 +180,7 @@ class TupleInfoNCE(SelfSupervised):
     def train_at(self, alpha: Sequence[float], strength: float = 1.0) -> None:
         """Take another alpha, one number per modality, and another strength of the augmentations, a factor > 0."""
         self.alpha = list(alpha)
-        self.augmenters = build_augmenters(self.cell, louder(self.objective.augmentations, strength))
+        self.augmenters = self._augmenters(strength)
 
     def settled(self, alpha: Sequence[float], strength: float = 1.0) -> dict[str, Any]:
         """The objective that trains with a found alpha, one number per modality, and strength of the augmentations."""
@@ -190,17 +189,16 @@ class TupleInfoNCE(SelfSupervised):
         changed = {"alpha": found, "naive": not any(alpha), "search": None, "augmentations": augmentations}
         return self.cell.objective | changed
 
+    def _augmenters(self, strength: float) -> dict[str, Augmenter]:
+        return build_augmenters(self.cell, louder(self.objective.augmentations, strength))
+
     def _parts(self, generator: torch.Generator) -> tuple[list[str], list[str]]:
         """The modalities of anchors and of keys in this step: all of both, or one and the others."""
         if self.dropping == 0:
             return self.modalities, self.modalities
-        split, chosen = (
-            torch.rand((), generator=generator),
-            int(torch.randint(len(self.modalities), (), generator=generator)),
-        )
-        if split >= self.dropping:
-            return self.modalities, self.modalities
-        return [self.modalities[chosen]], self._others(self.modalities[chosen])
+        split = torch.rand((), generator=generator)
+        chosen = self.modalities[int(torch.randint(len(self.modalities), (), generator=generator))]
+        return (self.modalities, self.modalities) if split >= self.dropping else ([chosen], self._others(chosen))
 
     def _others(self, modality: str) -> list[str]:
         return [m for m in self.modalities if m != modality]

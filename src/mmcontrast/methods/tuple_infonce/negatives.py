@@ -134,8 +134,6 @@ def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequ
     Returns:
         K tensors (R_k * B, D).
     """
-    if len(sources) != len(terms):
-        raise ValueError(f"sources for {len(sources)} modalities, and there are {len(terms)}")
     out = []
     for term_BD, draws in zip(terms, sources, strict=True):
         rest_BD = fused_BD - term_BD
@@ -146,7 +144,7 @@ def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequ
 
 
 def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
-    """Refuse modalities that cannot be disturbed: fewer than two, or one that is the same in every row.
+    """Refuse a modality that cannot be disturbed, as it is the same in every row.
 
     A constant modality makes each own-row disturbed tuple equal to the positive, and the loss cannot fall below
     log(1 + w). Meant for the whole training set, once, before any view noise is added.
@@ -157,11 +155,6 @@ def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
     Raises:
         TrainingError: naming the modality.
     """
-    if len(inputs) < 2:
-        raise TrainingError(
-            f"disturbed tuples need at least two modalities, and there is {', '.join(inputs) or 'none'}; "
-            "with one, a disturbed tuple is just another row's tuple"
-        )
     for name, x in inputs.items():
         # the padding of a sequence is NaN
         if len(x) > 1 and bool(((x == x[:1]) | ((x != x) & (x != x)[:1])).all()):

@@ -186,11 +186,10 @@ class EarlyNetwork(TupleNetwork):
         self.encoders, self.head = encoders, head
 
     def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence = EVERYTHING) -> Tensor:
-        return self._embedded(present_only(self._ordered(inputs), kept, presence))
+        return self._embedded(self._seen(inputs, kept, presence))
 
     def encode(self, inputs: Mapping[str, Tensor], presence: Presence = EVERYTHING) -> Tensor:
-        seen = present_only(self._ordered(inputs), self.modalities, presence)
-        z_bd: Tensor = self.encoders[JOINT](side_by_side(seen))
+        z_bd: Tensor = self.encoders[JOINT](side_by_side(self._seen(inputs, self.modalities, presence)))
         return z_bd
 
     def anchors(self, view: View) -> Tensor:
@@ -199,7 +198,7 @@ class EarlyNetwork(TupleNetwork):
     def keys(
         self, view: View, sources: Mapping[str, Sequence[Tensor]], learned: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        intact = present_only(self._ordered(view.inputs), view.kept, view.presence)
+        intact = self._seen(view.inputs, view.kept, view.presence)
         everyones = {m: view.progress.gather(intact[m]) for m, draws in sources.items() if draws}
 
         def disturbed(m: str) -> list[dict[str, Tensor]]:
@@ -229,8 +228,8 @@ class EarlyNetwork(TupleNetwork):
         z_bD: Tensor = self.head(self.encoders[JOINT](side_by_side(inputs)))
         return z_bD
 
-    def _ordered(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {m: inputs[m] for m in self.modalities}
+    def _seen(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence) -> dict[str, Tensor]:
+        return present_only({m: inputs[m] for m in self.modalities}, kept, presence)
 
 
 def joint_encoder(cell: CellConfig) -> nn.ModuleDict:

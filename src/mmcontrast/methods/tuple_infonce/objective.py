@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from mmcontrast.config.augmentations import Augmentations
 from mmcontrast.config.base import Strict
 from mmcontrast.config.cells import CellConfig
+from mmcontrast.config.checks import known
 from mmcontrast.config.objective import Objective
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.errors import ConfigError
 
 
 class StrengthSearch(Strict):
     """A second policy, over beta: one factor on the noise of all modalities' augmentations, in turn with alpha."""
 
+    optimizer: ClassVar[str] = "plain"
     rounds: int = Field(gt=0, description="Updates of the mean.")
     trials: int = Field(default=4, ge=2, multiple_of=2, description="Trials per round, in antithetic pairs.")
     sigma: float = Field(default=0.25, gt=0, description="Standard deviation of what is tried around the mean.")
@@ -206,8 +208,7 @@ def alpha_by_modality(cell: CellConfig, objective: TupleInfoNCEObjective) -> lis
     given = objective.alpha
     if isinstance(given, dict):
         for name in given:
-            if name not in cell.modalities:
-                raise ConfigError(f"{where}: no modality '{name}'; {nearest(name, cell.modalities)}")
+            known(where, "modality", name, cell.modalities)
         missing = [name for name in cell.modalities if name not in given]
         if missing:
             raise ConfigError(f"{where}: nothing for {', '.join(missing)}; give a number for each modality, 0 for none")

@@ -1,6 +1,7 @@
-"""What a search tries next: a Gaussian policy that climbs the reward (REINFORCE), or a grid, behind one interface.
+"""What a search tries next: a Gaussian policy that climbs the reward (REINFORCE), or a grid.
 
-State is plain JSON, whose floats survive a round trip exactly: a search resumed from it goes on bit for bit.
+Both are asked for a round's settings and told a reward for each; given the same rewards they go the same way bit for
+bit, so that a search is resumed by telling them again what it had found.
 
 Shapes: P searched numbers, n trials per round.
 """
@@ -8,12 +9,12 @@ Shapes: P searched numbers, n trials per round.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
 from mmcontrast.errors import TrainingError
+from mmcontrast.methods.tuple_infonce.objective import GridSearch, ReinforceSearch, StrengthSearch
 
 Array = np.ndarray
 
@@ -33,61 +34,17 @@ def reinforce_gradient(raw: Array, mean: Array, sigma: float, signal: Array) -> 
     return (signal[:, None] * (raw - mean)).mean(0) / sigma**2
 
 
-class Proposer(Protocol):
-    """What is tried in each round, and what is learned from it."""
-
-    @property
-    def value(self) -> list[float]:
-        """The setting believed best so far."""
-
-    @property
-    def finished(self) -> bool:
-        """No round is left."""
-
-    def ask(self) -> list[list[float]]:
-        """The round's settings: the same answer until `tell` closes the round."""
-
-    def tell(self, rewards: Sequence[float]) -> None:
-        """One reward a setting, in the order of `ask`; opens the next round."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain JSON; draws of an open round included."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-
-
 class Reinforce:
     """Gaussian policy over the searched numbers; its mean climbs the reward.
 
     Draws come in antithetic pairs (mean + sigma e, mean - sigma e): what the two share cancels from the gradient.
 
     Args:
-        mean: P starting values. sigma: standard deviation of the draws. rounds: rounds to run.
-        trials: settings per round; even. rate: step size eta. low, high: what is trained with is clipped to these.
-        seed: of the draws. optimizer: plain (mean += rate * gradient) or Adam on it (the released code, rate .25).
+        spec: rounds, draws and step size; what is trained with is clipped to its range. mean: P starting values.
     """
 
-    def __init__(
-        self,
-        mean: Sequence[float],
-        sigma: float,
-        rounds: int,
-        trials: int = 4,
-        rate: float = 0.1,
-        low: float = 0.0,
-        high: float = 4.0,
-        seed: int = 0,
-        optimizer: Literal["plain", "adam"] = "plain",
-    ) -> None:
-        if trials < 2 or trials % 2:
-            raise ValueError(f"trials: {trials}; antithetic draws need an even number of at least 2")
-        if sigma <= 0 or rate <= 0 or rounds < 1 or not low < high:
-            raise ValueError("sigma and rate must be above 0, rounds at least 1, low below high")
-        if not len(mean) or not all(low <= m <= high for m in mean):
-            raise ValueError(f"mean: {list(mean)}; start within [{low}, {high}]")
-        self.sigma, self.rate, self.rounds, self.trials = sigma, rate, rounds, trials
-        self.low, self.high, self.optimizer = low, high, optimizer
+    def __init__(self, spec: ReinforceSearch | StrengthSearch, mean: Sequence[float], seed: int) -> None:
+        self.spec, self.rounds = spec, spec.rounds
         self.mean = np.asarray(mean, float)
         self.round = 0
         self.moments = [np.zeros_like(self.mean), np.zeros_like(self.mean)]
@@ -96,103 +53,77 @@ class Reinforce:
 
     @property
     def value(self) -> list[float]:
-        """The mean."""
+        """The mean: the setting believed best so far."""
         return [float(x) for x in self.mean]
 
     @property
     def finished(self) -> bool:
-        """All rounds are told."""
+        """No round is left."""
         return self.round >= self.rounds
 
     def ask(self) -> list[list[float]]:
-        """`trials` draws, clipped."""
+        """The round's settings, clipped draws: the same answer until `tell` closes the round."""
+        spec = self.spec
         if self.open is None:
-            half = self.rng.standard_normal((self.trials // 2, len(self.mean)))
-            self.open = self.mean + self.sigma * np.stack([half, -half], axis=1).reshape(self.trials, -1)
-        return [[float(x) for x in row] for row in self.open.clip(self.low, self.high)]
+            half = self.rng.standard_normal((spec.trials // 2, len(self.mean)))
+            self.open = self.mean + spec.sigma * np.stack([half, -half], axis=1).reshape(spec.trials, -1)
+        return [[float(x) for x in row] for row in self.open.clip(spec.low, spec.high)]
 
     def tell(self, rewards: Sequence[float]) -> None:
-        """One step of the mean along the advantage-weighted gradient; the mean stays within [low, high]."""
+        """One step of the mean along the advantage-weighted gradient, or Adam's on it; it stays within the range.
+
+        Raises:
+            TrainingError: a reward is not finite.
+        """
         if self.open is None:
             raise ValueError("rewards without an open round: call ask() first")
-        _check_rewards(rewards, self.trials)
-        gradient = reinforce_gradient(self.open, self.mean, self.sigma, advantages(rewards))
+        _check_rewards(rewards, self.spec.trials)
+        gradient = reinforce_gradient(self.open, self.mean, self.spec.sigma, advantages(rewards))
         self.round += 1
         step = gradient
-        if self.optimizer == "adam":
+        if self.spec.optimizer == "adam":
             first, second = self.moments
             self.moments = [0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2]
             corrected = [m / (1 - b**self.round) for m, b in zip(self.moments, (0.9, 0.999), strict=True)]
             step = corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
-        self.mean = (self.mean + self.rate * step).clip(self.low, self.high)
+        self.mean = (self.mean + self.spec.rate * step).clip(self.spec.low, self.spec.high)
         self.open = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `Proposer`."""
-        return {
-            "mean": self.mean.tolist(),
-            "round": self.round,
-            "moments": [m.tolist() for m in self.moments],
-            "open": None if self.open is None else self.open.tolist(),
-            "rng": self.rng.bit_generator.state,
-        }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `Proposer`."""
-        self.mean = np.asarray(state["mean"], float)
-        self.round = state["round"]
-        self.moments = [np.asarray(m, float) for m in state["moments"]]
-        self.open = None if state["open"] is None else np.asarray(state["open"], float)
-        self.rng.bit_generator.state = state["rng"]
-
-
-class GridSearch:
+class Grid:
     """Every value of a grid, the best kept; the earlier one wins a tie.
 
+    Shared: one round, all P numbers equal; coordinate: P rounds, one number at a time, the others at their best.
+
     Args:
-        values: the grid of one number. start: P starting values.
-        mode: shared: one round, all P numbers equal; coordinate: P rounds, one number at a time, the others at their
-            best.
+        spec: values and mode. start: P starting values, the best before any round.
     """
 
-    def __init__(
-        self, values: Sequence[float], start: Sequence[float], mode: Literal["shared", "coordinate"] = "shared"
-    ) -> None:
-        if not values or len(set(values)) != len(values) or not len(start):
-            raise ValueError(f"values: {list(values)}; a grid needs at least one value, none twice, and a start")
-        self.values, self.mode = [float(v) for v in values], mode
-        self.best = [float(s) for s in start]
+    def __init__(self, spec: GridSearch, start: Sequence[float]) -> None:
+        self.values, self.shared = spec.values, spec.mode == "shared"
+        self.value = [float(s) for s in start]
+        self.rounds = 1 if self.shared else len(self.value)
         self.round = 0
 
     @property
-    def value(self) -> list[float]:
-        """The best setting so far (the start before any round)."""
-        return list(self.best)
-
-    @property
     def finished(self) -> bool:
-        """All rounds are told."""
-        return self.round >= (1 if self.mode == "shared" else len(self.best))
+        """No round is left."""
+        return self.round >= self.rounds
 
     def ask(self) -> list[list[float]]:
-        """One setting per value of the grid."""
-        if self.mode == "shared":
-            return [[v] * len(self.best) for v in self.values]
-        return [[v if p == self.round else b for p, b in enumerate(self.best)] for v in self.values]
+        """The round's settings, one per value of the grid."""
+        if self.shared:
+            return [[v] * len(self.value) for v in self.values]
+        return [[v if p == self.round else b for p, b in enumerate(self.value)] for v in self.values]
 
     def tell(self, rewards: Sequence[float]) -> None:
-        """Keep the best setting of the round."""
+        """Keep the best setting of the round. Raises TrainingError: a reward is not finite."""
         _check_rewards(rewards, len(self.values))
-        self.best = self.ask()[int(np.argmax(rewards))]
+        self.value = self.ask()[int(np.argmax(rewards))]
         self.round += 1
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `Proposer`."""
-        return {"best": list(self.best), "round": self.round}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `Proposer`."""
-        self.best, self.round = list(state["best"]), state["round"]
+Proposer = Reinforce | Grid
 
 
 def _check_rewards(rewards: Sequence[float], n: int) -> None:

@@ -10,12 +10,11 @@ Draws are of the global batch, so that the number of ranks changes nothing but r
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
 from itertools import count, islice
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,8 +25,9 @@ from mmcontrast.data.loading import Table
 from mmcontrast.errors import StoppedError, TrainingError
 from mmcontrast.methods.base import Batch, History, Progress, SeedJob
 from mmcontrast.methods.build import build_method
-from mmcontrast.methods.tuple_infonce.objective import GridSearch, ReinforceSearch, StrengthSearch
-from mmcontrast.methods.tuple_infonce.search import policies as proposers
+from mmcontrast.methods.tuple_infonce.method import TupleInfoNCE
+from mmcontrast.methods.tuple_infonce.objective import GridSearch, ReinforceSearch
+from mmcontrast.methods.tuple_infonce.search.policies import Grid, Proposer, Reinforce
 from mmcontrast.methods.tuple_infonce.search.rewards import alpha_reward, beta_reward, crossmodal_accuracy
 from mmcontrast.methods.tuple_infonce.search.trials import Outcome, SampleSearch, Trial
 from mmcontrast.training import checkpoint, seeding
@@ -35,27 +35,6 @@ from mmcontrast.training.batching import make_feed, rows_of
 from mmcontrast.training.engine import make_engine
 
 log = logging.getLogger(__name__)
-
-KINDS: dict[str, type[ReinforceSearch] | type[GridSearch]] = {"reinforce": ReinforceSearch, "grid": GridSearch}
-
-
-class Searchable(Protocol):
-    """What a method must offer to have its alpha searched."""
-
-    modalities: list[str]
-    alpha: list[float]
-    dropping: float
-
-    def crossmodal(
-        self, batch: Batch, generator: torch.Generator, strength: float = 1.0
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Queries, augmented with that strength, and candidates of `rewards.crossmodal_accuracy`."""
-
-    def train_at(self, alpha: list[float], strength: float = 1.0) -> None:
-        """Take this alpha and this strength of the augmentations."""
-
-    def settled(self, alpha: list[float], strength: float = 1.0) -> dict[str, Any]:
-        """The objective that trains with this alpha and this strength of the augmentations."""
 
 
 def searched(cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
@@ -76,30 +55,8 @@ def searched(cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, 
         StoppedError: it was asked to stop, and has saved its state.
     """
     given = cell.objective["search"]
-    spec = KINDS[given["kind"]].model_validate(given)
-    return _Run(cell, job, table, spec).found()
-
-
-def make_proposer(spec: ReinforceSearch | GridSearch, start: list[float], seed: int) -> proposers.Proposer:
-    """What a search of this kind tries."""
-    if isinstance(spec, GridSearch):
-        return proposers.GridSearch(spec.values, start, spec.mode)
-    return proposers.Reinforce(
-        start, spec.sigma, spec.rounds, spec.trials, spec.rate, spec.low, spec.high, seed, spec.optimizer
-    )
-
-
-def strength_proposer(spec: StrengthSearch, seed: int) -> proposers.Proposer:
-    """What a search of the augmentations' strength tries, from a factor of 1."""
-    return proposers.Reinforce([1.0], spec.sigma, spec.rounds, spec.trials, spec.rate, spec.low, spec.high, seed)
-
-
-def n_rounds(spec: ReinforceSearch | GridSearch, modalities: int) -> int:
-    """Rounds of a search, over alpha and over beta."""
-    beta = spec.beta.rounds if spec.beta else 0
-    if isinstance(spec, ReinforceSearch):
-        return spec.rounds + beta
-    return (modalities if spec.mode == "coordinate" else 1) + beta
+    kind = ReinforceSearch if given["kind"] == "reinforce" else GridSearch
+    return _Run(cell, job, table, kind.model_validate(given)).found()
 
 
 def settings(values: Mapping[str, list[float]]) -> tuple[list[float], float]:
@@ -131,21 +88,21 @@ class _Run:
         self.state = job.state / "search"
         stage: Stage = getattr(cell, job.stage)
         seeding.seed_everything(seed)
-        method = build_method(cell)
+        self.method = method = cast(TupleInfoNCE, build_method(cell))
         method.check_data(table.sample())
-        self.method = cast(Searchable, method)
-        self.method.dropping = spec.dropping
+        method.dropping = spec.dropping
         kept, held = split_rows(len(table), spec.held_out, seed)
         self.feed = make_feed(cell, stage, table.take(kept), world, seed)
         self.held = rows_of(table.take(held), slice(None), world.device)
-        steps = spec.steps * n_rounds(spec, len(self.method.modalities))
+        trials, draws = (seeding.derived_seed(seed, "search", of) for of in ("trials", "proposals"))
+        of_alpha = Grid(spec, method.alpha) if isinstance(spec, GridSearch) else Reinforce(spec, method.alpha, draws)
+        targets: dict[str, Proposer] = {"alpha": of_alpha}
+        if spec.beta is not None:
+            targets["beta"] = Reinforce(spec.beta, [1.0], seeding.derived_seed(seed, "search", "strengths"))
+        steps = spec.steps * sum(of.rounds for of in targets.values())
         self.engine = make_engine(method, stage, steps, cell.engine, world)
         self.start = self.engine.state_dict()
         self.clones: list[dict[str, Any]] = []
-        trials = seeding.derived_seed(seed, "search", "trials")
-        targets = {"alpha": make_proposer(spec, self.method.alpha, seeding.derived_seed(seed, "search", "proposals"))}
-        if spec.beta is not None:
-            targets["beta"] = strength_proposer(spec.beta, seeding.derived_seed(seed, "search", "strengths"))
         self.search = SampleSearch(targets, self._evaluate, self._adopt, spec.carry, trials)
 
     def found(self) -> tuple[CellConfig, History]:
@@ -202,7 +159,7 @@ class _Run:
         zeta = seeding.named_generator(self.seed, "search", "zeta")
         with self.engine.whole() as method:
             method.eval()
-            accuracies = crossmodal_accuracy(*cast(Searchable, method).crossmodal(self.held, zeta, strength))
+            accuracies = crossmodal_accuracy(*cast(TupleInfoNCE, method).crossmodal(self.held, zeta, strength))
             method.train()
         out: list[float] = self.world.broadcast_object(accuracies)
         return out
@@ -210,9 +167,8 @@ class _Run:
     def _adopt(self, round_: int, index: int) -> None:
         self.start, self.clones = self.clones[index], []
 
-    def _save(self, state: dict[str, Any]) -> None:
-        # as text: a generator's state has integers of 128 bits
-        payload = {"search": json.dumps(state), "start": self.start, "clones": self.clones}
+    def _save(self) -> None:
+        payload = {"found": self.search.found, "start": self.start, "clones": self.clones}
         checkpoint.save(self.state, self.search.round, payload, self.job.fingerprint, self.world)
         if self.job.stop.agreed(self.world):
             raise StoppedError(
@@ -224,43 +180,29 @@ class _Run:
         payload = checkpoint.load_latest(self.state, self.job.fingerprint, self.world)
         if payload is None:
             return
-        self.search.load_state_dict(json.loads(payload["search"]))
+        self.search.replay(payload["found"])
         self.start, self.clones = payload["start"], payload["clones"]
         log.info("seed %d: search resumed in round %d", self.seed, self.search.round)
 
     def _history(self) -> History:
         out: History = []
         for entry in self.search.log:
-            at, trials, ending = (
-                entry["round"],
-                entry["trials"],
-                "beta_reward" if entry["target"] == "beta" else "reward",
-            )
-            rewards = [t["reward"] for t in trials]
-            out += [(at, name, value) for name, value in self._named("search/", entry["target"], entry["before"])]
-            out += [
-                (at, f"search/{ending}", float(np.mean(rewards))),
-                (at, f"search/{ending}_low", min(rewards)),
-                (at, f"search/{ending}_high", max(rewards)),
-                (at, f"search/{ending}_spread", float(np.std(rewards))),
-            ]
-            out += [
-                (at, f"search/accuracy_{k}", float(np.mean([t["details"][k] for t in trials])))
-                for k in trials[0]["details"]
-            ]
+            at, target, trials = entry["round"], entry["target"], entry["trials"]
+            ending, rewards = "beta_reward" if target == "beta" else "reward", [t["reward"] for t in trials]
+            rows = self._named("search/", target, entry["before"])
+            of_rewards = {"": np.mean, "_low": min, "_high": max, "_spread": np.std}
+            rows |= {f"search/{ending}{end}": float(of(rewards)) for end, of in of_rewards.items()}
+            for name in trials[0]["details"]:
+                rows[f"search/accuracy_{name}"] = float(np.mean([t["details"][name] for t in trials]))
             for i, trial in enumerate(trials):
-                out.append((at, f"search/trial{i}/{ending}", trial["reward"]))
-                named = self._named(f"search/trial{i}/", entry["target"], trial["setting"])
-                out += [(at, name, value) for name, value in named]
-        found = self.search.values
-        return out + [
-            (self.search.round, name, value)
-            for target, setting in found.items()
-            for name, value in self._named("search/", target, setting)
-        ]
+                rows[f"search/trial{i}/{ending}"] = trial["reward"]
+                rows |= self._named(f"search/trial{i}/", target, trial["setting"])
+            out += [(at, name, value) for name, value in rows.items()]
+        for target, setting in self.search.values.items():
+            out += [(self.search.round, name, value) for name, value in self._named("search/", target, setting).items()]
+        return out
 
-    def _named(self, prefix: str, target: str, setting: list[float]) -> list[tuple[str, float]]:
-        """The numbers of a setting under the names of the log."""
-        if target == "beta":
-            return [(f"{prefix}beta", setting[0])]
-        return [(f"{prefix}alpha_{m}", a) for m, a in zip(self.method.modalities, setting, strict=True)]
+    def _named(self, prefix: str, target: str, setting: list[float]) -> dict[str, float]:
+        """The numbers of a setting by their names in the log."""
+        names = ["beta"] if target == "beta" else [f"alpha_{m}" for m in self.method.modalities]
+        return {f"{prefix}{name}": value for name, value in zip(names, setting, strict=True)}

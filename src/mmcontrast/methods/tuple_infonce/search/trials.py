@@ -7,13 +7,12 @@ which settings to try, the caller's `evaluate` trains a clone with one of them a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from mmcontrast.errors import TrainingError
 from mmcontrast.methods.tuple_infonce.search.policies import Proposer
 
 
@@ -76,72 +75,44 @@ class SampleSearch:
         return {name: p.value for name, p in self.proposers.items()}
 
     @property
-    def target(self) -> str | None:
-        """Whose round it is; None when all are finished."""
+    def target(self) -> str:
+        """Whose round it is; "" when all are finished."""
         names = list(self.proposers)
         turn = [names[(self.round + shift) % len(names)] for shift in range(len(names))]
-        return next((name for name in turn if not self.proposers[name].finished), None)
+        return next((name for name in turn if not self.proposers[name].finished), "")
 
-    def run(self, save: Callable[[dict[str, Any]], None]) -> dict[str, list[float]]:
-        """All that is left, `save` called with the state after every trial; returns `values`."""
-        while (target := self.target) is not None:
-            self._trial(target)
-            save(self.state_dict())
+    @property
+    def found(self) -> list[dict[str, Any]]:
+        """What every trial came to, plain JSON; from it the rest follows (`replay`)."""
+        return [t for entry in self.log for t in entry["trials"]] + [asdict(o) for o in self.outcomes]
+
+    def replay(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from there; the proposers must be built with the arguments they had, and clones are the caller's."""
+        for trial in found:
+            self._take(Outcome(trial["reward"], trial["details"]), lambda round_, index: None)
+
+    def run(self, save: Callable[[], None]) -> dict[str, list[float]]:
+        """All that is left, `save` called after every trial; returns `values`."""
+        while target := self.target:
+            index = len(self.outcomes)
+            values = {**self.values, target: self.proposers[target].ask()[index]}
+            trial = Trial(target, values, self.round, index, self.seed + self.round)
+            self._take(self.evaluate(trial), self.adopt)
+            save()
         return self.values
 
-    def _trial(self, target: str) -> None:
+    def _take(self, outcome: Outcome, adopt: Callable[[int, int], None]) -> None:
+        """The outcome of the next trial; the last of a round closes it."""
+        target, self.outcomes = self.target, [*self.outcomes, outcome]
         proposer = self.proposers[target]
-        settings = proposer.ask()
-        index = len(self.outcomes)
-        if index < len(settings):
-            values = {**self.values, target: settings[index]}
-            self.outcomes.append(self.evaluate(Trial(target, values, self.round, index, self.seed + self.round)))
-        if len(self.outcomes) == len(settings):
-            self._close(target, proposer, settings)
-
-    def _close(self, target: str, proposer: Proposer, settings: list[list[float]]) -> None:
-        rewards = [o.reward for o in self.outcomes]
-        before = proposer.value
+        settings, rewards, before = proposer.ask(), [o.reward for o in self.outcomes], proposer.value
+        if len(rewards) < len(settings):
+            return
         proposer.tell(rewards)
-        if self.carry == "best":
-            chosen = int(np.argmax(rewards))
-        else:
-            chosen = int(np.argmin(((np.asarray(settings) - proposer.value) ** 2).sum(1)))
-        self.adopt(self.round, chosen)
-        self.log.append(
-            {
-                "round": self.round,
-                "target": target,
-                "before": before,
-                "after": proposer.value,
-                "chosen": chosen,
-                "trials": [{"setting": s, **asdict(o)} for s, o in zip(settings, self.outcomes, strict=True)],
-            }
-        )
-        self.round += 1
-        self.outcomes = []
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {
-            "round": self.round,
-            "outcomes": [asdict(o) for o in self.outcomes],
-            "log": self.log,
-            "proposers": {name: p.state_dict() for name, p in self.proposers.items()},
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; the proposers must be built with the arguments they had.
-
-        Raises:
-            TrainingError: the state is of a search over other targets.
-        """
-        if set(state["proposers"]) != set(self.proposers):
-            raise TrainingError(
-                f"the saved search is over {sorted(state['proposers'])} and this one over {sorted(self.proposers)}; "
-                "delete the saved state to start anew"
-            )
-        self.round, self.log = state["round"], list(state["log"])
-        self.outcomes = [Outcome(**o) for o in state["outcomes"]]
-        for name, proposer in self.proposers.items():
-            proposer.load_state_dict(state["proposers"][name])
+        away = ((np.asarray(settings) - proposer.value) ** 2).sum(1)
+        chosen = int(np.argmax(rewards) if self.carry == "best" else np.argmin(away))
+        adopt(self.round, chosen)
+        trials = [{"setting": s, **asdict(o)} for s, o in zip(settings, self.outcomes, strict=True)]
+        of_round = {"round": self.round, "target": target, "before": before, "after": proposer.value}
+        self.log.append({**of_round, "chosen": chosen, "trials": trials})
+        self.round, self.outcomes = self.round + 1, []
