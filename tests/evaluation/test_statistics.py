@@ -43,11 +43,17 @@ def test_overlapping_training_sets_widen_it_by_nadeau_and_bengios_factor() -> No
     assert (wider.high - wider.low) / (plain.high - plain.low) == pytest.approx(np.sqrt(1 + 5 * 0.25))
 
 
-def test_the_interval_of_a_share_ends_at_0_and_1() -> None:
-    found = over_seeds(np.array([0.9, 1.0, 1.0]), share=True)
-    assert (found.mean, found.high) == (pytest.approx(0.9667, abs=1e-4), 1.0)
-    assert over_seeds(np.array([0.0, 0.0, 0.1]), share=True).low == 0
-    assert over_seeds(np.array([0.9, 1.0, 1.0])).high > 1
+def test_the_interval_of_a_share_is_symmetric_in_log_odds_and_lies_within_0_and_1() -> None:
+    plain, share = over_seeds(SCORES), over_seeds(SCORES, share=True)
+    odds, low, high = np.log(np.array(share) / (1 - np.array(share)))
+    assert (high - odds, odds - low) == pytest.approx([(plain.high - plain.mean) / plain.mean / (1 - plain.mean)] * 2)
+    near = np.array([0.9, 1.0, 1.0])
+    assert 0 < over_seeds(1 - near, share=True).low < over_seeds(near, share=True).low < 1 < over_seeds(near).high
+    assert over_seeds(1 - near, share=True)[1:] == pytest.approx(
+        tuple(1 - np.array(over_seeds(near, share=True)))[:0:-1]
+    )
+    assert over_seeds(np.ones(3), share=True) == (1, 1, 1)
+    assert over_seeds(np.zeros(3), share=True) == (0, 0, 0)
 
 
 def test_an_interval_shifts_and_scales_with_the_scores() -> None:
@@ -130,9 +136,10 @@ def test_one_seed_leaves_the_spread_of_a_proportion() -> None:
     assert found.high - found.low == pytest.approx(2 * stats.t.ppf(0.975, 399) * sd, rel=1e-3)
 
 
-def test_equal_cases_leave_the_interval_over_seeds() -> None:
-    found = over_seeds_and_cases(SCORES, np.zeros((5, 30)))
-    assert found == pytest.approx(over_seeds(SCORES))
+@pytest.mark.parametrize("share", [False, True])
+def test_equal_cases_leave_the_interval_over_seeds(share: bool) -> None:
+    found = over_seeds_and_cases(SCORES, np.zeros((5, 30)), share)
+    assert found == pytest.approx(over_seeds(SCORES, share=share))
 
 
 def test_cases_add_to_the_interval_over_seeds() -> None:
@@ -143,6 +150,16 @@ def test_cases_add_to_the_interval_over_seeds() -> None:
     assert both.mean == pytest.approx(accuracy.mean())
     assert both.high - both.low > over_seeds(accuracy).high - over_seeds(accuracy).low
     assert 0 < both.low < both.high < 1
+
+
+def test_the_variance_has_a_part_of_the_seeds_and_a_part_of_the_cases() -> None:
+    """Cases that move all seeds alike add their variance; what moves every seed by other cases is the seeds' alone."""
+    influence = np.tile(np.resize([0.01, -0.01], 30), (5, 1))
+    seeds, cases = SCORES.var(ddof=1) / 5, 30 * 0.01**2
+    df = (seeds + cases) ** 2 / (seeds**2 / 4 + cases**2 / 29)
+    found = over_seeds_and_cases(SCORES, influence)
+    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, df) * np.sqrt(seeds + cases))
+    assert over_seeds_and_cases(SCORES, 0.01 * np.eye(5, 30)) == pytest.approx(over_seeds(SCORES))
 
 
 def test_perfect_predictions_leave_nothing_to_vary() -> None:

@@ -4,6 +4,11 @@ An interval is called 95 % where simulations of its case cover 93 to 97 % at 3, 
 test_coverage.py). A percentile bootstrap over so few seeds covers 68 to 90 %; it is used for what has no variance to
 estimate: interquartile means and ranks (`evaluation.across`).
 
+Every interval of a share is symmetric in log odds, over seeds as over seeds and instances, so that it lies within
+[0, 1] and one scale serves both. Symmetric in points it covers 89 to 94 % at shares of 97 to 99 %, in log odds 93 to
+96 %; where single seeds fall far from such a share, 92 %. At 0 and 1 no seed differs, and the interval is that point.
+Differences, and scores that are no shares of 1, have intervals symmetric in their own unit.
+
 Shapes: S seeds, N test instances or groups of them, C classes, R sets of case weights.
 """
 
@@ -61,7 +66,7 @@ def over_seeds(values_S: Floats, overlap: float = 0.0, share: bool = False) -> I
     """Mean of the seeds' scores with its 95 % t interval; a single seed has none.
 
     Args:
-        share: the scores are shares of 1, and so are the ends of the interval.
+        share: the scores are shares of 1; see above.
         overlap: test over training instances where the seed draws the split, else 0. Training sets overlap then, so
             that the variance of the mean is (1/S + overlap) s^2 (Nadeau & Bengio, 2003, Inference for the
             generalization error).
@@ -73,9 +78,15 @@ def over_seeds(values_S: Floats, overlap: float = 0.0, share: bool = False) -> I
     s, mean = len(values_S), float(values_S.mean())
     if s == 1:
         return Interval(mean, float("nan"), float("nan"))
-    half = float(stdtrit(s - 1, TAIL) * values_S.std(ddof=1) * np.sqrt(1 / s + overlap))
-    lowest, highest = (0.0, 1.0) if share else (-np.inf, np.inf)
-    return Interval(mean, max(mean - half, lowest), min(mean + half, highest))
+    return _around(mean, float(stdtrit(s - 1, TAIL) * values_S.std(ddof=1) * np.sqrt(1 / s + overlap)), share)
+
+
+def _around(mean: float, half: float, share: bool) -> Interval:
+    """The interval of a half-width in points, in log odds where the score is a share."""
+    if share and SMALL < mean < 1 - SMALL:
+        odds, half = logit(mean), half / (mean * (1 - mean))
+        return Interval(mean, float(expit(odds - half)), float(expit(odds + half)))
+    return Interval(mean, mean - half, mean + half)
 
 
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float], overlap: float = 0.0) -> Difference:
@@ -179,14 +190,13 @@ def over_seeds_and_cases(values_S: Floats, influence_SN: Floats, share: bool = F
     """Mean over seeds with its 95 % interval for other seeds and other test instances.
 
     All seeds are scored on the same instances. The variance of the mean has a part of the seeds, s^2 / S, and a part of
-    the instances, the squares of their mean influence; what both count, the chance by which an instance goes well with
-    a seed, is taken off once. The half-width lies between two bounds: one t quantile for the sum, with Satterthwaite's
-    degrees of freedom, which is too narrow where both parts matter and seeds are few, and a quantile for each part,
-    which is too wide there. Of a single seed only the instances are taken to vary.
+    the instances: the squares of their mean influence, less what the seeds' part counts already, the chance by which an
+    instance goes well with a seed. The half-width is a t quantile of the sum, with Satterthwaite's degrees of freedom,
+    and never less than that over seeds alone. Of a single seed only the instances are taken to vary.
 
     Args:
         influence_SN: see `case_influence`; of a difference, the difference of the two cells'.
-        share: the scores are shares of 1; the interval is then symmetric in log odds, and within [0, 1].
+        share: the scores are shares of 1; see above.
 
     Raises:
         DataError: there is no value, or one is not finite.
@@ -195,20 +205,13 @@ def over_seeds_and_cases(values_S: Floats, influence_SN: Floats, share: bool = F
     s, mean, freedom = len(values_S), float(values_S.mean()), max(1, influence_SN.shape[1] - 1)
     cases = float((influence_SN.mean(0) ** 2).sum())
     if s == 1:
-        half = float(np.sqrt(cases) * stdtrit(freedom, TAIL))
-    else:
-        seeds = float(values_S.var(ddof=1)) / s
-        shared = (float((influence_SN**2).sum(1).mean()) - cases) / (s - 1)
-        variance = max(seeds + cases - shared, seeds, cases)
-        df = variance**2 / max(seeds**2 / (s - 1) + cases**2 / freedom, SMALL**4)
-        few, many = stdtrit(s - 1, TAIL) ** 2, stdtrit(np.inf, TAIL) ** 2
-        together = stdtrit(df, TAIL) ** 2 * variance if variance else 0.0
-        apart = max(few * seeds + many * max(cases - shared, 0), many * cases)
-        half = float(np.sqrt((together + apart) / 2))
-    if share and SMALL < mean < 1 - SMALL:
-        odds, half = logit(mean), half / (mean * (1 - mean))
-        return Interval(mean, float(expit(odds - half)), float(expit(odds + half)))
-    return Interval(mean, mean - half, mean + half)
+        return _around(mean, float(stdtrit(freedom, TAIL) * np.sqrt(cases)), share)
+    seeds = float(values_S.var(ddof=1)) / s
+    of_pairs = (float((influence_SN**2).sum(1).mean()) - cases) / (s - 1)
+    cases = max(cases - of_pairs, 0)
+    df = (seeds + cases) ** 2 / max(seeds**2 / (s - 1) + cases**2 / freedom, SMALL**4)
+    half = max(stdtrit(s - 1, TAIL) * np.sqrt(seeds), stdtrit(df, TAIL) * np.sqrt(seeds + cases) if df else 0.0)
+    return _around(mean, float(half), share)
 
 
 def holm(p_values: Floats) -> Floats:

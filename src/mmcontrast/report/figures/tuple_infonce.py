@@ -12,11 +12,11 @@ from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.readouts import metric_name, without
 from mmcontrast.evaluation.reward_study import study_reward
-from mmcontrast.evaluation.statistics import over_seeds
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.curves import over_seeds_by_epoch
 from mmcontrast.report.figures.registry import figure
+from mmcontrast.report.summary import percent
 from mmcontrast.report.text.wording import LEVEL_NAME, charted_metrics, count, metric_title
 
 PANEL_INCHES, LEGEND_INCHES, ROW_INCHES = 2.0, 0.35, 0.32
@@ -100,7 +100,7 @@ def alpha(of: Scope, narrow: bool) -> style.Figure:
     cells, searching = swept(of), _searched(of, "kind", ("grid",))
     drawn, axes = _panels(2 if searching else 1, narrow)
     for metric, colour in zip(charted_metrics(of.data), style.CLASS_COLOURS, strict=False):
-        estimates = [over_seeds(np.array(_percents(of, ref, metric))) for ref in cells.values()]
+        estimates = [percent(found) for ref in cells.values() if (found := of.mean(ref, metric)) is not None]
         _line(axes[0], list(cells), estimates, colour, metric_title(metric))
     axes[0].set(title="linear probe", ylabel="test accuracy (%)")
     if searching:
@@ -228,9 +228,9 @@ def removed(of: Scope, narrow: bool) -> style.Figure:
     for y, ref in enumerate(cells):
         axes.scatter(np.mean(_percents(of, ref, metric)), y, color=style.INK, s=26, zorder=3)
         for i, (modality, colour) in enumerate(colours.items()):
-            found = _percents(of, ref, metric_name(metric, readout=without(modality)))
-            if found:
-                mean, low, high = over_seeds(np.array(found))
+            found = of.mean(ref, metric_name(metric, readout=without(modality)))
+            if found is not None:
+                mean, low, high = percent(found)
                 at = y + 0.12 + 0.1 * i * 3 / len(colours)
                 axes.plot([low, high], [at, at], color=colour, linewidth=1.2)
                 axes.scatter(mean, at, color=colour, s=12, zorder=3)

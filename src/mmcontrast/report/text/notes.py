@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmcontrast.config import Grid
+from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.tables.information import information_findings, information_notes
@@ -88,6 +89,7 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
     return [
         f"Brackets: {narrow}.",
         f"Brackets of the column '{WIDE_TITLE}': {wide}.",
+        *([wording.SCALE] if any(measure(m).share for of in scopes for m in of.reported) else []),
     ]
 
 

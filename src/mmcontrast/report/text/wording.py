@@ -140,6 +140,9 @@ def find_cell(grid: Grid, experiment: str, method: str, variant: str) -> CellRef
     return next((c for c in grid.experiments[experiment].cells if (c.method, c.variant) == (method, variant)), None)
 
 
+SCALE = "Intervals of a score in percent are symmetric in log odds, so that they end within 0 and 100 %."
+
+
 def seeds_interval_name(n_seeds: int, overlap: float = 0.0) -> str:
     """What [low, high] is. overlap: `Dataset.overlap`."""
     drawn = f", its variance corrected for training sets that overlap (test / train = {overlap:.2g})" if overlap else ""
@@ -151,7 +154,8 @@ def wide_interval_name(n_seeds: int, n_instances: int, dataset: Dataset) -> str:
     within = " within each class" if dataset.target == "classes" else ""
     return (
         f"{LEVEL_NAME} interval for {count(n_seeds, 'seed')} and {count(n_instances, 'test instance')}, the same for "
-        f"all seeds: a t interval of the seeds' part and the jackknife variance of the instances' part{within}"
+        f"all seeds: a t interval from the variance of the seeds and the jackknife variance of the instances{within}, "
+        "never narrower than that over seeds"
     )
 
 
