@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,15 +41,13 @@ SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "fine
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`base` with `over` laid on top, mapping by mapping; anything else is replaced. Neither is changed.
 
-    A mapping laid over null starts from nothing, and null laid over a mapping removes it.
+    A mapping laid over null starts from nothing, and null laid over a mapping removes it. What is not merged is shared
+    with the two, and is not to be changed.
     """
-    out = copy.deepcopy(base)
+    out = dict(base)
     for key, value in over.items():
-        if isinstance(value, dict):
-            below = out.get(key)
-            out[key] = merge(below if isinstance(below, dict) else {}, value)
-        else:
-            out[key] = copy.deepcopy(value)
+        below = out.get(key)
+        out[key] = merge(below if isinstance(below, dict) else {}, value) if isinstance(value, dict) else value
     return out
 
 
