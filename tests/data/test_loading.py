@@ -234,9 +234,7 @@ def test_data_without_scenes_give_none_and_are_refused_where_params_say_there_ar
 
 def test_scenes_of_a_reader_that_knows_none_are_refused(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
     dataset, raw = raw_rosmap(small.mogonet_files(), scenes="video")
-    with pytest.raises(
-        DataError, match=r"rosmap\.yaml: scenes says 'video', and the reader gives no groups; remove it"
-    ):
+    with pytest.raises(DataError, match=r"rosmap\.yaml: scenes says 'video', and instance 'train-0000' has none; remove"):
         prepare("rosmap", dataset, raw, tmp_path / "out")
 
 
