@@ -1,6 +1,7 @@
 """The emoji set, from a few made-up packages in the layout of the real ones."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -72,6 +73,15 @@ def raw(tmp_path):
     return tmp_path
 
 
+def build(spec, raw, min_drawings=3):
+    """What is streamed, by what it is."""
+    options = {"min_drawings": min_drawings, "min_texts": 1}
+    given = emoji.stream("emoji", spec.model_copy(update={"prepare": options}), raw)
+    ids, labels = [one.id for one in given.instances], [one.label for one in given.instances]
+    images, texts = ([one.values[m] for one in given.instances] for m in ("image", "text"))
+    return SimpleNamespace(ids=ids, labels=labels, images=images, texts=texts, report=given.report)
+
+
 def write_all(spec, raw, out, name="emoji"):
     given = emoji.stream(name, spec, raw)
     return write_stream(name, spec, given, out), given.report
@@ -84,8 +94,8 @@ def edit(path, change):
 
 
 def test_what_is_built(raw):
-    built = emoji.build(dataset(), raw)
-    by_id = dict(zip(built.ids, zip(built.images, built.texts, built.labels.tolist(), strict=True), strict=True))
+    built = build(dataset(), raw)
+    by_id = dict(zip(built.ids, zip(built.images, built.texts, built.labels, strict=True), strict=True))
     assert list(by_id) == [k.removesuffix("-FE0F") for k in NAMES]
     images, texts, label = by_id["1F600"]
     assert texts == ["grinning face", "face, grin", "smile, happy", "grinning"]
@@ -98,17 +108,17 @@ def test_what_is_built(raw):
 
 
 def test_a_mirrored_alias_is_mirrored(raw):
-    built = emoji.build(dataset(), raw)
+    built = build(dataset(), raw)
     plain, mirrored = built.images[0][1], built.images[1][1]
     assert plain[:, 8, [1, 10]].T.tolist() == [[0, 0, 255], [255, 255, 255]]
     assert (mirrored == plain[:, :, ::-1]).all()
 
 
 def test_a_missing_vendor_leaves_fewer_drawings_and_too_few_leave_the_emoji_out(raw):
-    built = emoji.build(dataset(), raw)
+    built = build(dataset(), raw)
     assert len(built.images[built.ids.index("2764")]) == 3
     assert built.report["drawings_per_instance"] == {"3": 1, "4": 5}
-    strict = emoji.build(dataset(), raw, min_drawings=4)
+    strict = build(dataset(), raw, min_drawings=4)
     assert "2764" not in strict.ids
     assert strict.report["left_out"]["count"] == 1
     assert strict.report["left_out"]["which"] == ["2764 (red heart: 3 drawings, 4 texts)"]
@@ -120,7 +130,7 @@ def test_a_missing_vendor_leaves_fewer_drawings_and_too_few_leave_the_emoji_out(
 )
 def test_a_drawing_that_cannot_be_drawn_is_named_skipped_and_counted(raw, body, reason):
     edit(raw / emoji_files.VENDORS["noto"] / "icons.json", lambda v: v["icons"]["1f44b"].update(body=body))
-    built = emoji.build(dataset(), raw)
+    built = build(dataset(), raw)
     (skipped,) = built.report["svg_not_drawn"]
     assert (skipped["id"], skipped["name"], skipped["vendor"]) == ("1F44B", "waving hand", "noto")
     assert reason in skipped["reason"]
@@ -156,7 +166,7 @@ def test_astronauts_stay_together(raw, tmp_path):
 
 
 def test_files_hold_lists_of_observations(raw, tmp_path):
-    built = emoji.build(dataset(), raw)
+    built = build(dataset(), raw)
     write_all(dataset(), raw, tmp_path / "out")
     tables = {split: pq.read_table(tmp_path / "out" / f"{split}.parquet") for split in ("train", "val", "test")}
     assert sum(t.num_rows for t in tables.values()) == 6
@@ -181,16 +191,16 @@ def test_the_same_files_give_the_same_bytes(raw, tmp_path):
 def test_an_emoji_that_stands_twice_is_refused(raw):
     edit(raw / emoji_files.EMOJIBASE, lambda v: v.append(dict(v[5], hexcode="2764")))
     with pytest.raises(DataError, match=r"data\.json: the emoji 2764 \(red heart\) stands there twice"):
-        emoji.build(dataset(), raw)
+        build(dataset(), raw)
 
 
 def test_files_that_are_missing_or_broken_are_named(raw):
     (raw / emoji_files.CLDR).write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"annotations\.json: not JSON"):
-        emoji.build(dataset(), raw)
+        build(dataset(), raw)
     (raw / emoji_files.GROUPS).unlink()
     with pytest.raises(DataError, match=r"groups\.json: no such file; run"):
-        emoji.build(dataset(), raw)
+        build(dataset(), raw)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +216,7 @@ def test_files_that_are_missing_or_broken_are_named(raw):
 )
 def test_a_dataset_file_that_does_not_fit_is_refused(raw, change, says):
     with pytest.raises(ConfigError, match=says):
-        emoji.build(dataset(**change), raw)
+        build(dataset(**change), raw)
 
 
 def test_written_splits_load_and_the_report_counts_what_was_left_out(raw, tmp_path):
@@ -216,7 +226,7 @@ def test_written_splits_load_and_the_report_counts_what_was_left_out(raw, tmp_pa
     assert {split: len(labels) for split, labels in written.labels[""].items()} == {"train": 4, "val": 0, "test": 0}
     assert report["left_out"]["count"] == 2
     assert [s["id"] for s in report["svg_not_drawn"]] == ["1F44B"]
-    built = emoji.build(spec, raw, min_drawings=4)
+    built = build(spec, raw, min_drawings=4)
     train = load_split(tmp_path / "out" / "train.parquet")
     assert train.ids == built.ids
     assert train.observations["image"].counts.tolist() == [4, 4, 4, 4]

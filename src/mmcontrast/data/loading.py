@@ -379,23 +379,22 @@ def load_dataset(cell: CellConfig, root: Path | str, seed: int) -> dict[str, Tab
 def _load_checked(cell: CellConfig, root: Path, dataset: str, split: str) -> Table:
     path = root / paths.prepared(dataset, split)
     table = load_split(path, root / paths.mapped(dataset, split))
-    again = f"run `mmcontrast data prepare {dataset}`"
-    says = f"and params/datasets/{dataset}.yaml says"
-    # order counts: methods pair the modalities in the order of the dataset
-    if list(table.modalities.items()) != list(cell.modalities.items()):
-        found, wanted = _shapes(table.modalities), _shapes(cell.modalities)
-        raise DataError(f"{path}: prepared with modalities {found}, {says} {wanted}; {again}")
-    if table.classes != cell.classes:
-        raise DataError(f"{path}: prepared with classes {table.classes}, {says} {cell.classes}; {again}")
-    if table.target != cell.target:
-        raise DataError(f"{path}: prepared with target: {table.target}, {says} target: {cell.target}; {again}")
-    tasks = {task: noted(given) for task, given in cell.tasks.items()}
-    if table.task_classes != tasks:
-        raise DataError(f"{path}: prepared with tasks {table.task_classes}, {says} {tasks}; {again}")
-    if bool(table.weights) != cell.case_weights:
-        raise DataError(f"{path}: case_weights are not as {says.removeprefix('and ')}; {again}")
-    if table.scene_kind != cell.scenes:
-        raise DataError(f"{path}: prepared with scenes: {table.scene_kind}, {says} scenes: {cell.scenes}; {again}")
+    prepared = {
+        # order counts: methods pair the modalities in the order of the dataset
+        "modalities": (list(table.modalities.items()), list(cell.modalities.items())),
+        "classes": (table.classes, cell.classes),
+        "target": (table.target, cell.target),
+        "tasks": (table.task_classes, {task: noted(given) for task, given in cell.tasks.items()}),
+        "case_weights": (bool(table.weights), cell.case_weights),
+        "scenes": (table.scene_kind, cell.scenes),
+    }
+    for key, (found, wanted) in prepared.items():
+        if found != wanted:
+            told = [_shapes(dict(of)) if key == "modalities" else of for of in (found, wanted)]
+            raise DataError(
+                f"{path}: prepared with {key}: {told[0]}, and params/datasets/{dataset}.yaml says {key}: {told[1]}; "
+                f"run `mmcontrast data prepare {dataset}`"
+            )
     return table
 
 

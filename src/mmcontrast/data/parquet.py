@@ -30,15 +30,10 @@ SMALL_TABLE_BYTES = 128 * 1024**2
 MAX_RATIO = 1000
 
 
-def write_parquet(table: pa.Table, path: Path, dictionary: Sequence[str] | bool = True) -> None:
-    """Write a sealed table atomically.
-
-    Args:
-        dictionary: columns that are stored by dictionary; True = all.
-    """
-    columns = dictionary if isinstance(dictionary, bool) else list(dictionary)
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a sealed table atomically."""
     with replacing(path) as temp:
-        pq.write_table(table, temp, compression="zstd", use_dictionary=columns)
+        pq.write_table(table, temp, compression="zstd")
         seal(temp)
 
 

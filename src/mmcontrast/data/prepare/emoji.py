@@ -13,7 +13,6 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,88 +41,52 @@ class EmojiOptions(Strict):
     min_texts: int = Field(default=1, ge=1)
 
 
-@dataclass(frozen=True)
-class Built:
-    """The dataset in memory.
-
-    Attributes:
-        ids, labels, families: (N,) of each instance.
-        images: (N,) lists of (3, size, size) uint8 drawings, in the order of VENDORS, a missing vendor left out.
-        texts: (N,) lists of texts.
-        report: counts and the names of all that was left out, for the datasheet.
-    """
-
-    ids: list[str]
-    labels: npt.NDArray[np.int64]
-    families: list[str]
-    images: list[list[npt.NDArray[np.uint8]]]
-    texts: list[list[str]]
-    report: dict[str, Any] = field(default_factory=dict)
-
-
-def build(dataset: Dataset, raw_dir: Path, *, min_drawings: int = 3, min_texts: int = 1) -> Built:
-    """Read and draw the emoji of the dataset's classes.
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+    """The emoji of the dataset's classes, by family, drawn in the size of its modality `image`; they are in memory.
 
     Args:
-        dataset: its modality `image` gives the size of the drawings.
         raw_dir: the fetched packages, a folder each.
-        min_drawings, min_texts: an emoji with fewer is left out and counted.
 
     Raises:
         DataError: a file is missing or not what it should be, or an id is not unique.
         ConfigError: the dataset's file names other modalities, an unknown group, or another kind of split.
     """
-    check_modalities("emoji", dataset)
+    where = f"params/datasets/{name}.yaml"
+    options = validate(EmojiOptions, dataset.prepare, where, prefix="prepare")
+    check_modalities(name, dataset)
     shape = dataset.modalities["image"].shape
     if shape[1] != shape[2]:
-        raise ConfigError(f"emoji: modalities.image.shape: {shape}; drawings are square")
+        raise ConfigError(f"{where}: modalities.image.shape: {shape}; drawings are square")
     if not isinstance(dataset.split, RandomSplit):
-        raise ConfigError("emoji: split: give `kind: random`; nobody publishes a split")
+        raise ConfigError(f"{where}: split: give `kind: random`; nobody publishes a split")
     emoji_read = read_emoji(raw_dir, dataset.classes)
-    kept, images, skipped, short = [], [], [], []
+    kept, images, texts, skipped, short = [], [], [], [], []
     shown = track(emoji_read, "drawing emoji", console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
     for emoji in shown:
+        # in the order of VENDORS, a missing vendor left out
         drawn = []
         for vendor, svg in emoji.drawings.items():
             try:
                 drawn.append(draw(svg, shape[1]))
             except DataError as e:
                 skipped.append({"id": emoji.id, "name": emoji.name, "vendor": vendor, "reason": str(e)})
-        if len(drawn) < min_drawings or len(emoji.texts) < min_texts:
+        if len(drawn) < options.min_drawings or len(emoji.texts) < options.min_texts:
             short.append(f"{emoji.id} ({emoji.name}: {len(drawn)} drawings, {len(emoji.texts)} texts)")
             continue
-        kept.append(emoji)
         images.append(drawn)
-    labels = np.array([e.label for e in kept], dtype=np.int64)
-    families = [e.family for e in kept]
+        texts.append(emoji.texts)
+        kept.append(Instance(emoji.id, {"image": drawn, "text": emoji.texts}, emoji.label, group=emoji.family))
     report: dict[str, Any] = {
         "drawings": sum(map(len, images)),
-        "texts": sum(len(e.texts) for e in kept),
+        "texts": sum(map(len, texts)),
         "drawings_per_instance": _histogram(map(len, images)),
-        "texts_per_instance": _histogram(len(e.texts) for e in kept),
-        "texts_shared_by_instances": _shared([e.texts for e in kept]),
-        "families": len(set(families)),
+        "texts_per_instance": _histogram(map(len, texts)),
+        "texts_shared_by_instances": _shared(texts),
+        "families": len({one.group for one in kept}),
         "svg_not_drawn": skipped,
-        "left_out": {"count": len(short), "min_drawings": min_drawings, "min_texts": min_texts, "which": short},
+        "left_out": {"count": len(short), **options.model_dump(), "which": short},
     }
-    return Built([e.id for e in kept], labels, families, images, [e.texts for e in kept], report)
-
-
-def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """All emoji, by family; what they hold is in memory.
-
-    Raises:
-        DataError, ConfigError: as `build`.
-    """
-    options = validate(EmojiOptions, dataset.prepare, f"params/datasets/{name}.yaml", prefix="prepare")
-    built = build(dataset, raw_dir, min_drawings=options.min_drawings, min_texts=options.min_texts)
-    instances = (
-        Instance(identity, {"image": images, "text": of}, label, group=family)
-        for identity, images, of, label, family in zip(
-            built.ids, built.images, built.texts, built.labels.tolist(), built.families, strict=True
-        )
-    )
-    return Stream(instances, report=built.report)
+    return Stream(kept, report=report)
 
 
 def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:
