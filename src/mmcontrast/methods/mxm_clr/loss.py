@@ -31,7 +31,7 @@ from mmcontrast.errors import ContrastError, nearest
 from mmcontrast.losses.instances import instance_mean, number_instances
 from mmcontrast.losses.precision import full_precision, upcast
 from mmcontrast.methods.mxm_clr.relations import RELATIONS
-from mmcontrast.methods.mxm_clr.sums import Sums, Targets, sums_over_pairs
+from mmcontrast.methods.mxm_clr.sums import Sums, Targets, sums_at_once, sums_in_chunks
 
 __all__ = ["multifold_loss", "multifold_pairs_loss", "multifold_pairs_terms", "multifold_terms"]
 
@@ -68,7 +68,7 @@ def multifold_terms(
         reduce: mean over rows, or over instances of the mean over their rows (equal unless ragged).
         teacher: rows like a and b that the relation is computed from, e.g. of a momentum copy; default: these.
         chunk: rows of a that are worked on at once; memory grows with chunk x Q, and backward computes each chunk
-            anew. None: all rows at once. The result is the same but for rounding.
+            anew (once: no second derivative). None: all rows at once. The result is the same.
 
     Returns:
         `loss` with gradient, and detached: `gap` (loss minus entropy of its targets, >= 0), `hard`, `soft`,
@@ -85,7 +85,7 @@ def multifold_terms(
     rows_of = RELATIONS[relation](source[0].detach(), source[1].detach(), index_P, index_Q, n_instances)
     targets = Targets(index_P, index_Q, rows_of, tau_soft, log_positives=hard == "logsum")
     scale = torch.as_tensor(tau, dtype=a.dtype, device=a.device)
-    sums = sums_over_pairs(a, b, scale, targets, chunk)
+    sums = sums_at_once(a, b, scale, targets) if chunk is None else sums_in_chunks(a, b, scale, targets, chunk)
     if hard == "mean":
         # sum_q h l is linear in the rows of b: the row's product with the mean of its positives
         row_positive = (a * instance_mean(b, index_Q, n_instances)[index_P]).sum(1) / scale

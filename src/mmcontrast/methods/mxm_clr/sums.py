@@ -1,7 +1,7 @@
 """The sums over all pairs of rows that the multifold loss is made of: at once, or in chunks that memory can hold.
 
-At once autograd keeps some five P x Q matrices for backward. In chunks it keeps vectors alone, and backward makes each
-chunk's logits and targets anew: one product more in exchange for memory that grows with chunk x Q.
+At once is plain autograd and keeps some five P x Q matrices for backward. In chunks, forward keeps vectors alone, and
+backward makes each chunk's logits and targets anew: one product more in exchange for memory that grows with chunk x Q.
 
 Shapes: P rows of modality a, Q rows of modality b, c rows of a chunk of a, D width.
 """
@@ -9,12 +9,11 @@ Shapes: P rows of modality a, Q rows of modality b, c rows of a chunk of a, D wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from mmcontrast.methods.mxm_clr.relations import Rows
 
@@ -36,7 +35,8 @@ class Targets:
     log_positives: bool
 
 
-class Sums(NamedTuple):
+@dataclass(frozen=True)
+class Sums:
     """Of logits l = a b^T / tau, with gradient, save the entropies.
 
     Attributes:
@@ -55,47 +55,127 @@ class Sums(NamedTuple):
     column_entropy: Tensor
 
 
-def sums_over_pairs(a_PD: Tensor, b_QD: Tensor, tau: Tensor, targets: Targets, chunk: int | None = None) -> Sums:
-    """The sums, `chunk` rows of a at a time; None = all at once."""
-    if chunk is None or chunk >= len(a_PD):
-        return _part(a_PD, b_QD, tau, targets, slice(None))
-    slices = [slice(i, i + chunk) for i in range(0, len(a_PD), chunk)]
-    # a column's soft targets need the normaliser of the whole column first
-    norms = [targets.rows_of(rows).div_(targets.tau_soft).logsumexp(0) for rows in slices]
-    norm_Q = torch.stack(norms).logsumexp(0)
-    parts = []
-    for rows in slices:
-        part = partial(_part, targets=targets, rows=rows, norm_Q=norm_Q)
-        parts.append(checkpoint(part, a_PD[rows], b_QD, tau, use_reentrant=False, preserve_rng_state=False))
-    found = {name: [getattr(part, name) for part in parts] for name in Sums._fields}
-    of_columns = {name: torch.stack(values) for name, values in found.items() if name.startswith("column")}
-    of_logits = ("column_lse", *(("column_positive",) if targets.log_positives else ()))
-    logs = {name: of_columns[name].logsumexp(0) for name in of_logits}
-    rows_whole = {name: torch.cat(values) for name, values in found.items() if name.startswith("row")}
-    return Sums(**{name: values.sum(0) for name, values in of_columns.items()} | logs | rows_whole)
-
-
-def _part(a_cD: Tensor, b_QD: Tensor, tau: Tensor, targets: Targets, rows: slice, norm_Q: Tensor | None = None) -> Sums:
-    """The sums over some rows of a. norm_Q: logsumexp of the columns' soft targets; None = these are all rows."""
-    logits_cQ = a_cD @ b_QD.T / tau
+def sums_at_once(a_PD: Tensor, b_QD: Tensor, tau: Tensor, targets: Targets) -> Sums:
+    """The sums, with the graph of all P x Q pairs kept for backward."""
+    logits_PQ = a_PD @ b_QD.T / tau
     with torch.no_grad():
-        log_t_cQ = targets.rows_of(rows).div_(targets.tau_soft)
-        t_row_cQ = log_t_cQ.softmax(1)
-        t_column_cQ = log_t_cQ.softmax(0) if norm_Q is None else (log_t_cQ - norm_Q).exp()
-        row_entropy = torch.special.entr(t_row_cQ).sum(1)
-        column_entropy = torch.special.entr(t_column_cQ).sum(0)
-    row_positive, column_positive = a_cD.new_zeros(len(a_cD)), a_cD.new_zeros(len(b_QD))
+        log_t_PQ = targets.rows_of(slice(None)) / targets.tau_soft
+        t_row_PQ, t_column_PQ = log_t_PQ.softmax(1), log_t_PQ.softmax(0)
+        row_entropy = torch.special.entr(t_row_PQ).sum(1)
+        column_entropy = torch.special.entr(t_column_PQ).sum(0)
+    row_positive, column_positive = a_PD.new_zeros(len(a_PD)), a_PD.new_zeros(len(b_QD))
     if targets.log_positives:
-        others_cQ = targets.index_a[rows, None] != targets.index_b
-        positive_cQ = logits_cQ.masked_fill(others_cQ, -torch.inf)
-        row_positive, column_positive = positive_cQ.logsumexp(1), positive_cQ.logsumexp(0)
+        others_PQ = targets.index_a[:, None] != targets.index_b
+        positive_PQ = logits_PQ.masked_fill(others_PQ, -torch.inf)
+        row_positive, column_positive = positive_PQ.logsumexp(1), positive_PQ.logsumexp(0)
     return Sums(
-        logits_cQ.logsumexp(1),
-        logits_cQ.logsumexp(0),
-        (t_row_cQ * logits_cQ).sum(1),
-        (t_column_cQ * logits_cQ).sum(0),
+        logits_PQ.logsumexp(1),
+        logits_PQ.logsumexp(0),
+        (t_row_PQ * logits_PQ).sum(1),
+        (t_column_PQ * logits_PQ).sum(0),
         row_positive,
         column_positive,
         row_entropy,
         column_entropy,
     )
+
+
+def sums_in_chunks(a_PD: Tensor, b_QD: Tensor, tau: Tensor, targets: Targets, chunk: int) -> Sums:
+    """The same sums, `chunk` rows of a at a time; differentiable once."""
+    return Sums(*_Chunked.apply(a_PD, b_QD, tau, targets, chunk))
+
+
+class _Chunked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a_PD: Tensor, b_QD: Tensor, tau: Tensor, targets: Targets, chunk: int) -> tuple[Tensor, ...]:
+        slices = [slice(i, min(i + chunk, len(a_PD))) for i in range(0, len(a_PD), chunk)]
+        # a column's soft targets need the normaliser of the whole column first
+        relation_row, relation_column = _over(slices, lambda rows: _relation(targets, rows))
+        row_soft, row_entropy = torch.empty_like(relation_row), relation_row.clone()
+        column_soft, column_entropy = torch.zeros_like(relation_column), relation_column.clone()
+        row_lse = torch.empty_like(relation_row)
+        column_lse = torch.full_like(relation_column, -torch.inf)
+        row_positive, column_positive = torch.zeros_like(row_lse), torch.zeros_like(column_lse)
+        if targets.log_positives:
+            column_positive.fill_(-torch.inf)
+        for rows in slices:
+            logits_cQ = (a_PD[rows] @ b_QD.T).div_(tau)
+            row_lse[rows], partial_Q = _lse(logits_cQ)
+            torch.logaddexp(column_lse, partial_Q, out=column_lse)
+            relation_cQ = _relation(targets, rows)
+            t_cQ = (relation_cQ - relation_row[rows, None]).exp_()
+            row_soft[rows] = torch.einsum("cq,cq->c", t_cQ, logits_cQ)
+            row_entropy[rows] -= torch.einsum("cq,cq->c", t_cQ, relation_cQ)
+            torch.sub(relation_cQ, relation_column, out=t_cQ).exp_()
+            column_entropy -= relation_cQ.mul_(t_cQ).sum(0)
+            column_soft += t_cQ.mul_(logits_cQ).sum(0)
+            if targets.log_positives:
+                logits_cQ.masked_fill_(targets.index_a[rows, None] != targets.index_b, -torch.inf)
+                row_positive[rows], partial_Q = _lse(logits_cQ)
+                torch.logaddexp(column_positive, partial_Q, out=column_positive)
+        vectors = (row_lse, column_lse, row_positive, column_positive, relation_row, relation_column)
+        ctx.save_for_backward(a_PD, b_QD, tau, *vectors)
+        ctx.targets, ctx.slices = targets, slices
+        ctx.mark_non_differentiable(row_entropy, column_entropy)
+        return (
+            row_lse,
+            column_lse,
+            row_soft,
+            column_soft,
+            row_positive,
+            column_positive,
+            row_entropy,
+            column_entropy,
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        a_PD, b_QD, tau, row_lse, column_lse, row_positive, column_positive, relation_row, relation_column = (
+            ctx.saved_tensors
+        )
+        g_row_lse, g_column_lse, g_row_soft, g_column_soft, g_row_positive, g_column_positive = grads[:6]
+        targets = ctx.targets
+        grad_a, grad_b, grad_tau = torch.empty_like(a_PD), torch.zeros_like(b_QD), torch.zeros_like(tau)
+        for rows in ctx.slices:
+            logits_cQ = (a_PD[rows] @ b_QD.T).div_(tau)
+            grad_cQ = (logits_cQ - row_lse[rows, None]).exp_().mul_(g_row_lse[rows, None])
+            work_cQ = (logits_cQ - column_lse).exp_()
+            grad_cQ.addcmul_(work_cQ, g_column_lse)
+            relation_cQ = _relation(targets, rows)
+            torch.sub(relation_cQ, relation_row[rows, None], out=work_cQ).exp_()
+            grad_cQ.addcmul_(work_cQ, g_row_soft[rows, None])
+            torch.sub(relation_cQ, relation_column, out=work_cQ).exp_()
+            grad_cQ.addcmul_(work_cQ, g_column_soft)
+            if targets.log_positives:
+                others_cQ = targets.index_a[rows, None] != targets.index_b
+                torch.sub(logits_cQ, row_positive[rows, None], out=work_cQ).exp_().masked_fill_(others_cQ, 0)
+                grad_cQ.addcmul_(work_cQ, g_row_positive[rows, None])
+                torch.sub(logits_cQ, column_positive, out=work_cQ).exp_().masked_fill_(others_cQ, 0)
+                grad_cQ.addcmul_(work_cQ, g_column_positive)
+            grad_tau -= torch.dot(grad_cQ.view(-1), logits_cQ.view(-1)) / tau
+            grad_cQ.div_(tau)
+            grad_a[rows] = grad_cQ @ b_QD
+            grad_b.addmm_(grad_cQ.T, a_PD[rows])
+        return grad_a, grad_b, grad_tau, None, None
+
+
+def _relation(targets: Targets, rows: slice) -> Tensor:
+    return targets.rows_of(rows).div_(targets.tau_soft)
+
+
+def _over(slices: list[slice], rows_of: Any) -> tuple[Tensor, Tensor]:
+    """logsumexp of a matrix, given by rows, along its rows and along its columns."""
+    along_rows, along_columns = _lse(rows_of(slices[0]))
+    row_lse = along_rows.new_empty(slices[-1].stop)
+    row_lse[slices[0]] = along_rows
+    # into what is there already: a small result kept from each chunk lies in the gap that the chunk left on the heap,
+    # where the next one then finds no room
+    for rows in slices[1:]:
+        row_lse[rows], partial_Q = _lse(rows_of(rows))
+        torch.logaddexp(along_columns, partial_Q, out=along_columns)
+    return row_lse, along_columns
+
+
+def _lse(x_cQ: Tensor) -> tuple[Tensor, Tensor]:
+    return x_cQ.logsumexp(1), x_cQ.logsumexp(0)
