@@ -156,11 +156,18 @@ SEARCHED = ("synthetic/tuple_infonce/searched",)
 STOP_IN = STEPS + 1
 
 
+def marks(number: int, case: str, state: str) -> list[pytest.MarkDecorator]:
+    """`make test` runs every third state of a case that is not quick, in turn, and all that few have."""
+    if case in QUICK:
+        return []
+    return [pytest.mark.slow, *([pytest.mark.exhaustive] if number % 3 and state not in OF_SOME else [])]
+
+
 @pytest.mark.parametrize(
     ("case", "state"),
     [
-        pytest.param(case, state, marks=[] if case in QUICK else [pytest.mark.slow])
-        for case, state in PAIRS
+        pytest.param(case, state, marks=marks(number, case, state))
+        for number, (case, state) in enumerate(PAIRS)
         if "searched" not in case
     ],
 )
