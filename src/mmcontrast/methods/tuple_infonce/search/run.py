@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count, islice
 from typing import Any, cast
 
@@ -55,7 +55,7 @@ def searched(cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, 
         StoppedError: it was asked to stop, and has saved its state.
     """
     given = cell.objective["search"]
-    kind = ReinforceSearch if given["kind"] == "reinforce" else GridSearch
+    kind: type[ReinforceSearch | GridSearch] = ReinforceSearch if given["kind"] == "reinforce" else GridSearch
     return _Run(cell, job, table, kind.model_validate(given)).found()
 
 
@@ -190,7 +190,12 @@ class _Run:
             at, target, trials = entry["round"], entry["target"], entry["trials"]
             ending, rewards = "beta_reward" if target == "beta" else "reward", [t["reward"] for t in trials]
             rows = self._named("search/", target, entry["before"])
-            of_rewards = {"": np.mean, "_low": min, "_high": max, "_spread": np.std}
+            of_rewards: dict[str, Callable[[list[float]], Any]] = {
+                "": np.mean,
+                "_low": min,
+                "_high": max,
+                "_spread": np.std,
+            }
             rows |= {f"search/{ending}{end}": float(of(rewards)) for end, of in of_rewards.items()}
             for name in trials[0]["details"]:
                 rows[f"search/accuracy_{name}"] = float(np.mean([t["details"][name] for t in trials]))
