@@ -379,7 +379,7 @@ def load_dataset(cell: CellConfig, root: Path | str, seed: int) -> dict[str, Tab
 def _load_checked(cell: CellConfig, root: Path, dataset: str, split: str) -> Table:
     path = root / paths.prepared(dataset, split)
     table = load_split(path, root / paths.mapped(dataset, split))
-    prepared = {
+    prepared: dict[str, tuple[Any, Any]] = {
         # order counts: methods pair the modalities in the order of the dataset
         "modalities": (list(table.modalities.items()), list(cell.modalities.items())),
         "classes": (table.classes, cell.classes),

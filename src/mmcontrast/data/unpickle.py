@@ -142,7 +142,11 @@ def _key(key: Any) -> Any:
     return key
 
 
-class _Reader(pickle._Unpickler):
+# its methods are not public, and so not typed
+_Standard: Any = pickle._Unpickler
+
+
+class _Reader(_Standard):
     """The reader of the standard library, with checks of what is called, set and used as a key."""
 
     stack: list[Any]
@@ -152,7 +156,7 @@ class _Reader(pickle._Unpickler):
     def __init__(self, file: Any) -> None:
         # bytes of Python 2 are texts, of which letter and byte are the same number
         super().__init__(file, encoding="latin-1")
-        self.dispatch = _Instructions()  # type: ignore[misc]
+        self.dispatch = _Instructions()
 
     def find_class(self, module: Any, name: Any) -> Any:
         found = KNOWN.get(f"{module}.{name}")
@@ -196,21 +200,23 @@ class _Reader(pickle._Unpickler):
 
     def load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
+        # some of what they have is private, or not typed
+        told: Any = target
         if isinstance(target, np.ndarray):
             _, shape, dtype, fortran, raw = state
             made = _array(raw, dtype, shape, "F" if fortran else "C")
-            target.__setstate__((1, made.shape, made.dtype, bool(fortran), made.tobytes("A")))  # type: ignore[attr-defined]
+            told.__setstate__((1, made.shape, made.dtype, bool(fortran), made.tobytes("A")))
         elif isinstance(target, np.dtype):
             if state[1] not in ("<", ">", "=", "|") or any(of is not None for of in state[2:5]):
                 raise ValueError("an array of a type with fields")
-            target.__setstate__((3, state[1], None, None, None, target.itemsize, target.alignment, 0))  # type: ignore[attr-defined]
+            told.__setstate__((3, state[1], None, None, None, target.itemsize, target.alignment, 0))
         elif isinstance(target, tuple(SPARSE.values())):
             arrays = [state[key] for key in ("data", "indices", "indptr")]
             shape = state.get("_shape", state.get("shape"))
             if not all(isinstance(a, np.ndarray) and a.ndim == 1 for a in arrays) or not isinstance(shape, tuple):
                 raise ValueError("a sparse matrix without its three arrays and its shape")
-            type(target).__init__(target, tuple(arrays), shape=shape)
-            target.check_format(full_check=True)
+            type(told).__init__(told, tuple(arrays), shape=shape)
+            told.check_format(full_check=True)
         else:
             raise ValueError(f"a state for a {type(target).__name__}")
 

@@ -94,7 +94,8 @@ def try_rates(cell: CellConfig, recipe: Recipe, train: Trainer) -> Choice:
     plan, metric = recipe.tuning.on(cell.dataset), cell.metrics[0]
     rates = plan.rates or []
     lowest, highest = rates[0], rates[-1]
-    trials = [_trial(cell, lr, size, plan, train) for size, lr in product(plan.batch_sizes or [None], rates)]
+    sizes: list[int | None] = [*plan.batch_sizes] or [None]
+    trials = [_trial(cell, lr, size, plan, train) for size, lr in product(sizes, rates)]
     while True:
         best = best_trial(trials, metric)
         chosen = Choice(
