@@ -5,13 +5,13 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # small models: more threads a process only get in each other's way
 export OMP_NUM_THREADS := 1
-# two workers, a file each: the pipeline tests wait on their own jobs for most of their time
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# two workers, one file at a time each, in the order of tests/conftest.py: slow files first
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 # GPU=1: torch with CUDA
 device := $(if $(GPU),gpu,cpu)
 quick := build/quickstart/reports
 
-.PHONY: env env-all quickstart reproduce test test-all test-fast test-pythons lint format lock clean
+.PHONY: env env-all quickstart reproduce test test-all test-fast test-pythons lint style types format lock clean
 
 env: $(VENV)/.base-$(device)
 
@@ -43,12 +43,16 @@ test-fast: env-all
 test-pythons:
 	workflow/envs/pythons.sh $(device)
 
-lint: env-all
+lint: style types
+
+style: env-all
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	hadolint Containerfile
+
+types: env-all
 	mypy
 
 format: env-all
