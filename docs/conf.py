@@ -22,7 +22,6 @@ extensions = [
     "reference",
     "shown_results",
 ]
-exclude_patterns = ["results/index_of_files.md"]
 root_doc = "index"
 nitpicky = True
 # types of packages whose documentation is not at hand offline, and names that a docstring only mentions
