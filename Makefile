@@ -11,7 +11,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 device := $(if $(GPU),gpu,cpu)
 quick := build/quickstart/reports
 
-.PHONY: env env-all quickstart reproduce test test-all test-fast test-pythons lint style types format lock clean
+.PHONY: env env-all quickstart reproduce test test-all test-fast test-pythons lint style types format docs lock clean
 
 env: $(VENV)/.base-$(device)
 
@@ -59,6 +59,11 @@ format: env-all
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
+
+# the site in build/docs; every warning is an error
+docs: env-all
+	sphinx-build --builder html --nitpicky --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees docs build/docs
+	@echo "The site: $(CURDIR)/build/docs/index.html"
 
 lock:
 	workflow/envs/lock.sh
