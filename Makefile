@@ -1,8 +1,8 @@
 # `make quickstart`, `make reproduce` and `make test` each do everything on a machine that has Python 3.11 to 3.13, or uv,
 # and the package registries.
 SHELL := /bin/bash
-VENV := .venv
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+VENV ?= .venv
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 # small models: more threads a process only get in each other's way
 export OMP_NUM_THREADS := 1
 # two workers, one file at a time each, in the order of tests/conftest.py: slow files first
@@ -20,7 +20,6 @@ env-all: $(VENV)/.all-$(device)
 
 $(VENV)/.base-$(device) $(VENV)/.all-$(device): $(VENV)/.%-$(device): pyproject.toml locks/cuda.txt locks/%.txt
 	workflow/envs/install.sh $(VENV) $* $(device)
-	touch $@
 
 quickstart: env
 	snakemake --cores all reproduce --config suite=quickstart

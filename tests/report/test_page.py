@@ -18,7 +18,7 @@ from mmcontrast.report import page as page_module
 from mmcontrast.report.evidence import read_json
 from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.page import write_page
-from mmcontrast.report.provenance import anchor, digest_of_code, digest_of_params, raw_checksum
+from mmcontrast.report.provenance import anchor, code_version, digest_of_code, digest_of_params, raw_checksum
 from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import text_of
@@ -259,3 +259,9 @@ def test_raw_checksum_depends_on_names_and_contents_alone() -> None:
     assert raw_checksum(one) == raw_checksum({"files": {"b": "2" * 64, "a": "1" * 64}})
     assert raw_checksum(one) != raw_checksum({"files": {"a": "2" * 64, "b": "1" * 64}})
     assert raw_checksum({"files": {}}) == ""
+
+
+def test_without_git_the_code_is_told_by_the_packages_version_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image has no git as a rule."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert code_version(Path(__file__).parent) == __version__
