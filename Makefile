@@ -69,4 +69,4 @@ lock:
 
 clean:
 	rm -rf build data plan runs logs .state .snakemake reports/index.html reports/results.parquet reports/intervals.parquet \
-	  reports/evidence reports/tables reports/figures reports/plots reports/models reports/partial
+	  reports/evidence reports/tables reports/figures reports/plots reports/models reports/pages reports/partial reports/single.html

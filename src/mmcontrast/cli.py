@@ -123,9 +123,14 @@ def _report(args: argparse.Namespace) -> int:
         for file in publish(grid, layout):
             print(f"{file}: written")
         return 0
+    if args.part == "single":
+        from mmcontrast.report.page import write_single
+
+        print(f"{write_single(plans.planned_grid(Path(layout.report_plan('page'))), layout)}: written")
+        return 0
     if args.part == "partial":
         return _partial(plans.planned_grid(Path(layout.report_plan("page"))), layout)
-    known = ["results", "page", "partial", "publish", *plans.Plan.read(Path("."), layout).experiments]
+    known = ["results", "page", "single", "partial", "publish", *plans.Plan.read(Path("."), layout).experiments]
     if args.part not in known:
         raise ConfigError(f"report {args.part}: no such part in this suite; {nearest(args.part, known)}")
     plan = Path(layout.report_plan(args.part))
@@ -349,7 +354,10 @@ def _parser() -> argparse.ArgumentParser:
     add("finetune", _train, "Train a cell with its joint or supervised objective.", others, cell=cell)
     text = "Score a cell from its stored predictions, or by a linear probe on its embeddings."
     add("evaluate", _evaluate, text, others, cell=cell)
-    parts = "results, page, partial (the finished cells, after a failure), or publish (to docs/results/ and README.md)"
+    parts = (
+        "results, page, single (the whole report as one file), partial (the finished cells, after a failure), or "
+        "publish (to docs/results/ and README.md)"
+    )
     add("report", _report, "Write one part of the report.", others, part=f"name of an experiment, {parts}")
     add("check", _check, "Check all of params/ and count what would be run.", others)
     add("plan", _plan, "Write everything that determines each stage's result, for both engines.", others)
