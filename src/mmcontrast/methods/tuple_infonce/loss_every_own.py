@@ -75,6 +75,8 @@ def every_own_row_terms(
 ) -> TupleLoss:
     """Tuple contrast of sum fusion in which each anchor meets ALL own-row replacements; see `own_row_logits`.
 
+    The rest of the objective is that of `tuple_info_nce_terms`.
+
     Args:
         anchor: (B, D) unit-norm anchors. fused: (B, D) keys as sums of their terms, not normalised.
         terms: modality -> (B, D). weights: one per modality, >= 0; blocks of weight 0 are measured without gradient.
