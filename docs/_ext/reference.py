@@ -135,7 +135,7 @@ def loss_functions() -> Iterator[str]:
         parts = module.split(".")
         title = f"{parts[-2]}" if parts[-1] == "loss" else parts[-1]
         yield f"## {title.replace('_', ' ')}\n"
-        yield "```{eval-rst}"
+        yield f"```{{eval-rst}}\n.. automodule:: {module}\n   :no-index:\n"
         yield from (f".. autofunction:: mmcontrast.losses.{name}" for name in files[module])
         yield "```\n"
 

@@ -314,6 +314,12 @@ def _new(args: argparse.Namespace) -> None:
         print(f"Next: snakemake --cores all --config suite={args.name}")
 
 
+def _completion(args: argparse.Namespace) -> None:
+    import shtab
+
+    print(shtab.complete(_parser(), args.shell))
+
+
 def _from_here(given: str) -> Path:
     return Path(given).absolute()
 
@@ -405,6 +411,9 @@ def _parser() -> argparse.ArgumentParser:
         apply.add_argument("-o", "--out", required=True, type=_from_here, metavar="FILE", help="csv or Parquet")
         apply.add_argument("--seed", type=int, help="of the model (default: the first)")
         apply.add_argument("--device", default="cpu", help="where it computes (default: %(default)s)")
+    completion = commands.add_parser("completion", help="Print what lets a shell complete commands and options.")
+    completion.set_defaults(call=_completion)
+    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
     add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")
     add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.")
     return parser
@@ -418,7 +427,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mmcontrast").setLevel(logging.INFO)
     try:
-        if args.command != "init":
+        if args.command not in ("init", "completion"):
             _enter_checkout()
         return args.call(args) or 0
     except StoppedError as e:

@@ -198,7 +198,7 @@ def test_a_method_by_the_template(work: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_row_of_an_experiment_is_as_far_in_as_the_others(work: Path) -> None:
-    file = work / "params/experiments/own.yaml"
+    file = Path("params/experiments/own.yaml")
     file.write_text("title: Own\ncells:\n  - {method: comm}\n  - {method: cross}\nreference: {method: comm}\n")
     starting.new_method("my_loss", "own")
     rows = yaml.safe_load(file.read_text())["cells"]

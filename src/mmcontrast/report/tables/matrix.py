@@ -364,7 +364,8 @@ def _read(evidence: Evidence, matrix: Matrix, label: str, dataset: str) -> SeedC
 
 def cost_block(matrix: Matrix, costs: dict[tuple[str, int], SeedCost]) -> Block:
     """Seconds and memory of every row and column."""
-    columns, values = [], {}
+    columns: list[Column] = []
+    values: dict[str, dict[str, Value]] = {}
     for c, of in enumerate(matrix.columns):
         columns += [
             Column(f"seconds_{c}", f"{of.title}: s per seed", "score"),
