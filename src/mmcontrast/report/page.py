@@ -122,11 +122,12 @@ def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
 
 def _figure(evidence: Evidence, spec: FigureSpec) -> dict[str, Any]:
     layout, root = evidence.layout, evidence.grid.root
+    again = f"mmcontrast report {spec.experiment}{layout.select}"
     files = {s: layout.figure(spec.experiment, spec.name, s) for s in (*FIGURE_FORMATS, "svg", NARROW_SUFFIX)}
     return {
         "caption": caption(evidence, spec),
-        "wide": _inlined(root / files["svg"], spec.experiment),
-        "narrow": _inlined(root / files[NARROW_SUFFIX], spec.experiment),
+        "wide": _inlined(root / files["svg"], again),
+        "narrow": _inlined(root / files[NARROW_SUFFIX], again),
         "files": [(suffix, _link(layout, files[suffix])) for suffix in FIGURE_FORMATS],
     }
 
@@ -136,8 +137,8 @@ def _link(layout: Layout, path: str) -> str:
     return path.removeprefix(layout.report() + "/")
 
 
-def _inlined(path: Path, experiment: str) -> str:
+def _inlined(path: Path, command: str) -> str:
     """An SVG as a data URI: as an image of its own, so that ids inside it cannot clash with another figure's."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file; run `mmcontrast report {experiment}` first")
+        raise DataError(f"{path}: no such file; run `{command}` first")
     return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
