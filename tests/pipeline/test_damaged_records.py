@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from dvc.cli import main as dvc
 
 from mmcontrast.cli import main
 from mmcontrast.config import Grid
@@ -21,7 +19,7 @@ from mmcontrast.pipeline import verify
 from mmcontrast.pipeline.findings import Finding, judged, repair, told
 from mmcontrast.pipeline.kept import keep_results, kept_results
 from mmcontrast.pipeline.plan import PlanError, carried_out, outdated, put, refuse_another_plan
-from mmcontrast.pipeline.sync import TIMES, make_good
+from mmcontrast.pipeline.sync import TIMES, make_good, run_module
 from mmcontrast.pipeline.verify import examine
 from mmcontrast.pipeline.workflow import refuse_unknown_profile
 from mmcontrast.progress import Costs, untrained
@@ -216,7 +214,7 @@ def test_dvc_leaves_what_a_user_has_put_there_by_hand(tmp_path: Path, stage: str
     mine = tmp_path / "data/raw/own/mine.csv"
     mine.parent.mkdir(parents=True)
     mine.write_text("1,2\n")
-    with contextlib.chdir(tmp_path):
-        assert dvc(["init", "--no-scm", "-q"]) == 0
-        assert dvc(["repro", "-q"]) == 0
+    for words in (["init", "--no-scm", "-q"], ["repro", "-q"]):
+        done = run_module("dvc", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
     assert mine.read_text() == mine.with_name("manifest.json").read_text() == "1,2\n"
