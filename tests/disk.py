@@ -82,11 +82,18 @@ def read_only(*folders: Path) -> Iterator[None]:
             folder.chmod(mode)
 
 
-def with_ordinary_rights(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def with_ordinary_rights(
+    command: Sequence[str], cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command for which permissions hold, even where the tests run as root."""
     try:
         return subprocess.run(
-            command, preexec_fn=_as_anybody if os.geteuid() == 0 else None, text=True, capture_output=True
+            command,
+            cwd=cwd,
+            env=env,
+            preexec_fn=_as_anybody if os.geteuid() == 0 else None,
+            text=True,
+            capture_output=True,
         )
     except subprocess.SubprocessError:
         pytest.skip("root cannot give up its rights over files here (prctl PR_CAPBSET_DROP is refused)")

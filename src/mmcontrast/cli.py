@@ -30,7 +30,10 @@ def _enter_checkout() -> None:
     here = Path.cwd()
     root = next((folder for folder in (here, *here.parents) if (folder / "params/suites").is_dir()), None)
     if root is None:
-        raise ConfigError(f"{here}: not in a checkout: neither this folder nor one above it holds params/suites/")
+        raise ConfigError(
+            f"{here}: not in a checkout: neither this folder nor one above it holds params/suites/; go to one that "
+            "does, or make one with `mmcontrast init DIR`"
+        )
     os.chdir(root)
     own = root / "src/mmcontrast"
     if own.is_dir() and own.resolve() != Path(__file__).resolve().parent:
@@ -79,6 +82,7 @@ class EpochPrinter:
 def _train(args: argparse.Namespace) -> None:
     layout, plan = _planned(args, args.command)
     cell = plans.planned_cell(plan)
+    plans.refuse_unprepared(cell)
     os.environ.setdefault("DS_ACCELERATOR", cell.engine.device)
     from mmcontrast.training.cell import launch_ranks, run_stage
 
@@ -107,10 +111,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     from mmcontrast.evaluation.evaluate import evaluate_cell
 
     cell = plans.planned_cell(plan)
-    plans.refuse_another_plan(cell, layout, plan.parent)
-    scored = layout.scored(cell.name, cell.last_stage, cell.scored_by)
+    scored = Path(layout.scored(cell.name, cell.last_stage, cell.scored_by))
+    plans.refuse_another_plan(cell.name, scored, layout, plan.parent)
     scores = (layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name))
-    evaluate_cell(cell, Path(scored), *map(Path, scores))
+    evaluate_cell(cell, scored, *map(Path, scores))
     _journal(args, layout)
 
 
@@ -130,13 +134,17 @@ def _report(args: argparse.Namespace) -> int:
         return 0
     if args.part == "partial":
         return _partial(plans.planned_grid(Path(layout.report_plan("page"))), layout)
-    known = ["results", "page", "single", "partial", "publish", *plans.Plan.read(Path("."), layout).experiments]
+    planned = plans.Plan.read(Path("."), layout)
+    known = ["results", "page", "single", "partial", "publish", *planned.experiments]
     if args.part not in known:
         raise ConfigError(f"report {args.part}: no such part in this suite; {nearest(args.part, known)}")
     plan = Path(layout.report_plan(args.part))
     if args.part == "results":
         from mmcontrast.report.results import write_covered
 
+        for name, cell in planned.cells.items():
+            if (scored := Path(layout.run(name, cell.scored))).exists():
+                plans.refuse_another_plan(name, scored, layout, Path(layout.cell_plan(name, "evaluate")).parent)
         write_covered(plans.carried_out(plan)["covered"], layout, Path("."))
         keep_results(layout, Path("."))
     elif args.part == "page":
@@ -252,6 +260,7 @@ def _verify(args: argparse.Namespace) -> int:
     grid, layout = selection(args.suite, args.datasets)
     from mmcontrast.pipeline.findings import as_json, repair, told
     from mmcontrast.pipeline.verify import examine
+    from mmcontrast.report.outputs import reproduce
 
     say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
     findings = told(examine(grid, layout), say)
@@ -261,7 +270,7 @@ def _verify(args: argparse.Namespace) -> int:
         repair(findings, grid.root, say)
     checked = [f for f in findings if f.state != "missing" and f.kind != "plan"]
     if not checked:
-        say("nothing of this suite is here: run it first")
+        say(f"nothing of this suite is here; run `{reproduce(layout)}` first")
     return int(not checked or any(f.state == "wrong" for f in findings))
 
 
@@ -333,13 +342,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mmcontrast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
+    def of_a_suite(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--suite", default="default", help="name of a file in params/suites/ (default: %(default)s)")
+
     def add(
-        name: str, call: Callable[[argparse.Namespace], int | None], text: str, datasets: str = "", **words: str
+        name: str,
+        call: Callable[[argparse.Namespace], int | None],
+        text: str,
+        datasets: str = "",
+        suite: bool = True,
+        **words: str,
     ) -> argparse.ArgumentParser:
-        """A command that takes `words`, a suite, and datasets where there is a help text for them."""
+        """A command that takes `words`, a suite unless it is of none, and datasets where there is a help text."""
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(call=call)
-        sub.add_argument("--suite", default="default", help="name of a file in params/suites/ (default: %(default)s)")
+        if suite:
+            of_a_suite(sub)
         for word, meaning in words.items():
             sub.add_argument(word, help=meaning)
         if datasets:
@@ -347,10 +365,12 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     others, cell = "run these datasets instead of the suite's", "dataset/method/variant"
-    data = add("data", _data, "Show, fetch or prepare datasets.")
+    data = add("data", _data, "Show, fetch or prepare datasets.", suite=False)
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("status", help="list every dataset: its licence, what is there, how to get the rest")
-    actions.add_parser("encoders", help="download the pretrained encoders that are named by a hub id and commit")
+    text = "list every dataset: its licence, what is there, how to get the rest"
+    of_a_suite(actions.add_parser("status", help=text))
+    text = "download the pretrained encoders that are named by a hub id and commit"
+    of_a_suite(actions.add_parser("encoders", help=text))
     for action, text in (
         ("fetch", "download, verify checksums"),
         ("prepare", "convert to Parquet, split and scale"),
@@ -367,7 +387,7 @@ def _parser() -> argparse.ArgumentParser:
     add("report", _report, "Write one part of the report.", others, part=f"name of an experiment, {parts}")
     add("check", _check, "Check all of params/ and count what would be run.", others)
     add("plan", _plan, "Write everything that determines each stage's result, for both engines.", others)
-    engine = add("sync", _sync, "Update the records of one engine with what the other has run.")
+    engine = add("sync", _sync, "Update the records of one engine with what the other has run.", suite=False)
     engine.add_argument("engine", choices=["dvc", "snakemake"])
     text = "List the scores that differ between two versions of a suite's results, with intervals."
     revision = "a git revision such as HEAD~1 or v1.0, `previous` (the last results that differ), or `workspace`"
@@ -414,8 +434,8 @@ def _parser() -> argparse.ArgumentParser:
     completion = commands.add_parser("completion", help="Print what lets a shell complete commands and options.")
     completion.set_defaults(call=_completion)
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
-    add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")
-    add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.")
+    add("licences", _write, "Write docs/licences.md from params/ and the installed packages.", suite=False)
+    add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.", suite=False)
     return parser
 
 

@@ -9,10 +9,12 @@ import json
 import re
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from mmcontrast.data.files import sha256_of
+from mmcontrast.data.json_text import read_json
 from mmcontrast.paths import Layout
 
 TRAINING = ("pretrain", "finetune")
@@ -28,11 +30,13 @@ class Costs:
 
     def __init__(self, journal: Path) -> None:
         self.seconds: dict[Job, float] = {}
-        lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
+        lines = journal.read_text(encoding="utf-8", errors="replace").splitlines() if journal.is_file() else []
         for line in lines:
-            entry = json.loads(line)
-            words = entry["command"][1:] if entry["command"][0] == "data" else entry["command"]
-            self.seconds[words[0], words[1]] = float(entry["seconds"])
+            # a kill or a full disk cuts a line short, which says nothing then
+            with suppress(ValueError, LookupError, TypeError):
+                entry = json.loads(line)
+                words = entry["command"][1:] if entry["command"][0] == "data" else entry["command"]
+                self.seconds[words[0], words[1]] = float(entry["seconds"])
 
     def expected(self, job: Job) -> float | None:
         """Its last time, else the mean of its stage on its dataset, else the mean of its stage, else None."""
@@ -53,9 +57,17 @@ def untrained(layout: Layout) -> list[Job]:
         cell, stage = plan.parent.relative_to(plans).as_posix(), plan.stem
         if stage in TRAINING:
             cost = Path(layout.stage(cell, stage, "cost.json"))
-            if not cost.is_file() or json.loads(cost.read_text(encoding="utf-8")).get("plan") != sha256_of(plan):
+            if _trained_by(cost) != sha256_of(plan):
                 found.append((stage, cell))
     return found
+
+
+def _trained_by(cost: Path) -> str | None:
+    """Checksum of the plan that a stage was trained by; None where nothing tells it."""
+    try:
+        return str(read_json(cost)["plan"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 class Ahead:

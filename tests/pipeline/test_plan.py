@@ -133,5 +133,5 @@ def test_other_code_than_was_planned_is_refused(root: Path) -> None:
 
 
 def test_what_was_not_planned_is_refused(root: Path) -> None:
-    with pytest.raises(PlanError, match="no such plan; run `mmcontrast plan` first"):
+    with pytest.raises(PlanError, match="no such plan; run `mmcontrast plan --suite rosmap` first"):
         planned_cell(root / Layout("rosmap").cell_plan("rosmap/m3col/base", "finetune"))

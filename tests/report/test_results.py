@@ -108,7 +108,7 @@ def copy(evaluated: Made, tmp_path: Path) -> Made:
 
 def test_a_cell_that_was_not_evaluated_is_named_with_the_command(copy: Made) -> None:
     copy.path(copy.layout.metrics("rosmap/m3col/base")).unlink()
-    with pytest.raises(DataError, match=re.escape("run `mmcontrast evaluate rosmap/m3col/base` first")):
+    with pytest.raises(DataError, match=re.escape("run `mmcontrast evaluate rosmap/m3col/base --suite made_up` first")):
         write_results(copy.grid, copy.layout)
 
 
@@ -122,10 +122,11 @@ def test_scores_of_other_seeds_than_the_suites_are_refused(copy: Made) -> None:
 def test_a_file_without_a_column_is_refused(copy: Made) -> None:
     path = copy.path(copy.layout.metrics("rosmap/m3col/base"))
     pl.read_parquet(path).drop("n").write_parquet(path)
-    with pytest.raises(DataError, match=r"no column n; expected .*; run `mmcontrast evaluate rosmap/m3col/base` again"):
+    again = "run `mmcontrast evaluate rosmap/m3col/base --suite made_up` again"
+    with pytest.raises(DataError, match=rf"no column n; expected .*; {again}"):
         write_results(copy.grid, copy.layout)
 
 
 def test_results_that_were_not_written_name_the_command(copy: Made) -> None:
-    with pytest.raises(DataError, match="run `mmcontrast report results` first"):
+    with pytest.raises(DataError, match="run `mmcontrast report results --suite made_up` first"):
         Evidence.read(copy.grid, copy.layout)

@@ -3,8 +3,8 @@
 from snakemake.exceptions import WorkflowError
 
 from mmcontrast import paths
-from mmcontrast.errors import MMContrastError
-from mmcontrast.pipeline.workflow import planned_selection
+from mmcontrast.errors import MMContrastError, disk_problem
+from mmcontrast.pipeline.workflow import planned_selection, refuse_unknown_profile
 
 # Jobs keep the memory that a step frees for the next step, where glibc would give it back: 4 to 8 % less CPU time on
 # images, the same bits and the same peak.
@@ -12,9 +12,12 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 1024**2))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2 * 1024**3))
 
 try:
+    refuse_unknown_profile(sys.argv[1:], Path(workflow.basedir))
     PLAN, LAYOUT = planned_selection(config, write=workflow.is_main_process)
 except MMContrastError as e:
     raise WorkflowError(str(e)) from None
+except OSError as e:
+    raise WorkflowError(disk_problem(e) or str(e)) from None
 
 
 def planned(wc):

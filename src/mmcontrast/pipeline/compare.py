@@ -15,6 +15,7 @@ from mmcontrast.errors import MMContrastError
 from mmcontrast.evaluation.statistics import Difference, paired_difference
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.kept import commit, kept_results
+from mmcontrast.report.outputs import reproduce
 from mmcontrast.report.summary import CELL
 from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value
 from mmcontrast.report.text.wording import LEVEL_NAME, count, metric_title
@@ -63,8 +64,8 @@ def results_of(revision: str, root: Path, layout: Layout | None = None) -> pl.Da
     now = root / layout.report("results.parquet")
     if revision == WORKSPACE:
         if not now.exists():
-            raise CompareError(f"{now.relative_to(root)}: not here; run `snakemake --cores all reproduce` first")
-        return _read(now)
+            raise CompareError(f"{now.relative_to(root)}: not here; run `{reproduce(layout)}` first")
+        return _read(now, f"remove it, and run `{reproduce(layout)}`")
     if revision != PREVIOUS and layout.is_default:
         return pl.read_parquet(io.BytesIO(_from_dvc(revision, root, layout)))
     kept = kept_results(layout, root)
@@ -77,11 +78,11 @@ def results_of(revision: str, root: Path, layout: Layout | None = None) -> pl.Da
     if not found:
         known = ", ".join(f"{(e['commit'] or 'no commit')[:10]} ({e['time']})" for e in kept) or "none"
         raise CompareError(f"{revision}: no results of this suite are kept for it; those kept here: {known}")
-    return _read(root / layout.kept / f"{found[-1]['sha256']}.parquet")
+    return _read(root / layout.kept / f"{found[-1]['sha256']}.parquet", "remove it, and compare with others")
 
 
-def _read(path: Path) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(read_parquet(path, "run `snakemake --cores all reproduce` again")))
+def _read(path: Path, remedy: str) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(read_parquet(path, remedy)))
 
 
 def _from_dvc(revision: str, root: Path, layout: Layout) -> bytes:

@@ -37,9 +37,9 @@ def judged(
 
     No damage ends the examination.
     """
-    if not (root / file).exists():
-        return Finding(kind, file, "missing")
     try:
+        if not (root / file).exists():
+            return Finding(kind, file, "missing")
         found = check(root / file)
     except Exception as e:
         told = str(e) if isinstance(e, MMContrastError) else f"{file}: {type(e).__name__}: {e}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcontrast.data.files import replacing, sha256_of, write_json
+from mmcontrast.data.json_text import read_json
 from mmcontrast.paths import Layout
 
 MOST = 20
@@ -34,10 +34,11 @@ def keep_results(layout: Layout, root: Path) -> None:
 
 
 def kept_results(layout: Layout, root: Path) -> list[dict[str, Any]]:
-    """sha256, git commit (or null) and time of what was kept, the newest last."""
+    """sha256, git commit (or null) and time of what was kept, the newest last; nothing where their list is damaged."""
     try:
-        found: list[dict[str, Any]] = json.loads((root / layout.kept / INDEX).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        listed = read_json(root / layout.kept / INDEX)
+        found = [{key: entry[key] for key in ("sha256", "commit", "time")} for entry in listed]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return []
     return [entry for entry in found if (root / layout.kept / f"{entry['sha256']}.parquet").exists()]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -234,7 +235,7 @@ def _text(content: dict[str, Any]) -> str:
 
 
 def _says(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
 def put(path: Path, text: str, sync: bool = False) -> bool:
@@ -250,10 +251,17 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = read_json(path)
     except FileNotFoundError:
-        raise PlanError(f"{path}: no such plan; run `mmcontrast plan` first") from None
+        raise PlanError(f"{path}: no such plan; run `{_again(path)}` first") from None
     except ValueError as e:
-        raise PlanError(f"{path}: not what was planned ({e}); run `mmcontrast plan` again") from None
+        raise PlanError(f"{path}: not what was planned ({e}); run `{_again(path)}` again") from None
     return content
+
+
+def _again(plan: Path) -> str:
+    """The command that plans the suite of this plan, as it is told by the folder."""
+    found = re.search(r"build/([a-z0-9_+]+)/(?:\.state/)?plan/", plan.as_posix())
+    suite, *datasets = found[1].split("+") if found else ["default"]
+    return f"mmcontrast plan{Layout(suite, datasets or None).select}"
 
 
 def carried_out(path: Path) -> dict[str, Any]:
@@ -267,11 +275,11 @@ def carried_out(path: Path) -> dict[str, Any]:
             raise PlanError(
                 f"{path}: planned for another version of {file} than the one in {SRC}, which is running; either it was "
                 "edited since, or the package belongs to another checkout. Start the run again, which renews the plan "
-                "(by hand: `mmcontrast plan`)"
+                f"(by hand: `{_again(path)}`)"
             )
     for name, planned in content.get("files", {}).items():
         if not Path(name).is_file() or sha256_of(Path(name)) != planned:
-            raise PlanError(f"{path}: {name} is not the file that was planned; run `mmcontrast plan` again")
+            raise PlanError(f"{path}: {name} is not the file that was planned; run `{_again(path)}` again")
     return content
 
 
@@ -299,14 +307,26 @@ def planned_grid(path: Path) -> Grid:
     return Grid.from_plain(carried_out(path)["grid"])
 
 
-def refuse_another_plan(cell: CellConfig, layout: Layout, plans: Path) -> None:
-    """Raise PlanError if what is to be scored was trained by another plan than the one that is now in `plans`."""
-    cost, plan = Path(layout.stage(cell.name, cell.last_stage, "cost.json")), plans / f"{cell.last_stage}.json"
-    if cost.exists() and plan.exists() and _read(cost).get("plan") != sha256_of(plan):
-        raise PlanError(
-            f"{cost.parent}: trained by an earlier version of {plan}; run `mmcontrast {cell.last_stage} {cell.name}"
-            f"{layout.select}` first"
-        )
+def refuse_unprepared(cell: CellConfig) -> None:
+    """Raise PlanError if a prepared file that a cell is trained on is not there."""
+    for file in _planned_cell(cell).data:
+        if not Path(file).is_file():
+            raise PlanError(f"{file}: no such file; run `mmcontrast data prepare {Path(file).parent.name}` first")
+
+
+def refuse_another_plan(name: str, scored: Path, layout: Layout, plans: Path) -> None:
+    """Raise PlanError if what a cell is scored by is not there, or of another plan than the one that is in `plans`."""
+    stage, cost = scored.parent.name, scored.parent / "cost.json"
+    plan, again = plans / f"{stage}.json", f"run `mmcontrast {stage} {name}{layout.select}` first"
+    if not scored.exists():
+        raise PlanError(f"{scored}: no {scored.stem}; {again}")
+    if cost.exists() and plan.exists():
+        try:
+            trained_by = read_json(cost)["plan"]
+        except (ValueError, LookupError, TypeError) as e:
+            raise PlanError(f"{cost}: damaged ({e}); {again}") from None
+        if trained_by != sha256_of(plan):
+            raise PlanError(f"{scored.parent}: trained by an earlier version of {plan}; {again}")
 
 
 def cell_name(words: str) -> str:

@@ -7,14 +7,13 @@ run that was killed in between is made good by the next one.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from mmcontrast.data.files import write_json
+from mmcontrast.data.json_text import read_json
 from mmcontrast.errors import MMContrastError
 from mmcontrast.paths import DVC_MARK, SPLITS, Layout, prepared, raw_manifest
 from mmcontrast.pipeline.plan import Plan, outdated, planned
@@ -55,7 +54,8 @@ def to_dvc() -> str:
         _mark("")
         return f"{EDITED} ({stale[0]}); dvc.lock left as it is; the next run makes what has changed"
     if Path(".dvc").is_dir():
-        write_json(Path(TIMES), {str(f): f.stat().st_mtime_ns for d in PIPELINE for f in Path(d).rglob("*")})
+        times = {str(f): f.stat().st_mtime_ns for d in PIPELINE for f in Path(d).rglob("*")}
+        write_json(Path(TIMES), times, seal=True)
         _done("dvc commit", "dvc", "commit", "-f", "-q")
         _restore_times(Path("."))
     _mark(plan.digest)
@@ -71,19 +71,26 @@ def make_good(root: Path, digest: str) -> None:
     _restore_times(root)
     mark = root / DVC_MARK
     try:
-        recorded: dict[str, Any] = json.loads(mark.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        recorded = {}
-    if recorded.get("plan") != digest:
+        ours = read_json(mark)["plan"] == digest
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        ours = False
+    if not ours:
         mark.unlink(missing_ok=True)
 
 
 def _restore_times(root: Path) -> None:
-    """DVC puts copies in the place of files, and Snakemake goes by the time of those too large for a checksum."""
+    """DVC puts copies in the place of files, and Snakemake goes by the time of those too large for a checksum.
+
+    Where the times are damaged, what is that large is made again.
+    """
     file = root / TIMES
     if not file.exists():
         return
-    for name, nanoseconds in json.loads(file.read_text(encoding="utf-8")).items():
+    try:
+        times = dict(read_json(file))
+    except (ValueError, TypeError):
+        times = {}
+    for name, nanoseconds in times.items():
         if (root / name).exists():
             os.utime(root / name, ns=(nanoseconds, nanoseconds))
     file.unlink()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from mmcontrast.data.files import sha256_of
 from mmcontrast.data.json_text import read_json
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.parquet import read_outline
-from mmcontrast.errors import DataError
+from mmcontrast.errors import DataError, MMContrastError
 from mmcontrast.exported import sealed
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.findings import Finding, judged
@@ -33,14 +34,19 @@ from mmcontrast.pipeline.verify_runs import model_findings, score_findings
 def examine(grid: Grid, layout: Layout) -> Iterator[Finding]:
     """One finding after another; the cheap ones first. Nothing is written."""
     root = grid.root
-    for file in planned(grid, layout)[1]:
-        if file.endswith(".json"):
-            yield judged("plan", root, file, read_json)
+    try:
+        for file in planned(grid, layout)[1]:
+            if file.endswith(".json"):
+                yield judged("plan", root, file, read_json)
+    except (MMContrastError, OSError) as e:  # what it reads from outside the pipeline
+        yield Finding("plan", layout.plans, "wrong", str(e))
     used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
     for name in used:
         spec = grid.datasets[name]
         if spec.sources:
-            yield judged("raw data", root, paths.raw_dir(name), partial(verified_manifest, name, spec))
+            # without its manifest it is fetched again; what a user has put beside it by hand stays
+            check = partial(verified_manifest, name, spec)
+            yield judged("raw data", root, paths.raw_dir(name), check, [paths.raw_manifest(name)])
         folder = str(Path(paths.datasheet(name)).parent)
         for file in (paths.datasheet(name), paths.fitted(name)):
             yield judged("prepared data", root, file, read_json, [folder])
@@ -104,7 +110,9 @@ def _locked(root: Path) -> Iterator[Finding]:
     locked: dict[str, str] = {}
     try:
         for stage in yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"].values():
-            locked |= {entry["path"]: entry["md5"] for part in ("deps", "outs") for entry in stage.get(part, [])}
+            locked |= {
+                str(entry["path"]): str(entry["md5"]) for part in ("deps", "outs") for entry in stage.get(part, [])
+            }
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as e:
         reason = f"dvc.lock: damaged ({str(e).splitlines()[0]}); run `git checkout dvc.lock`"
         yield Finding("files of dvc.lock", "dvc.lock", "wrong", reason)
@@ -114,17 +122,19 @@ def _locked(root: Path) -> Iterator[Finding]:
     store = _cache_folder(root)
     for md5 in sorted(set(locked.values())):
         blob = store / md5[:2] / md5[2:]
-        if blob.exists() and (found := _md5(blob)) != md5.removesuffix(".dir"):
-            # DVC trusts its cache: it would hand the object out again
-            names = [path for path, of in locked.items() if of == md5]
+        if os.path.exists(blob):
             shown = str(blob.relative_to(root) if blob.is_relative_to(root) else blob)
-            reason = (
-                f"{shown}: md5 {found}, the copy of {', '.join(names)}; delete it, then run `dvc commit -f` if "
-                f"{', '.join(names)} is right; otherwise delete that too and run `dvc repro`"
-            )
-            yield Finding("objects in DVC's cache", shown, "wrong", reason, [str(blob)])
-        elif blob.exists():
-            yield Finding("objects in DVC's cache", md5, "right")
+            check = partial(_check_object, shown, md5, [path for path, of in locked.items() if of == md5])
+            yield judged("objects in DVC's cache", root, shown, check)
+
+
+def _check_object(shown: str, md5: str, names: list[str], blob: Path) -> None:
+    """DVC trusts its cache: it would hand a spoiled object out again."""
+    if (found := _md5(blob)) != md5.removesuffix(".dir"):
+        raise DataError(
+            f"{shown}: md5 {found}, the copy of {', '.join(names)}; delete it, then run `dvc commit -f` if "
+            f"{', '.join(names)} is right; otherwise delete that too and run `dvc repro`"
+        )
 
 
 def _cache_folder(root: Path) -> Path:

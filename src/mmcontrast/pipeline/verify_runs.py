@@ -98,8 +98,9 @@ def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
     except FileNotFoundError:
         yield Finding("scores", str(path), "missing")
         return
-    except DataError as e:
-        yield Finding("scores", str(path), "wrong", str(e), [layout.report("results.parquet")])
+    except Exception as e:  # as `judged`: no damage ends the examination
+        reason = str(e) if isinstance(e, DataError) else f"{path}: {type(e).__name__}: {e}"
+        yield Finding("scores", str(path), "wrong", reason, [layout.report("results.parquet")])
         return
     for cell in grid.cells.values():
         scored = grid.root / layout.scored(cell.name, cell.last_stage, cell.scored_by)
@@ -111,7 +112,8 @@ def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
             _compare_scores(cell, scored, reported)
             yield Finding("scores", cell.name, "right")
         except Exception as e:
-            again = f"run `mmcontrast evaluate {cell.name}{layout.select}` and the report again"
+            select = layout.select
+            again = f"run `mmcontrast evaluate {cell.name}{select}`, then `mmcontrast report results{select}`"
             reason = f"{cell.name}: {(str(e) or type(e).__name__).splitlines()[0]}; {again}"
             made = [layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name)]
             yield Finding("scores", cell.name, "wrong", reason, [*made, layout.report("results.parquet")])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 from pathlib import Path
 from typing import IO, Any
 
+from mmcontrast.errors import nearest
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import Plan, PlanError, write_plan
 from mmcontrast.pipeline.selection import named_selection, selection
@@ -42,6 +44,22 @@ def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout
     layout = Layout(suite, datasets)
     fresh = write and _hold(layout.run_lock)
     return plan_suite(suite, datasets)[0] if fresh else Plan.read(Path("."), layout), layout
+
+
+def refuse_unknown_profile(arguments: list[str], beside: Path) -> None:
+    """Raise PlanError for a `--workflow-profile` that is nowhere: Snakemake would silently run without any.
+
+    Args:
+        arguments: of the command line. beside: folder of the Snakefile.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--workflow-profile", default="none")
+    given = parser.parse_known_args(arguments)[0].workflow_profile
+    places = [Path(given), Path("profiles", given), beside / "profiles" / given]
+    if given != "none" and not any(place.exists() for place in places):
+        known = [config.parent.name for config in (beside / "profiles").glob("*/config*.yaml")]
+        near = nearest(Path(given).name, known)
+        raise PlanError(f"--workflow-profile {given}: no such folder, here or in profiles/; {near}")
 
 
 def _hold(file: Path) -> bool:

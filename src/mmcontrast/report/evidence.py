@@ -68,7 +68,7 @@ class Evidence:
         Raises:
             DataError: they have not been.
         """
-        out, command = results_outputs(layout), "mmcontrast report results"
+        out, command = results_outputs(layout), f"mmcontrast report results{layout.select}"
         results = read_table(grid.root / out["results"], dict.fromkeys(RESULTS_COLUMNS), command)
         return cls(grid, layout, results, read_table(grid.root / out["intervals"], INTERVALS_SCHEMA, command))
 
@@ -79,11 +79,11 @@ class Evidence:
         Raises:
             DataError: it has not been written, or a file that the experiment shows is another than when it was.
         """
-        path = grid.root / layout.evidence(experiment)
-        found = read_table(path, {"part": None}, "mmcontrast report results")
+        path, command = grid.root / layout.evidence(experiment), f"mmcontrast report results{layout.select}"
+        found = read_table(path, {"part": None}, command)
         for file, sha256 in found.filter(part=FILES).select("file", "sha256").iter_rows():
             if checksum(grid.root / file) != sha256:
-                raise DataError(f"{file}: not what {path} was written of; run `mmcontrast report results` again")
+                raise DataError(f"{file}: not what {path} was written of; run `{command}` again")
         scores, intervals = (found.filter(part=part) for part in (SCORES, INTERVALS))
         return cls(grid, layout, scores.select(RESULTS_COLUMNS), intervals.select(*CELL, *INTERVALS_SCHEMA))
 
@@ -126,7 +126,7 @@ class Evidence:
             DataError: it is missing or damaged.
         """
         path = self.grid.root / self.layout.stage(cell.name, stage, "cost.json")
-        command = f"mmcontrast {stage} {cell.name}"
+        command = f"mmcontrast {stage} {cell.name}{self.layout.select}"
         record = read_json(path, command)
         values: dict[str, Any] = {name: record.get(name) for name in Cost.__dataclass_fields__}
         numbers = [value for name, value in values.items() if name != "device"]
@@ -147,7 +147,7 @@ class Evidence:
         return load_split(self.grid.root / paths.prepared(dataset, "test"))
 
     def _read(self, cell: CellConfig, file: str, columns: dict[str, Any], command: str) -> pl.DataFrame:
-        return read_table(self.grid.root / file, columns, f"mmcontrast {command} {cell.name}")
+        return read_table(self.grid.root / file, columns, f"mmcontrast {command} {cell.name}{self.layout.select}")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from mmcontrast import paths
@@ -26,6 +27,16 @@ def results_outputs(layout: Layout) -> dict[str, str]:
         "scores": layout.report("plots/scores.csv"),
         "curves": layout.report("plots/curves.csv"),
     }
+
+
+def reproduce(layout: Layout) -> str:
+    """The command that makes all of it."""
+    command = "snakemake --cores all reproduce"
+    if layout.is_default:
+        return command
+    suite = Path(layout.prefix).name.split("+")[0]
+    given = [f"suite={suite}", *([f"'datasets=[{','.join(layout.datasets)}]'"] if layout.datasets else [])]
+    return " ".join([command, "--config", *given])
 
 
 def experiment_outputs(layout: Layout, experiment: str) -> list[str]:

@@ -13,7 +13,7 @@ from mmcontrast.config import Grid
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
 from mmcontrast.paths import Layout
-from mmcontrast.report.outputs import experiment_outputs
+from mmcontrast.report.outputs import experiment_outputs, reproduce
 
 README = Path("README.md")
 SHOWN_SUFFIXES = (".md", ".csv", ".png")
@@ -37,7 +37,7 @@ def publish(grid: Grid, layout: Layout) -> list[str]:
     written = []
     for source in [*shown, Path(layout.report("results.parquet")), *(f for f in folders if not f.is_dir())]:
         if not source.is_file():
-            raise DataError(f"{source}: not there; run `snakemake --cores all reproduce` for this selection first")
+            raise DataError(f"{source}: not there; run `{reproduce(layout)}` first")
         target = folder / source.name
         with replacing(target) as temporary:
             shutil.copyfile(source, temporary)

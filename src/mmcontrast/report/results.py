@@ -73,7 +73,7 @@ def _scores(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.
     """Scores of every cell of every experiment; a cell of two experiments is there twice."""
     for experiment, cells in content["experiments"].items():
         for name in cells:
-            part = read_table(root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}")
+            part = read_table(root / layout.metrics(name), METRICS_SCHEMA, _evaluated(name, layout))
             seeds, planned = sorted(part["seed"].unique().to_list()), sorted(content["cells"][name]["seeds"])
             if seeds != planned:
                 raise DataError(
@@ -86,8 +86,12 @@ def _scores(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.
 def _intervals(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
     """Intervals over seeds and test instances of every cell, once."""
     for name in content["cells"]:
-        part = read_table(root / layout.intervals(name), INTERVALS_SCHEMA, f"mmcontrast evaluate {name}")
+        part = read_table(root / layout.intervals(name), INTERVALS_SCHEMA, _evaluated(name, layout))
         yield _labelled(part, name)
+
+
+def _evaluated(name: str, layout: Layout) -> str:
+    return f"mmcontrast evaluate {name}{layout.select}"
 
 
 def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame:
@@ -136,7 +140,7 @@ def _curves(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.
     """Mean over seeds of the selecting metric on validation, by epoch, as shown."""
     for name, cell in content["cells"].items():
         of = measure(cell["metric"])
-        frame = read_table(root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}")
+        frame = read_table(root / layout.curves(name), CURVES_SCHEMA, _evaluated(name, layout))
         yield (
             frame.filter(split="val", metric=cell["metric"])
             .group_by("epoch")
