@@ -15,7 +15,7 @@ LABELS = [1.5, -2.0, 0.0, 0.4]
 
 
 def affect(rows: tuple[int, int, int] = (4, 3, 3)) -> dict[str, Any]:
-    """Split -> fields. Row i has 10 + i steps, behind padding; the label 0.0 is of row 2.
+    """Split -> fields. Row i has 10 + i steps, behind padding; the labels are LABELS in turn.
 
     Row 1 of train has no text at all, row 0 of test -inf in its audio, ids are three columns of bytes.
     """
@@ -27,7 +27,7 @@ def affect(rows: tuple[int, int, int] = (4, 3, 3)) -> dict[str, Any]:
             fields[m] = rng.normal(size=(n, STEPS, width)).astype(np.float32)
             for i in range(n):
                 fields[m][i, : STEPS - 10 - i] = 0
-        fields["labels"] = np.array(LABELS[:n], np.float32).reshape(n, 1, 1)
+        fields["labels"] = np.resize(np.array(LABELS, np.float32), (n, 1, 1))
         fields["id"] = np.array([[f"video{i // 2}", f"{i}.0", f"{i + 1}.0"] for i in range(n)], "S8")
         content[key] = fields
     content["train"]["text"][1] = 0
