@@ -1,17 +1,17 @@
 # `make quickstart`, `make reproduce` and `make test` each do everything on a machine that has Python 3.11 to 3.13, or uv,
 # and the package registries.
 SHELL := /bin/bash
-VENV := .venv
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+VENV ?= .venv
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 # small models: more threads a process only get in each other's way
 export OMP_NUM_THREADS := 1
-# two workers, a file each: the pipeline tests wait on their own jobs for most of their time
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# two workers, one file at a time each, in the order of tests/conftest.py: slow files first
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 # GPU=1: torch with CUDA
 device := $(if $(GPU),gpu,cpu)
 quick := build/quickstart/reports
 
-.PHONY: env env-all quickstart reproduce test test-all test-fast test-pythons lint format lock clean
+.PHONY: env env-all quickstart reproduce test test-all test-fast test-pythons lint style types format docs lock clean
 
 env: $(VENV)/.base-$(device)
 
@@ -20,7 +20,6 @@ env-all: $(VENV)/.all-$(device)
 
 $(VENV)/.base-$(device) $(VENV)/.all-$(device): $(VENV)/.%-$(device): pyproject.toml locks/cuda.txt locks/%.txt
 	workflow/envs/install.sh $(VENV) $* $(device)
-	touch $@
 
 quickstart: env
 	snakemake --cores all reproduce --config suite=quickstart
@@ -43,12 +42,16 @@ test-fast: env-all
 test-pythons:
 	workflow/envs/pythons.sh $(device)
 
-lint: env-all
+lint: style types
+
+style: env-all
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	hadolint Containerfile
+
+types: env-all
 	mypy
 
 format: env-all
@@ -56,9 +59,14 @@ format: env-all
 	ruff format .
 	snakefmt Snakefile workflow
 
+# the site in build/docs; every warning is an error
+docs: env-all
+	sphinx-build --builder html --nitpicky --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees docs build/docs
+	@echo "The site: $(CURDIR)/build/docs/index.html"
+
 lock:
 	workflow/envs/lock.sh
 
 clean:
 	rm -rf build data plan runs logs .state .snakemake reports/index.html reports/results.parquet reports/intervals.parquet \
-	  reports/evidence reports/tables reports/figures reports/plots reports/models reports/partial
+	  reports/evidence reports/tables reports/figures reports/plots reports/models reports/pages reports/partial reports/single.html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,9 @@ def mirror() -> Path:
         if folder.is_dir():
             return folder.resolve()
     pytest.skip(f"MMCONTRAST_MIRROR names no folder that exists (it is '{MIRROR}')")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker starts a long file when the others are done."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: not slow[item.path])

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Dataset, Grid
+from mmcontrast.config import CellConfig, Dataset
 from mmcontrast.data.table import schema
+from tests.grids import grid_of
 
-ROOT = Path(__file__).parents[1]
 NAME = "emoji"
 SIZES = {"train": 24, "val": 14, "test": 16}
 COLOURS = ("red", "green", "blue", "yellow", "violet", "cyan", "white", "black")
@@ -20,7 +20,7 @@ COLOURS = ("red", "green", "blue", "yellow", "violet", "cyan", "white", "black")
 
 def write_multifold(root: Path, dataset: Dataset | None = None) -> None:
     """data/prepared/emoji under `root`: ragged, 1 to 3 images and 1 to 4 texts an instance."""
-    dataset = dataset or Grid(ROOT).datasets[NAME]
+    dataset = dataset or grid_of().datasets[NAME]
     rng = np.random.default_rng(0)
     shape = dataset.modalities["image"].shape
     start = 0
@@ -58,7 +58,7 @@ def _write(
 
 def small_cell(method: str = "mxm_clr", variant: str = "base", **stage: object) -> CellConfig:
     """A cell of two seeds and four short epochs on these data."""
-    cell = Grid(ROOT).cell(NAME, method, variant)
+    cell = grid_of().cell(NAME, method, variant)
     assert cell.pretrain is not None
     assert cell.model.text is not None
     text = cell.model.text.model_copy(update={"vocabulary": 60, "tokens": 6, "embedding": 8, "hidden": 8})

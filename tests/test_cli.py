@@ -56,6 +56,18 @@ def test_a_part_of_the_report_that_is_not_planned_is_answered_with_the_nearest(
     assert "report m3col_omic: no such part in this suite; did you mean 'm3col_omics'" in capsys.readouterr().err
 
 
+def test_a_shell_completes_commands_anywhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["completion", "bash"]) == 0
+    script = (
+        capsys.readouterr().out + "\nCOMP_WORDS=(mmcontrast comp) COMP_CWORD=1; _shtab_mmcontrast; echo ${COMPREPLY[*]}"
+    )
+    done = subprocess.run(["bash"], input=script, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["compare", "completion"]
+
+
 def test_check_counts_the_cells(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--suite", "smoke"]) == 0
     assert "cells in 2 experiments" in capsys.readouterr().out

@@ -32,7 +32,7 @@ socket.getaddrinfo = socket.create_connection = refuse
 """
 
 
-LOCKS = {name: (ROOT / f"locks/{name}.txt").read_text() for name in ("base", "all", "cuda")}
+LOCKS = {name: (ROOT / f"locks/{name}.txt").read_text() for name in ("base", "all", "cuda", "uv")}
 
 
 def locked(name: str) -> dict[str, Version]:
@@ -65,7 +65,7 @@ def test_what_a_run_needs_is_in_one_version_everywhere_and_without_cuda() -> Non
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_package_of_a_lock_has_hashes(name: str) -> None:
     blocks = re.split(r"^(?=[a-zA-Z])", LOCKS[name], flags=re.MULTILINE)[1:]
-    assert len(blocks) > 10
+    assert len(blocks) > (0 if name == "uv" else 10)
     assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
 
 
@@ -78,6 +78,42 @@ def test_a_python_that_does_not_start_is_an_error(python: str, tmp_path: Path) -
     assert done.returncode != 0
     assert f"env: PYTHON={python}: no Python of 3.11 to 3.14 with venv and ensurepip" in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("has_it", "asked", "told"),
+    [
+        ("pip", [], "for the CPU"),
+        ("uv", ["uv"], "for the CPU"),
+        ("", ["uv", "locks/cuda.txt"], "PyTorch's own index cannot be used: torch=="),
+    ],
+)
+def test_torch_for_the_cpu_is_looked_for_in_three_places(
+    has_it: str, asked: list[str], told: str, tmp_path: Path
+) -> None:
+    """Where pip is told to look; PyTorch's own index, by uv; and the registry's build, of which the size is said."""
+    log = tmp_path / "asked"
+    for name, rest in {"venv/bin/python": "", "uv": 'case "$*" in *--help*) echo --torch-backend ;; esac'}.items():
+        program = tmp_path / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        fails = "" if has_it == {"uv": "uv"}.get(name, "pip") else 'case "$*" in *+cpu) exit 1 ;; esac'
+        program.write_text(f"#!/bin/sh\necho {name} $* >>{log}\n{rest}\n{fails}\n")
+        program.chmod(0o755)
+    env = {key: value for key, value in os.environ.items() if key != "TORCH_INDEX"}
+    command = [str(ROOT / "workflow/envs/install.sh"), str(tmp_path / "venv"), "base", "cpu"]
+    done = subprocess.run(
+        command,
+        env=env | {"PATH": f"{tmp_path}:{env['PATH']}"},
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    lines = log.read_text().splitlines()
+    assert any(line.endswith("locks/cuda.txt") for line in lines) == ("locks/cuda.txt" in asked)
+    assert any(line.endswith("+cpu") and "--torch-backend cpu" in line for line in lines) == ("uv" in asked)
+    assert told in done.stdout
+    assert (tmp_path / "venv/.base-cpu").exists()
 
 
 def test_imports_and_params_need_no_network() -> None:

@@ -123,9 +123,14 @@ def _report(args: argparse.Namespace) -> int:
         for file in publish(grid, layout):
             print(f"{file}: written")
         return 0
+    if args.part == "single":
+        from mmcontrast.report.page import write_single
+
+        print(f"{write_single(plans.planned_grid(Path(layout.report_plan('page'))), layout)}: written")
+        return 0
     if args.part == "partial":
         return _partial(plans.planned_grid(Path(layout.report_plan("page"))), layout)
-    known = ["results", "page", "partial", "publish", *plans.Plan.read(Path("."), layout).experiments]
+    known = ["results", "page", "single", "partial", "publish", *plans.Plan.read(Path("."), layout).experiments]
     if args.part not in known:
         raise ConfigError(f"report {args.part}: no such part in this suite; {nearest(args.part, known)}")
     plan = Path(layout.report_plan(args.part))
@@ -309,6 +314,12 @@ def _new(args: argparse.Namespace) -> None:
         print(f"Next: snakemake --cores all --config suite={args.name}")
 
 
+def _completion(args: argparse.Namespace) -> None:
+    import shtab
+
+    print(shtab.complete(_parser(), args.shell))
+
+
 def _from_here(given: str) -> Path:
     return Path(given).absolute()
 
@@ -349,7 +360,10 @@ def _parser() -> argparse.ArgumentParser:
     add("finetune", _train, "Train a cell with its joint or supervised objective.", others, cell=cell)
     text = "Score a cell from its stored predictions, or by a linear probe on its embeddings."
     add("evaluate", _evaluate, text, others, cell=cell)
-    parts = "results, page, partial (the finished cells, after a failure), or publish (to docs/results/ and README.md)"
+    parts = (
+        "results, page, single (the whole report as one file), partial (the finished cells, after a failure), or "
+        "publish (to docs/results/ and README.md)"
+    )
     add("report", _report, "Write one part of the report.", others, part=f"name of an experiment, {parts}")
     add("check", _check, "Check all of params/ and count what would be run.", others)
     add("plan", _plan, "Write everything that determines each stage's result, for both engines.", others)
@@ -397,6 +411,9 @@ def _parser() -> argparse.ArgumentParser:
         apply.add_argument("-o", "--out", required=True, type=_from_here, metavar="FILE", help="csv or Parquet")
         apply.add_argument("--seed", type=int, help="of the model (default: the first)")
         apply.add_argument("--device", default="cpu", help="where it computes (default: %(default)s)")
+    completion = commands.add_parser("completion", help="Print what lets a shell complete commands and options.")
+    completion.set_defaults(call=_completion)
+    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
     add("licences", _write, "Write docs/licences.md from params/ and the installed packages.")
     add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.")
     return parser
@@ -410,7 +427,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mmcontrast").setLevel(logging.INFO)
     try:
-        if args.command != "init":
+        if args.command not in ("init", "completion"):
             _enter_checkout()
         return args.call(args) or 0
     except StoppedError as e:

@@ -1,4 +1,4 @@
-"""Which source files a job's result depends on, so that a comment elsewhere retrains nothing.
+"""Which source files a job's result depends on, so that an edit elsewhere retrains nothing, nor does a comment.
 
 Imports are read from the code, not executed. Left out on purpose: `config`, `paths` and `errors`, since what they
 decide reaches a job as values of its plan and as file names; and what only names what is public. A module that is
@@ -72,10 +72,35 @@ def sources(*entries: str) -> tuple[str, ...]:
     return tuple(sorted(str(f.relative_to(SRC) if f.is_relative_to(SRC) else f) for f in files))
 
 
+def decides(code: str) -> str:
+    """Python without what decides no result: docstrings, and lines that are blank or a comment alone."""
+    lines, tree = code.split("\n"), ast.parse(code)
+    kept: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant | ast.JoinedStr) and node.end_lineno is not None:
+            kept |= set(range(node.lineno + 1, node.end_lineno + 1))  # a text of several lines
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            first = node.body[0]
+            last = first.end_lineno or first.lineno
+            before, after = (
+                lines[first.lineno - 1][: first.col_offset],
+                lines[last - 1].encode()[first.end_col_offset :],
+            )
+            # alone on its lines, as it is wherever a formatter has been
+            if not before.strip() and not after.strip():
+                lines[first.lineno - 1 : last] = [""] * (last - first.lineno + 1)
+                kept -= set(range(first.lineno, last + 1))
+    said = enumerate(lines, 1)
+    return "\n".join(line for n, line in said if n in kept or (line.strip() and not line.lstrip().startswith("#")))
+
+
 @cache
 def digest(file: str) -> str:
-    """The first digits of the SHA-256 of a source file, given relative to the folder `src`."""
-    return hashlib.sha256((SRC / file).read_bytes()).hexdigest()[:DIGITS]
+    """The first digits of the SHA-256 of what a source file decides, given relative to the folder `src`."""
+    path = SRC / file
+    text = path.read_bytes() if path.suffix != ".py" else decides(path.read_text(encoding="utf-8")).encode()
+    return hashlib.sha256(text).hexdigest()[:DIGITS]
 
 
 def digests(*entries: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from mmcontrast.data.table import column_type
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.pipeline.plan import dataset_plans
 from tests import real_inputs
+from tests.grids import grid_of
 from tests.multifold_data import SIZES, write_multifold
 from tests.tiny_pretrained import WIDTH, write_encoder
 
@@ -32,7 +33,7 @@ RANDOM = {"kind": "random", "train": 0.5, "val": 0.2, "test": 0.3, "seed": 0}
 
 
 def derived(tmp_path: Path, **values: Any) -> Dataset:
-    base = Grid(ROOT).datasets["emoji"].model_dump(mode="json")
+    base = grid_of().datasets["emoji"].model_dump(mode="json")
     vectors = {m: {"kind": "vector", "shape": [WIDTH], "multifold": True} for m in ("image", "text")}
     encoders = {
         "image": {"folder": str(tmp_path / "vit"), "tuning": "frozen", "pooling": "cls"},

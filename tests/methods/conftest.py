@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from mmcontrast.config import CellConfig, Grid, Method, Modality, Model
+from mmcontrast.config import CellConfig, Method, Modality, Model
 from mmcontrast.methods.base import Batch, Progress
+from tests.grids import grid_of
 
-GRID = Grid(Path(__file__).parents[2], suite="smoke")
+GRID = grid_of("smoke")
 
 
 def told_apart(name: str, spec: Method, variant: str) -> bool:
@@ -93,13 +93,14 @@ def make_cell() -> Callable[..., CellConfig]:
 
     def make(method: str, variant: str = "base", n_modalities: int = 3, **objective: Any) -> CellConfig:
         cell = GRID.cell("synthetic", method, variant)
+        narrow = {key: 32 for key in cell.objective if key == "critic_hidden"}
         # a variant that names a modality keeps it when modalities are cut
         named = cell.objective.get("modality")
         known = sorted((cell.modalities | SPARE).items(), key=lambda item: item[0] != named)
         return cell.model_copy(
             update={
                 "modalities": dict(known[:n_modalities]),
-                "objective": cell.objective | objective,
+                "objective": cell.objective | narrow | objective,
                 "model": small(cell.model),
             }
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmcontrast.config import CellConfig, Grid
+from mmcontrast.config import CellConfig
 from mmcontrast.data.prepare import trifeature as tri
 from mmcontrast.data.prepare import trifeature_files as files
 from mmcontrast.data.prepare import xor3
@@ -18,8 +18,9 @@ from mmcontrast.evaluation.probe_predictions import probe_predictions
 from mmcontrast.evaluation.scores import score
 from mmcontrast.methods.base import Batch
 from mmcontrast.methods.build import build_method
+from tests.grids import grid_of
 
-GRID = Grid(Path(__file__).parents[2])
+GRID = grid_of()
 DATA = GRID.datasets["trifeature_mid"]
 
 

@@ -16,6 +16,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, StepEncoder, build_encoders
 from mmcontrast.models.pretrained import PretrainedEncoder, PretrainedTower
 from tests import tiny_pretrained as tiny
+from tests.grids import grid_of
 from tests.tiny_pretrained import KINDS, SHAPES, SIDE, TEXTS, WIDTH, pieces, spec, tower, write_pictures
 
 pytest.importorskip("transformers")
@@ -214,7 +215,7 @@ def test_only_a_model_with_one_says_so() -> None:
 
 
 def test_an_encoder_is_found_by_modality_and_then_by_kind(written: Callable[[str], Path]) -> None:
-    cell = Grid(ROOT).cell("flickr30k", "mxm_clr", "clip_frozen")
+    cell = grid_of().cell("flickr30k", "mxm_clr", "clip_frozen")
     modalities = {"title": Modality(kind="text", shape=[]), "body": Modality(kind="text", shape=[])}
     given = {"text": spec(written("bert")), "title": spec(written("clip"))}
     cell = cell.model_copy(update={"modalities": modalities, "model": model().model_copy(update={"pretrained": given})})

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import psutil
 import pytest
 import yaml
@@ -47,6 +48,10 @@ EXPERIMENT = {
 }
 
 
+# for tests that need several cells, but no pretraining
+M3COL_AND_CONCAT = ("m3col/base", "concat/base")
+
+
 class Checkout:
     """A copy of the working tree with its own git, DVC, suite and journal."""
 
@@ -62,6 +67,7 @@ class Checkout:
             "GIT_COMMITTER_EMAIL": "test@example.org",
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "XDG_CACHE_HOME": str(root.parent / "xdg"),
+            "MPLCONFIGDIR": matplotlib.get_cachedir(),  # to look for fonts anew takes seconds
         }
         # pytest's own variables would reach the jobs
         for name in ("PYTEST_CURRENT_TEST", "PYTHONPATH"):
@@ -109,6 +115,15 @@ class Checkout:
             inner = inner[key]
         inner[path[-1]] = value
         (self.root / file).write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def keep_cells(self, *names: str) -> None:
+        """Leave these cells of the tiny experiment alone, each called method/variant."""
+        cells = [c for c in EXPERIMENT["cells"] if f"{c['method']}/{c.get('variant', 'base')}" in names]
+        assert len(cells) == len(names)
+        fewer = EXPERIMENT | {"cells": cells}
+        if len(cells) == 1:  # nothing to be compared with
+            fewer = {key: value for key, value in fewer.items() if key != "reference"} | {"kind": "table"}
+        (self.root / "params/experiments/tiny.yaml").write_text(yaml.safe_dump(fewer))
 
     def assert_both_idle(self) -> None:
         assert "Nothing to be done" in self.snakemake("-n")
@@ -165,6 +180,7 @@ def small_checkout(
     checkout("dvc", "init", "-q")
     shutil.copytree(ROOT / ".dvc/plots", root / ".dvc/plots")
     shutil.copy2(ROOT / ".dvc/config", root / ".dvc/config")
+    checkout("python", "-m", "compileall", "-q", "src")  # once, and not in the first jobs of every copy
     checkout.mmcontrast("plan")
     checkout.commit("small grid")
     return checkout

@@ -26,27 +26,30 @@ def trained(commands: list[str]) -> list[str]:
     return [c for c in commands if c.startswith(("pretrain", "finetune"))]
 
 
-def comment(checkout: Checkout, file: str) -> None:
+def edit(checkout: Checkout, file: str, line: str = "EDITED = True") -> None:
     path = checkout.root / SRC / file
-    path.write_text(path.read_text() + "# a comment\n")
+    path.write_text(path.read_text() + f"{line}\n")
 
 
-def test_a_comment_in_one_methods_file_retrains_that_method_alone(finished: Checkout) -> None:
+def test_an_edit_of_one_methods_file_retrains_that_method_alone(finished: Checkout) -> None:
     """Snakemake trains it, to the same bits; DVC is told, and has nothing to do."""
     finished.executed()
     before = results(finished)
-    comment(finished, "methods/m3col/method.py")
+    edit(finished, "methods/m3col/method.py", "# a comment")
+    finished.snakemake()
+    assert trained(finished.executed()) == []
+    edit(finished, "methods/m3col/method.py")
     finished.snakemake()
     assert trained(finished.executed()) == trained(M3COL_ONLY)
     assert_frame_equal(results(finished), before)
     finished.assert_both_idle()
-    comment(finished, "methods/baselines/concat.py")
+    edit(finished, "methods/baselines/concat.py")
     finished("dvc", "repro")
     assert trained(finished.executed()) == ["finetune synthetic/concat/base"]
     finished.assert_both_idle()
 
 
-def test_a_comment_concerns_those_that_run_the_code(template: Checkout, tmp_path: Path) -> None:
+def test_an_edit_concerns_those_that_run_the_code(template: Checkout, tmp_path: Path) -> None:
     """Of the default suite's cells: those that search, those with texts, none by a file of the report."""
     checkout = Checkout(tmp_path / "checkout")
     shutil.copytree(template.root, checkout.root)
@@ -64,14 +67,14 @@ def test_a_comment_concerns_those_that_run_the_code(template: Checkout, tmp_path
         }
 
     assert stale() == set()
-    comment(checkout, "methods/tuple_infonce/search/run.py")
+    edit(checkout, "methods/tuple_infonce/search/run.py")
     assert stale() == {f"{d}/tuple_infonce/searched" for d in ("weak_modality", "handwritten")}
-    comment(checkout, "data/word_pieces.py")
+    edit(checkout, "data/word_pieces.py")
     of_texts = stale()
     assert of_texts
     assert {cell.split("/")[0] for cell in of_texts} == {"emoji"}
-    comment(checkout, "report/page.py")
-    comment(checkout, "pipeline/plan.py")
+    edit(checkout, "report/page.py")
+    edit(checkout, "pipeline/plan.py")
     assert stale() == set()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcontrast.sources import sources
+from mmcontrast.sources import decides, sources
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,3 +28,47 @@ def test_all_files_exist() -> None:
 def test_a_module_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ModuleNotFoundError, match="nonesuch"):
         sources("mmcontrast.nonesuch")
+
+
+CODE = """\"\"\"What it is.\"\"\"
+
+# why
+TEXT = '''
+# of the text
+'''
+
+
+class A:
+    \"\"\"Of a class.
+
+    # in it
+    \"\"\"
+
+    def f(self):
+        \"\"\"One line.\"\"\"
+        return 1  # one
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("What it is.", "What it was.", True),
+        ("# why", "# because", True),
+        ("    # in it", "    of it,\n    and of others", True),
+        ("One line.", "Another line.", True),
+        ("\n\n\nclass", "\n\nclass", True),
+        ("# of the text", "# of the texts", False),
+        ("# of the text\n", "# of the text\n\n", False),
+        ("return 1", "return 2", False),
+        ("    def f", "    def g", False),
+    ],
+)
+def test_docstrings_and_comments_decide_nothing(before: str, after: str, same: bool) -> None:
+    assert before in CODE
+    assert (decides(CODE) == decides(CODE.replace(before, after))) == same
+
+
+@pytest.mark.parametrize("code", ["def f(): 'a'; return '1'", "def f():\n    'a'; return '1'"])
+def test_code_beside_a_docstring_counts(code: str) -> None:
+    assert decides(code) != decides(code.replace("1", "2"))

@@ -21,6 +21,7 @@ from mmcontrast.data.fetch import fetch
 from mmcontrast.data.guess import Guess
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import DataError
+from mmcontrast.pipeline import starting
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -194,6 +195,14 @@ def test_a_method_by_the_template(work: Path, capsys: pytest.CaptureFixture[str]
     shutil.copy("methods/my_loss/method.py", "methods/m3col/method.py")
     done = run("-m", "mmcontrast", "check", "--suite", "mine")
     assert "methods/m3col: a method of this name comes with the package; rename yours" in done.stderr
+
+
+def test_a_row_of_an_experiment_is_as_far_in_as_the_others(work: Path) -> None:
+    file = Path("params/experiments/own.yaml")
+    file.write_text("title: Own\ncells:\n  - {method: comm}\n  - {method: cross}\nreference: {method: comm}\n")
+    starting.new_method("my_loss", "own")
+    rows = yaml.safe_load(file.read_text())["cells"]
+    assert [row["method"] for row in rows] == ["my_loss", "comm", "cross"]
 
 
 def test_init_overwrites_nothing(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report import page as page_module
 from mmcontrast.report.experiment import write_experiment
-from mmcontrast.report.page import write_page
+from mmcontrast.report.page import write_page, write_single
 from mmcontrast.report.results import write_results
 from tests.report.made_up_study import FEW_CELLS, ONE_DATASET, PROBED, Made, make_study
 
@@ -41,4 +41,5 @@ def report(made: Made) -> Made:
         for experiment in made.grid.active_experiments:
             write_experiment(made.grid, made.layout, experiment)
         write_page(made.grid, made.layout)
+        write_single(made.grid, made.layout)
     return made

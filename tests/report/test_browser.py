@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from mmcontrast.report.outputs import FRONT, PAGES, SINGLE
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.text.wording import PROTOCOL_TITLES
 from tests.report.made_up_study import Made
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason=f"no browser; install one of {', '.join(BROWSERS)}"),
 ]
 
-PHONE, DESK = 380, 1200
+PHONE, DESK = 380, 1280
 # A4 less its margins, in CSS pixels
 PAPER = 718
 # what sticks out of the window to the right, outside the boxes that scroll by themselves
@@ -58,15 +59,16 @@ def window() -> Iterator[object]:
 
 @pytest.fixture(scope="module")
 def address(reported: Made) -> str:
-    return reported.path(reported.layout.report("index.html")).resolve().as_uri()
+    return reported.path(reported.layout.report(SINGLE)).resolve().as_uri()
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
-def test_it_loads_without_a_fault_and_nothing_sticks_out(window, address: str, width: int) -> None:
-    opened = Opened(window, address, width)
+@pytest.mark.parametrize("file", [SINGLE, FRONT, f"{PAGES}/m3col_omics.html", f"{PAGES}/paper-m3col.html"])
+def test_it_loads_without_a_fault_and_nothing_sticks_out(window, reported: Made, file: str, width: int) -> None:
+    opened = Opened(window, reported.path(reported.layout.report(file)).resolve().as_uri(), width)
     page = opened.page
     images = page.evaluate("() => Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))")
-    assert images
+    assert images or file.endswith("paper-m3col.html")
     assert all(images)
     for details in page.query_selector_all("details"):
         details.evaluate("d => d.open = true")
@@ -74,6 +76,17 @@ def test_it_loads_without_a_fault_and_nothing_sticks_out(window, address: str, w
     assert page.evaluate(OVERFLOW) == []
     assert opened.faults == []
     page.close()
+
+
+def test_the_front_page_is_three_screens_and_opens_with_a_result(window, reported: Made) -> None:
+    page = Opened(window, reported.path(reported.layout.report(FRONT)).resolve().as_uri(), DESK).page
+    assert page.evaluate("() => document.documentElement.scrollHeight") <= 3 * 800
+    page.close()
+    for width in (PHONE, DESK):
+        page = Opened(window, reported.path(reported.layout.report(FRONT)).resolve().as_uri(), width).page
+        first = page.evaluate("() => document.querySelector('.card img').getBoundingClientRect().top")
+        assert first < 700, "the first picture is on the first screen"
+        page.close()
 
 
 def test_every_link_leads_somewhere(window, address: str, reported: Made) -> None:
@@ -86,7 +99,7 @@ def test_every_link_leads_somewhere(window, address: str, reported: Made) -> Non
     files = {h for h in hrefs if not h.startswith(("#", "https://"))}
     assert "results.parquet" in files
     assert [f for f in files if not (folder / f).is_file()] == []
-    page.click("nav a[href='#m3col_parts']")
+    page.click(".card a[href='#m3col_parts']")
     # it scrolls smoothly; fails after its time limit
     page.wait_for_function("() => Math.abs(document.getElementById('m3col_parts').getBoundingClientRect().top) < 800")
     page.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from mmcontrast.report.figures.sweep import panels as panels_chart
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.contrasts import compared, contrast_findings
 from mmcontrast.report.tables.formats import to_csv
-from mmcontrast.report.tables.matrix import build_matrix, matrix_findings, read_costs
+from mmcontrast.report.tables.matrix import build_matrix, headline_readout, matrix_findings, read_costs
 from tests.report.made_up_scores import write_scores
 from tests.report.made_up_study import REPO, Made
 
@@ -65,19 +66,33 @@ def results(made: Made) -> pl.DataFrame:
     return Evidence.read(made.grid, made.layout).results
 
 
-def scores_of(results: pl.DataFrame, dataset: str, method: str, variant: str, metric: str) -> dict[int, float]:
+def scores_of(
+    results: pl.DataFrame, dataset: str, method: str, variant: str, metric: str, split: str = "test"
+) -> dict[int, float]:
     """seed -> score, read from the results table without any of the report's functions."""
     return {
         row["seed"]: row["value"]
         for row in results.to_dicts()
         if (row["experiment"], row["dataset"], row["method"], row["variant"]) == (MATRIX, dataset, method, variant)
-        and (row["split"], row["protocol"], row["metric"]) == ("test", "selected", metric)
+        and (row["split"], row["protocol"], row["metric"]) == (split, "selected", metric)
     }
 
 
+def chosen(results: pl.DataFrame, dataset: str, method: str, variant: str, metric: str) -> tuple[str, dict[int, float]]:
+    """Of the two readouts the one with the better mean on validation, and its test scores."""
+    means = [
+        np.mean(list(scores_of(results, dataset, method, variant, metric + of, "val").values()))
+        for of in ("", "@encoders")
+    ]
+    readout = "@encoders" if means[1] > means[0] else ""
+    return readout, scores_of(results, dataset, method, variant, metric + readout)
+
+
 def test_the_table_and_an_interval_come_out_by_another_route(made: Made, results: pl.DataFrame) -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv(build_table(made.evidence, MATRIX)))))
-    printed = {r["row"]: r for r in rows if r["metric"] == "score"}
+    table = build_table(made.evidence, MATRIX)
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    printed, block = {r["row"]: r for r in rows if r["metric"] == "score"}, table.blocks[1]
+    texts = {(row.label, c): text for row in block.rows for c, text in enumerate(row.texts(block.columns)[1:])}
     columns = [("tcga_brca", "acc"), ("handwritten", "acc"), ("weak_modality", "acc")]
     of_vectors = {
         "Untrained": ("cross", "shared_untrained"),
@@ -88,17 +103,30 @@ def test_the_table_and_an_interval_come_out_by_another_route(made: Made, results
     }
     for label, (method, variant) in of_vectors.items():
         for c, (dataset, metric) in enumerate(columns):
-            values = np.array(list(scores_of(results, dataset, method, variant, metric).values()))
+            readout, by_seed = chosen(results, dataset, method, variant, metric)
+            values = np.array(list(by_seed.values()))
             assert len(values) == 5
             assert float(printed[label][f"score_{c}"]) == pytest.approx(100 * values.mean(), abs=1e-4)
-            ends = 100 * np.array(stats.t.interval(0.95, 4, values.mean(), stats.sem(values)))
+            assert texts[label, c].endswith("] e" if readout else "] f")
+            mean, slope = values.mean(), values.mean() * (1 - values.mean())
+            odds = stats.t.interval(0.95, 4, np.log(mean / (1 - mean)), stats.sem(values) / slope)
+            ends = 100 / (1 + np.exp(-np.array(odds)))
             got = [float(printed[label][f"score_{c}_{end}"]) for end in ("low", "high")]
             assert got == pytest.approx(list(ends), abs=1e-4)
     # Trifeature: four probes of two arms, averaged within a seed
     asked = [("", ""), ("", "unique1/"), ("", "unique2/"), ("_biased", "synergy/")]
-    probes = [scores_of(results, f"trifeature_mid{arm}", "comm", "base", f"{task}balanced_acc") for arm, task in asked]
-    by_seed = [np.mean([probe[s] for probe in probes]) for s in (0, 1, 2)]
-    assert float(printed["CoMM"]["score_3"]) == pytest.approx(100 * np.mean(by_seed), abs=1e-4)
+    by_readout = {}
+    for split, of in itertools.product(("val", "test"), ("", "@encoders")):
+        probes = [
+            scores_of(results, f"trifeature_mid{arm}", "comm", "base", f"{task}balanced_acc{of}", split)
+            for arm, task in asked
+        ]
+        by_readout[split, of] = np.mean([np.mean([probe[s] for probe in probes]) for s in (0, 1, 2)])
+    readout = max(("", "@encoders"), key=lambda of: by_readout["val", of])
+    assert float(printed["CoMM"]["score_3"]) == pytest.approx(100 * by_readout["test", readout], abs=1e-4)
+    shown = {m: {r["row"]: r[f"{m}_3"] for r in rows if r["metric"] == m}["CoMM"] for m in ("encoders", "fused")}
+    assert float(shown["encoders"]) == pytest.approx(100 * by_readout["test", "@encoders"], abs=1e-4)
+    assert float(shown["fused"]) == pytest.approx(100 * by_readout["test", ""], abs=1e-4)
     assert printed["FactorCL"]["score_0"] == ""
     assert printed["FactorCL"]["score_3"] != ""
 
@@ -119,6 +147,29 @@ def test_ranks_and_differences_come_out_by_another_route(made: Made, results: pl
         assert found.p == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
 
 
+def test_a_gain_is_over_the_same_readout_of_the_twin(made: Made, results: pl.DataFrame) -> None:
+    matrix = build_matrix(made.evidence, MATRIX)
+    for c, dataset in enumerate(("tcga_brca", "handwritten", "weak_modality")):
+        readout, after = chosen(results, dataset, "comm", "shared", "acc")
+        before = scores_of(results, dataset, "comm", "shared_untrained", f"acc{readout}")
+        wanted = {s: after[s] - before[s] for s in after}
+        assert matrix.gains["CoMM", c, matrix.headline["CoMM", c]] == pytest.approx(wanted)
+        assert matrix.gain("Raw inputs", c, "encoders") is None
+    untrained = {x for x in matrix.labels if "ntrained" in x}
+    assert matrix.floors == {*untrained, "Raw inputs"}
+    assert matrix.twins == untrained
+    assert not matrix.floors & set(matrix.ranked)
+
+
+def test_the_headline_is_the_readout_that_is_better_on_validation() -> None:
+    own, encoders = {0: 0.5, 1: 0.75}, {0: 0.8, 1: 0.6}
+    assert headline_readout({"encoders": encoders, "": own}) == "encoders"
+    assert headline_readout({"encoders": encoders, "": own}, sign=-1) == ""
+    assert headline_readout({"encoders": {0: 0.625, 1: 0.625}, "": own}) == "", "equal means"
+    assert headline_readout({"encoders": {}, "": {}}) == "", "without validation"
+    assert headline_readout({"encoders": {}}) == "encoders"
+
+
 def test_costs_are_seconds_of_a_seed_and_the_most_memory(made: Made, results: pl.DataFrame) -> None:
     matrix = build_matrix(made.evidence, MATRIX)
     costs = read_costs(made.evidence, matrix)
@@ -128,7 +179,9 @@ def test_costs_are_seconds_of_a_seed_and_the_most_memory(made: Made, results: pl
     assert costs["CoMM", 0].mebibytes == 1000
     assert set(costs) == set(matrix.scores)
     table = build_table(made.evidence, MATRIX)
-    assert [b.keys["metric"] for b in table.blocks] == ["primary", "score", "difference", "across", "cost"]
+    assert [b.keys["metric"] for b in table.blocks] == [
+        *("primary", "score", "encoders", "fused", "gain", "difference", "across", "cost")
+    ]
 
 
 def test_a_damaged_cost_record_is_named(made: Made, results: pl.DataFrame) -> None:
@@ -147,7 +200,7 @@ def test_a_damaged_cost_record_is_named(made: Made, results: pl.DataFrame) -> No
 def test_findings_name_the_best_trained_without_labels(made: Made, results: pl.DataFrame) -> None:
     matrix = build_matrix(made.evidence, MATRIX)
     ranked = matrix.across()
-    best = min(ranked, key=lambda label: ranked[label][1].mean)
+    best = min(matrix.ranked, key=lambda label: ranked[label][1].mean)
     said = matrix_findings(matrix)
     assert any("Best mean rank" in s and best in s for s in said)
     assert all("trained without labels" in s for s in said)
@@ -210,7 +263,8 @@ def test_the_dots_of_the_matrix_are_its_numbers(made: Made, results: pl.DataFram
     ]
     for c, axes in enumerate(shown[:4]):
         dots = np.array([d.get_offsets().data[0] for d in axes.collections])
-        wanted = [(100 * m.mean, y) for y, label in enumerate(matrix.labels) if (m := matrix.mean(label, c))]
+        drawn = [label for label in matrix.labels if label not in matrix.twins]
+        wanted = [(100 * m.mean, y) for y, label in enumerate(drawn) if (m := matrix.mean(label, c))]
         np.testing.assert_allclose(dots, wanted)
 
 

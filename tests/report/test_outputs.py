@@ -16,13 +16,15 @@ from mmcontrast.report.experiment import write_figures
 from mmcontrast.report.figures.curves import curve_cells
 from mmcontrast.report.figures.projection import projected_cells
 from mmcontrast.report.figures.registry import KINDS, figures
-from mmcontrast.report.outputs import PAGE, experiment_outputs, own_cells, results_outputs
+from mmcontrast.report.outputs import FRONT, PAGE, PAGES, SINGLE, experiment_outputs, own_cells, results_outputs
 from tests.report.made_up_study import REPO, Made
 
 
 def test_written_files_are_those_of_the_params(reported: Made) -> None:
     grid, layout = reported.grid, reported.layout
-    listed = [*results_outputs(layout).values(), layout.report("index.html"), *map(layout.card, grid.cells)]
+    listed = [*results_outputs(layout).values(), *map(layout.report, (FRONT, SINGLE)), *map(layout.card, grid.cells)]
+    pages = ("paper-m3col", "data", "provenance", *grid.active_experiments)
+    listed += [layout.report(f"{PAGES}/{page}.html") for page in pages]
     listed += map(layout.evidence, (*grid.active_experiments, PAGE))
     for experiment in grid.active_experiments:
         listed += [layout.table(experiment, suffix) for suffix in paths.TABLE_FORMATS]

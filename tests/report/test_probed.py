@@ -12,7 +12,7 @@ from mmcontrast.report.figures.curves import curve_cells
 from mmcontrast.report.figures.projection import projected_cells
 from mmcontrast.report.figures.registry import draw, figures
 from mmcontrast.report.figures.style import house_style
-from mmcontrast.report.outputs import own_cells
+from mmcontrast.report.outputs import SINGLE, own_cells
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import Block
 from mmcontrast.report.text.wording import charted_metrics, metric_title, reported_metrics
@@ -99,7 +99,7 @@ def test_curves_show_the_loss_alone(probed: Made) -> None:
 
 
 def test_the_page_speaks_of_probes_and_shows_the_tasks_of_the_data(probed: Made) -> None:
-    html = probed.path(probed.layout.report("index.html")).read_text()
+    html = probed.path(probed.layout.report(SINGLE)).read_text()
     assert "a linear probe (logistic regression)" in html
     assert "Task shared" in html
     assert "without a better model" not in html

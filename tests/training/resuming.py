@@ -17,7 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Grid, Model
+from mmcontrast.config import CellConfig, Model
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import StoppedError
 from mmcontrast.methods.base import Method
@@ -25,10 +25,11 @@ from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
 from mmcontrast.training.distributed import World
 from tests import multifold_data
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
 LAYOUT = Layout("tests")
-GRID = Grid(ROOT)
+GRID = grid_of()
 ENGINES: dict[str, dict[str, Any]] = {
     "torch": {"backend": "torch"},
     **{f"zero{z}": {"backend": "deepspeed", "zero_stage": z} for z in (0, 1, 2)},

@@ -19,12 +19,13 @@ from polars.testing import assert_frame_equal
 from safetensors.torch import load_file
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Grid
+from mmcontrast.config import CellConfig
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import DataError, TrainingError
 from mmcontrast.paths import Layout
 from mmcontrast.training.batching import batches
 from mmcontrast.training.cell import run_stage
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
 LAYOUT = Layout("tests")
@@ -35,7 +36,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with params/ and the generated dataset."""
     root = tmp_path_factory.mktemp("checkout")
     shutil.copytree(ROOT / "params", root / "params")
-    dataset = Grid(ROOT).datasets["synthetic"]
+    dataset = grid_of().datasets["synthetic"]
     prepare("synthetic", dataset, root / "none", root / Path(paths.datasheet("synthetic")).parent)
     return root
 
@@ -51,7 +52,7 @@ def checkout(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def small(variant: str = "base", method: str = "m3col", **finetune: Any) -> CellConfig:
     """A tiny cell on plain torch."""
-    cell = Grid(ROOT).cell("synthetic", method, variant)
+    cell = grid_of().cell("synthetic", method, variant)
     assert cell.finetune is not None
     stage = {"epochs": 6, "eval_every": 2, "checkpoint_every": 2, "batch_size": 48, **finetune}
     update: dict[str, Any] = {

@@ -20,7 +20,6 @@ import pytest
 import yaml
 
 from mmcontrast import paths
-from mmcontrast.config import Grid
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import DISK_ERRORS, TrainingError, disk_problem
 from mmcontrast.paths import Layout
@@ -28,6 +27,7 @@ from mmcontrast.training.cell import run_stage
 from mmcontrast.training.distributed import World
 from mmcontrast.training.interrupt import StopRequest
 from tests import disk
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
 CELL = "synthetic/m3col/pretrained"
@@ -148,8 +148,8 @@ def test_what_the_disk_says_is_passed_on(number: int) -> None:
 
 
 def test_a_stage_that_another_process_trains_is_left_alone(checkout: Path) -> None:
-    cell = Grid(ROOT).cell("synthetic", "m3col", "base")
-    synthetic = Grid(ROOT).datasets["synthetic"]
+    cell = grid_of().cell("synthetic", "m3col", "base")
+    synthetic = grid_of().datasets["synthetic"]
     prepare("synthetic", synthetic, checkout / "none", checkout / Path(paths.datasheet("synthetic")).parent)
     lock = LAYOUT.state(cell.name, "finetune") / "lock"
     lock.parent.mkdir(parents=True)
@@ -215,7 +215,7 @@ def test_the_command_stops_cleanly_and_goes_on(checkout: Path, ranks: int) -> No
 
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_the_command_and_the_next_run_goes_on(checkout: Path) -> None:
-    stage = {"epochs": 60, "batch_size": 48, "eval_every": 20, "checkpoint_every": 5}
+    stage = {"epochs": 30, "batch_size": 48, "eval_every": 10, "checkpoint_every": 3}
     suite = {**SUITE, "engine": {"backend": "torch", "ranks": 2}, "overrides": {"finetune": stage}}
     (checkout / "params/suites/short.yaml").write_text(yaml.safe_dump(suite))
     (checkout / "params/experiments/tiny.yaml").write_text(
@@ -254,9 +254,9 @@ def test_the_number_of_threads_changes_little(checkout: Path, method: str) -> No
     What comes after drifts apart, as rounding does in training; with the same number of threads it is the same bits,
     see test_exact_resume.
     """
-    synthetic = Grid(ROOT).datasets["synthetic"]
+    synthetic = grid_of().datasets["synthetic"]
     prepare("synthetic", synthetic, checkout / "none", checkout / Path(paths.datasheet("synthetic")).parent)
-    cell = Grid(ROOT).cell("synthetic", method, "base")
+    cell = grid_of().cell("synthetic", method, "base")
     losses = []
     for threads in (1, 2):
         stages = {s: getattr(cell, s).model_copy(update={"epochs": 1}) for s in cell.stages}

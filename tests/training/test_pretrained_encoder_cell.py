@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Dataset, Grid, Pretrained
+from mmcontrast.config import CellConfig, Dataset, Pretrained
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.prepare import prepare
 from mmcontrast.evaluation.evaluate import evaluate_cell
@@ -22,6 +22,7 @@ from mmcontrast.training.cell import fingerprint, run_stage
 from mmcontrast.training.distributed import World
 from tests import multifold_data
 from tests.flickr_files import write_flickr
+from tests.grids import grid_of
 from tests.tiny_pretrained import SIDE, write_encoder
 from tests.training import resuming
 from tests.training.ranks import Ranks
@@ -46,13 +47,13 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def dataset() -> Dataset:
-    values = Grid(ROOT).datasets["flickr30k"].model_dump(mode="json")
+    values = grid_of().datasets["flickr30k"].model_dump(mode="json")
     values["modalities"]["image"]["shape"] = [3, SIDE, SIDE]
     return Dataset.model_validate(values | {"rows": sum(SIZES.values()), "split": {"kind": "published"} | SIZES})
 
 
 def cell_of(variant: str) -> CellConfig:
-    cell = Grid(ROOT).cell("flickr30k", "mxm_clr", variant)
+    cell = grid_of().cell("flickr30k", "mxm_clr", variant)
     assert cell.pretrain is not None
     tiny = {m: spec.model_copy(update={"folder": "pretrained/tiny"}) for m, spec in cell.model.pretrained.items()}
     return cell.model_copy(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmcontrast.config import CellConfig, Grid
+from mmcontrast.config import CellConfig
 from mmcontrast.config.targets import Target
 from mmcontrast.data.loading import Table, held_out, load_whole
 from mmcontrast.errors import DataError
@@ -22,8 +22,8 @@ from mmcontrast.paths import Layout
 from mmcontrast.trained import exported_epoch, load_method
 from mmcontrast.training import cell as training
 from mmcontrast.training.loop import predict
+from tests.grids import grid_of
 
-ROOT = Path(__file__).parents[2]
 LAYOUT = Layout("tests")
 EPOCHS = 24
 WHERE = ("metrics", "curves", "intervals")
@@ -47,7 +47,7 @@ def labels_of(target: Target, table: Table) -> Tensor:
 
 
 def make_cell(main: Target, method: str, tasks: dict[str, Target], **stages: Any) -> CellConfig:
-    cell = Grid(ROOT).cell("synthetic", method)
+    cell = grid_of().cell("synthetic", method)
     stage = cell.finetune or cell.pretrain
     assert stage is not None
     optimizer = stage.optimizer.model_copy(update={"lr": 0.03})
@@ -65,7 +65,7 @@ def make_cell(main: Target, method: str, tasks: dict[str, Target], **stages: Any
 def relabelled(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The synthetic set with the labels that a cell asks for."""
 
-    classes = Grid(ROOT).datasets["synthetic"].classes
+    classes = grid_of().datasets["synthetic"].classes
 
     def plain(cell: CellConfig) -> CellConfig:
         return cell.model_copy(update={"classes": classes, "tasks": {}, "target": "classes"})

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Set up an environment: install.sh FOLDER base|all cpu|gpu
-# torch first and by itself, since its build for the CPU is in an index of its own; then the rest by locks/, hash-checked.
+# torch first and by itself, since its build for the CPU is in an index of its own, whose address uv knows; then the rest
+# by locks/, hash-checked. TORCH_INDEX= names another index of such builds.
 set -eu
 cd "$(dirname "$0")/../.."
 venv=$1 kind=$2 device=$3
 python=$venv/bin/python
-index=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
 torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' locks/cuda.txt)
 
 say() { printf 'env: %s\n' "$*"; }
@@ -29,6 +29,20 @@ find_python() { # the first that really starts: a version manager puts names on 
 }
 
 pip() { "$python" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps "$@"; }
+cpu_torch() { # from where pip is told to look; else from PyTorch's own index
+    if [ -n "${TORCH_INDEX:-}" ]; then
+        pip --retries 0 --timeout 15 --index-url "$TORCH_INDEX" "$torch+cpu"
+        return
+    fi
+    pip --retries 0 --timeout 15 "$torch+cpu" 2>/dev/null && return
+    uv=uv
+    if ! uv pip install --help 2>/dev/null | grep -q -e --torch-backend; then
+        say "uv, about 20 MB to download, for this step alone"
+        pip --target "$venv/.uv" --require-hashes --requirement locks/uv.txt || return
+        uv=$venv/.uv/bin/uv
+    fi
+    UV_HTTP_RETRIES=0 "$uv" pip install --quiet --python "$python" --no-deps --torch-backend cpu "$torch+cpu"
+}
 rest() { if command -v uv >/dev/null; then uv pip install --quiet --python "$python" --no-deps "$@"; else pip "$@"; fi; }
 
 [ -x "$python" ] || "$(find_python)" -m venv "$venv"
@@ -37,12 +51,14 @@ system=$(uname -s)-$(uname -m)
 if [ "$device" = cpu ] && [ "$system" != Darwin-arm64 ]; then
     if [ "${had%+cpu}" != "$torch" ] || [ "$had" = "$torch" ]; then
         say "$torch for the CPU, about 190 MB to download"
-        pip --retries 0 --timeout 15 --index-url "$index" "$torch+cpu" || device=registry
+        cpu_torch || device=registry
+        rm -rf "$venv/.uv"
     fi
 fi
 if [ "$device" != cpu ] || [ "$system" = Darwin-arm64 ]; then
     if [ "$device" = registry ]; then
-        say "$index cannot be used: $torch comes from the package registry, with CUDA where that has no other build"
+        say "${TORCH_INDEX:-PyTorch's own index} cannot be used: $torch comes from the package registry,"
+        say "with CUDA where that has no other build"
     fi
     case $system in
         Darwin-*) say "$torch, about 110 MB to download" ;;
@@ -54,4 +70,5 @@ fi
 say "the other packages ($kind): about $([ "$kind" = all ] && echo 400 || echo 270) MB to download"
 rest --require-hashes --requirement "locks/$kind.txt"
 rest --no-build-isolation --editable .
+touch "$venv/.$kind-$3" # for make, that it need not be done again
 say "ready: $("$python" --version), $(du -sm "$venv" | cut -f1) MB in $venv"

@@ -1,22 +1,29 @@
 #!/bin/sh
 # Write locks/: exact versions with their hashes, for Linux and macOS and Python 3.11 to 3.13. Needs uv.
 #   base.txt  what a run needs, but torch      all.txt  the same and every extra of pyproject.toml
-#   cuda.txt  torch and what it needs for CUDA, as the registry has them
+#   cuda.txt  torch and what it needs for CUDA, as the registry has them      uv.txt  uv, for a set-up without it
 # Versions that are in the files already stay; `rm -r locks` first to take the newest.
 set -eu
 cd "$(dirname "$0")/../.."
 mkdir -p locks
 new=$(mktemp -d)
 trap 'rm -r "$new"' EXIT
-cat locks/all.txt locks/cuda.txt >"$new/had" 2>/dev/null || true
+cat locks/all.txt locks/cuda.txt locks/uv.txt >"$new/had" 2>/dev/null || true
 sed -n 's/^\([a-z0-9._-]*==[^ ]*\).*/\1/p' "$new/had" >"$new/kept"
 always="python_full_version < '3.15' and (sys_platform == 'darwin' or sys_platform == 'linux')"
-for kind in base all; do
-    extras=$([ "$kind" = all ] && echo --all-extras || true)
-    # shellcheck disable=SC2086
-    uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url $extras \
-        --constraint "$new/kept" --output-file "$new/raw" pyproject.toml
-    sed "s/ ; $always//; s/python_full_version < '3.15' and //" "$new/raw" >"$new/$kind"
-    awk '/^[a-z]/ {out = !/^(torch|triton|nvidia|cuda)[-=]/} out' "$new/$kind" >"locks/$kind.txt"
+compile() { # NAME INPUTS
+    name=$1
+    shift
+    uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+        --constraint "$new/kept" --output-file "$new/raw" "$@"
+    sed "s/ ; $always//; s/python_full_version < '3.15' and //" "$new/raw" >"$new/$name"
+}
+cuda='^(torch|triton|nvidia|cuda)[-=]'
+compile base pyproject.toml
+compile all --all-extras pyproject.toml
+echo uv | compile uv -
+for name in base all; do
+    awk "/^[a-z]/ {out = !/$cuda/} out" "$new/$name" >"locks/$name.txt"
 done
-awk '/^[a-z]/ {out = /^(torch|triton|nvidia|cuda)[-=]/} out' "$new/base" >locks/cuda.txt
+awk "/^[a-z]/ {out = /$cuda/} out" "$new/base" >locks/cuda.txt
+cp "$new/uv" locks/uv.txt

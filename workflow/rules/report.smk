@@ -67,8 +67,9 @@ rule page:
         report(
             LAYOUT.report("index.html"),
             caption="../report/page.rst",
-            category="The report as one page",
+            category="The front page of the report",
         ),
+        pages=directory(LAYOUT.report("pages")),
         cards=directory(LAYOUT.report("models")),
     log:
         LAYOUT.log("report", "page"),

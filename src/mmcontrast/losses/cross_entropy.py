@@ -1,6 +1,6 @@
-"""Cross-entropy with soft targets, in one direction and in both, and with class labels.
+"""Cross-entropy with soft targets, in one direction and in both, and with class labels, as textbooks have it.
 
-Shapes: B batch, C classes.
+Shapes: B batch, C classes. Square logits and targets of two sizes raise ContrastError.
 """
 
 from __future__ import annotations

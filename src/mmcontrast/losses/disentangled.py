@@ -84,7 +84,10 @@ def disentangled_shared_loss(
 
 @full_precision
 def orthogonality(a: Tensor, b: Tensor) -> Tensor:
-    """Frobenius norm of unit(a)^T unit(b), P x P, summed over the rows: it grows with N. >= 0."""
+    """Frobenius norm of unit(a)^T unit(b), P x P, summed over the rows: it grows with N. >= 0.
+
+    Part of `disentangled_specific_loss`.
+    """
     return torch.linalg.norm(unit_rows(a).T @ unit_rows(b))
 
 

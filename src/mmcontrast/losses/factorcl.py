@@ -51,7 +51,7 @@ def club_bound(scores: Tensor) -> Tensor:
 
 
 def club_critic_loss(scores: Mapping[str, Tensor]) -> Tensor:
-    """What the critics of the two upper bounds are trained on between main steps: minus InfoNCE on the same scores."""
+    """What critics of the two upper bounds are trained on between main steps: minus `info_nce_bound` of the scores."""
     return torch.stack([-info_nce_bound(scores[name]) for name in UPPER_TERMS]).sum()
 
 

@@ -49,7 +49,7 @@ def info_nce(a: Tensor, b: Tensor, tau: float | Tensor) -> Tensor:
 def paired_info_nce(
     z: Mapping[str, Tensor], pairs: Sequence[tuple[str, str]], tau: float, present: Present | None = None
 ) -> Tensor:
-    """Sum of the symmetric InfoNCE over directed pairs, so that it is M3Co without mixing.
+    """Sum of `info_nce` over directed pairs, so that it is M3Co without mixing.
 
     Two modalities are therefore counted in both orders, as M3Co counts them.
 
@@ -118,7 +118,7 @@ def self_contrast(
     tau: float = 0.1,
     present: Sequence[Tensor | None] | None = None,
 ) -> Tensor:
-    """Mean over modalities of NT-Xent between two augmented views of the same modality (SimCLR in each of them).
+    """Mean over modalities of `nt_xent` between two augmented views of the same modality (SimCLR in each of them).
 
     Args:
         views1, views2: one (N, D) tensor per modality from each augmentation.

@@ -1,4 +1,4 @@
-"""The supervised loss of each kind of label: of one class, of several labels at once, of numbers.
+"""The supervised loss of each kind of label: of one class, of several labels at once, of numbers; as in textbooks.
 
 Shapes: B batch, C classes, labels or quantities.
 """

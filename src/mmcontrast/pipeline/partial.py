@@ -104,8 +104,7 @@ def _why(step: str, log: Path) -> str:
 
 def discard(grid: Grid, layout: Layout, lost: list[str]) -> None:
     """Remove what depends on something that is missing: the later files of these cells, and the whole report."""
-    stale = [*results_outputs(layout).values(), layout.report("index.html"), layout.report("models")]
-    stale.append(layout.report("evidence"))
+    stale = [*results_outputs(layout).values(), *map(layout.report, ("index.html", "pages", "models", "evidence"))]
     for experiment in grid.active_experiments:
         stale += experiment_outputs(layout, experiment)
     for name in lost:

@@ -139,8 +139,8 @@ def new_method(name: str, experiment: str | None) -> list[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text((STARTERS / "method" / template).read_text(encoding="utf-8").format(**words), encoding="utf-8")
     for path in listed[:1]:
-        row = f"\ncells:\n- {{method: {name}, variant: shared, label: {words['title']}}}\n"
-        path.write_text(path.read_text(encoding="utf-8").replace("\ncells:\n", row, 1), encoding="utf-8")
+        row = rf"\ncells:\n\1- {{method: {name}, variant: shared, label: {words['title']}}}\n\1"
+        path.write_text(re.sub(r"\ncells:\n( *)", row, path.read_text(encoding="utf-8"), count=1), encoding="utf-8")
     implementations.cache_clear()
     return [f"{path}: written" for path in (*targets, *listed[:1])]
 

@@ -36,7 +36,7 @@ def write_table(evidence: Evidence, experiment: str) -> None:
     for path, text in paths.items():
         with replacing(path) as temp:
             temp.write_text(text, encoding="utf-8")
-    _leave_only(evidence.grid.root / layout.tables(experiment), paths)
+    leave_only(evidence.grid.root / layout.tables(experiment), paths)
 
 
 def write_figures(evidence: Evidence, experiment: str) -> None:
@@ -49,11 +49,11 @@ def write_figures(evidence: Evidence, experiment: str) -> None:
                 paths = [root / layout.figure(experiment, spec.name, suffix) for suffix in suffixes]
                 save(draw(evidence, spec, narrow), paths)
                 written += paths
-    _leave_only(root / layout.figures(experiment), written)
+    leave_only(root / layout.figures(experiment), written)
 
 
-def _leave_only(folder: Path, paths: Iterable[Path]) -> None:
-    """An experiment's folder as it is declared: there, with these files alone."""
+def leave_only(folder: Path, paths: Iterable[Path]) -> None:
+    """A folder as it is declared: there, with these files alone."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in set(folder.iterdir()) - set(paths):
         shutil.rmtree(old) if old.is_dir() else old.unlink()

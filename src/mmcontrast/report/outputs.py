@@ -13,6 +13,8 @@ from mmcontrast.paths import Layout
 ALL = "all"
 # the part of the report that is of no experiment
 PAGE = "page"
+# its files: what is opened first, the folder of what is behind it, and all of it as one file
+FRONT, PAGES, SINGLE = "index.html", "pages", "single.html"
 
 
 def results_outputs(layout: Layout) -> dict[str, str]:

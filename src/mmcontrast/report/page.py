@@ -1,9 +1,13 @@
-"""reports/index.html: the whole report as one file that needs nothing else, summary first."""
+"""The report as a folder that opens without a server: a front page, and a page per experiment and paper behind it.
+
+A front page of one picture and one sentence per question; `write_single` makes one file of the same.
+"""
 
 from __future__ import annotations
 
 import base64
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,64 +19,149 @@ from mmcontrast.errors import DataError
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 from mmcontrast.report.cards import write_cards
 from mmcontrast.report.evidence import Evidence
+from mmcontrast.report.experiment import leave_only
 from mmcontrast.report.figures.registry import FigureSpec, caption, figures
 from mmcontrast.report.figures.style import NARROW_SUFFIX
-from mmcontrast.report.outputs import ALL
+from mmcontrast.report.outputs import ALL, FRONT, PAGES, SINGLE
 from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum
 from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import text_of
 from mmcontrast.report.tables.published import paper_parts
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.conclusions import optimism, verdict_on
+from mmcontrast.report.text.conclusions import headline, optimism, verdict_on
 from mmcontrast.report.text.notes import overrides_note
 from mmcontrast.report.text.wording import count, definitions, points
 
 TEMPLATES = Path(__file__).parent / "templates"
+PROVENANCE = ("provenance", "environment", "methods")
+Part = tuple[str, Any]  # a template and what it shows
+
+
+@dataclass(frozen=True)
+class Links:
+    """Addresses in the report as one of its pages has them.
+
+    Attributes:
+        folder: of the report. here: the page, within the folder. single: everything is on that page.
+    """
+
+    folder: Path
+    here: str
+    single: bool = False
+
+    def to(self, target: str) -> str:
+        """What has this id, on whichever page it is."""
+        name = target.removeprefix("from-")
+        kind = "provenance" if name in PROVENANCE or name.startswith("cell-") else name
+        kind = "data" if name.startswith("data-") else kind
+        page = FRONT if name == "summary" else f"{PAGES}/{kind}.html"
+        return f"#{target}" if self.single or page == self.here else f"{self.file(page)}#{target}"
+
+    def file(self, path: str) -> str:
+        """A file of the report."""
+        return "../" * self.here.count("/") + path
+
+    def image(self, path: str, experiment: str) -> str:
+        """A figure: its file, or on a single page a data URI, so that ids in it cannot clash with another figure's.
+
+        Raises:
+            DataError: it has not been drawn.
+        """
+        if not (self.folder / path).is_file():
+            raise DataError(f"{self.folder / path}: no such file; run `mmcontrast report {experiment}` first")
+        if not self.single:
+            return self.file(path)
+        return "data:image/svg+xml;base64," + base64.b64encode((self.folder / path).read_bytes()).decode()
 
 
 def write_page(grid: Grid, layout: Layout) -> None:
-    """Write reports/index.html and the model cards it links, reports/models/.
+    """Write reports/index.html, the pages behind it in reports/pages/, and the model cards in reports/models/.
 
     Of a grid `without` some cells it writes what there is of it.
 
     Raises:
         DataError: the results, a figure, a datasheet or a cost record are missing.
     """
-    evidence = Evidence.read(grid, layout)
-    environment_ = Environment(
+    evidence, environment_ = Evidence.read(grid, layout), _environment()
+    shown, code = _shown(evidence), code_version(grid.root)
+    write_cards(evidence, shown["cells"], code, environment_)
+    pages: dict[str, list[Part]] = {FRONT: [("front.html", None)]}
+    pages |= {f"{PAGES}/paper-{p.key}.html": [("paper.html", p)] for p in shown["papers"]}
+    pages |= {f"{PAGES}/{name}.html": [("experiment.html", e)] for name, e in shown["experiments"].items()}
+    pages |= {f"{PAGES}/{name}.html": [(f"{name}.html", None)] for name in ("data", "provenance")}
+    for page, parts in pages.items():
+        _write(grid.root / layout.report(), page, environment_, shown | {"parts": parts})
+    folder = grid.root / layout.report()
+    leave_only(folder / PAGES, [folder / page for page in pages])
+    if not grid.lost:
+        shutil.rmtree(grid.root / layout.partial().report(), ignore_errors=True)
+
+
+def write_single(grid: Grid, layout: Layout) -> Path:
+    """Write the whole report as one file that needs nothing else, and say where it is.
+
+    Raises:
+        DataError: as `write_page`.
+    """
+    shown = _shown(Evidence.read(grid, layout))
+    parts: list[Part] = [("front.html", None), *(("paper.html", p) for p in shown["papers"])]
+    parts += [("experiment.html", e) for e in shown["experiments"].values()]
+    parts += [("data.html", None), ("provenance.html", None)]
+    return _write(grid.root / layout.report(), SINGLE, _environment(), shown | {"parts": parts}, single=True)
+
+
+def _environment() -> Environment:
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment_.globals.update(text_of=text_of, anchor=anchor, verdict_on=verdict_on, wording=wording)
-    records, code = cell_records(evidence), code_version(grid.root)
-    write_cards(evidence, records, code, environment_)
-    html = environment_.get_template("index.html").render(
-        suite=grid.suite_name,
-        description=grid.suite.description,
-        warning=overrides_note(grid),
-        overview=_overview(grid),
-        bibliography=grid.papers,
-        papers=paper_parts(evidence),
-        studies=[e for e in grid.active_experiments if grid.experiments[e].paper is None],
-        lost=grid.lost,
-        optimism=_optimism(evidence),
-        protocols=definitions(
+    made.globals.update(text_of=text_of, anchor=anchor, verdict_on=verdict_on, wording=wording)
+    return made
+
+
+def _write(folder: Path, page: str, environment_: Environment, shown: dict[str, Any], single: bool = False) -> Path:
+    html = environment_.get_template("page.html").render(shown | {"links": Links(folder, page, single)})
+    with replacing(folder / page) as temp:
+        temp.write_text(html, encoding="utf-8")
+    return folder / page
+
+
+def _shown(evidence: Evidence) -> dict[str, Any]:
+    """What the templates show."""
+    grid = evidence.grid
+    experiments = {e: _experiment(evidence, e) for e in grid.active_experiments}
+    # what is of no paper is the user's own, or across papers
+    own_first = sorted(experiments.values(), key=lambda e: grid.experiments[e["name"]].paper is not None)
+    return {
+        "suite": grid.suite_name,
+        "description": grid.suite.description,
+        "warning": overrides_note(grid),
+        "overview": _overview(grid),
+        "bibliography": grid.papers,
+        "papers": [p for p in paper_parts(evidence) if p.experiments],
+        "lost": grid.lost,
+        "optimism": _optimism(evidence),
+        "protocols": definitions(
             set(evidence.whole_summary["protocol"]),
             [(grid.datasets[cell.dataset], cell.scored_by == "probe") for cell in grid.cells.values()],
         ),
-        experiments={e: _experiment(evidence, e) for e in grid.active_experiments},
-        sheets=evidence.datasheets,
-        cells=records,
-        checksums={d: raw_checksum(sheet) for d, sheet in evidence.datasheets.items()},
-        environment={"mmcontrast": code} | environment(),
-    )
-    with replacing(grid.root / layout.report("index.html")) as temp:
-        temp.write_text(html, encoding="utf-8")
-    if not grid.lost:
-        shutil.rmtree(grid.root / layout.partial().report(), ignore_errors=True)
+        "experiments": experiments,
+        "cards": [_card(evidence, e) for e in own_first],
+        "sheets": evidence.datasheets,
+        "cells": cell_records(evidence),
+        "checksums": {d: raw_checksum(sheet) for d, sheet in evidence.datasheets.items()},
+        "environment": {"mmcontrast": code_version(grid.root)} | environment(),
+    }
+
+
+def _card(evidence: Evidence, e: dict[str, Any]) -> dict[str, Any]:
+    """What the front page says of an experiment: one picture and one sentence."""
+    drawn = [f for part in (e["together"], *e["parts"]) for f in part["figures"]]
+    said = headline(evidence, e["name"], e["table"].findings) or e["table"].caption
+    return {"name": e["name"], "title": e["table"].title, "figure": drawn[0] if drawn else None, "said": said}
 
 
 def _overview(grid: Grid) -> str:
@@ -116,28 +205,18 @@ def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
         "scopes": scopes,
         "parts": [{"title": of.data.title} | found for of in scopes if any((found := shown(of.dataset)).values())],
         "together": shown(ALL),
-        "table_files": [(s, _link(evidence.layout, evidence.layout.table(name, s))) for s in TABLE_FORMATS],
+        "table_files": [(s, _within(evidence.layout, evidence.layout.table(name, s))) for s in TABLE_FORMATS],
     }
 
 
 def _figure(evidence: Evidence, spec: FigureSpec) -> dict[str, Any]:
-    layout, root = evidence.layout, evidence.grid.root
-    files = {s: layout.figure(spec.experiment, spec.name, s) for s in (*FIGURE_FORMATS, "svg", NARROW_SUFFIX)}
-    return {
-        "caption": caption(evidence, spec),
-        "wide": _inlined(root / files["svg"], spec.experiment),
-        "narrow": _inlined(root / files[NARROW_SUFFIX], spec.experiment),
-        "files": [(suffix, _link(layout, files[suffix])) for suffix in FIGURE_FORMATS],
-    }
+    def path(suffix: str) -> str:
+        return _within(evidence.layout, evidence.layout.figure(spec.experiment, spec.name, suffix))
+
+    files = [(suffix, path(suffix)) for suffix in FIGURE_FORMATS]
+    return {"caption": caption(evidence, spec), "wide": path("svg"), "narrow": path(NARROW_SUFFIX), "files": files}
 
 
-def _link(layout: Layout, path: str) -> str:
-    """From the page."""
+def _within(layout: Layout, path: str) -> str:
+    """From the folder of the report."""
     return path.removeprefix(layout.report() + "/")
-
-
-def _inlined(path: Path, experiment: str) -> str:
-    """An SVG as a data URI: as an image of its own, so that ids inside it cannot clash with another figure's."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; run `mmcontrast report {experiment}` first")
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -58,13 +59,10 @@ class CellRecord:
 
 def code_version(root: Path) -> str:
     """The package's version and, in a git checkout, the commit; `changed` where files differ from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--dirty= (changed)"],
-        cwd=root,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
+    if shutil.which("git") is None:
+        return __version__
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty= (changed)"]
+    described = subprocess.run(command, cwd=root, text=True, capture_output=True, check=False)
     return __version__ + (f", commit {described.stdout.strip()}" if described.returncode == 0 else "")
 
 

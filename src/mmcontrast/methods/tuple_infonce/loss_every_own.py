@@ -75,7 +75,8 @@ def every_own_row_terms(
 ) -> TupleLoss:
     """Tuple contrast of sum fusion in which each anchor meets ALL own-row replacements; see `own_row_logits`.
 
-    The statistic `own_similarity_<m>` is the mean over all replacements.
+    The rest of the objective is that of `tuple_info_nce_terms`. The statistic `own_similarity_<m>` is the mean
+    over all replacements.
 
     Args:
         anchor: (B, D) unit-norm anchors. fused: (B, D) keys as sums of their terms, not normalised.

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from mmcontrast.config import CellRef, Grid
-from mmcontrast.config.experiments import MatrixColumn
 from mmcontrast.config.methods import untrained_twin
 from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.few_labels import DRAWS
-from mmcontrast.evaluation.gains import gains as gains_of
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name
-from mmcontrast.evaluation.statistics import Interval, over_seeds
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.summary import shown
-from mmcontrast.report.tables.matrix import shown_columns
+from mmcontrast.report.tables.matrix import RAW, READOUTS, build_matrix, shown_columns
 from mmcontrast.report.text.wording import LEVEL_NAME, count, short_title
 
 LABELS_INCHES, ROW_INCHES, PANEL_INCHES = 2.6, 0.24, 0.62
-RAW = "raw"
-READOUTS = {ENCODERS: "encoders, side by side", OWN: "fused embedding"}
+MOST_COLUMNS = 3
 RAW_LOOK: dict[str, Any] = {"color": style.INK, "linewidth": 1.6, "linestyle": (0, (4, 2)), "zorder": 5}
 SPREAD = 0.3  # of lines at one number of labels, so that their intervals do not hide each other
 
@@ -99,22 +93,6 @@ def _gains_caption(of: Scope) -> str:
     )
 
 
-def column_gains(of: Scope, column: MatrixColumn, ref_on: dict[str, CellRef], readout: str) -> Interval | None:
-    """Gain of a row in a column, mean over the column's parts by seed, as shown; None where a part has none."""
-    parts, metric = [], ""
-    for part in column.parts:
-        ref = ref_on.get(part.dataset)
-        metric = of.grid.datasets[part.dataset].targets[part.task or ""].metrics[0]
-        cell = (part.dataset, ref.method, ref.variant) if ref else None
-        found = gains_of(of.evidence.results, cell, metric_name(metric, part.task or "", readout)) if cell else {}
-        if not found:
-            return None
-        parts.append(found)
-    seeds = sorted(set.intersection(*(set(p) for p in parts)))
-    overlap = max(of.grid.datasets[p.dataset].overlap for p in column.parts)
-    return shown(over_seeds(np.array([np.mean([p[s] for p in parts]) for s in seeds]), overlap), measure(metric))
-
-
 def _some_twin(grid: Grid, experiment: str, dataset: str) -> bool:
     names = {(d, c.method, c.variant) for d, c in grid.experiment_cells(experiment)}
     return any((d, m, untrained_twin(v)) in names for d, m, v in names)
@@ -123,30 +101,26 @@ def _some_twin(grid: Grid, experiment: str, dataset: str) -> bool:
 @figure("gains", section="columns", caption=_gains_caption, possible=_some_twin)
 def gains(of: Scope, narrow: bool) -> style.Figure:
     """A panel per column, a row per method that has its untrained twin among the cells."""
-    refs: dict[str, dict[str, CellRef]] = {}
-    for dataset, ref in of.grid.experiment_cells(of.experiment):
-        refs.setdefault(of.label(ref), {}).setdefault(dataset, ref)
-    found = {
-        (label, column.title, readout): gain
-        for label, ref_on in refs.items()
-        for column in shown_columns(of.grid, of.experiment)
-        for readout in READOUTS
-        if (gain := column_gains(of, column, ref_on, readout)) is not None
-    }
-    rows, titles = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
-    drawn = style.canvas(narrow, (len(rows) * ROW_INCHES + PANEL_INCHES) * (len(titles) if narrow else 1) + 0.3)
+    matrix = build_matrix(of.evidence, of.experiment)
+    there = {at: gain for at in matrix.gains if (gain := matrix.gain(*at))}
+    rows = [label for label in matrix.labels if any(label == at[0] for at in there)]
+    columns = sorted({at[1] for at in there})
+    k = 1 if narrow else min(len(columns), MOST_COLUMNS)
+    drawn = style.canvas(narrow, (len(rows) * ROW_INCHES + PANEL_INCHES) * -(-len(columns) // k) + 0.3)
     colours = style.method_colours(of.grid.methods)
-    for axes, title in zip(style.beside(drawn, len(titles), narrow, sharey=True), titles, strict=True):
+    for axes, c in zip(style.tiled(drawn, len(columns), k, sharey=True), columns, strict=True):
         axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
         for y, label in enumerate(rows):
-            colour = colours[next(iter(refs[label].values())).method]
+            colour = colours[matrix.method_of(label)]
             for readout, aside in ((ENCODERS, -0.14), (OWN, 0.14)):
-                if gain := found.get((label, title, readout)):
+                if (label, c, readout) in there:
+                    gain = shown(there[label, c, readout], matrix.measures[c])
                     style.interval_line(axes, y + aside, gain.low, gain.high, colour, 1.4)
                     face = colour if readout == ENCODERS else "white"
                     axes.scatter(gain.mean, y + aside, s=18, facecolor=face, edgecolor=colour, zorder=4)
         style.labelled_rows(axes, rows)
-        axes.set(title=title, xlabel="gain (points)")
+        of_column = matrix.measures[c]
+        axes.set(title=matrix.columns[c].title, xlabel=f"gain{' (points)' if of_column.percent else ''}")
     look: dict[str, Any] = {"marker": "o", "linestyle": "", "color": style.SOFT, "markersize": 4.5}
     handles = [
         style.handle(READOUTS[ENCODERS], **look),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mmcontrast.evaluation.statistics import Interval
@@ -9,16 +11,24 @@ from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.summary import percent, shown
-from mmcontrast.report.tables.matrix import Matrix, build_matrix, fewest_seeds, read_costs, shown_columns
+from mmcontrast.report.tables.matrix import RAW, Matrix, build_matrix, fewest_seeds, read_costs, shown_columns
 from mmcontrast.report.text.wording import LEVEL_NAME
 
 ROW_INCHES = 0.2
 PANEL_INCHES = 0.62
+MOST_COLUMNS = 4  # of panels beside one another
 COST_MARKERS = "os^Dv*PXp<>"
+CROSS: dict[str, Any] = {"marker": "x", "markersize": 4.5, "linestyle": ""}
+DASHED: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (4, 2))}
 
 
-def _untrained(label: str) -> bool:
-    return label.lower().endswith("untrained")
+def _untrained(matrix: Matrix, label: str, column: int) -> float | None:
+    """What the readout of a row's headline scores without training, as shown; None where that is not known."""
+    if (label, column) not in matrix.headline:
+        return None
+    before = matrix.gain(label, column, matrix.headline[label, column])
+    of, after = matrix.measures[column], matrix.mean(label, column)
+    return of.factor * (after.mean - of.sign * before.mean) if before and after else None
 
 
 def _seeds(of: Scope) -> str:
@@ -30,10 +40,11 @@ def _seeds(of: Scope) -> str:
 
 def _matrix_caption(of: Scope) -> str:
     return (
-        f"{of.spec.title}: linear-probe test scores; across all columns the interquartile mean of the skill (0 % "
-        f"chance, 100 % perfect; {LEVEL_NAME} bootstrap interval) and the mean rank ({LEVEL_NAME} of replicates), of "
-        "methods with a score in every column. Hollow: trained with labels, and not ranked with the others. Dots: "
-        f"means; lines: {_seeds(of)}"
+        f"{of.spec.title}: linear-probe test scores of the readout, encoders side by side or fused embedding, that is "
+        "better on validation. Grey crosses: the same readout of the same network, untrained; dashed: raw inputs. "
+        f"Across all columns the interquartile mean of the skill (0 % chance, 100 % perfect; {LEVEL_NAME} bootstrap "
+        f"interval) and the mean rank ({LEVEL_NAME} of replicates), of methods with a score in every column. Hollow: "
+        f"trained with labels, and not ranked with the others. Dots: means; lines: {_seeds(of)}"
     )
 
 
@@ -41,14 +52,15 @@ def _panels(matrix: Matrix) -> list[tuple[str, str, dict[str, Interval]]]:
     """Title, axis and label -> value: a panel per column, and two for what holds across columns."""
     panels: list[tuple[str, str, dict[str, Interval]]] = []
     for c, column in enumerate(matrix.columns):
-        found = {label: matrix.mean(label, c) for label in matrix.labels}
+        found = {label: matrix.mean(label, c) for label in matrix.labels if label not in matrix.twins}
         of = matrix.measures[c]
         shown_in = {k: shown(v, of) for k, v in found.items() if v is not None}
         panels.append((column.title, f"score{of.heading}", shown_in))
     if across := matrix.across():
         if any(chance is not None for chance in matrix.chance):
-            panels.append(("All: skill", "interquartile mean (%)", {k: percent(v[0]) for k, v in across.items()}))
-        panels.append(("All: rank", "mean rank (1 = best)", {k: v[1] for k, v in across.items()}))
+            skills = {k: percent(v[0]) for k, v in across.items() if k not in matrix.twins}
+            panels.append(("All: skill", "interquartile mean (%)", skills))
+        panels.append(("All: rank", "mean rank (1 = best)", {k: across[k][1] for k in matrix.ranked}))
     return panels
 
 
@@ -58,20 +70,25 @@ def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
     from matplotlib.ticker import MaxNLocator
 
     matrix = build_matrix(of.evidence, of.experiment)
-    panels, columns = _panels(matrix), 1 if narrow else 3
+    panels, labels = _panels(matrix), [label for label in matrix.labels if label not in matrix.twins]
+    columns = 1 if narrow else min(len(panels), MOST_COLUMNS)
     rows = -(-len(panels) // columns)
-    drawn = style.canvas(narrow, rows * (len(matrix.labels) * ROW_INCHES + PANEL_INCHES) + 0.3)
+    drawn = style.canvas(narrow, rows * (len(labels) * ROW_INCHES + PANEL_INCHES) + 0.3)
     all_axes = style.tiled(drawn, len(panels), columns, sharey=True)
     colours = style.method_colours(of.grid.methods)
-    for axes, (title, axis, values) in zip(all_axes, panels, strict=True):
-        for y, label in enumerate(matrix.labels):
+    for c, (axes, (title, axis, values)) in enumerate(zip(all_axes, panels, strict=True)):
+        for y, label in enumerate(labels):
             if label in values:
-                colour = style.SOFT if _untrained(label) else colours[matrix.method_of(label)]
+                colour = style.SOFT if label in matrix.floors else colours[matrix.method_of(label)]
                 style.interval_line(axes, y, values[label].low, values[label].high, colour, 2.6)
                 face = "white" if label in matrix.labelled else colour
                 axes.scatter(values[label].mean, y, s=20, facecolor=face, edgecolor=colour, zorder=4)
+                if (before := _untrained(matrix, label, c)) is not None:
+                    axes.plot(before, y, color=style.SOFT, zorder=3.5, **CROSS)
+            if matrix.method_of(label) == RAW and label in values:
+                axes.axvline(values[label].mean, color=style.SOFT, zorder=1, **DASHED)
             axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.4, zorder=0)
-        style.labelled_rows(axes, matrix.labels)
+        style.labelled_rows(axes, labels)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set(title=title, xlabel=axis)
     handles = [
@@ -80,6 +97,8 @@ def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
             "trained with labels", marker="o", linestyle="", color=style.SOFT, markersize=5, markerfacecolor="white"
         ),
         style.handle(f"{LEVEL_NAME} interval", color=style.SOFT, linewidth=2.6),
+        style.handle("the same readout, untrained", color=style.SOFT, **CROSS),
+        style.handle("raw inputs", color=style.SOFT, **DASHED),
     ]
     style.legend(drawn, handles, 1 if narrow else 3)
     return drawn
@@ -102,7 +121,10 @@ def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
     drawn = style.canvas(narrow, 1.75 * k + 1.9 if narrow else 4.6)
     shape = (k, 2) if narrow else (2, k)
     all_axes = drawn.subplots(*shape, squeeze=False, sharey="row" if narrow else "col")
-    colours, labels = style.method_colours(of.grid.methods), [label for label in matrix.labels if not _untrained(label)]
+    colours, labels = (
+        style.method_colours(of.grid.methods),
+        [label for label in matrix.labels if label not in matrix.floors],
+    )
     looks = {
         label: (colours[matrix.method_of(label)], COST_MARKERS[i % len(COST_MARKERS)]) for i, label in enumerate(labels)
     }

@@ -13,7 +13,7 @@ from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.tables.matrix import build_matrix, shown_columns, validation_scores
+from mmcontrast.report.tables.matrix import build_matrix
 from mmcontrast.report.text.wording import LEVEL_NAME, count
 
 LINE_INCHES, PANEL_INCHES, TAU_INCHES = 0.14, 0.75, 0.24
@@ -78,15 +78,15 @@ def reversed_pairs(of: Scope, narrow: bool) -> style.Figure:
 
 
 def agreements(of: Scope) -> dict[str, Interval]:
-    """Column -> Kendall's tau of its methods' validation and test means, of the rows trained without labels."""
+    """Column -> Kendall's tau of its methods' validation and test means, of the rows pretrained without labels."""
     matrix, found = build_matrix(of.evidence, of.experiment), {}
-    for c, column in enumerate(shown_columns(of.grid, of.experiment)):
-        on_val = validation_scores(of.evidence, of.experiment, matrix, column)
-        labels = [x for x in matrix.labels if x not in matrix.labelled and (x, c) in matrix.scores and on_val.get(x)]
-        sides = [[matrix.scores[x, c] for x in labels], [on_val[x] for x in labels]]
+    for c, column in enumerate(matrix.columns):
+        apart = matrix.labelled | matrix.floors
+        labels = [x for x in matrix.labels if x not in apart and matrix.on_val.get((x, c))]
+        sides = [[scores[x, c] for x in labels] for scores in (matrix.on_val, matrix.scores)]
         seeds = sorted(set.intersection(*(set(s) for side in sides for s in side))) if labels else []
         if len(labels) > 1 and seeds:
-            test_SK, val_SK = (np.array([[s[seed] for s in side] for seed in seeds]) for side in sides)
+            val_SK, test_SK = (np.array([[s[seed] for s in side] for seed in seeds]) for side in sides)
             found[column.title] = rank_agreement(val_SK, test_SK)
     return found
 
@@ -94,7 +94,7 @@ def agreements(of: Scope) -> dict[str, Interval]:
 def _agreement_caption(of: Scope) -> str:
     return (
         f"{of.spec.title}: does validation rank methods as the test split does? Kendall's tau of the methods' means "
-        f"over seeds, rows trained without labels; lines: where {LEVEL_NAME} of bootstrap replicates over seeds lie. "
+        f"over seeds, rows pretrained without labels; lines: where {LEVEL_NAME} of replicates over seeds lie. "
         "1: the same order; 0: none in common."
     )
 

@@ -23,7 +23,7 @@ Kind = Literal["score", "interval", "difference", "p", "count", "published"]
 class Value:
     """One table cell: a number with what belongs to it, as it is shown, or a word in place of one.
 
-    digits: decimals; None = three significant digits.
+    digits: decimals; None = three significant digits. mark: stands behind the number, except in the CSV.
     """
 
     mean: float | None = None
@@ -32,11 +32,12 @@ class Value:
     spread: float | None = None
     word: str = ""
     digits: int | None = 1
+    mark: str = ""
 
     @classmethod
-    def of(cls, found: Iterable[float] | None, of: Measure = SHARE) -> Value:
+    def of(cls, found: Iterable[float] | None, of: Measure = SHARE, mark: str = "") -> Value:
         """A mean with its interval, given as it is stored; empty where there is none."""
-        return cls(*shown(found, of), digits=of.decimals) if found else cls()
+        return cls(*shown(found, of), digits=of.decimals, mark=mark) if found else cls()
 
     @classmethod
     def published(cls, row: Published, metric: str) -> Value:
@@ -109,7 +110,8 @@ def text_of(value: Value | None, kind: Kind) -> str:
         return str(int(value.mean))
     if kind == "published":
         return as_given(value.mean) + (f" ± {value.spread:g}" if value.spread is not None else "")
-    return estimate(value.mean, value.low, value.high, sign=kind == "difference", digits=value.digits)
+    text = estimate(value.mean, value.low, value.high, sign=kind == "difference", digits=value.digits)
+    return f"{text} {value.mark}".strip()
 
 
 def to_markdown(table: Table) -> str:

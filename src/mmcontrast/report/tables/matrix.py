@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
+from statistics import fmean
 
 import numpy as np
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import MatrixColumn, MatrixPart
+from mmcontrast.config.methods import untrained_twin
 from mmcontrast.config.metrics import Measure, measure
 from mmcontrast.config.targets import Target
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
-from mmcontrast.evaluation.readouts import metric_name
+from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
-from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.summary import percent
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
-from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value
+from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Table, Value
 from mmcontrast.report.text.notes import lost_notes, not_run_notes, overrides_note
 from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, probe_definition
 
 Scores = dict[int, float]  # seed -> score
+Cells = dict[str, tuple[str, str]]  # dataset -> method, variant
+RAW = "raw"
+READOUTS = {ENCODERS: "encoders, side by side", OWN: "fused embedding"}
+MARKS = {ENCODERS: "e", OWN: "f"}
 
 
 @dataclass(frozen=True)
 class Matrix:
     """What the matrix of an experiment is drawn and written from.
 
+    A method that fuses its encodings has two readouts, of the encoders and of the fusion. Its headline is the one that
+    is better on validation. The embedding of a method that does not fuse counts as that of its encoders.
+
     Attributes:
         labels: rows, in the experiment's order. columns: those whose datasets this selection runs.
-        labelled: rows that were trained with labels, which are not ranked with the others.
-        refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score, as stored.
+        labelled: rows that were trained with labels. floors: rows that learn nothing, which are raw inputs and
+            untrained networks. Neither are ranked with the others.
+        refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score of the headline, as stored.
         measures: (column,) how its scores are read. overlap: (column,) see `statistics.over_seeds`.
         chance: (column,) the score of guessing among equally likely classes; None where there are no classes.
         reference: label that the others are compared with.
+        by_readout: (label, column, readout) -> its scores. headline: (label, column) -> the readout of `scores`.
+        on_val: as `scores`, on validation. gains: (label, column, readout) -> score minus that of the same readout of
+            the untrained twin, larger = better.
     """
 
     labels: list[str]
@@ -48,12 +61,29 @@ class Matrix:
     overlap: list[float]
     chance: list[float | None]
     reference: str | None
+    floors: set[str] = field(default_factory=set)
+    by_readout: dict[tuple[str, int, str], Scores] = field(default_factory=dict)
+    headline: dict[tuple[str, int], str] = field(default_factory=dict)
+    on_val: dict[tuple[str, int], Scores] = field(default_factory=dict)
+    gains: dict[tuple[str, int, str], Scores] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> list[str]:
+        """The labels that were not trained with labels and have a score in every column."""
+        every = range(len(self.columns))
+        return [x for x in self.labels if x not in self.labelled and all((x, c) in self.scores for c in every)]
 
     @property
     def ranked(self) -> list[str]:
-        """The labels that are compared across columns: they have every column, and were trained without labels."""
-        every = range(len(self.columns))
-        return [x for x in self.labels if x not in self.labelled and all((x, c) in self.scores for c in every)]
+        """Those of them that were trained, which are compared across columns."""
+        return [label for label in self.complete if label not in self.floors]
+
+    @property
+    def twins(self) -> set[str]:
+        """Rows that are another row, untrained."""
+        trained = {(d, r.method, untrained_twin(r.variant)) for (x, d), r in self.refs.items() if x not in self.floors}
+        others = {x for (x, d), r in self.refs.items() if (d, r.method, r.variant) not in trained}
+        return self.floors - others
 
     def method_of(self, label: str) -> str:
         """The method of a row."""
@@ -62,8 +92,16 @@ class Matrix:
     def mean(self, label: str, column: int) -> Interval | None:
         """A cell of the matrix over its seeds, or None where there is none."""
         found = self.scores.get((label, column))
-        share = self.measures[column].share
-        return over_seeds(np.array(list(found.values())), self.overlap[column], share) if found else None
+        return self.over_seeds(found, column) if found else None
+
+    def over_seeds(self, found: Scores, column: int) -> Interval:
+        """Mean of a column's scores with its interval."""
+        return over_seeds(np.array(list(found.values())), self.overlap[column], self.measures[column].share)
+
+    def gain(self, label: str, column: int, readout: str) -> Interval | None:
+        """What training adds to a readout, or None where the untrained twin has no score."""
+        found = self.gains.get((label, column, readout))
+        return over_seeds(np.array(list(found.values())), self.overlap[column]) if found else None
 
     def differences(self) -> dict[tuple[str, int], Difference]:
         """(label, column) -> the difference to the reference by seed."""
@@ -75,26 +113,39 @@ class Matrix:
         }
 
     def skills(self) -> list[np.ndarray]:
-        """(seeds, ranked labels) of each column: from chance (0) to perfect (1), or larger where better."""
+        """(seeds, complete labels) of each column: from chance (0) to perfect (1), or larger where better."""
         out = []
         for c, chance in enumerate(self.chance):
-            seeds = sorted(set.intersection(*(set(self.scores[label, c]) for label in self.ranked)))
-            raw = np.array([[self.scores[label, c][s] for label in self.ranked] for s in seeds])
+            seeds = sorted(set.intersection(*(set(self.scores[label, c]) for label in self.complete)))
+            raw = np.array([[self.scores[label, c][s] for label in self.complete] for s in seeds])
             out.append(self.measures[c].sign * raw if chance is None else (raw - chance) / (1 - chance))
         return out
 
     def across(self) -> dict[str, tuple[Interval, Interval]]:
-        """label -> (interquartile mean of the skills, mean rank), of the ranked labels; empty for one column.
+        """Complete label -> (interquartile mean of the skills, mean rank); empty for one column.
 
-        The first is over the columns that have a chance level, NaN where none has; the second is over all.
+        The first is over the columns that have a chance level, NaN where none has; the second is over all, and NaN for
+        rows that are not ranked.
         """
         if len(self.columns) < 2 or not self.ranked:
             return {}
-        skills = self.skills()
+        skills, nothing = self.skills(), Interval(float("nan"), float("nan"), float("nan"))
         levelled = [skill for skill, chance in zip(skills, self.chance, strict=True) if chance is not None]
-        nothing = [Interval(float("nan"), float("nan"), float("nan"))] * len(self.ranked)
-        pairs = zip(interquartile_means(levelled) if levelled else nothing, mean_ranks(skills), strict=True)
-        return dict(zip(self.ranked, pairs, strict=True))
+        means = interquartile_means(levelled) if levelled else [nothing] * len(self.complete)
+        places = [self.complete.index(label) for label in self.ranked]
+        ranks = dict(zip(self.ranked, mean_ranks([skill[:, places] for skill in skills]), strict=True))
+        return {x: (mean, ranks.get(x, nothing)) for x, mean in zip(self.complete, means, strict=True)}
+
+
+def headline_readout(on_val: Mapping[str, Mapping[int, float]], sign: int = 1) -> str:
+    """The readout with the best mean over seeds on validation, ENCODERS or OWN; OWN where both are equal or unknown.
+
+    Args:
+        on_val: readout -> seed -> score; of a method that has one readout, that is the answer.
+        sign: 1 where larger is better, else -1.
+    """
+    means = {r: sign * fmean(on_val[r].values()) if on_val[r] else -math.inf for r in (OWN, ENCODERS) if r in on_val}
+    return max(means, key=means.__getitem__)
 
 
 def shown_columns(grid: Grid, experiment: str) -> list[MatrixColumn]:
@@ -117,48 +168,62 @@ def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
         refs.setdefault((cell_label(grid, ref), dataset), ref)
     there = {label for label, _ in refs}
     labels = [name for name in dict.fromkeys(cell_label(grid, ref) for ref in spec.cells) if name in there]
-    scores = {
-        (label, c): found
-        for label in labels
-        for c, column in enumerate(columns)
-        if (found := _by_seed(evidence, experiment, refs, label, column))
-    }
     of = spec.reference and find_cell(grid, experiment, spec.reference.method, spec.reference.variant)
     reference = cell_label(grid, of) if of else None
     targets = [[_target(grid, p) for p in column.parts] for column in columns]
     measures = [measure(of_column[0].metrics[0]) for of_column in targets]
     overlap = [max(grid.datasets[p.dataset].overlap for p in column.parts) for column in columns]
-    labelled = {label for (label, d), r in refs.items() if grid.cell(d, r.method, r.variant).finetune is not None}
     chance = [
         float(np.mean([1 / t.width for t in of_column])) if all(t.kind == "classes" for t in of_column) else None
         for of_column in targets
     ]
-    return Matrix(labels, labelled, columns, refs, scores, measures, overlap, chance, reference)
+    found = {label: [grid.cell(d, r.method, r.variant) for (x, d), r in refs.items() if x == label] for label in labels}
+    labelled = {label for label, cells in found.items() if any(cell.finetune is not None for cell in cells)}
+    floors = {
+        label
+        for label, cells in found.items()
+        if label not in labelled
+        and all(c.implementation == RAW or not (c.pretrain and c.pretrain.epochs) for c in cells)
+    }
+    matrix = Matrix(labels, labelled, columns, refs, {}, measures, overlap, chance, reference, floors)
+    _fill(matrix, evidence, experiment)
+    return matrix
 
 
-def _by_seed(
-    evidence: Evidence,
-    experiment: str,
-    refs: dict[tuple[str, str], CellRef],
-    label: str,
-    column: MatrixColumn,
-    split: str = "test",
-) -> Scores:
-    """Mean over the parts of a column by seed; empty where one has no score."""
-    parts = [_part(evidence, experiment, refs.get((label, p.dataset)), p, split) for p in column.parts]
-    seeds = sorted(set.intersection(*(set(p) for p in parts)))
-    return {s: float(np.mean([p[s] for p in parts])) for s in seeds}
+def _fill(matrix: Matrix, evidence: Evidence, experiment: str) -> None:
+    """Put the scores of every row and column into a matrix, by readout and of the headline."""
+    stored: dict[tuple[str, ...], Scores] = {}
+    keys = ("dataset", "method", "variant", "metric", "split", "seed", "value")
+    for *key, seed, value in (
+        evidence.results.filter(experiment=experiment, protocol="selected").select(keys).iter_rows()
+    ):
+        stored.setdefault(tuple(key), {})[seed] = value
 
+    def by_seed(cells: Cells, column: MatrixColumn, readout: str, split: str = "test") -> Scores:
+        """Mean over the parts of a column by seed; empty where one has no score."""
+        parts = []
+        for p in column.parts:
+            metric = metric_name(_target(evidence.grid, p).metrics[0], p.task or "", readout)
+            parts.append(stored.get((p.dataset, *cells.get(p.dataset, ("", "")), metric, split), {}))
+        seeds = sorted(set.intersection(*(set(p) for p in parts)))
+        return {s: fmean(p[s] for p in parts) for s in seeds}
 
-def validation_scores(evidence: Evidence, experiment: str, matrix: Matrix, column: MatrixColumn) -> dict[str, Scores]:
-    """label -> seed -> the column's score on validation; empty where there is none."""
-    return {x: _by_seed(evidence, experiment, matrix.refs, x, column, "val") for x in matrix.labels}
-
-
-def _part(evidence: Evidence, experiment: str, ref: CellRef | None, part: MatrixPart, split: str = "test") -> Scores:
-    of = Scope(evidence, experiment, part.dataset)
-    metric = _target(evidence.grid, part).metrics[0]
-    return of.scores(ref, metric_name(metric, part.task or ""), split=split) if ref is not None else {}
+    for label in matrix.labels:
+        cells = {d: (ref.method, ref.variant) for (x, d), ref in matrix.refs.items() if x == label}
+        untrained = {d: (method, untrained_twin(variant)) for d, (method, variant) in cells.items()}
+        for c, column in enumerate(matrix.columns):
+            sign, on_val = matrix.measures[c].sign, {}
+            fuses = bool(by_seed(cells, column, ENCODERS))
+            for readout, named in ((ENCODERS, ENCODERS), (OWN, OWN)) if fuses else ((ENCODERS, OWN),):
+                found, before = by_seed(cells, column, named), by_seed(untrained, column, named)
+                if found:
+                    matrix.by_readout[label, c, readout] = found
+                    on_val[readout] = by_seed(cells, column, named, "val")
+                    gains = {s: sign * (value - before[s]) for s, value in found.items() if s in before}
+                    matrix.gains[label, c, readout] = gains
+            if on_val:
+                readout = matrix.headline[label, c] = headline_readout(on_val, sign)
+                matrix.scores[label, c], matrix.on_val[label, c] = matrix.by_readout[label, c, readout], on_val[readout]
 
 
 def _target(grid: Grid, part: MatrixPart) -> Target:
@@ -166,23 +231,36 @@ def _target(grid: Grid, part: MatrixPart) -> Target:
 
 
 def matrix_blocks(matrix: Matrix) -> list[Block]:
-    """Scores; differences to the reference; what holds across columns."""
-    scored = [[Column(f"score_{c}", column.title, "score")] for c, column in enumerate(matrix.columns)]
+    """Scores of the headline and of each readout; gains; differences to the reference; what holds across columns."""
     of = matrix.measures
     shares = all(m.percent for m in of)
-    scores = {(label, c): {f"score_{c}": Value.of(matrix.mean(label, c), of[c])} for label, c in matrix.scores}
-    title = f"Scores of the linear probe{' (%)' if shares else ''}"
-    blocks = [matrix_block(matrix, title, "score", scored, scores)]
+    heading, in_points = (" (%)", " (points)") if shares else ("", "")
+    both = {(label, c) for label, c in matrix.scores if all((label, c, r) in matrix.by_readout for r in READOUTS)}
+    headline = {
+        at: Value.of(matrix.mean(*at), of[at[1]], MARKS[matrix.headline[at]] if at in both else "")
+        for at in matrix.scores
+    }
+    blocks = [matrix_block(matrix, f"Scores of the linear probe{heading}", "score", headline)]
+    for readout, name in READOUTS.items() if both else ():
+        values = {
+            (label, c): Value.of(matrix.over_seeds(found, c), of[c])
+            for (label, c, r), found in matrix.by_readout.items()
+            if r == readout
+        }
+        title = f"Readout: {name}{heading}"
+        blocks.append(matrix_block(matrix, title, "fused" if readout == OWN else readout, values))
+    gains = {at: Value.of(gain, of[at[1]]) for at, r in matrix.headline.items() if (gain := matrix.gain(*at, r))}
+    if gains:
+        title = f"Gain over the same readout of the same network, untrained{in_points}"
+        blocks.append(matrix_block(matrix, title, "gain", gains, "difference"))
     if matrix.reference is not None:
-        columns = [[Column(f"difference_{c}", column.title, "difference")] for c, column in enumerate(matrix.columns)]
-        values = {(at, c): {f"difference_{c}": Value.of(d, of[c])} for (at, c), d in matrix.differences().items()}
-        for c in range(len(columns)):
-            values[matrix.reference, c] = {f"difference_{c}": Value(word="reference")}
-        title = f"Difference to {matrix.reference}{' (points)' if shares else ''}"
-        blocks.append(matrix_block(matrix, title, "difference", columns, values))
+        values = {at: Value.of(difference, of[at[1]]) for at, difference in matrix.differences().items()}
+        values |= {(matrix.reference, c): Value(word="reference") for c in range(len(of))}
+        title = f"Difference to {matrix.reference}{in_points}"
+        blocks.append(matrix_block(matrix, title, "difference", values, "difference"))
     if across := matrix.across():
         iqm = Column("iqm", "Interquartile mean of the skill (%)", "score")
-        rank = Column("rank", f"Mean rank among {count(len(across), 'row')}", "score")
+        rank = Column("rank", f"Mean rank among {count(len(matrix.ranked), 'row')}", "score")
         rows = [Row(label, {"iqm": Value.of(skill), "rank": Value(*at)}) for label, (skill, at) in across.items()]
         title = "Across all columns, rows trained without labels"
         blocks.append(Block(title, [iqm, rank], rows, {"dataset": ALL, "metric": "across"}))
@@ -190,18 +268,15 @@ def matrix_blocks(matrix: Matrix) -> list[Block]:
 
 
 def matrix_block(
-    matrix: Matrix,
-    title: str,
-    metric: str,
-    columns: list[list[Column]],
-    values: Mapping[tuple[str, int], dict[str, Value]],
+    matrix: Matrix, title: str, metric: str, values: Mapping[tuple[str, int], Value], kind: Kind = "score"
 ) -> Block:
-    """A row per label. columns: of the block, for each column of the matrix. values: of a label and column."""
-    rows = [
-        Row(label, {key: value for c in range(len(columns)) for key, value in values.get((label, c), {}).items()})
-        for label in matrix.labels
-    ]
-    return Block(title, list(chain.from_iterable(columns)), rows, {"dataset": ALL, "metric": metric})
+    """A row per label that has a value, a column per column of the matrix. values: (label, column) -> what is shown."""
+    columns = [Column(f"{metric}_{c}", column.title, kind) for c, column in enumerate(matrix.columns)]
+    rows = []
+    for label in matrix.labels:
+        found = {of.key: values[label, c] for c, of in enumerate(columns) if (label, c) in values}
+        rows += [Row(label, found)] if found else []
+    return Block(title, columns, rows, {"dataset": ALL, "metric": metric})
 
 
 def matrix_findings(matrix: Matrix) -> list[str]:
@@ -211,10 +286,10 @@ def matrix_findings(matrix: Matrix) -> list[str]:
     for i, (what, best, unit) in enumerate(
         (("Highest interquartile mean skill", max, " %"), ("Best mean rank", min, ""))
     ):
-        values = {label: percent(found[i]) if i == 0 else found[i] for label, found in across.items()}
+        values = {x: percent(across[x][i]) if i == 0 else across[x][i] for x in matrix.ranked if across}
         if any(value.mean == value.mean for value in values.values()):  # else no column has a chance level
             label = best(values, key=lambda name: values[name].mean)
-            n = count(len(across), "row")
+            n = count(len(values), "row")
             out.append(f"{what} among {n} trained without labels: {label}, {estimate(*values[label])}{unit}.")
     return out
 
@@ -229,10 +304,19 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
         notes.append(
             f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(fewest_seeds(grid, column), 'seed')}."
         )
-    lacking = [label for label in matrix.labels if label not in matrix.ranked and label not in matrix.labelled]
+    lacking = [label for label in matrix.labels if label not in {*matrix.complete, *matrix.labelled}]
     level = "" if None not in matrix.chance else " Columns without classes have no chance level and count for the rank."
     left_out = f" Left out for want of a score in every column: {', '.join(lacking)}." if lacking else ""
-    apart = f" Trained with labels, and not ranked with the others: {', '.join(sorted(matrix.labelled))}."
+    apart = "".join(
+        f" {what}, and not ranked with the others: {', '.join(x for x in matrix.labels if x in names)}."
+        for what, names in (("Learning nothing", matrix.floors), ("Trained with labels", matrix.labelled))
+        if names
+    )
+    notes.append(
+        "Scores of the linear probe: of the readout that is better on validation, e: of the encoders' outputs side by "
+        "side, f: of the fused embedding; unmarked where a method has no fusion. Every row is chosen alike, untrained "
+        "networks too. Gain: the score minus that of the same readout of the same network, untrained, by seed."
+    )
     notes.append(
         f"Scores and differences: brackets are {LEVEL_NAME} t intervals over seeds; differences are paired by seed and "
         "exploratory."
@@ -242,7 +326,7 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
         "perfect score 100 %. Its interquartile mean is over all seeds and columns, with equal weight per column; "
         f"brackets: {LEVEL_NAME} bootstrap interval, seeds resampled within columns, the same for all methods. Ranks "
         f"are by the mean score in a column, 1 = best; brackets: where {LEVEL_NAME} of these replicates lie, "
-        f"which is no confidence interval.{level}{left_out}{apart if matrix.labelled else ''}"
+        f"which is no confidence interval.{level}{left_out}{apart}"
     )
     return notes
 
@@ -280,15 +364,18 @@ def _read(evidence: Evidence, matrix: Matrix, label: str, dataset: str) -> SeedC
 
 def cost_block(matrix: Matrix, costs: dict[tuple[str, int], SeedCost]) -> Block:
     """Seconds and memory of every row and column."""
-    columns = [
-        [Column(f"seconds_{c}", f"{of.title}: s per seed", "score"), Column(f"memory_{c}", "peak MiB", "count")]
-        for c, of in enumerate(matrix.columns)
-    ]
-    values = {
-        (label, c): {f"seconds_{c}": Value(cost.seconds), f"memory_{c}": Value(cost.mebibytes)}
-        for (label, c), cost in costs.items()
-    }
-    return matrix_block(matrix, "Cost of training", "cost", columns, values)
+    columns: list[Column] = []
+    values: dict[str, dict[str, Value]] = {}
+    for c, of in enumerate(matrix.columns):
+        columns += [
+            Column(f"seconds_{c}", f"{of.title}: s per seed", "score"),
+            Column(f"memory_{c}", "peak MiB", "count"),
+        ]
+    for (label, c), cost in costs.items():
+        found = {f"seconds_{c}": Value(cost.seconds), f"memory_{c}": Value(cost.mebibytes)}
+        values.setdefault(label, {}).update(found)
+    rows = [Row(label, values[label]) for label in matrix.labels if label in values]
+    return Block("Cost of training", columns, rows, {"dataset": ALL, "metric": "cost"})
 
 
 COST_NOTE = (

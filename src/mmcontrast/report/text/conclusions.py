@@ -123,6 +123,32 @@ def reproduction_sentences(found: list[tuple[Reproduction, Reproduction | None]]
     return out
 
 
+def headline(evidence: Evidence, experiment: str, findings: list[str]) -> str:
+    """One sentence on an experiment: what holds across a matrix, the first finding, or who scores best.
+
+    Empty where the suite changes every cell, so that nothing follows, and where there is no score.
+    """
+    grid = evidence.grid
+    if grid.suite.overrides.given():
+        return ""
+    if findings:
+        return findings[-1 if grid.experiments[experiment].kind == "matrix" else 0]
+    of = evidence.scopes(experiment)[0]
+    metric = of.charted[0]
+    kind, means = measure(metric), {}
+    for ref in of.cells:
+        if found := of.mean(ref, metric) or of.mean(ref, metric, "last"):
+            means[of.label(ref)] = shown(found, kind)
+    if not means:
+        return ""
+    best = max(means, key=lambda label: kind.sign * means[label].mean)
+    score = wording.estimate(*means[best], digits=kind.decimals)
+    return (
+        f"{of.data.title}, {wording.metric_title(metric, of.data)}: the best of {wording.count(len(means), 'row')} is "
+        f"{best}, {score}{kind.unit}; {wording.count(of.n_seeds, 'seed')}."
+    )
+
+
 def optimism(summary: pl.DataFrame, metric_by_dataset: dict[str, str]) -> tuple[float, float, int] | None:
     """Gain in points of `optimistic` over `selected` in the selecting metric: mean and spread, and over how many cells.
 
