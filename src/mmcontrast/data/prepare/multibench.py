@@ -1,0 +1,199 @@
+"""Pickles of feature sequences: MultiBench's and MulT's, those of MMSA, and `im.pk` of MIMIC-III.
+
+`multibench`, `mmsa`: {train, valid, test} of {vision, audio, text: (n, T, d), id: n rows of names, and labels (n, 1) or
+(n, 1, 1), in MMSA's files regression_labels (n,)}. As MultiBench's loader does, rows whose text sums to 0 are left out,
+-inf in audio counts as 0, and steps of all modalities before the first with a text are padding. MMSA's are padded
+behind: `audio_lengths`, `vision_lengths` and the mask in `text_bert` (n, 3, T) say how many steps there are, the mask
+alone where the file is aligned. A class is 1 where the label is above 0; a regression has the label itself.
+
+`mimic`: {ep_tdata: (N, 24, 12), adm_features_all: (N, 5), y_icd9: (N, 20), adm_labels_all: (N, 6 or more)}; the first
+two are the modalities `series` and `static`. What is no finite number counts as 0, and the split is MultiBench's.
+
+A pickle is read as a whole: memory holds the file and a copy of its largest array. n, N rows, T steps, d features.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from mmcontrast.config import Dataset, validate
+from mmcontrast.config.base import Strict
+from mmcontrast.data.instances import Instance
+from mmcontrast.data.streaming import Stream
+from mmcontrast.data.unpickle import read_pickle
+from mmcontrast.errors import ConfigError, DataError, nearest
+from mmcontrast.paths import SPLITS
+
+KEYS = {"train": "train", "val": "valid", "test": "test"}
+LABELS = {"multibench": "labels", "mmsa": "regression_labels"}
+MIMIC = {"series": "ep_tdata", "static": "adm_features_all"}
+MIMIC_SEED = 10
+
+
+class MultiBenchOptions(Strict):
+    """`prepare` in the dataset's file."""
+
+    file: str = Field(description="Name of the pickle in data/raw/<dataset>/.")
+    layout: Literal["multibench", "mmsa", "mimic"] = Field(description="Whose it is.")
+    icd9: int | None = Field(
+        default=None,
+        ge=0,
+        lt=20,
+        description="mimic: group of diagnoses (binary); null = time of death in six classes.",
+    )
+    standardise_all: bool = Field(
+        default=False,
+        description="mimic: scale by all rows, test included, as released; else `scaling` fits on train.",
+    )
+
+
+class Pickle(NamedTuple):
+    """What is read, and what it is compared with. `where`: file of the dataset in params/."""
+
+    where: str
+    path: Path
+    dataset: Dataset
+    options: MultiBenchOptions
+    report: dict[str, Any]
+
+    def array(self, fields: Mapping[str, Any], key: str, place: str, width: int | None = None) -> np.ndarray:
+        """Numbers by their key. `place`: of `fields` in the pickle, as `train.`. `width`: of the last axis.
+
+        Raises:
+            DataError: there is no such key, or it holds no numbers of that width.
+        """
+        if key not in fields:
+            raise DataError(f"{self.path}: no key '{place}{key}'; {nearest(key, map(str, fields))}")
+        try:
+            found = np.asarray(fields[key])
+        except ValueError as e:
+            raise DataError(f"{self.path}: {place}{key}: {e}") from None
+        if found.dtype.kind not in "fiub" or found.ndim == 0:
+            raise DataError(f"{self.path}: {place}{key}: {found.dtype} of shape {found.shape}, expected numbers by row")
+        if width is not None and found.shape[-1] != width:
+            said = f"{place}{key}: {found.shape[-1]} features, and modalities in {self.where} says {width}"
+            raise DataError(f"{self.path}: {said}")
+        return found
+
+
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+    """All rows, in the file's order; ids are `<split>-<row in the file>`, of `mimic` `row-<row>`.
+
+    Raises:
+        DataError: the file is not of that layout, or not what the dataset's file says.
+        ConfigError: `prepare` or a modality is not accepted.
+    """
+    where = f"params/datasets/{name}.yaml"
+    options = validate(MultiBenchOptions, dataset.prepare, where, prefix="prepare")
+    known = list(MIMIC) if options.layout == "mimic" else ["vision", "audio", "text"]
+    for m, spec in dataset.modalities.items():
+        if m not in known or spec.kind not in ("sequence", "vector") or (spec.kind == "vector") != (m == "static"):
+            raise ConfigError(f"{where}: modalities: '{m}' of kind {spec.kind}; sequences {known} (static: vector)")
+    path = raw_dir / options.file
+    content = read_pickle(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds a {type(content).__name__}, expected a dict")
+    pickle = Pickle(where, path, dataset, options, {})
+    return Stream(_mimic(pickle, content) if options.layout == "mimic" else _affect(pickle, content), {}, pickle.report)
+
+
+def _affect(pickle: Pickle, content: dict[str, Any]) -> Iterator[Instance]:
+    for split in SPLITS:
+        fields = content.get(KEYS[split])
+        if not isinstance(fields, dict):
+            raise DataError(f"{pickle.path}: no dict '{KEYS[split]}'; {nearest(KEYS[split], map(str, content))}")
+        yield from _part(pickle, fields, split)
+
+
+def _part(pickle: Pickle, fields: dict[str, Any], split: str) -> Iterator[Instance]:
+    """Rows of a split."""
+    key, place = LABELS[pickle.options.layout], f"{KEYS[split]}."
+    modalities = pickle.dataset.modalities
+    widths = {m: modalities[m].shape[1] if m in modalities else None for m in (*modalities, "text")}
+    arrays = {m: pickle.array(fields, m, place, width) for m, width in widths.items()}
+    labels = pickle.array(fields, key, place)
+    n, steps = len(labels), arrays["text"].shape[1:2]
+    for m, values in arrays.items():
+        aligned = pickle.options.layout == "mmsa" or values.shape[1:2] == steps
+        if values.ndim != 3 or len(values) != n or not aligned:
+            raise DataError(f"{pickle.path}: {place}{m}: shape {values.shape}, expected ({n}, {steps}, features)")
+    if labels.size != n:
+        raise DataError(f"{pickle.path}: {place}{key}: shape {labels.shape}, expected a number for each of {n} rows")
+    lengths = _lengths(pickle, fields, place, arrays) if pickle.options.layout == "mmsa" else {}
+    for i, label in enumerate(labels.ravel().tolist()):
+        values = {m: of[i].astype(np.float64) for m, of in arrays.items()}
+        text = values["text"]
+        if text.sum() == 0:
+            _count(pickle.report, "left_out_without_text", split)
+            continue
+        if not np.isfinite(label):
+            raise DataError(f"{pickle.path}: {place}{key}: row {i} holds {label}; a label is a number")
+        if "audio" in values and np.isneginf(values["audio"]).any():
+            _count(pickle.report, "rows_with_minus_infinity_in_audio", split)
+            values["audio"][np.isneginf(values["audio"])] = 0
+        first = 0 if lengths else int(np.flatnonzero(text.any(axis=1))[0])
+        cut = {m: values[m][first : lengths[m][i] if lengths else None] for m in modalities}
+        targets = {
+            task: [label] if target.kind == "regression" else int(label > 0)
+            for task, target in pickle.dataset.targets.items()
+        }
+        yield Instance(f"{split}-{i:05d}", cut, targets.pop(""), split, targets)
+
+
+def _lengths(
+    pickle: Pickle, fields: dict[str, Any], place: str, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Modality -> steps of each row."""
+    mask = pickle.array(fields, "text_bert", place)
+    if mask.ndim != 3 or mask.shape[1] != 3 or len(mask) != len(arrays["text"]):
+        raise DataError(f"{pickle.path}: {place}text_bert: shape {mask.shape}, expected (rows, 3, steps)")
+    words = mask[:, 1].sum(axis=1).astype(int)
+    out = dict.fromkeys(arrays, words)
+    for m in arrays:
+        if m != "text" and f"{m}_lengths" in fields:
+            out[m] = pickle.array(fields, f"{m}_lengths", place).astype(int).ravel()
+        if len(out[m]) != len(words) or (out[m] < 1).any() or (out[m] > arrays[m].shape[1]).any():
+            raise DataError(f"{pickle.path}: {place}{m}: lengths that are not 1 to {arrays[m].shape[1]} of every row")
+    return out
+
+
+def _count(report: dict[str, Any], what: str, split: str) -> None:
+    counts = report.setdefault(what, {})
+    counts[split] = counts.get(split, 0) + 1
+
+
+def _mimic(pickle: Pickle, content: dict[str, Any]) -> Iterator[Instance]:
+    options, modalities = pickle.options, pickle.dataset.modalities
+    arrays = {m: pickle.array(content, MIMIC[m], "", spec.shape[-1]) for m, spec in modalities.items()}
+    key, width = ("adm_labels_all", 6) if options.icd9 is None else ("y_icd9", 20)
+    labels = pickle.array(content, key, "")
+    for m, values in {**arrays, key: labels}.items():
+        axes = len(modalities[m].shape) + 1 if m in modalities else 2
+        if len(values) != len(labels) or values.ndim != axes or (m == key and values.shape[1] < width):
+            found = f"{MIMIC.get(m, m)}: shape {values.shape}"
+            raise DataError(
+                f"{pickle.path}: {found}, expected {axes} axes and {len(labels)} rows ({key}: {width} columns)"
+            )
+    if options.icd9 is None:
+        # the first of the columns 1 to 5 that is above 0
+        died = labels[:, 1:6] > 0
+        classes = np.where(died.any(axis=1), died.argmax(axis=1) + 1, 0)
+    else:
+        classes = labels[:, options.icd9].astype(np.int64)
+    arrays = {m: np.where(np.isfinite(x), x, 0).astype(np.float64) for m, x in arrays.items()}
+    if options.standardise_all:
+        axes_of = {m: tuple(range(x.ndim - 1)) for m, x in arrays.items()}
+        arrays = {m: (x - x.mean(axes_of[m])) / x.std(axes_of[m]) for m, x in arrays.items()}
+    rows = list(range(len(labels)))
+    # Python's own generator, as the released loaders use it: its order is the split
+    random.Random(MIMIC_SEED).shuffle(rows)
+    tenth = len(rows) // 10
+    for at, i in enumerate(rows):
+        split = "val" if at < tenth else "test" if at < len(rows) // 5 else "train"
+        yield Instance(f"row-{i:05d}", {m: x[i] for m, x in arrays.items()}, int(classes[i]), split)

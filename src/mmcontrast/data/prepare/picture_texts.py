@@ -1,0 +1,164 @@
+"""Pictures with a text each, in folders as they were released: UPMC Food-101 and MM-IMDb.
+
+`food101`: train.csv and test.csv with the columns id (a file name), annotation (its class), label and text (the title
+of its page); images/{train,test}/<class>/<id> and texts_txt/<class>/<id without ending>.txt, the text of the page.
+
+`mmimdb`: mmimdb/split.json {train, dev, test: ids}; mmimdb/dataset/<id>.jpeg and <id>.json, a record of IMDb of which
+`plot`, a list of texts, and `genres` are read. Genres that the dataset's file does not name are left out and counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mmcontrast.config import Dataset, validate
+from mmcontrast.config.base import Strict
+from mmcontrast.data.files import inside
+from mmcontrast.data.instances import Instance
+from mmcontrast.data.json_text import parse_json
+from mmcontrast.data.pictures import jpeg, resized
+from mmcontrast.data.streaming import Stream
+from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
+
+COLUMNS = ("id", "text", "annotation", "label")
+MMIMDB = {"train": "train", "dev": "val", "test": "test"}
+NO_LETTER, SINGLE = re.compile(r"[^a-zA-Z]"), re.compile(r"\b[a-zA-Z]\b")
+
+
+class PictureTextOptions(Strict):
+    """`prepare` in the dataset's file."""
+
+    layout: Literal["food101", "mmimdb"] = Field(description="Whose files they are.")
+    text: Literal["page", "title"] = Field(default="page", description="food101: which text; a page is cleaned.")
+    skip_undecodable: bool = Field(
+        default=False, description="Leave out and count rows whose picture is missing or cannot be decoded."
+    )
+
+
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+    """All pictures with a text, split by split.
+
+    Raises:
+        DataError: a file is missing or not of that layout; says which, and where in it.
+        ConfigError: the dataset's file has other modalities than `image`, stored encoded, and `text`.
+    """
+    where = f"params/datasets/{name}.yaml"
+    options = validate(PictureTextOptions, dataset.prepare, where, prefix="prepare")
+    kinds = {m: (spec.kind, spec.encoded) for m, spec in dataset.modalities.items()}
+    if kinds != {"image": ("image", True), "text": ("text", False)}:
+        raise ConfigError(f"{where}: modalities: give `image` of kind image, `encoded: true`, and `text` of kind text")
+    report: Counter[str] = Counter()
+    rows = {"food101": _food101, "mmimdb": _mmimdb}[options.layout](dataset, raw_dir, options, report)
+    return Stream(_decodable(rows, options, report), {}, report)
+
+
+def _decodable(rows: Iterator[Any], options: PictureTextOptions, report: Counter[str]) -> Iterator[Instance]:
+    """Instances of (what makes the picture, identity, text, label, split)."""
+    for picture, shape, identity, text, label, split in rows:
+        try:
+            cut = resized(picture, shape)
+        except DataError as e:
+            if not options.skip_undecodable:
+                remedy = "mend it, or say `skip_undecodable: true` under `prepare` to leave such rows out"
+                raise DataError(f"{e}; {remedy}") from None
+            report["undecodable"] += 1
+            continue
+        yield Instance(identity, {"image": jpeg(cut), "text": text}, label, split)
+
+
+def _food101(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, report: Counter[str]) -> Iterator[Any]:
+    class_of: dict[str, str] = {}
+    for split in ("train", "test"):
+        for place, row in _rows(raw_dir / f"{split}.csv"):
+            kind, file = row["annotation"], row["id"]
+            if kind not in dataset.classes:
+                raise DataError(f"{place}: annotation '{kind}'; {nearest(kind, dataset.classes)}")
+            if class_of.setdefault(row["label"], kind) != kind:
+                raise DataError(f"{place}: label {row['label']} of '{kind}', and before of '{class_of[row['label']]}'")
+            picture = _inside(raw_dir, f"images/{split}/{kind}/{file}", place)
+            text = row["text"]
+            if options.text == "page":
+                page = _inside(raw_dir, f"texts_txt/{kind}/{Path(file).stem}.txt", place)
+                text = cleaned(page.read_text(encoding="utf-8", errors="replace")) if page.is_file() else ""
+            if not text.strip():
+                report["left_out_without_text"] += 1
+                continue
+            yield picture, dataset.modalities["image"].shape, file, text, dataset.classes.index(kind), split
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a csv with where they are."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            if missing := [c for c in COLUMNS if c not in (rows.fieldnames or [])]:
+                raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+            for row in rows:
+                place = f"{path}: line {rows.line_num}"
+                if None in row or None in row.values():
+                    raise DataError(f"{place}: not {len(rows.fieldnames or [])} cells, as the header has")
+                if any("\n" in cell for cell in row.values()):
+                    raise DataError(f"{place}: a cell of several lines; a quotation mark before it is not closed")
+                yield place, row
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; see `mmcontrast data status`") from None
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path}: not UTF-8 text ({e.reason} at byte {e.start})") from None
+
+
+def cleaned(text: str) -> str:
+    """Words of two letters and more, in lower case, as the released code of M3CoL leaves them.
+
+    Symbols and digits count as blanks, and so does every single letter.
+    """
+    return " ".join(SINGLE.sub(" ", NO_LETTER.sub(" ", text)).lower().split())
+
+
+def _mmimdb(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, report: Counter[str]) -> Iterator[Any]:
+    folder = raw_dir / "mmimdb"
+    splits = _json(folder / "split.json")
+    if set(splits) != set(MMIMDB):
+        raise DataError(f"{folder / 'split.json'}: keys {sorted(splits)}, expected {sorted(MMIMDB)}")
+    for key, split in MMIMDB.items():
+        for movie in splits[key]:
+            path = _inside(folder, f"dataset/{movie}.json", f"{folder / 'split.json'}: {key}")
+            record = _json(path)
+            plots, genres = record.get("plot"), record.get("genres")
+            if not _texts(plots) or not _texts(genres):
+                raise DataError(f"{path}: expected lists of texts `plot` and `genres`")
+            found = [genre.lower() for genre in genres]
+            report["genres_left_out"] += sum(genre not in dataset.classes for genre in found)
+            label = [int(name in found) for name in dataset.classes]
+            shape = dataset.modalities["image"].shape
+            # of several plots the longest, as in the code of MMBT
+            yield path.with_suffix(".jpeg"), shape, str(movie), max(plots, key=len), label, split
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and value != [] and all(isinstance(text, str) for text in value)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content: Any = parse_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; see `mmcontrast data status`") from None
+    except ValueError as e:
+        raise DataError(f"{path}: not a JSON file ({e})") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds a {type(content).__name__}, expected an object")
+    return content
+
+
+def _inside(folder: Path, name: str, place: str) -> Path:
+    try:
+        return inside(folder, name)
+    except FetchError as e:
+        raise DataError(f"{place}: {e}") from None
