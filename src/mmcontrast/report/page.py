@@ -42,11 +42,13 @@ class Links:
     """Addresses in the report as one of its pages has them.
 
     Attributes:
-        folder: of the report. here: the page, within the folder. single: everything is on that page.
+        folder: of the report. here: the page, within the folder. select: repeats the selection on the command line.
+        single: everything is on that page.
     """
 
     folder: Path
     here: str
+    select: str
     single: bool = False
 
     def to(self, target: str) -> str:
@@ -68,7 +70,7 @@ class Links:
             DataError: it has not been drawn.
         """
         if not (self.folder / path).is_file():
-            raise DataError(f"{self.folder / path}: no such file; run `mmcontrast report {experiment}` first")
+            raise DataError(f"{self.folder / path}: no such file; run `mmcontrast report {experiment}{self.select}` first")
         if not self.single:
             return self.file(path)
         return "data:image/svg+xml;base64," + base64.b64encode((self.folder / path).read_bytes()).decode()
@@ -123,7 +125,8 @@ def _environment() -> Environment:
 
 
 def _write(folder: Path, page: str, environment_: Environment, shown: dict[str, Any], single: bool = False) -> Path:
-    html = environment_.get_template("page.html").render(shown | {"links": Links(folder, page, single)})
+    links = Links(folder, page, shown["select"], single)
+    html = environment_.get_template("page.html").render(shown | {"links": links})
     with replacing(folder / page) as temp:
         temp.write_text(html, encoding="utf-8")
     return folder / page
@@ -137,6 +140,7 @@ def _shown(evidence: Evidence) -> dict[str, Any]:
     own_first = sorted(experiments.values(), key=lambda e: grid.experiments[e["name"]].paper is not None)
     return {
         "suite": grid.suite_name,
+        "select": evidence.layout.select,
         "description": grid.suite.description,
         "warning": overrides_note(grid),
         "overview": _overview(grid),
