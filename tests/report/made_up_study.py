@@ -15,6 +15,7 @@ import yaml
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.datasheet import datasheet
+from mmcontrast.data.instances import Written
 from mmcontrast.data.table import weight_column
 from mmcontrast.evaluation import statistics
 from mmcontrast.evaluation.evaluate import evaluate_cell
@@ -209,15 +210,18 @@ def make_study(
         path = root / paths.datasheet(name)
         path.parent.mkdir(parents=True)
         sizes = cases | {"train": 100}
-        labels = {s: made_up_labels(name, s, n, len(data.classes)) for s, n in sizes.items()}
-        tasks = {s: {t: made_up_labels(t, s, n, len(of)) for t, of in data.tasks.items()} for s, n in sizes.items()}
+        counts = {name: len(data.classes)} | {task: len(of) for task, of in data.tasks.items()}
+        made = {t: {s: made_up_labels(t, s, n, of) for s, n in sizes.items()} for t, of in counts.items()}
+        labels = {"": made.pop(name), **made}
         manifest = {
             "files": {"1_tr.csv": "ab" * 32, "1_te.csv": "cd" * 32},
             "sources": [{"source": "1_tr.csv", "pinned": True}, {"source": "1_te.csv", "pinned": False}],
         }
         constant = {next(iter(data.modalities)): ["g1", "g2"]}
         path.write_text(
-            json.dumps(datasheet(name, data, manifest, labels, tasks, constant, {"train and test": 2}, NEAR))
+            json.dumps(
+                datasheet(name, data, manifest, Written(labels, {}, {}, {}, constant), {"train and test": 2}, NEAR)
+            )
         )
         for split in paths.SPLITS:
             (root / paths.prepared(name, split)).write_bytes(f"{name} {split}".encode())

@@ -70,7 +70,8 @@ class Links:
             DataError: it has not been drawn.
         """
         if not (self.folder / path).is_file():
-            raise DataError(f"{self.folder / path}: no such file; run `mmcontrast report {experiment}{self.select}` first")
+            again = f"mmcontrast report {experiment}{self.select}"
+            raise DataError(f"{self.folder / path}: no such file; run `{again}` first")
         if not self.single:
             return self.file(path)
         return "data:image/svg+xml;base64," + base64.b64encode((self.folder / path).read_bytes()).decode()
