@@ -140,7 +140,7 @@ FAULTS = [
     ("suites/default.yaml", set_key("seeds", value=[0, 0]), ["default.yaml", "repeats a seed"]),
     (
         "suites/default.yaml",
-        lambda p: p.update(datasets=["tcga"], seeds_by_dataset={}),
+        lambda p: p.update(datasets=["tcga_brac"], seeds_by_dataset={}),
         ["default.yaml", "'tcga_brca'"],
     ),
     ("suites/default.yaml", set_key("experiments", value=["m3col"]), ["no experiment 'm3col'"]),

@@ -97,8 +97,7 @@ def _array(file: h5py.File, key: str, shape: tuple[int | None, ...]) -> h5py.Dat
 
 
 def _steps(where: str, dataset: Dataset, folder: Path, options: Hdf5Options) -> Iterator[Instance]:
-    files = sorted(folder.glob("*.h5"))
-    if not files:
+    if not (files := sorted(folder.glob("*.h5"))):
         raise DataError(f"{folder}: no .h5 file; see `mmcontrast data status`")
     order, rng = np.arange(len(files)), np.random.default_rng(SPLIT_SEED)
     rng.shuffle(order)
@@ -107,8 +106,8 @@ def _steps(where: str, dataset: Dataset, folder: Path, options: Hdf5Options) -> 
         split = "train" if at < first_test else "test"
         with opened(files[i]) as file:
             contact, proprio = _array(file, "contact", (None, None))[:], _array(file, "proprio", (None, None))[:]
-            steps = len(proprio) - 2  # as released
-            rows = [*range(steps), *([int(rng.integers(steps))] if options.repeat_one else [])]
+            rows = list(range(len(proprio) - 2))  # as released
+            rows += [int(rng.integers(len(rows)))] if options.repeat_one else []
             keys = {m: VALUES[m][:2] for m in dataset.modalities}
             arrays = {m: _array(file, key, (len(proprio), *[None] * axes))[:] for m, (key, axes) in keys.items()}
             if len(contact) != len(proprio) or proprio.shape[1] < PROPRIO:
@@ -135,13 +134,11 @@ def _stored(value: np.ndarray, spec: Modality) -> Any:
 
 
 def _films(where: str, dataset: Dataset, path: Path, options: Hdf5Options) -> Iterator[Instance]:
-    split = dataset.split
-    parts = [s for s in ("train", "val", "test") for _ in range(getattr(split, s))]
+    parts = [s for s in ("train", "val", "test") for _ in range(getattr(dataset.split, s))]
     with opened(path) as file:
         genres = _array(file, "genres", (len(parts), len(dataset.classes)))
-        given = genres.attrs.get("target_names")
         try:
-            names = [str(name).lower() for name in parse_json(given)]
+            names = [str(name).lower() for name in parse_json(genres.attrs.get("target_names"))]
         except (TypeError, ValueError):
             raise DataError(f"{path}: genres: no list of names in its attribute target_names") from None
         if sorted(names) != sorted(dataset.classes):

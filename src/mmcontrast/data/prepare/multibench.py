@@ -15,6 +15,7 @@ A pickle is read as a whole: memory holds the file and a copy of its largest arr
 from __future__ import annotations
 
 import random
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -33,7 +34,6 @@ from mmcontrast.paths import SPLITS
 KEYS = {"train": "train", "val": "valid", "test": "test"}
 LABELS = {"multibench": "labels", "mmsa": "regression_labels"}
 MIMIC = {"series": "ep_tdata", "static": "adm_features_all"}
-MIMIC_SEED = 10
 
 
 class MultiBenchOptions(Strict):
@@ -60,7 +60,7 @@ class Pickle(NamedTuple):
     path: Path
     dataset: Dataset
     options: MultiBenchOptions
-    report: dict[str, Any]
+    report: defaultdict[str, Counter[str]]
 
     def array(self, fields: Mapping[str, Any], key: str, place: str, width: int | None = None) -> np.ndarray:
         """Numbers by their key. `place`: of `fields` in the pickle, as `train.`. `width`: of the last axis.
@@ -96,10 +96,9 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         if m not in known or spec.kind not in ("sequence", "vector") or (spec.kind == "vector") != (m == "static"):
             raise ConfigError(f"{where}: modalities: '{m}' of kind {spec.kind}; sequences {known} (static: vector)")
     path = raw_dir / options.file
-    content = read_pickle(path)
-    if not isinstance(content, dict):
+    if not isinstance(content := read_pickle(path), dict):
         raise DataError(f"{path}: holds a {type(content).__name__}, expected a dict")
-    pickle = Pickle(where, path, dataset, options, {})
+    pickle = Pickle(where, path, dataset, options, defaultdict(Counter))
     return Stream(_mimic(pickle, content) if options.layout == "mimic" else _affect(pickle, content), {}, pickle.report)
 
 
@@ -119,36 +118,31 @@ def _part(pickle: Pickle, fields: dict[str, Any], split: str) -> Iterator[Instan
     arrays = {m: pickle.array(fields, m, place, width) for m, width in widths.items()}
     labels = pickle.array(fields, key, place)
     n, steps = len(labels), arrays["text"].shape[1:2]
-    for m, values in arrays.items():
-        aligned = pickle.options.layout == "mmsa" or values.shape[1:2] == steps
-        if values.ndim != 3 or len(values) != n or not aligned:
-            raise DataError(f"{pickle.path}: {place}{m}: shape {values.shape}, expected ({n}, {steps}, features)")
+    for m, x in arrays.items():
+        aligned = pickle.options.layout == "mmsa" or x.shape[1:2] == steps
+        if x.ndim != 3 or len(x) != n or not aligned:
+            raise DataError(f"{pickle.path}: {place}{m}: shape {x.shape}, expected ({n}, {steps}, features)")
     if labels.size != n:
         raise DataError(f"{pickle.path}: {place}{key}: shape {labels.shape}, expected a number for each of {n} rows")
     lengths = _lengths(pickle, fields, place, arrays) if pickle.options.layout == "mmsa" else {}
     for i, label in enumerate(labels.ravel().tolist()):
         values = {m: of[i].astype(np.float64) for m, of in arrays.items()}
-        text = values["text"]
-        if text.sum() == 0:
-            _count(pickle.report, "left_out_without_text", split)
+        if values["text"].sum() == 0:
+            pickle.report["left_out_without_text"][split] += 1
             continue
         if not np.isfinite(label):
             raise DataError(f"{pickle.path}: {place}{key}: row {i} holds {label}; a label is a number")
         if "audio" in values and np.isneginf(values["audio"]).any():
-            _count(pickle.report, "rows_with_minus_infinity_in_audio", split)
+            pickle.report["rows_with_minus_infinity_in_audio"][split] += 1
             values["audio"][np.isneginf(values["audio"])] = 0
-        first = 0 if lengths else int(np.flatnonzero(text.any(axis=1))[0])
+        first = 0 if lengths else int(values["text"].any(axis=1).argmax())
         cut = {m: values[m][first : lengths[m][i] if lengths else None] for m in modalities}
-        targets = {
-            task: [label] if target.kind == "regression" else int(label > 0)
-            for task, target in pickle.dataset.targets.items()
-        }
+        kinds = {task: target.kind for task, target in pickle.dataset.targets.items()}
+        targets = {task: [label] if kind == "regression" else int(label > 0) for task, kind in kinds.items()}
         yield Instance(f"{split}-{i:05d}", cut, targets.pop(""), split, targets)
 
 
-def _lengths(
-    pickle: Pickle, fields: dict[str, Any], place: str, arrays: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def _lengths(pickle: Pickle, fields: dict[str, Any], place: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Modality -> steps of each row."""
     mask = pickle.array(fields, "text_bert", place)
     if mask.ndim != 3 or mask.shape[1] != 3 or len(mask) != len(arrays["text"]):
@@ -163,37 +157,28 @@ def _lengths(
     return out
 
 
-def _count(report: dict[str, Any], what: str, split: str) -> None:
-    counts = report.setdefault(what, {})
-    counts[split] = counts.get(split, 0) + 1
-
-
 def _mimic(pickle: Pickle, content: dict[str, Any]) -> Iterator[Instance]:
     options, modalities = pickle.options, pickle.dataset.modalities
     arrays = {m: pickle.array(content, MIMIC[m], "", spec.shape[-1]) for m, spec in modalities.items()}
     key, width = ("adm_labels_all", 6) if options.icd9 is None else ("y_icd9", 20)
     labels = pickle.array(content, key, "")
-    for m, values in {**arrays, key: labels}.items():
+    for m, x in {**arrays, key: labels}.items():
         axes = len(modalities[m].shape) + 1 if m in modalities else 2
-        if len(values) != len(labels) or values.ndim != axes or (m == key and values.shape[1] < width):
-            found = f"{MIMIC.get(m, m)}: shape {values.shape}"
-            raise DataError(
-                f"{pickle.path}: {found}, expected {axes} axes and {len(labels)} rows ({key}: {width} columns)"
-            )
+        if len(x) != len(labels) or x.ndim != axes or (m == key and x.shape[1] < width):
+            expected = f"{axes} axes and {len(labels)} rows ({key}: {width} columns)"
+            raise DataError(f"{pickle.path}: {MIMIC.get(m, m)}: shape {x.shape}, expected {expected}")
     if options.icd9 is None:
         # the first of the columns 1 to 5 that is above 0
         died = labels[:, 1:6] > 0
         classes = np.where(died.any(axis=1), died.argmax(axis=1) + 1, 0)
     else:
         classes = labels[:, options.icd9].astype(np.int64)
-    arrays = {m: np.where(np.isfinite(x), x, 0).astype(np.float64) for m, x in arrays.items()}
+    arrays = {m: np.nan_to_num(x.astype(np.float64), posinf=0, neginf=0) for m, x in arrays.items()}
     if options.standardise_all:
-        axes_of = {m: tuple(range(x.ndim - 1)) for m, x in arrays.items()}
-        arrays = {m: (x - x.mean(axes_of[m])) / x.std(axes_of[m]) for m, x in arrays.items()}
+        flat = {m: x.reshape(-1, x.shape[-1]) for m, x in arrays.items()}
+        arrays = {m: (x - flat[m].mean(axis=0)) / flat[m].std(axis=0) for m, x in arrays.items()}
     rows = list(range(len(labels)))
-    # Python's own generator, as the released loaders use it: its order is the split
-    random.Random(MIMIC_SEED).shuffle(rows)
-    tenth = len(rows) // 10
+    random.Random(10).shuffle(rows)  # the seed of the released loaders: its order is the split
     for at, i in enumerate(rows):
-        split = "val" if at < tenth else "test" if at < len(rows) // 5 else "train"
+        split = "val" if at < len(rows) // 10 else "test" if at < len(rows) // 5 else "train"
         yield Instance(f"row-{i:05d}", {m: x[i] for m, x in arrays.items()}, int(classes[i]), split)

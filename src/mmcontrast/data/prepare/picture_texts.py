@@ -28,6 +28,7 @@ from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
 
 COLUMNS = ("id", "text", "annotation", "label")
+MODALITIES = {"image": ("image", True), "text": ("text", False)}
 MMIMDB = {"train": "train", "dev": "val", "test": "test"}
 NO_LETTER, SINGLE = re.compile(r"[^a-zA-Z]"), re.compile(r"\b[a-zA-Z]\b")
 
@@ -51,17 +52,16 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """
     where = f"params/datasets/{name}.yaml"
     options = validate(PictureTextOptions, dataset.prepare, where, prefix="prepare")
-    kinds = {m: (spec.kind, spec.encoded) for m, spec in dataset.modalities.items()}
-    if kinds != {"image": ("image", True), "text": ("text", False)}:
+    if {m: (s.kind, s.encoded) for m, s in dataset.modalities.items()} != MODALITIES:
         raise ConfigError(f"{where}: modalities: give `image` of kind image, `encoded: true`, and `text` of kind text")
     report: Counter[str] = Counter()
     rows = {"food101": _food101, "mmimdb": _mmimdb}[options.layout](dataset, raw_dir, options, report)
-    return Stream(_decodable(rows, options, report), {}, report)
+    return Stream(_decodable(rows, dataset.modalities["image"].shape, options, report), {}, report)
 
 
-def _decodable(rows: Iterator[Any], options: PictureTextOptions, report: Counter[str]) -> Iterator[Instance]:
-    """Instances of (what makes the picture, identity, text, label, split)."""
-    for picture, shape, identity, text, label, split in rows:
+def _decodable(rows: Any, shape: list[int], options: PictureTextOptions, report: Counter[str]) -> Iterator[Instance]:
+    """Instances of (file of the picture, identity, text, label, split)."""
+    for picture, identity, text, label, split in rows:
         try:
             cut = resized(picture, shape)
         except DataError as e:
@@ -90,7 +90,7 @@ def _food101(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, repor
             if not text.strip():
                 report["left_out_without_text"] += 1
                 continue
-            yield picture, dataset.modalities["image"].shape, file, text, dataset.classes.index(kind), split
+            yield picture, file, text, dataset.classes.index(kind), split
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -130,19 +130,19 @@ def _mmimdb(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, report
         for movie in splits[key]:
             path = _inside(folder, f"dataset/{movie}.json", f"{folder / 'split.json'}: {key}")
             record = _json(path)
-            plots, genres = record.get("plot"), record.get("genres")
-            if not _texts(plots) or not _texts(genres):
-                raise DataError(f"{path}: expected lists of texts `plot` and `genres`")
+            plots, genres = (_texts(record, key, path) for key in ("plot", "genres"))
             found = [genre.lower() for genre in genres]
             report["genres_left_out"] += sum(genre not in dataset.classes for genre in found)
             label = [int(name in found) for name in dataset.classes]
-            shape = dataset.modalities["image"].shape
             # of several plots the longest, as in the code of MMBT
-            yield path.with_suffix(".jpeg"), shape, str(movie), max(plots, key=len), label, split
+            yield path.with_suffix(".jpeg"), str(movie), max(plots, key=len), label, split
 
 
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and value != [] and all(isinstance(text, str) for text in value)
+def _texts(record: dict[str, Any], key: str, path: Path) -> list[str]:
+    found = record.get(key)
+    if not isinstance(found, list) or not found or not all(isinstance(text, str) for text in found):
+        raise DataError(f"{path}: expected lists of texts `plot` and `genres`")
+    return found
 
 
 def _json(path: Path) -> dict[str, Any]:
