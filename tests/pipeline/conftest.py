@@ -126,7 +126,8 @@ class Checkout:
         (self.root / "params/experiments/tiny.yaml").write_text(yaml.safe_dump(fewer))
 
     def assert_both_idle(self) -> None:
-        assert "Nothing to be done" in self.snakemake("-n")
+        said = self.snakemake("-n")
+        assert "Nothing to be done" in said, said
         assert "up to date" in self("dvc", "status")
 
     def kill_when(self, pattern: str, timeout: float = 600) -> None:
