@@ -140,7 +140,7 @@ def test_a_command_within_a_sentence_parses(page: str, command: str) -> None:
         "predict": ["a/b/c", "new.csv", "-o", "out.csv"],
         "init": ["x"],
     }
-    bare |= {"compare": ["HEAD"], "tune": ["shared"]}
+    bare |= {"compare": ["HEAD"], "tune": ["shared"], "completion": ["bash"]}
     if len(words) == 1:
         words += bare.get(words[0], [])
     assert _parser().parse_args(words).command == words[0]
