@@ -214,3 +214,11 @@ def test_snakemake_takes_the_plugin(root: Path) -> None:
         "assert not {'torch', 'polars', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=300)
+
+
+def test_the_cause_of_an_error_of_several_lines_is_its_first(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("epoch 1\nerror: x could not be fetched:\n  - pip: no network\nAccepted is a file with sha256 1.\n")
+    assert progress.cause(log) == "x could not be fetched: pip: no network"
+    log.write_text("Traceback\nValueError: error: 3\n")
+    assert progress.cause(log) == "ValueError: error: 3"

@@ -107,9 +107,15 @@ def standing(log: Path) -> tuple[str, float]:
 
 
 def cause(log: Path) -> str:
-    """The last line of a job's log, which says why it failed."""
+    """Why a job failed: the last error in its log, the first line and what its colon announces; else the last line."""
     text = log.read_text(encoding="utf-8", errors="replace").strip() if log.is_file() else ""
-    return text.splitlines()[-1].removeprefix("error: ") if text else "it left no message"
+    _, marked, error = f"\n{text}".rpartition("\nerror: ")
+    lines = error.strip().splitlines()
+    if not lines:
+        return "it left no message"
+    if not marked:
+        return lines[-1]
+    return f"{lines[0]} {lines[1].strip(' -')}" if lines[0].endswith(":") and lines[1:] else lines[0]
 
 
 def about(seconds: float) -> str:
