@@ -94,24 +94,30 @@ def test_terms_are_finite_float32_scalars_among_them_the_loss(cell, method, make
 def test_every_stage_trains_what_embeds_and_every_parameter_is_trained_in_some_stage(
     variant, cell, method, make_batch, make_progress
 ):
-    def reached(*scalars):
+    everything = {name for name, _ in method.named_parameters()}
+
+    def reached(scalar):
         method.zero_grad()
-        for scalar in scalars:
-            scalar.backward()
+        scalar.backward()
         got = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
         assert all(g.isfinite().all() for g in got.values())
         return set(got)
 
+    def reached_in_steps(stage, epoch):
+        """Over several steps where one reaches a part, as one may be drawn to train a single modality."""
+        names = set()
+        for seed in range(8):
+            names |= reached(method(batch, make_progress(stage, epoch, seed=seed))["loss"])
+            if names == everything:
+                break
+        return names
+
     batch = make_batch(cell)
     embedding = reached(method.embed(batch).sum())
-    # over several steps, as one may be drawn to train a single modality
-    trained = [
-        reached(*(method(batch, make_progress(stage, epoch, seed=s))["loss"] for s in range(8)))
-        for stage, epoch in moments(cell)
-    ]
+    trained = [reached_in_steps(stage, epoch) for stage, epoch in moments(cell)]
     assert embedding
     assert all(embedding <= names for names in ([set.union(*trained)] if variant[0] in IN_STEPS else trained))
-    assert set.union(*trained) == {name for name, _ in method.named_parameters()}
+    assert set.union(*trained) == everything
 
 
 def from_the_same_state(method, state, *args):
@@ -221,6 +227,12 @@ def test_steps_of_adam_lower_the_loss_on_separable_classes(variant, cell, method
             optimizer.step()
         return expected_loss(stage, epoch) < 0.95 * before
 
-    for stage, epoch in moments(cell):
+    losses = {
+        (stage, epoch): from_the_same_state(method, initial, batch, make_progress(stage, epoch))["loss"].item()
+        for stage, epoch in moments(cell)
+    }
+    for stage, epoch in losses:
+        if epoch == LAST and losses[stage, FIRST] == losses[stage, LAST]:
+            continue  # nothing of this stage depends on the epoch
         # what moves a small MLP in 15 steps throws a transformer off at first
         assert falls(stage, epoch, 5e-3) or falls(stage, epoch, 1e-3), f"{stage}, epoch {epoch}"
