@@ -173,7 +173,10 @@ def test_a_plan_of_trials_is_checked(checkout: Path, plan: dict[str, Any], words
     [
         ({"recipe": "sharde"}, "variants.shared.recipe: no recipe 'sharde'.*'shared'"),
         ({"train_for": 2.0}, "train_for: a factor on the epochs of a recipe, and there is none"),
-        ({"recipe": "shared", "train_for": {"tcga": 2.0}}, "train_for: no dataset 'tcga'; did you mean 'tcga_brca'"),
+        (
+            {"recipe": "shared", "train_for": {"tcga_brc": 2.0}},
+            "train_for: no dataset 'tcga_brc'; did you mean 'tcga_brca'",
+        ),
         ({"recipe": "shared", "model": {"width": 3}}, "takes all of it, and this one gives model of its own"),
         ({"recipe": "shared", "pretrain": {"epochs": 3}}, "gives pretrain of its own"),
         ({"recipe": "shared", "pretrain": {"batch_size": 8, "epochs": 3}}, "gives pretrain of its own"),

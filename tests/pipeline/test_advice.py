@@ -101,7 +101,7 @@ CASES = [
         no_text("build/tiny/reports/evidence/tiny.parquet"),
         "report tiny --suite tiny",
     ),
-    Case("report/page.py", "{command}", gone("build/tiny/reports/figures/tiny/tiny_synthetic_scores.svg"), "page"),
+    Case("report/page.py", "{again}", gone("build/tiny/reports/figures/tiny/tiny_synthetic_scores.svg"), "page"),
     Case(
         "pipeline/verify_runs.py",
         "mmcontrast evaluate {cell.name}{select}",

@@ -159,7 +159,7 @@ def test_the_code_of_a_card_runs(made: Made, tmp_path: Path, monkeypatch: pytest
             assert found["probabilities"].shape == (2, len(cell.classes))
 
 
-@pytest.mark.parametrize("name", ["emoji/mxm_clr/base", "emoji/clip/base", "trifeature_mid/comm/base"])
+@pytest.mark.parametrize("name", ["emoji/mxm_clr/base", "emoji/clip/base", "trifeature_mid/comm/shared"])
 def test_inputs_of_images_and_texts_are_what_the_model_takes(name: str, tmp_path: Path) -> None:
     cell = Grid(REPO).cells[name]
     export(cell, tmp_path / "stage")

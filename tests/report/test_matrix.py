@@ -118,7 +118,7 @@ def test_the_table_and_an_interval_come_out_by_another_route(made: Made, results
     by_readout = {}
     for split, of in itertools.product(("val", "test"), ("", "@encoders")):
         probes = [
-            scores_of(results, f"trifeature_mid{arm}", "comm", "base", f"{task}balanced_acc{of}", split)
+            scores_of(results, f"trifeature_mid{arm}", "comm", "shared", f"{task}balanced_acc{of}", split)
             for arm, task in asked
         ]
         by_readout[split, of] = np.mean([np.mean([probe[s] for probe in probes]) for s in (0, 1, 2)])
@@ -127,8 +127,8 @@ def test_the_table_and_an_interval_come_out_by_another_route(made: Made, results
     shown = {m: {r["row"]: r[f"{m}_3"] for r in rows if r["metric"] == m}["CoMM"] for m in ("encoders", "fused")}
     assert float(shown["encoders"]) == pytest.approx(100 * by_readout["test", "@encoders"], abs=1e-4)
     assert float(shown["fused"]) == pytest.approx(100 * by_readout["test", ""], abs=1e-4)
-    assert printed["FactorCL"]["score_0"] == ""
-    assert printed["FactorCL"]["score_3"] != ""
+    assert printed["M3CoL (labels)"]["score_0"] != ""
+    assert printed["M3CoL (labels)"]["score_3"] == ""
 
 
 def test_ranks_and_differences_come_out_by_another_route(made: Made, results: pl.DataFrame) -> None:
@@ -137,7 +137,7 @@ def test_ranks_and_differences_come_out_by_another_route(made: Made, results: pl
     ranks = np.mean([stats.rankdata(-means[:, c]) for c in range(4)], axis=0)
     found_across = matrix.across()
     assert [found_across[label][1].mean for label in matrix.ranked] == pytest.approx(list(ranks))
-    assert not {"FactorCL", "SupCon (labels)", "M3CoL (labels)"} & set(found_across)
+    assert not {"Raw inputs", "SupCon (labels)", "M3CoL (labels)"} & set(found_across)
     assert matrix.labelled == {label for label in matrix.labels if "(labels)" in label}
 
     for (label, c), found in matrix.differences().items():

@@ -55,8 +55,7 @@ LEFT_OUT: dict[str, Callable[[checkpoint.Payload], object]] = {
     "sums": lambda p: p.update(sums={}),
     "epoch": lambda p: p.update(epoch=0),
     "history": lambda p: p["run"].update(history=[]),
-    "probabilities": lambda p: p["run"].update(probs={}),
-    "embeddings": lambda p: p["run"].update(embedded={"z": {}, "instance": {}}),
+    "outputs of epochs": lambda p: p["run"].update(kept={}, instance={}),
     "best score": lambda p: p["run"].update(best_key=None),
     "best epoch": lambda p: p["run"].update(best_epoch=-1),
     "best weights": lambda p: turned(p["run"]["weights"]),
@@ -83,8 +82,8 @@ PLAIN = {
 }  # fmt: skip
 MULTIFOLD = {"mxm_clr", "clip", "supcon_instances", "mil_nce", "tricolo", "siglip"}
 SCORED = {
-    "classifier": {"probabilities", "best score", "best epoch", "best weights"},
-    "retrieval": {"embeddings", "best score", "best epoch", "best weights"},
+    "classifier": {"outputs of epochs", "best score", "best epoch", "best weights"},
+    "retrieval": {"outputs of epochs", "best score", "best epoch", "best weights"},
     "probe": set(),
 }
 
