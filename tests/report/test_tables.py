@@ -46,10 +46,12 @@ def numbers(cell: str) -> list[float]:
 
 
 def interval(values: np.ndarray, share: bool = True) -> list[float]:
-    """Mean and t interval in percent; of a share it ends at 0 and 100."""
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    found = [values.mean(), values.mean() - half, values.mean() + half]
-    return [100 * (min(max(v, 0), 1) if share else v) for v in found]
+    """Mean and t interval in percent; of a share it is symmetric in log odds."""
+    mean, half = values.mean(), stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    if not share or not 0 < mean < 1:
+        return [100 * v for v in (mean, mean - half, mean + half)]
+    odds, half = np.log(mean / (1 - mean)), half / (mean * (1 - mean))
+    return [100 * mean, *(100 / (1 + np.exp(-end)) for end in (odds - half, odds + half))]
 
 
 def shown(values: list[float]) -> list[float]:
