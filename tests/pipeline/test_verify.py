@@ -250,6 +250,8 @@ def test_what_is_wrong_is_removed_and_made_again(finished: Checkout) -> None:
     text = finished.mmcontrast("verify", "--repair", ok=False)
     assert "removed runs/synthetic/concat/base/finetune" in text
     assert "removed reports/results.parquet" in text
+    # nor any folder that others share, least of all what the user has written
+    assert not {"removed runs", "removed params", "removed src/mmcontrast"} & set(text.splitlines())
     finished.snakemake()
     assert finished.mmcontrast("verify").count(" 0 wrong") == KINDS
     assert {file: (finished.root / file).read_bytes() for file in before} == before

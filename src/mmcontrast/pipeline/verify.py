@@ -103,16 +103,18 @@ def _check_named(file: Path) -> None:
 
 
 def _locked(root: Path) -> Iterator[Finding]:
-    """Workspace files and cache objects against the checksums in dvc.lock."""
+    """What stages have made, and cache objects, against the checksums in dvc.lock.
+
+    What stages are given is left out: params/ and the code are the user's, an edit there is no damage, and repairing
+    removes what is wrong.
+    """
     if not (root / "dvc.lock").exists():
         yield Finding("files of dvc.lock", "dvc.lock", "missing")
         return
     locked: dict[str, str] = {}
     try:
         for stage in yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"].values():
-            locked |= {
-                str(entry["path"]): str(entry["md5"]) for part in ("deps", "outs") for entry in stage.get(part, [])
-            }
+            locked |= {str(entry["path"]): str(entry["md5"]) for entry in stage.get("outs", [])}
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as e:
         reason = f"dvc.lock: damaged ({str(e).splitlines()[0]}); run `git checkout dvc.lock`"
         yield Finding("files of dvc.lock", "dvc.lock", "wrong", reason)
