@@ -13,6 +13,7 @@ from mmcontrast.config import CellConfig, Dataset
 from mmcontrast.data.table import schema
 from tests.grids import grid_of
 
+ROOT = Path(__file__).parents[1]
 NAME = "emoji"
 SIZES = {"train": 24, "val": 14, "test": 16}
 COLOURS = ("red", "green", "blue", "yellow", "violet", "cyan", "white", "black")

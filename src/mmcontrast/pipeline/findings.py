@@ -67,9 +67,24 @@ def told(findings: Iterable[Finding], say: Callable[[str], None]) -> list[Findin
 
 
 def repair(findings: list[Finding], root: Path, say: Callable[[str], None]) -> None:
-    """Remove what is wrong, so that the next run makes it again."""
-    for path in sorted({path for f in findings if f.state == "wrong" for path in f.spoiled}):
+    """Remove what is wrong, so that the next run makes it again.
+
+    Nothing is made again for its own sake, only for what is made from it: so a cell's scores and the page go with it.
+    """
+    spoiled = {path for f in findings if f.state == "wrong" for path in f.spoiled}
+    for path in list(spoiled):
+        parts = Path(path).parts
+        if "runs" in parts:
+            at = parts.index("runs")
+            cell = Path(*parts[: at + 4])
+            spoiled |= {str(f.relative_to(root)) for f in (root / cell).glob("*.parquet")}
+            spoiled.add(str(Path(*parts[:at], "reports", "index.html")))
+        elif "reports" in parts:
+            spoiled.add(str(Path(*parts[: parts.index("reports")], "reports", "index.html")))
+    for path in sorted(spoiled):
         target = root / path
+        if not target.exists():
+            continue
         if target.is_dir():
             shutil.rmtree(target)
         else:
