@@ -32,6 +32,8 @@ def told_apart(name: str, spec: Method, variant: str) -> bool:
         return False
     if isinstance(spec.variants[variant].objective.get("alpha"), dict):
         return False
+    if spec.variants[variant].objective.get("modality") not in (None, *base.modalities):
+        return False  # of sets with other modalities
     cell = GRID.cell("synthetic", name, variant)
     if cell.model.pretrained:
         return False
