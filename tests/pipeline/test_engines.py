@@ -202,7 +202,7 @@ def test_killed_in_mid_training_it_ends_with_the_same_results(checkout: Checkout
     to_results = ["snakemake", "--cores", "2", "reports/results.parquet"]
     undisturbed(*to_results)
 
-    checkout.kill_when(".state/synthetic/*/*/finetune/seed0/latest")
+    checkout.kill_when(".state/synthetic/*/*/finetune/seed0/checkpoint-*")
     checkout("snakemake", "--unlock")
     checkout(*to_results)
     assert any("resumed after epoch" in log.read_text() for log in (checkout.root / "logs/finetune").rglob("*.log"))

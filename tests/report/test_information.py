@@ -36,14 +36,14 @@ seeds: [0, 1, 2]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    kept = {("comm", "base"), ("cross", "base")}
+    kept = {("comm", "shared"), ("cross", "shared")}
     grid = make_study(tmp_path_factory.mktemp("arms"), {"val": 20, "test": 30}, 100, SUITE, kept)
     write_results(grid.grid, grid.layout)
     return grid
 
 
 def scores(made: Made, dataset: str, method: str, metric: str) -> dict[int, float]:
-    frame = pl.read_parquet(made.path(made.layout.metrics(f"{dataset}/{method}/base")))
+    frame = pl.read_parquet(made.path(made.layout.metrics(f"{dataset}/{method}/shared")))
     part = frame.filter(split="test", protocol="selected", metric=metric)
     return dict(zip(part["seed"], part["value"], strict=True))
 

@@ -13,7 +13,7 @@ from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.figures.sweep import DASHES, PANEL_INCHES, Point, draw_line, line_colours, scale_axis
 from mmcontrast.report.outputs import active_arms
-from mmcontrast.report.tables.information import LETTERS, NAMES, Kept, chances, kept_by_cell, published
+from mmcontrast.report.tables.information import LETTERS, NAMES, Kept, chances, kept_by_cell, published, published_beside
 from mmcontrast.report.text.wording import LEVEL_NAME, count
 
 BAR_INCHES = 2.1
@@ -86,7 +86,7 @@ def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) 
 
 
 def _panel(axes: style.Axes, of: Scope, letter: str, cells: list[Kept]) -> None:
-    theirs = {(p.method, p.variant): p for p in published(of.grid, of.experiment).values()}
+    theirs = published(of.grid, of.experiment)
     colours = style.method_colours(of.grid.methods)
     for x, kept in enumerate(cells):
         # another variant, a control or a part of the method, is grey
@@ -95,7 +95,7 @@ def _panel(axes: style.Axes, of: Scope, letter: str, cells: list[Kept]) -> None:
         _bar(axes, at, width, kept, letter, color=colour, edgecolor=colour)
         if letter == "S":
             _bar(axes, x + 0.2, width, kept, "control", color="white", edgecolor=colour, hatch=HATCH)
-        p = theirs.get((kept.ref.method, kept.ref.variant))
+        p = published_beside(theirs, kept.ref)
         if p is not None and letter in p.values:
             axes.scatter(at, p.values[letter], **PUBLISHED)
     axes.set_title(dict(zip(LETTERS, NAMES, strict=True))[letter])
@@ -119,8 +119,8 @@ def _bar_legend(of: Scope, cells: list[Kept]) -> list[Any]:
         Patch(facecolor="white", edgecolor=style.SOFT, hatch=HATCH, label=CONTROL),
         style.handle("chance", **CHANCE),
     ]
-    theirs = {(p.method, p.variant) for p in published(of.grid, of.experiment).values()}
-    if any((kept.ref.method, kept.ref.variant) in theirs for kept in cells):
+    theirs = published(of.grid, of.experiment)
+    if any(published_beside(theirs, kept.ref) for kept in cells):
         handles.append(style.handle("published, full size", markeredgecolor=style.INK, **DIAMOND))
     return handles + _interval_handle(cells, color=style.INK, linewidth=1.1)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmcontrast.config import Arms, CellRef, Grid, Information, Published
+from mmcontrast.config import BASE_VARIANT, Arms, CellRef, Grid, Information, Published
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, cell_name
@@ -92,6 +92,12 @@ def published(grid: Grid, experiment: str) -> dict[str, Published]:
     return {p.row: p for p in grid.published(experiment).rows if p.dataset == of}
 
 
+def published_beside(theirs: dict[str, Published], ref: CellRef) -> Published | None:
+    """The row of a cell. A method by the shared protocol stands beside what its paper prints for the method."""
+    variant = BASE_VARIANT if ref.variant == "shared" else ref.variant
+    return next((p for p in theirs.values() if (p.method, p.variant) == (ref.method, variant)), None)
+
+
 def information_blocks(evidence: Evidence, experiment: str) -> list[Block]:
     """A block for each size of the data: R, U, S and the control of every cell, beside the published values."""
     return [_block(evidence, experiment, *found) for found in active_arms(evidence.grid, experiment)]
@@ -108,10 +114,9 @@ def _block(evidence: Evidence, experiment: str, asked: Information, arms: Arms) 
     for kept in kept_by_cell(evidence, experiment, asked, arms):
         values = {name: Value(*e) for name, e in kept.estimates().items()}
         values |= {"difference": Value.of(kept.gain), "seeds": Value(float(kept.gain.n))}
-        for row, p in theirs.items():
-            if (p.method, p.variant) == (kept.ref.method, kept.ref.variant):
-                values |= _values(p)
-                seen.add(row)
+        if (p := published_beside(theirs, kept.ref)) is not None:
+            values |= _values(p)
+            seen.add(p.row)
         rows.append(Row(cell_label(grid, kept.ref), values, cell_name(arms.biased, kept.ref)))
     first = [Row(p.row, _values(p)) for row, p in theirs.items() if row not in seen]
     title = f"{grid.datasets[arms.unbiased].title}: redundant, unique and synergistic information (%)"
