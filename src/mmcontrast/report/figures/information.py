@@ -13,7 +13,15 @@ from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.figures.sweep import DASHES, PANEL_INCHES, Point, draw_line, line_colours, scale_axis
 from mmcontrast.report.outputs import active_arms
-from mmcontrast.report.tables.information import LETTERS, NAMES, Kept, chances, kept_by_cell, published, published_beside
+from mmcontrast.report.tables.information import (
+    LETTERS,
+    NAMES,
+    Kept,
+    chances,
+    kept_by_cell,
+    published,
+    published_beside,
+)
 from mmcontrast.report.text.wording import LEVEL_NAME, count
 
 BAR_INCHES = 2.1
