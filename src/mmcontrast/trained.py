@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.pretrained import Exported
+from mmcontrast.config.training import Exported
 from mmcontrast.data.json_text import read_json
 from mmcontrast.data.loading import Table
 from mmcontrast.data.new_rows import table_of

@@ -8,10 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from mmcontrast.config import Dataset, Experiment, Grid
-from mmcontrast.config.checks import check_experiment
-from mmcontrast.config.metrics import MEASURES, measure, metrics_for
-from mmcontrast.config.targets import Target
-from mmcontrast.config.validation import validate
+from mmcontrast.config.base import validate
+from mmcontrast.config.grid import check_experiment
+from mmcontrast.config.metrics import MEASURES, Target, measure, metrics_for
 from mmcontrast.errors import ConfigError
 
 BASE = {

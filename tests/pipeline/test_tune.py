@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.config.recipes import Choice, TunedDataset, Tuning, TuningPlan
+from mmcontrast.config.methods import Choice, TunedDataset, Tuning, TuningPlan
 from mmcontrast.errors import ConfigError, DivergedError
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.tune import probe_after_training, tune, tuned_methods

@@ -10,7 +10,7 @@ import pytest
 
 from mmcontrast import paths
 from mmcontrast.config import Grid
-from mmcontrast.config.figures import figure_kinds, known_figure
+from mmcontrast.config.experiments import figure_kinds, known_figure
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report.experiment import write_figures
 from mmcontrast.report.figures.curves import curve_cells

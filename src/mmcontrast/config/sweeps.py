@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mmcontrast.config.checks import known, known_variant
+from mmcontrast.config.base import known, validate
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.experiments import Sweep, SweepLine
 from mmcontrast.config.merging import Layers, merge, objective_model
-from mmcontrast.config.methods import BASE_VARIANT, Variant
-from mmcontrast.config.validation import validate
+from mmcontrast.config.methods import BASE_VARIANT, Variant, known_variant
 from mmcontrast.errors import ConfigError
 
 Variants = dict[str, dict[str, Any]]

@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from mmcontrast.config.files import NAME
-from mmcontrast.config.yaml_file import read_yaml
+from mmcontrast.config.files import NAME, read_yaml
 from mmcontrast.errors import ConfigError
 
 STARTERS = Path(__file__).parents[1] / "starters"

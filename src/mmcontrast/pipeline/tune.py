@@ -16,11 +16,10 @@ from typing import Any
 import yaml
 
 from mmcontrast.config import CellConfig, Grid, Recipe
-from mmcontrast.config.checks import has_file, known
-from mmcontrast.config.methods import Variant
-from mmcontrast.config.recipes import Choice, Trial, TunedDataset, best_trial
+from mmcontrast.config.base import has_file, known
+from mmcontrast.config.files import read_yaml
+from mmcontrast.config.methods import Choice, Trial, TunedDataset, Variant, best_trial
 from mmcontrast.config.sweeps import spelled
-from mmcontrast.config.yaml_file import read_yaml
 from mmcontrast.errors import DivergedError
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import put

@@ -12,8 +12,7 @@ import numpy as np
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import MatrixColumn, MatrixPart
 from mmcontrast.config.methods import untrained_twin
-from mmcontrast.config.metrics import Measure, measure
-from mmcontrast.config.targets import Target
+from mmcontrast.config.metrics import Measure, Target, measure
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
