@@ -83,7 +83,7 @@ def test_data_status_lists_every_dataset(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_workflow_starts_without_torch() -> None:
     """Importing torch costs seconds; Snakemake reads all of params/ at each start and in each job it schedules."""
     code = (
-        "import sys; import mmcontrast.pipeline.selection as s; s.selection(); import mmcontrast.report.outputs, "
+        "import sys; import mmcontrast.pipeline.workflow as s; s.selection(); import mmcontrast.report.outputs, "
         "mmcontrast.sources, mmcontrast.data.preparers; print(sorted({'torch', 'polars', 'pandas', 'matplotlib'} & "
         "set(sys.modules)))"
     )

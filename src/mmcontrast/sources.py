@@ -16,7 +16,7 @@ PACKAGE = "mmcontrast"
 TRACKED_OTHERWISE = ("mmcontrast.config", "mmcontrast.paths", "mmcontrast.errors")
 NAMES_ALONE = {"mmcontrast", "mmcontrast.methods", "mmcontrast.losses"}
 # of the page: files of the package that are no modules
-DATA_FILES = {"mmcontrast.report.page": "report/templates", "mmcontrast.report.cards": "report/templates"}
+DATA_FILES = {"mmcontrast.report.page": "report/templates", "mmcontrast.report.provenance": "report/templates"}
 SRC = Path(__file__).parents[1]
 DIGITS = 16
 

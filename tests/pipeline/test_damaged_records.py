@@ -16,12 +16,10 @@ from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.json_text import read_json
 from mmcontrast.paths import DVC_MARK, Layout, raw_dir, raw_manifest
 from mmcontrast.pipeline import verify
-from mmcontrast.pipeline.findings import Finding, judged, repair, told
-from mmcontrast.pipeline.kept import keep_results, kept_results
+from mmcontrast.pipeline.compare import keep_results, kept_results
 from mmcontrast.pipeline.plan import PlanError, carried_out, outdated, put, refuse_another_plan
-from mmcontrast.pipeline.sync import TIMES, make_good, run_module
-from mmcontrast.pipeline.verify import examine
-from mmcontrast.pipeline.workflow import refuse_unknown_profile
+from mmcontrast.pipeline.verify import Finding, examine, judged, repair, told
+from mmcontrast.pipeline.workflow import TIMES, make_good, refuse_unknown_profile, run_module
 from mmcontrast.progress import Costs, untrained
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ from mmcontrast.config import CellRef, Grid
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import own_cells
-from mmcontrast.report.summary import summarise
-from mmcontrast.report.text.conclusions import (
+from mmcontrast.report.results import summarise
+from mmcontrast.report.tables.published import (
     optimism,
     reproduction_sentences,
     reproductions,

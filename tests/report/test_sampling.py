@@ -14,7 +14,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.figures.registry import KINDS, figures
+from mmcontrast.report.figures.registry import KINDS, caption_of, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.figures.tuple_infonce import swept, trial_rewards
 
@@ -167,7 +167,7 @@ def test_every_kind_has_a_caption_with_its_n():
         "removed": "tuple_removed",
     }
     for kind, experiment in kinds.items():
-        text = KINDS[kind].caption(sampling(experiment))
+        text = caption_of(kind, sampling(experiment))
         assert "5 seeds" in text
         assert "90 test instances" in text or kind in ("search", "similarity")
     for kind, experiment in list(kinds.items())[:2]:

@@ -15,7 +15,7 @@ from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.errors import MMContrastError
 from mmcontrast.paths import SCORED_FILES, STAGE_FILES, Layout
-from mmcontrast.pipeline.sync import run_module
+from mmcontrast.pipeline.workflow import run_module
 from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.outputs import experiment_outputs, results_outputs
 from mmcontrast.report.page import write_page
@@ -83,8 +83,7 @@ def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, 
         files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]
         outputs = [layout.stage(cell.name, stage, f) for f in (*files, f"models/{paths.CHECKSUMS}")]
         yield stage, outputs, layout.log(stage, cell.name)
-    scores = [layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name)]
-    yield "evaluate", scores, layout.log("evaluate", cell.name)
+    yield "evaluate", layout.scores(cell.name), layout.log("evaluate", cell.name)
 
 
 def _why(step: str, log: Path) -> str:

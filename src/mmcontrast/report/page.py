@@ -1,34 +1,37 @@
 """The report as a folder that opens without a server: a front page, and a page per experiment and paper behind it.
 
-A front page of one picture and one sentence per question; `write_single` makes one file of the same.
+A front page of one picture and one sentence per question; `write_single` makes one file of the same, and `publish`
+copies what the repository shows of it into docs/results/ and README.md, where a test compares the two.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mmcontrast.config import Grid
+from mmcontrast.config.metrics import measure
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
-from mmcontrast.report.cards import write_cards
 from mmcontrast.report.evidence import Evidence
-from mmcontrast.report.experiment import leave_only
+from mmcontrast.report.experiment import build_table, leave_only
 from mmcontrast.report.figures.registry import FigureSpec, caption, figures
 from mmcontrast.report.figures.style import NARROW_SUFFIX
-from mmcontrast.report.outputs import ALL, FRONT, PAGES, SINGLE
-from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum
-from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.outputs import ALL, FRONT, PAGES, SINGLE, experiment_outputs, reproduce
+from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum, write_cards
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import text_of
-from mmcontrast.report.tables.published import paper_parts
+from mmcontrast.report.tables.published import paper_parts, verdict_on
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.conclusions import headline, optimism, verdict_on
 from mmcontrast.report.text.notes import overrides_note
 from mmcontrast.report.text.wording import count, definitions, points
 
@@ -193,6 +196,47 @@ def _optimism(evidence: Evidence) -> str:
     )
 
 
+def headline(evidence: Evidence, experiment: str, findings: list[str]) -> str:
+    """One sentence on an experiment: what holds across a matrix, the first finding, or who scores best.
+
+    Empty where the suite changes every cell, so that nothing follows, and where there is no score.
+    """
+    grid = evidence.grid
+    if grid.suite.overrides.given():
+        return ""
+    if findings:
+        return findings[-1 if grid.experiments[experiment].kind == "matrix" else 0]
+    of = evidence.scopes(experiment)[0]
+    metric = of.charted[0]
+    kind, means = measure(metric), {}
+    for ref in of.cells:
+        if found := of.mean(ref, metric) or of.mean(ref, metric, "last"):
+            means[of.label(ref)] = shown(found, kind)
+    if not means:
+        return ""
+    best = max(means, key=lambda label: kind.sign * means[label].mean)
+    score = wording.estimate(*means[best], digits=kind.decimals)
+    return (
+        f"{of.data.title}, {wording.metric_title(metric, of.data)}: the best of {wording.count(len(means), 'row')} is "
+        f"{best}, {score}{kind.unit}; {wording.count(of.n_seeds, 'seed')}."
+    )
+
+
+def optimism(summary: pl.DataFrame, metric_by_dataset: dict[str, str]) -> tuple[float, float, int] | None:
+    """Gain in points of `optimistic` over `selected` in the selecting metric: mean and spread, and over how many cells.
+
+    Only of metrics that are shares.
+    """
+    gains = []
+    keys = ["dataset", "method", "variant", "metric"]
+    for (dataset, _, _, metric), part in summary.group_by(keys):
+        means = dict(zip(part["protocol"], part["mean"], strict=True))
+        counts = metric == metric_by_dataset[str(dataset)] and measure(str(metric)).percent
+        if counts and {"selected", "optimistic"} <= means.keys():
+            gains.append(100 * (means["optimistic"] - means["selected"]))
+    return (float(np.mean(gains)), float(np.std(gains)), len(gains)) if gains else None
+
+
 def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
     table, drawn = build_table(evidence, name), figures(evidence.grid, name)
     scopes = evidence.scopes(name)
@@ -225,3 +269,67 @@ def _figure(evidence: Evidence, spec: FigureSpec) -> dict[str, Any]:
 def _within(layout: Layout, path: str) -> str:
     """From the folder of the report."""
     return path.removeprefix(layout.report() + "/")
+
+
+README = Path("README.md")
+SHOWN_SUFFIXES = (".md", ".csv", ".png")
+BLOCK = re.compile(r"(<!-- table: (?P<file>\S+)#(?P<heading>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
+
+
+def publish(grid: Grid, layout: Layout) -> list[str]:
+    """Copy every table (md, csv), every figure (png) and the results table; then refill the README's blocks.
+
+    The folder is left with these files alone: what the selection no longer makes goes.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        DataError: a file of the report is missing.
+    """
+    folder = Path("docs/results") / (Path(layout.prefix).name or "default")
+    folders = [Path(f) for e in grid.active_experiments for f in experiment_outputs(layout, e)]
+    shown = [file for f in folders for file in sorted(f.glob("*")) if file.suffix in SHOWN_SUFFIXES]
+    written = []
+    for source in [*shown, Path(layout.report("results.parquet")), *(f for f in folders if not f.is_dir())]:
+        if not source.is_file():
+            raise DataError(f"{source}: not there; run `{reproduce(layout)}` first")
+        target = folder / source.name
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
+        written.append(str(target))
+    for old in set(folder.iterdir()) - {Path(path) for path in written}:
+        old.unlink()
+    text = README.read_text(encoding="utf-8")
+    with replacing(README) as temporary:
+        temporary.write_text(filled(text, README.parent), encoding="utf-8")
+    return [*written, str(README)]
+
+
+def section(markdown: str, heading: str) -> str:
+    """The body of the section with that heading, without blank lines around it.
+
+    Raises:
+        DataError: there is no such section.
+    """
+    lines = markdown.splitlines()
+    starts = [i for i, line in enumerate(lines) if line.lstrip("#").strip() == heading and line.startswith("#")]
+    if not starts:
+        known = [line.lstrip("#").strip() for line in lines if line.startswith("#")]
+        raise DataError(f"no section '{heading}'; there are {known}")
+    rest = lines[starts[0] + 1 :]
+    end = next((i for i, line in enumerate(rest) if line.startswith("#")), len(rest))
+    return "\n".join(rest[:end]).strip()
+
+
+def filled(readme: str, root: Path) -> str:
+    """The README with each `<!-- table: FILE#HEADING -->` block refilled from the file's section of that heading."""
+
+    def refill(match: re.Match[str]) -> str:
+        source = root / match["file"]
+        if not source.is_file():
+            raise DataError(f"README.md shows {match['file']}, which is not there; publish that selection first")
+        body = section(source.read_text(encoding="utf-8"), match["heading"])
+        return f"{match[1]}\n{body}\n\n{match[5]}"
+
+    return BLOCK.sub(refill, readme)

@@ -1,4 +1,4 @@
-"""Where the numbers come from: versions, data checksums, cells, seeds, and what they cost."""
+"""Where the numbers come from: versions, data checksums, cells, seeds and costs; and a card for each exported model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import yaml
+from jinja2 import Environment
+
 from mmcontrast import __version__
-from mmcontrast.config import CellConfig
+from mmcontrast.config import CellConfig, CellRef, Dataset, Modality
+from mmcontrast.config.metrics import measure
+from mmcontrast.data.files import replacing
 from mmcontrast.methods.registry import training_modules
-from mmcontrast.report.evidence import Evidence
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.outputs import is_probed
+from mmcontrast.report.results import shown
+from mmcontrast.report.text import wording
+from mmcontrast.report.text.notes import ONE_SEED, TIES, overrides_note
 from mmcontrast.sources import digests
 
 PACKAGES = (
@@ -127,3 +136,120 @@ def cell_records(evidence: Evidence) -> list[CellRecord]:
 def anchor(cell: str) -> str:
     """A cell's name as an HTML id."""
     return "cell-" + cell.replace("/", "-")
+
+
+RECONSTRUCTION = "reconstruction"
+TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "recipe", "engine")
+# instances of the example, and steps of a sequence whose length is free
+EXAMPLE_ROWS, EXAMPLE_STEPS = 2, 8
+
+
+def write_cards(evidence: Evidence, records: list[CellRecord], code: str, environment: Environment) -> None:
+    """Write the card of every cell, and remove those of cells that the grid no longer has.
+
+    Args:
+        records: of every cell. code: the code's version. environment: where the template is; its autoescape does not
+            concern Markdown.
+    """
+    grid, layout = evidence.grid, evidence.layout
+    folder = grid.root / layout.report("models")
+    template = environment.overlay(autoescape=False).get_template("card.md")
+    written = set()
+    for record in records:
+        cell = grid.cells[record.name]
+        method, ref = grid.methods[cell.method], CellRef(method=cell.method, variant=cell.variant)
+        of = Scope(evidence, record.experiments[0], cell.dataset)  # in every other it has the same scores
+        metrics, shown = wording.reported_metrics(of.data), set(of.cell_summary(ref)["protocol"])
+        protocols = [p for p in wording.PROTOCOL_SHORT if p in shown]
+        text = template.render(
+            cell=cell,
+            record=record,
+            method=method,
+            title=of.label(ref),
+            paper=grid.papers.get(method.paper or ""),
+            reconstruction=RECONSTRUCTION in method.title.lower(),
+            sheet=evidence.datasheets[cell.dataset],
+            files={s: layout.stage(cell.name, cell.last_stage, f"models/seed{s}.safetensors") for s in cell.seeds},
+            # of a cell without a `selected` score, the last epoch's
+            score_by_seed=of.scores(ref, metrics[0], protocols[0]),
+            weights=_weights(protocols, cell),
+            first_metric=wording.metric_title(metrics[0], of.data),
+            first=measure(metrics[0]),
+            in_percent=all(measure(metric).percent for metric in metrics),
+            definitions=_definitions(protocols, cell, of.data),
+            scores=_scores(of, ref, metrics, protocols),
+            training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
+            inputs={name: _example(spec) for name, spec in cell.modalities.items()},
+            limits=_limits(of),
+            code=code,
+        )
+        path = grid.root / layout.card(record.name)
+        with replacing(path) as temp:
+            temp.write_text(text, encoding="utf-8")
+        written.add(path)
+    for old in set(folder.rglob("*.md")) - written:
+        old.unlink()
+
+
+def _weights(protocols: list[str], cell: CellConfig) -> str:
+    """Which epoch's weights are exported."""
+    if cell.scored_by == "probe":
+        return "of the last epoch; the probe that gives the scores is not part of the file"
+    return "of the epoch selected on validation" if "selected" in protocols else "of the last epoch"
+
+
+def _definitions(protocols: list[str], cell: CellConfig, data: Dataset) -> list[str]:
+    """How each kind of score was made."""
+    if cell.scored_by == "probe":
+        return [f"The score is that of {wording.probe_definition([data])}."]
+    return [f"{wording.PROTOCOL_SHORT[p]}: {wording.PROTOCOL_DEFINITIONS[p]}" for p in protocols]
+
+
+def _scores(of: Scope, ref: CellRef, metrics: list[str], protocols: list[str]) -> list[dict[str, str]]:
+    """A row per metric and protocol: the mean with both intervals, as shown."""
+    probed = is_probed(of.grid, of.dataset, ref)
+    return [
+        {
+            "metric": wording.metric_title(metric, of.data),
+            "protocol": "linear probe" if probed else wording.PROTOCOL_SHORT[protocol],
+            "seeds": wording.estimate(*shown(found, kind), digits=kind.decimals),
+            "wide": wording.estimate(*shown(wide, kind), digits=kind.decimals)
+            if (wide := of.wide(ref, metric, protocol))
+            else "",
+        }
+        for metric in metrics
+        for kind in [measure(metric)]
+        for protocol in protocols
+        if (found := of.mean(ref, metric, protocol))
+    ]
+
+
+def _limits(of: Scope) -> list[str]:
+    """What the scores do not show, and known problems of the data."""
+    limits = [
+        *overrides_note(of.grid),
+        "It was trained to compare training objectives and is evaluated only on the test split of this dataset. "
+        "Performance on other data is unknown.",
+        ONE_SEED
+        if of.n_seeds == 1
+        else f"First brackets: {wording.seeds_interval_name(of.n_seeds, of.data.overlap)}. "
+        f"Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}.",
+    ]
+    if of.data.retrieval is not None:
+        limits.append(f"Ties are ranked {TIES[of.data.retrieval.ties]}. Rsum is at most 600.")
+    return limits
+
+
+def _example(spec: Modality) -> dict[str, str]:
+    """Code that makes raw values of a modality, and what a value is, in words."""
+    limit, width = (spec.shape[0], spec.shape[-1]) if spec.shape else (0, 0)
+    item, words = {
+        "vector": (f"np.zeros({width})", f"{width} numbers, NaN where one is missing"),
+        "image": (f"np.zeros({tuple(spec.shape)}, np.uint8)", f"pixels {tuple(spec.shape)}, a file's bytes, or a path"),
+        "sequence": (f"np.zeros({(min(limit, EXAMPLE_STEPS), width)})", f"up to {limit} steps of {width} numbers"),
+        "text": ('"a text"', "a string"),
+    }[spec.kind]
+    return {
+        "code": f"{EXAMPLE_ROWS} * [{f'[{item}]' if spec.multifold else item}]",
+        "words": ("a list of these: " if spec.multifold else "") + words + ("; or None" if spec.optional else ""),
+    }

@@ -12,8 +12,8 @@ from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.text.conclusions import Reproduction, reproductions
-from mmcontrast.report.text.wording import LEVEL_NAME, count, metric_title
+from mmcontrast.report.tables.published import Reproduction, reproductions
+from mmcontrast.report.text.wording import LEVEL_NAME, metric_title
 
 LINE_INCHES, PANEL_INCHES, VERDICT_INCHES = 0.14, 0.6, 0.6
 LABEL_CHARACTERS = {False: 40, True: 22}
@@ -30,19 +30,8 @@ def _lines(of: Scope) -> list[Reproduction]:
     return [r for pair in pairs for r in pair if r is not None and r.of.dataset == of.dataset]
 
 
-def _caption(of: Scope) -> str:
-    return (
-        f"Numbers of others and ours on {of.data.title}, {count(of.n_instances, 'test instance')}. Diamonds: theirs, "
-        "lines: their standard deviation where it is printed; dots: mean of "
-        f"{count(of.n_seeds, 'seed')} of ours, lines: {LEVEL_NAME} t interval over seeds. Right: Welch's test of the "
-        "two means, which takes three runs on each side; a number cannot be judged where the source does not say of "
-        "how many runs its standard deviation is."
-    )
-
-
 @figure(
     "published",
-    caption=_caption,
     by_default=lambda grid, e, d: grid.experiments[e].kind == "table" and grid.experiments[e].information is None,
     possible=_some_published,
 )

@@ -12,7 +12,7 @@ from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.outputs import is_probed
-from mmcontrast.report.summary import shown
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.contrasts import Compared, compared
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.wording import LEVEL_NAME, count
@@ -58,20 +58,11 @@ def _title(of: Scope, metric: str, narrow: bool) -> str:
     return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // len(of.charted))
 
 
-def _scores_caption(of: Scope) -> str:
-    probed = all(is_probed(of.grid, of.dataset, c) for c in of.cells)
-    chosen = "epoch selected on validation (squares: last epoch, where there is no validation split)"
-    optimistic = (
-        " Hollow dots: best epoch on the test split, which is optimistic. Black bar, where shown: the published number."
-    )
-    return (
-        f"Test scores on {of.data.title}. Filled dots: {'linear probe' if probed else chosen}, mean of "
-        f"{count(of.n_seeds, 'seed')}; small dots: single seeds. Thick lines: {LEVEL_NAME} t interval over "
-        f"seeds; thin lines: over seeds and {count(of.n_instances, 'test instance')}." + ("" if probed else optimistic)
-    )
-
-
-@figure("scores", caption=_scores_caption, by_default=lambda grid, e, _: grid.experiments[e].kind == "table")
+@figure(
+    "scores",
+    told=lambda of: {"probed": all(is_probed(of.grid, of.dataset, c) for c in of.cells)},
+    by_default=lambda grid, e, _: grid.experiments[e].kind == "table",
+)
 def scores(of: Scope, narrow: bool) -> style.Figure:
     """Every cell's test score by metric: selected, optimistic, and published where there is one."""
     handles, labels = _score_legend(of), [of.label(ref) for ref in of.cells]
@@ -131,18 +122,8 @@ def _score_legend(of: Scope) -> list[style.Line2D]:
     return handles
 
 
-def _differences_caption(of: Scope) -> str:
-    name = of.label(of.reference) if of.reference else "the first cell"
-    return (
-        f"Differences to {name} on {of.data.title}, {count(of.n_instances, 'test instance')}: selected epoch, paired "
-        f"by seed. Dots: mean of {count(of.n_seeds, 'seed')}; small dots: single seeds; lines: {LEVEL_NAME} t "
-        "interval over seeds. Exploratory: not tested."
-    )
-
-
 @figure(
     "differences",
-    caption=_differences_caption,
     by_default=lambda grid, experiment, dataset: grid.experiments[experiment].kind == "ablation",
     # in a partial report one cell may be all that is left
     possible=lambda grid, experiment, dataset: len(grid.cells_on(experiment, dataset)) > 1,
@@ -176,18 +157,6 @@ def difference_row(axes: style.Axes, y: int, found: Difference, by_seed: list[fl
     axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.5, zorder=0)
 
 
-def _contrasts_caption(of: Scope) -> str:
-    datasets = [d for d in of.spec.datasets if d in of.grid.dataset_names]
-    seeds = wording.seeds_by_dataset(of.grid, datasets)
-    tested = "; p: of primary contrasts alone, paired t-test after Holm's correction within a dataset and score"
-    return (
-        f"{of.spec.title}: differences of test scores by seed. Dots: means; small dots: single seeds; lines: "
-        f"{LEVEL_NAME} t interval over seeds ({seeds}); thin lines: over seeds and test instances"
-        f"{tested if any(c.primary for c in of.spec.contrasts) else ''}. Without a line: a gain by choice on the test "
-        "split, which has a spread and no interval."
-    )
-
-
 def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
     """In a partial report no contrast may be left."""
     there = {f"{d}/{c.method}/{c.variant}" for d, c in grid.experiment_cells(experiment)}
@@ -197,7 +166,11 @@ def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
     return bool(whole) or not grid.lost
 
 
-@figure("contrasts", section="contrasts", caption=_contrasts_caption, possible=_some_contrast)
+def _seeds_told(of: Scope) -> dict[str, str]:
+    return {"seeds": wording.seeds_by_dataset(of.grid, [d for d in of.spec.datasets if d in of.grid.dataset_names])}
+
+
+@figure("contrasts", section="contrasts", told=_seeds_told, possible=_some_contrast)
 def contrasts(of: Scope, narrow: bool) -> style.Figure:
     """A panel per dataset and score, a row per contrast."""
     found = compared(of.evidence, of.experiment)

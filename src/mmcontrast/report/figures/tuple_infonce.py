@@ -14,10 +14,10 @@ from mmcontrast.evaluation.readouts import metric_name, without
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
-from mmcontrast.report.figures.curves import over_seeds_by_epoch
+from mmcontrast.report.figures.cells import over_seeds_by_epoch
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.summary import percent
-from mmcontrast.report.text.wording import LEVEL_NAME, charted_metrics, count, metric_title
+from mmcontrast.report.results import percent
+from mmcontrast.report.text.wording import charted_metrics, metric_title
 
 PANEL_INCHES, LEGEND_INCHES, ROW_INCHES = 2.0, 0.35, 0.32
 REWARD_AXIS = "sum of crossmodal accuracies"
@@ -81,20 +81,7 @@ def trial_rewards(history: pl.DataFrame, modality: str) -> dict[float, list[floa
     return dict(sorted(out.items()))
 
 
-def _alpha_caption(of: Scope) -> str:
-    return (
-        f"Alpha on {of.data.title}, {count(of.n_instances, 'test instance')}. Left: test accuracy of a linear probe "
-        "for each label, of cells trained with one alpha for all modalities. Right: the reward of the search at the "
-        "same alphas: how often one modality retrieves the rest of its tuple among held-out training tuples, summed "
-        "over modalities, after a short training with dropped modalities. Dots: mean of "
-        f"{count(of.n_seeds, 'seed')}; lines on the left: {LEVEL_NAME} t interval over seeds; thin lines on "
-        "the right: single seeds. Rank correlation (Spearman, of means over seeds): whether the reward ranks alphas as "
-        "accuracy on the first label does. sd of one seed: of the reward after removing the levels of seeds and "
-        "alphas; unless the spread over alpha is well above it, a search with one seed follows noise."
-    )
-
-
-@figure("alpha", caption=_alpha_caption)
+@figure("alpha")
 def alpha(of: Scope, narrow: bool) -> style.Figure:
     """Probe accuracy of every factor against alpha, and the search's reward against alpha."""
     cells, searching = swept(of), _searched(of, "kind", ("grid",))
@@ -139,24 +126,13 @@ def _agreement(axes: style.Axes, of: Scope, rewards: list[list[float]], cells: l
     axes.text(0.02, 0.97, textwrap.fill(text, 46), transform=axes.transAxes, va="top", fontsize=6.5, color=style.SOFT)
 
 
-def _search_caption(of: Scope) -> str:
-    return (
-        f"Search for alpha on {of.data.title}. Left: mean of the policy by modality; thick lines: mean of "
-        f"{count(of.n_seeds, 'seed')}; thin lines: single seeds. Right: mean reward of the trials of a round; band: "
-        "lowest to highest trial of a round, both averaged over seeds. Each round continues from a clone of the last, "
-        "so the reward rises with training too; the width of the band is the effect of alpha. Third panel, where "
-        "shown: a cell that also searches the strength of the augmentations, alternating with alpha: factor on their "
-        "noise, rounds counted over both."
-    )
-
-
 def _some_search(grid: Grid, experiment: str, dataset: str) -> bool:
     """In a partial report no cell with a search may be left."""
     there = (grid.cell(dataset, c.method, c.variant) for c in grid.cells_on(experiment, dataset))
     return not grid.lost or any(cell.objective.get("search") for cell in there)
 
 
-@figure("search", caption=_search_caption, possible=_some_search)
+@figure("search", possible=_some_search)
 def search(of: Scope, narrow: bool) -> style.Figure:
     """The path of alpha by modality, and the reward of the trials, over the rounds of a search.
 
@@ -182,15 +158,7 @@ def search(of: Scope, narrow: bool) -> style.Figure:
     return drawn
 
 
-def _similarity_caption(of: Scope) -> str:
-    return (
-        f"Training on {of.data.title}: mean cosine of an anchor with its positive, and with its own tuple when one "
-        "modality is taken from another instance. Where the two are close, the embedding ignores that modality. Mean "
-        f"of {count(of.n_seeds, 'seed')}."
-    )
-
-
-@figure("similarity", caption=_similarity_caption)
+@figure("similarity")
 def similarity(of: Scope, narrow: bool) -> style.Figure:
     """Cosine of the anchor with its positive and with its own disturbed tuples, by epoch, a panel per cell."""
     histories = {c: of.history(c) for c in of.cells}
@@ -210,15 +178,7 @@ def similarity(of: Scope, narrow: bool) -> style.Figure:
     return drawn
 
 
-def _removed_caption(of: Scope) -> str:
-    return (
-        f"Modalities removed at test time on {of.data.title}, {count(of.n_instances, 'test instance')}: the probe of "
-        f"the whole embedding is given the embedding without one modality. Dots: mean of {count(of.n_seeds, 'seed')}; "
-        f"lines: {LEVEL_NAME} t interval over seeds."
-    )
-
-
-@figure("removed", caption=_removed_caption)
+@figure("removed")
 def removed(of: Scope, narrow: bool) -> style.Figure:
     """Accuracy of the whole embedding and of what is left without each modality, a row per cell."""
     metric, colours = of.data.metrics[0], _colours(of)

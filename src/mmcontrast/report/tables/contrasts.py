@@ -16,9 +16,18 @@ from mmcontrast.config.metrics import Measure, measure
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import shown
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value
-from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, interval, p_value, points, short_title
+from mmcontrast.report.text.wording import (
+    LEVEL_NAME,
+    against_zero,
+    count,
+    estimate,
+    interval,
+    p_value,
+    points,
+    short_title,
+)
 
 WIDE = Column("wide", "Over seeds and test instances", "interval")
 
@@ -148,7 +157,7 @@ def sentence(grid: Grid, c: Compared) -> str:
             f"{said}; p = {p_value(d.p)}, after Holm's correction over {count(c.family, 'primary contrast')} "
             f"{p_value(c.p_holm)}; {seeds}."
         ).replace("p = <", "p < ")
-    against = f"; the interval {'includes' if d.low <= 0 <= d.high else 'excludes'} 0" if d.n > 1 else ""
+    against = f"; the interval {against_zero(d)} 0" if d.n > 1 else ""
     return f"{said}{against}; {seeds}."
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from mmcontrast.config import Published
 from mmcontrast.config.metrics import SHARE, Measure
-from mmcontrast.report.summary import shown
+from mmcontrast.report.results import shown
 from mmcontrast.report.text.wording import as_given, estimate, interval, p_value
 
 TEX_HEADER_CHARACTERS = 16

@@ -14,10 +14,9 @@ from mmcontrast.config import BASE_VARIANT, Arms, CellRef, Grid, Information, Pu
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, cell_name
-from mmcontrast.report.summary import percent
+from mmcontrast.report.results import percent
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value
-from mmcontrast.report.text.conclusions import against_zero
-from mmcontrast.report.text.wording import cell_label, count, estimate, published_text
+from mmcontrast.report.text.wording import against_zero, cell_label, count, estimate, published_text
 
 LETTERS = ("R", "U", "S")
 NAMES = ("R: redundant", "U: unique", "S: synergistic")

@@ -18,7 +18,7 @@ from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import percent
+from mmcontrast.report.results import percent
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
 from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Table, Value
 from mmcontrast.report.text.notes import lost_notes, not_run_notes, overrides_note

@@ -1,17 +1,124 @@
-"""What each paper published: beside ours where it is run here, and with the reason where it is not."""
+"""What each paper published: beside ours where it is run here, and with the reason where it is not.
+
+Every sentence follows from the results by rule, and none claims more than its interval allows. What is compared
+here was not declared before the run: it has intervals, and no p values but those of `tables.contrasts`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
+from typing import Literal
 
-from mmcontrast.config import Dataset, Grid, Published
+import numpy as np
+
+from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.config.metrics import measure
-from mmcontrast.report.evidence import Evidence
+from mmcontrast.evaluation.statistics import Difference, Interval, Sample, welch
+from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, experiment_datasets
-from mmcontrast.report.text.conclusions import Reproduction, reproductions
+from mmcontrast.report.results import shown
+from mmcontrast.report.text import wording
 from mmcontrast.report.text.wording import count, metric_title, published_text
+
+MIN_RUNS = 3  # on each side, of what was published and of ours
+SIGNIFICANT = 0.05
+
+Agreement = Literal["agrees", "differs", "cannot be judged"]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A published number beside ours under one protocol, as shown.
+
+    Attributes:
+        scores: ours by seed.
+    """
+
+    of: Scope
+    ref: CellRef
+    row: Published
+    metric: str
+    protocol: str
+    ours: Interval
+    scores: list[float]
+
+    @property
+    def published(self) -> float:
+        """The published number."""
+        return self.row.values[self.metric]
+
+    @property
+    def difference(self) -> Difference | None:
+        """Ours minus the published, by Welch's test; None where either is of too few runs, or of an unknown number."""
+        sd, n = self.row.spread.get(self.metric), self.row.seeds
+        if sd is None or n is None or min(n, len(self.scores)) < MIN_RUNS:
+            return None
+        return welch(np.array(self.scores), Sample(self.published, sd, n))
+
+    @property
+    def verdict(self) -> Agreement:
+        """Whether the two differ by more than the chance of their runs."""
+        found = self.difference
+        if found is None:
+            return "cannot be judged"
+        return "differs" if found.p < SIGNIFICANT else "agrees"
+
+    @property
+    def text(self) -> str:
+        """Ours, with its interval."""
+        return wording.estimate(*self.ours, digits=measure(self.metric).decimals)
+
+
+def reproductions(evidence: Evidence, experiment: str) -> list[tuple[Reproduction, Reproduction | None]]:
+    """Every published number of a cell that was run, by `selected` (`last` without one) and by `optimistic`, if any."""
+    out, grid = [], evidence.grid
+    for row in grid.published(experiment).rows:
+        ref = wording.find_cell(grid, experiment, row.method, row.variant) if row.method else None
+        if ref is None or row.dataset not in grid.dataset_names:
+            continue
+        of = Scope(evidence, experiment, row.dataset)
+        for metric in row.values:
+            fair, kind = "selected" if of.mean(ref, metric) else "last", measure(metric)
+            found = [
+                Reproduction(
+                    of, ref, row, metric, protocol, shown(ours, kind), [kind.factor * v for v in by_seed.values()]
+                )
+                for protocol in (fair, "optimistic")
+                if (ours := of.mean(ref, metric, protocol)) and (by_seed := of.scores(ref, metric, protocol))
+            ]
+            if found:
+                out.append((found[0], found[1] if len(found) > 1 else None))
+    return out
+
+
+def verdict_on(r: Reproduction) -> str:
+    """'agrees', 'differs' or 'cannot be judged', with the interval and both numbers of runs, or the reason."""
+    found, of, ours = r.difference, measure(r.metric), len(r.scores)
+    if found is not None:
+        apart = wording.estimate(*found[:3], sign=True, digits=of.decimals)
+        return f"{r.verdict}: {apart}{of.unit_of_difference}, {ours} runs of ours and {r.row.seeds} of theirs"
+    if ours < MIN_RUNS:
+        return f"{r.verdict}: {wording.count(ours, 'run')} of ours, and it takes {MIN_RUNS}"
+    lacks = "no standard deviation is" if r.metric not in r.row.spread else "the number of runs is not"
+    return f"{r.verdict}: {lacks} printed; {ours} runs of ours"
+
+
+def reproduction_sentences(found: list[tuple[Reproduction, Reproduction | None]]) -> list[str]:
+    """One sentence per published number, with our score under each protocol."""
+    out, cells = [], Counter((one.row.dataset, one.row.row, one.metric) for one, _ in found)
+    for one, best in found:
+        verdicts = "; ".join(
+            f"{wording.PROTOCOL_SHORT[r.protocol]} {r.text}: {verdict_on(r)}" for r in (one, best) if r
+        )
+        data, printed = one.of.data, wording.published_text(one.row, one.metric)
+        title = f"{data.title}, {wording.metric_title(one.metric, data)}{measure(one.metric).heading}"
+        whose = f" ({one.of.label(one.ref)})" if cells[one.row.dataset, one.row.row, one.metric] > 1 else ""
+        how = "was run with" if one.row.verified == "run" else "is published as"
+        out.append(f"{title}: {one.row.row} {how} {printed}. Ours{whose}, {verdicts}.")
+    return out
+
 
 VERIFIED = {
     "read": "read in the paper, or on a page or in a repository of its authors",

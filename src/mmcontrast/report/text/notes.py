@@ -9,8 +9,8 @@ from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.tables.information import information_findings, information_notes
+from mmcontrast.report.tables.published import reproduction_sentences, reproductions
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.conclusions import reproduction_sentences, reproductions
 
 WIDE_TITLE = "Selected, over seeds and test instances"
 TIES = {"stable": "in the order of the gallery", "pessimistic": "with wrong answers first"}

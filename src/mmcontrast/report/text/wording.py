@@ -10,7 +10,7 @@ from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.multilabel import THRESHOLD
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, parse_metric_name, without
-from mmcontrast.evaluation.statistics import LEVEL
+from mmcontrast.evaluation.statistics import LEVEL, Difference
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
 MINUS = "−"
@@ -195,6 +195,11 @@ def estimate(
 ) -> str:
     """'85.1 [83.9, 86.3]', of shown values."""
     return f"{points(mean, sign, digits)} {interval(low, high, sign, digits)}".strip()
+
+
+def against_zero(difference: Difference) -> str:
+    """'includes' or 'excludes': what its interval does with 0."""
+    return "includes" if difference.low <= 0 <= difference.high else "excludes"
 
 
 def p_value(p: float | None) -> str:
