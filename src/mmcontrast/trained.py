@@ -182,7 +182,6 @@ def load_method(file: Path) -> Method:
 
 
 def _built_from(cell: CellConfig, folder: Path) -> CellConfig:
-    """The cell as it is built from the files beside its weights alone."""
     own = {}
     for key, spec in cell.model.pretrained.items():
         for file in (folder / ENCODERS / key).glob("*"):
@@ -301,7 +300,6 @@ def _read(file: Path, modalities: dict[str, Modality]) -> pl.DataFrame:
 
 
 def _beside(cell: str, table: Path) -> str:
-    """A picture's path, or the JSON list of several, from where the table lies."""
     if cell.startswith("["):
         return json.dumps([str(table.parent / path) for path in json.loads(cell)])
     return str(table.parent / cell)

@@ -39,7 +39,6 @@ CELL = re.compile(r" \([a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+\)")
 
 
 def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Keys accepted in the mapping that holds the last element of loc."""
     current: Any = model
     for part in loc[:-1]:
         field = getattr(current, "model_fields", {}).get(str(part))

@@ -104,7 +104,6 @@ TAKEN = re.compile(
 
 
 def _free(name: str) -> str:
-    """A name of a modality as it is. Raises ValueError for one that is in use."""
     if TAKEN.fullmatch(name):
         raise ValueError(f"'{name}' is in use for something else; call the modality another, e.g. '{name}_input'")
     return name

@@ -316,7 +316,6 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _overall_figures_have_what_they_show(self) -> Self:
-        """Columns, contrasts and panels are of its own cells and datasets, and a figure has something to show."""
         if (self.kind == "matrix") != bool(self.columns):
             raise ValueError("columns: a matrix has columns, and no other kind does")
         for kind, needed in OVERALL.items():

@@ -162,7 +162,6 @@ class ParamFiles:
         return self._read[where]
 
     def _of(self, kind: str) -> dict[str, str]:
-        """Name -> path, of a kind."""
         if kind not in self._paths:
             found: dict[str, str] = {}
             for path in [p for p in self._listed if p.startswith(f"params/{kind}/")]:

@@ -271,7 +271,6 @@ def check_datasets(grid: Grid) -> None:
 
 
 def _check_features(name: str, data: Dataset, grid: Grid) -> None:
-    """Everything but the encoded modalities is as in the dataset that they are features of."""
     where = f"params/datasets/{name}.yaml"
     known(f"{where}: features_of", "dataset", data.features_of, grid.datasets)
     base = grid.datasets[str(data.features_of)]
@@ -344,7 +343,6 @@ def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
 
 
 def _check_column(at: str, column: MatrixColumn, grid: Grid) -> None:
-    """Its parts exist, and are scored by one metric, of which there is a mean."""
     metrics = {}
     for part in column.parts:
         targets = grid.datasets[part.dataset].targets

@@ -296,7 +296,6 @@ def build_cell(
 def _check_sections(
     who: str, dataset: str, data: Dataset, sections: Mapping[str, BaseModel | None], objective: Objective
 ) -> None:
-    """There is something to train and to score, of modalities that the dataset has, and that have an encoder."""
     for key in ("model", "selection"):
         if sections[key] is None:
             raise ConfigError(f"{who}: {key}: required and not given")

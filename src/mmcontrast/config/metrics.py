@@ -182,7 +182,6 @@ Task = Annotated[
 
 
 def _short(tasks: dict[str, list[str] | Target]) -> dict[str, list[str] | Target]:
-    """Classes without metrics of their own as a plain list of names, so that each is written in one way."""
     return {
         task: given.names if isinstance(given, Target) and given.kind == "classes" and not given.metrics else given
         for task, given in tasks.items()

@@ -87,7 +87,6 @@ def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, 
 
 
 def _why(step: str, log: Path) -> str:
-    """A job's own last words."""
     if not log.is_file():
         return f"{NOT_RUN}: the run ended before its {step}"
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]

@@ -158,7 +158,6 @@ def probe_after_training(cell: CellConfig, layout: Layout, tasks: Sequence[str] 
 
 
 def _record(file: Path, name: str, recipe: Recipe, dataset: str, method: str, choice: Choice) -> None:
-    """Lay one choice over what the file holds by now, whoever wrote it."""
     choices: dict[str, Any] = read_yaml(file)["choices"] if file.exists() else {}
     choices.setdefault(dataset, {})[method] = choice.model_dump(mode="json", exclude_none=True)
     ordered = {d: dict(sorted(choices[d].items())) for d in sorted(choices)}

@@ -160,7 +160,6 @@ def _check_seal(path: Path) -> None:
 
 
 def _outputs(grid: Grid, layout: Layout) -> Iterator[Finding]:
-    """Everything that training, evaluation and the report leave for a later stage."""
     root = grid.root
     for cell in grid.cells.values():
         for stage in cell.stages:
@@ -193,11 +192,7 @@ def _check_named(file: Path) -> None:
 
 
 def _locked(root: Path) -> Iterator[Finding]:
-    """What stages have made, and cache objects, against the checksums in dvc.lock.
-
-    What stages are given is left out: params/ and the code are the user's, an edit there is no damage, and repairing
-    removes what is wrong.
-    """
+    """What stages have made, and cache objects, against dvc.lock; what stages are given is the user's to edit."""
     if not (root / "dvc.lock").exists():
         yield Finding("files of dvc.lock", "dvc.lock", "missing")
         return
@@ -318,7 +313,6 @@ def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, fil
 
 
 def _rows(frame: pl.DataFrame, ids: list[str], column: str) -> np.ndarray[Any, Any]:
-    """The column's vectors in the order of ids."""
     joined = pl.DataFrame({"id": ids}).join(frame.select("id", column), on="id", how="left", maintain_order="left")
     if joined[column].null_count() or len(joined) != len(frame):
         raise DataError(f"{column}: the stored rows are not those of the prepared data; train the cell again")
@@ -363,7 +357,6 @@ def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
 
 
 def _compare_scores(cell: CellConfig, scored: Path, reported: pl.DataFrame) -> None:
-    """Raises AssertionError where a score differs."""
     from threadpoolctl import threadpool_limits
 
     from mmcontrast.evaluation.evaluate import evaluate_cell

@@ -75,7 +75,6 @@ def run_module(*command: str, cwd: Path = Path(".")) -> subprocess.CompletedProc
 
 
 def _done(what: str, *command: str) -> str:
-    """What a program prints that has to end well."""
     result = run_module(*command)
     if result.returncode:
         raise SyncError(f"{what} failed:\n{result.stdout}{result.stderr}")
@@ -119,10 +118,7 @@ def make_good(root: Path, digest: str) -> None:
 
 
 def _restore_times(root: Path) -> None:
-    """DVC puts copies in the place of files, and Snakemake goes by the time of those too large for a checksum.
-
-    Where the times are damaged, what is that large is made again.
-    """
+    """DVC puts copies in the place of files, and Snakemake goes by the time of those too large for a checksum."""
     file = root / TIMES
     if not file.exists():
         return
@@ -157,7 +153,6 @@ def to_snakemake() -> str:
 
 
 def _make_private(plan: Plan) -> None:
-    """Fetch and prepare what no remote holds."""
     for name in plan.private:
         files = [prepared(name, split) for split in SPLITS]
         if name in plan.fetched:

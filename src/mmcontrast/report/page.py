@@ -33,7 +33,7 @@ from mmcontrast.report.tables.formats import text_of
 from mmcontrast.report.tables.published import paper_parts, verdict_on
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.notes import overrides_note
-from mmcontrast.report.text.wording import count, definitions, points
+from mmcontrast.report.text.wording import definitions
 
 TEMPLATES = Path(__file__).parent / "templates"
 PROVENANCE = ("provenance", "environment", "methods")
@@ -89,10 +89,10 @@ def write_page(grid: Grid, layout: Layout) -> None:
         DataError: the results, a figure, a datasheet or a cost record are missing.
     """
     evidence, environment_ = Evidence.read(grid, layout), _environment()
-    shown, code = _shown(evidence), code_version(grid.root)
-    write_cards(evidence, shown["cells"], code, environment_)
+    shown = _shown(evidence)
+    write_cards(evidence, shown["cells"], shown["code"], environment_)
     pages: dict[str, list[Part]] = {FRONT: [("front.html", None)]}
-    pages |= {f"{PAGES}/paper-{p.key}.html": [("paper.html", p)] for p in shown["papers"]}
+    pages |= {f"{PAGES}/paper-{p['key']}.html": [("paper.html", p)] for p in shown["papers"]}
     pages |= {f"{PAGES}/{name}.html": [("experiment.html", e)] for name, e in shown["experiments"].items()}
     pages |= {f"{PAGES}/{name}.html": [(f"{name}.html", None)] for name in ("data", "provenance")}
     for page, parts in pages.items():
@@ -137,21 +137,18 @@ def _write(folder: Path, page: str, environment_: Environment, shown: dict[str, 
 
 
 def _shown(evidence: Evidence) -> dict[str, Any]:
-    """What the templates show."""
     grid = evidence.grid
     experiments = {e: _experiment(evidence, e) for e in grid.active_experiments}
     # what is of no paper is the user's own, or across papers
     own_first = sorted(experiments.values(), key=lambda e: grid.experiments[e["name"]].paper is not None)
+    first = {d: grid.datasets[d].metrics[0] for d in grid.dataset_names}
+    code = code_version(grid.root)
     return {
-        "suite": grid.suite_name,
+        "grid": grid,
         "select": evidence.layout.select,
-        "description": grid.suite.description,
         "warning": overrides_note(grid),
-        "overview": _overview(grid),
-        "bibliography": grid.papers,
-        "papers": [p for p in paper_parts(evidence) if p.experiments],
-        "lost": grid.lost,
-        "optimism": _optimism(evidence),
+        "papers": [p for p in paper_parts(evidence) if p["experiments"]],
+        "optimism": None if grid.suite.overrides.given() else optimism(evidence.whole_summary, first),
         "protocols": definitions(
             set(evidence.whole_summary["protocol"]),
             [(grid.datasets[cell.dataset], cell.scored_by == "probe") for cell in grid.cells.values()],
@@ -161,39 +158,15 @@ def _shown(evidence: Evidence) -> dict[str, Any]:
         "sheets": evidence.datasheets,
         "cells": cell_records(evidence),
         "checksums": {d: raw_checksum(sheet) for d, sheet in evidence.datasheets.items()},
-        "environment": {"mmcontrast": code_version(grid.root)} | environment(),
+        "code": code,
+        "environment": {"mmcontrast": code} | environment(),
     }
 
 
 def _card(evidence: Evidence, e: dict[str, Any]) -> dict[str, Any]:
-    """What the front page says of an experiment: one picture and one sentence."""
     drawn = [f for part in (e["together"], *e["parts"]) for f in part["figures"]]
     said = headline(evidence, e["name"], e["table"].findings) or e["table"].caption
     return {"name": e["name"], "title": e["table"].title, "figure": drawn[0] if drawn else None, "said": said}
-
-
-def _overview(grid: Grid) -> str:
-    cells = grid.cells.values()
-    datasets = ", ".join(grid.datasets[d].title for d in dict.fromkeys(c.dataset for c in cells))
-    numbers = sorted({len(c.seeds) for c in cells})
-    seeds = count(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]} seeds"
-    methods = ", ".join(grid.methods[m].title for m in dict.fromkeys(c.method for c in cells))
-    return (
-        f"{count(len(grid.active_experiments), 'experiment')}, {count(len(cells), 'cell')} (dataset x method x "
-        f"variant), {seeds} each. Datasets: {datasets}. Methods: {methods}."
-    )
-
-
-def _optimism(evidence: Evidence) -> str:
-    grid = evidence.grid
-    found = optimism(evidence.whole_summary, {d: grid.datasets[d].metrics[0] for d in grid.dataset_names})
-    if found is None or grid.suite.overrides.given():
-        return ""
-    gain, spread, n = found
-    return (
-        f"Choosing the epoch on the test split instead of on validation would add {points(gain)} points to the first "
-        f"metric on average over {count(n, 'cell')} (standard deviation {points(spread)}), without a better model."
-    )
 
 
 def headline(evidence: Evidence, experiment: str, findings: list[str]) -> str:
@@ -267,7 +240,6 @@ def _figure(evidence: Evidence, spec: FigureSpec) -> dict[str, Any]:
 
 
 def _within(layout: Layout, path: str) -> str:
-    """From the folder of the report."""
     return path.removeprefix(layout.report() + "/")
 
 

@@ -104,7 +104,6 @@ def checksum(path: Path) -> str | None:
 
 
 def _scores(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
-    """Scores of every cell of every experiment; a cell of two experiments is there twice."""
     for experiment, cells in content["experiments"].items():
         for name in cells:
             part = read_table(root / layout.metrics(name), METRICS_SCHEMA, _evaluated(name, layout))
@@ -118,7 +117,6 @@ def _scores(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.
 
 
 def _intervals(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
-    """Intervals over seeds and test instances of every cell, once."""
     for name in content["cells"]:
         part = read_table(root / layout.intervals(name), INTERVALS_SCHEMA, _evaluated(name, layout))
         yield _labelled(part, name)

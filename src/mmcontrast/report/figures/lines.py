@@ -54,7 +54,6 @@ class Point:
 
 
 def _swept_alone(grid: Grid, experiment: str, dataset: str) -> bool:
-    """Where information is asked for, its figure has the sweep."""
     informed = {d for _, arms in active_arms(grid, experiment) for d in (arms.unbiased, arms.biased)}
     return grid.experiments[experiment].sweep is not None and dataset not in informed
 
@@ -183,7 +182,6 @@ def information(of: Scope, narrow: bool) -> style.Figure:
 
 
 def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
-    """Beside every bar of S its control."""
     handles, columns = _bar_legend(of, cells), 1 if narrow else 4
     many = len(cells) > MOST_BESIDE
     stacked = narrow or many
@@ -222,7 +220,6 @@ def _panel(axes: style.Axes, of: Scope, letter: str, cells: list[Kept]) -> None:
 
 
 def _bar(axes: style.Axes, x: float, width: float, kept: Kept, name: str, **look: Any) -> None:
-    """name: R, U, S or control."""
     found, scores = kept.estimates()[name], kept.scores[name]
     axes.bar(x, found.mean, width, linewidth=0.8, zorder=2, **look)
     if np.isfinite(found).all():
@@ -252,7 +249,6 @@ def _interval_handle(cells: list[Kept], **look: Any) -> list[Any]:
 
 
 def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
-    """A line per series of the sweep; beside S its control, dashed."""
     cells = {f"{k.ref.method}/{k.ref.variant}": k for k in found}
     colours = line_colours(grid, sweep)
     handles, columns = _line_legend(sweep, colours, found), 1 if narrow else 3
@@ -276,7 +272,6 @@ def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float]
 
 
 def _points(cells: list[tuple[float, Kept]], name: str) -> list[Point]:
-    """name: R, U, S or control."""
     return [Point(x, k.estimates()[name], [100 * v for v in k.scores[name].values()]) for x, k in cells]
 
 

@@ -31,7 +31,6 @@ SPREAD = 0.3  # of lines at one number of labels, so that their intervals do not
 
 
 def _untrained(matrix: Matrix, label: str, column: int) -> float | None:
-    """What the readout of a row's headline scores without training, as shown; None where that is not known."""
     if (label, column) not in matrix.headline:
         return None
     before = matrix.gain(label, column, matrix.headline[label, column])
@@ -40,7 +39,6 @@ def _untrained(matrix: Matrix, label: str, column: int) -> float | None:
 
 
 def _seeds_told(of: Scope) -> dict[str, str]:
-    """Seeds of each column that is run."""
     columns = shown_columns(of.grid, of.experiment)
     return {"seeds": ", ".join(f"{column.title} {fewest_seeds(of.grid, column)}" for column in columns)}
 

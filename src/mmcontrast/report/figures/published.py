@@ -72,5 +72,4 @@ def published(of: Scope, narrow: bool) -> style.Figure:
 
 
 def _name(r: Reproduction, narrow: bool) -> str:
-    """Whose number, and which cell of ours under which protocol."""
     return textwrap.fill(f"{r.row.row} / {r.of.label(r.ref)}, {SHORT[r.protocol]}", LABEL_CHARACTERS[narrow])

@@ -219,6 +219,5 @@ def observations(of: Scope, narrow: bool) -> style.Figure:
 
 
 def _by_instance(of: Observations, rows: Rows) -> list[list[Any]]:
-    """The texts, or the (3, H, W) pictures, of each of these instances."""
     found = [of.flat[int(of.offsets[i]) : int(of.offsets[i + 1])] for i in rows]
     return [[x if isinstance(x, str) else np.asarray(x) for x in of_row] for of_row in found]

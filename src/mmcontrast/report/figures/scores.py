@@ -29,12 +29,7 @@ SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2
 def _panels(
     of: Scope, labels: list[str], axis: str, shares: str, legend_lines: int, narrow: bool
 ) -> tuple[style.Figure, list[style.Axes]]:
-    """One panel per metric: side by side with shared rows, or one below the other on a narrow page.
-
-    Args:
-        axis: label of the x axis, `_title` of the panels likewise in as many lines as they take. shares: what it says
-            behind that where a metric is a share.
-    """
+    """One panel per metric with shared rows; `shares` is what the x axis says behind a metric that is a share."""
     k = len(of.charted)
     lines = max(style.wrapped(label).count("\n") + 1 for label in labels)
     axes = {metric: axis + (shares if measure(metric).percent else "") for metric in of.charted}
@@ -53,7 +48,6 @@ def _panels(
 
 
 def _title(of: Scope, metric: str, narrow: bool) -> str:
-    """A panel's title, in as many lines as its width asks for."""
     title = wording.metric_title(metric, of.data)
     return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // len(of.charted))
 

@@ -109,7 +109,6 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 
 
 def _towards(colour: str, shade: tuple[int, int, int]) -> str:
-    """Half way between the two."""
     from matplotlib.colors import to_hex, to_rgb
 
     red, green, blue = ((part + other) / 2 for part, other in zip(to_rgb(colour), shade, strict=True))

@@ -24,12 +24,10 @@ REWARD_AXIS = "sum of crossmodal accuracies"
 
 
 def _colours(of: Scope) -> dict[str, str]:
-    """Modality -> colour."""
     return dict(zip(of.data.modalities, style.CLASS_COLOURS, strict=False))
 
 
 def _percents(of: Scope, ref: CellRef, metric: str) -> list[float]:
-    """Test scores of a cell's seeds, in the order of the seeds."""
     return [100 * value for _, value in sorted(of.scores(ref, metric).items())]
 
 
@@ -54,13 +52,11 @@ def _searched(of: Scope, key: str, values: tuple[Any, ...] = ()) -> CellRef | No
 
 
 def _panels(n: int, narrow: bool) -> tuple[style.Figure, list[style.Axes]]:
-    """Side by side, or below one another on a narrow page."""
     drawn = style.canvas(narrow, n * PANEL_INCHES + LEGEND_INCHES if narrow else PANEL_INCHES + 0.4 + LEGEND_INCHES)
     return drawn, style.beside(drawn, n, narrow)
 
 
 def _paths(axes: style.Axes, history: pl.DataFrame, name: str, colour: str, label: str | None = None) -> None:
-    """A logged term of each seed, and their mean."""
     logged = history.filter(name=name)
     for _, part in logged.group_by("seed", maintain_order=True):
         axes.plot(part["epoch"], part["value"], color=colour, alpha=0.3, linewidth=0.7)
@@ -108,7 +104,6 @@ def alpha(of: Scope, narrow: bool) -> style.Figure:
 
 
 def _line(axes: style.Axes, x: list[float], estimates: list[Any], colour: str, label: str) -> None:
-    """Means with intervals, evenly spaced whatever the numbers are."""
     place = np.arange(len(x))
     mean, low, high = (np.array([e[i] for e in estimates]) for i in range(3))
     axes.vlines(place, low, high, color=colour, linewidth=1.0)

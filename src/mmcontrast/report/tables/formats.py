@@ -218,7 +218,6 @@ def to_csv(table: Table) -> str:
 
 
 def _csv_values(value: Value, column: Column) -> dict[str, float | None]:
-    """Column of the file -> number."""
     key = column.key
     own, ends = {key: value.mean}, {f"{key}_low": value.low, f"{key}_high": value.high}
     by_kind = {"score": own | ends, "difference": own | ends, "interval": ends}

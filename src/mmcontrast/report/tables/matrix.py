@@ -190,7 +190,6 @@ def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
 
 
 def _fill(matrix: Matrix, evidence: Evidence, experiment: str) -> None:
-    """Put the scores of every row and column into a matrix, by readout and of the headline."""
     stored: dict[tuple[str, ...], Scores] = {}
     keys = ("dataset", "method", "variant", "metric", "split", "seed", "value")
     for *key, seed, value in (

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.config.metrics import measure
+from mmcontrast.config.papers import PublishedTable
 from mmcontrast.evaluation.statistics import Difference, Interval, Sample, welch
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, experiment_datasets
 from mmcontrast.report.results import shown
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.wording import count, metric_title, published_text
+from mmcontrast.report.text.wording import metric_title, published_text
 
 MIN_RUNS = 3  # on each side, of what was published and of ours
 SIGNIFICANT = 0.05
@@ -128,67 +129,13 @@ VERIFIED = {
 }
 
 
-@dataclass(frozen=True)
-class Listed:
-    """Published rows of one dataset that are not run here, as text.
+def paper_parts(evidence: Evidence) -> list[dict[str, Any]]:
+    """Of every paper that has an experiment what its section of the page shows.
 
-    Attributes:
-        rows: name, values in the order of `columns`, and how sure they are. mark: that, where it is the same for all.
+    key, title; experiments that are run, by name; lines: every published number of a cell that was run here, and the
+    same by the epoch that is best on the test split, where there is that protocol; unrun: what this selection leaves
+    out, as `name, title, caption, source, file`, parts by dataset, and whether its name is enough (brief).
     """
-
-    dataset: str
-    reason: str
-    columns: list[str]
-    rows: list[tuple[str, list[str], str]]
-    mark: str
-
-
-@dataclass(frozen=True)
-class Unrun:
-    """An experiment of a paper, or part of one, that this selection does not run.
-
-    Attributes:
-        file: where it is kept. brief: it has no published numbers and can be run, so that its name is enough.
-    """
-
-    name: str
-    title: str
-    caption: str
-    parts: list[Listed]
-    source: str
-    file: str
-    brief: bool
-
-
-@dataclass(frozen=True)
-class PaperPart:
-    """A paper's section of the page.
-
-    Attributes:
-        experiments: those that are run, by name. lines: every published number of a cell that was run here, and the
-            same by the epoch that is best on the test split, where there is that protocol.
-    """
-
-    key: str
-    title: str
-    experiments: list[str]
-    lines: list[tuple[Reproduction, Reproduction | None]]
-    unrun: list[Unrun]
-
-    @property
-    def verdicts(self) -> str:
-        """With how many of the published numbers ours agree, in one sentence."""
-        if not self.lines:
-            return "The paper publishes no number for a dataset and method that are run here."
-        by = Counter(fair.verdict for fair, _ in self.lines)
-        return (
-            f"Of {count(len(self.lines), 'number')} of others for what is run here, ours {by['agrees']} times agrees, "
-            f"{by['differs']} times differs, and {by['cannot be judged']} times cannot be judged."
-        )
-
-
-def paper_parts(evidence: Evidence) -> list[PaperPart]:
-    """Every paper that has an experiment, by its key."""
     parts, grid = [], evidence.grid
     for key, paper in grid.papers.items():
         of_it = [name for name, spec in grid.experiments.items() if spec.paper == key]
@@ -200,12 +147,12 @@ def paper_parts(evidence: Evidence) -> list[PaperPart]:
         unrun += [_not_run(grid, key, name) for name in paper.not_run]
         if of_it:
             title = grid.methods[key].title if key in grid.methods else paper.title
-            parts.append(PaperPart(key, title, run, list(lines.values()), unrun))
+            shown = {"key": key, "title": title, "experiments": run, "lines": list(lines.values()), "unrun": unrun}
+            parts.append(shown)
     return parts
 
 
-def _unrun(grid: Grid, experiment: str, run: list[str]) -> Unrun | None:
-    """The part of an experiment that has no rows of ours, or None where all of it is run."""
+def _unrun(grid: Grid, experiment: str, run: list[str]) -> dict[str, Any] | None:
     spec, table = grid.experiments[experiment], grid.published(experiment)
     datasets = experiment_datasets(grid, experiment) if experiment in run else []
     names = dict.fromkeys([*(p.dataset for p in table.rows), *spec.not_run])
@@ -218,35 +165,41 @@ def _unrun(grid: Grid, experiment: str, run: list[str]) -> Unrun | None:
     parts = [_listed(table.rows, grid.datasets.get(n), n, spec.not_run.get(n, reason), {}) for n in missing]
     if not parts:
         return None
-    brief = not spec.not_run and not any(part.rows for part in parts)
-    file = grid.files.where("experiments", experiment)
-    return Unrun(experiment, spec.title, spec.caption, parts, " ".join((table.source or "").split()), file, brief)
+    # without published numbers, and where it can be run, its name is enough
+    brief = not spec.not_run and not any(part["rows"] for part in parts)
+    about = {"name": experiment, "title": spec.title, "caption": spec.caption, "brief": brief, "parts": parts}
+    return about | _kept_in(table, grid.files.where("experiments", experiment))
 
 
-def _not_run(grid: Grid, paper: str, name: str) -> Unrun:
-    """A table or figures of a paper, with the rows that it has there."""
-    spec, file = grid.papers[paper].not_run[name], grid.files.where("papers", paper)
+def _not_run(grid: Grid, paper: str, name: str) -> dict[str, Any]:
+    spec = grid.papers[paper].not_run[name]
     names = dict.fromkeys([*(p.dataset for p in spec.rows), *spec.why])
     parts = [_listed(spec.rows, None, n, spec.why[n], spec.titles) for n in names]
-    source = " ".join((spec.source or "").split())
-    return Unrun(f"{paper}-{name}", spec.title, spec.caption, parts, source, file, brief=False)
+    about = {"name": f"{paper}-{name}", "title": spec.title, "caption": spec.caption, "brief": False, "parts": parts}
+    return about | _kept_in(spec, grid.files.where("papers", paper))
 
 
-def _listed(published: list[Published], data: Dataset | None, name: str, reason: str, titles: dict[str, str]) -> Listed:
+def _kept_in(table: PublishedTable, file: str) -> dict[str, str]:
+    return {"source": " ".join((table.source or "").split()), "file": file}
+
+
+def _listed(
+    published: list[Published], data: Dataset | None, name: str, reason: str, titles: dict[str, str]
+) -> dict[str, Any]:
+    """Published rows of one dataset as text, and how sure they are: each, and together where it is the same for all."""
     rows = [p for p in published if p.dataset == name]
     metrics = list(dict.fromkeys(m for p in rows for m in p.values)) or (list(titles) if rows else [])
     marks = {_mark(p) for p in rows if p.values}
-    return Listed(
-        dataset=data.title if data else name,
-        reason=" ".join(reason.split()),
-        columns=[titles.get(m) or f"{metric_title(m, data)}{measure(m).heading}" for m in metrics],
-        rows=[(p.row, [published_text(p, m) for m in metrics], _mark(p)) for p in rows],
-        mark=marks.pop() if len(marks) == 1 else "",
-    )
+    return {
+        "dataset": data.title if data else name,
+        "reason": " ".join(reason.split()),
+        "columns": [titles.get(m) or f"{metric_title(m, data)}{measure(m).heading}" for m in metrics],
+        "rows": [(p.row, [published_text(p, m) for m in metrics], _mark(p)) for p in rows],
+        "mark": marks.pop() if len(marks) == 1 else "",
+    }
 
 
 def _mark(p: Published) -> str:
-    """How sure the numbers are and, where it is its own, their source."""
     if not p.values:
         return "not found"
     return VERIFIED[p.verified] + (f": {' '.join(p.source.split())}" if p.source else "")
