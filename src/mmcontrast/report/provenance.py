@@ -16,15 +16,13 @@ import yaml
 from jinja2 import Environment
 
 from mmcontrast import __version__
-from mmcontrast.config import CellConfig, CellRef, Dataset, Modality
+from mmcontrast.config import CellConfig, CellRef, Modality
 from mmcontrast.config.metrics import measure
 from mmcontrast.data.files import replacing
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.outputs import is_probed
-from mmcontrast.report.results import shown
-from mmcontrast.report.text import wording
-from mmcontrast.report.text.notes import ONE_SEED, TIES, overrides_note
+from mmcontrast.report.tables.formats import Value, text_of
+from mmcontrast.report.text import notes, wording
 from mmcontrast.sources import digests
 
 PACKAGES = (
@@ -138,7 +136,6 @@ def anchor(cell: str) -> str:
     return "cell-" + cell.replace("/", "-")
 
 
-RECONSTRUCTION = "reconstruction"
 TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "recipe", "engine")
 # instances of the example, and steps of a sequence whose length is free
 EXAMPLE_ROWS, EXAMPLE_STEPS = 2, 8
@@ -162,25 +159,22 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
         metrics, shown = wording.reported_metrics(of.data), set(of.cell_summary(ref)["protocol"])
         protocols = [p for p in wording.PROTOCOL_SHORT if p in shown]
         text = template.render(
+            of=of,
+            ref=ref,
             cell=cell,
             record=record,
             method=method,
-            title=of.label(ref),
+            metrics=metrics,
+            protocols=protocols,  # without a `selected` score, the last epoch's comes first
+            first=measure(metrics[0]),
             paper=grid.papers.get(method.paper or ""),
-            reconstruction=RECONSTRUCTION in method.title.lower(),
             sheet=evidence.datasheets[cell.dataset],
             files={s: layout.stage(cell.name, cell.last_stage, f"models/seed{s}.safetensors") for s in cell.seeds},
-            # of a cell without a `selected` score, the last epoch's
-            score_by_seed=of.scores(ref, metrics[0], protocols[0]),
-            weights=_weights(protocols, cell),
-            first_metric=wording.metric_title(metrics[0], of.data),
-            first=measure(metrics[0]),
             in_percent=all(measure(metric).percent for metric in metrics),
-            definitions=_definitions(protocols, cell, of.data),
-            scores=_scores(of, ref, metrics, protocols),
+            shown=lambda found, metric: text_of(Value.of(found, measure(metric)), "score"),
             training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
             inputs={name: _example(spec) for name, spec in cell.modalities.items()},
-            limits=_limits(of),
+            notes=notes,
             code=code,
         )
         path = grid.root / layout.card(record.name)
@@ -189,55 +183,6 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
         written.add(path)
     for old in set(folder.rglob("*.md")) - written:
         old.unlink()
-
-
-def _weights(protocols: list[str], cell: CellConfig) -> str:
-    """Which epoch's weights are exported."""
-    if cell.scored_by == "probe":
-        return "of the last epoch; the probe that gives the scores is not part of the file"
-    return "of the epoch selected on validation" if "selected" in protocols else "of the last epoch"
-
-
-def _definitions(protocols: list[str], cell: CellConfig, data: Dataset) -> list[str]:
-    """How each kind of score was made."""
-    if cell.scored_by == "probe":
-        return [f"The score is that of {wording.probe_definition([data])}."]
-    return [f"{wording.PROTOCOL_SHORT[p]}: {wording.PROTOCOL_DEFINITIONS[p]}" for p in protocols]
-
-
-def _scores(of: Scope, ref: CellRef, metrics: list[str], protocols: list[str]) -> list[dict[str, str]]:
-    """A row per metric and protocol: the mean with both intervals, as shown."""
-    probed = is_probed(of.grid, of.dataset, ref)
-    return [
-        {
-            "metric": wording.metric_title(metric, of.data),
-            "protocol": "linear probe" if probed else wording.PROTOCOL_SHORT[protocol],
-            "seeds": wording.estimate(*shown(found, kind), digits=kind.decimals),
-            "wide": wording.estimate(*shown(wide, kind), digits=kind.decimals)
-            if (wide := of.wide(ref, metric, protocol))
-            else "",
-        }
-        for metric in metrics
-        for kind in [measure(metric)]
-        for protocol in protocols
-        if (found := of.mean(ref, metric, protocol))
-    ]
-
-
-def _limits(of: Scope) -> list[str]:
-    """What the scores do not show, and known problems of the data."""
-    limits = [
-        *overrides_note(of.grid),
-        "It was trained to compare training objectives and is evaluated only on the test split of this dataset. "
-        "Performance on other data is unknown.",
-        ONE_SEED
-        if of.n_seeds == 1
-        else f"First brackets: {wording.seeds_interval_name(of.n_seeds, of.data.overlap)}. "
-        f"Second brackets: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}.",
-    ]
-    if of.data.retrieval is not None:
-        limits.append(f"Ties are ranked {TIES[of.data.retrieval.ties]}. Rsum is at most 600.")
-    return limits
 
 
 def _example(spec: Modality) -> dict[str, str]:
