@@ -211,9 +211,7 @@ class Layers:
                     f"params/tuning/{name}.yaml: choices.{tried_on}: no learning rate of {method} has been chosen; run "
                     f"`mmcontrast tune {name} --datasets {tried_on}`"
                 )
-            choice = choices[tried_on][method]
-            training = merge(training, {"optimizer": {"lr": choice.lr}})
-            training["batch_size"] = choice.batch_size or training.get("batch_size")
+            training = merge(training, {"optimizer": {"lr": choices[tried_on][method].lr}})
         factor = variant.train_for.get(dataset, 1) if isinstance(variant.train_for, dict) else variant.train_for
         training = merge(training, {"epochs": max(1, round(factor * training["epochs"]))})
         objective = merge(spec.objective, _given(spec.datasets, dataset).get("objective", {}))

@@ -117,9 +117,6 @@ class TunedDataset(Strict):
 
     seeds: Seeds | None = Field(default=None, description="Seeds of the trials; null = the plan's.")
     rates: Rates | None = Field(default=None, description="Learning rates to try, ascending; null = the plan's.")
-    batch_sizes: list[Annotated[int, Field(ge=2)]] = Field(
-        default=[], description="Batch sizes to try, each at every rate; default: the recipe's own alone."
-    )
     tasks: list[str] = Field(
         default=[], description="Tasks whose probes count as well: the mean of theirs and the label's own decides."
     )
@@ -183,10 +180,9 @@ class Recipe(Strict):
 
 
 class Trial(Strict):
-    """A method at one learning rate and batch size, with every tuning seed."""
+    """A method at one learning rate, with every tuning seed."""
 
     lr: float = Field(gt=0)
-    batch_size: int | None = Field(default=None, description="null = the recipe's own.")
     validation: list[float] = Field(description="Score of the linear probe on validation by seed; [] = it diverged.")
     loss: list[float] = Field(default=[], description="The probe's loss on validation by seed, which decides ties.")
     seconds: float = Field(ge=0, description="CPU time of training with all seeds.")
@@ -207,7 +203,6 @@ class Choice(Strict):
     """The learning rate of a method on a dataset, and the trials it was chosen from."""
 
     lr: float = Field(gt=0)
-    batch_size: int | None = Field(default=None, description="null = the recipe's own.")
     metric: str = Field(description="What was scored.")
     tasks: list[str] = Field(default=[], description="Tasks that were scored beside the label; the mean counts.")
     reason: str | None = Field(default=None, description="Why the rate is at an end of those tried, where it is.")
@@ -215,14 +210,14 @@ class Choice(Strict):
 
     @property
     def missing_side(self) -> Literal["lower", "higher"] | None:
-        """Where no further rate was tried at the chosen batch size; None where the chosen one is not at an end."""
-        rates = [t.lr for t in self.trials if t.batch_size == self.batch_size]
+        """Where no further rate was tried; None where the chosen one is not at an end."""
+        rates = [t.lr for t in self.trials]
         return "lower" if self.lr == min(rates) else "higher" if self.lr == max(rates) else None
 
     @model_validator(mode="after")
     def _best_of_its_trials(self) -> Self:
         best = best_trial(self.trials, self.metric)
-        if (self.lr, self.batch_size) != (best.lr, best.batch_size):
+        if self.lr != best.lr:
             raise ValueError(f"lr: {self.lr:g} is not the best of its trials, which is {best.lr:g}")
         if self.missing_side and self.reason is None:
             raise ValueError(
