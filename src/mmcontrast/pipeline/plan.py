@@ -45,7 +45,7 @@ GRID_HEAD = "# The cells, datasets and experiments of the default suite, for dvc
 
 
 class PlanError(MMContrastError):
-    """A stage has no plan, or not one that can be carried out here."""
+    """A stage has no plan or not one that can be carried out here, or what was run does not fit together."""
 
 
 class PlannedCell(Strict):

@@ -19,7 +19,7 @@ from typing import IO, Any
 from mmcontrast.config import Grid
 from mmcontrast.data.files import write_json
 from mmcontrast.data.json_text import read_json
-from mmcontrast.errors import ConfigError, MMContrastError, nearest
+from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.paths import DVC_MARK, SPLITS, Layout, prepared, raw_manifest
 from mmcontrast.pipeline.plan import Plan, PlanError, outdated, planned, write_plan
 
@@ -65,10 +65,6 @@ EDITED = "params/ or the code have changed since this run was planned"
 PIPELINE = ("data", "plan", "runs", "reports")
 
 
-class SyncError(MMContrastError):
-    """One engine's records do not allow the other's to be brought up to date."""
-
-
 def run_module(*command: str, cwd: Path = Path(".")) -> subprocess.CompletedProcess[str]:
     """Run a program that is a module of this environment, and keep what it prints."""
     return subprocess.run([sys.executable, "-m", *command], cwd=cwd, text=True, capture_output=True, check=False)
@@ -77,7 +73,7 @@ def run_module(*command: str, cwd: Path = Path(".")) -> subprocess.CompletedProc
 def _done(what: str, *command: str) -> str:
     result = run_module(*command)
     if result.returncode:
-        raise SyncError(f"{what} failed:\n{result.stdout}{result.stderr}")
+        raise PlanError(f"{what} failed:\n{result.stdout}{result.stderr}")
     return result.stdout + result.stderr
 
 
@@ -136,16 +132,16 @@ def to_snakemake() -> str:
     """After `dvc repro`, `dvc pull` or `dvc checkout`: refresh Snakemake's records, if DVC says all is clean.
 
     Data whose licence forbids redistribution never travel through a remote; they are fetched and prepared here first.
-    Raises SyncError where DVC has stages to run, or params/ or the code were edited while it ran them.
+    Raises PlanError where DVC has stages to run, or params/ or the code were edited while it ran them.
     """
     plan, wanted = planned(*selection())
     if "DVC_STAGE" in os.environ:
         if stale := outdated(Path("."), wanted):
-            raise SyncError(f"{EDITED} ({stale[0]}); run `dvc repro` again")
+            raise PlanError(f"{EDITED} ({stale[0]}); run `dvc repro` again")
     else:
         _make_private(plan)
         if run_module("dvc", "status", "-q").returncode:
-            raise SyncError("`dvc status` is not clean; run `dvc repro` (or `dvc pull`) first")
+            raise PlanError("`dvc status` is not clean; run `dvc repro` (or `dvc pull`) first")
     _mark(plan.digest)
     options = ("--quiet", "all", "--touch", "--cores", "1", "--nolock", "--no-hooks")
     _done("snakemake --touch", "snakemake", *options, "reproduce")

@@ -7,7 +7,6 @@ import json
 import platform
 import shutil
 import subprocess
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,30 +37,6 @@ PACKAGES = (
     "snakemake",
     "dvc",
 )
-
-
-@dataclass(frozen=True)
-class CellRecord:
-    """One cell: where it is used, what it was trained on, and what it cost.
-
-    Attributes:
-        experiments: files in params/experiments/.
-        checksum, params, code: sha256 of its raw data, of its parameters and of the code that it depends on.
-        files: where its parameters are. seconds, memory: of all stages together, and the largest of them, in bytes.
-    """
-
-    name: str
-    experiments: list[str]
-    seeds: list[int]
-    checksum: str
-    params: str
-    code: str
-    files: list[str]
-    seconds: float
-    training_seconds: float
-    memory: int
-    parameters: int
-    device: str
 
 
 def code_version(root: Path) -> str:
@@ -102,8 +77,13 @@ def raw_checksum(sheet: dict[str, Any]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest() if files else ""
 
 
-def cell_records(evidence: Evidence) -> list[CellRecord]:
-    """Every cell of the selection, in the order of the experiments."""
+def cell_records(evidence: Evidence) -> list[dict[str, Any]]:
+    """Of every cell where it is used, what it was trained on, and what it cost; in the order of the experiments.
+
+    experiments: files in params/experiments/; checksum, params, code: sha256 of its raw data, of its parameters and of
+    the code that it depends on; files: where its parameters are; seconds, memory: of all stages together, and the
+    largest of them, in bytes.
+    """
     grid = evidence.grid
     used: dict[str, list[str]] = {}
     for experiment in grid.active_experiments:
@@ -112,22 +92,21 @@ def cell_records(evidence: Evidence) -> list[CellRecord]:
     records = []
     for name, cell in grid.cells.items():
         costs = [evidence.cost(cell, stage) for stage in cell.stages]
-        records.append(
-            CellRecord(
-                name=name,
-                experiments=used[name],
-                seeds=cell.seeds,
-                checksum=raw_checksum(evidence.datasheets[cell.dataset]),
-                params=digest_of_params(cell),
-                code=digest_of_code(cell),
-                files=[evidence.layout.cell_plan(name, stage) for stage in cell.stages],
-                seconds=sum(c.seconds for c in costs),
-                training_seconds=sum(c.training_seconds for c in costs),
-                memory=max(c.peak_memory_bytes for c in costs),
-                parameters=costs[-1].parameters,
-                device=", ".join(dict.fromkeys(f"{c.ranks} x {c.device}" for c in costs)),
-            )
-        )
+        record = {
+            "name": name,
+            "experiments": used[name],
+            "seeds": cell.seeds,
+            "checksum": raw_checksum(evidence.datasheets[cell.dataset]),
+            "params": digest_of_params(cell),
+            "code": digest_of_code(cell),
+            "files": [evidence.layout.cell_plan(name, stage) for stage in cell.stages],
+            "seconds": sum(c.seconds for c in costs),
+            "training_seconds": sum(c.training_seconds for c in costs),
+            "memory": max(c.peak_memory_bytes for c in costs),
+            "parameters": costs[-1].parameters,
+            "device": ", ".join(dict.fromkeys(f"{c.ranks} x {c.device}" for c in costs)),
+        }
+        records.append(record)
     return records
 
 
@@ -141,7 +120,7 @@ TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "recipe",
 EXAMPLE_ROWS, EXAMPLE_STEPS = 2, 8
 
 
-def write_cards(evidence: Evidence, records: list[CellRecord], code: str, environment: Environment) -> None:
+def write_cards(evidence: Evidence, records: list[dict[str, Any]], code: str, environment: Environment) -> None:
     """Write the card of every cell, and remove those of cells that the grid no longer has.
 
     Args:
@@ -153,9 +132,9 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
     template = environment.overlay(autoescape=False).get_template("card.md")
     written = set()
     for record in records:
-        cell = grid.cells[record.name]
+        cell = grid.cells[record["name"]]
         method, ref = grid.methods[cell.method], CellRef(method=cell.method, variant=cell.variant)
-        of = Scope(evidence, record.experiments[0], cell.dataset)  # in every other it has the same scores
+        of = Scope(evidence, record["experiments"][0], cell.dataset)  # in every other it has the same scores
         metrics, shown = wording.reported_metrics(of.data), set(of.cell_summary(ref)["protocol"])
         protocols = [p for p in wording.PROTOCOL_SHORT if p in shown]
         text = template.render(
@@ -177,7 +156,7 @@ def write_cards(evidence: Evidence, records: list[CellRecord], code: str, enviro
             notes=notes,
             code=code,
         )
-        path = grid.root / layout.card(record.name)
+        path = grid.root / layout.card(record["name"])
         with replacing(path) as temp:
             temp.write_text(text, encoding="utf-8")
         written.add(path)

@@ -46,13 +46,8 @@ def summarise(results: pl.DataFrame, overlap: Mapping[str, float] | None = None)
     return pl.DataFrame(rows, schema=SUMMARY_SCHEMA, orient="row")
 
 
-def percent(estimate: Iterable[float]) -> Interval:
-    """Mean, low and high of shares as percentages or points; anything after them is dropped."""
-    return shown(estimate, SHARE)
-
-
-def shown(estimate: Iterable[float], of: Measure) -> Interval:
-    """Mean, low and high of a score or difference as they are shown; anything after them is dropped."""
+def shown(estimate: Iterable[float], of: Measure = SHARE) -> Interval:
+    """Mean, low and high of a score or difference, or of a share, as they are shown; what comes after is dropped."""
     mean, low, high, *_ = estimate
     return Interval(of.factor * mean, of.factor * low, of.factor * high)
 

@@ -16,7 +16,7 @@ from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.results import percent, shown
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.matrix import RAW, READOUTS, Matrix, build_matrix, fewest_seeds, read_costs, shown_columns
 from mmcontrast.report.text.wording import LEVEL_NAME, count, short_title
 
@@ -53,7 +53,7 @@ def _panels(matrix: Matrix) -> list[tuple[str, str, dict[str, Interval]]]:
         panels.append((column.title, f"score{of.heading}", shown_in))
     if across := matrix.across():
         if any(chance is not None for chance in matrix.chance):
-            skills = {k: percent(v[0]) for k, v in across.items() if k not in matrix.twins}
+            skills = {k: shown(v[0]) for k, v in across.items() if k not in matrix.twins}
             panels.append(("All: skill", "interquartile mean (%)", skills))
         panels.append(("All: rank", "mean rank (1 = best)", {k: across[k][1] for k in matrix.ranked}))
     return panels
@@ -109,19 +109,16 @@ def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
     drawn = style.canvas(narrow, 1.75 * k + 1.9 if narrow else 4.6)
     shape = (k, 2) if narrow else (2, k)
     all_axes = drawn.subplots(*shape, squeeze=False, sharey="row" if narrow else "col")
-    colours, labels = (
-        style.method_colours(of.grid.methods),
-        [label for label in matrix.labels if label not in matrix.floors],
-    )
+    colours = style.method_colours(of.grid.methods)
+    labels = [label for label in matrix.labels if label not in matrix.floors]
     looks = {
         label: (colours[matrix.method_of(label)], COST_MARKERS[i % len(COST_MARKERS)]) for i, label in enumerate(labels)
     }
     for c, column in enumerate(matrix.columns):
         pair = all_axes[c] if narrow else all_axes[:, c]
         there = [label for label in labels if (label, c) in costs]
-        seconds = {label: costs[label, c].seconds for label in there}
-        memory = {label: costs[label, c].mebibytes for label in there}
-        for axes, what, values in zip(pair, ("seconds per seed", "peak memory (MiB)"), (seconds, memory), strict=True):
+        for i, (axes, what) in enumerate(zip(pair, ("seconds per seed", "peak memory (MiB)"), strict=True)):
+            values = {label: costs[label, c][i] for label in there}
             for label, x in values.items():
                 if (found := matrix.mean(label, c)) is not None:
                     _point(axes, x, shown(found, matrix.measures[c]), *looks[label])

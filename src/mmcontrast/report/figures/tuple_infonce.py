@@ -16,7 +16,7 @@ from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.cells import over_seeds_by_epoch
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.results import percent
+from mmcontrast.report.results import shown
 from mmcontrast.report.text.wording import charted_metrics, metric_title
 
 PANEL_INCHES, LEGEND_INCHES, ROW_INCHES = 2.0, 0.35, 0.32
@@ -83,7 +83,7 @@ def alpha(of: Scope, narrow: bool) -> style.Figure:
     cells, searching = swept(of), _searched(of, "kind", ("grid",))
     drawn, axes = _panels(2 if searching else 1, narrow)
     for metric, colour in zip(charted_metrics(of.data), style.CLASS_COLOURS, strict=False):
-        estimates = [percent(found) for ref in cells.values() if (found := of.mean(ref, metric)) is not None]
+        estimates = [shown(found) for ref in cells.values() if (found := of.mean(ref, metric)) is not None]
         _line(axes[0], list(cells), estimates, colour, metric_title(metric))
     axes[0].set(title="linear probe", ylabel="test accuracy (%)")
     if searching:
@@ -185,7 +185,7 @@ def removed(of: Scope, narrow: bool) -> style.Figure:
         for i, (modality, colour) in enumerate(colours.items()):
             found = of.mean(ref, metric_name(metric, readout=without(modality)))
             if found is not None:
-                mean, low, high = percent(found)
+                mean, low, high = shown(found)
                 at = y + 0.12 + 0.1 * i * 3 / len(colours)
                 axes.plot([low, high], [at, at], color=colour, linewidth=1.2)
                 axes.scatter(mean, at, color=colour, s=12, zorder=3)

@@ -14,7 +14,7 @@ from mmcontrast.config import BASE_VARIANT, Arms, CellRef, Grid, Information, Pu
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, cell_name
-from mmcontrast.report.results import percent
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value
 from mmcontrast.report.text.wording import against_zero, cell_label, count, estimate, published_text
 
@@ -39,13 +39,13 @@ class Kept:
     def estimates(self) -> dict[str, Interval]:
         """R, U, S and control in percent, with their intervals over seeds."""
         return {
-            name: percent(over_seeds(np.array(list(of.values())), self.overlap, share=True))
+            name: shown(over_seeds(np.array(list(of.values())), self.overlap, share=True))
             for name, of in self.scores.items()
         }
 
     def sentences(self, name: str, chance: dict[str, float]) -> list[str]:
         """R, U and S beside chance, and S against its control. name: the cell's, as the sentence begins."""
-        found, gain = self.estimates(), percent(self.gain)
+        found, gain = self.estimates(), shown(self.gain)
         said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
         return [
             f"{name}: {said}.",

@@ -18,7 +18,7 @@ from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.results import percent
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
 from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Table, Value
 from mmcontrast.report.text.notes import lost_notes, not_run_notes, overrides_note
@@ -284,7 +284,7 @@ def matrix_findings(matrix: Matrix) -> list[str]:
     for i, (what, best, unit) in enumerate(
         (("Highest interquartile mean skill", max, " %"), ("Best mean rank", min, ""))
     ):
-        values = {x: percent(across[x][i]) if i == 0 else across[x][i] for x in matrix.ranked if across}
+        values = {x: shown(across[x][i]) if i == 0 else across[x][i] for x in matrix.ranked if across}
         if any(value.mean == value.mean for value in values.values()):  # else no column has a chance level
             label = best(values, key=lambda name: values[name].mean)
             n = count(len(values), "row")
@@ -329,38 +329,29 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
     return notes
 
 
-@dataclass(frozen=True)
-class SeedCost:
-    """Seconds of one seed's training, without imports, data and scoring; peak memory of the process, in MiB."""
+def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], tuple[float, float]]:
+    """(label, column) -> seconds and MiB.
 
-    seconds: float
-    mebibytes: float
-
-
-def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], SeedCost]:
-    """(label, column) -> the mean seconds over the column's datasets, and the most memory.
+    Seconds of one seed's training without imports, data and scoring, the mean over the column's datasets; and the
+    largest peak memory of a process.
 
     Raises:
         DataError: a cost record is missing or damaged.
     """
     found = {}
     for label, c in matrix.scores:
-        datasets = dict.fromkeys(p.dataset for p in matrix.columns[c].parts)
-        of_each = [_read(evidence, matrix, label, d) for d in datasets]
-        seconds = float(np.mean([cost.seconds for cost in of_each]))
-        found[label, c] = SeedCost(seconds, max(cost.mebibytes for cost in of_each))
+        seconds, memory = [], []
+        for dataset in dict.fromkeys(p.dataset for p in matrix.columns[c].parts):
+            ref = matrix.refs[label, dataset]
+            cell = evidence.grid.cell(dataset, ref.method, ref.variant)
+            records = [evidence.cost(cell, stage) for stage in cell.stages]
+            seconds.append(sum(record.training_seconds / record.seeds for record in records))
+            memory.append(max(record.peak_memory_bytes for record in records) / 2**20)
+        found[label, c] = float(np.mean(seconds)), max(memory)
     return found
 
 
-def _read(evidence: Evidence, matrix: Matrix, label: str, dataset: str) -> SeedCost:
-    ref = matrix.refs[label, dataset]
-    cell = evidence.grid.cell(dataset, ref.method, ref.variant)
-    records = [evidence.cost(cell, stage) for stage in cell.stages]
-    memory = max(record.peak_memory_bytes for record in records) / 2**20
-    return SeedCost(sum(record.training_seconds / record.seeds for record in records), memory)
-
-
-def cost_block(matrix: Matrix, costs: dict[tuple[str, int], SeedCost]) -> Block:
+def cost_block(matrix: Matrix, costs: dict[tuple[str, int], tuple[float, float]]) -> Block:
     """Seconds and memory of every row and column."""
     columns: list[Column] = []
     values: dict[str, dict[str, Value]] = {}
@@ -369,8 +360,8 @@ def cost_block(matrix: Matrix, costs: dict[tuple[str, int], SeedCost]) -> Block:
             Column(f"seconds_{c}", f"{of.title}: s per seed", "score"),
             Column(f"memory_{c}", "peak MiB", "count"),
         ]
-    for (label, c), cost in costs.items():
-        found = {f"seconds_{c}": Value(cost.seconds), f"memory_{c}": Value(cost.mebibytes)}
+    for (label, c), (seconds, memory) in costs.items():
+        found = {f"seconds_{c}": Value(seconds), f"memory_{c}": Value(memory)}
         values.setdefault(label, {}).update(found)
     rows = [Row(label, values[label]) for label in matrix.labels if label in values]
     return Block("Cost of training", columns, rows, {"dataset": ALL, "metric": "cost"})

@@ -7,7 +7,6 @@ from typing import Any
 from mmcontrast.config import Grid
 from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.tables.information import information_findings, information_notes
 from mmcontrast.report.tables.published import reproduction_sentences, reproductions
 from mmcontrast.report.text import wording
@@ -38,7 +37,10 @@ def protocol_notes(evidence: Evidence, experiment: str) -> list[str]:
     grid, shown = evidence.grid, set(evidence.summary(experiment)["protocol"])
     if grid.experiments[experiment].kind != "table":
         shown &= {"selected"}
-    cells = [(grid.datasets[d], is_probed(grid, d, c)) for d, c in grid.experiment_cells(experiment)]
+    cells = [
+        (grid.datasets[d], grid.cell(d, c.method, c.variant).scored_by == "probe")
+        for d, c in grid.experiment_cells(experiment)
+    ]
     return [f"{title}: {meaning}" for title, meaning in wording.definitions(shown, cells)]
 
 
