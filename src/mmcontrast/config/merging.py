@@ -106,19 +106,6 @@ class CellConfig(Grown):
 
 STAGES = ("pretrain", "finetune")
 SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
-# what a cell takes from its dataset as it is
-OF_DATASET = (
-    "modalities",
-    "classes",
-    "target",
-    "tasks",
-    "class_weighted",
-    "case_weights",
-    "probe_from",
-    "scenes",
-    "metrics",
-    "retrieval",
-)
 SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
 
 
@@ -280,7 +267,7 @@ def build_cell(
         "method": method,
         "variant": variant,
         "implementation": spec.implementation,
-        **{key: getattr(data, key) for key in OF_DATASET},
+        **{key: getattr(data, key) for key in CellConfig.model_fields if key in Dataset.model_fields},
         "objective": objective.model_dump(mode="json"),
         "seeds": suite.seeds_of(dataset),
         "recipe": given.recipe,

@@ -10,32 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from mmcontrast.config.base import Strict
+from mmcontrast.errors import nearest
 
 Kind = Literal["classes", "multilabel", "regression"]
-Metric = Literal[
-    "acc",
-    "f1",
-    "auc",
-    "weighted_f1",
-    "macro_f1",
-    "balanced_acc",
-    "micro_f1",
-    "map",
-    "subset_acc",
-    "mse",
-    "rmse",
-    "mae",
-    "pearson",
-    "rsum",
-    "rr1",
-    "rr5",
-    "rr10",
-    "ndcg5",
-    "mrr",
-]
 
 
 @dataclass(frozen=True)
@@ -114,6 +94,16 @@ MEASURES: dict[str, Measure] = {
     "ndcg5": Measure("NDCG at 5", ("retrieval",)),
     "mrr": Measure("Mean reciprocal rank", ("retrieval",)),
 }
+
+
+def _known_metric(name: str) -> str:
+    if name not in MEASURES or not MEASURES[name].of:
+        raise ValueError(f"no metric '{name}'; {nearest(name, SCORED)}")
+    return name
+
+
+SCORED = [name for name, measure in MEASURES.items() if measure.of]
+Metric = Annotated[str, AfterValidator(_known_metric), WithJsonSchema({"enum": SCORED, "type": "string"})]
 
 
 def metrics_for(kind: Kind | Literal["retrieval"]) -> list[str]:
