@@ -40,6 +40,8 @@ from mmcontrast.training.retrieving import embed_observations
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Any]
+ID = "id"
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {".csv": pl.read_csv, ".parquet": pl.read_parquet}
 
 
 class TrainedModel:
@@ -218,10 +220,6 @@ def read_cell(path: Path) -> CellConfig:
         raise DataError(f"{path}: not what this version writes ({reason}); train the cell again") from None
     except ValueError as e:
         raise DataError(f"{path}: damaged ({e}); train the cell again") from None
-
-
-ID = "id"
-READERS: dict[str, Callable[[Path], pl.DataFrame]] = {".csv": pl.read_csv, ".parquet": pl.read_parquet}
 
 
 def embed_files(model: TrainedModel, files: Sequence[Path], out: Path, readout: str = "") -> int:

@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, Valid
 
 from mmcontrast.errors import ConfigError, nearest
 
+M = TypeVar("M", bound=BaseModel)
+# the cell that stands behind a file in a message
+CELL = re.compile(r" \([a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+\)")
+
 
 class Strict(BaseModel):
     """Immutable, and an unknown key is an error."""
@@ -30,12 +34,6 @@ class Grown(Strict):
     def _without_what_is_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         usual = {key: type(self).model_fields[key].default for key in self.LATER}
         return {k: v for k, v in dump(self).items() if k not in usual or getattr(self, k) != usual[k]}
-
-
-M = TypeVar("M", bound=BaseModel)
-
-# the cell that stands behind a file in a message
-CELL = re.compile(r" \([a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+\)")
 
 
 def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -26,6 +26,11 @@ from mmcontrast.errors import nearest
 
 FOLDER = Path(__file__).parents[1] / "report/figures"
 REGISTERED = re.compile(r'^@figure\(\s*"(\w+)"(?:,\s*section="(\w+)")?', re.MULTILINE)
+# keys that are shorter in the name of a variant
+SHORT = {"batch_size": "batch", "schedule_fraction": "fraction"}
+View = Literal["own", "encoders", "removed"]
+# what torch, NumPy and a column of int64 take
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
 
 @cache
@@ -43,10 +48,6 @@ def known_figure(kind: str) -> str:
     if kind not in figure_kinds():
         raise ValueError(f"no figure '{kind}'; {nearest(kind, figure_kinds())}")
     return kind
-
-
-# keys that are shorter in the name of a variant
-SHORT = {"batch_size": "batch", "schedule_fraction": "fraction"}
 
 
 class CellRef(Strict):
@@ -241,7 +242,6 @@ class ContrastGroup(Strict):
 FigureKind = Annotated[
     str, AfterValidator(known_figure), WithJsonSchema({"enum": sorted(figure_kinds()), "type": "string"})
 ]
-View = Literal["own", "encoders", "removed"]
 # figures of all datasets together, and the section that each shows
 OVERALL = {kind: section for kind, section in figure_kinds().items() if section}
 
@@ -344,10 +344,6 @@ class Experiment(Strict):
         if self.sweep is not None and self.kind != "ablation":
             raise ValueError(f"sweep: of kind ablation alone, and the kind is {self.kind}")
         return self
-
-
-# what torch, NumPy and a column of int64 take
-Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
 
 class Suite(Strict):

@@ -19,6 +19,7 @@ MAX_DEPTH = 50
 
 # by libyaml where PyYAML has it, which is ten times as fast
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+NAME = re.compile(r"[a-z0-9_]+")
 
 
 def _at(node: yaml.Node, fault: str) -> ConfigError:
@@ -122,9 +123,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
         found = "nothing" if data is None else f"a {type(data).__name__}"
         raise ConfigError(f"{path}: holds {found}, not keys with values")
     return data
-
-
-NAME = re.compile(r"[a-z0-9_]+")
 
 
 class ParamFiles:

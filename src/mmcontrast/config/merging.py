@@ -18,6 +18,10 @@ from mmcontrast.config.training import Engine, Model, Selection, Stage
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.methods.registry import OBJECTIVES
 
+STAGES = ("pretrain", "finetune")
+SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
+SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
+
 
 class CellConfig(Grown):
     """Everything that decides a cell's result: what remains of params/ after all merging."""
@@ -102,11 +106,6 @@ class CellConfig(Grown):
             later: dict[str, Any] = {"finetune": None, "metrics": [], "followed_by": "finetune", "label_counts": []}
             return self.model_copy(update=later)
         return self.model_copy(update={"label_counts": []})
-
-
-STAGES = ("pretrain", "finetune")
-SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
-SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from mmcontrast.config.metrics import measure
 
 BASE_VARIANT = "base"
 UNTRAINED = "untrained"
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Rates = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
 
 
 def untrained_twin(variant: str) -> str:
@@ -106,10 +108,6 @@ class RecipeOverrides(Strict):
     training: dict[str, Any] = Field(default={})
     selection: dict[str, Any] = Field(default={})
     augmentations: Augmentations = Field(default={})
-
-
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-Rates = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
 
 
 class TunedDataset(Strict):

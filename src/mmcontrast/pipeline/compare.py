@@ -25,6 +25,10 @@ from mmcontrast.report.text.wording import LEVEL_NAME, count, metric_title
 
 MOST = 20
 INDEX = "index.json"
+WORKSPACE, PREVIOUS = "workspace", "previous"
+SCORE = (*CELL, "protocol", "metric")
+# below this two means are one number in any table
+SAME = 1e-9
 
 
 def keep_results(layout: Layout, root: Path) -> None:
@@ -62,12 +66,6 @@ def commit(root: Path, revision: str) -> str | None:
     except OSError:
         return None
     return done.stdout.strip() or None
-
-
-WORKSPACE, PREVIOUS = "workspace", "previous"
-SCORE = (*CELL, "protocol", "metric")
-# below this two means are one number in any table
-SAME = 1e-9
 
 
 class CompareError(MMContrastError):

@@ -33,6 +33,11 @@ PACKAGES_HEAD = """
 | Package | Version | Licence |
 |:---|:---|:---|"""
 NOT_GIVEN = "not given in its metadata"
+FOLDER = "build/schemas"
+MODELS: dict[str, type[BaseModel]] = {
+    **{model.__name__.lower(): model for model in (Suite, Dataset, Method, Experiment, Recipe, Tuning)},
+    **{f"objective_{name}": model for name, model in OBJECTIVES.items()},
+}
 
 
 def pins(root: Path) -> list[tuple[str, str]]:
@@ -71,13 +76,6 @@ def write_licences(root: Path) -> list[str]:
     packages = [f"| {name} | {version} | {licence(name)} |" for name, version in pins(root)]
     put(root / FILE, "\n".join([HEAD, DATA_HEAD, *data, PACKAGES_HEAD, *packages, ""]), sync=True)
     return [FILE]
-
-
-FOLDER = "build/schemas"
-MODELS: dict[str, type[BaseModel]] = {
-    **{model.__name__.lower(): model for model in (Suite, Dataset, Method, Experiment, Recipe, Tuning)},
-    **{f"objective_{name}": model for name, model in OBJECTIVES.items()},
-}
 
 
 def write_schemas(root: Path) -> list[str]:

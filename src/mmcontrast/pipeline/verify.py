@@ -37,6 +37,12 @@ from mmcontrast.exported import sealed
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import planned
 
+# largest difference of a probability, and of an embedding relative to its largest number, that the machine, its thread
+# count or the size of a chunk may make; weights of another epoch differ by far more
+TOLERANCE = 1e-4
+# scores from the same stored numbers
+SCORE_TOLERANCE = 1e-12
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -255,13 +261,6 @@ def md5_of(path: Path) -> str:
 def _md5(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "md5").hexdigest()
-
-
-# largest difference of a probability, and of an embedding relative to its largest number, that the machine, its thread
-# count or the size of a chunk may make; weights of another epoch differ by far more
-TOLERANCE = 1e-4
-# scores from the same stored numbers
-SCORE_TOLERANCE = 1e-12
 
 
 def model_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:

@@ -24,6 +24,12 @@ from mmcontrast.paths import DVC_MARK, SPLITS, Layout, prepared, raw_manifest
 from mmcontrast.pipeline.plan import Plan, PlanError, outdated, planned, write_plan
 
 ACCEPTED = ("suite", "datasets")
+# times of all files from before DVC has laid copies in their place; there while it does so
+TIMES = ".state/dvc_times.json"
+EDITED = "params/ or the code have changed since this run was planned"
+PIPELINE = ("data", "plan", "runs", "reports")
+# open for the life of the process, and so is the lock
+_held: dict[Path, IO[str]] = {}
 
 
 def selection(suite: str = "default", datasets: list[str] | None = None) -> tuple[Grid, Layout]:
@@ -57,12 +63,6 @@ def named_selection(config: dict[str, Any]) -> tuple[str, list[str] | None]:
     if datasets is not None and not (isinstance(datasets, list) and all(isinstance(d, str) for d in datasets)):
         raise ConfigError(f"--config datasets={datasets!r}: a list of names is accepted, e.g. 'datasets=[rosmap]'")
     return suite, datasets
-
-
-# times of all files from before DVC has laid copies in their place; there while it does so
-TIMES = ".state/dvc_times.json"
-EDITED = "params/ or the code have changed since this run was planned"
-PIPELINE = ("data", "plan", "runs", "reports")
 
 
 def run_module(*command: str, cwd: Path = Path(".")) -> subprocess.CompletedProcess[str]:
@@ -157,10 +157,6 @@ def _make_private(plan: Plan) -> None:
             private = "prepare-private" if name in plan.fetched else "generate-private"
             stage = "features" if name in plan.features else private
             _done(f"preparing {name}", "dvc", "repro", "-q", f"{stage}@{name}")
-
-
-# open for the life of the process, and so is the lock
-_held: dict[Path, IO[str]] = {}
 
 
 def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -> tuple[Plan, Layout, list[str]]:

@@ -32,6 +32,7 @@ from mmcontrast.report.text.notes import WIDE_TITLE, findings, table_notes
 from mmcontrast.report.text.wording import PROTOCOL_TITLES, metric_title
 
 NO_VALIDATION = "no validation split"
+RENDERERS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
 
 
 def build_table(evidence: Evidence, experiment: str) -> Table:
@@ -114,9 +115,6 @@ def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
     if values["selected"].mean is None and values["last"].mean is not None:
         values["selected"] = Value(word=NO_VALIDATION)
     return values | {"seeds": Value(float(of.cell_summary(ref)["n_seeds"][0]))}
-
-
-RENDERERS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
 
 
 def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:

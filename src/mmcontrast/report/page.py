@@ -38,6 +38,9 @@ from mmcontrast.report.text.wording import definitions
 TEMPLATES = Path(__file__).parent / "templates"
 PROVENANCE = ("provenance", "environment", "methods")
 Part = tuple[str, Any]  # a template and what it shows
+README = Path("README.md")
+SHOWN_SUFFIXES = (".md", ".csv", ".png")
+BLOCK = re.compile(r"(<!-- table: (?P<file>\S+)#(?P<heading>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -241,11 +244,6 @@ def _figure(evidence: Evidence, spec: FigureSpec) -> dict[str, Any]:
 
 def _within(layout: Layout, path: str) -> str:
     return path.removeprefix(layout.report() + "/")
-
-
-README = Path("README.md")
-SHOWN_SUFFIXES = (".md", ".csv", ".png")
-BLOCK = re.compile(r"(<!-- table: (?P<file>\S+)#(?P<heading>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 
 
 def publish(grid: Grid, layout: Layout) -> list[str]:

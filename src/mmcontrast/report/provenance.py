@@ -37,6 +37,9 @@ PACKAGES = (
     "snakemake",
     "dvc",
 )
+TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "recipe", "engine")
+# instances of the example, and steps of a sequence whose length is free
+EXAMPLE_ROWS, EXAMPLE_STEPS = 2, 8
 
 
 def code_version(root: Path) -> str:
@@ -113,11 +116,6 @@ def cell_records(evidence: Evidence) -> list[dict[str, Any]]:
 def anchor(cell: str) -> str:
     """A cell's name as an HTML id."""
     return "cell-" + cell.replace("/", "-")
-
-
-TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "recipe", "engine")
-# instances of the example, and steps of a sequence whose length is free
-EXAMPLE_ROWS, EXAMPLE_STEPS = 2, 8
 
 
 def write_cards(evidence: Evidence, records: list[dict[str, Any]], code: str, environment: Environment) -> None:

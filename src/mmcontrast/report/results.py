@@ -30,6 +30,9 @@ SUMMARY_SCHEMA = (
     | dict.fromkeys(("mean", "low", "high"), pl.Float64)
     | dict.fromkeys(("n_seeds", "n_instances"), pl.Int64)
 )
+RESULTS_COLUMNS = ("experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n")
+# parts of an evidence file, told apart by its column `part`
+SCORES, INTERVALS, FILES = "scores", "intervals", "files"
 
 
 def summarise(results: pl.DataFrame, overlap: Mapping[str, float] | None = None) -> pl.DataFrame:
@@ -50,11 +53,6 @@ def shown(estimate: Iterable[float], of: Measure = SHARE) -> Interval:
     """Mean, low and high of a score or difference, or of a share, as they are shown; what comes after is dropped."""
     mean, low, high, *_ = estimate
     return Interval(of.factor * mean, of.factor * low, of.factor * high)
-
-
-RESULTS_COLUMNS = ("experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n")
-# parts of an evidence file, told apart by its column `part`
-SCORES, INTERVALS, FILES = "scores", "intervals", "files"
 
 
 def write_results(grid: Grid, layout: Layout) -> None:

@@ -27,6 +27,12 @@ MIN_RUNS = 3  # on each side, of what was published and of ours
 SIGNIFICANT = 0.05
 
 Agreement = Literal["agrees", "differs", "cannot be judged"]
+VERIFIED = {
+    "read": "read in the paper, or on a page or in a repository of its authors",
+    "digitised": "read off a curve of its authors",
+    "second_hand": "as quoted by another source",
+    "run": "not printed: found by running their code",
+}
 
 
 @dataclass(frozen=True)
@@ -119,14 +125,6 @@ def reproduction_sentences(found: list[tuple[Reproduction, Reproduction | None]]
         how = "was run with" if one.row.verified == "run" else "is published as"
         out.append(f"{title}: {one.row.row} {how} {printed}. Ours{whose}, {verdicts}.")
     return out
-
-
-VERIFIED = {
-    "read": "read in the paper, or on a page or in a repository of its authors",
-    "digitised": "read off a curve of its authors",
-    "second_hand": "as quoted by another source",
-    "run": "not printed: found by running their code",
-}
 
 
 def paper_parts(evidence: Evidence) -> list[dict[str, Any]]:
