@@ -16,7 +16,11 @@ PACKAGE = "mmcontrast"
 TRACKED_OTHERWISE = ("mmcontrast.config", "mmcontrast.paths", "mmcontrast.errors")
 NAMES_ALONE = {"mmcontrast", "mmcontrast.methods", "mmcontrast.losses"}
 # folders with files of the package that are no modules
-DATA_FILES = {"mmcontrast.report.page": "report/templates", "mmcontrast.report.figures.style": "report/figures"}
+DATA_FILES = {
+    "mmcontrast.report.page": "report/templates",
+    "mmcontrast.report.figures.style": "report/figures",
+    "mmcontrast.report.text.wording": "report/text",
+}
 SRC = Path(__file__).parents[1]
 DIGITS = 16
 

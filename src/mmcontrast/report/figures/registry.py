@@ -6,22 +6,18 @@ new kind takes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcontrast.config import Grid
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL, experiment_datasets
-from mmcontrast.report.text.wording import LEVEL_NAME, count
+from mmcontrast.report.text.wording import told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 Draw = Callable[[Scope, bool], "Figure"]
 Told = Callable[[Scope], dict[str, Any]]
 Applies = Callable[[Grid, str, str], object]  # grid, experiment, dataset -> something true where it does
@@ -107,14 +103,4 @@ def caption(evidence: Evidence, spec: FigureSpec) -> str:
 
 def caption_of(kind: str, of: Scope) -> str:
     """The same of any scope."""
-    said = getattr(_captions(), kind)(of, KINDS[kind].told(of))
-    return re.sub("[ \n]+", " ", said).strip()
-
-
-@cache
-def _captions() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    texts = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True)
-    texts.globals["LEVEL_NAME"], texts.filters["count"] = LEVEL_NAME, count
-    return texts.get_template("captions.txt").module
+    return told("captions", kind, of, KINDS[kind].told(of))

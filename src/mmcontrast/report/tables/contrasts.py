@@ -19,7 +19,6 @@ from mmcontrast.report.outputs import ALL
 from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value
 from mmcontrast.report.text.wording import (
-    LEVEL_NAME,
     against_zero,
     count,
     estimate,
@@ -27,6 +26,7 @@ from mmcontrast.report.text.wording import (
     p_value,
     points,
     short_title,
+    told,
 )
 
 WIDE = Column("wide", "Over seeds and test instances", "interval")
@@ -173,15 +173,5 @@ def contrast_notes(grid: Grid, experiment: str) -> list[str]:
     if not spec.contrasts:
         return []
     said = list(dict.fromkeys(f"{c.label}: {c.cell} ({c.protocol}) minus {c.against}" for c in spec.contrasts))
-    notes = [
-        "Differences by seed: of the test score of the selected epoch, or of the probe; brackets: "
-        f"{LEVEL_NAME} t interval over seeds; over seeds and test instances: for other test instances as well. Of an "
-        "epoch chosen on the test split the mean gain and its standard deviation alone. " + "; ".join(said) + "."
-    ]
-    if any(c.primary for c in spec.contrasts):
-        notes.append(
-            "Primary contrasts were declared before the run. p: paired t-test over seeds; p (Holm): corrected within a "
-            "family, the primary contrasts of one dataset and score. Every other difference is exploratory: it has an "
-            "interval and no p value."
-        )
-    return notes
+    primary = any(c.primary for c in spec.contrasts)
+    return [told("notes", "contrasts", said), *([told("notes", "primary")] if primary else [])]

@@ -16,7 +16,7 @@ from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, cell_name
 from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value
-from mmcontrast.report.text.wording import against_zero, cell_label, count, estimate, published_text
+from mmcontrast.report.text.wording import against_zero, cell_label, count, estimate, published_text, told
 
 LETTERS = ("R", "U", "S")
 NAMES = ("R: redundant", "U: unique", "S: synergistic")
@@ -144,12 +144,7 @@ def information_notes(grid: Grid, experiment: str) -> list[str]:
     if asked is None:
         return []
     data = grid.datasets[asked.arms[0].unbiased]
-    out = [
-        f"R: probe of the {data.label or 'label'}; U: mean of the probes {' and '.join(asked.unique)}, both after "
-        f"pretraining on unbiased pairs; S: probe {asked.synergistic} after pretraining on biased pairs. Control: the "
-        "same probe after pretraining on unbiased pairs, which contain no synergy to learn: what it scores above "
-        "chance comes from unique features. The paper shows no such control."
-    ]
+    out = [told("notes", "information", data, asked)]
     if asked.published is not None and asked.published not in [a.unbiased for _, a in active_arms(grid, experiment)]:
         rows = "; ".join(f"{row} {_in_words(p)}" for row, p in published(grid, experiment).items())
         full = grid.datasets[asked.published].title

@@ -22,7 +22,7 @@ from mmcontrast.report.results import shown
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
 from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Table, Value
 from mmcontrast.report.text.notes import lost_notes, not_run_notes, overrides_note
-from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, probe_definition
+from mmcontrast.report.text.wording import cell_label, count, estimate, find_cell, probe_definition, told
 
 Scores = dict[int, float]  # seed -> score
 Cells = dict[str, tuple[str, str]]  # dataset -> method, variant
@@ -303,29 +303,8 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
             f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(fewest_seeds(grid, column), 'seed')}."
         )
     lacking = [label for label in matrix.labels if label not in {*matrix.complete, *matrix.labelled}]
-    level = "" if None not in matrix.chance else " Columns without classes have no chance level and count for the rank."
-    left_out = f" Left out for want of a score in every column: {', '.join(lacking)}." if lacking else ""
-    apart = "".join(
-        f" {what}, and not ranked with the others: {', '.join(x for x in matrix.labels if x in names)}."
-        for what, names in (("Learning nothing", matrix.floors), ("Trained with labels", matrix.labelled))
-        if names
-    )
-    notes.append(
-        "Scores of the linear probe: of the readout that is better on validation, e: of the encoders' outputs side by "
-        "side, f: of the fused embedding; unmarked where a method has no fusion. Every row is chosen alike, untrained "
-        "networks too. Gain: the score minus that of the same readout of the same network, untrained, by seed."
-    )
-    notes.append(
-        f"Scores and differences: brackets are {LEVEL_NAME} t intervals over seeds; differences are paired by seed and "
-        "exploratory."
-    )
-    notes.append(
-        "Across all columns: skill is the score rescaled so that chance, one over the number of classes, is 0 % and a "
-        "perfect score 100 %. Its interquartile mean is over all seeds and columns, with equal weight per column; "
-        f"brackets: {LEVEL_NAME} bootstrap interval, seeds resampled within columns, the same for all methods. Ranks "
-        f"are by the mean score in a column, 1 = best; brackets: where {LEVEL_NAME} of these replicates lie, "
-        f"which is no confidence interval.{level}{left_out}{apart}"
-    )
+    notes += [told("notes", "matrix_scores"), told("notes", "matrix_intervals")]
+    notes.append(told("notes", "matrix_across", matrix, lacking))
     return notes
 
 
@@ -367,13 +346,6 @@ def cost_block(matrix: Matrix, costs: dict[tuple[str, int], tuple[float, float]]
     return Block("Cost of training", columns, rows, {"dataset": ALL, "metric": "cost"})
 
 
-COST_NOTE = (
-    "Cost of training: seconds in the training loop per seed on one thread; runs may have shared the machine; for a "
-    "column of several datasets the mean. Peak MiB: of the whole process, libraries and data included. The untrained "
-    "row trains nothing, or settles batch statistics in one epoch."
-)
-
-
 def matrix_table(evidence: Evidence, experiment: str) -> Table:
     """The table of an experiment of kind `matrix`."""
     grid, matrix = evidence.grid, build_matrix(evidence, experiment)
@@ -381,7 +353,7 @@ def matrix_table(evidence: Evidence, experiment: str) -> Table:
     blocks = contrast_blocks(evidence, experiment) + matrix_blocks(matrix)
     if "cost" in (spec.figures or []):
         blocks.append(cost_block(matrix, read_costs(evidence, matrix)))
-        notes.append(COST_NOTE)
+        notes.append(told("notes", "cost"))
     recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
     shared = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
     probe = f"Scores: {probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)}."

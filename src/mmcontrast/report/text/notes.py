@@ -22,10 +22,7 @@ def table_notes(evidence: Evidence, experiment: str) -> list[str]:
     notes = lost_notes(grid, experiment) + information_notes(grid, experiment)
     notes += protocol_notes(evidence, experiment) + interval_notes(scopes)
     if spec.reference is not None:
-        notes.append(
-            "Difference: mean over seeds of the difference between the two cells' scores with the same seed, with its "
-            f"{wording.LEVEL_NAME} t interval over seeds; exploratory: not declared before the run, and not tested."
-        )
+        notes.append(wording.told("notes", "difference"))
     notes += [note for of in scopes for note in dataset_notes(of)]
     if spec.kind == "table" and spec.information is None:
         notes += _published_notes(grid, experiment, [of.dataset for of in scopes])
