@@ -19,9 +19,8 @@ from mmcontrast.config.experiments import Arms, CellRef, Experiment, Information
 from mmcontrast.config.files import read_yaml
 from mmcontrast.config.grid import Grid
 from mmcontrast.config.merging import CellConfig, merge
-from mmcontrast.config.methods import BASE_VARIANT, Method, Overrides, Recipe, Tuning
+from mmcontrast.config.methods import BASE_VARIANT, Method, NotRun, Overrides, Published, Recipe, Tuning
 from mmcontrast.config.objective import Objective
-from mmcontrast.config.papers import NotRun, Published
 from mmcontrast.config.training import (
     Engine,
     Fusion,

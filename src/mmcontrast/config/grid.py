@@ -17,8 +17,16 @@ from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.experiments import CellRef, Experiment, MatrixColumn, Suite
 from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.merging import SHARED_SECTIONS, CellConfig, Layers, build_cell
-from mmcontrast.config.methods import BASE_VARIANT, Method, Recipe, Tuning, Variant, known_variant
-from mmcontrast.config.papers import Paper, PublishedTable
+from mmcontrast.config.methods import (
+    BASE_VARIANT,
+    Method,
+    Paper,
+    PublishedTable,
+    Recipe,
+    Tuning,
+    Variant,
+    known_variant,
+)
 from mmcontrast.config.sweeps import Expansion
 from mmcontrast.errors import ConfigError, nearest
 

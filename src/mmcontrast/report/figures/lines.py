@@ -6,7 +6,6 @@ Redundant, unique and synergistic information has chance and the control of syne
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,20 +36,14 @@ MOST_BESIDE = 6  # cells whose names have room under panels side by side
 TITLE_CHARACTERS = 78  # of all panel titles beside one another
 APART = 0.03  # of its place on a logarithmic axis, so that the intervals of series do not hide each other
 DASHES = (0, (2, 1))
+Point = tuple[
+    float, Interval, list[float]
+]  # a cell: its place, mean and interval over seeds, scores of seeds, as shown
 PUBLISHED: dict[str, Any] = {"s": 20, "marker": "D", "color": "white", "edgecolor": style.INK, "lw": 1.0, "zorder": 8}
 DIAMOND: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4, "markerfacecolor": "white"}
 CHANCE: dict[str, Any] = {"color": style.INK, "linewidth": 0.9, "linestyle": (0, (4, 2))}
 CONTROL = "control: S after unbiased pretraining"
 HATCH = "////"
-
-
-@dataclass(frozen=True)
-class Point:
-    """A cell at its place on the axis: mean and interval over seeds, and each seed's score, as shown."""
-
-    x: float
-    found: Interval
-    seeds: list[float]
 
 
 def _swept_alone(grid: Grid, experiment: str, dataset: str) -> bool:
@@ -127,7 +120,7 @@ def points_of(of: Scope, metric: str, line: dict[str, float]) -> list[Point]:
         ref = find_cell(of.grid, of.experiment, *cell.split("/"))
         if ref is not None and (score := of.mean(ref, metric)) is not None:
             kind = measure(metric)
-            points.append(Point(x, shown(score, kind), [kind.factor * v for v in of.scores(ref, metric).values()]))
+            points.append((x, shown(score, kind), [kind.factor * v for v in of.scores(ref, metric).values()]))
     return points
 
 
@@ -140,12 +133,11 @@ def draw_line(
         slot: of a control: as many steps aside; it is dashed, with hollow marks. Default: i, and a full line.
     """
     shift = 1 + APART * (i if slot is None else slot) if scale == "log" else 1
-    for point in points:
-        x = point.x * shift
-        axes.plot([x] * 2, point.found[1:], color=colour, linewidth=2.2, solid_capstyle="butt")
-        axes.scatter([x] * len(point.seeds), point.seeds, s=5, color=colour, alpha=0.4)
+    for x, found, seeds in points:
+        axes.plot([x * shift] * 2, found[1:], color=colour, linewidth=2.2, solid_capstyle="butt")
+        axes.scatter([x * shift] * len(seeds), seeds, s=5, color=colour, alpha=0.4)
     if points:
-        line = [(point.x * shift, point.found.mean) for point in points]
+        line = [(x * shift, found.mean) for x, found, _ in points]
         marker = style.MARKERS[i % len(style.MARKERS)]
         (drawn,) = axes.plot(*zip(*line, strict=True), color=colour, marker=marker, markersize=4.5, label=name)
         if slot is not None:
@@ -272,7 +264,7 @@ def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float]
 
 
 def _points(cells: list[tuple[float, Kept]], name: str) -> list[Point]:
-    return [Point(x, k.estimates()[name], [100 * v for v in k.scores[name].values()]) for x, k in cells]
+    return [(x, k.estimates()[name], [100 * v for v in k.scores[name].values()]) for x, k in cells]
 
 
 def _line_legend(sweep: Sweep, colours: list[str], cells: list[Kept]) -> list[Any]:

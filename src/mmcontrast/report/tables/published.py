@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
+from mmcontrast.config.methods import PublishedTable
 from mmcontrast.config.metrics import measure
-from mmcontrast.config.papers import PublishedTable
 from mmcontrast.evaluation.statistics import Difference, Interval, Sample, welch
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, experiment_datasets
