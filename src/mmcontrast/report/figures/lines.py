@@ -36,9 +36,7 @@ MOST_BESIDE = 6  # cells whose names have room under panels side by side
 TITLE_CHARACTERS = 78  # of all panel titles beside one another
 APART = 0.03  # of its place on a logarithmic axis, so that the intervals of series do not hide each other
 DASHES = (0, (2, 1))
-Point = tuple[
-    float, Interval, list[float]
-]  # a cell: its place, mean and interval over seeds, scores of seeds, as shown
+Point = tuple[float, Interval, list[float]]  # place of a cell, mean and interval over seeds, scores of seeds, as shown
 PUBLISHED: dict[str, Any] = {"s": 20, "marker": "D", "color": "white", "edgecolor": style.INK, "lw": 1.0, "zorder": 8}
 DIAMOND: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4, "markerfacecolor": "white"}
 CHANCE: dict[str, Any] = {"color": style.INK, "linewidth": 0.9, "linestyle": (0, (4, 2))}
