@@ -123,7 +123,7 @@ LEFT = {
     ("pipeline/compare.py", "{reproduce(layout)}"): WHOLE,
     ("report/page.py", "{reproduce(layout)}"): WHOLE,
     ("config/merging.py", "mmcontrast tune {name} --datasets {tried_on}"): "minutes: tests/pipeline/test_tune.py",
-    ("config/recipes.py", "mmcontrast tune"): "minutes, and the model of a choice does not know its recipe's name",
+    ("config/methods.py", "mmcontrast tune"): "minutes, and the model of a choice does not know its recipe's name",
     ("data/decoding.py", "mmcontrast data prepare {self.path.parent.name}"): DEEP,
     ("data/loading.py", PREPARE): DEEP,
     ("data/scaling.py", PREPARE): DEEP,
