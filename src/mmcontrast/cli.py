@@ -374,7 +374,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = groups.get(first, commands).add_parser(second or first, help=text, description=text)
         sub.set_defaults(call=CALLS[words])
         for name, options in [*((name, table["arguments"][name]) for name in shared), *command.items()]:
-            given = {k: TYPES[v] if k == "type" else v for k, v in options.items() if k != "names"}
+            given: dict[str, Any] = {k: TYPES[v] if k == "type" else v for k, v in options.items() if k != "names"}
             sub.add_argument(*options.get("names", [name]), **given)
     return parser
 
