@@ -184,6 +184,30 @@ def test_repair_leaves_what_a_user_has_put_there_by_hand(tmp_path: Path) -> None
     assert not manifest.exists()
 
 
+@pytest.mark.parametrize(
+    ("spoiled", "goes"),
+    [
+        (
+            "runs/tcga_brca/concat/base/finetune",
+            ["metrics.parquet", "curves.parquet", "intervals.parquet", "index.html"],
+        ),
+        ("reports/evidence/m3col_omics.parquet", ["index.html"]),
+        # `runs` in its path makes nothing a cell
+        ("runs/notes", []),
+        ("data/prepared/tcga_brca", []),
+    ],
+)
+def test_a_finding_names_what_is_made_from_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, spoiled: str, goes: list[str]
+) -> None:
+    wrong = Finding("any", "any", "wrong", spoiled=[f"build/smoke/{spoiled}"])
+    monkeypatch.setattr(verify, "_examined", lambda grid, layout: iter([wrong]))
+    (found,) = examine(Grid(ROOT, "smoke"), Layout("smoke"))
+    first, *others = found.spoiled
+    assert first == f"build/smoke/{spoiled}"
+    assert [Path(path).name for path in others] == goes
+
+
 def test_a_plan_that_cannot_be_made_does_not_end_the_examination(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

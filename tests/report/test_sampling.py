@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -157,6 +158,12 @@ def test_removed_modalities():
     whole, *lacking = dots[:4]
     assert whole == pytest.approx((50.2, 0))
     assert [x for x, _ in lacking] == pytest.approx([40.2, 30.2, 20.2])
+
+
+def test_every_kind_of_figure_has_a_caption_of_its_name():
+    text = (ROOT / "src/mmcontrast/report/templates/captions.txt").read_text(encoding="utf-8")
+    written = re.findall(r"{% macro (\w+)\(of, told\) %}", text)
+    assert sorted(written) == sorted(KINDS)
 
 
 def test_every_kind_has_a_caption_with_its_n():
