@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from mmcontrast.config.yaml_file import read_yaml
+from mmcontrast.config.files import read_yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from mmcontrast import paths
-from mmcontrast.pipeline.selection import selection
+from mmcontrast.pipeline.workflow import selection
 
 REPEATS = 3
 

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from mmcontrast.cli import main
+from mmcontrast.cli import CALLS, main
 from mmcontrast.config import Grid
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import write_plan
@@ -68,6 +69,13 @@ def test_a_shell_completes_commands_anywhere(
     assert done.stdout.split() == ["compare", "completion"]
 
 
+def test_every_command_of_the_table_has_its_function() -> None:
+    table = yaml.safe_load((ROOT / "src/mmcontrast/commands.yaml").read_text(encoding="utf-8"))
+    assert table["commands"].keys() == CALLS.keys()
+    used = {name for command in table["commands"].values() for name in command.get("shared", ())}
+    assert used == table["arguments"].keys()
+
+
 def test_check_counts_the_cells(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--suite", "smoke"]) == 0
     assert "cells in 2 experiments" in capsys.readouterr().out
@@ -83,7 +91,7 @@ def test_data_status_lists_every_dataset(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_workflow_starts_without_torch() -> None:
     """Importing torch costs seconds; Snakemake reads all of params/ at each start and in each job it schedules."""
     code = (
-        "import sys; import mmcontrast.pipeline.selection as s; s.selection(); import mmcontrast.report.outputs, "
+        "import sys; import mmcontrast.pipeline.workflow as s; s.selection(); import mmcontrast.report.outputs, "
         "mmcontrast.sources, mmcontrast.data.preparers; print(sorted({'torch', 'polars', 'pandas', 'matplotlib'} & "
         "set(sys.modules)))"
     )

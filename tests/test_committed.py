@@ -13,8 +13,7 @@ import polars as pl
 import pytest
 import yaml
 
-from mmcontrast.report.results import headline_metrics
-from mmcontrast.report.summary import CELL, summarise
+from mmcontrast.report.results import CELL, headline_metrics, summarise
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from mmcontrast.config import Grid
-from mmcontrast.pipeline import licences
+from mmcontrast.pipeline import documents
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -141,12 +141,12 @@ def test_dvc_reports_nothing_and_looks_for_no_update() -> None:
 
 
 def test_the_page_of_licences_names_every_dataset_and_package() -> None:
-    page = (ROOT / licences.FILE).read_text()
+    page = (ROOT / documents.FILE).read_text()
     for name, dataset in Grid(ROOT).datasets.items():
         assert f"(`{name}`) | {dataset.licence} |" in page
-    for name, version in licences.pins(ROOT):
+    for name, version in documents.pins(ROOT):
         row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {version} |"))
-        assert licences.NOT_GIVEN not in row, row
+        assert documents.NOT_GIVEN not in row, row
         assert "not installed" not in row, row
 
 

@@ -17,7 +17,7 @@ from written import Written
 from mmcontrast import losses
 from mmcontrast.cli import _parser
 from mmcontrast.methods.registry import method_module
-from mmcontrast.pipeline.schemas import MODELS
+from mmcontrast.pipeline.documents import MODELS
 
 ROOT = Path(__file__).parents[2]
 PLACES = {

@@ -11,16 +11,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from mmcontrast import __version__, paths, progress
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.files import sha256_of
 from mmcontrast.errors import ConfigError, MMContrastError, StoppedError, disk_problem, nearest
-from mmcontrast.pipeline import licences, schemas, sync
+from mmcontrast.pipeline import documents, workflow
 from mmcontrast.pipeline import plan as plans
-from mmcontrast.pipeline.kept import keep_results
-from mmcontrast.pipeline.selection import selection
-from mmcontrast.pipeline.workflow import plan_suite
+from mmcontrast.pipeline.workflow import selection
 
 PROGRESS_SECONDS = 5.0
 
@@ -113,15 +114,14 @@ def _evaluate(args: argparse.Namespace) -> None:
     cell = plans.planned_cell(plan)
     scored = Path(layout.scored(cell.name, cell.last_stage, cell.scored_by))
     plans.refuse_another_plan(cell.name, scored, layout, plan.parent)
-    scores = (layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name))
-    evaluate_cell(cell, scored, *map(Path, scores))
+    evaluate_cell(cell, scored, *map(Path, layout.scores(cell.name)))
     _journal(args, layout)
 
 
 def _report(args: argparse.Namespace) -> int:
     layout = paths.Layout(args.suite, args.datasets)
     if args.part == "publish":
-        from mmcontrast.report.publish import publish
+        from mmcontrast.report.page import publish
 
         grid, layout = selection(args.suite, args.datasets)
         for file in publish(grid, layout):
@@ -140,6 +140,7 @@ def _report(args: argparse.Namespace) -> int:
         raise ConfigError(f"report {args.part}: no such part in this suite; {nearest(args.part, known)}")
     plan = Path(layout.report_plan(args.part))
     if args.part == "results":
+        from mmcontrast.pipeline.compare import keep_results
         from mmcontrast.report.results import write_covered
 
         for name, cell in planned.cells.items():
@@ -182,7 +183,7 @@ def _partial(grid: Grid, layout: paths.Layout) -> int:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    plan, layout, changed = plan_suite(args.suite, args.datasets)
+    plan, layout, changed = workflow.plan_suite(args.suite, args.datasets)
     for file in changed:
         print(file)
     print(f"{layout.plans}: {len(plan.cells)} cells; {len(changed)} files of the plan have changed")
@@ -194,12 +195,6 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _data(args: argparse.Namespace) -> None:
-    if args.action == "status":
-        _print_status(selection(args.suite)[0])
-        return
-    if args.action == "encoders":
-        _download_encoders(selection(args.suite)[0])
-        return
     from mmcontrast.data.fetch import fetch
     from mmcontrast.data.prepare import prepare
 
@@ -219,23 +214,24 @@ def _data(args: argparse.Namespace) -> None:
     _journal(args, paths.Layout())
 
 
-def _download_encoders(grid: Grid) -> None:
+def _encoders(args: argparse.Namespace) -> None:
     from mmcontrast.data.pretrained import download
 
+    grid, _ = selection(args.suite)
     of_cells = [spec for cell in grid.cells.values() for spec in cell.model.pretrained.values()]
     of_features = [spec for dataset in grid.datasets.values() for spec in dataset.encoders.values()]
     for folder in download([*of_cells, *of_features]):
         print(folder)
 
 
-def _print_status(grid: Grid) -> None:
+def _status(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from mmcontrast.data.status import status
 
     table = Table("dataset", "rows", "fetched", "prepared", "source", "licence", "next")
-    for row in status(grid):
+    for row in status(selection(args.suite)[0]):
         table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.source, row.licence, row.next_step)
     console = Console()
     if not console.is_terminal:
@@ -244,7 +240,7 @@ def _print_status(grid: Grid) -> None:
 
 
 def _sync(args: argparse.Namespace) -> None:
-    print("sync:", sync.to_dvc() if args.engine == "dvc" else sync.to_snakemake())
+    print("sync:", workflow.to_dvc() if args.engine == "dvc" else workflow.to_snakemake())
 
 
 def _compare(args: argparse.Namespace) -> None:
@@ -258,8 +254,7 @@ def _compare(args: argparse.Namespace) -> None:
 
 def _verify(args: argparse.Namespace) -> int:
     grid, layout = selection(args.suite, args.datasets)
-    from mmcontrast.pipeline.findings import as_json, repair, told
-    from mmcontrast.pipeline.verify import examine
+    from mmcontrast.pipeline.verify import as_json, examine, repair, told
     from mmcontrast.report.outputs import reproduce
 
     say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
@@ -275,7 +270,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace) -> None:
-    for file in schemas.write_schemas(Path.cwd()) if args.command == "schemas" else [licences.write(Path.cwd())]:
+    write = documents.write_schemas if args.command == "schemas" else documents.write_licences
+    for file in write(Path.cwd()):
         print(f"{file}: written")
 
 
@@ -287,8 +283,7 @@ def _tune(args: argparse.Namespace) -> None:
 
 
 def _apply(args: argparse.Namespace) -> None:
-    from mmcontrast.applied import embed_files, predict_files
-    from mmcontrast.trained import load
+    from mmcontrast.trained import embed_files, load, predict_files
 
     where = Path(args.cell)
     if not where.is_absolute():
@@ -304,22 +299,25 @@ def _check(args: argparse.Namespace) -> None:
     print(f"params/ is in order: {len(grid.cells)} cells in {len(grid.active_experiments)} experiments")
 
 
+def _init(args: argparse.Namespace) -> None:
+    from mmcontrast.pipeline.starting import new_workspace
+
+    print("\n".join(new_workspace(Path(args.folder))))
+
+
 def _new(args: argparse.Namespace) -> None:
     from mmcontrast.pipeline import starting
 
-    if args.command == "init":
-        said = starting.new_workspace(Path(args.folder))
-    elif args.kind == "method":
+    if args.kind == "method":
         said = starting.new_method(args.name, args.experiment)
     else:
         files = [starting.as_source(file, args.here) for file in args.files]
         told = {role: given for role in ("id", "label", "group", "split") if (given := getattr(args, role)) is not None}
         said = starting.new_dataset(args.name, files, told)
     print("\n".join(said))
-    if args.command == "new":
-        args.suite, args.datasets = args.name if args.kind == "dataset" else "default", None
-        _check(args)
-    if args.command == "new" and args.kind == "dataset":
+    args.suite, args.datasets = args.name if args.kind == "dataset" else "default", None
+    _check(args)
+    if args.kind == "dataset":
         print(f"Next: snakemake --cores all --config suite={args.name}")
 
 
@@ -329,113 +327,55 @@ def _completion(args: argparse.Namespace) -> None:
     print(shtab.complete(_parser(), args.shell))
 
 
-def _from_here(given: str) -> Path:
-    return Path(given).absolute()
-
-
-def _cell_or_path(given: str) -> str:
-    return str(_from_here(given)) if Path(given).exists() else given
+CALLS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "data status": _status,
+    "data encoders": _encoders,
+    "data fetch": _data,
+    "data prepare": _data,
+    "pretrain": _train,
+    "finetune": _train,
+    "evaluate": _evaluate,
+    "report": _report,
+    "check": _check,
+    "plan": _plan,
+    "sync": _sync,
+    "compare": _compare,
+    "verify": _verify,
+    "tune": _tune,
+    "new dataset": _new,
+    "new method": _new,
+    "init": _init,
+    "embed": _apply,
+    "predict": _apply,
+    "completion": _completion,
+    "licences": _write,
+    "schemas": _write,
+}
+# the command goes into the checkout; files are named from where it was typed
+TYPES: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "from_here": lambda given: Path(given).absolute(),
+    "cell_or_path": lambda given: str(Path(given).absolute()) if Path(given).exists() else given,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
+    table = yaml.safe_load(Path(__file__).with_name("commands.yaml").read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(prog="mmcontrast", description="Reproducible multimodal contrastive learning.")
     parser.add_argument("--version", action="version", version=f"mmcontrast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def of_a_suite(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--suite", default="default", help="name of a file in params/suites/ (default: %(default)s)")
-
-    def add(
-        name: str,
-        call: Callable[[argparse.Namespace], int | None],
-        text: str,
-        datasets: str = "",
-        suite: bool = True,
-        **words: str,
-    ) -> argparse.ArgumentParser:
-        """A command that takes `words`, a suite unless it is of none, and datasets where there is a help text."""
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(call=call)
-        if suite:
-            of_a_suite(sub)
-        for word, meaning in words.items():
-            sub.add_argument(word, help=meaning)
-        if datasets:
-            sub.add_argument("--datasets", nargs="+", metavar="NAME", help=datasets)
-        return sub
-
-    others, cell = "run these datasets instead of the suite's", "dataset/method/variant"
-    data = add("data", _data, "Show, fetch or prepare datasets.", suite=False)
-    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    text = "list every dataset: its licence, what is there, how to get the rest"
-    of_a_suite(actions.add_parser("status", help=text))
-    text = "download the pretrained encoders that are named by a hub id and commit"
-    of_a_suite(actions.add_parser("encoders", help=text))
-    for action, text in (
-        ("fetch", "download, verify checksums"),
-        ("prepare", "convert to Parquet, split and scale"),
-    ):
-        actions.add_parser(action, help=text).add_argument("names", nargs="+", metavar="NAME")
-    add("pretrain", _train, "Train a cell's encoders with its contrastive objective alone.", others, cell=cell)
-    add("finetune", _train, "Train a cell with its joint or supervised objective.", others, cell=cell)
-    text = "Score a cell from its stored predictions, or by a linear probe on its embeddings."
-    add("evaluate", _evaluate, text, others, cell=cell)
-    parts = (
-        "results, page, single (the whole report as one file), partial (the finished cells, after a failure), or "
-        "publish (to docs/results/ and README.md)"
-    )
-    add("report", _report, "Write one part of the report.", others, part=f"name of an experiment, {parts}")
-    add("check", _check, "Check all of params/ and count what would be run.", others)
-    add("plan", _plan, "Write everything that determines each stage's result, for both engines.", others)
-    engine = add("sync", _sync, "Update the records of one engine with what the other has run.", suite=False)
-    engine.add_argument("engine", choices=["dvc", "snakemake"])
-    text = "List the scores that differ between two versions of a suite's results, with intervals."
-    revision = "a git revision such as HEAD~1 or v1.0, `previous` (the last results that differ), or `workspace`"
-    compare = add("compare", _compare, text, others, before=revision)
-    compare.add_argument("after", nargs="?", default="workspace", help="likewise (default: %(default)s)")
-    text = "Recompute checksums, predictions and scores, and compare them with what is stored."
-    verify = add("verify", _verify, text, others)
-    verify.add_argument("--repair", action="store_true", help="remove what is wrong; the next run makes it again")
-    verify.add_argument("--json", action="store_true", help="print what is wrong or missing as JSON")
-    text = "Choose the learning rate of every method that shares a recipe by its validation score."
-    recipe = "name of a file in params/recipes/"
-    tuned = add("tune", _tune, text, "tune on these of the recipe's datasets alone", recipe=recipe)
-    tuned.add_argument("--methods", nargs="+", metavar="NAME", help="tune these methods alone")
-    new = commands.add_parser("new", help="Start a dataset of your own, from its files, or a method.")
-    new.set_defaults(call=_new)
-    kinds = new.add_subparsers(dest="kind", required=True, metavar="KIND")
-    text = "Look at tables, and a folder of pictures; write params/ of a dataset, an experiment and a suite."
-    dataset = kinds.add_parser("dataset", help=text, description=text)
-    dataset.add_argument("name", metavar="NAME", help="of the dataset, its experiment and its suite")
-    dataset.add_argument("files", nargs="+", metavar="FILE", help="csv, xlsx, JSON, Parquet, Feather, npz; one folder")
-    for role in ("id", "label", "group", "split"):
-        dataset.add_argument(
-            f"--{role}", metavar="COLUMN", help=f"column of the {role}; default: the one that looks so"
-        )
-    text = "Write the code, params and test of a method that trains as it is, to change."
-    method = kinds.add_parser("method", help=text, description=text)
-    method.add_argument("name", metavar="NAME", help="of the method, and of its folder in methods/")
-    method.add_argument("--experiment", metavar="NAME", help="also a row of this experiment, in params/experiments/")
-    init = commands.add_parser("init", help="Make a folder to work in, without a checkout: params/ and the workflow.")
-    init.set_defaults(call=_new)
-    init.add_argument("folder", metavar="DIR")
-    of = "dataset/method/variant, or a model's path"
-    for name, text in {
-        "embed": "Write the embeddings that a trained model gives new rows.",
-        "predict": "Write what a trained model predicts of new rows.",
-    }.items():
-        apply = add(name, _apply, text)
-        # the command goes into the checkout; these are named from where it was typed
-        apply.add_argument("cell", type=_cell_or_path, help=of)
-        apply.add_argument("files", nargs="+", type=_from_here, metavar="FILE", help="csv or Parquet, joined by `id`")
-        apply.add_argument("-o", "--out", required=True, type=_from_here, metavar="FILE", help="csv or Parquet")
-        apply.add_argument("--seed", type=int, help="of the model (default: the first)")
-        apply.add_argument("--device", default="cpu", help="where it computes (default: %(default)s)")
-    completion = commands.add_parser("completion", help="Print what lets a shell complete commands and options.")
-    completion.set_defaults(call=_completion)
-    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
-    add("licences", _write, "Write docs/licences.md from params/ and the installed packages.", suite=False)
-    add("schemas", _write, "Write the JSON Schemas of params/ to build/schemas/.", suite=False)
+    groups = {}
+    for word, (called, text) in table["groups"].items():
+        group = commands.add_parser(word, help=text, description=text)
+        groups[word] = group.add_subparsers(dest=called.lower(), required=True, metavar=called)
+    for words, command in table["commands"].items():
+        first, _, second = words.partition(" ")
+        text, shared = command.pop("help"), command.pop("shared", ())
+        sub = groups.get(first, commands).add_parser(second or first, help=text, description=text)
+        sub.set_defaults(call=CALLS[words])
+        for name, options in [*((name, table["arguments"][name]) for name in shared), *command.items()]:
+            given: dict[str, Any] = {k: TYPES[v] if k == "type" else v for k, v in options.items() if k != "names"}
+            sub.add_argument(*options.get("names", [name]), **given)
     return parser
 
 

@@ -88,7 +88,6 @@ def vocabulary_name(seed: int, modality: str) -> str:
 
 
 def _encoder_files(cell: CellConfig) -> dict[str, list[Path]]:
-    """Key of `model.pretrained` -> the files of its folder that are no weights."""
     if not cell.model.pretrained:
         return {}
     files = importlib.import_module("mmcontrast.data.pretrained")  # by name: it concerns no other cell

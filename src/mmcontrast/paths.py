@@ -129,6 +129,10 @@ class Layout:
         """Bootstrap draws over seeds and test instances: protocol, metric, low, high."""
         return f"{self.prefix}runs/{cell}/intervals.parquet"
 
+    def scores(self, cell: str) -> list[str]:
+        """All three, which evaluation writes."""
+        return [self.metrics(cell), self.curves(cell), self.intervals(cell)]
+
     def report(self, file: str = "") -> str:
         """Anything a person looks at."""
         return self.folder + (f"/{file}" if file else "")

@@ -63,7 +63,6 @@ def untrained(layout: Layout) -> list[Job]:
 
 
 def _trained_by(cost: Path) -> str | None:
-    """Checksum of the plan that a stage was trained by; None where nothing tells it."""
     try:
         return str(read_json(cost)["plan"])
     except (OSError, ValueError, LookupError, TypeError):

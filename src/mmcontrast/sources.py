@@ -15,8 +15,12 @@ from pathlib import Path
 PACKAGE = "mmcontrast"
 TRACKED_OTHERWISE = ("mmcontrast.config", "mmcontrast.paths", "mmcontrast.errors")
 NAMES_ALONE = {"mmcontrast", "mmcontrast.methods", "mmcontrast.losses"}
-# of the page: files of the package that are no modules
-DATA_FILES = {"mmcontrast.report.page": "report/templates", "mmcontrast.report.cards": "report/templates"}
+# folders with files of the package that are no modules
+DATA_FILES = {
+    "mmcontrast.report.page": "report/templates",
+    "mmcontrast.report.figures.style": "report/figures",
+    "mmcontrast.report.text.wording": "report/text",
+}
 SRC = Path(__file__).parents[1]
 DIGITS = 16
 

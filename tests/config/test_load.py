@@ -13,7 +13,7 @@ from pydantic import BaseModel, model_validator
 
 from mmcontrast.config import Grid, Overrides, merge, validate
 from mmcontrast.errors import ConfigError
-from mmcontrast.pipeline.selection import named_selection, selection
+from mmcontrast.pipeline.workflow import named_selection, selection
 
 ROOT = Path(__file__).parents[2]
 Edit = Callable[[str, Callable[[dict[str, Any]], None]], None]

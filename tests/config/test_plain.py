@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmcontrast.config import Grid
-from mmcontrast.config.plain import subset, whole
+from mmcontrast.config.grid import subset, whole
 
 ROOT = Path(__file__).parents[2]
 GRID = Grid(ROOT)

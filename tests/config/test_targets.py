@@ -8,10 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from mmcontrast.config import Dataset, Experiment, Grid
-from mmcontrast.config.checks import check_experiment
-from mmcontrast.config.metrics import MEASURES, measure, metrics_for
-from mmcontrast.config.targets import Target
-from mmcontrast.config.validation import validate
+from mmcontrast.config.base import validate
+from mmcontrast.config.grid import check_experiment
+from mmcontrast.config.metrics import MEASURES, Target, measure, metrics_for
 from mmcontrast.errors import ConfigError
 
 BASE = {
@@ -60,6 +59,8 @@ def test_classes_may_be_written_either_way() -> None:
     [
         ({"target": "regression"}, r"\['acc', 'f1'\] are not of target: regression; accepted: mse, rmse, mae, pearson"),
         ({"target": "multilabel", "metrics": ["map", "auc"]}, r"\['auc'\] are not of target: multilabel; accepted"),
+        ({"metrics": ["accc"]}, r"no metric 'accc'; did you mean 'acc'\?"),
+        ({"metrics": ["cross_entropy"]}, "no metric 'cross_entropy'; known: acc"),  # of no target's scores
         ({"metrics": ["mse"]}, r"\['mse'\] are not of target: classes; accepted: acc"),
         ({"tasks": {"genre": {**GENRE, "metrics": []}}}, r"task 'genre', which is multilabel.*give tasks.genre `metr"),
         ({"classes": ["x"]}, "classes: at least two, where classes are scored"),

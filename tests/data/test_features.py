@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from mmcontrast.config import Dataset, Grid, Modality, Pretrained
-from mmcontrast.config.checks import check_datasets
+from mmcontrast.config.grid import check_datasets
 from mmcontrast.data import parquet
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import features, prepare

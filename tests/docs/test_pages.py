@@ -24,8 +24,8 @@ from snakemake.cli import get_argument_parser, parse_config
 
 from mmcontrast.cli import _parser
 from mmcontrast.config import Grid
-from mmcontrast.pipeline.schemas import MODELS
-from mmcontrast.pipeline.selection import named_selection, selection
+from mmcontrast.pipeline.documents import MODELS
+from mmcontrast.pipeline.workflow import named_selection, selection
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = [

@@ -12,7 +12,7 @@ import pytest
 
 from mmcontrast import losses
 from mmcontrast.config import OBJECTIVES
-from mmcontrast.pipeline.schemas import MODELS
+from mmcontrast.pipeline.documents import MODELS
 
 pytest.importorskip("furo", reason="the extra docs is not installed; `make env-all` installs it")
 

@@ -103,7 +103,7 @@ CASES = [
     ),
     Case("report/page.py", "{again}", gone("build/tiny/reports/figures/tiny/tiny_synthetic_scores.svg"), "page"),
     Case(
-        "pipeline/verify_runs.py",
+        "pipeline/verify.py",
         "mmcontrast evaluate {cell.name}{select}",
         better,
         "verify --suite tiny",
@@ -115,15 +115,15 @@ READERS = "verified_manifest says it before any reader, with the name of the dat
 DEEP = "said of what has passed its checksum, or is said before: the same advice as of plan.py and checksums.py"
 LEFT = {
     ("cli.py", "dvc repro"): DVC,
-    ("pipeline/sync.py", "dvc repro"): DVC,
+    ("pipeline/workflow.py", "dvc repro"): DVC,
     ("pipeline/verify.py", "dvc repro"): DVC,
     ("pipeline/verify.py", "dvc commit -f"): DVC,
     ("pipeline/verify.py", "git checkout dvc.lock"): "git",
     ("cli.py", "{reproduce(layout)}"): WHOLE,
     ("pipeline/compare.py", "{reproduce(layout)}"): WHOLE,
-    ("report/publish.py", "{reproduce(layout)}"): WHOLE,
+    ("report/page.py", "{reproduce(layout)}"): WHOLE,
     ("config/merging.py", "mmcontrast tune {name} --datasets {tried_on}"): "minutes: tests/pipeline/test_tune.py",
-    ("config/recipes.py", "mmcontrast tune"): "minutes, and the model of a choice does not know its recipe's name",
+    ("config/methods.py", "mmcontrast tune"): "minutes, and the model of a choice does not know its recipe's name",
     ("data/decoding.py", "mmcontrast data prepare {self.path.parent.name}"): DEEP,
     ("data/loading.py", PREPARE): DEEP,
     ("data/scaling.py", PREPARE): DEEP,

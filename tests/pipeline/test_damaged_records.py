@@ -16,12 +16,10 @@ from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.json_text import read_json
 from mmcontrast.paths import DVC_MARK, Layout, raw_dir, raw_manifest
 from mmcontrast.pipeline import verify
-from mmcontrast.pipeline.findings import Finding, judged, repair, told
-from mmcontrast.pipeline.kept import keep_results, kept_results
+from mmcontrast.pipeline.compare import keep_results, kept_results
 from mmcontrast.pipeline.plan import PlanError, carried_out, outdated, put, refuse_another_plan
-from mmcontrast.pipeline.sync import TIMES, make_good, run_module
-from mmcontrast.pipeline.verify import examine
-from mmcontrast.pipeline.workflow import refuse_unknown_profile
+from mmcontrast.pipeline.verify import Finding, examine, judged, repair, told
+from mmcontrast.pipeline.workflow import TIMES, make_good, refuse_unknown_profile, run_module
 from mmcontrast.progress import Costs, untrained
 
 ROOT = Path(__file__).parents[2]
@@ -184,6 +182,30 @@ def test_repair_leaves_what_a_user_has_put_there_by_hand(tmp_path: Path) -> None
     repair(found, tmp_path, lambda line: None)
     assert mine.exists()
     assert not manifest.exists()
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "goes"),
+    [
+        (
+            "runs/tcga_brca/concat/base/finetune",
+            ["metrics.parquet", "curves.parquet", "intervals.parquet", "index.html"],
+        ),
+        ("reports/evidence/m3col_omics.parquet", ["index.html"]),
+        # `runs` in its path makes nothing a cell
+        ("runs/notes", []),
+        ("data/prepared/tcga_brca", []),
+    ],
+)
+def test_a_finding_names_what_is_made_from_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, spoiled: str, goes: list[str]
+) -> None:
+    wrong = Finding("any", "any", "wrong", spoiled=[f"build/smoke/{spoiled}"])
+    monkeypatch.setattr(verify, "_examined", lambda grid, layout: iter([wrong]))
+    (found,) = examine(Grid(ROOT, "smoke"), Layout("smoke"))
+    first, *others = found.spoiled
+    assert first == f"build/smoke/{spoiled}"
+    assert [Path(path).name for path in others] == goes
 
 
 def test_a_plan_that_cannot_be_made_does_not_end_the_examination(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mmcontrast.pipeline.schemas import FOLDER, MODELS, write_schemas
+from mmcontrast.pipeline.documents import FOLDER, MODELS, write_schemas
 
 
 def test_the_schemas_are_written_and_only_what_changed_is_written_again(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.config.recipes import Choice, TunedDataset, Tuning, TuningPlan
+from mmcontrast.config.methods import Choice, TunedDataset, Tuning, TuningPlan
 from mmcontrast.errors import ConfigError, DivergedError
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.tune import probe_after_training, tune, tuned_methods
@@ -104,19 +104,6 @@ def test_equal_scores_go_to_the_lower_loss_and_what_diverged_is_never_chosen(gri
     (found,) = read(tune(grid, "shared", ["tcga_brca"], ["comm"], train))["tcga_brca"].values()
     assert (found.lr, found.reason) == (3e-3, None)
     assert [t.lr for t in found.trials if not t.validation] == [1e-2, 3e-2]
-
-
-def test_batch_sizes_are_tried_at_every_rate_and_the_chosen_one_is_trained_with(grid: Grid) -> None:
-    def train(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> list[tuple[float, float]]:
-        return [(s + (cell.pretrain.batch_size == 64), v) for s, v in peaked({})(cell, layout)]
-
-    plan = planned(grid, batch_sizes=[64, 128])
-    (found,) = read(tune(grid, "shared", ["tcga_brca"], ["comm"], train))["tcga_brca"].values()
-    assert len(found.trials) == 2 * len(plan.rates)
-    assert (found.lr, found.batch_size) == (1e-3, 64)
-    tuned = Grid(grid.root, untuned=True)
-    tuned.untuned, tuned.tunings = False, {"shared": Tuning(choices={"tcga_brca": {"comm": found}})}
-    assert tuned.cell("tcga_brca", "comm", "shared").pretrain.batch_size == 64
 
 
 def test_a_dataset_has_rates_seeds_and_tasks_of_its_own(grid: Grid) -> None:

@@ -17,9 +17,7 @@ from mmcontrast.config import Grid
 from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.json_text import read_json
 from mmcontrast.paths import Layout
-from mmcontrast.pipeline.findings import Finding
-from mmcontrast.pipeline.verify import examine
-from mmcontrast.pipeline.verify_runs import model_findings
+from mmcontrast.pipeline.verify import Finding, examine, model_findings
 from tests.pipeline.conftest import Checkout
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from mmcontrast.report.experiment import build_table
 from mmcontrast.report.outputs import FRONT, PAGES, SINGLE
-from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.text.wording import PROTOCOL_TITLES
 from tests.report.made_up_study import Made
 

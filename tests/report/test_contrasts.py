@@ -19,11 +19,10 @@ from mmcontrast.evaluation import across, statistics
 from mmcontrast.evaluation.statistics import holm, over_seeds_and_cases
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.figures.gains import counted
-from mmcontrast.report.figures.ranks import agreements, priced
+from mmcontrast.report.experiment import build_table
+from mmcontrast.report.figures.matrix import agreements, counted, priced
 from mmcontrast.report.figures.registry import caption, draw, figures
 from mmcontrast.report.figures.style import house_style
-from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.contrasts import compared
 from mmcontrast.report.tables.formats import text_of
 from tests.report.made_up_scores import write_scores

@@ -14,12 +14,11 @@ from matplotlib.figure import Figure
 from mmcontrast.config import Grid
 from mmcontrast.errors import DataError
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.figures.curves import over_seeds_by_epoch, switch_epoch
-from mmcontrast.report.figures.projection import project
+from mmcontrast.report.figures.cells import over_seeds_by_epoch, project, switch_epoch
 from mmcontrast.report.figures.registry import caption, draw, figures
 from mmcontrast.report.figures.scores import differences_to_reference, scores
 from mmcontrast.report.figures.style import DPI, KNOWN, PALETTE, house_style, method_colours, save, wrapped
-from mmcontrast.report.text.conclusions import reproductions
+from mmcontrast.report.tables.published import reproductions
 from tests.report.made_up_study import REPO, Made
 
 EXPERIMENT = "m3col_omics"

@@ -11,12 +11,12 @@ import pytest
 from mmcontrast.config import Grid
 from mmcontrast.evaluation.statistics import paired_difference
 from mmcontrast.report.evidence import Scope
-from mmcontrast.report.figures.information import information as information_chart
+from mmcontrast.report.experiment import build_table
+from mmcontrast.report.figures.lines import information as information_chart
 from mmcontrast.report.figures.registry import caption, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.outputs import active_arms
 from mmcontrast.report.results import write_results
-from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.information import (
     chances,
     information_findings,

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mmcontrast.report.experiment import build_table
 from mmcontrast.report.figures.registry import caption, draw, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.results import write_results
-from mmcontrast.report.tables.build import build_table
 from tests.report.made_up_study import Made, make_study
 
 EXPERIMENT = "comm_epochs"

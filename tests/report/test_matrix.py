@@ -21,11 +21,10 @@ from mmcontrast.evaluation import across, statistics
 from mmcontrast.paths import Layout
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.experiment import write_experiment
+from mmcontrast.report.experiment import build_table, write_experiment
+from mmcontrast.report.figures.lines import panels as panels_chart
 from mmcontrast.report.figures.registry import caption, draw, figures
 from mmcontrast.report.figures.style import house_style
-from mmcontrast.report.figures.sweep import panels as panels_chart
-from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.contrasts import compared, contrast_findings
 from mmcontrast.report.tables.formats import to_csv
 from mmcontrast.report.tables.matrix import build_matrix, headline_readout, matrix_findings, read_costs

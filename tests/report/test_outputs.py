@@ -10,11 +10,10 @@ import pytest
 
 from mmcontrast import paths
 from mmcontrast.config import Grid
-from mmcontrast.config.figures import figure_kinds, known_figure
+from mmcontrast.config.experiments import figure_kinds, known_figure
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report.experiment import write_figures
-from mmcontrast.report.figures.curves import curve_cells
-from mmcontrast.report.figures.projection import projected_cells
+from mmcontrast.report.figures.cells import curve_cells, projected_cells
 from mmcontrast.report.figures.registry import KINDS, figures
 from mmcontrast.report.outputs import FRONT, PAGE, PAGES, SINGLE, experiment_outputs, own_cells, results_outputs
 from tests.report.made_up_study import REPO, Made

@@ -16,14 +16,12 @@ from mmcontrast.errors import DataError
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report import page as page_module
 from mmcontrast.report.evidence import read_json
-from mmcontrast.report.experiment import write_experiment
+from mmcontrast.report.experiment import build_table, write_experiment
 from mmcontrast.report.outputs import FRONT, PAGES, SINGLE
-from mmcontrast.report.page import write_page, write_single
+from mmcontrast.report.page import headline, write_page, write_single
 from mmcontrast.report.provenance import anchor, code_version, digest_of_code, digest_of_params, raw_checksum
 from mmcontrast.report.results import write_results
-from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import text_of
-from mmcontrast.report.text.conclusions import headline
 from tests.report.made_up_study import Made
 
 VOID = {"meta", "link", "img", "source", "br", "hr", "input"}

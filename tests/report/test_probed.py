@@ -8,12 +8,11 @@ import polars as pl
 import pytest
 
 from mmcontrast.config import CellRef, Grid
-from mmcontrast.report.figures.curves import curve_cells
-from mmcontrast.report.figures.projection import projected_cells
+from mmcontrast.report.experiment import build_table
+from mmcontrast.report.figures.cells import curve_cells, projected_cells
 from mmcontrast.report.figures.registry import draw, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.outputs import SINGLE, own_cells
-from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import Block
 from mmcontrast.report.text.wording import charted_metrics, metric_title, reported_metrics
 from tests.report.made_up_study import REPO, Made

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmcontrast.errors import DataError
-from mmcontrast.report.publish import BLOCK, filled, publish, section
+from mmcontrast.report.page import BLOCK, filled, publish, section
 from tests.report.made_up_study import Made
 
 ROOT = Path(__file__).parents[2]

@@ -16,11 +16,11 @@ from mmcontrast.evaluation import statistics
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.experiment import build_table
 from mmcontrast.report.figures.registry import caption, draw, figures
 from mmcontrast.report.figures.retrieval import QUERIES, SHEET_INSTANCES, TOP, picked, retrieved
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.results import write_results
-from mmcontrast.report.tables.build import build_table
 from mmcontrast.report.tables.formats import to_markdown
 from mmcontrast.training.kept import EpochTensors, SeedRun
 from mmcontrast.training.retrieving import observation_table

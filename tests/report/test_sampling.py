@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.figures.registry import KINDS, figures
+from mmcontrast.report.figures.registry import KINDS, caption_of, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.figures.tuple_infonce import swept, trial_rewards
 
@@ -159,6 +160,12 @@ def test_removed_modalities():
     assert [x for x, _ in lacking] == pytest.approx([40.2, 30.2, 20.2])
 
 
+def test_every_kind_of_figure_has_a_caption_of_its_name():
+    text = (ROOT / "src/mmcontrast/report/templates/captions.txt").read_text(encoding="utf-8")
+    written = re.findall(r"{% macro (\w+)\(of, told\) %}", text)
+    assert sorted(written) == sorted(KINDS)
+
+
 def test_every_kind_has_a_caption_with_its_n():
     kinds = {
         "alpha": "tuple_alpha",
@@ -167,7 +174,7 @@ def test_every_kind_has_a_caption_with_its_n():
         "removed": "tuple_removed",
     }
     for kind, experiment in kinds.items():
-        text = KINDS[kind].caption(sampling(experiment))
+        text = caption_of(kind, sampling(experiment))
         assert "5 seeds" in text
         assert "90 test instances" in text or kind in ("search", "similarity")
     for kind, experiment in list(kinds.items())[:2]:

@@ -15,15 +15,14 @@ from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.pipeline.compare import compare as compare_versions
 from mmcontrast.pipeline.compare import comparison_table
 from mmcontrast.report.evidence import Scope
+from mmcontrast.report.experiment import build_table
 from mmcontrast.report.figures.scores import differences_to_reference, scores
-from mmcontrast.report.results import headline_metrics, plotted_scores
-from mmcontrast.report.summary import summarise
-from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.page import optimism
+from mmcontrast.report.results import headline_metrics, plotted_scores, summarise
 from mmcontrast.report.tables.formats import Value, text_of, to_csv, to_markdown
 from mmcontrast.report.tables.matrix import Matrix, matrix_blocks, matrix_findings
-from mmcontrast.report.text.conclusions import (
+from mmcontrast.report.tables.published import (
     Reproduction,
-    optimism,
     reproduction_sentences,
 )
 from mmcontrast.report.text.wording import (

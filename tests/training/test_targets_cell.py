@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.targets import Target
+from mmcontrast.config.metrics import Target
 from mmcontrast.data.loading import Table, held_out, load_whole
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import evaluate_cell

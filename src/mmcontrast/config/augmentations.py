@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator
 
-from mmcontrast.config.base import Strict
-from mmcontrast.config.validation import validate
+from mmcontrast.config.base import Strict, validate
 from mmcontrast.errors import ConfigError, nearest
 
 Positive = Annotated[float, Field(gt=0)]

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from mmcontrast.config.base import Strict
-from mmcontrast.config.metrics import Kind, Metric, metrics_for
-from mmcontrast.config.pretrained import Pretrained
-from mmcontrast.config.targets import Target, TaskName, Tasks, check_targets, targets_of
+from mmcontrast.config.metrics import Kind, Metric, Target, TaskName, Tasks, check_targets, metrics_for, targets_of
+from mmcontrast.config.training import Pretrained
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -105,7 +104,6 @@ TAKEN = re.compile(
 
 
 def _free(name: str) -> str:
-    """A name of a modality as it is. Raises ValueError for one that is in use."""
     if TAKEN.fullmatch(name):
         raise ValueError(f"'{name}' is in use for something else; call the modality another, e.g. '{name}_input'")
     return name

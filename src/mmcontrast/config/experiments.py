@@ -1,7 +1,10 @@
-"""Models of `params/experiments/`: tables and figures, and the cells they need."""
+"""Models of `params/experiments/`, tables and figures with the cells they need, and of `params/suites/`."""
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -16,12 +19,35 @@ from pydantic import (
 )
 
 from mmcontrast.config.base import Strict
-from mmcontrast.config.figures import figure_kinds, known_figure
 from mmcontrast.config.methods import UNTRAINED, Overrides, untrained_twin
-from mmcontrast.config.targets import TaskName
+from mmcontrast.config.metrics import TaskName
+from mmcontrast.config.training import Engine
+from mmcontrast.errors import nearest
 
+FOLDER = Path(__file__).parents[1] / "report/figures"
+REGISTERED = re.compile(r'^@figure\(\s*"(\w+)"(?:,\s*section="(\w+)")?', re.MULTILINE)
 # keys that are shorter in the name of a variant
 SHORT = {"batch_size": "batch", "schedule_fraction": "fraction"}
+View = Literal["own", "encoders", "removed"]
+# what torch, NumPy and a column of int64 take
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+
+
+@cache
+def figure_kinds() -> dict[str, str]:
+    """Kind -> the section of the experiment that it shows, all datasets together; empty for a figure per dataset.
+
+    Read from the code of report/figures/, not by running it: it draws.
+    """
+    files = sorted(FOLDER.glob("*.py"))
+    return {kind: section for f in files for kind, section in REGISTERED.findall(f.read_text(encoding="utf-8"))}
+
+
+def known_figure(kind: str) -> str:
+    """The kind, if there is such a figure. Raises ValueError where there is none; names the nearest."""
+    if kind not in figure_kinds():
+        raise ValueError(f"no figure '{kind}'; {nearest(kind, figure_kinds())}")
+    return kind
 
 
 class CellRef(Strict):
@@ -216,7 +242,6 @@ class ContrastGroup(Strict):
 FigureKind = Annotated[
     str, AfterValidator(known_figure), WithJsonSchema({"enum": sorted(figure_kinds()), "type": "string"})
 ]
-View = Literal["own", "encoders", "removed"]
 # figures of all datasets together, and the section that each shows
 OVERALL = {kind: section for kind, section in figure_kinds().items() if section}
 
@@ -291,7 +316,6 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _overall_figures_have_what_they_show(self) -> Self:
-        """Columns, contrasts and panels are of its own cells and datasets, and a figure has something to show."""
         if (self.kind == "matrix") != bool(self.columns):
             raise ValueError("columns: a matrix has columns, and no other kind does")
         for kind, needed in OVERALL.items():
@@ -320,3 +344,33 @@ class Experiment(Strict):
         if self.sweep is not None and self.kind != "ablation":
             raise ValueError(f"sweep: of kind ablation alone, and the kind is {self.kind}")
         return self
+
+
+class Suite(Strict):
+    """How much of the grid is run, and on what."""
+
+    description: str
+    datasets: list[str] = Field(min_length=1)
+    experiments: list[str] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
+    seeds_by_dataset: dict[str, Annotated[list[Seed], Field(min_length=1)]] = Field(
+        default={}, description="Other seeds for some datasets, e.g. fewer where a run costs much."
+    )
+    engine: Engine = Engine()
+    overrides: Overrides = Field(
+        default=Overrides(), description="Merged over every cell last, e.g. {finetune: {epochs: 2}}."
+    )
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        for name, seeds in {"": self.seeds, **self.seeds_by_dataset}.items():
+            if len(set(seeds)) != len(seeds):
+                key = f"seeds_by_dataset.{name}" if name else "seeds"
+                raise ValueError(f"{key}: {seeds} repeats a seed; a repeated run is not a second observation")
+        if unknown := sorted(set(self.seeds_by_dataset) - set(self.datasets)):
+            raise ValueError(f"seeds_by_dataset: {unknown} are not among the suite's datasets, {self.datasets}")
+        return self
+
+    def seeds_of(self, dataset: str) -> list[int]:
+        """The seeds that a dataset's cells are run with."""
+        return self.seeds_by_dataset.get(dataset, self.seeds)

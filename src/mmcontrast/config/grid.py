@@ -1,24 +1,36 @@
-"""`params/` under one suite: which cells there are, and what each is trained with."""
+"""`params/` under one suite: which cells there are, what each is trained with, and whether all files fit together.
+
+A report job is given the grid as plain objects (`whole`, `subset`) and reads no file of params/, so that an edit during
+a run changes nothing in it.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.config import checks
-from mmcontrast.config.cells import CellConfig
+from mmcontrast.config.base import Faults, M, has_file, known, validate
 from mmcontrast.config.datasets import Dataset
-from mmcontrast.config.experiments import CellRef, Experiment
+from mmcontrast.config.experiments import CellRef, Experiment, MatrixColumn, Suite
 from mmcontrast.config.files import ParamFiles
-from mmcontrast.config.merging import Layers, build_cell
-from mmcontrast.config.methods import BASE_VARIANT, Method, Variant
-from mmcontrast.config.papers import Paper, PublishedTable
-from mmcontrast.config.recipes import Recipe, Tuning
-from mmcontrast.config.suites import Suite
+from mmcontrast.config.merging import SHARED_SECTIONS, CellConfig, Layers, build_cell
+from mmcontrast.config.methods import (
+    BASE_VARIANT,
+    Method,
+    Paper,
+    PublishedTable,
+    Recipe,
+    Tuning,
+    Variant,
+    known_variant,
+)
 from mmcontrast.config.sweeps import Expansion
-from mmcontrast.config.validation import Faults, M, validate
+from mmcontrast.errors import ConfigError, nearest
+
+KINDS = ("datasets", "methods", "experiments", "recipes", "tuning", "papers")
 
 
 class Grid:
@@ -59,9 +71,9 @@ class Grid:
             where = f"params/suites/{suite}.yaml"
             origin = "--config datasets" if datasets is not None else f"{where}: datasets"
             for name in self.dataset_names:
-                checks.known(origin, "dataset", name, self.files.names("datasets"))
+                known(origin, "dataset", name, self.files.names("datasets"))
             for name in self.suite.experiments:
-                checks.known(f"{where}: experiments", "experiment", name, self.files.names("experiments"))
+                known(f"{where}: experiments", "experiment", name, self.files.names("experiments"))
         faults = Faults()
         self.datasets = self._all(Dataset, "datasets", faults)
         self.declared = self._all(Method, "methods", faults)
@@ -69,7 +81,7 @@ class Grid:
         self.papers = self._all(Paper, "papers", faults)
         self.tunings = self._all(Tuning, "tuning", faults)
         faults.tell()
-        for check in (checks.check_datasets, checks.check_methods, checks.check_recipes) if files is None else ():
+        for check in (check_datasets, check_methods, check_recipes) if files is None else ():
             with faults.kept():
                 check(self)
         faults.tell()
@@ -79,7 +91,7 @@ class Grid:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any], root: Path | str = ".") -> Grid:
-        """The grid that `mmcontrast.config.plain` made plain objects of; of `root` no file of params/ is read."""
+        """The grid that `mmcontrast.config.grid` made plain objects of; of `root` no file of params/ is read."""
         files = ParamFiles(Path(root), plain["files"])
         return cls(root, plain["suite"], plain["datasets"], plain["untuned"], files)
 
@@ -151,10 +163,10 @@ class Grid:
 
         Later wins: `recipe_from` method < method < the dataset's overrides (of both) < variant < suite.
         """
-        checks.has_file("dataset", dataset, self.datasets)
-        checks.has_file("method", method, self.methods)
+        has_file("dataset", dataset, self.datasets)
+        has_file("method", method, self.methods)
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
-        checks.known_variant(f"{where}: variants", spec, variant)
+        known_variant(f"{where}: variants", spec, variant)
         layers = Layers(self.methods, self.recipes, None if self.untuned else self.tunings)
         return build_cell(
             (dataset, method, variant), self.datasets[dataset], layers, self.suite, where, self.suite_name
@@ -167,13 +179,202 @@ class Grid:
     def _check_experiments(self) -> None:
         faults = Faults()
         with faults.kept():
-            checks.check_published(self)
+            check_published(self)
         for name, experiment in self.experiments.items():
             where = self.files.where("experiments", name)
             with faults.kept():
-                checks.check_experiment(experiment, where, self)
+                check_experiment(experiment, where, self)
             for dataset in (d for d in experiment.datasets if d in self.datasets):
                 for ref in self.cells_on(name, dataset):
                     with faults.kept(where):
                         self.cell(dataset, ref.method, ref.variant)
         faults.tell()
+
+
+def whole(grid: Grid) -> dict[str, Any]:
+    """Everything but other suites as plain objects that JSON can hold: `Grid.from_plain` makes the same grid of it."""
+    named = [("suites", grid.suite_name)] + [(kind, name) for kind in KINDS for name in grid.files.names(kind)]
+    files = {grid.files.where(kind, name): grid.files.raw(kind, name) for kind, name in named}
+    return _plain(grid, grid.dataset_names, files)
+
+
+def subset(grid: Grid, experiment: str) -> dict[str, Any]:
+    """As `whole`, of what decides the report of one experiment, its results aside.
+
+    Of other experiments, datasets and variants there is nothing, so that a change there leaves it as it is; of other
+    methods the name alone, which decides who has which colour.
+    """
+    spec = grid.experiments[experiment]
+    files = {grid.files.where("experiments", experiment): grid.written_out[experiment]}
+
+    def take(kind: str, name: str, **changed: Any) -> None:
+        raw = grid.files.raw(kind, name)
+        files[grid.files.where(kind, name)] = raw | {k: v for k, v in changed.items() if v or k in raw}
+
+    selected = [d for d in grid.dataset_names if d in spec.datasets]
+    seeds = {d: s for d, s in grid.suite.seeds_by_dataset.items() if d in selected}
+    take("suites", grid.suite_name, description="", experiments=[experiment], datasets=selected, seeds_by_dataset=seeds)
+    probed = [grid.datasets[d].probe_from for d in spec.datasets]
+    for dataset in dict.fromkeys([*spec.datasets, *filter(None, probed)]):
+        take("datasets", dataset)
+
+    cited = {spec.paper}
+    used: dict[str, set[str]] = {}
+    for ref in [*spec.cells, *([spec.reference] if spec.reference else [])]:
+        used.setdefault(ref.method, set()).add(ref.variant)
+    lenders = {grid.methods[m].recipe_from for m in used}
+    recipes: dict[str, set[str]] = {}
+    for method, spec_of_it in grid.methods.items():
+        if method in used:
+            raw = grid.files.raw("methods", method)
+            named = [v for v in (*spec_of_it.variants, *sorted(used[method])) if v in used[method] - {BASE_VARIANT}]
+            found = {v: given for v in named if (given := spec_of_it.variant(v)) is not None}
+            made = {v: given.model_dump(mode="json", exclude_unset=True) for v, given in found.items()}
+            variants = made | _only(raw.get("variants"), made)
+            take("methods", method, datasets=_only(raw.get("datasets"), spec.datasets), variants=variants)
+            cited.add(spec_of_it.paper)
+            for given in found.values():
+                if given.recipe is not None:
+                    recipes.setdefault(given.recipe, set()).add(method)
+        elif method in lenders:
+            raw = grid.files.raw("methods", method)
+            shared = {d: _only(v, SHARED_SECTIONS) for d, v in _only(raw.get("datasets"), spec.datasets).items()}
+            kept = _only(raw, ("title", "implementation", *SHARED_SECTIONS))
+            files[grid.files.where("methods", method)] = kept | {"datasets": shared}
+        else:
+            files[grid.files.where("methods", method)] = {"title": method, "implementation": "none"}
+    for recipe, methods in recipes.items():
+        take("recipes", recipe, datasets=_only(grid.files.raw("recipes", recipe).get("datasets"), spec.datasets))
+        if recipe in grid.files.names("tuning"):
+            tuned = grid.recipes[recipe].tuning.datasets
+            tried_on = [tuned[d].choices_of or d for d in spec.datasets if d in tuned]
+            choices = _only(grid.files.raw("tuning", recipe)["choices"], tried_on)
+            take("tuning", recipe, choices={d: _only(of_it, methods) for d, of_it in choices.items()})
+    for paper in sorted(filter(None, cited)):
+        table = [spec.published] if paper == spec.paper and spec.published else []
+        take("papers", paper, published=_only(grid.files.raw("papers", paper).get("published"), table), not_run={})
+    return _plain(grid, selected, files)
+
+
+def _plain(grid: Grid, datasets: list[str], files: dict[str, Any]) -> dict[str, Any]:
+    return {"suite": grid.suite_name, "datasets": datasets, "untuned": grid.untuned, "files": files}
+
+
+def _only(mapping: dict[str, Any] | None, keys: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in (mapping or {}).items() if key in keys}
+
+
+def check_datasets(grid: Grid) -> None:
+    """A probe is fitted on a dataset of the same modalities, classes and tasks; features are of the same instances."""
+    for name, data in grid.datasets.items():
+        if data.features_of is not None:
+            _check_features(name, data, grid)
+        if data.probe_from is None:
+            continue
+        where = f"params/datasets/{name}.yaml: probe_from"
+        known(where, "dataset", data.probe_from, grid.datasets)
+        for key in ("modalities", "classes", "target", "tasks", "scenes"):
+            if getattr(grid.datasets[data.probe_from], key) != getattr(data, key):
+                raise ConfigError(f"{where}: {key} of '{data.probe_from}' are not those of '{name}'")
+
+
+def _check_features(name: str, data: Dataset, grid: Grid) -> None:
+    where = f"params/datasets/{name}.yaml"
+    known(f"{where}: features_of", "dataset", data.features_of, grid.datasets)
+    base = grid.datasets[str(data.features_of)]
+    for key in ("classes", "target", "tasks", "scenes", "rows"):
+        if getattr(base, key) != getattr(data, key):
+            raise ConfigError(f"{where}: {key}: not that of '{data.features_of}', whose features these are")
+    if data.split.kind != "published":
+        raise ConfigError(f"{where}: split: give `kind: published` and the sizes of the splits of '{data.features_of}'")
+    if list(base.modalities) != list(data.modalities):
+        raise ConfigError(f"{where}: modalities: '{data.features_of}' has {list(base.modalities)}, in this order")
+    for m, was in base.modalities.items():
+        now = data.modalities[m]
+        changed = {"kind": "vector", "shape": now.shape, "encoded": False} if m in data.encoders else {}
+        wanted = was.model_copy(update=changed)
+        if now != wanted or (m in data.encoders and was.kind == "vector"):
+            raise ConfigError(
+                f"{where}: modalities.{m}: '{data.features_of}' has {was.model_dump(exclude_defaults=True)}; expected "
+                f"{wanted.model_dump(exclude_defaults=True)}"
+            )
+
+
+def check_methods(grid: Grid) -> None:
+    """What a method borrows, overrides and cites exists."""
+    for name, spec in grid.declared.items():
+        where = f"params/methods/{name}.yaml"
+        known(f"{where}: recipe_from", "method", spec.recipe_from, grid.declared)
+        for dataset in spec.datasets:
+            known(f"{where}: datasets", "dataset", dataset, grid.datasets)
+        for variant, given in spec.variants.items():
+            known(f"{where}: variants.{variant}.recipe", "recipe", given.recipe, grid.recipes)
+            for dataset in given.train_for if isinstance(given.train_for, dict) else []:
+                known(f"{where}: variants.{variant}.train_for", "dataset", dataset, grid.datasets)
+        known(f"{where}: paper", "paper", spec.paper, grid.papers)
+
+
+def check_recipes(grid: Grid) -> None:
+    """Recipes name datasets that exist, and choices belong to a recipe."""
+    for name, recipe in grid.recipes.items():
+        for key, named in {"datasets": list(recipe.datasets), "tuning.datasets": list(recipe.tuning.datasets)}.items():
+            for dataset in named:
+                known(f"params/recipes/{name}.yaml: {key}", "dataset", dataset, grid.datasets)
+    for name in grid.tunings:
+        if name not in grid.recipes:
+            raise ConfigError(f"params/tuning/{name}.yaml: there is no params/recipes/{name}.yaml")
+
+
+def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
+    """What an experiment names exists. Its cells are built, and so checked, by the grid."""
+    for dataset in experiment.datasets:
+        known(f"{where}: datasets", "dataset", dataset, grid.datasets)
+    known(f"{where}: paper", "paper", experiment.paper, grid.papers)
+    if experiment.paper is not None:
+        known(f"{where}: published", "table", experiment.published, grid.papers[experiment.paper].published)
+    for column in experiment.columns:
+        _check_column(f"{where}: columns: {column.title}", column, grid)
+    asked = experiment.information
+    if asked is None:
+        return
+    for name in [dataset for arms in asked.arms for dataset in (arms.unbiased, arms.biased)]:
+        if name not in experiment.datasets:
+            near = nearest(name, experiment.datasets)
+            raise ConfigError(f"{where}: information.arms: no '{name}' among this experiment's datasets; {near}")
+        for task in (*asked.unique, asked.synergistic):
+            known(f"{where}: information: {name}", "task", task, grid.datasets[name].tasks)
+        if other := [
+            t for t in ("", *asked.unique, asked.synergistic) if grid.datasets[name].targets[t].kind != "classes"
+        ]:
+            what = f"task '{other[0]}'" if other[0] else "target"
+            raise ConfigError(f"{where}: information: {name}: its {what} is not classes, which the measures ask for")
+
+
+def _check_column(at: str, column: MatrixColumn, grid: Grid) -> None:
+    metrics = {}
+    for part in column.parts:
+        targets = grid.datasets[part.dataset].targets
+        known(f"{at}: {part.dataset}", "task", part.task, targets)
+        metrics[targets[part.task or ""].metrics[0]] = part
+    if len(metrics) > 1:
+        said = ", ".join(f"{metric} ({part.task or part.dataset})" for metric, part in metrics.items())
+        raise ConfigError(f"{at}: parts of different metrics have no mean: {said}; give each a column of its own")
+
+
+def check_published(grid: Grid) -> None:
+    """Every published row that stands beside ours is of a dataset, method and metric that there is."""
+    placed = [
+        (f"params/papers/{name}.yaml: published.{key}.rows[{i}] ({row.row})", row)
+        for name, paper in grid.papers.items()
+        for key, table in paper.published.items()
+        for i, row in enumerate(table.rows)
+    ]
+    for at, row in placed:
+        known(f"{at}: dataset", "dataset", row.dataset, grid.datasets)
+        data = grid.datasets[row.dataset]
+        metrics = [f"{t}/{m}" if t else m for t, target in data.targets.items() for m in target.metrics]
+        for metric in row.values:
+            known(f"{at}: values", "metric", metric, [*metrics, *(["R", "U", "S"] if data.tasks else [])])
+        known(f"{at}: method", "method", row.method, grid.methods)
+        if row.method is not None:
+            known_variant(f"{at}: variant", grid.methods[row.method], row.variant)

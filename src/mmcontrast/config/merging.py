@@ -4,38 +4,108 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 
-from mmcontrast.config.cells import CellConfig
-from mmcontrast.config.checks import known
-from mmcontrast.config.datasets import Dataset
-from mmcontrast.config.methods import Method, Overrides, Variant
+from mmcontrast.config.base import Faults, Grown, known, validate
+from mmcontrast.config.datasets import Dataset, Modality, Retrieval, ScoredBy
+from mmcontrast.config.experiments import Suite
+from mmcontrast.config.methods import Method, Overrides, Recipe, Tuning, Variant
+from mmcontrast.config.metrics import Kind, Metric, Target, Tasks, targets_of
 from mmcontrast.config.objective import Objective
-from mmcontrast.config.recipes import Recipe, Tuning
-from mmcontrast.config.suites import Suite
-from mmcontrast.config.training import Model, Selection, Stage
-from mmcontrast.config.validation import Faults, validate
+from mmcontrast.config.training import Engine, Model, Selection, Stage
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.methods.registry import OBJECTIVES
 
 STAGES = ("pretrain", "finetune")
 SHARED_SECTIONS = ("model", "pretrain", "finetune", "selection")
-# what a cell takes from its dataset as it is
-OF_DATASET = (
-    "modalities",
-    "classes",
-    "target",
-    "tasks",
-    "class_weighted",
-    "case_weights",
-    "probe_from",
-    "scenes",
-    "metrics",
-    "retrieval",
-)
 SECTIONS: dict[str, type[BaseModel]] = {"model": Model, "pretrain": Stage, "finetune": Stage, "selection": Selection}
+
+
+class CellConfig(Grown):
+    """Everything that decides a cell's result: what remains of params/ after all merging."""
+
+    LATER = ("target", "case_weights", "label_counts")
+
+    dataset: str
+    method: str
+    variant: str
+    implementation: str
+    modalities: dict[str, Modality]
+    classes: list[str]
+    target: Kind = "classes"
+    tasks: Tasks = Field(default={})
+    class_weighted: list[str] = Field(default=[])
+    case_weights: bool = False
+    probe_from: str | None = None
+    scenes: str | None = None
+    metrics: list[Metric]
+    retrieval: Retrieval | None = None
+    objective: dict[str, Any]
+    model: Model
+    pretrain: Stage | None
+    finetune: Stage | None
+    selection: Selection
+    recipe: str | None = Field(default=None, description="Shared recipe it is trained on; a probe then scores it.")
+    label_counts: list[int] = Field(default=[], description="Labels per class that probes are fitted on, besides all.")
+    seeds: list[int]
+    engine: Engine
+    followed_by: Literal["finetune"] | None = Field(
+        default=None, description="Stage that comes later and decides nothing here; of a plan for pretraining."
+    )
+
+    @model_validator(mode="after")
+    def _weights_are_of_probes(self) -> Self:
+        if self.case_weights and self.scored_by == "classifier":
+            raise ValueError(
+                f"case_weights: cases of dataset '{self.dataset}' have weights, which a probe alone takes, and this "
+                "cell is scored by its own classifier; use a variant that a recipe trains"
+            )
+        return self
+
+    @property
+    def name(self) -> str:
+        """dataset/method/variant, as it is typed on the command line."""
+        return f"{self.dataset}/{self.method}/{self.variant}"
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """Task -> what its labels are and are scored by, the main ones under the empty name first."""
+        return targets_of(self.target, self.classes, self.tasks, self.metrics)
+
+    @property
+    def data(self) -> list[tuple[str, str]]:
+        """(dataset, split) of every prepared file the cell reads."""
+        own = [(self.dataset, split) for split in ("train", "val", "test")]
+        return own if self.probe_from in (None, self.dataset) else [*own, (self.probe_from, "train")]
+
+    @property
+    def stages(self) -> list[str]:
+        """The training stages this cell has, in order."""
+        return [s for s in ("pretrain", "finetune") if getattr(self, s) is not None]
+
+    @property
+    def scored_by(self) -> ScoredBy:
+        """What makes scores of what the last stage leaves behind."""
+        if self.retrieval is not None:
+            return "retrieval"
+        has_classifier = self.finetune is not None and OBJECTIVES[self.implementation].classifier
+        return "classifier" if has_classifier and self.recipe is None else "probe"
+
+    @property
+    def last_stage(self) -> str:
+        """The stage whose outputs are scored and shown."""
+        return self.followed_by or self.stages[-1]
+
+    def of_stage(self, stage: str) -> CellConfig:
+        """What of this decides the result of one of its stages, or of `evaluate`: an equal one gives equal outputs."""
+        if stage == "evaluate":
+            return self.model_copy(update={"engine": Engine()})
+        if stage == "pretrain" and self.last_stage != stage:
+            later: dict[str, Any] = {"finetune": None, "metrics": [], "followed_by": "finetune", "label_counts": []}
+            return self.model_copy(update=later)
+        return self.model_copy(update={"label_counts": []})
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -127,9 +197,7 @@ class Layers:
                     f"params/tuning/{name}.yaml: choices.{tried_on}: no learning rate of {method} has been chosen; run "
                     f"`mmcontrast tune {name} --datasets {tried_on}`"
                 )
-            choice = choices[tried_on][method]
-            training = merge(training, {"optimizer": {"lr": choice.lr}})
-            training["batch_size"] = choice.batch_size or training.get("batch_size")
+            training = merge(training, {"optimizer": {"lr": choices[tried_on][method].lr}})
         factor = variant.train_for.get(dataset, 1) if isinstance(variant.train_for, dict) else variant.train_for
         training = merge(training, {"epochs": max(1, round(factor * training["epochs"]))})
         objective = merge(spec.objective, _given(spec.datasets, dataset).get("objective", {}))
@@ -198,7 +266,7 @@ def build_cell(
         "method": method,
         "variant": variant,
         "implementation": spec.implementation,
-        **{key: getattr(data, key) for key in OF_DATASET},
+        **{key: getattr(data, key) for key in CellConfig.model_fields if key in Dataset.model_fields},
         "objective": objective.model_dump(mode="json"),
         "seeds": suite.seeds_of(dataset),
         "recipe": given.recipe,
@@ -212,7 +280,6 @@ def build_cell(
 def _check_sections(
     who: str, dataset: str, data: Dataset, sections: Mapping[str, BaseModel | None], objective: Objective
 ) -> None:
-    """There is something to train and to score, of modalities that the dataset has, and that have an encoder."""
     for key in ("model", "selection"):
         if sections[key] is None:
             raise ConfigError(f"{who}: {key}: required and not given")

@@ -1,15 +1,23 @@
-"""Models of `params/methods/`: a method, and what differs by dataset and by variant."""
+"""Models of `params/methods/`, of the recipes that methods share, of the choices that tuning leaves, and of papers."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from mmcontrast.config.base import Strict
+from mmcontrast.config.augmentations import Augmentations
+from mmcontrast.config.base import Strict, known
+from mmcontrast.config.metrics import measure
+from mmcontrast.errors import nearest
 
 BASE_VARIANT = "base"
 UNTRAINED = "untrained"
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Rates = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
 
 
 def untrained_twin(variant: str) -> str:
@@ -86,3 +94,224 @@ class Method(Overrides):
         if twin is None or twin.finetune is not None or self.finetune is not None:
             return None
         return Variant.model_validate(twin.model_dump(exclude_unset=True) | {"pretrain": {"epochs": 0}})
+
+
+def known_variant(where: str, spec: Method, name: str | None) -> None:
+    """As `known`, of a method's variants and their untrained twins."""
+    if name is not None and spec.variant(name) is None:
+        known(where, "variant", name, [BASE_VARIANT, *spec.variants])
+
+
+class RecipeOverrides(Strict):
+    """What a recipe has otherwise on some dataset."""
+
+    model: dict[str, Any] = Field(default={})
+    training: dict[str, Any] = Field(default={})
+    selection: dict[str, Any] = Field(default={})
+    augmentations: Augmentations = Field(default={})
+    label_counts: list[Annotated[int, Field(gt=0)]] | None = Field(default=None, description="null = the recipe's own.")
+
+
+class TunedDataset(Strict):
+    """What tuning is like on one dataset, where it is not as the plan says for all."""
+
+    seeds: Seeds | None = Field(default=None, description="Seeds of the trials; null = the plan's.")
+    rates: Rates | None = Field(default=None, description="Learning rates to try, ascending; null = the plan's.")
+    tasks: list[str] = Field(
+        default=[], description="Tasks whose probes count as well: the mean of theirs and the label's own decides."
+    )
+    choices_of: str | None = Field(
+        default=None, description="The dataset whose choices are taken here too, so that nothing is tried on this one."
+    )
+
+    @model_validator(mode="after")
+    def _taken_or_tried(self) -> Self:
+        _ascending(self.rates or [])
+        if self.choices_of is not None and self.model_fields_set != {"choices_of"}:
+            raise ValueError("choices_of: nothing is tried where another's choices are taken; leave the rest out")
+        return self
+
+
+class TuningPlan(Strict):
+    """Trials that every method gets on every dataset, before any reported run."""
+
+    seeds: Seeds = Field(description="Seeds of the trials, which no reported run uses.")
+    rates: Rates = Field(
+        description="Learning rates to try, ascending; more beyond either end until the best is not at an end."
+    )
+    datasets: dict[str, TunedDataset] = Field(
+        min_length=1, description="Datasets that are tuned; others take the recipe's own learning rate."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _ascending(self.rates)
+        tried = [d for d, of_it in self.datasets.items() if of_it.choices_of is None]
+        for name, of_it in self.datasets.items():
+            if of_it.choices_of not in (None, *tried):
+                raise ValueError(f"datasets.{name}.choices_of: '{of_it.choices_of}' is not one that is tried, {tried}")
+        return self
+
+    def on(self, dataset: str) -> TunedDataset:
+        """What is tried on a dataset, with seeds and rates."""
+        of_it = self.datasets[dataset]
+        return of_it.model_copy(update={"seeds": of_it.seeds or self.seeds, "rates": of_it.rates or self.rates})
+
+
+def _ascending(rates: Sequence[float]) -> None:
+    if list(rates) != sorted(set(rates)):
+        raise ValueError(f"rates: {rates} are not in ascending order; sort them, each once")
+
+
+class Recipe(Strict):
+    """Encoders, training, augmentations and scoring that methods share, so that only the objective differs."""
+
+    title: str
+    description: str = Field(description="What is shared, and what is scored, for the reader of the report.")
+    model: dict[str, Any]
+    training: dict[str, Any] = Field(description="The stage: `pretrain` of a method without labels, else `finetune`.")
+    selection: dict[str, Any] = Field(default={})
+    augmentations: Augmentations = Field(default={}, description="Of every objective that augments.")
+    label_counts: list[Annotated[int, Field(gt=0)]] = Field(
+        default=[], description="Labels per class that further probes are fitted on, where labels are classes."
+    )
+    tuning: TuningPlan
+    datasets: dict[str, RecipeOverrides] = Field(default={}, description="Overrides by dataset.")
+
+    def label_counts_of(self, dataset: str) -> list[int]:
+        """Labels per class that further probes are fitted on, on a dataset."""
+        own = self.datasets.get(dataset, RecipeOverrides()).label_counts
+        return self.label_counts if own is None else own
+
+
+class Trial(Strict):
+    """A method at one learning rate, with every tuning seed."""
+
+    lr: float = Field(gt=0)
+    validation: list[float] = Field(description="Score of the linear probe on validation by seed; [] = it diverged.")
+    loss: list[float] = Field(default=[], description="The probe's loss on validation by seed, which decides ties.")
+    seconds: float = Field(ge=0, description="CPU time of training with all seeds.")
+
+
+def best_trial(trials: Sequence[Trial], metric: str) -> Trial:
+    """That of the best mean score on validation; ties go to the lower mean loss, then to the first."""
+
+    def key(trial: Trial) -> tuple[float, float]:
+        if not trial.validation:
+            return -math.inf, -math.inf
+        return measure(metric).sign * fmean(trial.validation), -fmean(trial.loss or [0.0])
+
+    return max(trials, key=key)
+
+
+class Choice(Strict):
+    """The learning rate of a method on a dataset, and the trials it was chosen from."""
+
+    lr: float = Field(gt=0)
+    metric: str = Field(description="What was scored.")
+    tasks: list[str] = Field(default=[], description="Tasks that were scored beside the label; the mean counts.")
+    reason: str | None = Field(default=None, description="Why the rate is at an end of those tried, where it is.")
+    trials: list[Trial] = Field(min_length=2)
+
+    @property
+    def missing_side(self) -> Literal["lower", "higher"] | None:
+        """Where no further rate was tried; None where the chosen one is not at an end."""
+        rates = [t.lr for t in self.trials]
+        return "lower" if self.lr == min(rates) else "higher" if self.lr == max(rates) else None
+
+    @model_validator(mode="after")
+    def _best_of_its_trials(self) -> Self:
+        best = best_trial(self.trials, self.metric)
+        if self.lr != best.lr:
+            raise ValueError(f"lr: {self.lr:g} is not the best of its trials, which is {best.lr:g}")
+        if self.missing_side and self.reason is None:
+            raise ValueError(
+                f"lr: {self.lr:g} is at an end of what was tried; run `mmcontrast tune` again, or say why in `reason`"
+            )
+        return self
+
+
+class Tuning(Strict):
+    """What `mmcontrast tune` found: dataset -> method -> the choice."""
+
+    choices: dict[str, dict[str, Choice]]
+
+
+Verified = Literal["read", "digitised", "second_hand", "run"]
+
+
+class Published(Strict):
+    """A row somebody printed. A number that could not be found is left out."""
+
+    row: str = Field(description="Name of the row in the source.")
+    dataset: str = Field(description="A dataset of params/datasets/; of what is not run, a key of `why`.")
+    values: dict[str, float] = Field(
+        description="metric: value, in percent; R, U and S where there is `information`; else a key of `titles`."
+    )
+    spread: dict[str, float] = Field(default={}, description="metric: the spread printed beside it.")
+    seeds: int | None = Field(
+        default=None, gt=1, description="Runs that the spread is a standard deviation of, where the source says so."
+    )
+    method: str | None = Field(default=None, description="Our method of the same name, where there is one.")
+    variant: str = "base"
+    source: str | None = Field(default=None, description="Where it was read; default: the table's `source`.")
+    verified: Verified = Field(
+        default="read",
+        description="read: in the paper, or on a page or in a repository of its authors; digitised: off a curve of "
+        "theirs; second_hand: as another source quotes it; run: not printed, but found by running their code.",
+    )
+
+    @model_validator(mode="after")
+    def _spread_of_a_value(self) -> Self:
+        if unknown := sorted(set(self.spread) - set(self.values)):
+            raise ValueError(f"spread: {unknown} have no value; a spread stands beside a value")
+        if self.seeds is not None and not self.spread:
+            raise ValueError(f"seeds: {self.seeds} runs of what? they are those that a `spread` is of; give both")
+        return self
+
+
+class PublishedTable(Strict):
+    """Published rows, and where they were read."""
+
+    source: str | None = Field(default=None, description="Where the numbers were read.")
+    rows: list[Published] = Field(default=[])
+    notes: list[str] = Field(default=[], description="What was found about these numbers; shown below the table.")
+
+    @model_validator(mode="after")
+    def _was_read_somewhere(self) -> Self:
+        if self.source is None and any(p.source is None for p in self.rows):
+            raise ValueError("source: say where the published numbers were read")
+        return self
+
+
+class NotRun(PublishedTable):
+    """A table or figures of the paper of which nothing is run here."""
+
+    title: str
+    caption: str
+    titles: dict[str, str] = Field(default={}, description="Key in `values` of the rows: its title, with its unit.")
+    why: dict[str, str] = Field(min_length=1, description="Dataset, table or figure: why it is not run here.")
+
+    @model_validator(mode="after")
+    def _rows_are_of_it(self) -> Self:
+        for p in self.rows:
+            if p.dataset not in self.why:
+                near = nearest(p.dataset, self.why)
+                raise ValueError(f"rows ({p.row}): dataset: '{p.dataset}' is not in `why`; {near}")
+            if unknown := [m for m in p.values if m not in self.titles]:
+                near = nearest(unknown[0], self.titles)
+                raise ValueError(f"rows ({p.row}): values: '{unknown[0]}' is not in `titles`; {near}")
+        return self
+
+
+class Paper(Strict):
+    """Bibliography entry, and what the paper shows."""
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    url: str
+    bibtex: str
+    published: dict[str, PublishedTable] = Field(default={}, description="Tables that stand beside rows of ours.")
+    not_run: dict[str, NotRun] = Field(default={}, description="Tables and figures of which nothing is run here.")

@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mmcontrast.config.checks import known, known_variant
+from mmcontrast.config.base import known, validate
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.experiments import Sweep, SweepLine
 from mmcontrast.config.merging import Layers, merge, objective_model
-from mmcontrast.config.methods import BASE_VARIANT, Variant
-from mmcontrast.config.validation import validate
+from mmcontrast.config.methods import BASE_VARIANT, Variant, known_variant
 from mmcontrast.errors import ConfigError
 
 Variants = dict[str, dict[str, Any]]
@@ -60,7 +59,6 @@ class Expansion:
         return out
 
     def _write_out(self, sweep: Sweep, datasets: list[str], where: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """The rows of a sweep, and the sweep as series of cells."""
         if sweep.dataset is not None and sweep.dataset not in datasets:
             raise ConfigError(f"{where}: dataset: '{sweep.dataset}' is not among the experiment's datasets, {datasets}")
         on = [sweep.dataset] if sweep.dataset is not None else datasets
@@ -88,10 +86,7 @@ class Expansion:
     def _variant(
         self, method: str, start: str, line: SweepLine, value: Any, datasets: list[str], where: str
     ) -> tuple[str, Any]:
-        """The variant with the value, and the value: the start itself, a variant of the method's file, or a new one.
-
-        `base` is what the start has, so that another value there moves the sweep and adds no cell.
-        """
+        """The variant with the value, and the value: the start itself, a variant of the method's file, or a new one."""
         declared = self._layers.methods[method].variants
         given = self._layers.methods[method].variant(start) or Variant()
         merged, section = [self._layers.values(method, d, given) for d in datasets], line.key.partition(".")[0]
@@ -118,7 +113,6 @@ class Expansion:
         return name, value
 
     def _place(self, value: Any, datasets: list[str], where: str) -> float:
-        """Where a value stands on the axis."""
         if isinstance(value, int | float) and not isinstance(value, bool):
             return value
         if value == "full" and len(datasets) == 1 and datasets[0] in self._datasets:

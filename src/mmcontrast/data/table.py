@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 
 from mmcontrast.config import Modality
-from mmcontrast.config.targets import Target
+from mmcontrast.config.metrics import Target
 from mmcontrast.data.json_text import parse_json
 from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import DataError, nearest

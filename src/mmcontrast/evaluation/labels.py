@@ -11,8 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmcontrast.config.metrics import Kind
-from mmcontrast.config.targets import Target
+from mmcontrast.config.metrics import Kind, Target
 from mmcontrast.errors import DataError
 
 SUM_TOLERANCE = 1e-2

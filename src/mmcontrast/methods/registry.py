@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mmcontrast.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mmcontrast.config.cells import CellConfig
+    from mmcontrast.config.merging import CellConfig
     from mmcontrast.config.objective import Objective
 
 HERE = Path(__file__).parent

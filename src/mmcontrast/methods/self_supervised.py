@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.augmentations import parse_augmentations
-from mmcontrast.config.checks import known
+from mmcontrast.config.base import known
 from mmcontrast.config.objective import ProjectedObjective
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.errors import ConfigError

@@ -1,29 +1,71 @@
-"""Which scores differ between two versions of the results, paired by seed."""
+"""Which scores differ between two versions of the results, paired by seed; and the last results of every suite."""
 
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from mmcontrast.config.metrics import Measure, measure
-from mmcontrast.data.files import sha256_of
+from mmcontrast.data.files import replacing, sha256_of, write_json
+from mmcontrast.data.json_text import read_json
 from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import MMContrastError
 from mmcontrast.evaluation.statistics import Difference, paired_difference
 from mmcontrast.paths import Layout
-from mmcontrast.pipeline.kept import commit, kept_results
 from mmcontrast.report.outputs import reproduce
-from mmcontrast.report.summary import CELL
+from mmcontrast.report.results import CELL
 from mmcontrast.report.tables.formats import Block, Column, Row, Table, Value
 from mmcontrast.report.text.wording import LEVEL_NAME, count, metric_title
 
+MOST = 20
+INDEX = "index.json"
 WORKSPACE, PREVIOUS = "workspace", "previous"
 SCORE = (*CELL, "protocol", "metric")
 # below this two means are one number in any table
 SAME = 1e-9
+
+
+def keep_results(layout: Layout, root: Path) -> None:
+    """Lay a copy of the suite's results aside, unless they are those that were kept last; the oldest goes."""
+    file, folder = root / layout.report("results.parquet"), root / layout.kept
+    kept = kept_results(layout, root)
+    entry = {"sha256": sha256_of(file), "commit": commit(root, "HEAD"), "time": datetime.now(UTC).isoformat()[:19]}
+    if kept and kept[-1]["sha256"] == entry["sha256"]:
+        kept[-1] = entry
+    else:
+        kept.append(entry)
+        with replacing(folder / f"{entry['sha256']}.parquet") as temporary:
+            shutil.copyfile(file, temporary)
+    for old in kept[:-MOST]:
+        if old["sha256"] not in {e["sha256"] for e in kept[-MOST:]}:
+            (folder / f"{old['sha256']}.parquet").unlink(missing_ok=True)
+    write_json(folder / INDEX, kept[-MOST:])
+
+
+def kept_results(layout: Layout, root: Path) -> list[dict[str, Any]]:
+    """sha256, git commit (or null) and time of what was kept, the newest last; nothing where their list is damaged."""
+    try:
+        listed = read_json(root / layout.kept / INDEX)
+        found = [{key: entry[key] for key in ("sha256", "commit", "time")} for entry in listed]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return []
+    return [entry for entry in found if (root / layout.kept / f"{entry['sha256']}.parquet").exists()]
+
+
+def commit(root: Path, revision: str) -> str | None:
+    """The full name of a git commit; None where there is none, or no git."""
+    command = ["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
+    try:
+        done = subprocess.run(command, cwd=root, text=True, capture_output=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 class CompareError(MMContrastError):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.errors import MMContrastError
 from mmcontrast.paths import SCORED_FILES, STAGE_FILES, Layout
-from mmcontrast.pipeline.sync import run_module
+from mmcontrast.pipeline.plan import PlanError
+from mmcontrast.pipeline.workflow import run_module
 from mmcontrast.report.experiment import write_experiment
 from mmcontrast.report.outputs import experiment_outputs, results_outputs
 from mmcontrast.report.page import write_page
@@ -27,14 +27,10 @@ LONGEST_REASON = 400
 PENDING = "update pending"
 
 
-class PartialError(MMContrastError):
-    """A partial report cannot be made."""
-
-
 def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
     """Remove what is out of date, and write reports/partial/ from the cells that are whole.
 
-    A run that was stopped, in which no cell failed, makes no report. PartialError is raised where no cell has results.
+    A run that was stopped, in which no cell failed, makes no report. PlanError is raised where no cell has results.
     Returns name of a cell -> "failed: why" or "not run: why"; empty, with nothing removed, where no cell lacks results.
     """
     lost = unfinished(grid, layout)
@@ -48,7 +44,7 @@ def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
         lost[name] = f"{NOT_RUN}: the run ended before it; what an older run left is not shown"
     if len(lost) == len(grid.cells):
         reasons = "; ".join(f"{name} {why}" for name, why in lost.items())
-        raise PartialError(f"no report was made, since no cell has results; {reasons}")
+        raise PlanError(f"no report was made, since no cell has results; {reasons}")
     rest, folder = grid.without(lost), layout.partial()
     write_results(rest, folder)
     for experiment in rest.active_experiments:
@@ -83,12 +79,10 @@ def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, 
         files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]
         outputs = [layout.stage(cell.name, stage, f) for f in (*files, f"models/{paths.CHECKSUMS}")]
         yield stage, outputs, layout.log(stage, cell.name)
-    scores = [layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name)]
-    yield "evaluate", scores, layout.log("evaluate", cell.name)
+    yield "evaluate", layout.scores(cell.name), layout.log("evaluate", cell.name)
 
 
 def _why(step: str, log: Path) -> str:
-    """A job's own last words."""
     if not log.is_file():
         return f"{NOT_RUN}: the run ended before its {step}"
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
@@ -120,14 +114,14 @@ def discard(grid: Grid, layout: Layout, lost: list[str]) -> None:
 
 
 def outdated(grid: Grid, layout: Layout, lost: dict[str, str]) -> list[str]:
-    """Cells that have all their files, some of which Snakemake would make again; PartialError where it cannot say."""
+    """Cells that have all their files, some of which Snakemake would make again; PlanError where it cannot say."""
     given = [f"suite={grid.suite_name}"]
     if layout.datasets is not None:
         given.append(f"datasets=[{','.join(layout.datasets)}]")
     command = ["snakemake", "--summary", "--cores", "1", "--nolock", "reproduce"]
     asked = run_module(*command, *([] if layout.is_default else ["--config", *given]), cwd=grid.root)
     if asked.returncode:
-        raise PartialError(f"`{' '.join(command)}` failed:\n{asked.stdout}{asked.stderr}")
+        raise PlanError(f"`{' '.join(command)}` failed:\n{asked.stdout}{asked.stderr}")
     rows = [line.split("\t") for line in asked.stdout.splitlines()]
     pending = {row[0] for row in rows if row[-1].strip() == PENDING}
     return [

@@ -21,11 +21,10 @@ from pydantic import TypeAdapter
 
 from mmcontrast import paths
 from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source, validate
-from mmcontrast.config.base import Strict
-from mmcontrast.config.checks import has_file
+from mmcontrast.config.base import Strict, has_file
 from mmcontrast.config.files import ParamFiles
+from mmcontrast.config.grid import subset, whole
 from mmcontrast.config.metrics import metrics_for
-from mmcontrast.config.plain import subset, whole
 from mmcontrast.data.files import replacing, sha256_of
 from mmcontrast.data.json_text import read_json, sealed
 from mmcontrast.data.outside import encoder_files, outside_files, own_files, reader_files
@@ -46,7 +45,7 @@ GRID_HEAD = "# The cells, datasets and experiments of the default suite, for dvc
 
 
 class PlanError(MMContrastError):
-    """A stage has no plan, or not one that can be carried out here."""
+    """A stage has no plan or not one that can be carried out here, or what was run does not fit together."""
 
 
 class PlannedCell(Strict):

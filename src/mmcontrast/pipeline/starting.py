@@ -11,37 +11,11 @@ from typing import Any
 
 import yaml
 
-from mmcontrast.config.files import NAME
-from mmcontrast.config.yaml_file import read_yaml
+from mmcontrast.config.files import NAME, read_yaml
 from mmcontrast.errors import ConfigError
 
 STARTERS = Path(__file__).parents[1] / "starters"
-# the methods that a new dataset is compared by: how it is scored -> (method, variant, label)
-COMPARED = {
-    "retrieval": [("clip", "base", "CLIP"), ("siglip", "base", "SigLIP"), ("mxm_clr", "base", "MXM-CLR")],
-    "probe": [
-        ("raw", "shared", "Raw inputs"),
-        ("cross", "shared_untrained", "Untrained"),
-        ("cross", "shared", "Cross (CLIP)"),
-        ("comm", "shared", "CoMM"),
-        ("concat", "shared", "Concatenation (labels)"),
-        ("m3col", "shared", "M3CoL (labels)"),
-    ],
-}
-REFERENCE = {"retrieval": ("clip", "base"), "probe": ("cross", "shared")}
-# what the shared recipe does not say of kinds of modality
 RECIPE = Path("params/recipes/shared.yaml")
-ENCODERS: dict[str, dict[str, Any]] = {
-    "image": {"image": "small_conv"},
-    "sequence": {"sequence": {"kind": "gru", "width": 64}},
-    "text": {"text": {"vocabulary": 2000, "tokens": 32, "embedding": 64, "hidden": 64}},
-}
-AUGMENTATIONS: dict[str, list[dict[str, Any]]] = {
-    "image": [{"name": "crop", "scale": [0.5, 1.0]}, {"name": "brightness", "amount": 0.2}],
-    "sequence": [{"name": "noise", "std": 0.1}],
-    "text": [],
-}
-ENGINE = {"backend": "torch", "zero_stage": 0, "precision": "fp32", "device": "cpu", "ranks": 1, "threads": 1}
 
 
 def new_workspace(folder: Path) -> list[str]:
@@ -77,30 +51,19 @@ def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> lis
     guess = Guess(files, told)
     values = guess.values
     scored = "retrieval" if "retrieval" in values else "probe"
-    about = {
-        "title": name, "description": f"Own data: {', '.join(Path(f).name for f in files)}.", "licence": "not stated",
-        "redistribute": False, "citation": "not stated",
-    }  # fmt: skip
-    cells = [{"method": method, "variant": variant, "label": label} for method, variant, label in COMPARED[scored]]
-    kinds = sorted({spec["kind"] for spec in values["modalities"].values()} & set(ENCODERS))
+    starter = read_yaml(STARTERS / "dataset.yaml")
+    about = {"title": name, "description": f"Own data: {', '.join(Path(f).name for f in files)}."} | starter["dataset"]
+    kinds = sorted({spec["kind"] for spec in values["modalities"].values()} & set(starter["encoders"]))
     model = {"fusion": {"width": 32 * len(values["modalities"])}}
     for kind in kinds:
-        model |= ENCODERS[kind]
-    recipe = {name: {"model": model, "augmentations": {kind: AUGMENTATIONS[kind] for kind in kinds}}}
-    reference = dict(zip(("method", "variant"), REFERENCE[scored], strict=True))
-    experiment = {
-        "title": f"Methods on {name}",
-        "caption": "Every method under one recipe; scores of the epoch that the protocol selects.",
-        "kind": "table", "datasets": [name], "cells": cells, "reference": reference,
-    }  # fmt: skip
-    suite = {
-        "description": f"The experiment on {name}.", "datasets": [name], "experiments": [name], "seeds": [0, 1, 2],
-        "engine": ENGINE,
-    }  # fmt: skip
+        model |= starter["encoders"][kind]
+    recipe = {name: {"model": model, "augmentations": {kind: starter["augmentations"][kind] for kind in kinds}}}
+    experiment = {"title": f"Methods on {name}"} | starter["experiment"] | {"datasets": [name]}
+    suite = {"description": f"The experiment on {name}.", "datasets": [name], "experiments": [name]} | starter["suite"]
     head = f"# Written by `mmcontrast new dataset {name}`; edit it. What was guessed:\n"
     head += "".join(f"# - {line}\n" for line in guess.said)
     _write(places["datasets"], head, about | values)
-    _write(places["experiments"], "", experiment)
+    _write(places["experiments"], "", experiment | starter["compared"][scored])
     _write(places["suites"], "", suite)
     if scored == "probe":
         _add_to_recipe(recipe)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,11 +15,10 @@ from typing import Any
 import yaml
 
 from mmcontrast.config import CellConfig, Grid, Recipe
-from mmcontrast.config.checks import has_file, known
-from mmcontrast.config.methods import Variant
-from mmcontrast.config.recipes import Choice, Trial, TunedDataset, best_trial
+from mmcontrast.config.base import has_file, known
+from mmcontrast.config.files import read_yaml
+from mmcontrast.config.methods import Choice, Trial, TunedDataset, Variant, best_trial
 from mmcontrast.config.sweeps import spelled
-from mmcontrast.config.yaml_file import read_yaml
 from mmcontrast.errors import DivergedError
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import put
@@ -94,24 +92,16 @@ def try_rates(cell: CellConfig, recipe: Recipe, train: Trainer) -> Choice:
     plan, metric = recipe.tuning.on(cell.dataset), cell.metrics[0]
     rates = plan.rates or []
     lowest, highest = rates[0], rates[-1]
-    sizes: list[int | None] = [*plan.batch_sizes] or [None]
-    trials = [_trial(cell, lr, size, plan, train) for size, lr in product(sizes, rates)]
+    trials = [_trial(cell, lr, plan, train) for lr in rates]
     while True:
         best = best_trial(trials, metric)
-        chosen = Choice(
-            lr=best.lr,
-            batch_size=best.batch_size,
-            metric=metric,
-            tasks=plan.tasks,
-            reason="not known yet",
-            trials=trials,
-        )
+        chosen = Choice(lr=best.lr, metric=metric, tasks=plan.tasks, reason="not known yet", trials=trials)
         if chosen.missing_side is None:
             return chosen.model_copy(update={"reason": None})
-        rates = sorted(t.lr for t in trials if t.batch_size == best.batch_size)
+        rates = sorted(t.lr for t in trials)
         if len([r for r in rates if not lowest <= r <= highest]) == BEYOND:
             return chosen.model_copy(update={"reason": f"the best of {len(rates)} rates, {BEYOND} beyond the plan's"})
-        trials.append(_trial(cell, _beyond(rates, chosen.missing_side), best.batch_size, plan, train))
+        trials.append(_trial(cell, _beyond(rates, chosen.missing_side), plan, train))
 
 
 def _beyond(rates: Sequence[float], side: str) -> float:
@@ -120,10 +110,9 @@ def _beyond(rates: Sequence[float], side: str) -> float:
     return float(f"{first**2 / second:.0e}")
 
 
-def _trial(cell: CellConfig, lr: float, batch_size: int | None, plan: TunedDataset, train: Trainer) -> Trial:
+def _trial(cell: CellConfig, lr: float, plan: TunedDataset, train: Trainer) -> Trial:
     stage = getattr(cell, cell.last_stage)
-    changes = {"optimizer": stage.optimizer.model_copy(update={"lr": lr})}
-    stage = stage.model_copy(update=changes | ({} if batch_size is None else {"batch_size": batch_size}))
+    stage = stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"lr": lr})})
     # starts faster, and an engine changes no result
     engine = cell.engine.model_copy(update={"backend": "torch", "zero_stage": 0})
     trial = cell.model_copy(update={cell.last_stage: stage, "seeds": plan.seeds, "engine": engine})
@@ -135,7 +124,7 @@ def _trial(cell: CellConfig, lr: float, batch_size: int | None, plan: TunedDatas
         found = []
     seconds = round(time.process_time() - started, 1)
     scores, losses = ([round(of_seed[i], 6) for of_seed in found] for i in (0, 1))
-    return Trial(lr=lr, batch_size=batch_size, validation=scores, loss=losses, seconds=seconds)
+    return Trial(lr=lr, validation=scores, loss=losses, seconds=seconds)
 
 
 def probe_after_training(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> Scored:
@@ -159,7 +148,6 @@ def probe_after_training(cell: CellConfig, layout: Layout, tasks: Sequence[str] 
 
 
 def _record(file: Path, name: str, recipe: Recipe, dataset: str, method: str, choice: Choice) -> None:
-    """Lay one choice over what the file holds by now, whoever wrote it."""
     choices: dict[str, Any] = read_yaml(file)["choices"] if file.exists() else {}
     choices.setdefault(dataset, {})[method] = choice.model_dump(mode="json", exclude_none=True)
     ordered = {d: dict(sorted(choices[d].items())) for d in sorted(choices)}

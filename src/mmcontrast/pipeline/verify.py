@@ -1,8 +1,8 @@
 """Is everything still what it was? Every artifact of a suite, one verdict each, whatever has happened to it.
 
 Checksums first: of the plan, raw and prepared data, what training left behind, scores, evidence, and for the default
-suite what dvc.lock lists. Then the two questions that no checksum answers (`pipeline.verify_runs`): do the exported
-weights give the stored predictions and embeddings, and do these give the reported scores?
+suite what dvc.lock lists. Then the two questions that no checksum answers: do the exported weights give the stored
+predictions and embeddings, and do these give the reported scores?
 """
 
 from __future__ import annotations
@@ -10,29 +10,126 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
+from itertools import groupby, product
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
+import polars as pl
 import yaml
+from polars.testing import assert_frame_equal
 
 from mmcontrast import paths
-from mmcontrast.config import Grid
+from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.checksums import check_prepared
 from mmcontrast.data.files import sha256_of
 from mmcontrast.data.json_text import read_json
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.parquet import read_outline
 from mmcontrast.errors import DataError, MMContrastError
+from mmcontrast.evaluation.frames import read_frame
 from mmcontrast.exported import sealed
 from mmcontrast.paths import Layout
-from mmcontrast.pipeline.findings import Finding, judged
 from mmcontrast.pipeline.plan import planned
-from mmcontrast.pipeline.verify_runs import model_findings, score_findings
+
+# largest difference of a probability, and of an embedding relative to its largest number, that the machine, its thread
+# count or the size of a chunk may make; weights of another epoch differ by far more
+TOLERANCE = 1e-4
+# scores from the same stored numbers
+SCORE_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict on one artifact.
+
+    Attributes:
+        kind: what was asked, for all artifacts of a kind. name: usually its path.
+        spoiled: paths without which the next run makes it again, and those of what is made from it: of a cell also its
+            scores, and of both the page.
+        largest: the largest difference that was accepted, where numbers were computed again.
+    """
+
+    kind: str
+    name: str
+    state: Literal["right", "wrong", "missing"]
+    reason: str = ""
+    spoiled: list[str] = field(default_factory=list)
+    largest: float | None = None
+
+
+def judged(
+    kind: str, root: Path, file: str, check: Callable[[Path], object], spoiled: list[str] | None = None
+) -> Finding:
+    """What a check that raises makes of a file or folder, and the largest difference that it may return.
+
+    No damage ends the examination.
+    """
+    try:
+        if not (root / file).exists():
+            return Finding(kind, file, "missing")
+        found = check(root / file)
+    except Exception as e:
+        told = str(e) if isinstance(e, MMContrastError) else f"{file}: {type(e).__name__}: {e}"
+        return Finding(kind, file, "wrong", told, [file] if spoiled is None else spoiled)
+    return Finding(kind, file, "right", largest=found if isinstance(found, float) else None)
+
+
+def told(findings: Iterable[Finding], say: Callable[[str], None]) -> list[Finding]:
+    """Say what is found as it is found, a line for each fault and one for each kind; all findings."""
+    found: list[Finding] = []
+    for kind, group in groupby(findings, key=lambda finding: finding.kind):
+        of_kind = []
+        for finding in group:
+            of_kind.append(finding)
+            if finding.state == "wrong":
+                say(f"  {finding.reason}")
+        absent = sum(f.state == "missing" for f in of_kind)
+        wrong = sum(f.state == "wrong" for f in of_kind)
+        largest = max((f.largest for f in of_kind if f.largest is not None), default=None)
+        accepted = "" if largest is None else f" (largest difference {largest:.1g})"
+        not_here = f", {absent} not here" if absent else ""
+        say(f"{kind}: {len(of_kind) - absent} checked{not_here}, {wrong} wrong{accepted}")
+        found += of_kind
+    return found
+
+
+def repair(findings: list[Finding], root: Path, say: Callable[[str], None]) -> None:
+    """Remove what is wrong and what is made from it, so that the next run makes it again."""
+    spoiled = {path for f in findings if f.state == "wrong" for path in f.spoiled}
+    for path in sorted(spoiled):
+        target = root / path
+        if target.exists():
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            say(f"removed {path}")
+
+
+def as_json(findings: list[Finding]) -> dict[str, Any]:
+    """How many there are of each state, and all but the right ones."""
+    states = [f.state for f in findings]
+    counts = {state: states.count(state) for state in ("right", "wrong", "missing")}
+    return counts | {"findings": [asdict(f) for f in findings if f.state != "right"]}
 
 
 def examine(grid: Grid, layout: Layout) -> Iterator[Finding]:
     """One finding after another; the cheap ones first. Nothing is written."""
+    page = layout.report("index.html")
+    for finding in _examined(grid, layout):
+        goes = dict.fromkeys(finding.spoiled)
+        for path in finding.spoiled:
+            for cell in (c for c in grid.cells if path.startswith(layout.run(c, ""))):
+                goes |= dict.fromkeys([*layout.scores(cell), page])
+            if path.startswith(f"{layout.report()}/"):
+                goes[page] = None
+        yield replace(finding, spoiled=list(goes))
+
+
+def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
     root = grid.root
     try:
         for file in planned(grid, layout)[1]:
@@ -69,7 +166,6 @@ def _check_seal(path: Path) -> None:
 
 
 def _outputs(grid: Grid, layout: Layout) -> Iterator[Finding]:
-    """Everything that training, evaluation and the report leave for a later stage."""
     root = grid.root
     for cell in grid.cells.values():
         for stage in cell.stages:
@@ -81,9 +177,8 @@ def _outputs(grid: Grid, layout: Layout) -> Iterator[Finding]:
             yield judged("outputs of training", root, f"{folder}/cost.json", read_json, [folder])
             yield judged("outputs of training", root, f"{folder}/models", _check_models, [folder])
     for cell in grid.cells.values():
-        scores = [layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name)]
-        for file in scores:
-            yield judged("scores of cells", root, file, _check_seal, scores)
+        for file in layout.scores(cell.name):
+            yield judged("scores of cells", root, file, _check_seal, layout.scores(cell.name))
     for part in ("results.parquet", "intervals.parquet"):
         yield judged("report", root, layout.report(part), _check_seal)
     for part in (*grid.active_experiments, "page"):
@@ -103,11 +198,7 @@ def _check_named(file: Path) -> None:
 
 
 def _locked(root: Path) -> Iterator[Finding]:
-    """What stages have made, and cache objects, against the checksums in dvc.lock.
-
-    What stages are given is left out: params/ and the code are the user's, an edit there is no damage, and repairing
-    removes what is wrong.
-    """
+    """What stages have made, and cache objects, against dvc.lock; what stages are given is the user's to edit."""
     if not (root / "dvc.lock").exists():
         yield Finding("files of dvc.lock", "dvc.lock", "missing")
         return
@@ -170,3 +261,112 @@ def md5_of(path: Path) -> str:
 def _md5(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "md5").hexdigest()
+
+
+def model_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
+    """Every exported model, run again on the prepared data, against what its training stored."""
+    for cell in grid.cells.values():
+        for stage, seed in product(cell.stages, cell.seeds):
+            file = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
+            check = partial(_largest_difference, cell, stage, seed, grid.root)
+            yield judged("models", grid.root, file, check, [layout.stage(cell.name, stage)])
+
+
+def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, file: Path) -> float:
+    """Of all embeddings and predictions of a model. Raises DataError where one is too large."""
+    import torch
+
+    from mmcontrast.data.loading import load_dataset
+    from mmcontrast.evaluation.labels import output_column
+    from mmcontrast.evaluation.readouts import column
+    from mmcontrast.trained import exported_epoch, load_method
+    from mmcontrast.training.loop import embed, predict
+
+    def stored(table: str, rows: dict[str, Any]) -> pl.DataFrame:
+        return read_frame(
+            file.parents[1] / table, {"seed": pl.Int64, "split": pl.String, "id": pl.String}, again
+        ).filter(**rows)
+
+    again, largest = f"train {cell.name} again", 0.0
+    method, device = load_method(file), torch.device("cpu")
+    if method.cell.model_dump(exclude={"engine"}) != cell.of_stage(stage).model_dump(exclude={"engine"}):
+        raise DataError(f"{file}: trained with other parameters than params/ now says; {again}")
+    tables = load_dataset(cell, root, seed)
+    embedded = tables | ({"train": tables["probe"]} if "probe" in tables else {})
+    for split in ("train", "val", "test"):
+        if len(embedded[split]) and not embedded[split].observations:
+            before = stored("embeddings.parquet", {"seed": seed, "split": split})
+            for readout, z in embed(method, embedded[split], device).items():
+                rows = _rows(before, embedded[split].ids, column(readout))
+                largest = max(largest, _difference(f"{file}: {column(readout)} of {split}", rows, z.numpy()))
+    # a probe scores embeddings: such a cell stores no predictions of its classifier
+    if stage == "finetune" and cell.scored_by == "classifier":
+        epoch = exported_epoch(file)
+        for split in ("val", "test"):
+            if len(tables[split]):
+                before = stored("predictions.parquet", {"seed": seed, "split": split, "epoch": epoch})
+                rows = _rows(before, tables[split].ids, output_column(cell.target))
+                found = predict(method, tables[split], device).numpy()
+                largest = max(largest, _difference(f"{file}: predictions of {split}", rows, found))
+    return largest
+
+
+def _rows(frame: pl.DataFrame, ids: list[str], column: str) -> np.ndarray[Any, Any]:
+    joined = pl.DataFrame({"id": ids}).join(frame.select("id", column), on="id", how="left", maintain_order="left")
+    if joined[column].null_count() or len(joined) != len(frame):
+        raise DataError(f"{column}: the stored rows are not those of the prepared data; train the cell again")
+    return joined[column].to_numpy()
+
+
+def _difference(what: str, before: np.ndarray[Any, Any], again: np.ndarray[Any, Any]) -> float:
+    same_shape = before.shape == again.shape
+    difference = float(np.abs(before - again).max() / max(1.0, np.abs(before).max())) if same_shape else float("inf")
+    if not difference <= TOLERANCE:
+        raise DataError(f"{what} differ by {difference:.2g}; train the cell again")
+    return difference
+
+
+def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
+    """Scores computed again from what is stored, against results.parquet."""
+    path = grid.root / layout.report("results.parquet")
+    try:
+        results = read_frame(path, {"dataset": pl.String, "method": pl.String, "variant": pl.String}, "report it again")
+    except FileNotFoundError:
+        yield Finding("scores", str(path), "missing")
+        return
+    except Exception as e:  # as `judged`: no damage ends the examination
+        reason = str(e) if isinstance(e, DataError) else f"{path}: {type(e).__name__}: {e}"
+        yield Finding("scores", str(path), "wrong", reason, [layout.report("results.parquet")])
+        return
+    for cell in grid.cells.values():
+        scored = grid.root / layout.scored(cell.name, cell.last_stage, cell.scored_by)
+        reported = results.filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
+        if not scored.exists() or reported.is_empty():
+            yield Finding("scores", cell.name, "missing")
+            continue
+        try:
+            _compare_scores(cell, scored, reported)
+            yield Finding("scores", cell.name, "right")
+        except Exception as e:
+            select = layout.select
+            again = f"run `mmcontrast evaluate {cell.name}{select}`, then `mmcontrast report results{select}`"
+            reason = f"{cell.name}: {(str(e) or type(e).__name__).splitlines()[0]}; {again}"
+            made = [*layout.scores(cell.name), layout.report("results.parquet")]
+            yield Finding("scores", cell.name, "wrong", reason, made)
+
+
+def _compare_scores(cell: CellConfig, scored: Path, reported: pl.DataFrame) -> None:
+    from threadpoolctl import threadpool_limits
+
+    from mmcontrast.evaluation.evaluate import evaluate_cell
+
+    # many small matrices: more threads only get in each other's way
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
+        again = [Path(folder) / f"{name}.parquet" for name in ("metrics", "curves", "intervals")]
+        evaluate_cell(cell, scored, *again)
+        metrics = pl.read_parquet(again[0])
+    columns = [c for c in metrics.columns if c in reported.columns]
+    order = [c for c in columns if c != "value"]
+    # a cell of two experiments is in the table twice
+    one, other = metrics.select(columns).sort(order), reported.select(columns).unique().sort(order)
+    assert_frame_equal(one, other, rel_tol=0, abs_tol=SCORE_TOLERANCE)

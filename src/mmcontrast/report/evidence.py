@@ -23,8 +23,7 @@ from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds_and_cases, paired_difference
 from mmcontrast.paths import Layout
 from mmcontrast.report.outputs import cell_name, experiment_datasets, results_outputs
-from mmcontrast.report.results import FILES, INTERVALS, RESULTS_COLUMNS, SCORES, checksum, read_table
-from mmcontrast.report.summary import CELL, summarise
+from mmcontrast.report.results import CELL, FILES, INTERVALS, RESULTS_COLUMNS, SCORES, checksum, read_table, summarise
 from mmcontrast.report.text.wording import cell_label, charted_metrics, find_cell, reported_metrics
 
 if TYPE_CHECKING:

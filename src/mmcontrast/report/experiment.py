@@ -1,4 +1,4 @@
-"""The table and the figures of one experiment."""
+"""The table of an experiment, one block per dataset and metric, and its figures."""
 
 from __future__ import annotations
 
@@ -6,16 +6,115 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from mmcontrast.config import Grid
+from mmcontrast.config import CellRef, Grid, Published
+from mmcontrast.config.metrics import measure
 from mmcontrast.data.files import replacing
 from mmcontrast.paths import FIGURE_FORMATS, Layout
-from mmcontrast.report.evidence import Evidence
+from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.figures.registry import draw, figures
 from mmcontrast.report.figures.style import NARROW_SUFFIX, house_style, save
-from mmcontrast.report.tables.build import build_table
-from mmcontrast.report.tables.formats import Table, to_csv, to_latex, to_markdown
+from mmcontrast.report.outputs import own_cells
+from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
+from mmcontrast.report.tables.formats import (
+    SEEDS,
+    Block,
+    Column,
+    Row,
+    Table,
+    Value,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from mmcontrast.report.tables.information import information_blocks
+from mmcontrast.report.tables.matrix import matrix_table
+from mmcontrast.report.text.notes import WIDE_TITLE, findings, table_notes
+from mmcontrast.report.text.wording import PROTOCOL_TITLES, metric_title
 
+NO_VALIDATION = "no validation split"
 RENDERERS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
+
+
+def build_table(evidence: Evidence, experiment: str) -> Table:
+    """The experiment's table.
+
+    Kind `table`: published rows first, then every cell of ours, with all three protocols. Kind `ablation`: every cell
+    of ours, selected epoch. Both: the paired difference to the experiment's reference, where it names one. Kind
+    `matrix`: see `matrix_table`.
+    """
+    grid = evidence.grid
+    spec = grid.experiments[experiment]
+    if spec.kind == "matrix":
+        return matrix_table(evidence, experiment)
+    blocks = contrast_blocks(evidence, experiment) + information_blocks(evidence, experiment)
+    blocks += [_block(of, metric) for of in evidence.scopes(experiment) for metric in of.reported]
+    said = contrast_findings(evidence, experiment) + (findings(evidence, experiment) if "own" in spec.views else [])
+    return Table(
+        name=experiment,
+        title=spec.title,
+        caption=spec.caption.strip(),
+        blocks=blocks,
+        findings=said,
+        notes=contrast_notes(grid, experiment) + table_notes(evidence, experiment),
+    )
+
+
+def _columns(of: Scope) -> list[Column]:
+    """Columns that any row can fill: a paper without numbers has none, and a probe no protocol but `selected`."""
+    spec, protocols = of.spec, set(of.summary["protocol"])
+    columns = [Column("selected", PROTOCOL_TITLES["selected"], "score"), Column("wide", WIDE_TITLE, "interval")]
+    if spec.kind == "table":
+        if of.grid.published(of.experiment).rows and spec.information is None:
+            columns.insert(0, Column("published", "Published", "published"))
+        for protocol in ("last", "optimistic"):
+            if protocol in protocols:
+                title = PROTOCOL_TITLES[protocol]
+                columns.append(Column(protocol, title, "score", optimistic=protocol == "optimistic"))
+    if of.reference is not None:
+        columns.append(Column("difference", f"Selected, difference to {of.label(of.reference)}", "difference"))
+    return [*columns, SEEDS]
+
+
+def _block(of: Scope, metric: str) -> Block:
+    spec, grid = of.spec, of.grid
+    printed = [p for p in grid.published(of.experiment).rows if p.dataset == of.dataset and metric in p.values]
+    theirs = {_cell_of(p): p for p in printed}
+    rows, on_it = [], of.cells
+    if spec.kind == "table":
+        cells = {(c.method, c.variant) for c in on_it}
+        rows = [Row(p.row, {"published": Value.published(p, metric)}) for key, p in theirs.items() if key not in cells]
+    compared = of.differences(metric, spec.reference) if spec.reference is not None else {}
+    for ref in grid.cells_on(of.experiment, of.dataset, with_lost=True):
+        name = of.name(ref)
+        if ref in on_it:
+            values = _scores(of, ref, metric)
+        else:
+            values = {"selected": Value(word=grid.lost[name].partition(":")[0])}
+        if (ref.method, ref.variant) in theirs:
+            values["published"] = Value.published(theirs[ref.method, ref.variant], metric)
+        if spec.reference and ref in on_it:
+            if (ref.method, ref.variant) == (spec.reference.method, spec.reference.variant):
+                values["difference"] = Value(word="reference")
+            elif (ref.method, ref.variant) in compared:
+                values["difference"] = Value.of(compared[ref.method, ref.variant], measure(metric))
+        own = ref in own_cells(grid, of.experiment)[:1]
+        rows.append(Row(of.label(ref), values, name if ref in on_it else None, own))
+    title = f"{of.data.title}: {metric_title(metric, of.data)}{measure(metric).heading}"
+    return Block(title, _columns(of), rows, {"dataset": of.dataset, "metric": metric})
+
+
+def _cell_of(published: Published) -> tuple[str, str]:
+    """Rows without a method of ours differ by their name, and what was not printed has a row of its own."""
+    beside = published.method is not None and published.verified != "run"
+    return (str(published.method), published.variant) if beside else ("", published.row)
+
+
+def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
+    values = {p: Value.of(of.mean(ref, metric, p), measure(metric)) for p in PROTOCOL_TITLES}
+    values["wide"] = Value.of(of.wide(ref, metric), measure(metric))
+    if values["selected"].mean is None and values["last"].mean is not None:
+        values["selected"] = Value(word=NO_VALIDATION)
+    return values | {"seeds": Value(float(of.cell_summary(ref)["n_seeds"][0]))}
 
 
 def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:

@@ -73,11 +73,6 @@ def own_cells(grid: Grid, experiment: str) -> list[CellRef]:
     return sorted(own, key=lambda c: c.variant != BASE_VARIANT)
 
 
-def is_probed(grid: Grid, dataset: str, ref: CellRef) -> bool:
-    """Does a probe score the cell?"""
-    return grid.cell(dataset, ref.method, ref.variant).scored_by == "probe"
-
-
 def cell_name(dataset: str, ref: CellRef) -> str:
     """dataset/method/variant."""
     return f"{dataset}/{ref.method}/{ref.variant}"

@@ -1,40 +1,46 @@
 """The report as a folder that opens without a server: a front page, and a page per experiment and paper behind it.
 
-A front page of one picture and one sentence per question; `write_single` makes one file of the same.
+A front page of one picture and one sentence per question; `write_single` makes one file of the same, and `publish`
+copies what the repository shows of it into docs/results/ and README.md, where a test compares the two.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mmcontrast.config import Grid
+from mmcontrast.config.metrics import measure
 from mmcontrast.data.files import replacing
 from mmcontrast.errors import DataError
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
-from mmcontrast.report.cards import write_cards
 from mmcontrast.report.evidence import Evidence
-from mmcontrast.report.experiment import leave_only
+from mmcontrast.report.experiment import build_table, leave_only
 from mmcontrast.report.figures.registry import FigureSpec, caption, figures
 from mmcontrast.report.figures.style import NARROW_SUFFIX
-from mmcontrast.report.outputs import ALL, FRONT, PAGES, SINGLE
-from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum
-from mmcontrast.report.tables.build import build_table
+from mmcontrast.report.outputs import ALL, FRONT, PAGES, SINGLE, experiment_outputs, reproduce
+from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum, write_cards
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import text_of
-from mmcontrast.report.tables.published import paper_parts
+from mmcontrast.report.tables.published import paper_parts, verdict_on
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.conclusions import headline, optimism, verdict_on
 from mmcontrast.report.text.notes import overrides_note
-from mmcontrast.report.text.wording import count, definitions, points
+from mmcontrast.report.text.wording import definitions
 
 TEMPLATES = Path(__file__).parent / "templates"
 PROVENANCE = ("provenance", "environment", "methods")
 Part = tuple[str, Any]  # a template and what it shows
+README = Path("README.md")
+SHOWN_SUFFIXES = (".md", ".csv", ".png")
+BLOCK = re.compile(r"(<!-- table: (?P<file>\S+)#(?P<heading>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -86,10 +92,10 @@ def write_page(grid: Grid, layout: Layout) -> None:
         DataError: the results, a figure, a datasheet or a cost record are missing.
     """
     evidence, environment_ = Evidence.read(grid, layout), _environment()
-    shown, code = _shown(evidence), code_version(grid.root)
-    write_cards(evidence, shown["cells"], code, environment_)
+    shown = _shown(evidence)
+    write_cards(evidence, shown["cells"], shown["code"], environment_)
     pages: dict[str, list[Part]] = {FRONT: [("front.html", None)]}
-    pages |= {f"{PAGES}/paper-{p.key}.html": [("paper.html", p)] for p in shown["papers"]}
+    pages |= {f"{PAGES}/paper-{p['key']}.html": [("paper.html", p)] for p in shown["papers"]}
     pages |= {f"{PAGES}/{name}.html": [("experiment.html", e)] for name, e in shown["experiments"].items()}
     pages |= {f"{PAGES}/{name}.html": [(f"{name}.html", None)] for name in ("data", "provenance")}
     for page, parts in pages.items():
@@ -134,21 +140,18 @@ def _write(folder: Path, page: str, environment_: Environment, shown: dict[str, 
 
 
 def _shown(evidence: Evidence) -> dict[str, Any]:
-    """What the templates show."""
     grid = evidence.grid
     experiments = {e: _experiment(evidence, e) for e in grid.active_experiments}
     # what is of no paper is the user's own, or across papers
     own_first = sorted(experiments.values(), key=lambda e: grid.experiments[e["name"]].paper is not None)
+    first = {d: grid.datasets[d].metrics[0] for d in grid.dataset_names}
+    code = code_version(grid.root)
     return {
-        "suite": grid.suite_name,
+        "grid": grid,
         "select": evidence.layout.select,
-        "description": grid.suite.description,
         "warning": overrides_note(grid),
-        "overview": _overview(grid),
-        "bibliography": grid.papers,
-        "papers": [p for p in paper_parts(evidence) if p.experiments],
-        "lost": grid.lost,
-        "optimism": _optimism(evidence),
+        "papers": [p for p in paper_parts(evidence) if p["experiments"]],
+        "optimism": None if grid.suite.overrides.given() else optimism(evidence.whole_summary, first),
         "protocols": definitions(
             set(evidence.whole_summary["protocol"]),
             [(grid.datasets[cell.dataset], cell.scored_by == "probe") for cell in grid.cells.values()],
@@ -158,39 +161,56 @@ def _shown(evidence: Evidence) -> dict[str, Any]:
         "sheets": evidence.datasheets,
         "cells": cell_records(evidence),
         "checksums": {d: raw_checksum(sheet) for d, sheet in evidence.datasheets.items()},
-        "environment": {"mmcontrast": code_version(grid.root)} | environment(),
+        "code": code,
+        "environment": {"mmcontrast": code} | environment(),
     }
 
 
 def _card(evidence: Evidence, e: dict[str, Any]) -> dict[str, Any]:
-    """What the front page says of an experiment: one picture and one sentence."""
     drawn = [f for part in (e["together"], *e["parts"]) for f in part["figures"]]
     said = headline(evidence, e["name"], e["table"].findings) or e["table"].caption
     return {"name": e["name"], "title": e["table"].title, "figure": drawn[0] if drawn else None, "said": said}
 
 
-def _overview(grid: Grid) -> str:
-    cells = grid.cells.values()
-    datasets = ", ".join(grid.datasets[d].title for d in dict.fromkeys(c.dataset for c in cells))
-    numbers = sorted({len(c.seeds) for c in cells})
-    seeds = count(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]} seeds"
-    methods = ", ".join(grid.methods[m].title for m in dict.fromkeys(c.method for c in cells))
-    return (
-        f"{count(len(grid.active_experiments), 'experiment')}, {count(len(cells), 'cell')} (dataset x method x "
-        f"variant), {seeds} each. Datasets: {datasets}. Methods: {methods}."
-    )
+def headline(evidence: Evidence, experiment: str, findings: list[str]) -> str:
+    """One sentence on an experiment: what holds across a matrix, the first finding, or who scores best.
 
-
-def _optimism(evidence: Evidence) -> str:
+    Empty where the suite changes every cell, so that nothing follows, and where there is no score.
+    """
     grid = evidence.grid
-    found = optimism(evidence.whole_summary, {d: grid.datasets[d].metrics[0] for d in grid.dataset_names})
-    if found is None or grid.suite.overrides.given():
+    if grid.suite.overrides.given():
         return ""
-    gain, spread, n = found
+    if findings:
+        return findings[-1 if grid.experiments[experiment].kind == "matrix" else 0]
+    of = evidence.scopes(experiment)[0]
+    metric = of.charted[0]
+    kind, means = measure(metric), {}
+    for ref in of.cells:
+        if found := of.mean(ref, metric) or of.mean(ref, metric, "last"):
+            means[of.label(ref)] = shown(found, kind)
+    if not means:
+        return ""
+    best = max(means, key=lambda label: kind.sign * means[label].mean)
+    score = wording.estimate(*means[best], digits=kind.decimals)
     return (
-        f"Choosing the epoch on the test split instead of on validation would add {points(gain)} points to the first "
-        f"metric on average over {count(n, 'cell')} (standard deviation {points(spread)}), without a better model."
+        f"{of.data.title}, {wording.metric_title(metric, of.data)}: the best of {wording.count(len(means), 'row')} is "
+        f"{best}, {score}{kind.unit}; {wording.count(of.n_seeds, 'seed')}."
     )
+
+
+def optimism(summary: pl.DataFrame, metric_by_dataset: dict[str, str]) -> tuple[float, float, int] | None:
+    """Gain in points of `optimistic` over `selected` in the selecting metric: mean and spread, and over how many cells.
+
+    Only of metrics that are shares.
+    """
+    gains = []
+    keys = ["dataset", "method", "variant", "metric"]
+    for (dataset, _, _, metric), part in summary.group_by(keys):
+        means = dict(zip(part["protocol"], part["mean"], strict=True))
+        counts = metric == metric_by_dataset[str(dataset)] and measure(str(metric)).percent
+        if counts and {"selected", "optimistic"} <= means.keys():
+            gains.append(100 * (means["optimistic"] - means["selected"]))
+    return (float(np.mean(gains)), float(np.std(gains)), len(gains)) if gains else None
 
 
 def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
@@ -223,5 +243,63 @@ def _figure(evidence: Evidence, spec: FigureSpec) -> dict[str, Any]:
 
 
 def _within(layout: Layout, path: str) -> str:
-    """From the folder of the report."""
     return path.removeprefix(layout.report() + "/")
+
+
+def publish(grid: Grid, layout: Layout) -> list[str]:
+    """Copy every table (md, csv), every figure (png) and the results table; then refill the README's blocks.
+
+    The folder is left with these files alone: what the selection no longer makes goes.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        DataError: a file of the report is missing.
+    """
+    folder = Path("docs/results") / (Path(layout.prefix).name or "default")
+    folders = [Path(f) for e in grid.active_experiments for f in experiment_outputs(layout, e)]
+    shown = [file for f in folders for file in sorted(f.glob("*")) if file.suffix in SHOWN_SUFFIXES]
+    written = []
+    for source in [*shown, Path(layout.report("results.parquet")), *(f for f in folders if not f.is_dir())]:
+        if not source.is_file():
+            raise DataError(f"{source}: not there; run `{reproduce(layout)}` first")
+        target = folder / source.name
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
+        written.append(str(target))
+    for old in set(folder.iterdir()) - {Path(path) for path in written}:
+        old.unlink()
+    text = README.read_text(encoding="utf-8")
+    with replacing(README) as temporary:
+        temporary.write_text(filled(text, README.parent), encoding="utf-8")
+    return [*written, str(README)]
+
+
+def section(markdown: str, heading: str) -> str:
+    """The body of the section with that heading, without blank lines around it.
+
+    Raises:
+        DataError: there is no such section.
+    """
+    lines = markdown.splitlines()
+    starts = [i for i, line in enumerate(lines) if line.lstrip("#").strip() == heading and line.startswith("#")]
+    if not starts:
+        known = [line.lstrip("#").strip() for line in lines if line.startswith("#")]
+        raise DataError(f"no section '{heading}'; there are {known}")
+    rest = lines[starts[0] + 1 :]
+    end = next((i for i, line in enumerate(rest) if line.startswith("#")), len(rest))
+    return "\n".join(rest[:end]).strip()
+
+
+def filled(readme: str, root: Path) -> str:
+    """The README with each `<!-- table: FILE#HEADING -->` block refilled from the file's section of that heading."""
+
+    def refill(match: re.Match[str]) -> str:
+        source = root / match["file"]
+        if not source.is_file():
+            raise DataError(f"README.md shows {match['file']}, which is not there; publish that selection first")
+        body = section(source.read_text(encoding="utf-8"), match["heading"])
+        return f"{match[1]}\n{body}\n\n{match[5]}"
+
+    return BLOCK.sub(refill, readme)

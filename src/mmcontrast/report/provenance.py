@@ -1,4 +1,4 @@
-"""Where the numbers come from: versions, data checksums, cells, seeds, and what they cost."""
+"""Where the numbers come from: versions, data checksums, cells, seeds and costs; and a card for each exported model."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import json
 import platform
 import shutil
 import subprocess
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import yaml
+from jinja2 import Environment
+
 from mmcontrast import __version__
-from mmcontrast.config import CellConfig
+from mmcontrast.config import CellConfig, CellRef, Modality
+from mmcontrast.config.metrics import measure
+from mmcontrast.data.files import replacing
 from mmcontrast.methods.registry import training_modules
-from mmcontrast.report.evidence import Evidence
+from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.tables.formats import Value, text_of
+from mmcontrast.report.text import notes, wording
 from mmcontrast.sources import digests
 
 PACKAGES = (
@@ -31,30 +37,9 @@ PACKAGES = (
     "snakemake",
     "dvc",
 )
-
-
-@dataclass(frozen=True)
-class CellRecord:
-    """One cell: where it is used, what it was trained on, and what it cost.
-
-    Attributes:
-        experiments: files in params/experiments/.
-        checksum, params, code: sha256 of its raw data, of its parameters and of the code that it depends on.
-        files: where its parameters are. seconds, memory: of all stages together, and the largest of them, in bytes.
-    """
-
-    name: str
-    experiments: list[str]
-    seeds: list[int]
-    checksum: str
-    params: str
-    code: str
-    files: list[str]
-    seconds: float
-    training_seconds: float
-    memory: int
-    parameters: int
-    device: str
+TRAINING = ("objective", "model", "pretrain", "finetune", "selection", "recipe", "engine")
+# instances of the example, and steps of a sequence whose length is free
+EXAMPLE_ROWS, EXAMPLE_STEPS = 2, 8
 
 
 def code_version(root: Path) -> str:
@@ -95,8 +80,13 @@ def raw_checksum(sheet: dict[str, Any]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest() if files else ""
 
 
-def cell_records(evidence: Evidence) -> list[CellRecord]:
-    """Every cell of the selection, in the order of the experiments."""
+def cell_records(evidence: Evidence) -> list[dict[str, Any]]:
+    """Of every cell where it is used, what it was trained on, and what it cost; in the order of the experiments.
+
+    experiments: files in params/experiments/; checksum, params, code: sha256 of its raw data, of its parameters and of
+    the code that it depends on; files: where its parameters are; seconds, memory: of all stages together, and the
+    largest of them, in bytes.
+    """
     grid = evidence.grid
     used: dict[str, list[str]] = {}
     for experiment in grid.active_experiments:
@@ -105,25 +95,83 @@ def cell_records(evidence: Evidence) -> list[CellRecord]:
     records = []
     for name, cell in grid.cells.items():
         costs = [evidence.cost(cell, stage) for stage in cell.stages]
-        records.append(
-            CellRecord(
-                name=name,
-                experiments=used[name],
-                seeds=cell.seeds,
-                checksum=raw_checksum(evidence.datasheets[cell.dataset]),
-                params=digest_of_params(cell),
-                code=digest_of_code(cell),
-                files=[evidence.layout.cell_plan(name, stage) for stage in cell.stages],
-                seconds=sum(c.seconds for c in costs),
-                training_seconds=sum(c.training_seconds for c in costs),
-                memory=max(c.peak_memory_bytes for c in costs),
-                parameters=costs[-1].parameters,
-                device=", ".join(dict.fromkeys(f"{c.ranks} x {c.device}" for c in costs)),
-            )
-        )
+        record = {
+            "name": name,
+            "experiments": used[name],
+            "seeds": cell.seeds,
+            "checksum": raw_checksum(evidence.datasheets[cell.dataset]),
+            "params": digest_of_params(cell),
+            "code": digest_of_code(cell),
+            "files": [evidence.layout.cell_plan(name, stage) for stage in cell.stages],
+            "seconds": sum(c.seconds for c in costs),
+            "training_seconds": sum(c.training_seconds for c in costs),
+            "memory": max(c.peak_memory_bytes for c in costs),
+            "parameters": costs[-1].parameters,
+            "device": ", ".join(dict.fromkeys(f"{c.ranks} x {c.device}" for c in costs)),
+        }
+        records.append(record)
     return records
 
 
 def anchor(cell: str) -> str:
     """A cell's name as an HTML id."""
     return "cell-" + cell.replace("/", "-")
+
+
+def write_cards(evidence: Evidence, records: list[dict[str, Any]], code: str, environment: Environment) -> None:
+    """Write the card of every cell, and remove those of cells that the grid no longer has.
+
+    Args:
+        records: of every cell. code: the code's version. environment: where the template is; its autoescape does not
+            concern Markdown.
+    """
+    grid, layout = evidence.grid, evidence.layout
+    folder = grid.root / layout.report("models")
+    template = environment.overlay(autoescape=False).get_template("card.md")
+    written = set()
+    for record in records:
+        cell = grid.cells[record["name"]]
+        method, ref = grid.methods[cell.method], CellRef(method=cell.method, variant=cell.variant)
+        of = Scope(evidence, record["experiments"][0], cell.dataset)  # in every other it has the same scores
+        metrics, shown = wording.reported_metrics(of.data), set(of.cell_summary(ref)["protocol"])
+        protocols = [p for p in wording.PROTOCOL_SHORT if p in shown]
+        text = template.render(
+            of=of,
+            ref=ref,
+            cell=cell,
+            record=record,
+            method=method,
+            metrics=metrics,
+            protocols=protocols,  # without a `selected` score, the last epoch's comes first
+            first=measure(metrics[0]),
+            paper=grid.papers.get(method.paper or ""),
+            sheet=evidence.datasheets[cell.dataset],
+            files={s: layout.stage(cell.name, cell.last_stage, f"models/seed{s}.safetensors") for s in cell.seeds},
+            in_percent=all(measure(metric).percent for metric in metrics),
+            shown=lambda found, metric: text_of(Value.of(found, measure(metric)), "score"),
+            training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
+            inputs={name: _example(spec) for name, spec in cell.modalities.items()},
+            notes=notes,
+            code=code,
+        )
+        path = grid.root / layout.card(record["name"])
+        with replacing(path) as temp:
+            temp.write_text(text, encoding="utf-8")
+        written.add(path)
+    for old in set(folder.rglob("*.md")) - written:
+        old.unlink()
+
+
+def _example(spec: Modality) -> dict[str, str]:
+    """Code that makes raw values of a modality, and what a value is, in words."""
+    limit, width = (spec.shape[0], spec.shape[-1]) if spec.shape else (0, 0)
+    item, words = {
+        "vector": (f"np.zeros({width})", f"{width} numbers, NaN where one is missing"),
+        "image": (f"np.zeros({tuple(spec.shape)}, np.uint8)", f"pixels {tuple(spec.shape)}, a file's bytes, or a path"),
+        "sequence": (f"np.zeros({(min(limit, EXAMPLE_STEPS), width)})", f"up to {limit} steps of {width} numbers"),
+        "text": ('"a text"', "a string"),
+    }[spec.kind]
+    return {
+        "code": f"{EXAMPLE_ROWS} * [{f'[{item}]' if spec.multifold else item}]",
+        "words": ("a list of these: " if spec.multifold else "") + words + ("; or None" if spec.optional else ""),
+    }

@@ -1,31 +1,58 @@
 """The one results table that every table and figure is a view of, its extracts for DVC, and each experiment's evidence.
 
 The evidence of an experiment is its part of the table and the checksums of what else it shows, so that an experiment is
-drawn again when something of its own has changed, and not when another has.
+drawn again when something of its own has changed, and not when another has. Scores stay as they are stored here; shares
+become percent where they are shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from mmcontrast.config import Grid
-from mmcontrast.config.metrics import measure
+from mmcontrast.config.metrics import SHARE, Measure, measure
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, write_frame
 from mmcontrast.evaluation.frames import read_frame
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.statistics import Interval, over_seeds
 from mmcontrast.paths import Layout
 from mmcontrast.report.outputs import PAGE, covered, results_outputs
-from mmcontrast.report.summary import CELL, summarise
 
+CELL = ("dataset", "method", "variant")
+SUMMARY_SCHEMA = (
+    dict.fromkeys(("experiment", *CELL, "protocol", "metric"), pl.String)
+    | dict.fromkeys(("mean", "low", "high"), pl.Float64)
+    | dict.fromkeys(("n_seeds", "n_instances"), pl.Int64)
+)
 RESULTS_COLUMNS = ("experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n")
 # parts of an evidence file, told apart by its column `part`
 SCORES, INTERVALS, FILES = "scores", "intervals", "files"
+
+
+def summarise(results: pl.DataFrame, overlap: Mapping[str, float] | None = None) -> pl.DataFrame:
+    """Mean test score of every cell, protocol and metric with its interval over seeds (SUMMARY_SCHEMA).
+
+    Args:
+        overlap: dataset -> `Dataset.overlap`; 0 where it is not named.
+    """
+    keys = ["experiment", *CELL, "protocol", "metric"]
+    rows = []
+    for key, part in results.filter(split="test").group_by(keys, maintain_order=True):
+        values, share = part["value"].to_numpy(), measure(str(key[-1])).share
+        rows.append((*key, *over_seeds(values, (overlap or {}).get(str(key[1]), 0.0), share), len(part), part["n"][0]))
+    return pl.DataFrame(rows, schema=SUMMARY_SCHEMA, orient="row")
+
+
+def shown(estimate: Iterable[float], of: Measure = SHARE) -> Interval:
+    """Mean, low and high of a score or difference, or of a share, as they are shown; what comes after is dropped."""
+    mean, low, high, *_ = estimate
+    return Interval(of.factor * mean, of.factor * low, of.factor * high)
 
 
 def write_results(grid: Grid, layout: Layout) -> None:
@@ -70,7 +97,6 @@ def checksum(path: Path) -> str | None:
 
 
 def _scores(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
-    """Scores of every cell of every experiment; a cell of two experiments is there twice."""
     for experiment, cells in content["experiments"].items():
         for name in cells:
             part = read_table(root / layout.metrics(name), METRICS_SCHEMA, _evaluated(name, layout))
@@ -84,7 +110,6 @@ def _scores(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.
 
 
 def _intervals(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
-    """Intervals over seeds and test instances of every cell, once."""
     for name in content["cells"]:
         part = read_table(root / layout.intervals(name), INTERVALS_SCHEMA, _evaluated(name, layout))
         yield _labelled(part, name)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig
-from mmcontrast.config.targets import Target
+from mmcontrast.config.metrics import Target
 from mmcontrast.data.parquet import write_parquet
 from mmcontrast.data.table import task_column, weight_column
 from mmcontrast.evaluation.labels import output_column

@@ -25,8 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmcontrast.config import Dataset, RandomSplit
-from mmcontrast.config.base import Strict
-from mmcontrast.config.validation import validate
+from mmcontrast.config.base import Strict, validate
 from mmcontrast.data.instances import Instance
 from mmcontrast.data.pictures import check_modalities
 from mmcontrast.data.prepare.emoji_files import read_emoji

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, Modality, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.config.targets import Target
+from mmcontrast.config.metrics import Target
 from mmcontrast.data.audio import log_mel, read_wav
 from mmcontrast.data.files import inside
 from mmcontrast.data.instances import Instance

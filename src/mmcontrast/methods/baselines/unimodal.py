@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.checks import known
+from mmcontrast.config.base import known
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.rows import over_rows
 from mmcontrast.losses.targets import target_loss

@@ -8,9 +8,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from mmcontrast.config.augmentations import Augmentations
-from mmcontrast.config.base import Strict
-from mmcontrast.config.cells import CellConfig
-from mmcontrast.config.checks import known
+from mmcontrast.config.base import Strict, known
+from mmcontrast.config.merging import CellConfig
 from mmcontrast.config.objective import Objective
 from mmcontrast.errors import ConfigError
 

@@ -2,5 +2,4 @@
 
 # ruff: noqa: F401, I001
 # in the order in which a page shows them
-from mmcontrast.report.figures import sweep, information, scores, curves, projection, retrieval
-from mmcontrast.report.figures import published, matrix, gains, ranks, tuple_infonce
+from mmcontrast.report.figures import lines, scores, cells, retrieval, published, matrix, tuple_infonce

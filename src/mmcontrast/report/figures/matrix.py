@@ -1,4 +1,4 @@
-"""The matrix as dots with intervals, and its scores against what they cost."""
+"""The matrix as dots with intervals, its scores against their cost, gains over untrained networks, and ranks."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ from typing import Any
 
 import numpy as np
 
+from mmcontrast.config import CellRef, Grid
+from mmcontrast.config.methods import untrained_twin
+from mmcontrast.config.metrics import measure
+from mmcontrast.evaluation.across import Reversal, rank_agreement, reversals
+from mmcontrast.evaluation.few_labels import DRAWS
+from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.summary import percent, shown
-from mmcontrast.report.tables.matrix import RAW, Matrix, build_matrix, fewest_seeds, read_costs, shown_columns
-from mmcontrast.report.text.wording import LEVEL_NAME
+from mmcontrast.report.results import shown
+from mmcontrast.report.tables.matrix import RAW, READOUTS, Matrix, build_matrix, fewest_seeds, read_costs, shown_columns
+from mmcontrast.report.text.wording import LEVEL_NAME, count, short_title
 
-ROW_INCHES = 0.2
-PANEL_INCHES = 0.62
-MOST_COLUMNS = 4  # of panels beside one another
+ROW_INCHES, GAIN_INCHES, PANEL_INCHES, LABELS_INCHES = 0.2, 0.24, 0.62, 2.6
+LINE_INCHES, BARS_INCHES, TAU_INCHES = 0.14, 0.75, 0.24
+MOST_COLUMNS, MOST_GAINS = 4, 3  # of panels beside one another
 COST_MARKERS = "os^Dv*PXp<>"
 CROSS: dict[str, Any] = {"marker": "x", "markersize": 4.5, "linestyle": ""}
 DASHED: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (4, 2))}
+RAW_LOOK: dict[str, Any] = {"color": style.INK, "linewidth": 1.6, "linestyle": (0, (4, 2)), "zorder": 5}
+SPREAD = 0.3  # of lines at one number of labels, so that their intervals do not hide each other
 
 
 def _untrained(matrix: Matrix, label: str, column: int) -> float | None:
-    """What the readout of a row's headline scores without training, as shown; None where that is not known."""
     if (label, column) not in matrix.headline:
         return None
     before = matrix.gain(label, column, matrix.headline[label, column])
@@ -31,21 +38,9 @@ def _untrained(matrix: Matrix, label: str, column: int) -> float | None:
     return of.factor * (after.mean - of.sign * before.mean) if before and after else None
 
 
-def _seeds(of: Scope) -> str:
-    """Seeds of each column that is run."""
+def _seeds_told(of: Scope) -> dict[str, str]:
     columns = shown_columns(of.grid, of.experiment)
-    numbers = ", ".join(f"{column.title} {fewest_seeds(of.grid, column)}" for column in columns)
-    return f"{LEVEL_NAME} t interval over seeds. Number of seeds: {numbers}."
-
-
-def _matrix_caption(of: Scope) -> str:
-    return (
-        f"{of.spec.title}: linear-probe test scores of the readout, encoders side by side or fused embedding, that is "
-        "better on validation. Grey crosses: the same readout of the same network, untrained; dashed: raw inputs. "
-        f"Across all columns the interquartile mean of the skill (0 % chance, 100 % perfect; {LEVEL_NAME} bootstrap "
-        f"interval) and the mean rank ({LEVEL_NAME} of replicates), of methods with a score in every column. Hollow: "
-        f"trained with labels, and not ranked with the others. Dots: means; lines: {_seeds(of)}"
-    )
+    return {"seeds": ", ".join(f"{column.title} {fewest_seeds(of.grid, column)}" for column in columns)}
 
 
 def _panels(matrix: Matrix) -> list[tuple[str, str, dict[str, Interval]]]:
@@ -58,13 +53,13 @@ def _panels(matrix: Matrix) -> list[tuple[str, str, dict[str, Interval]]]:
         panels.append((column.title, f"score{of.heading}", shown_in))
     if across := matrix.across():
         if any(chance is not None for chance in matrix.chance):
-            skills = {k: percent(v[0]) for k, v in across.items() if k not in matrix.twins}
+            skills = {k: shown(v[0]) for k, v in across.items() if k not in matrix.twins}
             panels.append(("All: skill", "interquartile mean (%)", skills))
         panels.append(("All: rank", "mean rank (1 = best)", {k: across[k][1] for k in matrix.ranked}))
     return panels
 
 
-@figure("matrix", section="columns", caption=_matrix_caption)
+@figure("matrix", section="columns", told=_seeds_told)
 def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
     """A row per method, a panel per column and for skill and rank."""
     from matplotlib.ticker import MaxNLocator
@@ -104,14 +99,7 @@ def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
     return drawn
 
 
-def _cost_caption(of: Scope) -> str:
-    return (
-        f"{of.spec.title}: linear-probe test score against training seconds per seed (above, or left) and the peak "
-        f"memory of the process (below, or right). Marks: means; lines: {_seeds(of)}"
-    )
-
-
-@figure("cost", section="columns", caption=_cost_caption)
+@figure("cost", section="columns", told=_seeds_told)
 def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
     """A pair of panels per column: the score against seconds per seed, and against peak memory."""
     from matplotlib.ticker import MaxNLocator
@@ -121,19 +109,16 @@ def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
     drawn = style.canvas(narrow, 1.75 * k + 1.9 if narrow else 4.6)
     shape = (k, 2) if narrow else (2, k)
     all_axes = drawn.subplots(*shape, squeeze=False, sharey="row" if narrow else "col")
-    colours, labels = (
-        style.method_colours(of.grid.methods),
-        [label for label in matrix.labels if label not in matrix.floors],
-    )
+    colours = style.method_colours(of.grid.methods)
+    labels = [label for label in matrix.labels if label not in matrix.floors]
     looks = {
         label: (colours[matrix.method_of(label)], COST_MARKERS[i % len(COST_MARKERS)]) for i, label in enumerate(labels)
     }
     for c, column in enumerate(matrix.columns):
         pair = all_axes[c] if narrow else all_axes[:, c]
         there = [label for label in labels if (label, c) in costs]
-        seconds = {label: costs[label, c].seconds for label in there}
-        memory = {label: costs[label, c].mebibytes for label in there}
-        for axes, what, values in zip(pair, ("seconds per seed", "peak memory (MiB)"), (seconds, memory), strict=True):
+        for i, (axes, what) in enumerate(zip(pair, ("seconds per seed", "peak memory (MiB)"), strict=True)):
+            values = {label: costs[label, c][i] for label in there}
             for label, x in values.items():
                 if (found := matrix.mean(label, c)) is not None:
                     _point(axes, x, shown(found, matrix.measures[c]), *looks[label])
@@ -165,3 +150,177 @@ def _few_ticks(axes: style.Axes, values: list[float]) -> None:
     axes.set_xlim(low / 1.2, high * 1.2)
     axes.set_xticks(sorted({float(f"{x:.2g}") for x in np.geomspace(low, high, 3)}))
     style.plain_numbers(axes.xaxis)
+
+
+def counted(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
+    """The cells trained without labels that are probed on a few labels per class; of untrained ones the first."""
+    found, untrained = [], 0
+    for ref in grid.cells_on(experiment, dataset):
+        cell = grid.cell(dataset, ref.method, ref.variant)
+        if cell.label_counts and cell.pretrain is not None and cell.finetune is None:
+            untrained += cell.pretrain.epochs == 0 and cell.implementation != RAW
+            if cell.pretrain.epochs or cell.implementation == RAW or untrained == 1:
+                found.append(ref)
+    return found
+
+
+@figure("labels", told=lambda of: {"draws": DRAWS}, possible=counted)
+def labels(of: Scope, narrow: bool) -> style.Figure:
+    """A panel per readout, a line per method over the labels per class that the probe was fitted on."""
+    cells, metric = counted(of.grid, of.experiment, of.dataset), of.data.metrics[0]
+    counts = of.config(cells[0]).label_counts
+    drawn = style.canvas(narrow, LABELS_INCHES * (2 if narrow else 1) + 0.3 * len(cells) / (2 if narrow else 4))
+    panels = style.beside(drawn, 2, narrow, sharey=True)
+    for axes, (readout, title) in zip(panels, READOUTS.items(), strict=True):
+        for i, ref in enumerate(cells):
+            _label_line(axes, of, ref, readout, SPREAD * ((i + 0.5) / len(cells) - 0.5))
+        axes.set_xticks(range(len(counts) + 1), [*map(str, counts), "all"])
+        axes.set(
+            title=title,
+            xlabel="labels per class",
+            ylabel=f"test {short_title(metric).lower()}{measure(metric).heading}",
+        )
+    panels[1].set_ylabel(panels[1].get_ylabel() if narrow else "")
+    style.legend(drawn, panels[0].get_legend_handles_labels()[0], 2 if narrow else 4)
+    return drawn
+
+
+def _label_line(axes: style.Axes, of: Scope, ref: CellRef, readout: str, aside: float) -> None:
+    """Of a cell that has no fusion the own embedding is its encoders'; raw inputs stand in both panels."""
+    raw, metric = of.grid.methods[ref.method].implementation == RAW, of.data.metrics[0]
+    fuses = bool(of.scores(ref, metric_name(metric, readout=ENCODERS)))
+    if readout == OWN and not fuses and not raw:
+        return
+    named = readout if fuses else OWN
+    counts: list[int | None] = [*of.config(ref).label_counts, None]
+    found = [of.mean(ref, metric_name(metric, readout=named, labels=k)) for k in counts]
+    points = [(x, shown(score, measure(metric))) for x, score in enumerate(found) if score is not None]
+    stage = of.config(ref).pretrain
+    untrained = stage is not None and stage.epochs == 0
+    colour = style.SOFT if untrained else style.method_colours(of.grid.methods)[ref.method]
+    look: dict[str, Any] = RAW_LOOK if raw else {"color": colour, "linestyle": ":" if untrained else "-"}
+    place = [x + (0 if raw else aside) for x, _ in points]
+    axes.plot(place, [s.mean for _, s in points], marker="o", markersize=3, label=of.label(ref), **look)
+    axes.vlines(place, [s.low for _, s in points], [s.high for _, s in points], color=look["color"], linewidth=1.0)
+
+
+def _some_twin(grid: Grid, experiment: str, dataset: str) -> bool:
+    names = {(d, c.method, c.variant) for d, c in grid.experiment_cells(experiment)}
+    return any((d, m, untrained_twin(v)) in names for d, m, v in names)
+
+
+def _gains_told(of: Scope) -> dict[str, str]:
+    seeds = sorted({len(of.grid.seeds_of(p.dataset)) for c in shown_columns(of.grid, of.experiment) for p in c.parts})
+    return {"seeds": f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"}
+
+
+@figure("gains", section="columns", told=_gains_told, possible=_some_twin)
+def gains(of: Scope, narrow: bool) -> style.Figure:
+    """A panel per column, a row per method that has its untrained twin among the cells."""
+    matrix = build_matrix(of.evidence, of.experiment)
+    there = {at: gain for at in matrix.gains if (gain := matrix.gain(*at))}
+    rows = [label for label in matrix.labels if any(label == at[0] for at in there)]
+    columns = sorted({at[1] for at in there})
+    k = 1 if narrow else min(len(columns), MOST_GAINS)
+    drawn = style.canvas(narrow, (len(rows) * GAIN_INCHES + PANEL_INCHES) * -(-len(columns) // k) + 0.3)
+    colours = style.method_colours(of.grid.methods)
+    for axes, c in zip(style.tiled(drawn, len(columns), k, sharey=True), columns, strict=True):
+        axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
+        for y, label in enumerate(rows):
+            colour = colours[matrix.method_of(label)]
+            for readout, aside in ((ENCODERS, -0.14), (OWN, 0.14)):
+                if (label, c, readout) in there:
+                    gain = shown(there[label, c, readout], matrix.measures[c])
+                    style.interval_line(axes, y + aside, gain.low, gain.high, colour, 1.4)
+                    face = colour if readout == ENCODERS else "white"
+                    axes.scatter(gain.mean, y + aside, s=18, facecolor=face, edgecolor=colour, zorder=4)
+        style.labelled_rows(axes, rows)
+        of_column = matrix.measures[c]
+        axes.set(title=matrix.columns[c].title, xlabel=f"gain{' (points)' if of_column.percent else ''}")
+    look: dict[str, Any] = {"marker": "o", "linestyle": "", "color": style.SOFT, "markersize": 4.5}
+    handles = [
+        style.handle(READOUTS[ENCODERS], **look),
+        style.handle(READOUTS[OWN], markerfacecolor="white", **look),
+        style.handle(f"{LEVEL_NAME} interval over seeds", color=style.SOFT, linewidth=1.4),
+    ]
+    style.legend(drawn, handles, 1 if narrow else 3)
+    return drawn
+
+
+def priced(of: Scope) -> dict[tuple[str, str], Reversal]:
+    """(dataset, label of a contrast) -> how often the switch reverses its method's order with another method.
+
+    The methods it is ranked with are the experiment's cells of other methods on the dataset, as they are: none of a
+    contrast's `cell`. Of contrasts of two cells of one method, scored on the same seeds.
+    """
+    found = {}
+    for c in of.spec.contrasts:
+        method, _, variant = c.against.partition("/")
+        if c.protocol != "selected" or not c.cell.startswith(f"{method}/") or c.dataset not in of.grid.dataset_names:
+            continue
+        at = Scope(of.evidence, of.experiment, c.dataset)
+        metric = c.metric or at.data.metrics[0]
+        changed = {x.cell for x in of.spec.contrasts if x.protocol == "selected"}
+        rivals = [r for r in at.cells if r.method != method and f"{r.method}/{r.variant}" not in changed]
+        refs = [CellRef(method=method, variant=variant), CellRef(method=method, variant=c.cell.partition("/")[2])]
+        scores = [at.scores(ref, metric) for ref in [*refs, *rivals]]
+        seeds = sorted(set.intersection(*(set(s) for s in scores)))
+        if rivals and seeds:
+            table_SK = np.array([[s[seed] for s in scores] for seed in seeds])
+            of_it = reversals(table_SK[:, 0], table_SK[:, 1], table_SK[:, 2:], measure(metric).sign)
+            found[c.dataset, c.label] = of_it
+    return found
+
+
+@figure("reversals", section="contrasts", possible=lambda grid, *_: not grid.lost)
+def reversed_pairs(of: Scope, narrow: bool) -> style.Figure:
+    """A row per contrast of two cells of one method."""
+    found = priced(of)
+    labels = [style.wrapped(f"{label}, {of.grid.datasets[d].title}") for d, label in found]
+    lines = max((label.count("\n") + 1 for label in labels), default=1)
+    drawn = style.canvas(narrow, LINE_INCHES * (lines + 0.7) * len(found) + BARS_INCHES)
+    axes = drawn.subplots()
+    for y, reversal in enumerate(found.values()):
+        axes.barh(y, 100 * reversal.changed, 0.5, color=style.PALETTE[0])
+        axes.plot([100 * reversal.seeds] * 2, [y - 0.36, y + 0.36], color=style.INK, linewidth=1.8, zorder=4)
+        axes.text(
+            1.01, y, count(reversal.pairs, "pair"), transform=axes.get_yaxis_transform(), va="center", fontsize=6.5
+        )
+    style.labelled_rows(axes, labels)
+    axes.set(xlabel="order of a pair reversed (% of replicates)", xlim=(0, None))
+    mark: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.8, "linestyle": ""}
+    handles = [
+        style.handle("by the change", color=style.PALETTE[0], linewidth=5),
+        style.handle("by other draws of the seeds alone", color=style.INK, **mark),
+    ]
+    style.legend(drawn, handles, 1 if narrow else 2)
+    return drawn
+
+
+def agreements(of: Scope) -> dict[str, Interval]:
+    """Column -> Kendall's tau of its methods' validation and test means, of the rows pretrained without labels."""
+    matrix, found = build_matrix(of.evidence, of.experiment), {}
+    for c, column in enumerate(matrix.columns):
+        apart = matrix.labelled | matrix.floors
+        labels = [x for x in matrix.labels if x not in apart and matrix.on_val.get((x, c))]
+        sides = [[scores[x, c] for x in labels] for scores in (matrix.on_val, matrix.scores)]
+        seeds = sorted(set.intersection(*(set(s) for side in sides for s in side))) if labels else []
+        if len(labels) > 1 and seeds:
+            val_SK, test_SK = (np.array([[s[seed] for s in side] for seed in seeds]) for side in sides)
+            found[column.title] = rank_agreement(val_SK, test_SK)
+    return found
+
+
+@figure("agreement", section="columns", possible=lambda grid, *_: not grid.lost)
+def agreement(of: Scope, narrow: bool) -> style.Figure:
+    """A row per column of the matrix."""
+    found = agreements(of)
+    drawn = style.canvas(narrow, TAU_INCHES * len(found) + BARS_INCHES)
+    axes = drawn.subplots()
+    for y, tau in enumerate(found.values()):
+        style.interval_line(axes, y, tau.low, tau.high, style.PALETTE[0])
+        axes.scatter(tau.mean, y, s=26, color=style.PALETTE[0], zorder=4)
+    axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
+    style.labelled_rows(axes, list(found))
+    axes.set(xlim=(-1.05, 1.05), xlabel="Kendall's tau of validation and test")
+    return drawn

@@ -12,8 +12,8 @@ from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.text.conclusions import Reproduction, reproductions
-from mmcontrast.report.text.wording import LEVEL_NAME, count, metric_title
+from mmcontrast.report.tables.published import reproductions
+from mmcontrast.report.text.wording import LEVEL_NAME, metric_title
 
 LINE_INCHES, PANEL_INCHES, VERDICT_INCHES = 0.14, 0.6, 0.6
 LABEL_CHARACTERS = {False: 40, True: 22}
@@ -25,33 +25,19 @@ def _some_published(grid: Grid, experiment: str, dataset: str) -> bool:
     return any(p.dataset == dataset and (p.method, p.variant) in on_it for p in grid.published(experiment).rows)
 
 
-def _lines(of: Scope) -> list[Reproduction]:
-    pairs = reproductions(of.evidence, of.experiment)
-    return [r for pair in pairs for r in pair if r is not None and r.of.dataset == of.dataset]
-
-
-def _caption(of: Scope) -> str:
-    return (
-        f"Numbers of others and ours on {of.data.title}, {count(of.n_instances, 'test instance')}. Diamonds: theirs, "
-        "lines: their standard deviation where it is printed; dots: mean of "
-        f"{count(of.n_seeds, 'seed')} of ours, lines: {LEVEL_NAME} t interval over seeds. Right: Welch's test of the "
-        "two means, which takes three runs on each side; a number cannot be judged where the source does not say of "
-        "how many runs its standard deviation is."
-    )
-
-
 @figure(
     "published",
-    caption=_caption,
     by_default=lambda grid, e, d: grid.experiments[e].kind == "table" and grid.experiments[e].information is None,
     possible=_some_published,
 )
 def published(of: Scope, narrow: bool) -> style.Figure:
     """A panel per metric; a row per number and protocol, with theirs, ours and the verdict."""
-    lines = _lines(of)
+    pairs = reproductions(of.evidence, of.experiment)
+    lines = [r for pair in pairs for r in pair if r is not None and r.of.dataset == of.dataset]
     metrics = list(dict.fromkeys(r.metric for r in lines))
     rows_of = [[r for r in lines if r.metric == metric] for metric in metrics]
-    names = {id(r): _name(r, narrow) for r in lines}
+    said = {id(r): f"{r.row.row} / {r.of.label(r.ref)}, {SHORT[r.protocol]}" for r in lines}
+    names = {of_it: textwrap.fill(name, LABEL_CHARACTERS[narrow]) for of_it, name in said.items()}
     row_inches = LINE_INCHES * (1.4 + max(name.count("\n") + 1 for name in names.values()))
     drawn = style.canvas(narrow, row_inches * len(lines) + PANEL_INCHES * len(metrics) + 0.3)
     drawn.set_layout_engine("constrained", rect=(0, 0, 1 - VERDICT_INCHES / drawn.get_figwidth(), 1))
@@ -66,8 +52,8 @@ def published(of: Scope, narrow: bool) -> style.Figure:
             style.interval_line(axes, y + 0.13, r.ours.low, r.ours.high, colour, 2.2)
             axes.scatter(r.ours.mean, y + 0.13, s=22, color=colour, zorder=4)
             look: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 6.5}
-            said = axes.text(1.01, y, r.verdict.replace("cannot be ", "cannot be\n"), **look)
-            said.set_in_layout(False)  # its room is kept by `rect`
+            verdict = axes.text(1.01, y, r.verdict.replace("cannot be ", "cannot be\n"), **look)
+            verdict.set_in_layout(False)  # its room is kept by `rect`
         style.labelled_rows(axes, [names[id(r)] for r in rows])
         axes.set(xlabel=metric_title(metric, of.data) + measure(metric).heading)
         axes.margins(x=0.06)
@@ -80,8 +66,3 @@ def published(of: Scope, narrow: bool) -> style.Figure:
     ]
     style.legend(drawn, handles, 1 if narrow else 2)
     return drawn
-
-
-def _name(r: Reproduction, narrow: bool) -> str:
-    """Whose number, and which cell of ours under which protocol."""
-    return textwrap.fill(f"{r.row.row} / {r.of.label(r.ref)}, {SHORT[r.protocol]}", LABEL_CHARACTERS[narrow])

@@ -1,23 +1,25 @@
 """The kinds of figures: of each a function that draws it, its caption, and which experiments have it.
 
-`@figure("kind", caption=...)` over a function in this folder is all that a new kind takes.
+`@figure("kind")` over a function in this folder, and a macro of that name in `templates/captions.txt`, are all that a
+new kind takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcontrast.config import Grid
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL, experiment_datasets
+from mmcontrast.report.text.wording import told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[[Scope, bool], "Figure"]
-Caption = Callable[[Scope], str]
+Told = Callable[[Scope], dict[str, Any]]
 Applies = Callable[[Grid, str, str], object]  # grid, experiment, dataset -> something true where it does
 
 
@@ -26,7 +28,7 @@ class Kind:
     """A kind of figure. See `figure`."""
 
     draw: Draw
-    caption: Caption
+    told: Told
     section: str
     by_default: Applies
     possible: Applies
@@ -49,7 +51,7 @@ def figure(
     kind: str,
     section: str = "",
     *,
-    caption: Caption,
+    told: Told = lambda of: {},
     by_default: Applies = lambda *_: False,
     possible: Applies = lambda *_: True,
     always: Applies = lambda *_: False,
@@ -59,13 +61,13 @@ def figure(
     Args:
         kind: what `figures:` of an experiment says. `config.figures` reads it and `section` from the code.
         section: of a figure of all datasets together: the experiment's section that it shows.
-        caption: what is written under it, and read out in its place.
+        told: what its caption says that is not in the scope itself.
         by_default: which experiments have it that do not say what is drawn. possible: where there is something to
             draw. always: which experiments have it, whatever they say.
     """
 
     def register(draw: Draw) -> Draw:
-        KINDS[kind] = Kind(draw, caption, section, by_default, possible, always)
+        KINDS[kind] = Kind(draw, told, section, by_default, possible, always)
         return draw
 
     return register
@@ -96,4 +98,9 @@ def draw(evidence: Evidence, spec: FigureSpec, narrow: bool) -> Figure:
 
 def caption(evidence: Evidence, spec: FigureSpec) -> str:
     """What a figure shows, with its interval's name and n."""
-    return KINDS[spec.kind].caption(Scope(evidence, spec.experiment, spec.dataset))
+    return caption_of(spec.kind, Scope(evidence, spec.experiment, spec.dataset))
+
+
+def caption_of(kind: str, of: Scope) -> str:
+    """The same of any scope."""
+    return told("captions", kind, of, KINDS[kind].told(of))

@@ -17,9 +17,8 @@ from mmcontrast.config.datasets import Retrieval
 from mmcontrast.evaluation.retrieval import grouped_similarity
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
-from mmcontrast.report.figures.projection import projected_cells
+from mmcontrast.report.figures.cells import names_told, projected_cells
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.text.wording import count
 
 if TYPE_CHECKING:
     from mmcontrast.data.loading import Observations, Table
@@ -96,17 +95,7 @@ def picked(size: int, table: Table, generator: np.random.Generator | None = None
     return np.sort(generator.choice(len(table), size=min(size, len(table)), replace=False))
 
 
-def _neighbours_caption(of: Scope) -> str:
-    own = of.label(projected_cells(of.grid, of.experiment, of.dataset)[-1])
-    return (
-        f"Queries on {of.data.title} and their five nearest items among those of all "
-        f"{count(of.n_instances, 'test instance')}, nearest first: {own}, seed {of.first_seed}, "
-        "selected epoch. Correct answers are framed or set in green. Of each instance its first drawing is shown. The "
-        "queries are drawn at random with a fixed seed, not picked."
-    )
-
-
-@figure("neighbours", caption=_neighbours_caption, by_default=in_retrieval_tables, possible=projected_cells)
+@figure("neighbours", told=names_told, by_default=in_retrieval_tables, possible=projected_cells)
 def neighbours(of: Scope, narrow: bool) -> style.Figure:
     """Queries of each direction with the items nearest to them, nearest first, the right ones marked.
 
@@ -166,17 +155,7 @@ def _picture(axes: style.Axes, found: Retrieved, item: int, right: bool | None) 
         spine.set(visible=right is not None, **look)
 
 
-def _similarities_caption(of: Scope) -> str:
-    names = " and ".join(map(of.label, projected_cells(of.grid, of.experiment, of.dataset)))
-    return (
-        f"Cosine similarity of drawings and texts of a few of {count(of.n_instances, 'test instance')} on "
-        f"{of.data.title}, ordered by instance (thin lines): {names}, seed {of.first_seed}, selected "
-        "epoch. Instances are drawn at random with a fixed seed; a perfect model has dark red blocks on the diagonal "
-        "only. Scales of similarity are not comparable between losses."
-    )
-
-
-@figure("similarities", caption=_similarities_caption, by_default=in_retrieval_tables, possible=projected_cells)
+@figure("similarities", told=names_told, by_default=in_retrieval_tables, possible=projected_cells)
 def similarities(of: Scope, narrow: bool) -> style.Figure:
     """Similarity of every text with every drawing of some test instances, ordered by instance; a panel per cell."""
     cells = projected_cells(of.grid, of.experiment, of.dataset)
@@ -206,14 +185,7 @@ def _heat(axes: style.Axes, found: Retrieved, narrow: bool) -> Any:
     return image
 
 
-def _observations_caption(of: Scope) -> str:
-    return (
-        f"Instances of {of.data.title}: every drawing and text of a few of {count(of.n_instances, 'test instance')}, "
-        "drawn at random with a fixed seed."
-    )
-
-
-@figure("observations", caption=_observations_caption, by_default=in_retrieval_tables)
+@figure("observations", by_default=in_retrieval_tables)
 def observations(of: Scope, narrow: bool) -> style.Figure:
     """A sheet of all drawings and texts of some test instances; a missing drawing leaves its place empty."""
     spec, table = retrieval_of(of), of.evidence.test_split(of.dataset)
@@ -247,6 +219,5 @@ def observations(of: Scope, narrow: bool) -> style.Figure:
 
 
 def _by_instance(of: Observations, rows: Rows) -> list[list[Any]]:
-    """The texts, or the (3, H, W) pictures, of each of these instances."""
     found = [of.flat[int(of.offsets[i]) : int(of.offsets[i + 1])] for i in rows]
     return [[x if isinstance(x, str) else np.asarray(x) for x in of_row] for of_row in found]

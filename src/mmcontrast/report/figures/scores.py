@@ -11,8 +11,7 @@ from mmcontrast.evaluation.statistics import Difference
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.outputs import is_probed
-from mmcontrast.report.summary import shown
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.contrasts import Compared, compared
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.wording import LEVEL_NAME, count
@@ -29,12 +28,7 @@ SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2
 def _panels(
     of: Scope, labels: list[str], axis: str, shares: str, legend_lines: int, narrow: bool
 ) -> tuple[style.Figure, list[style.Axes]]:
-    """One panel per metric: side by side with shared rows, or one below the other on a narrow page.
-
-    Args:
-        axis: label of the x axis, `_title` of the panels likewise in as many lines as they take. shares: what it says
-            behind that where a metric is a share.
-    """
+    """One panel per metric with shared rows; `shares` is what the x axis says behind a metric that is a share."""
     k = len(of.charted)
     lines = max(style.wrapped(label).count("\n") + 1 for label in labels)
     axes = {metric: axis + (shares if measure(metric).percent else "") for metric in of.charted}
@@ -53,25 +47,15 @@ def _panels(
 
 
 def _title(of: Scope, metric: str, narrow: bool) -> str:
-    """A panel's title, in as many lines as its width asks for."""
     title = wording.metric_title(metric, of.data)
     return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // len(of.charted))
 
 
-def _scores_caption(of: Scope) -> str:
-    probed = all(is_probed(of.grid, of.dataset, c) for c in of.cells)
-    chosen = "epoch selected on validation (squares: last epoch, where there is no validation split)"
-    optimistic = (
-        " Hollow dots: best epoch on the test split, which is optimistic. Black bar, where shown: the published number."
-    )
-    return (
-        f"Test scores on {of.data.title}. Filled dots: {'linear probe' if probed else chosen}, mean of "
-        f"{count(of.n_seeds, 'seed')}; small dots: single seeds. Thick lines: {LEVEL_NAME} t interval over "
-        f"seeds; thin lines: over seeds and {count(of.n_instances, 'test instance')}." + ("" if probed else optimistic)
-    )
-
-
-@figure("scores", caption=_scores_caption, by_default=lambda grid, e, _: grid.experiments[e].kind == "table")
+@figure(
+    "scores",
+    told=lambda of: {"probed": all(of.config(c).scored_by == "probe" for c in of.cells)},
+    by_default=lambda grid, e, _: grid.experiments[e].kind == "table",
+)
 def scores(of: Scope, narrow: bool) -> style.Figure:
     """Every cell's test score by metric: selected, optimistic, and published where there is one."""
     handles, labels = _score_legend(of), [of.label(ref) for ref in of.cells]
@@ -110,7 +94,7 @@ def _score_legend(of: Scope) -> list[style.Line2D]:
     protocols = set(of.summary.filter(dataset=of.dataset)["protocol"])
     first = of.charted[0]
     last_alone = any(of.mean(ref, first, "last") and not of.mean(ref, first) for ref in of.cells)
-    probed = all(is_probed(of.grid, of.dataset, ref) for ref in of.cells)
+    probed = all(of.config(ref).scored_by == "probe" for ref in of.cells)
     chosen = "linear probe" if probed else "epoch selected on validation"
     seeds = count(of.n_seeds, "seed")
     mean, single, *interval = style.seed_handles(f"{chosen}, mean of {seeds}", of.n_seeds > 1)
@@ -131,18 +115,8 @@ def _score_legend(of: Scope) -> list[style.Line2D]:
     return handles
 
 
-def _differences_caption(of: Scope) -> str:
-    name = of.label(of.reference) if of.reference else "the first cell"
-    return (
-        f"Differences to {name} on {of.data.title}, {count(of.n_instances, 'test instance')}: selected epoch, paired "
-        f"by seed. Dots: mean of {count(of.n_seeds, 'seed')}; small dots: single seeds; lines: {LEVEL_NAME} t "
-        "interval over seeds. Exploratory: not tested."
-    )
-
-
 @figure(
     "differences",
-    caption=_differences_caption,
     by_default=lambda grid, experiment, dataset: grid.experiments[experiment].kind == "ablation",
     # in a partial report one cell may be all that is left
     possible=lambda grid, experiment, dataset: len(grid.cells_on(experiment, dataset)) > 1,
@@ -176,18 +150,6 @@ def difference_row(axes: style.Axes, y: int, found: Difference, by_seed: list[fl
     axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.5, zorder=0)
 
 
-def _contrasts_caption(of: Scope) -> str:
-    datasets = [d for d in of.spec.datasets if d in of.grid.dataset_names]
-    seeds = wording.seeds_by_dataset(of.grid, datasets)
-    tested = "; p: of primary contrasts alone, paired t-test after Holm's correction within a dataset and score"
-    return (
-        f"{of.spec.title}: differences of test scores by seed. Dots: means; small dots: single seeds; lines: "
-        f"{LEVEL_NAME} t interval over seeds ({seeds}); thin lines: over seeds and test instances"
-        f"{tested if any(c.primary for c in of.spec.contrasts) else ''}. Without a line: a gain by choice on the test "
-        "split, which has a spread and no interval."
-    )
-
-
 def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
     """In a partial report no contrast may be left."""
     there = {f"{d}/{c.method}/{c.variant}" for d, c in grid.experiment_cells(experiment)}
@@ -197,7 +159,11 @@ def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
     return bool(whole) or not grid.lost
 
 
-@figure("contrasts", section="contrasts", caption=_contrasts_caption, possible=_some_contrast)
+def _seeds_told(of: Scope) -> dict[str, str]:
+    return {"seeds": wording.seeds_by_dataset(of.grid, [d for d in of.spec.datasets if d in of.grid.dataset_names])}
+
+
+@figure("contrasts", section="contrasts", told=_seeds_told, possible=_some_contrast)
 def contrasts(of: Scope, narrow: bool) -> style.Figure:
     """A panel per dataset and score, a row per contrast."""
     found = compared(of.evidence, of.experiment)

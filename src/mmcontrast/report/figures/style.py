@@ -53,36 +53,7 @@ LABEL_CHARACTERS = 22
 WIDE, NARROW = 7.2, 3.6
 NARROW_SUFFIX = "narrow.svg"
 DPI = 200
-TICKS = {"color": SOFT, "labelcolor": INK, "labelsize": 7.5, "major.width": 0.6}
-RC: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 8,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": SOFT,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.5,
-    **{f"{axis}tick.{key}": value for axis in "xy" for key, value in TICKS.items()},
-    "text.color": INK,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    # unhinted text is as wide at one resolution as at another, so that one layout serves every format
-    "text.hinting": "none",
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "mmcontrast",
-    "figure.dpi": DPI,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.08,
-}
+HOUSE = Path(__file__).with_name("house.mplstyle")
 METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
@@ -91,7 +62,7 @@ def house_style() -> Iterator[None]:
     """The style for everything drawn and saved inside."""
     import matplotlib as mpl
 
-    with mpl.rc_context(RC):
+    with mpl.rc_context(fname=HOUSE):
         yield
 
 
@@ -109,7 +80,6 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 
 
 def _towards(colour: str, shade: tuple[int, int, int]) -> str:
-    """Half way between the two."""
     from matplotlib.colors import to_hex, to_rgb
 
     red, green, blue = ((part + other) / 2 for part, other in zip(to_rgb(colour), shade, strict=True))

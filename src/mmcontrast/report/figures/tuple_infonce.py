@@ -14,22 +14,20 @@ from mmcontrast.evaluation.readouts import metric_name, without
 from mmcontrast.evaluation.reward_study import study_reward
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
-from mmcontrast.report.figures.curves import over_seeds_by_epoch
+from mmcontrast.report.figures.cells import over_seeds_by_epoch
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.summary import percent
-from mmcontrast.report.text.wording import LEVEL_NAME, charted_metrics, count, metric_title
+from mmcontrast.report.results import shown
+from mmcontrast.report.text.wording import charted_metrics, metric_title
 
 PANEL_INCHES, LEGEND_INCHES, ROW_INCHES = 2.0, 0.35, 0.32
 REWARD_AXIS = "sum of crossmodal accuracies"
 
 
 def _colours(of: Scope) -> dict[str, str]:
-    """Modality -> colour."""
     return dict(zip(of.data.modalities, style.CLASS_COLOURS, strict=False))
 
 
 def _percents(of: Scope, ref: CellRef, metric: str) -> list[float]:
-    """Test scores of a cell's seeds, in the order of the seeds."""
     return [100 * value for _, value in sorted(of.scores(ref, metric).items())]
 
 
@@ -54,13 +52,11 @@ def _searched(of: Scope, key: str, values: tuple[Any, ...] = ()) -> CellRef | No
 
 
 def _panels(n: int, narrow: bool) -> tuple[style.Figure, list[style.Axes]]:
-    """Side by side, or below one another on a narrow page."""
     drawn = style.canvas(narrow, n * PANEL_INCHES + LEGEND_INCHES if narrow else PANEL_INCHES + 0.4 + LEGEND_INCHES)
     return drawn, style.beside(drawn, n, narrow)
 
 
 def _paths(axes: style.Axes, history: pl.DataFrame, name: str, colour: str, label: str | None = None) -> None:
-    """A logged term of each seed, and their mean."""
     logged = history.filter(name=name)
     for _, part in logged.group_by("seed", maintain_order=True):
         axes.plot(part["epoch"], part["value"], color=colour, alpha=0.3, linewidth=0.7)
@@ -81,26 +77,13 @@ def trial_rewards(history: pl.DataFrame, modality: str) -> dict[float, list[floa
     return dict(sorted(out.items()))
 
 
-def _alpha_caption(of: Scope) -> str:
-    return (
-        f"Alpha on {of.data.title}, {count(of.n_instances, 'test instance')}. Left: test accuracy of a linear probe "
-        "for each label, of cells trained with one alpha for all modalities. Right: the reward of the search at the "
-        "same alphas: how often one modality retrieves the rest of its tuple among held-out training tuples, summed "
-        "over modalities, after a short training with dropped modalities. Dots: mean of "
-        f"{count(of.n_seeds, 'seed')}; lines on the left: {LEVEL_NAME} t interval over seeds; thin lines on "
-        "the right: single seeds. Rank correlation (Spearman, of means over seeds): whether the reward ranks alphas as "
-        "accuracy on the first label does. sd of one seed: of the reward after removing the levels of seeds and "
-        "alphas; unless the spread over alpha is well above it, a search with one seed follows noise."
-    )
-
-
-@figure("alpha", caption=_alpha_caption)
+@figure("alpha")
 def alpha(of: Scope, narrow: bool) -> style.Figure:
     """Probe accuracy of every factor against alpha, and the search's reward against alpha."""
     cells, searching = swept(of), _searched(of, "kind", ("grid",))
     drawn, axes = _panels(2 if searching else 1, narrow)
     for metric, colour in zip(charted_metrics(of.data), style.CLASS_COLOURS, strict=False):
-        estimates = [percent(found) for ref in cells.values() if (found := of.mean(ref, metric)) is not None]
+        estimates = [shown(found) for ref in cells.values() if (found := of.mean(ref, metric)) is not None]
         _line(axes[0], list(cells), estimates, colour, metric_title(metric))
     axes[0].set(title="linear probe", ylabel="test accuracy (%)")
     if searching:
@@ -121,7 +104,6 @@ def alpha(of: Scope, narrow: bool) -> style.Figure:
 
 
 def _line(axes: style.Axes, x: list[float], estimates: list[Any], colour: str, label: str) -> None:
-    """Means with intervals, evenly spaced whatever the numbers are."""
     place = np.arange(len(x))
     mean, low, high = (np.array([e[i] for e in estimates]) for i in range(3))
     axes.vlines(place, low, high, color=colour, linewidth=1.0)
@@ -139,24 +121,13 @@ def _agreement(axes: style.Axes, of: Scope, rewards: list[list[float]], cells: l
     axes.text(0.02, 0.97, textwrap.fill(text, 46), transform=axes.transAxes, va="top", fontsize=6.5, color=style.SOFT)
 
 
-def _search_caption(of: Scope) -> str:
-    return (
-        f"Search for alpha on {of.data.title}. Left: mean of the policy by modality; thick lines: mean of "
-        f"{count(of.n_seeds, 'seed')}; thin lines: single seeds. Right: mean reward of the trials of a round; band: "
-        "lowest to highest trial of a round, both averaged over seeds. Each round continues from a clone of the last, "
-        "so the reward rises with training too; the width of the band is the effect of alpha. Third panel, where "
-        "shown: a cell that also searches the strength of the augmentations, alternating with alpha: factor on their "
-        "noise, rounds counted over both."
-    )
-
-
 def _some_search(grid: Grid, experiment: str, dataset: str) -> bool:
     """In a partial report no cell with a search may be left."""
     there = (grid.cell(dataset, c.method, c.variant) for c in grid.cells_on(experiment, dataset))
     return not grid.lost or any(cell.objective.get("search") for cell in there)
 
 
-@figure("search", caption=_search_caption, possible=_some_search)
+@figure("search", possible=_some_search)
 def search(of: Scope, narrow: bool) -> style.Figure:
     """The path of alpha by modality, and the reward of the trials, over the rounds of a search.
 
@@ -182,15 +153,7 @@ def search(of: Scope, narrow: bool) -> style.Figure:
     return drawn
 
 
-def _similarity_caption(of: Scope) -> str:
-    return (
-        f"Training on {of.data.title}: mean cosine of an anchor with its positive, and with its own tuple when one "
-        "modality is taken from another instance. Where the two are close, the embedding ignores that modality. Mean "
-        f"of {count(of.n_seeds, 'seed')}."
-    )
-
-
-@figure("similarity", caption=_similarity_caption)
+@figure("similarity")
 def similarity(of: Scope, narrow: bool) -> style.Figure:
     """Cosine of the anchor with its positive and with its own disturbed tuples, by epoch, a panel per cell."""
     histories = {c: of.history(c) for c in of.cells}
@@ -210,15 +173,7 @@ def similarity(of: Scope, narrow: bool) -> style.Figure:
     return drawn
 
 
-def _removed_caption(of: Scope) -> str:
-    return (
-        f"Modalities removed at test time on {of.data.title}, {count(of.n_instances, 'test instance')}: the probe of "
-        f"the whole embedding is given the embedding without one modality. Dots: mean of {count(of.n_seeds, 'seed')}; "
-        f"lines: {LEVEL_NAME} t interval over seeds."
-    )
-
-
-@figure("removed", caption=_removed_caption)
+@figure("removed")
 def removed(of: Scope, narrow: bool) -> style.Figure:
     """Accuracy of the whole embedding and of what is left without each modality, a row per cell."""
     metric, colours = of.data.metrics[0], _colours(of)
@@ -230,7 +185,7 @@ def removed(of: Scope, narrow: bool) -> style.Figure:
         for i, (modality, colour) in enumerate(colours.items()):
             found = of.mean(ref, metric_name(metric, readout=without(modality)))
             if found is not None:
-                mean, low, high = percent(found)
+                mean, low, high = shown(found)
                 at = y + 0.12 + 0.1 * i * 3 / len(colours)
                 axes.plot([low, high], [at, at], color=colour, linewidth=1.2)
                 axes.scatter(mean, at, color=colour, s=12, zorder=3)

@@ -16,9 +16,18 @@ from mmcontrast.config.metrics import Measure, measure
 from mmcontrast.evaluation.statistics import Difference, Interval, holm, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import shown
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value
-from mmcontrast.report.text.wording import LEVEL_NAME, count, estimate, interval, p_value, points, short_title
+from mmcontrast.report.text.wording import (
+    against_zero,
+    count,
+    estimate,
+    interval,
+    p_value,
+    points,
+    short_title,
+    told,
+)
 
 WIDE = Column("wide", "Over seeds and test instances", "interval")
 
@@ -148,7 +157,7 @@ def sentence(grid: Grid, c: Compared) -> str:
             f"{said}; p = {p_value(d.p)}, after Holm's correction over {count(c.family, 'primary contrast')} "
             f"{p_value(c.p_holm)}; {seeds}."
         ).replace("p = <", "p < ")
-    against = f"; the interval {'includes' if d.low <= 0 <= d.high else 'excludes'} 0" if d.n > 1 else ""
+    against = f"; the interval {against_zero(d)} 0" if d.n > 1 else ""
     return f"{said}{against}; {seeds}."
 
 
@@ -164,15 +173,5 @@ def contrast_notes(grid: Grid, experiment: str) -> list[str]:
     if not spec.contrasts:
         return []
     said = list(dict.fromkeys(f"{c.label}: {c.cell} ({c.protocol}) minus {c.against}" for c in spec.contrasts))
-    notes = [
-        "Differences by seed: of the test score of the selected epoch, or of the probe; brackets: "
-        f"{LEVEL_NAME} t interval over seeds; over seeds and test instances: for other test instances as well. Of an "
-        "epoch chosen on the test split the mean gain and its standard deviation alone. " + "; ".join(said) + "."
-    ]
-    if any(c.primary for c in spec.contrasts):
-        notes.append(
-            "Primary contrasts were declared before the run. p: paired t-test over seeds; p (Holm): corrected within a "
-            "family, the primary contrasts of one dataset and score. Every other difference is exploratory: it has an "
-            "interval and no p value."
-        )
-    return notes
+    primary = any(c.primary for c in spec.contrasts)
+    return [told("notes", "contrasts", said), *([told("notes", "primary")] if primary else [])]

@@ -11,7 +11,7 @@ from typing import Literal
 
 from mmcontrast.config import Published
 from mmcontrast.config.metrics import SHARE, Measure
-from mmcontrast.report.summary import shown
+from mmcontrast.report.results import shown
 from mmcontrast.report.text.wording import as_given, estimate, interval, p_value
 
 TEX_HEADER_CHARACTERS = 16
@@ -218,7 +218,6 @@ def to_csv(table: Table) -> str:
 
 
 def _csv_values(value: Value, column: Column) -> dict[str, float | None]:
-    """Column of the file -> number."""
     key = column.key
     own, ends = {key: value.mean}, {f"{key}_low": value.low, f"{key}_high": value.high}
     by_kind = {"score": own | ends, "difference": own | ends, "interval": ends}

@@ -14,10 +14,9 @@ from mmcontrast.config import BASE_VARIANT, Arms, CellRef, Grid, Information, Pu
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, cell_name
-from mmcontrast.report.summary import percent
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Value
-from mmcontrast.report.text.conclusions import against_zero
-from mmcontrast.report.text.wording import cell_label, count, estimate, published_text
+from mmcontrast.report.text.wording import against_zero, cell_label, count, estimate, published_text, told
 
 LETTERS = ("R", "U", "S")
 NAMES = ("R: redundant", "U: unique", "S: synergistic")
@@ -40,13 +39,13 @@ class Kept:
     def estimates(self) -> dict[str, Interval]:
         """R, U, S and control in percent, with their intervals over seeds."""
         return {
-            name: percent(over_seeds(np.array(list(of.values())), self.overlap, share=True))
+            name: shown(over_seeds(np.array(list(of.values())), self.overlap, share=True))
             for name, of in self.scores.items()
         }
 
     def sentences(self, name: str, chance: dict[str, float]) -> list[str]:
         """R, U and S beside chance, and S against its control. name: the cell's, as the sentence begins."""
-        found, gain = self.estimates(), percent(self.gain)
+        found, gain = self.estimates(), shown(self.gain)
         said = ", ".join(f"{x} {estimate(*found[x])} % (chance {chance[x]:g})" for x in LETTERS)
         return [
             f"{name}: {said}.",
@@ -145,12 +144,7 @@ def information_notes(grid: Grid, experiment: str) -> list[str]:
     if asked is None:
         return []
     data = grid.datasets[asked.arms[0].unbiased]
-    out = [
-        f"R: probe of the {data.label or 'label'}; U: mean of the probes {' and '.join(asked.unique)}, both after "
-        f"pretraining on unbiased pairs; S: probe {asked.synergistic} after pretraining on biased pairs. Control: the "
-        "same probe after pretraining on unbiased pairs, which contain no synergy to learn: what it scores above "
-        "chance comes from unique features. The paper shows no such control."
-    ]
+    out = [told("notes", "information", data, asked)]
     if asked.published is not None and asked.published not in [a.unbiased for _, a in active_arms(grid, experiment)]:
         rows = "; ".join(f"{row} {_in_words(p)}" for row, p in published(grid, experiment).items())
         full = grid.datasets[asked.published].title

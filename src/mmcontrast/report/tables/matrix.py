@@ -12,18 +12,17 @@ import numpy as np
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import MatrixColumn, MatrixPart
 from mmcontrast.config.methods import untrained_twin
-from mmcontrast.config.metrics import Measure, measure
-from mmcontrast.config.targets import Target
+from mmcontrast.config.metrics import Measure, Target, measure
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.summary import percent
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
 from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Table, Value
 from mmcontrast.report.text.notes import lost_notes, not_run_notes, overrides_note
-from mmcontrast.report.text.wording import LEVEL_NAME, cell_label, count, estimate, find_cell, probe_definition
+from mmcontrast.report.text.wording import cell_label, count, estimate, find_cell, probe_definition, told
 
 Scores = dict[int, float]  # seed -> score
 Cells = dict[str, tuple[str, str]]  # dataset -> method, variant
@@ -191,7 +190,6 @@ def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
 
 
 def _fill(matrix: Matrix, evidence: Evidence, experiment: str) -> None:
-    """Put the scores of every row and column into a matrix, by readout and of the headline."""
     stored: dict[tuple[str, ...], Scores] = {}
     keys = ("dataset", "method", "variant", "metric", "split", "seed", "value")
     for *key, seed, value in (
@@ -286,7 +284,7 @@ def matrix_findings(matrix: Matrix) -> list[str]:
     for i, (what, best, unit) in enumerate(
         (("Highest interquartile mean skill", max, " %"), ("Best mean rank", min, ""))
     ):
-        values = {x: percent(across[x][i]) if i == 0 else across[x][i] for x in matrix.ranked if across}
+        values = {x: shown(across[x][i]) if i == 0 else across[x][i] for x in matrix.ranked if across}
         if any(value.mean == value.mean for value in values.values()):  # else no column has a chance level
             label = best(values, key=lambda name: values[name].mean)
             n = count(len(values), "row")
@@ -305,64 +303,34 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
             f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(fewest_seeds(grid, column), 'seed')}."
         )
     lacking = [label for label in matrix.labels if label not in {*matrix.complete, *matrix.labelled}]
-    level = "" if None not in matrix.chance else " Columns without classes have no chance level and count for the rank."
-    left_out = f" Left out for want of a score in every column: {', '.join(lacking)}." if lacking else ""
-    apart = "".join(
-        f" {what}, and not ranked with the others: {', '.join(x for x in matrix.labels if x in names)}."
-        for what, names in (("Learning nothing", matrix.floors), ("Trained with labels", matrix.labelled))
-        if names
-    )
-    notes.append(
-        "Scores of the linear probe: of the readout that is better on validation, e: of the encoders' outputs side by "
-        "side, f: of the fused embedding; unmarked where a method has no fusion. Every row is chosen alike, untrained "
-        "networks too. Gain: the score minus that of the same readout of the same network, untrained, by seed."
-    )
-    notes.append(
-        f"Scores and differences: brackets are {LEVEL_NAME} t intervals over seeds; differences are paired by seed and "
-        "exploratory."
-    )
-    notes.append(
-        "Across all columns: skill is the score rescaled so that chance, one over the number of classes, is 0 % and a "
-        "perfect score 100 %. Its interquartile mean is over all seeds and columns, with equal weight per column; "
-        f"brackets: {LEVEL_NAME} bootstrap interval, seeds resampled within columns, the same for all methods. Ranks "
-        f"are by the mean score in a column, 1 = best; brackets: where {LEVEL_NAME} of these replicates lie, "
-        f"which is no confidence interval.{level}{left_out}{apart}"
-    )
+    notes += [told("notes", "matrix_scores"), told("notes", "matrix_intervals")]
+    notes.append(told("notes", "matrix_across", matrix, lacking))
     return notes
 
 
-@dataclass(frozen=True)
-class SeedCost:
-    """Seconds of one seed's training, without imports, data and scoring; peak memory of the process, in MiB."""
+def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], tuple[float, float]]:
+    """(label, column) -> seconds and MiB.
 
-    seconds: float
-    mebibytes: float
-
-
-def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], SeedCost]:
-    """(label, column) -> the mean seconds over the column's datasets, and the most memory.
+    Seconds of one seed's training without imports, data and scoring, the mean over the column's datasets; and the
+    largest peak memory of a process.
 
     Raises:
         DataError: a cost record is missing or damaged.
     """
     found = {}
     for label, c in matrix.scores:
-        datasets = dict.fromkeys(p.dataset for p in matrix.columns[c].parts)
-        of_each = [_read(evidence, matrix, label, d) for d in datasets]
-        seconds = float(np.mean([cost.seconds for cost in of_each]))
-        found[label, c] = SeedCost(seconds, max(cost.mebibytes for cost in of_each))
+        seconds, memory = [], []
+        for dataset in dict.fromkeys(p.dataset for p in matrix.columns[c].parts):
+            ref = matrix.refs[label, dataset]
+            cell = evidence.grid.cell(dataset, ref.method, ref.variant)
+            records = [evidence.cost(cell, stage) for stage in cell.stages]
+            seconds.append(sum(record.training_seconds / record.seeds for record in records))
+            memory.append(max(record.peak_memory_bytes for record in records) / 2**20)
+        found[label, c] = float(np.mean(seconds)), max(memory)
     return found
 
 
-def _read(evidence: Evidence, matrix: Matrix, label: str, dataset: str) -> SeedCost:
-    ref = matrix.refs[label, dataset]
-    cell = evidence.grid.cell(dataset, ref.method, ref.variant)
-    records = [evidence.cost(cell, stage) for stage in cell.stages]
-    memory = max(record.peak_memory_bytes for record in records) / 2**20
-    return SeedCost(sum(record.training_seconds / record.seeds for record in records), memory)
-
-
-def cost_block(matrix: Matrix, costs: dict[tuple[str, int], SeedCost]) -> Block:
+def cost_block(matrix: Matrix, costs: dict[tuple[str, int], tuple[float, float]]) -> Block:
     """Seconds and memory of every row and column."""
     columns: list[Column] = []
     values: dict[str, dict[str, Value]] = {}
@@ -371,18 +339,11 @@ def cost_block(matrix: Matrix, costs: dict[tuple[str, int], SeedCost]) -> Block:
             Column(f"seconds_{c}", f"{of.title}: s per seed", "score"),
             Column(f"memory_{c}", "peak MiB", "count"),
         ]
-    for (label, c), cost in costs.items():
-        found = {f"seconds_{c}": Value(cost.seconds), f"memory_{c}": Value(cost.mebibytes)}
+    for (label, c), (seconds, memory) in costs.items():
+        found = {f"seconds_{c}": Value(seconds), f"memory_{c}": Value(memory)}
         values.setdefault(label, {}).update(found)
     rows = [Row(label, values[label]) for label in matrix.labels if label in values]
     return Block("Cost of training", columns, rows, {"dataset": ALL, "metric": "cost"})
-
-
-COST_NOTE = (
-    "Cost of training: seconds in the training loop per seed on one thread; runs may have shared the machine; for a "
-    "column of several datasets the mean. Peak MiB: of the whole process, libraries and data included. The untrained "
-    "row trains nothing, or settles batch statistics in one epoch."
-)
 
 
 def matrix_table(evidence: Evidence, experiment: str) -> Table:
@@ -392,7 +353,7 @@ def matrix_table(evidence: Evidence, experiment: str) -> Table:
     blocks = contrast_blocks(evidence, experiment) + matrix_blocks(matrix)
     if "cost" in (spec.figures or []):
         blocks.append(cost_block(matrix, read_costs(evidence, matrix)))
-        notes.append(COST_NOTE)
+        notes.append(told("notes", "cost"))
     recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
     shared = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
     probe = f"Scores: {probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)}."

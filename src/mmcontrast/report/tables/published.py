@@ -1,18 +1,32 @@
-"""What each paper published: beside ours where it is run here, and with the reason where it is not."""
+"""What each paper published: beside ours where it is run here, and with the reason where it is not.
+
+Every sentence follows from the results by rule, and none claims more than its interval allows. What is compared
+here was not declared before the run: it has intervals, and no p values but those of `tables.contrasts`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any, Literal
 
-from mmcontrast.config import Dataset, Grid, Published
+import numpy as np
+
+from mmcontrast.config import CellRef, Dataset, Grid, Published
+from mmcontrast.config.methods import PublishedTable
 from mmcontrast.config.metrics import measure
-from mmcontrast.report.evidence import Evidence
+from mmcontrast.evaluation.statistics import Difference, Interval, Sample, welch
+from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.outputs import active_arms, experiment_datasets
-from mmcontrast.report.text.conclusions import Reproduction, reproductions
-from mmcontrast.report.text.wording import count, metric_title, published_text
+from mmcontrast.report.results import shown
+from mmcontrast.report.text import wording
+from mmcontrast.report.text.wording import metric_title, published_text
 
+MIN_RUNS = 3  # on each side, of what was published and of ours
+SIGNIFICANT = 0.05
+
+Agreement = Literal["agrees", "differs", "cannot be judged"]
 VERIFIED = {
     "read": "read in the paper, or on a page or in a repository of its authors",
     "digitised": "read off a curve of its authors",
@@ -22,66 +36,104 @@ VERIFIED = {
 
 
 @dataclass(frozen=True)
-class Listed:
-    """Published rows of one dataset that are not run here, as text.
+class Reproduction:
+    """A published number beside ours under one protocol, as shown.
 
     Attributes:
-        rows: name, values in the order of `columns`, and how sure they are. mark: that, where it is the same for all.
+        scores: ours by seed.
     """
 
-    dataset: str
-    reason: str
-    columns: list[str]
-    rows: list[tuple[str, list[str], str]]
-    mark: str
-
-
-@dataclass(frozen=True)
-class Unrun:
-    """An experiment of a paper, or part of one, that this selection does not run.
-
-    Attributes:
-        file: where it is kept. brief: it has no published numbers and can be run, so that its name is enough.
-    """
-
-    name: str
-    title: str
-    caption: str
-    parts: list[Listed]
-    source: str
-    file: str
-    brief: bool
-
-
-@dataclass(frozen=True)
-class PaperPart:
-    """A paper's section of the page.
-
-    Attributes:
-        experiments: those that are run, by name. lines: every published number of a cell that was run here, and the
-            same by the epoch that is best on the test split, where there is that protocol.
-    """
-
-    key: str
-    title: str
-    experiments: list[str]
-    lines: list[tuple[Reproduction, Reproduction | None]]
-    unrun: list[Unrun]
+    of: Scope
+    ref: CellRef
+    row: Published
+    metric: str
+    protocol: str
+    ours: Interval
+    scores: list[float]
 
     @property
-    def verdicts(self) -> str:
-        """With how many of the published numbers ours agree, in one sentence."""
-        if not self.lines:
-            return "The paper publishes no number for a dataset and method that are run here."
-        by = Counter(fair.verdict for fair, _ in self.lines)
-        return (
-            f"Of {count(len(self.lines), 'number')} of others for what is run here, ours {by['agrees']} times agrees, "
-            f"{by['differs']} times differs, and {by['cannot be judged']} times cannot be judged."
+    def published(self) -> float:
+        """The published number."""
+        return self.row.values[self.metric]
+
+    @property
+    def difference(self) -> Difference | None:
+        """Ours minus the published, by Welch's test; None where either is of too few runs, or of an unknown number."""
+        sd, n = self.row.spread.get(self.metric), self.row.seeds
+        if sd is None or n is None or min(n, len(self.scores)) < MIN_RUNS:
+            return None
+        return welch(np.array(self.scores), Sample(self.published, sd, n))
+
+    @property
+    def verdict(self) -> Agreement:
+        """Whether the two differ by more than the chance of their runs."""
+        found = self.difference
+        if found is None:
+            return "cannot be judged"
+        return "differs" if found.p < SIGNIFICANT else "agrees"
+
+    @property
+    def text(self) -> str:
+        """Ours, with its interval."""
+        return wording.estimate(*self.ours, digits=measure(self.metric).decimals)
+
+
+def reproductions(evidence: Evidence, experiment: str) -> list[tuple[Reproduction, Reproduction | None]]:
+    """Every published number of a cell that was run, by `selected` (`last` without one) and by `optimistic`, if any."""
+    out, grid = [], evidence.grid
+    for row in grid.published(experiment).rows:
+        ref = wording.find_cell(grid, experiment, row.method, row.variant) if row.method else None
+        if ref is None or row.dataset not in grid.dataset_names:
+            continue
+        of = Scope(evidence, experiment, row.dataset)
+        for metric in row.values:
+            fair, kind = "selected" if of.mean(ref, metric) else "last", measure(metric)
+            found = [
+                Reproduction(
+                    of, ref, row, metric, protocol, shown(ours, kind), [kind.factor * v for v in by_seed.values()]
+                )
+                for protocol in (fair, "optimistic")
+                if (ours := of.mean(ref, metric, protocol)) and (by_seed := of.scores(ref, metric, protocol))
+            ]
+            if found:
+                out.append((found[0], found[1] if len(found) > 1 else None))
+    return out
+
+
+def verdict_on(r: Reproduction) -> str:
+    """'agrees', 'differs' or 'cannot be judged', with the interval and both numbers of runs, or the reason."""
+    found, of, ours = r.difference, measure(r.metric), len(r.scores)
+    if found is not None:
+        apart = wording.estimate(*found[:3], sign=True, digits=of.decimals)
+        return f"{r.verdict}: {apart}{of.unit_of_difference}, {ours} runs of ours and {r.row.seeds} of theirs"
+    if ours < MIN_RUNS:
+        return f"{r.verdict}: {wording.count(ours, 'run')} of ours, and it takes {MIN_RUNS}"
+    lacks = "no standard deviation is" if r.metric not in r.row.spread else "the number of runs is not"
+    return f"{r.verdict}: {lacks} printed; {ours} runs of ours"
+
+
+def reproduction_sentences(found: list[tuple[Reproduction, Reproduction | None]]) -> list[str]:
+    """One sentence per published number, with our score under each protocol."""
+    out, cells = [], Counter((one.row.dataset, one.row.row, one.metric) for one, _ in found)
+    for one, best in found:
+        verdicts = "; ".join(
+            f"{wording.PROTOCOL_SHORT[r.protocol]} {r.text}: {verdict_on(r)}" for r in (one, best) if r
         )
+        data, printed = one.of.data, wording.published_text(one.row, one.metric)
+        title = f"{data.title}, {wording.metric_title(one.metric, data)}{measure(one.metric).heading}"
+        whose = f" ({one.of.label(one.ref)})" if cells[one.row.dataset, one.row.row, one.metric] > 1 else ""
+        how = "was run with" if one.row.verified == "run" else "is published as"
+        out.append(f"{title}: {one.row.row} {how} {printed}. Ours{whose}, {verdicts}.")
+    return out
 
 
-def paper_parts(evidence: Evidence) -> list[PaperPart]:
-    """Every paper that has an experiment, by its key."""
+def paper_parts(evidence: Evidence) -> list[dict[str, Any]]:
+    """Of every paper that has an experiment what its section of the page shows.
+
+    key, title; experiments that are run, by name; lines: every published number of a cell that was run here, and the
+    same by the epoch that is best on the test split, where there is that protocol; unrun: what this selection leaves
+    out, as `name, title, caption, source, file`, parts by dataset, and whether its name is enough (brief).
+    """
     parts, grid = [], evidence.grid
     for key, paper in grid.papers.items():
         of_it = [name for name, spec in grid.experiments.items() if spec.paper == key]
@@ -93,12 +145,12 @@ def paper_parts(evidence: Evidence) -> list[PaperPart]:
         unrun += [_not_run(grid, key, name) for name in paper.not_run]
         if of_it:
             title = grid.methods[key].title if key in grid.methods else paper.title
-            parts.append(PaperPart(key, title, run, list(lines.values()), unrun))
+            shown = {"key": key, "title": title, "experiments": run, "lines": list(lines.values()), "unrun": unrun}
+            parts.append(shown)
     return parts
 
 
-def _unrun(grid: Grid, experiment: str, run: list[str]) -> Unrun | None:
-    """The part of an experiment that has no rows of ours, or None where all of it is run."""
+def _unrun(grid: Grid, experiment: str, run: list[str]) -> dict[str, Any] | None:
     spec, table = grid.experiments[experiment], grid.published(experiment)
     datasets = experiment_datasets(grid, experiment) if experiment in run else []
     names = dict.fromkeys([*(p.dataset for p in table.rows), *spec.not_run])
@@ -111,35 +163,41 @@ def _unrun(grid: Grid, experiment: str, run: list[str]) -> Unrun | None:
     parts = [_listed(table.rows, grid.datasets.get(n), n, spec.not_run.get(n, reason), {}) for n in missing]
     if not parts:
         return None
-    brief = not spec.not_run and not any(part.rows for part in parts)
-    file = grid.files.where("experiments", experiment)
-    return Unrun(experiment, spec.title, spec.caption, parts, " ".join((table.source or "").split()), file, brief)
+    # without published numbers, and where it can be run, its name is enough
+    brief = not spec.not_run and not any(part["rows"] for part in parts)
+    about = {"name": experiment, "title": spec.title, "caption": spec.caption, "brief": brief, "parts": parts}
+    return about | _kept_in(table, grid.files.where("experiments", experiment))
 
 
-def _not_run(grid: Grid, paper: str, name: str) -> Unrun:
-    """A table or figures of a paper, with the rows that it has there."""
-    spec, file = grid.papers[paper].not_run[name], grid.files.where("papers", paper)
+def _not_run(grid: Grid, paper: str, name: str) -> dict[str, Any]:
+    spec = grid.papers[paper].not_run[name]
     names = dict.fromkeys([*(p.dataset for p in spec.rows), *spec.why])
     parts = [_listed(spec.rows, None, n, spec.why[n], spec.titles) for n in names]
-    source = " ".join((spec.source or "").split())
-    return Unrun(f"{paper}-{name}", spec.title, spec.caption, parts, source, file, brief=False)
+    about = {"name": f"{paper}-{name}", "title": spec.title, "caption": spec.caption, "brief": False, "parts": parts}
+    return about | _kept_in(spec, grid.files.where("papers", paper))
 
 
-def _listed(published: list[Published], data: Dataset | None, name: str, reason: str, titles: dict[str, str]) -> Listed:
+def _kept_in(table: PublishedTable, file: str) -> dict[str, str]:
+    return {"source": " ".join((table.source or "").split()), "file": file}
+
+
+def _listed(
+    published: list[Published], data: Dataset | None, name: str, reason: str, titles: dict[str, str]
+) -> dict[str, Any]:
+    """Published rows of one dataset as text, and how sure they are: each, and together where it is the same for all."""
     rows = [p for p in published if p.dataset == name]
     metrics = list(dict.fromkeys(m for p in rows for m in p.values)) or (list(titles) if rows else [])
     marks = {_mark(p) for p in rows if p.values}
-    return Listed(
-        dataset=data.title if data else name,
-        reason=" ".join(reason.split()),
-        columns=[titles.get(m) or f"{metric_title(m, data)}{measure(m).heading}" for m in metrics],
-        rows=[(p.row, [published_text(p, m) for m in metrics], _mark(p)) for p in rows],
-        mark=marks.pop() if len(marks) == 1 else "",
-    )
+    return {
+        "dataset": data.title if data else name,
+        "reason": " ".join(reason.split()),
+        "columns": [titles.get(m) or f"{metric_title(m, data)}{measure(m).heading}" for m in metrics],
+        "rows": [(p.row, [published_text(p, m) for m in metrics], _mark(p)) for p in rows],
+        "mark": marks.pop() if len(marks) == 1 else "",
+    }
 
 
 def _mark(p: Published) -> str:
-    """How sure the numbers are and, where it is its own, their source."""
     if not p.values:
         return "not found"
     return VERIFIED[p.verified] + (f": {' '.join(p.source.split())}" if p.source else "")

@@ -7,10 +7,9 @@ from typing import Any
 from mmcontrast.config import Grid
 from mmcontrast.config.metrics import measure
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.outputs import is_probed
 from mmcontrast.report.tables.information import information_findings, information_notes
+from mmcontrast.report.tables.published import reproduction_sentences, reproductions
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.conclusions import reproduction_sentences, reproductions
 
 WIDE_TITLE = "Selected, over seeds and test instances"
 TIES = {"stable": "in the order of the gallery", "pessimistic": "with wrong answers first"}
@@ -23,10 +22,7 @@ def table_notes(evidence: Evidence, experiment: str) -> list[str]:
     notes = lost_notes(grid, experiment) + information_notes(grid, experiment)
     notes += protocol_notes(evidence, experiment) + interval_notes(scopes)
     if spec.reference is not None:
-        notes.append(
-            "Difference: mean over seeds of the difference between the two cells' scores with the same seed, with its "
-            f"{wording.LEVEL_NAME} t interval over seeds; exploratory: not declared before the run, and not tested."
-        )
+        notes.append(wording.told("notes", "difference"))
     notes += [note for of in scopes for note in dataset_notes(of)]
     if spec.kind == "table" and spec.information is None:
         notes += _published_notes(grid, experiment, [of.dataset for of in scopes])
@@ -38,7 +34,10 @@ def protocol_notes(evidence: Evidence, experiment: str) -> list[str]:
     grid, shown = evidence.grid, set(evidence.summary(experiment)["protocol"])
     if grid.experiments[experiment].kind != "table":
         shown &= {"selected"}
-    cells = [(grid.datasets[d], is_probed(grid, d, c)) for d, c in grid.experiment_cells(experiment)]
+    cells = [
+        (grid.datasets[d], grid.cell(d, c.method, c.variant).scored_by == "probe")
+        for d, c in grid.experiment_cells(experiment)
+    ]
     return [f"{title}: {meaning}" for title, meaning in wording.definitions(shown, cells)]
 
 

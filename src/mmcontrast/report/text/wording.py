@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Container, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.multilabel import THRESHOLD
 from mmcontrast.evaluation.ranking import reported as ranked_metrics
 from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, parse_metric_name, without
-from mmcontrast.evaluation.statistics import LEVEL
+from mmcontrast.evaluation.statistics import LEVEL, Difference
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
 MINUS = "−"
+FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "templates")
 
 PROTOCOL_TITLES = {
     "selected": "Ours, selected",
@@ -27,20 +32,6 @@ PROTOCOL_SHORT = {
     "optimistic": "best epoch on the test split (optimistic)",
 }
 
-PROTOCOL_DEFINITIONS = {
-    "selected": (
-        "the epoch with the best validation score on the first metric, one epoch for all metrics; ties go to the lower "
-        "validation cross-entropy (for retrieval: the higher mean reciprocal rank), then to the earlier epoch. This is "
-        "the headline number."
-    ),
-    "last": "the final epoch.",
-    "optimistic": (
-        "for each metric the epoch that was best on the test split itself, as some released code reports. It "
-        "overestimates performance on new data and is never the headline number."
-    ),
-}
-
-
 PROBES = {
     "classes": "logistic regression",
     "multilabel": "a logistic regression for each of several labels",
@@ -48,14 +39,24 @@ PROBES = {
 }
 
 
+@cache
+def _texts(file: str) -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    env = Environment(loader=FileSystemLoader(FOLDERS), undefined=StrictUndefined, trim_blocks=True)
+    env.globals["LEVEL_NAME"], env.filters["count"] = LEVEL_NAME, count
+    return env.get_template(f"{file}.txt").module
+
+
+def told(file: str, macro: str, *about: Any) -> str:
+    """A text of `notes.txt` or `captions.txt`, filled in, on one line."""
+    return re.sub("[ \n]+", " ", getattr(_texts(file), macro)(*about)).strip()
+
+
 def probe_definition(datasets: Iterable[Dataset]) -> str:
     """What a probe is, of every kind of label that the datasets have."""
     kinds = {target.kind for data in datasets for target in data.targets.values()}
-    said = "; ".join(name for kind, name in PROBES.items() if kind in kinds)
-    return (
-        f"a linear probe ({said}) on the frozen embeddings of the last epoch, fitted on train; its regularisation "
-        "strength is the one with the lowest validation loss (cross-entropy, or squared error of numbers)"
-    )
+    return told("notes", "probe", "; ".join(name for kind, name in PROBES.items() if kind in kinds))
 
 
 def definitions(protocols: Container[str], cells: Iterable[tuple[Dataset, bool]]) -> list[tuple[str, str]]:
@@ -67,7 +68,7 @@ def definitions(protocols: Container[str], cells: Iterable[tuple[Dataset, bool]]
     cells = list(cells)
     probed = [data for data, by_probe in cells if by_probe]
     scored = len(probed) < len(cells)
-    out = [(PROTOCOL_TITLES[p], PROTOCOL_DEFINITIONS[p]) for p in PROTOCOL_TITLES if p in protocols and scored]
+    out = [(PROTOCOL_TITLES[p], told("notes", p)) for p in PROTOCOL_TITLES if p in protocols and scored]
     if probed:
         who = "Cells without a classifier" if scored else PROTOCOL_TITLES["selected"]
         out.append((who, f"{probe_definition(probed)}."))
@@ -151,12 +152,7 @@ def seeds_interval_name(n_seeds: int, overlap: float = 0.0) -> str:
 
 def wide_interval_name(n_seeds: int, n_instances: int, dataset: Dataset) -> str:
     """What the wider interval is."""
-    within = " within each class" if dataset.target == "classes" else ""
-    return (
-        f"{LEVEL_NAME} interval for {count(n_seeds, 'seed')} and {count(n_instances, 'test instance')}, the same for "
-        f"all seeds: a t interval from the variance of the seeds and the jackknife variance of the instances{within}, "
-        "never narrower than that over seeds"
-    )
+    return told("notes", "wide_interval", n_seeds, n_instances, dataset)
 
 
 def seeds_by_dataset(grid: Grid, datasets: Sequence[str]) -> str:
@@ -195,6 +191,11 @@ def estimate(
 ) -> str:
     """'85.1 [83.9, 86.3]', of shown values."""
     return f"{points(mean, sign, digits)} {interval(low, high, sign, digits)}".strip()
+
+
+def against_zero(difference: Difference) -> str:
+    """'includes' or 'excludes': what its interval does with 0."""
+    return "includes" if difference.low <= 0 <= difference.high else "excludes"
 
 
 def p_value(p: float | None) -> str:

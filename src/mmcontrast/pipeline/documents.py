@@ -1,12 +1,15 @@
-"""docs/licences.md: under which licence each dataset and each package of the environment may be used."""
+"""What is written from params/ for people and editors: docs/licences.md, and JSON Schemas (not kept in git)."""
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import metadata
 from pathlib import Path
 
-from mmcontrast.config import Grid
+from pydantic import BaseModel
+
+from mmcontrast.config import OBJECTIVES, Dataset, Experiment, Grid, Method, Recipe, Suite, Tuning
 from mmcontrast.pipeline.plan import put
 
 FILE = "docs/licences.md"
@@ -30,17 +33,11 @@ PACKAGES_HEAD = """
 | Package | Version | Licence |
 |:---|:---|:---|"""
 NOT_GIVEN = "not given in its metadata"
-
-
-def text(root: Path) -> str:
-    """The page."""
-    grid = Grid(root)
-    data = [
-        f"| {d.title} (`{name}`) | {d.licence} | {'yes' if d.redistribute else 'no'} | {d.citation} |"
-        for name, d in grid.datasets.items()
-    ]
-    packages = [f"| {name} | {version} | {licence(name)} |" for name, version in pins(root)]
-    return "\n".join([HEAD, DATA_HEAD, *data, PACKAGES_HEAD, *packages, ""])
+FOLDER = "build/schemas"
+MODELS: dict[str, type[BaseModel]] = {
+    **{model.__name__.lower(): model for model in (Suite, Dataset, Method, Experiment, Recipe, Tuning)},
+    **{f"objective_{name}": model for name, model in OBJECTIVES.items()},
+}
 
 
 def pins(root: Path) -> list[tuple[str, str]]:
@@ -69,7 +66,22 @@ def _by_text(found: metadata.Distribution) -> str:
     return "MIT" if any(MIT in file.read_text() for file in files) else ""
 
 
-def write(root: Path) -> str:
-    """Write the page; returns its path."""
-    put(root / FILE, text(root), sync=True)
-    return FILE
+def write_licences(root: Path) -> list[str]:
+    """Write under which licence each dataset and each package of the environment may be used; returns the path."""
+    grid = Grid(root)
+    data = [
+        f"| {d.title} (`{name}`) | {d.licence} | {'yes' if d.redistribute else 'no'} | {d.citation} |"
+        for name, d in grid.datasets.items()
+    ]
+    packages = [f"| {name} | {version} | {licence(name)} |" for name, version in pins(root)]
+    put(root / FILE, "\n".join([HEAD, DATA_HEAD, *data, PACKAGES_HEAD, *packages, ""]), sync=True)
+    return [FILE]
+
+
+def write_schemas(root: Path) -> list[str]:
+    """Write one per kind of file; returns the paths that changed."""
+    texts = {
+        f"{FOLDER}/{name}.schema.json": json.dumps(model.model_json_schema(), indent=1, sort_keys=True) + "\n"
+        for name, model in MODELS.items()
+    }
+    return [file for file, text in texts.items() if put(root / file, text, sync=True)]

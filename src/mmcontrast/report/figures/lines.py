@@ -1,18 +1,24 @@
-"""Redundant, unique and synergistic information, with chance and the control of synergy: bars, or lines of a sweep."""
+"""Scores as lines over a number that cells differ in, such as the size of a batch; information as bars or such lines.
+
+Redundant, unique and synergistic information has chance and the control of synergy beside it.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
 
 from mmcontrast.config import Arms, Grid, Information
 from mmcontrast.config.experiments import Sweep
+from mmcontrast.config.metrics import measure
+from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.figures.sweep import DASHES, PANEL_INCHES, Point, draw_line, line_colours, scale_axis
 from mmcontrast.report.outputs import active_arms
+from mmcontrast.report.results import shown
 from mmcontrast.report.tables.information import (
     LETTERS,
     NAMES,
@@ -22,12 +28,15 @@ from mmcontrast.report.tables.information import (
     published,
     published_beside,
 )
-from mmcontrast.report.text.wording import LEVEL_NAME, count
+from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, seeds_by_dataset, short_title
 
-BAR_INCHES = 2.1
-LABEL_INCHES = 0.6
+SWEEP_INCHES, PANEL_INCHES, BAR_INCHES, LABEL_INCHES, LEGEND_INCHES = 2.6, 2.3, 2.1, 0.6, 0.2
+COLUMNS = 4
 MOST_BESIDE = 6  # cells whose names have room under panels side by side
-LEGEND_INCHES = 0.2
+TITLE_CHARACTERS = 78  # of all panel titles beside one another
+APART = 0.03  # of its place on a logarithmic axis, so that the intervals of series do not hide each other
+DASHES = (0, (2, 1))
+Point = tuple[float, Interval, list[float]]  # place of a cell, mean and interval over seeds, scores of seeds, as shown
 PUBLISHED: dict[str, Any] = {"s": 20, "marker": "D", "color": "white", "edgecolor": style.INK, "lw": 1.0, "zorder": 8}
 DIAMOND: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4, "markerfacecolor": "white"}
 CHANCE: dict[str, Any] = {"color": style.INK, "linewidth": 0.9, "linestyle": (0, (4, 2))}
@@ -35,32 +44,124 @@ CONTROL = "control: S after unbiased pretraining"
 HATCH = "////"
 
 
+def _swept_alone(grid: Grid, experiment: str, dataset: str) -> bool:
+    informed = {d for _, arms in active_arms(grid, experiment) for d in (arms.unbiased, arms.biased)}
+    return grid.experiments[experiment].sweep is not None and dataset not in informed
+
+
+@figure("sweep", by_default=_swept_alone)
+def sweep(of: Scope, narrow: bool) -> style.Figure:
+    """A panel per charted metric, a line per series of the experiment's sweep."""
+    asked, k = of.spec.sweep, len(of.charted)
+    if asked is None:
+        raise TypeError(f"{of.experiment} has no sweep")
+    columns = 1 if narrow else min(k, COLUMNS)
+    drawn = style.canvas(narrow, SWEEP_INCHES * -(-k // columns) + 0.4)
+    panels = style.tiled(drawn, k, columns)
+    for axes, metric in zip(panels, of.charted, strict=True):
+        for i, (name, line) in enumerate(asked.series.items()):
+            draw_line(axes, points_of(of, metric, line), name, i, style.PALETTE[i % len(style.PALETTE)], asked.scale)
+        scale_axis(axes, asked)
+        title = short_title(metric, of.data)
+        axes.set(
+            title=title if narrow else textwrap.fill(title, TITLE_CHARACTERS // columns),
+            ylabel=f"test score{measure(metric).heading}",
+        )
+    style.legend(drawn, panels[0].get_legend_handles_labels()[0], 1 if narrow else 3)
+    return drawn
+
+
+def _panels_of(of: Scope) -> list[tuple[str, Sweep]]:
+    """The experiment's panels with their datasets (default: its first), as far as this selection runs them."""
+    found = [(panel.dataset or of.spec.datasets[0], panel) for panel in of.spec.panels]
+    return [(dataset, panel) for dataset, panel in found if dataset in of.grid.dataset_names]
+
+
+def _seeds_told(of: Scope) -> dict[str, str]:
+    return {"seeds": seeds_by_dataset(of.grid, list(dict.fromkeys(dataset for dataset, _ in _panels_of(of))))}
+
+
+@figure("panels", section="panels", told=_seeds_told)
+def panels(of: Scope, narrow: bool) -> style.Figure:
+    """Several sweeps in one figure: a panel per number, each on its own dataset and by its first metric."""
+    from matplotlib.ticker import MaxNLocator
+
+    found, columns = _panels_of(of), 1 if narrow else 2
+    drawn = style.canvas(narrow, PANEL_INCHES * -(-len(found) // columns) + 0.3)
+    all_axes = style.tiled(drawn, len(found), columns)
+    for axes, (dataset, panel) in zip(all_axes, found, strict=True):
+        at = Scope(of.evidence, of.experiment, dataset)
+        metric = at.data.metrics[0]
+        colours = line_colours(of.grid, panel)
+        for i, (name, line) in enumerate(panel.series.items()):
+            draw_line(axes, points_of(at, metric, line), name, i, colours[i], panel.scale)
+        scale_axis(axes, panel)
+        axes.set(
+            title=f"{', '.join(panel.series)}: {at.data.title}", ylabel=short_title(metric) + measure(metric).heading
+        )
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    return drawn
+
+
+def line_colours(grid: Grid, sweep: Sweep) -> list[str]:
+    """The method's for a single line; else one for each series."""
+    if len(sweep.series) > 1:
+        return [style.PALETTE[i % len(style.PALETTE)] for i in range(len(sweep.series))]
+    method = next(iter(next(iter(sweep.series.values())))).partition("/")[0]
+    return [style.method_colours(grid.methods)[method]]
+
+
+def points_of(of: Scope, metric: str, line: dict[str, float]) -> list[Point]:
+    """The cells of a series that have a selected score, by their place on the axis."""
+    points = []
+    for cell, x in sorted(line.items(), key=lambda item: item[1]):
+        ref = find_cell(of.grid, of.experiment, *cell.split("/"))
+        if ref is not None and (score := of.mean(ref, metric)) is not None:
+            kind = measure(metric)
+            points.append((x, shown(score, kind), [kind.factor * v for v in of.scores(ref, metric).values()]))
+    return points
+
+
+def draw_line(
+    axes: style.Axes, points: list[Point], name: str, i: int, colour: str, scale: str, slot: int | None = None
+) -> None:
+    """The i-th series of a panel: means, seeds and intervals.
+
+    Args:
+        slot: of a control: as many steps aside; it is dashed, with hollow marks. Default: i, and a full line.
+    """
+    shift = 1 + APART * (i if slot is None else slot) if scale == "log" else 1
+    for x, found, seeds in points:
+        axes.plot([x * shift] * 2, found[1:], color=colour, linewidth=2.2, solid_capstyle="butt")
+        axes.scatter([x * shift] * len(seeds), seeds, s=5, color=colour, alpha=0.4)
+    if points:
+        line = [(x * shift, found.mean) for x, found, _ in points]
+        marker = style.MARKERS[i % len(style.MARKERS)]
+        (drawn,) = axes.plot(*zip(*line, strict=True), color=colour, marker=marker, markersize=4.5, label=name)
+        if slot is not None:
+            drawn.set(linestyle=DASHES, markerfacecolor="white")
+
+
+def scale_axis(axes: style.Axes, sweep: Sweep) -> None:
+    """A tick per cell, on the axis that the sweep asks for."""
+    if sweep.scale == "log":
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(sorted({x for line in sweep.series.values() for x in line.values()}))
+    style.plain_numbers(axes.xaxis)
+    axes.set_xlabel(sweep.axis)
+
+
 def _asked(grid: Grid, experiment: str, dataset: str) -> list[tuple[Information, Arms]]:
     """What the experiment asks for, with the arms whose unbiased dataset this is; there is one or none."""
     return [found for found in active_arms(grid, experiment) if found[1].unbiased == dataset]
 
 
-def _caption(of: Scope) -> str:
+def _arms_told(of: Scope) -> dict[str, str]:
     ((_, arms),) = _asked(of.grid, of.experiment, of.dataset)
-    title, biased = of.data.title, of.grid.datasets[arms.biased].title
-    seeds, level = count(of.n_seeds, "seed"), f"{LEVEL_NAME} t interval over seeds"
-    what = (
-        "Redundant (R), unique (U) and synergistic (S) information in frozen embeddings, "
-        f"{count(of.n_instances, 'test instance')}: balanced accuracy of linear probes. R and U after pretraining on "
-        f"{title}, S after {biased}; "
-    )
-    if of.spec.sweep:
-        return what + (
-            f"hollow marks: its control, S after {title}. Marks: mean of {seeds}; small dots: single seeds; thick "
-            f"lines: {level}; level dashes: chance."
-        )
-    return what + (
-        f"hatched: its control, S after {title}. Bars: mean of {seeds}; dots: single seeds; lines: {level}; dashed: "
-        "chance; diamonds, where shown: published at the full size, with other classes."
-    )
+    return {"biased": of.grid.datasets[arms.biased].title}
 
 
-@figure("information", caption=_caption, possible=_asked, always=_asked)
+@figure("information", told=_arms_told, possible=_asked, always=_asked)
 def information(of: Scope, narrow: bool) -> style.Figure:
     """A panel each for R, U and S, under the unbiased dataset of the arms."""
     ((asked, arms),) = _asked(of.grid, of.experiment, of.dataset)
@@ -71,7 +172,6 @@ def information(of: Scope, narrow: bool) -> style.Figure:
 
 
 def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
-    """Beside every bar of S its control."""
     handles, columns = _bar_legend(of, cells), 1 if narrow else 4
     many = len(cells) > MOST_BESIDE
     stacked = narrow or many
@@ -110,7 +210,6 @@ def _panel(axes: style.Axes, of: Scope, letter: str, cells: list[Kept]) -> None:
 
 
 def _bar(axes: style.Axes, x: float, width: float, kept: Kept, name: str, **look: Any) -> None:
-    """name: R, U, S or control."""
     found, scores = kept.estimates()[name], kept.scores[name]
     axes.bar(x, found.mean, width, linewidth=0.8, zorder=2, **look)
     if np.isfinite(found).all():
@@ -140,7 +239,6 @@ def _interval_handle(cells: list[Kept], **look: Any) -> list[Any]:
 
 
 def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
-    """A line per series of the sweep; beside S its control, dashed."""
     cells = {f"{k.ref.method}/{k.ref.variant}": k for k in found}
     colours = line_colours(grid, sweep)
     handles, columns = _line_legend(sweep, colours, found), 1 if narrow else 3
@@ -164,8 +262,7 @@ def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float]
 
 
 def _points(cells: list[tuple[float, Kept]], name: str) -> list[Point]:
-    """name: R, U, S or control."""
-    return [Point(x, k.estimates()[name], [100 * v for v in k.scores[name].values()]) for x, k in cells]
+    return [(x, k.estimates()[name], [100 * v for v in k.scores[name].values()]) for x, k in cells]
 
 
 def _line_legend(sweep: Sweep, colours: list[str], cells: list[Kept]) -> list[Any]:

@@ -1,24 +1,33 @@
-"""Training curves: the validation score and the training loss of each cell by epoch, with the spread over seeds."""
+"""What is seen of single cells: training curves, and test embeddings in the plane of two principal components.
+
+Shapes: N test instances, D width of an embedding.
+"""
 
 from __future__ import annotations
 
 import textwrap
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mmcontrast.config import BASE_VARIANT, CellConfig, CellRef, Grid
 from mmcontrast.config.metrics import measure
+from mmcontrast.errors import DataError
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
+from mmcontrast.report.outputs import own_cells
 from mmcontrast.report.text.wording import count, metric_title, short_title
 
 MOST_COLUMNS = {False: 4, True: 2}
 PANEL_INCHES = {1: 1.7, 2: 1.15}
 LEGEND_INCHES = 0.35
+PLANE_INCHES, ROW_INCHES = 3.1, 0.2
 AXIS_CHARACTERS = 14  # as many as stand beside a panel of two kinds
-TITLE_CHARACTERS = 20
+TITLE_CHARACTERS, PLANE_CHARACTERS = 20, 34
+PLAIN_FUSION = "concat"
 DASHED: dict[str, Any] = {"color": style.SOFT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
 DOTTED: dict[str, Any] = {"color": style.INK, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
 
@@ -51,21 +60,20 @@ def switch_epoch(cell: CellConfig) -> int | None:
     return epoch if 0 < epoch < stage.epochs else None
 
 
-def _caption(of: Scope) -> str:
+def _curves_told(of: Scope) -> dict[str, Any]:
     shown = curve_cells(of.grid, of.experiment, of.dataset)
     cells = [of.config(c) for c in shown]
-    above = f"Above: validation {metric_title(of.data.metrics[0]).lower()}; below: training loss"
-    drawn = above if any(cell.scored_by != "probe" for cell in cells) else "Training loss"
-    dotted = " Dotted: switch of the schedule from M3Co to MultiSClip." if any(map(switch_epoch, cells)) else ""
-    return (
-        f"Training on {of.data.title}: {', '.join(map(of.label, shown))}. {drawn}, whose terms differ between methods. "
-        f"Lines: mean of {count(of.n_seeds, 'seed')}; bands: lowest to highest seed.{dotted}"
-    )
+    return {
+        "labels": ", ".join(map(of.label, shown)),
+        "metric": metric_title(of.data.metrics[0]).lower(),
+        "scored": any(cell.scored_by != "probe" for cell in cells),
+        "switched": any(map(switch_epoch, cells)),
+    }
 
 
 @figure(
     "curves",
-    caption=_caption,
+    told=_curves_told,
     by_default=lambda grid, experiment, dataset: grid.experiments[experiment].kind in ("table", "ablation"),
 )
 def curves(of: Scope, narrow: bool) -> style.Figure:
@@ -158,3 +166,83 @@ def _legend(drawn: style.Figure, n_seeds: int, reference: str | None, switched: 
     handles += [style.handle(f"{reference}, for comparison", **DASHED)] if reference is not None else []
     handles += [style.handle("M3Co before, MultiSClip after", **DOTTED)] if switched else []
     style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
+
+
+def projected_cells(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
+    """Plain fusion, or else the first baseline, and the own method; in a partial report neither may be left."""
+    there = grid.cells_on(experiment, dataset)
+    own = [c for c in own_cells(grid, experiment) if c in there]
+    baselines = [c for c in there if c not in own]
+    plain = [c for c in baselines if grid.methods[c.method].implementation == PLAIN_FUSION]
+    return (plain or baselines)[:1] + own[:1]
+
+
+def project(embeddings_ND: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, 2) coordinates, and the share of variance each of the two axes explains.
+
+    Deterministic: the full decomposition, each axis turned so that its largest loading is positive.
+
+    Raises:
+        DataError: an embedding is not finite, or there are fewer than two instances or dimensions.
+    """
+    if not np.isfinite(embeddings_ND).all() or min(embeddings_ND.shape) < 2:
+        raise DataError(
+            f"embeddings of shape {embeddings_ND.shape} cannot be projected: two finite ones of two dimensions are "
+            f"needed; train the cell again"
+        )
+    from sklearn.decomposition import PCA
+
+    pca = PCA(n_components=2, svd_solver="full")
+    if np.ptp(embeddings_ND, axis=0).max() == 0:
+        return np.zeros((len(embeddings_ND), 2)), np.zeros(2)
+    return pca.fit_transform(embeddings_ND), pca.explained_variance_ratio_
+
+
+def names_told(of: Scope) -> dict[str, str]:
+    """The cells' labels, and that of the last, which is the own method where there is one."""
+    labels = [of.label(ref) for ref in projected_cells(of.grid, of.experiment, of.dataset)]
+    return {"names": " and ".join(labels), "own": labels[-1]}
+
+
+@figure(
+    "projection",
+    told=names_told,
+    # retrieval, several labels at once and numbers have no classes to colour
+    by_default=lambda grid, experiment, dataset: (
+        grid.experiments[experiment].kind == "table"
+        and grid.datasets[dataset].retrieval is None
+        and grid.datasets[dataset].target == "classes"
+    ),
+    possible=projected_cells,
+)
+def projection(of: Scope, narrow: bool) -> style.Figure:
+    """One panel per cell, test split of the dataset's first seed; each panel has its own principal components."""
+    cells = projected_cells(of.grid, of.experiment, of.dataset)
+    classes = of.data.classes
+    rows, legend_rows = len(cells) if narrow else 1, -(-len(classes) // (2 if narrow else 5))
+    drawn = style.canvas(narrow, PLANE_INCHES * rows + ROW_INCHES * legend_rows, style.WIDE * len(cells) / 2)
+    labels = np.zeros(0, dtype=int)
+    for axes, ref in zip(style.beside(drawn, len(cells), narrow), cells, strict=True):
+        part = of.test_embeddings(ref)
+        labels = part["label"].to_numpy()
+        points_N2, explained = project(part["embedding"].to_numpy().astype(float))
+        for c in range(len(classes)):
+            axes.scatter(
+                points_N2[labels == c, 0], points_N2[labels == c, 1], s=13, alpha=0.8, linewidths=0, **_look(c)
+            )
+        x, y = (f"{share:.0%} of variance".replace("%", " %") for share in explained)
+        title = textwrap.fill(of.label(ref), PLANE_CHARACTERS)
+        axes.set(title=title, xlabel=f"first component ({x})", ylabel=f"second component ({y})")
+        axes.set_aspect("equal", adjustable="datalim")
+    handles = [
+        style.handle(f"{name} ({int((labels == c).sum())})", linestyle="", markersize=5, **_look(c))
+        for c, name in enumerate(classes)
+    ]
+    style.legend(drawn, handles, 2 if narrow else 5, handletextpad=0.2)
+    return drawn
+
+
+def _look(c: int) -> dict[str, Any]:
+    """Colour and marker of a class; a tenth class starts over with the colours shifted against the markers."""
+    k = len(style.CLASS_COLOURS)
+    return {"color": style.CLASS_COLOURS[c % k], "marker": style.CLASS_MARKERS[(c + c // k) % k]}
