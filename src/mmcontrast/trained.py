@@ -24,8 +24,7 @@ from mmcontrast.data.new_rows import table_of
 from mmcontrast.data.scaling import Scaler, read_fitted
 from mmcontrast.errors import DataError, nearest
 from mmcontrast.exported import CELL, ENCODERS, FITTED, read_weights, sealed, vocabulary_name, weights_name
-from mmcontrast.methods.base import Method
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Method, build_method
 from mmcontrast.training.loop import embed, predict
 from mmcontrast.training.retrieving import embed_observations
 

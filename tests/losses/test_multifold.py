@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from mmcontrast.errors import ContrastError
 from mmcontrast.methods.mxm_clr.loss import multifold_pairs_terms, multifold_terms
-from mmcontrast.methods.mxm_clr.relations import RELATIONS
+from mmcontrast.methods.mxm_clr.sums import RELATIONS
 from tests.losses.multifold_vectors import IDS_A, IDS_B, SIX, TEN, A, B
 
 HARD_GRADIENT = [

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import mmcontrast.losses as public
 from mmcontrast.losses.mixing import mix_targets
-from mmcontrast.losses.similarity import unit_rows
+from mmcontrast.losses.rows import unit_rows
 
 # modules of what losses are made of
 HELPERS = {"instances", "mixing", "precision", "rows", "similarity"}

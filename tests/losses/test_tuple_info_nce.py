@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from mmcontrast.methods.tuple_infonce.loss import (
     Block,
     counts,
+    own_row_logits,
     tuple_info_nce_terms,
     weighted_cross_entropy,
     weights_from_alpha,
 )
-from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
 
 B, K = 4, 3
 WIDTHS = (2, 3, 2)

@@ -12,8 +12,7 @@ import torch
 import mmcontrast.methods
 import mmcontrast.methods.baselines
 from mmcontrast.config import OBJECTIVES, Grid, Objective
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.registry import method_module
 from mmcontrast.methods.tuple_infonce.negatives import KeyQueue
 

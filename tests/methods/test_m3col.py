@@ -13,9 +13,8 @@ from mmcontrast.config import Grid, Modality
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
 from mmcontrast.losses.pairwise import info_nce
-from mmcontrast.losses.similarity import modality_pairs
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.losses.rows import modality_pairs
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.m3col import method as m3col
 from mmcontrast.methods.m3col.loss import m3co, m3co_pair, multisclip
 from mmcontrast.methods.m3col.method import uses_m3co

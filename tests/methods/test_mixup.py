@@ -5,10 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.base import Batch
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.baselines import mixup
 from mmcontrast.methods.baselines.mixup import mixed_label_loss
-from mmcontrast.methods.build import build_method
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

@@ -7,8 +7,7 @@ import torch
 
 from mmcontrast.config import Modality
 from mmcontrast.errors import ConfigError, DataError
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.comm.fusion import PatchTokens
 from mmcontrast.models.conv import SmallConv
 from mmcontrast.models.encoders import ImageVector

@@ -16,8 +16,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.embeddings import Embeddings
 from mmcontrast.evaluation.probe_predictions import probe_predictions
 from mmcontrast.evaluation.scores import score
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 from tests.grids import grid_of
 
 GRID = grid_of()

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 
 from mmcontrast.config import Grid, validate
 from mmcontrast.errors import ConfigError, TrainingError
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.tuple_infonce.negatives import derangement
 from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
 

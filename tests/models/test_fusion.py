@@ -16,7 +16,7 @@ from mmcontrast.methods.comm.fusion import (
     sincos_2d,
 )
 from mmcontrast.models.conv import AlexNetFeatures
-from mmcontrast.models.projection import PairCritic, ProjectionHead
+from mmcontrast.models.heads import PairCritic, ProjectionHead
 from mmcontrast.models.sequence import RunningSteps
 
 VECTORS = {

@@ -3,7 +3,7 @@ import pytest
 
 from mmcontrast.errors import TrainingError
 from mmcontrast.methods.tuple_infonce.objective import GridSearch, ReinforceSearch
-from mmcontrast.methods.tuple_infonce.search.policies import Grid, Reinforce, advantages, reinforce_gradient
+from mmcontrast.methods.tuple_infonce.search.trials import Grid, Reinforce, advantages, reinforce_gradient
 
 DRAWS = np.array([[0.6, -0.2, 0.1], [-0.4, 0.9, 0.3], [0.2, 0.1, -0.8], [-0.1, -0.5, 0.4], [0.3, 0.2, 0.7]])
 REWARDS = np.array([41.0, 47.0, 38.0, 44.0, 50.0])

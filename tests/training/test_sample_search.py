@@ -7,8 +7,7 @@ import torch
 
 from mmcontrast.errors import TrainingError
 from mmcontrast.methods.tuple_infonce.objective import GridSearch, ReinforceSearch
-from mmcontrast.methods.tuple_infonce.search.policies import Grid, Reinforce
-from mmcontrast.methods.tuple_infonce.search.trials import Outcome, SampleSearch
+from mmcontrast.methods.tuple_infonce.search.trials import Grid, Outcome, Reinforce, SampleSearch
 
 
 class KilledError(Exception):

@@ -10,8 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmcontrast.methods.base import Batch, Method, Progress
-    from mmcontrast.methods.build import build_method
+    from mmcontrast.methods.base import Batch, Method, Progress, build_method
 
 __all__ = ["Batch", "Method", "Progress", "build_method"]
 
@@ -19,7 +18,7 @@ PUBLIC = {
     "Batch": "mmcontrast.methods.base",
     "Method": "mmcontrast.methods.base",
     "Progress": "mmcontrast.methods.base",
-    "build_method": "mmcontrast.methods.build",
+    "build_method": "mmcontrast.methods.base",
 }
 
 

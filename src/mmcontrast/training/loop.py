@@ -21,8 +21,7 @@ from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import DivergedError, StoppedError, TrainingError
 from mmcontrast.evaluation.scores import selection_key
-from mmcontrast.methods.base import Method, Progress, SeedJob
-from mmcontrast.methods.build import build_method, method_class
+from mmcontrast.methods.base import Method, Progress, SeedJob, build_method, method_class
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import in_chunks, make_feed
 from mmcontrast.training.engine import Engine, make_engine

@@ -18,7 +18,7 @@ from mmcontrast.data.table import task_column, weight_column
 from mmcontrast.evaluation.labels import output_column
 from mmcontrast.evaluation.readouts import column as readout_column
 from mmcontrast.exported import SeedExport, write_models
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 from mmcontrast.training.kept import SeedRun
 from mmcontrast.training.loop import embed
 from mmcontrast.training.retrieving import Splits, observation_table, vectors

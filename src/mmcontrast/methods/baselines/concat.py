@@ -9,11 +9,10 @@ from torch import Tensor
 
 from mmcontrast.config import CellConfig
 from mmcontrast.losses.pairwise import paired_info_nce
-from mmcontrast.losses.similarity import modality_pairs
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.losses.rows import modality_pairs
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.baselines.objectives import ConcatObjective
 from mmcontrast.methods.joint import JointMethod, refuse_pretraining
-from mmcontrast.methods.presence import Presence
 
 
 class Concat(JointMethod):

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.rows import upcast
 from mmcontrast.losses.tuples import Subset, confu_loss
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.baselines.objectives import ConFuObjective
-from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import SelfSupervised, refuse_finetuning
-from mmcontrast.models.mlp import mlp
+from mmcontrast.models.heads import mlp
 
 
 class ConFu(SelfSupervised):

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.disentangled import decur_loss
-from mmcontrast.methods.base import Batch, Progress, keep_local
+from mmcontrast.methods.base import Batch, Presence, Progress, keep_local
 from mmcontrast.methods.baselines.objectives import DecurObjective
-from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import Projected, augmented, build_augmenters
 
 

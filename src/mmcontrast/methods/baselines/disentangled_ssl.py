@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.losses.disentangled import disentangled_shared_loss, disentangled_specific_loss
 from mmcontrast.losses.rows import over_rows
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.baselines.objectives import DisentangledObjective
-from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
 from mmcontrast.models.encoders import build_encoders
-from mmcontrast.models.mlp import mlp
+from mmcontrast.models.heads import mlp
 
 
 class DisentangledSSL(SelfSupervised):

@@ -1,7 +1,7 @@
 """FactorCL: shared and unique information of two modalities, each bounded from the side on which it is to be moved.
 
 Source: Liang et al., "Factorized Contrastive Learning", NeurIPS 2023; the form of the released code (see
-`losses.factorcl`). Differences from it: one optimizer step trains everything, where the code has a critic step after
+`losses.disentangled`). Differences from it: one optimizer step trains everything, where the code has a critic step after
 each main step (the gradients are kept apart in the same way); the augmentation of x' is the same for both modalities;
 more than two modalities are taken pair by pair, which neither paper nor code does.
 
@@ -20,15 +20,12 @@ from torch.func import functional_call
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.factorcl import LOWER_TERMS, UPPER_TERMS, club_critic_loss, factorcl_terms
-from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.rows import nothing
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.losses.disentangled import LOWER_TERMS, UPPER_TERMS, club_critic_loss, factorcl_terms
+from mmcontrast.losses.rows import nothing, upcast
+from mmcontrast.methods.base import EVERYTHING, Batch, Presence, Progress
 from mmcontrast.methods.baselines.objectives import FactorCLObjective
-from mmcontrast.methods.presence import EVERYTHING, Presence
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
-from mmcontrast.models.mlp import mlp
-from mmcontrast.models.projection import PairCritic
+from mmcontrast.models.heads import PairCritic, mlp
 
 TERMS = (*LOWER_TERMS, *UPPER_TERMS, "loss", "critics")
 HEADS = ("cross", "cross_club", "conditional", "conditional_club", "self")

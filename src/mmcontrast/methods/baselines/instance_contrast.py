@@ -14,15 +14,14 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import TrainingError
-from mmcontrast.losses.clip_variants import cloob, cyclic_consistency
 from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
-from mmcontrast.losses.pairwise import info_nce
+from mmcontrast.losses.pairwise import cloob, cyclic_consistency, info_nce
 from mmcontrast.losses.rows import nothing
 from mmcontrast.losses.supervised import supcon_rows
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.baselines.objectives import InstanceContrastObjective
 from mmcontrast.methods.multifold import MultifoldMethod, Rows, over_pairs
-from mmcontrast.models.temperature import Temperature
+from mmcontrast.models.heads import Temperature
 
 SIGLIP_BIAS = -10.0
 

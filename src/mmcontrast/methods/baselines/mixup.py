@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.losses.cross_entropy import mixed_label_loss
 from mmcontrast.losses.mixing import apply_mix, sample_beta
-from mmcontrast.losses.targets import target_loss
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.losses.supervised import mixed_label_loss, target_loss
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.baselines.objectives import MixupObjective
 from mmcontrast.methods.joint import JointMethod, refuse_pretraining, refuse_unmixable, total
-from mmcontrast.methods.presence import Presence
 
 
 class Mixup(JointMethod):

@@ -15,9 +15,8 @@ from torch import Tensor
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.baselines.objectives import PairwiseObjective
-from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import Projected, augmented, build_augmenters
 
 PAIR_LOSSES: dict[str, Callable[..., Tensor]] = {"info_nce": info_nce, "nt_xent": nt_xent}

@@ -15,7 +15,7 @@ from mmcontrast.data.pixels import unit_pixels
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Method, refuse_training
 from mmcontrast.methods.baselines.objectives import RawObjective
-from mmcontrast.models.resampling import resampled
+from mmcontrast.models.sequence import resampled
 
 
 class Raw(Method):

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.rows import upcast
 from mmcontrast.losses.supervised import supcon, supcon_rows
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.baselines.objectives import SupConObjective
 from mmcontrast.methods.joint import refuse_other_targets, refuse_pretraining
-from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import SelfSupervised
-from mmcontrast.models.projection import ProjectionHead
+from mmcontrast.models.heads import ProjectionHead
 
 
 class SupCon(SelfSupervised):

@@ -18,12 +18,11 @@ from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.rows import over_rows
 from mmcontrast.losses.tuples import gram_loss, symile_loss
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.baselines.objectives import TupleContrastObjective
-from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import Projected
 from mmcontrast.methods.tuple_infonce.negatives import derangement
-from mmcontrast.models.temperature import Temperature
+from mmcontrast.models.heads import Temperature
 
 
 def drawn_tuples(n: int, k: int, generator: torch.Generator, plain: bool = False) -> list[list[Tensor]]:

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.checks import known
-from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.rows import over_rows
-from mmcontrast.losses.targets import target_loss
-from mmcontrast.methods.base import Batch, Method, Progress
+from mmcontrast.losses.rows import over_rows, upcast
+from mmcontrast.losses.supervised import target_loss
+from mmcontrast.methods.base import Batch, Method, Presence, Progress
 from mmcontrast.methods.baselines.objectives import UnimodalObjective
 from mmcontrast.methods.joint import refuse_pretraining, total
-from mmcontrast.methods.presence import Presence
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import classification_head
 

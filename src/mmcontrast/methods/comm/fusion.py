@@ -24,8 +24,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError, ContrastError, TrainingError
-from mmcontrast.methods.base import Batch, Method
-from mmcontrast.methods.presence import EVERYTHING, Presence
+from mmcontrast.methods.base import EVERYTHING, Batch, Method, Presence
 from mmcontrast.models.conv import ImageEncoder
 from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, StepEncoder, build_encoders, mean_step
 

@@ -13,14 +13,11 @@ from torch import Tensor
 
 from mmcontrast.config import CellConfig
 from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
-from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.rows import over_rows
-from mmcontrast.losses.similarity import modality_pairs
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.losses.rows import modality_pairs, over_rows, upcast
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.joint import JointMethod, refuse_unmixable, total
 from mmcontrast.methods.m3col.loss import Pairs, m3co, multisclip
 from mmcontrast.methods.m3col.objective import M3CoLObjective
-from mmcontrast.methods.presence import Presence
 
 Draw = tuple[Tensor, Tensor]  # a modality's own lambda and partners
 

@@ -28,10 +28,8 @@ import torch
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError, nearest
-from mmcontrast.losses.instances import instance_mean, number_instances
-from mmcontrast.losses.precision import full_precision, upcast
-from mmcontrast.methods.mxm_clr.relations import RELATIONS
-from mmcontrast.methods.mxm_clr.sums import Sums, Targets, sums_at_once, sums_in_chunks
+from mmcontrast.losses.rows import full_precision, instance_mean, number_instances, upcast
+from mmcontrast.methods.mxm_clr.sums import RELATIONS, Sums, Targets, sums_at_once, sums_in_chunks
 
 __all__ = ["multifold_loss", "multifold_pairs_loss", "multifold_pairs_terms", "multifold_terms"]
 

@@ -14,8 +14,8 @@ from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.multifold import MultifoldMethod, Rows, over_pairs
 from mmcontrast.methods.mxm_clr.loss import multifold_pairs_terms
 from mmcontrast.methods.mxm_clr.objective import MXMCLRObjective
-from mmcontrast.models.momentum import follow, frozen_copy
-from mmcontrast.models.temperature import Temperature
+from mmcontrast.models.encoders import follow, frozen_copy
+from mmcontrast.models.heads import Temperature
 
 NAMES = ("loss", "gap", "hard", "soft", "hard_gap", "soft_gap")
 

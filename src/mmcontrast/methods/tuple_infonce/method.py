@@ -20,14 +20,16 @@ from mmcontrast.config import CellConfig
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, TrainingError
-from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.rows import nothing, shared_rows
-from mmcontrast.losses.similarity import unit_rows
-from mmcontrast.methods.base import Batch, History, Progress, SeedJob
-from mmcontrast.methods.presence import EVERYTHING, Presence
+from mmcontrast.losses.rows import nothing, shared_rows, unit_rows, upcast
+from mmcontrast.methods.base import EVERYTHING, Batch, History, Presence, Progress, SeedJob
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
-from mmcontrast.methods.tuple_infonce.loss import TupleLoss, counts, tuple_info_nce_terms, weights_from_alpha
-from mmcontrast.methods.tuple_infonce.loss_every_own import every_own_row_terms
+from mmcontrast.methods.tuple_infonce.loss import (
+    TupleLoss,
+    counts,
+    every_own_row_terms,
+    tuple_info_nce_terms,
+    weights_from_alpha,
+)
 from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable, lenders
 from mmcontrast.methods.tuple_infonce.network import (
     EarlyNetwork,
@@ -39,8 +41,8 @@ from mmcontrast.methods.tuple_infonce.network import (
     joint_encoder,
 )
 from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective, alpha_by_modality, fused_width
-from mmcontrast.models.mlp import mlp
-from mmcontrast.models.momentum import follow, frozen_copy
+from mmcontrast.models.encoders import follow, frozen_copy
+from mmcontrast.models.heads import mlp
 
 
 class TupleInfoNCE(SelfSupervised):

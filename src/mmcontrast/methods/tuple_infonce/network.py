@@ -15,14 +15,12 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig, Modality
 from mmcontrast.data.pixels import unit_pixels
 from mmcontrast.errors import ConfigError
-from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.similarity import unit_rows
-from mmcontrast.methods.base import Progress
-from mmcontrast.methods.presence import EVERYTHING, Presence
+from mmcontrast.losses.rows import unit_rows, upcast
+from mmcontrast.methods.base import EVERYTHING, Presence, Progress
 from mmcontrast.methods.tuple_infonce.negatives import swap_terms
+from mmcontrast.models.conv import running_statistics_kept
 from mmcontrast.models.encoders import build_encoders
-from mmcontrast.models.mlp import mlp
-from mmcontrast.models.norm import running_statistics_kept
+from mmcontrast.models.heads import mlp
 
 JOINT = "joint"
 # what an encoder takes for zero, by kind of modality: image encoders centre pixels of [0, 1] at one half

@@ -23,13 +23,20 @@ from torch import Tensor
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import StoppedError, TrainingError
-from mmcontrast.methods.base import Batch, History, Progress, SeedJob
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, History, Progress, SeedJob, build_method
 from mmcontrast.methods.tuple_infonce.method import TupleInfoNCE
 from mmcontrast.methods.tuple_infonce.objective import GridSearch, ReinforceSearch
-from mmcontrast.methods.tuple_infonce.search.policies import Grid, Proposer, Reinforce
-from mmcontrast.methods.tuple_infonce.search.rewards import alpha_reward, beta_reward, crossmodal_accuracy
-from mmcontrast.methods.tuple_infonce.search.trials import Outcome, SampleSearch, Trial
+from mmcontrast.methods.tuple_infonce.search.trials import (
+    Grid,
+    Outcome,
+    Proposer,
+    Reinforce,
+    SampleSearch,
+    Trial,
+    alpha_reward,
+    beta_reward,
+    crossmodal_accuracy,
+)
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import make_feed, rows_of
 from mmcontrast.training.engine import make_engine
