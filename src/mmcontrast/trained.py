@@ -25,8 +25,7 @@ from mmcontrast.data.scaling import Scaler, read_fitted
 from mmcontrast.errors import DataError, nearest
 from mmcontrast.exported import CELL, ENCODERS, FITTED, read_weights, sealed, vocabulary_name, weights_name
 from mmcontrast.methods.base import Method, build_method
-from mmcontrast.training.loop import embed, predict
-from mmcontrast.training.retrieving import embed_observations
+from mmcontrast.training.outputs import embed, embed_observations, predict
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Any]

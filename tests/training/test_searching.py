@@ -17,9 +17,9 @@ from mmcontrast.methods.base import SeedJob
 from mmcontrast.methods.tuple_infonce.method import TupleInfoNCE
 from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
 from mmcontrast.methods.tuple_infonce.search.run import searched, split_rows
-from mmcontrast.training.distributed import World
-from mmcontrast.training.interrupt import StopRequest
-from mmcontrast.training.loop import SeedRun, SeedTrainer
+from mmcontrast.training.checkpoint import SeedRun
+from mmcontrast.training.distributed import StopRequest, World
+from mmcontrast.training.loop import SeedTrainer
 
 GRID = Grid(Path(__file__).parents[2], suite="tuple")
 REINFORCE = {"kind": "reinforce", "rounds": 2, "trials": 2, "steps": 3, "held_out": 20, "sigma": 0.5, "rate": 0.5}

@@ -12,15 +12,13 @@ import polars as pl
 from mmcontrast.config import CellConfig
 from mmcontrast.config.metrics import measure
 from mmcontrast.data.parquet import write_parquet
-from mmcontrast.evaluation.embeddings import read_embeddings
-from mmcontrast.evaluation.few_labels import few_label_scores
-from mmcontrast.evaluation.predictions import Predictions, read_predictions
-from mmcontrast.evaluation.probe_predictions import probe_predictions, readouts
+from mmcontrast.evaluation.columns import ENCODERS, OWN, fitted_on, metric_name
+from mmcontrast.evaluation.probe_predictions import few_label_scores, probe_predictions, readouts
 from mmcontrast.evaluation.protocols import INTERVALS_SCHEMA, chosen_epochs, curves, metrics_of, only_epoch
-from mmcontrast.evaluation.readouts import ENCODERS, OWN, fitted_on, metric_name
 from mmcontrast.evaluation.retrieval_frames import retrieval_frames
 from mmcontrast.evaluation.scores import weighted_scores
 from mmcontrast.evaluation.statistics import case_influence, over_seeds_and_cases
+from mmcontrast.evaluation.stored import Predictions, read_embeddings, read_predictions
 
 Frames = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]  # metrics, curves, intervals
 # (seed, split) -> predictions, and (protocol, metric) -> the epoch each seed is scored at

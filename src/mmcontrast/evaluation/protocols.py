@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config.metrics import measure
-from mmcontrast.evaluation.predictions import Predictions
 from mmcontrast.evaluation.scores import kind_of, loss, score, selection_key
+from mmcontrast.evaluation.stored import Predictions
 
 PROTOCOLS = ("selected", "last", "optimistic")
 CROSS_ENTROPY = "cross_entropy"

@@ -28,8 +28,7 @@ from mmcontrast.methods.registry import method_module
 from mmcontrast.models.heads import TargetScale, as_predictions
 
 if TYPE_CHECKING:
-    from mmcontrast.training.distributed import World
-    from mmcontrast.training.interrupt import StopRequest
+    from mmcontrast.training.distributed import StopRequest, World
 
 
 @dataclass(frozen=True)
@@ -263,7 +262,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
-        """What is scored: (b, width) tensors by name, `embed` under the empty one; names: `evaluation.readouts`."""
+        """What is scored: (b, width) tensors by name, `embed` under the empty one; names: `evaluation.columns`."""
         return {"": self.embed(batch)}
 
     def observations(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:

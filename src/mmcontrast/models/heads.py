@@ -1,4 +1,4 @@
-"""Networks on top of encoders: the MLP that encoders and heads share, heads of predictions and of contrasts, temperature.
+"""What stands on encoders: the MLP that they and heads share, heads of predictions and of contrasts, the temperature.
 
 Shapes: N training rows, B rows, C classes, labels or quantities, D width in, P width out.
 """

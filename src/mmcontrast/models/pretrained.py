@@ -184,7 +184,7 @@ class PretrainedTower(StepEncoder):
         self.tower: nn.Module = frozen_copy(tower) if spec.tuning == "frozen" else tower
         whole = projection is None or spec.tuning == "full"
         self.projection: nn.Module | None = projection if whole else frozen_copy(projection)
-        # for `training.optim`: the rate is that of the tower, and not of what is trained on top of it
+        # for `training.engine`: the rate is that of the tower, and not of what is trained on top of it
         self.tower.own_learning_rate = spec.lr
         self.train()
         self.width, self.pooled_width = self._widths(folder)

@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.frames import read_frame
+from mmcontrast.evaluation.stored import read_frame
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.findings import Finding, judged
 
@@ -40,10 +40,9 @@ def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, fil
     import torch
 
     from mmcontrast.data.loading import load_dataset
-    from mmcontrast.evaluation.labels import output_column
-    from mmcontrast.evaluation.readouts import column
+    from mmcontrast.evaluation.columns import column, output_column
     from mmcontrast.trained import exported_epoch, load_method
-    from mmcontrast.training.loop import embed, predict
+    from mmcontrast.training.outputs import embed, predict
 
     def stored(table: str, rows: dict[str, Any]) -> pl.DataFrame:
         return read_frame(

@@ -17,8 +17,8 @@ from mmcontrast.config.metrics import measure
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, write_frame
-from mmcontrast.evaluation.frames import read_frame
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.stored import read_frame
 from mmcontrast.paths import Layout
 from mmcontrast.report.outputs import PAGE, covered, results_outputs
 from mmcontrast.report.summary import CELL, summarise

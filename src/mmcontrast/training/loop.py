@@ -14,48 +14,24 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
-from mmcontrast.errors import DivergedError, StoppedError, TrainingError
+from mmcontrast.errors import DivergedError, StoppedError
 from mmcontrast.evaluation.scores import selection_key
 from mmcontrast.methods.base import Method, Progress, SeedJob, build_method, method_class
 from mmcontrast.training import checkpoint, seeding
-from mmcontrast.training.batching import in_chunks, make_feed
+from mmcontrast.training.batching import make_feed
+from mmcontrast.training.checkpoint import EpochTensors, SeedRun
 from mmcontrast.training.engine import Engine, make_engine
-from mmcontrast.training.kept import EpochTensors, SeedRun
-from mmcontrast.training.retrieving import embed_observations, retrieval_key
+from mmcontrast.training.outputs import embed_observations, predict, retrieval_key
 
 log = logging.getLogger(__name__)
 
 EVALUATED = ("val", "test")
 # folder of what evaluated epochs leave, in that of the resume state
 KEPT = "evaluated"
-
-
-@torch.no_grad()
-def predict(method: Method, table: Table, device: torch.device) -> Tensor:
-    """(n, C) float32 probabilities, or numbers in the units of the data, on the CPU, in evaluation mode."""
-    method.eval()
-    out = []
-    for batch in in_chunks(table, device):
-        predictions = method.predictions(batch)
-        if predictions is None:
-            raise TrainingError(f"{method.cell.name}: the method has no classifier, so `finetune` cannot be scored")
-        out.append(predictions.cpu())
-    method.train()
-    return torch.cat(out)
-
-
-@torch.no_grad()
-def embed(method: Method, table: Table, device: torch.device) -> dict[str, Tensor]:
-    """view -> (n, D) float32 embeddings on the CPU, in evaluation mode."""
-    method.eval()
-    chunks = [method.embeddings(batch) for batch in in_chunks(table, device)]
-    method.train()
-    return {view: torch.cat([chunk[view].float().cpu() for chunk in chunks]) for view in chunks[0]}
 
 
 class SeedTrainer:

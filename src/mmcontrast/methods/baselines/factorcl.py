@@ -1,9 +1,8 @@
 """FactorCL: shared and unique information of two modalities, each bounded from the side on which it is to be moved.
 
-Source: Liang et al., "Factorized Contrastive Learning", NeurIPS 2023; the form of the released code (see
-`losses.disentangled`). Differences from it: one optimizer step trains everything, where the code has a critic step after
-each main step (the gradients are kept apart in the same way); the augmentation of x' is the same for both modalities;
-more than two modalities are taken pair by pair, which neither paper nor code does.
+Source: see `losses.disentangled`. Differences from the released code: one optimizer step trains everything, where the
+code has a critic step after each main step (the gradients are kept apart in the same way); the augmentation of x' is
+the same for both modalities; more than two modalities are taken pair by pair, which neither paper nor code does.
 
 Shapes: b rows of this rank, B rows of the global batch, d width of a modality's embedding, H heads.
 """

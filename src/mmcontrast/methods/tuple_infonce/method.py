@@ -158,7 +158,7 @@ class TupleInfoNCE(SelfSupervised):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Each modality alone, augmented, and each tuple without it, as it is: K tensors (b, D) of unit norm each.
 
-        Of the rows that have the modality and another one. What `search.rewards.crossmodal_accuracy` takes. generator:
+        Of the rows that have the modality and another one. What `search.trials.crossmodal_accuracy` takes. generator:
         of the augmentations. strength: factor on their noise, of what is given in params/ and not of what is trained
         with.
 

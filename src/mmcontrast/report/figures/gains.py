@@ -7,8 +7,8 @@ from typing import Any
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.methods import untrained_twin
 from mmcontrast.config.metrics import measure
-from mmcontrast.evaluation.few_labels import DRAWS
-from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name
+from mmcontrast.evaluation.columns import ENCODERS, OWN, metric_name
+from mmcontrast.evaluation.probe_predictions import DRAWS
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
