@@ -102,10 +102,10 @@ LOSSES: dict[str, Loss] = {
     "multifold": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau)["loss"],
     "multifold, logsum": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau, hard="logsum")["loss"],
     "multifold, intra": lambda a, b, tau, y: multifold_terms(
-        unit(a), unit(b), y, y, tau=tau, relation="intra", combine="additive", reduce="instance"
+        unit(a), unit(b), y, y, tau=tau, relation="intra", combine="additive"
     )["loss"],
-    "multifold, chunks": lambda a, b, tau, y: multifold_terms(
-        unit(a), unit(b), y, y, tau=tau, relation="pair", tau_soft=tau, chunk=1
+    "multifold, pair": lambda a, b, tau, y: multifold_terms(
+        unit(a), unit(b), y, y, tau=tau, relation="pair", tau_soft=tau
     )["loss"],
     "mil_nce": lambda a, b, tau, y: mil_nce(unit(a), unit(b), y, y, tau=tau),
     "mil_nce, double": lambda a, b, tau, y: mil_nce(unit(a), unit(b), y, y, tau=tau, double_count=True),

@@ -65,7 +65,7 @@ class MXMCLR(MultifoldMethod):
             teacher={m: z[:, 1] for m, z in both.items()} if spec.teacher == "ema" else None,
             tau=self.tau(),
             soft_weight=self.soft_weight(epoch),
-            **spec.model_dump(include={"tau_soft", "hard", "relation", "combine", "reduce", "chunk"}),
+            **spec.model_dump(include={"tau_soft", "hard", "relation", "combine"}),
         )
         return {name: terms[name] for name in NAMES}
 
