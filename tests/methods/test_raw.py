@@ -9,7 +9,7 @@ import torch
 from mmcontrast.config import Modality
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch
-from mmcontrast.methods.baselines.raw import Raw
+from mmcontrast.methods.baselines.untrained import Raw
 from mmcontrast.models.sequence import resampled
 
 

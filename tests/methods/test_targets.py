@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.supervised import target_loss
 from mmcontrast.methods.base import Batch, build_method
-from mmcontrast.methods.baselines.unimodal import mean_prediction
+from mmcontrast.methods.baselines.supervised import mean_prediction
 
 KINDS = ("multilabel", "regression")
 N = 12

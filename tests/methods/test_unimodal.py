@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, build_method
-from mmcontrast.methods.baselines.unimodal import log_mean_probability
+from mmcontrast.methods.baselines.supervised import log_mean_probability
 
 
 @pytest.mark.parametrize("seen", ["mrna", "methylation", "mirna"])

@@ -14,15 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Method", "Progress", "build_method"]
 
-PUBLIC = {
-    "Batch": "mmcontrast.methods.base",
-    "Method": "mmcontrast.methods.base",
-    "Progress": "mmcontrast.methods.base",
-    "build_method": "mmcontrast.methods.base",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in PUBLIC:
+    if name not in __all__:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(importlib.import_module(PUBLIC[name]), name)
+    return getattr(importlib.import_module("mmcontrast.methods.base"), name)

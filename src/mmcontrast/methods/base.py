@@ -311,12 +311,13 @@ def refuse_training(cell: CellConfig, where: str) -> None:
         raise ConfigError(f"{where}: nothing is trained here; give `pretrain: {{epochs: 0}}` and no `finetune`")
 
 
-def method_class(cell: CellConfig) -> type[Method]:
-    """The class of the cell's method."""
-    found: type[Method] = importlib.import_module(method_module(cell.implementation)).METHOD
+def method_class(implementation: str) -> type[Method]:
+    """The class of a method, so that a run imports its own method alone."""
+    module = importlib.import_module(method_module(implementation))
+    found: type[Method] = module.METHODS[implementation] if hasattr(module, "METHODS") else module.METHOD
     return found
 
 
 def build_method(cell: CellConfig) -> Method:
     """The cell's method with freshly initialised weights, drawn from torch's global generator."""
-    return method_class(cell)(cell)
+    return method_class(cell.implementation)(cell)

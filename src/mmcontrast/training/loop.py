@@ -52,7 +52,7 @@ class SeedTrainer:
         initial: dict[str, Tensor] | None = None,
         report: Callable[[int, dict[str, float]], None] = lambda epoch, terms: None,
     ) -> None:
-        cell, path = method_class(cell).prepare(cell, job, tables["train"])
+        cell, path = method_class(cell.implementation).prepare(cell, job, tables["train"])
         self.cell, self.job, self.tables, self.report = cell, job, tables, report
         stage_name, seed, world = job.stage, job.seed, job.world
         self.stage: Stage = getattr(cell, stage_name)

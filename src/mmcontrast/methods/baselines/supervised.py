@@ -1,4 +1,5 @@
-"""One modality alone, or late fusion: a head for each modality, what they predict averaged.
+"""Supervised baselines: concatenation, optionally with unimodal heads and a CLIP-type InfoNCE term; mixup of inputs
+and labels, M3CoL's ablation; one modality alone, or late fusion.
 
 Shapes: b rows of this rank, B rows of the global batch, M modalities, D width, C classes.
 """
@@ -7,19 +8,85 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.checks import known
-from mmcontrast.losses.rows import over_rows, upcast
-from mmcontrast.losses.supervised import target_loss
+from mmcontrast.losses.mixing import apply_mix, sample_beta
+from mmcontrast.losses.pairwise import paired_info_nce
+from mmcontrast.losses.rows import modality_pairs, over_rows, upcast
+from mmcontrast.losses.supervised import mixed_label_loss, target_loss
 from mmcontrast.methods.base import Batch, Method, Presence, Progress
-from mmcontrast.methods.baselines.objectives import UnimodalObjective
-from mmcontrast.methods.joint import refuse_pretraining, total
+from mmcontrast.methods.baselines.objectives import ConcatObjective, MixupObjective, UnimodalObjective
+from mmcontrast.methods.joint import JointMethod, refuse_pretraining, refuse_unmixable, total
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import classification_head
+
+
+class Concat(JointMethod):
+    """loss = CE(fusion) + [sum of unimodal CE] + [beta InfoNCE]; in pretraining InfoNCE alone.
+
+    Where rows lack a modality, InfoNCE of a pair is over the rows that have both; see JointMethod for the heads.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        objective = ConcatObjective.model_validate(cell.objective)
+        super().__init__(cell, objective.unimodal_heads)
+        self.objective = objective
+        if objective.beta == 0:
+            refuse_pretraining(cell, "remove `pretrain`, or set objective.beta above 0")
+        self.pairs = modality_pairs(self.modalities, objective.pairing) if objective.beta > 0 else []
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        presence = Presence.of(batch, progress.gather)
+        z = presence.encode(self.encoders, batch.inputs)
+        contrastive = {}
+        if self.pairs:
+            z_global = {m: progress.gather(z_bD) for m, z_bD in z.items()}
+            contrastive["info_nce"] = paired_info_nce(z_global, self.pairs, self.objective.tau, presence.whole)
+        return self.training_terms(z, contrastive, self.objective.beta, batch, presence, progress)
+
+
+class Mixup(JointMethod):
+    """loss = mixed CE(fusion) + [sum of unimodal mixed CE], every modality's INPUT mixed alike.
+
+    One lambda ~ Beta(alpha, alpha) and one permutation per batch, shared by the modalities.
+
+    Where paper and released code differ: in M3CoL's released baseline the text embedding that fusion sees stays unmixed
+    even where text is mixed, and weights of (1 +- lambda) / 2 serve the case of one mixed modality. Here everything is
+    mixed, so that fusion and unimodal heads see the same.
+
+    A mixture has a modality where both of its rows have it; one that has none is left out.
+
+    Raises:
+        ConfigError: a `pretrain` stage, or a modality whose inputs cannot be mixed.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        refuse_pretraining(cell, "remove `pretrain`")
+        objective = MixupObjective.model_validate(cell.objective)
+        refuse_unmixable(cell, "train `concat`, or `m3col` with objective.mix_space: embedding")
+        super().__init__(cell, objective.unimodal_heads)
+        self.objective = objective
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        labels_B = progress.gather(batch.labels)
+        n = len(labels_B)
+        perm_B = torch.randperm(n, generator=progress.generator)
+        weight_1 = sample_beta(1, self.objective.alpha, progress.generator)
+        mixed = {
+            m: apply_mix(progress.gather(batch.inputs[m]), weight_1.expand(n), perm_B)[progress.rows]
+            for m in self.modalities
+        }
+        labels = [labels_B, labels_B[perm_B.to(labels_B.device)]]
+        presence = Presence.of(batch, progress.gather).mixed(perm_B, progress.rows)
+        criterion = partial(mixed_label_loss, weight=weight_1.item(), loss=target_loss(self.cell.target))
+        z = presence.encode(self.encoders, mixed)
+        terms = self.supervised_terms(z, criterion, labels, presence, progress.gather)
+        return {"loss": total(terms.values()), **terms}
 
 
 def log_mean_probability(scores: Sequence[Tensor], present: Sequence[Tensor | None] | None = None) -> Tensor:
@@ -101,4 +168,4 @@ class Unimodal(Method):
         return {m: self.heads[m](z_bD) for m, z_bD in presence.encode(self.encoders, batch.inputs).items()}
 
 
-METHOD = Unimodal
+METHODS = {"concat": Concat, "mixup": Mixup, "unimodal": Unimodal}
