@@ -33,14 +33,6 @@ def test_advantages_and_their_gradient():
     np.testing.assert_allclose(MEAN + 0.1 * gradient, [0.9773725836, 1.0367695516, 1.0905096654], atol=1e-9)
 
 
-def test_first_adam_step_of_the_released_search():
-    policy = climb((1, 1, 1), SIGMA, rounds=1, trials=6, rate=0.25, optimizer="adam")
-    # a sixth draw at the mean, rewarded with the mean of the others, leaves the sum of the gradient as it is
-    policy.open = MEAN + np.vstack([DRAWS, np.zeros(3)])
-    policy.tell([*REWARDS, REWARDS.mean()])
-    np.testing.assert_allclose(policy.value, [0.75, 1.25, 1.25], atol=1e-7)
-
-
 def test_the_gradient_is_unbiased_for_a_linear_reward():
     g = np.random.default_rng(0)
     raw = MEAN + SIGMA * g.standard_normal((200_000, 3))

@@ -243,7 +243,6 @@ def test_a_loss_that_is_not_finite_stops_the_search(
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
-        ({"search": REINFORCE, "form": "simplex", "alpha": 0.2}, "search: every amount is searched on its own"),
         ({"search": REINFORCE, "alpha": 0, "naive": True}, "naive: true has no alpha to find"),
         ({"search": REINFORCE, "alpha": 5.0}, r"starts from an alpha of 5, outside low \(0\) to high \(4\)"),
         ({"search": REINFORCE | {"trials": 3}}, "search.reinforce.trials.*multiple of 2"),

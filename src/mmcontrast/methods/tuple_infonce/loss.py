@@ -27,7 +27,7 @@ __all__ = ["every_own_row_loss", "every_own_row_terms", "tuple_info_nce", "tuple
 
 
 Rows = Literal["all", "own", "others", "every_own"]
-Form = Literal["ratio", "simplex", "weight"]
+Form = Literal["ratio", "weight"]
 
 # Logit of an entry that does not count. Finite, because logsumexp over a block of nothing but -inf (an anchor all of
 # whose other rows are of its own scene) has a gradient of nan; exp of it is exactly 0 all the same.
@@ -72,16 +72,14 @@ def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, f
     """Weight w_k of every physically computed k-disturbed negative.
 
     Args:
-        alpha: K numbers >= 0 (ratio, weight), or 1 + K that sum to 1, alpha_0 > 0 first (simplex, the paper's).
-        n_naive: n_0. n_disturbed: n_k; see `counts`.
-        form: ratio: w_k = alpha_k n_0 / n_k, i.e. alpha_k k-disturbed negatives per naive one;
-            simplex: w_k = alpha_k / alpha_0 * n_0 / n_k; weight: w_k = alpha_k.
+        alpha: K numbers >= 0. n_naive: n_0. n_disturbed: n_k; see `counts`.
+        form: ratio: w_k = alpha_k n_0 / n_k, i.e. alpha_k k-disturbed negatives per naive one; weight: w_k = alpha_k.
 
     Returns:
         K weights. All zero is naive tuple contrast.
 
     Raises:
-        ValueError: alpha is negative, not finite, or not on the simplex where it should be.
+        ValueError: alpha is negative or not finite.
     """
     values = [float(a) for a in alpha]
     if not all(math.isfinite(a) and a >= 0 for a in values):
@@ -90,14 +88,7 @@ def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, f
         return values
     if n_disturbed < 1:
         raise ValueError(f"alpha: no disturbed negative to weigh (n_naive {n_naive}, n_disturbed {n_disturbed})")
-    if form == "ratio":
-        return [a * n_naive / n_disturbed for a in values]
-    if abs(sum(values) - 1) > 1e-6 or not values or values[0] <= 0:
-        raise ValueError(
-            f"alpha: {values}; on the simplex alpha_0 (naive, > 0) and one number per modality must sum to 1, "
-            f"and they sum to {sum(values):g}; use form 'ratio' for free ratios"
-        )
-    return [a / values[0] * n_naive / n_disturbed for a in values[1:]]
+    return [a * n_naive / n_disturbed for a in values]
 
 
 def weighted_cross_entropy(positive_B: Tensor, blocks: Sequence[Block]) -> TupleLoss:

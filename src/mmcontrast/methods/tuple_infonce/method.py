@@ -307,8 +307,7 @@ class TupleInfoNCE(SelfSupervised):
     def _weights(self, n: int, queued: int = 0) -> list[float]:
         """w_k of a batch of n rows, counted as if no two of them were of one scene."""
         spec = self.objective
-        alpha = [1 - sum(self.alpha), *self.alpha] if spec.form == "simplex" else self.alpha
-        return weights_from_alpha(alpha, *counts(n, spec.rows, spec.copies, queued), spec.form)
+        return weights_from_alpha(self.alpha, *counts(n, spec.rows, spec.copies, queued), spec.form)
 
 
 def disturbable(view: View) -> list[str]:

@@ -110,7 +110,7 @@ class _Run:
         self.engine = make_engine(method, stage, steps, cell.engine, world)
         self.start = self.engine.state_dict()
         self.clones: list[dict[str, Any]] = []
-        self.search = SampleSearch(targets, self._evaluate, self._adopt, spec.carry, trials)
+        self.search = SampleSearch(targets, self._evaluate, self._adopt, trials)
 
     def found(self) -> tuple[CellConfig, History]:
         """Run what is left of the search."""

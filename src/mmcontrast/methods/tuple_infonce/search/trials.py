@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +95,6 @@ class Reinforce:
         self.spec, self.rounds = spec, spec.rounds
         self.mean = np.asarray(mean, float)
         self.round = 0
-        self.moments = [np.zeros_like(self.mean), np.zeros_like(self.mean)]
         self.open: Array | None = None
         self.rng = np.random.Generator(np.random.PCG64(seed))
 
@@ -118,7 +117,7 @@ class Reinforce:
         return [[float(x) for x in row] for row in self.open.clip(spec.low, spec.high)]
 
     def tell(self, rewards: Sequence[float]) -> None:
-        """One step of the mean along the advantage-weighted gradient, or Adam's on it; it stays within the range.
+        """One step of the mean along the advantage-weighted gradient; it stays within the range.
 
         Raises:
             TrainingError: a reward is not finite.
@@ -128,13 +127,7 @@ class Reinforce:
         _check_rewards(rewards, self.spec.trials)
         gradient = reinforce_gradient(self.open, self.mean, self.spec.sigma, advantages(rewards))
         self.round += 1
-        step = gradient
-        if self.spec.optimizer == "adam":
-            first, second = self.moments
-            self.moments = [0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2]
-            corrected = [m / (1 - b**self.round) for m, b in zip(self.moments, (0.9, 0.999), strict=True)]
-            step = corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
-        self.mean = (self.mean + self.spec.rate * step).clip(self.spec.low, self.spec.high)
+        self.mean = (self.mean + self.spec.rate * gradient).clip(self.spec.low, self.spec.high)
         self.open = None
 
 
@@ -216,10 +209,10 @@ class SampleSearch:
         proposers: target -> proposer, taken in turn, one round each, those that are finished skipped.
         evaluate: trains a clone from the start of `trial.round` and scores it on held-out TRAIN tuples. It must restore
             model, optimizer, buffers and random state first and keep the clone under round and index.
-        adopt: called when a round is over with (round, index of the clone that the next round starts from). It must
-            leave the start of `round` in place: killed before the state is saved, the last trial is run once more.
-        carry: which clone that is. nearest: its setting lies closest to the proposer's new value (little selection
-            bias); best: the highest reward (released code); the first one wins a tie.
+        adopt: called when a round is over with (round, index of the clone that the next round starts from), whose
+            setting lies closest to the proposer's new value: less selection bias than of the best, which the released
+            code takes. It must leave the start of `round` in place: killed before the state is saved, the last trial is
+            run once more.
         seed: base of the trials' seeds.
     """
 
@@ -228,11 +221,10 @@ class SampleSearch:
         proposers: Mapping[str, Proposer],
         evaluate: Callable[[Trial], Outcome],
         adopt: Callable[[int, int], None],
-        carry: Literal["nearest", "best"] = "nearest",
         seed: int = 0,
     ) -> None:
         self.proposers, self.evaluate, self.adopt = dict(proposers), evaluate, adopt
-        self.carry, self.seed = carry, seed
+        self.seed = seed
         self.round = 0
         self.outcomes: list[Outcome] = []
         self.log: list[dict[str, Any]] = []
@@ -278,7 +270,7 @@ class SampleSearch:
             return
         proposer.tell(rewards)
         away = ((np.asarray(settings) - proposer.value) ** 2).sum(1)
-        chosen = int(np.argmax(rewards) if self.carry == "best" else np.argmin(away))
+        chosen = int(np.argmin(away))
         adopt(self.round, chosen)
         trials = [{"setting": s, **asdict(o)} for s, o in zip(settings, self.outcomes, strict=True)]
         of_round = {"round": self.round, "target": target, "before": before, "after": proposer.value}
