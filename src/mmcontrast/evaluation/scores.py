@@ -74,14 +74,6 @@ def _f1_by_class(classes_P: Labels, labels_N: Labels, probs_KNC: Array, weights_
     return ratio(2 * hits, predicted + true), true
 
 
-def _f1(labels_N: Labels, probs_KNC: Array, weights_RN: Array) -> Array:
-    return _f1_by_class(np.array([POSITIVE]), labels_N, probs_KNC, weights_RN)[0][:, :, 0]
-
-
-def _macro_f1(labels_N: Labels, probs_KNC: Array, weights_RN: Array) -> Array:
-    return _f1_by_class(np.unique(labels_N), labels_N, probs_KNC, weights_RN)[0].mean(-1)
-
-
 def _weighted_f1(labels_N: Labels, probs_KNC: Array, weights_RN: Array) -> Array:
     f1_RKP, true_R1P = _f1_by_class(np.unique(labels_N), labels_N, probs_KNC, weights_RN)
     return (f1_RKP * true_R1P).sum(-1) / weights_RN.sum(1, keepdims=True)
@@ -193,18 +185,6 @@ def _weighted_mean(values_KNC: Array, weights_RN: Array) -> Array:
     return np.stack([weights_RN @ v_NC for v_NC in values_KNC], axis=1) / weights_RN.sum(1)[:, None, None]
 
 
-def _mse(labels_NC: Array, values_KNC: Array, weights_RN: Array) -> Array:
-    return _weighted_mean(_errors(labels_NC, values_KNC) ** 2, weights_RN).mean(-1)
-
-
-def _rmse(labels_NC: Array, values_KNC: Array, weights_RN: Array) -> Array:
-    return np.sqrt(_weighted_mean(_errors(labels_NC, values_KNC) ** 2, weights_RN)).mean(-1)
-
-
-def _mae(labels_NC: Array, values_KNC: Array, weights_RN: Array) -> Array:
-    return _weighted_mean(np.abs(_errors(labels_NC, values_KNC)), weights_RN).mean(-1)
-
-
 def _pearson(labels_NC: Array, values_KNC: Array, weights_RN: Array) -> Array:
     # centred and scaled as a whole first: what is left to subtract in a resampled set is then small
     x_KNC, y_1NC = _scaled(values_KNC), _scaled(labels_NC[None])
@@ -235,10 +215,10 @@ def squared_error(labels_NC: Array, values_NC: Array, weights_N: Array | None = 
 METRICS: dict[Kind, dict[str, Callable[[NDArray, Array, Array], Array]]] = {
     "classes": {
         "acc": _acc,
-        "f1": _f1,
+        "f1": lambda y, p, w: _f1_by_class(np.array([POSITIVE]), y, p, w)[0][:, :, 0],
         "auc": _auc,
         "weighted_f1": _weighted_f1,
-        "macro_f1": _macro_f1,
+        "macro_f1": lambda y, p, w: _f1_by_class(np.unique(y), y, p, w)[0].mean(-1),
         "balanced_acc": _balanced_acc,
     },
     "multilabel": {
@@ -248,7 +228,12 @@ METRICS: dict[Kind, dict[str, Callable[[NDArray, Array, Array], Array]]] = {
         "map": _map,
         "subset_acc": _subset_acc,
     },
-    "regression": {"mse": _mse, "rmse": _rmse, "mae": _mae, "pearson": _pearson},
+    "regression": {
+        "mse": lambda y, v, w: _weighted_mean(_errors(y, v) ** 2, w).mean(-1),
+        "rmse": lambda y, v, w: np.sqrt(_weighted_mean(_errors(y, v) ** 2, w)).mean(-1),
+        "mae": lambda y, v, w: _weighted_mean(np.abs(_errors(y, v)), w).mean(-1),
+        "pearson": _pearson,
+    },
 }
 LOSSES: dict[Kind, Callable[[NDArray, Array, Array | None], float]] = {
     "classes": cross_entropy,

@@ -28,7 +28,6 @@ from mmcontrast.evaluation.columns import (
     readouts_of,
 )
 
-# a column may be a vector of any width, which its reader checks
 NAMED = {pl.Array: "float32 of one width"}
 
 
@@ -50,8 +49,11 @@ def read_frame(path: Path, columns: Mapping[str, Any], remedy: str) -> pl.DataFr
     if missing := [c for c in columns if c not in frame.columns]:
         raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(columns)}; {remedy}")
     for name, kind in columns.items():
-        if kind is not None and not _fits(frame[name].dtype, kind):
-            raise DataError(f"{path}: column {name} is {frame[name].dtype}, expected {NAMED.get(kind, kind)}; {remedy}")
+        dtype = frame[name].dtype
+        # a vector may be of any width
+        vector = isinstance(dtype, pl.Array) and dtype.inner == pl.Float32 and len(dtype.shape) == 1
+        if kind is not None and not (vector if kind is pl.Array else dtype == kind):
+            raise DataError(f"{path}: column {name} is {dtype}, expected {NAMED.get(kind, kind)}; {remedy}")
         if frame[name].null_count():
             raise DataError(f"{path}: column {name} has rows without a value; {remedy}")
     return frame
@@ -92,13 +94,6 @@ def by_epoch(part: pl.DataFrame, keys: Sequence[str], where: str) -> tuple[list[
             f"{where}: not the same {', '.join(keys)} at every epoch of {epochs[0]}..{epochs[-1]}; train the cell again"
         )
     return epochs, rows[:n]
-
-
-def _fits(found: pl.DataType, kind: Any) -> bool:
-    """Equal, or both vectors of float32 where only that is asked."""
-    if kind is pl.Array:
-        return isinstance(found, pl.Array) and found.inner == pl.Float32 and len(found.shape) == 1
-    return bool(found == kind)
 
 
 PREDICTED = {"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "id": pl.String}

@@ -210,11 +210,6 @@ class PretrainedTower(StepEncoder):
             self.tower.eval()
         return self
 
-    def _blank(self, x: Tensor) -> Tensor:
-        """A row in place of none, which attention does not take; every weight then has a gradient of zeros."""
-        blank: Tensor = self.reader.blank().to(x.device)
-        return blank
-
     def run(self, x: Tensor) -> tuple[Any, Tensor | None]:
         inputs, padding_BT = self.reader(x)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.spec.tuning != "frozen"):
@@ -222,7 +217,8 @@ class PretrainedTower(StepEncoder):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         if len(x) == 0 and not self.normalises:
-            tokens_BTW, padding_BT = self(self._blank(x))
+            # attention does not take no row; every weight then has a gradient of zeros
+            tokens_BTW, padding_BT = self(self.reader.blank().to(x.device))
             return tokens_BTW[:0], None if padding_BT is None else padding_BT[:0]
         output, padding_BT = self.run(x)
         return _tokens(output), padding_BT
@@ -230,7 +226,7 @@ class PretrainedTower(StepEncoder):
     def pooled(self, x: Tensor) -> Tensor:
         """(B, W') by `pooling`; of a CLIP its projection."""
         if len(x) == 0 and not self.normalises:
-            return self.pooled(self._blank(x))[:0]
+            return self.pooled(self.reader.blank().to(x.device))[:0]
         output, padding_BT = self.run(x)
         if self.projection is not None or self.spec.pooling == "pooler":
             if getattr(output, "pooler_output", None) is None:

@@ -58,8 +58,16 @@ class RunningSteps(StepEncoder):
     def __init__(self, modality: Modality, spec: SequenceModel) -> None:
         super().__init__()
         self.features, self.width = modality.shape[1], spec.width
-        self.layers = _gru(self.features, spec) if spec.kind == "gru" else _transformer(spec)
-        self.project = None if spec.kind == "gru" else nn.Conv1d(self.features, self.width, 1, bias=False)
+        self.layers: nn.Module
+        self.project: nn.Conv1d | None = None
+        if spec.kind == "gru":
+            self.layers = nn.GRU(self.features, self.width, spec.layers, batch_first=True, dropout=spec.dropout)
+            return
+        layer = nn.TransformerEncoderLayer(
+            self.width, spec.heads, spec.hidden or 4 * self.width, spec.dropout, batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, spec.layers, enable_nested_tensor=False)
+        self.project = nn.Conv1d(self.features, self.width, 1, bias=False)
 
     def forward(self, x_BTF: Tensor) -> tuple[Tensor, Tensor]:
         if x_BTF.shape[0] == 0 or x_BTF.shape[1] == 0:
@@ -132,13 +140,3 @@ class ConvSteps(StepEncoder):
         map_BWS = self.layers(resampled(x_BTF, self.read).transpose(1, 2)[:, :, :, None])[:, :, :, 0]
         nothing_BS = x_BTF[:, :, 0].isnan().all(dim=1)[:, None].expand(-1, self.places)
         return (map_BWS.transpose(1, 2) + self.place_SW).masked_fill(nothing_BS[:, :, None], 0), nothing_BS
-
-
-def _gru(features: int, spec: SequenceModel) -> nn.Module:
-    return nn.GRU(features, spec.width, spec.layers, batch_first=True, dropout=spec.dropout)
-
-
-def _transformer(spec: SequenceModel) -> nn.Module:
-    hidden = spec.hidden or 4 * spec.width
-    layer = nn.TransformerEncoderLayer(spec.width, spec.heads, hidden, spec.dropout, batch_first=True, norm_first=True)
-    return nn.TransformerEncoder(layer, spec.layers, enable_nested_tensor=False)

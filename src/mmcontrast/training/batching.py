@@ -154,7 +154,8 @@ def make_feed(cell: CellConfig, stage: Stage, table: Table, world: World, seed: 
 
 def _sampler(table: Table, stage: Stage, seed: int, where: str) -> InstanceSampler | CaptionSampler:
     """Different instances per batch, or observations of the anchor in random order, as `stage.sampling` says."""
-    counts, spec = _counts(table), stage.sampling
+    spec, ones = stage.sampling, np.ones(len(table), dtype=np.int64)  # of a modality that is not multifold
+    counts = {m: table.observations[m].counts.numpy() if m in table.observations else ones for m in table.modalities}
     n = int(counts[spec.anchor].sum()) if spec.anchor in counts else len(table)
     size = n if stage.batch_size == "full" else min(stage.batch_size, n)
     if spec.by == "caption":
@@ -217,12 +218,6 @@ class MultifoldFeed:
             return part(self.table.inputs[modality], instance_P, mine)
         of = self.table.observations[modality]
         return part(of.flat, of.offsets[instance_P] + torch.from_numpy(drawn.observation), mine)
-
-
-def _counts(table: Table) -> dict[str, np.ndarray]:
-    """modality -> observations of each instance, in the dataset's order; 1 where the modality is not multifold."""
-    ones = np.ones(len(table), dtype=np.int64)
-    return {m: table.observations[m].counts.numpy() if m in table.observations else ones for m in table.modalities}
 
 
 def _units(rows: dict[str, Drawn], by_row: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:

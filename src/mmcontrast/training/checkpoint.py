@@ -67,7 +67,7 @@ def save(
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
     world.barrier()
-    file = _rank_file(world.rank)
+    file = f"rank{world.rank}.pt"
     _write(draft / file, payload)
     files = dict(world.gather_objects((file, sha256_of(draft / file))))
     if world.rank == 0:
@@ -108,10 +108,6 @@ def remove(folder: Path, world: World) -> None:
     world.barrier()
 
 
-def _rank_file(rank: int) -> str:
-    return f"rank{rank}.pt"
-
-
 def _complete(folder: Path) -> list[str]:
     """Names of checkpoints, newest first. A name without a leading dot was given only to a complete one."""
     return sorted((p.name for p in folder.glob(f"{NAME}*")), key=lambda name: (len(name), name), reverse=True)
@@ -129,7 +125,7 @@ def _read(folder: Path, fingerprint: str, world: World) -> tuple[Payload | None,
         return None, "it was written under another configuration (fingerprint differs)"
     if ranks != world.size:
         return None, f"it was written by {ranks} rank(s), not {world.size}"
-    file = _rank_file(world.rank)
+    file = f"rank{world.rank}.pt"
     try:
         if sha256_of(folder / file) != files.get(file):
             return None, f"{file} does not have the checksum in {MANIFEST}"
@@ -265,8 +261,3 @@ class SeedRun:
         """As plain values and tensors, for a checkpoint; what is kept of epochs goes into files of its own."""
         self.kept.write()
         return vars(self) | {"kept": self.kept.files}
-
-    @classmethod
-    def from_payload(cls, folder: Path, payload: dict[str, Any]) -> SeedRun:
-        """Inverse of `payload`. `folder`: of what is kept."""
-        return cls(**payload | {"kept": EpochTensors(folder, payload["kept"])})

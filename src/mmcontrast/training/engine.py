@@ -129,7 +129,9 @@ class Engine:
         apart: bool = False,
     ) -> None:
         self.world, self.module = world, module.to(world.device)
-        broadcast_weights(module, world)
+        if world.size > 1:
+            for tensor in [*module.parameters(), *module.buffers()]:
+                torch.distributed.broadcast(tensor.data, src=0)
         self._wrapped: Any = InPrecision(module, engine.precision, world.device)
         self._params = [p for p in module.parameters() if p.requires_grad]
         # what the optimizer updates on this rank: one tensor a parameter, in the order of the parameters
@@ -190,7 +192,13 @@ class Engine:
 
     def restore_steps(self, state: dict[str, Any]) -> None:
         """Of `load_state_dict`, all but the weights."""
-        restore_optimizer(self._optimizer, self._masters, state["optimizer"])
+        # Adam counts steps on the CPU unless its kernels are fused
+        apart = not self._optimizer.defaults.get("fused")
+        for p, saved in zip(self._masters, state["optimizer"], strict=True):
+            self._optimizer.state[p] = {
+                k: v.to("cpu" if k == "step" and apart else p.device).clone() if isinstance(v, Tensor) else v
+                for k, v in saved.items()
+            }
         self._steps = int(state["steps"])
 
     def close(self) -> None:
@@ -234,13 +242,6 @@ def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: conf
     return Engine(module, stage, steps, engine, world)
 
 
-def broadcast_weights(module: nn.Module, world: World) -> None:
-    """Rank 0's parameters and buffers, on every rank."""
-    if world.size > 1:
-        for tensor in [*module.parameters(), *module.buffers()]:
-            torch.distributed.broadcast(tensor.data, src=0)
-
-
 def clip_gradients(params: list[nn.Parameter], largest: float) -> float:
     """Scale all gradients so that their joint 2-norm is at most `largest`; 0 = off.
 
@@ -272,16 +273,3 @@ def finite_norm(norm: float) -> float:
 def cpu_copy(tensors: dict[str, Any]) -> dict[str, Any]:
     """The same mapping with its tensors copied to the CPU."""
     return {k: v.detach().cpu().clone() if isinstance(v, Tensor) else v for k, v in tensors.items()}
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, masters: Sequence[Tensor], states: list[dict[str, Any]]
-) -> None:
-    """Put back the optimizer's state of each parameter. Adam counts steps on the CPU unless its kernels are fused."""
-    for p, saved in zip(masters, states, strict=True):
-        optimizer.state[p] = {
-            k: v.to("cpu" if k == "step" and not optimizer.defaults.get("fused") else p.device).clone()
-            if isinstance(v, Tensor)
-            else v
-            for k, v in saved.items()
-        }

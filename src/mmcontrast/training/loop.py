@@ -188,7 +188,8 @@ class SeedTrainer:
         self.engine.load_state_dict(payload["engine"])
         self.generator.set_state(payload["generator"])
         seeding.restore(payload["random"])
-        self.run = SeedRun.from_payload(self.job.state / KEPT, payload["run"])
+        kept = EpochTensors(self.job.state / KEPT, payload["run"]["kept"])
+        self.run = SeedRun(**payload["run"] | {"kept": kept})
         self.epoch, self.step, self.sums = int(payload["epoch"]), int(payload["step"]), dict(payload["sums"])
         within = f" and step {self.step} of {self.feed.steps}" if self.step else ""
         log.info("seed %d: resumed after epoch %d of %d%s", self.job.seed, self.epoch, self.stage.epochs, within)

@@ -202,8 +202,9 @@ def _contrast(
         else:
             logits = scaled_BD @ keys[1 + k].T
             own_BR = logits.detach().view(n, -1, n).diagonal(dim1=0, dim2=2).T
-            banned = _either(banned_BB, None if has_B is None else ~has_B.expand(n, n))
-            if banned is not None:
+            given = [x for x in (banned_BB, None if has_B is None else ~has_B.expand(n, n)) if x is not None]
+            if given:
+                banned = torch.stack(given).any(dim=0)
                 logits = logits.masked_fill(banned.repeat(1, len(key_RBD)), EXCLUDED)
             logits = _with_held(logits, scaled_BD, held[1 + k])
         own_BR = own_BR.detach() if has_B is None else own_BR.detach()[has_B]
@@ -212,10 +213,6 @@ def _contrast(
     out = weighted_cross_entropy(positive_B, blocks)
     out.stats.update(similarity)
     return out
-
-
-def _either(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    return other if one is None else one if other is None else one | other
 
 
 def _with_held(logits: Tensor, scaled_BD: Tensor, held_QD: Tensor) -> Tensor:

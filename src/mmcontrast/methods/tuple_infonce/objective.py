@@ -100,8 +100,8 @@ class TupleInfoNCEObjective(Objective):
     naive: bool = Field(default=False, description="Naive tuple contrast, the baseline: needs an alpha of 0.")
     form: Literal["ratio", "weight"] = Field(
         default="ratio",
-        description="What alpha counts. ratio: disturbed negatives for each naive one, alpha_k / alpha_0 on the paper's "
-        "simplex; weight: of every disturbed tuple in the denominator.",
+        description="What alpha counts. ratio: disturbed negatives for each naive one (alpha_k / alpha_0 of the "
+        "paper); weight: of every disturbed tuple in the denominator.",
     )
     rows: Literal["all", "own", "others", "every_own"] = Field(
         default="all",
