@@ -189,7 +189,7 @@ def test_one_image_and_five_captions():
     assert [float(out[n]) for n in ("hard_ab", "hard_ba")] == pytest.approx([math.log(5), 0.0], abs=1e-9)
     random, _ = rows([1] * 6, seed=5)
     a, b = random[ids], rows([5] * 6, seed=6)[0]
-    want = slow(a, b, ids, of, 0.3, 0.5, "mean", "block", 0.4, "convex", "row")
+    want = slow(a, b, ids, of, 0.3, 0.5, "mean", "block", 0.4, "convex")
     got = multifold_terms(a, b, ids, of, tau=0.3, tau_soft=0.5, soft_weight=0.4)["loss"]
     assert float(got) == pytest.approx(want, abs=1e-12)
 

@@ -37,14 +37,14 @@ Relation = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 
 
 @torch.no_grad()
-def block_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
+def _block_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
     """Reconstruction: the mean similarity over all pairs of observations of the two instances."""
     block_NN = instance_mean(a_PD, index_P, n_instances) @ instance_mean(b_QD, index_Q, n_instances).T
     return block_NN[index_P][:, index_Q]
 
 
 @torch.no_grad()
-def intra_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
+def _intra_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
     """Reconstruction: similarity inside each modality to the other instance's unit mean, both averaged.
 
     r[p, q] = (a_p . mean_a(instance of q) + mean_b(instance of p) . b_q) / 2; an observation counts in its own mean.
@@ -56,7 +56,7 @@ def intra_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor,
 
 
 @torch.no_grad()
-def pair_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
+def _pair_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
     """Reconstruction: the similarity of the two observations themselves (self-distillation).
 
     A low loss under this relation says little: target and prediction have the same shape by construction. At one
@@ -65,7 +65,7 @@ def pair_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, 
     return a_PD @ b_QD.T
 
 
-RELATIONS: dict[str, Relation] = {"block": block_relation, "intra": intra_relation, "pair": pair_relation}
+RELATIONS: dict[str, Relation] = {"block": _block_relation, "intra": _intra_relation, "pair": _pair_relation}
 
 
 @full_precision
