@@ -83,13 +83,6 @@ def chosen_epochs(
     return out
 
 
-def only_epoch(
-    predictions: dict[tuple[int, str], Predictions], seeds: Sequence[int], metrics: Sequence[str]
-) -> dict[tuple[str, str], list[int]]:
-    """As `chosen_epochs`, of a probe's predictions: `selected` alone."""
-    return {("selected", m): [predictions[s, "test"].epochs[-1] for s in seeds] for m in metrics}
-
-
 def metrics_of(
     cases: Mapping[tuple[int, str], int],
     curve: pl.DataFrame,

@@ -10,8 +10,7 @@ Shapes: B rows of the global batch, b rows of this rank, d or D width of a modal
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -101,8 +100,11 @@ def _of_rows(module: nn.Module, x: Tensor, rows_b: Tensor | None, rows_B: Tensor
     if rows_b is None or rows_B is None:
         return module(x)
     few = module.training and int(rows_B.sum()) < 2
-    with _evaluating(module) if few else nullcontext():
-        out = module(x[rows_b])
+    if few:
+        module.eval()
+    out = module(x[rows_b])
+    if few:
+        module.train()
     if not isinstance(out, tuple):
         return _placed(out, rows_b, 0)
     tokens_nTD, padding_nT = out
@@ -116,15 +118,6 @@ def _placed(out: Tensor, rows_b: Tensor, filling: float) -> Tensor:
     all_rows = out.new_full((len(rows_b), *out.shape[1:]), filling)
     all_rows[rows_b] = out
     return all_rows
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train()
 
 
 # (epoch, name, value) of a logged scalar

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcontrast.data.pixels import unit_pixels
-from mmcontrast.errors import ConfigError, DataError, nearest
+from mmcontrast.errors import ConfigError, DataError
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -221,14 +221,3 @@ IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {
     "alexnet": AlexNetFeatures,
     "resnet18": ResNet18,
 }
-
-
-def build_image_encoder(name: str, shape: Sequence[int]) -> ImageEncoder:
-    """An image encoder by name, for images of `shape` = (C, H, W).
-
-    Raises:
-        ConfigError: no encoder of this name, or the image is too small for it.
-    """
-    if name not in IMAGE_ENCODERS:
-        raise ConfigError(f"no image encoder '{name}'; {nearest(name, IMAGE_ENCODERS)}")
-    return IMAGE_ENCODERS[name](shape)

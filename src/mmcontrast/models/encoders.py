@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig, Modality, Model
 from mmcontrast.errors import ConfigError
-from mmcontrast.models.conv import IMAGE_ENCODERS, ImageEncoder, build_image_encoder
+from mmcontrast.models.conv import IMAGE_ENCODERS, ImageEncoder
 from mmcontrast.models.heads import mlp
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -76,7 +76,7 @@ def image_map(modality: Modality, model: Model) -> ImageEncoder:
     """
     if model.image is None:
         raise ConfigError(f"model.image: not given, and there are images; give one of {', '.join(IMAGE_ENCODERS)}")
-    encoder = build_image_encoder(model.image, modality.shape)
+    encoder = IMAGE_ENCODERS[model.image](modality.shape)
     if model.image_weights is not None:
         import_module("mmcontrast.models.image_weights").load_image_weights(encoder, model.image_weights)
     _ = encoder.grid  # refuses an image that is too small, before any is seen

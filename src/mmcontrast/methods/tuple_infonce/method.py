@@ -224,10 +224,6 @@ class TupleInfoNCE(SelfSupervised):
         follow(self.key_network, network, self.objective.key_decay)
         return self.key_network
 
-    def _queues(self) -> list[KeyQueue]:
-        """Naive first, then one per modality; none where there are no queues."""
-        return cast("list[KeyQueue]", list(self.queues)) if self.objective.queue else []
-
     def _key_gradient(self) -> torch.set_grad_enabled:
         return torch.set_grad_enabled(torch.is_grad_enabled() and not self.objective.detach_keys)
 
@@ -262,7 +258,8 @@ class TupleInfoNCE(SelfSupervised):
         """
         spec, kept = self.objective, disturbable(view)
         # one modality alone is contrasted with parts of tuples, which are not what the queues hold
-        queues = dict(zip(["", *self.modalities], self._queues(), strict=False)) if kept == self.modalities else {}
+        held = cast("list[KeyQueue]", list(self.queues)) if spec.queue else []
+        queues = dict(zip(["", *self.modalities], held, strict=False)) if kept == self.modalities else {}
         queued = len(queues[""].rows()) if queues else 0
         weights = dict(zip(self.modalities, self._weights(len(anchor_BD), queued), strict=True))
         sources = self._sources(len(anchor_BD), view, scenes_B)
@@ -281,10 +278,10 @@ class TupleInfoNCE(SelfSupervised):
             names=list(disturbed),
             present=self._present(view, list(disturbed), rows_B),
         )
-        for m, held in queues.items():
+        for m, keys in queues.items():
             if m in ("", *disturbed):
                 has_B = view.presence.whole.get(m)
-                held.push(_only(has_B, disturbed[m] if m else positive_BD, len(anchor_BD)))
+                keys.push(_only(has_B, disturbed[m] if m else positive_BD, len(anchor_BD)))
         return out
 
     def _sources(self, n: int, view: View, scenes_B: Tensor | None) -> dict[str, list[Tensor]]:
