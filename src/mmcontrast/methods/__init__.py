@@ -1,4 +1,4 @@
-"""A folder per paper, a file per baseline; each names its class METHOD.
+"""A folder per paper, and baselines; a file names its class METHOD, or several METHODS.
 
 What is public here is imported when it is asked for: the objectives' hyper-parameters, which lie in the same folders,
 are read without torch.

@@ -62,7 +62,7 @@ class MixupObjective(Objective):
 class PairwiseObjective(ProjectedObjective):
     """Contrast of pairs: one modality with another (cross), two augmented views of the same modality (self)."""
 
-    method: ClassVar[str] = "pairwise"
+    method: ClassVar[str] = "pairwise.pairwise"
     cross_weight: float = Field(ge=0, description="Weight of the mean over pairs of modalities; 0 = off.")
     self_weight: float = Field(ge=0, description="Weight of the mean over modalities of SimCLR's loss; 0 = off.")
     cross_loss: Literal["info_nce", "nt_xent"] = Field(
@@ -96,7 +96,7 @@ class JointFusionObjective(Objective):
 class SupConObjective(Objective):
     """Supervised contrast between the modalities' embeddings."""
 
-    method: ClassVar[str] = "supcon"
+    method: ClassVar[str] = "supervised.supcon"
     classifier: ClassVar[bool] = False
     tau: float = Field(default=0.07, gt=0, description="Temperature.")
 
@@ -132,7 +132,7 @@ class LossChoice(Objective):
 class InstanceContrastObjective(LossChoice):
     """A loss over rows and the instances they are of."""
 
-    method: ClassVar[str] = "instance_contrast"
+    method: ClassVar[str] = "pairwise.instance_contrast"
     of: ClassVar[dict[str, tuple[str, ...]]] = {
         "double_count": ("mil_nce",),
         "directions": ("tricolo",),

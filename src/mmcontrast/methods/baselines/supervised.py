@@ -1,5 +1,8 @@
-"""Supervised baselines: concatenation, optionally with unimodal heads and a CLIP-type InfoNCE term; mixup of inputs
-and labels, M3CoL's ablation; one modality alone, or late fusion.
+"""Baselines that need labels: concatenation, optionally with unimodal heads and a CLIP-type InfoNCE term; mixup of
+inputs and labels, M3CoL's ablation; one modality alone, or late fusion; SupCon between modalities.
+
+Source of SupCon: Khosla et al. 2020, as a multimodal baseline in Liang et al. 2023 (FactorCL) and Dufumier et al. 2025
+(CoMM).
 
 Shapes: b rows of this rank, B rows of the global batch, M modalities, D width, C classes.
 """
@@ -15,15 +18,17 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.checks import known
+from mmcontrast.errors import ContrastError
 from mmcontrast.losses.mixing import apply_mix, sample_beta
 from mmcontrast.losses.pairwise import paired_info_nce
 from mmcontrast.losses.rows import modality_pairs, over_rows, upcast
-from mmcontrast.losses.supervised import mixed_label_loss, target_loss
+from mmcontrast.losses.supervised import mixed_label_loss, supcon, supcon_rows, target_loss
 from mmcontrast.methods.base import Batch, Method, Presence, Progress
-from mmcontrast.methods.baselines.objectives import ConcatObjective, MixupObjective, UnimodalObjective
-from mmcontrast.methods.joint import JointMethod, refuse_pretraining, refuse_unmixable, total
+from mmcontrast.methods.baselines.objectives import ConcatObjective, MixupObjective, SupConObjective, UnimodalObjective
+from mmcontrast.methods.joint import JointMethod, refuse_other_targets, refuse_pretraining, refuse_unmixable, total
+from mmcontrast.methods.self_supervised import SelfSupervised
 from mmcontrast.models.encoders import build_encoders
-from mmcontrast.models.heads import classification_head
+from mmcontrast.models.heads import ProjectionHead, classification_head
 
 
 class Concat(JointMethod):
@@ -168,4 +173,38 @@ class Unimodal(Method):
         return {m: self.heads[m](z_bD) for m, z_bD in presence.encode(self.encoders, batch.inputs).items()}
 
 
-METHODS = {"concat": Concat, "mixup": Mixup, "unimodal": Unimodal}
+class SupCon(SelfSupervised):
+    """loss = SupCon over the modalities' projected embeddings, inputs as they are.
+
+    It sees labels, so its stage is `finetune`. There is no classifier: `embed`, the encoders' outputs side by side, is
+    scored by a linear probe.
+
+    A modality that a row lacks gives no embedding; an embedding that has no other of its class is a negative alone.
+
+    Raises:
+        ContrastError: fewer than two modalities. ConfigError: a `pretrain` stage, no
+            model.projection, or labels that are not one class each.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        super().__init__(cell)
+        refuse_pretraining(cell, "remove `pretrain`: its loss needs labels")
+        refuse_other_targets(cell, "train `concat` or `joint_fusion`, whose loss takes these labels")
+        if len(self.modalities) < 2:
+            raise ContrastError(f"SupCon between modalities needs at least two, and there is {self.modalities}")
+        self.objective = SupConObjective.model_validate(cell.objective)
+        widths = [cell.model.width, *self.projection_widths()]
+        self.heads = nn.ModuleDict({m: ProjectionHead(widths) for m in self.modalities})
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        presence, labels_B = Presence.of(batch, progress.gather), progress.gather(batch.labels)
+        z, tau = self.encode(batch.inputs, presence), self.objective.tau
+        views = [upcast(presence.project(m, self.heads[m], progress.gather(z_bd))) for m, z_bd in z.items()]
+        if not presence.whole:
+            return {"loss": supcon(views, labels_B, tau)}
+        everyone = torch.ones_like(labels_B, dtype=torch.bool)
+        has_R = torch.cat([presence.whole.get(m, everyone) for m in z])
+        return {"loss": supcon_rows(torch.cat(views)[has_R], labels_B.repeat(len(z))[has_R], tau, len(has_R))}
+
+
+METHODS = {"concat": Concat, "mixup": Mixup, "unimodal": Unimodal, "supcon": SupCon}
