@@ -28,8 +28,7 @@ def crossmodal_accuracy(queries: Sequence[Tensor], candidates: Sequence[Tensor])
     """A^k: how often modality k alone finds its own tuple without modality k, among all of them.
 
     Args:
-        queries: K tensors (M, D): row n is g(v^k_n), the (augmented) modality k alone.
-        candidates: K tensors (M, D): row n is g of tuple n without modality k.
+        queries: K tensors (M, D), of the (augmented) modality k alone. candidates: K of tuples without modality k.
 
     Returns:
         K fractions in [0, 1]; chance is 1 / M, which is also what a collapsed encoder gets.
