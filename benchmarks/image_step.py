@@ -26,8 +26,7 @@ import torch
 from mmcontrast.config import CellConfig, Engine, Grid
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.data.loading import Table
-from mmcontrast.methods.base import Progress
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Progress, build_method
 from mmcontrast.training.batching import rows_of
 from mmcontrast.training.distributed import start_world, stop_world
 from mmcontrast.training.engine import make_engine

@@ -20,8 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, Progress, build_method
 
 METHODS = {
     "tcga_brca": [

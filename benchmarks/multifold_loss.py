@@ -1,4 +1,4 @@
-"""Time and peak memory of the multifold loss: in chunks, at once, and beside a straightforward SupCon.
+"""Time and peak memory of the multifold loss, beside a straightforward SupCon.
 
     python benchmarks/multifold_loss.py                       # 1,000 to 16,000 rows a side, width 256
     python benchmarks/multifold_loss.py --sizes 1000 2000 --device cuda
@@ -20,7 +20,7 @@ from typing import Any
 PER_INSTANCE = 4
 GIB = 2**30
 # matrices of (rows)^2 float32 numbers that are alive at the peak, measured; to leave out what would not fit
-MATRICES = {"chunked": 0.5, "direct": 6, "supcon": 24}
+MATRICES = {"multifold": 6, "supcon": 24}
 
 
 def straightforward_supcon(z_PD: Any, ids_P: Any, tau: float = 0.1) -> Any:
@@ -35,7 +35,7 @@ def straightforward_supcon(z_PD: Any, ids_P: Any, tau: float = 0.1) -> Any:
     return -((positives_PP * log_p_PP).sum(1) / positives_PP.sum(1)).mean()
 
 
-def measure(form: str, rows: int, width: int, chunk: int, device: str, repeats: int) -> dict[str, float]:
+def measure(form: str, rows: int, width: int, device: str, repeats: int) -> dict[str, float]:
     """Seconds of the fastest repeat and GiB at the peak, of one forward and backward."""
     import psutil
     import torch
@@ -54,8 +54,7 @@ def measure(form: str, rows: int, width: int, chunk: int, device: str, repeats: 
         if form == "supcon":
             loss = straightforward_supcon(torch.cat([a[:n], b[:n]]), torch.cat([ids[:n], ids[:n]]))
         else:
-            size = chunk if form == "chunked" else None
-            loss = multifold_loss(a[:n], b[:n], ids[:n], ids[:n], chunk=size)
+            loss = multifold_loss(a[:n], b[:n], ids[:n], ids[:n])
         loss.backward()
         if device == "cuda":
             torch.cuda.synchronize()
@@ -83,7 +82,6 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 2000, 4000, 8000, 16000], help="P = Q")
     parser.add_argument("--forms", nargs="+", choices=list(MATRICES), default=list(MATRICES))
     parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--chunk", type=int, default=256, help="rows of the chunked form")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--repeats", type=int, default=2, help="the fastest is shown")
     parser.add_argument("--limit", type=float, default=16, help="GiB; a case that would need more is left out")
@@ -91,23 +89,23 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         form, rows = options.one
-        result = measure(form, int(rows), options.width, options.chunk, options.device, options.repeats)
+        result = measure(form, int(rows), options.width, options.device, options.repeats)
         print(json.dumps(result))
         return
-    print(f"{'P = Q':>7}  {'form':<8} {'seconds':>9} {'peak GiB':>9}  (D = {options.width}, {options.device})")
+    print(f"{'P = Q':>7}  {'form':<9} {'seconds':>9} {'peak GiB':>9}  (D = {options.width}, {options.device})")
     for rows in options.sizes:
         for form in options.forms:
             needed = MATRICES[form] * rows**2 * 4 / GIB
             if needed > options.limit:
                 print(
-                    f"{rows:>7}  {form:<8} {'-':>9} {'-':>9}  left out: would need about {needed:.0f} GiB", flush=True
+                    f"{rows:>7}  {form:<9} {'-':>9} {'-':>9}  left out: would need about {needed:.0f} GiB", flush=True
                 )
                 continue
-            shared = ["--width", str(options.width), "--chunk", str(options.chunk), "--device", options.device]
+            shared = ["--width", str(options.width), "--device", options.device]
             command = [sys.executable, __file__, "--one", form, str(rows), "--repeats", str(options.repeats), *shared]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             result = json.loads(done.stdout)
-            print(f"{rows:>7}  {form:<8} {result['seconds']:>9.3f} {result['gib']:>9.3f}", flush=True)
+            print(f"{rows:>7}  {form:<9} {result['seconds']:>9.3f} {result['gib']:>9.3f}", flush=True)
 
 
 if __name__ == "__main__":

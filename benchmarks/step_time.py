@@ -21,8 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from mmcontrast.config import CellConfig, Engine, Grid
-from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, Progress, build_method
 from mmcontrast.training.distributed import start_world, stop_world
 from mmcontrast.training.engine import make_engine
 

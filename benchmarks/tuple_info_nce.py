@@ -20,8 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcontrast.methods.tuple_infonce.loss import Block, tuple_info_nce, weighted_cross_entropy
-from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
+from mmcontrast.methods.tuple_infonce.loss import Block, own_row_logits, tuple_info_nce, weighted_cross_entropy
 from mmcontrast.methods.tuple_infonce.negatives import derangement, swap_terms
 
 INPUT, HIDDEN, FEATURE, WIDTH = 256, 256, 256, 128

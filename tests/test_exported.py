@@ -15,8 +15,7 @@ from mmcontrast.data.json_text import read_json
 from mmcontrast.data.scaling import fit, write_fitted
 from mmcontrast.errors import DataError
 from mmcontrast.exported import SeedExport, sealed, write_models
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.trained import exported_epoch, load_method
 
 ROOT = Path(__file__).parents[1]

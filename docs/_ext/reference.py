@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from written import Written
 
 from mmcontrast import losses
 from mmcontrast.cli import _parser
-from mmcontrast.methods.registry import method_module
+from mmcontrast.methods.base import method_class
 from mmcontrast.pipeline.documents import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -147,10 +146,9 @@ def methods() -> Iterator[str]:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
         groups.setdefault(given.get("implementation", file.stem), {})[file.stem] = given["title"]
     for implementation, files in sorted(groups.items()):
-        module = method_module(implementation)
         yield f"## {implementation}\n"
         yield ", ".join(f"**{title}** (`params/methods/{name}.yaml`)" for name, title in files.items()) + "\n"
-        found = importlib.import_module(module).METHOD
+        found = method_class(implementation)
         yield f"```{{eval-rst}}\n.. autoclass:: {found.__module__}.{found.__qualname__}\n   :no-index:\n```\n"
         assert inspect.getdoc(found), found
 

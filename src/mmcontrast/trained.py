@@ -33,10 +33,8 @@ from mmcontrast.data.new_rows import table_of
 from mmcontrast.data.scaling import Scaler, read_fitted
 from mmcontrast.errors import DataError, nearest
 from mmcontrast.exported import CELL, ENCODERS, FITTED, read_weights, sealed, vocabulary_name, weights_name
-from mmcontrast.methods.base import Method
-from mmcontrast.methods.build import build_method
-from mmcontrast.training.loop import embed, predict
-from mmcontrast.training.retrieving import embed_observations
+from mmcontrast.methods.base import Method, build_method
+from mmcontrast.training.outputs import embed, embed_observations, predict
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Any]

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from mmcontrast.config import Optimizer, Stage
-from mmcontrast.evaluation.embeddings import Embeddings
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.evaluation.probe import STRENGTHS, fit_probe
 from mmcontrast.evaluation.scores import loss, score
 from mmcontrast.evaluation.statistics import case_influence
+from mmcontrast.evaluation.stored import Embeddings
 
 METRICS = ("acc", "balanced_acc", "macro_f1", "weighted_f1", "f1", "auc")
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import polars as pl
 import pytest
 
 from mmcontrast.config import Optimizer, Stage
-from mmcontrast.evaluation import few_labels, probe_predictions
-from mmcontrast.evaluation.embeddings import read_embeddings
+from mmcontrast.evaluation import probe_predictions
 from mmcontrast.evaluation.evaluate import evaluate_cell
-from mmcontrast.evaluation.few_labels import DRAWS, drawn_rows, few_label_scores
 from mmcontrast.evaluation.probe import fit_probe
+from mmcontrast.evaluation.probe_predictions import DRAWS, drawn_rows, few_label_scores
 from mmcontrast.evaluation.scores import score
+from mmcontrast.evaluation.stored import read_embeddings
 from tests.evaluation.test_probe_predictions import ROWS, embeddings_of
 from tests.evaluation.test_readouts import with_views
 
@@ -52,7 +54,7 @@ def test_a_score_is_the_mean_over_draws_of_probes_on_these_cases_alone(cell, wri
     train, val, test = (embeddings[seed, split] for split in ROWS)
     values = []
     for draw in range(DRAWS):
-        generator = np.random.default_rng([few_labels.zlib.crc32(b"toy"), seed, draw])
+        generator = np.random.default_rng([zlib.crc32(b"toy"), seed, draw])
         rows = drawn_rows(train.labels, 5, generator)
         probe = fit_probe(train.z[rows], train.labels[rows], val.z, val.labels, 3, scaled_by=train.z)
         values.append(score("acc", test.labels, probe.predict(test.z)))
@@ -70,7 +72,7 @@ def test_every_method_is_given_the_same_cases(cell, write, monkeypatch) -> None:
         given.setdefault(of.method, []).append((seed, *rows))
         return fit(embeddings, of, seed, task, readout, rows)
 
-    monkeypatch.setattr(few_labels, "fit_on", seen)
+    monkeypatch.setattr(probe_predictions, "fit_on", seen)
     embeddings = read_embeddings(write(embeddings_of(cell)), cell)
     for method in ("comm", "cross"):
         few_label_scores(embeddings, cell.model_copy(update={"method": method, "variant": method}), "")

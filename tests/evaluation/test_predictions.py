@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.predictions import read_predictions
+from mmcontrast.evaluation.stored import read_predictions
 
 SEED_1 = pl.col("seed") == 1
 TEST = pl.col("split") == "test"

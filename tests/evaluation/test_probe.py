@@ -14,10 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation import probe_models
-from mmcontrast.evaluation.classification import cross_entropy
+from mmcontrast.evaluation import probe as probe_module
 from mmcontrast.evaluation.probe import STRENGTHS, balanced, fit_probe
-from mmcontrast.evaluation.scores import score
+from mmcontrast.evaluation.scores import cross_entropy, score
 
 
 def blobs(n: int, classes: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +94,7 @@ def test_of_fewer_cases_than_features_the_optimum_is_the_same() -> None:
 def test_many_classes_take_the_other_solver_to_the_same_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
     (x, y), (v, w), (t, _) = (blobs(200, 4, 2.5, s) for s in (1, 2, 3))
     second_order = fit_probe(x, y, v, w, 4)
-    monkeypatch.setattr(probe_models, "LARGEST_HESSIAN", 0)
+    monkeypatch.setattr(probe_module, "LARGEST_HESSIAN", 0)
     first_order = fit_probe(x, y, v, w, 4)
     assert second_order.model.model.solver != first_order.model.model.solver
     assert first_order.strength == second_order.strength
@@ -106,12 +105,12 @@ KERNELS = {"Prescott": "pni", "Nehalem": "sse4_2", "Haswell": "avx2", "SkylakeX"
 SCORED = """
 import numpy as np
 from threadpoolctl import threadpool_info
-from mmcontrast.evaluation import probe_models
+from mmcontrast.evaluation import probe as probe_module
 from mmcontrast.evaluation.probe import balanced, fit_probe
 
 out = []
 for width, classes, weights, limit in zip((64, 24, 24), (2, 5, 5), ("balanced", None, None), (1500, 1500, 0)):
-    probe_models.LARGEST_HESSIAN = limit
+    probe_module.LARGEST_HESSIAN = limit
     rng = np.random.default_rng(0)
     mixing = rng.standard_normal((width, width)).astype(np.float32)
     y = rng.integers(0, classes, 900)
@@ -198,7 +197,7 @@ def test_refit_on_validation_is_a_fit_of_both() -> None:
 def test_a_fit_that_does_not_converge_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     (x, y), (v, w) = blobs(100, 4, 3.0, 1), blobs(100, 4, 3.0, 2)
     one_step = lambda **given: LogisticRegression(**given | {"max_iter": 1})  # noqa: E731
-    monkeypatch.setattr(probe_models, "LogisticRegression", one_step)
+    monkeypatch.setattr(probe_module, "LogisticRegression", one_step)
     assert not fit_probe(x, y, v, w, 4, strengths=[1e4]).converged
     several = np.eye(4, dtype=np.uint8)
     assert not fit_probe(x, several[y], v, several[w], 4, "multilabel", strengths=[1e4]).converged

@@ -13,11 +13,11 @@ from mmcontrast.config import Optimizer, Stage
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation import probe
 from mmcontrast.evaluation import probe_predictions as module
-from mmcontrast.evaluation.embeddings import read_embeddings
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.evaluation.probe_predictions import fit_on, probe_predictions
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.scores import score
+from mmcontrast.evaluation.stored import read_embeddings
 
 EPOCHS = 7
 ROWS = {"train": 60, "val": 24, "test": 30}

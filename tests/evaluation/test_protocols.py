@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.evaluation.predictions import Predictions, read_predictions
 from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, selected_epoch
 from mmcontrast.evaluation.scores import score
+from mmcontrast.evaluation.stored import Predictions, read_predictions
 
 SURE, UNSURE = 0.9, 0.6
 

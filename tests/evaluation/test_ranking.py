@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from mmcontrast.config import Dataset
 from mmcontrast.config.datasets import Retrieval
-from mmcontrast.evaluation.ranking import directions, parts_of, per_query, ranked, reported, score, selection_key
+from mmcontrast.evaluation.retrieval import directions, parts_of, per_query, ranked, reported, score, selection_key
 from mmcontrast.evaluation.retrieval_frames import _slopes
 
 SPEC = Retrieval(gallery="image", queries="text")

@@ -6,12 +6,13 @@ from sklearn.metrics import label_ranking_average_precision_score, ndcg_score
 
 from mmcontrast.config.datasets import Retrieval
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.ranking import per_query, ranked
 from mmcontrast.evaluation.retrieval import (
     cross_modal_scores,
     grouped_similarity,
     ndcg,
+    per_query,
     rank_gallery,
+    ranked,
     score_queries,
 )
 

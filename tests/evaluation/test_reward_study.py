@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from mmcontrast.evaluation.reward_study import study_reward
+from mmcontrast.evaluation.across import study_reward
 
 
 def test_a_reward_that_ranks_settings_is_told_from_noise():

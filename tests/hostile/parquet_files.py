@@ -18,9 +18,8 @@ from mmcontrast.data.checksums import check_prepared
 from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.parquet import seal, write_parquet
-from mmcontrast.evaluation.embeddings import read_embeddings
-from mmcontrast.evaluation.predictions import read_predictions
 from mmcontrast.evaluation.protocols import METRICS_SCHEMA
+from mmcontrast.evaluation.stored import read_embeddings, read_predictions
 from mmcontrast.report.results import read_table
 from tests.hostile.corpus import Crafted
 

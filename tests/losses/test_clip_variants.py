@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.clip_variants import cloob, cyclic_consistency
+from mmcontrast.losses.pairwise import cloob, cyclic_consistency
 from mmcontrast.methods.baselines.objectives import InstanceContrastObjective
 
 

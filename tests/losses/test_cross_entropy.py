@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.cross_entropy import bidirectional_cross_entropy, label_cross_entropy, soft_cross_entropy
+from mmcontrast.losses.supervised import bidirectional_cross_entropy, label_cross_entropy, soft_cross_entropy
 
 
 def slow_soft_cross_entropy(logits: list[list[float]], targets: list[list[float]]) -> float:

@@ -15,27 +15,25 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.clip_variants import cloob, cyclic_consistency
-from mmcontrast.losses.cross_entropy import bidirectional_cross_entropy, label_cross_entropy, soft_cross_entropy
 from mmcontrast.losses.disentangled import (
     barlow_twins,
+    club_critic_loss,
     decur_loss,
     disentangled_shared_loss,
     disentangled_specific_loss,
+    factorcl_terms,
 )
-from mmcontrast.losses.factorcl import club_critic_loss, factorcl_terms
 from mmcontrast.losses.mixing import apply_mix, mix_targets, sample_mix
 from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
-from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
-from mmcontrast.losses.similarity import unit_rows as unit
-from mmcontrast.losses.supervised import supcon
+from mmcontrast.losses.pairwise import cloob, cmc, cyclic_consistency, info_nce, nt_xent, self_contrast
+from mmcontrast.losses.rows import unit_rows as unit
+from mmcontrast.losses.supervised import bidirectional_cross_entropy, label_cross_entropy, soft_cross_entropy, supcon
 from mmcontrast.losses.tuples import confu_loss, gmc_loss, gram_loss, symile_loss
 from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms, directed_info_nce
 from mmcontrast.methods.infmasking.loss import infmasking_loss
 from mmcontrast.methods.m3col.loss import multisclip_pair
 from mmcontrast.methods.mxm_clr.loss import multifold_terms
-from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce_terms
-from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
+from mmcontrast.methods.tuple_infonce.loss import own_row_logits, tuple_info_nce_terms
 
 LARGEST_LOGIT = 1e30
 
@@ -104,10 +102,10 @@ LOSSES: dict[str, Loss] = {
     "multifold": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau)["loss"],
     "multifold, logsum": lambda a, b, tau, y: multifold_terms(unit(a), unit(b), y, y, tau=tau, hard="logsum")["loss"],
     "multifold, intra": lambda a, b, tau, y: multifold_terms(
-        unit(a), unit(b), y, y, tau=tau, relation="intra", combine="additive", reduce="instance"
+        unit(a), unit(b), y, y, tau=tau, relation="intra", combine="additive"
     )["loss"],
-    "multifold, chunks": lambda a, b, tau, y: multifold_terms(
-        unit(a), unit(b), y, y, tau=tau, relation="pair", tau_soft=tau, chunk=1
+    "multifold, pair": lambda a, b, tau, y: multifold_terms(
+        unit(a), unit(b), y, y, tau=tau, relation="pair", tau_soft=tau
     )["loss"],
     "mil_nce": lambda a, b, tau, y: mil_nce(unit(a), unit(b), y, y, tau=tau),
     "mil_nce, double": lambda a, b, tau, y: mil_nce(unit(a), unit(b), y, y, tau=tau, double_count=True),

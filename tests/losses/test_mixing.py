@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import scipy.stats
 import torch
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_beta, sample_mix
+from mmcontrast.losses.mixing import apply_mix, mix_targets, sample_beta, sample_mix
 
 A = torch.tensor([[1.0, 0.0, 0.5], [0.2, 1.0, -0.3], [-0.4, 0.6, 1.0], [0.9, -0.7, 0.1]], dtype=torch.float64)
 LAMBDA = torch.tensor([0.7, 1.0, 0.25, 0.9], dtype=torch.float64)
@@ -116,7 +118,7 @@ def test_additive_targets_vectors(lambda_B, perm_B, expected):
 
 def test_overwritten_targets_lose_mass_at_fixed_points():
     expected = [[0.7, 0, 0.3, 0], [0, 0.65, 0, 0], [0.75, 0, 0.25, 0], [0, 0, 0, 0]]
-    targets = mix_targets_overwritten(LAMBDA_FIXED, PERM_FIXED)
+    targets = mix_targets(LAMBDA_FIXED, PERM_FIXED, overwritten=True)
     torch.testing.assert_close(targets, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
@@ -130,10 +132,10 @@ def test_additive_rows_sum_to_one_whatever_the_permutation(n):
 
 
 def test_the_two_forms_agree_without_fixed_points():
-    assert torch.equal(mix_targets(LAMBDA, PERM), mix_targets_overwritten(LAMBDA, PERM))
+    assert torch.equal(mix_targets(LAMBDA, PERM), mix_targets(LAMBDA, PERM, overwritten=True))
 
 
-@pytest.mark.parametrize("function", [mix_targets, mix_targets_overwritten])
+@pytest.mark.parametrize("function", [mix_targets, partial(mix_targets, overwritten=True)])
 def test_targets_of_unequal_lengths_are_refused(function):
     with pytest.raises(ContrastError, match="one coefficient and one partner"):
         function(LAMBDA, PERM[:3])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.similarity import modality_pairs
+from mmcontrast.losses.rows import modality_pairs
 
 
 @pytest.mark.parametrize(

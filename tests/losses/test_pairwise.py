@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.factorcl import (
+from mmcontrast.losses.disentangled import (
     LOWER_TERMS,
     UPPER_TERMS,
     club_bound,

@@ -12,8 +12,7 @@ from mmcontrast.losses.rows import nothing, over_rows, shared_rows
 from mmcontrast.losses.supervised import supcon_rows
 from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms, directed_info_nce
 from mmcontrast.methods.m3col.loss import multisclip, multisclip_pair
-from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce, tuple_info_nce_terms
-from mmcontrast.methods.tuple_infonce.loss_every_own import every_own_row_terms
+from mmcontrast.methods.tuple_infonce.loss import every_own_row_terms, tuple_info_nce, tuple_info_nce_terms
 
 B, D, TAU = 7, 3, 0.3
 HAS = {"a": torch.tensor([1, 1, 0, 1, 1, 0, 1]).bool(), "b": torch.tensor([1, 0, 1, 1, 1, 1, 1]).bool()}

@@ -11,7 +11,7 @@ import torch
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.pairwise import info_nce
 from mmcontrast.losses.tuples import symile_loss
-from mmcontrast.methods.baselines.tuple_contrast import drawn_tuples as tuples
+from mmcontrast.methods.baselines.tuples import drawn_tuples as tuples
 from tests.losses.further_vectors import rows, unit
 
 R = [unit(0), unit(1), unit(2)]

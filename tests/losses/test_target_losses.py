@@ -10,8 +10,12 @@ import torch
 
 from mmcontrast.config.metrics import Kind
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.cross_entropy import label_cross_entropy
-from mmcontrast.losses.targets import label_binary_cross_entropy, label_squared_error, target_loss
+from mmcontrast.losses.supervised import (
+    label_binary_cross_entropy,
+    label_cross_entropy,
+    label_squared_error,
+    target_loss,
+)
 
 
 def draw(rows: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:

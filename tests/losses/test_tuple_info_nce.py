@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from mmcontrast.methods.tuple_infonce.loss import (
     Block,
     counts,
+    own_row_logits,
     tuple_info_nce_terms,
     weighted_cross_entropy,
     weights_from_alpha,
 )
-from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
 
 B, K = 4, 3
 WIDTHS = (2, 3, 2)
@@ -296,9 +296,6 @@ def test_weights_have_the_effective_number_of_negatives():
     n0, nk = counts(32, "all", copies=2)
     ratio = weights_from_alpha((0.5, 2.0), n0, nk)
     assert [w * nk / n0 for w in ratio] == pytest.approx([0.5, 2.0])
-    simplex = weights_from_alpha((0.2, 0.1, 0.7), n0, nk, "simplex")
-    mass = [n0, *(w * nk for w in simplex)]
-    assert [m / sum(mass) for m in mass] == pytest.approx([0.2, 0.1, 0.7])
     assert weights_from_alpha((0.5, 2), n0, nk, "weight") == [0.5, 2.0]
     assert weights_from_alpha((0, 0), n0, nk) == [0.0, 0.0]
 
@@ -308,9 +305,6 @@ def test_weights_have_the_effective_number_of_negatives():
     [
         ((1, -0.5), "ratio", "at least 0"),
         ((1, math.nan), "weight", "finite"),
-        ((0, 0, 0), "simplex", "sum to 0"),
-        ((0.5, 0.6), "simplex", r"sum to 1\.1"),
-        ((0, 0.5, 0.5), "simplex", "alpha_0"),
     ],
 )
 def test_bad_alpha(alpha, form, message):

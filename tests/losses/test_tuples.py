@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import TrainingError
-from mmcontrast.methods.tuple_infonce.loss import tuple_info_nce_terms
-from mmcontrast.methods.tuple_infonce.loss_every_own import own_row_logits
+from mmcontrast.methods.tuple_infonce.loss import own_row_logits, tuple_info_nce_terms
 from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable, derangement, swap_terms
 
 N, D = 7, 4

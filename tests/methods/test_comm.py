@@ -11,8 +11,7 @@ import torch
 from mmcontrast.config import Fusion, Modality
 from mmcontrast.errors import ConfigError, ContrastError, TrainingError
 from mmcontrast.losses.supervised import supcon
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.comm.fusion import pooled
 from mmcontrast.methods.comm.loss import _written_out, directed_info_nce
 from mmcontrast.methods.self_supervised import augmented

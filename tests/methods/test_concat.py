@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.pairwise import info_nce
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 
 
 def test_base_is_cross_entropy_of_the_fused_scores(make_cell, make_batch, make_progress):

@@ -12,7 +12,7 @@ from mmcontrast.config import Modality
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.pairwise import cmc, info_nce
 from mmcontrast.losses.tuples import confu_loss
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 from tests.losses.further_vectors import rows, unit
 
 Z = {"1": unit(0), "2": unit(1), "3": unit(2)}

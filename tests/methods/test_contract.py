@@ -12,9 +12,7 @@ import torch
 import mmcontrast.methods
 import mmcontrast.methods.baselines
 from mmcontrast.config import OBJECTIVES, Grid, Objective
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
-from mmcontrast.methods.registry import method_module
+from mmcontrast.methods.base import Batch, Method, build_method, method_class
 from mmcontrast.methods.tuple_infonce.negatives import KeyQueue
 
 ROOT = Path(__file__).parents[2]
@@ -51,10 +49,12 @@ def reordered(batch, order):
 
 
 def method_modules() -> set[str]:
-    """Modules of mmcontrast.methods that name a METHOD."""
+    """Methods whose class is found, in a folder or in a file of baselines."""
     folders = [m.name for m in pkgutil.iter_modules(mmcontrast.methods.__path__) if m.ispkg and m.name != "baselines"]
-    files = [m.name for m in pkgutil.iter_modules(mmcontrast.methods.baselines.__path__) if m.name != "objectives"]
-    return {n for n in (*folders, *files) if hasattr(importlib.import_module(method_module(n)), "METHOD")}
+    files = {m.name for m in pkgutil.iter_modules(mmcontrast.methods.baselines.__path__)} - {"objectives"}
+    modules = {name: importlib.import_module(f"mmcontrast.methods.baselines.{name}") for name in files}
+    in_files = [name for file, module in modules.items() for name in getattr(module, "METHODS", [file])]
+    return {name for name in (*folders, *in_files) if issubclass(method_class(name), Method)}
 
 
 def missing_companions(modules, objectives, implementations, tested) -> list[str]:

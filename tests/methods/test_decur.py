@@ -9,7 +9,7 @@ import torch
 
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.disentangled import barlow_twins, decur_loss
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 from tests.losses.further_vectors import rows
 
 A = [rows(m, 6, 4) for m in range(4)]

@@ -13,7 +13,7 @@ from mmcontrast.losses.disentangled import (
     disentangled_specific_loss,
     orthogonality,
 )
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 from tests.losses.further_vectors import rows, unit
 
 SHARED = [[rows(0), rows(1)], [rows(2), rows(3)]]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mmcontrast.errors import ConfigError, ContrastError
-from mmcontrast.losses.factorcl import LOWER_TERMS, UPPER_TERMS, club_bound, info_nce_bound
-from mmcontrast.methods.baselines.factorcl import HEADS
-from mmcontrast.methods.build import build_method
+from mmcontrast.losses.disentangled import LOWER_TERMS, UPPER_TERMS, club_bound, info_nce_bound
+from mmcontrast.methods.base import build_method
+from mmcontrast.methods.baselines.disentangled import HEADS
 from mmcontrast.methods.self_supervised import augmented
 
 

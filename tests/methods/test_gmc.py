@@ -9,8 +9,7 @@ import torch
 
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.tuples import gmc_loss
-from mmcontrast.methods.build import build_method
-from mmcontrast.methods.presence import EVERYTHING
+from mmcontrast.methods.base import EVERYTHING, build_method
 from tests.losses.further_vectors import rows, unit
 from tests.losses.reference_comm import nt_xent as slow_nt_xent
 

@@ -9,7 +9,7 @@ import torch
 
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.pairwise import nt_xent
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 from mmcontrast.methods.comm.fusion import FusionTransformer
 from mmcontrast.methods.comm.loss import comm_terms, directed_info_nce
 from mmcontrast.methods.infmasking.loss import infinite_masking, infmasking_loss

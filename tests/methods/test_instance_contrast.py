@@ -6,13 +6,11 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError, TrainingError
-from mmcontrast.losses.clip_variants import cloob, cyclic_consistency
 from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
-from mmcontrast.losses.pairwise import info_nce
+from mmcontrast.losses.pairwise import cloob, cyclic_consistency, info_nce
 from mmcontrast.losses.supervised import supcon_rows
-from mmcontrast.methods.base import Batch
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.baselines.objectives import InstanceContrastObjective
-from mmcontrast.methods.build import build_method
 from tests.methods.test_mxm_clr import ragged
 
 

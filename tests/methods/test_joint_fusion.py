@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 
 
 def build(cell):

@@ -7,8 +7,7 @@ import torch
 
 from mmcontrast.config import Modality, SequenceModel, TextModel
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 
 N, STEPS, WORDS = 12, 6, 5
 MODALITIES = {

@@ -11,11 +11,10 @@ from torch import nn
 
 from mmcontrast.config import Grid, Modality
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
+from mmcontrast.losses.mixing import apply_mix, mix_targets, sample_mix
 from mmcontrast.losses.pairwise import info_nce
-from mmcontrast.losses.similarity import modality_pairs
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.losses.rows import modality_pairs
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.m3col import method as m3col
 from mmcontrast.methods.m3col.loss import m3co, m3co_pair, multisclip
 from mmcontrast.methods.m3col.method import uses_m3co
@@ -57,7 +56,7 @@ def near(value: float) -> object:
         (MIXED["a"], MIXED["b"], TARGETS["a"], 0.1, 2.1041052104),
         (MIXED["b"], MIXED["a"], TARGETS["b"], 0.1, 3.2649729274),
         (apply_mix(A, *FIXED), B, mix_targets(*FIXED), 0.1, 0.6827981721),
-        (apply_mix(A, *FIXED), B, mix_targets_overwritten(*FIXED), 0.1, 0.6730881778),
+        (apply_mix(A, *FIXED), B, mix_targets(*FIXED, overwritten=True), 0.1, 0.6730881778),
     ],
     ids=["a", "b", "tau .07", "tau 1", "lambda 1", "aliased a", "aliased b", "fixed points", "overwritten"],
 )
@@ -258,7 +257,7 @@ def test_the_class_wires_m3co(bare, make_progress, space, n_modalities, objectiv
 def test_the_class_overwrites_targets_where_asked(bare, make_progress, monkeypatch):
     method, batch = bare(compat={"overwrite_targets": True})
     monkeypatch.setattr(m3col, "sample_mix", lambda *_: FIXED)
-    other_way = m3co_pair(apply_mix(B, *FIXED), A, mix_targets_overwritten(*FIXED), 0.1).item()
+    other_way = m3co_pair(apply_mix(B, *FIXED), A, mix_targets(*FIXED, overwritten=True), 0.1).item()
     assert method(batch, make_progress("pretrain"))["loss"].item() == near(0.6730881778 + other_way)
 
 

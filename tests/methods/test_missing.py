@@ -8,9 +8,7 @@ import torch.nn.functional as F
 
 from mmcontrast.errors import TrainingError
 from mmcontrast.losses.pairwise import info_nce
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
-from mmcontrast.methods.presence import Presence
+from mmcontrast.methods.base import Batch, Presence, build_method
 from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable, lenders
 
 N = 12

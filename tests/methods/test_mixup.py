@@ -5,10 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.baselines import mixup
-from mmcontrast.methods.baselines.mixup import mixed_label_loss
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
+from mmcontrast.methods.baselines import supervised
+from mmcontrast.methods.baselines.supervised import mixed_label_loss
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
@@ -25,7 +24,7 @@ def test_all_modalities_share_one_coefficient_and_one_partner(
 ):
     cell = make_cell("mixup", unimodal_heads=unimodal_heads)
     method, batch = build_method(cell), make_batch(cell)
-    monkeypatch.setattr(mixup, "sample_beta", lambda *_: torch.tensor([0.3], dtype=torch.float64))
+    monkeypatch.setattr(supervised, "sample_beta", lambda *_: torch.tensor([0.3], dtype=torch.float64))
     partner = torch.randperm(12, generator=torch.Generator().manual_seed(4))
     inputs = {m: 0.3 * x + 0.7 * x[partner] for m, x in batch.inputs.items()}
     fused = method.logits(Batch(inputs, batch.labels))
@@ -37,7 +36,7 @@ def test_all_modalities_share_one_coefficient_and_one_partner(
 
 
 def test_without_mixing_it_is_concatenation(make_cell, make_batch, make_progress, monkeypatch):
-    monkeypatch.setattr(mixup, "sample_beta", lambda *_: torch.ones(1, dtype=torch.float64))
+    monkeypatch.setattr(supervised, "sample_beta", lambda *_: torch.ones(1, dtype=torch.float64))
     losses = []
     for cell in (make_cell("mixup"), make_cell("concat", "unimodal_heads")):
         torch.manual_seed(0)

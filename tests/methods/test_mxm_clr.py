@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.mxm_clr.loss import multifold_pairs_terms, multifold_terms
 from mmcontrast.methods.mxm_clr.objective import MXMCLRObjective
 

@@ -13,11 +13,10 @@ from mmcontrast.data.prepare import trifeature as tri
 from mmcontrast.data.prepare import trifeature_files as files
 from mmcontrast.data.prepare import xor3
 from mmcontrast.errors import ConfigError
-from mmcontrast.evaluation.embeddings import Embeddings
 from mmcontrast.evaluation.probe_predictions import probe_predictions
 from mmcontrast.evaluation.scores import score
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.evaluation.stored import Embeddings
+from mmcontrast.methods.base import Batch, build_method
 from tests.grids import grid_of
 
 GRID = grid_of()

@@ -9,7 +9,7 @@ import torch
 
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 from mmcontrast.methods.self_supervised import augmented
 
 TAU = 0.3

@@ -9,8 +9,8 @@ import torch
 from mmcontrast.config import Modality
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch
-from mmcontrast.methods.baselines.raw import Raw
-from mmcontrast.models.resampling import resampled
+from mmcontrast.methods.baselines.untrained import Raw
+from mmcontrast.models.sequence import resampled
 
 
 def with_modalities(cell, **modalities: Modality):

@@ -7,7 +7,7 @@ import torch
 
 from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.losses.supervised import supcon
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 
 
 def build(cell):

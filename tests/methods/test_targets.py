@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError
-from mmcontrast.losses.targets import target_loss
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.baselines.unimodal import mean_prediction
-from mmcontrast.methods.build import build_method
+from mmcontrast.losses.supervised import target_loss
+from mmcontrast.methods.base import Batch, build_method
+from mmcontrast.methods.baselines.supervised import mean_prediction
 
 KINDS = ("multilabel", "regression")
 N = 12
@@ -99,7 +98,7 @@ def test_late_fusion_averages_what_each_says():
 
 
 def test_mixed_numbers_have_the_gradient_of_the_mixture():
-    from mmcontrast.losses.cross_entropy import mixed_label_loss
+    from mmcontrast.losses.supervised import mixed_label_loss
 
     scores, own, other = torch.randn(3, 5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for kind in KINDS:

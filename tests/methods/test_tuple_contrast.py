@@ -8,8 +8,8 @@ import torch
 from mmcontrast.config import Modality
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.tuples import gram_loss, symile_loss
+from mmcontrast.methods.base import build_method
 from mmcontrast.methods.baselines.objectives import TupleContrastObjective
-from mmcontrast.methods.build import build_method
 
 KEPT = [i for i in range(12) if i not in (0, 5, 8)]
 WHOLE = "a triangle is of three modalities, every combination for Symile of at most three, and dataset 'synthetic' has"

@@ -11,8 +11,7 @@ from torch import nn
 
 from mmcontrast.config import Modality
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.tuple_infonce.negatives import derangement
 from mmcontrast.methods.tuple_infonce.network import EarlyNetwork, View, joint_modality, present_only
 

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 
 from mmcontrast.config import Grid, validate
 from mmcontrast.errors import ConfigError, TrainingError
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.tuple_infonce.negatives import derangement
 from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
 
@@ -27,9 +26,9 @@ def make(make_cell, make_batch, n=B, n_modalities=K, **objective):
 
 
 def weights_of(alpha, form, rows, copies):
-    """w_k as the definition has it: alpha_k counts negatives (ratio), shares them out (simplex), or is the weight."""
+    """w_k as the definition has it: alpha_k counts negatives (ratio), or is the weight."""
     per_anchor = copies * {"all": B, "own": 1, "others": B - 1}[rows]
-    scale = {"weight": 1, "ratio": (B - 1) / per_anchor, "simplex": (B - 1) / per_anchor / (1 - sum(alpha))}[form]
+    scale = {"weight": 1, "ratio": (B - 1) / per_anchor}[form]
     return [a * scale for a in alpha]
 
 
@@ -70,7 +69,6 @@ def loss_by_tuples(method, batch, seed, weights, rows, copies, tau, detach):
         {"alpha": 0.0, "naive": True},
         {"rows": "own", "form": "weight"},
         {"rows": "others", "copies": 2},
-        {"form": "simplex", "alpha": 0.2},
         {"alpha": {"mrna": 0.5, "methylation": 0.0, "mirna": 3.0}, "detach_keys": False},
         {"fusion_hidden": [], "copies": 3, "detach_keys": False},
     ],
@@ -332,7 +330,6 @@ def test_finetuning_is_refused(make_cell):
             "alpha: nothing for methylation, mirna; give a number for each modality, 0 for none",
         ),
         ({"alpha": {"mrna": 1, "methylation": 1, "mirnas": 1}}, "alpha: no modality 'mirnas'; did you mean 'mirna'"),
-        ({"form": "simplex", "alpha": 0.4}, r"alpha: shares of all negatives that sum to 1\.2 over 3 modalities"),
         ({"augmentations": {}}, "augmentations: nothing for 'vector'"),
     ],
 )

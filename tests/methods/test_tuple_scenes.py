@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError, TrainingError
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.tuple_infonce.negatives import derangement
 
 SCENES = torch.tensor([4, 4, 4, 7, 7, 1, 1, 9])

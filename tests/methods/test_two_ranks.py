@@ -13,8 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributed.nn.functional import all_gather
 
-from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, Progress, build_method
 
 WORLD = 2
 SHARDS = {"even": (4, 4), "uneven": (5, 3)}

@@ -5,9 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.base import Batch
-from mmcontrast.methods.baselines.unimodal import log_mean_probability
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import Batch, build_method
+from mmcontrast.methods.baselines.supervised import log_mean_probability
 
 
 @pytest.mark.parametrize("seen", ["mrna", "methylation", "mirna"])

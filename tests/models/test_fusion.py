@@ -16,7 +16,7 @@ from mmcontrast.methods.comm.fusion import (
     sincos_2d,
 )
 from mmcontrast.models.conv import AlexNetFeatures
-from mmcontrast.models.projection import PairCritic, ProjectionHead
+from mmcontrast.models.heads import PairCritic, ProjectionHead
 from mmcontrast.models.sequence import RunningSteps
 
 VECTORS = {
@@ -163,7 +163,6 @@ def test_converters() -> None:
     x = torch.randn(2, 3, 4, 4)
     want = patch.project(x)[0, :, 1, 2] + sincos_2d(4, 4, 8)[1 * 4 + 2]
     torch.testing.assert_close(patch(x)[0, 6], want)
-    assert patch(torch.randn(2, 3, 6, 5)).shape == (2, 30, 8)
     assert "position_TD" not in patch.state_dict()
     features = FeatureTokens(5, 8)
     v = torch.randn(2, 5)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError, DataError
-from mmcontrast.models.conv import IMAGE_ENCODERS, build_image_encoder
+from mmcontrast.models.conv import IMAGE_ENCODERS
 from mmcontrast.models.encoders import ImageVector, image_map
 from mmcontrast.models.sequence import SequenceEncoder, sequence_steps
 
@@ -21,40 +21,38 @@ from mmcontrast.models.sequence import SequenceEncoder, sequence_steps
     [("small_conv", 32, (4, 4)), ("small_conv", 48, (6, 6)), ("alexnet", 64, (1, 1)), ("resnet18", 64, (2, 2))],
 )
 def test_maps(name: str, side: int, grid: tuple[int, int]) -> None:
-    encoder = build_image_encoder(name, [3, side, side])
+    encoder = IMAGE_ENCODERS[name]([3, side, side])
     assert encoder.grid == grid
     assert encoder.training
     assert encoder(torch.rand(2, 3, side, side)).shape == (2, encoder.channels, *grid)
 
 
 def test_resnet_has_the_published_size() -> None:
-    resnet = build_image_encoder("resnet18", [3, 128, 128])
+    resnet = IMAGE_ENCODERS["resnet18"]([3, 128, 128])
     # 11,689,512 with the 1000-way classifier of 513,000
     assert sum(p.numel() for p in resnet.parameters()) == 11_689_512 - 513_000
     assert resnet.grid == (4, 4)
 
 
 def test_grid_does_not_touch_batch_statistics() -> None:
-    encoder = build_image_encoder("small_conv", [3, 32, 32])
+    encoder = IMAGE_ENCODERS["small_conv"]([3, 32, 32])
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     assert encoder.grid == (4, 4)
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
 
 
 def test_image_refusals() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'alexnet'"):
-        build_image_encoder("alexnte", [3, 224, 224])
     with pytest.raises(ConfigError, match="too small"):
-        _ = build_image_encoder("alexnet", [3, 16, 16]).grid
+        _ = IMAGE_ENCODERS["alexnet"]([3, 16, 16]).grid
     for name in IMAGE_ENCODERS:
         with pytest.raises(DataError, match=r"\(3, 40, 40\) came to an encoder for \(3, 64, 64\)"):
-            build_image_encoder(name, [3, 64, 64])(torch.rand(1, 3, 40, 40))
+            IMAGE_ENCODERS[name]([3, 64, 64])(torch.rand(1, 3, 40, 40))
 
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet18"])
 def test_torchvisions_weights_are_loaded_and_their_pictures_normalised(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
-    source = build_image_encoder(name, [3, 64, 64]).eval()
+    source = IMAGE_ENCODERS[name]([3, 64, 64]).eval()
     weights = {k: torch.randn_like(v) * 0.1 if v.ndim else v for k, v in source.state_dict().items()}
     weights |= {k: v.abs() for k, v in weights.items() if k.endswith("running_var")}
     file = tmp_path / "weights.safetensors"
@@ -78,7 +76,7 @@ def test_torchvisions_weights_are_loaded_and_their_pictures_normalised(tmp_path:
 
 
 def test_layers_have_the_names_that_torchvision_gives_them() -> None:
-    resnet, alexnet = (set(build_image_encoder(n, [3, 64, 64]).state_dict()) for n in ("resnet18", "alexnet"))
+    resnet, alexnet = (set(IMAGE_ENCODERS[n]([3, 64, 64]).state_dict()) for n in ("resnet18", "alexnet"))
     assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer4.1.bn2.bias"} <= resnet
     assert {k for k in resnet if k.startswith("layer2.0.downsample") and k.endswith("weight")} == {
         "layer2.0.downsample.0.weight",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmcontrast.models.mlp import mlp
+from mmcontrast.models.heads import mlp
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmcontrast.models.norm import GlobalBatchNorm2d
+from mmcontrast.models.conv import GlobalBatchNorm2d
 from tests.training.ranks import Ranks
 
 SHARDS = (slice(0, 3), slice(3, 8))

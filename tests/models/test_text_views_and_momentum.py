@@ -5,10 +5,9 @@ import torch
 
 from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError
-from mmcontrast.models.encoders import ImageVector
-from mmcontrast.models.momentum import follow, frozen_copy
+from mmcontrast.methods.multifold import pool_views
+from mmcontrast.models.encoders import ImageVector, follow, frozen_copy
 from mmcontrast.models.text import BiGRUEncoder, BiGRUSteps, text_encoder
-from mmcontrast.models.views import pool_views
 
 
 def test_a_text_has_one_embedding_however_long_it_is_padded():

@@ -144,7 +144,7 @@ LEFT = {
     ("data/packages.py", "{sys.executable} -m ensurepip"): "changes the environment",
     ("data/pretrained.py", "mmcontrast data encoders"): "the network",
     ("errors.py", "make env-all"): "the network, and changes the environment",
-    ("evaluation/frames.py", "mmcontrast {cell.last_stage} {cell.name}"): "of a function; the command says it before",
+    ("evaluation/stored.py", "mmcontrast {cell.last_stage} {cell.name}"): "of a function; the command says it before",
     ("training/cell.py", "mmcontrast pretrain"): "the cell is not named: it stands in the message before",
 }
 # of these the words after the backticks say the rest

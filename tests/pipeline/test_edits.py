@@ -43,7 +43,7 @@ def test_an_edit_of_one_methods_file_retrains_that_method_alone(finished: Checko
     assert trained(finished.executed()) == trained(M3COL_ONLY)
     assert_frame_equal(results(finished), before)
     finished.assert_both_idle()
-    edit(finished, "methods/baselines/concat.py")
+    edit(finished, "methods/baselines/supervised.py")
     finished("dvc", "repro")
     assert trained(finished.executed()) == ["finetune synthetic/concat/base"]
     finished.assert_both_idle()

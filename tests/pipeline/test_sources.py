@@ -16,7 +16,7 @@ def test_a_method_brings_what_it_imports_and_no_other_method() -> None:
     assert "mmcontrast/methods/m3col/method.py" in files
     assert "mmcontrast/losses/mixing.py" in files
     assert "mmcontrast/training/loop.py" in files
-    assert "mmcontrast/methods/baselines/mixup.py" not in files
+    assert "mmcontrast/methods/baselines/supervised.py" not in files
     assert not [f for f in files if "/config/" in f or f.endswith("paths.py") or "/report/" in f]
 
 

@@ -158,8 +158,8 @@ def test_what_cannot_be_tuned_is_refused(grid: Grid, recipe: str, datasets: Any,
 def test_a_trial_never_looks_at_the_test_split(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    from mmcontrast.evaluation import embeddings as stored
-    from mmcontrast.evaluation.embeddings import Embeddings
+    from mmcontrast.evaluation import stored
+    from mmcontrast.evaluation.stored import Embeddings
     from mmcontrast.training import cell as training
 
     rng = np.random.default_rng(0)

@@ -18,7 +18,7 @@ from mmcontrast.config.metrics import MEASURES
 from mmcontrast.data.scaling import fit, write_fitted
 from mmcontrast.data.word_pieces import learn
 from mmcontrast.exported import SeedExport, write_models
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 from mmcontrast.report.page import write_page
 from mmcontrast.report.provenance import TRAINING, _example, digest_of_code, digest_of_params, raw_checksum
 from mmcontrast.report.text.wording import MINUS, PROTOCOL_SHORT

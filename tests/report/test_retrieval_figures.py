@@ -22,8 +22,8 @@ from mmcontrast.report.figures.retrieval import QUERIES, SHEET_INSTANCES, TOP, p
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.formats import to_markdown
-from mmcontrast.training.kept import EpochTensors, SeedRun
-from mmcontrast.training.retrieving import observation_table
+from mmcontrast.training.checkpoint import EpochTensors, SeedRun
+from mmcontrast.training.outputs import observation_table
 from tests.multifold_data import NAME, ROOT, write_multifold
 from tests.report.made_up_study import keep_cells
 

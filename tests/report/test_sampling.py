@@ -12,7 +12,7 @@ import pytest
 
 from mmcontrast.config import CellConfig, CellRef, Grid
 from mmcontrast.errors import ConfigError
-from mmcontrast.evaluation.reward_study import study_reward
+from mmcontrast.evaluation.across import study_reward
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.figures.registry import KINDS, caption_of, figures

@@ -105,8 +105,7 @@ def test_what_a_stage_leaves_behind(checkout: Path) -> None:
 def test_the_selected_weights_are_those_of_the_best_validation_epoch(checkout: Path) -> None:
     """Embeddings and model files belong to the epoch that evaluation calls `selected`."""
     from mmcontrast.evaluation.evaluate import evaluate_cell
-    from mmcontrast.methods.base import Batch
-    from mmcontrast.methods.build import build_method
+    from mmcontrast.methods.base import Batch, build_method
 
     cell = small(epochs=20, eval_every=1)
     run_stage(cell, "finetune", LAYOUT)

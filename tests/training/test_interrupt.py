@@ -24,8 +24,7 @@ from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import DISK_ERRORS, TrainingError, disk_problem
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
-from mmcontrast.training.distributed import World
-from mmcontrast.training.interrupt import StopRequest
+from mmcontrast.training.distributed import StopRequest, World
 from tests import disk
 from tests.grids import grid_of
 

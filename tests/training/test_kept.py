@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import StoppedError, TrainingError
-from mmcontrast.training.kept import EpochTensors
+from mmcontrast.training.checkpoint import EpochTensors
 from mmcontrast.training.loop import KEPT
 from tests.training import resuming
 from tests.training.resuming import LAYOUT, small

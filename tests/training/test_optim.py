@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmcontrast import config
-from mmcontrast.training.optim import learning_rate_factor, make_optimizer, parameter_groups, set_learning_rate
+from mmcontrast.training.engine import learning_rate_factor, make_optimizer, parameter_groups, set_learning_rate
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import TrainingError
 from mmcontrast.evaluation.evaluate import evaluate_cell
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import build_method
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
 from mmcontrast.training.seeding import seed_everything

@@ -3,7 +3,7 @@ import pytest
 
 from mmcontrast.errors import TrainingError
 from mmcontrast.methods.tuple_infonce.objective import GridSearch, ReinforceSearch
-from mmcontrast.methods.tuple_infonce.search.policies import Grid, Reinforce, advantages, reinforce_gradient
+from mmcontrast.methods.tuple_infonce.search.trials import Grid, Reinforce, advantages, reinforce_gradient
 
 DRAWS = np.array([[0.6, -0.2, 0.1], [-0.4, 0.9, 0.3], [0.2, 0.1, -0.8], [-0.1, -0.5, 0.4], [0.3, 0.2, 0.7]])
 REWARDS = np.array([41.0, 47.0, 38.0, 44.0, 50.0])
@@ -31,14 +31,6 @@ def test_advantages_and_their_gradient():
     gradient = reinforce_gradient(MEAN + DRAWS, MEAN, SIGMA, signal)
     np.testing.assert_allclose(-5 * gradient, [1.1313708181, -1.8384775794, -4.5254832724], atol=1e-9)
     np.testing.assert_allclose(MEAN + 0.1 * gradient, [0.9773725836, 1.0367695516, 1.0905096654], atol=1e-9)
-
-
-def test_first_adam_step_of_the_released_search():
-    policy = climb((1, 1, 1), SIGMA, rounds=1, trials=6, rate=0.25, optimizer="adam")
-    # a sixth draw at the mean, rewarded with the mean of the others, leaves the sum of the gradient as it is
-    policy.open = MEAN + np.vstack([DRAWS, np.zeros(3)])
-    policy.tell([*REWARDS, REWARDS.mean()])
-    np.testing.assert_allclose(policy.value, [0.75, 1.25, 1.25], atol=1e-7)
 
 
 def test_the_gradient_is_unbiased_for_a_linear_reward():

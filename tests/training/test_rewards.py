@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmcontrast.methods.tuple_infonce.search.rewards import alpha_reward, beta_reward, crossmodal_accuracy
+from mmcontrast.methods.tuple_infonce.search.trials import alpha_reward, beta_reward, crossmodal_accuracy
 
 
 def wave(shape, a, b, c):

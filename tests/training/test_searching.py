@@ -17,9 +17,9 @@ from mmcontrast.methods.base import SeedJob
 from mmcontrast.methods.tuple_infonce.method import TupleInfoNCE
 from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
 from mmcontrast.methods.tuple_infonce.search.run import searched, split_rows
-from mmcontrast.training.distributed import World
-from mmcontrast.training.interrupt import StopRequest
-from mmcontrast.training.loop import SeedRun, SeedTrainer
+from mmcontrast.training.checkpoint import SeedRun
+from mmcontrast.training.distributed import StopRequest, World
+from mmcontrast.training.loop import SeedTrainer
 
 GRID = Grid(Path(__file__).parents[2], suite="tuple")
 REINFORCE = {"kind": "reinforce", "rounds": 2, "trials": 2, "steps": 3, "held_out": 20, "sigma": 0.5, "rate": 0.5}
@@ -243,7 +243,6 @@ def test_a_loss_that_is_not_finite_stops_the_search(
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
-        ({"search": REINFORCE, "form": "simplex", "alpha": 0.2}, "search: every amount is searched on its own"),
         ({"search": REINFORCE, "alpha": 0, "naive": True}, "naive: true has no alpha to find"),
         ({"search": REINFORCE, "alpha": 5.0}, r"starts from an alpha of 5, outside low \(0\) to high \(4\)"),
         ({"search": REINFORCE | {"trials": 3}}, "search.reinforce.trials.*multiple of 2"),

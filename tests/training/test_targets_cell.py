@@ -21,7 +21,7 @@ from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
 from mmcontrast.trained import exported_epoch, load_method
 from mmcontrast.training import cell as training
-from mmcontrast.training.loop import predict
+from mmcontrast.training.outputs import predict
 from tests.grids import grid_of
 
 LAYOUT = Layout("tests")

@@ -16,7 +16,7 @@ import mmcontrast
 from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import load_split
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.readouts import column
+from mmcontrast.evaluation.columns import column
 from mmcontrast.methods.registry import implementations
 from mmcontrast.paths import Layout
 from mmcontrast.trained import TrainedModel, exported_epoch

@@ -1,4 +1,5 @@
-"""Methods across datasets: interquartile means and mean ranks, where datasets have different numbers of seeds.
+"""Several methods or settings: interquartile means and mean ranks over datasets, where these have different numbers of
+seeds; changes of order; whether a search's reward predicts the score.
 
 Every dataset weighs alike, however many seeds it has. Seeds are resampled within each dataset, the same ones for all
 methods, since a seed is one draw of held-out cases, initial weights and batches for all of them.
@@ -8,7 +9,9 @@ Shapes: D datasets, S_d seeds of a dataset, K methods, R bootstrap replicates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -170,3 +173,39 @@ def _check(scores: Sequence[Floats]) -> int:
     if not all(np.isfinite(s).all() for s in scores):
         raise DataError("means across datasets: a score is not finite")
     return int(scores[0].shape[1])
+
+
+@dataclass(frozen=True)
+class RewardStudy:
+    """How well a reward predicts the downstream score. See `study_reward`.
+
+    Attributes:
+        between: standard deviation of the settings' mean rewards. within: of the reward after removing the means of
+            setting and seed, since a search compares settings of one seed, on the same draws.
+        signal: (between^2 - within^2 / S) / (within^2 / S); 0 or less = the ranking is noise.
+        rank_correlation: Spearman, over settings, of mean reward and mean downstream score; nan if either is constant.
+    """
+
+    between: float
+    within: float
+    signal: float
+    rank_correlation: float
+
+
+def study_reward(rewards: Floats, downstream: Floats) -> RewardStudy:
+    """Compare reward and downstream score of frozen settings over seeds, before a search is trusted.
+
+    Args:
+        rewards, downstream: (n settings >= 2, S seeds >= 2).
+    """
+    if rewards.shape != downstream.shape or rewards.ndim != 2 or min(rewards.shape) < 2:
+        raise ValueError("rewards and downstream must be (settings, seeds), two or more of each")
+    n, s = rewards.shape
+    left = rewards - rewards.mean(axis=1, keepdims=True) - rewards.mean(axis=0) + rewards.mean()
+    within = float(np.sqrt((left**2).sum() / ((n - 1) * (s - 1))))
+    between = float(rewards.mean(axis=1).std(ddof=1))
+    chance = within**2 / s
+    signal = (between**2 - chance) / chance if chance > 0 else (math.inf if between > 0 else 0.0)
+    ranks = [rankdata(x.mean(axis=1)) for x in (rewards, downstream)]
+    constant = any(np.ptp(r) == 0 for r in ranks)
+    return RewardStudy(between, within, signal, math.nan if constant else float(np.corrcoef(np.stack(ranks))[0, 1]))

@@ -12,15 +12,13 @@ import polars as pl
 from mmcontrast.config import CellConfig
 from mmcontrast.config.metrics import measure
 from mmcontrast.data.parquet import write_parquet
-from mmcontrast.evaluation.embeddings import read_embeddings
-from mmcontrast.evaluation.few_labels import few_label_scores
-from mmcontrast.evaluation.predictions import Predictions, read_predictions
-from mmcontrast.evaluation.probe_predictions import probe_predictions, readouts
-from mmcontrast.evaluation.protocols import INTERVALS_SCHEMA, chosen_epochs, curves, metrics_of, only_epoch
-from mmcontrast.evaluation.readouts import ENCODERS, OWN, fitted_on, metric_name
+from mmcontrast.evaluation.columns import ENCODERS, OWN, fitted_on, metric_name
+from mmcontrast.evaluation.probe_predictions import few_label_scores, probe_predictions, readouts
+from mmcontrast.evaluation.protocols import INTERVALS_SCHEMA, chosen_epochs, curves, metrics_of
 from mmcontrast.evaluation.retrieval_frames import retrieval_frames
 from mmcontrast.evaluation.scores import weighted_scores
 from mmcontrast.evaluation.statistics import case_influence, over_seeds_and_cases
+from mmcontrast.evaluation.stored import Predictions, read_embeddings, read_predictions
 
 Frames = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]  # metrics, curves, intervals
 # (seed, split) -> predictions, and (protocol, metric) -> the epoch each seed is scored at
@@ -57,7 +55,9 @@ def _probed(path: Path, cell: CellConfig) -> Frames:
             by_readout, of_strengths = probe_predictions(embeddings, cell, task, readout)
             losses.append(_named(of_strengths, task, readout))
             for of, predictions in by_readout.items():
-                scored[task, of] = predictions, only_epoch(predictions, cell.seeds, cell.targets[task].metrics)
+                # the last epoch, whose weights are probed
+                last = [predictions[s, "test"].epochs[-1] for s in cell.seeds]
+                scored[task, of] = predictions, {("selected", m): last for m in cell.targets[task].metrics}
     metrics, curve, found = _of_tasks(scored, cell)
     few = [few_label_scores(embeddings, cell, r) for r in readouts(embeddings) if r in (OWN, ENCODERS)]
     return pl.concat([metrics, *few]), pl.concat([curve, *losses], how="diagonal"), found

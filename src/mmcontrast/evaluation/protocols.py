@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config.metrics import measure
-from mmcontrast.evaluation.predictions import Predictions
 from mmcontrast.evaluation.scores import kind_of, loss, score, selection_key
+from mmcontrast.evaluation.stored import Predictions
 
 PROTOCOLS = ("selected", "last", "optimistic")
 CROSS_ENTROPY = "cross_entropy"
@@ -81,13 +81,6 @@ def chosen_epochs(
         # argmax takes the first of equals
         out["optimistic", m] = [t.epochs[int(np.argmax(v))] for t, v in zip(tests, scores, strict=True)]
     return out
-
-
-def only_epoch(
-    predictions: dict[tuple[int, str], Predictions], seeds: Sequence[int], metrics: Sequence[str]
-) -> dict[tuple[str, str], list[int]]:
-    """As `chosen_epochs`, of a probe's predictions: `selected` alone."""
-    return {("selected", m): [predictions[s, "test"].epochs[-1] for s in seeds] for m in metrics}
 
 
 def metrics_of(

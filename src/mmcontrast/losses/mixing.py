@@ -71,31 +71,19 @@ def apply_mix(x: Tensor, lambda_B: Tensor, perm_B: Tensor) -> Tensor:
     return weight * x + (1 - weight) * x[perm_B.to(x.device)]
 
 
-def mix_targets(lambda_B: Tensor, perm_B: Tensor) -> Tensor:
+def mix_targets(lambda_B: Tensor, perm_B: Tensor, overwritten: bool = False) -> Tensor:
     """(B, B) soft targets P[i, j] = lambda_i [j = i] + (1 - lambda_i) [j = perm(i)]; every row sums to 1.
 
-    Where paper and released code differ: the terms add up where perm(i) = i; the released code overwrites
-    (`mix_targets_overwritten`).
+    Args:
+        overwritten: as in the released code, where 1 - lambda_i replaces lambda_i where perm(i) = i. Such a row sums to
+            1 - lambda_i, and a sample that is not mixed and is its own partner is ignored.
 
     Raises:
         ContrastError: lambda and perm differ in length.
     """
     _check_rows(lambda_B, perm_B)
     row_B = torch.arange(len(lambda_B), device=lambda_B.device)
-    return torch.diag(lambda_B).index_put((row_B, perm_B), 1 - lambda_B, accumulate=True)
-
-
-def mix_targets_overwritten(lambda_B: Tensor, perm_B: Tensor) -> Tensor:
-    """The released code's targets: as `mix_targets`, but 1 - lambda_i replaces lambda_i where perm(i) = i.
-
-    Such a row sums to 1 - lambda_i, and a sample that is not mixed and is its own partner is ignored.
-
-    Raises:
-        ContrastError: lambda and perm differ in length.
-    """
-    _check_rows(lambda_B, perm_B)
-    row_B = torch.arange(len(lambda_B), device=lambda_B.device)
-    return torch.diag(lambda_B).index_put((row_B, perm_B), 1 - lambda_B)
+    return torch.diag(lambda_B).index_put((row_B, perm_B), 1 - lambda_B, accumulate=not overwritten)
 
 
 def _check_rows(lambda_B: Tensor, perm_B: Tensor) -> None:

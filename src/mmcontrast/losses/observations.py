@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError, nearest
-from mmcontrast.losses.instances import number_instances
-from mmcontrast.losses.precision import full_precision, upcast
+from mmcontrast.losses.rows import full_precision, number_instances, upcast
 
 __all__ = ["mil_nce", "siglip", "weighted_nt_xent"]
 

@@ -1,9 +1,10 @@
-"""Contrast of paired embeddings: InfoNCE between two modalities, NT-Xent between two views, and both over many pairs.
+"""Contrast of paired embeddings: InfoNCE between two modalities, NT-Xent between two views, and both over many pairs;
+what CyCLIP adds to CLIP's loss, and what CLOOB puts in its place.
 
 Where instances may lack a modality, `present` says which rows have it; a pair is of the rows that have both, and its
-loss weighs as `losses.rows` says.
+loss weighs as `losses.rows` says. Shapes that differ, fewer than two rows and tau <= 0 raise ContrastError.
 
-Shapes: B batch, N instances, D width, R = 2N rows; M modalities are list positions or names.
+Shapes: B batch, N instances, D or P width, R = 2N rows; M modalities are list positions or names.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.cross_entropy import label_cross_entropy
-from mmcontrast.losses.precision import full_precision
-from mmcontrast.losses.rows import over_rows, shared_rows
-from mmcontrast.losses.similarity import check_pair, cosine_logits, unit_rows
+from mmcontrast.losses.rows import check_pair, cosine_logits, full_precision, over_rows, shared_rows, unit_rows
+from mmcontrast.losses.supervised import label_cross_entropy
 
-__all__ = ["cmc", "info_nce", "nt_xent", "paired_info_nce", "self_contrast"]
+__all__ = ["cloob", "cmc", "cyclic_consistency", "info_nce", "nt_xent", "paired_info_nce", "self_contrast"]
+
 
 Present = Mapping[str, Tensor]
 
@@ -132,3 +132,41 @@ def self_contrast(
         raise ContrastError(f"self contrast: {len(views1)} modalities in one view and {len(views2)} in the other")
     loss, has = partial(nt_xent, tau=tau), present or [None] * len(views1)
     return torch.stack([over_rows(loss, rows, a, b) for a, b, rows in zip(views1, views2, has, strict=True)]).mean()
+
+
+@full_precision
+def cyclic_consistency(a: Tensor, b: Tensor, within: float = 0.25, across: float = 0.25) -> Tensor:
+    """within / N sum_ij (a_i.a_j - b_i.b_j)^2 + across / N sum_ij (a_i.b_j - b_i.a_j)^2, beside CLIP's loss. >= 0.
+
+    a, b: (N, P), any scale. Source: Goel et al., "CyCLIP", NeurIPS 2022, as released (goel-shashank/CyCLIP).
+    """
+    check_pair(a, b, 1.0)
+    a_NP, b_NP = unit_rows(a), unit_rows(b)
+    across_NN = a_NP @ b_NP.T
+    inside = (a_NP @ a_NP.T - b_NP @ b_NP.T).square().sum()
+    between = (across_NN - across_NN.T).square().sum()
+    return (within * inside + across * between) / len(a_NP)
+
+
+@full_precision
+def cloob(a: Tensor, b: Tensor, tau: float | Tensor = 1 / 30, beta: float = 8.0) -> Tensor:
+    """tau ( LOOB(a of a, b of a) + LOOB(b of b, a of b) ): InfoLOOB on what rows retrieve from a store. Of any sign.
+
+    a, b: (N, P), any scale. x of s is the unit mean of the rows of s, weighed by softmax(beta x.s); LOOB(x, y) = mean_i
+    [ lse_{j != i} x_i.y_j / tau - x_i.y_i / tau ]. Source: Fuerst et al., "CLOOB", NeurIPS 2022, as released
+    (ml-jku/cloob), where tau is 1 / 30, and a factor that the paper's formula has not.
+    """
+    check_pair(a, b, tau)
+    a_NP, b_NP = unit_rows(a), unit_rows(b)
+
+    def retrieved(x_NP: Tensor, store_NP: Tensor) -> Tensor:
+        return unit_rows((beta * x_NP @ store_NP.T).softmax(dim=1) @ store_NP)
+
+    def loob(x_NP: Tensor, y_NP: Tensor) -> Tensor:
+        logits_NN = x_NP @ y_NP.T / tau
+        self_NN = torch.eye(len(logits_NN), dtype=torch.bool, device=logits_NN.device)
+        return (logits_NN.masked_fill(self_NN, -torch.inf).logsumexp(dim=1) - logits_NN.diagonal()).mean()
+
+    return tau * (
+        loob(retrieved(a_NP, a_NP), retrieved(b_NP, a_NP)) + loob(retrieved(b_NP, b_NP), retrieved(a_NP, b_NP))
+    )

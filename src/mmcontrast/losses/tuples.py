@@ -18,9 +18,7 @@ from torch import Tensor
 
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent
-from mmcontrast.losses.precision import full_precision
-from mmcontrast.losses.rows import over_rows, shared_rows
-from mmcontrast.losses.similarity import check_pair, unit_rows
+from mmcontrast.losses.rows import check_pair, full_precision, over_rows, shared_rows, unit_rows
 
 __all__ = ["confu_loss", "gmc_loss", "gram_loss", "symile_loss"]
 

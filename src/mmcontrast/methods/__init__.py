@@ -1,4 +1,4 @@
-"""A folder per paper, a file per baseline; each names its class METHOD.
+"""A folder per paper, and baselines; a file names its class METHOD, or several METHODS.
 
 What is public here is imported when it is asked for: the objectives' hyper-parameters, which lie in the same folders,
 are read without torch.
@@ -10,20 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmcontrast.methods.base import Batch, Method, Progress
-    from mmcontrast.methods.build import build_method
+    from mmcontrast.methods.base import Batch, Method, Progress, build_method
 
 __all__ = ["Batch", "Method", "Progress", "build_method"]
 
-PUBLIC = {
-    "Batch": "mmcontrast.methods.base",
-    "Method": "mmcontrast.methods.base",
-    "Progress": "mmcontrast.methods.base",
-    "build_method": "mmcontrast.methods.build",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in PUBLIC:
+    if name not in __all__:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(importlib.import_module(PUBLIC[name]), name)
+    return getattr(importlib.import_module("mmcontrast.methods.base"), name)

@@ -1,14 +1,20 @@
-"""What the training loop knows of a method.
+"""What the training loop knows of a method, and which rows have which modality.
 
-Shapes: B rows of the global batch, b rows of this rank, d width of one modality's embedding, C classes.
+What stands in a row that lacks a modality is never looked at: its embedding is zeros, and a loss leaves it out
+(`losses.rows`). Every rank calls every encoder in every step, whatever its rows have, so that no collective depends on
+the data.
+
+Shapes: B rows of the global batch, b rows of this rank, d or D width of a modality's embedding, T tokens, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +22,103 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.presence import Presence
+from mmcontrast.losses.rows import shared_rows
+from mmcontrast.methods.registry import method_module
 from mmcontrast.models.heads import TargetScale, as_predictions
 
 if TYPE_CHECKING:
-    from mmcontrast.training.distributed import World
-    from mmcontrast.training.interrupt import StopRequest
+    from mmcontrast.training.distributed import StopRequest, World
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Only of the modalities that a row may lack; of the others every row has every one.
+
+    Attributes:
+        local: modality -> (b,) bool, of this rank. whole: modality -> (B,) bool, of all ranks.
+    """
+
+    local: Mapping[str, Tensor] = field(default_factory=dict)
+    whole: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, batch: Batch, gather: Callable[[Tensor], Tensor] = lambda x: x) -> Presence:
+        """Of a batch. gather: as `Progress.gather`; by default these are all rows there are."""
+        whole = {m: gather(rows_b.to(torch.uint8)).bool() for m, rows_b in batch.present.items()}
+        return cls(batch.present, whole)
+
+    def rows(self, *modalities: str) -> Tensor | None:
+        """(B,) rows of the global batch that have all of these modalities; None = all rows."""
+        return shared_rows(*(self.whole.get(m) for m in modalities))
+
+    def any(self, modalities: Collection[str]) -> Tensor | None:
+        """(B,) rows that have at least one of these modalities; None = all rows."""
+        if any(m not in self.whole for m in modalities):
+            return None
+        return torch.stack([self.whole[m] for m in modalities]).any(dim=0)
+
+    def encode(self, encoders: nn.ModuleDict, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+        """modality -> what its encoder gives of this rank's rows, zeros in rows that lack it; of those in `inputs`."""
+        return {m: self.encode_one(m, e, inputs[m]) for m, e in encoders.items() if m in inputs}
+
+    def encode_one(self, modality: str, encoder: nn.Module, x: Tensor) -> Any:
+        """(b, D), or (b, T, D) and padding (b, T), True in rows that lack the modality. x: (b, ...) of this rank."""
+        return _of_rows(encoder, x, self.local.get(modality), self.whole.get(modality))
+
+    def project(self, modality: str, head: nn.Module, z_BD: Tensor) -> Tensor:
+        """(B, P): a head on gathered rows, whose batch statistics are of the rows that have the modality."""
+        rows_B = self.whole.get(modality)
+        out: Tensor = _of_rows(head, z_BD, rows_B, rows_B)
+        return out
+
+    def mixed(self, perm_B: Tensor, rows: slice) -> Presence:
+        """Of mixtures of each row with its partner: they have what both have. rows: those of this rank."""
+        whole = {m: rows_B & rows_B[perm_B.to(rows_B.device)] for m, rows_B in self.whole.items()}
+        return Presence({m: rows_B[rows] for m, rows_B in whole.items()}, whole)
+
+    def blank(self, modality: str, z: Tensor, filling: float = 0) -> Tensor:
+        """`z` (b, ...) of this rank with `filling` in the rows that lack the modality."""
+        if modality not in self.local:
+            return z
+        return z.masked_fill(~self.local[modality].view(-1, *[1] * (z.ndim - 1)), filling)
+
+    def shares(self, modalities: list[str]) -> dict[str, Tensor]:
+        """For the log: share of the rows that have a modality, and both of a pair, where a row may lack it."""
+        groups = [*((m,) for m in modalities), *combinations(modalities, 2)]
+        masks = {"_".join(group): self.rows(*group) for group in groups}
+        return {f"have_{name}": rows_B.float().mean() for name, rows_B in masks.items() if rows_B is not None}
+
+
+EVERYTHING = Presence()
+
+
+def _of_rows(module: nn.Module, x: Tensor, rows_b: Tensor | None, rows_B: Tensor | None) -> Any:
+    """The module's output for the rows that are True, in its place among all rows; none of them is a batch too.
+
+    With fewer than two rows on all ranks a batch has no statistics to normalise by: the module runs as in evaluation.
+    """
+    if rows_b is None or rows_B is None:
+        return module(x)
+    few = module.training and int(rows_B.sum()) < 2
+    if few:
+        module.eval()
+    out = module(x[rows_b])
+    if few:
+        module.train()
+    if not isinstance(out, tuple):
+        return _placed(out, rows_b, 0)
+    tokens_nTD, padding_nT = out
+    if padding_nT is None:
+        padding_nT = torch.zeros(tokens_nTD.shape[:2], dtype=torch.bool, device=x.device)
+    return _placed(tokens_nTD, rows_b, 0), _placed(padding_nT, rows_b, True)
+
+
+def _placed(out: Tensor, rows_b: Tensor, filling: float) -> Tensor:
+    """The rows of `out` at the places that are True, `filling` at the others."""
+    all_rows = out.new_full((len(rows_b), *out.shape[1:]), filling)
+    all_rows[rows_b] = out
+    return all_rows
+
 
 # (epoch, name, value) of a logged scalar
 History = list[tuple[int, str, float]]
@@ -105,7 +202,7 @@ class Method(nn.Module):
     `forward` is `training_loss`, because DeepSpeed and DDP hook the forward call.
 
     A modality that a row lacks (`Batch.present`) is encoded as zeros and takes no part in a loss; each method says what
-    that means for its own terms. `methods.presence` does it, and `losses.rows` says what a term of few rows weighs. The
+    that means for its own terms. `methods.base` does it, and `losses.rows` says what a term of few rows weighs. The
     share of rows that have a modality, and both of a pair, is logged: `have_<modality>`, `have_<modality>_<modality>`.
 
     Attributes:
@@ -158,7 +255,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
-        """What is scored: (b, width) tensors by name, `embed` under the empty one; names: `evaluation.readouts`."""
+        """What is scored: (b, width) tensors by name, `embed` under the empty one; names: `evaluation.columns`."""
         return {"": self.embed(batch)}
 
     def observations(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
@@ -205,3 +302,15 @@ def refuse_training(cell: CellConfig, where: str) -> None:
     """Raise ConfigError if a stage is to train, for a method without a weight to train. `where`: starts the message."""
     if cell.finetune is not None or cell.pretrain is None or cell.pretrain.epochs:
         raise ConfigError(f"{where}: nothing is trained here; give `pretrain: {{epochs: 0}}` and no `finetune`")
+
+
+def method_class(implementation: str) -> type[Method]:
+    """The class of a method, so that a run imports its own method alone."""
+    module = importlib.import_module(method_module(implementation))
+    found: type[Method] = module.METHODS[implementation] if hasattr(module, "METHODS") else module.METHOD
+    return found
+
+
+def build_method(cell: CellConfig) -> Method:
+    """The cell's method with freshly initialised weights, drawn from torch's global generator."""
+    return method_class(cell.implementation)(cell)

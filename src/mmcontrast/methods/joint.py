@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.rows import over_rows
-from mmcontrast.losses.targets import target_loss
-from mmcontrast.methods.base import Batch, Method, Progress
-from mmcontrast.methods.presence import Presence
+from mmcontrast.losses.supervised import target_loss
+from mmcontrast.methods.base import Batch, Method, Presence, Progress
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import classification_head
 

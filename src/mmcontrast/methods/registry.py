@@ -1,8 +1,8 @@
 """Which methods there are, where their code lies, and which of the code a cell's training depends on.
 
-Found by looking: a folder with `method.py` and `objective.py`, here or in `methods/` beside params/, or a file in
-`baselines/` with a class in `baselines/objectives.py` whose `method` is the file's name. Imports no torch, so that a
-workflow may ask at each start.
+Found by looking: a folder with `method.py` and `objective.py`, here or in `methods/` beside params/, or a class in
+`baselines/objectives.py` whose `method` names the file beside it, as <file>.<method> where methods share one. Imports
+no torch, so that a workflow may ask at each start.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def implementations() -> tuple[str, ...]:
         ConfigError: one of the user's own has the name of another.
     """
     folders = {path.parent.name for path in HERE.glob("*/method.py")}
-    files = {path.stem for path in HERE.glob("baselines/*.py")} - {"__init__", "objectives"}
+    files = set(_baselines())
     own = {path.parent.name for path in Path(OWN).glob("*/method.py")} if Path(OWN).resolve() != HERE else set()
     if taken := sorted(own & (folders | files)):
         raise ConfigError(f"{OWN}/{taken[0]}: a method of this name comes with the package; rename yours")
@@ -42,16 +42,14 @@ def implementations() -> tuple[str, ...]:
 
 
 def method_module(implementation: str) -> str:
-    """Module that names its class METHOD: methods/<paper>/method.py, or a file of methods/baselines/.
+    """Module of its class, METHOD or one of METHODS: methods/<paper>/method.py, or a file of methods/baselines/.
 
     Raises:
         ModuleNotFoundError: there is neither.
     """
     if implementation not in implementations():
         raise ModuleNotFoundError(f"no method {implementation} under {PACKAGE}")
-    if (HERE / f"baselines/{implementation}.py").is_file():
-        return f"{PACKAGE}.baselines.{implementation}"
-    return f"{PACKAGE}.{implementation}.method"
+    return _baselines()[implementation][0] if implementation in _baselines() else f"{PACKAGE}.{implementation}.method"
 
 
 def training_modules(cell: CellConfig) -> list[str]:
@@ -76,13 +74,14 @@ def training_modules(cell: CellConfig) -> list[str]:
 
 
 @cache
-def _objective(implementation: str) -> type[Objective]:
-    if method_module(implementation).endswith(".method"):
-        own: type[Objective] = importlib.import_module(f"{PACKAGE}.{implementation}.objective").OBJECTIVE
-        return own
-    baselines = vars(importlib.import_module(f"{PACKAGE}.baselines.objectives")).values()
-    found = {value.method: value for value in baselines if "method" in getattr(value, "__dict__", {})}
-    return found[implementation]
+def _baselines() -> dict[str, tuple[str, type[Objective]]]:
+    """Method -> the module of its code, and the model of its hyper-parameters."""
+    found = {}
+    for value in vars(importlib.import_module(f"{PACKAGE}.baselines.objectives")).values():
+        if "method" in getattr(value, "__dict__", {}):
+            file, _, name = value.method.rpartition(".")
+            found[name] = f"{PACKAGE}.baselines.{file or name}", value
+    return found
 
 
 class _Objectives(Mapping[str, "type[Objective]"]):
@@ -91,7 +90,10 @@ class _Objectives(Mapping[str, "type[Objective]"]):
     def __getitem__(self, implementation: str) -> type[Objective]:
         if implementation not in implementations():
             raise KeyError(implementation)
-        return _objective(implementation)
+        if implementation in _baselines():
+            return _baselines()[implementation][1]
+        own: type[Objective] = importlib.import_module(f"{PACKAGE}.{implementation}.objective").OBJECTIVE
+        return own
 
     def __iter__(self) -> Iterator[str]:
         return iter(implementations())

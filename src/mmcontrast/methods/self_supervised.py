@@ -18,12 +18,10 @@ from mmcontrast.config.base import known
 from mmcontrast.config.objective import ProjectedObjective
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.errors import ConfigError
-from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.similarity import unit_rows
-from mmcontrast.methods.base import Batch, Method, Progress, keep_local
-from mmcontrast.methods.presence import EVERYTHING, Presence
+from mmcontrast.losses.rows import unit_rows, upcast
+from mmcontrast.methods.base import EVERYTHING, Batch, Method, Presence, Progress, keep_local
 from mmcontrast.models.encoders import build_encoders
-from mmcontrast.models.projection import ProjectionHead
+from mmcontrast.models.heads import ProjectionHead
 
 Raw = Mapping[str, Sequence[Mapping[str, Any]]]
 

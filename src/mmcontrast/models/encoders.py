@@ -1,20 +1,54 @@
-"""Encoders: one observation of a modality -> its embedding, or what a fusion takes tokens of: a map, or steps.
+"""Encoders: one observation of a modality -> its embedding, or what a fusion takes tokens of: a map, or steps; and a
+slowly following copy of a network, kept in its owner's state and so in every checkpoint.
 
 Shapes: B batch, F features of a vector modality, C x H x W image, T steps, W width of a step, D of the embedding.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig, Modality, Model
 from mmcontrast.errors import ConfigError
-from mmcontrast.models.conv import IMAGE_ENCODERS, ImageEncoder, build_image_encoder
-from mmcontrast.models.mlp import mlp
+from mmcontrast.models.conv import IMAGE_ENCODERS, ImageEncoder
+from mmcontrast.models.heads import mlp
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def frozen_copy(module: Network) -> Network:
+    """A copy whose parameters are buffers: saved and moved with the rest, and seen by no optimizer."""
+    out = copy.deepcopy(module)
+    for part in out.modules():
+        for name, parameter in list(part._parameters.items()):
+            del part._parameters[name]
+            part.register_buffer(name, None if parameter is None else parameter.detach().clone())
+        if isinstance(part, nn.RNNBase):
+            # torch's recurrent layers hold their weights in a second list, which must be the buffers too
+            part._flat_weights = [getattr(part, name) for name in part._flat_weights_names]
+    return out
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+    """teacher <- decay * teacher + (1 - decay) * student, for weights and running statistics; counters are copied.
+
+    Args:
+        teacher: a `frozen_copy` of `student`. decay: in [0, 1).
+    """
+    theirs = student.state_dict()
+    for name, mine in teacher.state_dict().items():
+        if torch.is_floating_point(mine):
+            mine.lerp_(theirs[name], 1 - decay)
+        else:
+            mine.copy_(theirs[name])
 
 
 class VectorEncoder(nn.Module):
@@ -42,7 +76,7 @@ def image_map(modality: Modality, model: Model) -> ImageEncoder:
     """
     if model.image is None:
         raise ConfigError(f"model.image: not given, and there are images; give one of {', '.join(IMAGE_ENCODERS)}")
-    encoder = build_image_encoder(model.image, modality.shape)
+    encoder = IMAGE_ENCODERS[model.image](modality.shape)
     if model.image_weights is not None:
         import_module("mmcontrast.models.image_weights").load_image_weights(encoder, model.image_weights)
     _ = encoder.grid  # refuses an image that is too small, before any is seen

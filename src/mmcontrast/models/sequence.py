@@ -1,7 +1,7 @@
 """Encoders of sequences, whose rows end in steps of NaN: every step kept, or one embedding.
 
-Shapes: B batch, T steps, F features of a step, S steps that a convolution leaves, W width of an encoded step, D width
-of the embedding.
+Shapes: B batch, T steps, F features of a step, S steps that a convolution leaves or that rows are resampled to, W width
+of an encoded step, D width of the embedding.
 """
 
 from __future__ import annotations
@@ -13,9 +13,24 @@ from torch import Tensor, nn
 
 from mmcontrast.config import Modality, Model, SequenceModel
 from mmcontrast.errors import ConfigError
+from mmcontrast.models.conv import GlobalBatchNorm2d
 from mmcontrast.models.encoders import StepEncoder
-from mmcontrast.models.norm import GlobalBatchNorm2d
-from mmcontrast.models.resampling import resampled
+
+
+def resampled(x_BTF: Tensor, steps: int) -> Tensor:
+    """(B, S, F): each row's own steps at S equal distances from its first to its last, linear in between.
+
+    Args:
+        x_BTF: NaN in the steps that a row does not have, which come last. A row without any gives zeros.
+        steps: S.
+    """
+    last_B1 = ((~x_BTF.isnan().any(dim=2)).sum(dim=1, keepdim=True) - 1).clamp(min=0)
+    x_BTF = x_BTF.nan_to_num()
+    at_BS = torch.linspace(0, 1, steps, device=x_BTF.device) * last_B1
+    below_BS = at_BS.floor().long()
+    above_BS = torch.minimum(below_BS + 1, last_B1)
+    low, high = (x_BTF.gather(1, i_BS[:, :, None].expand(-1, -1, x_BTF.shape[2])) for i_BS in (below_BS, above_BS))
+    return torch.lerp(low, high, (at_BS - below_BS)[:, :, None].to(x_BTF.dtype))
 
 
 def sequence_steps(modality: Modality, model: Model) -> StepEncoder:
@@ -43,8 +58,16 @@ class RunningSteps(StepEncoder):
     def __init__(self, modality: Modality, spec: SequenceModel) -> None:
         super().__init__()
         self.features, self.width = modality.shape[1], spec.width
-        self.layers = _gru(self.features, spec) if spec.kind == "gru" else _transformer(spec)
-        self.project = None if spec.kind == "gru" else nn.Conv1d(self.features, self.width, 1, bias=False)
+        self.layers: nn.Module
+        self.project: nn.Conv1d | None = None
+        if spec.kind == "gru":
+            self.layers = nn.GRU(self.features, self.width, spec.layers, batch_first=True, dropout=spec.dropout)
+            return
+        layer = nn.TransformerEncoderLayer(
+            self.width, spec.heads, spec.hidden or 4 * self.width, spec.dropout, batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, spec.layers, enable_nested_tensor=False)
+        self.project = nn.Conv1d(self.features, self.width, 1, bias=False)
 
     def forward(self, x_BTF: Tensor) -> tuple[Tensor, Tensor]:
         if x_BTF.shape[0] == 0 or x_BTF.shape[1] == 0:
@@ -117,13 +140,3 @@ class ConvSteps(StepEncoder):
         map_BWS = self.layers(resampled(x_BTF, self.read).transpose(1, 2)[:, :, :, None])[:, :, :, 0]
         nothing_BS = x_BTF[:, :, 0].isnan().all(dim=1)[:, None].expand(-1, self.places)
         return (map_BWS.transpose(1, 2) + self.place_SW).masked_fill(nothing_BS[:, :, None], 0), nothing_BS
-
-
-def _gru(features: int, spec: SequenceModel) -> nn.Module:
-    return nn.GRU(features, spec.width, spec.layers, batch_first=True, dropout=spec.dropout)
-
-
-def _transformer(spec: SequenceModel) -> nn.Module:
-    hidden = spec.hidden or 4 * spec.width
-    layer = nn.TransformerEncoderLayer(spec.width, spec.heads, hidden, spec.dropout, batch_first=True, norm_first=True)
-    return nn.TransformerEncoder(layer, spec.layers, enable_nested_tensor=False)

@@ -129,9 +129,9 @@ def _trial(cell: CellConfig, lr: float, plan: TunedDataset, train: Trainer) -> T
 
 def probe_after_training(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> Scored:
     """Train the cell; by seed the probes' mean score on validation, of the cell's first metric, and their mean loss."""
-    from mmcontrast.evaluation.embeddings import read_embeddings
     from mmcontrast.evaluation.probe_predictions import fit_on
     from mmcontrast.evaluation.scores import score
+    from mmcontrast.evaluation.stored import read_embeddings
     from mmcontrast.training.cell import run_stage
 
     run_stage(cell, cell.last_stage, layout)

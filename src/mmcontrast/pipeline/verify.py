@@ -32,7 +32,7 @@ from mmcontrast.data.json_text import read_json
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.parquet import read_outline
 from mmcontrast.errors import DataError, MMContrastError
-from mmcontrast.evaluation.frames import read_frame
+from mmcontrast.evaluation.stored import read_frame
 from mmcontrast.exported import sealed
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import planned
@@ -277,10 +277,9 @@ def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, fil
     import torch
 
     from mmcontrast.data.loading import load_dataset
-    from mmcontrast.evaluation.labels import output_column
-    from mmcontrast.evaluation.readouts import column
+    from mmcontrast.evaluation.columns import column, output_column
     from mmcontrast.trained import exported_epoch, load_method
-    from mmcontrast.training.loop import embed, predict
+    from mmcontrast.training.outputs import embed, predict
 
     def stored(table: str, rows: dict[str, Any]) -> pl.DataFrame:
         return read_frame(

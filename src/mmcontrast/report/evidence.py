@@ -18,8 +18,8 @@ from mmcontrast.config import CellConfig, CellRef, Dataset, Experiment, Grid
 from mmcontrast.data import json_text
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA
-from mmcontrast.evaluation.observations import COLUMNS
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.retrieval_frames import COLUMNS
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds_and_cases, paired_difference
 from mmcontrast.paths import Layout
 from mmcontrast.report.outputs import cell_name, experiment_datasets, results_outputs

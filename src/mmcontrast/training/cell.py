@@ -34,12 +34,10 @@ from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
 from mmcontrast.sources import digests
 from mmcontrast.training import checkpoint
-from mmcontrast.training.distributed import World, start_world
-from mmcontrast.training.interrupt import StopRequest
-from mmcontrast.training.kept import SeedRun
+from mmcontrast.training.checkpoint import SeedRun
+from mmcontrast.training.distributed import StopRequest, World, start_world
 from mmcontrast.training.loop import SeedTrainer
-from mmcontrast.training.outputs import write_outputs
-from mmcontrast.training.retrieving import Splits
+from mmcontrast.training.outputs import Splits, write_outputs
 
 log = logging.getLogger(__name__)
 

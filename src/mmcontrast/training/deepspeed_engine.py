@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from mmcontrast import config
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.training.distributed import World
-from mmcontrast.training.engine import Engine, clip_gradients, cpu_copy, finite_norm
-from mmcontrast.training.optim import set_learning_rate
+from mmcontrast.training.engine import Engine, clip_gradients, cpu_copy, finite_norm, set_learning_rate
 
 
 class DeepSpeedEngine(Engine):

@@ -5,15 +5,20 @@ Shapes: B rows of the global batch, b rows of this rank, `...` any further axes.
 Every rank computes the loss of the whole batch from gathered rows, so that negatives, permutations and means are those
 of one process. The gradient of `World.gather` is therefore the sum over ranks, and the engines average parameter
 gradients over ranks: together exactly the gradient of one process, for parameters before and after the gather alike.
+
+SIGTERM, as a cluster sends it before its time limit, ends training at the next step.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -186,3 +191,30 @@ def _device(engine: Engine) -> torch.device:
             f"engine.ranks: local rank {local} has no GPU of its own, {count} found; ask for at most {count} ranks"
         )
     return torch.device("cuda", local)
+
+
+class StopRequest:
+    """A context in which SIGTERM only sets a flag; the loop asks for it after each step and saves.
+
+    Outside the main thread, where no handler can be installed, nothing is ever requested.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def agreed(self, world: World) -> bool:
+        """Whether any rank was asked, as all ranks see it; every rank must call it after the same step."""
+        return world.any(self.requested)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True

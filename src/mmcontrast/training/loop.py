@@ -14,49 +14,24 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
-from mmcontrast.errors import DivergedError, StoppedError, TrainingError
+from mmcontrast.errors import DivergedError, StoppedError
 from mmcontrast.evaluation.scores import selection_key
-from mmcontrast.methods.base import Method, Progress, SeedJob
-from mmcontrast.methods.build import build_method, method_class
+from mmcontrast.methods.base import Method, Progress, SeedJob, build_method, method_class
 from mmcontrast.training import checkpoint, seeding
-from mmcontrast.training.batching import in_chunks, make_feed
+from mmcontrast.training.batching import make_feed
+from mmcontrast.training.checkpoint import EpochTensors, SeedRun
 from mmcontrast.training.engine import Engine, make_engine
-from mmcontrast.training.kept import EpochTensors, SeedRun
-from mmcontrast.training.retrieving import embed_observations, retrieval_key
+from mmcontrast.training.outputs import embed_observations, predict, retrieval_key
 
 log = logging.getLogger(__name__)
 
 EVALUATED = ("val", "test")
 # folder of what evaluated epochs leave, in that of the resume state
 KEPT = "evaluated"
-
-
-@torch.no_grad()
-def predict(method: Method, table: Table, device: torch.device) -> Tensor:
-    """(n, C) float32 probabilities, or numbers in the units of the data, on the CPU, in evaluation mode."""
-    method.eval()
-    out = []
-    for batch in in_chunks(table, device):
-        predictions = method.predictions(batch)
-        if predictions is None:
-            raise TrainingError(f"{method.cell.name}: the method has no classifier, so `finetune` cannot be scored")
-        out.append(predictions.cpu())
-    method.train()
-    return torch.cat(out)
-
-
-@torch.no_grad()
-def embed(method: Method, table: Table, device: torch.device) -> dict[str, Tensor]:
-    """view -> (n, D) float32 embeddings on the CPU, in evaluation mode."""
-    method.eval()
-    chunks = [method.embeddings(batch) for batch in in_chunks(table, device)]
-    method.train()
-    return {view: torch.cat([chunk[view].float().cpu() for chunk in chunks]) for view in chunks[0]}
 
 
 class SeedTrainer:
@@ -77,7 +52,7 @@ class SeedTrainer:
         initial: dict[str, Tensor] | None = None,
         report: Callable[[int, dict[str, float]], None] = lambda epoch, terms: None,
     ) -> None:
-        cell, path = method_class(cell).prepare(cell, job, tables["train"])
+        cell, path = method_class(cell.implementation).prepare(cell, job, tables["train"])
         self.cell, self.job, self.tables, self.report = cell, job, tables, report
         stage_name, seed, world = job.stage, job.seed, job.world
         self.stage: Stage = getattr(cell, stage_name)
@@ -213,7 +188,8 @@ class SeedTrainer:
         self.engine.load_state_dict(payload["engine"])
         self.generator.set_state(payload["generator"])
         seeding.restore(payload["random"])
-        self.run = SeedRun.from_payload(self.job.state / KEPT, payload["run"])
+        kept = EpochTensors(self.job.state / KEPT, payload["run"]["kept"])
+        self.run = SeedRun(**payload["run"] | {"kept": kept})
         self.epoch, self.step, self.sums = int(payload["epoch"]), int(payload["step"]), dict(payload["sums"])
         within = f" and step {self.step} of {self.feed.steps}" if self.step else ""
         log.info("seed %d: resumed after epoch %d of %d%s", self.job.seed, self.epoch, self.stage.epochs, within)

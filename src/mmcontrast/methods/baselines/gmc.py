@@ -14,17 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.rows import over_rows
-from mmcontrast.losses.similarity import unit_rows
-from mmcontrast.losses.targets import target_loss
+from mmcontrast.losses.rows import over_rows, unit_rows, upcast
+from mmcontrast.losses.supervised import target_loss
 from mmcontrast.losses.tuples import gmc_loss
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.baselines.objectives import GMCObjective
-from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import SelfSupervised, projection_widths
 from mmcontrast.models.encoders import build_encoders
-from mmcontrast.models.mlp import mlp
+from mmcontrast.models.heads import mlp
 
 
 class GMC(SelfSupervised):

@@ -8,11 +8,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.losses.targets import target_loss
+from mmcontrast.losses.supervised import target_loss
 from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.comm.fusion import FusedMethod
 from mmcontrast.methods.joint import refuse_pretraining
-from mmcontrast.models.mlp import mlp
+from mmcontrast.models.heads import mlp
 
 
 class JointFusion(FusedMethod):

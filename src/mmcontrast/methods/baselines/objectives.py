@@ -1,4 +1,4 @@
-"""Hyper-parameters of the baselines: `method` names the file beside this one."""
+"""Hyper-parameters of the baselines: `method` names the file beside this one, or <file>.<method> of several in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmcontrast.config.objective import Objective, ProjectedObjective, Temperatu
 class RawObjective(Objective):
     """Raw inputs, which nothing is learned from."""
 
-    method: ClassVar[str] = "raw"
+    method: ClassVar[str] = "untrained.raw"
     classifier: ClassVar[bool] = False
     encoders: ClassVar[bool] = False
     steps: int = Field(default=64, gt=1, description="Steps that a sequence is resampled to.")
@@ -24,7 +24,7 @@ class RawObjective(Objective):
 class OracleObjective(Objective):
     """A code of known factors, which nothing is learned from."""
 
-    method: ClassVar[str] = "oracle"
+    method: ClassVar[str] = "untrained.oracle"
     classifier: ClassVar[bool] = False
     factors: list[str] = Field(min_length=1, description="Tasks of classes whose labels it holds; main = the label.")
     products: list[list[str]] = Field(
@@ -35,7 +35,7 @@ class OracleObjective(Objective):
 class UnimodalObjective(Objective):
     """Cross-entropy on one modality alone."""
 
-    method: ClassVar[str] = "unimodal"
+    method: ClassVar[str] = "supervised.unimodal"
     modality: str | None = Field(
         default=None, description="Modality the classifier sees; null = all, each with its own head, averaged."
     )
@@ -44,7 +44,7 @@ class UnimodalObjective(Objective):
 class ConcatObjective(Objective):
     """Cross-entropy on the concatenated embeddings, with or without unimodal heads and an InfoNCE term."""
 
-    method: ClassVar[str] = "concat"
+    method: ClassVar[str] = "supervised.concat"
     unimodal_heads: bool = Field(default=False, description="Add the sum of the unimodal cross-entropies.")
     beta: float = Field(default=0.0, ge=0, description="Weight of the CLIP-type InfoNCE term; 0 = off.")
     tau: float = Field(default=0.1, gt=0, description="Temperature of the InfoNCE term.")
@@ -54,7 +54,7 @@ class ConcatObjective(Objective):
 class MixupObjective(Objective):
     """Input mixup with mixed labels: one coefficient and one permutation per batch, shared by the modalities."""
 
-    method: ClassVar[str] = "mixup"
+    method: ClassVar[str] = "supervised.mixup"
     alpha: float = Field(default=0.2, gt=0, description="Both parameters of the Beta distribution.")
     unimodal_heads: bool = Field(default=True, description="Add the sum of the unimodal cross-entropies.")
 
@@ -62,7 +62,7 @@ class MixupObjective(Objective):
 class PairwiseObjective(ProjectedObjective):
     """Contrast of pairs: one modality with another (cross), two augmented views of the same modality (self)."""
 
-    method: ClassVar[str] = "pairwise"
+    method: ClassVar[str] = "pairwise.pairwise"
     cross_weight: float = Field(ge=0, description="Weight of the mean over pairs of modalities; 0 = off.")
     self_weight: float = Field(ge=0, description="Weight of the mean over modalities of SimCLR's loss; 0 = off.")
     cross_loss: Literal["info_nce", "nt_xent"] = Field(
@@ -96,7 +96,7 @@ class JointFusionObjective(Objective):
 class SupConObjective(Objective):
     """Supervised contrast between the modalities' embeddings."""
 
-    method: ClassVar[str] = "supcon"
+    method: ClassVar[str] = "supervised.supcon"
     classifier: ClassVar[bool] = False
     tau: float = Field(default=0.07, gt=0, description="Temperature.")
 
@@ -104,7 +104,7 @@ class SupConObjective(Objective):
 class FactorCLObjective(Objective):
     """FactorCL: bounds on shared and unique information between two modalities, over all pairs of them."""
 
-    method: ClassVar[str] = "factorcl"
+    method: ClassVar[str] = "disentangled.factorcl"
     classifier: ClassVar[bool] = False
     critic_hidden: int = Field(default=512, gt=0, description="Hidden width of the critics.")
     embedding: Literal["encoders", "heads"] = Field(
@@ -132,7 +132,7 @@ class LossChoice(Objective):
 class InstanceContrastObjective(LossChoice):
     """A loss over rows and the instances they are of."""
 
-    method: ClassVar[str] = "instance_contrast"
+    method: ClassVar[str] = "pairwise.instance_contrast"
     of: ClassVar[dict[str, tuple[str, ...]]] = {
         "double_count": ("mil_nce",),
         "directions": ("tricolo",),
@@ -164,7 +164,7 @@ class TupleCompat(Strict):
 class TupleContrastObjective(LossChoice, ProjectedObjective):
     """Contrast of whole tuples: Symile, GRAM, TRIANGLE."""
 
-    method: ClassVar[str] = "tuple_contrast"
+    method: ClassVar[str] = "tuples.tuple_contrast"
     of: ClassVar[dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("negatives", "compat.plain_permutations"), ("symile",)),
         **dict.fromkeys(("anchor", "smoothing", "eps"), ("gram", "triangle")),
@@ -193,7 +193,7 @@ class GMCObjective(Objective):
 class ConFuObjective(Objective):
     """ConFu: pairs of modalities, and fused subsets with each modality outside them."""
 
-    method: ClassVar[str] = "confu"
+    method: ClassVar[str] = "tuples.confu"
     classifier: ClassVar[bool] = False
     tau: float = Field(default=0.07, gt=0, description="Temperature.")
     fused_weight: float = Field(default=0.5, ge=0, le=1, description="Lambda, of the fused terms; pairs have the rest.")
@@ -209,7 +209,7 @@ class DecurCompat(Strict):
 class DecurObjective(ProjectedObjective):
     """DeCUR: decorrelated dimensions, of which some are common to modalities and the others are not."""
 
-    method: ClassVar[str] = "decur"
+    method: ClassVar[str] = "disentangled.decur"
     common: float = Field(default=0.75, gt=0, lt=1, description="Share of the heads' dimensions that is common.")
     off_diagonal: float = Field(default=0.0051, ge=0, description="Weight of correlations of different dimensions.")
     augmentations: Augmentations
@@ -219,7 +219,7 @@ class DecurObjective(ProjectedObjective):
 class DisentangledObjective(Objective):
     """DisentangledSSL: what modalities share, learned first; then what each has beside it."""
 
-    method: ClassVar[str] = "disentangled_ssl"
+    method: ClassVar[str] = "disentangled.disentangled_ssl"
     classifier: ClassVar[bool] = False
     tau: float = Field(default=0.07, gt=0, description="Temperature of both steps.")
     beta: float = Field(default=0.5, ge=0, description="Weight of the cosine of the shared embeddings, in step 1.")

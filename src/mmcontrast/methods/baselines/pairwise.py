@@ -1,8 +1,9 @@
-"""Contrast of pairs of embeddings: CLIP and CMC between modalities, SimCLR within each, or both (Cross+Self).
+"""Contrast of pairs: CLIP and CMC between modalities, SimCLR within each, or both (Cross+Self), which CoMM is compared
+with and which are one method, because they differ only in which of two terms they take; and losses over instances that
+MXM-CLR's reconstruction is compared with, on the same encoders and the same kind of batches. Of the latter CLIP and
+TriCoLo take one observation of each modality an instance; SupCon, MIL-NCE and SigLIP as many as there are.
 
-One method, because they differ only in which of two terms they take; they are what CoMM is compared with.
-
-Shapes: b rows of this rank, B rows of the global batch, d width of a modality's embedding, P of its head's output.
+Shapes: b rows of this rank, B of the global batch; P rows of modality a, Q of modality b, D width.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.errors import ContrastError
-from mmcontrast.losses.pairwise import cmc, info_nce, nt_xent, self_contrast
-from mmcontrast.methods.base import Batch, Progress
-from mmcontrast.methods.baselines.objectives import PairwiseObjective
-from mmcontrast.methods.presence import Presence
+from mmcontrast.errors import ContrastError, TrainingError
+from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
+from mmcontrast.losses.pairwise import cloob, cmc, cyclic_consistency, info_nce, nt_xent, self_contrast
+from mmcontrast.losses.rows import nothing
+from mmcontrast.losses.supervised import supcon_rows
+from mmcontrast.methods.base import Batch, Presence, Progress
+from mmcontrast.methods.baselines.objectives import InstanceContrastObjective, PairwiseObjective
+from mmcontrast.methods.multifold import MultifoldMethod, Rows, over_pairs
 from mmcontrast.methods.self_supervised import Projected, augmented, build_augmenters
+from mmcontrast.models.heads import Temperature
 
 PAIR_LOSSES: dict[str, Callable[..., Tensor]] = {"info_nce": info_nce, "nt_xent": nt_xent}
 
@@ -73,4 +78,83 @@ class Pairwise(Projected):
         return {"loss": loss, **terms}
 
 
-METHOD = Pairwise
+SIGLIP_BIAS = -10.0
+
+
+class InstanceContrast(MultifoldMethod):
+    """One of five losses over rows and the instances they are of; over pairs of modalities, summed.
+
+    CLIP's with the terms of CyCLIP, or on what CLOOB retrieves, where they are asked for.
+
+    SupCon pools all modalities at once instead. TriCoLo's weights belong to directions by name; a direction that
+    is not named has none. Of instances that lack a modality see MultifoldMethod; in SupCon one that is left with a
+    single row is a negative alone.
+    """
+
+    def __init__(self, cell: CellConfig) -> None:
+        self.objective = spec = InstanceContrastObjective.model_validate(cell.objective)
+        super().__init__(cell, spec.views)
+        self.tau = Temperature(spec.tau)
+        if spec.loss == "siglip":
+            self.bias = nn.Parameter(torch.tensor([SIGLIP_BIAS]))
+        self.loss: Callable[[Rows, int | None], Tensor] = getattr(self, f"_{spec.loss}")
+
+    def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        return {"loss": self.loss(*self.gathered(batch, progress))}
+
+    def _clip(self, rows: Rows, left_out: int | None) -> Tensor:
+        spec = self.objective
+        cyclic = spec.cyclic_within or spec.cyclic_across
+
+        def loss(pair: Rows) -> Tensor:
+            self._refuse_unpaired(pair)
+            (a, _), (b, _) = pair.values()
+            main = info_nce(a, b, self.tau()) if spec.hopfield is None else cloob(a, b, self.tau(), spec.hopfield)
+            return main + cyclic_consistency(a, b, spec.cyclic_within, spec.cyclic_across) if cyclic else main
+
+        return over_pairs(loss, rows, left_out)
+
+    def _tricolo(self, rows: Rows, left_out: int | None) -> Tensor:
+        directions = [f"{x}->{y}" for x in self.modalities for y in self.modalities if x != y]
+        weights = self.objective.directions or dict.fromkeys(directions, 0.5)
+
+        def loss(some: Rows) -> Tensor:
+            self._refuse_unpaired(some)
+            z = {m: z_PD for m, (z_PD, _) in some.items()}
+            known = [f"{x}->{y}" for x in some for y in some]
+            given = weights if len(some) == len(rows) else {d: w for d, w in weights.items() if d in known}
+            return weighted_nt_xent(z, given, tau=self.tau()) if given else nothing(*z.values())
+
+        return loss(rows) if left_out is None else over_pairs(loss, rows, left_out)
+
+    def _mil_nce(self, rows: Rows, left_out: int | None) -> Tensor:
+        double_count = self.objective.double_count
+        return over_pairs(lambda pair: mil_nce(*_flat(pair), tau=self.tau(), double_count=double_count), rows, left_out)
+
+    def _siglip(self, rows: Rows, left_out: int | None) -> Tensor:
+        return over_pairs(
+            lambda pair: siglip(*_flat(pair), scale=1 / self.tau(), bias=self.bias.squeeze()), rows, left_out
+        )
+
+    def _supcon(self, rows: Rows, left_out: int | None) -> Tensor:
+        z_RD, ids_R = (torch.cat(part) for part in zip(*rows.values(), strict=True))
+        return supcon_rows(z_RD, ids_R, self.tau(), None if left_out is None else len(z_RD) + left_out)
+
+    def _refuse_unpaired(self, rows: Rows) -> None:
+        """Row k of every modality must be of one instance."""
+        first, *others = [ids for _, ids in rows.values()]
+        if any(ids.shape != first.shape or bool((ids != first).any()) for ids in others):
+            counts = ", ".join(f"{len(ids)} of {m}" for m, (_, ids) in rows.items())
+            raise TrainingError(
+                f"{self.cell.name}: loss '{self.objective.loss}' pairs row k of every modality, and a batch has "
+                f"{counts}; set pretrain.sampling.per_instance to 1, or sample by caption"
+            )
+
+
+def _flat(pair: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows of a and of b, then the instances of a's and of b's."""
+    (a, ids_a), (b, ids_b) = pair.values()
+    return a, b, ids_a, ids_b
+
+
+METHODS = {"pairwise": Pairwise, "instance_contrast": InstanceContrast}

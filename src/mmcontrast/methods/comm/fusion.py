@@ -24,8 +24,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError, ContrastError, TrainingError
-from mmcontrast.methods.base import Batch, Method
-from mmcontrast.methods.presence import EVERYTHING, Presence
+from mmcontrast.methods.base import EVERYTHING, Batch, Method, Presence
 from mmcontrast.models.conv import ImageEncoder
 from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, StepEncoder, build_encoders, mean_step
 
@@ -52,7 +51,8 @@ class FusionLayer(nn.Module):
 
     def forward(self, x_BtD: Tensor, hidden_Bt: Tensor | None) -> Tensor:
         """All positions. hidden_Bt: True = not to be attended to."""
-        q, k, v = (self._split(z) for z in self.qkv(self.norm1(x_BtD)).chunk(3, dim=2))
+        qkv = self.qkv(self.norm1(x_BtD)).chunk(3, dim=2)
+        q, k, v = (z_BtD.unflatten(2, (self.heads, -1)).transpose(1, 2) for z_BtD in qkv)
         allowed = None if hidden_Bt is None else ~hidden_Bt[:, None, None, :]
         mixed_BHtE = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         return self._rest(x_BtD + self.out(mixed_BHtE.transpose(1, 2).flatten(2)))
@@ -88,9 +88,6 @@ class FusionLayer(nn.Module):
             seen_BHD = torch.matmul(weights_BHt, y_BtD)
         v_BD = torch.einsum("...hd,hed->...he", seen_BHD, wv.view(self.heads, -1, dim)).flatten(-2) + bv
         return self._rest(cls_BD + self.out(v_BD))
-
-    def _split(self, z_BtD: Tensor) -> Tensor:
-        return z_BtD.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def _rest(self, x: Tensor) -> Tensor:
         hidden = self.up(self.norm2(x))
@@ -245,28 +242,17 @@ def sincos_2d(height: int, width: int, dim: int, temperature: float = 10000.0) -
 
 
 class PatchTokens(nn.Module):
-    """A feature map (B, C, H, W) -> (B, H*W, D): 1x1 convolution plus the fixed position code of `grid`.
-
-    A map of another size gets the code by bicubic interpolation, as in the released code.
-    """
+    """A feature map (B, C, H, W) -> (B, H*W, D): 1x1 convolution plus the fixed position code of its `grid`."""
 
     def __init__(self, channels: int, dim: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.grid = grid
         self.project = nn.Conv2d(channels, dim, kernel_size=1)
         self.register_buffer("position_TD", sincos_2d(*grid, dim), persistent=False)
         self.position_TD: Tensor
 
     def forward(self, map_BCHW: Tensor) -> Tensor:
         tokens_BTD = self.project(map_BCHW).flatten(2).transpose(1, 2)
-        return tokens_BTD + self._position(map_BCHW.shape[2], map_BCHW.shape[3]).to(tokens_BTD.dtype)
-
-    def _position(self, height: int, width: int) -> Tensor:
-        if (height, width) == self.grid:
-            return self.position_TD
-        image = self.position_TD.T.reshape(1, -1, *self.grid)
-        resized: Tensor = F.interpolate(image, (height, width), mode="bicubic", align_corners=False)
-        return resized.flatten(2)[0].T
+        return tokens_BTD + self.position_TD.to(tokens_BTD.dtype)
 
 
 class FeatureTokens(nn.Module):

@@ -18,9 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.pairwise import nt_xent
-from mmcontrast.losses.precision import full_precision
-from mmcontrast.losses.rows import over_rows
-from mmcontrast.losses.similarity import check_pair, unit_rows
+from mmcontrast.losses.rows import check_pair, full_precision, over_rows, unit_rows
 
 __all__ = ["comm_loss", "comm_paper_loss", "comm_paper_terms", "comm_terms", "directed_info_nce"]
 

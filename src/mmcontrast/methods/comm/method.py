@@ -19,16 +19,15 @@ from torch import Tensor
 from mmcontrast.config import CellConfig
 from mmcontrast.config.augmentations import Crop
 from mmcontrast.data.augment import Augmenter
-from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.rows import upcast
 from mmcontrast.losses.supervised import supcon
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.comm.fusion import FusedMethod, Masks
 from mmcontrast.methods.comm.loss import comm_paper_terms, comm_terms
 from mmcontrast.methods.comm.objective import CommObjective
 from mmcontrast.methods.joint import refuse_other_targets
-from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import augmented, build_augmenters, projection_widths
-from mmcontrast.models.projection import ProjectionHead
+from mmcontrast.models.heads import ProjectionHead
 
 # of the released code's probe, which draws anew at test time
 PROBE_CROP = Crop(scale=(0.5, 1.0))

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.precision import full_precision
-from mmcontrast.losses.similarity import check_pair, unit_rows
+from mmcontrast.losses.rows import check_pair, full_precision, unit_rows
 from mmcontrast.methods.comm.loss import Present, comm_terms
 
 __all__ = ["infinite_masking", "infmasking_loss"]

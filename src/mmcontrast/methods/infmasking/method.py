@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.comm.fusion import FusionTransformer
 from mmcontrast.methods.comm.method import CoMM
 from mmcontrast.methods.comm.objective import CommObjective
 from mmcontrast.methods.infmasking.loss import infmasking_loss
 from mmcontrast.methods.infmasking.objective import InfMaskingObjective
-from mmcontrast.methods.presence import Presence
 from mmcontrast.methods.self_supervised import augmented
 
 MASK_STD = 0.02

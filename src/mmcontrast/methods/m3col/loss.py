@@ -15,10 +15,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mmcontrast.losses.cross_entropy import bidirectional_cross_entropy
-from mmcontrast.losses.precision import full_precision
-from mmcontrast.losses.rows import over_rows, shared_rows
-from mmcontrast.losses.similarity import check_pair, cosine_logits
+from mmcontrast.losses.rows import check_pair, cosine_logits, full_precision, over_rows, shared_rows
+from mmcontrast.losses.supervised import bidirectional_cross_entropy
 
 __all__ = ["m3co", "m3co_pair", "multisclip", "multisclip_pair"]
 

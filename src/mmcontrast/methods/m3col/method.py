@@ -12,15 +12,12 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmcontrast.config import CellConfig
-from mmcontrast.losses.mixing import apply_mix, mix_targets, mix_targets_overwritten, sample_mix
-from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.rows import over_rows
-from mmcontrast.losses.similarity import modality_pairs
-from mmcontrast.methods.base import Batch, Progress
+from mmcontrast.losses.mixing import apply_mix, mix_targets, sample_mix
+from mmcontrast.losses.rows import modality_pairs, over_rows, upcast
+from mmcontrast.methods.base import Batch, Presence, Progress
 from mmcontrast.methods.joint import JointMethod, refuse_unmixable, total
 from mmcontrast.methods.m3col.loss import Pairs, m3co, multisclip
 from mmcontrast.methods.m3col.objective import M3CoLObjective
-from mmcontrast.methods.presence import Presence
 
 Draw = tuple[Tensor, Tensor]  # a modality's own lambda and partners
 
@@ -98,8 +95,9 @@ class M3CoL(JointMethod):
             else:
                 mixed = self._mixed_inputs(draws, rows_B, batch, presence, progress)
             clean = mixed if spec.compat.both_sides_mixed else whole
-            spread = mix_targets_overwritten if spec.compat.overwrite_targets else mix_targets
-            return m3co(mixed, clean, {m: spread(*draw) for m, draw in draws.items()}, pairs, spec.tau)
+            overwritten = spec.compat.overwrite_targets
+            targets = {m: mix_targets(*draw, overwritten) for m, draw in draws.items()}
+            return m3co(mixed, clean, targets, pairs, spec.tau)
 
         return over_rows(loss, rows_B, *(z[m] for m in names))
 

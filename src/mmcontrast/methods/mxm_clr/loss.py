@@ -3,7 +3,7 @@
 A RECONSTRUCTION of the central loss of MXM-CLR (Wang, Jiang, Zou, Ma: "MXM-CLR: A Unified Framework for Contrastive
 Learning of Multifold Cross-Modal Representations", arXiv:2303.10839). The paper states that multiple positives enter
 in a hard and in a soft relation; its equations, weights and temperatures are not known to us, and its repository holds
-no code. Nothing here may be read as the paper's own formula.
+no code. Nothing here may be read as the paper's own formula, no relation either.
 
 With logits l = a b^T / tau, positives of row p = the rows of b of the same instance, h = uniform over the positives:
 
@@ -13,14 +13,14 @@ With logits l = a b^T / tau, positives of row p = the rows of b of the same inst
 
 each averaged over both directions. With one observation per side, hard is CLIP's InfoNCE. Hard "mean" is at least
 (ln m_a + ln m_b) / 2, not 0, so losses at different multiplicities cannot be compared; `gap`, the loss minus the
-entropy of its targets, can.
+entropy of its targets, can. The relation r carries no gradient: targets that move with the predictions chase them.
 
 Shapes: P rows of modality a, Q rows of modality b, N instances, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any, Literal
 
@@ -28,12 +28,44 @@ import torch
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError, nearest
-from mmcontrast.losses.instances import instance_mean, number_instances
-from mmcontrast.losses.precision import full_precision, upcast
-from mmcontrast.methods.mxm_clr.relations import RELATIONS
-from mmcontrast.methods.mxm_clr.sums import Sums, Targets, sums_at_once, sums_in_chunks
+from mmcontrast.losses.rows import full_precision, instance_mean, number_instances, unit_rows, upcast
 
 __all__ = ["multifold_loss", "multifold_pairs_loss", "multifold_pairs_terms", "multifold_terms"]
+
+Relation = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+"""(a_PD, b_QD, index_P, index_Q, N) -> r_PQ; the indices are those of `losses.rows.number_instances`."""
+
+
+@torch.no_grad()
+def _block_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
+    """Reconstruction: the mean similarity over all pairs of observations of the two instances."""
+    block_NN = instance_mean(a_PD, index_P, n_instances) @ instance_mean(b_QD, index_Q, n_instances).T
+    return block_NN[index_P][:, index_Q]
+
+
+@torch.no_grad()
+def _intra_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
+    """Reconstruction: similarity inside each modality to the other instance's unit mean, both averaged.
+
+    r[p, q] = (a_p . mean_a(instance of q) + mean_b(instance of p) . b_q) / 2; an observation counts in its own mean.
+    In the spirit of SoftCLIP (arXiv:2303.17561), in a form that does not need as many views as captions.
+    """
+    mean_a_ND = unit_rows(instance_mean(a_PD, index_P, n_instances))
+    mean_b_ND = unit_rows(instance_mean(b_QD, index_Q, n_instances))
+    return ((a_PD @ mean_a_ND.T)[:, index_Q] + mean_b_ND[index_P] @ b_QD.T) / 2
+
+
+@torch.no_grad()
+def _pair_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
+    """Reconstruction: the similarity of the two observations themselves (self-distillation).
+
+    A low loss under this relation says little: target and prediction have the same shape by construction. At one
+    temperature for both they are equal and the soft part has no gradient; so it is under `block` with one row each.
+    """
+    return a_PD @ b_QD.T
+
+
+RELATIONS: dict[str, Relation] = {"block": _block_relation, "intra": _intra_relation, "pair": _pair_relation}
 
 
 @full_precision
@@ -49,9 +81,7 @@ def multifold_terms(
     relation: Literal["block", "intra", "pair"] = "block",
     soft_weight: float = 0.5,
     combine: Literal["convex", "additive"] = "convex",
-    reduce: Literal["row", "instance"] = "row",
     teacher: tuple[Tensor, Tensor] | None = None,
-    chunk: int | None = None,
 ) -> dict[str, Tensor]:
     """The hard and soft loss of two modalities, both directions; a reconstruction (see the module).
 
@@ -63,12 +93,9 @@ def multifold_terms(
         tau: temperature of the predictions, > 0; a tensor if it is learned.
         tau_soft: temperature of the soft targets, > 0.
         hard: how several positives share an anchor.
-        relation: what the soft targets are made of, a key of `relations.RELATIONS`.
+        relation: what the soft targets are made of, a key of `RELATIONS`.
         soft_weight: w >= 0. convex: (1 - w) hard + w soft, w <= 1; additive: hard + w soft.
-        reduce: mean over rows, or over instances of the mean over their rows (equal unless ragged).
         teacher: rows like a and b that the relation is computed from, e.g. of a momentum copy; default: these.
-        chunk: rows of a that are worked on at once; memory grows with chunk x Q, and backward computes each chunk
-            anew (once: no second derivative). None: all rows at once. The result is the same.
 
     Returns:
         `loss` with gradient, and detached: `gap` (loss minus entropy of its targets, >= 0), `hard`, `soft`,
@@ -77,29 +104,52 @@ def multifold_terms(
     Raises:
         ContrastError: an argument is out of its range, shapes do not fit, or an instance has rows in one modality only.
     """
-    _check(a, b, ids_a, ids_b, tau, tau_soft, hard, relation, soft_weight, combine, reduce, chunk)
-    index_P, index_Q, n_instances = number_instances(ids_a, ids_b)
+    _check(a, b, ids_a, ids_b, tau, tau_soft, hard, relation, soft_weight, combine)
+    index_P, index_Q, n = number_instances(ids_a, ids_b)
     source = (a, b) if teacher is None else tuple(upcast(t) for t in teacher)
     if source[0].shape != a.shape or source[1].shape != b.shape:
         raise ContrastError(f"teacher: shapes {[list(t.shape) for t in source]} are not those of the rows")
-    rows_of = RELATIONS[relation](source[0].detach(), source[1].detach(), index_P, index_Q, n_instances)
-    targets = Targets(index_P, index_Q, rows_of, tau_soft, log_positives=hard == "logsum")
     scale = torch.as_tensor(tau, dtype=a.dtype, device=a.device)
-    sums = sums_at_once(a, b, scale, targets) if chunk is None else sums_in_chunks(a, b, scale, targets, chunk)
+    logits_PQ = a @ b.T / scale
+    with torch.no_grad():
+        log_t_PQ = RELATIONS[relation](source[0].detach(), source[1].detach(), index_P, index_Q, n) / tau_soft
+        t_row_PQ, t_column_PQ = log_t_PQ.softmax(1), log_t_PQ.softmax(0)
+        entropy_P, entropy_Q = torch.special.entr(t_row_PQ).sum(1), torch.special.entr(t_column_PQ).sum(0)
+    if hard == "logsum":
+        positive_PQ = logits_PQ.masked_fill(index_P[:, None] != index_Q, -torch.inf)
+        positive_P, positive_Q = positive_PQ.logsumexp(1), positive_PQ.logsumexp(0)
+    lse_P, lse_Q = logits_PQ.logsumexp(1), logits_PQ.logsumexp(0)
+    soft_P, soft_Q = (t_row_PQ * logits_PQ).sum(1), (t_column_PQ * logits_PQ).sum(0)
     if hard == "mean":
         # sum_q h l is linear in the rows of b: the row's product with the mean of its positives
-        row_positive = (a * instance_mean(b, index_Q, n_instances)[index_P]).sum(1) / scale
-        column_positive = (b * instance_mean(a, index_P, n_instances)[index_Q]).sum(1) / scale
-    else:
-        row_positive, column_positive = sums.row_positive, sums.column_positive
-    hard_P, hard_Q = sums.row_lse - row_positive, sums.column_lse - column_positive
-    counts = tuple(torch.bincount(index, minlength=n_instances) for index in (index_P, index_Q))
-    # the hard target of a row of a is uniform over its instance's rows in b, so its entropy is ln of their number
-    floors = (counts[1][index_P].to(a.dtype).log(), counts[0][index_Q].to(a.dtype).log())
-    if hard == "logsum":
-        floors = (torch.zeros_like(floors[0]), torch.zeros_like(floors[1]))
-    weights = tuple(_row_weights(index, n_instances, reduce, a.dtype) for index in (index_P, index_Q))
-    return _combine(sums, (hard_P, hard_Q), floors, weights, soft_weight, combine)
+        positive_P = (a * instance_mean(b, index_Q, n)[index_P]).sum(1) / scale
+        positive_Q = (b * instance_mean(a, index_P, n)[index_Q]).sum(1) / scale
+    hard_P, hard_Q = lse_P - positive_P, lse_Q - positive_Q
+    mean_P, mean_Q = (torch.full_like(of, 1 / len(of)) for of in (lse_P, lse_Q))
+    hard_ab, hard_ba = mean_P @ hard_P, mean_Q @ hard_Q
+    soft_ab, soft_ba = mean_P @ (lse_P - soft_P), mean_Q @ (lse_Q - soft_Q)
+    hard_term, soft_term = (hard_ab + hard_ba) / 2, (soft_ab + soft_ba) / 2
+    floor: float | Tensor = 0.0
+    if hard == "mean":
+        # the hard target of a row is uniform over its instance's rows in the other modality: entropy ln of their number
+        count_P, count_Q = torch.bincount(index_Q)[index_P], torch.bincount(index_P)[index_Q]
+        floor = (mean_P @ count_P.to(a.dtype).log() + mean_Q @ count_Q.to(a.dtype).log()) / 2
+    terms = {
+        "hard": hard_term,
+        "soft": soft_term,
+        "hard_gap": hard_term - floor,
+        "hard_ab": hard_ab,
+        "hard_ba": hard_ba,
+        "soft_ab": soft_ab,
+        "soft_ba": soft_ba,
+        "soft_gap_ab": soft_ab - mean_P @ entropy_P,
+        "soft_gap_ba": soft_ba - mean_Q @ entropy_Q,
+    }
+    hard_weight = 1 - soft_weight if combine == "convex" else 1.0
+    terms["soft_gap"] = (terms["soft_gap_ab"] + terms["soft_gap_ba"]) / 2
+    terms["gap"] = hard_weight * terms["hard_gap"] + soft_weight * terms["soft_gap"]
+    loss = hard_weight * hard_term + soft_weight * soft_term
+    return {"loss": loss, **{k: v.detach() for k, v in terms.items()}}
 
 
 def multifold_pairs_terms(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
@@ -136,46 +186,6 @@ def multifold_pairs_loss(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **o
     return multifold_pairs_terms(z, ids, **options)["loss"]
 
 
-def _combine(
-    sums: Sums,
-    hard: tuple[Tensor, Tensor],
-    floors: tuple[Tensor, Tensor],
-    weights: tuple[Tensor, ...],
-    soft_weight: float,
-    combine: str,
-) -> dict[str, Tensor]:
-    """The named terms of both directions."""
-    hard_ab, hard_ba = weights[0] @ hard[0], weights[1] @ hard[1]
-    soft_ab = weights[0] @ (sums.row_lse - sums.row_soft)
-    soft_ba = weights[1] @ (sums.column_lse - sums.column_soft)
-    hard_floor = (weights[0] @ floors[0] + weights[1] @ floors[1]) / 2
-    hard_term, soft_term = (hard_ab + hard_ba) / 2, (soft_ab + soft_ba) / 2
-    hard_weight = 1 - soft_weight if combine == "convex" else 1.0
-    terms = {
-        "hard": hard_term,
-        "soft": soft_term,
-        "hard_gap": hard_term - hard_floor,
-        "hard_ab": hard_ab,
-        "hard_ba": hard_ba,
-        "soft_ab": soft_ab,
-        "soft_ba": soft_ba,
-        "soft_gap_ab": soft_ab - weights[0] @ sums.row_entropy,
-        "soft_gap_ba": soft_ba - weights[1] @ sums.column_entropy,
-    }
-    terms["soft_gap"] = (terms["soft_gap_ab"] + terms["soft_gap_ba"]) / 2
-    terms["gap"] = hard_weight * terms["hard_gap"] + soft_weight * terms["soft_gap"]
-    loss = hard_weight * hard_term + soft_weight * soft_term
-    return {"loss": loss, **{k: v.detach() for k, v in terms.items()}}
-
-
-def _row_weights(index_P: Tensor, n_instances: int, reduce: str, dtype: torch.dtype) -> Tensor:
-    """(P,) weights that sum to 1."""
-    if reduce == "row":
-        return torch.full(index_P.shape, 1 / len(index_P), dtype=dtype, device=index_P.device)
-    count_N = torch.bincount(index_P, minlength=n_instances)
-    return 1 / (n_instances * count_N[index_P].to(dtype))
-
-
 def _check(
     a_PD: Tensor,
     b_QD: Tensor,
@@ -187,8 +197,6 @@ def _check(
     relation: str,
     soft_weight: float,
     combine: str,
-    reduce: str,
-    chunk: int | None,
 ) -> None:
     for name, z, ids in (("a", a_PD, ids_P), ("b", b_QD, ids_Q)):
         if z.ndim != 2 or ids.shape != z.shape[:1] or len(z) == 0:
@@ -203,7 +211,6 @@ def _check(
         ("hard", hard, ("mean", "logsum")),
         ("relation", relation, tuple(RELATIONS)),
         ("combine", combine, ("convex", "additive")),
-        ("reduce", reduce, ("row", "instance")),
     ):
         if value not in known:
             raise ContrastError(f"{name}: '{value}' is not accepted; {nearest(value, known)}")
@@ -212,5 +219,3 @@ def _check(
         raise ContrastError(f"soft_weight: {soft_weight} is not in [0, {top:g}], the range for combine='{combine}'")
     if tau_soft <= 0 or (not isinstance(tau, Tensor) and tau <= 0):
         raise ContrastError(f"temperatures must be positive: tau {tau}, tau_soft {tau_soft}")
-    if chunk is not None and chunk < 1:
-        raise ContrastError(f"chunk: {chunk} rows; give at least 1, or None")

@@ -14,8 +14,8 @@ from mmcontrast.methods.base import Batch, Progress
 from mmcontrast.methods.multifold import MultifoldMethod, Rows, over_pairs
 from mmcontrast.methods.mxm_clr.loss import multifold_pairs_terms
 from mmcontrast.methods.mxm_clr.objective import MXMCLRObjective
-from mmcontrast.models.momentum import follow, frozen_copy
-from mmcontrast.models.temperature import Temperature
+from mmcontrast.models.encoders import follow, frozen_copy
+from mmcontrast.models.heads import Temperature
 
 NAMES = ("loss", "gap", "hard", "soft", "hard_gap", "soft_gap")
 
@@ -65,7 +65,7 @@ class MXMCLR(MultifoldMethod):
             teacher={m: z[:, 1] for m, z in both.items()} if spec.teacher == "ema" else None,
             tau=self.tau(),
             soft_weight=self.soft_weight(epoch),
-            **spec.model_dump(include={"tau_soft", "hard", "relation", "combine", "reduce", "chunk"}),
+            **spec.model_dump(include={"tau_soft", "hard", "relation", "combine"}),
         )
         return {name: terms[name] for name in NAMES}
 

@@ -18,7 +18,7 @@ class MXMCLRObjective(Objective):
         default="mean", description="mean: cross-entropy to all positives alike; logsum: one may carry the anchor."
     )
     relation: Literal["block", "intra", "pair"] = Field(
-        default="block", description="What soft targets are made of; see mxm_clr/relations.py."
+        default="block", description="What soft targets are made of; see mxm_clr/loss.py."
     )
     soft_weight: float = Field(default=0.5, ge=0, description="w; 0 = hard alone. convex: at most 1.")
     combine: Literal["convex", "additive"] = "convex"
@@ -27,10 +27,6 @@ class MXMCLRObjective(Objective):
         default="self", description="Whose embeddings make the soft targets: these, or a momentum copy's."
     )
     teacher_decay: float = Field(default=0.999, ge=0, lt=1, description="Of the momentum copy, per step.")
-    reduce: Literal["row", "instance"] = Field(
-        default="row", description="Mean over rows, or over instances of the mean over their rows."
-    )
-    chunk: int | None = Field(default=None, ge=1, description="Rows worked on at once; null = all.")
     views: Views = Views()
 
     @model_validator(mode="after")

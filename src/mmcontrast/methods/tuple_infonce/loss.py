@@ -4,7 +4,8 @@ Liu et al., "Contrastive Multimodal Fusion with TupleInfoNCE", ICCV 2021. The de
 
     e^{s_i+} + sum_{j != i} e^{s_ij} + sum_k w_k sum_j e^{s_ij^k}
 
-with s = cosine / tau. The weights enter as log w_k added to the logits of block k.
+with s = cosine / tau. The weights enter as log w_k added to the logits of block k. Of sum fusion there is a form in
+which each anchor meets ALL own-row replacements of its tuple, none of them built.
 
 Shapes: B rows, K modalities, R disturbed copies of the batch per modality, Q rows of a queue, D width.
 """
@@ -12,19 +13,21 @@ Shapes: B rows, K modalities, R disturbed copies of the batch per modality, Q ro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.precision import upcast
+from mmcontrast.losses.rows import unit_rows, upcast
+from mmcontrast.methods.tuple_infonce.negatives import refuse_one_scene
 
-__all__ = ["tuple_info_nce", "tuple_info_nce_terms"]
+__all__ = ["every_own_row_loss", "every_own_row_terms", "tuple_info_nce", "tuple_info_nce_terms"]
+
 
 Rows = Literal["all", "own", "others", "every_own"]
-Form = Literal["ratio", "simplex", "weight"]
+Form = Literal["ratio", "weight"]
 
 # Logit of an entry that does not count. Finite, because logsumexp over a block of nothing but -inf (an anchor all of
 # whose other rows are of its own scene) has a gradient of nan; exp of it is exactly 0 all the same.
@@ -69,16 +72,14 @@ def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, f
     """Weight w_k of every physically computed k-disturbed negative.
 
     Args:
-        alpha: K numbers >= 0 (ratio, weight), or 1 + K that sum to 1, alpha_0 > 0 first (simplex, the paper's).
-        n_naive: n_0. n_disturbed: n_k; see `counts`.
-        form: ratio: w_k = alpha_k n_0 / n_k, i.e. alpha_k k-disturbed negatives per naive one;
-            simplex: w_k = alpha_k / alpha_0 * n_0 / n_k; weight: w_k = alpha_k.
+        alpha: K numbers >= 0. n_naive: n_0. n_disturbed: n_k; see `counts`.
+        form: ratio: w_k = alpha_k n_0 / n_k, i.e. alpha_k k-disturbed negatives per naive one; weight: w_k = alpha_k.
 
     Returns:
         K weights. All zero is naive tuple contrast.
 
     Raises:
-        ValueError: alpha is negative, not finite, or not on the simplex where it should be.
+        ValueError: alpha is negative or not finite.
     """
     values = [float(a) for a in alpha]
     if not all(math.isfinite(a) and a >= 0 for a in values):
@@ -87,14 +88,7 @@ def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, f
         return values
     if n_disturbed < 1:
         raise ValueError(f"alpha: no disturbed negative to weigh (n_naive {n_naive}, n_disturbed {n_disturbed})")
-    if form == "ratio":
-        return [a * n_naive / n_disturbed for a in values]
-    if abs(sum(values) - 1) > 1e-6 or not values or values[0] <= 0:
-        raise ValueError(
-            f"alpha: {values}; on the simplex alpha_0 (naive, > 0) and one number per modality must sum to 1, "
-            f"and they sum to {sum(values):g}; use form 'ratio' for free ratios"
-        )
-    return [a / values[0] * n_naive / n_disturbed for a in values[1:]]
+    return [a * n_naive / n_disturbed for a in values]
 
 
 def weighted_cross_entropy(positive_B: Tensor, blocks: Sequence[Block]) -> TupleLoss:
@@ -208,8 +202,9 @@ def _contrast(
         else:
             logits = scaled_BD @ keys[1 + k].T
             own_BR = logits.detach().view(n, -1, n).diagonal(dim1=0, dim2=2).T
-            banned = _either(banned_BB, None if has_B is None else ~has_B.expand(n, n))
-            if banned is not None:
+            given = [x for x in (banned_BB, None if has_B is None else ~has_B.expand(n, n)) if x is not None]
+            if given:
+                banned = torch.stack(given).any(dim=0)
                 logits = logits.masked_fill(banned.repeat(1, len(key_RBD)), EXCLUDED)
             logits = _with_held(logits, scaled_BD, held[1 + k])
         own_BR = own_BR.detach() if has_B is None else own_BR.detach()[has_B]
@@ -218,10 +213,6 @@ def _contrast(
     out = weighted_cross_entropy(positive_B, blocks)
     out.stats.update(similarity)
     return out
-
-
-def _either(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    return other if one is None else one if other is None else one | other
 
 
 def _with_held(logits: Tensor, scaled_BD: Tensor, held_QD: Tensor) -> Tensor:
@@ -261,3 +252,97 @@ def _check(
     if names is not None and len(names) != len(disturbed):
         raise ValueError(f"{len(names)} names for {len(disturbed)} disturbed blocks")
     return list(names) if names is not None else [str(k) for k in range(len(disturbed))]
+
+
+def own_row_logits(
+    anchor_BD: Tensor,
+    fused_BD: Tensor,
+    terms: Sequence[Tensor],
+    tau: float,
+    same_BB: Tensor | None = None,
+    present: Sequence[Tensor | None] | None = None,
+) -> list[Tensor]:
+    """Scores of every anchor against ALL own-row replacements of its tuple, for sum fusion, from Gram matrices.
+
+    With r_i = z_i - u_i the tuple of row i whose modality k comes from row j has the fused vector r_i + u_j:
+
+        a_i . (r_i + u_j) = a_i . r_i + a_i . u_j
+        |r_i + u_j|^2     = |r_i|^2 + 2 r_i . u_j + |u_j|^2
+
+    so that B * (B - 1) disturbed tuples per modality cost two (B, D) x (D, B) products and none of them is built.
+
+    Args:
+        anchor_BD: unit-norm anchors.
+        fused_BD: sum of the terms (plus bias), not normalised. terms: K tensors (B, D).
+        tau: temperature.
+        same_BB: True where j may not lend to i (rows of one scene); the diagonal is always excluded.
+        present: K of (B,) bool, None where all rows have the modality; others neither lend it nor take it.
+
+    Returns:
+        K tensors (B, B); [i, j] = cosine / tau, EXCLUDED where i and j may not meet.
+    """
+    banned_BB = torch.eye(len(anchor_BD), dtype=torch.bool, device=anchor_BD.device)
+    if same_BB is not None:
+        banned_BB = banned_BB | same_BB
+    out = []
+    with torch.autocast(device_type=anchor_BD.device.type, enabled=False):
+        anchor_BD, fused_BD = upcast(anchor_BD), upcast(fused_BD)
+        for term_BD, has_B in zip(map(upcast, terms), present or [None] * len(terms), strict=True):
+            rest_BD = fused_BD - term_BD
+            dot_BB = (anchor_BD * rest_BD).sum(1, keepdim=True) + anchor_BD @ term_BD.T
+            squares_BB = (rest_BD * rest_BD).sum(1, keepdim=True) + (term_BD * term_BD).sum(1)
+            square_BB = squares_BB + 2 * rest_BD @ term_BD.T
+            # rounding may leave a tiny negative square where r_i and u_j cancel
+            norm_BB = square_BB.clamp_min(torch.finfo(square_BB.dtype).eps).sqrt()
+            banned = banned_BB if has_B is None else banned_BB | ~(has_B[:, None] & has_B)
+            out.append((dot_BB / (norm_BB * tau)).masked_fill(banned, EXCLUDED))
+    return out
+
+
+def every_own_row_terms(
+    anchor: Tensor,
+    fused: Tensor,
+    terms: Mapping[str, Tensor],
+    weights: Sequence[float],
+    tau: float,
+    scenes: Tensor | None = None,
+    present: Sequence[Tensor | None] | None = None,
+) -> TupleLoss:
+    """Tuple contrast of sum fusion in which each anchor meets ALL own-row replacements; see `own_row_logits`.
+
+    The rest of the objective is that of `tuple_info_nce_terms`. The statistic `own_similarity_<m>` is the mean
+    over all replacements.
+
+    Args:
+        anchor: (B, D) unit-norm anchors. fused: (B, D) keys as sums of their terms, not normalised.
+        terms: modality -> (B, D). weights: one per modality, >= 0; blocks of weight 0 are measured without gradient.
+        tau: temperature. scenes: (B,) scene of each row; rows of one scene do not meet, nor lend to one another.
+        present: of each modality (B,) bool, None where all rows have it; others neither lend it nor take it.
+
+    Raises:
+        TrainingError: all rows are of one scene.
+    """
+    same_BB = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
+    if scenes is not None:
+        refuse_one_scene(scenes)
+        same_BB = scenes[:, None] == scenes
+    with torch.autocast(device_type=anchor.device.type, enabled=False):
+        naive_BB = upcast(anchor) @ unit_rows(upcast(fused)).T / tau
+    blocks = [Block("naive", naive_BB.masked_fill(same_BB, EXCLUDED), 1.0)]
+    similarity = {"positive_similarity": tau * naive_BB.diagonal().detach().mean()}
+    gram = own_row_logits(anchor, fused, list(terms.values()), tau, same_BB, present)
+    for name, weight, logits_BB in zip(terms, weights, gram, strict=True):
+        blocks.append(Block(f"disturbed_{name}", logits_BB, float(weight)))
+        met = logits_BB.detach()[logits_BB > EXCLUDED]
+        if len(met):
+            similarity[f"own_similarity_{name}"] = tau * met.mean()
+    out = weighted_cross_entropy(naive_BB.diagonal(), blocks)
+    out.stats.update(similarity)
+    return out
+
+
+def every_own_row_loss(
+    anchor: Tensor, fused: Tensor, terms: Mapping[str, Tensor], weights: Sequence[float], tau: float, **options: Any
+) -> Tensor:
+    """The scalar of `every_own_row_terms`, which says what the arguments are."""
+    return every_own_row_terms(anchor, fused, terms, weights, tau, **options).loss

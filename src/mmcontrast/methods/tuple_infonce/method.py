@@ -20,14 +20,16 @@ from mmcontrast.config import CellConfig
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, TrainingError
-from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.rows import nothing, shared_rows
-from mmcontrast.losses.similarity import unit_rows
-from mmcontrast.methods.base import Batch, History, Progress, SeedJob
-from mmcontrast.methods.presence import EVERYTHING, Presence
+from mmcontrast.losses.rows import nothing, shared_rows, unit_rows, upcast
+from mmcontrast.methods.base import EVERYTHING, Batch, History, Presence, Progress, SeedJob
 from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
-from mmcontrast.methods.tuple_infonce.loss import TupleLoss, counts, tuple_info_nce_terms, weights_from_alpha
-from mmcontrast.methods.tuple_infonce.loss_every_own import every_own_row_terms
+from mmcontrast.methods.tuple_infonce.loss import (
+    TupleLoss,
+    counts,
+    every_own_row_terms,
+    tuple_info_nce_terms,
+    weights_from_alpha,
+)
 from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable, lenders
 from mmcontrast.methods.tuple_infonce.network import (
     EarlyNetwork,
@@ -39,8 +41,8 @@ from mmcontrast.methods.tuple_infonce.network import (
     joint_encoder,
 )
 from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective, alpha_by_modality, fused_width
-from mmcontrast.models.mlp import mlp
-from mmcontrast.models.momentum import follow, frozen_copy
+from mmcontrast.models.encoders import follow, frozen_copy
+from mmcontrast.models.heads import mlp
 
 
 class TupleInfoNCE(SelfSupervised):
@@ -156,7 +158,7 @@ class TupleInfoNCE(SelfSupervised):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Each modality alone, augmented, and each tuple without it, as it is: K tensors (b, D) of unit norm each.
 
-        Of the rows that have the modality and another one. What `search.rewards.crossmodal_accuracy` takes. generator:
+        Of the rows that have the modality and another one. What `search.trials.crossmodal_accuracy` takes. generator:
         of the augmentations. strength: factor on their noise, of what is given in params/ and not of what is trained
         with.
 
@@ -222,10 +224,6 @@ class TupleInfoNCE(SelfSupervised):
         follow(self.key_network, network, self.objective.key_decay)
         return self.key_network
 
-    def _queues(self) -> list[KeyQueue]:
-        """Naive first, then one per modality; none where there are no queues."""
-        return cast("list[KeyQueue]", list(self.queues)) if self.objective.queue else []
-
     def _key_gradient(self) -> torch.set_grad_enabled:
         return torch.set_grad_enabled(torch.is_grad_enabled() and not self.objective.detach_keys)
 
@@ -260,7 +258,8 @@ class TupleInfoNCE(SelfSupervised):
         """
         spec, kept = self.objective, disturbable(view)
         # one modality alone is contrasted with parts of tuples, which are not what the queues hold
-        queues = dict(zip(["", *self.modalities], self._queues(), strict=False)) if kept == self.modalities else {}
+        held = cast("list[KeyQueue]", list(self.queues)) if spec.queue else []
+        queues = dict(zip(["", *self.modalities], held, strict=False)) if kept == self.modalities else {}
         queued = len(queues[""].rows()) if queues else 0
         weights = dict(zip(self.modalities, self._weights(len(anchor_BD), queued), strict=True))
         sources = self._sources(len(anchor_BD), view, scenes_B)
@@ -279,10 +278,10 @@ class TupleInfoNCE(SelfSupervised):
             names=list(disturbed),
             present=self._present(view, list(disturbed), rows_B),
         )
-        for m, held in queues.items():
+        for m, keys in queues.items():
             if m in ("", *disturbed):
                 has_B = view.presence.whole.get(m)
-                held.push(_only(has_B, disturbed[m] if m else positive_BD, len(anchor_BD)))
+                keys.push(_only(has_B, disturbed[m] if m else positive_BD, len(anchor_BD)))
         return out
 
     def _sources(self, n: int, view: View, scenes_B: Tensor | None) -> dict[str, list[Tensor]]:
@@ -305,8 +304,7 @@ class TupleInfoNCE(SelfSupervised):
     def _weights(self, n: int, queued: int = 0) -> list[float]:
         """w_k of a batch of n rows, counted as if no two of them were of one scene."""
         spec = self.objective
-        alpha = [1 - sum(self.alpha), *self.alpha] if spec.form == "simplex" else self.alpha
-        return weights_from_alpha(alpha, *counts(n, spec.rows, spec.copies, queued), spec.form)
+        return weights_from_alpha(self.alpha, *counts(n, spec.rows, spec.copies, queued), spec.form)
 
 
 def disturbable(view: View) -> list[str]:

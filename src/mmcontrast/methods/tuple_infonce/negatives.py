@@ -21,21 +21,17 @@ ATTEMPTS = 64
 def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = None) -> Tensor:
     """Source rows d with d[j] != j, and scene[d[j]] != scene[j] where scenes are given.
 
-    Without scenes: uniform over all permutations without a fixed point (by rejection; about e draws). The released
-    code of TupleInfoNCE draws plain permutations, whose fixed points put the positive among its own negatives.
-
-    With scenes: uniform over the permutations that keep every row out of its own scene, where rejection finds one
-    within ATTEMPTS draws; else a random one of the rotations of the rows grouped by scene, which is not uniform over
-    all permutations but still takes every row once. Where one scene holds more than half of the rows no such
-    permutation exists: each row then draws its source independently and uniformly from the rows of other scenes.
+    Uniform over all permutations that do so, by rejection; where that finds none within ATTEMPTS draws, a random one of
+    the rotations of the rows grouped by scene. Where one scene holds more than half of the rows there is none: each row
+    then draws its source independently and uniformly from the rows of other scenes. The released code of TupleInfoNCE
+    draws plain permutations, whose fixed points put the positive among its own negatives.
 
     Args:
-        n: rows of the batch.
-        generator: CPU generator that all draws come from, so that every rank deranges the global batch alike.
+        n: rows of the batch. generator: CPU generator of all draws, so that every rank deranges the batch alike.
         scenes_B: (n,) integer scene of each row; None = every row is a scene of its own.
 
     Returns:
-        (n,) int64 on the CPU; a permutation unless one scene holds more than half of the rows.
+        (n,) int64 on the CPU.
 
     Raises:
         TrainingError: fewer than two rows, or all rows are of one scene.
@@ -123,12 +119,11 @@ def _independent_sources(group_B: Tensor, counts: Tensor, generator: torch.Gener
 def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     """Disturbed sums z - u_k + u_k[source], for a fusion that adds one term per modality.
 
-    Exact for linear (sum) fusion, and for the first layer of an MLP on concatenated features, whose pre-activation is
-    such a sum: the layer's products are then computed once for the B intact rows, whatever K and R.
+    The first layer of an MLP on concatenated features is such a sum before its activation, so that its products are
+    computed once for the B intact rows, whatever K and R.
 
     Args:
-        fused_BD: sum of the terms, plus a bias if the layer has one.
-        terms: K tensors (B, D).
+        fused_BD: sum of the terms, plus a bias if the layer has one. terms: K tensors (B, D).
         sources: for each modality k, R_k index tensors (B,); see `derangement`. [] = modality k is never disturbed.
 
     Returns:
@@ -144,16 +139,10 @@ def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequ
 
 
 def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
-    """Refuse a modality that cannot be disturbed, as it is the same in every row.
-
-    A constant modality makes each own-row disturbed tuple equal to the positive, and the loss cannot fall below
-    log(1 + w). Meant for the whole training set, once, before any view noise is added.
+    """Raise TrainingError for a modality that is the same in every row, of which no disturbed tuple can be told.
 
     Args:
-        inputs: modality -> (N, ...) rows of the training split.
-
-    Raises:
-        TrainingError: naming the modality.
+        inputs: modality -> (N, ...) rows of the training split, before any noise of views.
     """
     for name, x in inputs.items():
         # the padding of a sequence is NaN
@@ -165,13 +154,7 @@ def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
 
 
 class KeyQueue(nn.Module):
-    """The last `size` keys of one kind. Its content is in the state dict, so that a resumed run goes on alike.
-
-    Keys should come from a slowly moving encoder; those of the current encoder are out of date after a few steps.
-
-    Args:
-        size: most rows held; at least 1. width: D.
-    """
+    """The last `size` (>= 1) keys of one kind, of width D, in the state dict, so that a resumed run goes on alike."""
 
     keys: Tensor
     filled: Tensor
@@ -186,7 +169,7 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys_ND: Tensor) -> None:
-        """Put rows in, in order; the oldest fall out."""
+        """Put rows (N, D) in, in order; the oldest fall out."""
         kept = torch.cat([self.rows(), keys_ND.detach().to(self.keys)])[-self.size :]
         self.keys[: len(kept)] = kept
         self.filled.fill_(len(kept))

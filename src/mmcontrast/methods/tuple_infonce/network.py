@@ -15,14 +15,12 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig, Modality
 from mmcontrast.data.pixels import unit_pixels
 from mmcontrast.errors import ConfigError
-from mmcontrast.losses.precision import upcast
-from mmcontrast.losses.similarity import unit_rows
-from mmcontrast.methods.base import Progress
-from mmcontrast.methods.presence import EVERYTHING, Presence
+from mmcontrast.losses.rows import unit_rows, upcast
+from mmcontrast.methods.base import EVERYTHING, Presence, Progress
 from mmcontrast.methods.tuple_infonce.negatives import swap_terms
+from mmcontrast.models.conv import running_statistics_kept
 from mmcontrast.models.encoders import build_encoders
-from mmcontrast.models.mlp import mlp
-from mmcontrast.models.norm import running_statistics_kept
+from mmcontrast.models.heads import mlp
 
 JOINT = "joint"
 # what an encoder takes for zero, by kind of modality: image encoders centre pixels of [0, 1] at one half
@@ -41,42 +39,6 @@ class View(NamedTuple):
     kept: Collection[str]
     progress: Progress
     presence: Presence = EVERYTHING
-
-
-class TupleNetwork(nn.Module):
-    """Base: views of tuples -> fused embeddings. It holds the modules it is given, not copies of them.
-
-    Args:
-        modalities: K names, in the dataset's order.
-    """
-
-    def __init__(self, modalities: Sequence[str]) -> None:
-        super().__init__()
-        self.modalities = list(modalities)
-
-    def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence = EVERYTHING) -> Tensor:
-        """(b, D), not normalised, of the kept modalities alone; the others, and what a row lacks, are zeros."""
-        raise NotImplementedError
-
-    def encode(self, inputs: Mapping[str, Tensor], presence: Presence = EVERYTHING) -> Tensor:
-        """(b, width) outputs of the encoders, one after another."""
-        raise NotImplementedError
-
-    def anchors(self, view: View) -> Tensor:
-        """(B, D) of unit norm, gathered."""
-        raise NotImplementedError
-
-    def keys(
-        self, view: View, sources: Mapping[str, Sequence[Tensor]], learned: Collection[str]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Unit-norm intact tuples (B, D), and modality -> (R * B, D) tuples disturbed in it, gathered.
-
-        Args:
-            sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from; a row
-                that lacks it names itself.
-            learned: modalities whose disturbed tuples get a gradient, where there is any; the others are measured.
-        """
-        raise NotImplementedError
 
 
 class SumFusion(nn.Module):
@@ -120,23 +82,28 @@ def add(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(terms)).sum(0)
 
 
-class LateNetwork(TupleNetwork):
+class LateNetwork(nn.Module):
     """Every modality has its encoder and is encoded once a view; disturbed tuples are put together from the terms of
     the fusion's first layer. An absent modality's encoding is zeros, as in the released code.
+
+    A network holds the modules it is given, not copies of them.
     """
 
     def __init__(self, encoders: nn.ModuleDict, fusion: SumFusion) -> None:
-        super().__init__(list(encoders))
-        self.encoders, self.fusion = encoders, fusion
+        super().__init__()
+        self.modalities, self.encoders, self.fusion = list(encoders), encoders, fusion
 
     def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence = EVERYTHING) -> Tensor:
+        """(b, D), not normalised, of the kept modalities alone; the others, and what a row lacks, are zeros."""
         z_bD: Tensor = self.fusion(self._encodings(inputs, kept, presence))
         return z_bD
 
     def encode(self, inputs: Mapping[str, Tensor], presence: Presence = EVERYTHING) -> Tensor:
+        """(b, width) outputs of the encoders, one after another."""
         return torch.cat(list(presence.encode(self.encoders, inputs).values()), dim=-1)
 
     def anchors(self, view: View) -> Tensor:
+        """(B, D) of unit norm, gathered."""
         return self._unit(add(list(self.terms(view).values())))
 
     def terms(self, view: View) -> dict[str, Tensor]:
@@ -147,6 +114,13 @@ class LateNetwork(TupleNetwork):
     def keys(
         self, view: View, sources: Mapping[str, Sequence[Tensor]], learned: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Unit-norm intact tuples (B, D), and modality -> (R * B, D) tuples disturbed in it, gathered.
+
+        Args:
+            sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from; a row
+                that lacks it names itself.
+            learned: modalities whose disturbed tuples get a gradient, where there is any; the others are measured.
+        """
         terms = list(self.terms(view).values())
         sum_BH = add(terms)
         swapped = swap_terms(sum_BH, terms, [sources.get(m, []) for m in self.modalities])
@@ -167,8 +141,8 @@ class LateNetwork(TupleNetwork):
         return unit_rows(upcast(self.fusion.finish(sum_BH)))
 
 
-class EarlyNetwork(TupleNetwork):
-    """One encoder of all modalities side by side, then an MLP; disturbed tuples are put together from the inputs.
+class EarlyNetwork(nn.Module):
+    """As LateNetwork, of one encoder of all modalities side by side, then an MLP; disturbed tuples are made of inputs.
 
     An absent modality is zeros to the encoder: 0 in a vector, mid-grey in an image.
 
@@ -182,8 +156,8 @@ class EarlyNetwork(TupleNetwork):
     """
 
     def __init__(self, modalities: Sequence[str], encoders: nn.ModuleDict, head: nn.Module) -> None:
-        super().__init__(modalities)
-        self.encoders, self.head = encoders, head
+        super().__init__()
+        self.modalities, self.encoders, self.head = list(modalities), encoders, head
 
     def fuse(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence = EVERYTHING) -> Tensor:
         return self._embedded(self._seen(inputs, kept, presence))
@@ -230,6 +204,9 @@ class EarlyNetwork(TupleNetwork):
 
     def _seen(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence) -> dict[str, Tensor]:
         return present_only({m: inputs[m] for m in self.modalities}, kept, presence)
+
+
+TupleNetwork = LateNetwork | EarlyNetwork
 
 
 def joint_encoder(cell: CellConfig) -> nn.ModuleDict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,7 +17,6 @@ from mmcontrast.errors import ConfigError
 class StrengthSearch(Strict):
     """A second policy, over beta: one factor on the noise of all modalities' augmentations, in turn with alpha."""
 
-    optimizer: ClassVar[str] = "plain"
     rounds: int = Field(gt=0, description="Updates of the mean.")
     trials: int = Field(default=4, ge=2, multiple_of=2, description="Trials per round, in antithetic pairs.")
     sigma: float = Field(default=0.25, gt=0, description="Standard deviation of what is tried around the mean.")
@@ -47,10 +46,6 @@ class Trials(Strict):
     dropping: float = Field(
         default=0.5, ge=0, lt=1, description="Share of a trial's steps that contrast one modality with the others."
     )
-    carry: Literal["nearest", "best"] = Field(
-        default="nearest",
-        description="Clone the next round starts from: nearest to the new setting, or the best (released).",
-    )
     beta: StrengthSearch | None = Field(
         default=None, description="Search the strength of the augmentations too; null = it stays as it is."
     )
@@ -72,7 +67,6 @@ class ReinforceSearch(Trials):
     trials: int = Field(default=4, ge=2, multiple_of=2, description="Trials per round, in antithetic pairs.")
     sigma: float = Field(default=0.5, gt=0, description="Standard deviation of what is tried around the mean.")
     rate: float = Field(default=0.25, gt=0, description="Step size of the mean.")
-    optimizer: Literal["plain", "adam"] = Field(default="plain", description="adam: as the released code.")
 
 
 class GridSearch(Trials):
@@ -103,10 +97,10 @@ class TupleInfoNCEObjective(Objective):
         default=1.0, description="Amount of negatives disturbed in each modality: one number, or modality -> number."
     )
     naive: bool = Field(default=False, description="Naive tuple contrast, the baseline: needs an alpha of 0.")
-    form: Literal["ratio", "simplex", "weight"] = Field(
+    form: Literal["ratio", "weight"] = Field(
         default="ratio",
-        description="What alpha counts. ratio: disturbed negatives for each naive one; simplex: share of all "
-        "negatives, the rest being naive; weight: of every disturbed tuple in the denominator.",
+        description="What alpha counts. ratio: disturbed negatives for each naive one (alpha_k / alpha_0 of the "
+        "paper); weight: of every disturbed tuple in the denominator.",
     )
     rows: Literal["all", "own", "others", "every_own"] = Field(
         default="all",
@@ -179,11 +173,6 @@ class TupleInfoNCEObjective(Objective):
     def _searched_freely(self) -> Self:
         if self.search is None:
             return self
-        if self.form == "simplex":
-            raise ValueError(
-                "search: every amount is searched on its own, which shares of one whole (form: simplex) "
-                "are not; use form: ratio"
-            )
         if self.naive:
             raise ValueError("search: naive: true has no alpha to find; remove one of the two")
         if self.search.beta and not any(step["name"] == "noise" for s in self.augmentations.values() for step in s):
@@ -201,25 +190,17 @@ def alpha_by_modality(cell: CellConfig, objective: TupleInfoNCEObjective) -> lis
     """K numbers in the dataset's order of modalities.
 
     Raises:
-        ConfigError: alpha is by modality, and not by those of the dataset; or shares leave nothing for naive negatives.
+        ConfigError: alpha is by modality, and not by those of the dataset.
     """
     where = f"params/methods/{cell.method}.yaml ({cell.name}): objective.alpha"
     given = objective.alpha
-    if isinstance(given, dict):
-        for name in given:
-            known(where, "modality", name, cell.modalities)
-        missing = [name for name in cell.modalities if name not in given]
-        if missing:
-            raise ConfigError(f"{where}: nothing for {', '.join(missing)}; give a number for each modality, 0 for none")
-        alpha = [given[name] for name in cell.modalities]
-    else:
-        alpha = [given] * len(cell.modalities)
-    if objective.form == "simplex" and sum(alpha) >= 1:
-        raise ConfigError(
-            f"{where}: shares of all negatives that sum to {sum(alpha):g} over {len(alpha)} modalities leave none for "
-            "naive ones; lower them, or use form: ratio"
-        )
-    return alpha
+    if not isinstance(given, dict):
+        return [given] * len(cell.modalities)
+    for name in given:
+        known(where, "modality", name, cell.modalities)
+    if missing := [name for name in cell.modalities if name not in given]:
+        raise ConfigError(f"{where}: nothing for {', '.join(missing)}; give a number for each modality, 0 for none")
+    return [given[name] for name in cell.modalities]
 
 
 def fused_width(cell: CellConfig, objective: TupleInfoNCEObjective) -> int:

@@ -10,8 +10,8 @@ from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.methods import untrained_twin
 from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.across import Reversal, rank_agreement, reversals
-from mmcontrast.evaluation.few_labels import DRAWS
-from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name
+from mmcontrast.evaluation.columns import ENCODERS, OWN, metric_name
+from mmcontrast.evaluation.probe_predictions import DRAWS
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style

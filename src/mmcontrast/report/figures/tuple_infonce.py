@@ -10,8 +10,8 @@ import polars as pl
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import ConfigError
-from mmcontrast.evaluation.readouts import metric_name, without
-from mmcontrast.evaluation.reward_study import study_reward
+from mmcontrast.evaluation.across import study_reward
+from mmcontrast.evaluation.columns import metric_name, without
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.cells import over_seeds_by_epoch

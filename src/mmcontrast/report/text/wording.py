@@ -11,9 +11,9 @@ from typing import Any
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.config.metrics import measure
-from mmcontrast.evaluation.multilabel import THRESHOLD
-from mmcontrast.evaluation.ranking import reported as ranked_metrics
-from mmcontrast.evaluation.readouts import ENCODERS, OWN, metric_name, parse_metric_name, without
+from mmcontrast.evaluation.columns import ENCODERS, OWN, metric_name, parse_metric_name, without
+from mmcontrast.evaluation.retrieval import reported as ranked_metrics
+from mmcontrast.evaluation.scores import THRESHOLD
 from mmcontrast.evaluation.statistics import LEVEL, Difference
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")

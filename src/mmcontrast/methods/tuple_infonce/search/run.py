@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
-from itertools import count, islice
+from collections.abc import Callable, Mapping
+from itertools import chain, count, islice
 from typing import Any, cast
 
 import numpy as np
@@ -23,13 +23,20 @@ from torch import Tensor
 from mmcontrast.config import CellConfig, Stage
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import StoppedError, TrainingError
-from mmcontrast.methods.base import Batch, History, Progress, SeedJob
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import History, Progress, SeedJob, build_method
 from mmcontrast.methods.tuple_infonce.method import TupleInfoNCE
 from mmcontrast.methods.tuple_infonce.objective import GridSearch, ReinforceSearch
-from mmcontrast.methods.tuple_infonce.search.policies import Grid, Proposer, Reinforce
-from mmcontrast.methods.tuple_infonce.search.rewards import alpha_reward, beta_reward, crossmodal_accuracy
-from mmcontrast.methods.tuple_infonce.search.trials import Outcome, SampleSearch, Trial
+from mmcontrast.methods.tuple_infonce.search.trials import (
+    Grid,
+    Outcome,
+    Proposer,
+    Reinforce,
+    SampleSearch,
+    Trial,
+    alpha_reward,
+    beta_reward,
+    crossmodal_accuracy,
+)
 from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.batching import make_feed, rows_of
 from mmcontrast.training.engine import make_engine
@@ -103,7 +110,7 @@ class _Run:
         self.engine = make_engine(method, stage, steps, cell.engine, world)
         self.start = self.engine.state_dict()
         self.clones: list[dict[str, Any]] = []
-        self.search = SampleSearch(targets, self._evaluate, self._adopt, spec.carry, trials)
+        self.search = SampleSearch(targets, self._evaluate, self._adopt, trials)
 
     def found(self) -> tuple[CellConfig, History]:
         """Run what is left of the search."""
@@ -121,8 +128,8 @@ class _Run:
         alpha, strength = settings(trial.values)
         self.method.train_at(alpha, strength)
         generator = seeding.named_generator(trial.seed, self.job.stage, "search")
-        loss = 0.0
-        for batch, rows in islice(self._batches(generator), self.spec.steps):
+        epochs = (self.feed.epoch(epoch, generator) for epoch in count())
+        for batch, rows in islice(chain.from_iterable(epochs), self.spec.steps):
             progress = Progress(
                 stage=self.job.stage,  # type: ignore[arg-type]
                 epoch=0,
@@ -148,10 +155,6 @@ class _Run:
         accuracies = self._accuracies()
         details = dict(zip(self.method.modalities, accuracies, strict=True))
         return Outcome(alpha_reward(accuracies), details)
-
-    def _batches(self, generator: torch.Generator) -> Iterator[tuple[Batch, slice]]:
-        for epoch in count():
-            yield from self.feed.epoch(epoch, generator)
 
     @torch.no_grad()
     def _accuracies(self, strength: float = 1.0) -> list[float]:

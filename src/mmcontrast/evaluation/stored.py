@@ -1,0 +1,310 @@
+"""Predictions and embeddings of a cell as an earlier step of the pipeline wrote them, checked and as arrays.
+
+Shapes: N cases of a split, E evaluated epochs, C classes, labels or quantities, D width of the embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mmcontrast.config import CellConfig
+from mmcontrast.data.parquet import read_parquet
+from mmcontrast.data.table import task_column, weight_column
+from mmcontrast.errors import DataError
+from mmcontrast.evaluation.columns import (
+    OWN,
+    column,
+    label_type,
+    labels_of,
+    not_predictions,
+    output_column,
+    readouts_of,
+)
+
+NAMED = {pl.Array: "float32 of one width"}
+
+
+def read_frame(path: Path, columns: Mapping[str, Any], remedy: str) -> pl.DataFrame:
+    """A Parquet file as a frame.
+
+    Args:
+        columns: name -> polars type, or None where any is accepted. Further columns are let through.
+        remedy: what to do about a wrong file, as the end of a sentence.
+
+    Raises:
+        DataError: damaged, or a column is missing, of another type or has empty cells. FileNotFoundError: no file.
+    """
+    table = read_parquet(path, remedy)
+    try:
+        frame = pl.DataFrame(pl.from_arrow(table.replace_schema_metadata()))
+    except (pl.exceptions.PolarsError, ValueError, TypeError) as e:
+        raise DataError(f"{path}: not a table that is written here ({str(e).splitlines()[0]}); {remedy}") from None
+    if missing := [c for c in columns if c not in frame.columns]:
+        raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(columns)}; {remedy}")
+    for name, kind in columns.items():
+        dtype = frame[name].dtype
+        # a vector may be of any width
+        vector = isinstance(dtype, pl.Array) and dtype.inner == pl.Float32 and len(dtype.shape) == 1
+        if kind is not None and not (vector if kind is pl.Array else dtype == kind):
+            raise DataError(f"{path}: column {name} is {dtype}, expected {NAMED.get(kind, kind)}; {remedy}")
+        if frame[name].null_count():
+            raise DataError(f"{path}: column {name} has rows without a value; {remedy}")
+    return frame
+
+
+def read_outputs(path: Path, columns: Mapping[str, Any], cell: CellConfig) -> pl.DataFrame:
+    """What the training of a cell has left, of all its seeds; `columns` as of `read_frame`.
+
+    Raises:
+        DataError: as `read_frame`, or the file is missing, or is of other seeds than the cell.
+    """
+    try:
+        frame = read_frame(path, columns, f"train {cell.name} again")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no {path.stem}; run `mmcontrast {cell.last_stage} {cell.name}` first") from None
+    found = frame["seed"].unique().sort().to_list()
+    if found != sorted(cell.seeds):
+        raise DataError(
+            f"{path}: {cell.name}: holds seeds {found}, and the suite lists {sorted(cell.seeds)}; train the cell again"
+        )
+    return frame
+
+
+def by_epoch(part: pl.DataFrame, keys: Sequence[str], where: str) -> tuple[list[int], pl.DataFrame]:
+    """The E epochs of the rows of a split, and N rows with the keys, which every epoch has alike.
+
+    Args:
+        part: E * N rows, sorted by epoch.
+
+    Raises:
+        DataError: an epoch has other rows.
+    """
+    epochs = part["epoch"].unique().sort().to_list()
+    n, rest = divmod(len(part), len(epochs))
+    rows = part.select(keys)
+    if rest or any(not rows[i * n : (i + 1) * n].equals(rows[:n]) for i in range(1, len(epochs))):
+        raise DataError(
+            f"{where}: not the same {', '.join(keys)} at every epoch of {epochs[0]}..{epochs[-1]}; train the cell again"
+        )
+    return epochs, rows[:n]
+
+
+PREDICTED = {"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "id": pl.String}
+PREDICTED_SPLITS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One seed's predictions of one split at every evaluated epoch.
+
+    Attributes:
+        ids: N case names, sorted. labels: (N,) class indices, (N, C) zeros and ones, or (N, C) numbers.
+        probs: (E, N, C) probabilities, or the numbers that were predicted, in the order of `epochs`.
+        epochs: the E evaluated epochs, ascending, 0-based.
+        weights: (N,) what each case counts in a score; None = all count alike.
+    """
+
+    ids: list[str]
+    labels: NDArray[Any]
+    probs: NDArray[np.float32]
+    epochs: list[int]
+    weights: NDArray[np.float64] | None = None
+
+
+def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Predictions]:
+    """Every (seed, split) of a cell's predictions.parquet.
+
+    The split "val" is absent where the cell holds nothing out and its dataset publishes none; "test" never is.
+
+    Raises:
+        DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
+    """
+    target = cell.targets[""]
+    columns = PREDICTED | {"label": label_type(target), output_column(target.kind): pl.Array}
+    frame = read_outputs(path, columns, cell)
+    out: dict[tuple[int, str], Predictions] = {}
+    for (seed, split), part in frame.sort("seed", "split", "epoch", "id").group_by(
+        ["seed", "split"], maintain_order=True
+    ):
+        if split not in PREDICTED_SPLITS:
+            raise DataError(f"{path}: {cell.name}: split '{split}'; accepted are {', '.join(PREDICTED_SPLITS)}")
+        out[int(str(seed)), str(split)] = _predictions(part, f"{path}: {cell.name}, seed {seed}, {split}", cell)
+    _check_predictions(out, path, cell)
+    return out
+
+
+def _predictions(part: pl.DataFrame, where: str, cell: CellConfig) -> Predictions:
+    epochs, cases = by_epoch(part, ["id", "label"], where)
+    labels, ids = labels_of(cases, "label", cell.targets[""], where), cases["id"].to_list()
+    if len(set(ids)) != len(ids):
+        raise DataError(f"{where}: a case has more than one row at every epoch; train the cell again")
+    stage = cell.finetune
+    if stage is not None and epochs[-1] != stage.epochs - 1:
+        raise DataError(f"{where}: the last evaluated epoch is {epochs[-1]}, and training ends at {stage.epochs - 1}")
+    return Predictions(ids, labels, _outputs(part, epochs, len(ids), where, cell), epochs)
+
+
+def _outputs(part: pl.DataFrame, epochs: list[int], n: int, where: str, cell: CellConfig) -> NDArray[np.float32]:
+    kind, wanted = cell.target, len(cell.classes)
+    column = part[output_column(kind)]
+    width = column.dtype.shape[0] if isinstance(column.dtype, pl.Array) else None
+    if width != wanted:
+        a_name = {"classes": "a class", "multilabel": "a label", "regression": "a quantity"}[kind]
+        raise DataError(f"{where}: {column.name} is {column.dtype}, expected {wanted} float32, one {a_name}")
+    outputs = column.to_numpy().reshape(len(epochs), n, wanted)
+    bad = not_predictions(kind, outputs)
+    if bad.any():
+        e, i = np.argwhere(bad)[0]
+        what = "finite numbers" if kind == "regression" else "probabilities"
+        raise DataError(
+            f"{where}: epoch {epochs[e]}, case {part['id'][int(i)]}: {outputs[e, i].tolist()} are not {what} "
+            f"({int(bad.sum())} such rows); the training diverged or the file is damaged"
+        )
+    return outputs
+
+
+def _check_predictions(out: dict[tuple[int, str], Predictions], path: Path, cell: CellConfig) -> None:
+    first = cell.seeds[0]
+    if (first, "test") not in out:
+        raise DataError(f"{path}: {cell.name}, seed {first}: no rows of the test split")
+    reference = out[first, "test"]
+    has_val = (first, "val") in out
+    if cell.selection.holdout > 0 and not has_val:
+        raise DataError(
+            f"{path}: {cell.name}, seed {first}: no rows of the val split, though selection.holdout is "
+            f"{cell.selection.holdout:g}; train the cell again"
+        )
+    for seed in cell.seeds:
+        test = out.get((seed, "test"))
+        if test is None:
+            raise DataError(f"{path}: {cell.name}, seed {seed}: no rows of the test split")
+        if test.ids != reference.ids or (test.labels != reference.labels).any():
+            raise DataError(f"{path}: {cell.name}, seed {seed}: other test instances or labels than seed {first}")
+        if ((seed, "val") in out) != has_val:
+            raise DataError(f"{path}: {cell.name}: seed {seed} and seed {first} do not both have a val split")
+        for split in PREDICTED_SPLITS[not has_val :]:
+            if out[seed, split].epochs != reference.epochs:
+                raise DataError(
+                    f"{path}: {cell.name}, seed {seed}, {split}: evaluated at other epochs than the test split "
+                    f"of seed {first}; train the cell again"
+                )
+
+
+EMBEDDED = {"seed": pl.Int64, "split": pl.String, "id": pl.String, "embedding": pl.Array}
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One seed's embeddings of one split.
+
+    Attributes:
+        ids: N case names, sorted. z: (N, D) finite float32.
+        labels: (N,) class indices, (N, C) zeros and ones, or (N, C) numbers.
+        tasks: task -> labels of the dataset's further tasks.
+        readouts: further embeddings that are scored, by name; see `evaluation.columns`.
+        weights: task -> (N,) what each case counts, of the main labels under the empty name; {} = all count alike.
+    """
+
+    ids: list[str]
+    labels: NDArray[Any]
+    z: NDArray[np.float32]
+    tasks: dict[str, NDArray[Any]] = field(default_factory=dict)
+    readouts: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    weights: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def cases(self, task: str) -> Embeddings:
+        """The cases of a task, with its labels and, where there are weights, these alone, of mean 1, without a name."""
+        own = replace(self, labels=self.labels_of(task))
+        if not self.weights:
+            return own
+        rows = np.flatnonzero(weights_N := self.weights[task])
+        return Embeddings(
+            [self.ids[i] for i in rows],
+            own.labels[rows],
+            self.z[rows],
+            readouts={name: z_ND[rows] for name, z_ND in self.readouts.items()},
+            weights={"": weights_N[rows] / weights_N[rows].mean()},
+        )
+
+    def of(self, readout: str) -> NDArray[np.float32]:
+        """(N, D) of a readout."""
+        return self.readouts[readout] if readout else self.z
+
+    def labels_of(self, task: str) -> NDArray[Any]:
+        """Those of a task, or under the empty name the dataset's own."""
+        return self.tasks[task] if task else self.labels
+
+
+def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:
+    """Every (seed, split) of a cell's embeddings.parquet; train, val and test are all there.
+
+    Raises:
+        DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
+    """
+    columns = EMBEDDED | {_column(task): label_type(target) for task, target in cell.targets.items()}
+    columns |= dict.fromkeys(map(weight_column, cell.targets), pl.Float64) if cell.case_weights else {}
+    frame = read_outputs(path, columns, cell)
+    for readout in map(column, readouts_of(frame.columns)):
+        if not isinstance(frame[readout].dtype, pl.Array):
+            raise DataError(f"{path}: {cell.name}: {readout} is {frame[readout].dtype}, expected float32 of one width")
+    out = {
+        (seed, split): _embeddings(
+            frame.filter(seed=seed, split=split), f"{path}: {cell.name}, seed {seed}, {split}", cell
+        )
+        for seed in cell.seeds
+        for split in SPLITS
+    }
+    _check_embeddings(out, path, cell)
+    return out
+
+
+def _embeddings(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
+    if part.is_empty():
+        remedy = "; a probe needs one: set selection.holdout above 0" if where.endswith(", val") else ""
+        raise DataError(f"{where}: no rows of this split{remedy}")
+    part = part.sort("id")
+    ids = part["id"].to_list()
+    readouts = {readout: part[column(readout)].to_numpy() for readout in readouts_of(part.columns)}
+    if len(set(ids)) != len(ids):
+        raise DataError(f"{where}: a case has more than one row")
+    tasks = {task: labels_of(part, _column(task), target, where) for task, target in cell.targets.items()}
+    for readout, z_ND in readouts.items():
+        bad_N = ~np.isfinite(z_ND).all(-1)
+        if bad_N.any():
+            raise DataError(
+                f"{where}: the {column(readout)} of case {ids[int(bad_N.argmax())]} is not finite ({int(bad_N.sum())} "
+                "such rows); the training diverged or the file is damaged"
+            )
+    weights = {t: part[weight_column(t)].to_numpy() for t in cell.targets} if cell.case_weights else {}
+    return Embeddings(ids, tasks.pop(""), readouts.pop(OWN), tasks, readouts, weights)
+
+
+def _column(task: str) -> str:
+    return task_column(task) if task else "label"
+
+
+def _check_embeddings(out: dict[tuple[int, str], Embeddings], path: Path, cell: CellConfig) -> None:
+    """All seeds are scored on the same test instances, and none of them has been trained on."""
+    first = out[cell.seeds[0], "test"]
+    for seed in cell.seeds:
+        test = out[seed, "test"]
+        if test.ids != first.ids or (test.labels != first.labels).any():
+            raise DataError(
+                f"{path}: {cell.name}, seed {seed}: other test instances or labels than seed {cell.seeds[0]}"
+            )
+        seen: set[str] = set()
+        for split in SPLITS:
+            if both := seen.intersection(out[seed, split].ids):
+                raise DataError(
+                    f"{path}: {cell.name}, seed {seed}: case {min(both)} is in {split} and in an earlier split; "
+                    "prepare the data again"
+                )
+            seen.update(out[seed, split].ids)
