@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.pretrained import Exported
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json
 from mmcontrast.data.loading import Table
 from mmcontrast.data.new_rows import table_of
 from mmcontrast.data.scaling import Scaler, read_fitted
@@ -193,7 +193,7 @@ def exported_epoch(path: str | Path) -> int:
 
 def _vocabulary(file: Path) -> Any:
     content = read_json(sealed(file))
-    pieces = importlib.import_module("mmcontrast.data.word_pieces").WordPieces
+    pieces = importlib.import_module("mmcontrast.data.tokens").WordPieces
     return pieces(content["pieces"], [(a, b) for a, b in content["merges"]])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from mmcontrast.config import Modality
 from mmcontrast.data import leaks, table
-from mmcontrast.data.stored_rows import stored_rows
+from mmcontrast.data.leaks import stored_rows
 from mmcontrast.errors import DataError
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mmcontrast.errors import DataError, nearest
+from mmcontrast.errors import DataError
 
 Int = npt.NDArray[np.int64]
 
@@ -41,8 +41,7 @@ class _Sampler:
     def __init__(self, counts: Mapping[str, Int], ids: Sequence[str], seed: int) -> None:
         """See the subclasses.
 
-        Raises:
-            DataError: an id is not unique, or an instance has no observation of a modality.
+        Raises DataError: an id is not unique, or an instance has no observation of a modality.
         """
         names, times = np.unique(np.asarray(ids), return_counts=True)
         if (times > 1).any():
@@ -89,12 +88,6 @@ class InstanceSampler(_Sampler):
         short: Literal["ragged", "repeat"] = "ragged",
     ) -> None:
         super().__init__(counts, ids, seed)
-        if set(per_instance) != set(counts):
-            raise ValueError(f"per_instance names {sorted(per_instance)}, and the modalities are {sorted(counts)}")
-        if min(per_instance.values()) < 1:
-            raise ValueError(f"per_instance: {dict(per_instance)}; draw at least 1 of each")
-        if short not in ("ragged", "repeat"):
-            raise ValueError(f"short: '{short}' is not accepted; {nearest(short, ('ragged', 'repeat'))}")
         _check_batch_size(batch_size, self.n_instances, "instances")
         self.batch_size, self.per_instance, self.short = batch_size, dict(per_instance), short
 
@@ -105,8 +98,7 @@ class InstanceSampler(_Sampler):
     def batch(self, epoch: int, step: int) -> dict[str, Rows]:
         """Rows of each modality, instance by instance in the same order of instances.
 
-        Raises:
-            IndexError: there is no such step in an epoch.
+        Raises IndexError: there is no such step in an epoch.
         """
         _check_step(step, len(self))
         order_I = self._generator(epoch, 0, _ORDER).permutation(self.n_instances)
@@ -142,8 +134,6 @@ class CaptionSampler(_Sampler):
         self, counts: Mapping[str, Int], ids: Sequence[str], *, anchor: str, batch_size: int, seed: int
     ) -> None:
         super().__init__(counts, ids, seed)
-        if anchor not in counts:
-            raise ValueError(f"anchor: no modality '{anchor}'; {nearest(anchor, counts)}")
         self.anchor, self.batch_size = anchor, batch_size
         count_I = self.counts[anchor]
         self._instance_O = np.repeat(np.arange(self.n_instances), count_I)
@@ -157,8 +147,7 @@ class CaptionSampler(_Sampler):
     def batch(self, epoch: int, step: int) -> dict[str, Rows]:
         """Rows of each modality; row p of every modality is of the same instance.
 
-        Raises:
-            IndexError: there is no such step in an epoch.
+        Raises IndexError: there is no such step in an epoch.
         """
         _check_step(step, len(self))
         order_O = self._generator(epoch, 0, _ORDER).permutation(len(self._instance_O))

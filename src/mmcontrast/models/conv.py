@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcontrast.data.pixels import unit_pixels
+from mmcontrast.data.inputs import unit_pixels
 from mmcontrast.errors import ConfigError, DataError, nearest
 from mmcontrast.models.norm import GlobalBatchNorm2d
 

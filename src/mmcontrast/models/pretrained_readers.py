@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import Modality
 from mmcontrast.data import pretrained as files
-from mmcontrast.data.pixels import unit_pixels
+from mmcontrast.data.inputs import unit_pixels
 from mmcontrast.errors import ConfigError
 
 # (what the tower takes by name, (B, T) True where a row has no token)

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.data.files import replacing, sha256_of, write_json
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json, replacing, sha256_of, write_json
 from mmcontrast.paths import Layout
 
 MOST = 20

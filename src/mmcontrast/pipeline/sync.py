@@ -12,8 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mmcontrast.data.files import write_json
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json, write_json
 from mmcontrast.errors import MMContrastError
 from mmcontrast.paths import DVC_MARK, SPLITS, Layout, prepared, raw_manifest
 from mmcontrast.pipeline.plan import Plan, outdated, planned

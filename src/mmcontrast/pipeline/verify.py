@@ -18,9 +18,7 @@ import yaml
 
 from mmcontrast import paths
 from mmcontrast.config import Grid
-from mmcontrast.data.checksums import check_prepared
-from mmcontrast.data.files import sha256_of
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import check_prepared, read_json, sha256_of
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.parquet import read_outline
 from mmcontrast.errors import DataError, MMContrastError

@@ -11,8 +11,7 @@ from itertools import tee
 import torch
 from torch import Tensor
 
-from mmcontrast.data.decoding import Decoders, encoded
-from mmcontrast.data.inputs import Part
+from mmcontrast.data.inputs import Decoders, Part, encoded
 from mmcontrast.methods.base import Batch
 
 # a batch whose inputs are not read yet, of this rank's rows on the CPU: their parts, and a batch of all else

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.data.pixels import unit_pixels
+from mmcontrast.data.inputs import unit_pixels
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, Method, refuse_training
 from mmcontrast.methods.baselines.objectives import RawObjective

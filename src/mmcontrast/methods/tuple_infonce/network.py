@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig, Modality
-from mmcontrast.data.pixels import unit_pixels
+from mmcontrast.data.inputs import unit_pixels
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.precision import upcast
 from mmcontrast.losses.similarity import unit_rows
