@@ -22,6 +22,7 @@ from mmcontrast.errors import DataError
 
 # ITU-R 601 luma, the grey of common image libraries
 LUMA = (0.299, 0.587, 0.114)
+RANKS = {"image": 4, "vector": 2, "sequence": 3, "text": 2}
 
 
 def _map(rows: list[list[Tensor]]) -> Tensor:
@@ -177,8 +178,6 @@ class Draws:
         """A permutation of range(count), one for the whole batch."""
         return torch.randperm(count, generator=self.generator).tolist()
 
-
-RANKS = {"image": 4, "vector": 2, "sequence": 3, "text": 2}
 
 GEOMETRIC: dict[type[spec.Augmentation], Callable[[Any, Draws, float], Tensor]] = {
     spec.Crop: crop_map,

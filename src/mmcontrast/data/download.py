@@ -39,6 +39,7 @@ from mmcontrast.errors import FetchError
 TIMEOUT_SECONDS = (10, 60)
 RETRIES = Retry(total=2, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 MAX_DOWNLOAD_BYTES = 16 * 1024**3
+NPM_REGISTRY = "https://registry.npmjs.org"
 
 # it prints each retry; what came of them is in our own message
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -155,9 +156,6 @@ def _in_folder(folder: Path, source: RemoteSource, scratch: Path) -> Path:
     if not path.is_file():
         raise NotHeldError(f"no file {path}")
     return path
-
-
-NPM_REGISTRY = "https://registry.npmjs.org"
 
 
 def pip_download(requirement: str, folder: Path) -> Path:

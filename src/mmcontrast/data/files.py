@@ -20,6 +20,9 @@ from typing import Any
 from mmcontrast.errors import DataError, FetchError
 
 CHUNK_BYTES = 1 << 20
+MAX_JSON_BYTES = 64 * 1024**2
+SEAL = "sha256 of the rest"
+DATASHEET = "datasheet.json"
 
 
 @contextmanager
@@ -86,10 +89,6 @@ def write_json(path: Path, data: Any, seal: bool = False) -> None:
     text = json.dumps(sealed(data) if seal else data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as temp:
         temp.write_text(text, encoding="utf-8")
-
-
-MAX_JSON_BYTES = 64 * 1024**2
-SEAL = "sha256 of the rest"
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
@@ -162,9 +161,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
-
-
-DATASHEET = "datasheet.json"
 
 
 def again(path: Path) -> str:

@@ -20,6 +20,8 @@ from mmcontrast.data.splitting import by_group, stratified
 from mmcontrast.errors import DataError, nearest
 from mmcontrast.paths import SPLITS
 
+LABELS = {"classes": np.int64, "multilabel": np.uint8, "regression": np.float32}
+
 
 @dataclass(frozen=True)
 class Instances:
@@ -125,9 +127,6 @@ class Written:
     scalers: dict[str, Scaler]
     inputs: dict[str, dict[str, Any]]
     constant: dict[str, list[str]]
-
-
-LABELS = {"classes": np.int64, "multilabel": np.uint8, "regression": np.float32}
 
 
 class Intake:

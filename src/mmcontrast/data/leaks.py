@@ -31,6 +31,11 @@ from mmcontrast.errors import DataError
 NEAR_SHARE = 0.1
 MAX_NEAR_ROWS = 20_000
 BLOCK_ROWS = 512
+NOTHING = hashlib.blake2b(b"nothing", digest_size=16, person=b"null").digest()
+THUMBNAIL = 8
+TEXT_BINS = 256
+SPANS = 8
+MAX_PRINT_BYTES = 64 * 1024**2
 
 
 def duplicates_across(keys: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
@@ -168,15 +173,6 @@ def _cells(column: pa.Array) -> list[bytes]:
 
 def _digest(raw: bytes) -> bytes:
     return hashlib.blake2b(raw, digest_size=16).digest()
-
-
-NOTHING = hashlib.blake2b(b"nothing", digest_size=16, person=b"null").digest()
-
-
-THUMBNAIL = 8
-TEXT_BINS = 256
-SPANS = 8
-MAX_PRINT_BYTES = 64 * 1024**2
 
 
 class _Observations(NamedTuple):

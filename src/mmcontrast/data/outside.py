@@ -9,6 +9,10 @@ from pathlib import Path
 from mmcontrast.config import Dataset, LocalSource, Model, Pretrained
 from mmcontrast.errors import ConfigError, nearest
 
+READS = re.compile(r"^def (read|stream)\(name: str,", re.MULTILINE)
+# of a dataset made by code that has no module of its own, and of one whose inputs are another's
+GENERATED, FEATURES = "synthetic", "features"
+
 
 def encoder_files(encoders: Mapping[str, Pretrained]) -> list[Path]:
     """Those of pretrained encoders in folders; of a hub id its commit, which the configuration has, says it all."""
@@ -37,11 +41,6 @@ def outside_files(model: Model) -> list[Path]:
     if not path.is_file():
         raise ConfigError(f"model.image_weights: {path}: no such file; name one relative to the checkout")
     return [*found, path]
-
-
-READS = re.compile(r"^def (read|stream)\(name: str,", re.MULTILINE)
-# of a dataset made by code that has no module of its own, and of one whose inputs are another's
-GENERATED, FEATURES = "synthetic", "features"
 
 
 def preparer(dataset_name: str, dataset: Dataset) -> str:

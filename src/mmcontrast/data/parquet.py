@@ -36,6 +36,8 @@ MAX_TABLE_BYTES = 16 * 1024**3
 # what a small file may become, and how many times its size a large one: a value that repeats takes next to nothing
 SMALL_TABLE_BYTES = 128 * 1024**2
 MAX_RATIO = 1000
+log = logging.getLogger(__name__)
+PIECE_ROWS = 1024
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
@@ -204,11 +206,6 @@ def _width(kind: pa.DataType) -> int:
 def _text_bytes(coded: pa.DictionaryArray) -> int:
     lengths = pc.binary_length(coded.dictionary)
     return int(pc.sum(lengths.cast(pa.int64()).take(coded.indices)).as_py() or 0)
-
-
-log = logging.getLogger(__name__)
-
-PIECE_ROWS = 1024
 
 
 def mapped_copy(path: Path, outline: Outline, folder: Path, check: Callable[[pa.Table], None], remedy: str) -> Path:

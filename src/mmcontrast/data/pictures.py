@@ -21,6 +21,8 @@ from mmcontrast.errors import ConfigError, DataError
 FORMATS = ("JPEG", "PNG")
 MODES = {1: "L", 3: "RGB"}
 QUALITY = 95
+FLOOR = 1e-10
+LINEAR_HZ, LOG_STEP = 200 / 3, np.log(6.4) / 27
 
 
 def check_modalities(name: str, dataset: Dataset) -> None:
@@ -82,10 +84,6 @@ def decode(data: bytes, shape: Sequence[int]) -> np.ndarray:
             return pixels(image.convert(MODES[channels]))
     except Exception as e:  # a broken file raises errors of a dozen kinds
         raise ValueError(str(e).splitlines()[0] if str(e) else type(e).__name__) from None
-
-
-FLOOR = 1e-10
-LINEAR_HZ, LOG_STEP = 200 / 3, np.log(6.4) / 27
 
 
 def read_wav(path: Path) -> tuple[np.ndarray, int]:

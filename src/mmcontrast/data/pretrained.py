@@ -23,6 +23,17 @@ PICTURES = ("preprocessor_config.json", "processor_config.json")
 DOWNLOADED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 RESAMPLING = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+TOKENIZERS = (
+    ("tokenizer.json",),
+    ("vocab.txt",),
+    ("vocab.json", "merges.txt"),
+    ("spiece.model",),
+    ("sentencepiece.bpe.model",),
+)
+# position 0 belongs to the padding's number in these, so that so many positions more are never used
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet")
+# in older files it stands for the end of a text, whose true number is the vocabulary's last
+UNTRUE_END = 2
 
 
 @dataclass(frozen=True)
@@ -208,19 +219,6 @@ def _side(size: Any) -> int | None:
     values = {value for value in dict(size).values() if value is not None}
     side = next(iter(values)) if len(values) == 1 else None
     return side if isinstance(side, int) and side > 0 else None
-
-
-TOKENIZERS = (
-    ("tokenizer.json",),
-    ("vocab.txt",),
-    ("vocab.json", "merges.txt"),
-    ("spiece.model",),
-    ("sentencepiece.bpe.model",),
-)
-# position 0 belongs to the padding's number in these, so that so many positions more are never used
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet")
-# in older files it stands for the end of a text, whose true number is the vocabulary's last
-UNTRUE_END = 2
 
 
 def load_tokenizer(folder: Folder) -> Any:

@@ -35,6 +35,11 @@ CHUNK = 4096  # texts at once
 NO_PIECE = -1  # pads what a pretrained encoder reads, as 0 is a piece of some of them
 EMPTY = np.zeros(0, np.int64)
 UNKNOWN_LIMIT = 0.5  # of the pieces of the training texts: above it, the tokenizer is of other texts, or damaged
+PADDING, UNKNOWN = 0, 1
+SPECIAL = ("<pad>", "<unk>")
+START = "▁"
+WORD = re.compile(r"\w+|[^\w\s]")
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -165,13 +170,6 @@ def _refuse_unknown(rows: list[np.ndarray], encoder: Encoder, where: str) -> Non
             f"{where}: {unknown} of {all_of} word pieces of the training texts are unknown to the encoder's "
             "tokenizer; it is of another language, or its files do not belong together"
         )
-
-
-PADDING, UNKNOWN = 0, 1
-SPECIAL = ("<pad>", "<unk>")
-START = "▁"
-WORD = re.compile(r"\w+|[^\w\s]")
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,37 @@ from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.pictures import check_modalities
 from mmcontrast.errors import ConfigError, DataError
 
+VENDORS = {
+    "noto": "@iconify-json/noto",
+    "twemoji": "@iconify-json/twemoji",
+    "openmoji": "@iconify-json/openmoji",
+    "fluent": "@iconify-json/fluent-emoji-flat",
+}
+SHORT_CODES = ("github", "emojibase", "iamcal", "joypixels")
+EMOJIBASE = "emojibase-data/en/data.json"
+GROUPS = "emojibase-data/meta/groups.json"
+CLDR = "cldr-annotations-full/annotations/en/annotations.json"
+EMOJILIB = "emojilib/dist/emoji-en-US.json"
+ZWJ, VARIATION = "200D", "FE0F"
+SKIN_TONES = {f"1F3F{c}" for c in "BCDEF"}
+SIGNS = {"2640", "2642", "27A1"}  # female, male, facing right
+PEOPLE = {"1F468", "1F469", "1F9D1", "1F466", "1F467", "1F9D2"}
+# variants that Unicode gives a code of their own, and the code that stands for all of them here
+ALIASES = {
+    **dict.fromkeys(("1F468", "1F469"), "1F9D1"),
+    **dict.fromkeys(("1F466", "1F467"), "1F9D2"),
+    **dict.fromkeys(("1F474", "1F475"), "1F9D3"),
+    **dict.fromkeys(("1F934", "1F478"), "1FAC5"),
+    **dict.fromkeys(("1F385", "1F936", "1F9D1-200D-1F384"), "1F384-PERSON"),
+    **dict.fromkeys(("1F57A",), "1F483"),
+    **dict.fromkeys(("1F930", "1FAC3"), "1FAC4"),
+    **dict.fromkeys(("1F931", "1F9D1-200D-1F37C"), "1F37C-PERSON"),
+    **dict.fromkeys(("1F46B", "1F46C", "1F46D"), "1F9D1-200D-1F91D-200D-1F9D1"),
+    **dict.fromkeys(("1F9D1-200D-2764-200D-1F9D1",), "1F491"),
+    **dict.fromkeys(("1F9D1-200D-2764-200D-1F48B-200D-1F9D1",), "1F48F"),
+}
+FAMILY = "1F46A"
+
 
 class EmojiOptions(Strict):
     """`prepare` in the dataset's file: an emoji with fewer is left out and counted in the datasheet."""
@@ -99,39 +130,6 @@ def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:
 
 def _histogram(numbers: Iterable[int]) -> dict[str, int]:
     return {str(n): count for n, count in sorted(Counter(numbers).items())}
-
-
-VENDORS = {
-    "noto": "@iconify-json/noto",
-    "twemoji": "@iconify-json/twemoji",
-    "openmoji": "@iconify-json/openmoji",
-    "fluent": "@iconify-json/fluent-emoji-flat",
-}
-SHORT_CODES = ("github", "emojibase", "iamcal", "joypixels")
-EMOJIBASE = "emojibase-data/en/data.json"
-GROUPS = "emojibase-data/meta/groups.json"
-CLDR = "cldr-annotations-full/annotations/en/annotations.json"
-EMOJILIB = "emojilib/dist/emoji-en-US.json"
-
-ZWJ, VARIATION = "200D", "FE0F"
-SKIN_TONES = {f"1F3F{c}" for c in "BCDEF"}
-SIGNS = {"2640", "2642", "27A1"}  # female, male, facing right
-PEOPLE = {"1F468", "1F469", "1F9D1", "1F466", "1F467", "1F9D2"}
-# variants that Unicode gives a code of their own, and the code that stands for all of them here
-ALIASES = {
-    **dict.fromkeys(("1F468", "1F469"), "1F9D1"),
-    **dict.fromkeys(("1F466", "1F467"), "1F9D2"),
-    **dict.fromkeys(("1F474", "1F475"), "1F9D3"),
-    **dict.fromkeys(("1F934", "1F478"), "1FAC5"),
-    **dict.fromkeys(("1F385", "1F936", "1F9D1-200D-1F384"), "1F384-PERSON"),
-    **dict.fromkeys(("1F57A",), "1F483"),
-    **dict.fromkeys(("1F930", "1FAC3"), "1FAC4"),
-    **dict.fromkeys(("1F931", "1F9D1-200D-1F37C"), "1F37C-PERSON"),
-    **dict.fromkeys(("1F46B", "1F46C", "1F46D"), "1F9D1-200D-1F91D-200D-1F9D1"),
-    **dict.fromkeys(("1F9D1-200D-2764-200D-1F9D1",), "1F491"),
-    **dict.fromkeys(("1F9D1-200D-2764-200D-1F48B-200D-1F9D1",), "1F48F"),
-}
-FAMILY = "1F46A"
 
 
 @dataclass(frozen=True)
