@@ -87,7 +87,7 @@ def _bytes(cell: Any) -> int:
 
 
 def batch_of(rows: Sequence[Sequence[Any]], layout: pa.Schema) -> pa.RecordBatch:
-    """Rows of cells, as `Intake.row` gives them, as table."""
+    """Rows of cells, as `Intake.row` gives them, as columns."""
     cells = [table.column(values, f.type) for values, f in zip(zip(*rows, strict=True), layout, strict=True)]
     return pa.RecordBatch.from_arrays(cells, schema=layout)
 
