@@ -98,10 +98,7 @@ def _cells(m: str, spec: Modality, values: Sequence[Any]) -> list[Any]:
 
 
 def _decoded(value: Any, spec: Modality) -> Any:
-    """Pixels in place of a picture's bytes or of a path to it, which is cut and stored as the reader of folders does.
-
-    Raises ValueError: it cannot be decoded.
-    """
+    """Pixels in place of a picture's bytes or of a path to it, cut as readers do. ValueError: it cannot be decoded."""
     if spec.kind != "image":
         return value
     if isinstance(value, str | Path):

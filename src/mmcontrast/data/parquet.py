@@ -172,10 +172,7 @@ def _check_seal(file: BinaryIO) -> str | None:
 
 
 def _read(path: Path, limit: int) -> pa.Table:
-    """The table, unless it is more than `limit` bytes in memory. Lists of any length are not counted beforehand.
-
-    Texts are first read as indices into the different ones, whatever they take in full.
-    """
+    """The table, unless it is more than `limit` bytes. Texts are first read as indices into the different ones."""
     with pq.ParquetFile(path) as file:
         texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
         width = sum(map(_width, file.schema_arrow.types))

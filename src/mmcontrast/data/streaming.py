@@ -80,7 +80,6 @@ def _batches(instances: Iterable[Instance], taken: Intake, layout: pa.Schema, wh
 
 
 def _bytes(cell: Any) -> int:
-    """About as many as it takes in memory."""
     if isinstance(cell, list):
         return sum(map(_bytes, cell))
     return int(cell.nbytes) if isinstance(cell, np.ndarray) else len(cell) if isinstance(cell, str | bytes) else 8
@@ -98,7 +97,6 @@ def unscaled(layout: pa.Schema, scaled: Sequence[str]) -> pa.Schema:
 
 
 def _double(kind: pa.DataType) -> pa.DataType:
-    """The same with float64."""
     if pa.types.is_fixed_size_list(kind):
         return pa.list_(_double(kind.value_type), kind.list_size)
     return pa.list_(_double(kind.value_type)) if pa.types.is_list(kind) else pa.float64()

@@ -48,10 +48,7 @@ def read_mat(path: Path) -> dict[str, Any]:
 
 
 def _check_elements(file: BinaryIO, path: Path) -> None:
-    """Walk over a file's elements: each must be whole, and what they unpack to must be in proportion.
-
-    Raises DataError: no MATLAB 5 header, an element that is cut short or damaged, or too much in it.
-    """
+    """DataError unless each element is whole, and what all unpack to is in proportion to the file."""
     head = file.read(HEADER_BYTES)
     order = {b"IM": "<", b"MI": ">"}.get(head[126:128])
     if len(head) != HEADER_BYTES or order is None:

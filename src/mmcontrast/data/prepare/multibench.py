@@ -103,7 +103,6 @@ def _affect(pickle: Pickle, content: dict[str, Any]) -> Iterator[Instance]:
 
 
 def _part(pickle: Pickle, fields: dict[str, Any], split: str) -> Iterator[Instance]:
-    """Rows of a split."""
     key, place = LABELS[pickle.options.layout], f"{KEYS[split]}."
     modalities = pickle.dataset.modalities
     widths = {m: modalities[m].shape[1] if m in modalities else None for m in (*modalities, "text")}

@@ -194,7 +194,6 @@ class _Reading:
         return list(first)
 
     def _rows(self, name: str, table: Table) -> list[list[int]]:
-        """Rows of the table of each instance."""
         key = self._id_column(name)
         if key is None:
             if len(table) != len(self.ids):
@@ -230,7 +229,6 @@ class _Reading:
         return name
 
     def _place(self, key: str, given: str) -> tuple[str, str]:
-        """Table and column of a column that `prepare` names."""
         having = [t for t, table in self.tables.items() if given in (*table.names, *table.arrays)]
         table, _, column = given.partition("/")
         if len(having) != 1 and table in self.tables and column in self.tables[table].names:
