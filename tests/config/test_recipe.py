@@ -69,11 +69,8 @@ def test_every_cell_has_the_learning_rate_that_was_chosen_for_its_method() -> No
     for cell in matrix_cells(grid):
         if not trained(cell):
             continue
-        rate, tuned = stage_of(cell).optimizer.lr, recipe.tuning.datasets.get(cell.dataset)
-        if tuned is None:
-            assert (cell.dataset, rate) == ("omniglot_small", recipe.training["optimizer"]["lr"])
-        else:
-            assert rate == choices[tuned.choices_of or cell.dataset][cell.method].lr
+        tuned = recipe.tuning.datasets[cell.dataset]
+        assert stage_of(cell).optimizer.lr == choices[tuned.choices_of or cell.dataset][cell.method].lr
 
 
 def test_every_choice_is_between_rates_of_the_plan_and_has_as_many_trials_as_any_other() -> None:
@@ -202,6 +199,16 @@ def test_a_batch_size_of_the_stage_that_a_method_does_not_have_is_refused(
     change(checkout / f"params/methods/{method}.yaml", lambda m: m["variants"].update(shared=variant))
     with pytest.raises(ConfigError, match=f"trained by `{own}`, and a variant gives `{other}`; give `{own}`"):
         Grid(checkout)
+
+
+def test_a_dataset_may_have_other_counts_of_labels_than_its_recipe() -> None:
+    grid = Grid(ROOT)
+    recipe = grid.recipes["shared"]
+    own = {d: o.label_counts for d, o in recipe.datasets.items() if o.label_counts is not None}
+    assert own
+    assert list(own.values()) != [recipe.label_counts]
+    for cell in matrix_cells(grid):
+        assert cell.label_counts == own.get(cell.dataset, recipe.label_counts)
 
 
 def test_of_a_recipe_the_batch_size_alone_may_be_changed() -> None:

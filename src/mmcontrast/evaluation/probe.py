@@ -92,8 +92,7 @@ def fit_probe(
     if refit_on_val:
         both = [np.concatenate(parts) for parts in ((x_ND, v_ND), (train_labels, val_labels), (train_N, val_N))]
         solver = SOLVERS[kind](both[0], both[1], both[2] / both[2].mean(), n)
-        solver.at(best)
-    model = solver.refined(best)
+    model = solver.at(best, chosen=True)
     return Probe(scaler, model, best, validation, model.converged)
 
 
