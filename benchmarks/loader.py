@@ -41,7 +41,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmcontrast import paths
 from mmcontrast.config import Modality
-from mmcontrast.data.decoding import Decoders
+from mmcontrast.data.inputs import Decoders
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.parquet import seal
 from mmcontrast.data.table import schema

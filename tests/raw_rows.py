@@ -11,8 +11,7 @@ import numpy as np
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Dataset, Grid, SequenceModel, TextModel
 from mmcontrast.data import prepare as package
-from mmcontrast.data.instances import Instance
-from mmcontrast.data.streaming import Stream
+from mmcontrast.data.instances import Instance, Stream
 from tests.real_inputs import picture
 
 ROOT = Path(__file__).parents[1]

@@ -92,7 +92,7 @@ def test_the_workflow_starts_without_torch() -> None:
     """Importing torch costs seconds; Snakemake reads all of params/ at each start and in each job it schedules."""
     code = (
         "import sys; import mmcontrast.pipeline.workflow as s; s.selection(); import mmcontrast.report.outputs, "
-        "mmcontrast.sources, mmcontrast.data.preparers; print(sorted({'torch', 'polars', 'pandas', 'matplotlib'} & "
+        "mmcontrast.sources, mmcontrast.data.outside; print(sorted({'torch', 'polars', 'pandas', 'matplotlib'} & "
         "set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)

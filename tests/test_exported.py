@@ -11,7 +11,7 @@ import torch
 
 import mmcontrast
 from mmcontrast.config import Grid
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json
 from mmcontrast.data.scaling import fit, write_fitted
 from mmcontrast.errors import DataError
 from mmcontrast.exported import SeedExport, sealed, write_models

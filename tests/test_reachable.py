@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmcontrast.config import Grid
-from mmcontrast.data.preparers import preparer
+from mmcontrast.data.outside import preparer
 from mmcontrast.methods.registry import training_modules
 
 # the reader for datasets of the user's own

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import Modality, Pretrained
-from mmcontrast.data.pretrained import open_folder
-from mmcontrast.data.pretrained_texts import encode_texts, load_tokenizer
+from mmcontrast.data.pretrained import encode_texts, load_tokenizer, open_folder
 from mmcontrast.models.pretrained import PretrainedTower
 
 SIDE, WIDTH, LONGEST, FRAMES, BANDS = 8, 16, 12, 16, 8

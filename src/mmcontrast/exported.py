@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmcontrast import __version__
 from mmcontrast.config import CellConfig
-from mmcontrast.data.files import replacing, sha256_of, write_json
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json, replacing, sha256_of, write_json
 from mmcontrast.errors import DataError
 from mmcontrast.paths import CHECKSUMS
 

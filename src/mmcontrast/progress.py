@@ -13,8 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from mmcontrast.data.files import sha256_of
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json, sha256_of
 from mmcontrast.paths import Layout
 
 TRAINING = ("pretrain", "finetune")

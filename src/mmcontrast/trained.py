@@ -26,8 +26,7 @@ from pydantic import ValidationError
 
 from mmcontrast.config import CellConfig, Modality
 from mmcontrast.config.training import Exported
-from mmcontrast.data.files import replacing
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json, replacing
 from mmcontrast.data.loading import Table
 from mmcontrast.data.new_rows import table_of
 from mmcontrast.data.scaling import Scaler, read_fitted
@@ -201,7 +200,7 @@ def exported_epoch(path: str | Path) -> int:
 
 def _vocabulary(file: Path) -> Any:
     content = read_json(sealed(file))
-    pieces = importlib.import_module("mmcontrast.data.word_pieces").WordPieces
+    pieces = importlib.import_module("mmcontrast.data.tokens").WordPieces
     return pieces(content["pieces"], [(a, b) for a, b in content["merges"]])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from mmcontrast.data.audio import FLOOR, log_mel, mel_bands, read_wav
+from mmcontrast.data.pictures import FLOOR, log_mel, mel_bands, read_wav
 from mmcontrast.errors import DataError
 
 audio_utils = pytest.importorskip("transformers.audio_utils")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mmcontrast.data.cache import Cache, cache_root
+from mmcontrast.data.fetch import Cache, cache_root
 from mmcontrast.errors import FetchError
 
 

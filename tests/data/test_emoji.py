@@ -9,7 +9,7 @@ import pytest
 
 from mmcontrast.config import Dataset
 from mmcontrast.data.loading import load_split
-from mmcontrast.data.prepare import emoji, emoji_files
+from mmcontrast.data.prepare import emoji
 from mmcontrast.data.streaming import write_stream
 from mmcontrast.errors import ConfigError, DataError
 
@@ -49,15 +49,15 @@ def raw(tmp_path):
     ]
     entries.append({"hexcode": "1F1E6", "label": "regional indicator A"})  # has no group
     entries.append({"hexcode": "1F3FB", "label": "light skin tone", "group": 2, "order": 90})
-    write(tmp_path / emoji_files.EMOJIBASE, entries)
-    write(tmp_path / emoji_files.GROUPS, {"groups": {"0": "smileys-emotion", "1": "people-body", "2": "component"}})
+    write(tmp_path / emoji.EMOJIBASE, entries)
+    write(tmp_path / emoji.GROUPS, {"groups": {"0": "smileys-emotion", "1": "people-body", "2": "component"}})
     cldr = {"😀": {"default": ["face", "grin"], "tts": ["grinning face"]}}
-    write(tmp_path / emoji_files.CLDR, {"annotations": {"annotations": cldr}})
-    write(tmp_path / emoji_files.EMOJILIB, {"😀": ["grinning_face", "smile", "happy"], "❤️": ["red_heart", "love"]})
-    for name in emoji_files.SHORT_CODES:
+    write(tmp_path / emoji.CLDR, {"annotations": {"annotations": cldr}})
+    write(tmp_path / emoji.EMOJILIB, {"😀": ["grinning_face", "smile", "happy"], "❤️": ["red_heart", "love"]})
+    for name in emoji.SHORT_CODES:
         codes = {"1F600": ["grinning_face", "grinning"], "2764-FE0F": "heart"}
         write(tmp_path / f"emojibase-data/en/shortcodes/{name}.json", codes if name != "iamcal" else {})
-    for vendor, package in emoji_files.VENDORS.items():
+    for vendor, package in emoji.VENDORS.items():
         icons = {key.lower().replace("-fe0f", ""): {"body": DISC} for key in NAMES}
         aliases = {}
         if vendor == "twemoji":
@@ -129,7 +129,7 @@ def test_a_missing_vendor_leaves_fewer_drawings_and_too_few_leave_the_emoji_out(
     [("<path d=</g>", "cannot be drawn"), ("<g/>", "blank"), ('<g fill="&no;"/>', "cannot be drawn")],
 )
 def test_a_drawing_that_cannot_be_drawn_is_named_skipped_and_counted(raw, body, reason):
-    edit(raw / emoji_files.VENDORS["noto"] / "icons.json", lambda v: v["icons"]["1f44b"].update(body=body))
+    edit(raw / emoji.VENDORS["noto"] / "icons.json", lambda v: v["icons"]["1f44b"].update(body=body))
     built = build(dataset(), raw)
     (skipped,) = built.report["svg_not_drawn"]
     assert (skipped["id"], skipped["name"], skipped["vendor"]) == ("1F44B", "waving hand", "noto")
@@ -155,7 +155,7 @@ def test_a_drawing_that_cannot_be_drawn_is_named_skipped_and_counted(raw, body, 
     ],
 )
 def test_variants_of_one_base_share_a_family(variants, family):
-    assert {emoji_files.family_of(v) for v in variants} == {family}
+    assert {emoji.family_of(v) for v in variants} == {family}
 
 
 def test_astronauts_stay_together(raw, tmp_path):
@@ -189,16 +189,16 @@ def test_the_same_files_give_the_same_bytes(raw, tmp_path):
 
 
 def test_an_emoji_that_stands_twice_is_refused(raw):
-    edit(raw / emoji_files.EMOJIBASE, lambda v: v.append(dict(v[5], hexcode="2764")))
+    edit(raw / emoji.EMOJIBASE, lambda v: v.append(dict(v[5], hexcode="2764")))
     with pytest.raises(DataError, match=r"data\.json: the emoji 2764 \(red heart\) stands there twice"):
         build(dataset(), raw)
 
 
 def test_files_that_are_missing_or_broken_are_named(raw):
-    (raw / emoji_files.CLDR).write_text("{", encoding="utf-8")
+    (raw / emoji.CLDR).write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"annotations\.json: not JSON"):
         build(dataset(), raw)
-    (raw / emoji_files.GROUPS).unlink()
+    (raw / emoji.GROUPS).unlink()
     with pytest.raises(DataError, match=r"groups\.json: no such file; run"):
         build(dataset(), raw)
 
@@ -220,7 +220,7 @@ def test_a_dataset_file_that_does_not_fit_is_refused(raw, change, says):
 
 
 def test_written_splits_load_and_the_report_counts_what_was_left_out(raw, tmp_path):
-    edit(raw / emoji_files.VENDORS["noto"] / "icons.json", lambda v: v["icons"]["1f44b"].update(body="<g/>"))
+    edit(raw / emoji.VENDORS["noto"] / "icons.json", lambda v: v["icons"]["1f44b"].update(body="<g/>"))
     spec = dataset(prepare={"min_drawings": 4})
     written, report = write_all(spec, raw, tmp_path / "out")
     assert {split: len(labels) for split, labels in written.labels[""].items()} == {"train": 4, "val": 0, "test": 0}

@@ -17,8 +17,8 @@ from mmcontrast.config import Dataset, Grid, Modality, Pretrained
 from mmcontrast.config.grid import check_datasets
 from mmcontrast.data import parquet
 from mmcontrast.data.loading import load_split
+from mmcontrast.data.outside import preparer
 from mmcontrast.data.prepare import features, prepare
-from mmcontrast.data.preparers import preparer
 from mmcontrast.data.table import column_type
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.pipeline.plan import dataset_plans

@@ -15,9 +15,8 @@ import pytest
 
 from mmcontrast.config import Dataset
 from mmcontrast.data import fetch as module
-from mmcontrast.data.cache import Cache
-from mmcontrast.data.fetch import fetch
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.fetch import Cache, fetch
+from mmcontrast.data.files import read_json
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.errors import DataError, FetchError
 from tests import disk

@@ -12,7 +12,8 @@ from PIL import Image
 
 from mmcontrast import paths
 from mmcontrast.config import Modality
-from mmcontrast.data import fingerprints, table
+from mmcontrast.data import leaks as fingerprints
+from mmcontrast.data import table
 from mmcontrast.data.parquet import write_parquet
 from mmcontrast.data.pictures import jpeg
 

@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Everything is mapped, in pieces of a few rows."""
     monkeypatch.setattr("mmcontrast.data.loading.MAPPED_FROM", 0)
-    monkeypatch.setattr("mmcontrast.data.mapped.PIECE_ROWS", 5)
+    monkeypatch.setattr("mmcontrast.data.parquet.PIECE_ROWS", 5)
     return tmp_path / "copies"
 
 

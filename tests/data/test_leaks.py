@@ -11,7 +11,8 @@ import pytest
 
 from mmcontrast.config import Modality
 from mmcontrast.data import leaks, table
-from mmcontrast.data.stored_rows import stored_rows
+from mmcontrast.data.leaks import stored_rows
+from mmcontrast.data.splitting import check_apart
 from mmcontrast.errors import DataError
 
 
@@ -23,9 +24,9 @@ def test_duplicates_count_rows_of_a_later_split() -> None:
 
 
 def test_a_group_in_two_splits_is_named() -> None:
-    leaks.check_apart("toy", "patient", {"train": ["a", "a"], "val": [], "test": ["b"]})
+    check_apart("toy", "patient", {"train": ["a", "a"], "val": [], "test": ["b"]})
     with pytest.raises(DataError, match=r"toy: patient 'b' is in val and in test \(1 such\)"):
-        leaks.check_apart("toy", "patient", {"train": ["a"], "val": ["b", "b"], "test": ["b", "c"]})
+        check_apart("toy", "patient", {"train": ["a"], "val": ["b", "b"], "test": ["b", "c"]})
 
 
 def test_near_duplicates_are_those_far_closer_than_neighbours() -> None:
@@ -36,7 +37,7 @@ def test_near_duplicates_are_those_far_closer_than_neighbours() -> None:
         x[651] = x[4]  # equal, hence not near
     parts = {"train": np.arange(600), "val": np.arange(600, 640), "test": np.arange(640, 700)}
     ids = [f"r{i}" for i in range(700)]
-    found = leaks.near_duplicates(inputs, parts, ids)["pairs"]
+    found = leaks.near_rows(inputs, parts, ids)["pairs"]
     assert {pair: of["count"] for pair, of in found.items()} == {
         "train and val": 0,
         "train and test": 1,
@@ -50,14 +51,14 @@ def test_near_duplicates_are_those_far_closer_than_neighbours() -> None:
 def test_near_duplicates_need_neighbours_to_compare_with() -> None:
     inputs = {"a": np.zeros((4, 2))}
     parts = {"train": np.arange(2), "val": np.zeros(0, dtype=int), "test": np.arange(2, 4)}
-    assert leaks.near_duplicates(inputs, parts, list("abcd")) == {}
+    assert leaks.near_rows(inputs, parts, list("abcd")) == {}
 
 
 def test_many_rows_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "MAX_NEAR_ROWS", 5)
     rng = np.random.default_rng(0)
     parts = {"train": np.arange(20), "val": np.zeros(0, dtype=int), "test": np.arange(20, 40)}
-    found = leaks.near_duplicates({"a": rng.normal(size=(40, 3))}, parts, [str(i) for i in range(40)])
+    found = leaks.near_rows({"a": rng.normal(size=(40, 3))}, parts, [str(i) for i in range(40)])
     assert found["pairs"]["train and test"]["of"] == 5
 
 

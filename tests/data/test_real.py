@@ -45,7 +45,7 @@ def test_mogonet_brca_is_told_file_by_file_where_it_is_incomplete(
     """The mirror holds a part of this set; without a network the first missing file is named."""
     monkeypatch.setenv("MMCONTRAST_MIRROR", str(mirror))
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr("mmcontrast.data.origins.download", _no_network)
+    monkeypatch.setattr("mmcontrast.data.download.download", _no_network)
     with pytest.raises(FetchError, match=r"BRCA/1_tr\.csv could not be fetched"):
         fetch("mogonet_brca", Grid(root).datasets["mogonet_brca"], tmp_path / "raw")
 

@@ -14,7 +14,7 @@ from torch import nn
 from mmcontrast.config import Grid, Modality, Pretrained
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.prepare.features import FeatureOptions, Frozen
-from mmcontrast.data.pretrained_texts import encode_texts
+from mmcontrast.data.pretrained import encode_texts
 
 pytest.importorskip("transformers")
 

@@ -20,11 +20,10 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from mmcontrast.config import Dataset
 from mmcontrast.data import prepare as package
 from mmcontrast.data import streaming, table
-from mmcontrast.data.instances import Instance
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.pictures import jpeg
 from mmcontrast.data.scaling import FITTED, read_fitted
-from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import DataError
 from mmcontrast.paths import SPLITS
 
@@ -267,14 +266,14 @@ import sys, threading, time
 import numpy as np, pyarrow as pa
 from pathlib import Path
 from mmcontrast.config import Dataset
-from mmcontrast.data import fingerprints, streaming
+from mmcontrast.data import leaks, streaming
 from mmcontrast.data.instances import Instance
-from mmcontrast.data.stored_rows import stored_rows
+from mmcontrast.data.leaks import stored_rows
 
 pa.set_cpu_count(1)  # each thread keeps memory of its own
 streaming.BATCH_BYTES = streaming.GROUP_BYTES = 2**20
 streaming.GROUP_ROWS = 64
-fingerprints.MAX_PRINT_BYTES = 2**20
+leaks.MAX_PRINT_BYTES = 2**20
 
 def anonymous():
     line = next(line for line in open("/proc/self/status") if line.startswith("RssAnon"))
@@ -290,7 +289,7 @@ def run(rows, out):
     streaming.write_stream("toy", data, streaming.Stream(given), out)
     for split in ("train", "val", "test"):
         stored_rows(out / f"{split}.parquet", ["x"])
-    fingerprints.near_duplicates(out, data.modalities)
+    leaks.near_duplicates(out, data.modalities)
 
 peak, over = 0.0, threading.Event()
 def watch():

@@ -14,7 +14,7 @@ import pytest
 from mmcontrast.config import Modality
 from mmcontrast.data import table
 from mmcontrast.errors import DataError
-from tests.data.written import write_split
+from tests.data.written import feature_names, write_split
 
 MODALITIES = {"mrna": Modality(kind="vector", shape=[3]), "mirna": Modality(kind="vector", shape=[2])}
 NAMES = {"mrna": ["a", "b", "ç|1"], "mirna": ["d", "e"]}
@@ -38,7 +38,7 @@ def test_round_trip(path: Path) -> None:
     got = np.array(content["mrna"].to_pylist(), dtype=np.float32)
     np.testing.assert_array_equal(got, X["mrna"].astype(np.float32))
     assert described["modalities"] == {n: {"kind": m.kind, "shape": m.shape} for n, m in MODALITIES.items()}
-    assert table.feature_names(content.schema, "mrna") == NAMES["mrna"]
+    assert feature_names(content.schema, "mrna") == NAMES["mrna"]
 
 
 def test_polars_reads_it_as_it_is(path: Path) -> None:

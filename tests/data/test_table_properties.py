@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from mmcontrast.config import Modality
 from mmcontrast.data import table
-from mmcontrast.data.columns import numbers
-from mmcontrast.data.json_text import parse_json
+from mmcontrast.data.files import parse_json
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.parquet import write_parquet
 from mmcontrast.data.scaling import Scaler
 from mmcontrast.data.splitting import stratified
 from mmcontrast.data.streaming import batch_of, unscaled, with_scale
+from mmcontrast.data.table import numbers
 from mmcontrast.errors import DataError
 
 # what UTF-8 cannot hold is no text; anything else is, a NUL, a line's end and a flag of two code points included

@@ -13,11 +13,10 @@ from pydantic import ValidationError
 
 from mmcontrast.config import Dataset, Grid
 from mmcontrast.data.loading import load_split
+from mmcontrast.data.outside import preparer
 from mmcontrast.data.prepare import prepare
 from mmcontrast.data.prepare import trifeature as tri
-from mmcontrast.data.prepare import trifeature_files as files
 from mmcontrast.data.prepare import trifeature_images as images
-from mmcontrast.data.preparers import preparer
 from mmcontrast.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -194,7 +193,7 @@ def dataset(params: tri.Generate, **changes) -> Dataset:
         "scaling": "none",
         "metrics": ["balanced_acc"],
         "generate": params.model_dump(),
-        "reader": "trifeature_files",
+        "reader": "trifeature",
         "probe_from": "tri" if params.biased else None,
         "case_weights": params.seen is not None,
     }
@@ -296,14 +295,14 @@ def test_a_file_that_says_otherwise(prepared, tmp_path: Path, changes: dict, mes
 def test_the_datasets_of_the_study_are_what_their_files_say(name: str) -> None:
     known = Grid(ROOT).datasets[name]
     params = tri.Generate.model_validate(known.generate)
-    files._check(known, params, name)
+    tri._check(known, params, name)
     drawn = {
         s: {seen: tri.draw_pairs(params, s, params.biased and s == "train", seen) for seen in parts(params, s)}
         for s in tri.SPLITS
     }
     found = {s: sum(len(p.rows) for p in of.values()) for s, of in drawn.items()}
     assert found == {s: getattr(known.split, s) for s in tri.SPLITS}
-    assert preparer(name, known) == "trifeature_files"
+    assert preparer(name, known) == "trifeature"
     for split, seen in [
         (s, seen) for s, of in drawn.items() for seen in of if s != "train" and getattr(known.split, s)
     ]:

@@ -9,8 +9,7 @@ import torch
 from mmcontrast.config import Modality
 from mmcontrast.config.training import TextModel
 from mmcontrast.data.loading import Observations, Table
-from mmcontrast.data.tokens import tokenised
-from mmcontrast.data.word_pieces import UNKNOWN, learn, words
+from mmcontrast.data.tokens import UNKNOWN, learn, tokenised, words
 from mmcontrast.errors import ConfigError, DataError
 
 TEXTS = ["low lower lowest", "new newer newest", "wide wider widest", "low new"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from mmcontrast.data.columns import column
 from mmcontrast.data.parquet import write_parquet
+from mmcontrast.data.table import column
 
 
 def write_split(
@@ -26,3 +27,9 @@ def write_split(
         column(list(of), f.type) for of, f in zip([ids, labels_N, *further, *inputs.values()], layout, strict=True)
     ]
     write_parquet(pa.Table.from_arrays(cells, schema=layout), path)
+
+
+def feature_names(layout: pa.Schema, modality: str) -> list[str]:
+    """As they stand in the metadata of a modality's field."""
+    names: list[str] = json.loads(layout.field(modality).metadata[b"features"])
+    return names

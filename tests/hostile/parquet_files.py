@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 
 from mmcontrast.config import CellConfig, Engine, Modality, Model, Optimizer, Selection, Stage
 from mmcontrast.data import table
-from mmcontrast.data.checksums import check_prepared
-from mmcontrast.data.files import sha256_of, write_json
+from mmcontrast.data.files import check_prepared, sha256_of, write_json
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.parquet import seal, write_parquet
 from mmcontrast.evaluation.protocols import METRICS_SCHEMA

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.data.cache import Cache
+from mmcontrast.data.fetch import Cache
 from mmcontrast.data.files import write_json
 from tests.hostile.corpus import Crafted
 

@@ -10,7 +10,6 @@ import torch
 
 from mmcontrast.config import CellConfig
 from mmcontrast.data.prepare import trifeature as tri
-from mmcontrast.data.prepare import trifeature_files as files
 from mmcontrast.data.prepare import xor3
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.probe_predictions import probe_predictions
@@ -55,7 +54,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch):
     def draw(seed: int) -> dict:
         data = DATA.model_copy(update={"generate": DATA.generate | {"seed": seed}})
         rows: dict = {}
-        for one in files.stream("x", data, Path()).instances:
+        for one in tri.stream("x", data, Path()).instances:
             rows.setdefault(one.split, []).append(one)
         return rows
 

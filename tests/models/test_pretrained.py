@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import Grid, Modality, Model
-from mmcontrast.data.pretrained import open_folder, pictures
-from mmcontrast.data.pretrained_texts import encode_texts, load_tokenizer, longest_text
+from mmcontrast.data.pretrained import encode_texts, load_tokenizer, longest_text, open_folder, pictures
 from mmcontrast.errors import ConfigError
 from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, StepEncoder, build_encoders
 from mmcontrast.models.pretrained import PretrainedEncoder, PretrainedTower

@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from mmcontrast.config import Modality, Pretrained
-from mmcontrast.data.pretrained import download, open_folder
-from mmcontrast.data.pretrained_texts import load_tokenizer, longest_text
+from mmcontrast.data.pretrained import download, load_tokenizer, longest_text, open_folder
 from mmcontrast.errors import ConfigError, DataError, FetchError, MMContrastError
 from mmcontrast.models.pretrained import PretrainedTower
 from tests import tiny_pretrained as tiny

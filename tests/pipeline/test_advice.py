@@ -88,7 +88,7 @@ CASES = [
         no_text(f"{RUN}/finetune/cost.json"),
         f"evaluate {CELL} --suite tiny",
     ),
-    Case("data/checksums.py", PREPARE, no_text(f"{PREPARED}/train.parquet"), TRAIN),
+    Case("data/files.py", PREPARE, no_text(f"{PREPARED}/train.parquet"), TRAIN),
     Case("pipeline/plan.py", GONE, gone(f"{PREPARED}/val.parquet"), TRAIN),
     Case("pipeline/plan.py", GONE, gone(f"{PREPARED}/fitted.json"), TRAIN),
     Case("data/manifest.py", "mmcontrast data fetch {dataset_name}", lambda: own_rows(1.0), "data prepare own"),
@@ -112,7 +112,7 @@ CASES = [
 DVC = "DVC: tests/pipeline/test_verify.py and test_edits.py"
 WHOLE = "all of the pipeline: tests/pipeline/test_engines.py"
 READERS = "verified_manifest says it before any reader, with the name of the dataset"
-DEEP = "said of what has passed its checksum, or is said before: the same advice as of plan.py and checksums.py"
+DEEP = "said of what has passed its checksum, or is said before: the same advice as of plan.py and files.py"
 LEFT = {
     ("cli.py", "dvc repro"): DVC,
     ("pipeline/workflow.py", "dvc repro"): DVC,
@@ -124,24 +124,16 @@ LEFT = {
     ("report/page.py", "{reproduce(layout)}"): WHOLE,
     ("config/merging.py", "mmcontrast tune {name} --datasets {tried_on}"): "minutes: tests/pipeline/test_tune.py",
     ("config/methods.py", "mmcontrast tune"): "minutes, and the model of a choice does not know its recipe's name",
-    ("data/decoding.py", "mmcontrast data prepare {self.path.parent.name}"): DEEP,
-    ("data/loading.py", PREPARE): DEEP,
-    ("data/scaling.py", PREPARE): DEEP,
-    ("data/table.py", PREPARE): DEEP,
-    ("data/loading.py", "mmcontrast data prepare {dataset}"): DEEP,
-    ("data/loading.py", "mmcontrast data prepare {name}"): DEEP,
-    ("data/prepare/features.py", PREPARE): "pretrained encoders: tests/data/test_features.py",
-    ("data/prepare/features.py", "mmcontrast data prepare {file.parent.name}"): "likewise",
-    ("data/prepare/emoji_files.py", "mmcontrast data fetch emoji"): READERS,
+    ("data/splitting.py", "mmcontrast data prepare {name}"): DEEP,
+    ("data/prepare/emoji.py", "mmcontrast data fetch emoji"): READERS,
     ("data/prepare/matlab.py", "mmcontrast data fetch"): READERS,
-    ("data/prepare/mosi_transcripts.py", "mmcontrast data fetch"): READERS,
-    ("data/prepare/nyuv2.py", "mmcontrast data fetch"): READERS,
+    ("data/prepare/mosi.py", "mmcontrast data fetch"): READERS,
     ("data/prepare/omniglot.py", "mmcontrast data fetch"): READERS,
     ("data/prepare/readers.py", "mmcontrast data fetch"): READERS,
     ("data/prepare/table_files.py", "mmcontrast data fetch"): READERS,
     ("data/unpickle.py", "mmcontrast data fetch"): READERS,
     ("data/prepare/readers.py", "git lfs pull"): "in another repository, where the file is from",
-    ("data/packages.py", "{sys.executable} -m ensurepip"): "changes the environment",
+    ("data/download.py", "{sys.executable} -m ensurepip"): "changes the environment",
     ("data/pretrained.py", "mmcontrast data encoders"): "the network",
     ("errors.py", "make env-all"): "the network, and changes the environment",
     ("evaluation/stored.py", "mmcontrast {cell.last_stage} {cell.name}"): "of a function; the command says it before",

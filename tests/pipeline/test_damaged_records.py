@@ -12,8 +12,7 @@ import yaml
 
 from mmcontrast.cli import main
 from mmcontrast.config import Grid
-from mmcontrast.data.files import sha256_of, write_json
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json, sha256_of, write_json
 from mmcontrast.paths import DVC_MARK, Layout, raw_dir, raw_manifest
 from mmcontrast.pipeline import verify
 from mmcontrast.pipeline.compare import keep_results, kept_results

@@ -69,7 +69,7 @@ def test_an_edit_concerns_those_that_run_the_code(template: Checkout, tmp_path: 
     assert stale() == set()
     edit(checkout, "methods/tuple_infonce/search/run.py")
     assert stale() == {f"{d}/tuple_infonce/searched" for d in ("weak_modality", "handwritten")}
-    edit(checkout, "data/word_pieces.py")
+    edit(checkout, "data/tokens.py")
     of_texts = stale()
     assert of_texts
     assert {cell.split("/")[0] for cell in of_texts} == {"emoji"}

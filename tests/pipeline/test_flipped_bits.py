@@ -12,8 +12,7 @@ import pyarrow as pa
 import pytest
 
 import mmcontrast
-from mmcontrast.data.checksums import check_prepared
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import check_prepared, read_json
 from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import MMContrastError
 from mmcontrast.pipeline.plan import carried_out

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import Plan, PlanError, outdated, planned, planned_cell, planned_dataset, write_plan
 

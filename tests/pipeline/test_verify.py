@@ -14,8 +14,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from mmcontrast.config import Grid
-from mmcontrast.data.files import sha256_of, write_json
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json, sha256_of, write_json
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.verify import Finding, examine, model_findings
 from tests.pipeline.conftest import Checkout

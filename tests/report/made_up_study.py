@@ -14,8 +14,8 @@ import yaml
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.data.datasheet import datasheet
 from mmcontrast.data.instances import Written
+from mmcontrast.data.prepare import datasheet
 from mmcontrast.data.table import weight_column
 from mmcontrast.evaluation import statistics
 from mmcontrast.evaluation.evaluate import evaluate_cell

@@ -16,7 +16,7 @@ from mmcontrast import load, paths
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.config.metrics import MEASURES
 from mmcontrast.data.scaling import fit, write_fitted
-from mmcontrast.data.word_pieces import learn
+from mmcontrast.data.tokens import learn
 from mmcontrast.exported import SeedExport, write_models
 from mmcontrast.methods.base import build_method
 from mmcontrast.report.page import write_page

@@ -101,7 +101,7 @@ def test_so_it_is_under_a_pretrained_clip(
     cell = cell_of(variant)
     ran = run_in_a_process_of_its_own(cell)
     assert ran - said(cell) == set()
-    assert {"models/pretrained.py", "data/pretrained.py", "data/pretrained_texts.py"} <= ran
+    assert {"models/pretrained.py", "data/pretrained.py"} <= ran
     assert "models/text.py" not in ran | said(cell)
 
 
@@ -112,7 +112,7 @@ def test_what_few_cells_have_concerns_them_alone() -> None:
     )
     assert {f for f in searched - plain if "search" not in f} == set()
     assert not any("search/" in f for f in plain | texts)
-    own = {"data/tokens.py", "data/word_pieces.py", "models/text.py"}
+    own = {"data/tokens.py", "models/text.py"}
     assert own <= texts
     assert not own & (plain | searched)
     few = {"models/pretrained.py", "data/pretrained.py", "models/sequence.py", "models/image_weights.py"}

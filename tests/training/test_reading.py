@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mmcontrast import paths
-from mmcontrast.data.decoding import Decoders, EncodedImages
+from mmcontrast.data.inputs import Decoders, EncodedImages
 from mmcontrast.data.loading import Table, load_split
 from mmcontrast.errors import DataError
 from mmcontrast.methods.base import Batch

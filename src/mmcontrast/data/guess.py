@@ -35,14 +35,12 @@ SIDE = 32
 class Guess:
     """A dataset's file as far as its data decide it.
 
-    Args:
-        files: tables, and a folder of pictures beside them, as `sources` has them. told: role of USUAL -> its column.
+    `files`: tables, and a folder of pictures beside them, as `sources` has them. `told`: role of USUAL -> its column.
 
     Attributes:
         values: keys of the dataset's file. said: a sentence for each guess.
 
-    Raises:
-        DataError: a file cannot be read, a told column is not there, or there are not two modalities to be seen.
+    Raises DataError: a file cannot be read, a told column is not there, or there are not two modalities to be seen.
     """
 
     def __init__(self, files: Sequence[str], told: Mapping[str, str]) -> None:
@@ -68,13 +66,15 @@ class Guess:
             self._inputs(name)
         self._check(target)
         files_said = {n: of["path"] if len(of) == 1 else of for n, of in self.files.items()}
+        first = next(iter(self.frames.values()))
+        rows = first[self.options["id"]].n_unique() if "id" in self.options else len(first)
         kinds = {of["kind"] for of in self.modalities.values()}
         self.values: dict[str, Any] = {
             "sources": [{"kind": "local", "path": of["path"]} for of in self.files.values()]
             + [{"kind": "local", "path": folder, "folder": True} for folder in folders],
             "modalities": self.modalities, "reader": "table",
             "prepare": {"tables": files_said, **self.options, **({"modalities": self.columns} if self.columns else {})},
-            **target, "rows": self._rows(), "split": split,
+            **target, "rows": rows, "split": split,
             "scaling": "standard" if kinds & {"vector", "sequence"} else "none",
         }  # fmt: skip
 
@@ -100,10 +100,6 @@ class Guess:
             self.said.append(f"{path}: " + ", ".join(f"{k} {v!r}" for k, v in self.files[name].items() if k != "path"))
         return load(name, TableFile.model_validate(self.files[name]), Path())
 
-    def _rows(self) -> int:
-        first = next(iter(self.frames.values()))
-        return first[self.options["id"]].n_unique() if "id" in self.options else len(first)
-
     def _id(self) -> None:
         """A column of every file that is unique in one of them, which then says which instances there are."""
         shared = [c for c in next(iter(self.tables.values())).names if all(c in t.names for t in self.tables.values())]
@@ -114,11 +110,7 @@ class Guess:
             if column not in shared:
                 raise DataError(f"--id {column}: no such column in every file; {nearest(column, shared)}")
             unique = [n for n, f in self.frames.items() if f[column].n_unique() == len(f) and not f[column].has_nulls()]
-            wordy = (
-                self.frames[unique[0]][column].dtype != pl.Float64 and self._share(unique[0], column) < 1
-                if unique
-                else 0
-            )
+            wordy = unique and self.frames[unique[0]][column].dtype != pl.Float64 and self._share(unique[0], column) < 1
             if "id" in self.told or (unique and (column in usual or wordy)):
                 main = next(iter(unique), next(iter(self.tables)))
                 self.tables = {main: self.tables[main], **self.tables}

@@ -1,18 +1,29 @@
-"""Inputs of a split that become tensors batch by batch: rows of others, rows on disk, rows of different lengths, texts.
+"""Inputs of a split that become tensors batch by batch: rows of others, rows on disk, rows of different lengths, texts,
+and pictures that are decoded, ahead of training where processes do it.
 
-N rows of a split, b rows of a batch, T steps of the longest of them, S steps of several rows, d width of a step.
+N rows of a split, b rows of a batch, T steps of the longest of them, S steps of several rows, d width of a step, C
+channels, H height, W width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mmcontrast.data.files import again
+from mmcontrast.data.parquet import open_map
+from mmcontrast.data.pictures import decode
+from mmcontrast.errors import DataError
 
 Rows = slice | Tensor
 
@@ -43,8 +54,7 @@ class View:
 class Places:
     """Where the rows of parts that follow each other are.
 
-    Args:
-        sizes: rows of each part.
+    `sizes`: rows of each part.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -54,11 +64,7 @@ class Places:
         return int(self.starts[-1])
 
     def of(self, rows: Rows) -> list[tuple[int, int]]:
-        """(part, row in it) of each row.
-
-        Raises:
-            IndexError: there is no such row.
-        """
+        """(part, row in it) of each row. Raises IndexError: there is no such row."""
         rows_b = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows.numpy()
         if len(rows_b) and (rows_b.min() < 0 or rows_b.max() >= len(self)):
             raise IndexError(f"rows {rows_b.min()} to {rows_b.max()} of {len(self)}")
@@ -84,8 +90,7 @@ def numbers(array: pa.FixedSizeListArray) -> np.ndarray:
 class FixedRows:
     """Vectors or pictures as pixels in Arrow arrays, of which a batch is a copy. A null is zeros.
 
-    Args:
-        column: of FixedSizeList. shape: of a row.
+    `column`: of FixedSizeList. `shape`: of a row.
     """
 
     def __init__(self, column: pa.ChunkedArray, shape: Sequence[int]) -> None:
@@ -203,8 +208,7 @@ class Part:
 def part(x: Tensor | Column, rows: Rows, mine: Rows | None = None) -> Part:
     """What this process takes of a batch. Padding is to the longest row of the whole batch, so that all agree.
 
-    Args:
-        rows: of the batch. mine: those of them that this process takes, by position; None = all.
+    `rows`: of the batch. `mine`: those of them that this process takes, by position; None = all.
     """
     if isinstance(x, View):
         rows, x = x.rows[rows], x.base
@@ -212,3 +216,142 @@ def part(x: Tensor | Column, rows: Rows, mine: Rows | None = None) -> Part:
         rows = torch.arange(*rows.indices(len(x)))
     steps = x.longest(rows) if isinstance(x, Ragged) else None
     return Part(x, rows if mine is None or isinstance(rows, slice) else rows[mine], steps)
+
+
+class EncodedImages:
+    """Pictures in Arrow arrays of bytes; a batch is (b, C, H, W) uint8. A null is black.
+
+    Args:
+        column: of binary. name: of the modality. shape: of a decoded picture. path: the prepared file, for messages.
+        mapped: the file that the column is mapped from, where another process finds it; None = it is in memory.
+    """
+
+    def __init__(
+        self, column: pa.ChunkedArray, name: str, shape: Sequence[int], path: Path, mapped: Path | None = None
+    ) -> None:
+        self.chunks, self.name, self.shape, self.path, self.mapped = column.chunks, name, tuple(shape), path, mapped
+        self.places = Places([len(chunk) for chunk in self.chunks])
+
+    def __reduce__(self) -> Any:
+        if self.mapped is None:
+            return super().__reduce__()
+        return _reopened, (self.name, self.shape, self.path, self.mapped)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: Rows) -> Tensor:
+        """See the class. Raises DataError: names a row whose picture cannot be decoded."""
+        places = self.places.of(rows)
+        out = np.zeros((len(places), *self.shape), np.uint8)
+        for k, (part, row) in enumerate(places):
+            data = self.chunks[part][row].as_py()
+            if data is None:
+                continue
+            try:
+                out[k] = decode(data, self.shape)
+            except ValueError as e:
+                number = int(self.places.starts[part]) + row
+                raise DataError(
+                    f"{self.path}: modality '{self.name}', row {number} (from 0): the picture cannot be decoded ({e}); "
+                    f"{again(self.path)}"
+                ) from None
+        return torch.from_numpy(out)
+
+
+def _reopened(name: str, shape: Sequence[int], path: Path, mapped: Path) -> EncodedImages:
+    return EncodedImages(open_map(mapped)[name], name, shape, path, mapped)
+
+
+Task = dict[str, tuple[EncodedImages, Tensor]]
+
+
+class _Decode(Dataset[dict[str, Tensor] | DataError]):
+    """A task is its own index, and its answer the pictures; an error is an answer too, or its text would be torch's."""
+
+    def __getitem__(self, task: Task) -> dict[str, Tensor] | DataError:
+        try:
+            return {name: images[rows] for name, (images, rows) in task.items()}
+        except DataError as e:
+            return e
+
+
+class _Tasks(Sampler[Task]):
+    """The tasks of one epoch or of an evaluation."""
+
+    def __init__(self) -> None:
+        self.now: Iterator[Task] = iter(())
+
+    def __iter__(self) -> Iterator[Task]:
+        return self.now
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
+def _outlive_stops(worker: int) -> None:
+    """A scheduler that stops a job signals all its processes; the one that trains still needs this one to end well."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+class Decoders:
+    """Processes that decode the batches to come. One set of them serves all seeds of a cell, one reader at a time.
+
+    They are started by a server that never had another thread, where a fork of this process could inherit a lock.
+
+    `workers`: number of processes. `pin`: the tensors are to be sent to a GPU.
+    """
+
+    def __init__(self, workers: int, pin: bool) -> None:
+        context = get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self.tasks, self.turn = _Tasks(), 0
+        self.loader = DataLoader(
+            _Decode(),
+            sampler=self.tasks,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=pin,
+            worker_init_fn=_outlive_stops,
+            # else each epoch would draw from the generator that dropout draws from
+            generator=torch.Generator(),
+            multiprocessing_context=context,
+            persistent_workers=True,
+        )
+
+    def decoded(self, tasks: Iterator[Task]) -> Iterator[dict[str, Tensor]]:
+        """The pictures of each task in order. Tasks are drawn a few ahead.
+
+        Raises DataError: a picture cannot be decoded.
+        """
+        self.turn += 1
+        turn, self.tasks.now = self.turn, tasks
+        for answer in self.loader:
+            if turn != self.turn:
+                break
+            if isinstance(answer, DataError):
+                raise answer
+            yield answer
+        if turn != self.turn:
+            raise RuntimeError("two readers at once; the first one must come to its end before")
+
+    def close(self) -> None:
+        """End the processes."""
+        if self.loader._iterator is not None:
+            self.loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def encoded(parts: Mapping[str, Part]) -> Task:
+    """What of a batch there is to decode."""
+    return {
+        name: (p.of, p.rows)
+        for name, p in parts.items()
+        if isinstance(p.of, EncodedImages) and isinstance(p.rows, Tensor)
+    }
+
+
+def unit_pixels(x: Tensor) -> Tensor:
+    """uint8 divided by 255, as float32; floating-point numbers as they are. Any shape."""
+    return x if torch.is_floating_point(x) else x.float() / 255

@@ -17,12 +17,10 @@ from torch import Tensor
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Modality
-from mmcontrast.data.checksums import check_prepared
-from mmcontrast.data.decoding import Decoders, EncodedImages
-from mmcontrast.data.inputs import Column, FixedRows, Texts, View, numbers, present, sequences
-from mmcontrast.data.mapped import mapped_copy, open_map
-from mmcontrast.data.parquet import read_outline
-from mmcontrast.data.splitting import refuse_unseen, stratified
+from mmcontrast.data.files import again, check_prepared
+from mmcontrast.data.inputs import Column, Decoders, EncodedImages, FixedRows, Texts, View, numbers, present, sequences
+from mmcontrast.data.parquet import mapped_copy, open_map, read_outline
+from mmcontrast.data.splitting import check_apart, refuse_unseen, stratified
 from mmcontrast.data.table import SCENE, described_by, noted, read_split, refuse_nulls, task_column, weight_column
 from mmcontrast.errors import DataError
 
@@ -148,12 +146,10 @@ def load_split(path: Path | str, copies: Path | None = None) -> Table:
     to be decoded, it is read row by row from an uncompressed copy on the disk. What is in memory whatever its size:
     ids, labels and multifold modalities.
 
-    Args:
-        copies: folder for that copy; None = all is read into memory.
+    `copies`: folder for that copy; None = all is read into memory.
 
-    Raises:
-        DataError: missing, damaged, not written by `mmcontrast data prepare`, a number that is not finite, or as
-            `as_table`.
+    Raises DataError: missing, damaged, not written by `mmcontrast data prepare`, a number that is not finite, or as
+    `as_table`.
     """
     path = Path(path)
     return as_table(path, *_opened(path, copies))
@@ -162,11 +158,9 @@ def load_split(path: Path | str, copies: Path | None = None) -> Table:
 def as_table(path: Path, table: pa.Table, described: Mapping[str, Any], mapped: Path | None = None) -> Table:
     """A split whose cells have been checked.
 
-    Args:
-        path: for messages. described: its metadata. mapped: the file that it is mapped from; None = it is in memory.
+    `path`: for messages. `described`: its metadata. `mapped`: the file that it is mapped from; None = it is in memory.
 
-    Raises:
-        DataError: a label is not accepted, or a sequence has more steps than the dataset's limit.
+    Raises DataError: a label is not accepted, or a sequence has more steps than the dataset's limit.
     """
     modalities = {name: Modality.model_validate(m) for name, m in described["modalities"].items()}
     classes, task_classes = described["classes"], described.get("tasks", {})
@@ -185,7 +179,10 @@ def as_table(path: Path, table: pa.Table, described: Mapping[str, Any], mapped: 
             observations[name] = Observations(whole, offsets - offsets[0])
         else:
             inputs[name] = _column(path, name, modality, table[name], mapped)
-    kind = described.get("scenes")
+    kind, scenes = described.get("scenes"), None
+    if kind is not None:  # a number for each name, by its place among the sorted names
+        _, number_N = np.unique(np.array(table[SCENE].to_pylist(), dtype=np.str_), return_inverse=True)
+        scenes = torch.from_numpy(number_N.astype(np.int64))
     return Table(
         table["id"].to_pylist(),
         labels,
@@ -195,7 +192,7 @@ def as_table(path: Path, table: pa.Table, described: Mapping[str, Any], mapped: 
         tasks,
         task_classes,
         observations,
-        scenes=None if kind is None else _scenes(table[SCENE]),
+        scenes=scenes,
         scene_kind=kind,
         present={name: present(table[name]) for name, modality in modalities.items() if modality.optional},
         target=described.get("target", "classes"),
@@ -205,9 +202,8 @@ def as_table(path: Path, table: pa.Table, described: Mapping[str, Any], mapped: 
 
 def _opened(path: Path, copies: Path | None) -> tuple[pa.Table, dict[str, Any], Path | None]:
     """The table with its metadata, in memory or mapped from the file that is named; each cell is checked."""
-    again = f"run `mmcontrast data prepare {path.parent.name}`"
     if copies is not None and path.exists():
-        outline = read_outline(path, again)
+        outline = read_outline(path, again(path))
         described = described_by(path, outline.schema)
         decoded = any(modality.get("encoded", False) for modality in described["modalities"].values())
 
@@ -216,7 +212,7 @@ def _opened(path: Path, copies: Path | None) -> tuple[pa.Table, dict[str, Any], 
             _refuse_not_finite(path, piece, described)
 
         if decoded or outline.size >= MAPPED_FROM:
-            mapped = mapped_copy(path, outline, copies, check, again)
+            mapped = mapped_copy(path, outline, copies, check, again(path))
             return open_map(mapped), described, mapped
     table, described = read_split(path)
     _refuse_not_finite(path, table, described)
@@ -229,10 +225,7 @@ def _refuse_not_finite(path: Path, table: pa.Table, described: Mapping[str, Any]
             while pa.types.is_nested(chunk.type):
                 chunk = chunk.flatten()
             if pa.types.is_floating(chunk.type) and not np.isfinite(chunk.to_numpy()).all():
-                raise DataError(
-                    f"{path}: modality '{name}' holds a number that is not finite; run `mmcontrast data prepare "
-                    f"{path.parent.name}`"
-                )
+                raise DataError(f"{path}: modality '{name}' holds a number that is not finite; {again(path)}")
 
 
 def _column(path: Path, name: str, modality: Modality, column: pa.ChunkedArray, mapped: Path | None) -> Tensor | Column:
@@ -248,7 +241,7 @@ def _column(path: Path, name: str, modality: Modality, column: pa.ChunkedArray, 
             row = int(wrong_N.nonzero()[0])
             raise DataError(
                 f"{path}: modality '{name}', row {row} (from 0): a sequence of {int(found.lengths[row])} steps; "
-                f"accepted are 1 to {modality.shape[0]}; run `mmcontrast data prepare {path.parent.name}`"
+                f"accepted are 1 to {modality.shape[0]}; {again(path)}"
             )
         return found
     if mapped is not None or column.null_count:
@@ -258,39 +251,31 @@ def _column(path: Path, name: str, modality: Modality, column: pa.ChunkedArray, 
     return torch.from_dlpack(array.flatten()).view(len(array), *modality.shape)
 
 
-def _scenes(column: pa.ChunkedArray) -> Tensor:
-    """(n,) a number for each name, by its place among the sorted names."""
-    _, number_n = np.unique(np.array(column.to_pylist(), dtype=np.str_), return_inverse=True)
-    return torch.from_numpy(number_n.astype(np.int64))
-
-
 def _weights(path: Path, table: pa.Table, tasks: Sequence[str]) -> dict[str, Tensor]:
     """Columns of weights, finite and not negative."""
     weights = {task: torch.from_dlpack(_array(table[weight_column(task)])) for task in tasks}
     for task, weights_N in weights.items():
         if not ((weights_N >= 0) & weights_N.isfinite()).all():
-            raise DataError(
-                f"{path}: column '{weight_column(task)}' must hold numbers of at least 0; run `mmcontrast data prepare "
-                f"{path.parent.name}`"
-            )
+            raise DataError(f"{path}: column '{weight_column(task)}' must hold numbers of at least 0; {again(path)}")
     return weights
 
 
 def _labels(path: Path, table: pa.Table, column: str, width: int) -> Tensor:
     """A column of class indices, each of them a class, or (N, width) float32 of several labels or quantities."""
-    again = f"run `mmcontrast data prepare {path.parent.name}`"
     array = _array(table[column])
     if pa.types.is_fixed_size_list(array.type):
         values_NC = numbers(array)
         several = values_NC.dtype == np.uint8
         if values_NC.shape[1] != width or not (values_NC <= 1 if several else np.isfinite(values_NC)).all():
             found = "0 or 1 for each of" if several else "a finite number for each of"
-            raise DataError(f"{path}: column '{column}' must hold {found} {width} labels; {again}")
+            raise DataError(f"{path}: column '{column}' must hold {found} {width} labels; {again(path)}")
         return torch.from_numpy(values_NC.astype(np.float32))
     labels = torch.from_dlpack(array)
     low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
     if low < 0 or high >= width:
-        raise DataError(f"{path}: column '{column}' goes from {low} to {high}, and there are {width} classes; {again}")
+        raise DataError(
+            f"{path}: column '{column}' goes from {low} to {high}, and there are {width} classes; {again(path)}"
+        )
     return labels
 
 
@@ -320,20 +305,18 @@ def holdout(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
 def load_whole(cell: CellConfig, root: Path | str) -> dict[str, Table]:
     """train, val and test of a cell's dataset as prepared, and `probe` where probes are fitted on another train split.
 
-    Args:
-        root: the checkout.
+    `root`: the checkout.
 
-    Raises:
-        DataError: a file is missing, damaged or changed, was prepared for other params, shares an id with another
-            split, or holds a class that train does not.
+    Raises DataError: a file is missing, damaged or changed, was prepared for other params, shares an id with another
+    split, or holds a class that train does not.
     """
     tables = {split: _load_checked(cell, Path(root), cell.dataset, split) for split in paths.SPLITS}
-    _refuse_shared_ids(cell.dataset, tables)
+    check_apart(cell.dataset, "id", {split: table.ids for split, table in tables.items()})
     fitted = tables["train"]
     if cell.probe_from is not None:
         own = cell.probe_from == cell.dataset
         fitted = tables["probe"] = fitted if own else _load_checked(cell, Path(root), cell.probe_from, "train")
-        _refuse_shared_ids(cell.dataset, {split: tables[split] for split in ("probe", "val", "test")})
+        check_apart(cell.dataset, "id", {split: tables[split].ids for split in ("probe", "val", "test")})
     others: dict[str, np.ndarray] = {split: tables[split].labels.numpy() for split in ("val", "test")}
     if fitted.labels.ndim == 1:
         refuse_unseen(cell.dataset, cell.classes, fitted.labels.numpy(), others)
@@ -351,11 +334,9 @@ def held_out(cell: CellConfig, whole: Mapping[str, Table], seed: int) -> dict[st
     there is a probe split, it is that one which is held out from, and train stays whole: a dataset that names itself in
     `probe_from` is pretrained on all of its train, and probed with a part of it.
 
-    Args:
-        whole: as `load_whole` gives them. seed: of the run; unused where the dataset has a validation split.
+    `whole`: as `load_whole` gives them. `seed`: of the run; unused where the dataset has a validation split.
 
-    Raises:
-        DataError: the holdout leaves nothing to validate on.
+    Raises DataError: the holdout leaves nothing to validate on.
     """
     tables = dict(whole)
     fitted = "probe" if "probe" in tables else "train"
@@ -393,23 +374,10 @@ def _load_checked(cell: CellConfig, root: Path, dataset: str, split: str) -> Tab
             told = [_shapes(dict(of)) if key == "modalities" else of for of in (found, wanted)]
             raise DataError(
                 f"{path}: prepared with {key}: {told[0]}, and params/datasets/{dataset}.yaml says {key}: {told[1]}; "
-                f"run `mmcontrast data prepare {dataset}`"
+                f"{again(path)}"
             )
     return table
 
 
 def _shapes(modalities: Mapping[str, Modality]) -> str:
     return ", ".join(f"{name} {m.kind} {m.shape}" for name, m in modalities.items())
-
-
-def _refuse_shared_ids(name: str, tables: Mapping[str, Table]) -> None:
-    """Splits prepared at different times, under different split seeds, would leak test rows into train."""
-    seen: dict[str, str] = {}
-    for split, table in tables.items():
-        for identity in table.ids:
-            if identity in seen:
-                raise DataError(
-                    f"{name}: id '{identity}' is in {seen[identity]} and in {split}; the splits do not belong "
-                    f"together; run `mmcontrast data prepare {name}`"
-                )
-            seen[identity] = split

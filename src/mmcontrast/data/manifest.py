@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mmcontrast.config import ArchiveSource, Dataset, LocalSource, NpmSource, Source, UrlSource, WheelSource
+from mmcontrast.config import (
+    ArchiveSource,
+    Dataset,
+    LocalSource,
+    NpmSource,
+    RemoteSource,
+    Source,
+    UrlSource,
+    WheelSource,
+)
 from mmcontrast.config.datasets import IN_PLACE
-from mmcontrast.data.files import inside, sha256_of
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import inside, read_json, sha256_of
 from mmcontrast.errors import DataError, FetchError
 
 MANIFEST = "manifest.json"
@@ -34,20 +42,18 @@ def pinned(source: Source) -> bool:
     return source.sha256 is not None or isinstance(source, ArchiveSource)
 
 
-def file_name(source: Source) -> str:
+def file_name(source: UrlSource) -> str:
     """Last part of the source's path, percent-escapes decoded."""
     return mirror_path(source).rsplit("/", 1)[-1]
 
 
-def mirror_path(source: Source) -> str:
+def mirror_path(source: RemoteSource) -> str:
     """Path of a source below a mirror, percent-escapes decoded."""
     if isinstance(source, UrlSource | ArchiveSource):
         parts = urlsplit(source.url)
         return f"{parts.netloc}{unquote(parts.path)}"
     if isinstance(source, WheelSource):
         return f"wheel/{source.requirement}.whl"
-    if isinstance(source, LocalSource):
-        return source.path
     return f"npm/{source.package}.tgz"
 
 
@@ -59,8 +65,7 @@ def package_name(source: NpmSource) -> str:
 def raw_path(raw_dir: Path, name: str) -> Path:
     """Where a file or folder of a source is: in the raw folder, or, by a name with / ./ or ../ first, where it says.
 
-    Raises:
-        FetchError: the name would lead out of the raw folder.
+    Raises FetchError: the name would lead out of the raw folder.
     """
     return Path(name) if name.startswith(IN_PLACE) else inside(raw_dir, name)
 
@@ -79,15 +84,16 @@ def raw_names(source: Source) -> list[str]:
 def verified_manifest(dataset_name: str, dataset: Dataset, raw_dir: Path | str) -> dict[str, Any]:
     """The manifest of a raw folder whose files are all there, unchanged, and those that params/ asks for.
 
-    Raises:
-        DataError: not fetched yet, fetched for other params, or changed since.
+    Raises DataError: not fetched yet, fetched for other params, or changed since.
     """
     raw_dir = Path(raw_dir)
     path = raw_dir / MANIFEST
     again = f"run `mmcontrast data fetch {dataset_name}`"
     try:
         manifest: dict[str, Any] = read_json(path)
-        files, sources = _checksums(manifest["files"]), _sources(manifest["sources"])
+        files, sources = manifest["files"], _sources(manifest["sources"])
+        if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
+            raise ValueError("`files` does not give a checksum for each name")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file, so {dataset_name} has not been fetched; {again}") from None
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
@@ -111,13 +117,6 @@ def verified_manifest(dataset_name: str, dataset: Dataset, raw_dir: Path | str) 
                 f"{file}: changed since it was fetched (sha256 {got}, {MANIFEST} says {files[name]}); {again}"
             )
     return manifest
-
-
-def _checksums(files: Any) -> dict[str, str]:
-    """Name -> checksum, as written in a manifest."""
-    if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
-        raise ValueError("`files` does not give a checksum for each name")
-    return files
 
 
 def _sources(sources: Any) -> dict[str, str | None]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from mmcontrast.config import CellConfig, Modality
 from mmcontrast.data import streaming
-from mmcontrast.data.intake import checked
+from mmcontrast.data.instances import checked
 from mmcontrast.data.loading import Table, as_table
 from mmcontrast.data.pictures import decode, jpeg, pixels, resized
 from mmcontrast.data.scaling import Scaler
@@ -39,8 +39,7 @@ def table_of(given: Mapping[str, Any], cell: CellConfig, scalers: Mapping[str, S
         scalers: modality -> what was fitted on train.
         partial: whether rows may lack what no row of the cell's dataset lacks.
 
-    Raises:
-        DataError: it is not what the cell's dataset holds; names the modality and row.
+    Raises DataError: it is not what the cell's dataset holds; names the modality and row.
     """
     if unknown := [m for m in given if m not in cell.modalities]:
         raise DataError(f"{WHERE}: no modality '{unknown[0]}'; {nearest(unknown[0], cell.modalities)}")
@@ -52,11 +51,10 @@ def table_of(given: Mapping[str, Any], cell: CellConfig, scalers: Mapping[str, S
     n = next(iter(sizes.values()))
     cells = {m: _cells(m, spec, values.get(m, [None] * n)) for m, spec in cell.modalities.items()}
     _refuse_lacking(cells, cell, partial)
-    # pictures are decoded here
-    modalities = {
-        m: spec.model_copy(update={"optional": _may_lack(spec, cells[m]), "encoded": False})
-        for m, spec in cell.modalities.items()
-    }
+    modalities = {}
+    for m, spec in cell.modalities.items():  # pictures are decoded here, and what is multifold and lacks has no items
+        lacks = not spec.multifold and (spec.optional or any(value is None for value in cells[m]))
+        modalities[m] = spec.model_copy(update={"optional": lacks, "encoded": False})
     layout = schema(cell.dataset, "new", modalities, cell.classes, "none", {}, target=cell.target)
     scaled = [m for m, spec in modalities.items() if spec.kind in streaming.SCALED]
     if unfitted := [m for m in scaled if m not in scalers]:
@@ -67,11 +65,6 @@ def table_of(given: Mapping[str, Any], cell: CellConfig, scalers: Mapping[str, S
     part = streaming.with_scale(raw, layout, {m: scalers[m] for m in scaled}, WHERE)
     made = as_table(WHERE, pa.Table.from_batches([part]), described_by(WHERE, layout))
     return replace(made, modalities=cell.modalities)
-
-
-def _may_lack(spec: Modality, cells: Sequence[Any]) -> bool:
-    """A multifold modality that is lacking has no observations."""
-    return not spec.multifold and (spec.optional or any(value is None for value in cells))
 
 
 def _values(m: str, spec: Modality, given: Any, scaler: Scaler | None) -> list[Any]:
@@ -99,22 +92,13 @@ def _cells(m: str, spec: Modality, values: Sequence[Any]) -> list[Any]:
         except (TypeError, ValueError) as e:
             raise DataError(f"{where}: {e}") from None
     if counts["cut"]:
-        log.warning(
-            "%d of %d sequences of '%s' have more than %d steps and were cut",
-            counts["cut"],
-            len(cells),
-            m,
-            spec.shape[0],
-        )
+        told = "%d of %d sequences of '%s' have more than %d steps and were cut"
+        log.warning(told, counts["cut"], len(cells), m, spec.shape[0])
     return cells
 
 
 def _decoded(value: Any, spec: Modality) -> Any:
-    """Pixels in place of a picture's bytes or of a path to it, which is cut and stored as the reader of folders does.
-
-    Raises:
-        ValueError: it cannot be decoded.
-    """
+    """Pixels in place of a picture's bytes or of a path to it, cut as readers do. ValueError: it cannot be decoded."""
     if spec.kind != "image":
         return value
     if isinstance(value, str | Path):

@@ -1,12 +1,17 @@
-"""Files that a stage reads and no stage of the pipeline makes."""
+"""Which module of `mmcontrast.data.prepare` reads a dataset, and files that no stage makes; without polars."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmcontrast.config import Dataset, LocalSource, Model, Pretrained
-from mmcontrast.errors import ConfigError
+from mmcontrast.errors import ConfigError, nearest
+
+READS = re.compile(r"^def (read|stream)\(name: str,", re.MULTILINE)
+# of a dataset made by code that has no module of its own, and of one whose inputs are another's
+GENERATED, FEATURES = "synthetic", "features"
 
 
 def encoder_files(encoders: Mapping[str, Pretrained]) -> list[Path]:
@@ -28,11 +33,7 @@ def reader_files(dataset: Dataset) -> list[Path]:
 
 
 def outside_files(model: Model) -> list[Path]:
-    """Those of pretrained encoders and weights.
-
-    Raises:
-        ConfigError: there are no such weights.
-    """
+    """Those of pretrained encoders and weights. Raises ConfigError: there are no such weights."""
     found = encoder_files(model.pretrained)
     if model.image_weights is None:
         return found
@@ -40,3 +41,29 @@ def outside_files(model: Model) -> list[Path]:
     if not path.is_file():
         raise ConfigError(f"model.image_weights: {path}: no such file; name one relative to the checkout")
     return [*found, path]
+
+
+def preparer(dataset_name: str, dataset: Dataset) -> str:
+    """Name of the module: `reader` of the dataset's file, else the longest beginning of its name that is one.
+
+    So `omniglot` reads omniglot_small too. Generated data need their whole name for it.
+
+    Raises ConfigError: there is none for this dataset.
+    """
+    if dataset.features_of is not None:
+        return FEATURES
+    folder = Path(__file__).parent / "prepare"
+    readers = sorted(p.stem for p in folder.glob("*.py") if READS.search(p.read_text(encoding="utf-8")))
+    words = dataset_name.split("_")
+    tried = ["_".join(words[:n]) for n in range(len(words), 0, -1)]
+    if dataset.reader is not None:
+        tried = [dataset.reader]
+    elif dataset.generate:
+        tried = [dataset_name, GENERATED]
+    found = next((name for name in tried if name in readers), None)
+    if found is None:
+        raise ConfigError(
+            f"params/datasets/{dataset_name}.yaml: no module in mmcontrast.data.prepare reads '{tried[0]}'; write one, "
+            f"or name one by `reader`; {nearest(tried[0], readers)}"
+        )
+    return found

@@ -3,13 +3,21 @@
 The checksum stands between the last page and the footer, where no reader looks: pages are found by their offsets, and
 the footer by its length at the file's end. It is checked before Arrow sees the file, because Arrow ends the process on
 some broken footers. A file without one, as other programs write it, is read all the same.
+
+Large splits are read row by row from an uncompressed copy that is mapped into memory, Arrow's file format in pieces of
+PIECE_ROWS rows, named <folder>/<sha256 of the Parquet>-<sha256 of the copy>.arrow. It is made once, by the first
+process that wants it, in memory for one piece, and its bytes are checked whenever it is opened. Copies of earlier
+preparations are removed.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -17,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mmcontrast.data.files import CHUNK_BYTES, replacing
+from mmcontrast.data.files import CHUNK_BYTES, locked, replacing, sha256_of
 from mmcontrast.errors import DataError
 
 SEAL = b"mmcontrast sha256"
@@ -28,6 +36,8 @@ MAX_TABLE_BYTES = 16 * 1024**3
 # what a small file may become, and how many times its size a large one: a value that repeats takes next to nothing
 SMALL_TABLE_BYTES = 128 * 1024**2
 MAX_RATIO = 1000
+log = logging.getLogger(__name__)
+PIECE_ROWS = 1024
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
@@ -51,12 +61,10 @@ def seal(path: Path) -> None:
 def read_parquet(path: Path, remedy: str) -> pa.Table:
     """A whole table.
 
-    Args:
-        remedy: what to do about a damaged file, as the end of a sentence.
+    `remedy`: what to do about a damaged file, as the end of a sentence.
 
-    Raises:
-        DataError: damaged, not Parquet, or far more in memory than its size allows for.
-        FileNotFoundError: it is missing.
+    Raises DataError: damaged, not Parquet, or far more in memory than its size allows for; FileNotFoundError: it is
+    missing.
     """
     with _damage_told(path, remedy):
         with path.open("rb") as raw:
@@ -77,11 +85,7 @@ class Outline(NamedTuple):
 
 
 def read_outline(path: Path, remedy: str) -> Outline:
-    """The outline of a file, whose bytes are checked.
-
-    Raises:
-        DataError, FileNotFoundError: as `read_parquet`.
-    """
+    """The outline of a file, whose bytes are checked. Raises DataError, FileNotFoundError: as `read_parquet`."""
     with _damage_told(path, remedy):
         with path.open("rb") as raw:
             digest = _check_seal(raw) or hashlib.file_digest(raw, "sha256").hexdigest()
@@ -93,8 +97,7 @@ def read_outline(path: Path, remedy: str) -> Outline:
 def read_pieces(path: Path, rows: int, remedy: str) -> Iterator[pa.RecordBatch]:
     """A table of which `read_outline` has checked the bytes, so many rows at a time, in memory for no more than that.
 
-    Raises:
-        DataError: damaged, not Parquet, or far more when unpacked than its size allows for.
+    Raises DataError: damaged, not Parquet, or far more when unpacked than its size allows for.
     """
     limit, size = SMALL_TABLE_BYTES + MAX_RATIO * path.stat().st_size, 0
     with _damage_told(path, remedy):
@@ -131,11 +134,7 @@ def stored_batches(
 
 
 def _footer_start(file: BinaryIO) -> int:
-    """Where the footer begins.
-
-    Raises:
-        ValueError: the file does not end like Parquet.
-    """
+    """Where the footer begins. Raises ValueError: the file does not end like Parquet."""
     size = file.seek(0, 2)
     if size < 2 * len(MAGIC) + 4:
         raise ValueError(f"{size} bytes")
@@ -173,10 +172,7 @@ def _check_seal(file: BinaryIO) -> str | None:
 
 
 def _read(path: Path, limit: int) -> pa.Table:
-    """The table, unless it is more than `limit` bytes in memory. Lists of any length are not counted beforehand.
-
-    Texts are first read as indices into the different ones, whatever they take in full.
-    """
+    """The table, unless it is more than `limit` bytes. Texts are first read as indices into the different ones."""
     with pq.ParquetFile(path) as file:
         texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
         width = sum(map(_width, file.schema_arrow.types))
@@ -207,3 +203,49 @@ def _width(kind: pa.DataType) -> int:
 def _text_bytes(coded: pa.DictionaryArray) -> int:
     lengths = pc.binary_length(coded.dictionary)
     return int(pc.sum(lengths.cast(pa.int64()).take(coded.indices)).as_py() or 0)
+
+
+def mapped_copy(path: Path, outline: Outline, folder: Path, check: Callable[[pa.Table], None], remedy: str) -> Path:
+    """The copy of a Parquet file, made now if there is none that is whole.
+
+    Args:
+        outline: of the file. folder: of copies of this file alone. check: raises DataError for a piece that is not
+            accepted. remedy: what to do about a damaged Parquet file, as the end of a sentence.
+
+    Raises DataError: the Parquet file is damaged, or a piece of it is not accepted.
+    """
+    with locked(folder / "lock"):
+        for file in sorted(folder.glob("*.arrow")):
+            source, _, digest = file.stem.partition("-")
+            if source == outline.digest and sha256_of(file) == digest:
+                return file
+            if source == outline.digest:
+                log.warning("%s: not as it was written; it is made again from %s", file, path)
+            file.unlink()
+        return _written(path, outline, folder, check, remedy)
+
+
+@lru_cache(maxsize=16)
+def open_map(file: Path) -> pa.Table:
+    """A copy, mapped: its pages are read when they are looked at, and are no memory of this process."""
+    with pa.memory_map(str(file)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def _written(path: Path, outline: Outline, folder: Path, check: Callable[[pa.Table], None], remedy: str) -> Path:
+    draft = folder / ".draft"
+    try:
+        with draft.open("wb") as raw, pa.ipc.new_file(raw, outline.schema) as writer:
+            for piece in read_pieces(path, PIECE_ROWS, remedy):
+                check(pa.Table.from_batches([piece]))
+                writer.write_batch(piece)
+        # not synced to the disk: a copy that a power cut leaves broken is found out and made again
+        file = folder / f"{outline.digest}-{sha256_of(draft)}.arrow"
+        os.replace(draft, file)
+        open_map.cache_clear()  # of a broken copy of this name
+        return file
+    except OSError as e:
+        e.filename = e.filename or str(draft)
+        raise
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,8 +1,13 @@
-"""Pictures: files cut and resized once, and the bytes of JPEG and PNG files as they are stored and decoded."""
+"""Pictures and sounds in files, as they are stored: pictures cut and resized once, sounds as log-mel frames.
+
+S samples, T frames, M mel bands. The mel scale is Slaney's, as in librosa and Whisper: linear below 1 kHz, logarithmic
+above; a band is a triangle of area 1 over Hz.
+"""
 
 from __future__ import annotations
 
 import io
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -16,6 +21,8 @@ from mmcontrast.errors import ConfigError, DataError
 FORMATS = ("JPEG", "PNG")
 MODES = {1: "L", 3: "RGB"}
 QUALITY = 95
+FLOOR = 1e-10
+LINEAR_HZ, LOG_STEP = 200 / 3, np.log(6.4) / 27
 
 
 def check_modalities(name: str, dataset: Dataset) -> None:
@@ -31,11 +38,9 @@ def check_modalities(name: str, dataset: Dataset) -> None:
 def resized(path: Path | IO[bytes], shape: Sequence[int]) -> Image.Image:
     """The largest centred part of a picture that has the wanted proportions, resized.
 
-    Args:
-        shape: [C, H, W]; grey with one channel, colours with three.
+    `shape`: [C, H, W]; grey with one channel, colours with three.
 
-    Raises:
-        DataError: it is missing, or no picture.
+    Raises DataError: it is missing, or no picture.
     """
     channels, height, width = shape
     try:
@@ -68,8 +73,7 @@ def jpeg(image: Image.Image) -> bytes:
 def decode(data: bytes, shape: Sequence[int]) -> np.ndarray:
     """(C, H, W) uint8 of the bytes of a picture; grey and colour are converted to what `shape` says.
 
-    Raises:
-        ValueError: it is no whole JPEG or PNG file, or of another height and width.
+    Raises ValueError: it is no whole JPEG or PNG file, or of another height and width.
     """
     channels, height, width = shape
     try:
@@ -80,3 +84,58 @@ def decode(data: bytes, shape: Sequence[int]) -> np.ndarray:
             return pixels(image.convert(MODES[channels]))
     except Exception as e:  # a broken file raises errors of a dozen kinds
         raise ValueError(str(e).splitlines()[0] if str(e) else type(e).__name__) from None
+
+
+def read_wav(path: Path) -> tuple[np.ndarray, int]:
+    """(S,) float64 samples between -1 and 1, the mean of the channels, and how many there are in a second.
+
+    Raises DataError: missing, or not a WAV file of whole numbers of 8, 16, 24 or 32 bits.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
+            raw = np.frombuffer(file.readframes(file.getnframes()), np.uint8)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such sound") from None
+    except (wave.Error, EOFError) as e:
+        raise DataError(f"{path}: not a WAV file of whole numbers ({str(e) or 'it is cut short'})") from None
+    bytes_Sb = raw[: len(raw) - len(raw) % (width * channels)].reshape(-1, width).astype(np.int64)
+    values = (bytes_Sb << (8 * np.arange(width))).sum(axis=1)
+    half = 1 << (8 * width - 1)
+    # one byte counts from 0, more have a sign
+    values = values - half if width == 1 else np.where(values >= half, values - 2 * half, values)
+    return values.reshape(-1, channels).mean(axis=1) / half, rate
+
+
+def log_mel(samples_S: np.ndarray, rate: int, bands: int, window: float = 0.025, step: float = 0.010) -> np.ndarray:
+    """(T, M) natural logarithms of the power in mel bands, of frames that lie within the sound whole.
+
+    `rate`: samples in a second. `bands`: M. `window`, `step`: seconds of a frame, and from one to the next.
+
+    Returns:
+        No frame where the sound is shorter than a window.
+    """
+    length, hop = round(window * rate), round(step * rate)
+    if len(samples_S) < length:
+        return np.zeros((0, bands))
+    frames_TL = np.lib.stride_tricks.sliding_window_view(samples_S, length)[::hop]
+    hann_L = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    power_TF = np.abs(np.fft.rfft(frames_TL * hann_L, axis=1)) ** 2
+    return np.log(np.maximum(power_TF @ mel_bands(rate, length, bands).T, FLOOR))
+
+
+def mel_bands(rate: int, length: int, bands: int) -> np.ndarray:
+    """(M, length // 2 + 1) weights of the frequencies of a frame of `length` samples."""
+    edges = _hertz(np.linspace(0, _mel(np.array(rate / 2)), bands + 2))
+    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    hertz_F = np.fft.rfftfreq(length, 1 / rate)
+    rising, falling = (hertz_F - low) / (centre - low), (high - hertz_F) / (high - centre)
+    return np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)
+
+
+def _mel(hertz: np.ndarray) -> np.ndarray:
+    return np.where(hertz < 1000, hertz / LINEAR_HZ, 15 + np.log(np.maximum(hertz, 1000) / 1000) / LOG_STEP)
+
+
+def _hertz(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < 15, mel * LINEAR_HZ, 1000 * np.exp((np.maximum(mel, 15) - 15) * LOG_STEP))

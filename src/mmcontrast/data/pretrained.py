@@ -8,19 +8,32 @@ never run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmcontrast.config import Pretrained
-from mmcontrast.data.json_text import read_json
-from mmcontrast.errors import DataError, FetchError, not_installed
+from mmcontrast.data.files import told_json
+from mmcontrast.data.tokens import Encoded
+from mmcontrast.errors import ConfigError, DataError, FetchError, not_installed
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICTURES = ("preprocessor_config.json", "processor_config.json")
 DOWNLOADED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
 RESAMPLING = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+TOKENIZERS = (
+    ("tokenizer.json",),
+    ("vocab.txt",),
+    ("vocab.json", "merges.txt"),
+    ("spiece.model",),
+    ("sentencepiece.bpe.model",),
+)
+# position 0 belongs to the padding's number in these, so that so many positions more are never used
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet")
+# in older files it stands for the end of a text, whose true number is the vocabulary's last
+UNTRUE_END = 2
 
 
 @dataclass(frozen=True)
@@ -61,11 +74,9 @@ class Pictures:
 def library(needed_by: str) -> Any:
     """The module transformers, which then prints only errors.
 
-    Args:
-        needed_by: begins the message, e.g. `model.pretrained.text`.
+    `needed_by`: begins the message, e.g. `model.pretrained.text`.
 
-    Raises:
-        ConfigError: it is not installed.
+    Raises ConfigError: it is not installed.
     """
     try:
         import transformers
@@ -96,9 +107,8 @@ def download(specs: Iterable[Pretrained]) -> list[Path]:
 def open_folder(spec: Pretrained, where: str) -> Folder:
     """Find an encoder's files and read its configuration.
 
-    Raises:
-        ConfigError: the extra is not installed.
-        DataError: a file is missing or damaged, or the folder holds code of its own or no weights as safetensors.
+    Raises ConfigError: the extra is not installed; DataError: a file is missing or damaged, or the folder holds code of
+    its own or no weights as safetensors.
     """
     transformers = library(where)
     folder = Path(spec.folder) if spec.folder is not None else _cached(str(spec.hub), str(spec.revision), where)
@@ -108,7 +118,7 @@ def open_folder(spec: Pretrained, where: str) -> Folder:
             "and the tokenizer's or picture processor's files"
         )
     path = folder / CONFIG
-    whole = json_object(path)
+    whole = told_json(path, "a configuration", "a folder with an encoder has it")
     if "auto_map" in whole:
         raise DataError(f"{path}: auto_map names code of its own, which is never run; give a folder without")
     if spec.has_weights and not any((folder / name).is_file() for name in (WEIGHTS, SHARDS)):
@@ -117,7 +127,7 @@ def open_folder(spec: Pretrained, where: str) -> Folder:
             "pytorch_model.bin, AutoModel.from_pretrained(folder).save_pretrained(folder) of transformers makes it"
         )
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
     except Exception as e:  # the library checks values in its own way, with errors of its own
         raise DataError(f"{path}: not a configuration of the library ({first_line(e)})") from None
     return Folder(folder, config, whole | {"model_type": config.model_type}, where)
@@ -137,23 +147,15 @@ def load_weights(model: Any, folder: Path, unused: tuple[str, ...] = (), **optio
         unused: beginnings of the names of weights that may be missing, as nothing is computed with them.
         options: further arguments of its `from_pretrained`, such as dtype.
 
-    Raises:
-        DataError: the file is damaged, or does not hold what the configuration asks for.
+    Raises DataError: the file is damaged, or does not hold what the configuration asks for.
     """
     import torch
 
     path = folder / WEIGHTS
     try:
         with torch.random.fork_rng(devices=[]):  # what is missing is drawn, before it is refused
-            loaded, report = model.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                trust_remote_code=False,
-                **options,
-            )
+            asked = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+            loaded, report = model.from_pretrained(folder, **LOCAL, **asked, **options)
     except Exception as e:  # the library and safetensors have errors of their own
         raise DataError(f"{path}: cannot be read as the weights that {CONFIG} describes ({first_line(e)})") from None
     if other := sorted(report["mismatched_keys"]):
@@ -170,16 +172,13 @@ def load_weights(model: Any, folder: Path, unused: tuple[str, ...] = (), **optio
 def pictures(folder: Folder) -> Pictures:
     """What the folder's own picture processor does; only the way in which pictures are prepared here is accepted.
 
-    Raises:
-        DataError: there is none, or it does something else.
+    Raises DataError: there is none, or it does something else.
     """
     path = next((folder.path / name for name in PICTURES if (folder.path / name).is_file()), None)
     if path is None:
         raise DataError(f"{folder.path / PICTURES[0]}: no such file; it says how a picture is made for this encoder")
     try:
-        found = library(folder.where).AutoImageProcessor.from_pretrained(
-            folder.path, local_files_only=True, trust_remote_code=False
-        )
+        found = library(folder.where).AutoImageProcessor.from_pretrained(folder.path, **LOCAL)
     except Exception as e:
         raise DataError(f"{path}: no picture processor can be made of it ({first_line(e)})") from None
     cropped = found.crop_size if getattr(found, "do_center_crop", False) else None
@@ -203,19 +202,6 @@ def first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
-def json_object(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises DataError: there is no such file, or it holds something else."""
-    try:
-        found = read_json(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; a folder with an encoder has it") from None
-    except (OSError, ValueError) as e:
-        raise DataError(f"{path}: not a configuration ({e})") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: not a configuration (expected an object)")
-    return found
-
-
 def _cached(hub: str, revision: str, where: str) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -233,3 +219,71 @@ def _side(size: Any) -> int | None:
     values = {value for value in dict(size).values() if value is not None}
     side = next(iter(values)) if len(values) == 1 else None
     return side if isinstance(side, int) and side > 0 else None
+
+
+def load_tokenizer(folder: Folder) -> Any:
+    """The tokenizer that belongs to the weights.
+
+    Raises DataError: it is missing or damaged, or has more word pieces than the encoder.
+    """
+    if not any(all((folder.path / name).is_file() for name in group) for group in TOKENIZERS):
+        wanted = ", or ".join(" and ".join(group) for group in TOKENIZERS)
+        raise DataError(f"{folder.path}: no tokenizer; expected {wanted}")
+    try:
+        tokenizer = library(folder.where).AutoTokenizer.from_pretrained(folder.path, **LOCAL)
+    except Exception as e:  # tokenizers raises the bare class
+        raise DataError(f"{folder.path}: the tokenizer cannot be read ({first_line(e)})") from None
+    config = text_part(folder)
+    if len(tokenizer) > config.vocab_size:
+        raise DataError(
+            f"{folder.path}: the tokenizer has {len(tokenizer)} word pieces, and {CONFIG} says {config.vocab_size}; "
+            "these files do not belong together"
+        )
+    if folder.kind == "clip":
+        end = config.vocab_size - 1 if config.eos_token_id == UNTRUE_END else config.eos_token_id
+        if tokenizer.eos_token_id != end:
+            raise DataError(
+                f"{folder.path}: the tokenizer ends a text with number {tokenizer.eos_token_id}, and {CONFIG} says "
+                f"{end}; these files do not belong together"
+            )
+    return tokenizer
+
+
+def text_part(folder: Folder) -> Any:
+    """The configuration of what encodes texts; ConfigError where it encodes none."""
+    config = getattr(folder.config, "text_config", folder.config)
+    if getattr(config, "vocab_size", None) is None or getattr(config, "max_position_embeddings", None) is None:
+        raise ConfigError(f"{folder.where}: {folder.path} holds a model of type '{folder.kind}', which reads no texts")
+    return config
+
+
+def longest_text(folder: Folder, tokenizer: Any, spec: Pretrained) -> int:
+    """Most tokens of a text, special ones included: `tokens`, or as many as the model has positions for.
+
+    Raises ConfigError: `tokens` is more than that.
+    """
+    config = text_part(folder)
+    positions: int = config.max_position_embeddings
+    if folder.kind in OFFSET_POSITIONS:
+        positions -= config.pad_token_id + 1
+    if spec.tokens is not None and spec.tokens > positions:
+        raise ConfigError(f"{folder.where}.tokens: {spec.tokens}, and {folder.path} has positions for {positions}")
+    return spec.tokens or min(positions, int(tokenizer.model_max_length))
+
+
+def encode_texts(tokenizer: Any, texts: Sequence[str], longest: int) -> Encoded:
+    """Each text's word pieces with the special ones, cut to `longest` where there are more.
+
+    A text that spells out a special token, such as [CLS], is read as text. What ends a text stays where it is cut.
+    """
+    if not texts:
+        return Encoded([], 0, [])  # the library fails on none
+    asked = {"split_special_tokens": True, "verbose": False}
+    rows: list[list[int]] = tokenizer(list(texts), **asked)["input_ids"]
+    long = [i for i, row in enumerate(rows) if len(row) > longest]
+    if long:
+        shorter = tokenizer([texts[i] for i in long], truncation=True, max_length=longest, **asked)["input_ids"]
+        for i, row in zip(long, shorter, strict=True):
+            rows[i] = row
+    special = tokenizer.num_special_tokens_to_add()
+    return Encoded(rows, len(long), [i for i, row in enumerate(rows) if len(row) <= special])

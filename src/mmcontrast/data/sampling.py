@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mmcontrast.errors import DataError, nearest
+from mmcontrast.errors import DataError
 
 Int = npt.NDArray[np.int64]
 
@@ -41,8 +41,7 @@ class _Sampler:
     def __init__(self, counts: Mapping[str, Int], ids: Sequence[str], seed: int) -> None:
         """See the subclasses.
 
-        Raises:
-            DataError: an id is not unique, or an instance has no observation of a modality.
+        Raises DataError: an id is not unique, or an instance has no observation of a modality.
         """
         names, times = np.unique(np.asarray(ids), return_counts=True)
         if (times > 1).any():
@@ -57,11 +56,25 @@ class _Sampler:
                     f"{modality}: {empty.size} instance(s) without an observation: {named}; leave them out of the split"
                 )
         self.counts = {m: np.asarray(c, dtype=np.int64) for m, c in counts.items()}
-        self.n_instances = len(ids)
         self.seed = seed
 
-    def _generator(self, epoch: int, step: int, purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, epoch, step, purpose])
+    def _of(self, rows: int, what: str, batch_size: int) -> None:
+        """An epoch is of so many rows."""
+        if not 2 <= batch_size <= rows:
+            raise ValueError(f"batch_size: {batch_size} is not in [2, {rows}]; the split has {rows} {what}")
+        self.rows, self.batch_size = rows, batch_size
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return self.rows // self.batch_size
+
+    def _drawn(self, epoch: int, step: int) -> tuple[Int, np.random.Generator]:
+        """The rows of a batch, and a generator for the rest of it. IndexError: there is no such step in an epoch."""
+        if not 0 <= step < len(self):
+            raise IndexError(f"step {step}: an epoch has steps 0 to {len(self) - 1}")
+        order = np.random.default_rng([self.seed, epoch, 0, _ORDER]).permutation(self.rows)
+        generator = np.random.default_rng([self.seed, epoch, step, _DRAW])
+        return order[step * self.batch_size : (step + 1) * self.batch_size], generator
 
 
 class InstanceSampler(_Sampler):
@@ -89,29 +102,15 @@ class InstanceSampler(_Sampler):
         short: Literal["ragged", "repeat"] = "ragged",
     ) -> None:
         super().__init__(counts, ids, seed)
-        if set(per_instance) != set(counts):
-            raise ValueError(f"per_instance names {sorted(per_instance)}, and the modalities are {sorted(counts)}")
-        if min(per_instance.values()) < 1:
-            raise ValueError(f"per_instance: {dict(per_instance)}; draw at least 1 of each")
-        if short not in ("ragged", "repeat"):
-            raise ValueError(f"short: '{short}' is not accepted; {nearest(short, ('ragged', 'repeat'))}")
-        _check_batch_size(batch_size, self.n_instances, "instances")
-        self.batch_size, self.per_instance, self.short = batch_size, dict(per_instance), short
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return self.n_instances // self.batch_size
+        self._of(len(ids), "instances", batch_size)
+        self.per_instance, self.short = dict(per_instance), short
 
     def batch(self, epoch: int, step: int) -> dict[str, Rows]:
         """Rows of each modality, instance by instance in the same order of instances.
 
-        Raises:
-            IndexError: there is no such step in an epoch.
+        Raises IndexError: there is no such step in an epoch.
         """
-        _check_step(step, len(self))
-        order_I = self._generator(epoch, 0, _ORDER).permutation(self.n_instances)
-        instance_N = order_I[step * self.batch_size : (step + 1) * self.batch_size]
-        generator = self._generator(epoch, step, _DRAW)
+        instance_N, generator = self._drawn(epoch, step)
         return {m: self._draw(instance_N, m, generator) for m in self.counts}
 
     def _draw(self, instance_N: Int, modality: str, generator: np.random.Generator) -> Rows:
@@ -142,38 +141,17 @@ class CaptionSampler(_Sampler):
         self, counts: Mapping[str, Int], ids: Sequence[str], *, anchor: str, batch_size: int, seed: int
     ) -> None:
         super().__init__(counts, ids, seed)
-        if anchor not in counts:
-            raise ValueError(f"anchor: no modality '{anchor}'; {nearest(anchor, counts)}")
-        self.anchor, self.batch_size = anchor, batch_size
-        count_I = self.counts[anchor]
-        self._instance_O = np.repeat(np.arange(self.n_instances), count_I)
+        self.anchor, count_I = anchor, self.counts[anchor]
+        self._instance_O = np.repeat(np.arange(len(ids)), count_I)
         self._observation_O = np.arange(len(self._instance_O)) - np.repeat(np.cumsum(count_I) - count_I, count_I)
-        _check_batch_size(batch_size, len(self._instance_O), f"observations of {anchor}")
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return len(self._instance_O) // self.batch_size
+        self._of(len(self._instance_O), f"observations of {anchor}", batch_size)
 
     def batch(self, epoch: int, step: int) -> dict[str, Rows]:
         """Rows of each modality; row p of every modality is of the same instance.
 
-        Raises:
-            IndexError: there is no such step in an epoch.
+        Raises IndexError: there is no such step in an epoch.
         """
-        _check_step(step, len(self))
-        order_O = self._generator(epoch, 0, _ORDER).permutation(len(self._instance_O))
-        picked_P = order_O[step * self.batch_size : (step + 1) * self.batch_size]
+        picked_P, generator = self._drawn(epoch, step)
         instance_P = self._instance_O[picked_P]
-        generator = self._generator(epoch, step, _DRAW)
         drawn = {m: Rows(instance_P, generator.integers(count_I[instance_P])) for m, count_I in self.counts.items()}
         return drawn | {self.anchor: Rows(instance_P, self._observation_O[picked_P])}
-
-
-def _check_batch_size(batch_size: int, available: int, what: str) -> None:
-    if not 2 <= batch_size <= available:
-        raise ValueError(f"batch_size: {batch_size} is not in [2, {available}]; the split has {available} {what}")
-
-
-def _check_step(step: int, n_steps: int) -> None:
-    if not 0 <= step < n_steps:
-        raise IndexError(f"step {step}: an epoch has steps 0 to {n_steps - 1}")

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mmcontrast.data.files import write_json
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import again, read_json, write_json
 from mmcontrast.errors import DataError
 
 CONSTANT_BELOW = 1e-10
@@ -122,16 +121,14 @@ def write_fitted(folder: Path, scalers: Mapping[str, Scaler], names: Mapping[str
 def read_fitted(path: Path) -> dict[str, Scaler]:
     """modality -> what turns its raw values into what a model takes: call it with (N, d) numbers, NaN where missing.
 
-    Args:
-        path: `fitted.json` of a prepared dataset, or a copy beside a model.
+    `path`: `fitted.json` of a prepared dataset, or a copy beside a model.
 
-    Raises:
-        DataError: missing, or not such a file.
+    Raises DataError: missing, or not such a file.
     """
     try:
         return {m: Scaler(**{name: _read(name, x) for name, x in of.items()}) for m, of in read_json(path).items()}
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `mmcontrast data prepare {path.parent.name}`") from None
+        raise DataError(f"{path}: no such file; {again(path)}") from None
     except (ValueError, TypeError, AttributeError) as e:
         raise DataError(f"{path}: not what `mmcontrast data prepare` writes ({e})") from None
 

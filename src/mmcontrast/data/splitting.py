@@ -1,4 +1,4 @@
-"""Stratified splits by seed, in numpy alone.
+"""Stratified splits by seed, in numpy alone, and what no split may have.
 
 Every class is shuffled by a generator of its own (seed, class), so that one class's rows never move another's. Rows are
 dealt by largest remainder within each class; the first part always gets at least one row of each class.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -55,8 +56,7 @@ def by_group(labels: Sequence[int], groups: Sequence[str], shares: Mapping[str, 
     A group goes where the class of its first row lacks most, large groups first, equal ones in an order drawn from the
     seed.
 
-    Args:
-        labels: N class indices. groups: N names. shares: part -> share.
+    `labels`: N class indices. `groups`: N names. `shares`: part -> share.
     """
     members: dict[str, list[int]] = {}
     for i, name in enumerate(groups):
@@ -79,11 +79,9 @@ def by_group(labels: Sequence[int], groups: Sequence[str], shares: Mapping[str, 
 def refuse_unseen(dataset_name: str, classes: list[str], train_N: np.ndarray, others: Mapping[str, np.ndarray]) -> None:
     """Every class of another split must occur in train, or no method could ever name it.
 
-    Args:
-        train_N: int64 class indices of the training split. others: split -> int64 class indices.
+    `train_N`: int64 class indices of the training split. `others`: split -> int64 class indices.
 
-    Raises:
-        DataError: names the label and the split.
+    Raises DataError: names the label and the split.
     """
     seen = set(np.unique(train_N).tolist())
     for split, labels in others.items():
@@ -95,3 +93,18 @@ def refuse_unseen(dataset_name: str, classes: list[str], train_N: np.ndarray, ot
                     f"{dataset_name}: label {label} ({name}) is in the {split} split ({count} rows) but in no row of "
                     "train; use a split in which train has every class"
                 )
+
+
+def check_apart(name: str, what: str, by_split: Mapping[str, Sequence[str]]) -> None:
+    """No value may be in two splits.
+
+    `what`: what the values are, in the singular: id, patient, family. `by_split`: split -> a value per row.
+
+    Raises DataError: names the first such value, its splits, and how many there are.
+    """
+    for (one, first), (other, second) in combinations(by_split.items(), 2):
+        if shared := set(first).intersection(second):
+            raise DataError(
+                f"{name}: {what} '{min(shared)}' is in {one} and in {other} ({len(shared)} such); what is tested on "
+                f"must not be trained on; run `mmcontrast data prepare {name}` with a split that keeps them together"
+            )

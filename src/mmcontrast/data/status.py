@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from mmcontrast import paths
 from mmcontrast.config import Dataset, Grid, LocalSource, UrlSource
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json
 from mmcontrast.data.manifest import MANIFEST, label, raw_names
-from mmcontrast.data.preparers import preparer
+from mmcontrast.data.outside import preparer
 from mmcontrast.errors import ConfigError
 
 State = Literal["yes", "partly", "no", "not needed"]
@@ -42,33 +42,23 @@ def status(grid: Grid) -> list[Status]:
 
 
 def _status(name: str, dataset: Dataset, root: Path) -> Status:
-    fetched = _fetched(dataset, root / paths.raw_dir(name))
+    raw_dir = root / paths.raw_dir(name)
+    fetched = _fetched(dataset, raw_dir)
     files = [root / paths.prepared(name, split) for split in paths.SPLITS] + [root / paths.datasheet(name)]
     prepared = _state(sum(file.is_file() for file in files), len(files))
+    absent = [s for s in dataset.sources if isinstance(s, LocalSource) and not (raw_dir / s.path).exists()]
+    step = f"mmcontrast data fetch {name}"
     if prepared == "yes":
         step = "ready"
-    elif not _has_reader(name, dataset):
-        step = "no reader in the pipeline yet"
     elif fetched in ("yes", "not needed"):
         step = f"mmcontrast data prepare {name}"
-    elif absent := _absent(dataset, root / paths.raw_dir(name)):
+    elif absent:
         step = f"put {absent[0].path} into {paths.raw_dir(name)}/: {absent[0].how}"
-    else:
-        step = f"mmcontrast data fetch {name}"
-    return Status(name, dataset.title, dataset.licence, dataset.rows, _source(dataset), fetched, prepared, step)
-
-
-def _absent(dataset: Dataset, raw_dir: Path) -> list[LocalSource]:
-    """What the user has to put there, and has not."""
-    return [s for s in dataset.sources if isinstance(s, LocalSource) and not (raw_dir / s.path).exists()]
-
-
-def _has_reader(name: str, dataset: Dataset) -> bool:
     try:
         preparer(name, dataset)
     except ConfigError:
-        return False
-    return True
+        step = "ready" if prepared == "yes" else "no reader in the pipeline yet"
+    return Status(name, dataset.title, dataset.licence, dataset.rows, _source(dataset), fetched, prepared, step)
 
 
 def _fetched(dataset: Dataset, raw_dir: Path) -> State:

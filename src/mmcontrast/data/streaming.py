@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,78 +20,29 @@ from rich.console import Console
 from rich.progress import track
 
 from mmcontrast.config import Dataset
-from mmcontrast.data import columns, table
+from mmcontrast.data import table
 from mmcontrast.data.files import replacing
-from mmcontrast.data.instances import Instance, Instances, Written
-from mmcontrast.data.intake import Intake
+from mmcontrast.data.instances import Instance, Intake, Stream, Written
 from mmcontrast.data.parquet import seal
 from mmcontrast.data.scaling import Running, Scaler
 from mmcontrast.errors import DataError
 from mmcontrast.paths import SPLITS
 
 BATCH_ROWS, BATCH_BYTES = 512, 16 * 1024**2
-GROUP_ROWS, GROUP_BYTES = 4096, 64 * 1024**2
+GROUP_BYTES = 64 * 1024**2
 SCALED = ("vector", "sequence")
-
-
-@dataclass(frozen=True)
-class Stream:
-    """What a reader gives.
-
-    Attributes:
-        instances: one after another; they are asked for once.
-        feature_names: modality -> d names of a vector's or a step's features; numbers stand for them where it has none.
-        report: counts and names of what was left out, for the datasheet; complete when the instances have been read.
-        split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
-        group_rows: rows of a row group of the files.
-        in_memory: the reader holds all instances, so that they are taken as one batch, and what is fitted on them is
-            numpy's own to the bit.
-    """
-
-    instances: Iterable[Instance]
-    feature_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    report: dict[str, Any] = field(default_factory=dict)
-    split_rule: str | None = None
-    group_rows: int = GROUP_ROWS
-    in_memory: bool = False
-
-
-def from_arrays(given: Instances) -> Stream:
-    """The instances one after another."""
-
-    def instances() -> Iterator[Instance]:
-        labels, tasks = given.labels.tolist(), {task: of.tolist() for task, of in given.tasks.items()}
-        for i, identity in enumerate(given.ids):
-            values = {m: x_Nd[i] for m, x_Nd in given.inputs.items()}
-            split, group = (of[i] if of else None for of in (given.splits, given.groups))
-            yield Instance(identity, values, labels[i], split, {task: of[i] for task, of in tasks.items()}, group)
-
-    return Stream(instances(), given.feature_names, in_memory=True)
 
 
 def write_stream(name: str, dataset: Dataset, stream: Stream, out_dir: Path) -> Written:
     """train.parquet, val.parquet and test.parquet.
 
-    Raises:
-        DataError: an instance is not what params/datasets/<name>.yaml says (it is named), a split has not the size that
-            stands there, or nothing can be fitted on train.
+    Raises DataError: an instance is not what params/datasets/<name>.yaml says (it is named), a split has not the size
+    that stands there, or nothing can be fitted on train.
     """
     taken = Intake(name, dataset)
-    layouts = {
-        split: table.schema(
-            name,
-            split,
-            dataset.modalities,
-            dataset.classes,
-            dataset.scaling,
-            stream.feature_names,
-            dataset.tasks,
-            dataset.scenes,
-            dataset.target,
-            dataset.case_weights,
-        )
-        for split in SPLITS
-    }
+    first = (dataset.modalities, dataset.classes, dataset.scaling, stream.feature_names)
+    more = (dataset.tasks, dataset.scenes, dataset.target, dataset.case_weights)
+    layouts = {split: table.schema(name, split, *first, *more) for split in SPLITS}
     scaled = [m for m, spec in dataset.modalities.items() if spec.kind in SCALED]
     wide = unscaled(layouts["train"], scaled)
     shown = track(
@@ -130,7 +80,6 @@ def _batches(instances: Iterable[Instance], taken: Intake, layout: pa.Schema, wh
 
 
 def _bytes(cell: Any) -> int:
-    """About as many as it takes in memory."""
     if isinstance(cell, list):
         return sum(map(_bytes, cell))
     return int(cell.nbytes) if isinstance(cell, np.ndarray) else len(cell) if isinstance(cell, str | bytes) else 8
@@ -138,7 +87,7 @@ def _bytes(cell: Any) -> int:
 
 def batch_of(rows: Sequence[Sequence[Any]], layout: pa.Schema) -> pa.RecordBatch:
     """Rows of cells, as `Intake.row` gives them, as columns."""
-    cells = [columns.column(values, f.type) for values, f in zip(zip(*rows, strict=True), layout, strict=True)]
+    cells = [table.column(values, f.type) for values, f in zip(zip(*rows, strict=True), layout, strict=True)]
     return pa.RecordBatch.from_arrays(cells, schema=layout)
 
 
@@ -148,24 +97,13 @@ def unscaled(layout: pa.Schema, scaled: Sequence[str]) -> pa.Schema:
 
 
 def _double(kind: pa.DataType) -> pa.DataType:
-    """The same with float64."""
     if pa.types.is_fixed_size_list(kind):
         return pa.list_(_double(kind.value_type), kind.list_size)
     return pa.list_(_double(kind.value_type)) if pa.types.is_list(kind) else pa.float64()
 
 
-class _Again:
-    """The batches of an open Arrow file, as often as they are asked for."""
-
-    def __init__(self, file: pa.ipc.RecordBatchFileReader) -> None:
-        self._file = file
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return (self._file.get_batch(i) for i in range(self._file.num_record_batches))
-
-
 @contextmanager
-def _waiting(batches: Iterator[pa.RecordBatch], layout: pa.Schema, out_dir: Path) -> Iterator[_Again]:
+def _waiting(batches: Iterator[pa.RecordBatch], layout: pa.Schema, out_dir: Path) -> Iterator[list[pa.RecordBatch]]:
     """What `batches` give, to be read as often as wanted."""
     path = out_dir / ".waiting.arrow.part"
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -174,7 +112,8 @@ def _waiting(batches: Iterator[pa.RecordBatch], layout: pa.Schema, out_dir: Path
             for batch in batches:
                 writer.write_batch(batch)
         with pa.memory_map(str(path)) as source:
-            yield _Again(pa.ipc.open_file(source))
+            file = pa.ipc.open_file(source)
+            yield [file.get_batch(i) for i in range(file.num_record_batches)]
     finally:
         path.unlink(missing_ok=True)
 
@@ -192,7 +131,7 @@ def _fit(
     for batch, rows in taken.located(batches):
         train = batch.take(rows["train"])
         for m, running in seen.items():
-            running.add(columns.numbers(train[m]))
+            running.add(table.numbers(train[m]))
     for m, running in seen.items():
         if running.empty_d.any():
             j = int(np.flatnonzero(running.empty_d)[0])
@@ -231,8 +170,8 @@ def with_scale(part: pa.RecordBatch, layout: pa.Schema, scalers: Mapping[str, Sc
         column = part[f.name]
         if f.name in scalers:
             with np.errstate(over="ignore"):
-                column = columns.with_numbers(column, scalers[f.name], f.type)
-            if not np.isfinite(columns.numbers(column)).all():
+                column = table.with_numbers(column, scalers[f.name], f.type)
+            if not np.isfinite(table.numbers(column)).all():
                 raise DataError(f"{path}: modality '{f.name}': a number is too large for float32 after scaling")
         cells.append(column)
     return pa.RecordBatch.from_arrays(cells, schema=layout)

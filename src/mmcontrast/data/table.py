@@ -20,15 +20,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from mmcontrast.config import Modality
 from mmcontrast.config.metrics import Target
-from mmcontrast.data.json_text import parse_json
+from mmcontrast.data.files import again, parse_json
 from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import DataError, nearest
 
@@ -65,11 +66,9 @@ def column_type(modality: Modality) -> pa.DataType:
 def label_type(target: str, names: Sequence[str]) -> pa.DataType:
     """Arrow type of a label's column.
 
-    Args:
-        target: classes, multilabel or regression. names: of the classes, labels or quantities.
+    `target`: classes, multilabel or regression. `names`: of the classes, labels or quantities.
 
-    Raises:
-        ValueError: there is no such target.
+    Raises ValueError: there is no such target.
     """
     items = {"classes": None, "multilabel": BYTE, "regression": FLOAT}
     if target not in items:
@@ -152,27 +151,21 @@ def schema(
 def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """A split and its metadata.
 
-    Raises:
-        DataError: the file is missing, damaged, or not written by `mmcontrast data prepare`.
+    Raises DataError: the file is missing, damaged, or not written by `mmcontrast data prepare`.
     """
     try:
-        table = read_parquet(path, _again(path))
+        table = read_parquet(path, again(path))
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; {_again(path)}") from None
+        raise DataError(f"{path}: no such file; {again(path)}") from None
     described = described_by(path, table.schema)
     refuse_nulls(path, table, described)
     return table, described
 
 
-def _again(path: Path) -> str:
-    return f"run `mmcontrast data prepare {path.parent.name}`"
-
-
 def described_by(path: Path, layout: pa.Schema) -> dict[str, Any]:
     """The metadata of a split's schema, which must fit its columns.
 
-    Raises:
-        DataError: not written by `mmcontrast data prepare`, or not of this layout.
+    Raises DataError: not written by `mmcontrast data prepare`, or not of this layout.
     """
     raw = (layout.metadata or {}).get(METADATA_KEY)
     if raw is None:
@@ -187,19 +180,19 @@ def described_by(path: Path, layout: pa.Schema) -> dict[str, Any]:
         if described.get("case_weights"):
             labels |= {weight_column(task): pa.float64() for task in ("", *tasks)}
     except (ValueError, KeyError, AttributeError, TypeError) as e:
-        raise DataError(f"{path}: metadata not understood ({e}); {_again(path)}") from None
+        raise DataError(f"{path}: metadata not understood ({e}); {again(path)}") from None
     if missing:
-        raise DataError(f"{path}: metadata without {', '.join(missing)}; {_again(path)}")
+        raise DataError(f"{path}: metadata without {', '.join(missing)}; {again(path)}")
     texts = ["id", SCENE] if "scenes" in described else ["id"]
     expected = ["id", *labels, *texts[1:], *modalities]
     if layout.names != expected:
-        raise DataError(f"{path}: columns {layout.names}, expected {expected}; {_again(path)}")
+        raise DataError(f"{path}: columns {layout.names}, expected {expected}; {again(path)}")
     types = {n: column_type(m) for n, m in modalities.items()}
     types |= dict.fromkeys(texts, pa.string()) | labels
     for name, wanted in types.items():
         kind = layout.field(name).type
         if not _same_type(kind, wanted):
-            raise DataError(f"{path}: column '{name}': {kind}, expected {wanted}; {_again(path)}")
+            raise DataError(f"{path}: column '{name}': {kind}, expected {wanted}; {again(path)}")
     return described
 
 
@@ -220,7 +213,7 @@ def refuse_nulls(path: Path, table: pa.Table, described: Mapping[str, Any]) -> N
     for name in table.column_names:
         for chunk in table[name].chunks:
             if _has_nulls(chunk.drop_null() if name in optional else chunk):
-                raise DataError(f"{path}: column '{name}' has empty cells; {_again(path)}")
+                raise DataError(f"{path}: column '{name}' has empty cells; {again(path)}")
 
 
 def _has_nulls(column: pa.Array) -> bool:
@@ -228,7 +221,52 @@ def _has_nulls(column: pa.Array) -> bool:
     return bool(column.null_count) or (nested and _has_nulls(column.flatten()))
 
 
-def feature_names(layout: pa.Schema, modality: str) -> list[str]:
-    """Names of a modality's features, in order, as stored in its field's metadata."""
-    names: list[str] = json.loads(layout.field(modality).metadata[FEATURES_KEY])
-    return names
+def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """A column of n cells.
+
+    `kind`: as `table.column_type` or `table.label_type` gives it, or with other numbers in it.
+    """
+    if pa.types.is_fixed_size_list(kind):
+        width, item = kind.list_size, kind.value_type.to_pandas_dtype()
+        flat = np.zeros((len(values), width), item)
+        for row, value in enumerate(values):
+            flat[row] = 0 if value is None else np.reshape(value, -1)
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=kind, mask=_missing(values))
+    if pa.types.is_list(kind):
+        inner = column([one for several in values if several is not None for one in several], kind.value_type)
+        ends = np.cumsum([0, *(0 if v is None else len(v) for v in values)], dtype=np.int32)
+        return pa.ListArray.from_arrays(pa.array(ends), inner, type=kind, mask=_missing(values))
+    return pa.array(values, kind)
+
+
+def _missing(values: Sequence[Any]) -> pa.Array | None:
+    """(n,) True where there is nothing; None where that is nowhere."""
+    mask = [v is None for v in values]
+    return pa.array(mask, pa.bool_()) if any(mask) else None
+
+
+def spans(cells: pa.Array) -> list[tuple[int, int]]:
+    """Where each list of a column starts and ends in what `flatten` gives."""
+    ends = cells.offsets.to_numpy() - cells.offsets[0].as_py()
+    return list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
+
+
+def numbers(cells: pa.Array) -> np.ndarray:
+    """(P, d) of all vectors in a column, or steps of its sequences, those that are not there left out."""
+    while not pa.types.is_fixed_size_list(cells.type):
+        cells = cells.flatten()
+    return cells.flatten().to_numpy(zero_copy_only=False).reshape(-1, cells.type.list_size)
+
+
+def with_numbers(cells: pa.Array, change: Callable[[np.ndarray], np.ndarray], kind: pa.DataType) -> pa.Array:
+    """The column with each (P, d) of numbers changed, and of another type of numbers.
+
+    `cells`: not sliced. `change`: (P, d) -> (P, d). `kind`: of the result.
+    """
+    mask = cells.is_null() if cells.null_count else None
+    if pa.types.is_fixed_size_list(cells.type):
+        values_Pd = cells.values.to_numpy(zero_copy_only=False).reshape(-1, cells.type.list_size)
+        changed = np.ascontiguousarray(change(values_Pd), kind.value_type.to_pandas_dtype())
+        return pa.FixedSizeListArray.from_arrays(pa.array(changed.reshape(-1)), type=kind, mask=mask)
+    inner = with_numbers(cells.values, change, kind.value_type)
+    return pa.ListArray.from_arrays(cells.offsets, inner, type=kind, mask=mask)

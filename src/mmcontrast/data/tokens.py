@@ -1,6 +1,8 @@
 """The texts of a dataset's splits as word pieces.
 
-The vocabulary is of the training texts alone, or the one that comes with a pretrained encoder.
+The vocabulary comes with a pretrained encoder, or is byte-pair encoding of words (Sennrich et al., ACL 2016), learned
+from the training texts alone. A piece is a run of characters inside a word; the first piece of a word starts with a
+mark, so that `cat` of "cat" and of "bobcat" differ. A word never seen is made of pieces that were.
 
 O texts, T most word pieces of one of them.
 """
@@ -9,9 +11,14 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +27,6 @@ import torch
 from mmcontrast.config import CellConfig, Pretrained
 from mmcontrast.data.inputs import Ragged
 from mmcontrast.data.loading import Observations, Table
-from mmcontrast.data.word_pieces import PADDING, Encoded, WordPieces, learn
 from mmcontrast.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -29,6 +35,11 @@ CHUNK = 4096  # texts at once
 NO_PIECE = -1  # pads what a pretrained encoder reads, as 0 is a piece of some of them
 EMPTY = np.zeros(0, np.int64)
 UNKNOWN_LIMIT = 0.5  # of the pieces of the training texts: above it, the tokenizer is of other texts, or damaged
+PADDING, UNKNOWN = 0, 1
+SPECIAL = ("<pad>", "<unk>")
+START = "▁"
+WORD = re.compile(r"\w+|[^\w\s]")
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -55,10 +66,9 @@ def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, 
     A pretrained encoder brings its own vocabulary, and none is returned. Says in the log how many texts of a split were
     longer than the encoder takes, and cut, and how many have no word. A text that an instance lacks is padding.
 
-    Raises:
-        ConfigError: there are texts, and neither `model.text` nor `model.pretrained` says what reads them.
-        DataError: the training texts have no word, or more characters than the vocabulary has places; or a pretrained
-            encoder's files are not what they should be, or its vocabulary lacks most of what the texts are made of.
+    Raises ConfigError: there are texts, and neither `model.text` nor `model.pretrained` says what reads them;
+    DataError: the training texts have no word, or more characters than the vocabulary has places; or a pretrained
+    encoder's files are not what they should be, or its vocabulary lacks most of what the texts are made of.
     """
     texts = {m: _texts(tables["train"], m) for m, modality in cell.modalities.items() if modality.kind == "text"}
     encoders = {m: text_encoder(m, cell, partial(_learned, of)) for m, of in texts.items()}
@@ -94,11 +104,9 @@ def in_pieces(table: Table, encoders: Mapping[str, Encoder], where: str, known: 
 def text_encoder(modality: str, cell: CellConfig, vocabulary: Callable[[int], WordPieces]) -> Encoder:
     """What makes numbers of a modality's texts.
 
-    Args:
-        vocabulary: number of pieces -> a vocabulary; asked for where there is no pretrained encoder.
+    `vocabulary`: number of pieces -> a vocabulary; asked for where there is no pretrained encoder.
 
-    Raises:
-        ConfigError, DataError: see `tokenised`.
+    Raises ConfigError, DataError: see `tokenised`.
     """
     key = next((key for key in (modality, "text") if key in cell.model.pretrained), None)
     if key is not None:
@@ -118,12 +126,12 @@ def _learned(texts: Any, vocabulary: int) -> WordPieces:
 
 
 def _pretrained(spec: Pretrained, where: str) -> Encoder:
-    # by name: they concern no cell without a pretrained encoder
-    files, texts = (importlib.import_module(f"mmcontrast.data.{name}") for name in ("pretrained", "pretrained_texts"))
+    # by name: it concerns no cell without a pretrained encoder
+    files = importlib.import_module("mmcontrast.data.pretrained")
     folder = files.open_folder(spec, where)
-    tokenizer = texts.load_tokenizer(folder)
-    longest = texts.longest_text(folder, tokenizer, spec)
-    encode = partial(texts.encode_texts, tokenizer, longest=longest)
+    tokenizer = files.load_tokenizer(folder)
+    longest = files.longest_text(folder, tokenizer, spec)
+    encode = partial(files.encode_texts, tokenizer, longest=longest)
     return Encoder(encode, NO_PIECE, f"{where}'s {longest}", tokenizer.unk_token_id)
 
 
@@ -162,3 +170,130 @@ def _refuse_unknown(rows: list[np.ndarray], encoder: Encoder, where: str) -> Non
             f"{where}: {unknown} of {all_of} word pieces of the training texts are unknown to the encoder's "
             "tokenizer; it is of another language, or its files do not belong together"
         )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Texts as numbers.
+
+    Attributes:
+        rows: of each text the indices of its pieces in the vocabulary.
+        cut: texts that had more than were asked for. empty: rows of texts without a word.
+    """
+
+    rows: list[list[int]]
+    cut: int
+    empty: list[int]
+
+
+@dataclass(frozen=True)
+class WordPieces:
+    """A vocabulary and the merges that lead to it.
+
+    Attributes:
+        pieces: names; a piece's number is its place. merges: pairs in the order they were learned.
+    """
+
+    pieces: list[str]
+    merges: list[Pair]
+    _rank: dict[Pair, int] = field(init=False, repr=False, compare=False)
+    _index: dict[str, int] = field(init=False, repr=False, compare=False)
+    _known: dict[str, list[int]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_rank", {pair: i for i, pair in enumerate(self.merges)})
+        object.__setattr__(self, "_index", {piece: i for i, piece in enumerate(self.pieces)})
+
+    def word(self, word: str) -> list[int]:
+        """Numbers of a word's pieces."""
+        if word not in self._known:
+            symbols = _characters(word)
+            while len(symbols) > 1:
+                best = min(pairwise(symbols), key=lambda p: self._rank.get(p, len(self.merges)))
+                if best not in self._rank:
+                    break
+                symbols = _merged(symbols, best)
+            self._known[word] = [self._index.get(s, UNKNOWN) for s in symbols]
+        return self._known[word]
+
+    def encode(self, texts: Sequence[str], length: int) -> Encoded:
+        """Texts cut to `length` pieces; a text without a word is one UNKNOWN."""
+        rows = [[n for word in words(text) for n in self.word(word)] for text in texts]
+        empty = [i for i, row in enumerate(rows) if not row]
+        cut = sum(len(row) > length for row in rows)
+        return Encoded([row[:length] or [UNKNOWN] for row in rows], cut, empty)
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and signs of a text, in Unicode's composed form."""
+    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def learn(texts: Iterable[str], vocabulary: int) -> WordPieces:
+    """Word pieces of the given texts: all their characters, then the most frequent pair joined, again and again.
+
+    Of equally frequent pairs the alphabetically first is joined, so that equal texts give an equal vocabulary.
+
+    `vocabulary`: most pieces, the two special ones included.
+
+    Raises DataError: there is no word, or the characters alone are more than `vocabulary`.
+    """
+    count = Counter(word for text in texts for word in words(text))
+    if not count:
+        raise DataError("no word in any training text, so there is nothing to learn word pieces from")
+    spelled = {word: _characters(word) for word in count}
+    alphabet = sorted({s for symbols in spelled.values() for s in symbols})
+    if len(alphabet) + len(SPECIAL) > vocabulary:
+        raise DataError(
+            f"model.text.vocabulary: {vocabulary} pieces, and the training texts have {len(alphabet)} different "
+            f"characters; give at least {len(alphabet) + len(SPECIAL)}"
+        )
+    pairs: Counter[Pair] = Counter()
+    holders: defaultdict[Pair, set[str]] = defaultdict(set)
+    for word, symbols in spelled.items():
+        for pair in pairwise(symbols):
+            pairs[pair] += count[word]
+            holders[pair].add(word)
+    # most frequent first; an entry whose count has changed since is passed over, as the new count has its own
+    queue = [(-times, pair) for pair, times in pairs.items()]
+    heapify(queue)
+    pieces, merges = dict.fromkeys([*SPECIAL, *alphabet]), []
+    while len(pieces) < vocabulary and queue:
+        times, best = heappop(queue)
+        if pairs[best] != -times:
+            continue
+        if pairs[best] < 2:
+            break
+        merges.append(best)
+        pieces["".join(best)] = None
+        touched: set[Pair] = set()
+        for word in sorted(holders[best]):
+            touched.update(pairwise(spelled[word]))
+            for pair in pairwise(spelled[word]):
+                pairs[pair] -= count[word]
+                holders[pair].discard(word)
+            spelled[word] = _merged(spelled[word], best)
+            touched.update(pairwise(spelled[word]))
+            for pair in pairwise(spelled[word]):
+                pairs[pair] += count[word]
+                holders[pair].add(word)
+        for pair in touched:
+            if pairs[pair]:
+                heappush(queue, (-pairs[pair], pair))
+    return WordPieces(list(pieces), merges)
+
+
+def _characters(word: str) -> list[str]:
+    return [START + word[0], *word[1:]]
+
+
+def _merged(symbols: list[str], pair: Pair) -> list[str]:
+    out, i = [], 0
+    while i < len(symbols):
+        if i + 1 < len(symbols) and (symbols[i], symbols[i + 1]) == pair:
+            out.append("".join(pair))
+            i += 2
+        else:
+            out.append(symbols[i])
+            i += 1
+    return out

@@ -36,8 +36,7 @@ SPARSE = {name: getattr(scipy.sparse, name) for name in ("csr_matrix", "csc_matr
 def read_pickle(path: Path) -> Any:
     """What a pickle holds: None, numbers, strings, bytes, lists, tuples, dicts, sets, arrays and sparse matrices.
 
-    Raises:
-        DataError: missing, damaged, larger than MAX_PICKLE_BYTES, or it names anything else; says what.
+    Raises DataError: missing, damaged, larger than MAX_PICKLE_BYTES, or it names anything else; says what.
     """
     try:
         size = path.stat().st_size

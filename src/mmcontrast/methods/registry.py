@@ -67,7 +67,7 @@ def training_modules(cell: CellConfig) -> list[str]:
     texts = any(m.kind == "text" for m in cell.modalities.values())
     modules += ["mmcontrast.data.tokens"] if texts else []
     if given:
-        modules += ["mmcontrast.models.pretrained"] + ["mmcontrast.data.pretrained_texts"] * texts
+        modules += ["mmcontrast.models.pretrained"] + ["mmcontrast.data.pretrained"] * texts
     if cell.model.image_weights is not None:
         modules.append("mmcontrast.models.image_weights")
     return modules

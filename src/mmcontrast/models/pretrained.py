@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmcontrast.config import Lora, Modality, Model, Pretrained
 from mmcontrast.data import pretrained as files
-from mmcontrast.data.pixels import unit_pixels
+from mmcontrast.data.inputs import unit_pixels
 from mmcontrast.errors import ConfigError, DataError, not_installed
 from mmcontrast.models.conv import GlobalBatchNorm2d
 from mmcontrast.models.encoders import StepEncoder, frozen_copy, mean_step

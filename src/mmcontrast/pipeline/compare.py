@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from mmcontrast.config.metrics import Measure, measure
-from mmcontrast.data.files import replacing, sha256_of, write_json
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json, replacing, sha256_of, write_json
 from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import MMContrastError
 from mmcontrast.evaluation.statistics import Difference, paired_difference

@@ -25,10 +25,8 @@ from mmcontrast.config.base import Strict, has_file
 from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.grid import subset, whole
 from mmcontrast.config.metrics import metrics_for
-from mmcontrast.data.files import replacing, sha256_of
-from mmcontrast.data.json_text import read_json, sealed
-from mmcontrast.data.outside import encoder_files, outside_files, own_files, reader_files
-from mmcontrast.data.preparers import preparer
+from mmcontrast.data.files import read_json, replacing, sealed, sha256_of
+from mmcontrast.data.outside import encoder_files, outside_files, own_files, preparer, reader_files
 from mmcontrast.errors import MMContrastError, nearest
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout

@@ -26,9 +26,7 @@ from polars.testing import assert_frame_equal
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.data.checksums import check_prepared
-from mmcontrast.data.files import sha256_of
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import check_prepared, read_json, sha256_of
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.parquet import read_outline
 from mmcontrast.errors import DataError, MMContrastError

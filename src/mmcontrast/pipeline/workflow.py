@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmcontrast.config import Grid
-from mmcontrast.data.files import write_json
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json, write_json
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.paths import DVC_MARK, SPLITS, Layout, prepared, raw_manifest
 from mmcontrast.pipeline.plan import Plan, PlanError, outdated, planned, write_plan

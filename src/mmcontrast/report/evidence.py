@@ -15,7 +15,7 @@ import polars as pl
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, CellRef, Dataset, Experiment, Grid
-from mmcontrast.data import json_text
+from mmcontrast.data import files
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
@@ -305,7 +305,7 @@ def read_json(path: Path, command: str) -> dict[str, Any]:
         DataError: it is missing or is not one; says which command writes it.
     """
     try:
-        data = json_text.read_json(path)
+        data = files.read_json(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run `{command}` first") from None
     except ValueError as e:

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
-from mmcontrast.data.decoding import Decoders, encoded
-from mmcontrast.data.inputs import Part, Rows, part
+from mmcontrast.data.inputs import Decoders, Part, Rows, encoded, part
 from mmcontrast.data.loading import Table
 from mmcontrast.data.sampling import CaptionSampler, InstanceSampler
 from mmcontrast.data.sampling import Rows as Drawn

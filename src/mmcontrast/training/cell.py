@@ -23,8 +23,8 @@ import torch
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig
-from mmcontrast.data.decoding import Decoders
 from mmcontrast.data.files import sha256_of, write_json
+from mmcontrast.data.inputs import Decoders
 from mmcontrast.data.loading import Table, held_out, load_whole
 from mmcontrast.data.outside import outside_files
 from mmcontrast.errors import TrainingError

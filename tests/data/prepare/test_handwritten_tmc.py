@@ -8,7 +8,7 @@ import yaml
 from scipy.io import savemat
 
 from mmcontrast.config import Dataset
-from mmcontrast.data.prepare.handwritten_tmc import read
+from mmcontrast.data.prepare.matlab import read
 from mmcontrast.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -13,7 +13,7 @@ import pytest
 
 from mmcontrast.config import Dataset, Grid
 from mmcontrast.data.fetch import fetch
-from mmcontrast.data.prepare import mosi, mosi_transcripts, prepare
+from mmcontrast.data.prepare import mosi, prepare
 from mmcontrast.errors import DataError
 
 HOST = "raw.githubusercontent.com"
@@ -73,19 +73,19 @@ def dataset(root: Path, name: str, **over: Any) -> Dataset:
 
 
 def test_clips_get_their_own_vectors_and_the_published_split(root: Path, write: Any) -> None:
-    got = mosi.read("mosi", dataset(root, "mosi"), write(files()))
-    assert got.ids == [clip[0] for clip in CLIPS]
-    assert got.splits == [clip[3] for clip in CLIPS]
-    assert got.groups == ["a", "a", "b_x", "b_x", "b_x", "c", "d"]
-    assert got.labels.tolist() == [1, 0, 1, 0, 0, 1, 0]
+    got = list(mosi.stream("mosi", dataset(root, "mosi"), write(files())).instances)
+    assert [one.id for one in got] == [clip[0] for clip in CLIPS]
+    assert [one.split for one in got] == [clip[3] for clip in CLIPS]
+    assert [one.group for one in got] == ["a", "a", "b_x", "b_x", "b_x", "c", "d"]
+    assert [one.label for one in got] == [1, 0, 1, 0, 0, 1, 0]
     for modality, width in WIDTHS.items():
         expected = [[10 * i + j + 0.5 for j in range(width)] for i in range(len(CLIPS))]
-        np.testing.assert_array_equal(got.inputs[modality], expected)
+        np.testing.assert_array_equal([one.values[modality] for one in got], expected)
 
 
 def test_sentences_are_joined_and_zero_is_not_positive(root: Path, write: Any) -> None:
     spec = dataset(root, "mosi_transcripts")
-    got = list(mosi_transcripts.stream("mosi_transcripts", spec, write(files())).instances)
+    got = list(mosi.stream("mosi_transcripts", spec, write(files())).instances)
     assert [one.label for one in got] == [1, 0, 0, 0, 0, 1, 0]
     assert [one.split for one in got] == ["train", "train", "test", "test", "test", "val", "val"]
     assert [one.group for one in got] == ["a", "a", "b_x", "b_x", "b_x", "c", "d"]
@@ -129,9 +129,8 @@ def test_other_files_are_refused(
     assert old in changed[file]
     every_line = old in ('"9",', '.5","')
     changed[file] = changed[file].replace(old, new, -1 if every_line else 1)
-    read = {"mosi": mosi.read, "mosi_transcripts": mosi_transcripts.stream}[name]
     with pytest.raises(DataError) as e:
-        read(name, dataset(root, name), write(changed))
+        mosi.stream(name, dataset(root, name), write(changed))
     assert message in str(e.value)
 
 
@@ -144,10 +143,8 @@ def test_the_real_mosi(root: Path, mirror: Path, tmp_path: Path, monkeypatch: py
     rows = {split: part["rows"] for split, part in sheet["splits"].items()}
     assert rows == {"train": 1447, "val": 0, "test": 752}
     assert sheet["splits"]["test"]["classes"] == {"negative": 285, "positive": 467}
-    got = mosi.read("mosi", real, tmp_path / "raw")
-    videos = {
-        split: {g for g, s in zip(got.groups or [], got.splits or [], strict=True) if s == split} for split in rows
-    }
+    got = list(mosi.stream("mosi", real, tmp_path / "raw").instances)
+    videos = {split: {one.group for one in got if one.split == split} for split in rows}
     assert {split: len(of) for split, of in videos.items()} == {"train": 62, "val": 0, "test": 31}
     assert any("LABEL LEAK" in note for note in sheet["notes"])
 
@@ -157,12 +154,12 @@ def test_the_real_mosi_transcripts(root: Path, mirror: Path, tmp_path: Path) -> 
     for path in [*(mirror / HOST / "soujanyaporia").rglob("*.csv"), *(mirror / HOST / "thuiar").rglob("*.tsv")]:
         shutil.copyfile(path, tmp_path / path.name)
     real = Grid(root).datasets["mosi_transcripts"]
-    got = list(mosi_transcripts.stream("mosi_transcripts", real, tmp_path).instances)
+    got = list(mosi.stream("mosi_transcripts", real, tmp_path).instances)
     assert Counter(one.split for one in got) == {"train": 1284, "val": 229, "test": 686}
     videos = {one.group: one.split for one in got}
     assert Counter(videos.values()) == {"train": 52, "val": 10, "test": 31}
     assert all(videos[one.group] == one.split for one in got)
-    lines = mosi_transcripts.read_lines(tmp_path)
+    lines = mosi.read_lines(tmp_path)
     shared = {text: [line.sentiment for line in found] for text, found in lines.items() if len(found) > 1}
     assert shared == {"SO IT WAS JUST A LITTLE AWKWARD": [-1.0, -0.6], "I HATED IT": [-2.6, -3.0]}
     assert sum(line.sentiment == 0 for found in lines.values() for line in found) == 96

@@ -19,7 +19,6 @@ def content():
     return {
         "rgb": g.integers(0, 256, (N, 3, H, W), dtype=np.uint8),
         "depth": g.uniform(1, 9, (N, H, W)).astype(np.float32),
-        "labels": g.integers(0, 895, (N, H, W), dtype=np.uint16),
     }
 
 
@@ -30,7 +29,6 @@ def official_file(folder, content, scenes, train, test, skip=()):
         arrays = {
             "images": content["rgb"].transpose(0, 1, 3, 2),
             "depths": content["depth"].transpose(0, 2, 1),
-            "labels": content["labels"].transpose(0, 2, 1),
         }
         for name, values in arrays.items():
             if name not in skip:
@@ -83,7 +81,6 @@ def test_frames_come_out_upright(raw_dir, content):
     for i, frame in enumerate(out):
         assert np.array_equal(frame.rgb, content["rgb"][i])
         assert np.array_equal(frame.depth, content["depth"][i])
-        assert np.array_equal(frame.labels, content["labels"][i])
 
 
 def test_the_instances(raw_dir, content):
@@ -133,7 +130,7 @@ def test_shrinking_takes_means_of_blocks():
 @pytest.mark.parametrize("missing", ["depths", "scenes"])
 def test_a_missing_variable_is_named(tmp_path, content, missing):
     write(tmp_path, content, skip=(missing,))
-    with pytest.raises(DataError, match=f"no variable '{missing}'"):
+    with pytest.raises(DataError, match=f"no array '{missing}'"):
         list(frames(tmp_path))
 
 

@@ -42,7 +42,6 @@ def raw_dir(tmp_path, monkeypatch):
     content = {
         "rgb": rgb,
         "depth": g.uniform(1, 9, (N, 48, 64)).astype(np.float32),
-        "labels": np.zeros((N, 48, 64), np.uint16),
     }
     folder = tmp_path / "raw"
     folder.mkdir()
@@ -112,7 +111,6 @@ def prepared(tmp_path, scenes, train=TRAIN):
     content = {
         "rgb": g.integers(0, 256, (N, 3, 48, 64), dtype=np.uint8),
         "depth": g.uniform(1, 9, (N, 48, 64)).astype(np.float32),
-        "labels": np.zeros((N, 48, 64), np.uint16),
     }
     raw = tmp_path / "raw"
     raw.mkdir()

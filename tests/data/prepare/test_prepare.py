@@ -15,12 +15,12 @@ import pytest
 
 from mmcontrast.config import Dataset
 from mmcontrast.data import table
-from mmcontrast.data.instances import Instance, Instances
-from mmcontrast.data.json_text import read_json
+from mmcontrast.data.files import read_json
+from mmcontrast.data.instances import Instance, Instances, Stream
+from mmcontrast.data.outside import preparer
 from mmcontrast.data.prepare import mogonet, prepare
-from mmcontrast.data.preparers import preparer
-from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError, DataError
+from tests.data.written import feature_names
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -47,7 +47,7 @@ def test_layout_of_the_files(raw_rosmap: Any, small: Any, tmp_path: Path) -> Non
         "classes": ["no", "yes"],
         "scaling": "minmax",
     }
-    assert table.feature_names(content.schema, "mirna") == ["mirna|0", "mirna|1"]
+    assert feature_names(content.schema, "mirna") == ["mirna|0", "mirna|1"]
     assert content["id"].to_pylist() == [f"train-{i:04d}" for i in range(8)]
     assert pq.read_table(tmp_path / "out/val.parquet").num_rows == 0
     assert pq.read_table(tmp_path / "out/test.parquet")["label"].to_pylist() == [0, 1, 0, 1]
@@ -224,7 +224,7 @@ def test_a_reader_is_found_by_the_dataset_s_name_or_its_key(small: Any) -> None:
 
 def test_preparing_needs_no_torch_and_asking_for_the_module_no_polars() -> None:
     code = (
-        "import sys, mmcontrast.data.preparers; "
+        "import sys, mmcontrast.data.outside; "
         "print([m for m in ('torch', 'polars', 'pyarrow') if m in sys.modules]); "
         "import mmcontrast.data.prepare.mogonet, mmcontrast.data.prepare.table; print('torch' in sys.modules)"
     )

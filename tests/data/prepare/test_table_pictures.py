@@ -16,8 +16,7 @@ from PIL import Image
 from mmcontrast.config import Dataset
 from mmcontrast.data import prepare as package
 from mmcontrast.data import table
-from mmcontrast.data.audio import log_mel
-from mmcontrast.data.pictures import decode
+from mmcontrast.data.pictures import decode, log_mel
 from mmcontrast.data.prepare.table import stream
 from mmcontrast.errors import ConfigError, DataError
 

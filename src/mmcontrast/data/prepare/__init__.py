@@ -1,30 +1,33 @@
 """From raw files to train, val and test Parquet with a datasheet. The same input gives the same bytes.
 
+datasheet.json says what a prepared dataset is, for people, the report and later checks.
+
 Each module here has `stream(name, dataset, raw_dir) -> Stream`, which gives one instance after another, or, of a small
-set of vectors, `read(name, dataset, raw_dir) -> Instances`. All take one path: check, split, scale by train, write,
-look for leaks.
+set of vectors, `read(name, dataset, raw_dir) -> Instances`; `raw_dir` is data/raw/<dataset>. Both raise DataError where
+a file is missing or not what the dataset's file says, with file and place in it, and ConfigError where what that says
+is not accepted. All take one path: check, split, scale by train, write, look for leaks.
 """
 
 from __future__ import annotations
 
 import importlib
+import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmcontrast import paths
-from mmcontrast.config import Dataset
-from mmcontrast.data import fingerprints, leaks, scaling
-from mmcontrast.data.checksums import DATASHEET
-from mmcontrast.data.datasheet import datasheet
-from mmcontrast.data.files import sha256_of, write_json
-from mmcontrast.data.instances import Written
+from mmcontrast.config import Dataset, PublishedSplit
+from mmcontrast.data import leaks, scaling
+from mmcontrast.data.files import DATASHEET, sha256_of, write_json
+from mmcontrast.data.instances import Stream, Written, from_arrays
+from mmcontrast.data.leaks import stored_rows
 from mmcontrast.data.manifest import verified_manifest
-from mmcontrast.data.preparers import preparer
-from mmcontrast.data.splitting import refuse_unseen
-from mmcontrast.data.stored_rows import stored_rows
-from mmcontrast.data.streaming import Stream, from_arrays, write_stream
+from mmcontrast.data.outside import preparer
+from mmcontrast.data.splitting import check_apart, refuse_unseen
+from mmcontrast.data.streaming import write_stream
 from mmcontrast.errors import DataError
 
 
@@ -38,9 +41,8 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     Returns:
         The datasheet.
 
-    Raises:
-        DataError: not fetched, changed since, or not what params/ says; no splits are left then.
-        ConfigError: there is no reader for the dataset.
+    Raises DataError: not fetched, changed since, or not what params/ says; no splits are left then; ConfigError: there
+    is no reader for the dataset.
     """
     raw_dir, out_dir = Path(raw_dir), Path(out_dir)
     manifest = verified_manifest(dataset_name, dataset, raw_dir) if dataset.sources else {}
@@ -63,7 +65,7 @@ def from_stream(
         for split in paths.SPLITS:
             (out_dir / f"{split}.parquet").unlink(missing_ok=True)
         raise
-    near = fingerprints.near_duplicates(out_dir, dataset.modalities)
+    near = leaks.near_duplicates(out_dir, dataset.modalities)
     sheet = datasheet(dataset_name, dataset, manifest, written, found, near)
     if stream.split_rule is not None:
         sheet["split"]["rule"] = stream.split_rule
@@ -88,9 +90,9 @@ def _duplicates(dataset_name: str, dataset: Dataset, written: Written, out_dir: 
         named = f"{dataset_name}: task '{task}'" if task else dataset_name
         known = {split: _occurring(of, target.kind) for split, of in written.labels[task].items()}
         refuse_unseen(named, target.names, known.pop("train"), known)
-    leaks.check_apart(dataset_name, "group", written.groups)
+    check_apart(dataset_name, "group", written.groups)
     rows_of = {split: stored_rows(out_dir / f"{split}.parquet", list(dataset.modalities)) for split in paths.SPLITS}
-    leaks.check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
+    check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
     found = leaks.duplicates_across({split: keys for split, (_, keys) in rows_of.items()})
     leaks.check_duplicates(dataset_name, found, dataset.duplicates)
     return found
@@ -101,3 +103,128 @@ def _occurring(labels: np.ndarray, kind: str) -> np.ndarray:
     if kind == "classes":
         return labels
     return np.nonzero(labels)[1] if kind == "multilabel" else np.zeros(0, np.int64)
+
+
+def datasheet(
+    name: str,
+    dataset: Dataset,
+    manifest: Mapping[str, Any],
+    written: Written,
+    duplicates: Mapping[str, int],
+    near: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The datasheet as plain objects.
+
+    Args:
+        manifest: of the raw folder; empty for a generated dataset.
+        duplicates: pair of splits -> rows they share (see `leaks.duplicates_across`).
+        near: what `leaks.near_duplicates` found.
+    """
+    splits = {
+        task: {split: _counts(rows, target.names, target.kind) for split, rows in written.labels[task].items()}
+        for task, target in dataset.targets.items()
+    }
+    counts = splits.pop("")
+    modalities = {
+        m: {"kind": s.kind, "shape": s.shape} | {flag: True for flag in ("optional", "encoded") if getattr(s, flag)}
+        for m, s in dataset.modalities.items()
+    }
+    sheet = {
+        "name": name,
+        "title": dataset.title,
+        "description": dataset.description,
+        "licence": dataset.licence,
+        "redistribute": dataset.redistribute,
+        "citation": dataset.citation,
+        "rows": sum(of["rows"] for of in counts.values()),
+        "classes": dataset.classes,
+        "modalities": modalities,
+        "split": {"rule": _split_rule(dataset, bool(written.groups)), **dataset.split.model_dump(mode="json")},
+        "splits": counts,
+        "scaling": {"kind": dataset.scaling, "fitted_on": "train"},
+        "generate": dataset.generate,
+        "sources": manifest.get("sources", []),
+        "files": manifest.get("files", {}),
+        "leaks": {"duplicates": dict(duplicates), "near_duplicates": dict(near)},
+        "notes": dataset.notes,
+        "warnings": _warnings(dataset, manifest, written, duplicates, near) + _told(dataset, written.inputs),
+    }
+    if any(spec.kind == "text" for spec in dataset.modalities.values()):
+        # texts are compared, and cut into words, by the tables of Python itself, which differ between its versions
+        sheet["unicode"] = unicodedata.unidata_version
+    if dataset.scenes is not None:
+        sheet["scenes"] = dataset.scenes
+    if splits:
+        sheet["tasks"] = splits
+    return sheet | ({"inputs": dict(written.inputs)} if written.inputs else {})
+
+
+def _told(dataset: Dataset, inputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What was missing, filled in, cut or empty. `inputs`: as `Written.inputs`."""
+    out = []
+    for m, found in inputs.items():
+        share, limit = found.get("imputed_share", 0), next(iter(dataset.modalities[m].shape), None)
+        told = {
+            "missing": f"{found.get('missing')} of {dataset.rows} instances lack it",
+            "imputed": f"{share:.2%} of its values are missing and count as their mean over train",
+            "cut": f"{found.get('cut')} sequences are cut to {limit} steps; the longest has {found.get('longest')}",
+            "empty": f"{found.get('empty')} texts are empty",
+        }
+        out += [f"{m}: {text}" for what, text in told.items() if what in found]
+    return out
+
+
+def _counts(labels_N: np.ndarray, classes: list[str], target: str) -> dict[str, Any]:
+    if target == "multilabel":
+        return {"rows": len(labels_N), "labels": dict(zip(classes, labels_N.sum(axis=0).tolist(), strict=True))}
+    if target == "regression":
+        few = ("mean", "std", "min", "max") if len(labels_N) else ()
+        told = [{k: float(f"{getattr(y_N, k)():.6g}") for k in few} for y_N in labels_N.astype(np.float64).T]
+        return {"rows": len(labels_N), "quantities": dict(zip(classes, told, strict=True))}
+    counts = np.bincount(labels_N, minlength=len(classes))
+    return {"rows": len(labels_N), "classes": dict(zip(classes, counts.tolist(), strict=True))}
+
+
+def _split_rule(dataset: Dataset, grouped: bool) -> str:
+    if isinstance(dataset.split, PublishedSplit):
+        held = "" if dataset.split.val else "; no validation part, so each run holds one out of train by its own seed"
+        return f"as published{held}"
+    if grouped:
+        return "groups whole, stratified by class as well as they allow, fixed by its seed"
+    if dataset.target != "classes":
+        return "at random, fixed by its seed"
+    return "stratified by class, dealt by largest remainder, fixed by its seed"
+
+
+def _warnings(
+    dataset: Dataset,
+    manifest: Mapping[str, Any],
+    written: Written,
+    duplicates: Mapping[str, int],
+    near: Mapping[str, Any],
+) -> list[str]:
+    out = []
+    unpinned = [s["source"] for s in manifest.get("sources", []) if not s["pinned"]]
+    if unpinned:
+        out.append(
+            f"{len(unpinned)} of {len(manifest['sources'])} sources have no published checksum and were trusted when "
+            f"first fetched: {', '.join(unpinned)}"
+        )
+    for modality, features in written.constant.items():
+        if features:
+            shown = ", ".join(features[:5]) + (", ..." if len(features) > 5 else "")
+            total = dataset.modalities[modality].shape[-1]
+            what = f"{len(features)} of {total} features do not vary within train"
+            out.append(f"{modality}: {what} ({shown}); kept, with spread 1")
+    for pair, count in duplicates.items():
+        out.append(f"{count} rows are equal in {pair}, in every feature of every modality")
+    for pair, found in near.get("pairs", {}).items():
+        if found["count"]:
+            closest = " and ".join(found["closest"])
+            out.append(f"{found['count']} of {found['of']} in {pair} are near duplicates, the closest are {closest}")
+    for split, rows in written.labels[""].items() if dataset.target != "regression" else ():
+        there = rows if dataset.target == "classes" else np.nonzero(rows)[1]
+        absent = [c for i, c in enumerate(dataset.classes) if len(rows) and i not in there]
+        if absent:
+            out.append(f"{split} has no row of class {', '.join(absent)}")
+    return out

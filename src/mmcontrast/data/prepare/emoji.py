@@ -10,9 +10,11 @@ Variants of one base (woman / man / person, families, facing right) share a fami
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,41 @@ from rich.progress import track
 
 from mmcontrast.config import Dataset, RandomSplit
 from mmcontrast.config.base import Strict, validate
-from mmcontrast.data.instances import Instance
+from mmcontrast.data.files import told_json
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.pictures import check_modalities
-from mmcontrast.data.prepare.emoji_files import read_emoji
-from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError, DataError
+
+VENDORS = {
+    "noto": "@iconify-json/noto",
+    "twemoji": "@iconify-json/twemoji",
+    "openmoji": "@iconify-json/openmoji",
+    "fluent": "@iconify-json/fluent-emoji-flat",
+}
+SHORT_CODES = ("github", "emojibase", "iamcal", "joypixels")
+EMOJIBASE = "emojibase-data/en/data.json"
+GROUPS = "emojibase-data/meta/groups.json"
+CLDR = "cldr-annotations-full/annotations/en/annotations.json"
+EMOJILIB = "emojilib/dist/emoji-en-US.json"
+ZWJ, VARIATION = "200D", "FE0F"
+SKIN_TONES = {f"1F3F{c}" for c in "BCDEF"}
+SIGNS = {"2640", "2642", "27A1"}  # female, male, facing right
+PEOPLE = {"1F468", "1F469", "1F9D1", "1F466", "1F467", "1F9D2"}
+# variants that Unicode gives a code of their own, and the code that stands for all of them here
+ALIASES = {
+    **dict.fromkeys(("1F468", "1F469"), "1F9D1"),
+    **dict.fromkeys(("1F466", "1F467"), "1F9D2"),
+    **dict.fromkeys(("1F474", "1F475"), "1F9D3"),
+    **dict.fromkeys(("1F934", "1F478"), "1FAC5"),
+    **dict.fromkeys(("1F385", "1F936", "1F9D1-200D-1F384"), "1F384-PERSON"),
+    **dict.fromkeys(("1F57A",), "1F483"),
+    **dict.fromkeys(("1F930", "1FAC3"), "1FAC4"),
+    **dict.fromkeys(("1F931", "1F9D1-200D-1F37C"), "1F37C-PERSON"),
+    **dict.fromkeys(("1F46B", "1F46C", "1F46D"), "1F9D1-200D-1F91D-200D-1F9D1"),
+    **dict.fromkeys(("1F9D1-200D-2764-200D-1F9D1",), "1F491"),
+    **dict.fromkeys(("1F9D1-200D-2764-200D-1F48B-200D-1F9D1",), "1F48F"),
+}
+FAMILY = "1F46A"
 
 
 class EmojiOptions(Strict):
@@ -41,15 +73,7 @@ class EmojiOptions(Strict):
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """The emoji of the dataset's classes, by family, drawn in the size of its modality `image`; they are in memory.
-
-    Args:
-        raw_dir: the fetched packages, a folder each.
-
-    Raises:
-        DataError: a file is missing or not what it should be, or an id is not unique.
-        ConfigError: the dataset's file names other modalities, an unknown group, or another kind of split.
-    """
+    """The emoji of the dataset's classes, by family, drawn in the size of its modality `image`; they are in memory."""
     where = f"params/datasets/{name}.yaml"
     options = validate(EmojiOptions, dataset.prepare, where, prefix="prepare")
     check_modalities(name, dataset)
@@ -59,7 +83,7 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     if not isinstance(dataset.split, RandomSplit):
         raise ConfigError(f"{where}: split: give `kind: random`; nobody publishes a split")
     emoji_read = read_emoji(raw_dir, dataset.classes)
-    kept, images, texts, skipped, short = [], [], [], [], []
+    kept, skipped, short = [], [], []
     shown = track(emoji_read, "drawing emoji", console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
     for emoji in shown:
         # in the order of VENDORS, a missing vendor left out
@@ -72,15 +96,16 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         if len(drawn) < options.min_drawings or len(emoji.texts) < options.min_texts:
             short.append(f"{emoji.id} ({emoji.name}: {len(drawn)} drawings, {len(emoji.texts)} texts)")
             continue
-        images.append(drawn)
-        texts.append(emoji.texts)
         kept.append(Instance(emoji.id, {"image": drawn, "text": emoji.texts}, emoji.label, group=emoji.family))
+    # letter for letter: as a query such a text has no one answer
+    counts = Counter(text.casefold() for one in kept for text in one.values["text"])
+    images, texts = ([one.values[m] for one in kept] for m in ("image", "text"))
     report: dict[str, Any] = {
         "drawings": sum(map(len, images)),
         "texts": sum(map(len, texts)),
         "drawings_per_instance": _histogram(map(len, images)),
         "texts_per_instance": _histogram(map(len, texts)),
-        "texts_shared_by_instances": _shared(texts),
+        "texts_shared_by_instances": sum(n for n in counts.values() if n > 1),
         "families": len({one.group for one in kept}),
         "svg_not_drawn": skipped,
         "left_out": {"count": len(short), **options.model_dump(), "which": short},
@@ -89,11 +114,7 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
 
 def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:
-    """(3, size, size) pixels of a square SVG on white.
-
-    Raises:
-        DataError: it cannot be drawn, or nothing of it shows.
-    """
+    """(3, size, size) pixels of a square SVG on white. Raises DataError: it cannot be drawn, or nothing of it shows."""
     try:
         png = resvg_py.svg_to_bytes(
             svg_string=svg, width=size, height=size, background="#ffffff", skip_system_fonts=True
@@ -106,12 +127,132 @@ def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
 
 
-def _shared(texts: list[list[str]]) -> int:
-    """Texts that also stand, letter for letter, with another instance: as a query they have no one answer."""
-    counts = Counter(text.casefold() for own in texts for text in own)
-    return sum(n for n in counts.values() if n > 1)
-
-
 def _histogram(numbers: Iterable[int]) -> dict[str, int]:
-    values, counts = np.unique(list(numbers), return_counts=True)
-    return {str(v): int(c) for v, c in zip(values, counts, strict=True)}
+    return {str(n): count for n, count in sorted(Counter(numbers).items())}
+
+
+@dataclass(frozen=True)
+class Emoji:
+    """One instance.
+
+    Attributes:
+        id: code points without variation selectors, e.g. `1F44B`.
+        name: CLDR short name. label: index of its group in the dataset's classes.
+        family: id shared by all variants of one base.
+        texts: at least one, no two alike. drawings: vendor -> SVG.
+    """
+
+    id: str
+    name: str
+    label: int
+    family: str
+    texts: list[str]
+    drawings: dict[str, str]
+
+
+def read_emoji(raw_dir: Path, groups: list[str]) -> list[Emoji]:
+    """All emoji of the groups that at least one vendor draws, in Unicode's order.
+
+    Raises DataError: as `build`. ConfigError: no such group.
+    """
+    group_names = list(_json(raw_dir / GROUPS)["groups"].values())
+    if unknown := [g for g in groups if g not in group_names]:
+        raise ConfigError(f"emoji: classes: no group {unknown}; known: {', '.join(group_names)}")
+    cldr = {_id_of_text(k): v["default"] for k, v in _json(raw_dir / CLDR)["annotations"]["annotations"].items()}
+    emojilib = {_id_of_text(k): v for k, v in _json(raw_dir / EMOJILIB).items()}
+    codes = {}
+    for name in SHORT_CODES:
+        table = _json(raw_dir / f"emojibase-data/en/shortcodes/{name}.json")
+        codes[name] = {_plain(k): [v] if isinstance(v, str) else v for k, v in table.items()}
+    vendors = {vendor: _Icons(raw_dir / package) for vendor, package in VENDORS.items()}
+    out, seen = [], set()
+    entries = [e for e in _json(raw_dir / EMOJIBASE, list) if e.get("group") is not None]
+    for entry in sorted(entries, key=lambda e: e["order"]):
+        group, key = group_names[entry["group"]], _plain(entry["hexcode"])
+        if group not in groups:
+            continue
+        if key in seen:
+            raise DataError(f"{raw_dir / EMOJIBASE}: the emoji {key} ({entry['label']}) stands there twice")
+        seen.add(key)
+        # Emojibase's tags are CLDR's, but also there where CLDR has none; emojilib opens with the name itself
+        keywords = [cldr.get(key) or entry.get("tags", []), emojilib.get(key, [])[1:]]
+        short_codes = [code for name in SHORT_CODES for code in codes[name].get(key, [])]
+        drawings = {v: svg for v, icons in vendors.items() if (svg := icons.svg(key)) is not None}
+        if drawings:
+            texts = wordings(entry["label"], keywords, short_codes)
+            out.append(Emoji(key, entry["label"], groups.index(group), family_of(key), texts, drawings))
+    return out
+
+
+def wordings(name: str, keyword_lists: Iterable[list[str]], short_codes: Iterable[str]) -> list[str]:
+    """The name, each list of keywords as one text, each short code in words; no two with the same words."""
+    out: dict[frozenset[str], str] = {}
+
+    def add(text: str) -> None:
+        words = frozenset(re.findall(r"\w+", text.casefold()))
+        if words:
+            out.setdefault(words, text)
+
+    add(name)
+    for keywords in keyword_lists:
+        add(", ".join(k.replace("_", " ") for k in keywords))
+    for code in short_codes:
+        add(re.sub(r"[_-]+", " ", code).strip())
+    return list(out.values())
+
+
+def family_of(key: str) -> str:
+    """What all variants of one base have in common: no skin tone, no gender, no direction.
+
+    `key`: code points joined by '-', e.g. `1F469-1F3FD-200D-1F680` (woman astronaut, medium skin tone).
+    """
+    parts = [p for p in _plain(key).split("-") if p not in SKIN_TONES]
+    first, *rest = "-".join(parts).split(f"-{ZWJ}-")
+    joined = [first, *(p for p in rest if p not in SIGNS)]
+    if len(joined) > 1 and all(p in PEOPLE for p in joined):
+        return FAMILY
+    people = [("1F9D1" if p in PEOPLE else p) if len(joined) > 1 else p for p in joined]
+    base = f"-{ZWJ}-".join(people)
+    return ALIASES.get(base, base)
+
+
+class _Icons:
+    """One vendor's package: `chars.json` names the icon of a code, `icons.json` holds its paths."""
+
+    def __init__(self, folder: Path) -> None:
+        icons = _json(folder / "icons.json")
+        self._icons, self._aliases = icons["icons"], icons.get("aliases", {})
+        self._size = {"width": icons.get("width", 16), "height": icons.get("height", 16)}
+        self._names = {_plain(k): v for k, v in _json(folder / "chars.json").items()}
+
+    def svg(self, key: str) -> str | None:
+        """A square SVG with the icon in its middle; None if the vendor has none."""
+        name = self._names.get(key)
+        flip = False
+        while name in self._aliases:
+            flip ^= bool(self._aliases[name].get("hFlip", False))
+            name = self._aliases[name]["parent"]
+        if name not in self._icons:
+            return None
+        icon = self._size | self._icons[name]
+        width, height = icon["width"], icon["height"]
+        side = max(width, height)
+        box = f"{(width - side) / 2} {(height - side) / 2} {side} {side}"
+        body = f'<g transform="translate({width} 0) scale(-1 1)">{icon["body"]}</g>' if flip else icon["body"]
+        return (
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+            f'viewBox="{box}">{body}</svg>'
+        )
+
+
+def _json(path: Path, kind: type = dict) -> Any:
+    return told_json(path, "JSON", "run `mmcontrast data fetch emoji` again", kind)
+
+
+def _plain(key: str) -> str:
+    """Code points in upper case without variation selectors, which packages use each in their own way."""
+    return "-".join(p for p in key.upper().split("-") if p != VARIATION)
+
+
+def _id_of_text(text: str) -> str:
+    return _plain("-".join(f"{ord(c):04X}" for c in text))

@@ -23,17 +23,12 @@ from pydantic import Field
 from mmcontrast import paths
 from mmcontrast.config import Dataset, Modality, Pretrained, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.checksums import check_prepared
-from mmcontrast.data.columns import numbers, spans
-from mmcontrast.data.files import sha256_of
-from mmcontrast.data.instances import Instance
-from mmcontrast.data.json_text import parse_json
+from mmcontrast.data.files import again, check_prepared, parse_json, sha256_of
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.parquet import stored_batches
 from mmcontrast.data.pictures import decode
-from mmcontrast.data.pretrained import library, open_folder
-from mmcontrast.data.pretrained_texts import encode_texts, load_tokenizer, longest_text
-from mmcontrast.data.streaming import Stream
-from mmcontrast.data.table import METADATA_KEY, SCENE, task_column
+from mmcontrast.data.pretrained import encode_texts, library, load_tokenizer, longest_text, open_folder
+from mmcontrast.data.table import METADATA_KEY, SCENE, numbers, spans, task_column
 from mmcontrast.errors import ConfigError, DataError
 from mmcontrast.paths import SPLITS
 
@@ -116,13 +111,7 @@ class Frozen:
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """The instances of the base dataset's prepared splits, split by split.
-
-    Raises:
-        DataError: the base is not prepared or was changed since, one of its pictures cannot be decoded, or an encoder's
-            files are not what they should be.
-        ConfigError: the vectors have another width than the dataset says, or the extra is not installed.
-    """
+    """The instances of the base dataset's prepared splits, split by split."""
     where, base = f"params/datasets/{name}.yaml", str(dataset.features_of)
     options = validate(FeatureOptions, dataset.prepare, where, prefix="prepare")
     files = {split: Path(paths.prepared(base, split)) for split in SPLITS}
@@ -186,10 +175,8 @@ def _decoded(values: list[Any], spec: Modality, ids: list[str], file: Path, moda
         try:
             pixels = [decode(one, spec.shape) for one in (row if spec.multifold else [row]) if one is not None]
         except ValueError as e:
-            raise DataError(
-                f"{file}: instance '{identity}': modality '{modality}': the picture cannot be decoded ({e}); run "
-                f"`mmcontrast data prepare {file.parent.name}`"
-            ) from None
+            where = f"{file}: instance '{identity}': modality '{modality}'"
+            raise DataError(f"{where}: the picture cannot be decoded ({e}); {again(file)}") from None
         out.append(pixels if spec.multifold else pixels[0] if pixels else None)
     return out
 
@@ -207,6 +194,5 @@ def _described(path: Path) -> dict[str, Any]:
     try:
         described: dict[str, Any] = parse_json((pq.read_schema(path).metadata or {})[METADATA_KEY].decode())
     except (OSError, KeyError, ValueError) as e:
-        again = f"run `mmcontrast data prepare {path.parent.name}`"
-        raise DataError(f"{path}: not a prepared split ({e}); {again}") from None
+        raise DataError(f"{path}: not a prepared split ({e}); {again(path)}") from None
     return described

@@ -24,9 +24,8 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, Modality, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.instances import Instance
-from mmcontrast.data.json_text import parse_json
-from mmcontrast.data.streaming import Stream
+from mmcontrast.data.files import parse_json
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.errors import ConfigError, DataError, nearest, not_installed
 
 try:
@@ -58,12 +57,7 @@ class Hdf5Options(Strict):
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """All steps, or all films, split by split.
-
-    Raises:
-        DataError: a file is not of that layout, or not what the dataset's file says; names file and array.
-        ConfigError: `prepare` or a modality is not accepted.
-    """
+    """All steps, or all films, split by split."""
     where = f"params/datasets/{name}.yaml"
     options = validate(Hdf5Options, dataset.prepare, where, prefix="prepare")
     known = list(VALUES if options.layout == "vision_touch" else COLUMNS)
@@ -86,8 +80,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-def _array(file: h5py.File, key: str, shape: tuple[int | None, ...]) -> h5py.Dataset:
-    """An array of the file. `shape`: None = any number. Raises DataError where it is another."""
+def array(file: h5py.File, key: str, shape: tuple[int | None, ...]) -> h5py.Dataset:
+    """An array of the file. `shape`: None = any number. Raises DataError where it is another, or not there."""
     if key not in file:
         raise DataError(f"{file.filename}: no array '{key}'; {nearest(key, file.keys())}")
     found = file[key].shape
@@ -105,11 +99,11 @@ def _steps(where: str, dataset: Dataset, folder: Path, options: Hdf5Options) -> 
     for at, i in enumerate(order.tolist()):
         split = "train" if at < first_test else "test"
         with opened(files[i]) as file:
-            contact, proprio = _array(file, "contact", (None, None))[:], _array(file, "proprio", (None, None))[:]
+            contact, proprio = array(file, "contact", (None, None))[:], array(file, "proprio", (None, None))[:]
             rows = list(range(len(proprio) - 2))  # as released
             rows += [int(rng.integers(len(rows)))] if options.repeat_one else []
             keys = {m: VALUES[m][:2] for m in dataset.modalities}
-            arrays = {m: _array(file, key, (len(proprio), *[None] * axes))[:] for m, (key, axes) in keys.items()}
+            arrays = {m: array(file, key, (len(proprio), *[None] * axes))[:] for m, (key, axes) in keys.items()}
             if len(contact) != len(proprio) or proprio.shape[1] < PROPRIO:
                 raise DataError(f"{files[i]}: contact {contact.shape} and proprio {proprio.shape} do not fit")
         for k, t in enumerate(rows):
@@ -136,7 +130,7 @@ def _stored(value: np.ndarray, spec: Modality) -> Any:
 def _films(where: str, dataset: Dataset, path: Path, options: Hdf5Options) -> Iterator[Instance]:
     parts = [s for s in ("train", "val", "test") for _ in range(getattr(dataset.split, s))]
     with opened(path) as file:
-        genres = _array(file, "genres", (len(parts), len(dataset.classes)))
+        genres = array(file, "genres", (len(parts), len(dataset.classes)))
         try:
             names = [str(name).lower() for name in parse_json(genres.attrs.get("target_names"))]
         except (TypeError, ValueError):
@@ -145,8 +139,8 @@ def _films(where: str, dataset: Dataset, path: Path, options: Hdf5Options) -> It
             other = sorted(set(names) ^ set(dataset.classes))
             raise DataError(f"{path}: genres: other names than `classes` in {where}: {', '.join(other)}")
         order = [names.index(name) for name in dataset.classes]
-        arrays = {m: _array(file, COLUMNS[m], (len(parts), *s.shape)) for m, s in dataset.modalities.items()}
-        ids = _array(file, "imdb_ids", (len(parts),))
+        arrays = {m: array(file, COLUMNS[m], (len(parts), *s.shape)) for m, s in dataset.modalities.items()}
+        ids = array(file, "imdb_ids", (len(parts),))
         for i, part in enumerate(parts):
             identity = ids[i].decode() if isinstance(ids[i], bytes) else str(ids[i])
             yield Instance(identity, {m: x[i] for m, x in arrays.items()}, genres[i][order], part)

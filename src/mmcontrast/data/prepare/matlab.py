@@ -1,4 +1,9 @@
-"""MATLAB 5 files (up to v7.2; v7.3 is HDF5), read strictly."""
+"""MATLAB 5 files (up to v7.2; v7.3 is HDF5), read strictly, and a dataset that comes in one.
+
+`handwritten_tmc`: multiple features of handwritten digits (UCI 72) as packaged with TMC (Han et al., ICLR 2021).
+x<k>_train, x<k>_test, gt_train, gt_test, views in the order pix, fou, fac, zer, kar, mor, classes 1 to 10. The same
+digits in csv (`handwritten`) are read by the reader of tables.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from scipy.io import loadmat
 
+from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data.files import CHUNK_BYTES
-from mmcontrast.errors import DataError
+from mmcontrast.data.instances import Instances
+from mmcontrast.errors import ConfigError, DataError, nearest
 
+FILE = "handwritten_6views.mat"
+ORDER = ("pix", "fou", "fac", "zer", "kar", "mor")
 HEADER_BYTES = 128
 COMPRESSED = 15
 MAX_MAT_BYTES = 2 * 1024**3
@@ -22,11 +31,7 @@ MAX_RATIO = 200
 
 
 def read_mat(path: Path) -> dict[str, Any]:
-    """Variables by name.
-
-    Raises:
-        DataError: the file is missing, or is no MATLAB 5 file.
-    """
+    """Variables by name. Raises DataError: the file is missing, or is no MATLAB 5 file."""
     try:
         with path.open("rb") as file:
             _check_elements(file, path)
@@ -43,11 +48,7 @@ def read_mat(path: Path) -> dict[str, Any]:
 
 
 def _check_elements(file: BinaryIO, path: Path) -> None:
-    """Walk over a file's elements: each must be whole, and what they unpack to must be in proportion.
-
-    Raises:
-        DataError: no MATLAB 5 header, an element that is cut short or damaged, or too much in it.
-    """
+    """DataError unless each element is whole, and what all unpack to is in proportion to the file."""
     head = file.read(HEADER_BYTES)
     order = {b"IM": "<", b"MI": ">"}.get(head[126:128])
     if len(head) != HEADER_BYTES or order is None:
@@ -89,11 +90,9 @@ def _unpacked_bytes(packed: bytes, limit: int, path: Path) -> int:
 def numeric(variables: dict[str, Any], name: str, path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """A variable as finite float64 numbers.
 
-    Args:
-        shape: what it must have; None = any.
+    `shape`: what it must have; None = any.
 
-    Raises:
-        DataError: missing, of another shape, or not finite.
+    Raises DataError: missing, of another shape, or not finite.
     """
     if name not in variables:
         raise DataError(f"{path}: no variable '{name}'; it holds {', '.join(sorted(variables)) or 'none'}")
@@ -107,3 +106,31 @@ def numeric(variables: dict[str, Any], name: str, path: Path, shape: tuple[int, 
         row = int(np.argwhere(~np.isfinite(values))[0, 0])
         raise DataError(f"{path}: {name}: row {row + 1} holds a value that is not finite")
     return values
+
+
+def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+    """All digits in the file's order, train first."""
+    where, path = f"params/datasets/{name}.yaml", raw_dir / FILE
+    variables = read_mat(path)
+    if not isinstance(dataset.split, PublishedSplit) or dataset.split.val:
+        raise ConfigError(f"{where}: split: the file comes with a train and a test part, no other")
+    parts = {"train": dataset.split.train, "test": dataset.split.test}
+    labels, inputs = [], {}
+    for split, rows in parts.items():
+        values_N = numeric(variables, f"gt_{split}", path, (rows, 1))[:, 0]
+        for row, value in enumerate(values_N.tolist()):
+            if value - 1 not in range(len(dataset.classes)):
+                accepted = f"1 to {len(dataset.classes)}"
+                raise DataError(f"{path}: row {row + 1}: digit {value:g}; accepted: {accepted}")
+        labels.append((values_N - 1).astype(np.int64))
+    for view, spec in dataset.modalities.items():
+        if view not in ORDER:
+            raise ConfigError(f"{where}: modalities: no view '{view}' in {FILE}; {nearest(view, ORDER)}")
+        number = ORDER.index(view) + 1
+        blocks = [numeric(variables, f"x{number}_{s}", path, (rows, *spec.shape)) for s, rows in parts.items()]
+        inputs[view] = np.concatenate(blocks)
+    ids = [f"{split}-{i:04d}" for split, rows in parts.items() for i in range(rows)]
+    splits = [split for split, rows in parts.items() for _ in range(rows)]
+    # the file names no feature
+    names = {view: [f"{view}_{j}" for j in range(spec.shape[0])] for view, spec in dataset.modalities.items()}
+    return Instances(ids, np.concatenate(labels), inputs, names, splits)

@@ -13,24 +13,14 @@ import numpy as np
 
 from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data.instances import Instances
-from mmcontrast.data.prepare.readers import (
-    class_indices,
-    column,
-    expect,
-    numbers,
-    read_sheet,
-)
+from mmcontrast.data.prepare.readers import class_indices, column, expect, numbers, read_sheet
 from mmcontrast.errors import ConfigError, DataError
 
 SUFFIXES = {"train": "tr", "test": "te"}
 
 
 def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
-    """All people of both splits, train first.
-
-    Raises:
-        DataError: a file is not what the dataset's file in params/ says; names file, line and column.
-    """
+    """All people of both splits, train first."""
     split = dataset.split
     if not isinstance(split, PublishedSplit) or split.val:
         raise ConfigError(

@@ -25,8 +25,7 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.instances import Instance
-from mmcontrast.data.streaming import Stream
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.unpickle import read_pickle
 from mmcontrast.errors import ConfigError, DataError, nearest
 from mmcontrast.paths import SPLITS
@@ -48,8 +47,7 @@ class MultiBenchOptions(Strict):
         description="mimic: group of diagnoses (binary); null = time of death in six classes.",
     )
     standardise_all: bool = Field(
-        default=False,
-        description="mimic: scale by all rows, test included, as released; else `scaling` fits on train.",
+        default=False, description="mimic: scale by all rows, test included, as released; else `scaling` fits on train."
     )
 
 
@@ -65,8 +63,7 @@ class Pickle(NamedTuple):
     def array(self, fields: Mapping[str, Any], key: str, place: str, width: int | None = None) -> np.ndarray:
         """Numbers by their key. `place`: of `fields` in the pickle, as `train.`. `width`: of the last axis.
 
-        Raises:
-            DataError: there is no such key, or it holds no numbers of that width.
+        Raises DataError: there is no such key, or it holds no numbers of that width.
         """
         if key not in fields:
             raise DataError(f"{self.path}: no key '{place}{key}'; {nearest(key, map(str, fields))}")
@@ -83,12 +80,7 @@ class Pickle(NamedTuple):
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """All rows, in the file's order; ids are `<split>-<row in the file>`, of `mimic` `row-<row>`.
-
-    Raises:
-        DataError: the file is not of that layout, or not what the dataset's file says.
-        ConfigError: `prepare` or a modality is not accepted.
-    """
+    """All rows, in the file's order; ids are `<split>-<row in the file>`, of `mimic` `row-<row>`."""
     where = f"params/datasets/{name}.yaml"
     options = validate(MultiBenchOptions, dataset.prepare, where, prefix="prepare")
     known = list(MIMIC) if options.layout == "mimic" else ["vision", "audio", "text"]
@@ -111,7 +103,6 @@ def _affect(pickle: Pickle, content: dict[str, Any]) -> Iterator[Instance]:
 
 
 def _part(pickle: Pickle, fields: dict[str, Any], split: str) -> Iterator[Instance]:
-    """Rows of a split."""
     key, place = LABELS[pickle.options.layout], f"{KEYS[split]}."
     modalities = pickle.dataset.modalities
     widths = {m: modalities[m].shape[1] if m in modalities else None for m in (*modalities, "text")}

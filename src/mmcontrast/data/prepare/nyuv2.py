@@ -1,8 +1,8 @@
 """NYU Depth v2, the labelled frames: colour, depth and surface normals computed from depth.
 
 `nyu_depth_v2_labeled.mat` is MATLAB 7.3, i.e. HDF5 with every array's axes in reverse: images (N, 3, W, H) uint8,
-depths (N, W, H) float32 in metres, labels (N, W, H) uint16 with 0 = unlabelled, scenes and sceneTypes (1, N) references
-to arrays of UTF-16 codes. `splits.mat` is MATLAB 5: trainNdxs and testNdxs, 1-based (795 and 654 frames).
+depths (N, W, H) float32 in metres, scenes and sceneTypes (1, N) references to arrays of UTF-16 codes. `splits.mat` is
+MATLAB 5: trainNdxs and testNdxs, 1-based (795 and 654 frames).
 
 The frames are cut from videos, and frames of one scene are near copies: `scene` goes with every row, so that a method
 that looks at it never takes them for negatives of each other. The third modality of the released TupleInfoNCE code is
@@ -20,19 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmcontrast.config import Dataset
-from mmcontrast.data.instances import Instance
+from mmcontrast.data.instances import Instance, Stream
+from mmcontrast.data.prepare.hdf5 import array, opened
 from mmcontrast.data.prepare.matlab import numeric, read_mat
-from mmcontrast.data.streaming import Stream
-from mmcontrast.errors import DataError, nearest, not_installed
-
-try:
-    import h5py
-except ImportError:
-    raise not_installed("nyuv2", "h5py") from None
+from mmcontrast.errors import DataError
 
 FILE = "nyu_depth_v2_labeled.mat"
 SPLITS = "splits.mat"
-NEEDED = ("images", "depths", "labels", "scenes", "sceneTypes")
 # focal lengths of the Kinect's colour camera, in pixels of the full frame (640 wide, 480 high)
 FOCAL_X, FOCAL_Y = 518.857901, 519.469611
 FULL_HEIGHT, FULL_WIDTH = 480, 640
@@ -42,13 +36,12 @@ class Frame(NamedTuple):
     """One labelled frame.
 
     Attributes:
-        rgb: (3, H, W) uint8. depth: (H, W) float32 in metres. labels: (H, W) uint16, 0 = unlabelled.
+        rgb: (3, H, W) uint8. depth: (H, W) float32 in metres.
         scene: e.g. kitchen_0004. scene_type: e.g. kitchen. split: train or test.
     """
 
     rgb: np.ndarray
     depth: np.ndarray
-    labels: np.ndarray
     scene: str
     scene_type: str
     split: str
@@ -57,34 +50,19 @@ class Frame(NamedTuple):
 def frames(raw_dir: Path) -> Iterator[Frame]:
     """Labelled frames in the file's order, one in memory at a time (the file holds 2.8 GB).
 
-    Raises:
-        DataError: a file is missing or is not what it should be.
+    Raises DataError: a file is missing or is not what it should be.
     """
-    path = raw_dir / FILE
     splits = _splits(raw_dir / SPLITS)
-    try:
-        file = h5py.File(path, "r")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `mmcontrast data fetch` again") from None
-    except OSError as e:
-        raise DataError(f"{path}: not readable as a MATLAB 7.3 file ({e}); it may have been cut short") from None
-    with file:
-        for name in NEEDED:
-            if name not in file:
-                raise DataError(f"{path}: no variable '{name}'; {nearest(name, file.keys())}")
-        n = len(file["images"])
-        _check_shapes(file, path, n)
+    with opened(raw_dir / FILE) as file:
+        images = array(file, "images", (None, 3, None, None))
+        n, _, width, height = images.shape
+        depths = array(file, "depths", (n, width, height))
+        scenes, types = (array(file, name, (1, n))[0] for name in ("scenes", "sceneTypes"))
         if sorted(splits) != list(range(n)):
-            raise DataError(f"{raw_dir / SPLITS}: splits {len(splits)} frames, and {path} holds {n}")
+            raise DataError(f"{raw_dir / SPLITS}: splits {len(splits)} frames, and {file.filename} holds {n}")
         for i in range(n):
-            yield Frame(
-                rgb=file["images"][i].transpose(0, 2, 1),
-                depth=file["depths"][i].T,
-                labels=file["labels"][i].T,
-                scene=_text(file, "scenes", i),
-                scene_type=_text(file, "sceneTypes", i),
-                split=splits[i],
-            )
+            scene, scene_type = ("".join(map(chr, file[of[i]][:].ravel())) for of in (scenes, types))
+            yield Frame(images[i].transpose(0, 2, 1), depths[i].T, scene, scene_type, splits[i])
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
@@ -92,9 +70,6 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
     Depth is stored as metres / 10 (the sensor's range) in steps of 1/255, normals as (n + 1) / 2. A kind of room that
     is no class of the dataset counts as the last class.
-
-    Raises:
-        DataError: a file is missing or is not what it should be; a modality's shape does not divide the frame.
     """
     shapes = {modality: tuple(spec.shape) for modality, spec in dataset.modalities.items()}
     wanted = {"rgb": 3, "depth": 1, "normals": 3}
@@ -113,11 +88,7 @@ def _instances(
     index = {name: i for i, name in enumerate(dataset.classes)}
     scenes = set()
     for i, frame in enumerate(frames(raw_dir)):
-        made = {
-            "rgb": frame.rgb / 255,
-            "depth": frame.depth[None] / 10,
-            "normals": (normals(frame.depth) + 1) / 2,
-        }
+        made = {"rgb": frame.rgb / 255, "depth": frame.depth[None] / 10, "normals": (normals(frame.depth) + 1) / 2}
         small = {name: shrink(made[name], shape[1:]).clip(0, 1) for name, shape in shapes.items()}
         images = {name: np.round(x * 255).astype(np.uint8) for name, x in small.items()}
         label = index.get(frame.scene_type, len(index) - 1)
@@ -144,11 +115,7 @@ def normals(depth_HW: np.ndarray) -> np.ndarray:
 
 
 def shrink(image_CHW: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """(C, h, w) means over equal blocks.
-
-    Raises:
-        DataError: h or w does not divide H or W.
-    """
+    """(C, h, w) means over equal blocks. Raises DataError: h or w does not divide H or W."""
     channels, height, width = image_CHW.shape
     h, w = size
     if height % h or width % w:
@@ -168,21 +135,3 @@ def _splits(path: Path) -> dict[int, str]:
                 raise DataError(f"{path}: frame {number} is listed twice")
             out[number - 1] = split
     return out
-
-
-def _check_shapes(file: h5py.File, path: Path, n: int) -> None:
-    width, height = file["images"].shape[-2:]
-    expected = {
-        "images": (n, 3, width, height),
-        "depths": (n, width, height),
-        "labels": (n, width, height),
-        "scenes": (1, n),
-        "sceneTypes": (1, n),
-    }
-    for name, shape in expected.items():
-        if file[name].shape != shape:
-            raise DataError(f"{path}: {name} has shape {file[name].shape}, expected {shape}")
-
-
-def _text(file: h5py.File, name: str, i: int) -> str:
-    return "".join(chr(code) for code in file[file[name][0, i]][:].ravel())

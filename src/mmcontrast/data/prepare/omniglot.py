@@ -25,9 +25,8 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.instances import Instance
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.pictures import pixels
-from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError, DataError
 
 MEMBER = re.compile(r"^(images|strokes)_\w+/([^/]+)/character(\d\d)/\d{4}_(\d\d)\.(png|txt)$")
@@ -77,12 +76,7 @@ class Drawing:
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """All drawings, by alphabet, character and person.
-
-    Raises:
-        DataError: a file is missing or not of its layout, two files of one name differ, or a picture has no strokes.
-        ConfigError: modalities, classes, tasks or options are not those of these data.
-    """
+    """All drawings, by alphabet, character and person."""
     where = f"params/datasets/{name}.yaml"
     options = validate(OmniglotOptions, dataset.prepare, where, prefix="prepare")
     found = {m: (s.kind, s.shape[:1] if s.kind == "image" else s.shape[1:]) for m, s in dataset.modalities.items()}
@@ -190,8 +184,7 @@ def pen(strokes: list[np.ndarray], every: int) -> np.ndarray:
 
     Lengths are in sides of the picture, to the right and down; the first step leads from its middle.
 
-    Args:
-        strokes: (points, 3) of each: x, y, t. every: as `OmniglotOptions.every`.
+    `strokes`: (points, 3) of each: x, y, t. `every`: as `OmniglotOptions.every`.
     """
     kept = [s[np.unique([*range(0, len(s), every), len(s) - 1])] for s in strokes]
     x, y, t = np.concatenate(kept).T

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,15 +20,14 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.files import inside
-from mmcontrast.data.instances import Instance
-from mmcontrast.data.json_text import parse_json
+from mmcontrast.data.files import inside, told_json
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.pictures import jpeg, resized
-from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
 
 COLUMNS = ("id", "text", "annotation", "label")
 MODALITIES = {"image": ("image", True), "text": ("text", False)}
+JSON = ("a JSON file", "see `mmcontrast data status`")
 MMIMDB = {"train": "train", "dev": "val", "test": "test"}
 NO_LETTER, SINGLE = re.compile(r"[^a-zA-Z]"), re.compile(r"\b[a-zA-Z]\b")
 
@@ -44,12 +43,7 @@ class PictureTextOptions(Strict):
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """All pictures with a text, split by split.
-
-    Raises:
-        DataError: a file is missing or not of that layout; says which, and where in it.
-        ConfigError: the dataset's file has other modalities than `image`, stored encoded, and `text`.
-    """
+    """All pictures with a text, split by split."""
     where = f"params/datasets/{name}.yaml"
     options = validate(PictureTextOptions, dataset.prepare, where, prefix="prepare")
     if {m: (s.kind, s.encoded) for m, s in dataset.modalities.items()} != MODALITIES:
@@ -76,7 +70,9 @@ def _decodable(rows: Any, shape: list[int], options: PictureTextOptions, report:
 def _food101(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, report: Counter[str]) -> Iterator[Any]:
     class_of: dict[str, str] = {}
     for split in ("train", "test"):
-        for place, row in _rows(raw_dir / f"{split}.csv"):
+        for place, row in csv_rows(raw_dir / f"{split}.csv", COLUMNS):
+            if any("\n" in cell for cell in row.values()):
+                raise DataError(f"{place}: a cell of several lines; a quotation mark before it is not closed")
             kind, file = row["annotation"], row["id"]
             if kind not in dataset.classes:
                 raise DataError(f"{place}: annotation '{kind}'; {nearest(kind, dataset.classes)}")
@@ -93,19 +89,20 @@ def _food101(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, repor
             yield picture, file, text, dataset.classes.index(kind), split
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a csv with where they are."""
+def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a csv, each with where it is.
+
+    Raises DataError: no such file, not UTF-8, one of `columns` is not there, or a row has more or fewer cells.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
-            if missing := [c for c in COLUMNS if c not in (rows.fieldnames or [])]:
-                raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+            if missing := [c for c in columns if c not in (rows.fieldnames or [])]:
+                raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(columns)}")
             for row in rows:
                 place = f"{path}: line {rows.line_num}"
                 if None in row or None in row.values():
                     raise DataError(f"{place}: not {len(rows.fieldnames or [])} cells, as the header has")
-                if any("\n" in cell for cell in row.values()):
-                    raise DataError(f"{place}: a cell of several lines; a quotation mark before it is not closed")
                 yield place, row
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; see `mmcontrast data status`") from None
@@ -123,13 +120,13 @@ def cleaned(text: str) -> str:
 
 def _mmimdb(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, report: Counter[str]) -> Iterator[Any]:
     folder = raw_dir / "mmimdb"
-    splits = _json(folder / "split.json")
+    splits = told_json(folder / "split.json", *JSON)
     if set(splits) != set(MMIMDB):
         raise DataError(f"{folder / 'split.json'}: keys {sorted(splits)}, expected {sorted(MMIMDB)}")
     for key, split in MMIMDB.items():
         for movie in splits[key]:
             path = _inside(folder, f"dataset/{movie}.json", f"{folder / 'split.json'}: {key}")
-            record = _json(path)
+            record = told_json(path, *JSON)
             plots, genres = (_texts(record, key, path) for key in ("plot", "genres"))
             found = [genre.lower() for genre in genres]
             report["genres_left_out"] += sum(genre not in dataset.classes for genre in found)
@@ -143,18 +140,6 @@ def _texts(record: dict[str, Any], key: str, path: Path) -> list[str]:
     if not isinstance(found, list) or not found or not all(isinstance(text, str) for text in found):
         raise DataError(f"{path}: expected lists of texts `plot` and `genres`")
     return found
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content: Any = parse_json(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; see `mmcontrast data status`") from None
-    except ValueError as e:
-        raise DataError(f"{path}: not a JSON file ({e})") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}, expected an object")
-    return content
 
 
 def _inside(folder: Path, name: str, place: str) -> Path:

@@ -11,8 +11,7 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.instances import Instance
-from mmcontrast.data.streaming import Stream
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.errors import DataError, MMContrastError, nearest
 
 
@@ -29,11 +28,7 @@ class PythonOptions(Strict):
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """What the function yields.
-
-    Raises:
-        DataError: the file or the function is missing, fails, or yields something else.
-    """
+    """What the function yields."""
     options = validate(PythonOptions, dataset.prepare, f"params/datasets/{name}.yaml", prefix="prepare")
     return Stream(_instances(_function(options), dataset, options, raw_dir))
 
@@ -69,15 +64,11 @@ def _instances(
                 raise DataError(f"{where}: instance {number}: key '{unknown[0]}'; {nearest(unknown[0], accepted)}")
             values = {m: row.get(m) for m in dataset.modalities}
             tasks = {task: row.get(task) for task in dataset.tasks}
-            yield Instance(
-                str(row["id"]), values, _label(row["label"], dataset), row.get("split"), tasks, row.get("group")
-            )
+            label = row["label"]
+            if isinstance(label, str) and label in dataset.classes:
+                label = dataset.classes.index(label)
+            yield Instance(str(row["id"]), values, label, row.get("split"), tasks, row.get("group"))
     except MMContrastError:
         raise
     except Exception as e:
         raise DataError(f"{where}: failed after {number} instances ({type(e).__name__}: {e})") from e
-
-
-def _label(given: Any, dataset: Dataset) -> Any:
-    """A class by its name or its number."""
-    return dataset.classes.index(given) if isinstance(given, str) and given in dataset.classes else given

@@ -69,8 +69,7 @@ def read_sheet(path: Path, header: bool, separator: str | None = ",", encoding: 
         separator: None = the one of SEPARATORS that cuts the first lines into the most cells, equally many each.
         skip: lines at the top that are no part of the table.
 
-    Raises:
-        DataError: missing, empty, not of this encoding, a row of another length, a column name that is repeated.
+    Raises DataError: missing, empty, not of this encoding, a row of another length, a column name that is repeated.
     """
     try:
         start = _start(path)
@@ -133,12 +132,10 @@ def _why(error: Exception) -> str:
 def check_text(path: Path, content: bytes | None = None, separator: bytes = b",") -> None:
     """Refuse a csv that is too large, and control characters, which no reader of numbers shows.
 
-    Args:
-        content: what the file says, where that is not its bytes as they are.
+    `content`: what the file says, where that is not its bytes as they are.
 
-    Raises:
-        DataError: too many bytes, columns or cells, or a line with a NUL or another control character.
-        OSError: no such file.
+    Raises DataError: too many bytes, columns or cells, or a line with a NUL or another control character; OSError: no
+    such file.
     """
     size = path.stat().st_size
     if size > MAX_CSV_BYTES:
@@ -174,11 +171,9 @@ def _ragged(path: Path, separator: str | None) -> str | None:
 def expect(sheet: Sheet, rows: int, rows_key: str, width: int, width_key: str, skip: int = 0) -> None:
     """Hold the size of a sheet of features against params/.
 
-    Args:
-        rows_key, width_key: which keys of params/ say so. skip: leading columns that are no features.
+    `rows_key`, `width_key`: which keys of params/ say so. `skip`: leading columns that are no features.
 
-    Raises:
-        DataError: another number of rows or of feature columns.
+    Raises DataError: another number of rows or of feature columns.
     """
     found = sheet.cells.width - skip
     if found != width:
@@ -198,8 +193,7 @@ def cells_of(sheet: Sheet, name: str) -> list[Any]:
 def column(sheet: Sheet, name: str) -> list[str]:
     """A column as text; 1.0 of a column of numbers as 1.
 
-    Raises:
-        DataError: there is no such column, or a cell of it is empty.
+    Raises DataError: there is no such column, or a cell of it is empty.
     """
     values = cells_of(sheet, name)
     for i, value in enumerate(values):
@@ -230,8 +224,7 @@ def numbers(
     Returns:
         (rows, len(names)) float64.
 
-    Raises:
-        DataError: the first cell that is empty, not a number, NaN or infinite, and how many more there are.
+    Raises DataError: the first cell that is empty, not a number, NaN or infinite, and how many more there are.
     """
     place = {name: i for i, name in enumerate(sheet.names)}
     at = [place[name] for name in names] if first is None else list(range(first, first + len(names)))
@@ -254,8 +247,7 @@ def numbers(
 def class_indices(sheet: Sheet, values_N: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """Labels written as numbers (0.0, 1.0, ...) as int64 class indices.
 
-    Raises:
-        DataError: a label is no whole number or no index into `classes`.
+    Raises DataError: a label is no whole number or no index into `classes`.
     """
     for i, value in enumerate(values_N.tolist()):
         if value not in range(len(classes)):

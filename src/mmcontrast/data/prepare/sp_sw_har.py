@@ -18,8 +18,7 @@ from pydantic import Field, model_validator
 
 from mmcontrast.config import Dataset, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.instances import Instance
-from mmcontrast.data.streaming import Stream
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.errors import DataError
 
 DEVICES = {"phone": "sp", "watch": "sw"}
@@ -46,20 +45,15 @@ class Options(Strict):
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """Windows of all executions, of the subjects that `prepare` names in val and test, and of all others in train.
-
-    Raises:
-        ConfigError: `prepare` is not accepted. DataError: a subject is named that the files do not have.
-    """
+    """Windows of all executions, of the subjects that `prepare` names in val and test, and of all others in train."""
     where = f"params/datasets/{name}.yaml"
     options = validate(Options, dataset.prepare, where, prefix="prepare")
     executions = pl.read_csv(raw_dir / "DATA/executions_info.csv")
     subjects = {one[:3] for one in executions["execution_id"]}
-    splits = dict.fromkeys(options.val, "val") | dict.fromkeys(options.test, "test")
-    if unknown := sorted(set(splits) - subjects):
+    if unknown := sorted({*options.val, *options.test} - subjects):
         raise DataError(f"{where}: prepare: no subject '{unknown[0]}'; subjects are {', '.join(sorted(subjects))}")
     report = {"windows of no label": 0}
-    instances = _windows(dataset, options, raw_dir, executions, splits, report)
+    instances = _windows(dataset, options, raw_dir, executions, report)
     features = {f"{device}_{sensor}": axes for device in DEVICES for sensor, axes in SENSORS.items()}
     rule = f"by subject: val {', '.join(options.val)}, test {', '.join(options.test)}"
     return Stream(instances, features, report, split_rule=rule)
@@ -70,9 +64,9 @@ def _windows(
     options: Options,
     raw_dir: Path,
     executions: pl.DataFrame,
-    splits: dict[str, str],
     report: dict[str, int],
 ) -> Iterator[Instance]:
+    splits = dict.fromkeys(options.val, "val") | dict.fromkeys(options.test, "test")
     for execution, way in executions.select("execution_id", "orientation").iter_rows():
         subject = execution[:3]
         values, label_DT = _read(raw_dir / "DATA" / subject / execution, options.rate, dataset.classes)

@@ -27,11 +27,7 @@ class Generate(Strict):
 
 
 def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
-    """All instances, labels in turn 0, 1, ..., C-1, 0, ... `raw_dir` is not looked at.
-
-    Raises:
-        ConfigError: `generate` or the split is not accepted.
-    """
+    """All instances, labels in turn 0, 1, ..., C-1, 0, ..."""
     where = f"params/datasets/{name}.yaml"
     params = validate(Generate, dataset.generate, where, prefix="generate")
     if isinstance(dataset.split, PublishedSplit):

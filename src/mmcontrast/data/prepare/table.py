@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,13 +19,11 @@ from pydantic import Field
 from mmcontrast.config import Dataset, Modality, validate
 from mmcontrast.config.base import Strict
 from mmcontrast.config.metrics import Target
-from mmcontrast.data.audio import log_mel, read_wav
 from mmcontrast.data.files import inside
-from mmcontrast.data.instances import Instance
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.manifest import raw_path
-from mmcontrast.data.pictures import jpeg, pixels, resized
+from mmcontrast.data.pictures import jpeg, log_mel, pixels, read_wav, resized
 from mmcontrast.data.prepare.table_files import Split, Table, TableFile, load
-from mmcontrast.data.streaming import Stream
 from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
 
 SHOWN = 20
@@ -87,12 +85,7 @@ class TableOptions(Strict):
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """All instances.
-
-    Raises:
-        DataError: a file is not what the dataset's file says; names file, row and column.
-        ConfigError: `prepare` names a table or modality that there is not.
-    """
+    """All instances."""
     return _Reading(f"params/datasets/{name}.yaml", dataset, raw_dir).result()
 
 
@@ -124,38 +117,31 @@ class _Reading:
         self.rows = {name: self._rows(name, table) for name, table in self.tables.items()}
         lacking = {i for rows in self.rows.values() for i, of in enumerate(rows) if not of}
         self.kept = [i for i in range(len(self.ids)) if not (options.common and i in lacking)]
+        self.sources = {m: self._source(m, spec) for m, spec in dataset.modalities.items()}
+        self.labels = {t: self._labels(t, target) for t, target in dataset.targets.items()}
+        self.groups, self.splits = self._groups(), self._splits()
 
     def result(self) -> Stream:
-        data = self.dataset
-        sources = {m: self._source(m, spec) for m, spec in data.modalities.items()}
-        labels = {t: self._labels(t, target) for t, target in data.targets.items()}
-        groups, splits = self._groups(), self._splits()
-        names = {m: source.names for m, source in sources.items() if source.names}
+        names = {m: source.names for m, source in self.sources.items() if source.names}
         report: dict[str, Any] = {}
         if left := len(self.ids) - len(self.kept):
             report["left_out_as_a_table_lacks_them"] = left
         if self.options.skip_undecodable:
             report["undecodable"] = {"count": 0, "which": []}
-        vectors = all(of.kind == "vector" for of in data.modalities.values())
-        return Stream(self._instances(sources, labels, groups, splits, report), names, report, in_memory=vectors)
+        vectors = all(of.kind == "vector" for of in self.dataset.modalities.values())
+        return Stream(self._instances(report), names, report, in_memory=vectors)
 
-    def _instances(
-        self,
-        sources: Mapping[str, _Source],
-        labels: Mapping[str, Sequence[Any]],
-        groups: Sequence[str] | None,
-        splits: Sequence[str] | None,
-        report: dict[str, Any],
-    ) -> Iterator[Instance]:
+    def _instances(self, report: dict[str, Any]) -> Iterator[Instance]:
         """Every instance that is kept. `report`: counts those that are left out."""
         for k, i in enumerate(self.kept):
             values: dict[str, Any] = {}
             try:
                 for m, spec in self.dataset.modalities.items():
-                    rows = self.rows[sources[m].table][i]
-                    if sources[m].folder is not None:  # a file that several rows name is one observation
-                        rows = list({sources[m].cells[row]: row for row in reversed(rows)}.values())[::-1]
-                    several = [self._value(spec, sources[m], row) for row in rows]
+                    source = self.sources[m]
+                    rows = self.rows[source.table][i]
+                    if source.folder is not None:  # a file that several rows name is one observation
+                        rows = list({source.cells[row]: row for row in reversed(rows)}.values())[::-1]
+                    several = [self._value(spec, source, row) for row in rows]
                     several = [value for value in several if value is not None]
                     values[m] = (several or None) if spec.multifold else (several[0] if several else None)
             except UndecodableError as e:
@@ -165,10 +151,9 @@ class _Reading:
                 report["undecodable"]["count"] += 1
                 report["undecodable"]["which"] = [*report["undecodable"]["which"], self.ids[i]][:SHOWN]
                 continue
-            tasks = {t: of[k] for t, of in labels.items() if t}
-            yield Instance(
-                self.ids[i], values, labels[""][k], splits[k] if splits else None, tasks, groups[k] if groups else None
-            )
+            labels = {t: of[k] for t, of in self.labels.items()}
+            split, group = (of[k] if of else None for of in (self.splits, self.groups))
+            yield Instance(self.ids[i], values, labels.pop(""), split, labels, group)
 
     def _value(self, spec: Modality, source: _Source, row: int) -> Any:
         cell, table = source.cells[row], self.tables[source.table]
@@ -209,7 +194,6 @@ class _Reading:
         return list(first)
 
     def _rows(self, name: str, table: Table) -> list[list[int]]:
-        """Rows of the table of each instance."""
         key = self._id_column(name)
         if key is None:
             if len(table) != len(self.ids):
@@ -245,7 +229,6 @@ class _Reading:
         return name
 
     def _place(self, key: str, given: str) -> tuple[str, str]:
-        """Table and column of a column that `prepare` names."""
         having = [t for t, table in self.tables.items() if given in (*table.names, *table.arrays)]
         table, _, column = given.partition("/")
         if len(having) != 1 and table in self.tables and column in self.tables[table].names:

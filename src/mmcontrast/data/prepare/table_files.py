@@ -52,8 +52,7 @@ class Table:
         names: of the columns. arrays: of what has more than one number per row. of_text: it is a csv.
         splits: (N,) the split that each row's file is for, or None.
 
-    Raises:
-        DataError: a file is missing or is not what its name says, or two have different columns.
+    Raises DataError: a file is missing or is not what its name says, or two have different columns.
     """
 
     def __init__(self, sheets: Mapping[str | None, list[Sheet]], options: TableFile) -> None:
@@ -104,8 +103,7 @@ class Table:
     def numbers(self, names: list[str], remedy: str) -> np.ndarray:
         """(N, len(names)) float64, NaN where a cell is `missing`.
 
-        Raises:
-            DataError: a cell is no number, or no cell of a column is one.
+        Raises DataError: a cell is no number, or no cell of a column is one.
         """
         parts = []
         for sheet in self._sheets:
@@ -130,11 +128,9 @@ class Table:
 def load(name: str, file: str | TableFile, raw_dir: Path) -> Table:
     """The table that `prepare` calls `name`.
 
-    Args:
-        raw_dir: data/raw/<dataset>; a path that begins with /, ./ or ../ is one from the folder that holds params/.
+    `raw_dir`: data/raw/<dataset>; a path that begins with /, ./ or ../ is one from the folder that holds params/.
 
-    Raises:
-        DataError: see `Table`.
+    Raises DataError: see `Table`.
     """
     options = TableFile(path=file) if isinstance(file, str) else file
     given = options.path
@@ -246,8 +242,7 @@ def _arrays(path: Path, given: Any) -> Sheet:
 def saved_folder(path: Path) -> Sheet:
     """What `Dataset.save_to_disk` of the library `datasets` leaves: Arrow streams, and state.json that lists them.
 
-    Raises:
-        DataError: another folder.
+    Raises DataError: another folder.
     """
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))

@@ -11,28 +11,38 @@ With `seen` (not published) val and test also have pairs of fresh renders of the
 the cases of the tasks; pairs of new combinations are those of the same tasks with the suffix `_new`. For synergy pairs
 then have weights (`balanced`), and there is a task for the other half of it, colour2 = the colour of the second.
 
+A row is a pair, with two images and a label for each probe. The dataset's own label is the shape (the probe `share`);
+the other probes are its tasks. Of a biased dataset `train` alone is biased: it names in `probe_from` the unbiased
+dataset of the same seed, whose train pairs are of the same images, and `val` and `test` are the same in both.
+
 N images, P pairs.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from mmcontrast.config import Dataset, validate
 from mmcontrast.config.base import Strict
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.prepare import trifeature_images as images
-from mmcontrast.errors import DataError, nearest
+from mmcontrast.errors import ConfigError, DataError, nearest
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 NEW = "_new"
 LABEL_NEW = {"share": "shape"}
 RAKES = 100
+LABEL, GROUP_ROWS = "share", 512
 # serial numbers of fresh renders begin at multiples of it
 FRESH_SERIAL = 1_000_000
 
@@ -149,8 +159,7 @@ def split_flags(params: Generate) -> np.ndarray:
 def list_images(params: Generate, split: Split, seen: bool = False) -> ImageList:
     """The split's images by name, `shape_texture_colour[_k].png`; the number only where a split renders several.
 
-    Args:
-        seen: of val or test, the fresh renders of combinations that train has, `shape_texture_colour_<split>_k.png`.
+    `seen`: of val or test, the fresh renders of combinations that train has, `shape_texture_colour_<split>_k.png`.
     """
     flags, at = split_flags(params), SPLITS.index(split)
     if seen and params.seen:
@@ -181,8 +190,7 @@ def texture_to_colour(params: Generate) -> np.ndarray:
 def draw_pairs(params: Generate, split: Split, biased: bool, seen: bool = False) -> Pairs:
     """Pairs of equal shape without replacement, in the order they were drawn; all of them where there are too few.
 
-    Args:
-        seen: pairs of the images that `list_images` gives for it.
+    `seen`: pairs of the images that `list_images` gives for it.
     """
     # of combinations that train has, val and test draw their pairs apart
     rng = np.random.default_rng([params.seed, SPLITS.index(split)] if seen else params.seed)
@@ -219,8 +227,7 @@ def balanced(params: Generate, listed: ImageList, pairs: Pairs) -> np.ndarray:
     the second and the colours of the first image (iterative proportional fitting). So both classes have the same mean
     of every sum of functions of single attributes, and a linear probe of such a code fits zero and scores 50.
 
-    Raises:
-        DataError: a cell has no pair.
+    Raises DataError: a cell has no pair.
     """
     (shape, texture1, colour1), (_, texture2, colour2) = (listed.attributes[of].T for of in pairs.rows.T)
     fits, n = texture_to_colour(params)[texture1] == colour2, len(params.textures)
@@ -258,3 +265,74 @@ def render_images(params: Generate, listed: ImageList) -> np.ndarray:
         for _ in pool.map(some, chunks):
             pass
     return out
+
+
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+    """All pairs of a Trifeature dataset."""
+    where = f"params/datasets/{name}.yaml"
+    params = validate(Generate, dataset.generate, where, prefix="generate")
+    _check(dataset, params, where)
+    counts: dict[str, dict[str, int]] = {}
+    evenly = ", each texture and each colour of each shape equally often" if params.stratify else ""
+    biased = "; train pairs respect M, those of val and test are drawn without regard to it" if params.biased else ""
+    seen = ", but for fresh renders of these, which are scored apart" if params.seen else ""
+    rule = (
+        f"combinations of shape, texture and colour are held out at random{evenly} (seed {params.seed}), so that no "
+        f"image of val or test has a combination that train has{seen}; pairs are drawn within a split{biased}"
+    )
+    return Stream(_pairs(dataset, params, counts), {}, {"counts": counts}, rule, GROUP_ROWS)
+
+
+def _pairs(dataset: Dataset, params: Generate, counts: dict[str, dict[str, int]]) -> Iterator[Instance]:
+    """Every pair, split by split. `counts`: filled with what there is of each split."""
+    for split in SPLITS:
+        biased = params.biased and split == "train"
+        found = counts[split] = Counter(combinations=getattr(params.combinations, split))
+        for seen in (True, False) if params.seen and split != "train" else (False,):
+            listed = list_images(params, split, seen)
+            pairs = draw_pairs(params, split, biased, seen)
+            found.update({"images": len(listed.names), "candidate pairs": pairs.candidates, "pairs": len(pairs.rows)})
+            yield from _part(dataset, params, split, listed, pairs, seen)
+
+
+def _part(
+    dataset: Dataset, params: Generate, split: Split, listed: ImageList, pairs: Pairs, seen: bool
+) -> Iterator[Instance]:
+    """Pairs of images of one list. `seen`: of val or test, of combinations that train has."""
+    rendered = render_images(params, listed)
+    names = [name.removesuffix(".png") for name in listed.names]
+    known = task_labels(params, listed, pairs)
+    known = {"": known.pop(LABEL)} | known
+    known |= {f"{t or 'shape'}{NEW}": known[t] for t in known if f"{t or 'shape'}{NEW}" in dataset.tasks}
+    weights: dict[str, np.ndarray] = {}
+    if params.seen:
+        even = np.ones(len(pairs.rows))
+        # a train that respects M has one class of synergy; probes are not fitted on it
+        weighed = even if params.biased and split == "train" else balanced(params, listed, pairs)
+        for task in known:
+            cases = split == "train" or task.endswith(NEW) != seen
+            weights[task] = (weighed if task.startswith("synergy") else even) * cases
+    for row, (a, b) in enumerate(pairs.rows.tolist()):
+        images = dict(zip(dataset.modalities, (rendered[a], rendered[b]), strict=True))
+        labels = {task: int(of[row]) for task, of in known.items()}
+        weighs = {task: float(of[row]) for task, of in weights.items()}
+        yield Instance(f"{names[a]}+{names[b]}", images, labels.pop(""), split, labels, weights=weighs)
+
+
+def _check(dataset: Dataset, params: Generate, where: str) -> None:
+    """Raise ConfigError where the dataset's file says otherwise than its `generate`."""
+    classes = task_classes(params)
+    expected: dict[str, Any] = {"classes": classes.pop(LABEL), "tasks": classes}
+    for key, value in expected.items():
+        if getattr(dataset, key) != value:
+            raise ConfigError(f"{where}: {key}: `generate` makes {value}, and the file says {getattr(dataset, key)}")
+    if dataset.case_weights != bool(params.seen):
+        raise ConfigError(f"{where}: case_weights: goes with `generate.seen`; give both or neither")
+    shape = [3, params.size, params.size]
+    if [(m.kind, m.shape, m.multifold) for m in dataset.modalities.values()] != [("image", shape, False)] * 2:
+        raise ConfigError(f"{where}: modalities: `generate` makes two, each of kind image and shape {shape}")
+    if params.biased and dataset.probe_from is None:
+        raise ConfigError(
+            f"{where}: probe_from: required where `generate.biased` is true, since probes are fitted on unbiased "
+            "pairs; name the unbiased dataset of the same seed"
+        )

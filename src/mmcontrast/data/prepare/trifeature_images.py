@@ -14,18 +14,7 @@ from scipy import ndimage
 
 TEMPLATE = 128
 PERIOD = 10
-SHAPES = (
-    "triangle",
-    "square",
-    "plus",
-    "circle",
-    "tee",
-    "rhombus",
-    "pentagon",
-    "star",
-    "fivesquare",
-    "trapezoid",
-)
+SHAPES = ("triangle", "square", "plus", "circle", "tee", "rhombus", "pentagon", "star", "fivesquare", "trapezoid")
 TEXTURES = ("solid", "stripes", "grid", "hexgrid", "dots", "noise", "triangles", "zigzags", "rain", "pluses")
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (1, 0, 0),
@@ -46,36 +35,25 @@ def template(name: str) -> np.ndarray:
     """(128, 128) float32 of 0 and 1."""
     size, centre, third, two_thirds = TEMPLATE, 64, 42, 85
     i, j = np.mgrid[:size, :size]
-    if name == "triangle":
-        inside = abs(j - centre) < 1 + i // 2
-    elif name == "square":
-        inside = np.ones((size, size), bool)
-    elif name == "plus":
-        inside = ((j > third) & (j <= two_thirds)) | ((i > third) & (i <= two_thirds))
-    elif name == "circle":
-        inside = (i + 0.5 - centre) ** 2 + (j + 0.5 - centre) ** 2 < centre**2
-    elif name == "tee":
-        inside = ((j > third) & (j <= two_thirds)) | (i < third)
-    elif name == "rhombus":
-        across = j - centre + i // 2
-        inside = (across > 0) & (across < centre)
-    elif name == "pentagon":
-        edge = (i - 51) // 3.1
-        inside = np.where(i < 51, abs(j - centre) < 1 + 1.25 * i, (j > edge) & (j < size - edge))
-    elif name == "star":
-        edge, left, right = (i - 51) * 2.4, 0.33 * size - 0.43 * (i - 70), 0.62 * size - 1.05 * (i - 70)
-        mirrored = size - j
-        head = (i < 51) & (abs(j - centre) < 1 + i // 4)
-        arms = (i >= 51) & (i < 76) & (j > edge) & (j < size - edge)
-        legs = (i >= 70) & (((j > left) & (j < right)) | ((mirrored > left) & (mirrored < right)))
-        inside = head | arms | legs
-    elif name == "fivesquare":
-        middle_i, middle_j = (i >= third) & (i < two_thirds), (j >= third) & (j < two_thirds)
-        inside = middle_i == middle_j
-    else:  # trapezoid
-        edge = i // 3.1
-        inside = (j > edge) & (j < size - edge)
-    return inside.astype(np.float32)
+    tip, arm, leg = (i - 51) // 3.1, (i - 51) * 2.4, 0.33 * size - 0.43 * (i - 70)
+    head = (i < 51) & (abs(j - centre) < 1 + i // 4)
+    arms = (i >= 51) & (i < 76) & (j > arm) & (j < size - arm)
+    legs = [(of > leg) & (of < 0.62 * size - 1.05 * (i - 70)) for of in (j, size - j)]
+    middle_i, middle_j = (i >= third) & (i < two_thirds), (j >= third) & (j < two_thirds)
+    upright, across = (j > third) & (j <= two_thirds), j - centre + i // 2
+    shapes = {
+        "triangle": abs(j - centre) < 1 + i // 2,
+        "square": np.ones((size, size), bool),
+        "plus": upright | ((i > third) & (i <= two_thirds)),
+        "circle": (i + 0.5 - centre) ** 2 + (j + 0.5 - centre) ** 2 < centre**2,
+        "tee": upright | (i < third),
+        "rhombus": (across > 0) & (across < centre),
+        "pentagon": np.where(i < 51, abs(j - centre) < 1 + 1.25 * i, (j > tip) & (j < size - tip)),
+        "star": head | arms | ((i >= 70) & (legs[0] | legs[1])),
+        "fivesquare": middle_i == middle_j,
+        "trapezoid": (j > i // 3.1) & (j < size - i // 3.1),
+    }
+    return shapes[name].astype(np.float32)
 
 
 def texture(name: str, shift_x: int, shift_y: int, side: int, period: int, rng: np.random.Generator) -> np.ndarray:

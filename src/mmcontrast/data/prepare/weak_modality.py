@@ -37,11 +37,7 @@ class Generate(Strict):
 
 
 def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
-    """All instances. `raw_dir` is not looked at.
-
-    Raises:
-        ConfigError: `generate`, the split or the tasks are not accepted, or its modalities are not the dataset's.
-    """
+    """All instances."""
     where = f"params/datasets/{name}.yaml"
     params = _params(dataset, where)
     rng = np.random.default_rng(params.seed)

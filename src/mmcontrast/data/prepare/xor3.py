@@ -21,8 +21,7 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.instances import Instance
-from mmcontrast.data.streaming import Stream
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.errors import ConfigError
 from mmcontrast.paths import SPLITS
 
@@ -42,11 +41,7 @@ class Generate(Strict):
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """All instances. `raw_dir` is not looked at.
-
-    Raises:
-        ConfigError: `generate` is not accepted, or modalities, classes, tasks or split are not those it makes.
-    """
+    """All instances."""
     where = f"params/datasets/{name}.yaml"
     params = validate(Generate, dataset.generate, where, prefix="generate")
     words = ["".join(map(str, word)) for word in product((0, 1), repeat=params.bits)]

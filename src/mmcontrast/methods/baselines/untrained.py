@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.data.pixels import unit_pixels
+from mmcontrast.data.inputs import unit_pixels
 from mmcontrast.errors import ConfigError, nearest
 from mmcontrast.methods.base import Batch, Method, refuse_training
 from mmcontrast.methods.baselines.objectives import OracleObjective, RawObjective

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig, Modality
-from mmcontrast.data.pixels import unit_pixels
+from mmcontrast.data.inputs import unit_pixels
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.rows import unit_rows, upcast
 from mmcontrast.methods.base import EVERYTHING, Presence, Progress
