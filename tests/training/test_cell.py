@@ -212,8 +212,9 @@ def test_a_stage_the_cell_lacks_is_refused(checkout: Path) -> None:
 
 
 def test_finetuning_without_the_pretrained_weights_says_what_to_run(checkout: Path) -> None:
-    with pytest.raises(DataError, match="mmcontrast pretrain"):
-        run_stage(small("pretrained"), "finetune", LAYOUT)
+    cell = small("pretrained")
+    with pytest.raises(DataError, match=f"run `mmcontrast pretrain {cell.name}{LAYOUT.select}` again"):
+        run_stage(cell, "finetune", LAYOUT)
 
 
 @pytest.mark.slow

@@ -245,6 +245,14 @@ def test_ranks_that_were_not_started_are_an_error(monkeypatch):
         start_world(config.Engine(ranks=3))
 
 
+def test_ranks_that_another_run_has_left_in_the_environment_are_named(monkeypatch):
+    monkeypatch.setattr("mmcontrast.training.distributed._world", None)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"started is 2.*where nothing was started so, unset RANK and WORLD_SIZE"):
+        start_world(config.Engine(ranks=1))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_cuda_that_is_absent_is_an_error(monkeypatch):
     monkeypatch.setattr("mmcontrast.training.distributed._world", None)

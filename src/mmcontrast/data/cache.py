@@ -92,9 +92,13 @@ class Cache:
         """Hold the item alone among all processes; released by the system if the process dies."""
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / _key(label)).open("w") as handle:
+        # to be read, so that another user of the cache may hold it too
+        handle = os.open(folder / _key(label), os.O_RDONLY | os.O_CREAT, 0o666)
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(handle)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

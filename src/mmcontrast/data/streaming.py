@@ -192,7 +192,8 @@ def _fit(
     for batch, rows in taken.located(batches):
         train = batch.take(rows["train"])
         for m, running in seen.items():
-            running.add(columns.numbers(train[m]))
+            with np.errstate(over="ignore", invalid="ignore"):  # told below
+                running.add(columns.numbers(train[m]))
     for m, running in seen.items():
         if running.empty_d.any():
             j = int(np.flatnonzero(running.empty_d)[0])
@@ -201,7 +202,17 @@ def _fit(
                 f"{name}: modality '{m}': no row of train has a value of feature {feature} ({running.empty_d.sum()} "
                 "such features), so nothing can be filled in where it is missing; leave the feature out"
             )
-    return {m: running.scaler(dataset.scaling) for m, running in seen.items()}
+    scalers = {m: running.scaler(dataset.scaling) for m, running in seen.items()}
+    for m, fitted in scalers.items():
+        wrong_d = ~(np.isfinite(fitted.offset_d) & np.isfinite(fitted.spread_d))
+        if wrong_d.any():
+            j = int(np.flatnonzero(wrong_d)[0])
+            feature = feature_names[m][j] if m in feature_names else f"number {j + 1}"
+            raise DataError(
+                f"{name}: modality '{m}': feature {feature} has values in train that are too large to be scaled (its "
+                f"mean or spread is not finite; {wrong_d.sum()} such features); look for a wrong value there"
+            )
+    return scalers
 
 
 def _write(

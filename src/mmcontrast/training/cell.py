@@ -140,7 +140,7 @@ def run_stage(
                 tables, vocabularies[seed] = splits(seed)
                 initial = None
                 if pretrained is not None:
-                    again = "run `mmcontrast pretrain` for this cell again"
+                    again = f"run `mmcontrast pretrain {cell.name}{layout.select}` again"
                     initial = read_weights(sealed(pretrained / weights_name(seed), again))
                 trainer = SeedTrainer(
                     cell,

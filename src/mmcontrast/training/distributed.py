@@ -145,6 +145,7 @@ def start_world(engine: Engine) -> World:
         raise ConfigError(
             f"engine.ranks: {engine.ranks}, but the number of processes started is {size}; start them with "
             f"`torchrun --standalone --nproc_per_node {engine.ranks} -m mmcontrast ...`, or set engine.ranks: {size}"
+            + ("; where nothing was started so, unset RANK and WORLD_SIZE" if launched else "")
         )
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -209,6 +209,15 @@ def test_a_number_too_large_for_float32(raw_rosmap: Any, small: Any, tmp_path: P
         prepare("rosmap", dataset, raw, tmp_path / "out")
 
 
+def test_a_number_too_large_to_be_scaled(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    """Its square overflows: the spread would be infinite, and the feature zeros everywhere."""
+    files = small.mogonet_files()
+    files["1_tr.csv"] = small.replace_cell(files["1_tr.csv"], 1, 1, "1e200")
+    dataset, raw = raw_rosmap(files, scaling="standard")
+    with pytest.raises(DataError, match=r"rosmap: modality 'mrna': feature .* too large to be scaled"):
+        prepare("rosmap", dataset, raw, tmp_path / "out")
+
+
 def test_a_reader_is_found_by_the_dataset_s_name_or_its_key(small: Any) -> None:
     files = small.mogonet_files()
     assert preparer("rosmap", small.mogonet(files)) == "mogonet"
