@@ -193,6 +193,14 @@ def test_data_that_may_not_be_redistributed_stay_out_of_the_remote(checkout: Che
     clone.assert_both_idle()
 
 
+@pytest.mark.parametrize(("more", "limit"), [([], "gpu=2"), (["--resources", "gpu=7"], "gpu=7")])
+def test_the_gpus_of_this_machine_are_a_limit(checkout: Checkout, more: list[str], limit: str) -> None:
+    checkout.edit("params/suites/default.yaml", "engine", "device", value="cuda")
+    checkout.env["CUDA_VISIBLE_DEVICES"] = "0,1"
+    text = checkout("snakemake", "--cores", "1", "data/prepared/synthetic/val.parquet", *more)
+    assert f"Provided resources: {limit}" in text
+
+
 def test_killed_in_mid_training_it_ends_with_the_same_results(checkout: Checkout) -> None:
     """Two cells are trained when it comes; after it every row of the results is the same."""
     checkout.keep_cells(*M3COL_AND_CONCAT)

@@ -36,7 +36,7 @@ from mmcontrast.methods.base import SeedJob
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
 from mmcontrast.sources import digests
-from mmcontrast.training import checkpoint
+from mmcontrast.training import checkpoint, gpus
 from mmcontrast.training.batching import batches
 from mmcontrast.training.distributed import World, start_world
 from mmcontrast.training.interrupt import StopRequest
@@ -74,13 +74,17 @@ def _refuse_unprepared(cell: CellConfig) -> None:
 def launch_ranks(cell: CellConfig, arguments: list[str]) -> None:
     """Replace this process by torchrun with one process per rank, unless it is one already or one is enough.
 
-    Each rank runs the very same command.
+    Each rank runs the very same command. GPUs are taken before, so that jobs side by side have different ones.
 
     Raises:
         DataError: a prepared file is missing.
     """
     _refuse_unprepared(cell)
-    if cell.engine.ranks == 1 or "TORCHELASTIC_RUN_ID" in os.environ:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return
+    if cell.engine.device == "cuda":
+        gpus.take(cell.engine.ranks)
+    if cell.engine.ranks == 1:
         return
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node", str(cell.engine.ranks), "-m", "mmcontrast", *arguments]
