@@ -193,6 +193,20 @@ def test_data_that_may_not_be_redistributed_stay_out_of_the_remote(checkout: Che
     clone.assert_both_idle()
 
 
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("runs/synthetic/m3col/bsae/metrics.parquet", "synthetic/m3col/bsae: no such cell in this suite; did you mean"),
+        ("data/prepared/synthetik/val.parquet", "synthetik: no such dataset in this suite; did you mean 'synthetic'?"),
+    ],
+)
+def test_a_target_that_is_misspelt_is_named_with_the_nearest(template: Checkout, target: str, told: str) -> None:
+    text = template("snakemake", "-n", "--cores", "1", target, ok=False)
+    assert told in text
+    assert "KeyError" not in text
+    assert "Traceback" not in text
+
+
 @pytest.mark.parametrize(("more", "limit"), [([], "gpu=2"), (["--resources", "gpu=7"], "gpu=7")])
 def test_the_gpus_of_this_machine_are_a_limit(checkout: Checkout, more: list[str], limit: str) -> None:
     checkout.edit("params/suites/default.yaml", "engine", "device", value="cuda")

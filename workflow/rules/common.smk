@@ -3,7 +3,7 @@
 from snakemake.exceptions import WorkflowError
 
 from mmcontrast import paths
-from mmcontrast.errors import MMContrastError, disk_problem
+from mmcontrast.errors import MMContrastError, disk_problem, nearest
 from mmcontrast.pipeline.workflow import planned_selection, refuse_unknown_profile
 from mmcontrast.training.gpus import visible
 
@@ -39,7 +39,14 @@ def planned(wc):
 
 
 def raw_input(wc):
-    """A generated dataset has nothing to fetch."""
+    """A generated dataset has nothing to fetch.
+
+    Raises:
+        WorkflowError: there is no such dataset; names the nearest.
+    """
+    if not Path(paths.data_plan(wc.dataset, "prepare")).exists():
+        known = [*PLAN.fetched, *PLAN.generated]
+        raise WorkflowError(f"{wc.dataset}: no such dataset in this suite; {nearest(wc.dataset, known)}")
     return [paths.raw_manifest(wc.dataset)] if wc.dataset in PLAN.fetched else []
 
 
