@@ -278,5 +278,6 @@ def test_two_ranks_give_what_one_gives(checkout: Path, backend: str) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         folder = Path(Layout(f"ranks{ranks}").stage("synthetic/m3col/base", "finetune"))
         assert json.loads((folder / "cost.json").read_text())["ranks"] == ranks
+        assert done.stdout.count("epoch 4/4") == 1
         histories.append(pl.read_parquet(folder / "history.parquet"))
     assert_frame_equal(histories[0], histories[1], rel_tol=1e-4, abs_tol=1e-5)

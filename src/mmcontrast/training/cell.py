@@ -158,7 +158,7 @@ def run_stage(
 
     Args:
         cell: what is trained. stage: pretrain | finetune. layout: where outputs and resume state go.
-        report: called as report(seed, epoch, epochs, terms) after each epoch.
+        report: called as report(seed, epoch, epochs, terms) after each epoch, on rank 0.
         plan: checksum of the plan that is carried out, for the cost record.
 
     Returns:
@@ -175,6 +175,9 @@ def run_stage(
         raise TrainingError(f"{cell.name}: has no stage '{stage}', only {cell.stages}")
     _refuse_unprepared(cell)
     world = start_world(cell.engine)
+    if world.rank:
+        logging.getLogger("mmcontrast").setLevel(logging.WARNING)
+    told = (lambda *_: None) if world.rank else report
     pretrained = Path(layout.stage(cell.name, "pretrain", "models")) if stage == "finetune" and cell.pretrain else None
     mark = fingerprint(cell, stage, pretrained)
     state = layout.state(cell.name, stage)
@@ -195,7 +198,7 @@ def run_stage(
                     SeedJob(stage, seed, world, state / f"seed{seed}", mark, stop),
                     tables,
                     initial,
-                    lambda epoch, terms, seed=seed: report(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
+                    lambda epoch, terms, seed=seed: told(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
                 )
                 before = time.perf_counter()
                 runs[seed] = trainer.train()
