@@ -156,7 +156,11 @@ def test_equal_rows_in_two_splits_are_refused_unless_known(raw_rosmap: Any, smal
     assert list((tmp_path / "out").iterdir()) == []
     known = dataset.model_copy(update={"duplicates": {"train and test": 2}})
     sheet = prepare("rosmap", known, raw, tmp_path / "out")
-    assert sheet["warnings"] == ["2 rows are equal in train and test, in every feature of every modality"]
+    assert sheet["warnings"] == [
+        "2 rows are equal in train and test, in every feature of every modality",
+        "3 rows have an equal one with another label, in every feature",
+    ]
+    assert sheet["leaks"]["repeats"] == {"with another label": 3}
 
 
 def test_a_label_unseen_in_train(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
