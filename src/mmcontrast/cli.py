@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -267,6 +268,15 @@ def _verify(args: argparse.Namespace) -> int:
         print(json.dumps(as_json(findings), indent=2))
     if args.repair:
         repair(findings, grid.root, say)
+        # now, as no run would make data again while what was trained on them stands
+        spoiled = {path for f in findings if f.state == "wrong" for path in f.spoiled}
+        with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
+            for name in grid.datasets:
+                parts = {"fetch": paths.raw_manifest(name), "prepare": str(Path(paths.datasheet(name)).parent)}
+                for args.action, part in parts.items():
+                    if any(f"{path}/".startswith(f"{part}/") for path in spoiled):
+                        args.names = [name]
+                        _data(args)
     checked = [f for f in findings if f.state != "missing" and f.kind != "plan"]
     if not checked:
         say(f"nothing of this suite is here; run `{reproduce(layout)}` first")
@@ -394,7 +404,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("after", nargs="?", default="workspace", help="likewise (default: %(default)s)")
     text = "Recompute checksums, predictions and scores, and compare them with what is stored."
     verify = add("verify", _verify, text, others)
-    verify.add_argument("--repair", action="store_true", help="remove what is wrong; the next run makes it again")
+    verify.add_argument(
+        "--repair", action="store_true", help="make wrong data again, and remove the rest for the next run"
+    )
     verify.add_argument("--json", action="store_true", help="print what is wrong or missing as JSON")
     text = "Choose the learning rate of every method that shares a recipe by its validation score."
     recipe = "name of a file in params/recipes/"

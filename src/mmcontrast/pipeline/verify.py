@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def examine(grid: Grid, layout: Layout) -> Iterator[Finding]:
     except (MMContrastError, OSError) as e:  # what it reads from outside the pipeline
         yield Finding("plan", layout.plans, "wrong", str(e))
     used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
+    unread: set[str] = set()
     for name in used:
         spec = grid.datasets[name]
         if spec.sources:
@@ -48,14 +49,16 @@ def examine(grid: Grid, layout: Layout) -> Iterator[Finding]:
             check = partial(verified_manifest, name, spec)
             yield judged("raw data", root, paths.raw_dir(name), check, [paths.raw_manifest(name)])
         folder = str(Path(paths.datasheet(name)).parent)
-        for file in (paths.datasheet(name), paths.fitted(name)):
-            yield judged("prepared data", root, file, read_json, [folder])
-        for split in paths.SPLITS:
-            yield judged("prepared data", root, paths.prepared(name, split), _check_split, [folder])
+        checks: list[tuple[str, Callable[[Path], object]]] = [(paths.datasheet(name), read_json)]
+        checks += [(paths.fitted(name), read_json), *((paths.prepared(name, s), _check_split) for s in paths.SPLITS)]
+        for file, check_file in checks:
+            finding = judged("prepared data", root, file, check_file, [folder])
+            unread |= set() if finding.state == "right" else {name}
+            yield finding
     yield from _outputs(grid, layout)
     if layout.is_default:
         yield from _locked(root)
-    yield from model_findings(grid, layout)
+    yield from model_findings(grid, layout, unread)
     yield from score_findings(grid, layout)
 
 
@@ -74,12 +77,14 @@ def _outputs(grid: Grid, layout: Layout) -> Iterator[Finding]:
     for cell in grid.cells.values():
         for stage in cell.stages:
             folder = layout.stage(cell.name, stage)
+            # else what was finetuned from it would stand, and it would not be made again
+            goes = [layout.stage(cell.name, s) for s in cell.stages[cell.stages.index(stage) :]]
             tables = ["history.parquet", "embeddings.parquet"]
             tables += ["predictions.parquet"] if stage == "finetune" else []
             for name in tables:
-                yield judged("outputs of training", root, f"{folder}/{name}", _check_seal, [folder])
-            yield judged("outputs of training", root, f"{folder}/cost.json", read_json, [folder])
-            yield judged("outputs of training", root, f"{folder}/models", _check_models, [folder])
+                yield judged("outputs of training", root, f"{folder}/{name}", _check_seal, goes)
+            yield judged("outputs of training", root, f"{folder}/cost.json", read_json, goes)
+            yield judged("outputs of training", root, f"{folder}/models", _check_models, goes)
     for cell in grid.cells.values():
         scores = [layout.metrics(cell.name), layout.curves(cell.name), layout.intervals(cell.name)]
         for file in scores:
