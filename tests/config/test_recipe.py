@@ -69,11 +69,8 @@ def test_every_cell_has_the_learning_rate_that_was_chosen_for_its_method() -> No
     for cell in matrix_cells(grid):
         if not trained(cell):
             continue
-        rate, tuned = stage_of(cell).optimizer.lr, recipe.tuning.datasets.get(cell.dataset)
-        if tuned is None:
-            assert (cell.dataset, rate) == ("omniglot_small", recipe.training["optimizer"]["lr"])
-        else:
-            assert rate == choices[tuned.choices_of or cell.dataset][cell.method].lr
+        tuned = recipe.tuning.datasets[cell.dataset]
+        assert stage_of(cell).optimizer.lr == choices[tuned.choices_of or cell.dataset][cell.method].lr
 
 
 def test_every_choice_is_between_rates_of_the_plan_and_has_as_many_trials_as_any_other() -> None:

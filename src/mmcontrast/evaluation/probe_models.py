@@ -26,9 +26,7 @@ from mmcontrast.errors import DataError
 
 Array = NDArray[np.floating]
 
-# Sides of the largest Hessian, (C, or 1 of two classes) * (K + 1), that is factorised at every strength, or at the one
-# that was chosen; above it L-BFGS takes over.
-TRIED_HESSIAN = 300
+# Side of the largest Hessian, (C, or 1 of two classes) * (K + 1), that is factorised; above it L-BFGS takes over.
 LARGEST_HESSIAN = 1500
 
 
@@ -37,10 +35,6 @@ class Solver(Protocol):
 
     def at(self, strength: float) -> Model:
         """The fit at a strength; called with rising strengths, a solver may start from the last fit."""
-        ...
-
-    def refined(self, strength: float) -> Model:
-        """The fit at one of these strengths, the chosen one, with more effort where there was less before."""
         ...
 
 
@@ -70,19 +64,11 @@ class ClassSolver:
         self.basis = np.linalg.qr(x_ND.T)[0] if x_ND.shape[0] < x_ND.shape[1] else None
         self.x_NK = x_ND if self.basis is None else x_ND @ self.basis
         self.labels_N, self.weights_N, self.n = labels_N, weights_N, n
-        self.side = (n_classes if n_classes > 2 else 1) * (self.x_NK.shape[1] + 1)
-        self.fits: dict[float, Logistic] = {}
+        self.second_order = (n_classes if n_classes > 2 else 1) * (self.x_NK.shape[1] + 1) <= LARGEST_HESSIAN
+        self.last: LogisticRegression | None = None
 
     def at(self, strength: float) -> Logistic:
-        start = next(reversed(self.fits.values())).model if self.fits else None
-        self.fits[strength] = self._fit(strength, self.side <= TRIED_HESSIAN, start)
-        return self.fits[strength]
-
-    def refined(self, strength: float) -> Logistic:
-        fit = self.fits[strength]
-        return self._fit(strength, True, fit.model) if TRIED_HESSIAN < self.side <= LARGEST_HESSIAN else fit
-
-    def _fit(self, strength: float, second_order: bool, start: LogisticRegression | None) -> Logistic:
+        start, second_order = self.last, self.second_order
         model = LogisticRegression(
             C=strength,
             solver="newton-cholesky" if second_order else "lbfgs",
@@ -96,6 +82,7 @@ class ClassSolver:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(self.x_NK, self.labels_N, self.weights_N)
         converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+        self.last = model
         return Logistic(model, self.basis, self.n, converged)
 
 
@@ -127,8 +114,6 @@ class Constant:
         """It is the same at every strength."""
         return self
 
-    refined = at
-
 
 class LabelSolver:
     """See the module."""
@@ -143,9 +128,6 @@ class LabelSolver:
 
     def at(self, strength: float) -> LogisticByLabel:
         return LogisticByLabel([solver.at(strength) for solver in self.solvers])
-
-    def refined(self, strength: float) -> LogisticByLabel:
-        return LogisticByLabel([solver.refined(strength) for solver in self.solvers])
 
 
 @dataclass(frozen=True)
@@ -180,8 +162,6 @@ class RidgeSolver:
         shrunk_K1 = (self.singular_K / (self.singular_K**2 + 1 / strength))[:, None]
         weights_DC = self.right_KD.T @ (shrunk_K1 * self.projected_KC) * self.scale_C
         return Ridge(weights_DC, self.mean_y_C - self.mean_x_D @ weights_DC)
-
-    refined = at
 
 
 # a fitted probe: whether the fit converged, and (N, D) features -> (N, C) probabilities or numbers in the labels' units
