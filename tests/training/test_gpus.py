@@ -32,7 +32,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     yield job
     for process in started:
-        process.communicate("\n")
+        if process.poll() is None:
+            process.communicate("\n")
 
 
 @pytest.mark.parametrize("then", [SAYS, BECOMES])
@@ -40,6 +41,7 @@ def test_each_job_takes_a_gpu_of_its_own_until_it_ends(start, then: str) -> None
     first, process = start(then)
     assert (first, start(then)[0], start(then)[0]) == ("4", "GPU-7a", "4,GPU-7a")
     process.communicate("\n")
+    assert process.poll() == 0
     assert start(then)[0] == "4"
 
 
