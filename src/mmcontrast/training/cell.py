@@ -104,7 +104,10 @@ def _refuse_useless(cell: CellConfig, tables: dict[str, Table], where: str) -> N
                 f"{cell.name}, {where}: {name}.batch_size: {stage.batch_size} deals the {rows} rows of train into a "
                 f"batch of {len(last)}, which leaves nothing to contrast with; choose a larger one, or hold out less"
             )
-    for (task, target), split in product(cell.targets.items() if cell.retrieval is None else (), ("val", "test")):
+    # a classifier is of the main target alone, and neither retrieval nor a stage that is followed is scored by labels
+    scored = {} if cell.retrieval or cell.followed_by else cell.targets
+    scored = scored if cell.scored_by == "probe" else {task: scored[task] for task in scored if not task}
+    for (task, target), split in product(scored.items(), ("val", "test")):
         labels = (tables[split].tasks[task] if task else tables[split].labels).numpy()
         for metric in target.metrics if len(labels) else ():
             try:
