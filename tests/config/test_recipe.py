@@ -201,6 +201,16 @@ def test_a_batch_size_of_the_stage_that_a_method_does_not_have_is_refused(
         Grid(checkout)
 
 
+def test_a_dataset_may_have_other_counts_of_labels_than_its_recipe() -> None:
+    grid = Grid(ROOT)
+    recipe = grid.recipes["shared"]
+    own = {d: o.label_counts for d, o in recipe.datasets.items() if o.label_counts is not None}
+    assert own
+    assert list(own.values()) != [recipe.label_counts]
+    for cell in matrix_cells(grid):
+        assert cell.label_counts == own.get(cell.dataset, recipe.label_counts)
+
+
 def test_of_a_recipe_the_batch_size_alone_may_be_changed() -> None:
     grid = Grid(ROOT)
     whole, changed = (grid.cell("tcga_brca", "comm", v) for v in ("shared", "shared_batch_full"))

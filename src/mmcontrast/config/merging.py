@@ -202,7 +202,7 @@ def build_cell(
         "objective": objective.model_dump(mode="json"),
         "seeds": suite.seeds_of(dataset),
         "recipe": given.recipe,
-        "label_counts": layers.recipes[given.recipe].label_counts if given.recipe is not None else [],
+        "label_counts": layers.recipes[given.recipe].label_counts_of(dataset) if given.recipe is not None else [],
         "engine": suite.engine,
         **sections,
     }

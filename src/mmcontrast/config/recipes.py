@@ -21,6 +21,7 @@ class RecipeOverrides(Strict):
     training: dict[str, Any] = Field(default={})
     selection: dict[str, Any] = Field(default={})
     augmentations: Augmentations = Field(default={})
+    label_counts: list[Annotated[int, Field(gt=0)]] | None = Field(default=None, description="null = the recipe's own.")
 
 
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
@@ -95,6 +96,11 @@ class Recipe(Strict):
     )
     tuning: TuningPlan
     datasets: dict[str, RecipeOverrides] = Field(default={}, description="Overrides by dataset.")
+
+    def label_counts_of(self, dataset: str) -> list[int]:
+        """Labels per class that further probes are fitted on, on a dataset."""
+        own = self.datasets.get(dataset, RecipeOverrides()).label_counts
+        return self.label_counts if own is None else own
 
 
 class Trial(Strict):

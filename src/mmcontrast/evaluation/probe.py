@@ -84,17 +84,15 @@ def fit_probe(
     x_ND, v_ND = (scaler.transform(z_ND.astype(np.float64)) for z_ND in (train_ND, val_ND))
     solver = SOLVERS[kind](x_ND, train_labels, train_N / train_N.mean(), n)
     validation: dict[float, float] = {}
-    fits: dict[float, Model] = {}
     for strength in sorted(strengths):
-        fits[strength] = solver.at(strength)
-        validation[strength] = loss(kind, val_labels, fits[strength].predict(v_ND), val_N)
+        validation[strength] = loss(kind, val_labels, solver.at(strength).predict(v_ND), val_N)
         best = min(validation, key=validation.__getitem__)
         if len(validation) - list(validation).index(best) > RISES:
             break
     if refit_on_val:
         both = [np.concatenate(parts) for parts in ((x_ND, v_ND), (train_labels, val_labels), (train_N, val_N))]
-        fits[best] = SOLVERS[kind](both[0], both[1], both[2] / both[2].mean(), n).at(best)
-    model = fits[best]
+        solver = SOLVERS[kind](both[0], both[1], both[2] / both[2].mean(), n)
+    model = solver.at(best, chosen=True)
     return Probe(scaler, model, best, validation, model.converged)
 
 

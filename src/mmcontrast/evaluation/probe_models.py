@@ -3,8 +3,8 @@
 classes: multinomial logistic regression. multilabel: a logistic regression for each label, all of one strength.
 regression: ridge regression of all quantities, each scaled to unit variance, of one strength.
 
-Each is solved to its optimum, so that a score is a property of the embeddings and of nothing else: a solver that stops
-early leaves a model that depends on the rounding of matrix products, which differs between processors.
+The chosen one is solved to its optimum, so that a score is a property of the embeddings and of nothing else: a solver
+that stops early leaves a model that depends on the rounding of matrix products, which differs between processors.
 
 Shapes: N cases, D width of the embedding, C classes, labels or quantities, K = min(N, D). Features are scaled already.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +26,19 @@ from mmcontrast.errors import DataError
 
 Array = NDArray[np.floating]
 
-# Side of the largest Hessian, (C, or 1 of two classes) * (K + 1), that is factorised; above it L-BFGS takes over.
+# Side of the largest Hessian, (C, or 1 of two classes) * (K + 1), that is factorised. Above it strengths are tried by
+# L-BFGS, as far as choosing one needs, and the chosen fit is taken to its optimum by conjugate gradients.
 LARGEST_HESSIAN = 1500
+FACTORISED: dict[str, Any] = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 100}
+TRIED: dict[str, Any] = {"solver": "lbfgs", "tol": 1e-5, "max_iter": 20_000}
+REFINED: dict[str, Any] = {"solver": "newton-cg", "tol": 1e-8, "max_iter": 1000}
 
 
 class Solver(Protocol):
     """The training cases of a probe."""
 
-    def at(self, strength: float) -> Model:
-        """The fit at a strength; called with rising strengths, a solver may start from the last fit."""
+    def at(self, strength: float, chosen: bool = False) -> Model:
+        """The fit at a strength, to its optimum where it is the chosen one; it may start from fits before."""
         ...
 
 
@@ -64,26 +68,25 @@ class ClassSolver:
         self.basis = np.linalg.qr(x_ND.T)[0] if x_ND.shape[0] < x_ND.shape[1] else None
         self.x_NK = x_ND if self.basis is None else x_ND @ self.basis
         self.labels_N, self.weights_N, self.n = labels_N, weights_N, n
-        self.second_order = (n_classes if n_classes > 2 else 1) * (self.x_NK.shape[1] + 1) <= LARGEST_HESSIAN
-        self.last: LogisticRegression | None = None
+        self.factorised = (n_classes if n_classes > 2 else 1) * (self.x_NK.shape[1] + 1) <= LARGEST_HESSIAN
+        self.fits: dict[float, Logistic] = {}
 
-    def at(self, strength: float) -> Logistic:
-        start, second_order = self.last, self.second_order
-        model = LogisticRegression(
-            C=strength,
-            solver="newton-cholesky" if second_order else "lbfgs",
-            tol=1e-10 if second_order else 1e-8,
-            max_iter=100 if second_order else 20_000,
-            warm_start=start is not None,
-        )
-        if start is not None:
+    def at(self, strength: float, chosen: bool = False) -> Logistic:
+        found = self.fits.get(strength)
+        if found is not None and self.factorised:
+            return found
+        how = FACTORISED if self.factorised else REFINED if chosen else TRIED
+        last = found or next(reversed(self.fits.values()), None)
+        model = LogisticRegression(C=strength, warm_start=last is not None, **how)
+        if last is not None:
+            start = last.model
             model.classes_, model.coef_, model.intercept_ = start.classes_, start.coef_.copy(), start.intercept_.copy()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(self.x_NK, self.labels_N, self.weights_N)
         converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-        self.last = model
-        return Logistic(model, self.basis, self.n, converged)
+        self.fits[strength] = Logistic(model, self.basis, self.n, converged)
+        return self.fits[strength]
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Constant:
     def predict(self, x_ND: Array) -> Array:
         return np.tile(np.eye(2)[self.label], (len(x_ND), 1))
 
-    def at(self, strength: float) -> Constant:
+    def at(self, strength: float, chosen: bool = False) -> Constant:
         """It is the same at every strength."""
         return self
 
@@ -126,8 +129,8 @@ class LabelSolver:
         if all(isinstance(solver, Constant) for solver in self.solvers):
             raise DataError("probe: the training cases all have the same labels, so there is nothing to tell apart")
 
-    def at(self, strength: float) -> LogisticByLabel:
-        return LogisticByLabel([solver.at(strength) for solver in self.solvers])
+    def at(self, strength: float, chosen: bool = False) -> LogisticByLabel:
+        return LogisticByLabel([solver.at(strength, chosen) for solver in self.solvers])
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class RidgeSolver:
         left_NK, self.singular_K, self.right_KD = np.linalg.svd(root_N1 * (x_ND - self.mean_x_D), full_matrices=False)
         self.projected_KC = left_NK.T @ (root_N1 * (y_NC - self.mean_y_C) / self.scale_C)
 
-    def at(self, strength: float) -> Ridge:
+    def at(self, strength: float, chosen: bool = False) -> Ridge:
         shrunk_K1 = (self.singular_K / (self.singular_K**2 + 1 / strength))[:, None]
         weights_DC = self.right_KD.T @ (shrunk_K1 * self.projected_KC) * self.scale_C
         return Ridge(weights_DC, self.mean_y_C - self.mean_x_D @ weights_DC)
