@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from datetime import timedelta
 from itertools import chain
@@ -243,6 +244,10 @@ def test_another_world_in_the_same_process_is_an_error(world):
 
 def late_job(world):
     """Rank 0 does alone what takes longer than an exchange may."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        # where the ranks of before have met, one may still answer
+        os.environ["MASTER_PORT"] = str(world.broadcast_object(free.getsockname()[1]))
     stop_world()
     distributed.TIMEOUT = timedelta(seconds=3)
     world = start_world(config.Engine(ranks=2))

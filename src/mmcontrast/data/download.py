@@ -66,8 +66,8 @@ def download(url: str, folder: Path, size: int | None = None) -> Path:
 
     `size`: bytes the file must have, where known; a longer answer is cut off at once.
 
-    Raises FetchError: no connection, an http error, an answer that is cut short or goes on at a less protected place, or a
-    size other than expected.
+    Raises FetchError: no connection, an http error, an answer that is cut short or sent on to a less protected place,
+    or a size other than expected.
     """
     path, tag = folder / "download", ""
     limit = MAX_DOWNLOAD_BYTES if size is None else size
@@ -82,7 +82,8 @@ def download(url: str, folder: Path, size: int | None = None) -> Path:
                 headers |= {"Range": f"bytes={had}-", "If-Range": tag} if had else {}
                 try:
                     with session.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers) as answer:
-                        tag = answer.headers.get("ETag", "") if _checked(answer, url, had) == 200 else tag
+                        _check(answer, url, had)
+                        tag = answer.headers.get("ETag", "")
                         written = _save(answer, path, url, size, limit)
                     break
                 except requests.RequestException as e:
@@ -95,18 +96,17 @@ def download(url: str, folder: Path, size: int | None = None) -> Path:
     return path
 
 
-def _checked(answer: requests.Response, url: str, had: int) -> int:
-    """The status: 200, or 206 for what comes after the bytes that are had."""
+def _check(answer: requests.Response, url: str, had: int) -> None:
+    """Refuse all but a plain file, or what comes after the bytes of it that are had."""
     if answer.status_code == 404:
         raise NotHeldError(f"{url}: no such file (http status 404)")
-    rest = had and answer.headers.get("Content-Range", "").startswith(f"bytes {had}-")
-    if answer.status_code != 200 and not (answer.status_code == 206 and rest):
+    rest = had and answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {had}-")
+    if answer.status_code != 200 and not rest:
         raise FetchError(f"{url}: http status {answer.status_code} {answer.reason}")
     coding = answer.headers.get("Content-Encoding", "identity")
     if coding != "identity":
         # a few bytes on the line could become any number in memory
         raise FetchError(f"{url}: sent as '{coding}', though only the plain file was asked for")
-    return answer.status_code
 
 
 def _save(answer: requests.Response, path: Path, url: str, size: int | None, limit: int) -> int:

@@ -55,14 +55,9 @@ def duplicates_across(keys: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
 
 
 def repeats(keys: Mapping[str, Sequence[bytes]], labels: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Numbers of rows that equal another one; only those that are not 0.
+    """Numbers, if not 0, of rows that equal an earlier one "within train", or any "with another label".
 
-    Args:
-        keys: split -> a key per row. labels: split -> the labels of the same rows.
-
-    Returns:
-        "within train": rows of train that an earlier one equals. "with another label": rows of any split that equal a
-        row whose label differs, which nothing can tell apart.
+    `keys`: split -> a key per row. `labels`: split -> the labels of the same rows.
     """
     first: dict[bytes, bytes] = {}
     rows = [(key, label.tobytes()) for split, of in keys.items() for key, label in zip(of, labels[split], strict=True)]

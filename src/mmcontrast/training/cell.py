@@ -93,13 +93,11 @@ def launch_ranks(cell: CellConfig, arguments: list[str]) -> None:
 def _refuse_useless(cell: CellConfig, tables: dict[str, Table], where: str) -> None:
     """Raise DataError for splits that make a batch of one row, or whose labels a metric cannot score."""
     rows = len(tables["train"])
-    for name in cell.stages:
-        stage = getattr(cell, name)
-        last = batches(rows, stage.batch_size, torch.Generator())[-1]
-        if stage.epochs and len(last) < 2 and not tables["train"].observations:
+    for name, stage in ((name, getattr(cell, name)) for name in cell.stages if not tables["train"].observations):
+        if stage.epochs and len(batches(rows, stage.batch_size, torch.Generator())[-1]) < 2:
             raise DataError(
                 f"{cell.name}, {where}: {name}.batch_size: {stage.batch_size} deals the {rows} rows of train into a "
-                f"batch of {len(last)}, which leaves nothing to contrast with; choose a larger one, or hold out less"
+                "batch of 1, which leaves nothing to contrast with; choose a larger one, or hold out less"
             )
     # a classifier is of the main target alone, and neither retrieval nor a stage that is followed is scored by labels
     scored = {} if cell.retrieval or cell.followed_by else cell.targets

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 DEVICES = Path("/dev")
@@ -23,18 +24,14 @@ def take(n: int) -> None:
 
     They are taken until it ends, also where it becomes another program: the system then gives its locks back.
     """
-    taken: dict[str, int] = {}
+    taken: list[str] = []
     for name in visible():
         lock = Path(tempfile.gettempdir()) / f"mmcontrast-gpu-{os.getuid()}-{re.sub(r'[^A-Za-z0-9-]', '_', name)}"
-        taken[name] = os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(taken[name], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(taken.pop(name))
+        handle = os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.set_inheritable(handle, True)
+            taken.append(name)
         if len(taken) == n:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
-            for handle in taken.values():
-                os.set_inheritable(handle, True)
             return
-    for handle in taken.values():
-        os.close(handle)
