@@ -213,7 +213,7 @@ def test_a_reader_is_found_by_the_dataset_s_name_or_its_key(small: Any) -> None:
     files = small.mogonet_files()
     assert preparer("rosmap", small.mogonet(files)) == "mogonet"
     assert preparer("nyuv2_small", small.mogonet(files, reader=None)) == "nyuv2"
-    assert preparer("mosi_transcripts_cut", small.mogonet(files, reader=None)) == "mosi_transcripts"
+    assert preparer("mosi_transcripts_cut", small.mogonet(files, reader=None)) == "mosi"
     with pytest.raises(
         ConfigError, match=r"no module in mmcontrast\.data\.prepare reads 'emojy'.*did you mean 'emoji'"
     ):
