@@ -12,9 +12,8 @@ import pytest
 from mmcontrast.config import Optimizer, Stage
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation import probe
-from mmcontrast.evaluation import probe_predictions as module
 from mmcontrast.evaluation.evaluate import evaluate_cell
-from mmcontrast.evaluation.probe_predictions import fit_on, probe_predictions
+from mmcontrast.evaluation.probe_predictions import probe_predictions
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.scores import score
 from mmcontrast.evaluation.stored import read_embeddings
@@ -133,19 +132,24 @@ def test_the_test_split_chooses_nothing_and_is_predicted_once(cell, write, monke
             np.testing.assert_array_equal(first[seed, split].probs, second[seed, split].probs)
 
 
-def test_seeds_of_equal_embeddings_share_a_probe_and_others_do_not(cell, write, monkeypatch) -> None:
-    frame, calls = embeddings_of(cell), []
-    plain = fit_on
-    monkeypatch.setattr(module, "fit_on", lambda *args: (calls.append(args[2]), plain(*args))[1])
-    apart = probe_predictions(read_embeddings(write(frame), cell), cell)[0][""]
-    assert calls == list(cell.seeds)
-    first, last = cell.seeds[0], cell.seeds[-1]
-    alike = pl.concat([frame.filter(seed=first).with_columns(seed=pl.lit(seed, pl.Int64)) for seed in cell.seeds])
-    calls.clear()
-    shared = probe_predictions(read_embeddings(write(alike), cell), cell)[0][""]
-    assert calls == [first]
-    np.testing.assert_array_equal(shared[last, "test"].probs, apart[first, "test"].probs)
-    assert not np.array_equal(apart[last, "test"].probs, apart[first, "test"].probs)
+def test_seeds_of_equal_embeddings_share_their_fits_and_others_do_not(cell, write, monkeypatch) -> None:
+    frame, fits = embeddings_of(cell), []
+    plain = probe.LogisticRegression.fit
+    monkeypatch.setattr(probe.LogisticRegression, "fit", lambda *args: (fits.append(1), plain(*args))[1])
+    for largest in (1500, 0):  # both kinds of solver
+        monkeypatch.setattr(probe, "LARGEST_HESSIAN", largest)
+        probe._fits.cache_clear()
+        fits.clear()
+        apart = probe_predictions(read_embeddings(write(frame), cell), cell)[0][""]
+        of_all, first, last = len(fits), cell.seeds[0], cell.seeds[-1]
+        alike = pl.concat([frame.filter(seed=first).with_columns(seed=pl.lit(s, pl.Int64)) for s in cell.seeds])
+        probe._fits.cache_clear()
+        fits.clear()
+        shared = probe_predictions(read_embeddings(write(alike), cell), cell)[0][""]
+        assert 0 < len(fits) < of_all
+        np.testing.assert_array_equal(shared[last, "test"].probs, shared[first, "test"].probs)
+        np.testing.assert_array_equal(shared[last, "test"].probs, apart[first, "test"].probs)
+        assert not np.array_equal(apart[last, "test"].probs, apart[first, "test"].probs)
 
 
 def test_equal_embeddings_in_any_order_of_splits_give_equal_bytes(cell, write, tmp_path) -> None:

@@ -70,6 +70,15 @@ def stages_of_snakemake(root: Path) -> dict[str, list[str]]:
     return {cmd: outs for cmd, outs in found.items() if not cmd.endswith("sync dvc")}
 
 
+def test_artifacts_that_dvc_names_are_outputs_of_its_stages() -> None:
+    outs = [Path(out) for found in stages_of_dvc(ROOT).values() for out in found]
+    with Repo(str(ROOT)) as repo:
+        artifacts = repo.artifacts.read()["dvc.yaml"]
+    assert len(artifacts) > 4
+    for name, artifact in artifacts.items():
+        assert any(Path(artifact.path).is_relative_to(out) for out in outs), name
+
+
 def test_both_engines_have_the_same_stages() -> None:
     """One command a stage; DVC holds whole folders of which Snakemake watches the files that are read."""
     ours, theirs = stages_of_snakemake(ROOT), stages_of_dvc(ROOT)

@@ -44,7 +44,6 @@ SEARCH = {
     "held_out": 48,
     "sigma": 1.0,
     "rate": 0.5,
-    "optimizer": "adam",
 }
 SEARCHES = {
     "searched": SEARCH,

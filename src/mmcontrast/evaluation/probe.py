@@ -18,6 +18,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,14 +77,16 @@ class ClassSolver:
         self.x_NK = x_ND if self.basis is None else x_ND @ self.basis
         self.labels_N, self.weights_N, self.n = labels_N, weights_N, n
         self.factorised = (n_classes if n_classes > 2 else 1) * (self.x_NK.shape[1] + 1) <= LARGEST_HESSIAN
-        self.fits: dict[float, Logistic] = {}
+        cases = b"".join(np.ascontiguousarray(of).tobytes() for of in (x_ND, labels_N, weights_N))
+        self.tried, self.refined = _fits(sha256(cases).digest(), n, self.factorised)
 
     def at(self, strength: float, chosen: bool = False) -> Logistic:
-        found = self.fits.get(strength)
-        if found is not None and self.factorised:
-            return found
-        how = FACTORISED if self.factorised else REFINED if chosen else TRIED
-        last = found or next(reversed(self.fits.values()), None)
+        refining = chosen and not self.factorised
+        fits = self.refined if refining else self.tried
+        if strength in fits:
+            return fits[strength]
+        how = FACTORISED if self.factorised else REFINED if refining else TRIED
+        last = self.tried.get(strength) or next(reversed(self.tried.values()), None)
         model = LogisticRegression(C=strength, warm_start=last is not None, **how)
         if last is not None:
             start = last.model
@@ -91,8 +95,14 @@ class ClassSolver:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(self.x_NK, self.labels_N, self.weights_N)
         converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-        self.fits[strength] = Logistic(model, self.basis, self.n, converged)
-        return self.fits[strength]
+        fits[strength] = Logistic(model, self.basis, self.n, converged)
+        return fits[strength]
+
+
+@lru_cache(maxsize=256)
+def _fits(cases: bytes, n: int, factorised: bool) -> tuple[dict[float, Logistic], dict[float, Logistic]]:
+    """Fits of equal cases, which tasks and seeds may share, by strength: those tried, and those refined."""
+    return {}, {}
 
 
 @dataclass(frozen=True)
