@@ -266,11 +266,8 @@ def _verify(args: argparse.Namespace) -> int:
         # now, as no run would make data again while what was trained on them stands
         with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
             for name in grid.datasets:
-                args.names, parts = (
-                    [name],
-                    {"fetch": paths.raw_manifest(name), "prepare": str(Path(paths.datasheet(name)).parent)},
-                )
-                for args.action, part in parts.items():
+                args.names, made = [name], Path(paths.datasheet(name)).parent
+                for args.action, part in (("fetch", paths.raw_manifest(name)), ("prepare", made)):
                     if any(f"{path}/".startswith(f"{part}/") for path in spoiled):
                         _data(args)
     checked = [f for f in findings if f.state != "missing" and f.kind != "plan"]

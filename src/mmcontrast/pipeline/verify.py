@@ -147,12 +147,9 @@ def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
             check = partial(verified_manifest, name, spec)
             yield judged("raw data", root, paths.raw_dir(name), check, [paths.raw_manifest(name)])
         folder = str(Path(paths.datasheet(name)).parent)
-        prepared = [
-            judged("prepared data", root, f, read_json, [folder]) for f in (paths.datasheet(name), paths.fitted(name))
-        ]
-        prepared += [
-            judged("prepared data", root, paths.prepared(name, s), _check_split, [folder]) for s in paths.SPLITS
-        ]
+        judge = partial(judged, "prepared data", root, spoiled=[folder])
+        prepared = [judge(file, read_json) for file in (paths.datasheet(name), paths.fitted(name))]
+        prepared += [judge(paths.prepared(name, split), _check_split) for split in paths.SPLITS]
         yield from prepared
         damaged |= {name for finding in prepared if finding.state != "right"}
     yield from _outputs(grid, layout)
