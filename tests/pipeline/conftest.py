@@ -35,6 +35,7 @@ SUITE = {
 }
 EXPERIMENT = {
     "title": "Tiny",
+    "paper": "m3col",
     "caption": "A grid for tests.",
     "figures": ["scores"],
     "kind": "ablation",
