@@ -35,7 +35,6 @@ SUITE = {
 }
 EXPERIMENT = {
     "title": "Tiny",
-    "paper": "m3col",
     "caption": "A grid for tests.",
     "figures": ["scores"],
     "kind": "ablation",
