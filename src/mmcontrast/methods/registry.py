@@ -47,7 +47,7 @@ def method_module(implementation: str) -> str:
     Raises:
         ModuleNotFoundError: there is neither.
     """
-    if (HERE / implementation / "method.py").is_file():  # without a look at the baselines, which concern it not
+    if _has_folder(implementation):
         return f"{PACKAGE}.{implementation}.method"
     if implementation not in implementations():
         raise ModuleNotFoundError(f"no method {implementation} under {PACKAGE}")
@@ -75,6 +75,11 @@ def training_modules(cell: CellConfig) -> list[str]:
     return modules
 
 
+def _has_folder(implementation: str) -> bool:
+    """Whether it has one here: then the code of the baselines is not even looked at, as a run must not depend on it."""
+    return (HERE / implementation / "method.py").is_file()
+
+
 @cache
 def _baselines() -> dict[str, tuple[str, type[Objective]]]:
     """Method -> the module of its code, and the model of its hyper-parameters."""
@@ -90,9 +95,9 @@ class _Objectives(Mapping[str, "type[Objective]"]):
     """Method -> the model of its hyper-parameters, imported when it is asked for."""
 
     def __getitem__(self, implementation: str) -> type[Objective]:
-        if implementation not in implementations():
+        if not _has_folder(implementation) and implementation not in implementations():
             raise KeyError(implementation)
-        if implementation in _baselines():
+        if not _has_folder(implementation) and implementation in _baselines():
             return _baselines()[implementation][1]
         own: type[Objective] = importlib.import_module(f"{PACKAGE}.{implementation}.objective").OBJECTIVE
         return own
