@@ -109,7 +109,8 @@ from mmcontrast.evaluation import probe as probe_module
 from mmcontrast.evaluation.probe import balanced, fit_probe
 
 out = []
-for width, classes, weights, limit in zip((64, 24, 24), (2, 5, 5), ("balanced", None, None), (1500, 1500, 0)):
+cases = (64, 2, "balanced", 1500), (64, 5, None, 1500), (24, 5, None, 1500), (24, 5, None, 0)
+for width, classes, weights, limit in cases:
     probe_module.LARGEST_HESSIAN = limit
     rng = np.random.default_rng(0)
     mixing = rng.standard_normal((width, width)).astype(np.float32)

@@ -34,9 +34,11 @@ from mmcontrast.evaluation.scores import loss
 
 Array = NDArray[np.floating]
 
-# Side of the largest Hessian, (C, or 1 of two classes) * (K + 1), that is factorised. Above it strengths are tried by
-# L-BFGS, as far as choosing one needs, and the chosen fit is taken to its optimum by conjugate gradients.
+# Side of the largest Hessian, (C, or 1 of two classes) * (K + 1), that is factorised: at every strength where that is
+# faster, as of small ones and of many cases. Else strengths are tried by L-BFGS, as far as choosing one needs, and the
+# chosen fit is taken to its optimum, by conjugate gradients where the Hessian is larger.
 LARGEST_HESSIAN = 1500
+SMALL_HESSIAN, MANY_CASES = 300, 4
 FACTORISED: dict[str, Any] = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 100}
 TRIED: dict[str, Any] = {"solver": "lbfgs", "tol": 1e-5, "max_iter": 20_000}
 REFINED: dict[str, Any] = {"solver": "newton-cg", "tol": 1e-8, "max_iter": 1000}
@@ -76,16 +78,18 @@ class ClassSolver:
         self.basis = np.linalg.qr(x_ND.T)[0] if x_ND.shape[0] < x_ND.shape[1] else None
         self.x_NK = x_ND if self.basis is None else x_ND @ self.basis
         self.labels_N, self.weights_N, self.n = labels_N, weights_N, n
-        self.factorised = (n_classes if n_classes > 2 else 1) * (self.x_NK.shape[1] + 1) <= LARGEST_HESSIAN
+        side = (n_classes if n_classes > 2 else 1) * (self.x_NK.shape[1] + 1)
+        newton = side <= LARGEST_HESSIAN
+        faster = newton and (side <= SMALL_HESSIAN or len(x_ND) >= MANY_CASES * side)
+        self.ways = FACTORISED if faster else TRIED, FACTORISED if newton else REFINED
         cases = b"".join(np.ascontiguousarray(of).tobytes() for of in (x_ND, labels_N, weights_N))
-        self.tried, self.refined = _fits(sha256(cases).digest(), n, self.factorised)
+        self.tried, self.refined = _fits(sha256(cases).digest(), n, newton, faster)
 
     def at(self, strength: float, chosen: bool = False) -> Logistic:
-        refining = chosen and not self.factorised
-        fits = self.refined if refining else self.tried
+        refining = chosen and self.ways[0] is not self.ways[1]
+        fits, how = (self.refined if refining else self.tried), self.ways[refining]
         if strength in fits:
             return fits[strength]
-        how = FACTORISED if self.factorised else REFINED if refining else TRIED
         last = self.tried.get(strength) or next(reversed(self.tried.values()), None)
         model = LogisticRegression(C=strength, warm_start=last is not None, **how)
         if last is not None:
@@ -100,7 +104,7 @@ class ClassSolver:
 
 
 @lru_cache(maxsize=256)
-def _fits(cases: bytes, n: int, factorised: bool) -> tuple[dict[float, Logistic], dict[float, Logistic]]:
+def _fits(cases: bytes, n: int, newton: bool, faster: bool) -> tuple[dict[float, Logistic], dict[float, Logistic]]:
     """Fits of equal cases, which tasks and seeds may share, by strength: those tried, and those refined."""
     return {}, {}
 
