@@ -94,6 +94,14 @@ def test_of_fewer_cases_than_features_the_optimum_is_the_same() -> None:
 def test_many_classes_take_the_other_solver_to_the_same_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
     (x, y), (v, w), (t, _) = (blobs(200, 4, 2.5, s) for s in (1, 2, 3))
     second_order = fit_probe(x, y, v, w, 4)
+    monkeypatch.setattr(probe_module, "SMALL_HESSIAN", 0)
+    monkeypatch.setattr(probe_module, "MANY_CASES", 1000)
+    refined = fit_probe(x, y, v, w, 4)
+    # tried in the other way, which shows in the losses, and then taken to the same optimum
+    assert refined.validation != second_order.validation
+    assert refined.strength == second_order.strength
+    assert refined.model.model.solver == second_order.model.model.solver
+    np.testing.assert_allclose(refined.predict(t), second_order.predict(t), atol=1e-9)
     monkeypatch.setattr(probe_module, "LARGEST_HESSIAN", 0)
     first_order = fit_probe(x, y, v, w, 4)
     assert second_order.model.model.solver != first_order.model.model.solver

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from mmcontrast.config import Optimizer, Stage
-from mmcontrast.config.metrics import measure
+from mmcontrast.config.metrics import measure, metric_name, parse_metric_name
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.columns import column, fitted_on, metric_name, parse_metric_name, readouts_of
+from mmcontrast.evaluation.columns import column, fitted_on, readouts_of
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.evaluation.stored import read_embeddings
 from tests.evaluation.test_probe_predictions import embeddings_of

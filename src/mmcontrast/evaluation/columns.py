@@ -16,11 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmcontrast.config.metrics import Kind, Target, metric_name, parse_metric_name
+from mmcontrast.config.metrics import Kind, Target
 from mmcontrast.errors import DataError
-
-__all__ = ["ENCODERS", "OWN", "column", "fitted_on", "metric_name", "parse_metric_name", "readouts_of", "without"]
-
 
 OWN = ""
 ENCODERS = "encoders"

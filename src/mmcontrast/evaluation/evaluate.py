@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellConfig
-from mmcontrast.config.metrics import measure
+from mmcontrast.config.metrics import measure, metric_name
 from mmcontrast.data.parquet import write_parquet
-from mmcontrast.evaluation.columns import ENCODERS, OWN, fitted_on, metric_name
+from mmcontrast.evaluation.columns import ENCODERS, OWN, fitted_on
 from mmcontrast.evaluation.probe_predictions import few_label_scores, probe_predictions, readouts
 from mmcontrast.evaluation.protocols import INTERVALS_SCHEMA, chosen_epochs, curves, metrics_of
 from mmcontrast.evaluation.retrieval_frames import retrieval_frames

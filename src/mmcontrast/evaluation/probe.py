@@ -38,7 +38,7 @@ Array = NDArray[np.floating]
 # faster, as of small ones and of many cases. Else strengths are tried by L-BFGS, as far as choosing one needs, and the
 # chosen fit is taken to its optimum, by conjugate gradients where the Hessian is larger.
 LARGEST_HESSIAN = 1500
-SMALL_HESSIAN, MANY_CASES = 300, 4
+SMALL_HESSIAN, MANY_CASES = 300, 4  # many: so many times the side
 FACTORISED: dict[str, Any] = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 100}
 TRIED: dict[str, Any] = {"solver": "lbfgs", "tol": 1e-5, "max_iter": 20_000}
 REFINED: dict[str, Any] = {"solver": "newton-cg", "tol": 1e-8, "max_iter": 1000}
@@ -196,7 +196,6 @@ SOLVERS: dict[Kind, Callable[[Array, NDArray, Array, int], Solver]] = {
     "regression": RidgeSolver,
 }
 
-
 STRENGTHS = tuple(float(s) for s in np.logspace(-4, 4, 9))
 # strengths in a row whose validation loss is above the least, after which no weaker regularisation is tried
 RISES = 2
@@ -237,7 +236,7 @@ def fit_probe(
     refit_on_val: bool = False,
     scaled_by: Array | None = None,
 ) -> Probe:
-    """The probe of the labels' kind (see `evaluation.probe`), its C of the least loss on validation.
+    """The probe of the labels' kind (see the module), its C of the least loss on validation.
 
     C is raised from the strongest regularisation on, until the loss has been above the least `RISES` times in a row.
 

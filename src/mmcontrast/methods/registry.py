@@ -95,10 +95,11 @@ class _Objectives(Mapping[str, "type[Objective]"]):
     """Method -> the model of its hyper-parameters, imported when it is asked for."""
 
     def __getitem__(self, implementation: str) -> type[Objective]:
-        if not _has_folder(implementation) and implementation not in implementations():
-            raise KeyError(implementation)
-        if not _has_folder(implementation) and implementation in _baselines():
-            return _baselines()[implementation][1]
+        if not _has_folder(implementation):
+            if implementation not in implementations():
+                raise KeyError(implementation)
+            if implementation in _baselines():
+                return _baselines()[implementation][1]
         own: type[Objective] = importlib.import_module(f"{PACKAGE}.{implementation}.objective").OBJECTIVE
         return own
 

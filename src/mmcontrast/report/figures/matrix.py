@@ -8,9 +8,9 @@ import numpy as np
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.methods import untrained_twin
-from mmcontrast.config.metrics import measure
+from mmcontrast.config.metrics import measure, metric_name
 from mmcontrast.evaluation.across import Reversal, rank_agreement, reversals
-from mmcontrast.evaluation.columns import ENCODERS, OWN, metric_name
+from mmcontrast.evaluation.columns import ENCODERS, OWN
 from mmcontrast.evaluation.probe_predictions import DRAWS
 from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope

@@ -59,7 +59,7 @@ def figure(
     """Register a function that draws a scope, wide or narrow, as a kind of figure.
 
     Args:
-        kind: what `figures:` of an experiment says. `config.figures` reads it and `section` from the code.
+        kind: what `figures:` of an experiment says. `config.experiments` reads it and `section` from the code.
         section: of a figure of all datasets together: the experiment's section that it shows.
         told: what its caption says that is not in the scope itself.
         by_default: which experiments have it that do not say what is drawn. possible: where there is something to

@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from mmcontrast.config import CellRef, Grid
+from mmcontrast.config.metrics import metric_name
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.across import study_reward
-from mmcontrast.evaluation.columns import metric_name, without
+from mmcontrast.evaluation.columns import without
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.cells import over_seeds_by_epoch

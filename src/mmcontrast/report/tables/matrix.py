@@ -12,9 +12,9 @@ import numpy as np
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.experiments import MatrixColumn, MatrixPart
 from mmcontrast.config.methods import untrained_twin
-from mmcontrast.config.metrics import Measure, Target, measure
+from mmcontrast.config.metrics import Measure, Target, measure, metric_name
 from mmcontrast.evaluation.across import interquartile_means, mean_ranks
-from mmcontrast.evaluation.columns import ENCODERS, OWN, metric_name
+from mmcontrast.evaluation.columns import ENCODERS, OWN
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import ALL

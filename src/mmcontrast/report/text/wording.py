@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
-from mmcontrast.config.metrics import measure
-from mmcontrast.evaluation.columns import ENCODERS, OWN, metric_name, parse_metric_name, without
+from mmcontrast.config.metrics import measure, metric_name, parse_metric_name
+from mmcontrast.evaluation.columns import ENCODERS, OWN, without
 from mmcontrast.evaluation.retrieval import reported as ranked_metrics
 from mmcontrast.evaluation.scores import THRESHOLD
 from mmcontrast.evaluation.statistics import LEVEL, Difference
