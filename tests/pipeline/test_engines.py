@@ -219,13 +219,13 @@ def test_a_target_that_is_misspelt_is_named_with_the_nearest(template: Checkout,
     assert "KeyError" not in text
 
 
-@pytest.mark.parametrize(("more", "limit"), [([], "gpu=2"), (["--resources", "gpu=7"], "gpu=7")])
-def test_the_gpus_of_this_machine_are_a_limit(checkout: Checkout, more: list[str], limit: str) -> None:
+@pytest.mark.parametrize(("more", "limit"), [([], 2), (["--resources", "gpu=7"], 7)])
+def test_the_gpus_of_this_machine_are_a_limit(checkout: Checkout, more: list[str], limit: int) -> None:
     checkout.edit("params/suites/default.yaml", "engine", "device", value="cuda")
     checkout.env["CUDA_VISIBLE_DEVICES"] = "0,1"
     val = "data/prepared/synthetic/val.parquet"
     text = checkout("snakemake", "--workflow-profile", "none", "--cores", "1", val, *more)
-    assert f"Provided resources: {limit}" in text
+    assert f'Provided resources: gpu=Resource("gpu", {limit})' in text
 
 
 def test_killed_in_mid_training_it_ends_with_the_same_results(checkout: Checkout) -> None:
