@@ -47,6 +47,17 @@ def test_a_fault_is_one_message(capsys: pytest.CaptureFixture[str], words: list[
         assert word in text
 
 
+def test_outside_of_a_checkout_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["check"]) == 1
+    told = capsys.readouterr().err
+    assert f"{tmp_path}: not in a checkout" in told
+    assert "mmcontrast init DIR" in told
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_part_of_the_report_that_is_not_planned_is_answered_with_the_nearest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

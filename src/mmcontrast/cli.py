@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -83,7 +84,6 @@ class EpochPrinter:
 def _train(args: argparse.Namespace) -> None:
     layout, plan = _planned(args, args.command)
     cell = plans.planned_cell(plan)
-    plans.refuse_unprepared(cell)
     os.environ.setdefault("DS_ACCELERATOR", cell.engine.device)
     from mmcontrast.training.cell import launch_ranks, run_stage
 
@@ -262,7 +262,14 @@ def _verify(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(findings), indent=2))
     if args.repair:
-        repair(findings, grid.root, say)
+        spoiled = repair(findings, grid.root, say)
+        # now, as no run would make data again while what was trained on them stands
+        with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
+            for name in grid.datasets:
+                args.names, made = [name], Path(paths.datasheet(name)).parent
+                for args.action, part in (("fetch", paths.raw_manifest(name)), ("prepare", made)):
+                    if any(f"{path}/".startswith(f"{part}/") for path in spoiled):
+                        _data(args)
     checked = [f for f in findings if f.state != "missing" and f.kind != "plan"]
     if not checked:
         say(f"nothing of this suite is here; run `{reproduce(layout)}` first")

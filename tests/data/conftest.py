@@ -26,6 +26,7 @@ from mmcontrast.data.fetch import fetch
 ROOT = Path(__file__).resolve().parents[2]
 # a port nobody listens on: the quickest way to have no network
 UPSTREAM = "http://127.0.0.1:9/omics"
+TAG = '"one"'
 WIDTHS = {"mrna": 4, "methylation": 3, "mirna": 2}
 ROWS = {"tr": 8, "te": 4}
 TCGA_CLASSES = ["LumA", "HER2", "LumB", "Basal", "Normal"]
@@ -214,6 +215,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.requests: Counter[str] = Counter()
+        self.silence = threading.Event()
         outer = self
 
         class Handler(SimpleHTTPRequestHandler):
@@ -227,6 +229,26 @@ class Server:
                     self.send_header("Content-Length", "100")
                     self.end_headers()
                     self.wfile.write(b"only this")
+                    return
+                if self.path.endswith(".breaks"):
+                    # 40 bytes in pieces of 16, to one who asks for the rest of the same file
+                    same = self.headers.get("If-Range") == TAG
+                    start = int(self.headers["Range"].strip("bytes=-")) if same else 0
+                    self.send_response(206 if start else 200)
+                    self.send_header("Content-Length", str(40 - start))
+                    self.send_header("ETag", TAG)
+                    if start:
+                        self.send_header("Content-Range", f"bytes {start}-39/40")
+                    self.end_headers()
+                    self.wfile.write(bytes(range(start, min(start + 16, 40))))
+                    return
+                if self.path.endswith(".on"):
+                    self.send_response(302)
+                    self.send_header("Location", f"http://localhost:{self.server.server_address[1]}/a.csv")
+                    self.end_headers()
+                    return
+                if self.path.endswith(".silent"):
+                    outer.silence.wait(10)
                     return
                 if self.path.endswith(".packed"):
                     self.send_response(200)
@@ -249,6 +271,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.silence.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

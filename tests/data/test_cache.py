@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from mmcontrast.data.fetch import Cache, cache_root
 from mmcontrast.errors import FetchError
+from tests.disk import with_ordinary_rights
 
 
 def test_the_folder_is_the_environments_or_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +42,18 @@ def test_a_copy_that_changed_on_disk_is_removed(tmp_path: Path, small: Any, capl
         assert cache.get(key) is None
     assert not stored.exists()
     assert "has changed on disk" in caplog.text
+
+
+def test_a_lock_that_another_user_has_made_can_be_held(tmp_path: Path) -> None:
+    """It is theirs to write, and everybody's to read."""
+    with Cache(tmp_path).lock("a"):
+        pass
+    for file in (tmp_path / "locks").iterdir():
+        file.chmod(0o444)
+    code = "import sys; from pathlib import Path; from mmcontrast.data.fetch import Cache\n"
+    code += f"with Cache(Path({str(tmp_path)!r})).lock('a'): print('held')"
+    done = with_ordinary_rights([sys.executable, "-c", code])
+    assert done.stdout == "held\n", done.stderr
 
 
 def test_first_use_is_remembered_by_label(tmp_path: Path) -> None:

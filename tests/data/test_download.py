@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from mmcontrast.data import download as module
-from mmcontrast.data.download import NotHeldError, download
+from mmcontrast.data.download import RETRIES, NotHeldError, download
 from mmcontrast.errors import FetchError
 
 
@@ -28,8 +29,44 @@ def test_no_network_is_said_plainly(tmp_path: Path) -> None:
 
 
 def test_an_answer_cut_short_is_an_error(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match=r"broke off|9 bytes"):
+    with pytest.raises(FetchError, match=r"file\.short: the connection broke off, 3 times"):
         download(f"{server.url}/file.short", tmp_path)
+    assert server.requests["/file.short"] == 3
+
+
+def test_an_answer_that_breaks_off_goes_on_where_it_did(server: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "CHUNK_BYTES", 8)
+    assert download(f"{server.url}/file.breaks", tmp_path, size=40).read_bytes() == bytes(range(40))
+    assert server.requests["/file.breaks"] == 3
+
+
+def test_a_silent_server_is_waited_for_once(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", (10, 1))
+    monkeypatch.setattr(module, "RETRIES", RETRIES)
+    with pytest.raises(FetchError, match=r"file\.silent: no answer within 1 seconds"):
+        download(f"{server.url}/file.silent", tmp_path)
+    assert server.requests["/file.silent"] == 1
+
+
+def test_a_file_elsewhere_is_followed_to(server: Any, tmp_path: Path) -> None:
+    (server.folder / "a.csv").write_bytes(b"1")
+    assert download(f"{server.url}/file.on", tmp_path).read_bytes() == b"1"
+
+
+def test_from_outside_nothing_leads_into_a_private_network(server: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    assert module._private("127.0.0.1")
+    assert not module._private("8.8.8.8")
+    monkeypatch.setattr(module, "_private", lambda host: host == "localhost")
+    with pytest.raises(FetchError, match=r"sends on to http://localhost:\d+/a\.csv, which is of a private network"):
+        download(f"{server.url}/file.on", tmp_path)
+    assert "/a.csv" not in server.requests
+
+
+def test_nothing_leads_from_https_to_http() -> None:
+    answer = requests.Response()
+    answer.url, answer.status_code, answer.headers["location"] = "https://8.8.8.8/a", 302, "http://8.8.8.8/a"
+    with pytest.raises(FetchError, match=r"https://8\.8\.8\.8/a: sends on to http://8\.8\.8\.8/a, which is not https"):
+        module._Session().get_redirect_target(answer)
 
 
 @pytest.mark.parametrize(("size", "message"), [(3, "more than 3 bytes"), (9, "5 bytes, 9 expected")])

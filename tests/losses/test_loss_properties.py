@@ -199,6 +199,18 @@ def test_unit_rows_are_those_of_torch(kind: str, scale: float, dtype: torch.dtyp
     assert torch.equal(*gradients)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-10, 1.0, 1e10, 1e18, 1e19, 1e25, 1e30, 1e38])
+def test_rows_of_any_scale_have_their_direction_or_are_not_finite(scale: float) -> None:
+    """Never another loss than that of the directions: a diverged embedding must not look calm."""
+    z = embeddings("random", 5, 4, 1.0, torch.float64, 0)
+    found = unit((z * scale).float())
+    right = F.normalize(z, dim=1) if scale >= 1e-12 else torch.zeros_like(z)
+    finite = found.isfinite().all(dim=1)
+    torch.testing.assert_close(found[finite].double(), right[finite], atol=1e-6, rtol=0)
+    assert found[~finite].isnan().all()
+    assert finite.all() or scale > 1e18
+
+
 def logits_of(n: int, c: int, numbers: list[float]) -> Tensor:
     rows = [[numbers[(i * c + j) % len(numbers)] for j in range(c)] for i in range(n)]
     return torch.tensor(rows, dtype=torch.float32, requires_grad=True)

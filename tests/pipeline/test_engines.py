@@ -206,6 +206,28 @@ def test_data_that_may_not_be_redistributed_stay_out_of_the_remote(checkout: Che
     clone.assert_both_idle()
 
 
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("runs/synthetic/m3col/bsae/metrics.parquet", "synthetic/m3col/bsae: no such cell in this suite; did you mean"),
+        ("data/prepared/synthetik/val.parquet", "synthetik: no such dataset in this suite; did you mean 'synthetic'?"),
+    ],
+)
+def test_a_target_that_is_misspelt_is_named_with_the_nearest(template: Checkout, target: str, told: str) -> None:
+    text = template("snakemake", "-n", "--cores", "1", target, ok=False)
+    assert told in text
+    assert "KeyError" not in text
+
+
+@pytest.mark.parametrize(("more", "limit"), [([], 2), (["--resources", "gpu=7"], 7)])
+def test_the_gpus_of_this_machine_are_a_limit(checkout: Checkout, more: list[str], limit: int) -> None:
+    checkout.edit("params/suites/default.yaml", "engine", "device", value="cuda")
+    checkout.env["CUDA_VISIBLE_DEVICES"] = "0,1"
+    val = "data/prepared/synthetic/val.parquet"
+    text = checkout("snakemake", "--workflow-profile", "none", "--cores", "1", val, *more)
+    assert f'Provided resources: gpu=Resource("gpu", {limit})' in text
+
+
 def test_killed_in_mid_training_it_ends_with_the_same_results(checkout: Checkout) -> None:
     """Two cells are trained when it comes; after it every row of the results is the same."""
     checkout.keep_cells(*M3COL_AND_CONCAT)

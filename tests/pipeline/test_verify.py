@@ -236,6 +236,34 @@ def cheap(root: Path) -> Iterator[Finding]:
             yield finding
 
 
+@pytest.mark.parametrize("name", ["train.parquet", "fitted.json", "datasheet.json"])
+def test_damaged_data_are_made_again_and_what_was_trained_on_them_stands(finished: Checkout, name: str) -> None:
+    path, model = finished.root / Path(TRAIN).with_name(name), finished.root / MODEL
+    content, trained = path.read_bytes(), model.stat().st_mtime_ns
+    path.unlink()  # DVC's cache may hold the same file under another name
+    path.write_bytes(content[: len(content) // 2])
+    text = finished.mmcontrast("verify", "--repair", ok=False)
+    assert "removed data/prepared/synthetic" in text
+    assert "removed runs" not in text
+    assert path.read_bytes() == content
+    assert model.stat().st_mtime_ns == trained
+    assert finished.mmcontrast("verify").count(" 0 wrong") == KINDS
+
+
+def test_what_was_finetuned_goes_with_its_damaged_pretraining(finished: Checkout) -> None:
+    """Else no run would pretrain again."""
+    folder = "runs/synthetic/m3col/pretrained"
+    path = finished.root / folder / "pretrain/history.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-9] + bytes(9))
+    goes = {p for f in cheap(finished.root) if f.state == "wrong" for p in f.spoiled}
+    path.unlink()
+    path.write_bytes(content)
+    assert {f"{folder}/pretrain", f"{folder}/finetune"} <= goes
+    assert all(part.startswith((folder, "reports/")) for part in goes)
+
+
 def test_what_is_wrong_is_removed_and_made_again(finished: Checkout) -> None:
     before = {file: (finished.root / file).read_bytes() for file in (MODEL, RESULTS)}
     for file in before:

@@ -51,7 +51,7 @@ class Ranks:
         for inbox in self.inboxes:
             inbox.put(None)
         for process in self.processes:
-            process.join(timeout=20)
+            process.join(timeout=SECONDS)
             process.close()
         for queue in [*self.inboxes, self.outbox]:
             queue.close()

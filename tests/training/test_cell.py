@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig
+from mmcontrast.data.loading import load_whole
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import DataError, TrainingError
 from mmcontrast.paths import Layout
@@ -210,9 +211,46 @@ def test_a_stage_the_cell_lacks_is_refused(checkout: Path) -> None:
         run_stage(small(), "pretrain", LAYOUT)
 
 
+@pytest.mark.parametrize("file", [paths.prepared("synthetic", "val"), paths.fitted("synthetic")])
+def test_data_that_are_not_prepared_are_told_before_training(checkout: Path, file: str) -> None:
+    Path(file).unlink()
+    with pytest.raises(DataError, match=f"{file}: no such file; run `mmcontrast data prepare synthetic` first"):
+        run_stage(small(), "finetune", LAYOUT)
+
+
+def run_on(rows: list[int], cell: CellConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train on so many rows of each class alone, of which a fifth is held out."""
+
+    def whole(cell: CellConfig, root: Path) -> dict[str, Any]:
+        tables = load_whole(cell, root)
+        labels = tables["train"].labels
+        few = torch.cat([(labels == c).nonzero()[:n, 0] for c, n in enumerate(rows)])
+        return tables | {"train": tables["train"].take(few), "val": tables["val"].take(few[:0])}
+
+    monkeypatch.setattr("mmcontrast.training.cell.load_whole", whole)
+    run_stage(cell, "finetune", LAYOUT, lambda *_: pytest.fail("trained"))
+
+
+def test_a_metric_that_a_split_cannot_be_scored_by_is_told_before_training(checkout: Path, monkeypatch: Any) -> None:
+    cell = small().model_copy(update={"metrics": ["acc", "auc"]})
+    told = (
+        r"synthetic/m3col/base, seed 3, selection\.holdout 0\.2 of train as val: val \(4 rows\): auc: every label is "
+        r"of one class.*metrics and split stand in params/datasets/synthetic\.yaml"
+    )
+    with pytest.raises(DataError, match=told):
+        run_on([22, 2, 0], cell, monkeypatch)
+
+
+def test_a_batch_of_one_row_is_told_before_training(checkout: Path, monkeypatch: Any) -> None:
+    told = "synthetic/m3col/base, seed 3.*: finetune.batch_size: 2 deals the 17 rows of train into a batch of 1, which"
+    with pytest.raises(DataError, match=told):
+        run_on([10, 11, 0], small(batch_size=2), monkeypatch)
+
+
 def test_finetuning_without_the_pretrained_weights_says_what_to_run(checkout: Path) -> None:
-    with pytest.raises(DataError, match="mmcontrast pretrain"):
-        run_stage(small("pretrained"), "finetune", LAYOUT)
+    cell = small("pretrained")
+    with pytest.raises(DataError, match=f"run `mmcontrast pretrain {cell.name}{LAYOUT.select}` again"):
+        run_stage(cell, "finetune", LAYOUT)
 
 
 @pytest.mark.slow
@@ -239,5 +277,6 @@ def test_two_ranks_give_what_one_gives(checkout: Path, backend: str) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         folder = Path(Layout(f"ranks{ranks}").stage("synthetic/m3col/base", "finetune"))
         assert json.loads((folder / "cost.json").read_text())["ranks"] == ranks
+        assert done.stdout.count("epoch 4/4") == 1
         histories.append(pl.read_parquet(folder / "history.parquet"))
     assert_frame_equal(histories[0], histories[1], rel_tol=1e-4, abs_tol=1e-5)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 
@@ -11,10 +14,11 @@ import torch
 
 from mmcontrast import config
 from mmcontrast.errors import ConfigError, TrainingError
-from mmcontrast.training import checkpoint, seeding
-from mmcontrast.training.distributed import World, start_world
+from mmcontrast.training import checkpoint, distributed, seeding
+from mmcontrast.training.distributed import World, start_world, stop_world
 from mmcontrast.training.engine import average_gradients, make_engine
 from tests.training import toy
+from tests.training.ranks import Ranks
 
 CPU = torch.device("cpu")
 # fp32 sums over two halves instead of one whole, over 8 steps of Adam; measured: 6e-7 and 3e-6
@@ -238,11 +242,43 @@ def test_another_world_in_the_same_process_is_an_error(world):
         start_world(config.Engine(ranks=2))
 
 
+def late_job(world):
+    """Rank 0 does alone what takes longer than an exchange may."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        # where the ranks of before have met, one may still answer
+        os.environ["MASTER_PORT"] = str(world.broadcast_object(free.getsockname()[1]))
+    stop_world()
+    distributed.TIMEOUT = timedelta(seconds=3)
+    world = start_world(config.Engine(ranks=2))
+    got = []
+    for wait in (world.barrier, lambda: world.broadcast_object(7), lambda: world.gather_objects(world.rank)):
+        time.sleep(0 if world.rank else 5)
+        got.append(wait())
+    stop_world()
+    return got
+
+
+@pytest.mark.slow
+def test_ranks_wait_for_what_one_does_alone():
+    pool = Ranks(2)
+    assert pool.call(late_job) == [[None, 7, [0, 1]]] * 2
+    pool.close()
+
+
 def test_ranks_that_were_not_started_are_an_error(monkeypatch):
     monkeypatch.setattr("mmcontrast.training.distributed._world", None)
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ConfigError, match="torchrun --standalone --nproc_per_node 3"):
         start_world(config.Engine(ranks=3))
+
+
+def test_ranks_that_another_run_has_left_in_the_environment_are_named(monkeypatch):
+    monkeypatch.setattr("mmcontrast.training.distributed._world", None)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"started is 2.*where nothing was started so, unset RANK and WORLD_SIZE"):
+        start_world(config.Engine(ranks=1))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

@@ -63,6 +63,16 @@ def test_a_restored_state_goes_on_with_the_same_draws(through_disk):
     assert [draws(), draws()] == expected
 
 
+def test_of_several_devices_the_one_in_use_is_kept(monkeypatch):
+    """Where training goes on, fewer may be seen."""
+    put_back = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.arange(3, dtype=torch.uint8))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", put_back.append)
+    seeding.restore(seeding.random_state())
+    assert [state.tolist() for state in put_back] == [[0, 1, 2]]
+
+
 def test_named_generators_have_streams_of_their_own():
     streams = {
         (seed, purpose): tuple(torch.rand(4, generator=seeding.named_generator(seed, *purpose)).tolist())

@@ -3,8 +3,9 @@
 from snakemake.exceptions import WorkflowError
 
 from mmcontrast import paths
-from mmcontrast.errors import MMContrastError, disk_problem
+from mmcontrast.errors import MMContrastError, disk_problem, nearest
 from mmcontrast.pipeline.workflow import planned_selection, refuse_unknown_profile
+from mmcontrast.training.gpus import visible
 
 # Jobs keep the memory that a step frees for the next step, where glibc would give it back: 4 to 8 % less CPU time on
 # images, the same bits and the same peak.
@@ -18,6 +19,11 @@ except MMContrastError as e:
     raise WorkflowError(str(e)) from None
 except OSError as e:
     raise WorkflowError(disk_problem(e) or str(e)) from None
+
+# without a limit, jobs would share the GPUs of this machine; where a cluster has them, it knows better
+if any(cell.gpus for cell in PLAN.cells.values()) and workflow.global_resources["_nodes"].value is None:
+    if "gpu" not in workflow.global_resources and (found := len(visible())):
+        workflow.register_resource("gpu", found)
 
 
 def planned(wc):
@@ -33,7 +39,14 @@ def planned(wc):
 
 
 def raw_input(wc):
-    """A generated dataset has nothing to fetch."""
+    """A generated dataset has nothing to fetch.
+
+    Raises:
+        WorkflowError: there is no such dataset; names the nearest.
+    """
+    if not Path(paths.data_plan(wc.dataset, "prepare")).exists():
+        known = [*PLAN.fetched, *PLAN.generated]
+        raise WorkflowError(f"{wc.dataset}: no such dataset in this suite; {nearest(wc.dataset, known)}")
     return [paths.raw_manifest(wc.dataset)] if wc.dataset in PLAN.fetched else []
 
 

@@ -13,22 +13,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.util
+import ipaddress
 import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 from urllib3.util import Retry
 
 from mmcontrast.config import ArchiveSource, RemoteSource, UrlSource, WheelSource
@@ -37,7 +40,11 @@ from mmcontrast.data.manifest import mirror_path
 from mmcontrast.errors import FetchError
 
 TIMEOUT_SECONDS = (10, 60)
-RETRIES = Retry(total=2, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
+FAILED = (429, 500, 502, 503, 504)
+# `read`: else a silent server is waited for three times
+RETRIES = Retry(total=2, read=False, backoff_factor=0.2, status_forcelist=FAILED, raise_on_status=False)
+# times that an answer which breaks off is asked for; what has come is kept where the server says it is the same file
+ANSWERS = 3
 MAX_DOWNLOAD_BYTES = 16 * 1024**3
 NPM_REGISTRY = "https://registry.npmjs.org"
 
@@ -59,28 +66,29 @@ def download(url: str, folder: Path, size: int | None = None) -> Path:
 
     `size`: bytes the file must have, where known; a longer answer is cut off at once.
 
-    Raises FetchError: no connection, an http error, an answer cut short, or a size other than expected.
+    Raises FetchError: no connection, an http error, an answer that is cut short or sent on to a less protected place,
+    or a size other than expected.
     """
-    path = folder / "download"
+    path, tag = folder / "download", ""
     limit = MAX_DOWNLOAD_BYTES if size is None else size
-    # identity: the checksum is that of the file, and a compressed answer would hide its size
-    headers = {"Accept-Encoding": "identity"}
     try:
-        with requests.Session() as session:
+        with _Session() as session:
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
-            with session.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers) as answer:
-                if answer.status_code == 404:
-                    raise NotHeldError(f"{url}: no such file (http status 404)")
-                if answer.status_code != 200:
-                    raise FetchError(f"{url}: http status {answer.status_code} {answer.reason}")
-                coding = answer.headers.get("Content-Encoding", "identity")
-                if coding != "identity":
-                    # a few bytes on the line could become any number in memory
-                    raise FetchError(f"{url}: sent as '{coding}', though only the plain file was asked for")
-                declared = answer.headers.get("Content-Length", "")
-                total = size or (int(declared) if re.fullmatch(r"[0-9]{1,15}", declared) else None)
-                written = _save(answer, path, url, total, limit)
+            for left in reversed(range(ANSWERS)):
+                had = path.stat().st_size if tag and path.exists() else 0
+                # identity: the checksum is that of the file, and a compressed answer would hide its size
+                headers = {"Accept-Encoding": "identity"}
+                headers |= {"Range": f"bytes={had}-", "If-Range": tag} if had else {}
+                try:
+                    with session.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers) as answer:
+                        _check(answer, url, had)
+                        tag = answer.headers.get("ETag", "")
+                        written = _save(answer, path, url, size, limit)
+                    break
+                except requests.RequestException as e:
+                    if not left or not _broke_off(e):
+                        raise
     except requests.RequestException as e:
         raise FetchError(f"{url}: {_plain(e)}") from None
     if size is not None and written != size:
@@ -88,13 +96,30 @@ def download(url: str, folder: Path, size: int | None = None) -> Path:
     return path
 
 
-def _save(answer: requests.Response, path: Path, url: str, total: int | None, limit: int) -> int:
-    screen, written = console(), 0
+def _check(answer: requests.Response, url: str, had: int) -> None:
+    """Refuse all but a plain file, or what comes after the bytes of it that are had."""
+    if answer.status_code == 404:
+        raise NotHeldError(f"{url}: no such file (http status 404)")
+    rest = had and answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {had}-")
+    if answer.status_code != 200 and not rest:
+        raise FetchError(f"{url}: http status {answer.status_code} {answer.reason}")
+    coding = answer.headers.get("Content-Encoding", "identity")
+    if coding != "identity":
+        # a few bytes on the line could become any number in memory
+        raise FetchError(f"{url}: sent as '{coding}', though only the plain file was asked for")
+
+
+def _save(answer: requests.Response, path: Path, url: str, size: int | None, limit: int) -> int:
+    """Write the file, or append the rest of it; bytes it has then."""
+    screen = console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     speed = (TransferSpeedColumn(), TimeRemainingColumn())
+    written = path.stat().st_size if answer.status_code == 206 else 0
+    declared = answer.headers.get("Content-Length", "")
+    total = size or (written + int(declared) if re.fullmatch(r"[0-9]{1,15}", declared) else None)
     with Progress(*columns, *speed, console=screen, disable=not screen.is_terminal, transient=True) as bar:
-        task = bar.add_task(url.rsplit("/", 1)[-1], total=total)
-        with path.open("wb") as out:
+        task = bar.add_task(url.rsplit("/", 1)[-1], total=total, completed=written)
+        with path.open("ab" if written else "wb") as out:
             for chunk in answer.iter_content(CHUNK_BYTES):
                 written += len(chunk)
                 if written > limit:
@@ -104,14 +129,43 @@ def _save(answer: requests.Response, path: Path, url: str, total: int | None, li
     return written
 
 
+class _Session(requests.Session):
+    """Is not sent on from https to http, nor from outside to an address of a private network."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            here, there = urlsplit(resp.url), urlsplit(urljoin(resp.url, target))
+            bare = here.scheme == "https" and there.scheme != "https"
+            if bare or (_private(there.hostname) and not _private(here.hostname)):
+                what = "is not https" if bare else "is of a private network"
+                raise FetchError(f"{resp.url}: sends on to {there.geturl()}, which {what}; not followed")
+        return target
+
+
+def _private(host: str | None) -> bool:
+    try:
+        found = socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return False  # of a proxy to look up
+    return not all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global for *_, address in found)
+
+
+def _broke_off(error: requests.RequestException) -> bool:
+    """Within an answer, or before it while the connection stood."""
+    cause = next(iter(error.args), None)
+    return isinstance(cause, ProtocolError | ReadTimeoutError) and not isinstance(error, requests.Timeout)
+
+
 def _plain(error: requests.RequestException) -> str:
     """What went wrong, without the addresses of internal objects that urllib3 prints."""
+    if _broke_off(error):
+        return f"the connection broke off, {ANSWERS} times"
     told = {
         requests.exceptions.SSLError: f"the certificate was not accepted ({error})",
         requests.exceptions.ProxyError: "cannot connect to the proxy; check HTTPS_PROXY",
-        requests.exceptions.Timeout: f"no answer within {TIMEOUT_SECONDS[1]} seconds",
+        requests.exceptions.ReadTimeout: f"no answer within {TIMEOUT_SECONDS[1]} seconds",
         requests.exceptions.ConnectionError: "cannot connect (is there a network?)",
-        requests.exceptions.ChunkedEncodingError: "the connection broke off",
     }
     return next((text for kind, text in told.items() if isinstance(error, kind)), str(error))
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import logging
 import os
@@ -26,6 +27,10 @@ from mmcontrast.data.manifest import MANIFEST, file_name, label, mirror_path, pa
 from mmcontrast.errors import FetchError
 
 log = logging.getLogger(__name__)
+
+# what may stand before the first element of a web page
+BEFORE = re.compile(rb"\A(?:\s+|<\?xml.*?\?>|<!--.*?-->)+", re.DOTALL)
+WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<body", b"<title", b"<script", b"<meta")
 
 
 def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache | None = None) -> dict[str, Any]:
@@ -99,8 +104,12 @@ def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path,
     with cache.lock(what):
         expected = source.sha256 or cache.first_use(what)
         if expected is not None and (blob := cache.get(expected)) is not None:
-            log.info("%s: in the cache", what)
-            return blob, expected
+            if source.sha256 is not None or isinstance(source, ArchiveSource) or not in_place_of(source, blob):
+                log.info("%s: in the cache", what)
+                return blob, expected
+            # trusted before such answers were known
+            cache.record(what).unlink(missing_ok=True)
+            expected = None
         if isinstance(source, ArchiveSource):
             expected = None  # other bytes of the same members are as good
         failures: list[tuple[str, FetchError]] = []
@@ -142,12 +151,22 @@ def _check(source: RemoteSource, file: Path, got: str, expected: str | None) -> 
         raise FetchError(f"wrong checksum: expected sha256 {expected}, got {got} ({sizes}); the copy was not kept")
     if isinstance(source, ArchiveSource):
         check_archive(file, source.folder, source.members)
-    elif expected is None:
-        # nothing else protects a file without a checksum from a login page that answers in its place
-        with file.open("rb") as handle:
-            start = handle.read(256).lstrip().lower()
-        if start.startswith((b"<!doctype", b"<html")):
-            raise FetchError("a web page came instead of the file; the copy was not kept")
+    elif expected is None and (other := in_place_of(source, file)):
+        raise FetchError(f"{other} came instead of the file; the copy was not kept")
+
+
+def in_place_of(source: RemoteSource, file: Path) -> str | None:
+    """What a server has answered in place of a file; nothing else protects one without a checksum from a login page."""
+    with file.open("rb") as handle:
+        start = BEFORE.sub(b"", handle.read(4096).removeprefix(codecs.BOM_UTF8).lower())
+    suffix = Path(file_name(source)).suffix.lower() if isinstance(source, UrlSource) else ""
+    if not start:
+        return "nothing"
+    if start.startswith(WEB_PAGE) and suffix not in (".html", ".htm"):
+        return "a web page"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS"
+    return "an answer in JSON" if start.startswith(b"{") and "json" not in suffix else None
 
 
 def _unpack(source: RemoteSource, blob: Path, out_dir: Path) -> dict[str, Path]:

@@ -55,7 +55,8 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
 def locked(file: Path) -> Iterator[None]:
     """Hold a lock file alone among all processes; released by the system if the process dies."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as handle:
+    # to be read, so that another user may hold it too
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_CREAT, 0o666)) as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

@@ -54,6 +54,19 @@ def duplicates_across(keys: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
     return counted
 
 
+def repeats(keys: Mapping[str, Sequence[bytes]], labels: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Numbers, if not 0, of rows that equal an earlier one "within train", or any "with another label".
+
+    `keys`: split -> a key per row. `labels`: split -> the labels of the same rows.
+    """
+    first: dict[bytes, bytes] = {}
+    rows = [(key, label.tobytes()) for split, of in keys.items() for key, label in zip(of, labels[split], strict=True)]
+    torn = {key for key, label in rows if first.setdefault(key, label) != label}
+    within = len(keys["train"]) - len(set(keys["train"]))
+    found = {"within train": within, "with another label": sum(key in torn for key, _ in rows)}
+    return {what: n for what, n in found.items() if n}
+
+
 def check_duplicates(name: str, found: Mapping[str, int], accepted: Mapping[str, int]) -> None:
     """Equal rows in two splits are an error, but for those that params/ says the data are known to hold.
 

@@ -131,16 +131,22 @@ def _fit(
     for batch, rows in taken.located(batches):
         train = batch.take(rows["train"])
         for m, running in seen.items():
-            running.add(table.numbers(train[m]))
-    for m, running in seen.items():
-        if running.empty_d.any():
-            j = int(np.flatnonzero(running.empty_d)[0])
+            with np.errstate(over="ignore", invalid="ignore"):  # told below
+                running.add(table.numbers(train[m]))
+    scalers = {m: running.scaler(dataset.scaling) for m, running in seen.items()}
+    for m, fitted in scalers.items():
+        empty_d, large_d = seen[m].empty_d, ~(np.isfinite(fitted.offset_d) & np.isfinite(fitted.spread_d))
+        if (wrong_d := empty_d if empty_d.any() else large_d).any():
+            j = int(np.flatnonzero(wrong_d)[0])
             feature = feature_names[m][j] if m in feature_names else f"number {j + 1}"
             raise DataError(
-                f"{name}: modality '{m}': no row of train has a value of feature {feature} ({running.empty_d.sum()} "
+                f"{name}: modality '{m}': no row of train has a value of feature {feature} ({wrong_d.sum()} "
                 "such features), so nothing can be filled in where it is missing; leave the feature out"
+                if empty_d.any()
+                else f"{name}: modality '{m}': feature {feature} has values in train that are too large to be scaled "
+                f"(its mean or spread is not finite; {wrong_d.sum()} such features); look for a wrong value there"
             )
-    return {m: running.scaler(dataset.scaling) for m, running in seen.items()}
+    return scalers
 
 
 def _write(

@@ -67,10 +67,11 @@ def unit_rows(z: Tensor) -> Tensor:
 
     A row shorter than 1e-12 has no direction: it becomes zeros, of gradient 0. With the norm merely clamped, as in
     `torch.nn.functional.normalize`, its gradient would be 1e12 times what comes back, and 1e24 times where it is
-    normalised twice; one such step spoils an optimizer's moments for good.
+    normalised twice; one such step spoils an optimizer's moments for good. A row whose norm is no number of its type
+    becomes NaN, so that training ends there: divided by infinity it would be zeros, and the loss a calm log(B).
     """
     norm = z.norm(dim=-1, keepdim=True)
-    return (z / norm.clamp_min(SHORTEST)).masked_fill(norm < SHORTEST, 0.0)
+    return (z / norm.clamp_min(SHORTEST)).masked_fill(norm < SHORTEST, 0.0).masked_fill(norm.isinf(), float("nan"))
 
 
 def check_pair(a_BD: Tensor, b_BD: Tensor, tau: float | Tensor) -> None:

@@ -95,8 +95,8 @@ class ProjectionHead(nn.Module):
         """Raises TrainingError for a batch of one row in training: it has no variance to normalise by."""
         if self.training and len(z_BD) < 2:
             raise TrainingError(
-                "a projection head with batch normalisation was given a batch of one instance; use a batch_size of at "
-                "least 2 and drop a last batch of one"
+                "a projection head with batch normalisation was given a batch of one instance; choose a `batch_size` "
+                "that leaves no batch of one"
             )
         out_BP: Tensor = self.layers(z_BD)
         return out_BP

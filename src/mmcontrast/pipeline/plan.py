@@ -304,13 +304,6 @@ def planned_grid(path: Path) -> Grid:
     return Grid.from_plain(carried_out(path)["grid"])
 
 
-def refuse_unprepared(cell: CellConfig) -> None:
-    """Raise PlanError if a prepared file that a cell is trained on is not there."""
-    for file in _planned_cell(cell).data:
-        if not Path(file).is_file():
-            raise PlanError(f"{file}: no such file; run `mmcontrast data prepare {Path(file).parent.name}` first")
-
-
 def refuse_another_plan(name: str, scored: Path, layout: Layout, plans: Path) -> None:
     """Raise PlanError if what a cell is scored by is not there, or of another plan than the one that is in `plans`."""
     stage, cost = scored.parent.name, scored.parent / "cost.json"

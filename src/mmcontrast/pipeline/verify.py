@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from itertools import groupby, product
@@ -97,14 +97,15 @@ def told(findings: Iterable[Finding], say: Callable[[str], None]) -> list[Findin
     return found
 
 
-def repair(findings: list[Finding], root: Path, say: Callable[[str], None]) -> None:
-    """Remove what is wrong and what is made from it, so that the next run makes it again."""
-    spoiled = {path for f in findings if f.state == "wrong" for path in f.spoiled}
-    for path in sorted(spoiled):
+def repair(findings: list[Finding], root: Path, say: Callable[[str], None]) -> list[str]:
+    """Remove what is wrong and what is made from it, so that the next run makes it again; its paths."""
+    spoiled = sorted({path for f in findings if f.state == "wrong" for path in f.spoiled})
+    for path in spoiled:
         target = root / path
         if target.exists():
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
             say(f"removed {path}")
+    return spoiled
 
 
 def as_json(findings: list[Finding]) -> dict[str, Any]:
@@ -120,8 +121,10 @@ def examine(grid: Grid, layout: Layout) -> Iterator[Finding]:
     for finding in _examined(grid, layout):
         goes = dict.fromkeys(finding.spoiled)
         for path in finding.spoiled:
-            for cell in (c for c in grid.cells if path.startswith(layout.run(c, ""))):
-                goes |= dict.fromkeys([*layout.scores(cell), page])
+            for name, cell in ((n, c) for n, c in grid.cells.items() if path.startswith(layout.run(n, ""))):
+                # else what was finetuned from it would stand, and it would not be made again
+                made = [layout.stage(name, s) for s in cell.stages if path == layout.stage(name, cell.stages[0])]
+                goes |= dict.fromkeys([*made, *layout.scores(name), page])
             if path.startswith(f"{layout.report()}/"):
                 goes[page] = None
         yield replace(finding, spoiled=list(goes))
@@ -136,6 +139,7 @@ def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
     except (MMContrastError, OSError) as e:  # what it reads from outside the pipeline
         yield Finding("plan", layout.plans, "wrong", str(e))
     used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
+    damaged: set[str] = set()
     for name in used:
         spec = grid.datasets[name]
         if spec.sources:
@@ -143,14 +147,15 @@ def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
             check = partial(verified_manifest, name, spec)
             yield judged("raw data", root, paths.raw_dir(name), check, [paths.raw_manifest(name)])
         folder = str(Path(paths.datasheet(name)).parent)
-        for file in (paths.datasheet(name), paths.fitted(name)):
-            yield judged("prepared data", root, file, read_json, [folder])
-        for split in paths.SPLITS:
-            yield judged("prepared data", root, paths.prepared(name, split), _check_split, [folder])
+        judge = partial(judged, "prepared data", root, spoiled=[folder])
+        prepared = [judge(file, read_json) for file in (paths.datasheet(name), paths.fitted(name))]
+        prepared += [judge(paths.prepared(name, split), _check_split) for split in paths.SPLITS]
+        yield from prepared
+        damaged |= {name for finding in prepared if finding.state != "right"}
     yield from _outputs(grid, layout)
     if layout.is_default:
         yield from _locked(root)
-    yield from model_findings(grid, layout)
+    yield from model_findings(grid, layout, damaged)
     yield from score_findings(grid, layout)
 
 
@@ -261,13 +266,17 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(handle, "md5").hexdigest()
 
 
-def model_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
-    """Every exported model, run again on the prepared data, against what its training stored."""
+def model_findings(grid: Grid, layout: Layout, damaged: Set[str] = frozenset()) -> Iterator[Finding]:
+    """Every exported model, run again on the prepared data, against what its training stored.
+
+    What fails on `damaged` datasets says nothing of a model, and spoils nothing.
+    """
     for cell in grid.cells.values():
         for stage, seed in product(cell.stages, cell.seeds):
             file = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
             check = partial(_largest_difference, cell, stage, seed, grid.root)
-            yield judged("models", grid.root, file, check, [layout.stage(cell.name, stage)])
+            goes = [] if any(name in damaged for name, _ in cell.data) else [layout.stage(cell.name, stage)]
+            yield judged("models", grid.root, file, check, goes)
 
 
 def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, file: Path) -> float:

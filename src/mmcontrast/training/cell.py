@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 
@@ -27,13 +29,15 @@ from mmcontrast.data.files import sha256_of, write_json
 from mmcontrast.data.inputs import Decoders
 from mmcontrast.data.loading import Table, held_out, load_whole
 from mmcontrast.data.outside import outside_files
-from mmcontrast.errors import TrainingError
+from mmcontrast.errors import DataError, TrainingError
+from mmcontrast.evaluation.scores import score
 from mmcontrast.exported import read_weights, sealed, weights_name
 from mmcontrast.methods.base import SeedJob
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.paths import Layout
 from mmcontrast.sources import digests
-from mmcontrast.training import checkpoint
+from mmcontrast.training import checkpoint, gpus
+from mmcontrast.training.batching import batches
 from mmcontrast.training.checkpoint import SeedRun
 from mmcontrast.training.distributed import StopRequest, World, start_world
 from mmcontrast.training.loop import SeedTrainer
@@ -58,18 +62,57 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
     return digest.hexdigest()
 
 
+def _refuse_unprepared(cell: CellConfig) -> None:
+    """Raise DataError if a prepared file that a cell is trained on is not there."""
+    for file in (*(paths.prepared(*part) for part in cell.data), paths.fitted(cell.dataset)):
+        if not Path(file).is_file():
+            raise DataError(f"{file}: no such file; run `mmcontrast data prepare {Path(file).parent.name}` first")
+
+
 def launch_ranks(cell: CellConfig, arguments: list[str]) -> None:
     """Replace this process by torchrun with one process per rank, unless it is one already or one is enough.
 
-    Each rank runs the very same command.
+    Each rank runs the very same command. GPUs are taken before, so that jobs side by side have different ones.
+
+    Raises DataError: a prepared file is missing.
     """
-    if cell.engine.ranks == 1 or "TORCHELASTIC_RUN_ID" in os.environ:
+    _refuse_unprepared(cell)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return
+    if cell.engine.device == "cuda":
+        gpus.take(cell.engine.ranks)
+    if cell.engine.ranks == 1:
         return
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node", str(cell.engine.ranks), "-m", "mmcontrast", *arguments]
     os.environ["OMP_NUM_THREADS"] = str(cell.engine.threads)
     sys.stdout.flush()
     os.execv(sys.executable, command)
+
+
+def _refuse_useless(cell: CellConfig, tables: dict[str, Table], where: str) -> None:
+    """Raise DataError for splits that make a batch of one row, or whose labels a metric cannot score."""
+    rows = len(tables["train"])
+    for name, stage in ((name, getattr(cell, name)) for name in cell.stages if not tables["train"].observations):
+        if stage.epochs and len(batches(rows, stage.batch_size, torch.Generator())[-1]) < 2:
+            raise DataError(
+                f"{cell.name}, {where}: {name}.batch_size: {stage.batch_size} deals the {rows} rows of train into a "
+                "batch of 1, which leaves nothing to contrast with; choose a larger one, or hold out less"
+            )
+    # a classifier is of the main target alone, and neither retrieval nor a stage that is followed is scored by labels
+    scored = {} if cell.retrieval or cell.followed_by else cell.targets
+    scored = scored if cell.scored_by == "probe" else {task: scored[task] for task in scored if not task}
+    for (task, target), split in product(scored.items(), ("val", "test")):
+        labels = (tables[split].tasks[task] if task else tables[split].labels).numpy()
+        for metric in target.metrics if len(labels) else ():
+            try:
+                score(metric, labels, np.zeros((len(labels), target.width)))
+            except DataError as e:
+                of = f", task {task}" if task else ""
+                raise DataError(
+                    f"{cell.name}, {where}: {split} ({len(labels)} rows){of}: {e}; metrics and split stand in "
+                    f"params/datasets/{cell.dataset}.yaml"
+                ) from None
 
 
 def _splits(cell: CellConfig, whole: dict[str, Table]) -> Callable[[int], Splits]:
@@ -79,6 +122,9 @@ def _splits(cell: CellConfig, whole: dict[str, Table]) -> Callable[[int], Splits
     """
     drawn = not len(whole["val"]) and cell.selection.holdout > 0
     texts = any(modality.kind == "text" for modality in cell.modalities.values())
+    held = f", selection.holdout {cell.selection.holdout:g} of train as val" if drawn else ""
+    for seed in cell.seeds if drawn else cell.seeds[:1]:
+        _refuse_useless(cell, held_out(cell, whole, seed), f"seed {seed}{held}")
 
     @lru_cache(maxsize=1)
     def made(seed: int) -> Splits:
@@ -110,7 +156,7 @@ def run_stage(
 
     Args:
         cell: what is trained. stage: pretrain | finetune. layout: where outputs and resume state go.
-        report: called as report(seed, epoch, epochs, terms) after each epoch.
+        report: called as report(seed, epoch, epochs, terms) after each epoch, on rank 0.
         plan: checksum of the plan that is carried out, for the cost record.
 
     Returns:
@@ -120,11 +166,16 @@ def run_stage(
     Raises:
         TrainingError: the cell has no such stage, its loss is not finite, or another process is training it.
         StoppedError: SIGTERM came; the state is saved.
-        DataError: the prepared data are missing, damaged or not what the cell expects.
+        DataError: the prepared data are missing, damaged or not what the cell expects, a batch would be of one row, or
+            a split has labels that a metric cannot score.
     """
     if stage not in cell.stages:
         raise TrainingError(f"{cell.name}: has no stage '{stage}', only {cell.stages}")
+    _refuse_unprepared(cell)
     world = start_world(cell.engine)
+    if world.rank:
+        logging.getLogger("mmcontrast").setLevel(logging.WARNING)
+    told = (lambda *_: None) if world.rank else report
     pretrained = Path(layout.stage(cell.name, "pretrain", "models")) if stage == "finetune" and cell.pretrain else None
     mark = fingerprint(cell, stage, pretrained)
     state = layout.state(cell.name, stage)
@@ -138,14 +189,14 @@ def run_stage(
                 tables, vocabularies[seed] = splits(seed)
                 initial = None
                 if pretrained is not None:
-                    again = "run `mmcontrast pretrain` for this cell again"
+                    again = f"run `mmcontrast pretrain {cell.name}{layout.select}` again"
                     initial = read_weights(sealed(pretrained / weights_name(seed), again))
                 trainer = SeedTrainer(
                     cell,
                     SeedJob(stage, seed, world, state / f"seed{seed}", mark, stop),
                     tables,
                     initial,
-                    lambda epoch, terms, seed=seed: report(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
+                    lambda epoch, terms, seed=seed: told(seed, epoch, getattr(cell, stage).epochs, terms),  # type: ignore[misc]
                 )
                 before = time.perf_counter()
                 runs[seed] = trainer.train()

@@ -27,7 +27,9 @@ from torch import Tensor
 from mmcontrast.config import Engine
 from mmcontrast.errors import ConfigError, TrainingError
 
-TIMEOUT = timedelta(minutes=10)
+# of an exchange within a step, and of waiting for what one rank does alone, such as writing; torchrun ends all where
+# one has died
+TIMEOUT, PATIENCE = timedelta(minutes=10), timedelta(days=7)
 
 
 class _GatherRows(torch.autograd.Function):
@@ -62,11 +64,13 @@ class World:
         rank: 0 .. size - 1. Rank 0 writes what is written once.
         size: number of ranks.
         device: where this rank's tensors live.
+        waiting: the same ranks, with PATIENCE; None = a world of one.
     """
 
     rank: int
     size: int
     device: torch.device
+    waiting: dist.ProcessGroup | None = None
 
     def gather(self, x: Tensor) -> Tensor:
         """Rows of this rank (b, ...) -> rows of all ranks (B, ...) in rank order, with gradient summed over ranks.
@@ -94,9 +98,9 @@ class World:
         return slice(start, start + base + (self.rank < extra))
 
     def barrier(self) -> None:
-        """Wait for all ranks."""
+        """Wait for all ranks, however long one works alone."""
         if self.size > 1:
-            dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
+            dist.barrier(group=self.waiting)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on some rank; the same answer on every rank, which all must call it."""
@@ -107,11 +111,11 @@ class World:
         return bool(seen.item())
 
     def broadcast_object(self, obj: Any) -> Any:
-        """Rank 0's object, on every rank. Only between processes of one run: it is pickled on the way."""
+        """Rank 0's object, on every rank, as patient as `barrier`. Only within a run: it is pickled on the way."""
         if self.size == 1:
             return obj
         box = [obj]
-        dist.broadcast_object_list(box, src=0, device=self.device)
+        dist.broadcast_object_list(box, src=0, group=self.waiting)
         return box[0]
 
     def gather_objects(self, obj: Any) -> list[Any]:
@@ -119,7 +123,7 @@ class World:
         if self.size == 1:
             return [obj]
         out: list[Any] = [None] * self.size
-        dist.all_gather_object(out, obj)
+        dist.all_gather_object(out, obj, group=self.waiting)
         return out
 
 
@@ -150,13 +154,14 @@ def start_world(engine: Engine) -> World:
         raise ConfigError(
             f"engine.ranks: {engine.ranks}, but the number of processes started is {size}; start them with "
             f"`torchrun --standalone --nproc_per_node {engine.ranks} -m mmcontrast ...`, or set engine.ranks: {size}"
+            + ("; where nothing was started so, unset RANK and WORLD_SIZE" if launched else "")
         )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if size > 1:
         dist.init_process_group(backend, init_method="env://", timeout=TIMEOUT)
-        _world = World(dist.get_rank(), size, device)
+        _world = World(dist.get_rank(), size, device, dist.new_group(timeout=PATIENCE, backend="gloo"))
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         _world = World(0, 1, device)

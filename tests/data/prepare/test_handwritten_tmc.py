@@ -8,7 +8,7 @@ import yaml
 from scipy.io import savemat
 
 from mmcontrast.config import Dataset
-from mmcontrast.data.prepare.matlab import read
+from mmcontrast.data.prepare.matlab import read, read_mat
 from mmcontrast.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -92,6 +92,13 @@ def test_a_damaged_mat_is_named(tmp_path, views, changes, message):
     write_tmc(tmp_path, views, **changes)
     with pytest.raises(DataError, match=message):
         read("handwritten_tmc", TMC, tmp_path)
+
+
+def test_a_mat_of_another_version_says_how_to_save_it(tmp_path):
+    path = tmp_path / "x.mat"
+    path.write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM" + bytes(384) + b"\x89HDF")
+    with pytest.raises(DataError, match=r"x\.mat: a MATLAB 7\.3 file \(HDF5\), which is not read; save it with `-v7`"):
+        read_mat(path)
 
 
 def test_a_file_that_is_no_mat(tmp_path):

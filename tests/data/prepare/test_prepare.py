@@ -156,7 +156,11 @@ def test_equal_rows_in_two_splits_are_refused_unless_known(raw_rosmap: Any, smal
     assert list((tmp_path / "out").iterdir()) == []
     known = dataset.model_copy(update={"duplicates": {"train and test": 2}})
     sheet = prepare("rosmap", known, raw, tmp_path / "out")
-    assert sheet["warnings"] == ["2 rows are equal in train and test, in every feature of every modality"]
+    assert sheet["warnings"] == [
+        "2 rows are equal in train and test, in every feature of every modality",
+        "3 rows have an equal one with another label, in every feature",
+    ]
+    assert sheet["leaks"]["repeats"] == {"with another label": 3}
 
 
 def test_a_label_unseen_in_train(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
@@ -206,6 +210,15 @@ def test_a_number_too_large_for_float32(raw_rosmap: Any, small: Any, tmp_path: P
     files["1_te.csv"] = small.replace_cell(files["1_te.csv"], 1, 1, "1e300")
     dataset, raw = raw_rosmap(files)
     with pytest.raises(DataError, match=r"test\.parquet: modality 'mrna': a number is too large for float32"):
+        prepare("rosmap", dataset, raw, tmp_path / "out")
+
+
+def test_a_number_too_large_to_be_scaled(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
+    """Its square overflows: the spread would be infinite, and the feature zeros everywhere."""
+    files = small.mogonet_files()
+    files["1_tr.csv"] = small.replace_cell(files["1_tr.csv"], 1, 1, "1e200")
+    dataset, raw = raw_rosmap(files, scaling="standard")
+    with pytest.raises(DataError, match=r"rosmap: modality 'mrna': feature .* too large to be scaled"):
         prepare("rosmap", dataset, raw, tmp_path / "out")
 
 

@@ -60,13 +60,16 @@ def from_stream(
     """Write what a reader gives, as `prepare`, and keep it only if it passes."""
     try:
         written = write_stream(dataset_name, dataset, stream, out_dir)
-        found = _duplicates(dataset_name, dataset, written, out_dir)
+        found, repeated = _duplicates(dataset_name, dataset, written, out_dir)
     except DataError:
         for split in paths.SPLITS:
             (out_dir / f"{split}.parquet").unlink(missing_ok=True)
         raise
     near = leaks.near_duplicates(out_dir, dataset.modalities)
     sheet = datasheet(dataset_name, dataset, manifest, written, found, near)
+    if repeated:
+        sheet["leaks"]["repeats"] = repeated
+        sheet["warnings"] += [f"{n} rows have an equal one {where}, in every feature" for where, n in repeated.items()]
     if stream.split_rule is not None:
         sheet["split"]["rule"] = stream.split_rule
     if stream.report:
@@ -78,8 +81,10 @@ def from_stream(
     return sheet
 
 
-def _duplicates(dataset_name: str, dataset: Dataset, written: Written, out_dir: Path) -> dict[str, int]:
-    """Rows that splits share, which must be those that are accepted, once classes, groups and ids have been checked."""
+def _duplicates(
+    dataset_name: str, dataset: Dataset, written: Written, out_dir: Path
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Rows that splits share, which must be those that are accepted, and `leaks.repeats`; after all other checks."""
     rows = sum(map(len, written.labels[""].values()))
     if rows != dataset.rows:
         where = f"params/datasets/{dataset_name}.yaml"
@@ -93,9 +98,10 @@ def _duplicates(dataset_name: str, dataset: Dataset, written: Written, out_dir: 
     check_apart(dataset_name, "group", written.groups)
     rows_of = {split: stored_rows(out_dir / f"{split}.parquet", list(dataset.modalities)) for split in paths.SPLITS}
     check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
-    found = leaks.duplicates_across({split: keys for split, (_, keys) in rows_of.items()})
+    keys = {split: of for split, (_, of) in rows_of.items()}
+    found = leaks.duplicates_across(keys)
     leaks.check_duplicates(dataset_name, found, dataset.duplicates)
-    return found
+    return found, leaks.repeats(keys, written.labels[""])
 
 
 def _occurring(labels: np.ndarray, kind: str) -> np.ndarray:

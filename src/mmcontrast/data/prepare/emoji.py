@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +64,9 @@ ALIASES = {
     **dict.fromkeys(("1F9D1-200D-2764-200D-1F48B-200D-1F9D1",), "1F48F"),
 }
 FAMILY = "1F46A"
+# of a drawing, what it refers to counted where it does so; real ones are 6 deep
+MAX_DEPTH, MAX_ELEMENTS = 64, 100_000
+REFERENCE = re.compile(r"url\(\s*['\"]?([^'\")]*)")
 
 
 class EmojiOptions(Strict):
@@ -113,8 +117,34 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     return Stream(kept, report=report)
 
 
+def _refuse_unsafe(svg: str) -> None:
+    """Raise DataError for a drawing that would end the process that draws it, or show files of this machine."""
+    try:
+        root = ElementTree.fromstring(svg)
+    except ElementTree.ParseError as e:
+        raise DataError(f"cannot be drawn ({e})") from None
+    named = {element.get("id"): element for element in root.iter()}
+    met, ahead = 0, [(root, 1)]
+    while ahead:
+        element, depth = ahead.pop()
+        met += 1
+        if depth > MAX_DEPTH or met > MAX_ELEMENTS:
+            raise DataError(f"more than {MAX_DEPTH} elements within one another, or {MAX_ELEMENTS} in all")
+        inner = list(element)
+        for key, value in element.items():
+            for target in [value] if key.endswith("href") else REFERENCE.findall(value):
+                if not target.startswith("#"):
+                    raise DataError(f"refers to {target[:60]!r}, which is outside of it")
+                inner += [named[target[1:]]] if target[1:] in named else []
+        ahead += [(other, depth + 1) for other in inner]
+
+
 def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:
-    """(3, size, size) pixels of a square SVG on white. Raises DataError: it cannot be drawn, or nothing of it shows."""
+    """(3, size, size) pixels of a square SVG on white.
+
+    Raises DataError: it cannot be drawn, is nested too deep, refers to a file, or nothing of it shows.
+    """
+    _refuse_unsafe(svg)
     try:
         png = resvg_py.svg_to_bytes(
             svg_string=svg, width=size, height=size, background="#ffffff", skip_system_fonts=True

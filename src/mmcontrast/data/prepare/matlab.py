@@ -51,6 +51,8 @@ def _check_elements(file: BinaryIO, path: Path) -> None:
     """DataError unless each element is whole, and what all unpack to is in proportion to the file."""
     head = file.read(HEADER_BYTES)
     order = {b"IM": "<", b"MI": ">"}.get(head[126:128])
+    if head.startswith(b"MATLAB 7.3"):
+        raise DataError(f"{path}: a MATLAB 7.3 file (HDF5), which is not read; save it with `-v7`")
     if len(head) != HEADER_BYTES or order is None:
         raise DataError(f"{path}: not readable as a MATLAB 5 file (its header is missing)")
     end = path.stat().st_size

@@ -40,7 +40,7 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
     if n < 2:
         raise TrainingError(
             f"a disturbed tuple takes one modality from another row, and this batch has {n} row{'s' * (n != 1)}; "
-            "set batch_size to 2 or more (and let the last, smaller batch of an epoch be dropped)"
+            "choose a `batch_size` that leaves no batch of one"
         )
     if scenes_B is None:
         scenes_B = torch.arange(n)
