@@ -21,7 +21,10 @@ except OSError as e:
     raise WorkflowError(disk_problem(e) or str(e)) from None
 
 # without a limit, jobs would share the GPUs of this machine; where a cluster has them, it knows better
-if any(cell.gpus for cell in PLAN.cells.values()) and workflow.global_resources["_nodes"].value is None:
+if (
+    any(cell.gpus for cell in PLAN.cells.values())
+    and workflow.global_resources["_nodes"].value is None
+):
     if "gpu" not in workflow.global_resources and (found := len(visible())):
         workflow.register_resource("gpu", found)
 
@@ -46,7 +49,9 @@ def raw_input(wc):
     """
     if not Path(paths.data_plan(wc.dataset, "prepare")).exists():
         known = [*PLAN.fetched, *PLAN.generated]
-        raise WorkflowError(f"{wc.dataset}: no such dataset in this suite; {nearest(wc.dataset, known)}")
+        raise WorkflowError(
+            f"{wc.dataset}: no such dataset in this suite; {nearest(wc.dataset, known)}"
+        )
     return [paths.raw_manifest(wc.dataset)] if wc.dataset in PLAN.fetched else []
 
 
