@@ -73,12 +73,12 @@ def test_cells_of_one_version_are_named() -> None:
 def test_two_commits_of_a_checkout(finished: Checkout) -> None:
     finished.commit("before")
     assert "0 scores moved" in finished.mmcontrast("compare", "HEAD")
-    finished.edit("params/methods/m3col.yaml", "objective", "beta", value=30.0)
+    finished.edit("params/methods/concat.yaml", "finetune", value={"optimizer": {"lr": 0.1}})
     finished("dvc", "repro")
     finished.commit("after")
     text = finished.mmcontrast("compare", "HEAD~1", "HEAD")
-    assert "synthetic/m3col/base: Accuracy" in text
-    assert "synthetic/concat/base" not in text
-    assert finished.mmcontrast("compare", "HEAD~1").count("m3col") == text.count("m3col")
+    assert "synthetic/concat/base: Accuracy" in text
+    assert "synthetic/m3col" not in text
+    assert finished.mmcontrast("compare", "HEAD~1").count("concat") == text.count("concat")
     with pytest.raises(CompareError, match=r"no-such: reports/results\.parquet cannot be had .*`workspace`"):
         results_of("no-such", finished.root)
