@@ -27,14 +27,12 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from mmcontrast.config import CellConfig, Engine, Grid  # noqa: E402
-from mmcontrast.data.draws import Draws  # noqa: E402
+from mmcontrast.data.augment import Draws  # noqa: E402
 from mmcontrast.data.loading import load_whole  # noqa: E402
-from mmcontrast.methods.base import Batch, Progress, SeedJob  # noqa: E402
-from mmcontrast.methods.build import build_method  # noqa: E402
+from mmcontrast.methods.base import Batch, Progress, SeedJob, build_method  # noqa: E402
 from mmcontrast.training.cell import _splits  # noqa: E402
-from mmcontrast.training.distributed import World  # noqa: E402
+from mmcontrast.training.distributed import StopRequest, World  # noqa: E402
 from mmcontrast.training.engine import make_engine  # noqa: E402
-from mmcontrast.training.interrupt import StopRequest  # noqa: E402
 from mmcontrast.training.loop import SeedTrainer  # noqa: E402
 from tests.training import resuming  # noqa: E402
 
@@ -54,9 +52,18 @@ def batch_of(cell: CellConfig, rows: int, device: torch.device) -> Batch:
     return Batch({name: x.to(device) for name, x in inputs.items()}, labels.to(device))
 
 
-def drawn_on_cpu(self: Draws, *shape: int) -> Tensor:
-    """`Draws.normal`, with the same numbers on every device."""
-    return torch.randn(self.total, *shape, generator=self.generator)[self.rows].to(self.device)
+class DrawnOnCpu(Draws):
+    """The same numbers on every device."""
+
+    def __init__(self, generator: torch.Generator, total: int, rows: slice, device: torch.device) -> None:
+        super().__init__(generator, total, rows, torch.device("cpu"))
+        self.device = device
+
+    def uniform(self, width: int = 1) -> Tensor:
+        return torch.rand(self.total, width, generator=self.generator)[self.rows].to(self.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(self.total, *shape, generator=self.generator)[self.rows].to(self.device)
 
 
 def loss_and_gradients(cell: CellConfig, device: torch.device) -> list[Tensor]:
@@ -67,7 +74,7 @@ def loss_and_gradients(cell: CellConfig, device: torch.device) -> list[Tensor]:
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0  # its masks are drawn on the device
     progress = Progress(cell.last_stage, 0, 10, torch.Generator().manual_seed(0))
-    with patch.object(Draws, "normal", drawn_on_cpu):
+    with patch("mmcontrast.data.augment.Draws", DrawnOnCpu):
         loss = method(batch_of(cell, 32, device), progress)["loss"]
     loss.backward()
     return [t.detach().cpu() for t in (loss, *(p.grad for p in method.parameters() if p.grad is not None))]

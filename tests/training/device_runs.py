@@ -16,13 +16,12 @@ from torch import Tensor
 
 from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import Table, load_whole
-from mmcontrast.methods.base import SeedJob
-from mmcontrast.methods.build import build_method
+from mmcontrast.methods.base import SeedJob, build_method
 from mmcontrast.training.cell import _splits
-from mmcontrast.training.distributed import World
-from mmcontrast.training.interrupt import StopRequest
-from mmcontrast.training.kept import SeedRun
-from mmcontrast.training.loop import SeedTrainer, embed
+from mmcontrast.training.checkpoint import SeedRun
+from mmcontrast.training.distributed import StopRequest, World
+from mmcontrast.training.loop import SeedTrainer
+from mmcontrast.training.outputs import embed
 from tests.training import resuming
 from tests.training.pretend_device import COPY, SYNC, PretendDevice
 
