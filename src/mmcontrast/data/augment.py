@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -71,6 +72,12 @@ def resample(x_bCHW: Tensor, map_b33: Tensor, fill: float | None = None) -> Tens
     return F.grid_sample(x_bCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+@cache
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Copied to a device once."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
 def _factor(draws: Draws, amount: float) -> Tensor:
     return draws.between(1 - amount, 1 + amount)[:, :, None, None]
 
@@ -79,7 +86,7 @@ def _grey(x_bCHW: Tensor) -> Tensor:
     """(b, 1, H, W). Raises DataError where there are not three channels."""
     if x_bCHW.shape[1] != 3:
         raise DataError(f"this augmentation needs red, green and blue, and the image has {x_bCHW.shape[1]} channels")
-    return (x_bCHW * x_bCHW.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return (x_bCHW * _constant(LUMA, x_bCHW.dtype, x_bCHW.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def brightness(x_bCHW: Tensor, given: spec.Brightness | spec.Jitter, draws: Draws) -> Tensor:
@@ -111,7 +118,7 @@ def hue(x_bCHW: Tensor, given: spec.Jitter, draws: Draws) -> Tensor:
     sixth = torch.where(top == x_bCHW[:, :1], g - b, torch.where(top == x_bCHW[:, 1:2], 2 + b - r, 4 + r - g))
     sixth = (sixth + 6 * turn_b111) % 6
     # channel k of a pure hue h is clamp(|((h + offset_k) mod 6) - 3| - 1, 0, 1)
-    offsets = x_bCHW.new_tensor([0.0, 4.0, 2.0]).view(1, 3, 1, 1)
+    offsets = _constant((0.0, 4.0, 2.0), x_bCHW.dtype, x_bCHW.device).view(1, 3, 1, 1)
     pure = (((sixth + offsets) % 6 - 3).abs() - 1).clamp(0, 1)
     return low + spread * pure
 
@@ -145,18 +152,22 @@ def blur(x_bCHW: Tensor, given: spec.Blur, draws: Draws) -> Tensor:
 class Draws:
     """Draws for the global batch, from which a rank takes its rows.
 
-    The generator lives on the CPU. Small draws are made there and moved; large ones (noise for each pixel) on the
-    batch's own device, from a seed that the generator gives.
+    On a CPU they come from the generator itself. On another device they are made there, so that nothing is copied,
+    from a seed that the generator gives: other numbers, and again the same for any number of ranks.
 
     `total`: B. `rows`: those of this rank.
     """
 
     def __init__(self, generator: torch.Generator, total: int, rows: slice, device: torch.device) -> None:
-        self.generator, self.total, self.rows, self.device = generator, total, rows, device
+        self.total, self.rows, self.device, self.of_cpu = total, rows, device, generator
+        self.generator = generator
+        if device.type != "cpu":
+            seed = int(torch.randint(2**62, (), generator=generator))
+            self.generator = torch.Generator(device).manual_seed(seed)
 
     def uniform(self, width: int = 1) -> Tensor:
         """(b, width) in [0, 1)."""
-        return torch.rand(self.total, width, generator=self.generator)[self.rows].to(self.device)
+        return torch.rand(self.total, width, generator=self.generator, device=self.device)[self.rows]
 
     def between(self, low: float, high: float) -> Tensor:
         """(b, 1) in [low, high)."""
@@ -168,15 +179,11 @@ class Draws:
 
     def normal(self, *shape: int) -> Tensor:
         """(b, *shape) of N(0, 1)."""
-        generator = self.generator
-        if self.device.type != "cpu":
-            seed = int(torch.randint(2**62, (), generator=self.generator))
-            generator = torch.Generator(self.device).manual_seed(seed)
-        return torch.randn(self.total, *shape, generator=generator, device=self.device)[self.rows]
+        return torch.randn(self.total, *shape, generator=self.generator, device=self.device)[self.rows]
 
     def order(self, count: int) -> list[int]:
         """A permutation of range(count), one for the whole batch."""
-        return torch.randperm(count, generator=self.generator).tolist()
+        return torch.randperm(count, generator=self.of_cpu).tolist()
 
 
 GEOMETRIC: dict[type[spec.Augmentation], Callable[[Any, Draws, float], Tensor]] = {

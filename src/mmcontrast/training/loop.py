@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from mmcontrast.config import CellConfig, Stage
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 EVALUATED = ("val", "test")
 # folder of what evaluated epochs leave, in that of the resume state
 KEPT = "evaluated"
+# steps on a GPU between two waits for what they computed; on a CPU each is looked at before the next
+UNREAD = 16
 
 
 class SeedTrainer:
@@ -72,6 +75,7 @@ class SeedTrainer:
         self.run = SeedRun(EpochTensors(job.state / KEPT), path)
         self.epoch, self.step = 0, 0  # the step within the epoch
         self.sums: dict[str, list[float]] = {}  # term -> [sum, number] over the epoch's steps so far that have it
+        self.unread: list[dict[str, Tensor]] = []  # terms of steps after those in the sums
         self.saving_seconds = 0.0
 
     def train(self) -> SeedRun:
@@ -111,20 +115,13 @@ class SeedTrainer:
                 rows=rows,
             )
             terms = self.engine.forward(batch, progress)
-            values = {name: float(t.detach()) for name, t in terms.items()}
-            if not math.isfinite(values["loss"]):
-                found = ", ".join(f"{k} = {v:g}" for k, v in values.items())
-                raise DivergedError(
-                    f"{self.cell.name}, {self.job.stage}, seed {self.job.seed}: the loss is not finite at epoch "
-                    f"{self.epoch}, step {self.step} of {steps} ({found}). Checkpoints from before it are kept in "
-                    f"{self.job.state}. Lower the learning rate, raise the temperature, or set gradient_clipping."
-                )
+            self.unread.append({name: t.detach() for name, t in terms.items()})
+            if self.job.world.device.type == "cpu" or len(self.unread) == UNREAD or self.step == steps - 1:
+                self._read()
             self.engine.step(terms["loss"])
-            for name, value in values.items():
-                total, count = self.sums.get(name, (0.0, 0))
-                self.sums[name] = [total + value, count + 1]
             self.step += 1
             if self.job.stop.agreed(self.job.world):
+                self._read()
                 self._save()
                 raise StoppedError(
                     f"{self.cell.name}, {self.job.stage}, seed {self.job.seed}: stopped at epoch {self.epoch} of "
@@ -134,6 +131,31 @@ class SeedTrainer:
         terms = {name: total / count for name, (total, count) in self.sums.items()}
         self.step, self.sums = 0, {}
         return terms
+
+    def _read(self) -> None:
+        """Add the terms of the unread steps to the sums, with one wait for the device.
+
+        Raises:
+            DivergedError: the loss of one of them is not finite; nothing was saved after it.
+        """
+        flat = [t for terms in self.unread for t in terms.values()]
+        on_cpu = self.job.world.device.type == "cpu"
+        read = iter(map(float, flat) if on_cpu else torch.stack([t.double() for t in flat]).tolist() if flat else ())
+        for terms in self.unread:
+            values = {name: next(read) for name in terms}
+            if not math.isfinite(values["loss"]):
+                step = self.sums.get("loss", [0.0, 0])[1]
+                found = ", ".join(f"{k} = {v:g}" for k, v in values.items())
+                raise DivergedError(
+                    f"{self.cell.name}, {self.job.stage}, seed {self.job.seed}: the loss is not finite at epoch "
+                    f"{self.epoch}, step {step:.0f} of {self.feed.steps} ({found}). Checkpoints from before it are "
+                    f"kept in {self.job.state}. Lower the learning rate, raise the temperature, or set "
+                    "gradient_clipping."
+                )
+            for name, value in values.items():
+                total, count = self.sums.get(name, (0.0, 0))
+                self.sums[name] = [total + value, count + 1]
+        self.unread = []
 
     def _evaluate(self, score: Callable[[Method, str], list[float]]) -> None:
         """Outputs on val and test; the weights are kept if validation has not been better before."""
