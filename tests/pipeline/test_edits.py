@@ -120,6 +120,7 @@ def when(checkout: Checkout, run: psutil.Popen, file: str, timeout: float = 600)
         time.sleep(0.01)
 
 
+@pytest.mark.exhaustive
 def test_killed_while_it_tells_dvc_the_same_command_makes_it_good(checkout: Checkout) -> None:
     checkout.keep_cells("concat/base")
     checkout.kill_when(".state/dvc_times.json")

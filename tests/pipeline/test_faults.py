@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 DAY = 24 * 3600
 
 
+@pytest.mark.exhaustive
 def test_a_clock_that_jumps_runs_nothing_again(checkout: Checkout) -> None:
     """Sources, parameters and data look older or newer than they are; their bytes are the same."""
     checkout.keep_cells("m3col/pretrained")

@@ -95,6 +95,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_full_disk_at_every_stage(checkout: Path) -> None:
     """Each stage fails on it by name, leaves nothing half-written, and works when there is room again."""
     for name in COMMANDS:
