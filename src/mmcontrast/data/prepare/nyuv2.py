@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,39 +30,6 @@ SPLITS = "splits.mat"
 # focal lengths of the Kinect's colour camera, in pixels of the full frame (640 wide, 480 high)
 FOCAL_X, FOCAL_Y = 518.857901, 519.469611
 FULL_HEIGHT, FULL_WIDTH = 480, 640
-
-
-class Frame(NamedTuple):
-    """One labelled frame.
-
-    Attributes:
-        rgb: (3, H, W) uint8. depth: (H, W) float32 in metres.
-        scene: e.g. kitchen_0004. scene_type: e.g. kitchen. split: train or test.
-    """
-
-    rgb: np.ndarray
-    depth: np.ndarray
-    scene: str
-    scene_type: str
-    split: str
-
-
-def frames(raw_dir: Path) -> Iterator[Frame]:
-    """Labelled frames in the file's order, one in memory at a time (the file holds 2.8 GB).
-
-    Raises DataError: a file is missing or is not what it should be.
-    """
-    splits = _splits(raw_dir / SPLITS)
-    with opened(raw_dir / FILE) as file:
-        images = array(file, "images", (None, 3, None, None))
-        n, _, width, height = images.shape
-        depths = array(file, "depths", (n, width, height))
-        scenes, types = (array(file, name, (1, n))[0] for name in ("scenes", "sceneTypes"))
-        if sorted(splits) != list(range(n)):
-            raise DataError(f"{raw_dir / SPLITS}: splits {len(splits)} frames, and {file.filename} holds {n}")
-        for i in range(n):
-            scene, scene_type = ("".join(map(chr, file[of[i]][:].ravel())) for of in (scenes, types))
-            yield Frame(images[i].transpose(0, 2, 1), depths[i].T, scene, scene_type, splits[i])
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
@@ -84,17 +51,25 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 def _instances(
     dataset: Dataset, shapes: dict[str, tuple[int, ...]], raw_dir: Path, report: dict[str, Any]
 ) -> Iterator[Instance]:
-    """Every frame. `report`: filled with the number of scenes."""
+    """Every frame, one in memory at a time (the file holds 2.8 GB). `report`: filled with the number of scenes."""
+    splits, seen = _splits(raw_dir / SPLITS), set()
     index = {name: i for i, name in enumerate(dataset.classes)}
-    scenes = set()
-    for i, frame in enumerate(frames(raw_dir)):
-        made = {"rgb": frame.rgb / 255, "depth": frame.depth[None] / 10, "normals": (normals(frame.depth) + 1) / 2}
-        small = {name: shrink(made[name], shape[1:]).clip(0, 1) for name, shape in shapes.items()}
-        images = {name: np.round(x * 255).astype(np.uint8) for name, x in small.items()}
-        label = index.get(frame.scene_type, len(index) - 1)
-        scenes.add(frame.scene)
-        yield Instance(f"frame-{i:04d}", images, label, frame.split, group=frame.scene)
-    report["scenes"] = len(scenes)
+    with opened(raw_dir / FILE) as file:
+        images = array(file, "images", (None, 3, None, None))
+        n, _, width, height = images.shape
+        depths = array(file, "depths", (n, width, height))
+        scenes, types = (array(file, name, (1, n))[0] for name in ("scenes", "sceneTypes"))
+        if sorted(splits) != list(range(n)):
+            raise DataError(f"{raw_dir / SPLITS}: splits {len(splits)} frames, and {file.filename} holds {n}")
+        for i in range(n):
+            scene, kind = ("".join(map(chr, file[of[i]][:].ravel())) for of in (scenes, types))
+            rgb, depth = images[i].transpose(0, 2, 1), depths[i].T
+            made = {"rgb": rgb / 255, "depth": depth[None] / 10, "normals": (normals(depth) + 1) / 2}
+            small = {name: shrink(made[name], shape[1:]).clip(0, 1) for name, shape in shapes.items()}
+            values = {name: np.round(x * 255).astype(np.uint8) for name, x in small.items()}
+            seen.add(scene)
+            yield Instance(f"frame-{i:04d}", values, index.get(kind, len(index) - 1), splits[i], group=scene)
+    report["scenes"] = len(seen)
 
 
 def normals(depth_HW: np.ndarray) -> np.ndarray:
