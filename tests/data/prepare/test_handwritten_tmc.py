@@ -8,11 +8,16 @@ import yaml
 from scipy.io import savemat
 
 from mmcontrast.config import Dataset
-from mmcontrast.data.prepare.matlab import read, read_mat
+from mmcontrast.data.prepare.matlab import read_mat, stream
 from mmcontrast.errors import ConfigError, DataError
+from tests.data.arrays import arrays
 
 ROOT = Path(__file__).resolve().parents[3]
 WIDTHS = {"pix": 4, "fou": 3, "fac": 2, "zer": 2, "kar": 3, "mor": 1}
+
+
+def read(*given):
+    return arrays(stream(*given))
 
 
 def params(name):

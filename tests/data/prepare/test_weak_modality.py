@@ -9,8 +9,9 @@ import yaml
 from mmcontrast.config import Dataset
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import prepare
-from mmcontrast.data.prepare.weak_modality import read
+from mmcontrast.data.prepare.weak_modality import stream
 from mmcontrast.errors import ConfigError
+from tests.data.arrays import arrays
 
 ROOT = Path(__file__).resolve().parents[3]
 RAW = yaml.safe_load((ROOT / "params/datasets/weak_modality.yaml").read_text())
@@ -21,6 +22,10 @@ def dataset(change=None, **generate):
     raw = copy.deepcopy(RAW) | (change or {})
     raw["generate"].update(generate)
     return Dataset.model_validate(raw)
+
+
+def read(*given):
+    return arrays(stream(*given))
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@
 
 datasheet.json says what a prepared dataset is, for people, the report and later checks.
 
-Each module here has `stream(name, dataset, raw_dir) -> Stream`, which gives one instance after another, or, of a small
-set of vectors, `read(name, dataset, raw_dir) -> Instances`; `raw_dir` is data/raw/<dataset>. Both raise DataError where
-a file is missing or not what the dataset's file says, with file and place in it, and ConfigError where what that says
-is not accepted. All take one path: check, split, scale by train, write, look for leaks.
+Each module here has `stream(name, dataset, raw_dir) -> Stream`, which gives one instance after another; `raw_dir` is
+data/raw/<dataset>. It raises DataError where a file is missing or not what the dataset's file says, with file and place
+in it, and ConfigError where what that says is not accepted. All take one path: check, split, scale by train, write,
+look for leaks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mmcontrast import paths
 from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data import leaks, scaling
 from mmcontrast.data.files import DATASHEET, sha256_of, write_json
-from mmcontrast.data.instances import Stream, Written, from_arrays
+from mmcontrast.data.instances import Stream, Written
 from mmcontrast.data.leaks import stored_rows
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.outside import preparer
@@ -47,11 +47,7 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     raw_dir, out_dir = Path(raw_dir), Path(out_dir)
     manifest = verified_manifest(dataset_name, dataset, raw_dir) if dataset.sources else {}
     reader = importlib.import_module(f"{__name__}.{preparer(dataset_name, dataset)}")
-    if hasattr(reader, "stream"):
-        stream: Stream = reader.stream(dataset_name, dataset, raw_dir)
-    else:
-        stream = from_arrays(reader.read(dataset_name, dataset, raw_dir))
-    return from_stream(dataset_name, dataset, manifest, stream, out_dir)
+    return from_stream(dataset_name, dataset, manifest, reader.stream(dataset_name, dataset, raw_dir), out_dir)
 
 
 def from_stream(

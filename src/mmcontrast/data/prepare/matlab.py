@@ -17,7 +17,7 @@ from scipy.io import loadmat
 
 from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data.files import CHUNK_BYTES
-from mmcontrast.data.instances import Instances
+from mmcontrast.data.instances import Stream, from_arrays
 from mmcontrast.errors import ConfigError, DataError, nearest
 
 FILE = "handwritten_6views.mat"
@@ -110,7 +110,7 @@ def numeric(variables: dict[str, Any], name: str, path: Path, shape: tuple[int, 
     return values
 
 
-def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All digits in the file's order, train first."""
     where, path = f"params/datasets/{name}.yaml", raw_dir / FILE
     variables = read_mat(path)
@@ -135,4 +135,4 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
     splits = [split for split, rows in parts.items() for _ in range(rows)]
     # the file names no feature
     names = {view: [f"{view}_{j}" for j in range(spec.shape[0])] for view, spec in dataset.modalities.items()}
-    return Instances(ids, np.concatenate(labels), inputs, names, splits)
+    return from_arrays(ids, np.concatenate(labels), inputs, names, splits)

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from mmcontrast.config import Dataset, PublishedSplit
-from mmcontrast.data.instances import Instances
+from mmcontrast.data.instances import Stream, from_arrays
 from mmcontrast.data.prepare.readers import class_indices, column, expect, numbers, read_sheet
 from mmcontrast.errors import ConfigError, DataError
 
 SUFFIXES = {"train": "tr", "test": "te"}
 
 
-def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All people of both splits, train first."""
     split = dataset.split
     if not isinstance(split, PublishedSplit) or split.val:
@@ -48,7 +48,7 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
 
     ids = [f"{part}-{i:04d}" for part, count in rows.items() for i in range(count)]
     splits = [part for part, count in rows.items() for _ in range(count)]
-    return Instances(ids, np.concatenate(labels), inputs, feature_names, splits)
+    return from_arrays(ids, np.concatenate(labels), inputs, feature_names, splits)
 
 
 def _feature_names(path: Path, width: int, key: str) -> list[str]:

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, PublishedSplit, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.instances import Instances
+from mmcontrast.data.instances import Stream, from_arrays
 from mmcontrast.errors import ConfigError, nearest
 
 
@@ -36,7 +36,7 @@ class Generate(Strict):
     seed: int = Field(ge=0)
 
 
-def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All instances."""
     where = f"params/datasets/{name}.yaml"
     params = _params(dataset, where)
@@ -61,7 +61,7 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
         if task not in labels:
             raise ConfigError(f"{where}: tasks: no factor '{task}' beside that of the label; {nearest(task, labels)}")
     ids = [f"row-{i:05d}" for i in range(dataset.rows)]
-    return Instances(ids, label_N, inputs, names, tasks={task: labels[task] for task in dataset.tasks})
+    return from_arrays(ids, label_N, inputs, names, tasks={task: labels[task] for task in dataset.tasks})
 
 
 def _params(dataset: Dataset, where: str) -> Generate:
