@@ -120,20 +120,21 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> int:
     layout = paths.Layout(args.suite, args.datasets)
-    if args.part == "publish":
-        from mmcontrast.report.page import publish
+    page = Path(layout.report_plan("page"))
+    if args.part in ("publish", "single"):
+        from mmcontrast.report.page import publish, write_single
 
-        grid, layout = selection(args.suite, args.datasets)
-        for file in publish(grid, layout):
+        whole = args.part == "publish"
+        made = (
+            publish(*selection(args.suite, args.datasets))
+            if whole
+            else [write_single(plans.planned_grid(page), layout)]
+        )
+        for file in made:
             print(f"{file}: written")
         return 0
-    if args.part == "single":
-        from mmcontrast.report.page import write_single
-
-        print(f"{write_single(plans.planned_grid(Path(layout.report_plan('page'))), layout)}: written")
-        return 0
     if args.part == "partial":
-        return _partial(plans.planned_grid(Path(layout.report_plan("page"))), layout)
+        return _partial(plans.planned_grid(page), layout)
     planned = plans.Plan.read(Path("."), layout)
     known = ["results", "page", "single", "partial", "publish", *planned.experiments]
     if args.part not in known:
@@ -334,30 +335,6 @@ def _completion(args: argparse.Namespace) -> None:
     print(shtab.complete(_parser(), args.shell))
 
 
-CALLS: dict[str, Callable[[argparse.Namespace], int | None]] = {
-    "data status": _status,
-    "data encoders": _encoders,
-    "data fetch": _data,
-    "data prepare": _data,
-    "pretrain": _train,
-    "finetune": _train,
-    "evaluate": _evaluate,
-    "report": _report,
-    "check": _check,
-    "plan": _plan,
-    "sync": _sync,
-    "compare": _compare,
-    "verify": _verify,
-    "tune": _tune,
-    "new dataset": _new,
-    "new method": _new,
-    "init": _init,
-    "embed": _apply,
-    "predict": _apply,
-    "completion": _completion,
-    "licences": _write,
-    "schemas": _write,
-}
 # the command goes into the checkout; files are named from where it was typed
 TYPES: dict[str, Callable[[str], Any]] = {
     "int": int,
@@ -379,7 +356,7 @@ def _parser() -> argparse.ArgumentParser:
         first, _, second = words.partition(" ")
         text, shared = command.pop("help"), command.pop("shared", ())
         sub = groups.get(first, commands).add_parser(second or first, help=text, description=text)
-        sub.set_defaults(call=CALLS[words])
+        sub.set_defaults(call=globals()[f"_{command.pop('call', first)}"])
         for name, options in [*((name, table["arguments"][name]) for name in shared), *command.items()]:
             given: dict[str, Any] = {k: TYPES[v] if k == "type" else v for k, v in options.items() if k != "names"}
             sub.add_argument(*options.get("names", [name]), **given)

@@ -14,11 +14,7 @@ from mmcontrast.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
 STAGE_FILES = ("history.parquet", "predictions.parquet", "embeddings.parquet", "cost.json")
-SCORED_FILES = {
-    "classifier": "predictions.parquet",
-    "probe": "embeddings.parquet",
-    "retrieval": "embeddings.parquet",
-}
+SCORED_FILES = {"classifier": "predictions.parquet", "probe": "embeddings.parquet", "retrieval": "embeddings.parquet"}
 # of a stage's models, what was written beside them
 CHECKSUMS = "checksums.json"
 # what DVC has recorded of the default suite, as far as `mmcontrast sync` knows

@@ -257,7 +257,10 @@ def read_rows(model: TrainedModel, files: Sequence[Path]) -> tuple[list[str], di
         DataError: a file cannot be read, has an id twice or lacks it, or no column is an input.
     """
     modalities = model.cell.modalities
-    frame = reduce(_joined, [_read(file, modalities) for file in files])
+    frame = reduce(
+        lambda one, other: one.join(other, on=ID, how="full", coalesce=True, maintain_order="left_right"),
+        [_read(file, modalities) for file in files],
+    )
     inputs: dict[str, Any] = {}
     shared = Counter(f for m in modalities for f in model.features(m))
     for m, spec in modalities.items():
@@ -298,10 +301,6 @@ def _beside(cell: str, table: Path) -> str:
     if cell.startswith("["):
         return json.dumps([str(table.parent / path) for path in json.loads(cell)])
     return str(table.parent / cell)
-
-
-def _joined(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    return one.join(other, on=ID, how="full", coalesce=True, maintain_order="left_right")
 
 
 def _value(cell: Any, spec: Modality, where: str) -> Any:

@@ -225,7 +225,6 @@ def _locked(root: Path) -> Iterator[Finding]:
 
 
 def _check_object(shown: str, md5: str, names: list[str], blob: Path) -> None:
-    """DVC trusts its cache: it would hand a spoiled object out again."""
     if (found := _md5(blob)) != md5.removesuffix(".dir"):
         raise DataError(
             f"{shown}: md5 {found}, the copy of {', '.join(names)}; delete it, then run `dvc commit -f` if "
@@ -334,19 +333,19 @@ def _difference(what: str, before: np.ndarray[Any, Any], again: np.ndarray[Any, 
 
 def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
     """Scores computed again from what is stored, against results.parquet."""
-    path = grid.root / layout.report("results.parquet")
-    try:
-        results = read_frame(path, {"dataset": pl.String, "method": pl.String, "variant": pl.String}, "report it again")
-    except FileNotFoundError:
-        yield Finding("scores", str(path), "missing")
-        return
-    except Exception as e:  # as `judged`: no damage ends the examination
-        reason = str(e) if isinstance(e, DataError) else f"{path}: {type(e).__name__}: {e}"
-        yield Finding("scores", str(path), "wrong", reason, [layout.report("results.parquet")])
+    columns, results = dict.fromkeys(("dataset", "method", "variant"), pl.String), list[pl.DataFrame]()
+    read = judged(
+        "scores",
+        grid.root,
+        layout.report("results.parquet"),
+        lambda path: results.append(read_frame(path, columns, "report it again")),
+    )
+    if read.state != "right":
+        yield read
         return
     for cell in grid.cells.values():
         scored = grid.root / layout.scored(cell.name, cell.last_stage, cell.scored_by)
-        reported = results.filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
+        reported = results[0].filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
         if not scored.exists() or reported.is_empty():
             yield Finding("scores", cell.name, "missing")
             continue

@@ -86,10 +86,11 @@ def _duplicates(
         where = f"params/datasets/{dataset_name}.yaml"
         raise DataError(f"{dataset_name}: {rows} instances written, and {where}: rows says {dataset.rows}")
     for task, target in dataset.targets.items():
-        if task and dataset.probe_from is not None:
-            continue  # this train is for pretraining alone, and its tasks may be constant
+        if (task and dataset.probe_from is not None) or target.kind == "regression":
+            continue  # a train that is for pretraining alone may have constant tasks
         named = f"{dataset_name}: task '{task}'" if task else dataset_name
-        known = {split: _occurring(of, target.kind) for split, of in written.labels[task].items()}
+        # class indices, as often as they occur
+        known = {split: np.nonzero(of)[1] if of.ndim > 1 else of for split, of in written.labels[task].items()}
         refuse_unseen(named, target.names, known.pop("train"), known)
     check_apart(dataset_name, "group", written.groups)
     rows_of = {split: stored_rows(out_dir / f"{split}.parquet", list(dataset.modalities)) for split in paths.SPLITS}
@@ -98,13 +99,6 @@ def _duplicates(
     found = leaks.duplicates_across(keys)
     leaks.check_duplicates(dataset_name, found, dataset.duplicates)
     return found, leaks.repeats(keys, written.labels[""])
-
-
-def _occurring(labels: np.ndarray, kind: str) -> np.ndarray:
-    """Class indices that occur in a split, as often as they do; none of a regression."""
-    if kind == "classes":
-        return labels
-    return np.nonzero(labels)[1] if kind == "multilabel" else np.zeros(0, np.int64)
 
 
 def datasheet(

@@ -163,13 +163,8 @@ def _histogram(numbers: Iterable[int]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Emoji:
-    """One instance.
-
-    Attributes:
-        id: code points without variation selectors, e.g. `1F44B`.
-        name: CLDR short name. label: index of its group in the dataset's classes.
-        family: id shared by all variants of one base.
-        texts: at least one, no two alike. drawings: vendor -> SVG.
+    """One instance: its code points without variation selectors, e.g. `1F44B`, its CLDR short name, the index of its
+    group in the dataset's classes, the id of all variants of one base, texts of which no two are alike, vendor -> SVG.
     """
 
     id: str
@@ -195,15 +190,12 @@ def read_emoji(raw_dir: Path, groups: list[str]) -> list[Emoji]:
         table = _json(raw_dir / f"emojibase-data/en/shortcodes/{name}.json")
         codes[name] = {_plain(k): [v] if isinstance(v, str) else v for k, v in table.items()}
     vendors = {vendor: _Icons(raw_dir / package) for vendor, package in VENDORS.items()}
-    out, seen = [], set()
+    out = []
     entries = [e for e in _json(raw_dir / EMOJIBASE, list) if e.get("group") is not None]
     for entry in sorted(entries, key=lambda e: e["order"]):
         group, key = group_names[entry["group"]], _plain(entry["hexcode"])
         if group not in groups:
             continue
-        if key in seen:
-            raise DataError(f"{raw_dir / EMOJIBASE}: the emoji {key} ({entry['label']}) stands there twice")
-        seen.add(key)
         # Emojibase's tags are CLDR's, but also there where CLDR has none; emojilib opens with the name itself
         keywords = [cldr.get(key) or entry.get("tags", []), emojilib.get(key, [])[1:]]
         short_codes = [code for name in SHORT_CODES for code in codes[name].get(key, [])]

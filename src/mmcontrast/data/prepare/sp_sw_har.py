@@ -60,11 +60,7 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
 
 def _windows(
-    dataset: Dataset,
-    options: Options,
-    raw_dir: Path,
-    executions: pl.DataFrame,
-    report: dict[str, int],
+    dataset: Dataset, options: Options, raw_dir: Path, executions: pl.DataFrame, report: dict[str, int]
 ) -> Iterator[Instance]:
     splits = dict.fromkeys(options.val, "val") | dict.fromkeys(options.test, "test")
     for execution, way in executions.select("execution_id", "orientation").iter_rows():

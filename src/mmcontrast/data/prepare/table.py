@@ -91,12 +91,7 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the values of a modality are.
-
-    Attributes:
-        cells: a value of every row of the table, or what makes it. names: of the features of a vector.
-        folder: where files lie.
-    """
+    """Where a modality is: a cell of every row of a table, names of a vector's features, and the folder of files."""
 
     table: str
     cells: Sequence[Any] | np.ndarray
@@ -132,7 +127,6 @@ class _Reading:
         return Stream(self._instances(report), names, report, in_memory=vectors)
 
     def _instances(self, report: dict[str, Any]) -> Iterator[Instance]:
-        """Every instance that is kept. `report`: counts those that are left out."""
         for k, i in enumerate(self.kept):
             values: dict[str, Any] = {}
             try:
@@ -354,7 +348,6 @@ class _Reading:
         return out, [], raw_path(self.raw_dir, start) if start else self.raw_dir
 
     def _columns(self, m: str, table: Table, name: str, given: Columns) -> list[str]:
-        """Columns of a modality, in the table's order, or in that of `columns`."""
         there = set(table.names)
         for column in (*(given.columns or ()), *given.without):
             if column not in there:

@@ -175,7 +175,6 @@ def _sheet(table: str, path: Path, options: TableFile) -> Sheet:
 
 
 def _objects(path: Path) -> pl.DataFrame:
-    """A JSON list of objects, or one object per line."""
     text = path.read_text(encoding="utf-8")
     try:
         rows = json.loads(text)
@@ -203,7 +202,6 @@ def _excel(path: Path, sheet: str | None) -> pl.DataFrame:
 
 
 def _typed(path: Path, cells: pl.DataFrame) -> Sheet:
-    """Columns of lists become arrays."""
     lists = [n for n, t in cells.schema.items() if isinstance(t, pl.List | pl.Array)]
     arrays = {name: _stacked(cells[name].to_list()) for name in lists}
     flat = cells.drop(lists)

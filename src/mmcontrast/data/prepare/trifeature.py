@@ -24,9 +24,8 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -40,7 +39,6 @@ from mmcontrast.errors import ConfigError, DataError, nearest
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 NEW = "_new"
-LABEL_NEW = {"share": "shape"}
 RAKES = 100
 LABEL, GROUP_ROWS = "share", 512
 # serial numbers of fresh renders begin at multiples of it
@@ -116,13 +114,9 @@ class Generate(Strict):
         return round(self.shape_size * self.size)
 
 
-@dataclass(frozen=True)
-class ImageList:
-    """The images of a split, in the order of their names.
-
-    Attributes:
-        names: N file names. attributes: (N, 3) class indices of shape, texture, colour. serial: (N,) number of the
-        image in the order of generation, which seeds its rendering.
+class ImageList(NamedTuple):
+    """N file names in their order, (N, 3) class indices of shape, texture and colour, and (N,) the number of each image
+    in the order of generation, which seeds its rendering.
     """
 
     names: list[str]
@@ -130,13 +124,8 @@ class ImageList:
     serial: np.ndarray
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Ordered pairs of images of one split.
-
-    Attributes:
-        rows: (P, 2) rows of the split's ImageList. candidates: how many pairs they were drawn from.
-    """
+class Pairs(NamedTuple):
+    """Ordered pairs of images as (P, 2) rows of the split's ImageList, and how many pairs they were drawn from."""
 
     rows: np.ndarray
     candidates: int
@@ -217,7 +206,9 @@ def task_classes(params: Generate) -> dict[str, list[str]]:
     """Names of the classes of each probe, the one of the dataset's own label first."""
     unique = {"unique1": params.textures, "unique2": params.textures, "colour2": params.colours}
     classes = {"share": params.shapes, **unique, "synergy": ["apart", "in M"]}
-    return classes | {f"{LABEL_NEW.get(t, t)}{NEW}": of for t, of in classes.items() if params.seen and t != "colour2"}
+    return classes | {
+        f"{'shape' if t == LABEL else t}{NEW}": of for t, of in classes.items() if params.seen and t != "colour2"
+    }
 
 
 def balanced(params: Generate, listed: ImageList, pairs: Pairs) -> np.ndarray:
@@ -284,7 +275,6 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
 
 def _pairs(dataset: Dataset, params: Generate, counts: dict[str, dict[str, int]]) -> Iterator[Instance]:
-    """Every pair, split by split. `counts`: filled with what there is of each split."""
     for split in SPLITS:
         biased = params.biased and split == "train"
         found = counts[split] = Counter(combinations=getattr(params.combinations, split))
@@ -320,7 +310,6 @@ def _part(
 
 
 def _check(dataset: Dataset, params: Generate, where: str) -> None:
-    """Raise ConfigError where the dataset's file says otherwise than its `generate`."""
     classes = task_classes(params)
     expected: dict[str, Any] = {"classes": classes.pop(LABEL), "tasks": classes}
     for key, value in expected.items():
