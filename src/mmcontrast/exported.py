@@ -44,8 +44,7 @@ class SeedExport:
 def write_models(folder: Path, cell: CellConfig, seeds: Mapping[int, SeedExport], fitted: Path) -> None:
     """Write the models of a stage, and remove what else is in their folder.
 
-    Args:
-        fitted: `fitted.json` of the prepared dataset; a set of pictures and texts alone may have none.
+    `fitted`: `fitted.json` of the prepared dataset; a set of pictures and texts alone may have none.
     """
     from safetensors.torch import save
 
@@ -97,11 +96,7 @@ def _encoder_files(cell: CellConfig) -> dict[str, list[Path]]:
 
 
 def sealed(file: Path, remedy: str = "train the cell again") -> Path:
-    """A file of an exported model, where it is as it was written. `remedy`: ends the message.
-
-    Raises:
-        DataError: it is missing, or changed since.
-    """
+    """A file of an exported model, as it was written; else DataError, whose message ends in `remedy`."""
     folder = next((f for f in file.parents if (f / CHECKSUMS).is_file()), file.parent)
     try:
         as_written = read_json(folder / CHECKSUMS)[file.relative_to(folder).as_posix()] == sha256_of(file)

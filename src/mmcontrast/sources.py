@@ -54,8 +54,7 @@ def _imports(module: str) -> tuple[str, ...]:
 def sources(*entries: str) -> tuple[str, ...]:
     """Files that the modules `entries` need, themselves included, relative to the folder `src`; of others the path.
 
-    Raises:
-        ModuleNotFoundError: an entry is not a module of this package.
+    Raises ModuleNotFoundError: an entry is not a module of this package.
     """
     seen: set[str] = set()
     stack = list(entries)

@@ -122,8 +122,7 @@ def job_of(rule: str, wildcards: dict[str, str]) -> Job:
 class Terminal:
     """Turns Snakemake's events into a living line, or into one line per job where there is no terminal.
 
-    Attributes:
-        own: whether it says anything; else Snakemake's own lines come.
+    `own`: whether it says anything; else Snakemake's own lines come.
     """
 
     def __init__(self, asked: Any) -> None:

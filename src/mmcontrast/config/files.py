@@ -126,14 +126,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class ParamFiles:
-    """What the files of `params/` hold, before any of it is checked.
+    """What the files of `params/` hold, before any of it is checked; those of a checkout are read when asked for.
 
     A file is named by its kind (a folder of params/) and its stem, which is unique in its kind whatever folders are
-    below it. Files of a checkout are read when they are asked for.
-
-    Args:
-        root: the checkout that holds params/.
-        given: path relative to the checkout -> content, in place of the checkout's files.
+    below it. `given`: path relative to the checkout -> content, in place of the checkout's files.
     """
 
     def __init__(self, root: Path, given: Mapping[str, dict[str, Any]] | None = None) -> None:

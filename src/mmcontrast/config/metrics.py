@@ -22,10 +22,8 @@ Kind = Literal["classes", "multilabel", "regression"]
 class Measure:
     """How one metric is read.
 
-    Attributes:
-        title: its name in tables. of: what it scores. better: which way.
-        percent: it is a share and shown times 100; else in its own unit: that of the data, its square, or none.
-        most: the largest share that it may be, as it is stored.
+    `of`: what it scores. `percent`: it is a share and shown times 100; else in its own unit: that of the data, its
+    square, or none. `most`: the largest share that it may be, as it is stored.
     """
 
     title: str

@@ -19,11 +19,7 @@ Variants = dict[str, dict[str, Any]]
 class Expansion:
     """Sweeps of all experiments made into what can be written without them.
 
-    Args:
-        layers: methods as their files declare them.
-
-    Attributes:
-        variants: those that sweeps add to the methods', by method and name.
+    `variants`: those that sweeps add to the methods as their files declare them, by method and name.
     """
 
     def __init__(self, layers: Layers, datasets: Mapping[str, Dataset]) -> None:

@@ -47,10 +47,7 @@ class PlanError(MMContrastError):
 
 
 class PlannedCell(Strict):
-    """What the engines need to know of a cell: its stages in order, the prepared files it reads, and what it takes.
-
-    `probe` is the dataset whose train split its probes are fitted on.
-    """
+    """What the engines need to know of a cell; its probes are fitted on the train split of dataset `probe`."""
 
     dataset: str
     probe: str
@@ -64,12 +61,10 @@ class PlannedCell(Strict):
 class Plan(Strict):
     """What a suite covers, as the engines see it.
 
-    Attributes:
-        fetched: datasets with sources. generated: datasets that are made by code.
-        features: dataset of features -> the one whose they are; it may have sources of its own, such as an encoder.
-        private: those of either whose licence forbids to push them to a remote. experiments: name -> title.
-        shown: files that the report shows beside the scores. digest: of all files of the plan, so that it changes where
-            any of them does.
+    `fetched` are datasets with sources, `generated` those made by code; `features`: dataset of features -> the one
+    whose they are (it may have sources of its own, such as an encoder); `private`: those whose licence forbids to push
+    them to a remote; `experiments`: name -> title; `shown`: files that the report shows beside the scores; `digest`: of all
+    files of the plan, so that it changes where any of them does.
     """
 
     fetched: list[str]
@@ -126,10 +121,7 @@ class Plan(Strict):
 
 
 def write_plan(grid: Grid, layout: Layout) -> tuple[Plan, list[str]]:
-    """Write the plan of a suite, and of every dataset in params/; remove plans of what there is no longer.
-
-    Returns the plan, and the files that changed.
-    """
+    """Write the plans of a suite and all datasets, remove those of what is gone; the plan, and files that changed."""
     plan, wanted = planned(grid, layout)
     changed = [file for file, text in wanted.items() if put(grid.root / file, text)]
     for folder in {layout.plans, "plan/data"}:

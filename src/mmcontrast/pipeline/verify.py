@@ -44,13 +44,10 @@ SCORE_TOLERANCE = 1e-12
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict on one artifact.
+    """The verdict on one artifact: what was asked of all of its kind, and its name, usually its path.
 
-    Attributes:
-        kind: what was asked, for all artifacts of a kind. name: usually its path.
-        spoiled: paths without which the next run makes it again, and those of what is made from it: of a cell also its
-            scores, and of both the page.
-        largest: the largest difference that was accepted, where numbers were computed again.
+    `spoiled`: paths without which the next run makes it again, and those of what is made from it: of a cell also its
+    scores, and of both the page. `largest`: the largest difference that was accepted, of numbers computed again.
     """
 
     kind: str
@@ -64,10 +61,7 @@ class Finding:
 def judged(
     kind: str, root: Path, file: str, check: Callable[[Path], object], spoiled: list[str] | None = None
 ) -> Finding:
-    """What a check that raises makes of a file or folder, and the largest difference that it may return.
-
-    No damage ends the examination.
-    """
+    """What a check makes of a path: it raises, or may return the largest difference. No damage ends the examination."""
     try:
         if not (root / file).exists():
             return Finding(kind, file, "missing")

@@ -32,10 +32,7 @@ _held: dict[Path, IO[str]] = {}
 
 
 def selection(suite: str = "default", datasets: list[str] | None = None) -> tuple[Grid, Layout]:
-    """The grid, and its paths.
-
-    Raises ConfigError where anything in params/ is wrong, or nothing would be run.
-    """
+    """The grid, and its paths. Raises ConfigError where anything in params/ is wrong, or nothing would be run."""
     grid = Grid(suite=suite, datasets=datasets)
     if not grid.cells:
         usable = sorted({d for e in grid.suite.experiments for d in grid.experiments[e].datasets})
@@ -47,10 +44,7 @@ def selection(suite: str = "default", datasets: list[str] | None = None) -> tupl
 
 
 def named_selection(config: dict[str, Any]) -> tuple[str, list[str] | None]:
-    """The suite's name, and the datasets, from Snakemake's `--config suite=NAME datasets=[A,B]`.
-
-    Raises ConfigError where another key is given, or a value has the wrong type.
-    """
+    """Suite and datasets of Snakemake's `--config suite=NAME datasets=[A,B]`. Raises ConfigError: another key, type."""
     for key in config:
         if key not in ACCEPTED:
             raise ConfigError(f"--config {key}=...: unknown key; {nearest(key, ACCEPTED)}; all else is set in params/")
@@ -190,8 +184,7 @@ def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout
 def refuse_unknown_profile(arguments: list[str], beside: Path) -> None:
     """Raise PlanError for a `--workflow-profile` that is nowhere: Snakemake would silently run without any.
 
-    Args:
-        arguments: of the command line. beside: folder of the Snakefile.
+    `arguments`: of the command line. `beside`: folder of the Snakefile.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--workflow-profile", default="none")

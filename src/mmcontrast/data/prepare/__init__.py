@@ -32,14 +32,9 @@ from mmcontrast.errors import DataError
 
 
 def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: Path | str) -> dict[str, Any]:
-    """Write train.parquet, val.parquet, test.parquet, fitted.json and datasheet.json.
+    """Write train.parquet, val.parquet, test.parquet, fitted.json and datasheet.json to `out_dir`; the datasheet.
 
-    Args:
-        raw_dir: data/raw/<dataset>, as `fetch` left it; not looked at for a generated dataset.
-        out_dir: data/prepared/<dataset>.
-
-    Returns:
-        The datasheet.
+    `raw_dir`: data/raw/<dataset>, as `fetch` left it; not looked at for a generated dataset.
 
     Raises DataError: not fetched, changed since, or not what params/ says; no splits are left then; ConfigError: there
     is no reader for the dataset.
@@ -111,10 +106,7 @@ def datasheet(
 ) -> dict[str, Any]:
     """The datasheet as plain objects.
 
-    Args:
-        manifest: of the raw folder; empty for a generated dataset.
-        duplicates: pair of splits -> rows they share (see `leaks.duplicates_across`).
-        near: what `leaks.near_duplicates` found.
+    `manifest`: of the raw folder; empty for a generated dataset. `duplicates`, `near`: as `leaks` found them.
     """
     splits = {
         task: {split: _counts(rows, target.names, target.kind) for split, rows in written.labels[task].items()}

@@ -140,10 +140,7 @@ def _refuse_unsafe(svg: str) -> None:
 
 
 def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:
-    """(3, size, size) pixels of a square SVG on white.
-
-    Raises DataError: it cannot be drawn, is nested too deep, refers to a file, or nothing of it shows.
-    """
+    """(3, size, size) pixels of a square SVG on white. Raises DataError: it cannot or must not be drawn, or is blank."""
     _refuse_unsafe(svg)
     try:
         png = resvg_py.svg_to_bytes(
@@ -176,10 +173,7 @@ class Emoji:
 
 
 def read_emoji(raw_dir: Path, groups: list[str]) -> list[Emoji]:
-    """All emoji of the groups that at least one vendor draws, in Unicode's order.
-
-    Raises DataError: as `build`. ConfigError: no such group.
-    """
+    """All emoji of the groups that any vendor draws, in Unicode's order. Raises ConfigError: no such group."""
     group_names = list(_json(raw_dir / GROUPS)["groups"].values())
     if unknown := [g for g in groups if g not in group_names]:
         raise ConfigError(f"emoji: classes: no group {unknown}; known: {', '.join(group_names)}")

@@ -47,13 +47,9 @@ class FeatureOptions(Strict):
 
 
 class Frozen:
-    """An encoder in evaluation mode.
+    """An encoder in evaluation mode: `width` is D, `seen` counts observations, `cut` texts longer than it takes.
 
-    Attributes:
-        width: D. cut: texts that were longer than it takes. seen: observations that it has encoded.
-
-    Raises:
-        ConfigError, DataError: see `models.pretrained.PretrainedTower`; or the vectors have another width than `out`.
+    Raises ConfigError, DataError: see `models.pretrained.PretrainedTower`; or its vectors are not as wide as `out`.
     """
 
     def __init__(self, base: Modality, out: Modality, spec: Pretrained, options: FeatureOptions, where: str) -> None:

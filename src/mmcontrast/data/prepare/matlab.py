@@ -90,12 +90,7 @@ def _unpacked_bytes(packed: bytes, limit: int, path: Path) -> int:
 
 
 def numeric(variables: dict[str, Any], name: str, path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """A variable as finite float64 numbers.
-
-    `shape`: what it must have; None = any.
-
-    Raises DataError: missing, of another shape, or not finite.
-    """
+    """A variable as finite float64. Raises DataError: missing, of another `shape` if one is given, or not finite."""
     if name not in variables:
         raise DataError(f"{path}: no variable '{name}'; it holds {', '.join(sorted(variables)) or 'none'}")
     values = np.asarray(variables[name])

@@ -61,10 +61,7 @@ class Pickle(NamedTuple):
     report: defaultdict[str, Counter[str]]
 
     def array(self, fields: Mapping[str, Any], key: str, place: str, width: int | None = None) -> np.ndarray:
-        """Numbers by their key. `place`: of `fields` in the pickle, as `train.`. `width`: of the last axis.
-
-        Raises DataError: there is no such key, or it holds no numbers of that width.
-        """
+        """Numbers by key; `place` as `train.` is that of `fields`. Raises DataError: none, or not of that `width`."""
         if key not in fields:
             raise DataError(f"{self.path}: no key '{place}{key}'; {nearest(key, map(str, fields))}")
         try:

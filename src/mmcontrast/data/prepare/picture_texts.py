@@ -116,10 +116,7 @@ def _food101(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, repor
 
 
 def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a csv, each with where it is.
-
-    Raises DataError: no such file, not UTF-8, one of `columns` is not there, or a row has more or fewer cells.
-    """
+    """Rows of a csv, each with where it is. Raises DataError: no such file, not UTF-8, no such column, a ragged row."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
@@ -137,10 +134,7 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str
 
 
 def cleaned(text: str) -> str:
-    """Words of two letters and more, in lower case, as the released code of M3CoL leaves them.
-
-    Symbols and digits count as blanks, and so does every single letter.
-    """
+    """Words of two letters and more, in lower case, as the code of M3CoL leaves them; all else counts as blanks."""
     return " ".join(SINGLE.sub(" ", NO_LETTER.sub(" ", text)).lower().split())
 
 

@@ -46,13 +46,11 @@ class TableFile(Strict):
 
 
 class Table:
-    """A table of one or several files with the same columns.
+    """A table of one or several files, which have the same columns, or DataError is raised.
 
     Attributes:
         names: of the columns. arrays: of what has more than one number per row. of_text: it is a csv.
         splits: (N,) the split that each row's file is for, or None.
-
-    Raises DataError: a file is missing or is not what its name says, or two have different columns.
     """
 
     def __init__(self, sheets: Mapping[str | None, list[Sheet]], options: TableFile) -> None:
@@ -126,11 +124,9 @@ class Table:
 
 
 def load(name: str, file: str | TableFile, raw_dir: Path) -> Table:
-    """The table that `prepare` calls `name`.
+    """The table that `prepare` calls `name`, of files in `raw_dir`, or from the folder that holds params/ (/, ./, ../).
 
-    `raw_dir`: data/raw/<dataset>; a path that begins with /, ./ or ../ is one from the folder that holds params/.
-
-    Raises DataError: see `Table`.
+    Raises DataError: a file is missing or is not what its name says, or two have different columns.
     """
     options = TableFile(path=file) if isinstance(file, str) else file
     given = options.path
@@ -238,10 +234,7 @@ def _arrays(path: Path, given: Any) -> Sheet:
 
 
 def saved_folder(path: Path) -> Sheet:
-    """What `Dataset.save_to_disk` of the library `datasets` leaves: Arrow streams, and state.json that lists them.
-
-    Raises DataError: another folder.
-    """
+    """What `Dataset.save_to_disk` of the library `datasets` leaves. Raises DataError: another folder."""
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         parts = []
