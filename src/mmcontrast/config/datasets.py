@@ -19,9 +19,7 @@ class UrlSource(Strict):
 
     kind: Literal["url"]
     url: str = Field(pattern=r"^https?://", description="Address; a mirror holds the same file under host/path.")
-    sha256: Sha256 | None = Field(
-        description="Checksum of the file; null only where nobody has published one, and the datasheet says so."
-    )
+    sha256: Sha256 | None = Field(description="Checksum; null where nobody published one, which the datasheet says.")
     bytes: int | None = Field(default=None, gt=0, description="Size, for the progress bar and as a first check.")
 
 
@@ -230,9 +228,7 @@ class Dataset(Strict):
         default={},
         description="Equal rows that the published data are known to hold in two splits, e.g. {train and test: 1}.",
     )
-    retrieval: Retrieval | None = Field(
-        default=None, description="Scored by retrieval, in both directions, instead of by classification."
-    )
+    retrieval: Retrieval | None = Field(default=None, description="Scored by retrieval in both directions instead.")
     scenes: str | None = Field(
         default=None,
         description="What rows of one scene share, e.g. video, where rows repeat scenes: a column then names the "
@@ -292,9 +288,7 @@ class Dataset(Strict):
             if f"label_{task}" in self.modalities:
                 raise ValueError(f"tasks: the column of '{task}' is label_{task}, and so is that of a modality")
         if self.case_weights and (other := [t for t, target in self.targets.items() if target.kind != "classes"]):
-            raise ValueError(
-                f"case_weights: {other[0] or 'the target'} is not classes, and weights are of classes alone"
-            )
+            raise ValueError(f"case_weights: {other[0] or 'the target'} is not classes; weights are of classes alone")
         if self.scenes is not None and "scene" in self.modalities:
             raise ValueError("scenes: their column is `scene`, and so is that of a modality; call the modality another")
         if unknown := [t for t in self.class_weighted if t not in self.tasks]:

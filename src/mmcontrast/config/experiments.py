@@ -56,9 +56,7 @@ class CellRef(Strict):
     method: str
     variant: str = "base"
     label: str | None = Field(default=None, description="Row label; default: the method's title.")
-    only: list[str] | None = Field(
-        default=None, description="Datasets it is run on, of the experiment's own. Default: all."
-    )
+    only: list[str] | None = Field(default=None, description="Datasets it is run on, of the experiment's; null = all.")
 
 
 class Arms(Strict):
@@ -251,9 +249,7 @@ class Experiment(Strict):
 
     title: str
     paper: str | None = None
-    published: str | None = Field(
-        default=None, description="Table in `published` of the paper's file, which stands beside the rows."
-    )
+    published: str | None = Field(default=None, description="Table of the paper's file that stands beside the rows.")
     caption: str
     kind: Literal["table", "ablation", "matrix"] = Field(
         description="matrix: one row per label, one column per dataset, and what holds across datasets."
@@ -275,9 +271,7 @@ class Experiment(Strict):
         description="Differences that are themselves the result; an entry with `datasets` and `cells` is one for each.",
     )
     panels: list[Sweep] = Field(default=[], description="Curves over one number each, in one figure of all datasets.")
-    information: Information | None = Field(
-        default=None, description="Of an experiment on redundant, unique and synergistic information."
-    )
+    information: Information | None = Field(default=None, description="Of redundant, unique and synergistic parts.")
     not_run: dict[str, str] = Field(default={}, description="What one may look for among its rows: why it is not run.")
 
     @field_validator("contrasts", mode="before")
@@ -296,9 +290,7 @@ class Experiment(Strict):
         if self.published is not None and self.paper is None:
             raise ValueError("published: a table of the paper, and no `paper` is named")
         if self.kind == "ablation" and len({(c.method, c.variant) for c in self.cells}) < 2:
-            raise ValueError(
-                "kind: an ablation shows differences between cells, and there is one cell; say kind: table"
-            )
+            raise ValueError("kind: an ablation shows differences between cells, and there is one; say kind: table")
         return self
 
     @model_validator(mode="after")
@@ -357,9 +349,7 @@ class Suite(Strict):
         default={}, description="Other seeds for some datasets, e.g. fewer where a run costs much."
     )
     engine: Engine = Engine()
-    overrides: Overrides = Field(
-        default=Overrides(), description="Merged over every cell last, e.g. {finetune: {epochs: 2}}."
-    )
+    overrides: Overrides = Field(default=Overrides(), description="Laid over every cell, e.g. {finetune: {epochs: 2}}.")
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:

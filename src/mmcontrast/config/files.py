@@ -185,9 +185,7 @@ def _members(path: Path, where: str) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"{where}: {path.name}: no such table beside this file, or not readable ({e})") from None
     for number, line in enumerate(lines, 2):
         if header != ["path", "bytes", "sha256"] or len(line) != len(header) or not line[1].isdecimal():
-            raise ConfigError(
-                f"{where}: {path.name}, line {number}: expected path, bytes and sha256, separated by tabs"
-            )
+            raise ConfigError(f"{where}: {path.name}, line {number}: expected path, bytes and sha256, tab-separated")
     if len({name for name, *_ in lines}) != len(lines):
         raise ConfigError(f"{where}: {path.name}: a path stands twice")
     return {name: {"bytes": int(size), "sha256": sha256} for name, size, sha256 in lines}

@@ -148,9 +148,7 @@ class Target(Strict):
 
     kind: Kind = Field(description="classes: one of several; multilabel: any of several; regression: numbers.")
     names: list[str] = Field(min_length=1, description="Names of the classes, labels or quantities, in order.")
-    metrics: list[Metric] = Field(
-        default=[], description="Its scores, the selecting one first; [] = those of the dataset, if of one kind."
-    )
+    metrics: list[Metric] = Field(default=[], description="Its scores, the selecting one first; [] = the dataset's.")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

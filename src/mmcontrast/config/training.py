@@ -31,9 +31,7 @@ class Pretrained(Strict):
         pattern=r"^[\w.-]+/[\w.-]+$",
         description="owner/name on the hub, downloaded by `mmcontrast data encoders`; a job never downloads.",
     )
-    revision: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{40}$", description="Commit of `hub`, so that the weights cannot change."
-    )
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$", description="Commit of the weights at `hub`.")
     tuning: Literal["full", "frozen", "lora"] = Field(
         default="full", description="frozen = train only a linear layer on top; lora = low-rank updates and that layer."
     )
@@ -132,16 +130,12 @@ class Model(Grown):
     LATER = ("image_flat", "sequence", "pretrained", "image_weights")
 
     width: int = Field(gt=0, description="Width d of each modality's embedding.")
-    encoder_hidden: list[Annotated[int, Field(gt=0)]] = Field(
-        description="Hidden widths of a vector encoder; [] = one linear layer."
-    )
+    encoder_hidden: list[Annotated[int, Field(gt=0)]] = Field(description="Of a vector encoder; [] = one linear layer.")
     image: Literal["small_conv", "alexnet", "resnet18"] | None = Field(
         default=None, description="Encoder of image modalities; null = none, an error where a dataset has images."
     )
     head_hidden: list[Annotated[int, Field(gt=0)]] = Field(description="Hidden widths of a classification head.")
-    image_flat: bool = Field(
-        default=False, description="An image is read from every place of its feature map, not from the map's mean."
-    )
+    image_flat: bool = Field(default=False, description="Read an image from all of its feature map, not from its mean.")
     projection: list[Annotated[int, Field(gt=0)]] = Field(
         default=[], description="Widths of a contrastive head's layers, the output last; [] = a method without one."
     )
@@ -226,9 +220,7 @@ class Stage(Strict):
     @model_validator(mode="after")
     def _batch_contrasts(self) -> Self:
         if self.batch_size != "full" and self.batch_size < 2:
-            raise ValueError(
-                f"batch_size: {self.batch_size} leaves nothing to contrast with; give at least 2, or `full`"
-            )
+            raise ValueError(f"batch_size: {self.batch_size} leaves nothing to contrast; give at least 2, or `full`")
         return self
 
 
@@ -243,9 +235,7 @@ class Engine(Grown):
     device: Literal["cpu", "cuda"] = "cpu"
     ranks: int = Field(default=1, ge=1, description="Processes a cell is trained by; above 1 it starts torchrun.")
     threads: int = Field(default=1, ge=1, description="CPU threads of one rank.")
-    workers: int = Field(
-        default=0, ge=0, description="Processes of one rank that decode pictures ahead; 0 = none, and for other inputs."
-    )
+    workers: int = Field(default=0, ge=0, description="Processes of a rank that decode pictures ahead; 0 = none.")
 
     @model_validator(mode="after")
     def _torch_has_no_zero(self) -> Self:

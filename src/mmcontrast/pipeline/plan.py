@@ -63,8 +63,8 @@ class Plan(Strict):
 
     `fetched` are datasets with sources, `generated` those made by code; `features`: dataset of features -> the one
     whose they are (it may have sources of its own, such as an encoder); `private`: those whose licence forbids to push
-    them to a remote; `experiments`: name -> title; `shown`: files that the report shows beside the scores; `digest`: of all
-    files of the plan, so that it changes where any of them does.
+    them to a remote; `experiments`: name -> title; `shown`: files that the report shows beside the scores; `digest`: of
+    all files of the plan, so that it changes where any of them does.
     """
 
     fetched: list[str]

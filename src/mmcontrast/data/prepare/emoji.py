@@ -140,7 +140,7 @@ def _refuse_unsafe(svg: str) -> None:
 
 
 def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:
-    """(3, size, size) pixels of a square SVG on white. Raises DataError: it cannot or must not be drawn, or is blank."""
+    """(3, size, size) pixels of a square SVG on white. Raises DataError: it cannot or must not be drawn, is blank."""
     _refuse_unsafe(svg)
     try:
         png = resvg_py.svg_to_bytes(

@@ -21,14 +21,10 @@ SUFFIXES = {"train": "tr", "test": "te"}
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All people of both splits, train first."""
-    split = dataset.split
+    split, where = dataset.split, f"params/datasets/{name}.yaml"
     if not isinstance(split, PublishedSplit) or split.val:
-        raise ConfigError(
-            f"params/datasets/{name}.yaml: split: these files come with a train and a test part, no other"
-        )
+        raise ConfigError(f"{where}: split: these files come with a train and a test part, no other")
     rows = {"train": split.train, "test": split.test}
-    where = f"params/datasets/{name}.yaml"
-
     labels = []
     for part, suffix in SUFFIXES.items():
         sheet = read_sheet(raw_dir / f"labels_{suffix}.csv", header=False)

@@ -91,13 +91,10 @@ def normals(depth_HW: np.ndarray) -> np.ndarray:
 
 def shrink(image_CHW: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """(C, h, w) means over equal blocks. Raises DataError: h or w does not divide H or W."""
-    channels, height, width = image_CHW.shape
-    h, w = size
-    if height % h or width % w:
-        raise DataError(
-            f"params/datasets/nyuv2.yaml: modalities: {h} x {w} does not divide a frame of {height} x {width}"
-        )
-    return image_CHW.reshape(channels, h, height // h, w, width // w).mean(axis=(2, 4))
+    (C, H, W), (h, w) = image_CHW.shape, size
+    if H % h or W % w:
+        raise DataError(f"params/datasets/nyuv2.yaml: modalities: {h} x {w} does not divide a frame of {H} x {W}")
+    return image_CHW.reshape(C, h, H // h, w, W // w).mean(axis=(2, 4))
 
 
 def _splits(path: Path) -> dict[int, str]:

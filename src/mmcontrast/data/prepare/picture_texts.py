@@ -55,12 +55,8 @@ class PictureTextOptions(Strict):
         description="Whose files they are; of Text2Shape whose split, since their test galleries differ."
     )
     text: Literal["page", "title"] = Field(default="page", description="food101: which text; a page is cleaned.")
-    skip_undecodable: bool = Field(
-        default=False, description="Leave out and count rows whose picture is missing or cannot be decoded."
-    )
-    views: int = Field(
-        default=6, ge=1, description="Text2Shape: views of a shape, evenly spaced among those in its folder."
-    )
+    skip_undecodable: bool = Field(default=False, description="Leave out, and count, rows without a readable picture.")
+    views: int = Field(default=6, ge=1, description="Text2Shape: views of a shape, evenly spaced in its folder.")
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:

@@ -47,9 +47,7 @@ class Columns(Strict):
     columns: list[str] | None = Field(default=None, min_length=1, description="Of a text, or of bytes, one.")
     prefix: str | None = Field(default=None, min_length=1, description="Beginning of the names of its columns.")
     without: list[str] = Field(default=[], description="Columns that are not among them.")
-    array: str | None = Field(
-        default=None, description="Array of an npz file, or column of lists: (N, d), of pictures (N, C, H, W), ..."
-    )
+    array: str | None = Field(default=None, description="Array of an npz, or a column of lists: (N, d), (N, C, H, W)")
     file: Annotated[str, Field(pattern=r"\{[^{}]+\}")] | None = Field(
         default=None, description="Picture or WAV file, with columns in braces: imgs/{image_id}.jpg"
     )
@@ -356,9 +354,7 @@ class _Reading:
         taken = set(given.without) | (set() if given.columns else self._taken(name))
         found = [c for c in given.columns or table.names if c not in taken and c.startswith(given.prefix or "")]
         if not found:
-            raise DataError(
-                f"{table.path}: no column is left for modality '{m}' ({self.where}: prepare.modalities.{m})"
-            )
+            raise DataError(f"{table.path}: no column is left for '{m}' ({self.where}: prepare.modalities.{m})")
         return found
 
     def _taken(self, table: str) -> set[str]:

@@ -31,7 +31,7 @@ class TableFile(Strict):
         description="The file as `sources` has it; several with the same columns one after another; or split -> these."
     )
     header: bool = Field(
-        default=True, description="csv: the first line names the columns; else they are <table>_0, <table>_1, ..."
+        default=True, description="csv: the first line names the columns; else they are <table>_0, ..."
     )
     skip: int = Field(default=0, ge=0, description="csv: lines at the top that are no part of the table.")
     separator: str | None = Field(
@@ -39,9 +39,7 @@ class TableFile(Strict):
     )
     encoding: str = Field(default="utf-8", description="csv: of the letters, such as cp1252 or utf-16.")
     decimal: Literal[".", ","] = Field(default=".", description="csv: between a number's whole and its fraction.")
-    missing: list[str] = Field(
-        default=[], description='Cells that stand for no number, e.g. ["", NA], "" for an empty one.'
-    )
+    missing: list[str] = Field(default=[], description='Cells that are no number, e.g. ["", NA], "" for an empty one.')
     sheet: str | None = Field(default=None, description="xlsx: name of the sheet; null = the first.")
 
 

@@ -29,9 +29,7 @@ class Generate(Strict):
     shared: int = Field(gt=0, description="Width S of the factor that all modalities observe.")
     private: int = Field(gt=0, description="Width P of each modality's own factor.")
     share: float = Field(ge=0, description="Size of the shared factor's part; the private factor's part has size 1.")
-    gain: dict[str, float] = Field(
-        min_length=2, description="Modality: size of its signal, in units of the view noise."
-    )
+    gain: dict[str, float] = Field(min_length=2, description="Modality: size of its signal, in units of view noise.")
     noise: float = Field(ge=0, description="Standard deviation of each observation's own noise.")
     seed: int = Field(ge=0)
 
