@@ -124,13 +124,8 @@ def _report(args: argparse.Namespace) -> int:
     if args.part in ("publish", "single"):
         from mmcontrast.report.page import publish, write_single
 
-        whole = args.part == "publish"
-        made = (
-            publish(*selection(args.suite, args.datasets))
-            if whole
-            else [write_single(plans.planned_grid(page), layout)]
-        )
-        for file in made:
+        made = [write_single(plans.planned_grid(page), layout)] if args.part == "single" else None
+        for file in made or publish(*selection(args.suite, args.datasets)):
             print(f"{file}: written")
         return 0
     if args.part == "partial":

@@ -52,9 +52,7 @@ class TrainedModel:
         method: the network, in evaluation mode; `method.cell` is what it was trained with.
     """
 
-    def __init__(
-        self, method: Method, scalers: Mapping[str, Scaler], texts: Mapping[str, Any], device: str = "cpu"
-    ) -> None:
+    def __init__(self, method: Method, scalers: Mapping[str, Scaler], texts: Mapping[str, Any], device: str) -> None:
         self.device = torch.device(device)
         self.method, self._scalers, self._texts = method.to(self.device), scalers, texts
 

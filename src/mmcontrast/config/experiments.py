@@ -90,7 +90,7 @@ class SweepLine(Strict):
 
     title: str | None = Field(default=None, description="Name of the line; default: the method's title.")
     label: str | None = Field(
-        default=None, description="Label of a row, where {value} and {place} stand for these; default: key = {value}."
+        default=None, description="Label of a row, with {value} and {place}; null: key = {value}."
     )
     places: list[Annotated[float, Field(ge=0)]] | None = Field(
         default=None, description="Place of each value on the axis; default: the value, or the rows that `full` are."

@@ -52,9 +52,7 @@ class CellConfig(Grown):
     label_counts: list[int] = Field(default=[], description="Labels per class that probes are fitted on, besides all.")
     seeds: list[int]
     engine: Engine
-    followed_by: Literal["finetune"] | None = Field(
-        default=None, description="Stage that comes later and decides nothing here; of a plan for pretraining."
-    )
+    followed_by: Literal["finetune"] | None = Field(default=None, description="Later stage that decides nothing here.")
 
     @model_validator(mode="after")
     def _weights_are_of_probes(self) -> Self:

@@ -120,9 +120,7 @@ class TunedDataset(Strict):
     tasks: list[str] = Field(
         default=[], description="Tasks whose probes count too: their and the label's mean decides."
     )
-    choices_of: str | None = Field(
-        default=None, description="The dataset whose choices are taken here too, so that nothing is tried on this one."
-    )
+    choices_of: str | None = Field(default=None, description="Take this dataset's choices; nothing is tried here.")
 
     @model_validator(mode="after")
     def _taken_or_tried(self) -> Self:
@@ -137,9 +135,7 @@ class TuningPlan(Strict):
 
     seeds: Seeds = Field(description="Seeds of the trials, which no reported run uses.")
     rates: Rates = Field(description="Learning rates to try, ascending; more beyond an end where the best is at it.")
-    datasets: dict[str, TunedDataset] = Field(
-        min_length=1, description="Datasets that are tuned; others take the recipe's own learning rate."
-    )
+    datasets: dict[str, TunedDataset] = Field(min_length=1, description="Those tuned; others take the recipe's rate.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

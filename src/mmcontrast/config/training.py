@@ -23,9 +23,7 @@ class Pretrained(Strict):
 
     has_weights: ClassVar[bool] = True
 
-    folder: str | None = Field(
-        default=None, min_length=1, description="Folder with its files as transformers saves them, from the checkout."
-    )
+    folder: str | None = Field(default=None, min_length=1, description="As transformers saves it, from the checkout.")
     hub: str | None = Field(
         default=None,
         pattern=r"^[\w.-]+/[\w.-]+$",
@@ -49,9 +47,7 @@ class Pretrained(Strict):
     lr: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Its own learning rate under the stage's schedule; null = that of the stage."
     )
-    gradient_checkpointing: bool = Field(
-        default=False, description="Compute activations again in the backward pass: less memory, the same result."
-    )
+    gradient_checkpointing: bool = Field(default=False, description="Recompute activations: less memory, same result.")
     lora: Lora | None = None
 
     @model_validator(mode="after")
@@ -101,9 +97,7 @@ class SequenceModel(Strict):
         "step."
     )
     width: int = Field(gt=0, description="Width of a step: of the last convolution, a GRU's state, or a token.")
-    steps: int | None = Field(
-        default=None, gt=0, description="Of a conv: the equal distances at which it reads each sequence, long or short."
-    )
+    steps: int | None = Field(default=None, gt=0, description="Of a conv: equal distances it reads a sequence at.")
     layers: int = Field(default=1, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Between layers, in training.")
     heads: int = Field(default=1, gt=0, description="Attention heads of a transformer; must divide the width.")
@@ -141,17 +135,13 @@ class Model(Grown):
     )
     fusion: Fusion | None = Field(default=None, description="Only of methods that fuse; null = there is none.")
     text: TextModel | None = Field(default=None, description="Encoder of a text modality; null = there is none.")
-    sequence: SequenceModel | None = Field(
-        default=None, description="Encoder of sequence modalities; null = none, an error where a dataset has them."
-    )
+    sequence: SequenceModel | None = Field(default=None, description="Encoder of sequences; null: a dataset has none.")
     image_weights: str | None = Field(
         default=None,
         min_length=1,
         description="safetensors file, from the checkout, that `image` starts from; names as torchvision has them.",
     )
-    pretrained: dict[str, Pretrained] = Field(
-        default={}, description="Modality, or kind of modality -> an encoder trained elsewhere, instead of ours."
-    )
+    pretrained: dict[str, Pretrained] = Field(default={}, description="Modality or kind -> its pretrained encoder.")
 
     @model_validator(mode="after")
     def _weights_of_an_encoder(self) -> Self:

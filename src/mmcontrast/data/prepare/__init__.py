@@ -45,19 +45,17 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     return from_stream(dataset_name, dataset, manifest, reader.stream(dataset_name, dataset, raw_dir), out_dir)
 
 
-def from_stream(
-    dataset_name: str, dataset: Dataset, manifest: dict[str, Any], stream: Stream, out_dir: Path
-) -> dict[str, Any]:
+def from_stream(name: str, dataset: Dataset, manifest: dict[str, Any], stream: Stream, out_dir: Path) -> dict[str, Any]:
     """Write what a reader gives, as `prepare`, and keep it only if it passes."""
     try:
-        written = write_stream(dataset_name, dataset, stream, out_dir)
-        found, repeated = _duplicates(dataset_name, dataset, written, out_dir)
+        written = write_stream(name, dataset, stream, out_dir)
+        found, repeated = _duplicates(name, dataset, written, out_dir)
     except DataError:
         for split in paths.SPLITS:
             (out_dir / f"{split}.parquet").unlink(missing_ok=True)
         raise
     near = leaks.near_duplicates(out_dir, dataset.modalities)
-    sheet = datasheet(dataset_name, dataset, manifest, written, found, near)
+    sheet = datasheet(name, dataset, manifest, written, found, near)
     if repeated:
         sheet["leaks"]["repeats"] = repeated
         sheet["warnings"] += [f"{n} rows have an equal one {where}, in every feature" for where, n in repeated.items()]
@@ -72,27 +70,25 @@ def from_stream(
     return sheet
 
 
-def _duplicates(
-    dataset_name: str, dataset: Dataset, written: Written, out_dir: Path
-) -> tuple[dict[str, int], dict[str, int]]:
+def _duplicates(name: str, dataset: Dataset, written: Written, out_dir: Path) -> tuple[dict[str, int], dict[str, int]]:
     """Rows that splits share, which must be those that are accepted, and `leaks.repeats`; after all other checks."""
     rows = sum(map(len, written.labels[""].values()))
     if rows != dataset.rows:
-        where = f"params/datasets/{dataset_name}.yaml"
-        raise DataError(f"{dataset_name}: {rows} instances written, and {where}: rows says {dataset.rows}")
+        where = f"params/datasets/{name}.yaml"
+        raise DataError(f"{name}: {rows} instances written, and {where}: rows says {dataset.rows}")
     for task, target in dataset.targets.items():
         if (task and dataset.probe_from is not None) or target.kind == "regression":
             continue  # a train that is for pretraining alone may have constant tasks
-        named = f"{dataset_name}: task '{task}'" if task else dataset_name
+        named = f"{name}: task '{task}'" if task else name
         # class indices, as often as they occur
         known = {split: np.nonzero(of)[1] if of.ndim > 1 else of for split, of in written.labels[task].items()}
         refuse_unseen(named, target.names, known.pop("train"), known)
-    check_apart(dataset_name, "group", written.groups)
+    check_apart(name, "group", written.groups)
     rows_of = {split: stored_rows(out_dir / f"{split}.parquet", list(dataset.modalities)) for split in paths.SPLITS}
-    check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
+    check_apart(name, "id", {split: ids for split, (ids, _) in rows_of.items()})
     keys = {split: of for split, (_, of) in rows_of.items()}
     found = leaks.duplicates_across(keys)
-    leaks.check_duplicates(dataset_name, found, dataset.duplicates)
+    leaks.check_duplicates(name, found, dataset.duplicates)
     return found, leaks.repeats(keys, written.labels[""])
 
 

@@ -46,9 +46,7 @@ class MultiBenchOptions(Strict):
         lt=20,
         description="mimic: group of diagnoses (binary); null = time of death in six classes.",
     )
-    standardise_all: bool = Field(
-        default=False, description="mimic: scale by all rows, test included, as released; else `scaling` fits on train."
-    )
+    standardise_all: bool = Field(default=False, description="mimic: scale by all rows, test too, as released.")
 
 
 class Pickle(NamedTuple):

@@ -13,7 +13,7 @@ N frames, H, W height and width (480, 640), h, w after shrinking.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +38,16 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     Depth is stored as metres / 10 (the sensor's range) in steps of 1/255, normals as (n + 1) / 2. A kind of room that
     is no class of the dataset counts as the last class.
     """
-    shapes = {modality: tuple(spec.shape) for modality, spec in dataset.modalities.items()}
     wanted = {"rgb": 3, "depth": 1, "normals": 3}
-    for modality, shape in shapes.items():
-        if wanted.get(modality) != shape[0]:
+    for m, spec in dataset.modalities.items():
+        if wanted.get(m) != spec.shape[0]:
             known = ", ".join(f"{k} ({c} channels)" for k, c in wanted.items())
-            raise DataError(f"params/datasets/{name}.yaml: modalities: '{modality}' of shape {shape}; known: {known}")
+            raise DataError(f"params/datasets/{name}.yaml: modalities: '{m}' of shape {spec.shape}; known: {known}")
     report: dict[str, Any] = {}
-    return Stream(_instances(dataset, shapes, raw_dir, report), report=report)
+    return Stream(_instances(dataset, raw_dir, report), report=report)
 
 
-def _instances(
-    dataset: Dataset, shapes: dict[str, tuple[int, ...]], raw_dir: Path, report: dict[str, Any]
-) -> Iterator[Instance]:
+def _instances(dataset: Dataset, raw_dir: Path, report: dict[str, Any]) -> Iterator[Instance]:
     """Every frame, one in memory at a time (the file holds 2.8 GB). `report`: filled with the number of scenes."""
     splits, seen = _splits(raw_dir / SPLITS), set()
     index = {name: i for i, name in enumerate(dataset.classes)}
@@ -65,8 +62,8 @@ def _instances(
             scene, kind = ("".join(map(chr, file[of[i]][:].ravel())) for of in (scenes, types))
             rgb, depth = images[i].transpose(0, 2, 1), depths[i].T
             made = {"rgb": rgb / 255, "depth": depth[None] / 10, "normals": (normals(depth) + 1) / 2}
-            small = {name: shrink(made[name], shape[1:]).clip(0, 1) for name, shape in shapes.items()}
-            values = {name: np.round(x * 255).astype(np.uint8) for name, x in small.items()}
+            small = {m: shrink(made[m], spec.shape[1:]).clip(0, 1) for m, spec in dataset.modalities.items()}
+            values = {m: np.round(x * 255).astype(np.uint8) for m, x in small.items()}
             seen.add(scene)
             yield Instance(f"frame-{i:04d}", values, index.get(kind, len(index) - 1), splits[i], group=scene)
     report["scenes"] = len(seen)
@@ -89,7 +86,7 @@ def normals(depth_HW: np.ndarray) -> np.ndarray:
     return normal / np.where(length > 0, length, 1)
 
 
-def shrink(image_CHW: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def shrink(image_CHW: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """(C, h, w) means over equal blocks. Raises DataError: h or w does not divide H or W."""
     (C, H, W), (h, w) = image_CHW.shape, size
     if H % h or W % w:

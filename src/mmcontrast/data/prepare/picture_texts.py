@@ -70,18 +70,16 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     report: defaultdict[str, Any] = defaultdict(int)
     read = {"food101": _food101, "mmimdb": _mmimdb, "flickr30k": _photographs}.get(options.layout, _shapes)
     rows = read(dataset, raw_dir, options, report)
-    return Stream(_instances(rows, dataset.modalities["image"], options, report), {}, report)
+    return Stream(_instances(rows, dataset.modalities["image"], options.skip_undecodable, report), {}, report)
 
 
-def _instances(
-    rows: Iterator[Row], spec: Modality, options: PictureTextOptions, report: dict[str, Any]
-) -> Iterator[Instance]:
+def _instances(rows: Iterator[Row], spec: Modality, skip: bool, report: dict[str, Any]) -> Iterator[Instance]:
     stored = jpeg if spec.encoded else pixels
     for identity, files, texts, label, split in rows:
         try:
             cut = [stored(resized(file, spec.shape)) for file in files]
         except DataError as e:
-            if not options.skip_undecodable:
+            if not skip:
                 remedy = "mend it, or say `skip_undecodable: true` under `prepare` to leave such rows out"
                 raise DataError(f"{e}; {remedy}") from None
             report["undecodable"] += 1

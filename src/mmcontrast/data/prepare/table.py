@@ -71,15 +71,11 @@ class TableOptions(Strict):
     )
     tasks: dict[str, str] = Field(default={}, description="Task -> its column, as `label`.")
     group: str | None = Field(default=None, description="Column of what no split may part, e.g. a patient.")
-    group_pattern: str | None = Field(
-        default=None, description="Regular expression for the beginning of a cell of `group` that names the group."
-    )
+    group_pattern: str | None = Field(default=None, description="Regular expression: start of `group` that names it.")
     split: str | None = Field(default=None, description="Column of a published split.")
     splits: dict[Split, list[str]] = Field(default=SPLIT_NAMES, description="Split -> its names in that column.")
     common: bool = Field(default=False, description="Leave out and count instances that a table lacks.")
-    skip_undecodable: bool = Field(
-        default=False, description="Leave out and count rows whose picture or sound is missing or cannot be decoded."
-    )
+    skip_undecodable: bool = Field(default=False, description="Leave out, and count, rows whose file is unreadable.")
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
