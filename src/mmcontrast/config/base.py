@@ -104,9 +104,3 @@ def known(where: str, what: str, name: str | None, names: Iterable[str]) -> None
     names = list(names)
     if name is not None and name not in names:
         raise ConfigError(f"{where}: no {what} '{name}'; {nearest(name, names)}")
-
-
-def has_file(kind: str, name: str, names: Iterable[str]) -> None:
-    """Raise ConfigError for a name that no file of params/<kind>s/ has."""
-    if name not in names:
-        raise ConfigError(f"no {kind} '{name}' in params/{kind}s/; {nearest(name, names)}")

@@ -284,17 +284,13 @@ class Experiment(Strict):
         return [c for of_entry in written for c in of_entry]
 
     @model_validator(mode="after")
-    def _has_rows(self) -> Self:
+    def _has_rows_on_its_datasets(self) -> Self:
         if not self.cells:
             raise ValueError("cells: at least one, or a `sweep` or `panels` that make them")
         if self.published is not None and self.paper is None:
             raise ValueError("published: a table of the paper, and no `paper` is named")
         if self.kind == "ablation" and len({(c.method, c.variant) for c in self.cells}) < 2:
             raise ValueError("kind: an ablation shows differences between cells, and there is one; say kind: table")
-        return self
-
-    @model_validator(mode="after")
-    def _only_on_its_datasets(self) -> Self:
         for ref in self.cells:
             if unknown := sorted(set(ref.only or []) - set(self.datasets)):
                 raise ValueError(f"cells: only: {unknown} are not among the experiment's datasets, {self.datasets}")
@@ -307,7 +303,7 @@ class Experiment(Strict):
         return self
 
     @model_validator(mode="after")
-    def _overall_figures_have_what_they_show(self) -> Self:
+    def _figures_have_what_they_show(self) -> Self:
         if (self.kind == "matrix") != bool(self.columns):
             raise ValueError("columns: a matrix has columns, and no other kind does")
         for kind, needed in OVERALL.items():
@@ -325,10 +321,6 @@ class Experiment(Strict):
             on_it = [f"{c.method}/{c.variant}" for c in self.cells if c.only is None or dataset in c.only]
             if cell is not None and cell not in on_it:
                 raise ValueError(f"{where}: {cell} is no cell of the experiment on {dataset}")
-        return self
-
-    @model_validator(mode="after")
-    def _sweeps_over_its_cells(self) -> Self:
         cells = {f"{c.method}/{c.variant}" for c in self.cells}
         placed = {cell for line in self.sweep.series.values() for cell in line} if self.sweep else set()
         if absent := sorted(placed - cells):

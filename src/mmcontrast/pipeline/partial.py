@@ -24,7 +24,6 @@ from mmcontrast.report.results import write_results
 DATA = ("fetch", "prepare")
 FAILED, NOT_RUN = "failed", "not run"
 LONGEST_REASON = 400
-PENDING = "update pending"
 
 
 def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
@@ -119,7 +118,7 @@ def outdated(grid: Grid, layout: Layout, lost: dict[str, str]) -> list[str]:
     if asked.returncode:
         raise PlanError(f"`{' '.join(command)}` failed:\n{asked.stdout}{asked.stderr}")
     rows = [line.split("\t") for line in asked.stdout.splitlines()]
-    pending = {row[0] for row in rows if row[-1].strip() == PENDING}
+    pending = {row[0] for row in rows if row[-1].strip() == "update pending"}
     return [
         name
         for name, cell in grid.cells.items()

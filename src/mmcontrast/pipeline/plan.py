@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from mmcontrast import paths
 from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source, validate
-from mmcontrast.config.base import Strict, has_file
+from mmcontrast.config.base import Strict, known
 from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.grid import subset, whole
 from mmcontrast.config.metrics import metrics_for
@@ -338,7 +338,7 @@ def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) 
 def plan_data(name: str) -> None:
     """Plan how a dataset is fetched and prepared. Raises ConfigError where there is no such dataset."""
     files = ParamFiles(Path("."))
-    has_file("dataset", name, files.names("datasets"))
+    known("params/datasets/", "dataset", name, files.names("datasets"))
     dataset = validate(Dataset, files.raw("datasets", name), files.where("datasets", name))
     for path, text in dataset_plans(name, dataset):
         put(Path(path), text)

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from mmcontrast.config import CellConfig, Grid, Recipe
-from mmcontrast.config.base import has_file, known
+from mmcontrast.config.base import known
 from mmcontrast.config.files import read_yaml
 from mmcontrast.config.methods import Choice, Trial, TunedDataset, Variant, best_trial
 from mmcontrast.config.sweeps import spelled
@@ -47,7 +47,7 @@ def tune(
     `datasets`, `methods`: of those that share the recipe; default: all; another one raises ConfigError. `train`: (cell,
     where its outputs go, further tasks) -> validation scores; default: training and a probe a task.
     """
-    has_file("recipe", recipe_name, grid.recipes)
+    known("params/recipes/", "recipe", recipe_name, grid.recipes)
     recipe = grid.recipes[recipe_name]
     where = f"tune: params/recipes/{recipe_name}.yaml"
     tried = [d for d, of_it in recipe.tuning.datasets.items() if of_it.choices_of is None]

@@ -146,9 +146,8 @@ def split_flags(params: Generate) -> np.ndarray:
 
 
 def list_images(params: Generate, split: Split, seen: bool = False) -> ImageList:
-    """The split's images by name, `shape_texture_colour[_k].png`; the number only where a split renders several.
-
-    `seen`: of val or test, the fresh renders of combinations that train has, `shape_texture_colour_<split>_k.png`.
+    """Images by name, `shape_texture_colour[_k].png`, k where a split renders several; those that are `seen` are fresh
+    renders of combinations that train has, `shape_texture_colour_<split>_k.png`.
     """
     flags, at = split_flags(params), SPLITS.index(split)
     if seen and params.seen:
@@ -177,10 +176,7 @@ def texture_to_colour(params: Generate) -> np.ndarray:
 
 
 def draw_pairs(params: Generate, split: Split, biased: bool, seen: bool = False) -> Pairs:
-    """Pairs of equal shape without replacement, in the order they were drawn; all of them where there are too few.
-
-    `seen`: pairs of the images that `list_images` gives for it.
-    """
+    """Pairs of equal shape, `seen` or not, drawn in this order without replacement; all where there are too few."""
     # of combinations that train has, val and test draw their pairs apart
     rng = np.random.default_rng([params.seed, SPLITS.index(split)] if seen else params.seed)
     mapping = texture_to_colour(params) if seen else rng.permutation(len(params.textures))
