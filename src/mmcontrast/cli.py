@@ -55,9 +55,8 @@ def _journal(args: argparse.Namespace, layout: paths.Layout) -> None:
 
 
 class EpochPrinter:
-    """Training progress: a living line on a terminal, else a line every few seconds.
-
-    Under DVC, which says nothing of how far it is, the line also has the number of training stages and the time left.
+    """Training progress: a living line on a terminal, else a line every few seconds; under DVC, which says nothing of
+    how far it is, also with the number of training stages and the time left.
     """
 
     def __init__(self, stage: str, cell: CellConfig, layout: paths.Layout) -> None:

@@ -80,17 +80,13 @@ def untrained(layout: Layout) -> list[Job]:
     for plan in sorted(plans.glob("*/*/*/*.json")):
         cell, stage = plan.parent.relative_to(plans).as_posix(), plan.stem
         if stage in TRAINING:
-            cost = Path(layout.stage(cell, stage, "cost.json"))
-            if _trained_by(cost) != sha256_of(plan):
+            try:
+                trained_by = read_json(Path(layout.stage(cell, stage, "cost.json")))["plan"]
+            except (OSError, ValueError, LookupError, TypeError):
+                trained_by = None
+            if trained_by != sha256_of(plan):
                 found.append((stage, cell))
     return found
-
-
-def _trained_by(cost: Path) -> str | None:
-    try:
-        return str(read_json(cost)["plan"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
 
 
 class Ahead:
@@ -208,7 +204,6 @@ class Watch:
         self.seen.add(job)
 
     def _find(self, log: Path) -> None:
-        """The suite that is run, by where its logs are: build/<suite>/logs or logs."""
         parts = log.parts
         suite, *datasets = parts[1].split("+") if parts[0] == "build" else ["default"]
         self.layout = Layout(suite, datasets or None)

@@ -23,10 +23,7 @@ class Strict(BaseModel):
 
 
 class Grown(Strict):
-    """A model that has gained keys: those of `LATER` are written only where they are set.
-
-    So values written before there were these keys stay as they were, and what is known by them stays known.
-    """
+    """A model that has gained keys: `LATER` are written only where set, so that older values stay as they were."""
 
     LATER: ClassVar[tuple[str, ...]]
 

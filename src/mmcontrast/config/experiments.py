@@ -35,9 +35,8 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
 @cache
 def figure_kinds() -> dict[str, str]:
-    """Kind -> the section of the experiment that it shows, all datasets together; empty for a figure per dataset.
-
-    Read from the code of report/figures/, not by running it: it draws.
+    """Kind -> the section of the experiment that it shows, all datasets together, or "" for a figure per dataset; read
+    from the code of report/figures/, not by running it: it draws.
     """
     files = sorted(FOLDER.glob("*.py"))
     return {kind: section for f in files for kind, section in REGISTERED.findall(f.read_text(encoding="utf-8"))}

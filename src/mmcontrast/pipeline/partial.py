@@ -27,10 +27,10 @@ LONGEST_REASON = 400
 
 
 def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
-    """Remove what is out of date, and write reports/partial/ from the cells that are whole.
+    """Name of a cell without results -> "failed: why" or "not run: why"; empty, with nothing removed, if there is none.
 
-    A run that was stopped, in which no cell failed, makes no report. PlanError is raised where no cell has results.
-    Returns name of a cell -> "failed: why" or "not run: why"; empty, with nothing removed, where no cell lacks results.
+    Removes what is out of date, and writes reports/partial/ from the cells that are whole, unless the run was stopped
+    and no cell failed. PlanError is raised where no cell has results.
     """
     lost = unfinished(grid, layout)
     if not lost:

@@ -91,7 +91,6 @@ class Plan(Strict):
         """The same as dvc.yaml takes it, which makes stages of mappings and of lists."""
 
         def trained(*stages: str) -> dict[str, dict[str, str]]:
-            """Cells whose first stages are these."""
             return {
                 name: {"dataset": cell.dataset, "probe": cell.probe}
                 for name, cell in self.cells.items()

@@ -225,7 +225,6 @@ def _check_object(shown: str, md5: str, names: list[str], blob: Path) -> None:
 
 
 def _cache_folder(root: Path) -> Path:
-    """Where DVC keeps its objects, which a user may have moved."""
     from dvc.config import Config
 
     try:
@@ -258,10 +257,7 @@ def _md5(path: Path) -> str:
 
 
 def model_findings(grid: Grid, layout: Layout, damaged: Set[str] = frozenset()) -> Iterator[Finding]:
-    """Every exported model, run again on the prepared data, against what its training stored.
-
-    What fails on `damaged` datasets says nothing of a model, and spoils nothing.
-    """
+    """Every exported model run again, against what its training stored; on `damaged` datasets no failure spoils it."""
     for cell in grid.cells.values():
         for stage, seed in product(cell.stages, cell.seeds):
             file = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")

@@ -153,10 +153,7 @@ def _make_private(plan: Plan) -> None:
 
 
 def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -> tuple[Plan, Layout, list[str]]:
-    """Plan a suite, its paths, and the plan files that changed; the lock is held until this process ends.
-
-    Raises PlanError if a run of this suite is going on; its plan is left alone.
-    """
+    """Plan a suite, its paths, and the plan files that changed; locked till this process ends, else PlanError."""
     grid, layout = selection(suite, datasets)
     if not _hold(root / layout.run_lock):
         raise PlanError(
@@ -170,10 +167,8 @@ def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -
 
 
 def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout]:
-    """The plan for `--config suite=NAME datasets=[A,B]`, and its paths.
-
-    With `write` it is planned anew, unless a run of the suite is going on; else the plan is taken as it is, and
-    PlanError is raised where there is none.
+    """The plan for `--config suite=NAME datasets=[A,B]`, and its paths; with `write` it is planned anew, unless a run
+    of the suite is going on. Raises PlanError where there is none to be taken as it is.
     """
     suite, datasets = named_selection(config)
     layout = Layout(suite, datasets)

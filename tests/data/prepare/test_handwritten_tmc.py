@@ -90,7 +90,6 @@ def test_params_that_do_not_fit_the_file_of_tmc(tmp_path, views, change, message
         ({"x3_test": None}, "no variable 'x3_test'"),
         ({"x3_test": np.zeros((2, 5))}, r"x3_test has shape \(2, 5\), expected \(2, 2\)"),
         ({"x1_train": np.full((4, 4), np.nan)}, "x1_train: row 1"),
-        ({"gt_test": np.array([[1], [4]])}, "digit 4; accepted: 1 to 3"),
     ],
 )
 def test_a_damaged_mat_is_named(tmp_path, views, changes, message):

@@ -145,7 +145,6 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
 
 def _values(column: pa.Array, spec: Modality) -> list[Any]:
-    """Of each row what it has, as `Instance` takes it."""
     if spec.multifold:
         single = _values(column.flatten(), spec.model_copy(update={"multifold": False}))
         return [single[a:b] for a, b in spans(column)]
@@ -163,7 +162,6 @@ def _values(column: pa.Array, spec: Modality) -> list[Any]:
 
 
 def _decoded(values: list[Any], spec: Modality, ids: list[str], file: Path, modality: str) -> list[Any]:
-    """Pixels in place of each row's files of pictures."""
     if not spec.encoded:
         return values
     out = []
