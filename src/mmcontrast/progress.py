@@ -196,19 +196,15 @@ class Watch:
     def start(self, jobid: int, rule: str, wildcards: dict[str, str], logs: list[str]) -> None:
         log = Path(logs[0]) if logs else Path()
         if self.layout is None and logs:
-            self._find(log)
+            # the suite that is run, by where its logs are: build/<suite>/logs or logs
+            suite, *datasets = log.parts[1].split("+") if log.parts[0] == "build" else ["default"]
+            self.layout = Layout(suite, datasets or None)
+            self.costs, self.stale = Costs(self.layout.journal), untrained(self.layout)
         job = job_of(rule, wildcards)
         self.running[jobid] = Running(job, rule, log, time.monotonic())
         if job not in self.seen:
             self.waiting[rule] = self.waiting.get(rule, 1) - 1
         self.seen.add(job)
-
-    def _find(self, log: Path) -> None:
-        parts = log.parts
-        suite, *datasets = parts[1].split("+") if parts[0] == "build" else ["default"]
-        self.layout = Layout(suite, datasets or None)
-        self.costs = Costs(self.layout.journal)
-        self.stale = untrained(self.layout)
 
     def left(self) -> float | None:
         """Seconds until the end, None while no training job has been measured."""

@@ -73,7 +73,6 @@ class Member(Strict):
 
 class ArchiveSource(Strict):
     """A tar archive, gzipped, of a repository at a commit, such as a forge makes on demand.
-
     Its own bytes are not promised to stay the same, so its members are what is checked.
     """
 

@@ -67,7 +67,6 @@ class Arms(Strict):
 
 class Information(Strict):
     """Which probes ask for information that is redundant, unique, or synergistic between the modalities.
-
     Redundant and unique information is read after pretraining on the unbiased arm, synergy after the biased one;
     synergy after the unbiased one is its control. The redundant probe is the dataset's own label.
     """
@@ -80,7 +79,6 @@ class Information(Strict):
 
 class SweepLine(Strict):
     """One key of a cell and the values it takes in turn, each a variant: `objective.alpha: [0.05, 0.15, 0.5]`.
-
     The value that the cell has is the cell itself, and one that another variant in the method's file gives is that one.
     """
 
@@ -130,7 +128,6 @@ Lines = Annotated[
 
 class Sweep(Strict):
     """A panel of curves over cells that differ in one number; any further key is a cell, with a line or a list of them.
-
     `m3col: {objective.alpha: [0.05, 0.15, 0.5]}` makes the variants, the rows of the table, and the line; a cell other
     than the base is written method/variant.
     """
@@ -176,7 +173,6 @@ class MatrixColumn(Strict):
 
 class Contrast(Strict):
     """Two cells of one dataset, or two protocols of one cell, whose difference by seed is a result.
-
     Primary ones are declared before the run and tested, by Holm's method within a family: those of one experiment,
     dataset and score. Any other is exploratory and has an interval but no p value.
     """

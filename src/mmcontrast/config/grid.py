@@ -156,9 +156,8 @@ class Grid:
         return {"/".join(name): self.cell(*name) for name in names}
 
     def cell(self, dataset: str, method: str, variant: str = BASE_VARIANT) -> CellConfig:
-        """What a cell is trained with, after all merging. Raises ConfigError where a name or a value is not accepted.
-
-        Later wins: `recipe_from` method < method < the dataset's overrides (of both) < variant < suite.
+        """What a cell is trained with, merged: `recipe_from` method < method < the dataset's overrides (of both) <
+        variant < suite, of which later wins. Raises ConfigError where a name or a value is not accepted.
         """
         known("params/datasets/", "dataset", dataset, self.datasets)
         known("params/methods/", "method", method, self.methods)

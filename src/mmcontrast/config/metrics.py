@@ -141,7 +141,6 @@ def refuse_twice(key: str, names: Sequence[str]) -> None:
 
 class Target(Strict):
     """Labels of one kind.
-
     A row's label is the index of its class (int64), or of multilabel one 0 or 1 for each label (uint8), or of
     regression one number for each quantity (float32, in the units of the data).
     """

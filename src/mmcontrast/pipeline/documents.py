@@ -22,8 +22,8 @@ HEAD = """# Licences
 
 Written by `mmcontrast licences` from params/datasets/ and from the packages' own metadata. The code of this repository
 is under the MIT licence.
-"""
-DATA_HEAD = """## Data
+
+## Data
 
 | Dataset | Licence | May be passed on | Source |
 |:---|:---|:---|:---|"""
@@ -71,7 +71,7 @@ def write_licences(root: Path) -> list[str]:
         for name, d in grid.datasets.items()
     ]
     packages = [f"| {name} | {version} | {licence(name)} |" for name, version in pins(root)]
-    put(root / FILE, "\n".join([HEAD, DATA_HEAD, *data, PACKAGES_HEAD, *packages, ""]), sync=True)
+    put(root / FILE, "\n".join([HEAD, *data, PACKAGES_HEAD, *packages, ""]), sync=True)
     return [FILE]
 
 

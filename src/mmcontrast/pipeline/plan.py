@@ -145,7 +145,19 @@ def planned(grid: Grid, layout: Layout) -> tuple[Plan, dict[str, str]]:
         private=[name for name, spec in specs.items() if not spec.redistribute],
         generated=[name for name, spec in specs.items() if spec.generate],
         features=features,
-        cells={name: _planned_cell(cell) for name, cell in grid.cells.items()},
+        cells={
+            name: PlannedCell(
+                dataset=cell.dataset,
+                probe=cell.probe_from or cell.dataset,
+                stages=cell.stages,
+                scored=f"{cell.last_stage}/{paths.SCORED_FILES[cell.scored_by]}",
+                # what was fitted goes with the model
+                data=[*(paths.prepared(*part) for part in cell.data), paths.fitted(cell.dataset)],
+                threads=cell.engine.ranks * cell.engine.threads,
+                gpus=cell.engine.ranks if cell.engine.device == "cuda" else 0,
+            )
+            for name, cell in grid.cells.items()
+        },
         experiments={name: grid.experiments[name].title for name in grid.active_experiments},
         shown=sorted(set(chain.from_iterable(covered(grid, layout)["files"].values()))),
         digest=said,
@@ -159,19 +171,6 @@ def planned(grid: Grid, layout: Layout) -> tuple[Plan, dict[str, str]]:
 def outdated(root: Path, wanted: dict[str, str]) -> list[str]:
     """Files of the plan that are not what `planned` says they should be."""
     return [file for file, text in wanted.items() if not _says(root / file, text)]
-
-
-def _planned_cell(cell: CellConfig) -> PlannedCell:
-    return PlannedCell(
-        dataset=cell.dataset,
-        probe=cell.probe_from or cell.dataset,
-        stages=cell.stages,
-        scored=f"{cell.last_stage}/{paths.SCORED_FILES[cell.scored_by]}",
-        # what was fitted goes with the model
-        data=[*(paths.prepared(*part) for part in cell.data), paths.fitted(cell.dataset)],
-        threads=cell.engine.ranks * cell.engine.threads,
-        gpus=cell.engine.ranks if cell.engine.device == "cuda" else 0,
-    )
 
 
 def planned_files(grid: Grid, layout: Layout) -> Iterator[tuple[str, str]]:

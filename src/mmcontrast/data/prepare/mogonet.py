@@ -30,7 +30,6 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         sheet = read_sheet(raw_dir / f"labels_{suffix}.csv", header=False)
         expect(sheet, rows[part], f"{where}: split.{part}", 1, "the layout of label files")
         labels.append(class_indices(sheet, numbers(sheet, ["label"])[:, 0], dataset.classes))
-
     inputs, feature_names = {}, {}
     for position, (modality, spec) in enumerate(dataset.modalities.items(), start=1):
         names = _feature_names(raw_dir / f"{position}_featname.csv", spec.shape[0], f"{where}: modalities.{modality}")

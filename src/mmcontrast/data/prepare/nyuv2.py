@@ -34,7 +34,6 @@ FULL_HEIGHT, FULL_WIDTH = 480, 640
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """Labelled frames, the label being the kind of room, and their videos as groups.
-
     Depth is stored as metres / 10 (the sensor's range) in steps of 1/255, normals as (n + 1) / 2. A kind of room that
     is no class of the dataset counts as the last class.
     """
