@@ -24,8 +24,6 @@ from mmcontrast.pipeline import documents, workflow
 from mmcontrast.pipeline import plan as plans
 from mmcontrast.pipeline.workflow import selection
 
-PROGRESS_SECONDS = 5.0
-
 
 def _enter_checkout() -> None:
     """Go to the folder that holds params/, this one or one above it; its package must be the one that is running."""
@@ -73,7 +71,7 @@ class EpochPrinter:
             where = f"seed {number}/{seeds} epoch {epoch + 1}/{epochs}"
             line = progress.joined([ahead, f"{name} {where}", f"loss {terms.get('loss', float('nan')):.4f}"])
             self.screen.show(line if done < total else "")
-        elif done == total or epoch == epochs - 1 or time.monotonic() - self.last > PROGRESS_SECONDS:
+        elif done == total or epoch == epochs - 1 or time.monotonic() - self.last > 5:
             self.last = time.monotonic()
             values = " ".join(f"{k}={v:.4f}" for k, v in terms.items())
             text = f"{self.cell.name}: seed {seed} ({number} of {seeds}) epoch {epoch + 1}/{epochs} {values}"
@@ -228,10 +226,7 @@ def _status(args: argparse.Namespace) -> None:
     table = Table("dataset", "rows", "fetched", "prepared", "source", "licence", "next")
     for row in status(selection(args.suite)[0]):
         table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.source, row.licence, row.next_step)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _sync(args: argparse.Namespace) -> None:

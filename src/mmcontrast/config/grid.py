@@ -196,7 +196,6 @@ def whole(grid: Grid) -> dict[str, Any]:
 
 def subset(grid: Grid, experiment: str) -> dict[str, Any]:
     """As `whole`, of what decides the report of one experiment, its results aside.
-
     Of other experiments, datasets and variants there is nothing, so that a change there leaves it as it is; of other
     methods the name alone, which decides who has which colour.
     """

@@ -109,7 +109,6 @@ class CellConfig(Grown):
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`base` with `over` laid on top, mapping by mapping; anything else is replaced. Neither is changed.
-
     A mapping laid over null starts from nothing, and null laid over a mapping removes it. What is not merged is shared
     with the two, and is not to be changed.
     """

@@ -229,9 +229,6 @@ class Tuning(Strict):
     choices: dict[str, dict[str, Choice]]
 
 
-Verified = Literal["read", "digitised", "second_hand", "run"]
-
-
 class Published(Strict):
     """A row somebody printed. A number that could not be found is left out."""
 
@@ -245,7 +242,7 @@ class Published(Strict):
     method: str | None = Field(default=None, description="Our method of the same name, where there is one.")
     variant: str = "base"
     source: str | None = Field(default=None, description="Where it was read; default: the table's `source`.")
-    verified: Verified = Field(
+    verified: Literal["read", "digitised", "second_hand", "run"] = Field(
         default="read",
         description="read: in the paper, or on a page or in a repository of its authors; digitised: off a curve of "
         "theirs; second_hand: as another source quotes it; run: not printed, but found by running their code.",

@@ -130,7 +130,6 @@ def parse_metric_name(name: str) -> tuple[str, str, str, int | None]:
 
 # a task is part of a column's name (label_<task>) and of a metric's (<task>/acc)
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-MAIN = ""
 
 
 def refuse_twice(key: str, names: Sequence[str]) -> None:
@@ -180,7 +179,7 @@ def targets_of(
     kind: Kind, names: list[str], tasks: Mapping[str, list[str] | Target], metrics: Sequence[Metric]
 ) -> dict[str, Target]:
     """Task -> its target, the main one under the empty name first, each with the metrics that it is scored by."""
-    out = {MAIN: _target(kind, names, metrics)}
+    out = {"": _target(kind, names, metrics)}
     for task, given in tasks.items():
         target = given if isinstance(given, Target) else _target("classes", given, [])
         out[task] = target if target.metrics else target.model_copy(update={"metrics": list(metrics)})

@@ -21,7 +21,6 @@ from mmcontrast.report.outputs import experiment_outputs, results_outputs
 from mmcontrast.report.page import write_page
 from mmcontrast.report.results import write_results
 
-DATA = ("fetch", "prepare")
 FAILED, NOT_RUN = "failed", "not run"
 LONGEST_REASON = 400
 
@@ -100,7 +99,7 @@ def discard(grid: Grid, layout: Layout, lost: list[str]) -> None:
         cell = grid.cells[name]
         missing = False
         for step, files, _ in _steps(grid, layout, cell):
-            if missing and step not in DATA:
+            if missing and step not in ("fetch", "prepare"):
                 stale += files
             missing = missing or not all((grid.root / f).exists() for f in files)
     for file in stale:

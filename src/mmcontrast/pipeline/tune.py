@@ -69,7 +69,6 @@ def tune(
 
 def tuned_methods(grid: Grid, recipe: str, dataset: str) -> list[tuple[str, str]]:
     """(method, variant) of every method whose cell shares the recipe on a dataset and is trained, of all experiments.
-
     A method is tuned once, as the first variant in its file with the recipe; its other variants take that choice.
     """
     shared = [

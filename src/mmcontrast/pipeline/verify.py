@@ -322,12 +322,8 @@ def _difference(what: str, before: np.ndarray[Any, Any], again: np.ndarray[Any, 
 def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
     """Scores computed again from what is stored, against results.parquet."""
     columns, results = dict.fromkeys(("dataset", "method", "variant"), pl.String), list[pl.DataFrame]()
-    read = judged(
-        "scores",
-        grid.root,
-        layout.report("results.parquet"),
-        lambda path: results.append(read_frame(path, columns, "report it again")),
-    )
+    file = layout.report("results.parquet")
+    read = judged("scores", grid.root, file, lambda path: results.append(read_frame(path, columns, "report it again")))
     if read.state != "right":
         yield read
         return
@@ -344,7 +340,7 @@ def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
             select = layout.select
             again = f"run `mmcontrast evaluate {cell.name}{select}`, then `mmcontrast report results{select}`"
             reason = f"{cell.name}: {(str(e) or type(e).__name__).splitlines()[0]}; {again}"
-            made = [*layout.scores(cell.name), layout.report("results.parquet")]
+            made = [*layout.scores(cell.name), file]
             yield Finding("scores", cell.name, "wrong", reason, made)
 
 

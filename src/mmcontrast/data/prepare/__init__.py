@@ -115,11 +115,7 @@ def datasheet(
     }
     sheet = {
         "name": name,
-        "title": dataset.title,
-        "description": dataset.description,
-        "licence": dataset.licence,
-        "redistribute": dataset.redistribute,
-        "citation": dataset.citation,
+        **dataset.model_dump(include={"title", "description", "licence", "redistribute", "citation"}),
         "rows": sum(of["rows"] for of in counts.values()),
         "classes": dataset.classes,
         "modalities": modalities,

@@ -160,7 +160,6 @@ def picture(drawing: Drawing, shape: list[int]) -> np.ndarray:
 
 def pen(strokes: list[np.ndarray], every: int) -> np.ndarray:
     """(T, 6) steps of a pen: where to, by how much, log(1 + milliseconds) it takes, and 1 where it draws, else 0.
-
     Lengths are in sides of the picture, to the right and down; the first step leads from its middle. `strokes`:
     (points, 3) of each: x, y, t.
     """

@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -35,9 +35,8 @@ from mmcontrast.config.base import Strict
 from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.prepare import trifeature_images as images
 from mmcontrast.errors import ConfigError, DataError, nearest
+from mmcontrast.paths import SPLITS
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 NEW = "_new"
 RAKES = 100
 LABEL, GROUP_ROWS = "share", 512
@@ -145,7 +144,7 @@ def split_flags(params: Generate) -> np.ndarray:
     return np.repeat([2, 1, 0], [of_test, of_val, n - of_test - of_val])[np.ravel(squares)]
 
 
-def list_images(params: Generate, split: Split, seen: bool = False) -> ImageList:
+def list_images(params: Generate, split: str, seen: bool = False) -> ImageList:
     """Images by name, `shape_texture_colour[_k].png`, k where a split renders several; those that are `seen` are fresh
     renders of combinations that train has, `shape_texture_colour_<split>_k.png`.
     """
@@ -175,7 +174,7 @@ def texture_to_colour(params: Generate) -> np.ndarray:
     return np.random.default_rng(params.seed).permutation(len(params.textures))
 
 
-def draw_pairs(params: Generate, split: Split, biased: bool, seen: bool = False) -> Pairs:
+def draw_pairs(params: Generate, split: str, biased: bool, seen: bool = False) -> Pairs:
     """Pairs of equal shape, `seen` or not, drawn in this order without replacement; all where there are too few."""
     # of combinations that train has, val and test draw their pairs apart
     rng = np.random.default_rng([params.seed, SPLITS.index(split)] if seen else params.seed)
@@ -209,7 +208,6 @@ def task_classes(params: Generate) -> dict[str, list[str]]:
 
 def balanced(params: Generate, listed: ImageList, pairs: Pairs) -> np.ndarray:
     """(P,) weights of mean 1 under which neither image tells by itself whether (texture1, colour2) is in M.
-
     Both classes weigh alike. In each, all its cells (shape, texture1, colour2) weigh alike, and so do the textures of
     the second and the colours of the first image (iterative proportional fitting). So both classes have the same mean
     of every sum of functions of single attributes, and a linear probe of such a code fits zero and scores 50.
@@ -282,7 +280,7 @@ def _pairs(dataset: Dataset, params: Generate, counts: dict[str, dict[str, int]]
 
 
 def _part(
-    dataset: Dataset, params: Generate, split: Split, listed: ImageList, pairs: Pairs, seen: bool
+    dataset: Dataset, params: Generate, split: str, listed: ImageList, pairs: Pairs, seen: bool
 ) -> Iterator[Instance]:
     """Pairs of images of one list. `seen`: of val or test, of combinations that train has."""
     rendered = render_images(params, listed)
