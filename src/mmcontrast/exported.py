@@ -14,9 +14,8 @@ import importlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcontrast import __version__
 from mmcontrast.config import CellConfig
@@ -32,8 +31,7 @@ CELL, ENCODERS, FITTED = "cell.json", "encoders", "fitted.json"
 STAMP = ".snakemake_timestamp"
 
 
-@dataclass(frozen=True)
-class SeedExport:
+class SeedExport(NamedTuple):
     """One seed's weights by name, the epoch that they are of, and modality -> the word pieces of its texts."""
 
     weights: Mapping[str, Tensor]

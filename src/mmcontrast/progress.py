@@ -16,9 +16,8 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -172,8 +171,7 @@ class Screen:
         self.stream.flush()
 
 
-@dataclass
-class Running:
+class Running(NamedTuple):
     """A job that has started: what it is, its log, and when (monotonic seconds)."""
 
     job: Job

@@ -69,8 +69,7 @@ def validate(
 ) -> M:
     """`data` as a `model`. Raises ConfigError with a line `where: key: what is wrong` for every fault.
 
-    Args:
-        origin: of data that several files make: keys down to a value -> `file: key` where it was written.
+    `origin`: of data that several files make: keys down to a value -> `file: key` where it was written.
     """
     try:
         return model.model_validate(data)

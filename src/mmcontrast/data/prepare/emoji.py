@@ -14,9 +14,8 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -158,8 +157,7 @@ def _histogram(numbers: Iterable[int]) -> dict[str, int]:
     return {str(n): count for n, count in sorted(Counter(numbers).items())}
 
 
-@dataclass(frozen=True)
-class Emoji:
+class Emoji(NamedTuple):
     """One instance: its code points without variation selectors, e.g. `1F44B`, its CLDR short name, the index of its
     group in the dataset's classes, the id of all variants of one base, texts of which no two are alike, vendor -> SVG.
     """

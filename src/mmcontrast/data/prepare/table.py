@@ -9,9 +9,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -83,8 +82,7 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     return _Reading(f"params/datasets/{name}.yaml", dataset, raw_dir).result()
 
 
-@dataclass(frozen=True)
-class _Source:
+class _Source(NamedTuple):
     """Where a modality is: a cell of every row of a table, names of a vector's features, and the folder of files."""
 
     table: str
