@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmcontrast.data.prepare import captions
+from mmcontrast.data.prepare import picture_texts
 
 
 def draw(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (12, 8)) -> None:
@@ -19,7 +19,7 @@ def write_flickr(raw: Path, splits: list[str]) -> None:
     """One image and five captions for each of `splits`, the split that it is in."""
     images = []
     for i, split in enumerate(splits):
-        draw(raw / captions.IMAGES / f"{i}.jpg", (40 * i % 256, 0, 0))
+        draw(raw / picture_texts.IMAGES / f"{i}.jpg", (40 * i % 256, 0, 0))
         sentences = [{"raw": f" caption {k} of {i}.", "tokens": []} for k in range(5)]
         images.append({"filename": f"{i}.jpg", "split": split, "imgid": i, "sentences": sentences})
-    (raw / captions.CAPTIONS).write_text(json.dumps({"images": images, "dataset": "flickr30k"}))
+    (raw / picture_texts.CAPTIONS).write_text(json.dumps({"images": images, "dataset": "flickr30k"}))

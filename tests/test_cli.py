@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmcontrast.cli import CALLS, main
+from mmcontrast.cli import main
 from mmcontrast.config import Grid
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import write_plan
@@ -80,9 +80,8 @@ def test_a_shell_completes_commands_anywhere(
     assert done.stdout.split() == ["compare", "completion"]
 
 
-def test_every_command_of_the_table_has_its_function() -> None:
+def test_every_argument_of_the_table_is_used() -> None:
     table = yaml.safe_load((ROOT / "src/mmcontrast/commands.yaml").read_text(encoding="utf-8"))
-    assert table["commands"].keys() == CALLS.keys()
     used = {name for command in table["commands"].values() for name in command.get("shared", ())}
     assert used == table["arguments"].keys()
 

@@ -17,7 +17,7 @@ from mmcontrast import progress
 from mmcontrast.cli import EpochPrinter
 from mmcontrast.data.files import sha256_of
 from mmcontrast.paths import Layout
-from mmcontrast.terminal import Watch, job_of
+from mmcontrast.progress import Watch, job_of
 from snakemake_logger_plugin_mmcontrast import LogHandler
 
 LOG = "synthetic/m3col/base: seed 7 (2 of 3) epoch 14/30 loss=0.1"

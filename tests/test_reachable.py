@@ -13,7 +13,6 @@ from mmcontrast.methods.registry import training_modules
 # the reader for datasets of the user's own
 ENTRIES = (
     "mmcontrast", "mmcontrast.__main__", "mmcontrast.cli", "mmcontrast.trained", "mmcontrast.losses",
-    "mmcontrast.terminal",  # by Snakemake's plugin
     "mmcontrast.data.prepare.python",
 )  # fmt: skip
 

@@ -24,8 +24,6 @@ from mmcontrast.pipeline import documents, workflow
 from mmcontrast.pipeline import plan as plans
 from mmcontrast.pipeline.workflow import selection
 
-PROGRESS_SECONDS = 5.0
-
 
 def _enter_checkout() -> None:
     """Go to the folder that holds params/, this one or one above it; its package must be the one that is running."""
@@ -55,9 +53,8 @@ def _journal(args: argparse.Namespace, layout: paths.Layout) -> None:
 
 
 class EpochPrinter:
-    """Training progress: a living line on a terminal, else a line every few seconds.
-
-    Under DVC, which says nothing of how far it is, the line also has the number of training stages and the time left.
+    """Training progress: a living line on a terminal, else a line every few seconds; under DVC, which says nothing of
+    how far it is, also with the number of training stages and the time left.
     """
 
     def __init__(self, stage: str, cell: CellConfig, layout: paths.Layout) -> None:
@@ -74,7 +71,7 @@ class EpochPrinter:
             where = f"seed {number}/{seeds} epoch {epoch + 1}/{epochs}"
             line = progress.joined([ahead, f"{name} {where}", f"loss {terms.get('loss', float('nan')):.4f}"])
             self.screen.show(line if done < total else "")
-        elif done == total or epoch == epochs - 1 or time.monotonic() - self.last > PROGRESS_SECONDS:
+        elif done == total or epoch == epochs - 1 or time.monotonic() - self.last > 5:
             self.last = time.monotonic()
             values = " ".join(f"{k}={v:.4f}" for k, v in terms.items())
             text = f"{self.cell.name}: seed {seed} ({number} of {seeds}) epoch {epoch + 1}/{epochs} {values}"
@@ -120,20 +117,16 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> int:
     layout = paths.Layout(args.suite, args.datasets)
-    if args.part == "publish":
-        from mmcontrast.report.page import publish
+    page = Path(layout.report_plan("page"))
+    if args.part in ("publish", "single"):
+        from mmcontrast.report.page import publish, write_single
 
-        grid, layout = selection(args.suite, args.datasets)
-        for file in publish(grid, layout):
+        made = [write_single(plans.planned_grid(page), layout)] if args.part == "single" else None
+        for file in made or publish(*selection(args.suite, args.datasets)):
             print(f"{file}: written")
         return 0
-    if args.part == "single":
-        from mmcontrast.report.page import write_single
-
-        print(f"{write_single(plans.planned_grid(Path(layout.report_plan('page'))), layout)}: written")
-        return 0
     if args.part == "partial":
-        return _partial(plans.planned_grid(Path(layout.report_plan("page"))), layout)
+        return _partial(plans.planned_grid(page), layout)
     planned = plans.Plan.read(Path("."), layout)
     known = ["results", "page", "single", "partial", "publish", *planned.experiments]
     if args.part not in known:
@@ -233,10 +226,7 @@ def _status(args: argparse.Namespace) -> None:
     table = Table("dataset", "rows", "fetched", "prepared", "source", "licence", "next")
     for row in status(selection(args.suite)[0]):
         table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.source, row.licence, row.next_step)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _sync(args: argparse.Namespace) -> None:
@@ -334,30 +324,6 @@ def _completion(args: argparse.Namespace) -> None:
     print(shtab.complete(_parser(), args.shell))
 
 
-CALLS: dict[str, Callable[[argparse.Namespace], int | None]] = {
-    "data status": _status,
-    "data encoders": _encoders,
-    "data fetch": _data,
-    "data prepare": _data,
-    "pretrain": _train,
-    "finetune": _train,
-    "evaluate": _evaluate,
-    "report": _report,
-    "check": _check,
-    "plan": _plan,
-    "sync": _sync,
-    "compare": _compare,
-    "verify": _verify,
-    "tune": _tune,
-    "new dataset": _new,
-    "new method": _new,
-    "init": _init,
-    "embed": _apply,
-    "predict": _apply,
-    "completion": _completion,
-    "licences": _write,
-    "schemas": _write,
-}
 # the command goes into the checkout; files are named from where it was typed
 TYPES: dict[str, Callable[[str], Any]] = {
     "int": int,
@@ -379,7 +345,7 @@ def _parser() -> argparse.ArgumentParser:
         first, _, second = words.partition(" ")
         text, shared = command.pop("help"), command.pop("shared", ())
         sub = groups.get(first, commands).add_parser(second or first, help=text, description=text)
-        sub.set_defaults(call=CALLS[words])
+        sub.set_defaults(call=globals()[f"_{command.pop('call', first)}"])
         for name, options in [*((name, table["arguments"][name]) for name in shared), *command.items()]:
             given: dict[str, Any] = {k: TYPES[v] if k == "type" else v for k, v in options.items() if k != "names"}
             sub.add_argument(*options.get("names", [name]), **given)

@@ -14,9 +14,8 @@ import importlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmcontrast import __version__
 from mmcontrast.config import CellConfig
@@ -32,8 +31,7 @@ CELL, ENCODERS, FITTED = "cell.json", "encoders", "fitted.json"
 STAMP = ".snakemake_timestamp"
 
 
-@dataclass(frozen=True)
-class SeedExport:
+class SeedExport(NamedTuple):
     """One seed's weights by name, the epoch that they are of, and modality -> the word pieces of its texts."""
 
     weights: Mapping[str, Tensor]
@@ -44,8 +42,7 @@ class SeedExport:
 def write_models(folder: Path, cell: CellConfig, seeds: Mapping[int, SeedExport], fitted: Path) -> None:
     """Write the models of a stage, and remove what else is in their folder.
 
-    Args:
-        fitted: `fitted.json` of the prepared dataset; a set of pictures and texts alone may have none.
+    `fitted`: `fitted.json` of the prepared dataset; a set of pictures and texts alone may have none.
     """
     from safetensors.torch import save
 
@@ -97,11 +94,7 @@ def _encoder_files(cell: CellConfig) -> dict[str, list[Path]]:
 
 
 def sealed(file: Path, remedy: str = "train the cell again") -> Path:
-    """A file of an exported model, where it is as it was written. `remedy`: ends the message.
-
-    Raises:
-        DataError: it is missing, or changed since.
-    """
+    """A file of an exported model, as it was written; else DataError, whose message ends in `remedy`."""
     folder = next((f for f in file.parents if (f / CHECKSUMS).is_file()), file.parent)
     try:
         as_written = read_json(folder / CHECKSUMS)[file.relative_to(folder).as_posix()] == sha256_of(file)

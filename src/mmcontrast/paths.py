@@ -14,11 +14,7 @@ from mmcontrast.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
 STAGE_FILES = ("history.parquet", "predictions.parquet", "embeddings.parquet", "cost.json")
-SCORED_FILES = {
-    "classifier": "predictions.parquet",
-    "probe": "embeddings.parquet",
-    "retrieval": "embeddings.parquet",
-}
+SCORED_FILES = {"classifier": "predictions.parquet", "probe": "embeddings.parquet", "retrieval": "embeddings.parquet"}
 # of a stage's models, what was written beside them
 CHECKSUMS = "checksums.json"
 # what DVC has recorded of the default suite, as far as `mmcontrast sync` knows
@@ -65,9 +61,7 @@ def fitted(dataset: str) -> str:
 class Layout:
     """Paths of a selection (suite and datasets): the default one at the top, any other under build/.
 
-    `select` is what repeats the selection on the command line.
-
-    Data is shared by all selections: what a dataset is does not depend on who trains on it.
+    `select` is what repeats it on the command line. Data is shared by all: it does not depend on who trains on it.
     """
 
     def __init__(self, suite: str = "default", datasets: list[str] | None = None) -> None:
@@ -84,10 +78,7 @@ class Layout:
         self.folder = f"{self.prefix}reports"
 
     def partial(self) -> Layout:
-        """The same, with a report of its own: what is made of a run in which a cell failed.
-
-        It is apart from the report proper, whose files Snakemake and DVC know.
-        """
+        """The same, with a report apart from that which the engines know: of a run in which a cell failed."""
         other = copy.copy(self)
         other.folder = f"{self.folder}/partial"
         return other

@@ -1,17 +1,25 @@
 """How far a run is, as one line for people: `37/242 steps · about 21 min left · trifeature/comm seed 2/3 epoch 14/30`.
 
-Used by the logger of Snakemake and by the training jobs themselves. Snakemake imports this at every start: no torch.
+Used by training jobs, and by Snakemake's terminal for this workflow: one living line, cells by their names, and why a
+job failed, at once. Dry runs and whoever asks for more (`--verbose`, `--printshellcmds`) get Snakemake's own lines.
+Imports light modules only, as every snakemake has it, in every job as well.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
+import sys
+import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, NamedTuple, TextIO
+
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from mmcontrast.data.files import read_json, sha256_of
 from mmcontrast.paths import Layout
@@ -20,6 +28,22 @@ TRAINING = ("pretrain", "finetune")
 # a line that a training job prints, see `mmcontrast.cli.EpochPrinter`
 EPOCH = re.compile(r"seed \d+ \((\d+) of (\d+)\) epoch (\d+)/(\d+)")
 TAIL = 4096
+TARGET = "reproduce"  # the rule that asks for the rest
+# between two looks at the running jobs; where nothing lives, a line as seldom as this shows that all is well
+LIVING, PLAIN = 1.0, 60.0
+# what Snakemake says to everyone at every start, and what the living line says better
+CHATTER = (
+    "Using workflow specific profile",
+    "Assuming unrestricted",
+    "Building DAG",
+    "Using shell",
+    "Rules claiming more threads",
+    "Conda environments: ignored",
+    "Select jobs to execute",
+    "Execute ",
+    "Elapsed time",
+    "host:",
+)
 
 Job = tuple[str, str]  # ("finetune", "handwritten/m3col/base"), ("fetch", "emoji"), ("report", "page")
 
@@ -55,17 +79,13 @@ def untrained(layout: Layout) -> list[Job]:
     for plan in sorted(plans.glob("*/*/*/*.json")):
         cell, stage = plan.parent.relative_to(plans).as_posix(), plan.stem
         if stage in TRAINING:
-            cost = Path(layout.stage(cell, stage, "cost.json"))
-            if _trained_by(cost) != sha256_of(plan):
+            try:
+                trained_by = read_json(Path(layout.stage(cell, stage, "cost.json")))["plan"]
+            except (OSError, ValueError, LookupError, TypeError):
+                trained_by = None
+            if trained_by != sha256_of(plan):
                 found.append((stage, cell))
     return found
-
-
-def _trained_by(cost: Path) -> str | None:
-    try:
-        return str(read_json(cost)["plan"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
 
 
 class Ahead:
@@ -149,3 +169,153 @@ class Screen:
     def _write(self, text: str) -> None:
         self.stream.write(f"\r\x1b[2K{text}" if self.living else text)
         self.stream.flush()
+
+
+class Running(NamedTuple):
+    """A job that has started: what it is, its log, and when (monotonic seconds)."""
+
+    job: Job
+    rule: str
+    log: Path
+    started: float
+
+
+class Watch:
+    """What is known of a run, from Snakemake's events; every method is called under one lock."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, int] = {}  # rule -> jobs that have not started
+        self.running: dict[int, Running] = {}
+        self.seen: set[Job] = set()
+        self.done, self.total, self.cores = 0, 0, 1
+        self.layout: Layout | None = None
+        self.costs, self.stale = Costs(Path()), list[Job]()
+
+    def start(self, jobid: int, rule: str, wildcards: dict[str, str], logs: list[str]) -> None:
+        log = Path(logs[0]) if logs else Path()
+        if self.layout is None and logs:
+            # the suite that is run, by where its logs are: build/<suite>/logs or logs
+            suite, *datasets = log.parts[1].split("+") if log.parts[0] == "build" else ["default"]
+            self.layout = Layout(suite, datasets or None)
+            self.costs, self.stale = Costs(self.layout.journal), untrained(self.layout)
+        job = job_of(rule, wildcards)
+        self.running[jobid] = Running(job, rule, log, time.monotonic())
+        if job not in self.seen:
+            self.waiting[rule] = self.waiting.get(rule, 1) - 1
+        self.seen.add(job)
+
+    def left(self) -> float | None:
+        """Seconds until the end, None while no training job has been measured."""
+        now, rest, longest = time.monotonic(), 0.0, 0.0
+        for run in self.running.values():
+            gone, share = now - run.started, standing(run.log)[1] if run.rule in TRAINING else 0.0
+            if share > 0.1:
+                self.costs.seconds[run.job] = gone / share
+            expected = self.costs.expected(run.job)
+            if expected is None and run.rule in TRAINING:
+                return None
+            one = max(0.0, (expected or 0.0) - gone)
+            rest, longest = rest + one, max(longest, one)
+        for rule, number in self.waiting.items():
+            ahead = [job for job in self.stale if job[0] == rule and job not in self.seen] or [job_of(rule, {})]
+            known = [s for s in map(self.costs.expected, ahead) if s is not None]
+            if number > 0 and not known and rule in TRAINING:
+                return None
+            rest += max(0, number) * sum(known) / max(1, len(known))
+        return max(longest, rest / self.cores)
+
+    def so_far(self) -> str:
+        """Steps that are done, and the time left if it can be known."""
+        left = self.left() if self.done < self.total else None
+        return joined([f"{self.done}/{self.total} steps", "" if left is None else about(left)])
+
+    def line(self) -> str:
+        """The same, and what is running."""
+        jobs = [" ".join(filter(None, [shown(run.job), standing(run.log)[0]])) for run in self.running.values()]
+        more = f"and {len(jobs) - 2} more" if len(jobs) > 2 else ""
+        return joined([self.so_far(), *jobs[:2], more])
+
+
+def job_of(rule: str, wildcards: dict[str, str]) -> Job:
+    """A job under the name that the journal has for it."""
+    if wildcards:
+        return rule, next(iter(wildcards.values()))
+    return ("report", rule.removeprefix("experiment_")) if rule != "dvc" else ("sync", rule)
+
+
+class Terminal:
+    """Turns Snakemake's events into a living line, or into one line per job where there is no terminal.
+
+    `own`: whether it says anything; else Snakemake's own lines come.
+    """
+
+    def __init__(self, asked: Any) -> None:
+        self.own = not (asked.dryrun or asked.verbose or asked.printshellcmds or asked.debug_dag)
+        self.screen = Screen(sys.stdout if asked.stdout else sys.stderr)
+        self.watch, self.guard = Watch(), threading.Lock()
+        self.told = time.monotonic()
+        self.ended = threading.Event()
+        if self.own:
+            threading.Thread(target=self._look, daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One of Snakemake's records, of which those with an `event` are about jobs."""
+        if self.own:
+            with self.guard:
+                event = getattr(record, "event", None)
+                if event is None:
+                    self._message(record)
+                else:
+                    self._event(event, record)
+
+    def close(self) -> None:
+        """Called when all has been said."""
+        if self.own and not self.ended.is_set():
+            self.ended.set()
+            self.screen.show("")
+            if self.screen.living and self.watch.total:
+                self.screen.say(self.watch.so_far())
+
+    def _look(self) -> None:
+        """Redraw the line from time to time; where there is no terminal, say it if nothing else was said for long."""
+        while not self.ended.wait(LIVING if self.screen.living else PLAIN / 4):
+            with self.guard:
+                if not self.watch.running:
+                    self.screen.show("")
+                elif self.screen.living:
+                    self.screen.show(self.watch.line())
+                elif time.monotonic() - self.told >= PLAIN:
+                    self._say(self.watch.line())
+
+    def _say(self, text: str) -> None:
+        self.told = time.monotonic()
+        self.screen.say(text)
+
+    def _message(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING or (
+            record.levelno >= logging.INFO and text not in ("", "None") and not text.startswith(CHATTER)
+        ):
+            self._say(text)
+
+    def _event(self, event: str, record: logging.LogRecord) -> None:
+        watch, of = self.watch, record.__dict__
+        if event == LogEvent.RUN_INFO:
+            watch.waiting = {str(rule): n for rule, n in of["stats"].items() if rule not in ("total", TARGET)}
+            watch.total = sum(watch.waiting.values())
+        elif event == LogEvent.RESOURCES_INFO:
+            watch.cores = of.get("cores") or of.get("nodes") or watch.cores
+        elif event == LogEvent.JOB_INFO and of["rule_name"] != TARGET:
+            watch.start(of["jobid"], of["rule_name"], dict(of["wildcards"] or {}), list(of["log"] or []))
+        elif event == LogEvent.JOB_FINISHED and (run := watch.running.pop(of["job_id"], None)):
+            self._finished(run)
+        elif event == LogEvent.JOB_ERROR and (run := watch.running.pop(of["jobid"], None)):
+            self._say(f"{' '.join(run.job)} failed: {cause(run.log)} ({run.log})")
+        elif event == LogEvent.ERROR:
+            self._say(record.getMessage())
+
+    def _finished(self, run: Running) -> None:
+        self.watch.costs.seconds[run.job] = seconds = time.monotonic() - run.started
+        self.watch.done += 1
+        if not self.screen.living:
+            self._say(f"{self.watch.so_far()} · {' '.join(run.job)}: {seconds:.0f} s")

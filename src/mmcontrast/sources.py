@@ -54,8 +54,7 @@ def _imports(module: str) -> tuple[str, ...]:
 def sources(*entries: str) -> tuple[str, ...]:
     """Files that the modules `entries` need, themselves included, relative to the folder `src`; of others the path.
 
-    Raises:
-        ModuleNotFoundError: an entry is not a module of this package.
+    Raises ModuleNotFoundError: an entry is not a module of this package.
     """
     seen: set[str] = set()
     stack = list(entries)
@@ -87,12 +86,9 @@ def decides(code: str) -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             first = node.body[0]
             last = first.end_lineno or first.lineno
-            before, after = (
-                lines[first.lineno - 1][: first.col_offset],
-                lines[last - 1].encode()[first.end_col_offset :],
-            )
+            before, after = lines[first.lineno - 1], lines[last - 1].encode()
             # alone on its lines, as it is wherever a formatter has been
-            if not before.strip() and not after.strip():
+            if not before[: first.col_offset].strip() and not after[first.end_col_offset :].strip():
                 lines[first.lineno - 1 : last] = [""] * (last - first.lineno + 1)
                 kept -= set(range(first.lineno, last + 1))
     said = enumerate(lines, 1)

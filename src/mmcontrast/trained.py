@@ -52,9 +52,7 @@ class TrainedModel:
         method: the network, in evaluation mode; `method.cell` is what it was trained with.
     """
 
-    def __init__(
-        self, method: Method, scalers: Mapping[str, Scaler], texts: Mapping[str, Any], device: str = "cpu"
-    ) -> None:
+    def __init__(self, method: Method, scalers: Mapping[str, Scaler], texts: Mapping[str, Any], device: str) -> None:
         self.device = torch.device(device)
         self.method, self._scalers, self._texts = method.to(self.device), scalers, texts
 
@@ -70,11 +68,9 @@ class TrainedModel:
     def embed(self, inputs: Inputs, readout: str = "") -> Array:
         """(N, D) float32 embeddings, as training stores and the report scores them.
 
-        Args:
-            readout: another embedding than the method's own, such as `encoders`.
+        `readout`: another embedding than the method's own, such as `encoders`.
 
-        Raises:
-            DataError: the inputs are not what the model takes, or there is no such readout.
+        Raises DataError: the inputs are not what the model takes, or there is no such readout.
         """
         found = embed(self.method, self._table(inputs), self.device)
         if readout not in found:
@@ -84,8 +80,7 @@ class TrainedModel:
     def observations(self, inputs: Inputs) -> dict[str, tuple[Array, Array]]:
         """modality -> ((P, D) float32 unit rows to compare with those of the other modalities, (P,) row of each).
 
-        Raises:
-            ConfigError: the method compares no observations. DataError: as `embed`.
+        Raises ConfigError: the method compares no observations. DataError: as `embed`.
         """
         found = embed_observations(self.method, self._table(inputs), self.device)
         return {m: (z_PD.numpy(), row_P.numpy()) for m, (z_PD, row_P) in found.items()}
@@ -93,8 +88,7 @@ class TrainedModel:
     def predict_proba(self, inputs: Inputs) -> Array:
         """(N, C) probabilities of classes or labels.
 
-        Raises:
-            DataError: as `embed`; or nothing classifies, or the target is a quantity.
+        Raises DataError: as `embed`; or nothing classifies, or the target is a quantity.
         """
         if self.cell.target == "regression":
             raise DataError(f"{self.cell.name}: predicts quantities, which have no probabilities; use `predict`")
@@ -103,8 +97,7 @@ class TrainedModel:
     def predict(self, inputs: Inputs) -> Array:
         """(N,) names of classes; of several labels at once (N, C) 0 or 1, of a regression (N, C) numbers in its units.
 
-        Raises:
-            DataError: as `predict_proba`.
+        Raises DataError: as `predict_proba`.
         """
         out_NC = self._outputs(inputs)
         if self.cell.target == "classes":
@@ -132,9 +125,7 @@ def load(path: str | Path, device: str = "cpu", seed: int | None = None) -> Trai
         path: seed<k>.safetensors of an exported model, or the folder of a cell, runs/<dataset>/<method>/<variant>.
         device: where it computes, as torch names it. seed: of a folder's models; None = the first.
 
-    Raises:
-        DataError: a file is missing, damaged, changed since, or does not belong to the others; or the method embeds
-            labels.
+    Raises DataError: a file is missing, damaged, changed since, or does not belong; or the method embeds labels.
     """
     file = weights_file(Path(path), seed)
     method, folder = load_method(file), file.parent
@@ -163,8 +154,7 @@ def weights_file(path: Path, seed: int | None = None) -> Path:
 def load_method(file: Path) -> Method:
     """The network of an exported model in evaluation mode, on the CPU; `.cell` is what it was trained with.
 
-    Raises:
-        DataError: a file is missing, damaged, or does not belong to the others.
+    Raises DataError: a file is missing, damaged, or does not belong to the others.
     """
     cell, weights = read_cell(file.parent / CELL), read_weights(file)
     sealed(file)
@@ -222,8 +212,7 @@ def read_cell(path: Path) -> CellConfig:
 def embed_files(model: TrainedModel, files: Sequence[Path], out: Path, readout: str = "") -> int:
     """Write `id` and `embedding`; of a cell scored by retrieval a row per observation. Returns the number of rows.
 
-    Raises:
-        DataError: a file cannot be read or lacks a column, or its rows are not what the model takes.
+    Raises DataError: a file cannot be read or lacks a column, or its rows are not what the model takes.
     """
     ids, inputs = read_rows(model, files)
     if model.cell.scored_by != "retrieval" or readout:
@@ -240,8 +229,7 @@ def embed_files(model: TrainedModel, files: Sequence[Path], out: Path, readout: 
 def predict_files(model: TrainedModel, files: Sequence[Path], out: Path) -> int:
     """Write `id`, `predicted` and the probability of each class; of other targets a column per label or quantity.
 
-    Raises:
-        DataError: as `embed_files`; or nothing classifies.
+    Raises DataError: as `embed_files`; or nothing classifies.
     """
     ids, inputs = read_rows(model, files)
     cell = model.cell
@@ -253,11 +241,13 @@ def predict_files(model: TrainedModel, files: Sequence[Path], out: Path) -> int:
 def read_rows(model: TrainedModel, files: Sequence[Path]) -> tuple[list[str], dict[str, Any]]:
     """N ids, and the raw inputs of these rows.
 
-    Raises:
-        DataError: a file cannot be read, has an id twice or lacks it, or no column is an input.
+    Raises DataError: a file cannot be read, has an id twice or lacks it, or no column is an input.
     """
     modalities = model.cell.modalities
-    frame = reduce(_joined, [_read(file, modalities) for file in files])
+    frame = reduce(
+        lambda one, other: one.join(other, on=ID, how="full", coalesce=True, maintain_order="left_right"),
+        [_read(file, modalities) for file in files],
+    )
     inputs: dict[str, Any] = {}
     shared = Counter(f for m in modalities for f in model.features(m))
     for m, spec in modalities.items():
@@ -298,10 +288,6 @@ def _beside(cell: str, table: Path) -> str:
     if cell.startswith("["):
         return json.dumps([str(table.parent / path) for path in json.loads(cell)])
     return str(table.parent / cell)
-
-
-def _joined(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    return one.join(other, on=ID, how="full", coalesce=True, maintain_order="left_right")
 
 
 def _value(cell: Any, spec: Modality, where: str) -> Any:

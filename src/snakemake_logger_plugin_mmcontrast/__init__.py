@@ -1,4 +1,4 @@
-"""Snakemake's door to `mmcontrast.terminal`; `logger: [mmcontrast]` in profiles/default chooses it."""
+"""Snakemake's door to `mmcontrast.progress`; `logger: [mmcontrast]` in profiles/default chooses it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         if Path("src/mmcontrast").is_dir():
             sys.path.insert(0, os.path.abspath("src"))
-        from mmcontrast.terminal import Terminal
+        from mmcontrast.progress import Terminal
 
         self.terminal = Terminal(self.common_settings)
 

@@ -144,7 +144,7 @@ def test_a_choice_at_an_end_of_what_was_tried_needs_a_reason(checkout: Path) -> 
         choice.pop("reason", None)
 
     change(checkout / "params/tuning/shared.yaml", spoil)
-    with pytest.raises(ConfigError, match=r"tcga_brca.cross: lr: 0.03 is at an end of what was tried"):
+    with pytest.raises(ConfigError, match=r"tcga_brca.cross: lr: 0.03 is at an end"):
         Grid(checkout)
 
 

@@ -205,12 +205,6 @@ def test_the_same_files_give_the_same_bytes(raw, tmp_path):
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_an_emoji_that_stands_twice_is_refused(raw):
-    edit(raw / emoji.EMOJIBASE, lambda v: v.append(dict(v[5], hexcode="2764")))
-    with pytest.raises(DataError, match=r"data\.json: the emoji 2764 \(red heart\) stands there twice"):
-        build(dataset(), raw)
-
-
 def test_files_that_are_missing_or_broken_are_named(raw):
     (raw / emoji.CLDR).write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"annotations\.json: not JSON"):

@@ -14,7 +14,7 @@ import torch
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Engine, Model, Optimizer, Selection, Stage
 from mmcontrast.data import table
-from mmcontrast.data.instances import Instances
+from mmcontrast.data.instances import Stream
 from mmcontrast.data.loading import holdout, load_dataset, load_split
 from mmcontrast.data.parquet import write_parquet
 from mmcontrast.data.prepare import mogonet, prepare
@@ -193,13 +193,15 @@ def test_files_prepared_for_other_params(cell: CellConfig, tmp_path: Path, updat
 def with_scenes(raw_rosmap: Any, small: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Prepare the small split with a video for every two rows; the videos of train."""
     dataset, raw = raw_rosmap(small.mogonet_files(), scenes="video")
-    read = mogonet.read
+    stream = mogonet.stream
 
-    def grouped(*args: Any) -> Instances:
-        got = read(*args)
-        return replace(got, groups=[f"{split}-{i // 2}" for i, split in enumerate(got.splits or [])])
+    def grouped(*args: Any) -> Stream:
+        got = stream(*args)
+        return replace(
+            got, instances=[replace(one, group=f"{one.split}-{i // 2}") for i, one in enumerate(got.instances)]
+        )
 
-    monkeypatch.setattr(mogonet, "read", grouped)
+    monkeypatch.setattr(mogonet, "stream", grouped)
     prepare("rosmap", dataset, raw, root / "data/prepared/rosmap")
     return [f"train-{i // 2}" for i in range(8)]
 

@@ -172,7 +172,7 @@ def test_split_owns_its_combinations() -> None:
     assert (tri.split_flags(small(seed=1)) != tri.split_flags(params)).any()
 
 
-def parts(params: tri.Generate, split: tri.Split) -> list[bool]:
+def parts(params: tri.Generate, split: str) -> list[bool]:
     """Whether the pairs are of combinations that train has, of each part of the split."""
     return [True, False] if params.seen and split != "train" else [False]
 

@@ -23,10 +23,7 @@ class Strict(BaseModel):
 
 
 class Grown(Strict):
-    """A model that has gained keys: those of `LATER` are written only where they are set.
-
-    So values written before there were these keys stay as they were, and what is known by them stays known.
-    """
+    """A model that has gained keys: `LATER` are written only where set, so that older values stay as they were."""
 
     LATER: ClassVar[tuple[str, ...]]
 
@@ -72,8 +69,7 @@ def validate(
 ) -> M:
     """`data` as a `model`. Raises ConfigError with a line `where: key: what is wrong` for every fault.
 
-    Args:
-        origin: of data that several files make: keys down to a value -> `file: key` where it was written.
+    `origin`: of data that several files make: keys down to a value -> `file: key` where it was written.
     """
     try:
         return model.model_validate(data)
@@ -104,9 +100,3 @@ def known(where: str, what: str, name: str | None, names: Iterable[str]) -> None
     names = list(names)
     if name is not None and name not in names:
         raise ConfigError(f"{where}: no {what} '{name}'; {nearest(name, names)}")
-
-
-def has_file(kind: str, name: str, names: Iterable[str]) -> None:
-    """Raise ConfigError for a name that no file of params/<kind>s/ has."""
-    if name not in names:
-        raise ConfigError(f"no {kind} '{name}' in params/{kind}s/; {nearest(name, names)}")

@@ -35,9 +35,8 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
 @cache
 def figure_kinds() -> dict[str, str]:
-    """Kind -> the section of the experiment that it shows, all datasets together; empty for a figure per dataset.
-
-    Read from the code of report/figures/, not by running it: it draws.
+    """Kind -> the section of the experiment that it shows, all datasets together, or "" for a figure per dataset; read
+    from the code of report/figures/, not by running it: it draws.
     """
     files = sorted(FOLDER.glob("*.py"))
     return {kind: section for f in files for kind, section in REGISTERED.findall(f.read_text(encoding="utf-8"))}
@@ -56,9 +55,7 @@ class CellRef(Strict):
     method: str
     variant: str = "base"
     label: str | None = Field(default=None, description="Row label; default: the method's title.")
-    only: list[str] | None = Field(
-        default=None, description="Datasets it is run on, of the experiment's own. Default: all."
-    )
+    only: list[str] | None = Field(default=None, description="Datasets it is run on, of the experiment's; null = all.")
 
 
 class Arms(Strict):
@@ -70,7 +67,6 @@ class Arms(Strict):
 
 class Information(Strict):
     """Which probes ask for information that is redundant, unique, or synergistic between the modalities.
-
     Redundant and unique information is read after pretraining on the unbiased arm, synergy after the biased one;
     synergy after the unbiased one is its control. The redundant probe is the dataset's own label.
     """
@@ -83,7 +79,6 @@ class Information(Strict):
 
 class SweepLine(Strict):
     """One key of a cell and the values it takes in turn, each a variant: `objective.alpha: [0.05, 0.15, 0.5]`.
-
     The value that the cell has is the cell itself, and one that another variant in the method's file gives is that one.
     """
 
@@ -92,7 +87,7 @@ class SweepLine(Strict):
 
     title: str | None = Field(default=None, description="Name of the line; default: the method's title.")
     label: str | None = Field(
-        default=None, description="Label of a row, where {value} and {place} stand for these; default: key = {value}."
+        default=None, description="Label of a row, with {value} and {place}; null: key = {value}."
     )
     places: list[Annotated[float, Field(ge=0)]] | None = Field(
         default=None, description="Place of each value on the axis; default: the value, or the rows that `full` are."
@@ -133,7 +128,6 @@ Lines = Annotated[
 
 class Sweep(Strict):
     """A panel of curves over cells that differ in one number; any further key is a cell, with a line or a list of them.
-
     `m3col: {objective.alpha: [0.05, 0.15, 0.5]}` makes the variants, the rows of the table, and the line; a cell other
     than the base is written method/variant.
     """
@@ -179,7 +173,6 @@ class MatrixColumn(Strict):
 
 class Contrast(Strict):
     """Two cells of one dataset, or two protocols of one cell, whose difference by seed is a result.
-
     Primary ones are declared before the run and tested, by Holm's method within a family: those of one experiment,
     dataset and score. Any other is exploratory and has an interval but no p value.
     """
@@ -251,9 +244,7 @@ class Experiment(Strict):
 
     title: str
     paper: str | None = None
-    published: str | None = Field(
-        default=None, description="Table in `published` of the paper's file, which stands beside the rows."
-    )
+    published: str | None = Field(default=None, description="Table of the paper's file that stands beside the rows.")
     caption: str
     kind: Literal["table", "ablation", "matrix"] = Field(
         description="matrix: one row per label, one column per dataset, and what holds across datasets."
@@ -275,9 +266,7 @@ class Experiment(Strict):
         description="Differences that are themselves the result; an entry with `datasets` and `cells` is one for each.",
     )
     panels: list[Sweep] = Field(default=[], description="Curves over one number each, in one figure of all datasets.")
-    information: Information | None = Field(
-        default=None, description="Of an experiment on redundant, unique and synergistic information."
-    )
+    information: Information | None = Field(default=None, description="Of redundant, unique and synergistic parts.")
     not_run: dict[str, str] = Field(default={}, description="What one may look for among its rows: why it is not run.")
 
     @field_validator("contrasts", mode="before")
@@ -290,19 +279,13 @@ class Experiment(Strict):
         return [c for of_entry in written for c in of_entry]
 
     @model_validator(mode="after")
-    def _has_rows(self) -> Self:
+    def _has_rows_on_its_datasets(self) -> Self:
         if not self.cells:
             raise ValueError("cells: at least one, or a `sweep` or `panels` that make them")
         if self.published is not None and self.paper is None:
             raise ValueError("published: a table of the paper, and no `paper` is named")
         if self.kind == "ablation" and len({(c.method, c.variant) for c in self.cells}) < 2:
-            raise ValueError(
-                "kind: an ablation shows differences between cells, and there is one cell; say kind: table"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _only_on_its_datasets(self) -> Self:
+            raise ValueError("kind: an ablation shows differences between cells, and there is one; say kind: table")
         for ref in self.cells:
             if unknown := sorted(set(ref.only or []) - set(self.datasets)):
                 raise ValueError(f"cells: only: {unknown} are not among the experiment's datasets, {self.datasets}")
@@ -315,7 +298,7 @@ class Experiment(Strict):
         return self
 
     @model_validator(mode="after")
-    def _overall_figures_have_what_they_show(self) -> Self:
+    def _figures_have_what_they_show(self) -> Self:
         if (self.kind == "matrix") != bool(self.columns):
             raise ValueError("columns: a matrix has columns, and no other kind does")
         for kind, needed in OVERALL.items():
@@ -333,10 +316,6 @@ class Experiment(Strict):
             on_it = [f"{c.method}/{c.variant}" for c in self.cells if c.only is None or dataset in c.only]
             if cell is not None and cell not in on_it:
                 raise ValueError(f"{where}: {cell} is no cell of the experiment on {dataset}")
-        return self
-
-    @model_validator(mode="after")
-    def _sweeps_over_its_cells(self) -> Self:
         cells = {f"{c.method}/{c.variant}" for c in self.cells}
         placed = {cell for line in self.sweep.series.values() for cell in line} if self.sweep else set()
         if absent := sorted(placed - cells):
@@ -357,9 +336,7 @@ class Suite(Strict):
         default={}, description="Other seeds for some datasets, e.g. fewer where a run costs much."
     )
     engine: Engine = Engine()
-    overrides: Overrides = Field(
-        default=Overrides(), description="Merged over every cell last, e.g. {finetune: {epochs: 2}}."
-    )
+    overrides: Overrides = Field(default=Overrides(), description="Laid over every cell, e.g. {finetune: {epochs: 2}}.")
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:

@@ -126,14 +126,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class ParamFiles:
-    """What the files of `params/` hold, before any of it is checked.
+    """What the files of `params/` hold, before any of it is checked; those of a checkout are read when asked for.
 
     A file is named by its kind (a folder of params/) and its stem, which is unique in its kind whatever folders are
-    below it. Files of a checkout are read when they are asked for.
-
-    Args:
-        root: the checkout that holds params/.
-        given: path relative to the checkout -> content, in place of the checkout's files.
+    below it. `given`: path relative to the checkout -> content, in place of the checkout's files.
     """
 
     def __init__(self, root: Path, given: Mapping[str, dict[str, Any]] | None = None) -> None:
@@ -189,9 +185,7 @@ def _members(path: Path, where: str) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"{where}: {path.name}: no such table beside this file, or not readable ({e})") from None
     for number, line in enumerate(lines, 2):
         if header != ["path", "bytes", "sha256"] or len(line) != len(header) or not line[1].isdecimal():
-            raise ConfigError(
-                f"{where}: {path.name}, line {number}: expected path, bytes and sha256, separated by tabs"
-            )
+            raise ConfigError(f"{where}: {path.name}, line {number}: expected path, bytes and sha256, tab-separated")
     if len({name for name, *_ in lines}) != len(lines):
         raise ConfigError(f"{where}: {path.name}: a path stands twice")
     return {name: {"bytes": int(size), "sha256": sha256} for name, size, sha256 in lines}

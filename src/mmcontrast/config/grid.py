@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.config.base import Faults, M, has_file, known, validate
+from mmcontrast.config.base import Faults, M, known, validate
 from mmcontrast.config.datasets import Dataset
 from mmcontrast.config.experiments import CellRef, Experiment, MatrixColumn, Suite
 from mmcontrast.config.files import ParamFiles
@@ -37,9 +37,7 @@ class Grid:
     """All of `params/` under one suite.
 
     Args:
-        root: the checkout that holds params/.
-        suite: name of a file in params/suites/.
-        datasets: datasets to run instead of the suite's own.
+        root: the checkout that holds params/. datasets: to run instead of the suite's own.
         untuned: take the learning rate of a recipe itself, not the one that was chosen by trials.
         files: what the files hold, in place of those of the checkout; they were checked when they were read.
 
@@ -48,8 +46,7 @@ class Grid:
         declared: every method as it is written, without the variants that sweeps add; `methods` has these too.
         experiments: every experiment, with the rows and series of its sweeps; `written_out` is the content of its file.
 
-    Raises:
-        ConfigError: any file is wrong. Everything is checked here, before any work starts.
+    Raises ConfigError: any file is wrong. Everything is checked here, before any work starts.
     """
 
     def __init__(
@@ -159,12 +156,11 @@ class Grid:
         return {"/".join(name): self.cell(*name) for name in names}
 
     def cell(self, dataset: str, method: str, variant: str = BASE_VARIANT) -> CellConfig:
-        """What a cell is trained with, after all merging. Raises ConfigError where a name or a value is not accepted.
-
-        Later wins: `recipe_from` method < method < the dataset's overrides (of both) < variant < suite.
+        """What a cell is trained with, merged: `recipe_from` method < method < the dataset's overrides (of both) <
+        variant < suite, of which later wins. Raises ConfigError where a name or a value is not accepted.
         """
-        has_file("dataset", dataset, self.datasets)
-        has_file("method", method, self.methods)
+        known("params/datasets/", "dataset", dataset, self.datasets)
+        known("params/methods/", "method", method, self.methods)
         spec, where = self.methods[method], f"params/methods/{method}.yaml"
         known_variant(f"{where}: variants", spec, variant)
         layers = Layers(self.methods, self.recipes, None if self.untuned else self.tunings)
@@ -200,7 +196,6 @@ def whole(grid: Grid) -> dict[str, Any]:
 
 def subset(grid: Grid, experiment: str) -> dict[str, Any]:
     """As `whole`, of what decides the report of one experiment, its results aside.
-
     Of other experiments, datasets and variants there is nothing, so that a change there leaves it as it is; of other
     methods the name alone, which decides who has which colour.
     """

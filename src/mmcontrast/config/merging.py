@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -51,9 +52,7 @@ class CellConfig(Grown):
     label_counts: list[int] = Field(default=[], description="Labels per class that probes are fitted on, besides all.")
     seeds: list[int]
     engine: Engine
-    followed_by: Literal["finetune"] | None = Field(
-        default=None, description="Stage that comes later and decides nothing here; of a plan for pretraining."
-    )
+    followed_by: Literal["finetune"] | None = Field(default=None, description="Later stage that decides nothing here.")
 
     @model_validator(mode="after")
     def _weights_are_of_probes(self) -> Self:
@@ -110,7 +109,6 @@ class CellConfig(Grown):
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`base` with `over` laid on top, mapping by mapping; anything else is replaced. Neither is changed.
-
     A mapping laid over null starts from nothing, and null laid over a mapping removes it. What is not merged is shared
     with the two, and is not to be changed.
     """
@@ -121,8 +119,13 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _given(overrides: dict[str, Overrides], name: str) -> dict[str, Any]:
-    return overrides[name].given() if name in overrides else {}
+# `file: key`, and what it says of a cell
+Written = tuple[str, dict[str, Any]]
+
+
+def merged(written: Sequence[Written]) -> dict[str, Any]:
+    """What comes of values of several places, the first at the bottom."""
+    return reduce(merge, (said for _, said in written), dict[str, Any]())
 
 
 def objective_model(name: str, where: str) -> type[Objective]:
@@ -142,51 +145,46 @@ class Layers:
 
     def values(self, method: str, dataset: str, variant: Variant) -> dict[str, Any]:
         """The merged sections of a cell, before the suite's overrides."""
+        return merged(self.written(method, dataset, "", variant))
+
+    def written(self, method: str, dataset: str, name: str, variant: Variant) -> list[Written]:
+        """What is said of a cell, what is laid over all else last; `name` is the variant's, for messages."""
         if variant.recipe is not None:
-            return self._of_recipe(method, dataset, variant, variant.recipe)
-        spec = self.methods[method]
-        values: dict[str, Any] = {}
-        layers: list[dict[str, Any]] = []
-        by_dataset: list[dict[str, Any]] = []
-        if spec.recipe_from is not None:
-            lender = self.methods[spec.recipe_from]
-            layers.append({k: getattr(lender, k) for k in SHARED_SECTIONS})
-            by_dataset.append({k: v for k, v in _given(lender.datasets, dataset).items() if k in SHARED_SECTIONS})
-        own = {k: getattr(spec, k) for k in (*SHARED_SECTIONS, "objective")}
-        # a stage that is null in the file is taken away; one that is not mentioned is the lender's
-        layers.append({k: v for k, v in own.items() if v or k in spec.model_fields_set})
-        by_dataset.append(_given(spec.datasets, dataset))
-        layers += [*by_dataset, variant.given()]
-        for layer in layers:
-            values = merge(values, layer)
-        return values
+            out = self._of_recipe(method, dataset, variant, variant.recipe)
+        else:
+            lender = self.methods[method].recipe_from
+            lent = self._declared(lender, dataset, SHARED_SECTIONS, True) if lender is not None else []
+            own = self._declared(method, dataset, (*SHARED_SECTIONS, "objective"))
+            out = [*lent[:1], *own[:1], *lent[1:], *own[1:]]
+        return [*out, (f"params/methods/{method}.yaml: variants.{name}", variant.given())]
 
-    def written(self, method: str, dataset: str, variant: str, given: Variant) -> list[tuple[str, dict[str, Any]]]:
-        """`file: key` and what it says of a cell, what is laid over all else last."""
-        spec = self.methods[method]
+    def _declared(self, method: str, dataset: str, keys: Sequence[str], unset: bool = False) -> list[Written]:
+        """What a method's file says on all datasets, and what on this one. A stage that is null is taken away."""
+        spec, file = self.methods[method], f"params/methods/{method}.yaml"
+        on_all = {k: getattr(spec, k) for k in keys if unset or k in spec.model_fields_set}
+        on_it = spec.datasets.get(dataset, Overrides()).given()
+        return [(file, on_all), (f"{file}: datasets.{dataset}", {k: v for k, v in on_it.items() if k in keys})]
 
-        def of(name: str, keys: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-            file, of_dataset = f"params/methods/{name}.yaml", _given(self.methods[name].datasets, dataset)
-            both = [(file, self.methods[name].given()), (f"{file}: datasets.{dataset}", of_dataset)]
-            return [(place, {k: v for k, v in said.items() if k in keys}) for place, said in both]
-
-        out = of(spec.recipe_from, SHARED_SECTIONS) if spec.recipe_from is not None else []
-        out += of(method, (*SHARED_SECTIONS, "objective"))
-        if given.recipe is not None:
-            recipe, file = self.recipes[given.recipe], f"params/recipes/{given.recipe}.yaml"
-            both = {file: recipe, f"{file}: datasets.{dataset}": recipe.datasets.get(dataset)}
-            shared = [(place, said.model_dump(exclude_unset=True)) for place, said in both.items() if said is not None]
-            out += [(place, said | dict.fromkeys(STAGES, said.get("training", {}))) for place, said in shared]
-        return [*out, (f"params/methods/{method}.yaml: variants.{variant}", given.given())]
-
-    def _of_recipe(self, method: str, dataset: str, variant: Variant, name: str) -> dict[str, Any]:
-        """As `values`, of a variant with a recipe: the objective is the method's own, all else is the recipe's."""
-        spec, where = self.methods[method], f"params/methods/{method}.yaml"
-        recipe = self.recipes[name]
-        shared = {k: getattr(recipe, k) for k in ("model", "training", "selection", "augmentations")}
-        if dataset in recipe.datasets:
-            shared = merge(shared, recipe.datasets[dataset].model_dump(exclude_unset=True))
-        training = shared["training"]
+    def _of_recipe(self, method: str, dataset: str, variant: Variant, name: str) -> list[Written]:
+        """The objective is the method's own, all else is the recipe's."""
+        where, recipe, file = f"params/methods/{method}.yaml", self.recipes[name], f"params/recipes/{name}.yaml"
+        supervised = bool(self.values(method, dataset, Variant()).get("finetune"))
+        stage, other = ("finetune", "pretrain") if supervised else ("pretrain", "finetune")
+        if other in variant.given():
+            raise ConfigError(
+                f"{where}: variants: with `recipe: {name}` {method} is trained by `{stage}`, and a variant gives "
+                f"`{other}`; give `{stage}` in its place"
+            )
+        out = self._declared(method, dataset, ("objective",))
+        augmented = "augmentations" in objective_model(self.methods[method].implementation, where).model_fields
+        if augmented:  # not those of the method's file
+            out.append((file, {"objective": {"augmentations": None}}))
+        for place, said in ((file, recipe), (f"{file}: datasets.{dataset}", recipe.datasets.get(dataset))):
+            if said is not None:
+                layer: dict[str, Any] = {"model": said.model, "selection": said.selection, stage: said.training}
+                if augmented:
+                    layer["objective"] = {"augmentations": said.augmentations}
+                out.append((place, layer))
         # nothing is learned in no epochs, so nothing is tuned
         trained = (variant.pretrain or {}).get("epochs") != 0
         if trained and dataset in recipe.tuning.datasets and self.tunings is not None:
@@ -197,24 +195,12 @@ class Layers:
                     f"params/tuning/{name}.yaml: choices.{tried_on}: no learning rate of {method} has been chosen; run "
                     f"`mmcontrast tune {name} --datasets {tried_on}`"
                 )
-            training = merge(training, {"optimizer": {"lr": choices[tried_on][method].lr}})
+            out.append((file, {stage: {"optimizer": {"lr": choices[tried_on][method].lr}}}))
         factor = variant.train_for.get(dataset, 1) if isinstance(variant.train_for, dict) else variant.train_for
-        training = merge(training, {"epochs": max(1, round(factor * training["epochs"]))})
-        objective = merge(spec.objective, _given(spec.datasets, dataset).get("objective", {}))
-        if "augmentations" in objective_model(spec.implementation, where).model_fields:
-            objective["augmentations"] = shared["augmentations"]
-        supervised = bool(self.values(method, dataset, Variant()).get("finetune"))
-        stage, other = ("finetune", "pretrain") if supervised else ("pretrain", "finetune")
-        if other in variant.given():
-            raise ConfigError(
-                f"{where}: variants: with `recipe: {name}` {method} is trained by `{stage}`, and a variant gives "
-                f"`{other}`; give `{stage}` in its place"
-            )
-        values = {"model": shared["model"], "selection": shared["selection"], stage: training, "objective": objective}
-        return merge(values, variant.given())
+        return [*out, (file, {stage: {"epochs": max(1, round(factor * merged(out)[stage]["epochs"]))}})]
 
 
-def _origin(keys: list[str], written: Sequence[tuple[str, Mapping[str, Any]]], who: str) -> str:
+def _origin(keys: list[str], written: Sequence[Written], who: str) -> str:
     """`file (cell): key` where a value was written: the last place that says anything of it; else `who: key`."""
     for place, layer in reversed(written):
         value: Any = layer
@@ -224,8 +210,9 @@ def _origin(keys: list[str], written: Sequence[tuple[str, Mapping[str, Any]]], w
             value = value[key]
         else:
             file, _, above = place.partition(": ")
-            recipe = file.startswith("params/recipes/") and keys[0] in STAGES
-            named = ["training", *keys[1:]] if recipe else keys
+            named = keys
+            if file.startswith("params/recipes/") and keys[0] in (*STAGES, "objective"):
+                named = [*(["training"] if keys[0] in STAGES else []), *keys[1:]]
             return f"{file}{who[who.index(' (') :]}: {'.'.join([above, *named] if above else named)}"
     return f"{who}: {'.'.join(keys)}"
 
@@ -237,21 +224,16 @@ def build_cell(
     dataset, method, variant = names
     spec = layers.methods[method]
     given = spec.variant(variant) or Variant()
-    values = layers.values(method, dataset, given)
+    written = layers.written(method, dataset, variant, given)
+    values = merged(written)
     # a suite shortens stages, it never adds one
     shortened = {k: v for k, v in suite.overrides.given().items() if k not in STAGES or values.get(k)}
     if shortened.get("pretrain") and values["pretrain"].get("epochs") == 0:  # an untrained cell stays untrained
         shortened["pretrain"] = {k: v for k, v in shortened["pretrain"].items() if k != "epochs"}
     values = merge(values, shortened)
+    written.append((f"params/suites/{suite_name}.yaml: overrides", shortened))
     who = f"{where} ({dataset}/{method}/{variant})"
-    written = [
-        *layers.written(method, dataset, variant, given),
-        (f"params/suites/{suite_name}.yaml: overrides", shortened),
-    ]
-
-    def origin(keys: list[str]) -> str:
-        return _origin(keys, written, who)
-
+    origin = partial(_origin, written=written, who=who)
     model = objective_model(spec.implementation, where)
     faults, sections = Faults(), dict[str, BaseModel | None]()
     with faults.kept():

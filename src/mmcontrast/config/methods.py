@@ -118,11 +118,9 @@ class TunedDataset(Strict):
     seeds: Seeds | None = Field(default=None, description="Seeds of the trials; null = the plan's.")
     rates: Rates | None = Field(default=None, description="Learning rates to try, ascending; null = the plan's.")
     tasks: list[str] = Field(
-        default=[], description="Tasks whose probes count as well: the mean of theirs and the label's own decides."
+        default=[], description="Tasks whose probes count too: their and the label's mean decides."
     )
-    choices_of: str | None = Field(
-        default=None, description="The dataset whose choices are taken here too, so that nothing is tried on this one."
-    )
+    choices_of: str | None = Field(default=None, description="Take this dataset's choices; nothing is tried here.")
 
     @model_validator(mode="after")
     def _taken_or_tried(self) -> Self:
@@ -136,12 +134,8 @@ class TuningPlan(Strict):
     """Trials that every method gets on every dataset, before any reported run."""
 
     seeds: Seeds = Field(description="Seeds of the trials, which no reported run uses.")
-    rates: Rates = Field(
-        description="Learning rates to try, ascending; more beyond either end until the best is not at an end."
-    )
-    datasets: dict[str, TunedDataset] = Field(
-        min_length=1, description="Datasets that are tuned; others take the recipe's own learning rate."
-    )
+    rates: Rates = Field(description="Learning rates to try, ascending; more beyond an end where the best is at it.")
+    datasets: dict[str, TunedDataset] = Field(min_length=1, description="Those tuned; others take the recipe's rate.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -225,9 +219,7 @@ class Choice(Strict):
         if self.lr != best.lr:
             raise ValueError(f"lr: {self.lr:g} is not the best of its trials, which is {best.lr:g}")
         if self.missing_side and self.reason is None:
-            raise ValueError(
-                f"lr: {self.lr:g} is at an end of what was tried; run `mmcontrast tune` again, or say why in `reason`"
-            )
+            raise ValueError(f"lr: {self.lr:g} is at an end; run `mmcontrast tune` again, or say why in `reason`")
         return self
 
 
@@ -235,9 +227,6 @@ class Tuning(Strict):
     """What `mmcontrast tune` found: dataset -> method -> the choice."""
 
     choices: dict[str, dict[str, Choice]]
-
-
-Verified = Literal["read", "digitised", "second_hand", "run"]
 
 
 class Published(Strict):
@@ -249,13 +238,11 @@ class Published(Strict):
         description="metric: value, in percent; R, U and S where there is `information`; else a key of `titles`."
     )
     spread: dict[str, float] = Field(default={}, description="metric: the spread printed beside it.")
-    seeds: int | None = Field(
-        default=None, gt=1, description="Runs that the spread is a standard deviation of, where the source says so."
-    )
+    seeds: int | None = Field(default=None, gt=1, description="Runs that the spread is over, where the source says so.")
     method: str | None = Field(default=None, description="Our method of the same name, where there is one.")
     variant: str = "base"
     source: str | None = Field(default=None, description="Where it was read; default: the table's `source`.")
-    verified: Verified = Field(
+    verified: Literal["read", "digitised", "second_hand", "run"] = Field(
         default="read",
         description="read: in the paper, or on a page or in a repository of its authors; digitised: off a curve of "
         "theirs; second_hand: as another source quotes it; run: not printed, but found by running their code.",

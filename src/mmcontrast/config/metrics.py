@@ -22,10 +22,8 @@ Kind = Literal["classes", "multilabel", "regression"]
 class Measure:
     """How one metric is read.
 
-    Attributes:
-        title: its name in tables. of: what it scores. better: which way.
-        percent: it is a share and shown times 100; else in its own unit: that of the data, its square, or none.
-        most: the largest share that it may be, as it is stored.
+    `of`: what it scores. `percent`: it is a share and shown times 100; else in its own unit: that of the data, its
+    square, or none. `most`: the largest share that it may be, as it is stored.
     """
 
     title: str
@@ -132,7 +130,6 @@ def parse_metric_name(name: str) -> tuple[str, str, str, int | None]:
 
 # a task is part of a column's name (label_<task>) and of a metric's (<task>/acc)
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-MAIN = ""
 
 
 def refuse_twice(key: str, names: Sequence[str]) -> None:
@@ -143,16 +140,13 @@ def refuse_twice(key: str, names: Sequence[str]) -> None:
 
 class Target(Strict):
     """Labels of one kind.
-
     A row's label is the index of its class (int64), or of multilabel one 0 or 1 for each label (uint8), or of
     regression one number for each quantity (float32, in the units of the data).
     """
 
     kind: Kind = Field(description="classes: one of several; multilabel: any of several; regression: numbers.")
     names: list[str] = Field(min_length=1, description="Names of the classes, labels or quantities, in order.")
-    metrics: list[Metric] = Field(
-        default=[], description="Its scores, the selecting one first; [] = those of the dataset, if of one kind."
-    )
+    metrics: list[Metric] = Field(default=[], description="Its scores, the selecting one first; [] = the dataset's.")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -185,7 +179,7 @@ def targets_of(
     kind: Kind, names: list[str], tasks: Mapping[str, list[str] | Target], metrics: Sequence[Metric]
 ) -> dict[str, Target]:
     """Task -> its target, the main one under the empty name first, each with the metrics that it is scored by."""
-    out = {MAIN: _target(kind, names, metrics)}
+    out = {"": _target(kind, names, metrics)}
     for task, given in tasks.items():
         target = given if isinstance(given, Target) else _target("classes", given, [])
         out[task] = target if target.metrics else target.model_copy(update={"metrics": list(metrics)})

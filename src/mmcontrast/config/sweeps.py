@@ -19,11 +19,7 @@ Variants = dict[str, dict[str, Any]]
 class Expansion:
     """Sweeps of all experiments made into what can be written without them.
 
-    Args:
-        layers: methods as their files declare them.
-
-    Attributes:
-        variants: those that sweeps add to the methods', by method and name.
+    `variants`: those that sweeps add to the methods as their files declare them, by method and name.
     """
 
     def __init__(self, layers: Layers, datasets: Mapping[str, Dataset]) -> None:
@@ -78,7 +74,9 @@ class Expansion:
                 name, value = self._variant(method, variant or BASE_VARIANT, line, given, on, f"{where}: {start}")
                 place = line.places[i] if line.places else self._place(value, on, f"{where}: {start}")
                 series[title][f"{method}/{name}"] = place
-                row = {"method": method, "variant": name, "label": _filled(label, title, value, place)}
+                shown = f"{value if isinstance(value, int | float) else place:g}"
+                said = label.replace("{title}", title).replace("{value}", shown).replace("{place}", f"{place:g}")
+                row = {"method": method, "variant": name, "label": said}
                 rows.append(row | ({"only": on} if on != datasets else {}))
         axis = sweep.axis or (sweep.lines[0][1].key.rpartition(".")[2].replace("_", " ") if sweep.lines else "")
         return rows, sweep.model_dump(include={"scale", "dataset"}) | {"axis": axis, "series": series}
@@ -126,11 +124,6 @@ def spelled(value: Any) -> str:
         return "_".join(spelled(v) for v in (value.values() if isinstance(value, dict) else value))
     text = f"{value:g}" if isinstance(value, float) else str(value).lower()
     return re.sub("[^a-z0-9]", "_", text)
-
-
-def _filled(label: str, title: str, value: Any, place: float) -> str:
-    shown = value if isinstance(value, int | float) else place
-    return label.replace("{title}", title).replace("{value}", f"{shown:g}").replace("{place}", f"{place:g}")
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

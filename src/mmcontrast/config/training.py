@@ -23,17 +23,13 @@ class Pretrained(Strict):
 
     has_weights: ClassVar[bool] = True
 
-    folder: str | None = Field(
-        default=None, min_length=1, description="Folder with its files as transformers saves them, from the checkout."
-    )
+    folder: str | None = Field(default=None, min_length=1, description="As transformers saves it, from the checkout.")
     hub: str | None = Field(
         default=None,
         pattern=r"^[\w.-]+/[\w.-]+$",
         description="owner/name on the hub, downloaded by `mmcontrast data encoders`; a job never downloads.",
     )
-    revision: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{40}$", description="Commit of `hub`, so that the weights cannot change."
-    )
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$", description="Commit of the weights at `hub`.")
     tuning: Literal["full", "frozen", "lora"] = Field(
         default="full", description="frozen = train only a linear layer on top; lora = low-rank updates and that layer."
     )
@@ -51,9 +47,7 @@ class Pretrained(Strict):
     lr: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Its own learning rate under the stage's schedule; null = that of the stage."
     )
-    gradient_checkpointing: bool = Field(
-        default=False, description="Compute activations again in the backward pass: less memory, the same result."
-    )
+    gradient_checkpointing: bool = Field(default=False, description="Recompute activations: less memory, same result.")
     lora: Lora | None = None
 
     @model_validator(mode="after")
@@ -103,9 +97,7 @@ class SequenceModel(Strict):
         "step."
     )
     width: int = Field(gt=0, description="Width of a step: of the last convolution, a GRU's state, or a token.")
-    steps: int | None = Field(
-        default=None, gt=0, description="Of a conv: the equal distances at which it reads each sequence, long or short."
-    )
+    steps: int | None = Field(default=None, gt=0, description="Of a conv: equal distances it reads a sequence at.")
     layers: int = Field(default=1, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Between layers, in training.")
     heads: int = Field(default=1, gt=0, description="Attention heads of a transformer; must divide the width.")
@@ -132,32 +124,24 @@ class Model(Grown):
     LATER = ("image_flat", "sequence", "pretrained", "image_weights")
 
     width: int = Field(gt=0, description="Width d of each modality's embedding.")
-    encoder_hidden: list[Annotated[int, Field(gt=0)]] = Field(
-        description="Hidden widths of a vector encoder; [] = one linear layer."
-    )
+    encoder_hidden: list[Annotated[int, Field(gt=0)]] = Field(description="Of a vector encoder; [] = one linear layer.")
     image: Literal["small_conv", "alexnet", "resnet18"] | None = Field(
         default=None, description="Encoder of image modalities; null = none, an error where a dataset has images."
     )
     head_hidden: list[Annotated[int, Field(gt=0)]] = Field(description="Hidden widths of a classification head.")
-    image_flat: bool = Field(
-        default=False, description="An image is read from every place of its feature map, not from the map's mean."
-    )
+    image_flat: bool = Field(default=False, description="Read an image from all of its feature map, not from its mean.")
     projection: list[Annotated[int, Field(gt=0)]] = Field(
         default=[], description="Widths of a contrastive head's layers, the output last; [] = a method without one."
     )
     fusion: Fusion | None = Field(default=None, description="Only of methods that fuse; null = there is none.")
     text: TextModel | None = Field(default=None, description="Encoder of a text modality; null = there is none.")
-    sequence: SequenceModel | None = Field(
-        default=None, description="Encoder of sequence modalities; null = none, an error where a dataset has them."
-    )
+    sequence: SequenceModel | None = Field(default=None, description="Encoder of sequences; null: a dataset has none.")
     image_weights: str | None = Field(
         default=None,
         min_length=1,
         description="safetensors file, from the checkout, that `image` starts from; names as torchvision has them.",
     )
-    pretrained: dict[str, Pretrained] = Field(
-        default={}, description="Modality, or kind of modality -> an encoder trained elsewhere, instead of ours."
-    )
+    pretrained: dict[str, Pretrained] = Field(default={}, description="Modality or kind -> its pretrained encoder.")
 
     @model_validator(mode="after")
     def _weights_of_an_encoder(self) -> Self:
@@ -226,9 +210,7 @@ class Stage(Strict):
     @model_validator(mode="after")
     def _batch_contrasts(self) -> Self:
         if self.batch_size != "full" and self.batch_size < 2:
-            raise ValueError(
-                f"batch_size: {self.batch_size} leaves nothing to contrast with; give at least 2, or `full`"
-            )
+            raise ValueError(f"batch_size: {self.batch_size} leaves nothing to contrast; give at least 2, or `full`")
         return self
 
 
@@ -243,9 +225,7 @@ class Engine(Grown):
     device: Literal["cpu", "cuda"] = "cpu"
     ranks: int = Field(default=1, ge=1, description="Processes a cell is trained by; above 1 it starts torchrun.")
     threads: int = Field(default=1, ge=1, description="CPU threads of one rank.")
-    workers: int = Field(
-        default=0, ge=0, description="Processes of one rank that decode pictures ahead; 0 = none, and for other inputs."
-    )
+    workers: int = Field(default=0, ge=0, description="Processes of a rank that decode pictures ahead; 0 = none.")
 
     @model_validator(mode="after")
     def _torch_has_no_zero(self) -> Self:

@@ -24,30 +24,6 @@ LABELS = {"classes": np.int64, "multilabel": np.uint8, "regression": np.float32}
 
 
 @dataclass(frozen=True)
-class Instances:
-    """All instances of a dataset of vectors, before splitting and scaling.
-
-    Attributes:
-        ids: N names.
-        labels: (N,) int64 class indices.
-        inputs: modality -> (N, d) float64.
-        feature_names: modality -> d names.
-        splits: N split names where the data came with a split, else None.
-        tasks: task -> (N,) int64 class indices, further labels of the same instances.
-        groups: N names of what must not be split, such as the patient; None = every instance is its own. Where the
-            dataset says `scenes`, they are the scenes.
-    """
-
-    ids: list[str]
-    labels: np.ndarray
-    inputs: dict[str, np.ndarray]
-    feature_names: dict[str, list[str]]
-    splits: list[str] | None = None
-    tasks: dict[str, np.ndarray] = field(default_factory=dict)
-    groups: list[str] | None = None
-
-
-@dataclass(frozen=True)
 class Instance:
     """One instance of a dataset that is read one after another.
 
@@ -96,17 +72,32 @@ class Stream:
     in_memory: bool = False
 
 
-def from_arrays(given: Instances) -> Stream:
-    """The instances one after another."""
+def from_arrays(
+    ids: Sequence[str],
+    labels_N: np.ndarray,
+    inputs: Mapping[str, np.ndarray],
+    feature_names: Mapping[str, Sequence[str]],
+    splits: Sequence[str] | None = None,
+    tasks: Mapping[str, np.ndarray] | None = None,
+) -> Stream:
+    """N instances of vectors, held in memory.
 
-    def instances() -> Iterator[Instance]:
-        labels, tasks = given.labels.tolist(), {task: of.tolist() for task, of in given.tasks.items()}
-        for i, identity in enumerate(given.ids):
-            values = {m: x_Nd[i] for m, x_Nd in given.inputs.items()}
-            split, group = (of[i] if of else None for of in (given.splits, given.groups))
-            yield Instance(identity, values, labels[i], split, {task: of[i] for task, of in tasks.items()}, group)
-
-    return Stream(instances(), given.feature_names, in_memory=True)
+    Args:
+        labels_N: int64 class indices; `tasks` has those of further labels. inputs: modality -> (N, d) float64.
+        splits: N names where the data came with a split.
+    """
+    labels, of_tasks = labels_N.tolist(), {task: of.tolist() for task, of in (tasks or {}).items()}
+    instances = (
+        Instance(
+            identity,
+            {m: x_Nd[i] for m, x_Nd in inputs.items()},
+            labels[i],
+            splits[i] if splits else None,
+            {task: of[i] for task, of in of_tasks.items()},
+        )
+        for i, identity in enumerate(ids)
+    )
+    return Stream(instances, feature_names, in_memory=True)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmcontrast.config import Dataset, LocalSource, Model, Pretrained
 from mmcontrast.errors import ConfigError, nearest
 
-READS = re.compile(r"^def (read|stream)\(name: str,", re.MULTILINE)
+READS = re.compile(r"^def stream\(name: str,", re.MULTILINE)
 # of a dataset made by code that has no module of its own, and of one whose inputs are another's
 GENERATED, FEATURES = "synthetic", "features"
 

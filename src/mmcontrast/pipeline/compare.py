@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from mmcontrast.config.metrics import Measure, measure
+from mmcontrast.config.metrics import measure
 from mmcontrast.data.files import read_json, replacing, sha256_of, write_json
 from mmcontrast.data.parquet import read_parquet
 from mmcontrast.errors import MMContrastError
@@ -79,11 +79,6 @@ class Moved(NamedTuple):
     after: float
     difference: Difference
 
-    @property
-    def measure(self) -> Measure:
-        """How its score is read."""
-        return measure(self.key[4])
-
 
 class Comparison(NamedTuple):
     """Scores that moved, the number of those that did not, and cells that only one version has."""
@@ -96,10 +91,8 @@ class Comparison(NamedTuple):
 
 def results_of(revision: str, root: Path, layout: Layout | None = None) -> pl.DataFrame:
     """The results of a suite at some time. Raises CompareError where there are none, and says which there are.
-
-    Args:
-        revision: `workspace`, as they are; `previous`, the last ones that were others; or a git revision, of the
-            default suite from DVC's cache or remote, of another from what was kept here when it was run.
+    `revision`: `workspace`, as they are; `previous`, the last ones that were others; or a git revision, of the default
+    suite from DVC's cache or remote, of another from what was kept here when it was run.
     """
     layout = layout or Layout()
     now = root / layout.report("results.parquet")
@@ -179,8 +172,8 @@ def comparison_table(found: Comparison, before: str, after: str) -> Table:
     blocks = []
     for protocol in dict.fromkeys(m.key[3] for m in found.moved):
         of_it = [m for m in found.moved if m.key[3] == protocol]
-        of_it.sort(key=lambda m: abs(m.measure.factor * m.difference.mean), reverse=True)
-        in_percent = " (%)" if all(m.measure.percent for m in of_it) else ""
+        of_it.sort(key=lambda m: abs(measure(m.key[4]).factor * m.difference.mean), reverse=True)
+        in_percent = " (%)" if all(measure(m.key[4]).percent for m in of_it) else ""
         blocks.append(Block(f"Test scores, protocol `{protocol}`{in_percent}", columns, [_row(m) for m in of_it]))
     notes = [
         f"{count(len(found.moved), 'score')} moved, {found.unmoved} did not.",
@@ -194,7 +187,7 @@ def comparison_table(found: Comparison, before: str, after: str) -> Table:
 
 
 def _row(m: Moved) -> Row:
-    of = m.measure
+    of = measure(m.key[4])
     values = {
         "before": Value(of.factor * m.before, digits=of.decimals),
         "after": Value(of.factor * m.after, digits=of.decimals),

@@ -22,8 +22,8 @@ HEAD = """# Licences
 
 Written by `mmcontrast licences` from params/datasets/ and from the packages' own metadata. The code of this repository
 is under the MIT licence.
-"""
-DATA_HEAD = """## Data
+
+## Data
 
 | Dataset | Licence | May be passed on | Source |
 |:---|:---|:---|:---|"""
@@ -57,13 +57,10 @@ def licence(package: str) -> str:
     classifiers = [c.rsplit(" :: ", 1)[-1] for c in of.get_all("Classifier") or [] if c.startswith("License ::")]
     said = of["License-Expression"] or ", ".join(c for c in classifiers if c != "OSI Approved")
     # some put the whole text there
-    said = said or (of["License"] or "").strip().split("\n")[0] or _by_text(found)
-    return said.replace("|", "/") or NOT_GIVEN
-
-
-def _by_text(found: metadata.Distribution) -> str:
+    said = said or (of["License"] or "").strip().split("\n")[0]
     files = (f for f in found.files or [] if f.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")))
-    return "MIT" if any(MIT in file.read_text() for file in files) else ""
+    said = said or ("MIT" if any(MIT in file.read_text() for file in files) else NOT_GIVEN)
+    return said.replace("|", "/")
 
 
 def write_licences(root: Path) -> list[str]:
@@ -74,7 +71,7 @@ def write_licences(root: Path) -> list[str]:
         for name, d in grid.datasets.items()
     ]
     packages = [f"| {name} | {version} | {licence(name)} |" for name, version in pins(root)]
-    put(root / FILE, "\n".join([HEAD, DATA_HEAD, *data, PACKAGES_HEAD, *packages, ""]), sync=True)
+    put(root / FILE, "\n".join([HEAD, *data, PACKAGES_HEAD, *packages, ""]), sync=True)
     return [FILE]
 
 

@@ -21,17 +21,15 @@ from mmcontrast.report.outputs import experiment_outputs, results_outputs
 from mmcontrast.report.page import write_page
 from mmcontrast.report.results import write_results
 
-DATA = ("fetch", "prepare")
 FAILED, NOT_RUN = "failed", "not run"
 LONGEST_REASON = 400
-PENDING = "update pending"
 
 
 def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
-    """Remove what is out of date, and write reports/partial/ from the cells that are whole.
+    """Name of a cell without results -> "failed: why" or "not run: why"; empty, with nothing removed, if there is none.
 
-    A run that was stopped, in which no cell failed, makes no report. PlanError is raised where no cell has results.
-    Returns name of a cell -> "failed: why" or "not run: why"; empty, with nothing removed, where no cell lacks results.
+    Removes what is out of date, and writes reports/partial/ from the cells that are whole, unless the run was stopped
+    and no cell failed. PlanError is raised where no cell has results.
     """
     lost = unfinished(grid, layout)
     if not lost:
@@ -69,12 +67,8 @@ def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, 
     for dataset in dict.fromkeys(d for d, _ in cell.data):
         if grid.datasets[dataset].sources:
             yield "fetch", [paths.raw_manifest(dataset)], layout.log("fetch", dataset)
-        prepared = [
-            paths.datasheet(dataset),
-            paths.fitted(dataset),
-            *(paths.prepared(dataset, s) for s in paths.SPLITS),
-        ]
-        yield "prepare", prepared, layout.log("prepare", dataset)
+        files = [paths.datasheet(dataset), paths.fitted(dataset), *(paths.prepared(dataset, s) for s in paths.SPLITS)]
+        yield "prepare", files, layout.log("prepare", dataset)
     for stage in cell.stages:
         files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]
         outputs = [layout.stage(cell.name, stage, f) for f in (*files, f"models/{paths.CHECKSUMS}")]
@@ -105,7 +99,7 @@ def discard(grid: Grid, layout: Layout, lost: list[str]) -> None:
         cell = grid.cells[name]
         missing = False
         for step, files, _ in _steps(grid, layout, cell):
-            if missing and step not in DATA:
+            if missing and step not in ("fetch", "prepare"):
                 stale += files
             missing = missing or not all((grid.root / f).exists() for f in files)
     for file in stale:
@@ -123,7 +117,7 @@ def outdated(grid: Grid, layout: Layout, lost: dict[str, str]) -> list[str]:
     if asked.returncode:
         raise PlanError(f"`{' '.join(command)}` failed:\n{asked.stdout}{asked.stderr}")
     rows = [line.split("\t") for line in asked.stdout.splitlines()]
-    pending = {row[0] for row in rows if row[-1].strip() == PENDING}
+    pending = {row[0] for row in rows if row[-1].strip() == "update pending"}
     return [
         name
         for name, cell in grid.cells.items()

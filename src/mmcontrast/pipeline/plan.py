@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from mmcontrast import paths
 from mmcontrast.config import BASE_VARIANT, CellConfig, Dataset, Grid, Source, validate
-from mmcontrast.config.base import Strict, has_file
+from mmcontrast.config.base import Strict, known
 from mmcontrast.config.files import ParamFiles
 from mmcontrast.config.grid import subset, whole
 from mmcontrast.config.metrics import metrics_for
@@ -47,10 +47,7 @@ class PlanError(MMContrastError):
 
 
 class PlannedCell(Strict):
-    """What the engines need to know of a cell: its stages in order, the prepared files it reads, and what it takes.
-
-    `probe` is the dataset whose train split its probes are fitted on.
-    """
+    """What the engines need to know of a cell; its probes are fitted on the train split of dataset `probe`."""
 
     dataset: str
     probe: str
@@ -64,12 +61,10 @@ class PlannedCell(Strict):
 class Plan(Strict):
     """What a suite covers, as the engines see it.
 
-    Attributes:
-        fetched: datasets with sources. generated: datasets that are made by code.
-        features: dataset of features -> the one whose they are; it may have sources of its own, such as an encoder.
-        private: those of either whose licence forbids to push them to a remote. experiments: name -> title.
-        shown: files that the report shows beside the scores. digest: of all files of the plan, so that it changes where
-            any of them does.
+    `fetched` are datasets with sources, `generated` those made by code; `features`: dataset of features -> the one
+    whose they are (it may have sources of its own, such as an encoder); `private`: those whose licence forbids to push
+    them to a remote; `experiments`: name -> title; `shown`: files that the report shows beside the scores; `digest`: of
+    all files of the plan, so that it changes where any of them does.
     """
 
     fetched: list[str]
@@ -96,7 +91,6 @@ class Plan(Strict):
         """The same as dvc.yaml takes it, which makes stages of mappings and of lists."""
 
         def trained(*stages: str) -> dict[str, dict[str, str]]:
-            """Cells whose first stages are these."""
             return {
                 name: {"dataset": cell.dataset, "probe": cell.probe}
                 for name, cell in self.cells.items()
@@ -126,10 +120,7 @@ class Plan(Strict):
 
 
 def write_plan(grid: Grid, layout: Layout) -> tuple[Plan, list[str]]:
-    """Write the plan of a suite, and of every dataset in params/; remove plans of what there is no longer.
-
-    Returns the plan, and the files that changed.
-    """
+    """Write the plans of a suite and all datasets, remove those of what is gone; the plan, and files that changed."""
     plan, wanted = planned(grid, layout)
     changed = [file for file, text in wanted.items() if put(grid.root / file, text)]
     for folder in {layout.plans, "plan/data"}:
@@ -154,7 +145,19 @@ def planned(grid: Grid, layout: Layout) -> tuple[Plan, dict[str, str]]:
         private=[name for name, spec in specs.items() if not spec.redistribute],
         generated=[name for name, spec in specs.items() if spec.generate],
         features=features,
-        cells={name: _planned_cell(cell) for name, cell in grid.cells.items()},
+        cells={
+            name: PlannedCell(
+                dataset=cell.dataset,
+                probe=cell.probe_from or cell.dataset,
+                stages=cell.stages,
+                scored=f"{cell.last_stage}/{paths.SCORED_FILES[cell.scored_by]}",
+                # what was fitted goes with the model
+                data=[*(paths.prepared(*part) for part in cell.data), paths.fitted(cell.dataset)],
+                threads=cell.engine.ranks * cell.engine.threads,
+                gpus=cell.engine.ranks if cell.engine.device == "cuda" else 0,
+            )
+            for name, cell in grid.cells.items()
+        },
         experiments={name: grid.experiments[name].title for name in grid.active_experiments},
         shown=sorted(set(chain.from_iterable(covered(grid, layout)["files"].values()))),
         digest=said,
@@ -168,19 +171,6 @@ def planned(grid: Grid, layout: Layout) -> tuple[Plan, dict[str, str]]:
 def outdated(root: Path, wanted: dict[str, str]) -> list[str]:
     """Files of the plan that are not what `planned` says they should be."""
     return [file for file, text in wanted.items() if not _says(root / file, text)]
-
-
-def _planned_cell(cell: CellConfig) -> PlannedCell:
-    return PlannedCell(
-        dataset=cell.dataset,
-        probe=cell.probe_from or cell.dataset,
-        stages=cell.stages,
-        scored=f"{cell.last_stage}/{paths.SCORED_FILES[cell.scored_by]}",
-        # what was fitted goes with the model
-        data=[*(paths.prepared(*part) for part in cell.data), paths.fitted(cell.dataset)],
-        threads=cell.engine.ranks * cell.engine.threads,
-        gpus=cell.engine.ranks if cell.engine.device == "cuda" else 0,
-    )
 
 
 def planned_files(grid: Grid, layout: Layout) -> Iterator[tuple[str, str]]:
@@ -346,7 +336,7 @@ def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) 
 def plan_data(name: str) -> None:
     """Plan how a dataset is fetched and prepared. Raises ConfigError where there is no such dataset."""
     files = ParamFiles(Path("."))
-    has_file("dataset", name, files.names("datasets"))
+    known("params/datasets/", "dataset", name, files.names("datasets"))
     dataset = validate(Dataset, files.raw("datasets", name), files.where("datasets", name))
     for path, text in dataset_plans(name, dataset):
         put(Path(path), text)

@@ -19,11 +19,7 @@ RECIPE = Path("params/recipes/shared.yaml")
 
 
 def new_workspace(folder: Path) -> list[str]:
-    """A folder to work in without a checkout: params/ as they come with the package, and the workflow.
-
-    Raises:
-        ConfigError: something is there already.
-    """
+    """params/ as they come with the package, and the workflow. Raises ConfigError: something is there already."""
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: not empty; name a folder that is not there yet")
     for name in ("params", "workflow"):
@@ -33,16 +29,11 @@ def new_workspace(folder: Path) -> list[str]:
 
 
 def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> list[str]:
-    """params/ of a dataset, an experiment and a suite, all of one name.
+    """params/ of a dataset, an experiment and a suite, all of one name; what was written, and a line for each guess.
 
-    Args:
-        files: as the user names them, from the current folder. told: role of `guess.USUAL` -> column.
+    `files`: as the user names them, from the current folder. `told`: role of `guess.USUAL` -> column.
 
-    Returns:
-        What was written, and a line for each guess.
-
-    Raises:
-        ConfigError: the name is not accepted or taken. DataError: see `guess.Guess`.
+    Raises ConfigError: the name is not accepted or taken. DataError: see `guess.Guess`.
     """
     from mmcontrast.data.guess import Guess
 
@@ -83,8 +74,7 @@ def _add_to_recipe(entry: dict[str, Any]) -> None:
 def new_method(name: str, experiment: str | None) -> list[str]:
     """Code, params and test of a method that trains as it is; with `experiment` also a row of that one.
 
-    Raises:
-        ConfigError: the name is not accepted or taken, or there is no such experiment.
+    Raises ConfigError: the name is not accepted or taken, or there is no such experiment.
     """
     from mmcontrast.methods.registry import implementations
 

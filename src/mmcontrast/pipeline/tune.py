@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from mmcontrast.config import CellConfig, Grid, Recipe
-from mmcontrast.config.base import has_file, known
+from mmcontrast.config.base import known
 from mmcontrast.config.files import read_yaml
 from mmcontrast.config.methods import Choice, Trial, TunedDataset, Variant, best_trial
 from mmcontrast.config.sweeps import spelled
@@ -43,14 +43,11 @@ def tune(
 ) -> Path:
     """Run every trial of a recipe's plan, and write params/tuning/<recipe>.yaml, which is returned, after each method.
 
-    What the file says of other datasets and methods stays.
-
-    Args:
-        grid: read with `untuned`, as there may be no choices yet.
-        datasets, methods: of those that share the recipe; default: all. Another one raises ConfigError.
-        train: (cell, where its outputs go, further tasks) -> validation scores; default: training and a probe a task.
+    What the file says of other datasets and methods stays. `grid`: read with `untuned`, as there may be no choices yet.
+    `datasets`, `methods`: of those that share the recipe; default: all; another one raises ConfigError. `train`: (cell,
+    where its outputs go, further tasks) -> validation scores; default: training and a probe a task.
     """
-    has_file("recipe", recipe_name, grid.recipes)
+    known("params/recipes/", "recipe", recipe_name, grid.recipes)
     recipe = grid.recipes[recipe_name]
     where = f"tune: params/recipes/{recipe_name}.yaml"
     tried = [d for d, of_it in recipe.tuning.datasets.items() if of_it.choices_of is None]
@@ -72,7 +69,6 @@ def tune(
 
 def tuned_methods(grid: Grid, recipe: str, dataset: str) -> list[tuple[str, str]]:
     """(method, variant) of every method whose cell shares the recipe on a dataset and is trained, of all experiments.
-
     A method is tuned once, as the first variant in its file with the recipe; its other variants take that choice.
     """
     shared = [

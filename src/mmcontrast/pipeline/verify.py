@@ -44,13 +44,10 @@ SCORE_TOLERANCE = 1e-12
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict on one artifact.
+    """The verdict on one artifact: what was asked of all of its kind, and its name, usually its path.
 
-    Attributes:
-        kind: what was asked, for all artifacts of a kind. name: usually its path.
-        spoiled: paths without which the next run makes it again, and those of what is made from it: of a cell also its
-            scores, and of both the page.
-        largest: the largest difference that was accepted, where numbers were computed again.
+    `spoiled`: paths without which the next run makes it again, and those of what is made from it: of a cell also its
+    scores, and of both the page. `largest`: the largest difference that was accepted, of numbers computed again.
     """
 
     kind: str
@@ -64,10 +61,7 @@ class Finding:
 def judged(
     kind: str, root: Path, file: str, check: Callable[[Path], object], spoiled: list[str] | None = None
 ) -> Finding:
-    """What a check that raises makes of a file or folder, and the largest difference that it may return.
-
-    No damage ends the examination.
-    """
+    """What a check makes of a path: it raises, or may return the largest difference. No damage ends the examination."""
     try:
         if not (root / file).exists():
             return Finding(kind, file, "missing")
@@ -149,7 +143,10 @@ def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
         folder = str(Path(paths.datasheet(name)).parent)
         judge = partial(judged, "prepared data", root, spoiled=[folder])
         prepared = [judge(file, read_json) for file in (paths.datasheet(name), paths.fitted(name))]
-        prepared += [judge(paths.prepared(name, split), _check_split) for split in paths.SPLITS]
+        prepared += [
+            judge(paths.prepared(name, split), lambda file: (check_prepared(file), _check_seal(file)))
+            for split in paths.SPLITS
+        ]
         yield from prepared
         damaged |= {name for finding in prepared if finding.state != "right"}
     yield from _outputs(grid, layout)
@@ -157,11 +154,6 @@ def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
         yield from _locked(root)
     yield from model_findings(grid, layout, damaged)
     yield from score_findings(grid, layout)
-
-
-def _check_split(path: Path) -> None:
-    check_prepared(path)
-    _check_seal(path)
 
 
 def _check_seal(path: Path) -> None:
@@ -225,7 +217,6 @@ def _locked(root: Path) -> Iterator[Finding]:
 
 
 def _check_object(shown: str, md5: str, names: list[str], blob: Path) -> None:
-    """DVC trusts its cache: it would hand a spoiled object out again."""
     if (found := _md5(blob)) != md5.removesuffix(".dir"):
         raise DataError(
             f"{shown}: md5 {found}, the copy of {', '.join(names)}; delete it, then run `dvc commit -f` if "
@@ -234,7 +225,6 @@ def _check_object(shown: str, md5: str, names: list[str], blob: Path) -> None:
 
 
 def _cache_folder(root: Path) -> Path:
-    """Where DVC keeps its objects, which a user may have moved."""
     from dvc.config import Config
 
     try:
@@ -267,10 +257,7 @@ def _md5(path: Path) -> str:
 
 
 def model_findings(grid: Grid, layout: Layout, damaged: Set[str] = frozenset()) -> Iterator[Finding]:
-    """Every exported model, run again on the prepared data, against what its training stored.
-
-    What fails on `damaged` datasets says nothing of a model, and spoils nothing.
-    """
+    """Every exported model run again, against what its training stored; on `damaged` datasets no failure spoils it."""
     for cell in grid.cells.values():
         for stage, seed in product(cell.stages, cell.seeds):
             file = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
@@ -334,19 +321,15 @@ def _difference(what: str, before: np.ndarray[Any, Any], again: np.ndarray[Any, 
 
 def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
     """Scores computed again from what is stored, against results.parquet."""
-    path = grid.root / layout.report("results.parquet")
-    try:
-        results = read_frame(path, {"dataset": pl.String, "method": pl.String, "variant": pl.String}, "report it again")
-    except FileNotFoundError:
-        yield Finding("scores", str(path), "missing")
-        return
-    except Exception as e:  # as `judged`: no damage ends the examination
-        reason = str(e) if isinstance(e, DataError) else f"{path}: {type(e).__name__}: {e}"
-        yield Finding("scores", str(path), "wrong", reason, [layout.report("results.parquet")])
+    columns, results = dict.fromkeys(("dataset", "method", "variant"), pl.String), list[pl.DataFrame]()
+    file = layout.report("results.parquet")
+    read = judged("scores", grid.root, file, lambda path: results.append(read_frame(path, columns, "report it again")))
+    if read.state != "right":
+        yield read
         return
     for cell in grid.cells.values():
         scored = grid.root / layout.scored(cell.name, cell.last_stage, cell.scored_by)
-        reported = results.filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
+        reported = results[0].filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
         if not scored.exists() or reported.is_empty():
             yield Finding("scores", cell.name, "missing")
             continue
@@ -357,7 +340,7 @@ def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
             select = layout.select
             again = f"run `mmcontrast evaluate {cell.name}{select}`, then `mmcontrast report results{select}`"
             reason = f"{cell.name}: {(str(e) or type(e).__name__).splitlines()[0]}; {again}"
-            made = [*layout.scores(cell.name), layout.report("results.parquet")]
+            made = [*layout.scores(cell.name), file]
             yield Finding("scores", cell.name, "wrong", reason, made)
 
 

@@ -32,10 +32,7 @@ _held: dict[Path, IO[str]] = {}
 
 
 def selection(suite: str = "default", datasets: list[str] | None = None) -> tuple[Grid, Layout]:
-    """The grid, and its paths.
-
-    Raises ConfigError where anything in params/ is wrong, or nothing would be run.
-    """
+    """The grid, and its paths. Raises ConfigError where anything in params/ is wrong, or nothing would be run."""
     grid = Grid(suite=suite, datasets=datasets)
     if not grid.cells:
         usable = sorted({d for e in grid.suite.experiments for d in grid.experiments[e].datasets})
@@ -47,10 +44,7 @@ def selection(suite: str = "default", datasets: list[str] | None = None) -> tupl
 
 
 def named_selection(config: dict[str, Any]) -> tuple[str, list[str] | None]:
-    """The suite's name, and the datasets, from Snakemake's `--config suite=NAME datasets=[A,B]`.
-
-    Raises ConfigError where another key is given, or a value has the wrong type.
-    """
+    """Suite and datasets of Snakemake's `--config suite=NAME datasets=[A,B]`. Raises ConfigError: another key, type."""
     for key in config:
         if key not in ACCEPTED:
             raise ConfigError(f"--config {key}=...: unknown key; {nearest(key, ACCEPTED)}; all else is set in params/")
@@ -159,10 +153,7 @@ def _make_private(plan: Plan) -> None:
 
 
 def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -> tuple[Plan, Layout, list[str]]:
-    """Plan a suite, its paths, and the plan files that changed; the lock is held until this process ends.
-
-    Raises PlanError if a run of this suite is going on; its plan is left alone.
-    """
+    """Plan a suite, its paths, and the plan files that changed; locked till this process ends, else PlanError."""
     grid, layout = selection(suite, datasets)
     if not _hold(root / layout.run_lock):
         raise PlanError(
@@ -176,10 +167,8 @@ def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -
 
 
 def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout]:
-    """The plan for `--config suite=NAME datasets=[A,B]`, and its paths.
-
-    With `write` it is planned anew, unless a run of the suite is going on; else the plan is taken as it is, and
-    PlanError is raised where there is none.
+    """The plan for `--config suite=NAME datasets=[A,B]`, and its paths; with `write` it is planned anew, unless a run
+    of the suite is going on. Raises PlanError where there is none to be taken as it is.
     """
     suite, datasets = named_selection(config)
     layout = Layout(suite, datasets)
@@ -190,8 +179,7 @@ def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout
 def refuse_unknown_profile(arguments: list[str], beside: Path) -> None:
     """Raise PlanError for a `--workflow-profile` that is nowhere: Snakemake would silently run without any.
 
-    Args:
-        arguments: of the command line. beside: folder of the Snakefile.
+    `arguments`: of the command line. `beside`: folder of the Snakefile.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--workflow-profile", default="none")

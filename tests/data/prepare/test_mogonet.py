@@ -11,6 +11,7 @@ import pytest
 
 from mmcontrast.data.prepare import mogonet, prepare
 from mmcontrast.errors import ConfigError, DataError
+from tests.data.arrays import arrays
 
 Files = dict[str, str]
 
@@ -18,7 +19,7 @@ Files = dict[str, str]
 def test_rows_features_and_split(raw_rosmap: Any, small: Any) -> None:
     files = small.mogonet_files()
     dataset, raw = raw_rosmap(files)
-    got = mogonet.read("rosmap", dataset, raw)
+    got = arrays(mogonet.stream("rosmap", dataset, raw))
     assert got.ids == [f"train-{i:04d}" for i in range(8)] + [f"test-{i:04d}" for i in range(4)]
     assert got.splits == ["train"] * 8 + ["test"] * 4
     assert got.labels.tolist() == [0, 1] * 6

@@ -12,7 +12,7 @@ from mmcontrast.data.fetch import fetch
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.pictures import pixels, resized
-from mmcontrast.data.prepare import captions, prepare
+from mmcontrast.data.prepare import picture_texts, prepare
 from mmcontrast.data.status import status
 from mmcontrast.data.streaming import write_stream
 from mmcontrast.errors import DataError, FetchError
@@ -47,8 +47,8 @@ def shapes(tmp_path):
     ids = [f"m{i}" for i in range(6)]
     for i, model in enumerate(ids):
         for view in range(8):
-            draw(raw / captions.VIEWS / model / f"{view}.png", (30 * view, 0, i))
-    with (raw / captions.DESCRIPTIONS).open("w", newline="") as handle:
+            draw(raw / picture_texts.VIEWS / model / f"{view}.png", (30 * view, 0, i))
+    with (raw / picture_texts.DESCRIPTIONS).open("w", newline="") as handle:
         rows = csv.DictWriter(handle, ["id", "modelId", "description", "category", "topLevelSynsetId", "subSynsetIds"])
         rows.writeheader()
         for i, model in enumerate(ids):
@@ -68,7 +68,7 @@ def shapes(tmp_path):
 def test_flickr30k_through_fetch_and_prepare(grid, flickr, tmp_path):
     spec = small(grid, "flickr30k")
     fetch("flickr30k", spec, flickr)
-    assert list(verified_manifest("flickr30k", spec, flickr)["files"]) == [captions.CAPTIONS]
+    assert list(verified_manifest("flickr30k", spec, flickr)["files"]) == [picture_texts.CAPTIONS]
     out = tmp_path / "out"
     sheet = prepare("flickr30k", spec, flickr, out)
     assert {s: v["rows"] for s, v in sheet["splits"].items()} == {"train": 3, "val": 1, "test": 2}
@@ -100,28 +100,28 @@ def test_a_split_without_validation_part_has_none(grid, shapes, tmp_path):
     (shapes / "split_tricolo" / "val.txt").unlink()
     split = {"kind": "published", "train": 3, "val": 0, "test": 2}
     spec = small(grid, "text2shape_tricolo", split=split, rows=5)
-    write_stream("text2shape_tricolo", spec, captions.stream("text2shape_tricolo", spec, shapes), tmp_path / "out")
+    write_stream("text2shape_tricolo", spec, picture_texts.stream("text2shape_tricolo", spec, shapes), tmp_path / "out")
     val = load_split(tmp_path / "out" / "val.parquet")
     assert (len(val), len(val.observations["text"])) == (0, 0)
 
 
 def faults(shapes, flickr):
     """What is wrong -> (what to do to the files, which loader, what is said)."""
-    described = shapes / captions.DESCRIPTIONS
-    entries = json.loads((flickr / captions.CAPTIONS).read_text())
+    described = shapes / picture_texts.DESCRIPTIONS
+    entries = json.loads((flickr / picture_texts.CAPTIONS).read_text())
 
     def edit(change):
         change(entries["images"])
-        (flickr / captions.CAPTIONS).write_text(json.dumps(entries))
+        (flickr / picture_texts.CAPTIONS).write_text(json.dumps(entries))
 
     return {
         "no caption": (lambda: edit(lambda e: e[0].update(sentences=[])), "flickr", r"'0\.jpg' has no text"),
-        "no image": (lambda: (flickr / captions.IMAGES / "2.jpg").unlink(), "flickr", r"2\.jpg: no such picture"),
+        "no image": (lambda: (flickr / picture_texts.IMAGES / "2.jpg").unlink(), "flickr", r"2\.jpg: no such picture"),
         "id twice": (lambda: edit(lambda e: e[2].update(filename="0.jpg")), "flickr", r"'0\.jpg' stands on two"),
         "other size": (lambda: edit(lambda e: e[0].update(split="val")), "flickr", "2 instances in train, .* says 3"),
-        "not the file": (lambda: (flickr / captions.CAPTIONS).write_text("[]"), "flickr", "not Karpathy's"),
+        "not the file": (lambda: (flickr / picture_texts.CAPTIONS).write_text("[]"), "flickr", "not Karpathy's"),
         "not an image": (
-            lambda: (flickr / captions.IMAGES / "4.jpg").write_text("x"),
+            lambda: (flickr / picture_texts.IMAGES / "4.jpg").write_text("x"),
             "flickr",
             r"4\.jpg: not a picture",
         ),
@@ -160,7 +160,7 @@ def test_bad_files_are_named(grid, shapes, flickr, tmp_path, what):
     spoil()
     name, raw = {"flickr": ("flickr30k", flickr), "shapes": ("text2shape_tricolo", shapes)}[which]
     with pytest.raises(DataError, match=says):
-        write_stream(name, small(grid, name), captions.stream(name, small(grid, name), raw), tmp_path / "out")
+        write_stream(name, small(grid, name), picture_texts.stream(name, small(grid, name), raw), tmp_path / "out")
 
 
 def test_a_picture_is_cut_to_its_middle(tmp_path):

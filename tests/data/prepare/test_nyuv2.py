@@ -6,7 +6,7 @@ import pytest
 from scipy.io import savemat
 
 from mmcontrast.config import Dataset
-from mmcontrast.data.prepare.nyuv2 import frames, normals, shrink, stream
+from mmcontrast.data.prepare.nyuv2 import normals, shrink, stream
 from mmcontrast.errors import DataError
 
 N, H, W = 6, 12, 16
@@ -73,18 +73,18 @@ def dataset(h=6, w=8, **modalities):
     )
 
 
+def read(folder, **size):
+    return list(stream("nyuv2", dataset(**size), folder).instances)
+
+
 def test_frames_come_out_upright(raw_dir, content):
-    out = list(frames(raw_dir))
-    assert [f.scene for f in out] == SCENES
-    assert [f.scene_type for f in out] == ["kitchen", "kitchen", "office", "bedroom", "attic", "kitchen"]
-    assert [f.split for f in out] == ["train", "train", "test", "train", "test", "train"]
-    for i, frame in enumerate(out):
-        assert np.array_equal(frame.rgb, content["rgb"][i])
-        assert np.array_equal(frame.depth, content["depth"][i])
+    for i, frame in enumerate(read(raw_dir, h=H, w=W)):
+        assert np.array_equal(frame.values["rgb"], content["rgb"][i])
+        np.testing.assert_allclose(frame.values["depth"][0] / 25.5, content["depth"][i], atol=0.02)
 
 
 def test_the_instances(raw_dir, content):
-    given = list(stream("nyuv2", dataset(), raw_dir).instances)
+    given = read(raw_dir)
     assert [one.label for one in given] == [0, 0, 1, 2, 3, 0]
     assert [one.group for one in given] == SCENES
     assert [one.split for one in given] == ["train", "train", "test", "train", "test", "train"]
@@ -131,20 +131,20 @@ def test_shrinking_takes_means_of_blocks():
 def test_a_missing_variable_is_named(tmp_path, content, missing):
     write(tmp_path, content, skip=(missing,))
     with pytest.raises(DataError, match=f"no array '{missing}'"):
-        list(frames(tmp_path))
+        read(tmp_path)
 
 
 def test_files_that_are_missing_or_cut_short(raw_dir):
     path = raw_dir / "nyu_depth_v2_labeled.mat"
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DataError, match="cut short"):
-        list(frames(raw_dir))
+        read(raw_dir)
     path.unlink()
     with pytest.raises(DataError, match="no such file"):
-        list(frames(raw_dir))
+        read(raw_dir)
     (raw_dir / "splits.mat").unlink()
     with pytest.raises(DataError, match=r"splits\.mat: no such file"):
-        list(frames(raw_dir))
+        read(raw_dir)
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_files_that_are_missing_or_cut_short(raw_dir):
 def test_a_split_that_does_not_cover_the_frames(raw_dir, train, test, message):
     savemat(raw_dir / "splits.mat", {"trainNdxs": train, "testNdxs": test})
     with pytest.raises(DataError, match=message):
-        list(frames(raw_dir))
+        read(raw_dir)
 
 
 def test_depths_of_another_size(tmp_path, content):
     write(tmp_path, {**content, "depth": content["depth"][:, :, 1:]})
     with pytest.raises(DataError, match="depths has shape"):
-        list(frames(tmp_path))
+        read(tmp_path)
 
 
 def test_an_unknown_modality_is_refused(raw_dir):

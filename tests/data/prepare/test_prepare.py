@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +17,11 @@ import pytest
 from mmcontrast.config import Dataset
 from mmcontrast.data import table
 from mmcontrast.data.files import read_json
-from mmcontrast.data.instances import Instance, Instances, Stream
+from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.outside import preparer
 from mmcontrast.data.prepare import mogonet, prepare
 from mmcontrast.errors import ConfigError, DataError
+from tests.data.arrays import arrays
 from tests.data.written import feature_names
 
 
@@ -83,7 +85,7 @@ def test_the_test_split_decides_nothing_of_train(scaling: str, raw_rosmap: Any, 
 def test_scaled_by_the_training_range(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
     dataset, raw = raw_rosmap(small.mogonet_files())
     prepare("rosmap", dataset, raw, tmp_path / "out")
-    source = mogonet.read("rosmap", dataset, raw).inputs["mrna"]
+    source = arrays(mogonet.stream("rosmap", dataset, raw)).inputs["mrna"]
     low, high = source[:8].min(0), source[:8].max(0)
     train, test = (read(tmp_path / f"out/{s}.parquet")["mrna"] for s in ("train", "test"))
     np.testing.assert_allclose(train, (source[:8] - low) / (high - low), atol=1e-6)
@@ -176,10 +178,10 @@ def test_a_label_unseen_in_train(raw_rosmap: Any, small: Any, tmp_path: Path) ->
 
 def test_an_id_in_two_splits(raw_rosmap: Any, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, raw = raw_rosmap(small.mogonet_files())
-    got = mogonet.read("rosmap", dataset, raw)
-    ids = [*got.ids[:-1], got.ids[2]]
-    leaking = Instances(ids, got.labels, got.inputs, got.feature_names, got.splits)
-    monkeypatch.setattr(mogonet, "read", lambda *_: leaking)
+    got = mogonet.stream("rosmap", dataset, raw)
+    given = list(got.instances)
+    leaking = replace(got, instances=[*given[:-1], replace(given[-1], id=given[2].id)])
+    monkeypatch.setattr(mogonet, "stream", lambda *_: leaking)
     with pytest.raises(DataError, match="rosmap: the id 'train-0002' stands on two instances"):
         prepare("rosmap", dataset, raw, tmp_path / "out")
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mmcontrast.config import Dataset, Grid
-from mmcontrast.data.instances import Instances
 from mmcontrast.data.prepare import prepare, synthetic
 from mmcontrast.errors import ConfigError
+from tests.data.arrays import arrays
 
 SPLIT = {"kind": "random", "train": 0.5, "val": 0.25, "test": 0.25, "seed": 0}
 
@@ -23,8 +24,8 @@ def dataset(small: Any, **generate: Any) -> Dataset:
     )
 
 
-def read(small: Any, **generate: Any) -> Instances:
-    return synthetic.read("synthetic", dataset(small, **generate), Path("not looked at"))
+def read(small: Any, **generate: Any) -> SimpleNamespace:
+    return arrays(synthetic.stream("synthetic", dataset(small, **generate), Path("not looked at")))
 
 
 def centroid_accuracy(values_Nd: np.ndarray, labels: np.ndarray) -> float:

@@ -303,7 +303,7 @@ def test_an_empty_column_is_named(work: Path, run: Any) -> None:
         (THREE | {"tables": THREE["tables"] | {"other": "../files/rna.csv"}, "label": "g1"}, {}, "write rna/g1, or"),
         (THREE | {"modalities": {"rna": {"table": "rma"}}}, {}, "prepare.modalities.rna.table: no table 'rma'; did"),
         (THREE | {"modalities": {"rna": {"columns": ["g9"]}}}, {}, "no column 'g9' (params/datasets/own.yaml: prepare"),
-        (THREE | {"modalities": {"rna": {"prefix": "x"}}}, {}, "no column is left for modality 'rna'"),
+        (THREE | {"modalities": {"rna": {"prefix": "x"}}}, {}, "no column is left for 'rna'"),
         (THREE | {"id": {"labels": "id", "rna": "id"}}, {}, "prepare.id: no column for table 'mir'; give each"),
         (THREE | {"lable": "state"}, {}, "prepare.lable: unknown key; did you mean 'label'?"),
         (THREE | {"label": None}, {}, "prepare.label: required; name the column of the class"),

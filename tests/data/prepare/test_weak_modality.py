@@ -9,8 +9,9 @@ import yaml
 from mmcontrast.config import Dataset
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import prepare
-from mmcontrast.data.prepare.weak_modality import read
+from mmcontrast.data.prepare.weak_modality import stream
 from mmcontrast.errors import ConfigError
+from tests.data.arrays import arrays
 
 ROOT = Path(__file__).resolve().parents[3]
 RAW = yaml.safe_load((ROOT / "params/datasets/weak_modality.yaml").read_text())
@@ -21,6 +22,10 @@ def dataset(change=None, **generate):
     raw = copy.deepcopy(RAW) | (change or {})
     raw["generate"].update(generate)
     return Dataset.model_validate(raw)
+
+
+def read(*given):
+    return arrays(stream(*given))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +95,7 @@ def test_tasks_come_through_to_the_loader(got, tmp_path):
 @pytest.mark.parametrize(
     ("generate", "message"),
     [
-        ({"gain": {"strong": 1.0, "middle": 1.0}}, "nothing for modality 'weak'"),
+        ({"gain": {"strong": 1.0, "middle": 1.0}}, "no value for modality 'weak'"),
         ({"gain": {"strong": 1.0, "middle": 1.0, "weak": 1.0, "weka": 1.0}}, "no modality 'weka'; did you mean 'weak'"),
         ({"nosie": 1.0}, "did you mean 'noise'"),
         ({"private": 0}, "generate.private"),
@@ -106,8 +111,8 @@ def test_bad_generate(generate, message):
     [
         ({"classes": ["a", "b", "c"], "metrics": ["acc"]}, "classes: a factor's sign has two classes, not 3"),
         ({"tasks": {"shared": ["a", "b", "c"]}, "metrics": ["acc"]}, "tasks.shared: a factor's sign has two classes"),
-        ({"tasks": {"strnog": ["a", "b"]}}, "tasks: no factor 'strnog' .*did you mean 'strong'"),
-        ({"tasks": {"weak": ["a", "b"]}}, "tasks: no factor 'weak' beside that of the label"),
+        ({"tasks": {"strnog": ["a", "b"]}}, "tasks: .* no factor 'strnog'; did you mean 'strong'"),
+        ({"tasks": {"weak": ["a", "b"]}}, "tasks: beside that of the label: no factor 'weak'"),
         ({"split": {"kind": "published", "train": 4000, "test": 2000}}, "split: a generated dataset has no published"),
     ],
 )

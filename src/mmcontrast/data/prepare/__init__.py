@@ -2,10 +2,10 @@
 
 datasheet.json says what a prepared dataset is, for people, the report and later checks.
 
-Each module here has `stream(name, dataset, raw_dir) -> Stream`, which gives one instance after another, or, of a small
-set of vectors, `read(name, dataset, raw_dir) -> Instances`; `raw_dir` is data/raw/<dataset>. Both raise DataError where
-a file is missing or not what the dataset's file says, with file and place in it, and ConfigError where what that says
-is not accepted. All take one path: check, split, scale by train, write, look for leaks.
+Each module here has `stream(name, dataset, raw_dir) -> Stream`, which gives one instance after another; `raw_dir` is
+data/raw/<dataset>. It raises DataError where a file is missing or not what the dataset's file says, with file and place
+in it, and ConfigError where what that says is not accepted. All take one path: check, split, scale by train, write,
+look for leaks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mmcontrast import paths
 from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data import leaks, scaling
 from mmcontrast.data.files import DATASHEET, sha256_of, write_json
-from mmcontrast.data.instances import Stream, Written, from_arrays
+from mmcontrast.data.instances import Stream, Written
 from mmcontrast.data.leaks import stored_rows
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.outside import preparer
@@ -32,14 +32,9 @@ from mmcontrast.errors import DataError
 
 
 def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: Path | str) -> dict[str, Any]:
-    """Write train.parquet, val.parquet, test.parquet, fitted.json and datasheet.json.
+    """Write train.parquet, val.parquet, test.parquet, fitted.json and datasheet.json to `out_dir`; the datasheet.
 
-    Args:
-        raw_dir: data/raw/<dataset>, as `fetch` left it; not looked at for a generated dataset.
-        out_dir: data/prepared/<dataset>.
-
-    Returns:
-        The datasheet.
+    `raw_dir`: data/raw/<dataset>, as `fetch` left it; not looked at for a generated dataset.
 
     Raises DataError: not fetched, changed since, or not what params/ says; no splits are left then; ConfigError: there
     is no reader for the dataset.
@@ -47,26 +42,20 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     raw_dir, out_dir = Path(raw_dir), Path(out_dir)
     manifest = verified_manifest(dataset_name, dataset, raw_dir) if dataset.sources else {}
     reader = importlib.import_module(f"{__name__}.{preparer(dataset_name, dataset)}")
-    if hasattr(reader, "stream"):
-        stream: Stream = reader.stream(dataset_name, dataset, raw_dir)
-    else:
-        stream = from_arrays(reader.read(dataset_name, dataset, raw_dir))
-    return from_stream(dataset_name, dataset, manifest, stream, out_dir)
+    return from_stream(dataset_name, dataset, manifest, reader.stream(dataset_name, dataset, raw_dir), out_dir)
 
 
-def from_stream(
-    dataset_name: str, dataset: Dataset, manifest: dict[str, Any], stream: Stream, out_dir: Path
-) -> dict[str, Any]:
+def from_stream(name: str, dataset: Dataset, manifest: dict[str, Any], stream: Stream, out_dir: Path) -> dict[str, Any]:
     """Write what a reader gives, as `prepare`, and keep it only if it passes."""
     try:
-        written = write_stream(dataset_name, dataset, stream, out_dir)
-        found, repeated = _duplicates(dataset_name, dataset, written, out_dir)
+        written = write_stream(name, dataset, stream, out_dir)
+        found, repeated = _duplicates(name, dataset, written, out_dir)
     except DataError:
         for split in paths.SPLITS:
             (out_dir / f"{split}.parquet").unlink(missing_ok=True)
         raise
     near = leaks.near_duplicates(out_dir, dataset.modalities)
-    sheet = datasheet(dataset_name, dataset, manifest, written, found, near)
+    sheet = datasheet(name, dataset, manifest, written, found, near)
     if repeated:
         sheet["leaks"]["repeats"] = repeated
         sheet["warnings"] += [f"{n} rows have an equal one {where}, in every feature" for where, n in repeated.items()]
@@ -81,34 +70,26 @@ def from_stream(
     return sheet
 
 
-def _duplicates(
-    dataset_name: str, dataset: Dataset, written: Written, out_dir: Path
-) -> tuple[dict[str, int], dict[str, int]]:
+def _duplicates(name: str, dataset: Dataset, written: Written, out_dir: Path) -> tuple[dict[str, int], dict[str, int]]:
     """Rows that splits share, which must be those that are accepted, and `leaks.repeats`; after all other checks."""
     rows = sum(map(len, written.labels[""].values()))
     if rows != dataset.rows:
-        where = f"params/datasets/{dataset_name}.yaml"
-        raise DataError(f"{dataset_name}: {rows} instances written, and {where}: rows says {dataset.rows}")
+        where = f"params/datasets/{name}.yaml"
+        raise DataError(f"{name}: {rows} instances written, and {where}: rows says {dataset.rows}")
     for task, target in dataset.targets.items():
-        if task and dataset.probe_from is not None:
-            continue  # this train is for pretraining alone, and its tasks may be constant
-        named = f"{dataset_name}: task '{task}'" if task else dataset_name
-        known = {split: _occurring(of, target.kind) for split, of in written.labels[task].items()}
+        if (task and dataset.probe_from is not None) or target.kind == "regression":
+            continue  # a train that is for pretraining alone may have constant tasks
+        named = f"{name}: task '{task}'" if task else name
+        # class indices, as often as they occur
+        known = {split: np.nonzero(of)[1] if of.ndim > 1 else of for split, of in written.labels[task].items()}
         refuse_unseen(named, target.names, known.pop("train"), known)
-    check_apart(dataset_name, "group", written.groups)
+    check_apart(name, "group", written.groups)
     rows_of = {split: stored_rows(out_dir / f"{split}.parquet", list(dataset.modalities)) for split in paths.SPLITS}
-    check_apart(dataset_name, "id", {split: ids for split, (ids, _) in rows_of.items()})
+    check_apart(name, "id", {split: ids for split, (ids, _) in rows_of.items()})
     keys = {split: of for split, (_, of) in rows_of.items()}
     found = leaks.duplicates_across(keys)
-    leaks.check_duplicates(dataset_name, found, dataset.duplicates)
+    leaks.check_duplicates(name, found, dataset.duplicates)
     return found, leaks.repeats(keys, written.labels[""])
-
-
-def _occurring(labels: np.ndarray, kind: str) -> np.ndarray:
-    """Class indices that occur in a split, as often as they do; none of a regression."""
-    if kind == "classes":
-        return labels
-    return np.nonzero(labels)[1] if kind == "multilabel" else np.zeros(0, np.int64)
 
 
 def datasheet(
@@ -121,10 +102,7 @@ def datasheet(
 ) -> dict[str, Any]:
     """The datasheet as plain objects.
 
-    Args:
-        manifest: of the raw folder; empty for a generated dataset.
-        duplicates: pair of splits -> rows they share (see `leaks.duplicates_across`).
-        near: what `leaks.near_duplicates` found.
+    `manifest`: of the raw folder; empty for a generated dataset. `duplicates`, `near`: as `leaks` found them.
     """
     splits = {
         task: {split: _counts(rows, target.names, target.kind) for split, rows in written.labels[task].items()}
@@ -137,11 +115,7 @@ def datasheet(
     }
     sheet = {
         "name": name,
-        "title": dataset.title,
-        "description": dataset.description,
-        "licence": dataset.licence,
-        "redistribute": dataset.redistribute,
-        "citation": dataset.citation,
+        **dataset.model_dump(include={"title", "description", "licence", "redistribute", "citation"}),
         "rows": sum(of["rows"] for of in counts.values()),
         "classes": dataset.classes,
         "modalities": modalities,

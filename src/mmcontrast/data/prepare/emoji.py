@@ -14,9 +14,8 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -140,10 +139,7 @@ def _refuse_unsafe(svg: str) -> None:
 
 
 def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:
-    """(3, size, size) pixels of a square SVG on white.
-
-    Raises DataError: it cannot be drawn, is nested too deep, refers to a file, or nothing of it shows.
-    """
+    """(3, size, size) pixels of a square SVG on white. Raises DataError: it cannot or must not be drawn, is blank."""
     _refuse_unsafe(svg)
     try:
         png = resvg_py.svg_to_bytes(
@@ -161,15 +157,9 @@ def _histogram(numbers: Iterable[int]) -> dict[str, int]:
     return {str(n): count for n, count in sorted(Counter(numbers).items())}
 
 
-@dataclass(frozen=True)
-class Emoji:
-    """One instance.
-
-    Attributes:
-        id: code points without variation selectors, e.g. `1F44B`.
-        name: CLDR short name. label: index of its group in the dataset's classes.
-        family: id shared by all variants of one base.
-        texts: at least one, no two alike. drawings: vendor -> SVG.
+class Emoji(NamedTuple):
+    """One instance: its code points without variation selectors, e.g. `1F44B`, its CLDR short name, the index of its
+    group in the dataset's classes, the id of all variants of one base, texts of which no two are alike, vendor -> SVG.
     """
 
     id: str
@@ -181,10 +171,7 @@ class Emoji:
 
 
 def read_emoji(raw_dir: Path, groups: list[str]) -> list[Emoji]:
-    """All emoji of the groups that at least one vendor draws, in Unicode's order.
-
-    Raises DataError: as `build`. ConfigError: no such group.
-    """
+    """All emoji of the groups that any vendor draws, in Unicode's order. Raises ConfigError: no such group."""
     group_names = list(_json(raw_dir / GROUPS)["groups"].values())
     if unknown := [g for g in groups if g not in group_names]:
         raise ConfigError(f"emoji: classes: no group {unknown}; known: {', '.join(group_names)}")
@@ -195,15 +182,12 @@ def read_emoji(raw_dir: Path, groups: list[str]) -> list[Emoji]:
         table = _json(raw_dir / f"emojibase-data/en/shortcodes/{name}.json")
         codes[name] = {_plain(k): [v] if isinstance(v, str) else v for k, v in table.items()}
     vendors = {vendor: _Icons(raw_dir / package) for vendor, package in VENDORS.items()}
-    out, seen = [], set()
+    out = []
     entries = [e for e in _json(raw_dir / EMOJIBASE, list) if e.get("group") is not None]
     for entry in sorted(entries, key=lambda e: e["order"]):
         group, key = group_names[entry["group"]], _plain(entry["hexcode"])
         if group not in groups:
             continue
-        if key in seen:
-            raise DataError(f"{raw_dir / EMOJIBASE}: the emoji {key} ({entry['label']}) stands there twice")
-        seen.add(key)
         # Emojibase's tags are CLDR's, but also there where CLDR has none; emojilib opens with the name itself
         keywords = [cldr.get(key) or entry.get("tags", []), emojilib.get(key, [])[1:]]
         short_codes = [code for name in SHORT_CODES for code in codes[name].get(key, [])]

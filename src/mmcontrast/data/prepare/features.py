@@ -47,13 +47,9 @@ class FeatureOptions(Strict):
 
 
 class Frozen:
-    """An encoder in evaluation mode.
+    """An encoder in evaluation mode: `width` is D, `seen` counts observations, `cut` texts longer than it takes.
 
-    Attributes:
-        width: D. cut: texts that were longer than it takes. seen: observations that it has encoded.
-
-    Raises:
-        ConfigError, DataError: see `models.pretrained.PretrainedTower`; or the vectors have another width than `out`.
+    Raises ConfigError, DataError: see `models.pretrained.PretrainedTower`; or its vectors are not as wide as `out`.
     """
 
     def __init__(self, base: Modality, out: Modality, spec: Pretrained, options: FeatureOptions, where: str) -> None:
@@ -149,7 +145,6 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
 
 def _values(column: pa.Array, spec: Modality) -> list[Any]:
-    """Of each row what it has, as `Instance` takes it."""
     if spec.multifold:
         single = _values(column.flatten(), spec.model_copy(update={"multifold": False}))
         return [single[a:b] for a, b in spans(column)]
@@ -167,7 +162,6 @@ def _values(column: pa.Array, spec: Modality) -> list[Any]:
 
 
 def _decoded(values: list[Any], spec: Modality, ids: list[str], file: Path, modality: str) -> list[Any]:
-    """Pixels in place of each row's files of pictures."""
     if not spec.encoded:
         return values
     out = []

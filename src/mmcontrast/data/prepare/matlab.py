@@ -17,7 +17,7 @@ from scipy.io import loadmat
 
 from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data.files import CHUNK_BYTES
-from mmcontrast.data.instances import Instances
+from mmcontrast.data.instances import Stream, from_arrays
 from mmcontrast.errors import ConfigError, DataError, nearest
 
 FILE = "handwritten_6views.mat"
@@ -74,7 +74,6 @@ def _check_elements(file: BinaryIO, path: Path) -> None:
 
 
 def _unpacked_bytes(packed: bytes, limit: int, path: Path) -> int:
-    """Size of a compressed element, whose checksum must be right."""
     stream, total, rest = zlib.decompressobj(), 0, packed
     while rest and not stream.eof:
         try:
@@ -90,12 +89,7 @@ def _unpacked_bytes(packed: bytes, limit: int, path: Path) -> int:
 
 
 def numeric(variables: dict[str, Any], name: str, path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """A variable as finite float64 numbers.
-
-    `shape`: what it must have; None = any.
-
-    Raises DataError: missing, of another shape, or not finite.
-    """
+    """A variable as finite float64. Raises DataError: missing, of another `shape` if one is given, or not finite."""
     if name not in variables:
         raise DataError(f"{path}: no variable '{name}'; it holds {', '.join(sorted(variables)) or 'none'}")
     values = np.asarray(variables[name])
@@ -110,7 +104,7 @@ def numeric(variables: dict[str, Any], name: str, path: Path, shape: tuple[int, 
     return values
 
 
-def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All digits in the file's order, train first."""
     where, path = f"params/datasets/{name}.yaml", raw_dir / FILE
     variables = read_mat(path)
@@ -119,12 +113,7 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
     parts = {"train": dataset.split.train, "test": dataset.split.test}
     labels, inputs = [], {}
     for split, rows in parts.items():
-        values_N = numeric(variables, f"gt_{split}", path, (rows, 1))[:, 0]
-        for row, value in enumerate(values_N.tolist()):
-            if value - 1 not in range(len(dataset.classes)):
-                accepted = f"1 to {len(dataset.classes)}"
-                raise DataError(f"{path}: row {row + 1}: digit {value:g}; accepted: {accepted}")
-        labels.append((values_N - 1).astype(np.int64))
+        labels.append(numeric(variables, f"gt_{split}", path, (rows, 1))[:, 0].astype(np.int64) - 1)
     for view, spec in dataset.modalities.items():
         if view not in ORDER:
             raise ConfigError(f"{where}: modalities: no view '{view}' in {FILE}; {nearest(view, ORDER)}")
@@ -135,4 +124,4 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
     splits = [split for split, rows in parts.items() for _ in range(rows)]
     # the file names no feature
     names = {view: [f"{view}_{j}" for j in range(spec.shape[0])] for view, spec in dataset.modalities.items()}
-    return Instances(ids, np.concatenate(labels), inputs, names, splits)
+    return from_arrays(ids, np.concatenate(labels), inputs, names, splits)

@@ -12,29 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from mmcontrast.config import Dataset, PublishedSplit
-from mmcontrast.data.instances import Instances
+from mmcontrast.data.instances import Stream, from_arrays
 from mmcontrast.data.prepare.readers import class_indices, column, expect, numbers, read_sheet
 from mmcontrast.errors import ConfigError, DataError
 
 SUFFIXES = {"train": "tr", "test": "te"}
 
 
-def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All people of both splits, train first."""
-    split = dataset.split
+    split, where = dataset.split, f"params/datasets/{name}.yaml"
     if not isinstance(split, PublishedSplit) or split.val:
-        raise ConfigError(
-            f"params/datasets/{name}.yaml: split: these files come with a train and a test part, no other"
-        )
+        raise ConfigError(f"{where}: split: these files come with a train and a test part, no other")
     rows = {"train": split.train, "test": split.test}
-    where = f"params/datasets/{name}.yaml"
-
     labels = []
     for part, suffix in SUFFIXES.items():
         sheet = read_sheet(raw_dir / f"labels_{suffix}.csv", header=False)
         expect(sheet, rows[part], f"{where}: split.{part}", 1, "the layout of label files")
         labels.append(class_indices(sheet, numbers(sheet, ["label"])[:, 0], dataset.classes))
-
     inputs, feature_names = {}, {}
     for position, (modality, spec) in enumerate(dataset.modalities.items(), start=1):
         names = _feature_names(raw_dir / f"{position}_featname.csv", spec.shape[0], f"{where}: modalities.{modality}")
@@ -48,7 +43,7 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
 
     ids = [f"{part}-{i:04d}" for part, count in rows.items() for i in range(count)]
     splits = [part for part, count in rows.items() for _ in range(count)]
-    return Instances(ids, np.concatenate(labels), inputs, feature_names, splits)
+    return from_arrays(ids, np.concatenate(labels), inputs, feature_names, splits)
 
 
 def _feature_names(path: Path, width: int, key: str) -> list[str]:

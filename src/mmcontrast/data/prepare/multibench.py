@@ -17,6 +17,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -46,9 +47,7 @@ class MultiBenchOptions(Strict):
         lt=20,
         description="mimic: group of diagnoses (binary); null = time of death in six classes.",
     )
-    standardise_all: bool = Field(
-        default=False, description="mimic: scale by all rows, test included, as released; else `scaling` fits on train."
-    )
+    standardise_all: bool = Field(default=False, description="mimic: scale by all rows, test too, as released.")
 
 
 class Pickle(NamedTuple):
@@ -61,10 +60,7 @@ class Pickle(NamedTuple):
     report: defaultdict[str, Counter[str]]
 
     def array(self, fields: Mapping[str, Any], key: str, place: str, width: int | None = None) -> np.ndarray:
-        """Numbers by their key. `place`: of `fields` in the pickle, as `train.`. `width`: of the last axis.
-
-        Raises DataError: there is no such key, or it holds no numbers of that width.
-        """
+        """Numbers by key; `place` as `train.` is that of `fields`. Raises DataError: none, or not of that `width`."""
         if key not in fields:
             raise DataError(f"{self.path}: no key '{place}{key}'; {nearest(key, map(str, fields))}")
         try:
@@ -91,18 +87,14 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     if not isinstance(content := read_pickle(path), dict):
         raise DataError(f"{path}: holds a {type(content).__name__}, expected a dict")
     pickle = Pickle(where, path, dataset, options, defaultdict(Counter))
-    return Stream(_mimic(pickle, content) if options.layout == "mimic" else _affect(pickle, content), {}, pickle.report)
+    parts = [_mimic(pickle, content)] if options.layout == "mimic" else [_part(pickle, content, s) for s in SPLITS]
+    return Stream(chain.from_iterable(parts), {}, pickle.report)
 
 
-def _affect(pickle: Pickle, content: dict[str, Any]) -> Iterator[Instance]:
-    for split in SPLITS:
-        fields = content.get(KEYS[split])
-        if not isinstance(fields, dict):
-            raise DataError(f"{pickle.path}: no dict '{KEYS[split]}'; {nearest(KEYS[split], map(str, content))}")
-        yield from _part(pickle, fields, split)
-
-
-def _part(pickle: Pickle, fields: dict[str, Any], split: str) -> Iterator[Instance]:
+def _part(pickle: Pickle, content: dict[str, Any], split: str) -> Iterator[Instance]:
+    fields = content.get(KEYS[split])
+    if not isinstance(fields, dict):
+        raise DataError(f"{pickle.path}: no dict '{KEYS[split]}'; {nearest(KEYS[split], map(str, content))}")
     key, place = LABELS[pickle.options.layout], f"{KEYS[split]}."
     modalities = pickle.dataset.modalities
     widths = {m: modalities[m].shape[1] if m in modalities else None for m in (*modalities, "text")}

@@ -13,9 +13,9 @@ N frames, H, W height and width (480, 640), h, w after shrinking.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -32,27 +32,24 @@ FOCAL_X, FOCAL_Y = 518.857901, 519.469611
 FULL_HEIGHT, FULL_WIDTH = 480, 640
 
 
-class Frame(NamedTuple):
-    """One labelled frame.
-
-    Attributes:
-        rgb: (3, H, W) uint8. depth: (H, W) float32 in metres.
-        scene: e.g. kitchen_0004. scene_type: e.g. kitchen. split: train or test.
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
+    """Labelled frames, the label being the kind of room, and their videos as groups.
+    Depth is stored as metres / 10 (the sensor's range) in steps of 1/255, normals as (n + 1) / 2. A kind of room that
+    is no class of the dataset counts as the last class.
     """
+    wanted = {"rgb": 3, "depth": 1, "normals": 3}
+    for m, spec in dataset.modalities.items():
+        if wanted.get(m) != spec.shape[0]:
+            known = ", ".join(f"{k} ({c} channels)" for k, c in wanted.items())
+            raise DataError(f"params/datasets/{name}.yaml: modalities: '{m}' of shape {spec.shape}; known: {known}")
+    report: dict[str, Any] = {}
+    return Stream(_instances(dataset, raw_dir, report), report=report)
 
-    rgb: np.ndarray
-    depth: np.ndarray
-    scene: str
-    scene_type: str
-    split: str
 
-
-def frames(raw_dir: Path) -> Iterator[Frame]:
-    """Labelled frames in the file's order, one in memory at a time (the file holds 2.8 GB).
-
-    Raises DataError: a file is missing or is not what it should be.
-    """
-    splits = _splits(raw_dir / SPLITS)
+def _instances(dataset: Dataset, raw_dir: Path, report: dict[str, Any]) -> Iterator[Instance]:
+    """Every frame, one in memory at a time (the file holds 2.8 GB). `report`: filled with the number of scenes."""
+    splits, seen = _splits(raw_dir / SPLITS), set()
+    index = {name: i for i, name in enumerate(dataset.classes)}
     with opened(raw_dir / FILE) as file:
         images = array(file, "images", (None, 3, None, None))
         n, _, width, height = images.shape
@@ -61,40 +58,14 @@ def frames(raw_dir: Path) -> Iterator[Frame]:
         if sorted(splits) != list(range(n)):
             raise DataError(f"{raw_dir / SPLITS}: splits {len(splits)} frames, and {file.filename} holds {n}")
         for i in range(n):
-            scene, scene_type = ("".join(map(chr, file[of[i]][:].ravel())) for of in (scenes, types))
-            yield Frame(images[i].transpose(0, 2, 1), depths[i].T, scene, scene_type, splits[i])
-
-
-def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
-    """Labelled frames, the label being the kind of room, and their videos as groups.
-
-    Depth is stored as metres / 10 (the sensor's range) in steps of 1/255, normals as (n + 1) / 2. A kind of room that
-    is no class of the dataset counts as the last class.
-    """
-    shapes = {modality: tuple(spec.shape) for modality, spec in dataset.modalities.items()}
-    wanted = {"rgb": 3, "depth": 1, "normals": 3}
-    for modality, shape in shapes.items():
-        if wanted.get(modality) != shape[0]:
-            known = ", ".join(f"{k} ({c} channels)" for k, c in wanted.items())
-            raise DataError(f"params/datasets/{name}.yaml: modalities: '{modality}' of shape {shape}; known: {known}")
-    report: dict[str, Any] = {}
-    return Stream(_instances(dataset, shapes, raw_dir, report), report=report)
-
-
-def _instances(
-    dataset: Dataset, shapes: dict[str, tuple[int, ...]], raw_dir: Path, report: dict[str, Any]
-) -> Iterator[Instance]:
-    """Every frame. `report`: filled with the number of scenes."""
-    index = {name: i for i, name in enumerate(dataset.classes)}
-    scenes = set()
-    for i, frame in enumerate(frames(raw_dir)):
-        made = {"rgb": frame.rgb / 255, "depth": frame.depth[None] / 10, "normals": (normals(frame.depth) + 1) / 2}
-        small = {name: shrink(made[name], shape[1:]).clip(0, 1) for name, shape in shapes.items()}
-        images = {name: np.round(x * 255).astype(np.uint8) for name, x in small.items()}
-        label = index.get(frame.scene_type, len(index) - 1)
-        scenes.add(frame.scene)
-        yield Instance(f"frame-{i:04d}", images, label, frame.split, group=frame.scene)
-    report["scenes"] = len(scenes)
+            scene, kind = ("".join(map(chr, file[of[i]][:].ravel())) for of in (scenes, types))
+            rgb, depth = images[i].transpose(0, 2, 1), depths[i].T
+            made = {"rgb": rgb / 255, "depth": depth[None] / 10, "normals": (normals(depth) + 1) / 2}
+            small = {m: shrink(made[m], spec.shape[1:]).clip(0, 1) for m, spec in dataset.modalities.items()}
+            values = {m: np.round(x * 255).astype(np.uint8) for m, x in small.items()}
+            seen.add(scene)
+            yield Instance(f"frame-{i:04d}", values, index.get(kind, len(index) - 1), splits[i], group=scene)
+    report["scenes"] = len(seen)
 
 
 def normals(depth_HW: np.ndarray) -> np.ndarray:
@@ -114,15 +85,12 @@ def normals(depth_HW: np.ndarray) -> np.ndarray:
     return normal / np.where(length > 0, length, 1)
 
 
-def shrink(image_CHW: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def shrink(image_CHW: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """(C, h, w) means over equal blocks. Raises DataError: h or w does not divide H or W."""
-    channels, height, width = image_CHW.shape
-    h, w = size
-    if height % h or width % w:
-        raise DataError(
-            f"params/datasets/nyuv2.yaml: modalities: {h} x {w} does not divide a frame of {height} x {width}"
-        )
-    return image_CHW.reshape(channels, h, height // h, w, width // w).mean(axis=(2, 4))
+    (C, H, W), (h, w) = image_CHW.shape, size
+    if H % h or W % w:
+        raise DataError(f"params/datasets/nyuv2.yaml: modalities: {h} x {w} does not divide a frame of {H} x {W}")
+    return image_CHW.reshape(C, h, H // h, w, W // w).mean(axis=(2, 4))
 
 
 def _splits(path: Path) -> dict[int, str]:

@@ -51,13 +51,11 @@ def _function(options: PythonOptions) -> Callable[..., Any]:
     return function
 
 
-def _instances(
-    function: Callable[..., Any], dataset: Dataset, options: PythonOptions, raw_dir: Path
-) -> Iterator[Instance]:
+def _instances(read: Callable[..., Any], dataset: Dataset, options: PythonOptions, raw_dir: Path) -> Iterator[Instance]:
     accepted = {"id", "label", "split", "group", *dataset.modalities, *dataset.tasks}
     where, number = f"{options.file}: {options.function}", 0
     try:
-        for number, row in enumerate(function(raw_dir, **options.options), start=1):
+        for number, row in enumerate(read(raw_dir, **options.options), start=1):
             if not isinstance(row, Mapping) or {"id", "label"} - set(row):
                 raise DataError(f"{where}: instance {number}: expected a dict with `id`, `label` and modalities")
             if unknown := sorted(set(row) - accepted):

@@ -34,16 +34,12 @@ NO_TEXT = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table.
+    """A table, of a csv with its cells as text; null where a cell is empty.
 
     Attributes:
-        path: of the file.
-        names: column names: the header's, or `column 1` ... without one.
-        cells: all columns, of a csv as text; null where a cell is empty.
-        first_line: line of the first row of `cells`.
+        names: the header's, or `column 1` ... without one. first_line: line of the first row of `cells`.
         arrays: what has more than one number per row -> (N, ...) of it; of files that can hold that.
-        unit: what a row is called in messages: line or row.
-        said: how it was read, for the datasheet.
+        unit: what a row is called in messages: line or row. said: how it was read, for the datasheet.
     """
 
     path: Path
@@ -63,11 +59,9 @@ class Sheet:
 
 
 def read_sheet(path: Path, header: bool, separator: str | None = ",", encoding: str = "utf-8", skip: int = 0) -> Sheet:
-    """A file of separated cells, every row with the same number of them.
+    """A file of separated cells, every row with the same number of them, after `skip` lines that are no part of it.
 
-    Args:
-        separator: None = the one of SEPARATORS that cuts the first lines into the most cells, equally many each.
-        skip: lines at the top that are no part of the table.
+    `separator`: None = the one of SEPARATORS that cuts the first lines into the most cells, equally many each.
 
     Raises DataError: missing, empty, not of this encoding, a row of another length, a column name that is repeated.
     """
@@ -130,12 +124,9 @@ def _why(error: Exception) -> str:
 
 
 def check_text(path: Path, content: bytes | None = None, separator: bytes = b",") -> None:
-    """Refuse a csv that is too large, and control characters, which no reader of numbers shows.
+    """Refuse a csv that is too large, and control characters, which no reader of numbers shows, by DataError.
 
     `content`: what the file says, where that is not its bytes as they are.
-
-    Raises DataError: too many bytes, columns or cells, or a line with a NUL or another control character; OSError: no
-    such file.
     """
     size = path.stat().st_size
     if size > MAX_CSV_BYTES:
@@ -169,12 +160,7 @@ def _ragged(path: Path, separator: str | None) -> str | None:
 
 
 def expect(sheet: Sheet, rows: int, rows_key: str, width: int, width_key: str, skip: int = 0) -> None:
-    """Hold the size of a sheet of features against params/.
-
-    `rows_key`, `width_key`: which keys of params/ say so. `skip`: leading columns that are no features.
-
-    Raises DataError: another number of rows or of feature columns.
-    """
+    """Raise DataError where a sheet has other rows or (but for `skip`) columns than these keys of params/ say."""
     found = sheet.cells.width - skip
     if found != width:
         raise DataError(f"{sheet.path}: {found} feature columns, and {width_key} says {width}")
@@ -191,10 +177,7 @@ def cells_of(sheet: Sheet, name: str) -> list[Any]:
 
 
 def column(sheet: Sheet, name: str) -> list[str]:
-    """A column as text; 1.0 of a column of numbers as 1.
-
-    Raises DataError: there is no such column, or a cell of it is empty.
-    """
+    """A column as text; 1.0 of a column of numbers as 1. Raises DataError: there is none, or a cell of it is empty."""
     values = cells_of(sheet, name)
     for i, value in enumerate(values):
         if value is None:
@@ -214,15 +197,12 @@ def numbers(
     missing: Sequence[str] = (),
     remedy: str = "no dataset here is known to have gaps, so none is filled in",
 ) -> np.ndarray:
-    """Columns as numbers, each of them finite.
+    """(rows, len(names)) float64 of columns, each number finite.
 
     Args:
         names: what to call the columns in messages; as many are read. first: index of the first of neighbouring ones;
             None = those of these names, wherever they are. missing: cells that stand for no number and become NaN,
             "" an empty one. remedy: what to do about another.
-
-    Returns:
-        (rows, len(names)) float64.
 
     Raises DataError: the first cell that is empty, not a number, NaN or infinite, and how many more there are.
     """
@@ -245,10 +225,7 @@ def numbers(
 
 
 def class_indices(sheet: Sheet, values_N: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Labels written as numbers (0.0, 1.0, ...) as int64 class indices.
-
-    Raises DataError: a label is no whole number or no index into `classes`.
-    """
+    """Labels written as numbers (0.0, 1.0, ...) as int64. Raises DataError: one is no index into `classes`."""
     for i, value in enumerate(values_N.tolist()):
         if value not in range(len(classes)):
             accepted = ", ".join(f"{k} = {c}" for k, c in enumerate(classes))

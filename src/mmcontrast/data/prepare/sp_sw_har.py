@@ -60,11 +60,7 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
 
 def _windows(
-    dataset: Dataset,
-    options: Options,
-    raw_dir: Path,
-    executions: pl.DataFrame,
-    report: dict[str, int],
+    dataset: Dataset, options: Options, raw_dir: Path, executions: pl.DataFrame, report: dict[str, int]
 ) -> Iterator[Instance]:
     splits = dict.fromkeys(options.val, "val") | dict.fromkeys(options.test, "test")
     for execution, way in executions.select("execution_id", "orientation").iter_rows():
@@ -95,9 +91,7 @@ def _read(stem: Path, rate: int, classes: list[str]) -> tuple[dict[str, np.ndarr
     values, labels = {}, []
     for device, frame, t in zip(DEVICES, frames, times, strict=True):
         for sensor, axes in SENSORS.items():
-            values[f"{device}_{sensor}"] = np.stack(
-                [np.interp(at_T, t, frame[axis].to_numpy()) for axis in axes], axis=1
-            )
+            values[f"{device}_{sensor}"] = np.stack([np.interp(at_T, t, frame[a].to_numpy()) for a in axes], axis=1)
         named = frame["label"].replace_strict({c: i for i, c in enumerate(classes)}, return_dtype=pl.Int64).to_numpy()
         labels.append(named[np.abs(at_T[:, None] - t).argmin(axis=1)])
     return values, np.stack(labels)

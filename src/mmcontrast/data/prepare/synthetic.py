@@ -13,7 +13,7 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, PublishedSplit, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.instances import Instances
+from mmcontrast.data.instances import Stream, from_arrays
 from mmcontrast.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ class Generate(Strict):
     seed: int = Field(ge=0)
 
 
-def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All instances, labels in turn 0, 1, ..., C-1, 0, ..."""
     where = f"params/datasets/{name}.yaml"
     params = validate(Generate, dataset.generate, where, prefix="generate")
@@ -43,4 +43,4 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
         signal_Nd = np.einsum("nk,kd->nd", codes_NK, weights_Kd, optimize=False)
         inputs[modality] = signal_Nd + params.noise * rng.standard_normal(signal_Nd.shape)
         names[modality] = [f"{modality}_{j}" for j in range(spec.shape[0])]
-    return Instances([f"row-{i:05d}" for i in range(dataset.rows)], labels_N, inputs, names)
+    return from_arrays([f"row-{i:05d}" for i in range(dataset.rows)], labels_N, inputs, names)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -47,9 +46,7 @@ class Columns(Strict):
     columns: list[str] | None = Field(default=None, min_length=1, description="Of a text, or of bytes, one.")
     prefix: str | None = Field(default=None, min_length=1, description="Beginning of the names of its columns.")
     without: list[str] = Field(default=[], description="Columns that are not among them.")
-    array: str | None = Field(
-        default=None, description="Array of an npz file, or column of lists: (N, d), of pictures (N, C, H, W), ..."
-    )
+    array: str | None = Field(default=None, description="Array of an npz, or a column of lists: (N, d), (N, C, H, W)")
     file: Annotated[str, Field(pattern=r"\{[^{}]+\}")] | None = Field(
         default=None, description="Picture or WAV file, with columns in braces: imgs/{image_id}.jpg"
     )
@@ -73,15 +70,11 @@ class TableOptions(Strict):
     )
     tasks: dict[str, str] = Field(default={}, description="Task -> its column, as `label`.")
     group: str | None = Field(default=None, description="Column of what no split may part, e.g. a patient.")
-    group_pattern: str | None = Field(
-        default=None, description="Regular expression for the beginning of a cell of `group` that names the group."
-    )
+    group_pattern: str | None = Field(default=None, description="Regular expression: start of `group` that names it.")
     split: str | None = Field(default=None, description="Column of a published split.")
     splits: dict[Split, list[str]] = Field(default=SPLIT_NAMES, description="Split -> its names in that column.")
     common: bool = Field(default=False, description="Leave out and count instances that a table lacks.")
-    skip_undecodable: bool = Field(
-        default=False, description="Leave out and count rows whose picture or sound is missing or cannot be decoded."
-    )
+    skip_undecodable: bool = Field(default=False, description="Leave out, and count, rows whose file is unreadable.")
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
@@ -89,14 +82,8 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     return _Reading(f"params/datasets/{name}.yaml", dataset, raw_dir).result()
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where the values of a modality are.
-
-    Attributes:
-        cells: a value of every row of the table, or what makes it. names: of the features of a vector.
-        folder: where files lie.
-    """
+class _Source(NamedTuple):
+    """Where a modality is: a cell of every row of a table, names of a vector's features, and the folder of files."""
 
     table: str
     cells: Sequence[Any] | np.ndarray
@@ -132,7 +119,6 @@ class _Reading:
         return Stream(self._instances(report), names, report, in_memory=vectors)
 
     def _instances(self, report: dict[str, Any]) -> Iterator[Instance]:
-        """Every instance that is kept. `report`: counts those that are left out."""
         for k, i in enumerate(self.kept):
             values: dict[str, Any] = {}
             try:
@@ -354,7 +340,6 @@ class _Reading:
         return out, [], raw_path(self.raw_dir, start) if start else self.raw_dir
 
     def _columns(self, m: str, table: Table, name: str, given: Columns) -> list[str]:
-        """Columns of a modality, in the table's order, or in that of `columns`."""
         there = set(table.names)
         for column in (*(given.columns or ()), *given.without):
             if column not in there:
@@ -363,9 +348,7 @@ class _Reading:
         taken = set(given.without) | (set() if given.columns else self._taken(name))
         found = [c for c in given.columns or table.names if c not in taken and c.startswith(given.prefix or "")]
         if not found:
-            raise DataError(
-                f"{table.path}: no column is left for modality '{m}' ({self.where}: prepare.modalities.{m})"
-            )
+            raise DataError(f"{table.path}: no column is left for '{m}' ({self.where}: prepare.modalities.{m})")
         return found
 
     def _taken(self, table: str) -> set[str]:

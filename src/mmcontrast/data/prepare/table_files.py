@@ -31,7 +31,7 @@ class TableFile(Strict):
         description="The file as `sources` has it; several with the same columns one after another; or split -> these."
     )
     header: bool = Field(
-        default=True, description="csv: the first line names the columns; else they are <table>_0, <table>_1, ..."
+        default=True, description="csv: the first line names the columns; else they are <table>_0, ..."
     )
     skip: int = Field(default=0, ge=0, description="csv: lines at the top that are no part of the table.")
     separator: str | None = Field(
@@ -39,20 +39,16 @@ class TableFile(Strict):
     )
     encoding: str = Field(default="utf-8", description="csv: of the letters, such as cp1252 or utf-16.")
     decimal: Literal[".", ","] = Field(default=".", description="csv: between a number's whole and its fraction.")
-    missing: list[str] = Field(
-        default=[], description='Cells that stand for no number, e.g. ["", NA], "" for an empty one.'
-    )
+    missing: list[str] = Field(default=[], description='Cells that are no number, e.g. ["", NA], "" for an empty one.')
     sheet: str | None = Field(default=None, description="xlsx: name of the sheet; null = the first.")
 
 
 class Table:
-    """A table of one or several files with the same columns.
+    """A table of one or several files, which have the same columns, or DataError is raised.
 
     Attributes:
         names: of the columns. arrays: of what has more than one number per row. of_text: it is a csv.
         splits: (N,) the split that each row's file is for, or None.
-
-    Raises DataError: a file is missing or is not what its name says, or two have different columns.
     """
 
     def __init__(self, sheets: Mapping[str | None, list[Sheet]], options: TableFile) -> None:
@@ -126,11 +122,9 @@ class Table:
 
 
 def load(name: str, file: str | TableFile, raw_dir: Path) -> Table:
-    """The table that `prepare` calls `name`.
+    """The table that `prepare` calls `name`, of files in `raw_dir`, or from the folder that holds params/ (/, ./, ../).
 
-    `raw_dir`: data/raw/<dataset>; a path that begins with /, ./ or ../ is one from the folder that holds params/.
-
-    Raises DataError: see `Table`.
+    Raises DataError: a file is missing or is not what its name says, or two have different columns.
     """
     options = TableFile(path=file) if isinstance(file, str) else file
     given = options.path
@@ -175,7 +169,6 @@ def _sheet(table: str, path: Path, options: TableFile) -> Sheet:
 
 
 def _objects(path: Path) -> pl.DataFrame:
-    """A JSON list of objects, or one object per line."""
     text = path.read_text(encoding="utf-8")
     try:
         rows = json.loads(text)
@@ -203,7 +196,6 @@ def _excel(path: Path, sheet: str | None) -> pl.DataFrame:
 
 
 def _typed(path: Path, cells: pl.DataFrame) -> Sheet:
-    """Columns of lists become arrays."""
     lists = [n for n, t in cells.schema.items() if isinstance(t, pl.List | pl.Array)]
     arrays = {name: _stacked(cells[name].to_list()) for name in lists}
     flat = cells.drop(lists)
@@ -240,10 +232,7 @@ def _arrays(path: Path, given: Any) -> Sheet:
 
 
 def saved_folder(path: Path) -> Sheet:
-    """What `Dataset.save_to_disk` of the library `datasets` leaves: Arrow streams, and state.json that lists them.
-
-    Raises DataError: another folder.
-    """
+    """What `Dataset.save_to_disk` of the library `datasets` leaves. Raises DataError: another folder."""
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         parts = []

@@ -24,9 +24,8 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -36,11 +35,9 @@ from mmcontrast.config.base import Strict
 from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.prepare import trifeature_images as images
 from mmcontrast.errors import ConfigError, DataError, nearest
+from mmcontrast.paths import SPLITS
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 NEW = "_new"
-LABEL_NEW = {"share": "shape"}
 RAKES = 100
 LABEL, GROUP_ROWS = "share", 512
 # serial numbers of fresh renders begin at multiples of it
@@ -116,13 +113,9 @@ class Generate(Strict):
         return round(self.shape_size * self.size)
 
 
-@dataclass(frozen=True)
-class ImageList:
-    """The images of a split, in the order of their names.
-
-    Attributes:
-        names: N file names. attributes: (N, 3) class indices of shape, texture, colour. serial: (N,) number of the
-        image in the order of generation, which seeds its rendering.
+class ImageList(NamedTuple):
+    """N file names in their order, (N, 3) class indices of shape, texture and colour, and (N,) the number of each image
+    in the order of generation, which seeds its rendering.
     """
 
     names: list[str]
@@ -130,13 +123,8 @@ class ImageList:
     serial: np.ndarray
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Ordered pairs of images of one split.
-
-    Attributes:
-        rows: (P, 2) rows of the split's ImageList. candidates: how many pairs they were drawn from.
-    """
+class Pairs(NamedTuple):
+    """Ordered pairs of images as (P, 2) rows of the split's ImageList, and how many pairs they were drawn from."""
 
     rows: np.ndarray
     candidates: int
@@ -156,10 +144,9 @@ def split_flags(params: Generate) -> np.ndarray:
     return np.repeat([2, 1, 0], [of_test, of_val, n - of_test - of_val])[np.ravel(squares)]
 
 
-def list_images(params: Generate, split: Split, seen: bool = False) -> ImageList:
-    """The split's images by name, `shape_texture_colour[_k].png`; the number only where a split renders several.
-
-    `seen`: of val or test, the fresh renders of combinations that train has, `shape_texture_colour_<split>_k.png`.
+def list_images(params: Generate, split: str, seen: bool = False) -> ImageList:
+    """Images by name, `shape_texture_colour[_k].png`, k where a split renders several; those that are `seen` are fresh
+    renders of combinations that train has, `shape_texture_colour_<split>_k.png`.
     """
     flags, at = split_flags(params), SPLITS.index(split)
     if seen and params.seen:
@@ -187,11 +174,8 @@ def texture_to_colour(params: Generate) -> np.ndarray:
     return np.random.default_rng(params.seed).permutation(len(params.textures))
 
 
-def draw_pairs(params: Generate, split: Split, biased: bool, seen: bool = False) -> Pairs:
-    """Pairs of equal shape without replacement, in the order they were drawn; all of them where there are too few.
-
-    `seen`: pairs of the images that `list_images` gives for it.
-    """
+def draw_pairs(params: Generate, split: str, biased: bool, seen: bool = False) -> Pairs:
+    """Pairs of equal shape, `seen` or not, drawn in this order without replacement; all where there are too few."""
     # of combinations that train has, val and test draw their pairs apart
     rng = np.random.default_rng([params.seed, SPLITS.index(split)] if seen else params.seed)
     mapping = texture_to_colour(params) if seen else rng.permutation(len(params.textures))
@@ -217,12 +201,13 @@ def task_classes(params: Generate) -> dict[str, list[str]]:
     """Names of the classes of each probe, the one of the dataset's own label first."""
     unique = {"unique1": params.textures, "unique2": params.textures, "colour2": params.colours}
     classes = {"share": params.shapes, **unique, "synergy": ["apart", "in M"]}
-    return classes | {f"{LABEL_NEW.get(t, t)}{NEW}": of for t, of in classes.items() if params.seen and t != "colour2"}
+    return classes | {
+        f"{'shape' if t == LABEL else t}{NEW}": of for t, of in classes.items() if params.seen and t != "colour2"
+    }
 
 
 def balanced(params: Generate, listed: ImageList, pairs: Pairs) -> np.ndarray:
     """(P,) weights of mean 1 under which neither image tells by itself whether (texture1, colour2) is in M.
-
     Both classes weigh alike. In each, all its cells (shape, texture1, colour2) weigh alike, and so do the textures of
     the second and the colours of the first image (iterative proportional fitting). So both classes have the same mean
     of every sum of functions of single attributes, and a linear probe of such a code fits zero and scores 50.
@@ -284,7 +269,6 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
 
 def _pairs(dataset: Dataset, params: Generate, counts: dict[str, dict[str, int]]) -> Iterator[Instance]:
-    """Every pair, split by split. `counts`: filled with what there is of each split."""
     for split in SPLITS:
         biased = params.biased and split == "train"
         found = counts[split] = Counter(combinations=getattr(params.combinations, split))
@@ -296,7 +280,7 @@ def _pairs(dataset: Dataset, params: Generate, counts: dict[str, dict[str, int]]
 
 
 def _part(
-    dataset: Dataset, params: Generate, split: Split, listed: ImageList, pairs: Pairs, seen: bool
+    dataset: Dataset, params: Generate, split: str, listed: ImageList, pairs: Pairs, seen: bool
 ) -> Iterator[Instance]:
     """Pairs of images of one list. `seen`: of val or test, of combinations that train has."""
     rendered = render_images(params, listed)
@@ -320,7 +304,6 @@ def _part(
 
 
 def _check(dataset: Dataset, params: Generate, where: str) -> None:
-    """Raise ConfigError where the dataset's file says otherwise than its `generate`."""
     classes = task_classes(params)
     expected: dict[str, Any] = {"classes": classes.pop(LABEL), "tasks": classes}
     for key, value in expected.items():

@@ -112,12 +112,9 @@ def render(
     """One image, (3, size, size) uint8.
 
     Drawn in this order: angle of the shape in [-45, 45) whole degrees, its place, two shifts of the texture, what the
-    texture itself draws, angle of the texture. A rotated shape that is larger than the image loses its rim.
-
-    Args:
-        size: of the image. side: of the template before rotation. period: of the texture, in pixels.
-        gap: brightness between the strokes of the texture: 0.5 (published) is the background's, so that gaps and
-            background are one; 0 keeps the silhouette whole.
+    texture itself draws, angle of the texture. A rotated shape that is larger than the image loses its rim. `side`: of
+    the template before rotation. `period`: of the texture, in pixels. `gap`: brightness between its strokes: 0.5
+    (published) is the background's, so that gaps and background are one; 0 keeps the silhouette whole.
     """
     turned = ndimage.rotate(_sized_template(shape, side), int(rng.integers(-45, 45)), order=1, reshape=True)
     height, width = turned.shape

@@ -18,9 +18,9 @@ import numpy as np
 from pydantic import Field
 
 from mmcontrast.config import Dataset, PublishedSplit, validate
-from mmcontrast.config.base import Strict
-from mmcontrast.data.instances import Instances
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.config.base import Strict, known
+from mmcontrast.data.instances import Stream, from_arrays
+from mmcontrast.errors import ConfigError
 
 
 class Generate(Strict):
@@ -29,17 +29,25 @@ class Generate(Strict):
     shared: int = Field(gt=0, description="Width S of the factor that all modalities observe.")
     private: int = Field(gt=0, description="Width P of each modality's own factor.")
     share: float = Field(ge=0, description="Size of the shared factor's part; the private factor's part has size 1.")
-    gain: dict[str, float] = Field(
-        min_length=2, description="Modality: size of its signal, in units of the view noise."
-    )
+    gain: dict[str, float] = Field(min_length=2, description="Modality: size of its signal, in units of view noise.")
     noise: float = Field(ge=0, description="Standard deviation of each observation's own noise.")
     seed: int = Field(ge=0)
 
 
-def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
+def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All instances."""
     where = f"params/datasets/{name}.yaml"
-    params = _params(dataset, where)
+    params = validate(Generate, dataset.generate, where, prefix="generate")
+    if isinstance(dataset.split, PublishedSplit):
+        raise ConfigError(f"{where}: split: a generated dataset has no published split; give `kind: random`")
+    for m in dataset.modalities:
+        known(f"{where}: generate.gain", "value for modality", m, params.gain)
+    for m in params.gain:
+        known(f"{where}: generate.gain", "modality", m, dataset.modalities)
+    for task, target in dataset.targets.items():
+        if target.width != 2:
+            key = f"tasks.{task}" if task else "classes"
+            raise ConfigError(f"{where}: {key}: a factor's sign has two classes, not {target.width}")
     rng = np.random.default_rng(params.seed)
     shared_NS = rng.standard_normal((dataset.rows, params.shared))
     factors = {"shared": shared_NS}
@@ -58,24 +66,6 @@ def read(name: str, dataset: Dataset, raw_dir: Path) -> Instances:
     labels = {factor: (values[:, 0] > 0).astype(np.int64) for factor, values in factors.items()}
     label_N = labels.pop(next(reversed(labels)))
     for task in dataset.tasks:
-        if task not in labels:
-            raise ConfigError(f"{where}: tasks: no factor '{task}' beside that of the label; {nearest(task, labels)}")
+        known(f"{where}: tasks: beside that of the label", "factor", task, labels)
     ids = [f"row-{i:05d}" for i in range(dataset.rows)]
-    return Instances(ids, label_N, inputs, names, tasks={task: labels[task] for task in dataset.tasks})
-
-
-def _params(dataset: Dataset, where: str) -> Generate:
-    params = validate(Generate, dataset.generate, where, prefix="generate")
-    if isinstance(dataset.split, PublishedSplit):
-        raise ConfigError(f"{where}: split: a generated dataset has no published split; give `kind: random`")
-    for name in dataset.modalities:
-        if name not in params.gain:
-            raise ConfigError(f"{where}: generate.gain: nothing for modality '{name}'; {nearest(name, params.gain)}")
-    for name in params.gain:
-        if name not in dataset.modalities:
-            raise ConfigError(f"{where}: generate.gain: no modality '{name}'; {nearest(name, dataset.modalities)}")
-    for task, target in dataset.targets.items():
-        if target.width != 2:
-            key = f"tasks.{task}" if task else "classes"
-            raise ConfigError(f"{where}: {key}: a factor's sign has two classes, not {target.width}")
-    return params
+    return from_arrays(ids, label_N, inputs, names, tasks={task: labels[task] for task in dataset.tasks})
