@@ -62,7 +62,7 @@ def training_modules(cell: CellConfig) -> list[str]:
     """
     modules = ["mmcontrast.training.cell", method_module(cell.implementation)]
     if cell.objective.get("search") is not None:
-        modules.append(f"{PACKAGE}.{cell.implementation}.search.run")
+        modules.append(f"{PACKAGE}.{cell.implementation}.search")
     given = cell.model.pretrained
     ours = {m.kind for name, m in cell.modalities.items() if name not in given and m.kind not in given}
     modules += [f"mmcontrast.models.{kind}" for kind in ("text", "sequence") if kind in ours]

@@ -100,11 +100,11 @@ class TupleInfoNCE(SelfSupervised):
 
     @classmethod
     def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
-        """Sample optimisation before pretraining, where `objective.search` asks for it; see `search.run`."""
+        """Sample optimisation before pretraining, where `objective.search` asks for it; see `search.py`."""
         if job.stage != "pretrain" or cell.objective.get("search") is None:
             return cell, []
         # by name: the code of the search concerns no other cell
-        search = importlib.import_module("mmcontrast.methods.tuple_infonce.search.run")
+        search = importlib.import_module("mmcontrast.methods.tuple_infonce.search")
         found: tuple[CellConfig, History] = search.searched(cell, job, table)
         return found
 
@@ -158,7 +158,7 @@ class TupleInfoNCE(SelfSupervised):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Each modality alone, augmented, and each tuple without it, as it is: K tensors (b, D) of unit norm each.
 
-        Of the rows that have the modality and another one. What `search.trials.crossmodal_accuracy` takes. generator:
+        Of the rows that have the modality and another one. What `search.crossmodal_accuracy` takes. generator:
         of the augmentations. strength: factor on their noise, of what is given in params/ and not of what is trained
         with.
 
