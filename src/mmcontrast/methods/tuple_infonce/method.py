@@ -238,7 +238,7 @@ class TupleInfoNCE(SelfSupervised):
             terms = cast("LateNetwork", network).terms(view)
         weights = dict(zip(self.modalities, self._weights(len(anchor_BD)), strict=True))
         lent = {m: _only(rows_B, terms[m]) for m in disturbable(view)}
-        sum_BD = add(list(terms.values()))
+        sum_BD = add(terms.values())
         return every_own_row_terms(
             _only(rows_B, anchor_BD),
             _only(rows_B, sum_BD),

@@ -1,12 +1,11 @@
-"""Disturbed tuples, in which one modality comes from another row: from which row, how they are made, what is kept.
+"""Disturbed tuples, in which one modality comes from another row: from which row, and what is kept of them.
 
-Shapes: B rows of the (global) batch, K modalities, R source draws per modality, D fused width,
-N new rows and Q held rows of a queue.
+Shapes: B rows of the (global) batch, D fused width, N new rows of a queue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -114,28 +113,6 @@ def _independent_sources(group_B: Tensor, counts: Tensor, generator: torch.Gener
     draw_B = (torch.rand(n, generator=generator, dtype=torch.float64) * (n - own_B)).long()
     draw_B = draw_B.clamp(max=n - own_B - 1)
     return order_B[torch.where(draw_B >= start_B, draw_B + own_B, draw_B)]
-
-
-def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """Disturbed sums z - u_k + u_k[source], for a fusion that adds one term per modality.
-
-    The first layer of an MLP on concatenated features is such a sum before its activation, so that its products are
-    computed once for the B intact rows, whatever K and R.
-
-    Args:
-        fused_BD: sum of the terms, plus a bias if the layer has one. terms: K tensors (B, D).
-        sources: for each modality k, R_k index tensors (B,); see `derangement`. [] = modality k is never disturbed.
-
-    Returns:
-        K tensors (R_k * B, D).
-    """
-    out = []
-    for term_BD, draws in zip(terms, sources, strict=True):
-        rest_BD = fused_BD - term_BD
-        # index_select: the backward pass of term_BD[draw_B] is several times slower on a CPU
-        blocks = [rest_BD + term_BD.index_select(0, draw_B.to(term_BD.device)) for draw_B in draws]
-        out.append(torch.cat(blocks) if blocks else rest_BD[:0])
-    return out
 
 
 def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
