@@ -142,13 +142,13 @@ ENCODERS: Makers = {
     "vector": VectorEncoder,
     "image": ImageVector,
     "sequence": _by_name("sequence", "SequenceEncoder"),
-    "text": _by_name("text", "text_encoder"),
+    "text": _by_name("text", "BiGRUEncoder"),
 }
 TOKEN_ENCODERS: Makers = {
     "vector": VectorEncoder,
     "image": image_map,
     "sequence": _by_name("sequence", "sequence_steps"),
-    "text": _by_name("text", "text_steps"),
+    "text": _by_name("text", "BiGRUSteps"),
 }
 
 
