@@ -15,6 +15,7 @@ A checkpoint names the files, so that it does not grow with the epochs before it
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -68,7 +69,11 @@ def save(
         draft.mkdir()
     world.barrier()
     file = f"rank{world.rank}.pt"
-    _write(draft / file, payload)
+    content = io.BytesIO()
+    torch.save(payload, content)
+    with replacing(draft / file) as temporary:
+        # not by torch, whose own error hides what the disk says
+        temporary.write_bytes(content.getbuffer())
     files = dict(world.gather_objects((file, sha256_of(draft / file))))
     if world.rank == 0:
         needed = {str(path.relative_to(folder)): digest for path, digest in (beside or {}).items()}
@@ -135,27 +140,6 @@ def _read(folder: Path, fingerprint: str, world: World) -> tuple[Payload | None,
         return torch.load(folder / file, map_location="cpu", weights_only=True), None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         return None, f"{file} cannot be read ({type(e).__name__}: {e})"
-
-
-def _write(path: Path, payload: Payload) -> None:
-    """Write a payload and see it onto the disk; what the disk says, torch raises an error of its own over.
-
-    Raises:
-        OSError: of the disk, with the path.
-    """
-    try:
-        with path.open("wb") as handle:
-            torch.save(payload, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-    except (OSError, RuntimeError) as e:
-        found: BaseException = e
-        while not isinstance(found, OSError):
-            if found.__context__ is None:
-                raise
-            found = found.__context__
-        found.filename = found.filename or str(path)
-        raise found from None
 
 
 def _sync(folder: Path) -> None:
