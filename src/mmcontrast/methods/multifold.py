@@ -76,8 +76,7 @@ class MultifoldMethod(Method):
             for m in self.modalities
         }
 
-    def rows(self, batch: Batch) -> Rows:
-        """modality -> unit rows and the instance of each, on this rank."""
+    def observations(self, batch: Batch) -> Rows:
         rows = self._encoded(batch, Presence.of(batch), self.encoders)
         return {m: _left(row, batch.present.get(m)) for m, row in rows.items()}
 
@@ -97,9 +96,6 @@ class MultifoldMethod(Method):
             out[m] = _left((z_PD, ids_P), presence.whole.get(m))
         left_out = sum(int((~has_P).sum()) for has_P in presence.whole.values())
         return out, left_out if presence.whole else None
-
-    def observations(self, batch: Batch) -> Rows:
-        return self.rows(batch)
 
     def embed(self, batch: Batch) -> Tensor:
         """(b, M * D): each modality's mean unit row, side by side, zeros without any; instances in the order of ids."""
