@@ -133,10 +133,7 @@ def cmc(
 
 
 def self_contrast(
-    views1: Sequence[Tensor],
-    views2: Sequence[Tensor],
-    tau: float = 0.1,
-    present: Sequence[Tensor | None] | None = None,
+    views1: Sequence[Tensor], views2: Sequence[Tensor], tau: float = 0.1, present: Sequence[Tensor | None] | None = None
 ) -> Tensor:
     """Mean over modalities of `nt_xent` between two augmented views of the same modality (SimCLR in each of them).
 

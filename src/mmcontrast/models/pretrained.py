@@ -144,10 +144,7 @@ READERS: dict[str, Callable[[Modality, files.Folder], Any]] = {
 
 
 # of the whole CLIP: its tower, and its projection
-CLIP_HALVES = {
-    "text": ("text_model", "text_projection"),
-    "image": ("vision_model", "visual_projection"),
-}
+CLIP_HALVES = {"text": ("text_model", "text_projection"), "image": ("vision_model", "visual_projection")}
 
 
 class PretrainedTower(StepEncoder):

@@ -102,14 +102,8 @@ class SeedTrainer:
         steps = self.feed.steps
         order = seeding.named_generator(self.job.seed, self.job.stage, "order", self.epoch)
         for batch, rows in self.feed.epoch(self.epoch, order, self.step):
-            progress = Progress(
-                stage=self.job.stage,  # type: ignore[arg-type]
-                epoch=self.epoch,
-                epochs=self.stage.epochs,
-                generator=self.generator,
-                gather=self.job.world.gather,
-                rows=rows,
-            )
+            job, epochs = self.job, self.stage.epochs
+            progress = Progress(job.stage, self.epoch, epochs, self.generator, job.world.gather, rows)
             terms = self.engine.forward(batch, progress)
             values = {name: float(t.detach()) for name, t in terms.items()}
             if not math.isfinite(values["loss"]):

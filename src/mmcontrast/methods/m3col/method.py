@@ -102,12 +102,7 @@ class M3CoL(JointMethod):
         return over_rows(loss, rows_B, *(z[m] for m in names))
 
     def _mixed_inputs(
-        self,
-        draws: Mapping[str, Draw],
-        rows_B: Tensor | None,
-        batch: Batch,
-        presence: Presence,
-        progress: Progress,
+        self, draws: Mapping[str, Draw], rows_B: Tensor | None, batch: Batch, presence: Presence, progress: Progress
     ) -> dict[str, Tensor]:
         """modality -> (n, D) encodings of mixed inputs, of the rows that are mixed."""
         inputs = {}

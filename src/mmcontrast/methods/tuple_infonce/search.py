@@ -280,14 +280,7 @@ class _Run:
         generator = seeding.named_generator(seed, self.job.stage, "search")
         epochs = (self.feed.epoch(epoch, generator) for epoch in count())
         for batch, rows in islice(chain.from_iterable(epochs), self.spec.steps):
-            progress = Progress(
-                stage=self.job.stage,  # type: ignore[arg-type]
-                epoch=0,
-                epochs=1,
-                generator=generator,
-                gather=self.world.gather,
-                rows=rows,
-            )
+            progress = Progress(self.job.stage, 0, 1, generator, self.world.gather, rows)
             terms = self.engine.forward(batch, progress)
             if not math.isfinite(float(terms["loss"].detach())):
                 raise TrainingError(
