@@ -198,9 +198,9 @@ class SeedJob:
 class Method(nn.Module):
     """A training objective with its wiring. Subclasses are built as `METHOD(cell)` from a cell's configuration.
 
-    `forward` is `training_loss`, because DeepSpeed and DDP hook the forward call. A modality that a row lacks is encoded
-    as zeros and takes no part in a loss; each method says what that means for its own terms. The share of rows that
-    have a modality, and both of a pair, is logged: `have_<modality>`, `have_<modality>_<modality>`.
+    `forward` is `training_loss`, because DeepSpeed and DDP hook the forward call. A modality that a row lacks is
+    encoded as zeros and takes no part in a loss; each method says what that means for its own terms. The share of rows
+    that have a modality, and both of a pair, is logged: `have_<modality>`, `have_<modality>_<modality>`.
 
     Attributes:
         takes_partial_rows: its embedding makes sense of a row that lacks a modality which every row of train had: it
@@ -289,6 +289,15 @@ class Method(nn.Module):
         if not batch.present or batch.ids is not None:
             return terms
         return terms | Presence.of(batch, progress.gather).shares(self.modalities)
+
+
+def refuse_finetuning(cell: CellConfig) -> None:
+    """Raise ConfigError if the cell has a `finetune` stage, for a method that has no loss of labels."""
+    if cell.finetune is not None:
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove "
+            "`finetune`, its embeddings are scored as they are"
+        )
 
 
 def refuse_training(cell: CellConfig, where: str) -> None:

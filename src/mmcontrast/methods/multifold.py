@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.objective import Views
-from mmcontrast.errors import ConfigError, ContrastError
+from mmcontrast.errors import ContrastError
 from mmcontrast.losses.rows import instance_mean, nothing, unit_rows
-from mmcontrast.methods.base import Batch, Method, Presence, Progress
+from mmcontrast.methods.base import Batch, Method, Presence, Progress, refuse_finetuning
 from mmcontrast.models.encoders import build_encoders
 
 SINGLE = 0
@@ -66,10 +66,7 @@ class MultifoldMethod(Method):
         super().__init__(cell)
         if len(self.modalities) < 2:
             raise ContrastError(f"a contrast needs at least two modalities, and there is {self.modalities}")
-        if cell.finetune is not None:
-            raise ConfigError(
-                f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove it"
-            )
+        refuse_finetuning(cell)
         self.encoders = build_encoders(cell, self.modalities)
         self.groups = {
             m: views.pooled_groups if cell.modalities[m].kind == "image" and cell.modalities[m].multifold else SINGLE

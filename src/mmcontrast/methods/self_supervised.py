@@ -19,7 +19,7 @@ from mmcontrast.config.objective import ProjectedObjective
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.rows import unit_rows, upcast
-from mmcontrast.methods.base import EVERYTHING, Batch, Method, Presence, Progress, keep_local
+from mmcontrast.methods.base import EVERYTHING, Batch, Method, Presence, Progress, keep_local, refuse_finetuning
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import ProjectionHead
 
@@ -145,15 +145,6 @@ def projection_widths(cell: CellConfig) -> list[int]:
             "give the widths of its layers, e.g. [512, 512, 256]"
         )
     return widths
-
-
-def refuse_finetuning(cell: CellConfig) -> None:
-    """Raise ConfigError if the cell has a `finetune` stage, for a method that has no loss of labels."""
-    if cell.finetune is not None:
-        raise ConfigError(
-            f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove "
-            "`finetune`, its embeddings are scored by a linear probe"
-        )
 
 
 def augmented(augmenters: Mapping[str, Augmenter], batch: Batch, progress: Progress) -> dict[str, Tensor]:

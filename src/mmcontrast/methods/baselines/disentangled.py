@@ -35,9 +35,9 @@ from mmcontrast.losses.disentangled import (
     factorcl_terms,
 )
 from mmcontrast.losses.rows import nothing, over_rows, upcast
-from mmcontrast.methods.base import EVERYTHING, Batch, Presence, Progress, keep_local
+from mmcontrast.methods.base import EVERYTHING, Batch, Presence, Progress, keep_local, refuse_finetuning
 from mmcontrast.methods.baselines.objectives import DecurObjective, DisentangledObjective, FactorCLObjective
-from mmcontrast.methods.self_supervised import Projected, SelfSupervised, augmented, build_augmenters, refuse_finetuning
+from mmcontrast.methods.self_supervised import Projected, SelfSupervised, augmented, build_augmenters
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import PairCritic, mlp
 

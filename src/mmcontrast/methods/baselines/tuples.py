@@ -22,9 +22,9 @@ from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.rows import over_rows, upcast
 from mmcontrast.losses.tuples import Subset, confu_loss, gram_loss, symile_loss
-from mmcontrast.methods.base import Batch, Presence, Progress
+from mmcontrast.methods.base import Batch, Presence, Progress, refuse_finetuning
 from mmcontrast.methods.baselines.objectives import ConFuObjective, TupleContrastObjective
-from mmcontrast.methods.self_supervised import Projected, SelfSupervised, refuse_finetuning
+from mmcontrast.methods.self_supervised import Projected, SelfSupervised
 from mmcontrast.methods.tuple_infonce.negatives import derangement
 from mmcontrast.models.heads import Temperature, mlp
 

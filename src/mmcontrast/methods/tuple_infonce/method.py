@@ -21,8 +21,8 @@ from mmcontrast.data.augment import Augmenter
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.losses.rows import nothing, shared_rows, unit_rows, upcast
-from mmcontrast.methods.base import EVERYTHING, Batch, History, Presence, Progress, SeedJob
-from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
+from mmcontrast.methods.base import EVERYTHING, Batch, History, Presence, Progress, SeedJob, refuse_finetuning
+from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters
 from mmcontrast.methods.tuple_infonce.loss import (
     TupleLoss,
     counts,

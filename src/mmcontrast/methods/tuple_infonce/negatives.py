@@ -34,7 +34,6 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
 
     Raises:
         TrainingError: fewer than two rows, or all rows are of one scene.
-        ValueError: scenes_B has another shape.
     """
     if n < 2:
         raise TrainingError(
@@ -43,8 +42,6 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
         )
     if scenes_B is None:
         scenes_B = torch.arange(n)
-    elif scenes_B.shape != (n,):
-        raise ValueError(f"scenes_B: shape {tuple(scenes_B.shape)}, and the batch has {n} rows")
     scenes_B = scenes_B.cpu()
     refuse_one_scene(scenes_B)
     _, group_B, counts = torch.unique(scenes_B, return_inverse=True, return_counts=True)
