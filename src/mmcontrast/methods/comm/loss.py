@@ -246,7 +246,7 @@ class _Pass:
     def _nt_xent(
         self, first: int, second: int, sum_a_N: Tensor, sum_b_N: Tensor, weight: float, own_NN: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """NT-Xent(a, b) by the sums of their own blocks, and the pulls on these; a's is done at once where it is given."""
+        """NT-Xent(a, b) by the sums of their own blocks, and the pulls on these; on a's, if given, done at once."""
         a_ND, b_ND = self.units[first], self.units[second]
         cross_NN = self._exp_block(first, second)
         sum_a_N, sum_b_N = sum_a_N + cross_NN.sum(dim=1), sum_b_N + cross_NN.sum(dim=0)
