@@ -51,8 +51,7 @@ def save(
     """Write a checkpoint and make it the newest; the two newest are kept. Every rank calls it with its own payload.
 
     Args:
-        folder: of this run alone, on a disk that all ranks see.
-        step: how far training is; recorded, not interpreted.
+        folder: of this run alone, on a disk that all ranks see. step: how far training is; recorded, not interpreted.
         fingerprint: of the configuration; `load_latest` refuses any other.
         beside: files below `folder` -> sha256, without which the checkpoint is worth nothing; rank 0's count.
 
@@ -172,11 +171,7 @@ class EpochTensors(Mapping[Key, Tensor]):
         self.new[key] = tensor
 
     def __getitem__(self, key: Key) -> Tensor:
-        """See the class.
-
-        Raises:
-            TrainingError: its file is not as it was written.
-        """
+        """Raises TrainingError if its file is not as it was written."""
         if key in self.new:
             return self.new[key]
         for name, keys in self.files.items():

@@ -60,9 +60,7 @@ class World:
     """The ranks of this run, seen from one of them.
 
     Attributes:
-        rank: 0 .. size - 1. Rank 0 writes what is written once.
-        size: number of ranks.
-        device: where this rank's tensors live.
+        rank: 0 .. size - 1. Rank 0 writes what is written once. device: where this rank's tensors live.
         waiting: the same ranks, with PATIENCE; None = a world of one.
     """
 
