@@ -81,8 +81,3 @@ def test_a_queue_is_restored_from_its_state():
     queue.push(torch.randn(3, 2, generator=torch.Generator().manual_seed(0)))
     other.load_state_dict(queue.state_dict())
     assert torch.equal(queue.rows(), other.rows())
-
-
-def test_an_empty_queue_size_is_refused():
-    with pytest.raises(ValueError, match="at least 1"):
-        KeyQueue(0, 2)

@@ -48,9 +48,7 @@ Rows = dict[str, tuple[Tensor, Tensor]]
 
 
 class MultifoldMethod(Method):
-    """Encoders, the rows they give, and the rows of all ranks.
-
-    Where the batch has no ids each modality has one row per instance, so that a method is also one for paired data.
+    """Encoders, the rows they give, and the rows of all ranks; paired data, without ids, have one row per instance.
 
     A modality that an instance lacks has no row. A pair of modalities is over the instances with rows in both; where
     they are n of the batch's N it counts n / N times its loss, the rule of `losses.rows`.
@@ -82,8 +80,7 @@ class MultifoldMethod(Method):
     ) -> tuple[Rows, int | None]:
         """The rows of all ranks, with gradient, and how many were left out; None where no instance can lack anything.
 
-        Args:
-            encoders: instead of the method's own, e.g. a momentum copy of them.
+        encoders: instead of the method's own, e.g. a momentum copy of them.
         """
         presence, out = Presence.of(batch, progress.gather), {}
         for m, (z_PD, ids_P) in self._encoded(batch, presence, encoders or self.encoders).items():

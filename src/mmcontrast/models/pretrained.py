@@ -291,11 +291,7 @@ def _built(folder: files.Folder, spec: Pretrained, unused: tuple[str, ...] = (),
 
 
 def add_updates(tower: nn.Module, given: Lora, where: str) -> None:
-    """Put low-rank updates into the tower, which are then all that is trained of it.
-
-    Raises:
-        ConfigError: the extra is not installed, or no layer has such a name.
-    """
+    """Put low-rank updates into the tower, then all that is trained; ConfigError without the extra or such a layer."""
     try:
         import peft
     except ImportError:

@@ -46,11 +46,7 @@ HEADS = ("cross", "cross_club", "conditional", "conditional_club", "self")
 
 
 class PairOfModalities(nn.Module):
-    """Five heads for each of two modalities, and the six critics on them.
-
-    Args:
-        width: d of either modality. hidden: of the critics.
-    """
+    """Five heads for each of two modalities of `width` d, and the six critics on them of width `hidden`."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()

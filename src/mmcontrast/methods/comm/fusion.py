@@ -107,18 +107,14 @@ class FusionTransformer(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(
-        self,
-        tokens: Sequence[Tensor],
-        masks: Sequence[Sequence[bool]] | None = None,
-        padding: Sequence[Tensor | None] | None = None,
+        self, tokens: Sequence[Tensor], masks: Masks | None = None, padding: Sequence[Tensor | None] | None = None
     ) -> list[Tensor]:
         """One (B, D) embedding for each mask.
 
         Args:
             tokens: (B, T_m, D) for each modality.
             masks: which modalities each output sees; None = one output that sees all.
-            padding: for each modality None or (B, T_m), True where there is no token. A modality that a row lacks is
-                all True there, and is then as absent from that row as if its tokens were removed.
+            padding: for each modality None or (B, T_m), True where there is no token, all of it where a row lacks it.
         """
         masks = [[True] * len(tokens)] if masks is None else masks
         padding = [None] * len(tokens) if padding is None else padding
@@ -160,8 +156,7 @@ def _hidden(tokens: Sequence[Tensor], mask: Sequence[bool], padding: Sequence[Te
 class LinearFusion(nn.Module):
     """The ablation of CoMM's table 4: pooled vectors, a linear map for each modality alone and one for all together.
 
-    Args:
-        widths: width of each modality's pooled vector. dim: width D of the result.
+    widths: of each modality's pooled vector. dim: width D of the result.
     """
 
     def __init__(self, widths: Sequence[int], dim: int) -> None:
@@ -169,10 +164,10 @@ class LinearFusion(nn.Module):
         self.alone = nn.ModuleList([nn.Linear(w, dim) for w in widths])
         self.together = nn.Linear(sum(widths), dim)
 
-    def forward(self, pooled: Sequence[Tensor], masks: Sequence[Sequence[bool]] | None = None) -> list[Tensor]:
+    def forward(self, pooled: Sequence[Tensor], masks: Masks, padding: object = None) -> list[Tensor]:
         """One (B, D) embedding for each mask; a mask keeps one modality or all of them: there is no map for others."""
         out = []
-        for mask in [[True] * len(self.alone)] if masks is None else masks:
+        for mask in masks:
             i = list(mask).index(True)
             out.append(self.together(torch.cat(list(pooled), dim=1)) if all(mask) else self.alone[i](pooled[i]))
         return out
@@ -181,8 +176,8 @@ class LinearFusion(nn.Module):
 def sincos_2d(height: int, width: int, dim: int, temperature: float = 10000.0) -> Tensor:
     """(height * width, dim) fixed position code: [sin(w), cos(w), sin(h), cos(h)] of dim/4 frequencies each.
 
-    The released code builds its grid with 'ij' order from (width, height), so on a square map the first half of the
-    channels varies along the slow, row-major axis; kept, for it is a mere renaming of the axes.
+    The released code takes (width, height) in 'ij' order, so that the first half of the channels varies along the slow
+    axis of a square map; kept, for it is a mere renaming of the axes.
 
     Raises:
         ConfigError: dim is no multiple of 4.
@@ -225,12 +220,7 @@ def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
     """What makes tokens of the fusion's width `dim` from what an encoder of `encoders.TOKEN_ENCODERS` gives.
 
     Steps of a sequence or a text are tokens as they are, as in CoMM, or by a linear layer where their width is another.
-
-    Args:
-        width: the encoder's, where it gives a vector.
-
-    Raises:
-        ConfigError: widths that do not fit.
+    width: the encoder's, where it gives a vector. Raises ConfigError for a map where `dim` is no multiple of 4.
     """
     if isinstance(encoder, ImageEncoder):
         return PatchTokens(encoder.channels, dim, encoder.grid)
@@ -289,12 +279,8 @@ class FusedMethod(Method):
     def fuse(self, inputs: Mapping[str, Tensor], masks: Masks, presence: Presence = EVERYTHING) -> list[Tensor]:
         """K tensors (b, D), one per mask; the encoders run once."""
         encoded = presence.encode(self.encoders, inputs)
-        fused: list[Tensor]
-        if not self.converters:
-            fused = self.fusion(list(encoded.values()), masks)
-            return fused
-        tokens, padding = self.tokens(encoded, presence)
-        fused = self.fusion(tokens, masks, padding)
+        tokens, padding = self.tokens(encoded, presence) if self.converters else (list(encoded.values()), [])
+        fused: list[Tensor] = self.fusion(tokens, masks, padding)
         return fused
 
     def tokens(self, encoded: Mapping[str, Any], presence: Presence) -> tuple[list[Tensor], list[Tensor | None]]:

@@ -85,10 +85,7 @@ def refuse_one_scene(scenes_B: Tensor) -> None:
 
 
 def _rotation(group_B: Tensor, n_groups: int, largest: int, generator: torch.Generator) -> Tensor:
-    """Rows grouped by scene, scenes and rows within them in random order; each row takes the one `largest` further.
-
-    No scene is longer than `largest`, nor reaches round the circle (2 * largest <= n), so the source is of another one.
-    """
+    """Rows grouped by scene, in random order; each takes the one `largest` further, which is of another scene."""
     shuffled_B = torch.randperm(len(group_B), generator=generator)
     place = torch.randperm(n_groups, generator=generator)
     order_B = shuffled_B[torch.argsort(place[group_B[shuffled_B]], stable=True)]
@@ -98,11 +95,7 @@ def _rotation(group_B: Tensor, n_groups: int, largest: int, generator: torch.Gen
 
 
 def _independent_sources(group_B: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
-    """For each row a uniform draw from the rows of other scenes.
-
-    With rows sorted by scene, the others of a row are all places but one run: a draw below n - (size of the run)
-    that lands in or after the run is moved behind it.
-    """
+    """For each row a uniform draw from the rows of other scenes: all places but one run, with rows sorted by scene."""
     n = len(group_B)
     order_B = torch.argsort(group_B, stable=True)
     own_B = counts[group_B]
@@ -115,8 +108,7 @@ def _independent_sources(group_B: Tensor, counts: Tensor, generator: torch.Gener
 def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
     """Raise TrainingError for a modality that is the same in every row, of which no disturbed tuple can be told.
 
-    Args:
-        inputs: modality -> (N, ...) rows of the training split, before any noise of views.
+    inputs: modality -> (N, ...) rows of the training split, before any noise of views.
     """
     for name, x in inputs.items():
         # the padding of a sequence is NaN
@@ -135,8 +127,6 @@ class KeyQueue(nn.Module):
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
-        if size < 1:
-            raise ValueError(f"size: {size}; a queue holds at least 1 row")
         self.size = size
         self.register_buffer("keys", torch.zeros(size, width))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))

@@ -84,8 +84,6 @@ def add(terms: Iterable[Tensor]) -> Tensor:
 class LateNetwork(nn.Module):
     """Every modality has its encoder and is encoded once a view; disturbed tuples are put together from the terms of
     the fusion's first layer. An absent modality's encoding is zeros, as in the released code.
-
-    A network holds the modules it is given, not copies of them.
     """
 
     def __init__(self, encoders: nn.ModuleDict, fusion: SumFusion) -> None:
@@ -116,8 +114,7 @@ class LateNetwork(nn.Module):
         """Unit-norm intact tuples (B, D), and modality -> (R * B, D) tuples disturbed in it, gathered.
 
         Args:
-            sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from; a row
-                that lacks it names itself.
+            sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from.
             learned: modalities whose disturbed tuples get a gradient, where there is any; the others are measured.
         """
         terms = self.terms(view)
