@@ -300,12 +300,6 @@ def refuse_finetuning(cell: CellConfig) -> None:
         )
 
 
-def refuse_training(cell: CellConfig, where: str) -> None:
-    """Raise ConfigError if a stage is to train, for a method without a weight to train. `where`: starts the message."""
-    if cell.finetune is not None or cell.pretrain is None or cell.pretrain.epochs:
-        raise ConfigError(f"{where}: nothing is trained here; give `pretrain: {{epochs: 0}}` and no `finetune`")
-
-
 def method_class(implementation: str) -> type[Method]:
     """The class of a method, so that a run imports its own method alone."""
     module = importlib.import_module(method_module(implementation))

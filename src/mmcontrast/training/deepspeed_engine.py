@@ -81,7 +81,8 @@ class DeepSpeedEngine(Engine):
             yield self.module
             return
         with self._deepspeed.zero.GatheredParameters(list(self.module.parameters())), torch.no_grad():
-            for ours, theirs in zip(_tensors(self._replica), _tensors(self.module), strict=True):
+            weights = ([*module.parameters(), *module.buffers()] for module in (self._replica, self.module))
+            for ours, theirs in zip(*weights, strict=True):
                 ours.copy_(theirs)
         yield self._replica.train(self.module.training)
 
@@ -157,10 +158,6 @@ class DeepSpeedEngine(Engine):
                     master.grad = None
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
-
-
 def deepspeed_config(zero_stage: int, clip: float) -> dict[str, Any]:
     """DeepSpeed's own configuration. Batches are counted in steps here, hence the sizes of 1."""
     return {
@@ -194,10 +191,7 @@ def import_deepspeed(device: torch.device) -> ModuleType:
 
 
 def forget_modules() -> None:
-    """ZeRO 3 keeps every module it ever ran, weights and all, in a global list and in the cache of a method.
-
-    The method is wrapped, so that its cache is found in the wrapper's closure.
-    """
+    """ZeRO 3 keeps every module it ever ran, in a global list and in the cache of a method, within its wrapper."""
     importlib.import_module("deepspeed.runtime.zero.parameter_offload").FWD_MODULE_STACK.clear()
     owner = importlib.import_module("deepspeed.runtime.zero.partitioned_param_coordinator")
     wrapped = owner.PartitionedParameterCoordinator._PartitionedParameterCoordinator__params_to_release

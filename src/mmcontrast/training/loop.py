@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 from torch import Tensor
 
@@ -133,11 +134,9 @@ class SeedTrainer:
         """Outputs on val and test; the weights are kept if validation has not been better before."""
         key = None
         with self.engine.whole() as method:
-            if not isinstance(method, Method):
-                raise TypeError(f"a Method is evaluated, not a {type(method).__name__}")
             for split in EVALUATED:
                 if len(self.tables[split]):
-                    found = score(method, split)
+                    found = score(cast(Method, method), split)
                     key = found if split == "val" else key
         if key is not None and (self.run.best_key is None or key > self.run.best_key):
             self.run.best_key, self.run.best_epoch = key, self.epoch

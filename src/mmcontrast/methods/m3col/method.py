@@ -25,8 +25,7 @@ Draw = tuple[Tensor, Tensor]  # a modality's own lambda and partners
 def uses_m3co(epoch: int, epochs: int, fraction: float) -> bool:
     """M3Co while epoch < int(fraction * epochs), MultiSClip after: a hard switch, no blending.
 
-    Where paper and released code differ: nothing known in the rule; the released image-text loop runs one epoch more
-    than it says, which is not repeated here.
+    The released image-text loop runs one epoch more than it says, which is not repeated here.
     """
     return epoch < int(fraction * epochs)
 

@@ -59,8 +59,7 @@ def _intra_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor
 def _pair_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
     """Reconstruction: the similarity of the two observations themselves (self-distillation).
 
-    A low loss under this relation says little: target and prediction have the same shape by construction. At one
-    temperature for both they are equal and the soft part has no gradient; so it is under `block` with one row each.
+    At one temperature for both, targets are predictions, without gradient; so it is under `block` with one row each.
     """
     return a_PD @ b_QD.T
 
