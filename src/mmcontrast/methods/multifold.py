@@ -25,13 +25,11 @@ def pool_views(z_PD: Tensor, ids_P: Tensor, groups: int) -> tuple[Tensor, Tensor
     """(R, D) largest value over the views of a group, feature by feature (MVCNN, Su et al., ICCV 2015), and (R,) ids.
 
     View k of an instance is in group k mod `groups`; an instance with fewer views than groups gives one row per view.
+    Rows are by instance in the order in which these first occur, then by group.
 
     Args:
         ids_P: integer instance of each view, the views of an instance one after another.
         groups: SINGLE (0) = no pooling; 1 = all views of an instance as one row.
-
-    Returns:
-        Rows by instance in the order in which the instances first occur, then by group.
     """
     if groups == SINGLE:
         return z_PD, ids_P

@@ -17,13 +17,10 @@ PADDING = 0
 
 
 class BiGRU(nn.Module):
-    """Vectors of word pieces and a GRU in both directions over them.
+    """Vectors of word pieces and a GRU in both directions over them; ConfigError where model.text is not given.
 
     TriCoLo's (3dlg-hcvc/tricolo) with one difference: there, padding is not packed away, so that the forward state runs
     over it and what comes out depends on the length a text was padded to. Here it does not.
-
-    Raises:
-        ConfigError: model.text is not given.
     """
 
     def __init__(self, model: Model) -> None:

@@ -5,11 +5,9 @@
         rank0.pt ...            payload of each rank, loaded with `weights_only=True` alone
         manifest.json           step, fingerprint, number of ranks, sha256 of each file, and of files beside it
 
-A process may die at any point of `save`: the checkpoint before is still complete. A payload is a mapping of
-strings to tensors and plain python values (numbers, strings, None, lists, dicts), nested at will.
-
-What has been evaluated since the last checkpoint is written with the next one, into one file whose name is its sha256.
-A checkpoint names the files, so that it does not grow with the epochs before it.
+A process may die at any point of `save`: the checkpoint before is still complete. A payload is a mapping of strings to
+tensors and plain python values, nested at will. What has been evaluated since the last checkpoint is written with the
+next one, into a file named by its sha256; a checkpoint names these, so that it does not grow with the epochs before it.
 """
 
 from __future__ import annotations
@@ -220,8 +218,8 @@ class SeedRun:
     """What one seed of one stage leaves behind.
 
     Attributes:
-        kept: of each evaluated epoch, on rank 0. Of a cell that its classifier scores (epoch, split) -> (n, C) float32
-            outputs; of one scored by retrieval (epoch, split, modality) -> (P, D) float32 unit rows of observations.
+        kept: of each evaluated epoch, on rank 0: (epoch, split) -> (n, C) float32 outputs of a classifier, or for
+            retrieval (epoch, split, modality) -> (P, D) float32 unit rows of observations.
         history: (epoch, name, value) of every logged scalar.
         instance: (split, modality) -> (P,) int64 row in the split of each observation's instance.
         best_key: how the selected epoch scored on validation (larger is better); None before the first evaluation.

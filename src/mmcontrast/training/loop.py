@@ -39,7 +39,6 @@ class SeedTrainer:
     """One seed of one stage: build, resume, train, evaluate, checkpoint.
 
     Args:
-        cell: the cell's configuration. job: stage, seed, ranks, and where the resume state goes.
         tables: train, val and test of this seed (val may have no rows).
         initial: weights to start from (a pretrained model), or None for a fresh initialisation.
         report: called as report(epoch, terms) after every epoch, to show progress.

@@ -69,14 +69,11 @@ def counts(batch: int, rows: Rows, copies: int = 1, queue: int = 0) -> tuple[int
 
 
 def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, form: Form = "ratio") -> list[float]:
-    """Weight w_k of every physically computed k-disturbed negative.
+    """Weights w_k, one for every physically computed k-disturbed negative. All zero is naive tuple contrast.
 
     Args:
         alpha: K numbers >= 0. n_naive: n_0. n_disturbed: n_k; see `counts`.
         form: ratio: w_k = alpha_k n_0 / n_k, i.e. alpha_k k-disturbed negatives per naive one; weight: w_k = alpha_k.
-
-    Returns:
-        K weights. All zero is naive tuple contrast.
 
     Raises:
         ValueError: alpha is negative or not finite.

@@ -18,7 +18,7 @@ ATTEMPTS = 64
 
 
 def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = None) -> Tensor:
-    """Source rows d with d[j] != j, and scene[d[j]] != scene[j] where scenes are given.
+    """(n,) int64 source rows d, on the CPU, with d[j] != j, and scene[d[j]] != scene[j] where scenes are given.
 
     Uniform over all permutations that do so, by rejection; where that finds none within ATTEMPTS draws, a random one of
     the rotations of the rows grouped by scene. Where one scene holds more than half of the rows there is none: each row
@@ -26,11 +26,8 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
     draws plain permutations, whose fixed points put the positive among its own negatives.
 
     Args:
-        n: rows of the batch. generator: CPU generator of all draws, so that every rank deranges the batch alike.
+        generator: CPU generator of all draws, so that every rank deranges the batch alike.
         scenes_B: (n,) integer scene of each row; None = every row is a scene of its own.
-
-    Returns:
-        (n,) int64 on the CPU.
 
     Raises:
         TrainingError: fewer than two rows, or all rows are of one scene.
