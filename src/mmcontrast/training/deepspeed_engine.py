@@ -104,7 +104,12 @@ class DeepSpeedEngine(Engine):
             return
         for name, buffer in self.module.named_buffers():
             buffer.copy_(state["module"][name])
-        self._scatter_masters()
+        # the weights of the forward pass are made those of the masters
+        zero = self._wrapped.optimizer
+        zero.checkpoint_event_prologue()
+        for i, master in enumerate(self._masters):
+            zero.fp16_partitioned_groups_flat[i].copy_(master)
+        zero.checkpoint_event_epilogue()
         self.restore_steps(state)
 
     def close(self) -> None:
@@ -113,14 +118,6 @@ class DeepSpeedEngine(Engine):
         self._wrapped.destroy()
         if self._zero == 3:
             forget_modules()
-
-    def _scatter_masters(self) -> None:
-        """ZeRO 3: the weights of the forward pass are made those of the masters."""
-        zero = self._wrapped.optimizer
-        zero.checkpoint_event_prologue()
-        for i, master in enumerate(self._masters):
-            zero.fp16_partitioned_groups_flat[i].copy_(master)
-        zero.checkpoint_event_epilogue()
 
     def _share_touched(self) -> None:
         """A parameter counts as touched where any rank has a gradient for it."""
