@@ -28,7 +28,7 @@ from mmcontrast.data.augment import Augmenter
 from mmcontrast.data.loading import Table
 from mmcontrast.methods.base import Progress, build_method
 from mmcontrast.training.batching import rows_of
-from mmcontrast.training.distributed import start_world, stop_world
+from mmcontrast.training.distributed import start_world
 from mmcontrast.training.engine import make_engine
 
 PARTS = ("read", "augment", "learn")
@@ -106,7 +106,6 @@ def main() -> None:
                 f"| {whole * steps:.0f} |",
                 flush=True,
             )
-    stop_world()
 
 
 if __name__ == "__main__":

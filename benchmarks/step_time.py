@@ -22,7 +22,7 @@ import torch
 
 from mmcontrast.config import CellConfig, Engine, Grid
 from mmcontrast.methods.base import Batch, Progress, build_method
-from mmcontrast.training.distributed import start_world, stop_world
+from mmcontrast.training.distributed import start_world
 from mmcontrast.training.engine import make_engine
 
 ROWS = {"tcga_brca": 461, "rosmap": 245, "mogonet_brca": 612}
@@ -86,7 +86,6 @@ def main() -> None:
                 f"| {fused / reference:.2f} | {1e3 * unfused:.2f} | {unfused / reference:.2f} |",
                 flush=True,
             )
-    stop_world()
 
 
 if __name__ == "__main__":

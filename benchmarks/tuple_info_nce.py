@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcontrast.methods.tuple_infonce.loss import Block, own_row_logits, tuple_info_nce, weighted_cross_entropy
-from mmcontrast.methods.tuple_infonce.negatives import derangement, swap_terms
+from mmcontrast.methods.tuple_infonce.negatives import derangement
 
 INPUT, HIDDEN, FEATURE, WIDTH = 256, 256, 256, 128
 TAU = 0.1
@@ -76,8 +76,8 @@ def swapped(net: LateFusion, views: list[list[Tensor]], generator: torch.Generat
     anchor = net.top(sum_of(net.terms(net.features(views[0]))))
     terms = net.terms(net.features(views[1]))
     fused = sum_of(terms)
-    sources = [[derangement(len(fused), generator)] for _ in terms]
-    rows = net.top(torch.cat([fused, *swap_terms(fused, terms, sources)]))
+    foreign = [term.index_select(0, derangement(len(fused), generator).to(fused.device)) for term in terms]
+    rows = net.top(torch.cat([fused, *(fused - own + other for own, other in zip(terms, foreign, strict=True))]))
     positive, *disturbed = rows.split(len(fused))
     return tuple_info_nce(anchor, positive, disturbed, [1.0] * len(terms), TAU)
 

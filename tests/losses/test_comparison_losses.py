@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError
-from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
+from mmcontrast.losses.pairwise import mil_nce, siglip, weighted_nt_xent
 from mmcontrast.methods.mxm_clr.loss import multifold_terms
 from tests.losses.multifold_vectors import IDS_A, IDS_B, TEN, A, B
 

@@ -24,8 +24,17 @@ from mmcontrast.losses.disentangled import (
     factorcl_terms,
 )
 from mmcontrast.losses.mixing import apply_mix, mix_targets, sample_mix
-from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
-from mmcontrast.losses.pairwise import cloob, cmc, cyclic_consistency, info_nce, nt_xent, self_contrast
+from mmcontrast.losses.pairwise import (
+    cloob,
+    cmc,
+    cyclic_consistency,
+    info_nce,
+    mil_nce,
+    nt_xent,
+    self_contrast,
+    siglip,
+    weighted_nt_xent,
+)
 from mmcontrast.losses.rows import unit_rows as unit
 from mmcontrast.losses.supervised import bidirectional_cross_entropy, label_cross_entropy, soft_cross_entropy, supcon
 from mmcontrast.losses.tuples import confu_loss, gmc_loss, gram_loss, symile_loss

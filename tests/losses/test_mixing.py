@@ -76,10 +76,10 @@ def test_every_permutation_is_drawn_fixed_points_included():
     assert len(seen) == 6
 
 
-@pytest.mark.parametrize(("n", "alpha", "p_select"), [(0, 0.1, 0.5), (4, 0.0, 0.5), (4, -1.0, 0.5), (4, 0.1, 1.5)])
-def test_impossible_draws_are_refused(n, alpha, p_select):
+@pytest.mark.parametrize(("alpha", "p_select"), [(0.0, 0.5), (-1.0, 0.5), (0.1, 1.5)])
+def test_impossible_draws_are_refused(alpha, p_select):
     with pytest.raises(ContrastError):
-        sample_mix(n, alpha, p_select, generator())
+        sample_mix(4, alpha, p_select, generator())
 
 
 def test_mix_vector():

@@ -317,7 +317,7 @@ def test_bad_alpha(alpha, form, message):
     [
         ({"tau": 0.0}, "tau"),
         ({"rows": "mine"}, "all, own or others"),
-        ({"weights": (1,)}, "one weight per block"),
+        ({"weights": (1,)}, "1 weights, one per disturbed block; 2 are needed"),
         ({"weights": (1, -1)}, "disturbed_1"),
         ({"disturbed": [torch.ones(4, 3), torch.ones(5, 3)]}, r"disturbed\[1\]"),
         ({"queue": [torch.ones(2, 3)]}, "3 are needed"),

@@ -62,7 +62,7 @@ from mmcontrast.methods.registry import training_modules
 assert training_modules(cell) == ["mmcontrast.training.cell", "mmcontrast.methods.newcomer.method"]
 import torch
 from mmcontrast import losses
-from mmcontrast.methods import build_method
+from mmcontrast.methods.base import build_method
 
 assert type(build_method(cell)).__name__ == "Newcomer"
 assert losses.newcomer_loss(torch.eye(3), torch.eye(3), 0.3).shape == ()

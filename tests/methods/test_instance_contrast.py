@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from mmcontrast.errors import ContrastError, TrainingError
-from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
-from mmcontrast.losses.pairwise import cloob, cyclic_consistency, info_nce
+from mmcontrast.losses.pairwise import cloob, cyclic_consistency, info_nce, mil_nce, siglip, weighted_nt_xent
 from mmcontrast.losses.supervised import supcon_rows
 from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.baselines.objectives import InstanceContrastObjective
@@ -38,7 +37,7 @@ ONE_EACH = {
 def test_losses_of_several_observations_on_a_ragged_batch(loss, make_cell, make_progress):
     method = made(make_cell, loss, tau={"start": 0.3})
     batch = ragged(method.cell)
-    (a, i), (b, j) = method.rows(batch).values()
+    (a, i), (b, j) = method.observations(batch).values()
     torch.testing.assert_close(method(batch, make_progress("pretrain"))["loss"], SEVERAL[loss](a, b, i, j))
 
 
@@ -50,7 +49,7 @@ def test_losses_of_one_observation_refuse_several_and_take_pairs(loss, make_cell
     plain = make_batch(method.cell)
     ids = torch.arange(len(plain.labels)).flip(0)
     batch = Batch(plain.inputs, plain.labels, dict.fromkeys(plain.inputs, ids))
-    z = {m: rows for m, (rows, _) in method.rows(batch).items()}
+    z = {m: rows for m, (rows, _) in method.observations(batch).items()}
     torch.testing.assert_close(method(batch, make_progress("pretrain"))["loss"], ONE_EACH[loss](z))
     swapped = Batch(plain.inputs, plain.labels, dict(zip(plain.inputs, (ids, ids.flip(0)), strict=True)))
     with pytest.raises(TrainingError, match="pairs row k"):
@@ -60,7 +59,7 @@ def test_losses_of_one_observation_refuse_several_and_take_pairs(loss, make_cell
 def test_double_count_and_directions_reach_their_loss(make_cell, make_batch, make_progress):
     method = made(make_cell, "mil_nce", double_count=True)
     batch = ragged(method.cell)
-    (a, i), (b, j) = method.rows(batch).values()
+    (a, i), (b, j) = method.observations(batch).values()
     got = method(batch, make_progress("pretrain"))["loss"]
     torch.testing.assert_close(got, mil_nce(a, b, i, j, tau=0.1, double_count=True))
 
@@ -68,7 +67,7 @@ def test_double_count_and_directions_reach_their_loss(make_cell, make_batch, mak
     weights = {f"{x}->{y}": 0.9, f"{y}->{x}": 0.1}
     method = made(make_cell, "tricolo", directions=weights)
     batch = make_batch(method.cell)
-    z = {m: rows for m, (rows, _) in method.rows(batch).items()}
+    z = {m: rows for m, (rows, _) in method.observations(batch).items()}
     got = method(batch, make_progress("pretrain"))["loss"]
     torch.testing.assert_close(got, weighted_nt_xent(z, weights, tau=0.1))
 
@@ -102,5 +101,5 @@ def test_clip_with_the_terms_of_cyclip_and_on_what_cloob_retrieves(make_cell, ma
     ):
         method = made(make_cell, "clip", tau={"start": 0.3}, **objective)
         batch = make_batch(method.cell)
-        (a, _), (b, _) = method.rows(batch).values()
+        (a, _), (b, _) = method.observations(batch).values()
         torch.testing.assert_close(method(batch, make_progress("pretrain"))["loss"], expected(a, b))

@@ -44,7 +44,7 @@ def test_the_loss_is_of_the_unit_rows_and_their_instances(make_cell, make_progre
 def test_three_modalities_are_summed_over_pairs(make_cell, make_progress):
     method = made(make_cell, 3, warmup=0)
     batch = ragged(method.cell)
-    z = {m: row[0] for m, row in method.rows(batch).items()}
+    z = {m: row[0] for m, row in method.observations(batch).items()}
     want = multifold_pairs_terms(z, dict(batch.ids), tau=0.1, tau_soft=0.2)
     torch.testing.assert_close(method(batch, make_progress("pretrain"))["loss"], want["loss"])
 
@@ -79,7 +79,7 @@ def test_a_momentum_teacher_follows_and_makes_the_targets(make_cell, make_progre
     for name, theirs in method.encoders.state_dict().items():
         torch.testing.assert_close(method.teacher.state_dict()[name], 0.9 * before[name] + 0.1 * theirs)
     teacher = {m: row[0] for m, row in method.gathered(batch, progress, method.teacher)[0].items()}
-    z = {m: row[0] for m, row in method.rows(batch).items()}
+    z = {m: row[0] for m, row in method.observations(batch).items()}
     want = multifold_pairs_terms(z, dict(batch.ids), tau=0.1, tau_soft=0.2, teacher=teacher)["loss"]
     torch.testing.assert_close(loss, want)
     assert not torch.allclose(loss, multifold_pairs_terms(z, dict(batch.ids), tau=0.1, tau_soft=0.2)["loss"])
@@ -137,7 +137,7 @@ def test_rows_of_two_ranks_give_the_loss_of_one(make_cell, make_progress):
         )
         for first in (True, False)
     ]
-    others = iter([part for rows in method.rows(shares[1]).values() for part in rows])
+    others = iter([part for rows in method.observations(shares[1]).values() for part in rows])
     progress = make_progress("pretrain")
     gathered = type(progress)(
         progress.stage, 0, 10, progress.generator, gather=lambda x: torch.cat([x, next(others)]), rows=slice(0, 2)

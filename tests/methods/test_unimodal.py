@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, build_method
-from mmcontrast.methods.baselines.supervised import log_mean_probability
+from mmcontrast.methods.baselines.supervised import mean_prediction
 
 
 @pytest.mark.parametrize("seen", ["mrna", "methylation", "mirna"])
@@ -41,7 +41,7 @@ def test_late_fusion_trains_each_modality_as_if_alone(make_cell, make_batch, mak
 
 def test_confident_scores_do_not_overflow():
     scores = torch.tensor([[1e4, -1e4]])
-    assert log_mean_probability([scores, scores.flip(-1)]).exp().tolist() == [[pytest.approx(0.5)] * 2]
+    assert mean_prediction("classes", [scores, scores.flip(-1)]).exp().tolist() == [[pytest.approx(0.5)] * 2]
 
 
 def test_a_modality_the_dataset_lacks_is_named(make_cell):

@@ -7,12 +7,16 @@ from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.multifold import pool_views
 from mmcontrast.models.encoders import ImageVector, follow, frozen_copy
-from mmcontrast.models.text import BiGRUEncoder, BiGRUSteps, text_encoder
+from mmcontrast.models.text import BiGRUEncoder, BiGRUSteps
+
+TEXT = Modality(kind="text", shape=[])
+PIECES = {"vocabulary": 20, "tokens": 9, "embedding": 6, "hidden": 5}
+MODEL = Model(width=4, encoder_hidden=[], head_hidden=[], text=PIECES)
 
 
 def test_a_text_has_one_embedding_however_long_it_is_padded():
     torch.manual_seed(0)
-    encoder = BiGRUEncoder(20, 6, 5, 4)
+    encoder = BiGRUEncoder(TEXT, MODEL)
     pieces = torch.tensor([[3, 4, 0, 0], [5, 6, 7, 8]])
     together = encoder(pieces)
     assert together.shape == (2, 4)
@@ -23,7 +27,7 @@ def test_a_text_has_one_embedding_however_long_it_is_padded():
 
 def test_a_text_of_nothing_gives_zeros_and_no_texts_give_no_rows():
     torch.manual_seed(0)
-    encoder, steps = BiGRUEncoder(20, 6, 5, 4), BiGRUSteps(20, 6, 5)
+    encoder, steps = BiGRUEncoder(TEXT, MODEL), BiGRUSteps(TEXT, MODEL)
     pieces = torch.tensor([[3, 4, 0], [0, 0, 0]])
     z = encoder(pieces)
     assert z[1].tolist() == [0] * 4
@@ -39,8 +43,9 @@ def test_a_text_of_nothing_gives_zeros_and_no_texts_give_no_rows():
 
 def test_a_text_modality_needs_a_text_model_and_an_image_goes_through_one_layer():
     model = Model(width=8, encoder_hidden=[], head_hidden=[])
-    with pytest.raises(ConfigError, match=r"model\.text: not given"):
-        text_encoder(Modality(kind="text", shape=[]), model)
+    for encoder in (BiGRUEncoder, BiGRUSteps):
+        with pytest.raises(ConfigError, match=r"model\.text: not given"):
+            encoder(TEXT, model)
     image = Modality(kind="image", shape=[3, 32, 32])
     with pytest.raises(ConfigError, match=r"model\.image: not given"):
         ImageVector(image, model)
@@ -69,7 +74,7 @@ def test_pooled_views_pass_gradients_to_the_largest():
 
 def test_a_frozen_copy_computes_the_same_has_no_parameters_and_is_saved():
     torch.manual_seed(0)
-    student = torch.nn.ModuleDict({"t": BiGRUEncoder(20, 6, 5, 4), "n": torch.nn.BatchNorm1d(4)})
+    student = torch.nn.ModuleDict({"t": BiGRUEncoder(TEXT, MODEL), "n": torch.nn.BatchNorm1d(4)})
     teacher = frozen_copy(student)
     pieces = torch.tensor([[3, 4, 5]])
     assert torch.equal(teacher["t"](pieces), student["t"](pieces))

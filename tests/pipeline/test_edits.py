@@ -66,7 +66,7 @@ def test_an_edit_concerns_those_that_run_the_code(template: Checkout, tmp_path: 
         }
 
     assert stale() == set()
-    edit(checkout, "methods/tuple_infonce/search/run.py")
+    edit(checkout, "methods/tuple_infonce/search.py")
     assert stale() == {f"{d}/tuple_infonce/searched" for d in ("weak_modality", "handwritten")}
     edit(checkout, "data/tokens.py")
     of_texts = stale()

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from mmcontrast import config
-from mmcontrast.training.distributed import World, start_world, stop_world
+from mmcontrast.training.distributed import World, start_world
 from tests.training import resuming
-from tests.training.ranks import Ranks
+from tests.training.ranks import Ranks, stop_world
 
 
 @pytest.fixture(scope="package")

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
+import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from mmcontrast import config
-from mmcontrast.training.distributed import start_world, stop_world
+from mmcontrast.training import distributed
+from mmcontrast.training.distributed import start_world
 
 SECONDS = 120
+
+
+def stop_world() -> None:
+    """Leave the processes of this run; does nothing where none was joined."""
+    if distributed._world is None:
+        return
+    if "deepspeed.comm" in sys.modules:
+        # DeepSpeed keeps a handle of its own, which would outlive the group and be used by the next engine
+        sys.modules["deepspeed.comm"].destroy_process_group()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    distributed._world = None
 
 
 class Ranks:

@@ -15,10 +15,10 @@ import torch
 from mmcontrast import config
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.training import checkpoint, distributed, seeding
-from mmcontrast.training.distributed import World, start_world, stop_world
+from mmcontrast.training.distributed import World, start_world
 from mmcontrast.training.engine import average_gradients, make_engine
 from tests.training import toy
-from tests.training.ranks import Ranks
+from tests.training.ranks import Ranks, stop_world
 
 CPU = torch.device("cpu")
 # fp32 sums over two halves instead of one whole, over 8 steps of Adam; measured: 6e-7 and 3e-6

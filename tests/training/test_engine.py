@@ -8,6 +8,7 @@ import subprocess
 import sys
 import weakref
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from mmcontrast.training import checkpoint, seeding
 from mmcontrast.training.engine import make_engine
 from tests.training import toy
 
+ROOT = Path(__file__).parents[2]
 ZERO = [0, 1, 2, 3]
 BACKENDS = [("torch", 0), *(("deepspeed", z) for z in ZERO)]
 # interrupted runs are compared for all of these; the costly half only with the slow tests
@@ -243,8 +245,9 @@ def test_a_closed_engine_leaves_nothing_behind(world, backend, zero):
 PLAIN = """
 import sys, torch
 from mmcontrast import config
-from mmcontrast.training.distributed import start_world, stop_world
+from mmcontrast.training.distributed import start_world
 from mmcontrast.training.engine import make_engine
+from tests.training.ranks import stop_world
 stage = config.Stage(epochs=1, batch_size="full", optimizer={"lr": 0.1})
 for backend in sys.argv[1:]:
     engine = config.Engine(backend=backend)
@@ -260,7 +263,7 @@ print("deepspeed" in sys.modules)
 def test_a_process_of_its_own_is_quiet(backends, loaded):
     """DeepSpeed is loaded only where it is used, prints nothing, and survives its world being left and joined again."""
     done = subprocess.run(
-        [sys.executable, "-c", PLAIN, *backends], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", PLAIN, *backends], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout == f"{loaded}\n"
     assert done.stderr == ""

@@ -16,7 +16,7 @@ from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.methods.base import SeedJob
 from mmcontrast.methods.tuple_infonce.method import TupleInfoNCE
 from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
-from mmcontrast.methods.tuple_infonce.search.run import searched, split_rows
+from mmcontrast.methods.tuple_infonce.search import searched, split_rows
 from mmcontrast.training.checkpoint import SeedRun
 from mmcontrast.training.distributed import StopRequest, World
 from mmcontrast.training.loop import SeedTrainer

@@ -77,7 +77,6 @@ class Fusion(Strict):
     )
     width: int = Field(gt=0, description="Width D of the tokens and of the fused embedding.")
     heads: int = Field(default=8, gt=0, description="Attention heads; must divide the width.")
-    layers: int = Field(default=1, gt=0, description="Transformer layers.")
 
 
 class TextModel(Strict):

@@ -18,9 +18,6 @@ def sample_beta(n: int, alpha: float, generator: torch.Generator) -> Tensor:
     sigmoid(log G1 - log G2); and log G is the log of a Gamma(alpha + 1) draw plus log(U) / alpha, so that a small alpha
     cannot underflow to 0 / 0. Exact zeros and ones can come out and are fine.
 
-    Args:
-        generator: CPU generator.
-
     Raises:
         ContrastError: alpha <= 0.
     """
@@ -40,13 +37,10 @@ def sample_mix(n: int, alpha: float, p_select: float, generator: torch.Generator
     and 1 (not mixed) otherwise; it is not folded to max(lambda, 1 - lambda).
 
     Source: M3CoL (Kumar et al., TMLR 2025), as in its released code; the paper's own text could not be read.
-    Where paper and released code differ: nothing known.
 
     Raises:
-        ContrastError: n < 1, alpha <= 0 or p_select outside [0, 1].
+        ContrastError: alpha <= 0 or p_select outside [0, 1].
     """
-    if n < 1:
-        raise ContrastError(f"a batch to mix has at least one row, and this one has {n}")
     if not 0 <= p_select <= 1:
         raise ContrastError(f"p_select is a probability, and is {p_select}")
     perm_B = torch.randperm(n, generator=generator)

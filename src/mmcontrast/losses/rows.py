@@ -34,8 +34,8 @@ def upcast(x: Tensor) -> Tensor:
 def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
     """Decorator: half-precision tensors among the arguments become float32 and autocast is off inside.
 
-    Similarities divided by a temperature of 0.1 and exponentiated lose most of bfloat16's eight bits; autocast would
-    turn the matrix product back to bfloat16 even for float32 arguments. Gradients return in the caller's precision.
+    Similarities over a temperature of 0.1, exponentiated, lose most of bfloat16's eight bits. Gradients return in the
+    caller's precision.
     """
 
     @functools.wraps(loss)
@@ -65,10 +65,9 @@ SHORTEST = 1e-12  # norm below which a row has no direction
 def unit_rows(z: Tensor) -> Tensor:
     """(..., D) vectors over their Euclidean norm.
 
-    A row shorter than 1e-12 has no direction: it becomes zeros, of gradient 0. With the norm merely clamped, as in
-    `torch.nn.functional.normalize`, its gradient would be 1e12 times what comes back, and 1e24 times where it is
-    normalised twice; one such step spoils an optimizer's moments for good. A row whose norm is no number of its type
-    becomes NaN, so that training ends there: divided by infinity it would be zeros, and the loss a calm log(B).
+    A row shorter than 1e-12 has no direction: it becomes zeros, of gradient 0. With the norm merely clamped, as torch
+    does, its gradient would be 1e12 times what comes back, which spoils an optimizer's moments for good. A row whose
+    norm is no number of its type becomes NaN, so that training ends there: divided by infinity it would be zeros.
     """
     norm = z.norm(dim=-1, keepdim=True)
     return (z / norm.clamp_min(SHORTEST)).masked_fill(norm < SHORTEST, 0.0).masked_fill(norm.isinf(), float("nan"))
@@ -99,10 +98,9 @@ def cosine_logits(a_BD: Tensor, b_BD: Tensor, tau: float | Tensor) -> Tensor:
 
 
 def modality_pairs(modalities: Sequence[str], pairing: Pairing) -> list[tuple[str, str]]:
-    """Directed pairs (a, b), a looking up b.
+    """Directed pairs (a, b), a looking up b; of two modalities (1, 2), (2, 1).
 
     ring: each modality with the next, the last with the first (M pairs). all: every ordered pair (M (M - 1)).
-    For two modalities both are (1, 2), (2, 1).
 
     Raises:
         ContrastError: fewer than two modalities, or a pairing that is neither.

@@ -1,8 +1,7 @@
 """What the training loop knows of a method, and which rows have which modality.
 
 What stands in a row that lacks a modality is never looked at: its embedding is zeros, and a loss leaves it out
-(`losses.rows`). Every rank calls every encoder in every step, whatever its rows have, so that no collective depends on
-the data.
+(`losses.rows`). Every rank calls every encoder in every step, so that no collective depends on the data.
 
 Shapes: B rows of the global batch, b rows of this rank, d or D width of a modality's embedding, T tokens, C classes.
 """
@@ -14,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +29,11 @@ if TYPE_CHECKING:
     from mmcontrast.training.distributed import StopRequest, World
 
 
+def keep_local(x: Tensor) -> Tensor:
+    """The gather of a single process: every row is already here."""
+    return x
+
+
 @dataclass(frozen=True)
 class Presence:
     """Only of the modalities that a row may lack; of the others every row has every one.
@@ -42,7 +46,7 @@ class Presence:
     whole: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, batch: Batch, gather: Callable[[Tensor], Tensor] = lambda x: x) -> Presence:
+    def of(cls, batch: Batch, gather: Callable[[Tensor], Tensor] = keep_local) -> Presence:
         """Of a batch. gather: as `Progress.gather`; by default these are all rows there are."""
         whole = {m: gather(rows_b.to(torch.uint8)).bool() for m, rows_b in batch.present.items()}
         return cls(batch.present, whole)
@@ -150,11 +154,6 @@ class Batch:
     tasks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def keep_local(x: Tensor) -> Tensor:
-    """The gather of a single process: every row is already here."""
-    return x
-
-
 @dataclass(frozen=True)
 class Progress:
     """Where training stands, and what a step may draw on.
@@ -169,7 +168,7 @@ class Progress:
         rows: the rows of the global batch that this rank holds.
     """
 
-    stage: Literal["pretrain", "finetune"]
+    stage: str
     epoch: int
     epochs: int
     generator: torch.Generator
@@ -199,11 +198,9 @@ class SeedJob:
 class Method(nn.Module):
     """A training objective with its wiring. Subclasses are built as `METHOD(cell)` from a cell's configuration.
 
-    `forward` is `training_loss`, because DeepSpeed and DDP hook the forward call.
-
-    A modality that a row lacks (`Batch.present`) is encoded as zeros and takes no part in a loss; each method says what
-    that means for its own terms. `methods.base` does it, and `losses.rows` says what a term of few rows weighs. The
-    share of rows that have a modality, and both of a pair, is logged: `have_<modality>`, `have_<modality>_<modality>`.
+    `forward` is `training_loss`, because DeepSpeed and DDP hook the forward call. A modality that a row lacks is
+    encoded as zeros and takes no part in a loss; each method says what that means for its own terms. The share of rows
+    that have a modality, and both of a pair, is logged: `have_<modality>`, `have_<modality>_<modality>`.
 
     Attributes:
         takes_partial_rows: its embedding makes sense of a row that lacks a modality which every row of train had: it
@@ -225,8 +222,7 @@ class Method(nn.Module):
     def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
         """Called before the method is built: the cell that is trained, and what to log of how it was found.
 
-        By default the cell as it is. A method that searches for some of its values on the training rows does it here,
-        so that what follows is exactly the stage of a cell that was given them.
+        By default the cell as it is. A method that searches for some of its values on the training rows does it here.
 
         Args:
             table: the training rows. job: its stage, and a folder for resume state (`job.state`).
@@ -234,13 +230,10 @@ class Method(nn.Module):
         return cell, []
 
     def check_data(self, inputs: Mapping[str, Tensor]) -> None:
-        """Called once before training with all training rows, to refuse what the method cannot learn from.
-
-        Args:
-            inputs: modality -> (N, ...).
+        """Called once before training with all training rows, modality -> (N, ...).
 
         Raises:
-            TrainingError: saying what is wrong with which modality. By default nothing is.
+            TrainingError: the method cannot learn from these; by default it can.
         """
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -298,10 +291,13 @@ class Method(nn.Module):
         return terms | Presence.of(batch, progress.gather).shares(self.modalities)
 
 
-def refuse_training(cell: CellConfig, where: str) -> None:
-    """Raise ConfigError if a stage is to train, for a method without a weight to train. `where`: starts the message."""
-    if cell.finetune is not None or cell.pretrain is None or cell.pretrain.epochs:
-        raise ConfigError(f"{where}: nothing is trained here; give `pretrain: {{epochs: 0}}` and no `finetune`")
+def refuse_finetuning(cell: CellConfig) -> None:
+    """Raise ConfigError if the cell has a `finetune` stage, for a method that has no loss of labels."""
+    if cell.finetune is not None:
+        raise ConfigError(
+            f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove "
+            "`finetune`, its embeddings are scored as they are"
+        )
 
 
 def method_class(implementation: str) -> type[Method]:

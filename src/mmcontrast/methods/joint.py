@@ -103,9 +103,7 @@ class JointMethod(Method):
         """`loss` and its terms: the contrastive ones alone in pretraining, the supervised ones + beta of them after it.
 
         Args:
-            z: modality -> (b, D), of the rows of this rank.
-            contrastive: terms of the global batch, at least one in pretraining.
-            beta: weight of each contrastive term beside the supervised ones.
+            z: modality -> (b, D), of this rank. contrastive: of the global batch, at least one in pretraining.
         """
         if progress.stage == "pretrain":
             return {"loss": total(contrastive.values()), **contrastive}

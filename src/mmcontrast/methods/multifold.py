@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.config.objective import Views
-from mmcontrast.errors import ConfigError, ContrastError
+from mmcontrast.errors import ContrastError
 from mmcontrast.losses.rows import instance_mean, nothing, unit_rows
-from mmcontrast.methods.base import Batch, Method, Presence, Progress
+from mmcontrast.methods.base import Batch, Method, Presence, Progress, refuse_finetuning
 from mmcontrast.models.encoders import build_encoders
 
 SINGLE = 0
@@ -25,13 +25,11 @@ def pool_views(z_PD: Tensor, ids_P: Tensor, groups: int) -> tuple[Tensor, Tensor
     """(R, D) largest value over the views of a group, feature by feature (MVCNN, Su et al., ICCV 2015), and (R,) ids.
 
     View k of an instance is in group k mod `groups`; an instance with fewer views than groups gives one row per view.
+    Rows are by instance in the order in which these first occur, then by group.
 
     Args:
         ids_P: integer instance of each view, the views of an instance one after another.
         groups: SINGLE (0) = no pooling; 1 = all views of an instance as one row.
-
-    Returns:
-        Rows by instance in the order in which the instances first occur, then by group.
     """
     if groups == SINGLE:
         return z_PD, ids_P
@@ -48,9 +46,7 @@ Rows = dict[str, tuple[Tensor, Tensor]]
 
 
 class MultifoldMethod(Method):
-    """Encoders, the rows they give, and the rows of all ranks.
-
-    Where the batch has no ids each modality has one row per instance, so that a method is also one for paired data.
+    """Encoders, the rows they give, and the rows of all ranks; paired data, without ids, have one row per instance.
 
     A modality that an instance lacks has no row. A pair of modalities is over the instances with rows in both; where
     they are n of the batch's N it counts n / N times its loss, the rule of `losses.rows`.
@@ -66,18 +62,14 @@ class MultifoldMethod(Method):
         super().__init__(cell)
         if len(self.modalities) < 2:
             raise ContrastError(f"a contrast needs at least two modalities, and there is {self.modalities}")
-        if cell.finetune is not None:
-            raise ConfigError(
-                f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove it"
-            )
+        refuse_finetuning(cell)
         self.encoders = build_encoders(cell, self.modalities)
         self.groups = {
             m: views.pooled_groups if cell.modalities[m].kind == "image" and cell.modalities[m].multifold else SINGLE
             for m in self.modalities
         }
 
-    def rows(self, batch: Batch) -> Rows:
-        """modality -> unit rows and the instance of each, on this rank."""
+    def observations(self, batch: Batch) -> Rows:
         rows = self._encoded(batch, Presence.of(batch), self.encoders)
         return {m: _left(row, batch.present.get(m)) for m, row in rows.items()}
 
@@ -86,8 +78,7 @@ class MultifoldMethod(Method):
     ) -> tuple[Rows, int | None]:
         """The rows of all ranks, with gradient, and how many were left out; None where no instance can lack anything.
 
-        Args:
-            encoders: instead of the method's own, e.g. a momentum copy of them.
+        encoders: instead of the method's own, e.g. a momentum copy of them.
         """
         presence, out = Presence.of(batch, progress.gather), {}
         for m, (z_PD, ids_P) in self._encoded(batch, presence, encoders or self.encoders).items():
@@ -97,9 +88,6 @@ class MultifoldMethod(Method):
             out[m] = _left((z_PD, ids_P), presence.whole.get(m))
         left_out = sum(int((~has_P).sum()) for has_P in presence.whole.values())
         return out, left_out if presence.whole else None
-
-    def observations(self, batch: Batch) -> Rows:
-        return self.rows(batch)
 
     def embed(self, batch: Batch) -> Tensor:
         """(b, M * D): each modality's mean unit row, side by side, zeros without any; instances in the order of ids."""

@@ -42,11 +42,7 @@ def implementations() -> tuple[str, ...]:
 
 
 def method_module(implementation: str) -> str:
-    """Module of its class, METHOD or one of METHODS: methods/<paper>/method.py, or a file of methods/baselines/.
-
-    Raises:
-        ModuleNotFoundError: there is neither.
-    """
+    """Module of its class, METHOD or one of METHODS; ModuleNotFoundError where there is none."""
     if _has_folder(implementation):
         return f"{PACKAGE}.{implementation}.method"
     if implementation not in implementations():
@@ -57,12 +53,11 @@ def method_module(implementation: str) -> str:
 def training_modules(cell: CellConfig) -> list[str]:
     """Modules whose imports, followed to the end, are the code that decides the training of the cell.
 
-    The training itself and the method, then what is imported by name where a cell has it, so that it concerns no other
-    cell: the search for an objective's values, texts, sequences, pretrained encoders and weights.
+    What is imported by name concerns only the cells that have it: searches, texts, sequences, pretrained encoders.
     """
     modules = ["mmcontrast.training.cell", method_module(cell.implementation)]
     if cell.objective.get("search") is not None:
-        modules.append(f"{PACKAGE}.{cell.implementation}.search.run")
+        modules.append(f"{PACKAGE}.{cell.implementation}.search")
     given = cell.model.pretrained
     ours = {m.kind for name, m in cell.modalities.items() if name not in given and m.kind not in given}
     modules += [f"mmcontrast.models.{kind}" for kind in ("text", "sequence") if kind in ours]

@@ -19,7 +19,7 @@ from mmcontrast.config.objective import ProjectedObjective
 from mmcontrast.data.augment import Augmenter
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.rows import unit_rows, upcast
-from mmcontrast.methods.base import EVERYTHING, Batch, Method, Presence, Progress, keep_local
+from mmcontrast.methods.base import EVERYTHING, Batch, Method, Presence, Progress, keep_local, refuse_finetuning
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import ProjectionHead
 
@@ -47,10 +47,7 @@ def build_augmenters(cell: CellConfig, raw: Raw) -> dict[str, Augmenter]:
 class SelfSupervised(Method):
     """An encoder per modality, and an embedding that is theirs side by side, scored by a linear probe.
 
-    A modality that a row lacks is zeros in its embedding.
-
-    Args:
-        encoders: those of a method that has others than one per modality.
+    A modality that a row lacks is zeros in its embedding. encoders: of a method that has others than one per modality.
     """
 
     takes_partial_rows = True
@@ -133,11 +130,7 @@ class Projected(SelfSupervised):
 
 
 def projection_widths(cell: CellConfig) -> list[int]:
-    """Widths of the contrastive head after its input.
-
-    Raises:
-        ConfigError: the cell gives none.
-    """
+    """Widths of the contrastive head after its input; ConfigError where the cell gives none."""
     widths = list(cell.model.projection)
     if not widths:
         raise ConfigError(
@@ -147,20 +140,7 @@ def projection_widths(cell: CellConfig) -> list[int]:
     return widths
 
 
-def refuse_finetuning(cell: CellConfig) -> None:
-    """Raise ConfigError if the cell has a `finetune` stage, for a method that has no loss of labels."""
-    if cell.finetune is not None:
-        raise ConfigError(
-            f"params/methods/{cell.method}.yaml ({cell.name}): finetune: this method has no classifier; remove "
-            "`finetune`, its embeddings are scored by a linear probe"
-        )
-
-
 def augmented(augmenters: Mapping[str, Augmenter], batch: Batch, progress: Progress) -> dict[str, Tensor]:
-    """A fresh view of the batch, every modality on its own; draws are those of the global batch.
-
-    Returns:
-        modality -> augmented copy of the rows of this rank.
-    """
+    """A fresh view of this rank's rows, every modality on its own; draws are those of the global batch."""
     total = len(progress.gather(batch.labels))
     return {m: augment(batch.inputs[m], progress.generator, progress.rows, total) for m, augment in augmenters.items()}

@@ -1,8 +1,7 @@
 """Image encoders, randomly initialised: image -> feature map, none of them pools; their batch normalisation.
 
-Statistics are of the global batch, on any device: torch's SyncBatchNorm needs a GPU. Here the sums are added up over
-the ranks with gradient, in the convention of the engines: the gradient of a collective is summed over ranks, and
-parameter gradients are averaged.
+Statistics are of the global batch, on any device: torch's SyncBatchNorm needs a GPU. Sums are added up over the ranks
+with gradient, in the convention of the engines.
 
 Shapes: B batch, b rows of this rank, C channels, H x W image, h x w feature map.
 """
@@ -89,8 +88,7 @@ class ImageEncoder(nn.Module):
         normal: mean and spread of each channel that the weights are used to; None = of random weights.
 
     Raises:
-        ConfigError: the image is too small for the layers.
-        DataError: from `forward`, for an image of another shape.
+        ConfigError: from `grid`, for an image too small. DataError: from `forward`, for an image of another shape.
     """
 
     channels: int
@@ -151,10 +149,7 @@ class SmallConv(ImageEncoder):
 
 
 class AlexNetFeatures(ImageEncoder):
-    """AlexNet's convolutional part (Krizhevsky 2014, one tower): 3x224x224 -> 256x6x6, initialised as torch does.
-
-    Its layers have the names that torchvision gives them, so that its weights can be loaded.
-    """
+    """AlexNet's convolutional part (Krizhevsky 2014, one tower): 3x224x224 -> 256x6x6; names are torchvision's."""
 
     channels = 256
 
@@ -192,10 +187,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet18(ImageEncoder):
-    """He et al. 2016, 18 layers, without pooling and classifier: 3xHxW -> 512 x H/32 x W/32.
-
-    Its layers have the names that torchvision gives them, so that its weights can be loaded.
-    """
+    """He et al. 2016, 18 layers, without pooling and classifier: 3xHxW -> 512xH/32xW/32; names are torchvision's."""
 
     channels = 512
 

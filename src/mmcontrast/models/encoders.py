@@ -38,11 +38,7 @@ def frozen_copy(module: Network) -> Network:
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """teacher <- decay * teacher + (1 - decay) * student, for weights and running statistics; counters are copied.
-
-    Args:
-        teacher: a `frozen_copy` of `student`. decay: in [0, 1).
-    """
+    """teacher, a `frozen_copy` of student, <- decay * teacher + (1 - decay) * student; counters are copied."""
     theirs = student.state_dict()
     for name, mine in teacher.state_dict().items():
         if torch.is_floating_point(mine):
@@ -54,8 +50,7 @@ def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
 class VectorEncoder(nn.Module):
     """MLP for a vector modality: (B, F) -> (B, D), with no final activation, no dropout and no normalisation.
 
-    Source: M3CoL's released code for the omics sets, Linear(F, h) - ReLU - Linear(h, h). It also builds a dropout layer
-    of rate 0.5 that it never calls; there is none here.
+    As in M3CoL's released code for the omics sets, which builds a dropout layer that it never calls.
     """
 
     def __init__(self, modality: Modality, model: Model) -> None:
@@ -142,21 +137,18 @@ ENCODERS: Makers = {
     "vector": VectorEncoder,
     "image": ImageVector,
     "sequence": _by_name("sequence", "SequenceEncoder"),
-    "text": _by_name("text", "text_encoder"),
+    "text": _by_name("text", "BiGRUEncoder"),
 }
 TOKEN_ENCODERS: Makers = {
     "vector": VectorEncoder,
     "image": image_map,
     "sequence": _by_name("sequence", "sequence_steps"),
-    "text": _by_name("text", "text_steps"),
+    "text": _by_name("text", "BiGRUSteps"),
 }
 
 
 def build_encoders(cell: CellConfig, modalities: Iterable[str], makers: Makers = ENCODERS) -> nn.ModuleDict:
-    """An encoder for each of the named modalities, in that order.
-
-    Args:
-        makers: kind of modality -> its encoder.
+    """An encoder for each of the named modalities, in that order. makers: kind of modality -> its encoder.
 
     Raises:
         ConfigError: a modality's kind has no encoder, the model names none for it, or its name cannot name a module.

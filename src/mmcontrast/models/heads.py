@@ -33,11 +33,7 @@ def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequ
 
 
 def classification_head(cell: CellConfig, n_embeddings: int) -> nn.Sequential:
-    """(B, n_embeddings * width) -> (B, C): an MLP with the cell's hidden widths, scores without softmax or sigmoid.
-
-    Args:
-        n_embeddings: 1 for the head of one modality, M for the fusion head on concatenated embeddings.
-    """
+    """(B, n_embeddings * width) -> (B, C): an MLP with the cell's hidden widths, scores without softmax or sigmoid."""
     return mlp([n_embeddings * cell.model.width, *cell.model.head_hidden, len(cell.classes)])
 
 

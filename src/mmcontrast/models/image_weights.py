@@ -17,9 +17,7 @@ MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def load_image_weights(encoder: ImageEncoder, file: str) -> None:
-    """Let the encoder start from a safetensors file, and normalise pictures as those weights are used to.
-
-    Weights of a classifier are left out. A counter of batches may be missing.
+    """Let the encoder start from a safetensors file, but for weights of a classifier, and normalise as it did.
 
     Raises:
         DataError: the file is missing or damaged, or lacks a weight, or has others or of other shapes.

@@ -144,10 +144,7 @@ READERS: dict[str, Callable[[Modality, files.Folder], Any]] = {
 
 
 # of the whole CLIP: its tower, and its projection
-CLIP_HALVES = {
-    "text": ("text_model", "text_projection"),
-    "image": ("vision_model", "visual_projection"),
-}
+CLIP_HALVES = {"text": ("text_model", "text_projection"), "image": ("vision_model", "visual_projection")}
 
 
 class PretrainedTower(StepEncoder):
@@ -294,11 +291,7 @@ def _built(folder: files.Folder, spec: Pretrained, unused: tuple[str, ...] = (),
 
 
 def add_updates(tower: nn.Module, given: Lora, where: str) -> None:
-    """Put low-rank updates into the tower, which are then all that is trained of it.
-
-    Raises:
-        ConfigError: the extra is not installed, or no layer has such a name.
-    """
+    """Put low-rank updates into the tower, then all that is trained; ConfigError without the extra or such a layer."""
     try:
         import peft
     except ImportError:

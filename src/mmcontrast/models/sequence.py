@@ -18,11 +18,9 @@ from mmcontrast.models.encoders import StepEncoder
 
 
 def resampled(x_BTF: Tensor, steps: int) -> Tensor:
-    """(B, S, F): each row's own steps at S equal distances from its first to its last, linear in between.
+    """(B, S, F): each row's own steps at S = `steps` equal distances from its first to its last, linear in between.
 
-    Args:
-        x_BTF: NaN in the steps that a row does not have, which come last. A row without any gives zeros.
-        steps: S.
+    x_BTF: NaN in the steps that a row does not have, which come last. A row without any gives zeros.
     """
     last_B1 = ((~x_BTF.isnan().any(dim=2)).sum(dim=1, keepdim=True) - 1).clamp(min=0)
     x_BTF = x_BTF.nan_to_num()

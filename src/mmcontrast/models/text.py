@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from mmcontrast.config import Modality, Model, TextModel
+from mmcontrast.config import Modality, Model
 from mmcontrast.errors import ConfigError
 from mmcontrast.models.encoders import StepEncoder
 
@@ -17,16 +17,23 @@ PADDING = 0
 
 
 class BiGRU(nn.Module):
-    """Vectors of word pieces and a GRU in both directions over them.
+    """Vectors of word pieces and a GRU in both directions over them; ConfigError where model.text is not given.
 
     TriCoLo's (3dlg-hcvc/tricolo) with one difference: there, padding is not packed away, so that the forward state runs
     over it and what comes out depends on the length a text was padded to. Here it does not.
     """
 
-    def __init__(self, vocabulary: int, embedding: int, hidden: int) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
-        self.gru = nn.GRU(embedding, hidden, batch_first=True, bidirectional=True)
+        text = model.text
+        if text is None:
+            raise ConfigError(
+                "model.text: not given, and there are texts; give vocabulary, tokens, embedding and hidden, or a "
+                "pretrained encoder (model.pretrained)"
+            )
+        self.embedding = nn.Embedding(text.vocabulary, text.embedding, padding_idx=PADDING)
+        self.gru = nn.GRU(text.embedding, text.hidden, batch_first=True, bidirectional=True)
+        self.width = 2 * text.hidden
 
     def run(self, pieces_BT: Tensor) -> tuple[PackedSequence, Tensor]:
         """Outputs at the pieces, and the (2, B, H) last states. PADDING comes last in a row; B > 0."""
@@ -40,9 +47,9 @@ class BiGRU(nn.Module):
 class BiGRUEncoder(BiGRU):
     """TriCoLo's text encoder, last states through a linear layer and tanh: (B, T) -> (B, D); of no piece, zeros."""
 
-    def __init__(self, vocabulary: int, embedding: int, hidden: int, dim: int) -> None:
-        super().__init__(vocabulary, embedding, hidden)
-        self.out = nn.Linear(2 * hidden, dim)
+    def __init__(self, modality: Modality, model: Model) -> None:
+        super().__init__(model)
+        self.out = nn.Linear(self.width, model.width)
 
     def forward(self, pieces_BT: Tensor) -> Tensor:
         if len(pieces_BT) == 0:  # packing takes no rows for an error
@@ -55,10 +62,10 @@ class BiGRUEncoder(BiGRU):
 class BiGRUSteps(StepEncoder):
     """The GRU's outputs at the pieces: (B, T) -> (B, T', 2 H), T' the longest of these texts."""
 
-    def __init__(self, vocabulary: int, embedding: int, hidden: int) -> None:
+    def __init__(self, modality: Modality, model: Model) -> None:
         super().__init__()
-        self.pieces = BiGRU(vocabulary, embedding, hidden)
-        self.width = 2 * hidden
+        self.pieces = BiGRU(model)
+        self.width = self.pieces.width
 
     def forward(self, pieces_BT: Tensor) -> tuple[Tensor, Tensor]:
         if len(pieces_BT) == 0:
@@ -66,24 +73,3 @@ class BiGRUSteps(StepEncoder):
             return out_BTW[:0], padding_BT[:0]
         out_BTW, _ = pad_packed_sequence(self.pieces.run(pieces_BT)[0], batch_first=True)
         return out_BTW, pieces_BT[:, : out_BTW.shape[1]] == PADDING
-
-
-def text_encoder(modality: Modality, model: Model) -> BiGRUEncoder:
-    """Raises ConfigError: model.text is not given."""
-    text = _given(model)
-    return BiGRUEncoder(text.vocabulary, text.embedding, text.hidden, model.width)
-
-
-def text_steps(modality: Modality, model: Model) -> BiGRUSteps:
-    """Raises ConfigError: model.text is not given."""
-    text = _given(model)
-    return BiGRUSteps(text.vocabulary, text.embedding, text.hidden)
-
-
-def _given(model: Model) -> TextModel:
-    if model.text is None:
-        raise ConfigError(
-            "model.text: not given, and there are texts; give vocabulary, tokens, embedding and hidden, or a "
-            "pretrained encoder (model.pretrained)"
-        )
-    return model.text

@@ -61,10 +61,10 @@ EVAL_INSTANCES = 128
 
 
 def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[Tensor]:
-    """Row indices of an epoch's batches, in a fresh order.
+    """Row indices of an epoch's batches, in a fresh order; a full batch keeps that of the data.
 
     The rows are dealt into ceil(n / batch_size) batches whose sizes differ by at most one, so that every row is seen
-    and no batch is too small to contrast. A full batch keeps the order of the data: the loss does not depend on it.
+    and no batch is too small to contrast.
     """
     if batch_size == "full" or int(batch_size) >= n:
         return [torch.arange(n)]
@@ -73,11 +73,7 @@ def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[T
 
 
 def unread_rows(table: Table, rows: Rows, shard: slice | None = None) -> Unread:
-    """A batch of the table's rows; of multifold data with all observations of each.
-
-    Args:
-        shard: those of the rows that this rank takes; None = all.
-    """
+    """A batch of the rows that this rank takes, None = all; of multifold data with all observations of each."""
     table.refuse_texts()
     mine = rows if shard is None or isinstance(rows, slice) else rows[shard]
     parts = {name: part(x, rows, shard) for name, x in table.inputs.items()}
@@ -141,11 +137,7 @@ class RowFeed:
 
 
 def make_feed(cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> RowFeed | MultifoldFeed:
-    """The feed of a stage of the cell.
-
-    Args:
-        seed: of the run.
-    """
+    """The feed of a stage of the cell. seed: of the run."""
     if table.observations:
         return MultifoldFeed(cell, stage, table, world, seed)
     return RowFeed(table, stage.batch_size, world)

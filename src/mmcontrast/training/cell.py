@@ -72,9 +72,7 @@ def _refuse_unprepared(cell: CellConfig) -> None:
 def launch_ranks(cell: CellConfig, arguments: list[str]) -> None:
     """Replace this process by torchrun with one process per rank, unless it is one already or one is enough.
 
-    Each rank runs the very same command. GPUs are taken before, so that jobs side by side have different ones.
-
-    Raises DataError: a prepared file is missing.
+    GPUs are taken before, so that jobs side by side have different ones. Raises DataError: a prepared file is missing.
     """
     _refuse_unprepared(cell)
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -116,10 +114,7 @@ def _refuse_useless(cell: CellConfig, tables: dict[str, Table], where: str) -> N
 
 
 def _splits(cell: CellConfig, whole: dict[str, Table]) -> Callable[[int], Splits]:
-    """What gives a seed's splits, texts as word pieces, and the vocabularies of its texts.
-
-    All share one copy of the data; what is made of it for a seed alone is held for the last one that was asked for.
-    """
+    """What gives a seed's splits, texts as word pieces, and vocabularies; what one seed has is held for the last."""
     drawn = not len(whole["val"]) and cell.selection.holdout > 0
     texts = any(modality.kind == "text" for modality in cell.modalities.values())
     held = f", selection.holdout {cell.selection.holdout:g} of train as val" if drawn else ""

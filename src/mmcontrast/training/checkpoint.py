@@ -5,16 +5,15 @@
         rank0.pt ...            payload of each rank, loaded with `weights_only=True` alone
         manifest.json           step, fingerprint, number of ranks, sha256 of each file, and of files beside it
 
-A process may die at any point of `save`: the checkpoint before is still complete. A payload is a mapping of
-strings to tensors and plain python values (numbers, strings, None, lists, dicts), nested at will.
-
-What has been evaluated since the last checkpoint is written with the next one, into one file whose name is its sha256.
-A checkpoint names the files, so that it does not grow with the epochs before it.
+A process may die at any point of `save`: the checkpoint before is still complete. A payload is a mapping of strings to
+tensors and plain python values, nested at will. What has been evaluated since the last checkpoint is written with the
+next one, into a file named by its sha256; a checkpoint names these, so that it does not grow with the epochs before it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -50,8 +49,7 @@ def save(
     """Write a checkpoint and make it the newest; the two newest are kept. Every rank calls it with its own payload.
 
     Args:
-        folder: of this run alone, on a disk that all ranks see.
-        step: how far training is; recorded, not interpreted.
+        folder: of this run alone, on a disk that all ranks see. step: how far training is; recorded, not interpreted.
         fingerprint: of the configuration; `load_latest` refuses any other.
         beside: files below `folder` -> sha256, without which the checkpoint is worth nothing; rank 0's count.
 
@@ -68,7 +66,11 @@ def save(
         draft.mkdir()
     world.barrier()
     file = f"rank{world.rank}.pt"
-    _write(draft / file, payload)
+    content = io.BytesIO()
+    torch.save(payload, content)
+    with replacing(draft / file) as temporary:
+        # not by torch, whose own error hides what the disk says
+        temporary.write_bytes(content.getbuffer())
     files = dict(world.gather_objects((file, sha256_of(draft / file))))
     if world.rank == 0:
         needed = {str(path.relative_to(folder)): digest for path, digest in (beside or {}).items()}
@@ -137,27 +139,6 @@ def _read(folder: Path, fingerprint: str, world: World) -> tuple[Payload | None,
         return None, f"{file} cannot be read ({type(e).__name__}: {e})"
 
 
-def _write(path: Path, payload: Payload) -> None:
-    """Write a payload and see it onto the disk; what the disk says, torch raises an error of its own over.
-
-    Raises:
-        OSError: of the disk, with the path.
-    """
-    try:
-        with path.open("wb") as handle:
-            torch.save(payload, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-    except (OSError, RuntimeError) as e:
-        found: BaseException = e
-        while not isinstance(found, OSError):
-            if found.__context__ is None:
-                raise
-            found = found.__context__
-        found.filename = found.filename or str(path)
-        raise found from None
-
-
 def _sync(folder: Path) -> None:
     """See a folder's names onto the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -188,11 +169,7 @@ class EpochTensors(Mapping[Key, Tensor]):
         self.new[key] = tensor
 
     def __getitem__(self, key: Key) -> Tensor:
-        """See the class.
-
-        Raises:
-            TrainingError: its file is not as it was written.
-        """
+        """Raises TrainingError if its file is not as it was written."""
         if key in self.new:
             return self.new[key]
         for name, keys in self.files.items():
@@ -241,8 +218,8 @@ class SeedRun:
     """What one seed of one stage leaves behind.
 
     Attributes:
-        kept: of each evaluated epoch, on rank 0. Of a cell that its classifier scores (epoch, split) -> (n, C) float32
-            outputs; of one scored by retrieval (epoch, split, modality) -> (P, D) float32 unit rows of observations.
+        kept: of each evaluated epoch, on rank 0: (epoch, split) -> (n, C) float32 outputs of a classifier, or for
+            retrieval (epoch, split, modality) -> (P, D) float32 unit rows of observations.
         history: (epoch, name, value) of every logged scalar.
         instance: (split, modality) -> (P,) int64 row in the split of each observation's instance.
         best_key: how the selected epoch scored on validation (larger is better); None before the first evaluation.

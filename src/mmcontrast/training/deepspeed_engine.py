@@ -81,7 +81,8 @@ class DeepSpeedEngine(Engine):
             yield self.module
             return
         with self._deepspeed.zero.GatheredParameters(list(self.module.parameters())), torch.no_grad():
-            for ours, theirs in zip(_tensors(self._replica), _tensors(self.module), strict=True):
+            weights = ([*module.parameters(), *module.buffers()] for module in (self._replica, self.module))
+            for ours, theirs in zip(*weights, strict=True):
                 ours.copy_(theirs)
         yield self._replica.train(self.module.training)
 
@@ -103,7 +104,12 @@ class DeepSpeedEngine(Engine):
             return
         for name, buffer in self.module.named_buffers():
             buffer.copy_(state["module"][name])
-        self._scatter_masters()
+        # the weights of the forward pass are made those of the masters
+        zero = self._wrapped.optimizer
+        zero.checkpoint_event_prologue()
+        for i, master in enumerate(self._masters):
+            zero.fp16_partitioned_groups_flat[i].copy_(master)
+        zero.checkpoint_event_epilogue()
         self.restore_steps(state)
 
     def close(self) -> None:
@@ -112,14 +118,6 @@ class DeepSpeedEngine(Engine):
         self._wrapped.destroy()
         if self._zero == 3:
             forget_modules()
-
-    def _scatter_masters(self) -> None:
-        """ZeRO 3: the weights of the forward pass are made those of the masters."""
-        zero = self._wrapped.optimizer
-        zero.checkpoint_event_prologue()
-        for i, master in enumerate(self._masters):
-            zero.fp16_partitioned_groups_flat[i].copy_(master)
-        zero.checkpoint_event_epilogue()
 
     def _share_touched(self) -> None:
         """A parameter counts as touched where any rank has a gradient for it."""
@@ -157,10 +155,6 @@ class DeepSpeedEngine(Engine):
                     master.grad = None
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
-
-
 def deepspeed_config(zero_stage: int, clip: float) -> dict[str, Any]:
     """DeepSpeed's own configuration. Batches are counted in steps here, hence the sizes of 1."""
     return {
@@ -194,10 +188,7 @@ def import_deepspeed(device: torch.device) -> ModuleType:
 
 
 def forget_modules() -> None:
-    """ZeRO 3 keeps every module it ever ran, weights and all, in a global list and in the cache of a method.
-
-    The method is wrapped, so that its cache is found in the wrapper's closure.
-    """
+    """ZeRO 3 keeps every module it ever ran, in a global list and in the cache of a method, within its wrapper."""
     importlib.import_module("deepspeed.runtime.zero.parameter_offload").FWD_MODULE_STACK.clear()
     owner = importlib.import_module("deepspeed.runtime.zero.partitioned_param_coordinator")
     wrapped = owner.PartitionedParameterCoordinator._PartitionedParameterCoordinator__params_to_release

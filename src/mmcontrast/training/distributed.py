@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,9 +60,7 @@ class World:
     """The ranks of this run, seen from one of them.
 
     Attributes:
-        rank: 0 .. size - 1. Rank 0 writes what is written once.
-        size: number of ranks.
-        device: where this rank's tensors live.
+        rank: 0 .. size - 1. Rank 0 writes what is written once. device: where this rank's tensors live.
         waiting: the same ranks, with PATIENCE; None = a world of one.
     """
 
@@ -166,19 +163,6 @@ def start_world(engine: Engine) -> World:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         _world = World(0, 1, device)
     return _world
-
-
-def stop_world() -> None:
-    """Leave the processes of this run; does nothing where none was joined."""
-    global _world
-    if _world is None:
-        return
-    if "deepspeed.comm" in sys.modules:
-        # DeepSpeed keeps a handle of its own, which would outlive the group and be used by the next engine
-        sys.modules["deepspeed.comm"].destroy_process_group()
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    _world = None
 
 
 def _device(engine: Engine) -> torch.device:

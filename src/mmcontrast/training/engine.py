@@ -32,12 +32,12 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 
 
 def parameter_groups(module: nn.Module, lr: float, apart: bool = False) -> list[dict[str, Any]]:
-    """The module's trained parameters by their learning rate (`base_lr`), which a part may have of its own.
+    """The module's trained parameters by their learning rate (`base_lr`): `lr`, or what a part has of its own.
 
     A part says so by an attribute `own_learning_rate`; of parts within each other the innermost counts.
 
     Args:
-        lr: of all others. apart: a group per parameter, in the order of the parameters.
+        apart: a group per parameter, in the order of the parameters.
     """
     rates: dict[int, float] = {}
     for part in module.modules():
@@ -147,10 +147,7 @@ class Engine:
         return self._wrapped(*args)
 
     def step(self, loss: Tensor) -> float:
-        """Backward pass, clipping, optimizer and schedule.
-
-        Returns:
-            The gradient norm before clipping, or nan where nothing is clipped.
+        """Backward pass, clipping, optimizer, schedule; the gradient norm before clipping, nan where none is clipped.
 
         Raises:
             TrainingError: a gradient is not finite, where it is to be clipped or ZeRO 1-3 would leave the step out.
@@ -166,10 +163,7 @@ class Engine:
 
     @contextmanager
     def whole(self) -> Iterator[nn.Module]:
-        """Context that gives the module with all its weights on this rank, to evaluate it; every rank must enter it.
-
-        Under ZeRO 3 it is a copy, `module` itself having only this rank's share between forward passes.
-        """
+        """Context that gives the module with all its weights (ZeRO 3: a copy), to evaluate it; all ranks must enter."""
         yield self.module
 
     def full_state(self) -> dict[str, Tensor]:
@@ -207,10 +201,7 @@ class Engine:
 
 
 def average_gradients(params: list[nn.Parameter], world: World) -> None:
-    """Mean over ranks of every gradient, in one exchange.
-
-    A gradient missing on some ranks counts as zero there; missing on all, it stays missing.
-    """
+    """Mean over ranks of every gradient, in one exchange; one missing on some is zero there, on all it stays so."""
     if world.size == 1:
         return
     present = torch.tensor([float(p.grad is not None) for p in params], device=world.device)
@@ -226,9 +217,7 @@ def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: conf
 
     Args:
         module: what is trained. Parameters that do not require a gradient stay as they are.
-        stage: optimizer, schedule and clipping.
         steps: number of steps of the whole stage, for the schedule.
-        engine: backend and precision.
 
     Raises:
         ConfigError: nothing to train.
@@ -243,25 +232,16 @@ def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: conf
 
 
 def clip_gradients(params: list[nn.Parameter], largest: float) -> float:
-    """Scale all gradients so that their joint 2-norm is at most `largest`; 0 = off.
-
-    Returns:
-        The norm before clipping, or nan where it is off.
+    """Scale all gradients so that their joint 2-norm, which is returned, is at most `largest`; 0 = off, and gives nan.
 
     Raises:
         DivergedError: the norm is not finite.
     """
-    if not largest:
-        return float("nan")
-    return finite_norm(float(nn.utils.clip_grad_norm_(params, largest)))
+    return finite_norm(float(nn.utils.clip_grad_norm_(params, largest))) if largest else float("nan")
 
 
 def finite_norm(norm: float) -> float:
-    """The norm itself.
-
-    Raises:
-        DivergedError: it is not finite.
-    """
+    """The norm itself; DivergedError where it is not finite."""
     if not math.isfinite(norm):
         raise DivergedError(
             f"the gradient norm is {norm}: a gradient is not finite although the loss is; lower optimizer.lr, or look "

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -41,7 +42,6 @@ class SeedTrainer:
     """One seed of one stage: build, resume, train, evaluate, checkpoint.
 
     Args:
-        cell: the cell's configuration. job: stage, seed, ranks, and where the resume state goes.
         tables: train, val and test of this seed (val may have no rows).
         initial: weights to start from (a pretrained model), or None for a fresh initialisation.
         report: called as report(epoch, terms) after every epoch, to show progress.
@@ -106,14 +106,8 @@ class SeedTrainer:
         steps = self.feed.steps
         order = seeding.named_generator(self.job.seed, self.job.stage, "order", self.epoch)
         for batch, rows in self.feed.epoch(self.epoch, order, self.step):
-            progress = Progress(
-                stage=self.job.stage,  # type: ignore[arg-type]
-                epoch=self.epoch,
-                epochs=self.stage.epochs,
-                generator=self.generator,
-                gather=self.job.world.gather,
-                rows=rows,
-            )
+            job, epochs = self.job, self.stage.epochs
+            progress = Progress(job.stage, self.epoch, epochs, self.generator, job.world.gather, rows)
             terms = self.engine.forward(batch, progress)
             self.unread.append({name: t.detach() for name, t in terms.items()})
             if self.job.world.device.type == "cpu" or len(self.unread) == UNREAD or self.step == steps - 1:
@@ -161,11 +155,9 @@ class SeedTrainer:
         """Outputs on val and test; the weights are kept if validation has not been better before."""
         key = None
         with self.engine.whole() as method:
-            if not isinstance(method, Method):
-                raise TypeError(f"a Method is evaluated, not a {type(method).__name__}")
             for split in EVALUATED:
                 if len(self.tables[split]):
-                    found = score(method, split)
+                    found = score(cast(Method, method), split)
                     key = found if split == "val" else key
         if key is not None and (self.run.best_key is None or key > self.run.best_key):
             self.run.best_key, self.run.best_epoch = key, self.epoch

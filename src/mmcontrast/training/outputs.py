@@ -80,7 +80,7 @@ def embed_observations(method: Method, table: Table, device: torch.device) -> Fo
 
 
 def observation_table(runs: Mapping[int, SeedRun], splits: Callable[[int], Splits]) -> pa.Table:
-    """embeddings.parquet of a retrieval cell: a row an observation, seed, split and evaluated epoch.
+    """embeddings.parquet of a retrieval cell: a row per observation, seed, split and evaluated epoch.
 
     `observation` counts the rows of an instance and modality from 0, in the order of the data.
     """
@@ -124,11 +124,7 @@ def write_outputs(
     vocabularies: dict[int, dict[str, Any]],
     device: torch.device,
 ) -> None:
-    """history, predictions (finetune), embeddings and models of a finished stage.
-
-    Args:
-        vocabularies: seed -> modality -> word pieces of a text encoder.
-    """
+    """history, predictions (finetune), embeddings, models of a stage. vocabularies: seed -> text modality -> pieces."""
     folder.mkdir(parents=True, exist_ok=True)
     write_parquet(_history(runs), folder / "history.parquet")
     if stage == "finetune":  # without rows where there is no classifier: the workflow expects the file

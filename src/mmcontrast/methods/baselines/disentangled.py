@@ -35,9 +35,9 @@ from mmcontrast.losses.disentangled import (
     factorcl_terms,
 )
 from mmcontrast.losses.rows import nothing, over_rows, upcast
-from mmcontrast.methods.base import EVERYTHING, Batch, Presence, Progress, keep_local
+from mmcontrast.methods.base import EVERYTHING, Batch, Presence, Progress, keep_local, refuse_finetuning
 from mmcontrast.methods.baselines.objectives import DecurObjective, DisentangledObjective, FactorCLObjective
-from mmcontrast.methods.self_supervised import Projected, SelfSupervised, augmented, build_augmenters, refuse_finetuning
+from mmcontrast.methods.self_supervised import Projected, SelfSupervised, augmented, build_augmenters
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import PairCritic, mlp
 
@@ -46,11 +46,7 @@ HEADS = ("cross", "cross_club", "conditional", "conditional_club", "self")
 
 
 class PairOfModalities(nn.Module):
-    """Five heads for each of two modalities, and the six critics on them.
-
-    Args:
-        width: d of either modality. hidden: of the critics.
-    """
+    """Five heads for each of two modalities of `width` d, and the six critics on them of width `hidden`."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()

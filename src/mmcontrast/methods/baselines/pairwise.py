@@ -15,8 +15,17 @@ from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
 from mmcontrast.errors import ContrastError, TrainingError
-from mmcontrast.losses.observations import mil_nce, siglip, weighted_nt_xent
-from mmcontrast.losses.pairwise import cloob, cmc, cyclic_consistency, info_nce, nt_xent, self_contrast
+from mmcontrast.losses.pairwise import (
+    cloob,
+    cmc,
+    cyclic_consistency,
+    info_nce,
+    mil_nce,
+    nt_xent,
+    self_contrast,
+    siglip,
+    weighted_nt_xent,
+)
 from mmcontrast.losses.rows import nothing
 from mmcontrast.losses.supervised import supcon_rows
 from mmcontrast.methods.base import Batch, Presence, Progress

@@ -94,41 +94,28 @@ class Mixup(JointMethod):
         return {"loss": total(terms.values()), **terms}
 
 
-def log_mean_probability(scores: Sequence[Tensor], present: Sequence[Tensor | None] | None = None) -> Tensor:
-    """log of the mean over modalities of softmax(scores): M tensors (b, C) -> (b, C), whose softmax is that mean.
-
-    present: as in `mean_prediction`.
-    """
-    log_probs_MbC = torch.stack([upcast(s_bC).log_softmax(dim=-1) for s_bC in scores])
-    if present is None:
-        return log_probs_MbC.logsumexp(dim=0) - math.log(len(scores))
-    has_Mb1, some_b1 = _present(log_probs_MbC, present)
-    # a row without any sees all here, and is blanked after, so that no -inf gets into a gradient
-    mean_bC = log_probs_MbC.masked_fill(~has_Mb1 & some_b1, -torch.inf).logsumexp(dim=0)
-    return (mean_bC - has_Mb1.sum(dim=0).clamp(min=1).log()).masked_fill(~some_b1, 0)
-
-
 def mean_prediction(kind: str, scores: Sequence[Tensor], present: Sequence[Tensor | None] | None = None) -> Tensor:
     """(b, C) scores that say the mean of what M tensors (b, C) say: probabilities of classes or labels, or numbers.
 
     Args:
-        kind: of the target.
+        kind: of the target. Of classes, the scores are log probabilities.
         present: (b,) bool of each, None = all rows. The mean is over what a row has; one without any has scores of 0:
             every class alike, one half, the mean of the training rows. None = every row has all.
     """
+    wide_MbC = torch.stack([upcast(s_bC).log_softmax(-1) if kind == "classes" else upcast(s_bC) for s_bC in scores])
+    every_b = wide_MbC.new_ones(wide_MbC.shape[1], dtype=torch.bool)
+    given = [every_b if rows_b is None else rows_b for rows_b in present or [None] * len(scores)]
+    has_Mb1 = torch.stack(given)[:, :, None]
+    some_b1, count_b1 = has_Mb1.any(dim=0), has_Mb1.sum(dim=0).clamp(min=1)
     if kind == "classes":
-        return log_mean_probability(scores, present)
-    said_MbC = torch.stack([upcast(s_bC) if kind == "regression" else upcast(s_bC).sigmoid() for s_bC in scores])
-    has_Mb1, some_b1 = _present(said_MbC, present or [None] * len(scores))
-    mean_bC = said_MbC.masked_fill(~has_Mb1, 0).sum(dim=0) / has_Mb1.sum(dim=0).clamp(min=1)
-    return (mean_bC if kind == "regression" else mean_bC.logit(eps=1e-7)).masked_fill(~some_b1, 0)
-
-
-def _present(x_MbC: Tensor, present: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
-    """(M, b, 1) True where a row has the modality, and (b, 1) where it has any."""
-    every_b = x_MbC.new_ones(x_MbC.shape[1], dtype=torch.bool)
-    has_Mb1 = torch.stack([every_b if rows_b is None else rows_b for rows_b in present])[:, :, None]
-    return has_Mb1, has_Mb1.any(dim=0)
+        # a row without any sees all here, and is blanked after, so that no -inf gets into a gradient
+        total_bC = wide_MbC.masked_fill(~has_Mb1 & some_b1, -torch.inf).logsumexp(dim=0)
+        mean_bC = total_bC - (math.log(len(scores)) if present is None else count_b1.log())
+    else:
+        said_MbC = wide_MbC if kind == "regression" else wide_MbC.sigmoid()
+        mean_bC = said_MbC.masked_fill(~has_Mb1, 0).sum(dim=0) / count_b1
+        mean_bC = mean_bC if kind == "regression" else mean_bC.logit(eps=1e-7)
+    return mean_bC.masked_fill(~some_b1, 0)
 
 
 class Unimodal(Method):

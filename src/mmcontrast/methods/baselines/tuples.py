@@ -22,9 +22,9 @@ from mmcontrast.config import CellConfig
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.rows import over_rows, upcast
 from mmcontrast.losses.tuples import Subset, confu_loss, gram_loss, symile_loss
-from mmcontrast.methods.base import Batch, Presence, Progress
+from mmcontrast.methods.base import Batch, Presence, Progress, refuse_finetuning
 from mmcontrast.methods.baselines.objectives import ConFuObjective, TupleContrastObjective
-from mmcontrast.methods.self_supervised import Projected, SelfSupervised, refuse_finetuning
+from mmcontrast.methods.self_supervised import Projected, SelfSupervised
 from mmcontrast.methods.tuple_infonce.negatives import derangement
 from mmcontrast.models.heads import Temperature, mlp
 
@@ -33,10 +33,7 @@ def drawn_tuples(n: int, k: int, generator: torch.Generator, plain: bool = False
     """For each of k modalities, rows (n,) that the other k - 1 are taken from; no tuple is of one row in all of them.
 
     So it is because any of them differs from the first by a permutation without fixed points. Two modalities leave one
-    other: the other rows of the batch, as in CLIP.
-
-    Args:
-        plain: independent permutations instead, as in the released code, where a tuple may be some row's own.
+    other, as in CLIP. plain: independent permutations, as in the released code, where a tuple may be some row's own.
     """
 
     def permutations() -> list[Tensor]:

@@ -17,26 +17,36 @@ from torch import Tensor, nn
 from mmcontrast.config import CellConfig
 from mmcontrast.data.inputs import unit_pixels
 from mmcontrast.errors import ConfigError, nearest
-from mmcontrast.methods.base import Batch, Method, refuse_training
+from mmcontrast.methods.base import Batch, Method
 from mmcontrast.methods.baselines.objectives import OracleObjective, RawObjective
 from mmcontrast.models.sequence import resampled
 
 
-class Raw(Method):
+class Untrained(Method):
+    """Base of those with nothing to train; ConfigError for a stage with epochs."""
+
+    def __init__(self, cell: CellConfig) -> None:
+        super().__init__(cell)
+        where = self.where = f"params/methods/{cell.method}.yaml ({cell.name})"
+        if cell.finetune is not None or cell.pretrain is None or cell.pretrain.epochs:
+            raise ConfigError(f"{where}: nothing is trained here; give `pretrain: {{epochs: 0}}` and no `finetune`")
+        # engines and optimizers want a weight; it is never trained
+        self.one = nn.Parameter(torch.ones(1))
+
+
+class Raw(Untrained):
     """No encoder and nothing to train: `embed` is the inputs side by side.
 
     A vector as it is, an image's pixels, a sequence resampled to `objective.steps` steps; a modality that a row lacks
     is zeros. It is scored by the same probe as every method.
 
     Raises:
-        ConfigError: a stage with epochs, a modality with several observations, or a text, which has no numbers.
+        ConfigError: as Untrained; a modality with several observations, or a text, which has no numbers.
     """
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
-        where = f"params/methods/{cell.method}.yaml ({cell.name})"
         spec = RawObjective.model_validate(cell.objective)
-        refuse_training(cell, where)
         of_kind: dict[str, Callable[[Tensor], Tensor]] = {
             "vector": lambda x: x,
             "image": lambda x: unit_pixels(x).flatten(1),
@@ -47,18 +57,16 @@ class Raw(Method):
             if modality.kind not in of_kind or modality.multifold:
                 found = "several observations" if modality.multifold else f"a {modality.kind}"
                 raise ConfigError(
-                    f"{where}: modality '{name}' of dataset '{cell.dataset}' is {found}, and raw inputs are one "
+                    f"{self.where}: modality '{name}' of dataset '{cell.dataset}' is {found}, and raw inputs are one "
                     "vector, image or sequence per instance; leave this method out there"
                 )
             self.numbers[name] = of_kind[modality.kind]
-        # engines and optimizers want a weight; it is never trained
-        self.one = nn.Parameter(torch.ones(1))
 
     def embed(self, batch: Batch) -> Tensor:
         return torch.cat([self.numbers[m](batch.inputs[m]) for m in self.modalities], dim=1) * self.one
 
 
-class Oracle(Method):
+class Oracle(Untrained):
     """`embed` is a one-hot code of each of `objective.factors`, side by side, then one of each of the products.
 
     A linear probe of the factors alone reads nothing that takes two of them at once: an additive code.
@@ -71,19 +79,15 @@ class Oracle(Method):
 
     def __init__(self, cell: CellConfig) -> None:
         super().__init__(cell)
-        where = f"params/methods/{cell.method}.yaml ({cell.name})"
         spec = OracleObjective.model_validate(cell.objective)
-        refuse_training(cell, where)
         self.widths = {task or "main": of.width for task, of in cell.targets.items() if of.kind == "classes"}
         self.codes = [[factor] for factor in spec.factors] + spec.products
         for factor in (name for code in self.codes for name in code):
             if factor not in self.widths:
                 raise ConfigError(
-                    f"{where}: objective: dataset '{cell.dataset}' has no task of classes '{factor}'; "
+                    f"{self.where}: objective: dataset '{cell.dataset}' has no task of classes '{factor}'; "
                     f"{nearest(factor, self.widths)}"
                 )
-        # engines and optimizers want a weight; it is never trained
-        self.one = nn.Parameter(torch.ones(1))
 
     def embed(self, batch: Batch) -> Tensor:
         labels = {"main": batch.labels, **batch.tasks}

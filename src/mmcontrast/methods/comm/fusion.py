@@ -3,10 +3,9 @@ linear fusion of its ablation; `FusedMethod` is what CoMM and its supervised cou
 
 A modality that is not to be seen is left out by removing its tokens (the released form; the paper draws a [MSK] token).
 
-Only the CLS position is read, so in the last layer no other query is needed. In the first layer that query is a
-constant, and there the keys and values need not be formed either: q.(K y) = (K^T q).y, and sum_t a_t (V y_t) =
-V (sum_t a_t y_t), so that a layer costs T*D*heads instead of T*D^2. With one layer (CoMM's) all masks share
-this work. Equal to the plain layer to rounding.
+There is one layer, of which only the CLS position is read, so that its query is a constant, and keys and values need
+not be formed either: q.(K y) = (K^T q).y, and sum_t a_t (V y_t) = V (sum_t a_t y_t), so that the layer costs T*D*heads
+instead of T*D^2, and all masks share this work. Equal to the plain layer to rounding.
 
 Shapes: B batch, T tokens of all modalities, t tokens kept, D width, H heads, E = D / H, M modalities; F features of a
 vector, C channels and H x W of a feature map, where tokens are made.
@@ -16,14 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcontrast.config import CellConfig
-from mmcontrast.errors import ConfigError, ContrastError, TrainingError
+from mmcontrast.errors import ConfigError, ContrastError
 from mmcontrast.methods.base import EVERYTHING, Batch, Method, Presence
 from mmcontrast.models.conv import ImageEncoder
 from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, StepEncoder, build_encoders, mean_step
@@ -32,30 +31,25 @@ Masks = Sequence[Sequence[bool]]
 
 
 class FusionLayer(nn.Module):
-    """x + MHA(LN(x)), then x + W2 QuickGELU(W1 LN(x)), QuickGELU(u) = u * sigmoid(1.702 u); hidden width 4 D."""
+    """x + MHA(LN(x)), then x + W2 QuickGELU(W1 LN(x)), QuickGELU(u) = u * sigmoid(1.702 u); hidden width 4 D.
 
-    def __init__(self, dim: int, heads: int, n_layers: int) -> None:
+    Of x the CLS position is given, and the whole of it after the first norm.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
         self.up, self.down = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
-        into_residual = dim**-0.5 * (2 * n_layers) ** -0.5
+        into_residual = dim**-0.5 * 2**-0.5
         nn.init.normal_(self.qkv.weight, std=dim**-0.5)
         nn.init.normal_(self.out.weight, std=into_residual)
         nn.init.normal_(self.up.weight, std=(2 * dim) ** -0.5)
         nn.init.normal_(self.down.weight, std=into_residual)
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.out.bias)
-
-    def forward(self, x_BtD: Tensor, hidden_Bt: Tensor | None) -> Tensor:
-        """All positions. hidden_Bt: True = not to be attended to."""
-        qkv = self.qkv(self.norm1(x_BtD)).chunk(3, dim=2)
-        q, k, v = (z_BtD.unflatten(2, (self.heads, -1)).transpose(1, 2) for z_BtD in qkv)
-        allowed = None if hidden_Bt is None else ~hidden_Bt[:, None, None, :]
-        mixed_BHtE = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        return self._rest(x_BtD + self.out(mixed_BHtE.transpose(1, 2).flatten(2)))
 
     def read_cls(
         self,
@@ -65,7 +59,7 @@ class FusionLayer(nn.Module):
         kept_ZBt: Tensor | None = None,
         mask_D: Tensor | None = None,
     ) -> Tensor:
-        """(B, D): the CLS position alone. y_BtD: normalised tokens, the CLS itself among them.
+        """(B, D): the CLS position. y_BtD: normalised tokens, CLS too. hidden_Bt: True = not to be attended to.
 
         With `kept_ZBt`, (Z, B, D): of Z draws in which tokens that are False are `mask_D`, normalised too.
         """
@@ -87,11 +81,9 @@ class FusionLayer(nn.Module):
         else:
             seen_BHD = torch.matmul(weights_BHt, y_BtD)
         v_BD = torch.einsum("...hd,hed->...he", seen_BHD, wv.view(self.heads, -1, dim)).flatten(-2) + bv
-        return self._rest(cls_BD + self.out(v_BD))
-
-    def _rest(self, x: Tensor) -> Tensor:
-        hidden = self.up(self.norm2(x))
-        return x + self.down(hidden * torch.sigmoid(1.702 * hidden))
+        x_BD: Tensor = cls_BD + self.out(v_BD)
+        wide = self.up(self.norm2(x_BD))
+        return x_BD + self.down(wide * torch.sigmoid(1.702 * wide))
 
 
 class FusionTransformer(nn.Module):
@@ -100,51 +92,38 @@ class FusionTransformer(nn.Module):
     CLS starts from N(0, 1). There is no modality code and no position code here; a patch converter brings its own.
 
     Args:
-        dim: width D. heads: must divide it. layers: 1 in CoMM.
+        dim: width D. heads: must divide it.
 
     Raises:
-        ConfigError: heads does not divide dim, or layers < 1.
+        ConfigError: heads does not divide dim.
     """
 
-    def __init__(self, dim: int, heads: int = 8, layers: int = 1) -> None:
+    def __init__(self, dim: int, heads: int = 8) -> None:
         super().__init__()
-        if dim % heads or layers < 1:
-            raise ConfigError(f"fusion: {heads} heads must divide the width {dim}, and layers ({layers}) be at least 1")
+        if dim % heads:
+            raise ConfigError(f"fusion: {heads} heads must divide the width {dim}")
         self.cls_1D = nn.Parameter(torch.randn(1, dim))
-        self.layers = nn.ModuleList([FusionLayer(dim, heads, layers) for _ in range(layers)])
+        self.layer = FusionLayer(dim, heads)
         self.norm = nn.LayerNorm(dim)
 
     def forward(
-        self,
-        tokens: Sequence[Tensor],
-        masks: Sequence[Sequence[bool]] | None = None,
-        padding: Sequence[Tensor | None] | None = None,
+        self, tokens: Sequence[Tensor], masks: Masks | None = None, padding: Sequence[Tensor | None] | None = None
     ) -> list[Tensor]:
         """One (B, D) embedding for each mask.
 
         Args:
             tokens: (B, T_m, D) for each modality.
             masks: which modalities each output sees; None = one output that sees all.
-            padding: for each modality None or (B, T_m), True where there is no token. A modality that a row lacks is
-                all True there, and is then as absent from that row as if its tokens were removed.
-
-        Raises:
-            TrainingError: a mask is not as long as there are modalities, or keeps none.
+            padding: for each modality None or (B, T_m), True where there is no token, all of it where a row lacks it.
         """
         masks = [[True] * len(tokens)] if masks is None else masks
-        for mask in masks:
-            if len(mask) != len(tokens) or not any(mask):
-                raise TrainingError(f"fusion: the mask {list(mask)} must have {len(tokens)} entries, one of them True")
         padding = [None] * len(tokens) if padding is None else padding
-        if len(self.layers) > 1:
-            return [self._through_layers(tokens, mask, padding) for mask in masks]
-        (layer,) = self._layers
-        normed = [layer.norm1(x) for x in (self.cls_1D.expand(len(tokens[0]), 1, -1), *tokens)]
+        normed = [self.layer.norm1(x) for x in (self.cls_1D.expand(len(tokens[0]), 1, -1), *tokens)]
         out = []
         for mask in masks:
             y_BtD = torch.cat([normed[0], *[y for y, keep in zip(normed[1:], mask, strict=True) if keep]], dim=1)
             cls_BD = self.cls_1D.expand(len(y_BtD), -1)
-            out.append(self.norm(layer.read_cls(cls_BD, y_BtD, _hidden(tokens, mask, padding))))
+            out.append(self.norm(self.layer.read_cls(cls_BD, y_BtD, _hidden(tokens, mask, padding))))
         return out
 
     def masked(
@@ -155,32 +134,12 @@ class FusionTransformer(nn.Module):
         Args:
             tokens, padding: as in `forward`. kept: (Z, B, T_m) bool for each modality.
         """
-        everything, n = [True] * len(tokens), len(tokens[0])
-        if len(self.layers) > 1:
-            replaced = [torch.where(k_ZBT[..., None], x, mask_D) for x, k_ZBT in zip(tokens, kept, strict=True)]
-            return [self._through_layers(draw, everything, padding) for draw in zip(*replaced, strict=True)]
-        (layer,) = self._layers
+        layer, n = self.layer, len(tokens[0])
         y_BtD = torch.cat([layer.norm1(x) for x in (self.cls_1D.expand(n, 1, -1), *tokens)], dim=1)
         kept_ZBt = torch.cat([torch.ones_like(kept[0][:, :, :1]), *kept], dim=2)
-        hidden_Bt = _hidden(tokens, everything, padding)
+        hidden_Bt = _hidden(tokens, [True] * len(tokens), padding)
         z_ZBD = layer.read_cls(self.cls_1D.expand(n, -1), y_BtD, hidden_Bt, kept_ZBt, layer.norm1(mask_D))
         return list(self.norm(z_ZBD))
-
-    @property
-    def _layers(self) -> list[FusionLayer]:
-        return cast("list[FusionLayer]", list(self.layers))
-
-    def _through_layers(
-        self, tokens: Sequence[Tensor], mask: Sequence[bool], padding: Sequence[Tensor | None]
-    ) -> Tensor:
-        kept = [x for x, keep in zip(tokens, mask, strict=True) if keep]
-        x_BtD = torch.cat([self.cls_1D.expand(len(kept[0]), 1, -1), *kept], dim=1)
-        hidden_Bt = _hidden(tokens, mask, padding)
-        *earlier, last = self._layers
-        for layer in earlier:
-            x_BtD = layer(x_BtD, hidden_Bt)
-        z_BD: Tensor = self.norm(last.read_cls(x_BtD[:, 0], last.norm1(x_BtD), hidden_Bt))
-        return z_BD
 
 
 def _hidden(tokens: Sequence[Tensor], mask: Sequence[bool], padding: Sequence[Tensor | None]) -> Tensor | None:
@@ -197,8 +156,7 @@ def _hidden(tokens: Sequence[Tensor], mask: Sequence[bool], padding: Sequence[Te
 class LinearFusion(nn.Module):
     """The ablation of CoMM's table 4: pooled vectors, a linear map for each modality alone and one for all together.
 
-    Args:
-        widths: width of each modality's pooled vector. dim: width D of the result.
+    widths: of each modality's pooled vector. dim: width D of the result.
     """
 
     def __init__(self, widths: Sequence[int], dim: int) -> None:
@@ -206,29 +164,20 @@ class LinearFusion(nn.Module):
         self.alone = nn.ModuleList([nn.Linear(w, dim) for w in widths])
         self.together = nn.Linear(sum(widths), dim)
 
-    def forward(self, pooled: Sequence[Tensor], masks: Sequence[Sequence[bool]] | None = None) -> list[Tensor]:
-        """One (B, D) embedding for each mask; a mask keeps one modality or all of them.
-
-        Raises:
-            TrainingError: a mask keeps some but not all: there is no map for these.
-        """
+    def forward(self, pooled: Sequence[Tensor], masks: Masks, padding: object = None) -> list[Tensor]:
+        """One (B, D) embedding for each mask; a mask keeps one modality or all of them: there is no map for others."""
         out = []
-        for mask in [[True] * len(self.alone)] if masks is None else masks:
-            if all(mask):
-                out.append(self.together(torch.cat(list(pooled), dim=1)))
-            elif sum(mask) == 1:
-                index = list(mask).index(True)
-                out.append(self.alone[index](pooled[index]))
-            else:
-                raise TrainingError(f"linear fusion sees one modality or all of them, and the mask is {list(mask)}")
+        for mask in masks:
+            i = list(mask).index(True)
+            out.append(self.together(torch.cat(list(pooled), dim=1)) if all(mask) else self.alone[i](pooled[i]))
         return out
 
 
 def sincos_2d(height: int, width: int, dim: int, temperature: float = 10000.0) -> Tensor:
     """(height * width, dim) fixed position code: [sin(w), cos(w), sin(h), cos(h)] of dim/4 frequencies each.
 
-    The released code builds its grid with 'ij' order from (width, height), so on a square map the first half of the
-    channels varies along the slow, row-major axis; kept, for it is a mere renaming of the axes.
+    The released code takes (width, height) in 'ij' order, so that the first half of the channels varies along the slow
+    axis of a square map; kept, for it is a mere renaming of the axes.
 
     Raises:
         ConfigError: dim is no multiple of 4.
@@ -271,12 +220,7 @@ def build_converter(encoder: nn.Module, width: int, dim: int) -> nn.Module:
     """What makes tokens of the fusion's width `dim` from what an encoder of `encoders.TOKEN_ENCODERS` gives.
 
     Steps of a sequence or a text are tokens as they are, as in CoMM, or by a linear layer where their width is another.
-
-    Args:
-        width: the encoder's, where it gives a vector.
-
-    Raises:
-        ConfigError: widths that do not fit.
+    width: the encoder's, where it gives a vector. Raises ConfigError for a map where `dim` is no multiple of 4.
     """
     if isinstance(encoder, ImageEncoder):
         return PatchTokens(encoder.channels, dim, encoder.grid)
@@ -328,19 +272,15 @@ class FusedMethod(Method):
         else:
             for m in self.modalities:
                 self.converters[m] = build_converter(self.encoders[m], cell.model.width, fusion.width)
-            self.fusion = FusionTransformer(fusion.width, fusion.heads, fusion.layers)
+            self.fusion = FusionTransformer(fusion.width, fusion.heads)
         self.fused_width = fusion.width
         self.masks = modality_masks(len(self.modalities))
 
     def fuse(self, inputs: Mapping[str, Tensor], masks: Masks, presence: Presence = EVERYTHING) -> list[Tensor]:
         """K tensors (b, D), one per mask; the encoders run once."""
         encoded = presence.encode(self.encoders, inputs)
-        fused: list[Tensor]
-        if not self.converters:
-            fused = self.fusion(list(encoded.values()), masks)
-            return fused
-        tokens, padding = self.tokens(encoded, presence)
-        fused = self.fusion(tokens, masks, padding)
+        tokens, padding = self.tokens(encoded, presence) if self.converters else (list(encoded.values()), [])
+        fused: list[Tensor] = self.fusion(tokens, masks, padding)
         return fused
 
     def tokens(self, encoded: Mapping[str, Any], presence: Presence) -> tuple[list[Tensor], list[Tensor | None]]:

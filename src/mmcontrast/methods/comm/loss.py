@@ -211,8 +211,6 @@ class _Pass:
     """One evaluation: terms, and where asked for the gradient by every input."""
 
     def __init__(self, units_ND: list[Tensor], tau: float, factors: tuple[float, ...], gradient: bool) -> None:
-        k = len(factors)
-        self.views = units_ND[:k], units_ND[k:]
         self.units, self.tau, self.factors, self.gradient = units_ND, tau, factors, gradient
         self.n = len(units_ND[0])
         self.terms: list[Tensor] = []
@@ -220,71 +218,51 @@ class _Pass:
 
     def run(self) -> None:
         k = len(self.factors)
-        fused = [view[-1] for view in self.views]
+        fused = k - 1, 2 * k - 1
         within = [self._exp_block(f, f) for f in fused]
         row_sums = [e_NN.sum(dim=1) for e_NN in within]
         row_pull = [torch.zeros_like(s) for s in row_sums]
         for i in range(k - 1):
             halves = []
             for v in (0, 1):
-                weight = self.factors[i] / 2
-                halves.append(self._half(v * k + i, 1 - v, row_sums[1 - v], row_pull[1 - v], weight))
+                a, f = v * k + i, 1 - v
+                own_NN = self._exp_block(a, a)
+                own_N, weight = own_NN.sum(dim=1), self.factors[i] / 2
+                value, pulls = self._nt_xent(a, fused[f], own_N, row_sums[f], weight, own_NN)
+                row_pull[f].add_(pulls[1])
+                halves.append(value)
             self.terms.append((halves[0] + halves[1]) / 2)
-        self.terms.append(self._fused_term(row_sums, row_pull))
-        if self.gradient:
-            for v, f_ND in enumerate(fused):
-                self._pull_within(v * k + k - 1, within[v], row_pull[v], f_ND)
+        # both halves of the fused term are this same value
+        value, pulls = self._nt_xent(*fused, row_sums[0], row_sums[1], self.factors[-1])
+        self.terms.append(value)
+        for v in (0, 1) if self.gradient else ():
+            self._pull_within(fused[v], within[v], row_pull[v].add_(pulls[v]))
 
-    def _exp_block(self, a_ND: Tensor, b_ND: Tensor) -> Tensor:
+    def _exp_block(self, first: int, second: int) -> Tensor:
         """exp((a.b - 1) / tau), the diagonal 0 where a is b: an anchor never sees itself."""
-        e_NN = torch.mm(a_ND / self.tau, b_ND.T).sub_(1 / self.tau).exp_()
-        if a_ND is b_ND:
-            e_NN.fill_diagonal_(0)
-        return e_NN
+        e_NN = torch.mm(self.units[first] / self.tau, self.units[second].T).sub_(1 / self.tau).exp_()
+        return e_NN.fill_diagonal_(0) if first == second else e_NN
 
-    def _value(self, sum_a_N: Tensor, sum_b_N: Tensor, a_ND: Tensor, b_ND: Tensor) -> Tensor:
-        positive = (a_ND * b_ND).sum() / self.tau
-        return (sum_a_N.log().sum() + sum_b_N.log().sum() - 2 * positive) / (2 * self.n) + 1 / self.tau
-
-    def _half(self, index: int, v: int, row_sum_N: Tensor, row_pull_N: Tensor, weight: float) -> Tensor:
-        """NT-Xent(a, f) for the unimodal embedding at `index` and the fused one of view v."""
-        a_ND, f_ND = self.units[index], self.views[v][-1]
-        within_NN, cross_NN = self._exp_block(a_ND, a_ND), self._exp_block(a_ND, f_ND)
-        sum_a_N = within_NN.sum(dim=1) + cross_NN.sum(dim=1)
-        sum_f_N = row_sum_N + cross_NN.sum(dim=0)
+    def _nt_xent(
+        self, first: int, second: int, sum_a_N: Tensor, sum_b_N: Tensor, weight: float, own_NN: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """NT-Xent(a, b) by the sums of their own blocks, and the pulls on these; on a's, if given, done at once."""
+        a_ND, b_ND = self.units[first], self.units[second]
+        cross_NN = self._exp_block(first, second)
+        sum_a_N, sum_b_N = sum_a_N + cross_NN.sum(dim=1), sum_b_N + cross_NN.sum(dim=0)
+        scale = weight / (2 * self.n)
+        pulls = scale / sum_a_N, scale / sum_b_N
         if self.gradient and weight:
-            scale = weight / (2 * self.n)
-            pull_a_N, pull_f_N = scale / sum_a_N, scale / sum_f_N
-            self._pull_within(index, within_NN, pull_a_N, a_ND)
-            self._pull_cross(index, v * len(self.factors) + len(self.factors) - 1, cross_NN, pull_a_N, pull_f_N, scale)
-            row_pull_N.add_(pull_f_N)
-        return self._value(sum_a_N, sum_f_N, a_ND, f_ND)
+            if own_NN is not None:
+                self._pull_within(first, own_NN, pulls[0])
+            # softmax of rows and of columns, less two positives
+            cross_NN.mul_(pulls[0][:, None] + pulls[1][None, :]).diagonal().sub_(2 * scale)
+            self.grads[first].addmm_(cross_NN, b_ND, alpha=1 / self.tau)
+            self.grads[second].addmm_(cross_NN.T, a_ND, alpha=1 / self.tau)
+        positive = (a_ND * b_ND).sum() / self.tau
+        return (sum_a_N.log().sum() + sum_b_N.log().sum() - 2 * positive) / (2 * self.n) + 1 / self.tau, pulls
 
-    def _fused_term(self, row_sums: list[Tensor], row_pull: list[Tensor]) -> Tensor:
-        """NT-Xent(f, g): both halves of the released form are this same value."""
-        k = len(self.factors)
-        f_ND, g_ND = self.views[0][-1], self.views[1][-1]
-        cross_NN = self._exp_block(f_ND, g_ND)
-        sum_f_N = row_sums[0] + cross_NN.sum(dim=1)
-        sum_g_N = row_sums[1] + cross_NN.sum(dim=0)
-        if self.gradient and self.factors[-1]:
-            scale = self.factors[-1] / (2 * self.n)
-            pull_f_N, pull_g_N = scale / sum_f_N, scale / sum_g_N
-            self._pull_cross(k - 1, 2 * k - 1, cross_NN, pull_f_N, pull_g_N, scale)
-            row_pull[0].add_(pull_f_N)
-            row_pull[1].add_(pull_g_N)
-        return self._value(sum_f_N, sum_g_N, f_ND, g_ND)
-
-    def _pull_within(self, index: int, e_NN: Tensor, pull_N: Tensor, z_ND: Tensor) -> None:
+    def _pull_within(self, index: int, e_NN: Tensor, pull_N: Tensor) -> None:
         """Gradient through z.z: the block is symmetric, so both sides come from one product. Overwrites e_NN."""
         e_NN.mul_(pull_N[:, None] + pull_N[None, :])
-        self.grads[index].addmm_(e_NN, z_ND, alpha=1 / self.tau)
-
-    def _pull_cross(
-        self, first: int, second: int, e_NN: Tensor, pull_a_N: Tensor, pull_b_N: Tensor, scale: float
-    ) -> None:
-        """Gradient through a.b: softmax of rows and of columns, less two positives. Overwrites e_NN."""
-        e_NN.mul_(pull_a_N[:, None] + pull_b_N[None, :])
-        e_NN.diagonal().sub_(2 * scale)
-        self.grads[first].addmm_(e_NN, self.units[second], alpha=1 / self.tau)
-        self.grads[second].addmm_(e_NN.T, self.units[first], alpha=1 / self.tau)
+        self.grads[index].addmm_(e_NN, self.units[index], alpha=1 / self.tau)

@@ -31,8 +31,7 @@ MASK_STD = 0.02
 def kept_tokens(order_ZbL: Tensor, padding_bL: Tensor | None, ratio: float, least: int = 1) -> Tensor:
     """(Z, b, L) bool: the int(l (1 - ratio)) of a row's l tokens, at least `least`, whose numbers are smallest.
 
-    Args:
-        order_ZbL: different numbers. padding_bL: True where a row has no token.
+    order_ZbL: different numbers. padding_bL: True where a row has no token.
     """
     length: int | Tensor = order_ZbL.shape[2]
     if padding_bL is not None:

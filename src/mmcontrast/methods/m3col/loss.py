@@ -65,8 +65,8 @@ def multisclip_pair(a: Tensor, b: Tensor, tau: float, detach_targets: bool = Fal
     Instances that resemble each other in modality b share the target mass, so that relations are many to many. Q serves
     both directions as it is, not transposed. Not symmetric in a and b. Scalar, >= 0.
 
-    Where paper and released code differ: nothing known. The released code lets the gradient flow through Q, so the
-    model can reshape its own targets; `detach_targets` stops that.
+    The released code lets the gradient flow through Q, so the model can reshape its own targets; `detach_targets` stops
+    that.
 
     Args:
         tau: one temperature for predictions and targets.

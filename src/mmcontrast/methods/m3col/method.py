@@ -25,8 +25,7 @@ Draw = tuple[Tensor, Tensor]  # a modality's own lambda and partners
 def uses_m3co(epoch: int, epochs: int, fraction: float) -> bool:
     """M3Co while epoch < int(fraction * epochs), MultiSClip after: a hard switch, no blending.
 
-    Where paper and released code differ: nothing known in the rule; the released image-text loop runs one epoch more
-    than it says, which is not repeated here.
+    The released image-text loop runs one epoch more than it says, which is not repeated here.
     """
     return epoch < int(fraction * epochs)
 
@@ -59,21 +58,14 @@ class M3CoL(JointMethod):
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         presence = Presence.of(batch, progress.gather)
-        z = presence.encode(self.encoders, batch.inputs)
-        contrastive = self._contrastive_term(z, batch, presence, progress)
-        return self.training_terms(z, contrastive, self.objective.beta, batch, presence, progress)
-
-    def _contrastive_term(
-        self, z: Mapping[str, Tensor], batch: Batch, presence: Presence, progress: Progress
-    ) -> dict[str, Tensor]:
-        """The term of this epoch, by its name. z: modality -> (b, D)."""
-        spec = self.objective
+        spec, z = self.objective, presence.encode(self.encoders, batch.inputs)
         z_global = {m: upcast(progress.gather(z_bD)) for m, z_bD in z.items()}
         if progress.stage == "finetune" and not uses_m3co(progress.epoch, progress.epochs, spec.schedule_fraction):
-            term = multisclip(z_global, self.pairs, spec.tau_soft, spec.detach_targets, presence.whole)
-            return {"multisclip": term}
+            soft = multisclip(z_global, self.pairs, spec.tau_soft, spec.detach_targets, presence.whole)
+            return self.training_terms(z, {"multisclip": soft}, spec.beta, batch, presence, progress)
         together = [[pair] for pair in self.pairs] if presence.whole else [self.pairs]
-        return {"m3co": total(self._m3co(pairs, z_global, batch, presence, progress) for pairs in together)}
+        mixed = total(self._m3co(pairs, z_global, batch, presence, progress) for pairs in together)
+        return self.training_terms(z, {"m3co": mixed}, spec.beta, batch, presence, progress)
 
     def _m3co(
         self, pairs: Pairs, z: Mapping[str, Tensor], batch: Batch, presence: Presence, progress: Progress
@@ -102,12 +94,7 @@ class M3CoL(JointMethod):
         return over_rows(loss, rows_B, *(z[m] for m in names))
 
     def _mixed_inputs(
-        self,
-        draws: Mapping[str, Draw],
-        rows_B: Tensor | None,
-        batch: Batch,
-        presence: Presence,
-        progress: Progress,
+        self, draws: Mapping[str, Draw], rows_B: Tensor | None, batch: Batch, presence: Presence, progress: Progress
     ) -> dict[str, Tensor]:
         """modality -> (n, D) encodings of mixed inputs, of the rows that are mixed."""
         inputs = {}

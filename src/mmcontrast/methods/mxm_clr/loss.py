@@ -59,8 +59,7 @@ def _intra_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor
 def _pair_relation(a_PD: Tensor, b_QD: Tensor, index_P: Tensor, index_Q: Tensor, n_instances: int) -> Tensor:
     """Reconstruction: the similarity of the two observations themselves (self-distillation).
 
-    A low loss under this relation says little: target and prediction have the same shape by construction. At one
-    temperature for both they are equal and the soft part has no gradient; so it is under `block` with one row each.
+    At one temperature for both, targets are predictions, without gradient; so it is under `block` with one row each.
     """
     return a_PD @ b_QD.T
 
@@ -104,7 +103,8 @@ def multifold_terms(
     Raises:
         ContrastError: an argument is out of its range, shapes do not fit, or an instance has rows in one modality only.
     """
-    _check(a, b, ids_a, ids_b, tau, tau_soft, hard, relation, soft_weight, combine)
+    _check_rows(a, b, ids_a, ids_b)
+    _check_options(tau, tau_soft, soft_weight, hard=hard, relation=relation, combine=combine)
     index_P, index_Q, n = number_instances(ids_a, ids_b)
     source = (a, b) if teacher is None else tuple(upcast(t) for t in teacher)
     if source[0].shape != a.shape or source[1].shape != b.shape:
@@ -186,18 +186,7 @@ def multifold_pairs_loss(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **o
     return multifold_pairs_terms(z, ids, **options)["loss"]
 
 
-def _check(
-    a_PD: Tensor,
-    b_QD: Tensor,
-    ids_P: Tensor,
-    ids_Q: Tensor,
-    tau: float | Tensor,
-    tau_soft: float,
-    hard: str,
-    relation: str,
-    soft_weight: float,
-    combine: str,
-) -> None:
+def _check_rows(a_PD: Tensor, b_QD: Tensor, ids_P: Tensor, ids_Q: Tensor) -> None:
     for name, z, ids in (("a", a_PD, ids_P), ("b", b_QD, ids_Q)):
         if z.ndim != 2 or ids.shape != z.shape[:1] or len(z) == 0:
             raise ContrastError(
@@ -207,15 +196,16 @@ def _check(
             raise ContrastError(f"{name}: ids are {ids.dtype}; wanted integers")
     if a_PD.shape[1] != b_QD.shape[1]:
         raise ContrastError(f"widths differ: a {a_PD.shape[1]}, b {b_QD.shape[1]}")
-    for name, value, known in (
-        ("hard", hard, ("mean", "logsum")),
-        ("relation", relation, tuple(RELATIONS)),
-        ("combine", combine, ("convex", "additive")),
-    ):
-        if value not in known:
-            raise ContrastError(f"{name}: '{value}' is not accepted; {nearest(value, known)}")
-    top = 1.0 if combine == "convex" else float("inf")
+
+
+def _check_options(tau: float | Tensor, tau_soft: float, soft_weight: float, **chosen: str) -> None:
+    known = {"hard": ("mean", "logsum"), "relation": tuple(RELATIONS), "combine": ("convex", "additive")}
+    for name, value in chosen.items():
+        if value not in known[name]:
+            raise ContrastError(f"{name}: '{value}' is not accepted; {nearest(value, known[name])}")
+    top = 1.0 if chosen["combine"] == "convex" else float("inf")
     if not 0 <= soft_weight <= top:
-        raise ContrastError(f"soft_weight: {soft_weight} is not in [0, {top:g}], the range for combine='{combine}'")
+        of = f"the range for combine='{chosen['combine']}'"
+        raise ContrastError(f"soft_weight: {soft_weight} is not in [0, {top:g}], {of}")
     if tau_soft <= 0 or (not isinstance(tau, Tensor) and tau <= 0):
         raise ContrastError(f"temperatures must be positive: tau {tau}, tau_soft {tau_soft}")

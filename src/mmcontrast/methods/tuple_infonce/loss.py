@@ -69,14 +69,11 @@ def counts(batch: int, rows: Rows, copies: int = 1, queue: int = 0) -> tuple[int
 
 
 def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, form: Form = "ratio") -> list[float]:
-    """Weight w_k of every physically computed k-disturbed negative.
+    """Weights w_k, one for every physically computed k-disturbed negative. All zero is naive tuple contrast.
 
     Args:
         alpha: K numbers >= 0. n_naive: n_0. n_disturbed: n_k; see `counts`.
         form: ratio: w_k = alpha_k n_0 / n_k, i.e. alpha_k k-disturbed negatives per naive one; weight: w_k = alpha_k.
-
-    Returns:
-        K weights. All zero is naive tuple contrast.
 
     Raises:
         ValueError: alpha is negative or not finite.
@@ -155,13 +152,50 @@ def tuple_info_nce_terms(
     Raises:
         ValueError: shapes, weights or tau do not fit.
     """
-    names = _check(anchor, positive, disturbed, weights, tau, rows, queue, names)
+    names = [str(k) for k in range(len(disturbed))] if names is None else names
+    _check(anchor, positive, disturbed, tau, rows)
+    lists: list[tuple[Sequence[Any] | None, int, str]] = [
+        (weights, len(disturbed), "weights, one per disturbed block"),
+        (names, len(disturbed), "names of disturbed blocks"),
+        (queue, 1 + len(disturbed), "queues, naive first"),
+    ]
+    for given, wanted, what in lists:
+        if given is not None and len(given) != wanted:
+            raise ValueError(f"{len(given)} {what}; {wanted} are needed")
     # autocast would turn the products back to half precision, in which a logit of 14 has a step of 1/16
     with torch.autocast(device_type=anchor.device.type, enabled=False):
         keys = [upcast(z.detach() if detach_keys else z) for z in (positive, *disturbed)]
         held = [upcast(z.detach()) for z in queue] if queue is not None else [keys[0][:0]] * len(keys)
         # dividing the anchors saves a pass over every block of logits
-        return _contrast(upcast(anchor) / tau, keys, held, weights, tau, rows, scenes, names, present)
+        n, scaled_BD = len(anchor), upcast(anchor) / tau
+        own_BB = torch.eye(n, dtype=torch.bool, device=anchor.device)
+        same_BB = own_BB if scenes is None else scenes[:, None] == scenes
+        banned_BB = same_BB if rows == "others" else None if scenes is None else same_BB & ~own_BB
+        naive_BB = scaled_BD @ keys[0].T
+        positive_B = naive_BB.diagonal()
+        naive = naive_BB.masked_fill(same_BB, EXCLUDED)
+        blocks = [Block("naive", _with_held(naive, scaled_BD, held[0]), 1.0)]
+        similarity = {"positive_similarity": tau * positive_B.detach().mean()}
+        for k, (weight, has_B) in enumerate(zip(weights, present or [None] * len(weights), strict=True)):
+            key_RBD = keys[1 + k].view(-1, n, keys[0].shape[1])
+            if rows == "own":
+                logits = own_BR = torch.einsum("id,rid->ir", scaled_BD, key_RBD)
+                if has_B is not None:
+                    logits = logits.masked_fill(~has_B[:, None], EXCLUDED)
+            else:
+                logits = scaled_BD @ keys[1 + k].T
+                own_BR = logits.detach().view(n, -1, n).diagonal(dim1=0, dim2=2).T
+                absent_BB = None if has_B is None else ~has_B.expand(n, n)
+                if out_BB := [x for x in (banned_BB, absent_BB) if x is not None]:
+                    banned = torch.stack(out_BB).any(dim=0)
+                    logits = logits.masked_fill(banned.repeat(1, len(key_RBD)), EXCLUDED)
+                logits = _with_held(logits, scaled_BD, held[1 + k])
+            own_BR = own_BR.detach() if has_B is None else own_BR.detach()[has_B]
+            similarity[f"own_similarity_{names[k]}"] = tau * own_BR.mean()
+            blocks.append(Block(f"disturbed_{names[k]}", logits, float(weight)))
+        out = weighted_cross_entropy(positive_B, blocks)
+    out.stats.update(similarity)
+    return out
 
 
 def tuple_info_nce(
@@ -171,64 +205,11 @@ def tuple_info_nce(
     return tuple_info_nce_terms(anchor, positive, disturbed, weights, tau, **options).loss
 
 
-def _contrast(
-    scaled_BD: Tensor,
-    keys: Sequence[Tensor],
-    held: Sequence[Tensor],
-    weights: Sequence[float],
-    tau: float,
-    rows: Rows,
-    scenes_B: Tensor | None,
-    names: Sequence[str],
-    present: Sequence[Tensor | None] | None,
-) -> TupleLoss:
-    """`tuple_info_nce_terms` of anchors / tau against keys and queued keys, naive first in both."""
-    n = len(scaled_BD)
-    own_BB = torch.eye(n, dtype=torch.bool, device=scaled_BD.device)
-    same_BB = own_BB if scenes_B is None else scenes_B[:, None] == scenes_B
-    banned_BB = same_BB if rows == "others" else None if scenes_B is None else same_BB & ~own_BB
-
-    naive_BB = scaled_BD @ keys[0].T
-    positive_B = naive_BB.diagonal()
-    naive = naive_BB.masked_fill(same_BB, EXCLUDED)
-    blocks = [Block("naive", _with_held(naive, scaled_BD, held[0]), 1.0)]
-    similarity = {"positive_similarity": tau * positive_B.detach().mean()}
-    for k, (weight, has_B) in enumerate(zip(weights, present or [None] * len(weights), strict=True)):
-        key_RBD = keys[1 + k].view(-1, n, keys[0].shape[1])
-        if rows == "own":
-            logits = own_BR = torch.einsum("id,rid->ir", scaled_BD, key_RBD)
-            if has_B is not None:
-                logits = logits.masked_fill(~has_B[:, None], EXCLUDED)
-        else:
-            logits = scaled_BD @ keys[1 + k].T
-            own_BR = logits.detach().view(n, -1, n).diagonal(dim1=0, dim2=2).T
-            given = [x for x in (banned_BB, None if has_B is None else ~has_B.expand(n, n)) if x is not None]
-            if given:
-                banned = torch.stack(given).any(dim=0)
-                logits = logits.masked_fill(banned.repeat(1, len(key_RBD)), EXCLUDED)
-            logits = _with_held(logits, scaled_BD, held[1 + k])
-        own_BR = own_BR.detach() if has_B is None else own_BR.detach()[has_B]
-        similarity[f"own_similarity_{names[k]}"] = tau * own_BR.mean()
-        blocks.append(Block(f"disturbed_{names[k]}", logits, float(weight)))
-    out = weighted_cross_entropy(positive_B, blocks)
-    out.stats.update(similarity)
-    return out
-
-
 def _with_held(logits: Tensor, scaled_BD: Tensor, held_QD: Tensor) -> Tensor:
     return torch.cat([logits, scaled_BD @ held_QD.T], dim=1) if len(held_QD) else logits
 
 
-def _check(
-    anchor_BD: Tensor,
-    positive_BD: Tensor,
-    disturbed: Sequence[Tensor],
-    weights: Sequence[float],
-    tau: float,
-    rows: str,
-    queue: Sequence[Tensor] | None,
-    names: Sequence[str] | None,
-) -> list[str]:
+def _check(anchor_BD: Tensor, positive_BD: Tensor, disturbed: Sequence[Tensor], tau: float, rows: str) -> None:
     if tau <= 0:
         raise ValueError(f"tau: {tau}; it must be above 0")
     if rows not in ("all", "own", "others"):
@@ -237,21 +218,12 @@ def _check(
         raise ValueError(f"anchor {tuple(anchor_BD.shape)} and positive {tuple(positive_BD.shape)} must both be (B, D)")
     if len(anchor_BD) == 0:
         raise ContrastError("a batch without rows leaves nothing to contrast")
-    if len(disturbed) != len(weights):
-        raise ValueError(
-            f"{len(disturbed)} disturbed blocks and {len(weights)} weights; one weight per block is needed"
-        )
     n, width = anchor_BD.shape
     for k, z in enumerate(disturbed):
         if z.ndim != 2 or z.shape[1] != width or len(z) == 0 or len(z) % n:
             raise ValueError(
                 f"disturbed[{k}]: shape {tuple(z.shape)}; it must be (R * {n}, {width}) with R of 1 or more"
             )
-    if queue is not None and len(queue) != 1 + len(disturbed):
-        raise ValueError(f"{len(queue)} queues; {1 + len(disturbed)} are needed, naive first")
-    if names is not None and len(names) != len(disturbed):
-        raise ValueError(f"{len(names)} names for {len(disturbed)} disturbed blocks")
-    return list(names) if names is not None else [str(k) for k in range(len(disturbed))]
 
 
 def own_row_logits(

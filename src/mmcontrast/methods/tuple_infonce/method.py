@@ -21,8 +21,8 @@ from mmcontrast.data.augment import Augmenter
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.losses.rows import nothing, shared_rows, unit_rows, upcast
-from mmcontrast.methods.base import EVERYTHING, Batch, History, Presence, Progress, SeedJob
-from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters, refuse_finetuning
+from mmcontrast.methods.base import EVERYTHING, Batch, History, Presence, Progress, SeedJob, refuse_finetuning
+from mmcontrast.methods.self_supervised import SelfSupervised, augmented, build_augmenters
 from mmcontrast.methods.tuple_infonce.loss import (
     TupleLoss,
     counts,
@@ -100,11 +100,11 @@ class TupleInfoNCE(SelfSupervised):
 
     @classmethod
     def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
-        """Sample optimisation before pretraining, where `objective.search` asks for it; see `search.run`."""
+        """Sample optimisation before pretraining, where `objective.search` asks for it; see `search.py`."""
         if job.stage != "pretrain" or cell.objective.get("search") is None:
             return cell, []
         # by name: the code of the search concerns no other cell
-        search = importlib.import_module("mmcontrast.methods.tuple_infonce.search.run")
+        search = importlib.import_module("mmcontrast.methods.tuple_infonce.search")
         found: tuple[CellConfig, History] = search.searched(cell, job, table)
         return found
 
@@ -158,9 +158,7 @@ class TupleInfoNCE(SelfSupervised):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Each modality alone, augmented, and each tuple without it, as it is: K tensors (b, D) of unit norm each.
 
-        Of the rows that have the modality and another one. What `search.trials.crossmodal_accuracy` takes. generator:
-        of the augmentations. strength: factor on their noise, of what is given in params/ and not of what is trained
-        with.
+        Of the rows that have the modality and another one. strength: factor on the noise that is given in params/.
 
         Raises:
             TrainingError: fewer than two rows have a modality and another one.
@@ -185,7 +183,7 @@ class TupleInfoNCE(SelfSupervised):
         self.augmenters = self._augmenters(strength)
 
     def settled(self, alpha: Sequence[float], strength: float = 1.0) -> dict[str, Any]:
-        """The objective that trains with a found alpha, one number per modality, and strength of the augmentations."""
+        """The objective that trains with what was found: alpha, and strength of the augmentations."""
         found = dict(zip(self.modalities, alpha, strict=True))
         augmentations = louder(self.objective.augmentations, strength)
         changed = {"alpha": found, "naive": not any(alpha), "search": None, "augmentations": augmentations}
@@ -230,15 +228,12 @@ class TupleInfoNCE(SelfSupervised):
     def _every_own_row(
         self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None, rows_B: Tensor | None
     ) -> TupleLoss:
-        """Each anchor against its own tuple with each kept modality of each other row, of a linear fusion.
-
-        rows_B: those that are contrasted, None = all.
-        """
+        """Anchors against their own tuples with each kept modality of each other row; rows_B: of these alone."""
         with self._key_gradient():
             terms = cast("LateNetwork", network).terms(view)
         weights = dict(zip(self.modalities, self._weights(len(anchor_BD)), strict=True))
         lent = {m: _only(rows_B, terms[m]) for m in disturbable(view)}
-        sum_BD = add(list(terms.values()))
+        sum_BD = add(terms.values())
         return every_own_row_terms(
             _only(rows_B, anchor_BD),
             _only(rows_B, sum_BD),
@@ -252,10 +247,7 @@ class TupleInfoNCE(SelfSupervised):
     def _drawn_rows(
         self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None, rows_B: Tensor | None
     ) -> TupleLoss:
-        """Anchors against tuples whose kept modalities are disturbed by drawn rows, and against the queues.
-
-        rows_B: those that are contrasted, None = all.
-        """
+        """Anchors against tuples with kept modalities of drawn rows, and against the queues; rows_B: of these alone."""
         spec, kept = self.objective, disturbable(view)
         # one modality alone is contrasted with parts of tuples, which are not what the queues hold
         held = cast("list[KeyQueue]", list(self.queues)) if spec.queue else []
@@ -294,12 +286,9 @@ class TupleInfoNCE(SelfSupervised):
                 out[m] = sources
         return out
 
-    def _present(self, view: View, modalities: Sequence[str], rows_B: Tensor | None) -> list[Tensor | None] | None:
-        """Of each modality the contrasted rows that have it; None where no row lacks anything."""
-        if not view.presence.whole:
-            return None
-        whole = [view.presence.rows(m) for m in modalities]
-        return [None if has_B is None else _only(rows_B, has_B) for has_B in whole]
+    def _present(self, view: View, modalities: Sequence[str], rows_B: Tensor | None) -> list[Tensor | None]:
+        """Of each modality the contrasted rows that have it; None = all."""
+        return [None if has_B is None else _only(rows_B, has_B) for has_B in map(view.presence.rows, modalities)]
 
     def _weights(self, n: int, queued: int = 0) -> list[float]:
         """w_k of a batch of n rows, counted as if no two of them were of one scene."""
@@ -308,10 +297,7 @@ class TupleInfoNCE(SelfSupervised):
 
 
 def disturbable(view: View) -> list[str]:
-    """The modalities of which disturbed tuples are made: those kept, or none where one alone is.
-
-    Of one modality alone a disturbed tuple would be another row's intact one.
-    """
+    """The modalities kept, or none where one alone is, of which a disturbed tuple would be another row's intact one."""
     return list(view.kept) if len(view.kept) > 1 else []
 
 

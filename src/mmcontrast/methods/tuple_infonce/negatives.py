@@ -1,12 +1,11 @@
-"""Disturbed tuples, in which one modality comes from another row: from which row, how they are made, what is kept.
+"""Disturbed tuples, in which one modality comes from another row: from which row, and what is kept of them.
 
-Shapes: B rows of the (global) batch, K modalities, R source draws per modality, D fused width,
-N new rows and Q held rows of a queue.
+Shapes: B rows of the (global) batch, D fused width, N new rows of a queue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ ATTEMPTS = 64
 
 
 def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = None) -> Tensor:
-    """Source rows d with d[j] != j, and scene[d[j]] != scene[j] where scenes are given.
+    """(n,) int64 source rows d, on the CPU, with d[j] != j, and scene[d[j]] != scene[j] where scenes are given.
 
     Uniform over all permutations that do so, by rejection; where that finds none within ATTEMPTS draws, a random one of
     the rotations of the rows grouped by scene. Where one scene holds more than half of the rows there is none: each row
@@ -27,15 +26,11 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
     draws plain permutations, whose fixed points put the positive among its own negatives.
 
     Args:
-        n: rows of the batch. generator: CPU generator of all draws, so that every rank deranges the batch alike.
+        generator: CPU generator of all draws, so that every rank deranges the batch alike.
         scenes_B: (n,) integer scene of each row; None = every row is a scene of its own.
-
-    Returns:
-        (n,) int64 on the CPU.
 
     Raises:
         TrainingError: fewer than two rows, or all rows are of one scene.
-        ValueError: scenes_B has another shape.
     """
     if n < 2:
         raise TrainingError(
@@ -44,8 +39,6 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
         )
     if scenes_B is None:
         scenes_B = torch.arange(n)
-    elif scenes_B.shape != (n,):
-        raise ValueError(f"scenes_B: shape {tuple(scenes_B.shape)}, and the batch has {n} rows")
     scenes_B = scenes_B.cpu()
     refuse_one_scene(scenes_B)
     _, group_B, counts = torch.unique(scenes_B, return_inverse=True, return_counts=True)
@@ -89,10 +82,7 @@ def refuse_one_scene(scenes_B: Tensor) -> None:
 
 
 def _rotation(group_B: Tensor, n_groups: int, largest: int, generator: torch.Generator) -> Tensor:
-    """Rows grouped by scene, scenes and rows within them in random order; each row takes the one `largest` further.
-
-    No scene is longer than `largest`, nor reaches round the circle (2 * largest <= n), so the source is of another one.
-    """
+    """Rows grouped by scene, in random order; each takes the one `largest` further, which is of another scene."""
     shuffled_B = torch.randperm(len(group_B), generator=generator)
     place = torch.randperm(n_groups, generator=generator)
     order_B = shuffled_B[torch.argsort(place[group_B[shuffled_B]], stable=True)]
@@ -102,11 +92,7 @@ def _rotation(group_B: Tensor, n_groups: int, largest: int, generator: torch.Gen
 
 
 def _independent_sources(group_B: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
-    """For each row a uniform draw from the rows of other scenes.
-
-    With rows sorted by scene, the others of a row are all places but one run: a draw below n - (size of the run)
-    that lands in or after the run is moved behind it.
-    """
+    """For each row a uniform draw from the rows of other scenes: all places but one run, with rows sorted by scene."""
     n = len(group_B)
     order_B = torch.argsort(group_B, stable=True)
     own_B = counts[group_B]
@@ -116,33 +102,10 @@ def _independent_sources(group_B: Tensor, counts: Tensor, generator: torch.Gener
     return order_B[torch.where(draw_B >= start_B, draw_B + own_B, draw_B)]
 
 
-def swap_terms(fused_BD: Tensor, terms: Sequence[Tensor], sources: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """Disturbed sums z - u_k + u_k[source], for a fusion that adds one term per modality.
-
-    The first layer of an MLP on concatenated features is such a sum before its activation, so that its products are
-    computed once for the B intact rows, whatever K and R.
-
-    Args:
-        fused_BD: sum of the terms, plus a bias if the layer has one. terms: K tensors (B, D).
-        sources: for each modality k, R_k index tensors (B,); see `derangement`. [] = modality k is never disturbed.
-
-    Returns:
-        K tensors (R_k * B, D).
-    """
-    out = []
-    for term_BD, draws in zip(terms, sources, strict=True):
-        rest_BD = fused_BD - term_BD
-        # index_select: the backward pass of term_BD[draw_B] is several times slower on a CPU
-        blocks = [rest_BD + term_BD.index_select(0, draw_B.to(term_BD.device)) for draw_B in draws]
-        out.append(torch.cat(blocks) if blocks else rest_BD[:0])
-    return out
-
-
 def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
     """Raise TrainingError for a modality that is the same in every row, of which no disturbed tuple can be told.
 
-    Args:
-        inputs: modality -> (N, ...) rows of the training split, before any noise of views.
+    inputs: modality -> (N, ...) rows of the training split, before any noise of views.
     """
     for name, x in inputs.items():
         # the padding of a sequence is NaN
@@ -161,8 +124,6 @@ class KeyQueue(nn.Module):
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
-        if size < 1:
-            raise ValueError(f"size: {size}; a queue holds at least 1 row")
         self.size = size
         self.register_buffer("keys", torch.zeros(size, width))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))

@@ -6,7 +6,7 @@ the late fusion's first layer, D width of the fused embedding.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,6 @@ from mmcontrast.data.inputs import unit_pixels
 from mmcontrast.errors import ConfigError
 from mmcontrast.losses.rows import unit_rows, upcast
 from mmcontrast.methods.base import EVERYTHING, Presence, Progress
-from mmcontrast.methods.tuple_infonce.negatives import swap_terms
 from mmcontrast.models.conv import running_statistics_kept
 from mmcontrast.models.encoders import build_encoders
 from mmcontrast.models.heads import mlp
@@ -77,7 +76,7 @@ class SumFusion(nn.Module):
         return self.finish(add(self.terms(encodings)))
 
 
-def add(terms: Sequence[Tensor]) -> Tensor:
+def add(terms: Iterable[Tensor]) -> Tensor:
     """Sum of tensors of one shape."""
     return torch.stack(list(terms)).sum(0)
 
@@ -85,8 +84,6 @@ def add(terms: Sequence[Tensor]) -> Tensor:
 class LateNetwork(nn.Module):
     """Every modality has its encoder and is encoded once a view; disturbed tuples are put together from the terms of
     the fusion's first layer. An absent modality's encoding is zeros, as in the released code.
-
-    A network holds the modules it is given, not copies of them.
     """
 
     def __init__(self, encoders: nn.ModuleDict, fusion: SumFusion) -> None:
@@ -104,7 +101,7 @@ class LateNetwork(nn.Module):
 
     def anchors(self, view: View) -> Tensor:
         """(B, D) of unit norm, gathered."""
-        return self._unit(add(list(self.terms(view).values())))
+        return self._unit(add(self.terms(view).values()))
 
     def terms(self, view: View) -> dict[str, Tensor]:
         """modality -> (B, H), gathered; their sum is the output of the fusion's first layer."""
@@ -117,18 +114,19 @@ class LateNetwork(nn.Module):
         """Unit-norm intact tuples (B, D), and modality -> (R * B, D) tuples disturbed in it, gathered.
 
         Args:
-            sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from; a row
-                that lacks it names itself.
+            sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from.
             learned: modalities whose disturbed tuples get a gradient, where there is any; the others are measured.
         """
-        terms = list(self.terms(view).values())
-        sum_BH = add(terms)
-        swapped = swap_terms(sum_BH, terms, [sources.get(m, []) for m in self.modalities])
-        disturbed = {}
-        for m, swapped_SH in zip(self.modalities, swapped, strict=True):
-            if m in sources:
-                with torch.set_grad_enabled(torch.is_grad_enabled() and m in learned):
-                    disturbed[m] = self._unit(swapped_SH)
+        terms = self.terms(view)
+        sum_BH = add(terms.values())
+        swapped, disturbed = {}, {}
+        for m, draws in sources.items():
+            term_BH, rest_BH = terms[m], sum_BH - terms[m]
+            # index_select: the backward pass of term_BH[draw_B] is several times slower on a CPU
+            swapped[m] = torch.cat([rest_BH + term_BH.index_select(0, draw_B.to(term_BH.device)) for draw_B in draws])
+        for m, swapped_SH in swapped.items():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and m in learned):
+                disturbed[m] = self._unit(swapped_SH)
         return self._unit(sum_BH), disturbed
 
     def _encodings(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence) -> dict[str, Tensor]:
@@ -163,7 +161,8 @@ class EarlyNetwork(nn.Module):
         return self._embedded(self._seen(inputs, kept, presence))
 
     def encode(self, inputs: Mapping[str, Tensor], presence: Presence = EVERYTHING) -> Tensor:
-        z_bd: Tensor = self.encoders[JOINT](side_by_side(self._seen(inputs, self.modalities, presence)))
+        seen = self._seen(inputs, self.modalities, presence)
+        z_bd: Tensor = self.encoders[JOINT](torch.cat(list(seen.values()), dim=1))
         return z_bd
 
     def anchors(self, view: View) -> Tensor:
@@ -199,31 +198,27 @@ class EarlyNetwork(nn.Module):
         return list(progress.gather(unit_nbD.transpose(0, 1)).unbind(1))
 
     def _embedded(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        z_bD: Tensor = self.head(self.encoders[JOINT](side_by_side(inputs)))
+        z_bD: Tensor = self.head(self.encoders[JOINT](torch.cat(list(inputs.values()), dim=1)))
         return z_bD
 
     def _seen(self, inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence) -> dict[str, Tensor]:
-        return present_only({m: inputs[m] for m in self.modalities}, kept, presence)
+        """modality -> (b, C, ...) float; what is not kept, or lacking, is zero to the encoder."""
+        out = {}
+        for m in self.modalities:
+            x = unit_pixels(inputs[m])
+            absent = ABSENT["image" if x.ndim == 4 else "vector"]
+            out[m] = presence.blank(m, x, absent) if m in kept else torch.full_like(x, absent)
+        return out
 
 
 TupleNetwork = LateNetwork | EarlyNetwork
 
 
 def joint_encoder(cell: CellConfig) -> nn.ModuleDict:
-    """The one encoder of early fusion, of the kind and size that a modality's own would have.
+    """The one encoder of early fusion, of what all modalities are together: a vector [S], or an image [S, H, W].
 
     Raises:
-        ConfigError: the modalities do not fit side by side, or have no encoder.
-    """
-    joined = cell.model_copy(update={"modalities": {JOINT: joint_modality(cell)}})
-    return build_encoders(joined, [JOINT])
-
-
-def joint_modality(cell: CellConfig) -> Modality:
-    """The modality that all those of the cell's dataset are together: vector [S] or image [S, H, W].
-
-    Raises:
-        ConfigError: they are not all vectors, nor all images of one height and width.
+        ConfigError: they are not all vectors, nor all images of one height and width, or have no encoder.
     """
     kinds = {spec.kind for spec in cell.modalities.values()}
     sizes = {tuple(spec.shape[1:]) for spec in cell.modalities.values()}
@@ -235,24 +230,5 @@ def joint_modality(cell: CellConfig) -> Modality:
             f"{cell.dataset}.yaml: modalities says {found}. Use fusion: late, or prepare images of one size"
         )
     channels = sum(spec.shape[0] for spec in cell.modalities.values())
-    return Modality(kind=kinds.pop(), shape=[channels, *sizes.pop()])
-
-
-def present_only(
-    inputs: Mapping[str, Tensor], kept: Collection[str], presence: Presence = EVERYTHING
-) -> dict[str, Tensor]:
-    """modality -> (b, C, ...) float, in the order of the inputs; what is not kept, or lacking, is zero to the encoder.
-
-    Zero is 0 in a vector and mid-grey in an image, whose pixels the encoder centres.
-    """
-    out = {}
-    for name, x in inputs.items():
-        x = unit_pixels(x)
-        absent = ABSENT["image" if x.ndim == 4 else "vector"]
-        out[name] = presence.blank(name, x, absent) if name in kept else torch.full_like(x, absent)
-    return out
-
-
-def side_by_side(inputs: Mapping[str, Tensor]) -> Tensor:
-    """(b, S, ...) of modalities (b, C, ...)."""
-    return torch.cat(list(inputs.values()), dim=1)
+    joint = Modality(kind=kinds.pop(), shape=[channels, *sizes.pop()])
+    return build_encoders(cell.model_copy(update={"modalities": {JOINT: joint}}), [JOINT])

@@ -187,11 +187,7 @@ class TupleInfoNCEObjective(Objective):
 
 
 def alpha_by_modality(cell: CellConfig, objective: TupleInfoNCEObjective) -> list[float]:
-    """K numbers in the dataset's order of modalities.
-
-    Raises:
-        ConfigError: alpha is by modality, and not by those of the dataset.
-    """
+    """K numbers in the dataset's order; ConfigError where alpha is by modality, and not by those of the dataset."""
     where = f"params/methods/{cell.method}.yaml ({cell.name}): objective.alpha"
     given = objective.alpha
     if not isinstance(given, dict):
@@ -204,11 +200,7 @@ def alpha_by_modality(cell: CellConfig, objective: TupleInfoNCEObjective) -> lis
 
 
 def fused_width(cell: CellConfig, objective: TupleInfoNCEObjective) -> int:
-    """Width D of the fused embedding: the objective's own, or that of model.fusion.
-
-    Raises:
-        ConfigError: neither is given.
-    """
+    """Width D of the fused embedding: the objective's own, or that of model.fusion; ConfigError where there is none."""
     if objective.fusion_width is not None:
         return objective.fusion_width
     if cell.model.fusion is None:
