@@ -220,10 +220,6 @@ class Dataset(Strict):
     )
     rows: int = Field(gt=0, description="Instances expected after preparation, all splits together.")
     split: Annotated[PublishedSplit | RandomSplit, Field(discriminator="kind")]
-    splits: Literal["fixed", "drawn"] = Field(
-        default="fixed",
-        description="drawn: the seed of a run draws the split too, and intervals allow for training sets that overlap.",
-    )
     scaling: Literal["none", "standard", "minmax"] = Field(description="Fitted on the training split alone.")
     metrics: list[Metric] = Field(min_length=1, description="Reported metrics; the first one selects the epoch.")
     duplicates: dict[str, Annotated[int, Field(gt=0)]] = Field(
@@ -267,11 +263,6 @@ class Dataset(Strict):
         if isinstance(self.split, PublishedSplit):
             return self.split.train
         return self.rows - round(self.split.val * self.rows) - round(self.split.test * self.rows)
-
-    @property
-    def overlap(self) -> float:
-        """Test over training instances where the seed draws the split, else 0; see `statistics.over_seeds`."""
-        return self.split.test / self.split.train if self.splits == "drawn" else 0.0
 
     @property
     def targets(self) -> dict[str, Target]:

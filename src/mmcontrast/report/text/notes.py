@@ -83,7 +83,7 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
     wide = "; ".join(
         f"{of.data.title}: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}" for of in scopes
     )
-    names = (wording.seeds_interval_name(of.n_seeds, of.data.overlap) for of in scopes)
+    names = (wording.seeds_interval_name(of.n_seeds) for of in scopes)
     narrow = "; ".join(dict.fromkeys(names))
     return [
         f"Brackets: {narrow}.",
