@@ -43,15 +43,6 @@ def test_a_better_epoch_has_a_larger_key_and_equal_recall_is_told_apart_by_rank(
     assert keys[0][0] == pytest.approx(6)
 
 
-@pytest.mark.parametrize("how", ["max_pairs", "mean_pairs"])
-def test_the_aggregation_of_the_gallery_is_the_datasets(how):
-    rows = made(1.5)
-    name = "text_to_image/mrr"
-    plain = score(ranked(rows, SPEC), name, SPEC)
-    other = SPEC.model_copy(update={"aggregation": how})
-    assert score(ranked(rows, other), name, other) != plain
-
-
 def test_an_instance_moves_a_mean_by_all_its_queries():
     """Against the weighted mean of a slightly heavier instance."""
     scores = ranked(made(1.5), SPEC)["text_to_image"]

@@ -174,13 +174,10 @@ ScoredBy = Literal["classifier", "probe", "retrieval"]
 class Retrieval(Strict):
     """Cross-modal retrieval is the dataset's task: of each instance, find the observations in the other modality."""
 
-    gallery: str = Field(description="Modality that stands for the instance: its observations make one item.")
-    queries: str = Field(description="The other modality: each observation is an item of its own.")
-    aggregation: Literal["mean_vector", "max_pairs", "mean_pairs"] = Field(
-        default="mean_vector",
-        description="What the observations of an item count as: their mean unit vector, or the largest or mean "
-        "similarity over pairs.",
+    gallery: str = Field(
+        description="Modality that stands for the instance: the mean unit vector of its observations is one item."
     )
+    queries: str = Field(description="The other modality: each observation is an item of its own.")
     ties: Literal["stable", "pessimistic"] = Field(
         default="pessimistic", description="Items of equal similarity: in the gallery's order, or wrong ones first."
     )
