@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from mmcontrast.config import Dataset
 from mmcontrast.config.datasets import Retrieval
+from mmcontrast.evaluation.evaluate import _slopes
 from mmcontrast.evaluation.retrieval import directions, parts_of, per_query, ranked, reported, score, selection_key
-from mmcontrast.evaluation.retrieval_frames import _slopes
 
 SPEC = Retrieval(gallery="image", queries="text")
 NAMES = ["rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr"]

@@ -9,17 +9,16 @@ the probe's regularisation, so it is `selected`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.scores import kind_of, loss, score, selection_key
 from mmcontrast.evaluation.stored import Predictions
 
-PROTOCOLS = ("selected", "last", "optimistic")
+Chosen = dict[tuple[str, str], list[int]]  # (protocol, metric) -> the epoch of each seed
 CROSS_ENTROPY = "cross_entropy"
 CURVES_SCHEMA = {"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "metric": pl.String, "value": pl.Float64}
 METRICS_SCHEMA = {
@@ -57,36 +56,52 @@ def curves(predictions: dict[tuple[int, str], Predictions], metrics: Sequence[st
     return pl.DataFrame(rows, schema=CURVES_SCHEMA, orient="row")
 
 
-def selected_epoch(validation: Predictions, metric: str) -> int:
-    """The epoch with the best validation score; of equals the one of lower loss, then the earliest."""
-    keys = [selection_key(validation.labels, probs_NC, metric) for probs_NC in validation.probs]
-    return validation.epochs[max(range(len(keys)), key=lambda e: (*keys[e], -e))]
+def by_protocol(
+    seeds: Sequence[int],
+    metrics: Sequence[str],
+    epochs: Sequence[int],
+    on_val: Callable[[int, int], tuple[float, float] | None],
+    on_test: Callable[[int, int, str], float],
+) -> Chosen:
+    """(protocol, metric) -> the epoch each seed is scored at, in the order of `seeds`; of equals the earliest.
+
+    Args:
+        epochs: those evaluated, ascending.
+        on_val: (seed, epoch) -> how well it did on validation, larger is better; None = there is no validation split,
+            and so nothing is `selected`.
+        on_test: (seed, epoch, metric) -> how well it did on the test split, larger is better.
+    """
+    out: Chosen = {}
+    if on_val(seeds[0], epochs[0]) is not None:
+        best = [max(epochs, key=lambda e: (*(on_val(s, e) or ()), -e)) for s in seeds]
+        out |= {("selected", m): best for m in metrics}
+    out |= {("last", m): [epochs[-1]] * len(seeds) for m in metrics}
+    return out | {
+        ("optimistic", m): [max(epochs, key=lambda e: (on_test(s, e, m), -e)) for s in seeds] for m in metrics
+    }
 
 
 def chosen_epochs(
-    predictions: dict[tuple[int, str], Predictions], seeds: Sequence[int], metrics: Sequence[str]
-) -> dict[tuple[str, str], list[int]]:
-    """(protocol, metric) -> the epoch each seed is scored at, in the order of `seeds`.
+    predictions: Mapping[tuple[int, str], Predictions], seeds: Sequence[int], metrics: Sequence[str]
+) -> Chosen:
+    """As `by_protocol`. On validation the first metric selects, and of equal scores the lower loss."""
+    epochs = predictions[seeds[0], "test"].epochs
 
-    The first metric selects. Without a validation split there is no `selected`.
-    """
-    out: dict[tuple[str, str], list[int]] = {}
-    if (seeds[0], "val") in predictions:
-        best = [selected_epoch(predictions[s, "val"], metrics[0]) for s in seeds]
-        out |= {("selected", m): best for m in metrics}
-    out |= {("last", m): [predictions[s, "test"].epochs[-1] for s in seeds] for m in metrics}
-    for m in metrics:
-        tests = [predictions[s, "test"] for s in seeds]
-        scores = [[measure(m).sign * score(m, t.labels, probs_NC) for probs_NC in t.probs] for t in tests]
-        # argmax takes the first of equals
-        out["optimistic", m] = [t.epochs[int(np.argmax(v))] for t, v in zip(tests, scores, strict=True)]
-    return out
+    def on_val(seed: int, epoch: int) -> tuple[float, float] | None:
+        of = predictions.get((seed, "val"))
+        return None if of is None else selection_key(of.labels, of.probs[epochs.index(epoch)], metrics[0])
+
+    def on_test(seed: int, epoch: int, metric: str) -> float:
+        of = predictions[seed, "test"]
+        return measure(metric).sign * score(metric, of.labels, of.probs[epochs.index(epoch)])
+
+    return by_protocol(seeds, metrics, epochs, on_val, on_test)
 
 
 def metrics_of(
     cases: Mapping[tuple[int, str], int],
     curve: pl.DataFrame,
-    epochs: dict[tuple[str, str], list[int]],
+    epochs: Chosen,
     seeds: Sequence[int],
 ) -> pl.DataFrame:
     """Score of every seed under every protocol (METRICS_SCHEMA). `cases`: (seed, split) -> their number."""

@@ -19,8 +19,8 @@ from mmcontrast.data import files
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA
 from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
-from mmcontrast.evaluation.retrieval_frames import COLUMNS
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds_and_cases, paired_difference
+from mmcontrast.evaluation.stored import OBSERVED
 from mmcontrast.paths import Layout
 from mmcontrast.report.outputs import cell_name, experiment_datasets, results_outputs
 from mmcontrast.report.results import CELL, FILES, INTERVALS, RESULTS_COLUMNS, SCORES, checksum, read_table, summarise
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mmcontrast.data.loading import Table
 
 HISTORY_COLUMNS = dict.fromkeys(("seed", "epoch", "name", "value"))
-OBSERVATION_COLUMNS = dict.fromkeys(COLUMNS)
+OBSERVATION_COLUMNS = dict.fromkeys(OBSERVED)
 EMBEDDING_COLUMNS = dict.fromkeys(("seed", "split", "id", "label", "embedding"))
 
 
