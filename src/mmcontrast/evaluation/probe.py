@@ -16,7 +16,7 @@ scaled; a strength is inverse, and called C.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -42,30 +42,28 @@ SMALL_HESSIAN, MANY_CASES = 300, 4  # many: so many times the side
 FACTORISED: dict[str, Any] = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 100}
 TRIED: dict[str, Any] = {"solver": "lbfgs", "tol": 1e-5, "max_iter": 20_000}
 REFINED: dict[str, Any] = {"solver": "newton-cg", "tol": 1e-8, "max_iter": 1000}
+Fits = dict[float, tuple[LogisticRegression, bool]]  # strength -> a fit, and whether it converged
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A probe at a strength.
+
+    Attributes:
+        predict: (N, D) features -> (N, C) probabilities, 0 for a class that train did not have; of regression numbers
+            in the labels' units.
+    """
+
+    predict: Callable[[Array], Array]
+    converged: bool = True
 
 
 class Solver(Protocol):
     """The training cases of a probe."""
 
-    def at(self, strength: float, chosen: bool = False) -> Model:
+    def at(self, strength: float, chosen: bool = False) -> Fit:
         """The fit at a strength, to its optimum where it is the chosen one; it may start from fits before."""
         ...
-
-
-@dataclass(frozen=True)
-class Logistic:
-    """Probabilities of classes; 0 for a class that train did not have."""
-
-    model: LogisticRegression
-    basis: Array | None  # (D, K)
-    n: int
-    converged: bool
-
-    def predict(self, x_ND: Array) -> Array:
-        probs_NC = np.zeros((len(x_ND), self.n))
-        z_NK = x_ND if self.basis is None else x_ND @ self.basis
-        probs_NC[:, self.model.classes_] = self.model.predict_proba(z_NK)
-        return probs_NC
 
 
 class ClassSolver:
@@ -85,57 +83,45 @@ class ClassSolver:
         cases = b"".join(np.ascontiguousarray(of).tobytes() for of in (x_ND, labels_N, weights_N))
         self.tried, self.refined = _fits(sha256(cases).digest(), n, newton, faster)
 
-    def at(self, strength: float, chosen: bool = False) -> Logistic:
+    def at(self, strength: float, chosen: bool = False) -> Fit:
         refining = chosen and self.ways[0] is not self.ways[1]
         fits, how = (self.refined if refining else self.tried), self.ways[refining]
-        if strength in fits:
-            return fits[strength]
-        last = self.tried.get(strength) or next(reversed(self.tried.values()), None)
-        model = LogisticRegression(C=strength, warm_start=last is not None, **how)
-        if last is not None:
-            start = last.model
+        if strength not in fits:
+            fits[strength] = self._fitted(strength, how)
+        model, converged = fits[strength]
+
+        def predict(x_ND: Array) -> Array:
+            probs_NC = np.zeros((len(x_ND), self.n))
+            probs_NC[:, model.classes_] = model.predict_proba(x_ND if self.basis is None else x_ND @ self.basis)
+            return probs_NC
+
+        return Fit(predict, converged)
+
+    def _fitted(self, strength: float, how: Mapping[str, Any]) -> tuple[LogisticRegression, bool]:
+        start, _ = self.tried.get(strength) or next(reversed(self.tried.values()), (None, False))
+        model = LogisticRegression(C=strength, warm_start=start is not None, **how)
+        if start is not None:
             model.classes_, model.coef_, model.intercept_ = start.classes_, start.coef_.copy(), start.intercept_.copy()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(self.x_NK, self.labels_N, self.weights_N)
-        converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-        fits[strength] = Logistic(model, self.basis, self.n, converged)
-        return fits[strength]
+        return model, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
 
 
 @lru_cache(maxsize=256)
-def _fits(cases: bytes, n: int, newton: bool, faster: bool) -> tuple[dict[float, Logistic], dict[float, Logistic]]:
+def _fits(cases: bytes, n: int, newton: bool, faster: bool) -> tuple[Fits, Fits]:
     """Fits of equal cases, which tasks and seeds may share, by strength: those tried, and those refined."""
     return {}, {}
 
 
-@dataclass(frozen=True)
-class LogisticByLabel:
-    """Probabilities of labels."""
+class ConstantSolver:
+    """Of a label that all training cases have, or none has; the same at every strength."""
 
-    models: list[Model]
+    def __init__(self, label: int) -> None:
+        self.label = label
 
-    @property
-    def converged(self) -> bool:
-        return all(model.converged for model in self.models)
-
-    def predict(self, x_ND: Array) -> Array:
-        return np.stack([model.predict(x_ND)[:, 1] for model in self.models], axis=1)
-
-
-@dataclass(frozen=True)
-class Constant:
-    """Of a label that all training cases have, or none has."""
-
-    label: int
-    converged: bool = True
-
-    def predict(self, x_ND: Array) -> Array:
-        return np.tile(np.eye(2)[self.label], (len(x_ND), 1))
-
-    def at(self, strength: float, chosen: bool = False) -> Constant:
-        """It is the same at every strength."""
-        return self
+    def at(self, strength: float, chosen: bool = False) -> Fit:
+        return Fit(lambda x_ND: np.tile(np.eye(2)[self.label], (len(x_ND), 1)))
 
 
 class LabelSolver:
@@ -143,27 +129,17 @@ class LabelSolver:
 
     def __init__(self, x_ND: Array, labels_NC: NDArray, weights_N: Array, n: int) -> None:
         self.solvers: list[Solver] = [
-            Constant(int(y_N[0])) if (y_N == y_N[0]).all() else ClassSolver(x_ND, y_N, weights_N, 2)
+            ConstantSolver(int(y_N[0])) if (y_N == y_N[0]).all() else ClassSolver(x_ND, y_N, weights_N, 2)
             for y_N in labels_NC.astype(np.int64).T
         ]
-        if all(isinstance(solver, Constant) for solver in self.solvers):
+        if all(isinstance(solver, ConstantSolver) for solver in self.solvers):
             raise DataError("probe: the training cases all have the same labels, so there is nothing to tell apart")
 
-    def at(self, strength: float, chosen: bool = False) -> LogisticByLabel:
-        return LogisticByLabel([solver.at(strength, chosen) for solver in self.solvers])
-
-
-@dataclass(frozen=True)
-class Ridge:
-    """Numbers in the units of the labels."""
-
-    weights: Array  # (D, C)
-    offset: Array  # (C,)
-    converged: bool = True
-
-    def predict(self, x_ND: Array) -> Array:
-        predicted: Array = x_ND @ self.weights + self.offset
-        return predicted
+    def at(self, strength: float, chosen: bool = False) -> Fit:
+        fits = [solver.at(strength, chosen) for solver in self.solvers]
+        return Fit(
+            lambda x_ND: np.stack([fit.predict(x_ND)[:, 1] for fit in fits], axis=1), all(fit.converged for fit in fits)
+        )
 
 
 class RidgeSolver:
@@ -181,14 +157,13 @@ class RidgeSolver:
         left_NK, self.singular_K, self.right_KD = np.linalg.svd(root_N1 * (x_ND - self.mean_x_D), full_matrices=False)
         self.projected_KC = left_NK.T @ (root_N1 * (y_NC - self.mean_y_C) / self.scale_C)
 
-    def at(self, strength: float, chosen: bool = False) -> Ridge:
+    def at(self, strength: float, chosen: bool = False) -> Fit:
         shrunk_K1 = (self.singular_K / (self.singular_K**2 + 1 / strength))[:, None]
         weights_DC = self.right_KD.T @ (shrunk_K1 * self.projected_KC) * self.scale_C
-        return Ridge(weights_DC, self.mean_y_C - self.mean_x_D @ weights_DC)
+        offset_C = self.mean_y_C - self.mean_x_D @ weights_DC
+        return Fit(lambda x_ND: x_ND @ weights_DC + offset_C)
 
 
-# a fitted probe: whether the fit converged, and (N, D) features -> (N, C) probabilities or numbers in the labels' units
-Model = Logistic | LogisticByLabel | Constant | Ridge
 # made of features (float64), labels, weights of the cases (mean 1), and the number of classes, labels or quantities
 SOLVERS: dict[Kind, Callable[[Array, NDArray, Array, int], Solver]] = {
     "classes": ClassSolver,
@@ -210,18 +185,21 @@ class Probe:
     Attributes:
         strength: the C that was chosen (inverse regularisation), the smallest of equals.
         validation: C -> the loss on validation (`scores.loss`), of every C that was tried, in ascending order.
-        converged: whether the chosen fit did.
     """
 
     scaler: StandardScaler
-    model: Model
+    fit: Fit
     strength: float
     validation: dict[float, float]
-    converged: bool
+
+    @property
+    def converged(self) -> bool:
+        """Whether the chosen fit did."""
+        return self.fit.converged
 
     def predict(self, z_ND: Array) -> Array:
         """(N, C) probabilities, 0 for a class that train did not have; of regression numbers in the data's units."""
-        return self.model.predict(self.scaler.transform(z_ND.astype(np.float64)))
+        return self.fit.predict(self.scaler.transform(z_ND.astype(np.float64)))
 
 
 def fit_probe(
@@ -267,8 +245,7 @@ def fit_probe(
     if refit_on_val:
         both = [np.concatenate(parts) for parts in ((x_ND, v_ND), (train_labels, val_labels), (train_N, val_N))]
         solver = SOLVERS[kind](both[0], both[1], both[2] / both[2].mean(), n)
-    model = solver.at(best, chosen=True)
-    return Probe(scaler, model, best, validation, model.converged)
+    return Probe(scaler, solver.at(best, chosen=True), best, validation)
 
 
 def balanced(labels_N: NDArray) -> Array:

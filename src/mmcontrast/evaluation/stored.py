@@ -173,21 +173,14 @@ def _outputs(part: pl.DataFrame, epochs: list[int], n: int, where: str, cell: Ce
 
 def _check_predictions(out: dict[tuple[int, str], Predictions], path: Path, cell: CellConfig) -> None:
     first = cell.seeds[0]
-    if (first, "test") not in out:
-        raise DataError(f"{path}: {cell.name}, seed {first}: no rows of the test split")
-    reference = out[first, "test"]
-    has_val = (first, "val") in out
+    _refuse_other_tests(out, path, cell)
+    reference, has_val = out[first, "test"], (first, "val") in out
     if cell.selection.holdout > 0 and not has_val:
         raise DataError(
             f"{path}: {cell.name}, seed {first}: no rows of the val split, though selection.holdout is "
             f"{cell.selection.holdout:g}; train the cell again"
         )
     for seed in cell.seeds:
-        test = out.get((seed, "test"))
-        if test is None:
-            raise DataError(f"{path}: {cell.name}, seed {seed}: no rows of the test split")
-        if test.ids != reference.ids or (test.labels != reference.labels).any():
-            raise DataError(f"{path}: {cell.name}, seed {seed}: other test instances or labels than seed {first}")
         if ((seed, "val") in out) != has_val:
             raise DataError(f"{path}: {cell.name}: seed {seed} and seed {first} do not both have a val split")
         for split in PREDICTED_SPLITS[not has_val :]:
@@ -196,6 +189,17 @@ def _check_predictions(out: dict[tuple[int, str], Predictions], path: Path, cell
                     f"{path}: {cell.name}, seed {seed}, {split}: evaluated at other epochs than the test split "
                     f"of seed {first}; train the cell again"
                 )
+
+
+def _refuse_other_tests(out: Mapping[tuple[int, str], Any], path: Path, cell: CellConfig) -> None:
+    """All seeds are scored on the same test instances."""
+    for seed in cell.seeds:
+        if (seed, "test") not in out:
+            raise DataError(f"{path}: {cell.name}, seed {seed}: no rows of the test split")
+        one, first = out[seed, "test"], out[cell.seeds[0], "test"]
+        if one.ids != first.ids or (one.labels != first.labels).any():
+            where = f"{path}: {cell.name}, seed {seed}"
+            raise DataError(f"{where}: other test instances or labels than seed {cell.seeds[0]}")
 
 
 EMBEDDED = {"seed": pl.Int64, "split": pl.String, "id": pl.String, "embedding": pl.Array}
@@ -223,13 +227,13 @@ class Embeddings:
 
     def cases(self, task: str) -> Embeddings:
         """The cases of a task, with its labels and, where there are weights, these alone, of mean 1, without a name."""
-        own = replace(self, labels=self.labels_of(task))
+        labels = self.tasks[task] if task else self.labels
         if not self.weights:
-            return own
+            return replace(self, labels=labels)
         rows = np.flatnonzero(weights_N := self.weights[task])
         return Embeddings(
             [self.ids[i] for i in rows],
-            own.labels[rows],
+            labels[rows],
             self.z[rows],
             readouts={name: z_ND[rows] for name, z_ND in self.readouts.items()},
             weights={"": weights_N[rows] / weights_N[rows].mean()},
@@ -238,10 +242,6 @@ class Embeddings:
     def of(self, readout: str) -> NDArray[np.float32]:
         """(N, D) of a readout."""
         return self.readouts[readout] if readout else self.z
-
-    def labels_of(self, task: str) -> NDArray[Any]:
-        """Those of a task, or under the empty name the dataset's own."""
-        return self.tasks[task] if task else self.labels
 
 
 def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:
@@ -293,14 +293,9 @@ def _column(task: str) -> str:
 
 
 def _check_embeddings(out: dict[tuple[int, str], Embeddings], path: Path, cell: CellConfig) -> None:
-    """All seeds are scored on the same test instances, and none of them has been trained on."""
-    first = out[cell.seeds[0], "test"]
+    """None of the test instances has been trained on."""
+    _refuse_other_tests(out, path, cell)
     for seed in cell.seeds:
-        test = out[seed, "test"]
-        if test.ids != first.ids or (test.labels != first.labels).any():
-            raise DataError(
-                f"{path}: {cell.name}, seed {seed}: other test instances or labels than seed {cell.seeds[0]}"
-            )
         seen: set[str] = set()
         for split in SPLITS:
             if both := seen.intersection(out[seed, split].ids):
