@@ -51,16 +51,12 @@ def test_mrr_with_one_right_answer_is_scikit_learns_average_precision():
     assert per_query(got, "mrr").mean() == pytest.approx(want, abs=1e-12)
 
 
-def test_ties_keep_the_gallerys_order_or_count_against_the_model():
-    flat = np.zeros((6, 6))
-    stable = score_queries(flat, SHAPE, SHAPE)
-    pessimistic = score_queries(flat, SHAPE, SHAPE, ties="pessimistic")
-    assert stable.first_rank.tolist() == [1, 2, 3, 4, 5, 6]
-    assert pessimistic.first_rank.tolist() == [6] * 6
-    assert pessimistic.ndcg.tolist() == [0.0] * 6
+def test_ties_count_against_the_model():
+    collapsed = score_queries(np.zeros((6, 6)), SHAPE, SHAPE)
+    assert collapsed.first_rank.tolist() == [6] * 6
+    assert collapsed.ndcg.tolist() == [0.0] * 6
     partial = np.array([[0.9, 0.5, 0.5, 0.5, 0.1, 0.0]])
-    ranks = [score_queries(partial, np.array([2]), SHAPE, ties=t).first_rank[0] for t in ("stable", "pessimistic")]
-    assert ranks == [3, 4]
+    assert score_queries(partial, np.array([2]), SHAPE).first_rank.tolist() == [4]
 
 
 def test_chunks_of_queries_do_not_matter(monkeypatch):
@@ -92,7 +88,7 @@ def test_both_directions_take_the_instance_once_and_every_caption():
     text_ids = np.arange(10).repeat(3)
     texts = corner[np.where(text_ids == 9, 0, text_ids)] + 0.001 * np.arange(30)[:, None]
     rows = {"image": (images, image_ids), "text": (texts, text_ids)}
-    to_image, from_image = ranked(rows, Retrieval(gallery="image", queries="text", ties="stable")).values()
+    to_image, from_image = ranked(rows, Retrieval(gallery="image", queries="text")).values()
     assert from_image.query_ids.tolist() == list(range(10))
     assert from_image.first_rank.tolist()[:9] == [1] * 9
     assert to_image.query_ids.tolist() == text_ids.tolist()

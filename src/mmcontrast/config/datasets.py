@@ -178,9 +178,6 @@ class Retrieval(Strict):
         description="Modality that stands for the instance: the mean unit vector of its observations is one item."
     )
     queries: str = Field(description="The other modality: each observation is an item of its own.")
-    ties: Literal["stable", "pessimistic"] = Field(
-        default="pessimistic", description="Items of equal similarity: in the gallery's order, or wrong ones first."
-    )
 
 
 class Dataset(Strict):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,6 @@ from mmcontrast.errors import DataError
 
 Floats = npt.NDArray[np.floating[Any]]
 Ids = npt.NDArray[Any]
-Ties = Literal["stable", "pessimistic"]
 
 RECALL_AT = (1, 5, 10)
 NDCG_AT = 5
@@ -48,15 +47,14 @@ class QueryScores:
     ndcg: npt.NDArray[np.float64]
 
 
-def rank_gallery(
-    similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids, ties: Ties = "stable"
-) -> npt.NDArray[np.bool_]:
+def rank_gallery(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> npt.NDArray[np.bool_]:
     """(U, G) is the item at each rank a right answer? Items in falling order of similarity.
+
+    Of equal similarity wrong answers come first, so that no collapsed model profits.
 
     Args:
         similarity_UG: the higher, the nearer.
         query_ids, gallery_ids: (U,) and (G,) instance of each.
-        ties: stable = in the gallery's order; pessimistic = wrong answers first, so that no collapsed model profits.
 
     Raises:
         DataError: a similarity is not finite, or a query has no right answer in the gallery.
@@ -67,10 +65,7 @@ def rank_gallery(
     if not relevant_UG.any(axis=1).all():
         missing = query_ids[~relevant_UG.any(axis=1)][:5].tolist()
         raise DataError(f"queries without a right answer in the gallery: {missing}")
-    if ties == "stable":
-        order_UG = np.argsort(-similarity_UG, axis=1, kind="stable")
-    else:
-        order_UG = np.lexsort((relevant_UG, -similarity_UG), axis=1)
+    order_UG = np.lexsort((relevant_UG, -similarity_UG), axis=1)
     return np.take_along_axis(relevant_UG, order_UG, axis=1)
 
 
@@ -87,7 +82,7 @@ def ndcg(right_UG: npt.NDArray[np.bool_], k: int = NDCG_AT) -> npt.NDArray[np.fl
     return (right_UG[:, :k] * discount_k).sum(axis=1) / best_k[n_right_U - 1]
 
 
-def score_queries(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids, ties: Ties = "stable") -> QueryScores:
+def score_queries(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> QueryScores:
     """Rank the gallery for every query, a chunk of queries at a time.
 
     Raises:
@@ -96,7 +91,7 @@ def score_queries(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids, ties:
     first, gain = [], []
     for i in range(0, len(query_ids), CHUNK):
         rows = slice(i, i + CHUNK)
-        right_UG = rank_gallery(similarity_UG[rows], query_ids[rows], gallery_ids, ties)
+        right_UG = rank_gallery(similarity_UG[rows], query_ids[rows], gallery_ids)
         first.append(right_UG.argmax(axis=1) + 1)
         gain.append(ndcg(right_UG))
     return QueryScores(query_ids, np.concatenate(first), np.concatenate(gain))
@@ -158,10 +153,7 @@ def ranked(rows: Mapping[str, Rows], spec: Retrieval) -> dict[str, QueryScores]:
     z_QD, ids_Q = rows[spec.queries]
     similarity_IQ, items_I, _ = grouped_similarity(*rows[spec.gallery], z_QD, np.arange(len(ids_Q)))
     check_k(max(RECALL_AT), min(similarity_IQ.shape))
-    found = (
-        score_queries(similarity_IQ.T, ids_Q, items_I, spec.ties),
-        score_queries(similarity_IQ, items_I, ids_Q, spec.ties),
-    )
+    found = score_queries(similarity_IQ.T, ids_Q, items_I), score_queries(similarity_IQ, items_I, ids_Q)
     return dict(zip(directions(spec), found, strict=True))
 
 
