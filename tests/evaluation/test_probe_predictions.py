@@ -12,9 +12,9 @@ import pytest
 from mmcontrast.config import Optimizer, Stage
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation import probe
+from mmcontrast.evaluation.columns import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.evaluation.probe_predictions import probe_predictions
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.scores import score
 from mmcontrast.evaluation.stored import read_embeddings
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of
+from mmcontrast.evaluation.evaluate import chosen_epochs, curves, metrics_of
 from mmcontrast.evaluation.scores import score
 from mmcontrast.evaluation.stored import Predictions, read_predictions
 

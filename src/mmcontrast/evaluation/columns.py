@@ -1,4 +1,4 @@
-"""Columns of a cell's outputs: labels and predictions of every kind of target, and readouts of an embedding.
+"""Columns of a cell's outputs: labels and predictions of every kind of target, readouts of an embedding, and scores.
 
 Readouts are the embeddings that are scored beside a cell's own. encoders: the encoders' outputs one after another: one
 definition for all methods, whatever stands behind the encoders. without_<modality>: the own embedding with a modality
@@ -45,6 +45,28 @@ def fitted_on(readout: str) -> str:
     return OWN if readout.startswith(WITHOUT) else readout
 
 
+CURVES_SCHEMA = {"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "metric": pl.String, "value": pl.Float64}
+METRICS_SCHEMA = {
+    "seed": pl.Int64,
+    "protocol": pl.String,
+    "split": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+    "n": pl.Int64,
+    "epoch": pl.Int64,
+}
+INTERVALS_SCHEMA: dict[str, Any] = {
+    "protocol": pl.String,
+    "split": pl.String,
+    "metric": pl.String,
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "n_seeds": pl.Int64,
+    "n_cases": pl.Int64,
+    # by seed, what each test instance, or group of them, moves a selected score by; of other protocols empty
+    "influence": pl.List(pl.List(pl.Float32)),
+}
 SUM_TOLERANCE = 1e-2
 
 

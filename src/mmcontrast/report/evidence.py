@@ -17,8 +17,7 @@ from mmcontrast import paths
 from mmcontrast.config import CellConfig, CellRef, Dataset, Experiment, Grid
 from mmcontrast.data import files
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.columns import CURVES_SCHEMA, INTERVALS_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds_and_cases, paired_difference
 from mmcontrast.evaluation.stored import OBSERVED
 from mmcontrast.paths import Layout

@@ -17,8 +17,8 @@ from mmcontrast.config import Grid
 from mmcontrast.config.metrics import SHARE, Measure, measure
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, write_frame
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.columns import CURVES_SCHEMA, INTERVALS_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.evaluate import write_frame
 from mmcontrast.evaluation.statistics import Interval, over_seeds
 from mmcontrast.evaluation.stored import read_frame
 from mmcontrast.paths import Layout
