@@ -52,10 +52,7 @@ class View:
 
 
 class Places:
-    """Where the rows of parts that follow each other are.
-
-    `sizes`: rows of each part.
-    """
+    """Where the rows of parts that follow each other are. `sizes`: rows of each part."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self.starts = np.cumsum([0, *sizes], dtype=np.int64)
