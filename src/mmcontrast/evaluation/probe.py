@@ -5,9 +5,9 @@ continuous: an accuracy moves in steps, and the last bit would decide between tw
 argument here, it is scored afterwards, once, with `predict`.
 
 classes: multinomial logistic regression. multilabel: a logistic regression for each label, all of one strength.
-regression: ridge regression of all quantities, each scaled to unit variance, of one strength. The chosen one is solved
-to its optimum, so that a score is a property of the embeddings and of nothing else: a solver that stops early leaves a
-model that depends on the rounding of matrix products, which differs between processors.
+regression: ridge regression of all quantities, each scaled to unit variance, of one strength. Each is solved to its
+optimum, so that a score is a property of the embeddings and of nothing else: a solver that stops early leaves a model
+that depends on the rounding of matrix products, which differs between processors.
 
 Shapes: N cases, D width of the embedding, C classes, labels or quantities, K = min(N, D). To solvers features come
 scaled; a strength is inverse, and called C.
@@ -16,7 +16,7 @@ scaled; a strength is inverse, and called C.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -24,6 +24,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -34,94 +36,150 @@ from mmcontrast.evaluation.scores import loss
 
 Array = NDArray[np.floating]
 
-# Side of the largest Hessian, (C, or 1 of two classes) * (K + 1), that is factorised: at every strength where that is
-# faster, as of small ones and of many cases. Else strengths are tried by L-BFGS, as far as choosing one needs, and the
-# chosen fit is taken to its optimum, by conjugate gradients where the Hessian is larger.
-LARGEST_HESSIAN = 1500
-SMALL_HESSIAN, MANY_CASES = 300, 4  # many: so many times the side
-FACTORISED: dict[str, Any] = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 100}
-TRIED: dict[str, Any] = {"solver": "lbfgs", "tol": 1e-5, "max_iter": 20_000}
-REFINED: dict[str, Any] = {"solver": "newton-cg", "tol": 1e-8, "max_iter": 1000}
-Fits = dict[float, tuple[LogisticRegression, bool]]  # strength -> a fit, and whether it converged
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A probe at a strength.
-
-    Attributes:
-        predict: (N, D) features -> (N, C) probabilities, 0 for a class that train did not have; of regression numbers
-            in the labels' units.
-    """
-
-    predict: Callable[[Array], Array]
-    converged: bool = True
+# Side of the largest Hessian, K + 1 of two classes, C * (K + 1) of more, that is factorised, which is Newton's method.
+# Else L-BFGS is faster: all strengths are tried in single precision, and those near the best are taken to the optimum.
+LARGEST_OF_TWO, LARGEST_HESSIAN = 1500, 300
+NEWTON: dict[str, Any] = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 100}
+LBFGS: dict[str, Any] = {"ftol": 0, "maxcor": 10, "maxiter": 20_000, "maxfun": 30_000}
+# largest component of the gradient of the mean loss, in scaled unknowns, as a share of the loss before, of a strength
+# that is tried and at an optimum
+TRIED, OPTIMUM = 3e-4, 1e-8
 
 
 class Solver(Protocol):
     """The training cases of a probe."""
 
-    def at(self, strength: float, chosen: bool = False) -> Fit:
-        """The fit at a strength, to its optimum where it is the chosen one; it may start from fits before."""
+    def at(self, strength: float, tried: bool = False) -> Model:
+        """The fit at a strength, or one near it that is only tried; it may start from fits before."""
         ...
 
 
+@dataclass(frozen=True)
+class Logistic:
+    """Probabilities of classes; 0 for a class that train did not have. C are those that it had.
+
+    Attributes:
+        basis: (D, K). weights: (K + 1, C), the last row the intercepts. classes: (C,) of the `n` there are.
+    """
+
+    basis: Array
+    weights: Array
+    classes: NDArray
+    n: int
+    converged: bool
+
+    def predict(self, x_ND: Array) -> Array:
+        probs_NC = np.zeros((len(x_ND), self.n))
+        probs_NC[:, self.classes] = softmax(x_ND @ self.basis @ self.weights[:-1] + self.weights[-1], axis=1)
+        return probs_NC
+
+
 class ClassSolver:
-    """See the module. Of fewer cases than features, the weights are found in the span of the cases, where they lie."""
+    """See the module. The features are rotated to their principal axes, which changes no penalty.
+
+    Of fewer cases than features, the weights are found in the span of the cases, where they lie.
+    """
 
     def __init__(self, x_ND: Array, labels_N: NDArray, weights_N: Array, n: int) -> None:
-        n_classes = len(np.unique(labels_N))
-        if n_classes < 2:
+        self.classes, self.index_N = np.unique(labels_N, return_inverse=True)
+        if len(self.classes) < 2:
             raise DataError("probe: the training cases are all of one class, so there is nothing to tell apart")
-        self.basis = np.linalg.qr(x_ND.T)[0] if x_ND.shape[0] < x_ND.shape[1] else None
-        self.x_NK = x_ND if self.basis is None else x_ND @ self.basis
-        self.labels_N, self.weights_N, self.n = labels_N, weights_N, n
-        side = (n_classes if n_classes > 2 else 1) * (self.x_NK.shape[1] + 1)
-        newton = side <= LARGEST_HESSIAN
-        faster = newton and (side <= SMALL_HESSIAN or len(x_ND) >= MANY_CASES * side)
-        self.ways = FACTORISED if faster else TRIED, FACTORISED if newton else REFINED
+        self.basis = np.linalg.svd(x_ND, full_matrices=False)[2].T
+        self.x_NK, self.weights_N, self.n = x_ND @ self.basis, weights_N, n
+        width = self.x_NK.shape[1] + 1
+        two = len(self.classes) == 2
+        self.newton = width <= LARGEST_OF_TWO if two else len(self.classes) * width <= LARGEST_HESSIAN
         cases = b"".join(np.ascontiguousarray(of).tobytes() for of in (x_ND, labels_N, weights_N))
-        self.tried, self.refined = _fits(sha256(cases).digest(), n, newton, faster)
+        self.fits = _fits(sha256(cases).digest(), n, self.newton)
 
-    def at(self, strength: float, chosen: bool = False) -> Fit:
-        refining = chosen and self.ways[0] is not self.ways[1]
-        fits, how = (self.refined if refining else self.tried), self.ways[refining]
-        if strength not in fits:
-            fits[strength] = self._fitted(strength, how)
-        model, converged = fits[strength]
+    def at(self, strength: float, tried: bool = False) -> Logistic:
+        tolerance = TRIED if tried and not self.newton else OPTIMUM
+        if (strength, tolerance) not in self.fits:
+            last = self.fits.get((strength, TRIED)) or next(reversed(self.fits.values()), None)
+            start = None if last is None else last.weights
+            weights, converged = (
+                self._newton(strength, start) if self.newton else self._lbfgs(strength, start, tolerance)
+            )
+            self.fits[strength, tolerance] = Logistic(self.basis, weights, self.classes, self.n, converged)
+        return self.fits[strength, tolerance]
 
-        def predict(x_ND: Array) -> Array:
-            probs_NC = np.zeros((len(x_ND), self.n))
-            probs_NC[:, model.classes_] = model.predict_proba(x_ND if self.basis is None else x_ND @ self.basis)
-            return probs_NC
-
-        return Fit(predict, converged)
-
-    def _fitted(self, strength: float, how: Mapping[str, Any]) -> tuple[LogisticRegression, bool]:
-        start, _ = self.tried.get(strength) or next(reversed(self.tried.values()), (None, False))
-        model = LogisticRegression(C=strength, warm_start=start is not None, **how)
+    def _newton(self, strength: float, start: Array | None) -> tuple[Array, bool]:
+        model = LogisticRegression(C=strength, warm_start=start is not None, **NEWTON)
+        two = len(self.classes) == 2
         if start is not None:
-            model.classes_, model.coef_, model.intercept_ = start.classes_, start.coef_.copy(), start.intercept_.copy()
+            of = start[:, 1:] if two else start
+            model.classes_, model.coef_, model.intercept_ = (
+                np.arange(len(self.classes)),
+                of[:-1].T.copy(),
+                of[-1].copy(),
+            )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(self.x_NK, self.labels_N, self.weights_N)
-        return model, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+            model.fit(self.x_NK, self.index_N, self.weights_N)
+        converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+        weights = np.vstack([model.coef_.T, model.intercept_])
+        return (np.hstack([np.zeros_like(weights), weights]) if two else weights), converged
+
+    def _lbfgs(self, strength: float, start: Array | None, tolerance: float) -> tuple[Array, bool]:
+        """In unknowns scaled so that the Hessian is the identity where all classes are equally probable."""
+        n, c, kind = len(self.x_NK), len(self.classes), np.float32 if tolerance == TRIED else np.float64
+        x_NK: Array = np.column_stack([self.x_NK, np.ones(n)]).astype(kind)
+        share_N1: Array = (self.weights_N / n)[:, None].astype(kind)
+        rows_N = np.arange(n)
+        # of two classes LogisticRegression has one vector of weights, which is the difference of two here
+        penalty_K1 = np.append(np.full(self.x_NK.shape[1], (2 if c == 2 else 1) / (strength * n)), 0)[:, None]
+        scale_K1 = 1 / np.sqrt((share_N1 * x_NK**2).sum(0)[:, None] / c + penalty_K1)
+
+        def loss_and_gradient(flat: Array) -> tuple[float, Array]:
+            weights_KC = scale_K1 * flat.reshape(-1, c)
+            z_NC = x_NK @ weights_KC.astype(kind)
+            z_NC -= z_NC.max(axis=1, keepdims=True)
+            right_N = z_NC[rows_N, self.index_N]
+            total_N1 = np.exp(z_NC, out=z_NC).sum(axis=1, keepdims=True)
+            loss = (share_N1[:, 0] @ (np.log(total_N1[:, 0]) - right_N)) + (penalty_K1 * weights_KC**2).sum() / 2
+            apart_NC = np.divide(z_NC, total_N1, out=z_NC)
+            apart_NC[rows_N, self.index_N] -= 1
+            return float(loss), (scale_K1 * (x_NK.T @ (share_N1 * apart_NC) + penalty_K1 * weights_KC)).ravel()
+
+        first = np.zeros((x_NK.shape[1], c)) if start is None else start / scale_K1
+        options = LBFGS | {"gtol": tolerance * loss_and_gradient(first.ravel())[0]}
+        found = minimize(loss_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options)
+        return scale_K1 * found.x.reshape(-1, c), bool(found.success)
 
 
 @lru_cache(maxsize=256)
-def _fits(cases: bytes, n: int, newton: bool, faster: bool) -> tuple[Fits, Fits]:
-    """Fits of equal cases, which tasks and seeds may share, by strength: those tried, and those refined."""
-    return {}, {}
+def _fits(cases: bytes, n: int, newton: bool) -> dict[tuple[float, float], Logistic]:
+    """Fits of equal cases, which tasks and seeds may share, by strength and tolerance."""
+    return {}
 
 
-class ConstantSolver:
-    """Of a label that all training cases have, or none has; the same at every strength."""
+@dataclass(frozen=True)
+class LogisticByLabel:
+    """Probabilities of labels."""
 
-    def __init__(self, label: int) -> None:
-        self.label = label
+    models: list[Model]
 
-    def at(self, strength: float, chosen: bool = False) -> Fit:
-        return Fit(lambda x_ND: np.tile(np.eye(2)[self.label], (len(x_ND), 1)))
+    @property
+    def converged(self) -> bool:
+        return all(model.converged for model in self.models)
+
+    def predict(self, x_ND: Array) -> Array:
+        return np.stack([model.predict(x_ND)[:, 1] for model in self.models], axis=1)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Of a label that all training cases have, or none has."""
+
+    label: int
+    converged: bool = True
+
+    def predict(self, x_ND: Array) -> Array:
+        return np.tile(np.eye(2)[self.label], (len(x_ND), 1))
+
+    def at(self, strength: float, tried: bool = False) -> Constant:
+        """It is the same at every strength."""
+        return self
 
 
 class LabelSolver:
@@ -129,17 +187,27 @@ class LabelSolver:
 
     def __init__(self, x_ND: Array, labels_NC: NDArray, weights_N: Array, n: int) -> None:
         self.solvers: list[Solver] = [
-            ConstantSolver(int(y_N[0])) if (y_N == y_N[0]).all() else ClassSolver(x_ND, y_N, weights_N, 2)
+            Constant(int(y_N[0])) if (y_N == y_N[0]).all() else ClassSolver(x_ND, y_N, weights_N, 2)
             for y_N in labels_NC.astype(np.int64).T
         ]
-        if all(isinstance(solver, ConstantSolver) for solver in self.solvers):
+        if all(isinstance(solver, Constant) for solver in self.solvers):
             raise DataError("probe: the training cases all have the same labels, so there is nothing to tell apart")
 
-    def at(self, strength: float, chosen: bool = False) -> Fit:
-        fits = [solver.at(strength, chosen) for solver in self.solvers]
-        return Fit(
-            lambda x_ND: np.stack([fit.predict(x_ND)[:, 1] for fit in fits], axis=1), all(fit.converged for fit in fits)
-        )
+    def at(self, strength: float, tried: bool = False) -> LogisticByLabel:
+        return LogisticByLabel([solver.at(strength, tried) for solver in self.solvers])
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Numbers in the units of the labels."""
+
+    weights: Array  # (D, C)
+    offset: Array  # (C,)
+    converged: bool = True
+
+    def predict(self, x_ND: Array) -> Array:
+        predicted: Array = x_ND @ self.weights + self.offset
+        return predicted
 
 
 class RidgeSolver:
@@ -157,13 +225,14 @@ class RidgeSolver:
         left_NK, self.singular_K, self.right_KD = np.linalg.svd(root_N1 * (x_ND - self.mean_x_D), full_matrices=False)
         self.projected_KC = left_NK.T @ (root_N1 * (y_NC - self.mean_y_C) / self.scale_C)
 
-    def at(self, strength: float, chosen: bool = False) -> Fit:
+    def at(self, strength: float, tried: bool = False) -> Ridge:
         shrunk_K1 = (self.singular_K / (self.singular_K**2 + 1 / strength))[:, None]
         weights_DC = self.right_KD.T @ (shrunk_K1 * self.projected_KC) * self.scale_C
-        offset_C = self.mean_y_C - self.mean_x_D @ weights_DC
-        return Fit(lambda x_ND: x_ND @ weights_DC + offset_C)
+        return Ridge(weights_DC, self.mean_y_C - self.mean_x_D @ weights_DC)
 
 
+# a fitted probe: whether the fit converged, and (N, D) features -> (N, C) probabilities or numbers in the labels' units
+Model = Logistic | LogisticByLabel | Constant | Ridge
 # made of features (float64), labels, weights of the cases (mean 1), and the number of classes, labels or quantities
 SOLVERS: dict[Kind, Callable[[Array, NDArray, Array, int], Solver]] = {
     "classes": ClassSolver,
@@ -174,6 +243,9 @@ SOLVERS: dict[Kind, Callable[[Array, NDArray, Array, int], Solver]] = {
 STRENGTHS = tuple(float(s) for s in np.logspace(-4, 4, 9))
 # strengths in a row whose validation loss is above the least, after which no weaker regularisation is tried
 RISES = 2
+# shares of the least loss on validation: above it, of a strength that is tried, within which it may be chosen; and of
+# losses at the optimum that count as equal
+NEAR, EQUAL = 1e-2, 1e-6
 
 Weights = tuple[Array, Array]  # of the training and of the validation cases
 
@@ -184,22 +256,20 @@ class Probe:
 
     Attributes:
         strength: the C that was chosen (inverse regularisation), the smallest of equals.
-        validation: C -> the loss on validation (`scores.loss`), of every C that was tried, in ascending order.
+        validation: C -> the loss on validation (`scores.loss`), of every C that was tried, in ascending order;
+            nearly, of those that are far from the least.
+        converged: whether the chosen fit did.
     """
 
     scaler: StandardScaler
-    fit: Fit
+    model: Model
     strength: float
     validation: dict[float, float]
-
-    @property
-    def converged(self) -> bool:
-        """Whether the chosen fit did."""
-        return self.fit.converged
+    converged: bool
 
     def predict(self, z_ND: Array) -> Array:
         """(N, C) probabilities, 0 for a class that train did not have; of regression numbers in the data's units."""
-        return self.fit.predict(self.scaler.transform(z_ND.astype(np.float64)))
+        return self.model.predict(self.scaler.transform(z_ND.astype(np.float64)))
 
 
 def fit_probe(
@@ -236,16 +306,27 @@ def fit_probe(
     scaler = StandardScaler().fit((train_ND if scaled_by is None else scaled_by).astype(np.float64))
     x_ND, v_ND = (scaler.transform(z_ND.astype(np.float64)) for z_ND in (train_ND, val_ND))
     solver = SOLVERS[kind](x_ND, train_labels, train_N / train_N.mean(), n)
-    validation: dict[float, float] = {}
+    losses: dict[float, float] = {}
+
+    def validate(strength: float, tried: bool) -> None:
+        losses[strength] = loss(kind, val_labels, solver.at(strength, tried).predict(v_ND), val_N)
+
     for strength in sorted(strengths):
-        validation[strength] = loss(kind, val_labels, solver.at(strength).predict(v_ND), val_N)
-        best = min(validation, key=validation.__getitem__)
-        if len(validation) - list(validation).index(best) > RISES:
+        validate(strength, tried=True)
+        best = min(losses, key=losses.__getitem__)
+        if len(losses) - list(losses).index(best) > RISES:
             break
+    optimal: set[float] = set()
+    while near := [s for s in losses if s not in optimal and losses[s] <= min(losses.values()) * (1 + NEAR)]:
+        for strength in near:
+            validate(strength, tried=False)
+        optimal |= set(near)
+    best = next(s for s in losses if s in optimal and losses[s] <= min(losses.values()) * (1 + EQUAL))
     if refit_on_val:
         both = [np.concatenate(parts) for parts in ((x_ND, v_ND), (train_labels, val_labels), (train_N, val_N))]
         solver = SOLVERS[kind](both[0], both[1], both[2] / both[2].mean(), n)
-    return Probe(scaler, solver.at(best, chosen=True), best, validation)
+    model = solver.at(best)
+    return Probe(scaler, model, best, losses, model.converged)
 
 
 def balanced(labels_N: NDArray) -> Array:
