@@ -17,7 +17,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmcontrast.config.metrics import Kind, Target
-from mmcontrast.errors import DataError
 
 OWN = ""
 ENCODERS = "encoders"
@@ -80,30 +79,6 @@ def label_type(target: Target) -> Any:
 def output_column(kind: Kind) -> str:
     """The column of predictions.parquet that holds what is predicted."""
     return "values" if kind == "regression" else "probs"
-
-
-def labels_of(part: pl.DataFrame, column: str, target: Target, where: str) -> NDArray[Any]:
-    """A column of labels, checked: (N,) class indices, (N, C) zeros and ones, or (N, C) finite numbers.
-
-    Raises:
-        DataError: with the place, the case and what is accepted.
-    """
-    labels = part[column].to_numpy()
-    if target.kind == "classes":
-        if labels.min() < 0 or labels.max() >= target.width:
-            raise DataError(
-                f"{where}: {column}: labels from {labels.min()} to {labels.max()}; accepted are 0 to {target.width - 1}"
-            )
-        return labels
-    wrong_N = (labels > 1).any(-1) if target.kind == "multilabel" else ~np.isfinite(labels).all(-1)
-    if wrong_N.any():
-        accepted = "0 and 1" if target.kind == "multilabel" else "finite numbers"
-        i = int(wrong_N.argmax())
-        raise DataError(
-            f"{where}: {column}: {labels[i].tolist()} of case {part['id'][i]} ({int(wrong_N.sum())} such rows); "
-            f"accepted are {accepted}"
-        )
-    return labels
 
 
 def not_predictions(kind: Kind, outputs: NDArray[np.float32]) -> NDArray[np.bool_]:
