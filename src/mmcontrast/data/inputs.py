@@ -274,8 +274,6 @@ class _Decode(Dataset[dict[str, Tensor] | DataError]):
 
 
 class _Tasks(Sampler[Task]):
-    """The tasks of one epoch or of an evaluation."""
-
     def __init__(self) -> None:
         self.now: Iterator[Task] = iter(())
 

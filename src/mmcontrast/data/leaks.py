@@ -236,7 +236,6 @@ def _near(taken: Mapping[str, Mapping[str, _Observations]]) -> dict[str, Any]:
 
 
 def _width(spec: Modality) -> int:
-    """f of a modality's fingerprints."""
     if spec.kind == "text":
         return TEXT_BINS
     if spec.kind == "image":
@@ -314,7 +313,6 @@ def thumbnails(x_PCHW: np.ndarray) -> np.ndarray:
 
 
 def _text(text: str) -> np.ndarray:
-    """(TEXT_BINS,) float32 counts."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     words = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c)).split()
     padded = f" {' '.join(words)} "

@@ -50,7 +50,6 @@ class _Sampler:
         self.seed = seed
 
     def _of(self, rows: int, what: str, batch_size: int) -> None:
-        """An epoch is of so many rows."""
         if not 2 <= batch_size <= rows:
             raise ValueError(f"batch_size: {batch_size} is not in [2, {rows}]; the split has {rows} {what}")
         self.rows, self.batch_size = rows, batch_size

@@ -131,7 +131,6 @@ def _pretrained(spec: Pretrained, where: str) -> Encoder:
 
 
 def _texts(table: Table, modality: str) -> Any:
-    """What has the length O, and of which a slice is a list of texts."""
     return table.observations[modality].flat if modality in table.observations else table.inputs[modality]
 
 

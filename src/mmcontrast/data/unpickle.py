@@ -73,14 +73,12 @@ class _Class:
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """How protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise ValueError("bytes in another encoding than latin1")
     return text.encode("latin-1")
 
 
 def _object(cls: Any, *_: Any) -> Any:
-    """A sparse matrix that has nothing in it yet."""
     if not isinstance(cls, _Class) or cls.name not in SPARSE:
         raise ValueError("an object of a class that is not accepted")
     return SPARSE[cls.name].__new__(SPARSE[cls.name])

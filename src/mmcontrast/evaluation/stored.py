@@ -182,7 +182,6 @@ def _check_predictions(out: dict[tuple[int, str], Predictions], path: Path, cell
 
 
 def _refuse_other_tests(out: Mapping[tuple[int, str], Any], path: Path, cell: CellConfig) -> None:
-    """All seeds are scored on the same test instances."""
     for seed in cell.seeds:
         if (seed, "test") not in out:
             raise DataError(f"{path}: {cell.name}, seed {seed}: no rows of the test split")
