@@ -64,8 +64,8 @@ FAULTS = {
     "label empty": (changed(TEST & CASE, label=pl.lit(None)), "column label has rows without a value"),
     "no test": (without(TEST), "no rows of the test split"),
     "no test of one seed": (without(TEST & SEED_1), "seed 1: no rows of the test split"),
-    "no val": (without(~TEST), "no rows of the val split, though selection.holdout is 0.2"),
-    "val of one seed": (without(~TEST & SEED_1), "seed 1 and seed 0 do not both have a val split"),
+    "no val": (without(~TEST), "seed 0: no rows of the val split"),
+    "val of one seed": (without(~TEST & SEED_1), "seed 1: no rows of the val split"),
     "split": (changed(TEST, split=pl.lit("train")), "split 'train'; accepted are val, test"),
     "column": (lambda f: f.drop("probs"), "no column probs; expected seed, epoch"),
     "width": (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,8 @@ def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Pred
         if split not in PREDICTED_SPLITS:
             raise DataError(f"{path}: {cell.name}: split '{split}'; accepted are {', '.join(PREDICTED_SPLITS)}")
         out[int(str(seed)), str(split)] = _predictions(part, f"{path}: {cell.name}, seed {seed}, {split}", cell)
-    _check_predictions(out, path, cell)
+    needed = [("test",), ("val",)] if cell.selection.holdout > 0 else [("test",)]
+    _check_alike(out, path, cell, needed)
     return out
 
 
@@ -161,34 +163,26 @@ def _outputs(part: pl.DataFrame, epochs: list[int], n: int, where: str, cell: Ce
     return outputs
 
 
-def _check_predictions(out: dict[tuple[int, str], Predictions], path: Path, cell: CellConfig) -> None:
-    first = cell.seeds[0]
-    _refuse_other_tests(out, path, cell)
-    reference, has_val = out[first, "test"], (first, "val") in out
-    if cell.selection.holdout > 0 and not has_val:
-        raise DataError(
-            f"{path}: {cell.name}, seed {first}: no rows of the val split, though selection.holdout is "
-            f"{cell.selection.holdout:g}; train the cell again"
-        )
-    for seed in cell.seeds:
-        if ((seed, "val") in out) != has_val:
-            raise DataError(f"{path}: {cell.name}: seed {seed} and seed {first} do not both have a val split")
-        for split in PREDICTED_SPLITS[not has_val :]:
-            if out[seed, split].epochs != reference.epochs:
-                raise DataError(
-                    f"{path}: {cell.name}, seed {seed}, {split}: evaluated at other epochs than the test split "
-                    f"of seed {first}; train the cell again"
-                )
-
-
-def _refuse_other_tests(out: Mapping[tuple[int, str], Any], path: Path, cell: CellConfig) -> None:
-    for seed in cell.seeds:
-        if (seed, "test") not in out:
-            raise DataError(f"{path}: {cell.name}, seed {seed}: no rows of the test split")
-        one, first = out[seed, "test"], out[cell.seeds[0], "test"]
-        if one.ids != first.ids or (one.labels != first.labels).any():
-            where = f"{path}: {cell.name}, seed {seed}"
-            raise DataError(f"{where}: other test instances or labels than seed {cell.seeds[0]}")
+def _check_alike(out: Mapping[Any, Any], path: Path, cell: CellConfig, needed: Sequence[tuple[str, ...]]) -> None:
+    """All seeds have the same parts, evaluated at the same epochs, and the same test instances with the same labels."""
+    parts = dict.fromkeys([*needed, *(key[1:] for key in out)])
+    epochs = None
+    for seed, part in product(cell.seeds, parts):
+        where = f"{path}: {cell.name}, seed {seed}"
+        if (seed, *part) not in out:
+            of = "".join(f" of '{modality}'" for modality in part[1:])
+            raise DataError(f"{where}: no rows of the {part[0]} split{of}; train the cell again")
+        one, first = out[seed, *part], out[cell.seeds[0], *part]
+        epochs = epochs or getattr(one, "epochs", None)
+        if getattr(one, "epochs", None) != epochs:
+            raise DataError(
+                f"{where}, {', '.join(part)}: evaluated at other epochs than {epochs}; train the cell again"
+            )
+        # only the test split is the same for all seeds: val may be held out by seed
+        if part[0] == "test" and not all(
+            np.array_equal(*of) for of in ((one.ids, first.ids), (one.labels, first.labels))
+        ):
+            raise DataError(f"{where}: other test instances or labels than seed {cell.seeds[0]}; train the cell again")
 
 
 EMBEDDED = {"seed": pl.Int64, "split": pl.String, "id": pl.String, "embedding": pl.Array}
@@ -252,7 +246,7 @@ def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embed
         for seed in cell.seeds
         for split in SPLITS
     }
-    _refuse_other_tests(out, path, cell)
+    _check_alike(out, path, cell, [])
     return out
 
 
@@ -290,13 +284,12 @@ class Observed:
     """One seed's observations of one split and modality at every evaluated epoch.
 
     Attributes:
-        ids: (P,) instance of each row. labels: (P,) its class. observation: (P,) which of the instance's rows it is.
+        ids: (P,) instance of each row. labels: (P,) its class.
         z: (E, P, D) finite float32, in the order of `epochs`. epochs: ascending, 0-based.
     """
 
     ids: NDArray[np.str_]
     labels: NDArray[np.int64]
-    observation: NDArray[np.int64]
     z: NDArray[np.float32]
     epochs: list[int]
 
@@ -315,7 +308,11 @@ def read_observations(path: Path, cell: CellConfig) -> dict[tuple[int, str, str]
     ):
         where = f"{path}: {cell.name}, seed {seed}, {split}, {modality}"
         out[int(str(seed)), str(split), str(modality)] = _observed(part, where)
-    _check_observations(out, path, cell)
+    _check_alike(out, path, cell, [("test", modality) for modality in cell.modalities])
+    for (seed, split, modality), one in out.items():
+        if set(one.ids) != set(out[seed, split, next(iter(cell.modalities))].ids):
+            where = f"{path}: {cell.name}, seed {seed}, {split}, {modality}"
+            raise DataError(f"{where}: not the instances of the first modality; train the cell again")
     return out
 
 
@@ -327,24 +324,5 @@ def _observed(part: pl.DataFrame, where: str) -> Observed:
         raise DataError(
             f"{where}: the embedding of {part['id'][bad]} is not finite; the training diverged or the file is damaged"
         )
-    labels, observation = rows["label"].to_numpy(), rows["observation"].to_numpy()
-    return Observed(np.array(rows["id"].to_list()), labels, observation, z.reshape(len(epochs), len(rows), -1), epochs)
-
-
-def _check_observations(out: dict[tuple[int, str, str], Observed], path: Path, cell: CellConfig) -> None:
-    """Every modality has every instance, and all seeds the same observations at the same epochs."""
-    first = cell.seeds[0]
-    for modality in cell.modalities:
-        if (first, "test", modality) not in out:
-            raise DataError(f"{path}: {cell.name}, seed {first}: no rows of the test split of '{modality}'")
-    for (seed, split, modality), one in out.items():
-        where = f"{path}: {cell.name}, seed {seed}, {split}, {modality}"
-        other = out.get((seed, split, next(iter(cell.modalities))))
-        if other is None or set(one.ids) != set(other.ids):
-            raise DataError(f"{where}: not the instances of the first modality; train the cell again")
-        reference = out.get((first, split, modality))
-        # only the test split is the same for all seeds: val may be held out by seed
-        if split == "test" and (reference is None or not np.array_equal(one.ids, reference.ids)):
-            raise DataError(f"{where}: other observations than seed {first}; train the cell again")
-        if reference is None or one.epochs != reference.epochs:
-            raise DataError(f"{where}: evaluated at other epochs than seed {first}; train the cell again")
+    z = z.reshape(len(epochs), len(rows), -1)
+    return Observed(np.array(rows["id"].to_list()), rows["label"].to_numpy(), z, epochs)
