@@ -175,13 +175,10 @@ def _check_alike(out: Mapping[Any, Any], path: Path, cell: CellConfig, needed: S
         one, first = out[seed, *part], out[cell.seeds[0], *part]
         epochs = epochs or getattr(one, "epochs", None)
         if getattr(one, "epochs", None) != epochs:
-            raise DataError(
-                f"{where}, {', '.join(part)}: evaluated at other epochs than {epochs}; train the cell again"
-            )
+            raise DataError(f"{where}, {', '.join(part)}: evaluated at other epochs; train the cell again")
         # only the test split is the same for all seeds: val may be held out by seed
-        if part[0] == "test" and not all(
-            np.array_equal(*of) for of in ((one.ids, first.ids), (one.labels, first.labels))
-        ):
+        same = np.array_equal(one.ids, first.ids) and np.array_equal(one.labels, first.labels)
+        if part[0] == "test" and not same:
             raise DataError(f"{where}: other test instances or labels than seed {cell.seeds[0]}; train the cell again")
 
 
@@ -310,7 +307,8 @@ def read_observations(path: Path, cell: CellConfig) -> dict[tuple[int, str, str]
         out[int(str(seed)), str(split), str(modality)] = _observed(part, where)
     _check_alike(out, path, cell, [("test", modality) for modality in cell.modalities])
     for (seed, split, modality), one in out.items():
-        if set(one.ids) != set(out[seed, split, next(iter(cell.modalities))].ids):
+        other = out.get((seed, split, next(iter(cell.modalities))))
+        if other is None or set(one.ids) != set(other.ids):
             where = f"{path}: {cell.name}, seed {seed}, {split}, {modality}"
             raise DataError(f"{where}: not the instances of the first modality; train the cell again")
     return out
