@@ -100,8 +100,12 @@ def test_many_unknowns_take_the_other_solver_to_the_same_optimum(
     y[y == 1] = np.where(np.arange((y == 1).sum()) % 3, 0, 1)  # a rarer class
     weights = (balanced(y), balanced(w)) if weighted else None
     second_order = fit_probe(x, y, v, w, classes, weights=weights)
+    monkeypatch.setattr(probe_module, "SMALL_HESSIAN", 0)
+    refined = fit_probe(x, y, v, w, classes, weights=weights)
+    assert refined.strength == second_order.strength
+    assert (refined.validation == second_order.validation) == (classes == 2)  # else tried in another way
+    np.testing.assert_allclose(refined.predict(t), second_order.predict(t), atol=1e-9)
     monkeypatch.setattr(probe_module, "LARGEST_HESSIAN", 0)
-    monkeypatch.setattr(probe_module, "LARGEST_OF_TWO", 0)
     monkeypatch.setattr(probe_module, "LogisticRegression", None)
     first_order = fit_probe(x, y, v, w, classes, weights=weights)
     assert first_order.converged
@@ -118,9 +122,9 @@ from mmcontrast.evaluation import probe as probe_module
 from mmcontrast.evaluation.probe import balanced, fit_probe
 
 out = []
-cases = (64, 2, "balanced", 300), (64, 5, None, 300), (24, 5, None, 300), (24, 2, "balanced", 0)
+cases = (64, 2, "balanced", 1500), (64, 5, None, 1500), (24, 5, None, 1500), (24, 5, None, 0), (24, 2, "balanced", 0)
 for width, classes, weights, limit in cases:
-    probe_module.LARGEST_HESSIAN = probe_module.LARGEST_OF_TWO = limit
+    probe_module.LARGEST_HESSIAN = limit
     rng = np.random.default_rng(0)
     mixing = rng.standard_normal((width, width)).astype(np.float32)
     y = rng.integers(0, classes, 900)

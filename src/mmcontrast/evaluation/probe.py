@@ -36,9 +36,10 @@ from mmcontrast.evaluation.scores import loss
 
 Array = NDArray[np.floating]
 
-# Side of the largest Hessian, K + 1 of two classes, C * (K + 1) of more, that is factorised, which is Newton's method.
-# Else L-BFGS is faster: all strengths are tried in single precision, and those near the best are taken to the optimum.
-LARGEST_OF_TWO, LARGEST_HESSIAN = 1500, 300
+# Side of the largest Hessian, K + 1 of two classes, C * (K + 1) of more, that is factorised, which is Newton's method;
+# else the optimum is found by L-BFGS. Where there are more than two classes and SMALL_HESSIAN, all strengths are tried
+# first, by L-BFGS in single precision, and those near the best alone are taken to the optimum.
+LARGEST_HESSIAN, SMALL_HESSIAN = 1500, 100
 NEWTON: dict[str, Any] = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 100}
 LBFGS: dict[str, Any] = {"ftol": 0, "maxcor": 10, "maxiter": 20_000, "maxfun": 30_000}
 # largest component of the gradient of the mean loss, in scaled unknowns, as a share of the loss before, of a strength
@@ -86,22 +87,24 @@ class ClassSolver:
             raise DataError("probe: the training cases are all of one class, so there is nothing to tell apart")
         self.basis = np.linalg.svd(x_ND, full_matrices=False)[2].T
         self.x_NK, self.weights_N, self.n = x_ND @ self.basis, weights_N, n
-        width = self.x_NK.shape[1] + 1
         two = len(self.classes) == 2
-        self.newton = width <= LARGEST_OF_TWO if two else len(self.classes) * width <= LARGEST_HESSIAN
+        side = (1 if two else len(self.classes)) * (self.x_NK.shape[1] + 1)
+        self.newton = side <= LARGEST_HESSIAN
+        self.tries = not self.newton or (side > SMALL_HESSIAN and not two)
         cases = b"".join(np.ascontiguousarray(of).tobytes() for of in (x_ND, labels_N, weights_N))
-        self.fits = _fits(sha256(cases).digest(), n, self.newton)
+        self.fits = _fits(sha256(cases).digest(), n, self.newton, self.tries)
 
     def at(self, strength: float, tried: bool = False) -> Logistic:
-        tolerance = TRIED if tried and not self.newton else OPTIMUM
-        if (strength, tolerance) not in self.fits:
-            last = self.fits.get((strength, TRIED)) or next(reversed(self.fits.values()), None)
+        tried = tried and self.tries
+        if (strength, tried) not in self.fits:
+            last = self.fits.get((strength, True)) or next(reversed(self.fits.values()), None)
             start = None if last is None else last.weights
-            weights, converged = (
-                self._newton(strength, start) if self.newton else self._lbfgs(strength, start, tolerance)
-            )
-            self.fits[strength, tolerance] = Logistic(self.basis, weights, self.classes, self.n, converged)
-        return self.fits[strength, tolerance]
+            if self.newton and not tried:
+                weights, converged = self._newton(strength, start)
+            else:
+                weights, converged = self._lbfgs(strength, start, tried)
+            self.fits[strength, tried] = Logistic(self.basis, weights, self.classes, self.n, converged)
+        return self.fits[strength, tried]
 
     def _newton(self, strength: float, start: Array | None) -> tuple[Array, bool]:
         model = LogisticRegression(C=strength, warm_start=start is not None, **NEWTON)
@@ -120,9 +123,9 @@ class ClassSolver:
         weights = np.vstack([model.coef_.T, model.intercept_])
         return (np.hstack([np.zeros_like(weights), weights]) if two else weights), converged
 
-    def _lbfgs(self, strength: float, start: Array | None, tolerance: float) -> tuple[Array, bool]:
+    def _lbfgs(self, strength: float, start: Array | None, tried: bool) -> tuple[Array, bool]:
         """In unknowns scaled so that the Hessian is the identity where all classes are equally probable."""
-        n, c, kind = len(self.x_NK), len(self.classes), np.float32 if tolerance == TRIED else np.float64
+        n, c, kind = len(self.x_NK), len(self.classes), np.float32 if tried else np.float64
         x_NK: Array = np.column_stack([self.x_NK, np.ones(n)]).astype(kind)
         share_N1: Array = (self.weights_N / n)[:, None].astype(kind)
         rows_N = np.arange(n)
@@ -142,14 +145,14 @@ class ClassSolver:
             return float(loss), (scale_K1 * (x_NK.T @ (share_N1 * apart_NC) + penalty_K1 * weights_KC)).ravel()
 
         first = np.zeros((x_NK.shape[1], c)) if start is None else start / scale_K1
-        options = LBFGS | {"gtol": tolerance * loss_and_gradient(first.ravel())[0]}
+        options = LBFGS | {"gtol": (TRIED if tried else OPTIMUM) * loss_and_gradient(first.ravel())[0]}
         found = minimize(loss_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options)
         return scale_K1 * found.x.reshape(-1, c), bool(found.success)
 
 
 @lru_cache(maxsize=256)
-def _fits(cases: bytes, n: int, newton: bool) -> dict[tuple[float, float], Logistic]:
-    """Fits of equal cases, which tasks and seeds may share, by strength and tolerance."""
+def _fits(cases: bytes, n: int, newton: bool, tries: bool) -> dict[tuple[float, bool], Logistic]:
+    """Fits of equal cases, which tasks and seeds may share, by strength and whether it is only tried."""
     return {}
 
 
@@ -229,7 +232,7 @@ STRENGTHS = tuple(float(s) for s in np.logspace(-4, 4, 9))
 RISES = 2
 # shares of the least loss on validation: above it, of a strength that is tried, within which it may be chosen; and of
 # losses at the optimum that count as equal
-NEAR, EQUAL = 1e-2, 1e-6
+NEAR, EQUAL = 5e-3, 1e-6
 
 Weights = tuple[Array, Array]  # of the training and of the validation cases
 
