@@ -182,11 +182,11 @@ def _digest(raw: bytes) -> bytes:
 
 
 class _Observations(NamedTuple):
-    prints: (
-        np.ndarray
-    )  # (P, f) float32, of every observation or, where there are many, of every second, fourth, ... one
-    names: list[str]  # P
-    keys: list[bytes]  # a digest of the fingerprint of every observation
+    """P fingerprints of a split with their names, where there are many of every second, and a digest of every one."""
+
+    prints: np.ndarray
+    names: list[str]
+    keys: list[bytes]
 
 
 def near_duplicates(out_dir: Path, modalities: Mapping[str, Modality]) -> dict[str, Any]:
