@@ -45,24 +45,12 @@ def fitted_on(readout: str) -> str:
 
 
 CURVES_SCHEMA = {"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "metric": pl.String, "value": pl.Float64}
-METRICS_SCHEMA = {
-    "seed": pl.Int64,
-    "protocol": pl.String,
-    "split": pl.String,
-    "metric": pl.String,
-    "value": pl.Float64,
-    "n": pl.Int64,
-    "epoch": pl.Int64,
-}
+SCORED: dict[str, Any] = dict.fromkeys(("protocol", "split", "metric"), pl.String)
+METRICS_SCHEMA: dict[str, Any] = {"seed": pl.Int64, **SCORED, "value": pl.Float64, "n": pl.Int64, "epoch": pl.Int64}
 INTERVALS_SCHEMA: dict[str, Any] = {
-    "protocol": pl.String,
-    "split": pl.String,
-    "metric": pl.String,
-    "mean": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "n_seeds": pl.Int64,
-    "n_cases": pl.Int64,
+    **SCORED,
+    **dict.fromkeys(("mean", "low", "high"), pl.Float64),
+    **dict.fromkeys(("n_seeds", "n_cases"), pl.Int64),
     # by seed, what each test instance, or group of them, moves a selected score by; of other protocols empty
     "influence": pl.List(pl.List(pl.Float32)),
 }
