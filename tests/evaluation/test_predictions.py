@@ -52,6 +52,10 @@ FAULTS = {
         lambda f: pl.concat([f, f.filter(SEED_1 & TEST & LAST & CASE)]),
         "not the same id, label at every epoch",
     ),
+    "row twice at every epoch": (
+        lambda f: pl.concat([f, f.filter(SEED_1 & TEST & CASE)]),
+        "seed 1, test: a case has more than one row",
+    ),
     "case renamed": (
         changed(SEED_1 & TEST & CASE, id=pl.lit("other")),
         "seed 1: other test instances or labels than seed 0",
@@ -61,6 +65,7 @@ FAULTS = {
         changed(SEED_1 & TEST & CASE & LAST, label=pl.lit(2)),
         "not the same id, label at every epoch",
     ),
+    "label out of range": (changed(TEST & CASE, label=pl.lit(3)), "label: 3 of case test--0; accepted are 0 to 2"),
     "label empty": (changed(TEST & CASE, label=pl.lit(None)), "column label has rows without a value"),
     "no test": (without(TEST), "no rows of the test split"),
     "no test of one seed": (without(TEST & SEED_1), "seed 1: no rows of the test split"),

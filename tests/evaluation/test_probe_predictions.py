@@ -181,6 +181,8 @@ FAULTS = [
     (lambda f: f.filter(~LAST_SEED), r"holds seeds \[0, 1\]"),
     (lambda f: f.filter(~IS["val"]), "seed 0, val: no rows of this split; .*selection.holdout above 0"),
     (lambda f: f.filter(~(IS["test"] & LAST_SEED)), "seed 2, test: no rows of this split$"),
+    (lambda f: pl.concat([f, f.filter(IS["train"] & LAST_SEED)]), "seed 2, train: a case has more than one row"),
+    (lambda f: f.with_columns(label=pl.col("label") + 1), r"label: 3 of case .*; accepted are 0 to 2"),
     (lambda f: damaged(f, np.inf), r"seed 0, train: the embedding of case train-\d+ is not finite"),
     (lambda f: spoil(f, IS["test"] & LAST_SEED, id=pl.col("id") + "x"), "seed 2: other test instances or labels"),
     (lambda f: spoil(f, IS["train"], label=pl.lit(0)), "toy/m3col/base, seed 0: probe: .*all of one class"),

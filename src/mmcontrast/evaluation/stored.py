@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmcontrast.config import CellConfig
+from mmcontrast.config.metrics import Target
 from mmcontrast.data.parquet import read_parquet
 from mmcontrast.data.table import task_column, weight_column
 from mmcontrast.errors import DataError
@@ -137,11 +138,28 @@ def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Pred
 
 def _predictions(part: pl.DataFrame, where: str, cell: CellConfig) -> Predictions:
     epochs, cases = by_epoch(part, ["id", "label"], where)
-    ids = cases["id"].to_list()
+    ids, labels = _cases(cases, {"label": cell.targets[""]}, where)
     stage = cell.finetune
     if stage is not None and epochs[-1] != stage.epochs - 1:
         raise DataError(f"{where}: the last evaluated epoch is {epochs[-1]}, and training ends at {stage.epochs - 1}")
-    return Predictions(ids, cases["label"].to_numpy(), _outputs(part, epochs, len(ids), where, cell), epochs)
+    return Predictions(ids, labels["label"], _outputs(part, epochs, len(ids), where, cell), epochs)
+
+
+def _cases(part: pl.DataFrame, targets: Mapping[str, Target], where: str) -> tuple[list[str], dict[str, NDArray[Any]]]:
+    """Ids, and labels by their column, as the dataset's file accepts them."""
+    ids, found = part["id"].to_list(), {}
+    if len(set(ids)) != len(ids):
+        raise DataError(f"{where}: a case has more than one row; train the cell again")
+    for name, target in targets.items():
+        labels = found[name] = part[name].to_numpy()
+        wrong, accepted = ~np.isfinite(labels), "finite numbers"
+        if target.kind != "regression":
+            most = target.width - 1 if target.kind == "classes" else 1
+            wrong, accepted = (labels < 0) | (labels > most), f"0 to {most}"
+        if wrong.any():
+            i = int(wrong.reshape(len(labels), -1).any(-1).argmax())
+            raise DataError(f"{where}: {name}: {labels[i].tolist()} of case {ids[i]}; accepted are {accepted}")
+    return ids, found
 
 
 def _outputs(part: pl.DataFrame, epochs: list[int], n: int, where: str, cell: CellConfig) -> NDArray[np.float32]:
@@ -252,9 +270,8 @@ def _embeddings(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
         remedy = "; a probe needs one: set selection.holdout above 0" if where.endswith(", val") else ""
         raise DataError(f"{where}: no rows of this split{remedy}")
     part = part.sort("id")
-    ids = part["id"].to_list()
+    ids, tasks = _cases(part, {_column(task): target for task, target in cell.targets.items()}, where)
     readouts = {readout: part[column(readout)].to_numpy() for readout in readouts_of(part.columns)}
-    tasks = {task: part[_column(task)].to_numpy() for task in cell.targets}
     for readout, z_ND in readouts.items():
         bad_N = ~np.isfinite(z_ND).all(-1)
         if bad_N.any():
@@ -263,7 +280,8 @@ def _embeddings(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
                 "such rows); the training diverged or the file is damaged"
             )
     weights = {t: part[weight_column(t)].to_numpy() for t in cell.targets} if cell.case_weights else {}
-    return Embeddings(ids, tasks.pop(""), readouts.pop(OWN), tasks, readouts, weights)
+    further = {task: tasks[task_column(task)] for task in cell.tasks}
+    return Embeddings(ids, tasks["label"], readouts.pop(OWN), further, readouts, weights)
 
 
 def _column(task: str) -> str:
