@@ -19,6 +19,7 @@ from mmcontrast.report.text.wording import LEVEL_NAME, count
 ROW_INCHES, LINE_INCHES = 0.29, 0.14
 PANEL_INCHES = 0.55
 LEGEND_INCHES = 0.19
+MOST_BESIDE = 4  # panels
 # of all panel titles, and of all labels of x axes, beside one another
 TITLE_CHARACTERS, AXIS_CHARACTERS = 66, 84
 P_STYLE: dict[str, Any] = {"fontsize": 6.5, "color": style.SOFT, "va": "center"}
@@ -30,15 +31,16 @@ def _panels(
 ) -> tuple[style.Figure, list[style.Axes]]:
     """One panel per metric with shared rows; `shares` is what the x axis says behind a metric that is a share."""
     k = len(of.charted)
+    columns = 1 if narrow else min(k, MOST_BESIDE)
     lines = max(style.wrapped(label).count("\n") + 1 for label in labels)
     axes = {metric: axis + (shares if measure(metric).percent else "") for metric in of.charted}
     if not narrow:
-        axes = {metric: textwrap.fill(text, AXIS_CHARACTERS // k) for metric, text in axes.items()}
+        axes = {metric: textwrap.fill(text, AXIS_CHARACTERS // columns) for metric, text in axes.items()}
     titles = max(_title(of, metric, narrow).count("\n") for metric in of.charted)
     further = titles + max(text.count("\n") for text in axes.values())
     panel = len(labels) * max(ROW_INCHES, lines * LINE_INCHES) + PANEL_INCHES + further * LINE_INCHES
-    drawn = style.canvas(narrow, panel * (k if narrow else 1) + legend_lines * LEGEND_INCHES)
-    panels = style.beside(drawn, k, narrow, sharey=not narrow)
+    drawn = style.canvas(narrow, panel * -(-k // columns) + legend_lines * LEGEND_INCHES)
+    panels = style.tiled(drawn, k, columns, sharey=not narrow)
     for one, metric in zip(panels, of.charted, strict=True):
         style.labelled_rows(one, [style.wrapped(label) for label in labels])
         one.set(title=_title(of, metric, narrow), xlabel=axes[metric])
@@ -48,7 +50,7 @@ def _panels(
 
 def _title(of: Scope, metric: str, narrow: bool) -> str:
     title = wording.metric_title(metric, of.data)
-    return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // len(of.charted))
+    return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // min(len(of.charted), MOST_BESIDE))
 
 
 @figure(

@@ -122,12 +122,13 @@ def _values(p: Published) -> dict[str, Value]:
 
 
 def information_findings(evidence: Evidence, experiment: str) -> list[str]:
-    """One sentence per cell on R, U, S and its control."""
+    """One sentence per cell on R, U, S and its control, the largest difference between these two first."""
     out: list[str] = []
     grid = evidence.grid
     for asked, arms in active_arms(grid, experiment):
         title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
-        for kept in (k for k in kept_by_cell(evidence, experiment, asked, arms) if not _is_oracle(grid, k.ref)):
+        cells = [k for k in kept_by_cell(evidence, experiment, asked, arms) if not _is_oracle(grid, k.ref)]
+        for kept in sorted(cells, key=lambda k: -k.gain.mean):
             out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
     return out
 

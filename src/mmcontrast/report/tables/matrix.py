@@ -232,9 +232,12 @@ def matrix_blocks(matrix: Matrix) -> list[Block]:
     shares = all(m.percent for m in of)
     heading, in_points = (" (%)", " (points)") if shares else ("", "")
     both = {(label, c) for label, c in matrix.scores if all((label, c, r) in matrix.by_readout for r in READOUTS)}
+    # of rows that are another row untrained the first stands for all; the gains are by each
+    further = [label for label in matrix.labels if label in matrix.twins][1:]
     headline = {
         at: Value.of(matrix.mean(*at), of[at[1]], MARKS[matrix.headline[at]] if at in both else "")
         for at in matrix.scores
+        if at[0] not in further
     }
     blocks = [matrix_block(matrix, f"Scores of the linear probe{heading}", "score", headline)]
     for readout, name in READOUTS.items() if both else ():
