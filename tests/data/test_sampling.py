@@ -100,8 +100,6 @@ def test_false_negatives_of_caption_sampling_are_as_many_as_expected():
             ["a", "b"],
             "text: 1 instance.*without an observation: 'b'",
         ),
-        ({"image": np.array([1, 2]), "text": np.array([3, 1])}, ["a", "a"], r"several rows: \['a'\]"),
-        ({"image": np.array([1, 2]), "text": np.array([3])}, ["a", "b"], "text: 1 counts for 2 instances"),
     ],
 )
 def test_data_that_cannot_be_sampled_is_refused(counts, ids, says):

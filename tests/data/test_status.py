@@ -9,8 +9,8 @@ import pytest
 
 from mmcontrast import paths
 from mmcontrast.config import Grid
+from mmcontrast.data.manifest import Status, status
 from mmcontrast.data.prepare import prepare
-from mmcontrast.data.status import Status, status
 
 
 @pytest.fixture

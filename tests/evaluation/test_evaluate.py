@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, evaluate_cell
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.columns import CURVES_SCHEMA, INTERVALS_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.evaluate import evaluate_cell
 
 
 def evaluate(cell, predictions: Path, folder: Path) -> list[Path]:

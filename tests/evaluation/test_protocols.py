@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.evaluation.protocols import chosen_epochs, curves, metrics_of, selected_epoch
+from mmcontrast.evaluation.evaluate import chosen_epochs, curves, metrics_of
 from mmcontrast.evaluation.scores import score
 from mmcontrast.evaluation.stored import Predictions, read_predictions
 
@@ -21,16 +21,21 @@ def prediction(right_by_epoch: list[list[float]], epochs: list[int] | None = Non
     return Predictions([str(i) for i in range(len(labels))], labels, probs, epochs or list(range(len(p))))
 
 
+def selected_epoch(validation: Predictions) -> int:
+    predictions = {(0, "val"): validation, (0, "test"): validation}
+    return chosen_epochs(predictions, [0], ["acc"])["selected", "acc"][0]
+
+
 def test_selected_epoch_is_the_best_on_validation() -> None:
-    assert selected_epoch(prediction([[SURE, 0.1], [SURE, SURE], [0.1, 0.1]]), "acc") == 1
+    assert selected_epoch(prediction([[SURE, 0.1], [SURE, SURE], [0.1, 0.1]])) == 1
 
 
 def test_ties_go_to_the_lower_cross_entropy() -> None:
-    assert selected_epoch(prediction([[UNSURE, UNSURE], [UNSURE, UNSURE], [SURE, SURE]]), "acc") == 2
+    assert selected_epoch(prediction([[UNSURE, UNSURE], [UNSURE, UNSURE], [SURE, SURE]])) == 2
 
 
 def test_full_ties_go_to_the_earliest_epoch() -> None:
-    assert selected_epoch(prediction([[0.1, SURE], [UNSURE, SURE], [UNSURE, SURE]], [3, 7, 11]), "acc") == 7
+    assert selected_epoch(prediction([[0.1, SURE], [UNSURE, SURE], [UNSURE, SURE]], [3, 7, 11])) == 7
 
 
 def test_optimistic_takes_each_metrics_own_best_test_epoch_and_selected_one_for_all() -> None:

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from mmcontrast.config import Dataset
 from mmcontrast.config.datasets import Retrieval
+from mmcontrast.evaluation.evaluate import _slopes
 from mmcontrast.evaluation.retrieval import directions, parts_of, per_query, ranked, reported, score, selection_key
-from mmcontrast.evaluation.retrieval_frames import _slopes
 
 SPEC = Retrieval(gallery="image", queries="text")
 NAMES = ["rsum", "rr1", "rr5", "rr10", "ndcg5", "mrr"]
@@ -41,15 +41,6 @@ def test_a_better_epoch_has_a_larger_key_and_equal_recall_is_told_apart_by_rank(
     keys = [selection_key(ranked(made(noise), SPEC)) for noise in (0.1, 1.0, 5.0)]
     assert keys == sorted(keys, reverse=True)
     assert keys[0][0] == pytest.approx(6)
-
-
-@pytest.mark.parametrize("how", ["max_pairs", "mean_pairs"])
-def test_the_aggregation_of_the_gallery_is_the_datasets(how):
-    rows = made(1.5)
-    name = "text_to_image/mrr"
-    plain = score(ranked(rows, SPEC), name, SPEC)
-    other = SPEC.model_copy(update={"aggregation": how})
-    assert score(ranked(rows, other), name, other) != plain
 
 
 def test_an_instance_moves_a_mean_by_all_its_queries():

@@ -7,7 +7,6 @@ from sklearn.metrics import label_ranking_average_precision_score, ndcg_score
 from mmcontrast.config.datasets import Retrieval
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.retrieval import (
-    cross_modal_scores,
     grouped_similarity,
     ndcg,
     per_query,
@@ -52,16 +51,12 @@ def test_mrr_with_one_right_answer_is_scikit_learns_average_precision():
     assert per_query(got, "mrr").mean() == pytest.approx(want, abs=1e-12)
 
 
-def test_ties_keep_the_gallerys_order_or_count_against_the_model():
-    flat = np.zeros((6, 6))
-    stable = score_queries(flat, SHAPE, SHAPE)
-    pessimistic = score_queries(flat, SHAPE, SHAPE, ties="pessimistic")
-    assert stable.first_rank.tolist() == [1, 2, 3, 4, 5, 6]
-    assert pessimistic.first_rank.tolist() == [6] * 6
-    assert pessimistic.ndcg.tolist() == [0.0] * 6
+def test_ties_count_against_the_model():
+    collapsed = score_queries(np.zeros((6, 6)), SHAPE, SHAPE)
+    assert collapsed.first_rank.tolist() == [6] * 6
+    assert collapsed.ndcg.tolist() == [0.0] * 6
     partial = np.array([[0.9, 0.5, 0.5, 0.5, 0.1, 0.0]])
-    ranks = [score_queries(partial, np.array([2]), SHAPE, ties=t).first_rank[0] for t in ("stable", "pessimistic")]
-    assert ranks == [3, 4]
+    assert score_queries(partial, np.array([2]), SHAPE).first_rank.tolist() == [4]
 
 
 def test_chunks_of_queries_do_not_matter(monkeypatch):
@@ -72,38 +67,33 @@ def test_chunks_of_queries_do_not_matter(monkeypatch):
     assert parts.ndcg.tolist() == whole.ndcg.tolist()
 
 
-@pytest.mark.parametrize("how", ["mean_vector", "max_pairs", "mean_pairs"])
-def test_grouped_similarity_against_a_slow_reference(how):
+def test_grouped_similarity_against_a_slow_reference():
     rng = np.random.default_rng(2)
     ids_a, ids_b = np.array(["x", "z", "x", "y", "z", "x"]), np.array([3, 1, 3, 2, 1])
     a, b = rng.normal(size=(6, 4)), rng.normal(size=(5, 4))
-    got, items_a, items_b = grouped_similarity(a, ids_a, b, ids_b, how)
+    got, items_a, items_b = grouped_similarity(a, ids_a, b, ids_b)
     assert (items_a.tolist(), items_b.tolist()) == (["x", "y", "z"], [1, 2, 3])
     a, b = a / np.linalg.norm(a, axis=1, keepdims=True), b / np.linalg.norm(b, axis=1, keepdims=True)
     for i, x in enumerate(items_a):
         for j, y in enumerate(items_b):
-            block = a[ids_a == x] @ b[ids_b == y].T
             mean_a, mean_b = a[ids_a == x].mean(0), b[ids_b == y].mean(0)
-            want = {
-                "max_pairs": block.max(),
-                "mean_pairs": block.mean(),
-                "mean_vector": mean_a @ mean_b / np.linalg.norm(mean_a) / np.linalg.norm(mean_b),
-            }[how]
+            want = mean_a @ mean_b / np.linalg.norm(mean_a) / np.linalg.norm(mean_b)
             assert got[i, j] == pytest.approx(want)
 
 
 def test_both_directions_take_the_instance_once_and_every_caption():
-    # two drawings and three texts each of five things; the texts of thing 4 sit on thing 0
-    corner = np.eye(5)
-    images, image_ids = corner.repeat(2, axis=0), np.arange(5).repeat(2)
-    text_ids = np.arange(5).repeat(3)
-    texts = corner[np.where(text_ids == 4, 0, text_ids)] + 0.01 * np.arange(15)[:, None]
-    from_image, to_image = cross_modal_scores(images, image_ids, texts, text_ids)
-    assert from_image.query_ids.tolist() == [0, 1, 2, 3, 4]
-    assert from_image.first_rank.tolist()[:4] == [1, 1, 1, 1]
+    # two drawings and three texts each of ten things; the texts of thing 9 sit on thing 0
+    corner = np.eye(10)
+    images, image_ids = corner.repeat(2, axis=0), np.arange(10).repeat(2)
+    text_ids = np.arange(10).repeat(3)
+    texts = corner[np.where(text_ids == 9, 0, text_ids)] + 0.001 * np.arange(30)[:, None]
+    rows = {"image": (images, image_ids), "text": (texts, text_ids)}
+    to_image, from_image = ranked(rows, Retrieval(gallery="image", queries="text")).values()
+    assert from_image.query_ids.tolist() == list(range(10))
+    assert from_image.first_rank.tolist()[:9] == [1] * 9
     assert to_image.query_ids.tolist() == text_ids.tolist()
-    assert (to_image.first_rank == 1).tolist() == [True] * 12 + [False] * 3
-    assert per_query(to_image, "rr1").mean() == 0.8
+    assert (to_image.first_rank == 1).tolist() == [True] * 27 + [False] * 3
+    assert per_query(to_image, "rr1").mean() == 0.9
 
 
 def test_k_larger_than_the_gallery_is_refused():

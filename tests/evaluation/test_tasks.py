@@ -80,7 +80,7 @@ def test_a_task_leaves_the_scores_of_the_label_as_they_are(cell, frame, write, t
         (lambda f: f.drop("label_size"), "no column label_size; expected .*label_size, label_noise"),
         (
             lambda f: f.with_columns(label_size=pl.col("label_size") + 1),
-            "label_size: labels from 1 to 3; accepted are 0",
+            "label_size: 3 of case .*.* are 0 to 2",
         ),
         (lambda f: f.with_columns(label_noise=pl.lit(None, pl.Int64)), "column label_noise has rows without a value"),
         (lambda f: f.with_columns(label_noise=pl.lit(0, pl.Int64)), "task noise, seed 0: probe: .*all of one class"),

@@ -17,7 +17,7 @@ from mmcontrast.data import table
 from mmcontrast.data.files import check_prepared, sha256_of, write_json
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.parquet import seal, write_parquet
-from mmcontrast.evaluation.protocols import METRICS_SCHEMA
+from mmcontrast.evaluation.columns import METRICS_SCHEMA
 from mmcontrast.evaluation.stored import read_embeddings, read_predictions
 from mmcontrast.report.results import read_table
 from tests.hostile.corpus import Crafted

@@ -32,7 +32,7 @@ def cell(formed, make_cell):
     }
     objective = dict(base.objective)
     if "augmentations" in objective:
-        steps = [{"name": "noise", "std": 0.05}, {"name": "crop_steps", "scale": [0.6, 1.0]}]
+        steps = [{"name": "noise", "std": 0.05}, {"name": "drop_steps", "share": 0.4}]
         objective["augmentations"] = {**objective["augmentations"], "sequence": steps, "text": []}
     if objective.get("modality") is not None:
         objective["modality"] = "pen"

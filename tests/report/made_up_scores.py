@@ -7,8 +7,7 @@ import json
 import numpy as np
 import polars as pl
 
-from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.columns import CURVES_SCHEMA, INTERVALS_SCHEMA, METRICS_SCHEMA
 from mmcontrast.report.results import write_results
 from mmcontrast.report.text.wording import reported_metrics
 from tests.report.made_up_study import Made, seeded

@@ -11,14 +11,13 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 from scipy import stats
-from scipy.special import logit
 
 from mmcontrast.config import Grid
 from mmcontrast.config.experiments import Experiment
 from mmcontrast.evaluation import across, statistics
 from mmcontrast.evaluation.statistics import holm, over_seeds_and_cases
 from mmcontrast.paths import Layout
-from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.evidence import Scope
 from mmcontrast.report.experiment import build_table
 from mmcontrast.report.figures.matrix import agreements, counted, priced
 from mmcontrast.report.figures.registry import caption, draw, figures
@@ -260,22 +259,3 @@ def test_no_text_of_the_new_figures_is_cut_off(made: Made, narrow: bool) -> None
         box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
         assert min(box.x0, box.y0) > -0.01, kind
         assert (box.x1 < width + 0.01, box.y1 < height + 0.01) == (True, True), kind
-
-
-def test_splits_that_are_drawn_widen_every_interval(made: Made) -> None:
-    grid = Grid(made.grid.root, "made_up")
-    data = grid.datasets["handwritten"]
-    drawn_ones = data.model_copy(update={"splits": "drawn"})
-    assert (data.overlap, drawn_ones.overlap) == (0, pytest.approx(data.split.test / data.split.train))
-    grid.datasets = grid.datasets | {"handwritten": drawn_ones}
-    plain = made.evidence
-    wider = Evidence(grid, made.layout, plain.results, plain.intervals)
-    factor = np.sqrt(1 + 5 * drawn_ones.overlap)
-    ref = next(c for c in grid.cells_on("matrix", "handwritten") if c.method == "comm")
-    before, after = (Scope(e, "matrix", "handwritten") for e in (plain, wider))
-    a, b = before.mean(ref, "acc"), after.mean(ref, "acc")
-    assert logit(b.high) - logit(b.mean) == pytest.approx(factor * (logit(a.high) - logit(a.mean)))
-    one, two = (compared(e, "matrix") for e in (plain, wider))
-    index = next(i for i, c in enumerate(one) if c.contrast.dataset == "handwritten")
-    assert two[index].difference.p > one[index].difference.p
-    assert (one[index].wide is None, two[index].wide is None) == (False, True)

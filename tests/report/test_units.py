@@ -177,7 +177,7 @@ def matrix() -> Matrix:
     seeds = {(n, c): {s: values[n][c] * (1 + 0.01 * s) for s in range(5)} for n in names for c in range(2)}
     refs = {(n, DATASET): CellRef(method="concat", variant="base") for n in names}
     of = [MatrixColumn.model_validate(c) for c in columns]
-    return Matrix(names, set(), of, refs, seeds, [SHARE, MSE], [0.0, 0.0], [0.5, None], "bad")
+    return Matrix(names, set(), of, refs, seeds, [SHARE, MSE], [0.5, None], "bad")
 
 
 def test_a_column_of_errors_counts_for_the_rank_with_the_lowest_first(matrix: Matrix) -> None:

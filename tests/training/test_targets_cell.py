@@ -164,7 +164,7 @@ def test_a_probe_scores_tasks_of_every_kind(main: Target, relabelled, tmp_path) 
 @pytest.mark.parametrize(
     ("column", "value", "says"),
     [
-        ("label", 2, r"seed 3, test: label: \[2, 2, 2\] of case .* \(\d+ such rows\); accepted are 0 and 1"),
+        ("label", 2, r"seed 3, test: label: \[2, 2, 2\] of case .*; accepted are 0 to 1"),
         ("probs", 1.5, r"\[1.5, 1.5, 1.5\] are not probabilities"),
         ("label", None, "column label is Int64, expected Array\\(UInt8, shape=\\(3,\\)\\)"),
     ],

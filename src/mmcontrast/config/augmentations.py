@@ -115,19 +115,11 @@ class DropSteps(Augmentation):
     share: float = Field(default=0.8, gt=0, le=1)
 
 
-class CropSteps(Augmentation):
-    """A random run of a sequence's steps in place of all of them; ceil(f * L) of L, f ~ U(`scale`) for the instance."""
-
-    scale: tuple[Share, Share] = Field(default=(0.5, 1.0), description="Range of its length, share of the sequence.")
-
-    _rises = field_validator("scale")(rising)
-
-
 OF_IMAGES = (Crop, Shift, Rotation, Flip, Brightness, Contrast, Jitter, Greyscale, Blur, Noise)
 AUGMENTATIONS: dict[str, dict[str, type[Augmentation]]] = {
     "image": {step.__name__.lower(): step for step in OF_IMAGES},
     "vector": {"noise": Noise, "drop": Drop},
-    "sequence": {"noise": Noise, "drop_steps": DropSteps, "crop_steps": CropSteps},
+    "sequence": {"noise": Noise, "drop_steps": DropSteps},
     "text": {},
 }
 

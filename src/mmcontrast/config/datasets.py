@@ -171,16 +171,10 @@ ScoredBy = Literal["classifier", "probe", "retrieval"]
 class Retrieval(Strict):
     """Cross-modal retrieval is the dataset's task: of each instance, find the observations in the other modality."""
 
-    gallery: str = Field(description="Modality that stands for the instance: its observations make one item.")
+    gallery: str = Field(
+        description="Modality that stands for the instance: the mean unit vector of its observations is one item."
+    )
     queries: str = Field(description="The other modality: each observation is an item of its own.")
-    aggregation: Literal["mean_vector", "max_pairs", "mean_pairs"] = Field(
-        default="mean_vector",
-        description="What the observations of an item count as: their mean unit vector, or the largest or mean "
-        "similarity over pairs.",
-    )
-    ties: Literal["stable", "pessimistic"] = Field(
-        default="pessimistic", description="Items of equal similarity: in the gallery's order, or wrong ones first."
-    )
 
 
 class Dataset(Strict):
@@ -213,10 +207,6 @@ class Dataset(Strict):
     )
     rows: int = Field(gt=0, description="Instances expected after preparation, all splits together.")
     split: Annotated[PublishedSplit | RandomSplit, Field(discriminator="kind")]
-    splits: Literal["fixed", "drawn"] = Field(
-        default="fixed",
-        description="drawn: the seed of a run draws the split too, and intervals allow for training sets that overlap.",
-    )
     scaling: Literal["none", "standard", "minmax"] = Field(description="Fitted on the training split alone.")
     metrics: list[Metric] = Field(min_length=1, description="Reported metrics; the first one selects the epoch.")
     duplicates: dict[str, Annotated[int, Field(gt=0)]] = Field(
@@ -256,11 +246,6 @@ class Dataset(Strict):
         if isinstance(self.split, PublishedSplit):
             return self.split.train
         return self.rows - round(self.split.val * self.rows) - round(self.split.test * self.rows)
-
-    @property
-    def overlap(self) -> float:
-        """Test over training instances where the seed draws the split, else 0; see `statistics.over_seeds`."""
-        return self.split.test / self.split.train if self.splits == "drawn" else 0.0
 
     @property
     def targets(self) -> dict[str, Target]:

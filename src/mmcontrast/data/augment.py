@@ -213,17 +213,6 @@ def drop_steps(x_bTF: Tensor, given: spec.DropSteps, draws: Draws) -> Tensor:
     return x_bTF.masked_fill((rank_bT < count_b1)[:, :, None], 0)
 
 
-def crop_steps(x_bTF: Tensor, given: spec.CropSteps, draws: Draws) -> Tensor:
-    """ceil(f * L) steps in a row of a row's L, moved to its beginning; padding after them."""
-    steps_b1 = (~_padding(x_bTF)).sum(dim=1, keepdim=True)
-    length_b1 = (draws.between(*given.scale) * steps_b1).ceil().long()
-    start_b1 = (draws.uniform() * (steps_b1 - length_b1 + 1)).long()
-    place_T = torch.arange(x_bTF.shape[1], device=x_bTF.device)
-    source_bT = (start_b1 + place_T).clamp(max=x_bTF.shape[1] - 1)
-    moved_bTF = x_bTF.gather(1, source_bT[:, :, None].expand_as(x_bTF))
-    return moved_bTF.masked_fill((place_T >= length_b1)[:, :, None], torch.nan)
-
-
 def _padding(x_bTF: Tensor) -> Tensor:
     """(b, T) True where a row has no step, which is NaN."""
     return x_bTF.isnan().all(dim=2)
@@ -238,7 +227,6 @@ PER_INSTANCE: dict[type[spec.Augmentation], Callable[[Tensor, Any, Draws], Tenso
     spec.Noise: add_noise,
     spec.Drop: drop_features,
     spec.DropSteps: drop_steps,
-    spec.CropSteps: crop_steps,
 }
 
 

@@ -203,7 +203,6 @@ def _upstream(source: RemoteSource) -> Origin:
 
 
 def _in_folder(folder: Path, source: RemoteSource, scratch: Path) -> Path:
-    """The file where it lies; nothing is put into the scratch folder."""
     if not folder.is_dir():
         raise FetchError("no such folder; check MMCONTRAST_MIRROR")
     path = inside(folder, mirror_path(source))

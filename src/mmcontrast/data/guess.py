@@ -174,7 +174,6 @@ class Guess:
         return {"classes": classes, "metrics": metrics}
 
     def _few_values(self) -> str | None:
-        """The only column of few values that are no numbers."""
         found = [
             (name, c) for name, f in self.frames.items() for c in f.columns
             if c not in self.used[name] and self._share(name, c) < 0.5
@@ -184,7 +183,6 @@ class Guess:
         return self._take("label", *found[0], why) if len(found) == 1 else None
 
     def _pictures(self, folder: str) -> None:
-        """The column that names the files of the folder."""
         there = {p.name: p for p in sorted(Path(folder).iterdir()) if p.suffix.lower() in PICTURES}
         for name, frame in self.frames.items():
             for column, suffix in ((c, s) for c in frame.columns for s in ("", *PICTURES)):
@@ -263,7 +261,6 @@ class Guess:
 
 
 def _word(text: str) -> str:
-    """As a name that is accepted: of a-z, 0-9 and _, a letter first."""
     word = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     return word if word[:1].isalpha() else f"m{word}"
 
@@ -280,7 +277,6 @@ def _grouped(columns: Sequence[str], table: str, by_prefix: bool) -> dict[str, l
 
 
 def _numbers(cells: pl.Series, decimal: str = ".") -> float:
-    """Share of the cells with something in them that are numbers."""
     there = cells.drop_nulls()
     if there.dtype == pl.String:
         there = there.filter(~there.is_in(MISSING))
@@ -291,13 +287,11 @@ def _numbers(cells: pl.Series, decimal: str = ".") -> float:
 
 
 def _words(cells: pl.Series) -> float:
-    """Mean number of words per cell; of what is no text 0."""
     texts = cells.drop_nulls().to_list() if cells.dtype == pl.String else []
     return float(np.mean([len(text.split()) for text in texts])) if texts else 0.0
 
 
 def _missing(frame: pl.DataFrame) -> list[str]:
-    """Cells of columns of numbers that stand for none."""
     found = {""} if any(cells.has_nulls() for cells in frame.iter_columns()) else set()
     for cells in frame.iter_columns():
         if cells.dtype == pl.String:

@@ -52,10 +52,7 @@ class View:
 
 
 class Places:
-    """Where the rows of parts that follow each other are.
-
-    `sizes`: rows of each part.
-    """
+    """Where the rows of parts that follow each other are. `sizes`: rows of each part."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self.starts = np.cumsum([0, *sizes], dtype=np.int64)
@@ -277,8 +274,6 @@ class _Decode(Dataset[dict[str, Tensor] | DataError]):
 
 
 class _Tasks(Sampler[Task]):
-    """The tasks of one epoch or of an evaluation."""
-
     def __init__(self) -> None:
         self.now: Iterator[Task] = iter(())
 

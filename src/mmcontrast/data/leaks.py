@@ -92,7 +92,11 @@ def near_rows(inputs: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray],
     Returns:
         threshold, and by pair of splits the count and the closest pair; {} where a split is too small to say.
     """
-    taken = {split: _thinned(rows) for split, rows in parts.items() if len(rows)}
+    taken = {
+        split: rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_NEAR_ROWS)).astype(np.int64)]
+        for split, rows in parts.items()
+        if len(rows)
+    }
     if len(taken.get("train", ())) < 2 or len(taken) < 2:
         return {}
     scalers = {m: scaling.fit(x[parts["train"]], "standard") for m, x in inputs.items()}
@@ -104,7 +108,8 @@ def near_rows(inputs: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray],
     if not np.isfinite(own_N).any():
         return {}
     threshold = NEAR_SHARE * float(np.median(own_N[np.isfinite(own_N)]))
-    out: dict[str, Any] = {"threshold": _rounded(threshold), "share": NEAR_SHARE, "pairs": {}}
+    # distances have four digits: more would differ between machines
+    out: dict[str, Any] = {"threshold": float(f"{threshold:.4g}"), "share": NEAR_SHARE, "pairs": {}}
     for one, other in combinations(taken, 2):
         distance_N, nearest_N = _nearest(vectors[other], vectors[one])
         apart = np.flatnonzero(np.isfinite(distance_N))
@@ -116,7 +121,7 @@ def near_rows(inputs: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray],
             "count": int((distance_N < threshold).sum()),
             "of": len(distance_N),
             "closest": [ids[taken[one][j]], ids[taken[other][i]]],
-            "distance": _rounded(float(np.linalg.norm(vectors[other][i] - vectors[one][j]))),
+            "distance": float(f"{np.linalg.norm(vectors[other][i] - vectors[one][j]):.4g}"),
         }
     return out
 
@@ -136,18 +141,6 @@ def _nearest(some_NF: np.ndarray, all_MF: np.ndarray) -> tuple[np.ndarray, np.nd
     return distance_N, nearest_N
 
 
-def _thinned(rows: np.ndarray) -> np.ndarray:
-    """At most MAX_NEAR_ROWS of them, evenly spread."""
-    if len(rows) <= MAX_NEAR_ROWS:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, MAX_NEAR_ROWS).astype(np.int64)]
-
-
-def _rounded(x: float) -> float:
-    """Four digits: more would differ between machines."""
-    return float(f"{x:.4g}")
-
-
 def _told(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} in {pair}" for pair, n in counts.items()) or "none"
 
@@ -162,7 +155,7 @@ def stored_rows(path: Path, modalities: Sequence[str]) -> tuple[list[str], list[
     for batch in stored_batches(path, ["id", *modalities]):
         ids += batch["id"].to_pylist()
         cells = [_cells(batch[name]) for name in modalities]
-        keys += [hashlib.blake2b(b"".join(row), digest_size=16).digest() for row in zip(*cells, strict=True)]
+        keys += [_digest(b"".join(row)) for row in zip(*cells, strict=True)]
     return ids, keys
 
 
@@ -189,12 +182,7 @@ def _digest(raw: bytes) -> bytes:
 
 
 class _Observations(NamedTuple):
-    """Of one modality in one split.
-
-    Attributes:
-        prints: (P, f) float32, of every observation or, where there are many, of every second, fourth, ... one.
-        names: P names. keys: a digest of the fingerprint of every observation.
-    """
+    """P fingerprints of a split with their names, where there are many of every second, and a digest of every one."""
 
     prints: np.ndarray
     names: list[str]
@@ -248,7 +236,6 @@ def _near(taken: Mapping[str, Mapping[str, _Observations]]) -> dict[str, Any]:
 
 
 def _width(spec: Modality) -> int:
-    """f of a modality's fingerprints."""
     if spec.kind == "text":
         return TEXT_BINS
     if spec.kind == "image":
@@ -277,7 +264,7 @@ def _observations(path: Path, modality: str, spec: Modality, most: int) -> _Obse
         found = _fingerprints(column, spec)
         kept = range(-len(keys) % stride, len(ids), stride)
         # adding 0 makes one of the two zeros
-        keys += [hashlib.blake2b((row + 0.0).tobytes(), digest_size=16).digest() for row in found]
+        keys += [_digest((row + 0.0).tobytes()) for row in found]
         prints.append(found[kept.start :: stride])
         names += [ids[i] for i in kept]
         while len(names) > most:
@@ -326,7 +313,6 @@ def thumbnails(x_PCHW: np.ndarray) -> np.ndarray:
 
 
 def _text(text: str) -> np.ndarray:
-    """(TEXT_BINS,) float32 counts."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     words = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c)).split()
     padded = f" {' '.join(words)} "

@@ -252,7 +252,6 @@ def _column(path: Path, name: str, modality: Modality, column: pa.ChunkedArray, 
 
 
 def _weights(path: Path, table: pa.Table, tasks: Sequence[str]) -> dict[str, Tensor]:
-    """Columns of weights, finite and not negative."""
     weights = {task: torch.from_dlpack(_array(table[weight_column(task)])) for task in tasks}
     for task, weights_N in weights.items():
         if not ((weights_N >= 0) & weights_N.isfinite()).all():
@@ -280,7 +279,6 @@ def _labels(path: Path, table: pa.Table, column: str, width: int) -> Tensor:
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
-    """The column in one piece; a file of several pieces costs a copy."""
     if column.num_chunks == 1:
         return column.chunk(0)
     joined = column.combine_chunks()

@@ -147,7 +147,6 @@ def _footer_start(file: BinaryIO) -> int:
 
 
 def _digest(file: BinaryIO, end: int, footer: int) -> bytes:
-    """Of all bytes before `end`, and of those from `footer` on."""
     digest, left = hashlib.sha256(), end
     file.seek(0)
     while left and (chunk := file.read(min(CHUNK_BYTES, left))):
@@ -159,7 +158,6 @@ def _digest(file: BinaryIO, end: int, footer: int) -> bytes:
 
 
 def _check_seal(file: BinaryIO) -> str | None:
-    """The checksum of a sealed file, which it must have."""
     start = _footer_start(file)
     file.seek(max(0, start - SEAL_BYTES))
     found = file.read(SEAL_BYTES)

@@ -39,17 +39,8 @@ class _Sampler:
     """What both samplers share: the counts of observations, and their checks."""
 
     def __init__(self, counts: Mapping[str, Int], ids: Sequence[str], seed: int) -> None:
-        """See the subclasses.
-
-        Raises DataError: an id is not unique, or an instance has no observation of a modality.
-        """
-        names, times = np.unique(np.asarray(ids), return_counts=True)
-        if (times > 1).any():
-            repeated = names[times > 1][:5].tolist()
-            raise DataError(f"ids that stand on several rows: {repeated}; an instance is one row")
+        """See the subclasses. Raises DataError: an instance has no observation of a modality."""
         for modality, count_I in counts.items():
-            if len(count_I) != len(ids):
-                raise DataError(f"{modality}: {len(count_I)} counts for {len(ids)} instances")
             if (empty := np.flatnonzero(np.asarray(count_I) < 1)).size:
                 named = ", ".join(repr(ids[i]) for i in empty[:5])
                 raise DataError(
@@ -59,7 +50,6 @@ class _Sampler:
         self.seed = seed
 
     def _of(self, rows: int, what: str, batch_size: int) -> None:
-        """An epoch is of so many rows."""
         if not 2 <= batch_size <= rows:
             raise ValueError(f"batch_size: {batch_size} is not in [2, {rows}]; the split has {rows} {what}")
         self.rows, self.batch_size = rows, batch_size

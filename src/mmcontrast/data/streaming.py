@@ -126,7 +126,6 @@ def _fit(
     batches: Iterable[pa.RecordBatch],
     feature_names: Mapping[str, Sequence[str]],
 ) -> dict[str, Scaler]:
-    """modality -> scaler, from the rows of train."""
     seen = {m: Running(dataset.modalities[m].shape[-1]) for m in scaled}
     for batch, rows in taken.located(batches):
         train = batch.take(rows["train"])

@@ -240,7 +240,6 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _missing(values: Sequence[Any]) -> pa.Array | None:
-    """(n,) True where there is nothing; None where that is nowhere."""
     mask = [v is None for v in values]
     return pa.array(mask, pa.bool_()) if any(mask) else None
 

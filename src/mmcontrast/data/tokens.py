@@ -72,10 +72,7 @@ def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, 
     """
     texts = {m: _texts(tables["train"], m) for m, modality in cell.modalities.items() if modality.kind == "text"}
     encoders = {m: text_encoder(m, cell, partial(_learned, of)) for m, of in texts.items()}
-    out = {
-        split: in_pieces(table, encoders, f"{cell.dataset}, {split}", split == "train")
-        for split, table in tables.items()
-    }
+    out = {s: in_pieces(table, encoders, f"{cell.dataset}, {s}", s == "train") for s, table in tables.items()}
     return out, {m: encoder.learned for m, encoder in encoders.items() if encoder.learned is not None}
 
 
@@ -92,10 +89,8 @@ def in_pieces(table: Table, encoders: Mapping[str, Encoder], where: str, known: 
             _refuse_unknown(rows, encoder, f"{where}: texts of '{m}'")
         pieces = Ragged([np.concatenate([EMPTY, *rows])], [np.cumsum([0, *map(len, rows)])], encoder.padding)
         if m in table.observations:
-            flat = pieces[: len(pieces)]
-            table = replace(
-                table, observations={**table.observations, m: Observations(flat, table.observations[m].offsets)}
-            )
+            found = Observations(pieces[: len(pieces)], table.observations[m].offsets)
+            table = replace(table, observations={**table.observations, m: found})
         else:
             table = replace(table, inputs={**table.inputs, m: pieces})
     return table
@@ -136,7 +131,6 @@ def _pretrained(spec: Pretrained, where: str) -> Encoder:
 
 
 def _texts(table: Table, modality: str) -> Any:
-    """What has the length O, and of which a slice is a list of texts."""
     return table.observations[modality].flat if modality in table.observations else table.inputs[modality]
 
 
@@ -250,10 +244,15 @@ def learn(texts: Iterable[str], vocabulary: int) -> WordPieces:
         )
     pairs: Counter[Pair] = Counter()
     holders: defaultdict[Pair, set[str]] = defaultdict(set)
-    for word, symbols in spelled.items():
-        for pair in pairwise(symbols):
-            pairs[pair] += count[word]
-            holders[pair].add(word)
+
+    def counted(word: str, sign: int) -> set[Pair]:
+        for pair in pairwise(spelled[word]):
+            pairs[pair] += sign * count[word]
+            (holders[pair].add if sign > 0 else holders[pair].discard)(word)
+        return set(pairwise(spelled[word]))
+
+    for word in spelled:
+        counted(word, 1)
     # most frequent first; an entry whose count has changed since is passed over, as the new count has its own
     queue = [(-times, pair) for pair, times in pairs.items()]
     heapify(queue)
@@ -268,15 +267,9 @@ def learn(texts: Iterable[str], vocabulary: int) -> WordPieces:
         pieces["".join(best)] = None
         touched: set[Pair] = set()
         for word in sorted(holders[best]):
-            touched.update(pairwise(spelled[word]))
-            for pair in pairwise(spelled[word]):
-                pairs[pair] -= count[word]
-                holders[pair].discard(word)
+            touched |= counted(word, -1)
             spelled[word] = _merged(spelled[word], best)
-            touched.update(pairwise(spelled[word]))
-            for pair in pairwise(spelled[word]):
-                pairs[pair] += count[word]
-                holders[pair].add(word)
+            touched |= counted(word, 1)
         for pair in touched:
             if pairs[pair]:
                 heappush(queue, (-pairs[pair], pair))
@@ -290,10 +283,7 @@ def _characters(word: str) -> list[str]:
 def _merged(symbols: list[str], pair: Pair) -> list[str]:
     out, i = [], 0
     while i < len(symbols):
-        if i + 1 < len(symbols) and (symbols[i], symbols[i + 1]) == pair:
-            out.append("".join(pair))
-            i += 2
-        else:
-            out.append(symbols[i])
-            i += 1
+        size = 2 if tuple(symbols[i : i + 2]) == pair else 1
+        out.append("".join(symbols[i : i + size]))
+        i += size
     return out

@@ -1,8 +1,8 @@
 """Pickles of the papers' data sets, read without running anything in them.
 
 A pickle is a program. Python's own reader carries it out, in the version that is written in Python, and here it knows
-no function but the few below, which build plain values, numpy arrays and scipy's sparse matrices. An array becomes one
-from its raw bytes, so that none is larger than the file. Protocols 0 to 5, in one piece (no out-of-band buffers).
+no function but the few below, which build plain values and numpy arrays. An array becomes one from its raw bytes, so
+that none is larger than the file. Protocols 0 to 5, in one piece (no out-of-band buffers).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from mmcontrast.errors import DataError
 
@@ -30,11 +29,10 @@ BROKEN = (
 )
 KEYS = (str, bytes, int, float, bool, type(None))
 PLAIN_DTYPE = re.compile(r"[|<>=]?(b1|\?|[iu][1248]|f[248]|c(8|16)|[SUV][0-9]{1,9})")
-SPARSE = {name: getattr(scipy.sparse, name) for name in ("csr_matrix", "csc_matrix", "csr_array", "csc_array")}
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle holds: None, numbers, strings, bytes, lists, tuples, dicts, sets, arrays and sparse matrices.
+    """What a pickle holds: None, numbers, strings, bytes, lists, tuples, dicts, sets and arrays.
 
     Raises DataError: missing, damaged, larger than MAX_PICKLE_BYTES, or it names anything else; says what.
     """
@@ -73,17 +71,9 @@ class _Class:
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """How protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise ValueError("bytes in another encoding than latin1")
     return text.encode("latin-1")
-
-
-def _object(cls: Any, *_: Any) -> Any:
-    """A sparse matrix that has nothing in it yet."""
-    if not isinstance(cls, _Class) or cls.name not in SPARSE:
-        raise ValueError("an object of a class that is not accepted")
-    return SPARSE[cls.name].__new__(SPARSE[cls.name])
 
 
 def _set(values: Any = ()) -> set[Any]:
@@ -128,9 +118,6 @@ KNOWN: dict[str, Any] = {
     "collections.OrderedDict": _ordered,
     **{f"{module}.set": _set for module in _MODULES},
     **{f"{module}.frozenset": lambda values=(): frozenset(_set(values)) for module in _MODULES},
-    **{f"{module}.object": _Class("object") for module in _MODULES},
-    **{f"{module}._reconstructor": _object for module in ("copyreg", "copy_reg")},
-    **{f"scipy.sparse.{mark}{name[:3]}.{name}": _Class(name) for mark in ("", "_") for name in SPARSE},
 }
 
 
@@ -160,8 +147,7 @@ class _Reader(_Standard):
     def find_class(self, module: Any, name: Any) -> Any:
         found = KNOWN.get(f"{module}.{name}")
         if found is None:
-            accepted = "numpy arrays, sparse matrices and plain containers"
-            raise ValueError(f"it names {module}.{name}; accepted are {accepted}")
+            raise ValueError(f"it names {module}.{name}; accepted are numpy arrays and plain containers")
         return found
 
     def load_stop(self) -> None:
@@ -193,10 +179,6 @@ class _Reader(_Standard):
         """The standard reader makes room for as many bytes as are announced."""
         self.stack.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
 
-    def load_newobj(self) -> None:
-        arguments, cls = self.stack.pop(), self.stack.pop()
-        self.stack.append(_object(cls, *arguments))
-
     def load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         # some of what they have is private, or not typed
@@ -209,20 +191,13 @@ class _Reader(_Standard):
             if state[1] not in ("<", ">", "=", "|") or any(of is not None for of in state[2:5]):
                 raise ValueError("an array of a type with fields")
             told.__setstate__((3, state[1], None, None, None, target.itemsize, target.alignment, 0))
-        elif isinstance(target, tuple(SPARSE.values())):
-            arrays = [state[key] for key in ("data", "indices", "indptr")]
-            shape = state.get("_shape", state.get("shape"))
-            if not all(isinstance(a, np.ndarray) and a.ndim == 1 for a in arrays) or not isinstance(shape, tuple):
-                raise ValueError("a sparse matrix without its three arrays and its shape")
-            type(told).__init__(told, tuple(arrays), shape=shape)
-            told.check_format(full_check=True)
         else:
             raise ValueError(f"a state for a {type(target).__name__}")
 
 
 REFUSED = (
     *(pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID, pickle.INST, pickle.OBJ),
-    *(pickle.NEWOBJ_EX, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+    *(pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
 )
 KNOWN_CODES = {code: do.__name__ for code, do in pickle._Unpickler.dispatch.items() if bytes([code]) not in REFUSED}
 ACCEPTED = {code: getattr(_Reader, name) for code, name in KNOWN_CODES.items()}

@@ -153,7 +153,6 @@ def _ranks(means: Floats) -> Floats:
 
 
 def _resampled(scores: Sequence[Floats]) -> list[Floats]:
-    """(R, S_d, K) of each dataset."""
     generator = np.random.default_rng(GENERATOR_SEED)
     return [s[generator.integers(0, len(s), (REPLICATES, len(s)))] for s in scores]
 

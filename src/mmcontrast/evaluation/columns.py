@@ -1,4 +1,4 @@
-"""Columns of a cell's outputs: labels and predictions of every kind of target, and readouts of an embedding.
+"""Columns of a cell's outputs: labels and predictions of every kind of target, readouts of an embedding, and scores.
 
 Readouts are the embeddings that are scored beside a cell's own. encoders: the encoders' outputs one after another: one
 definition for all methods, whatever stands behind the encoders. without_<modality>: the own embedding with a modality
@@ -17,7 +17,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmcontrast.config.metrics import Kind, Target
-from mmcontrast.errors import DataError
 
 OWN = ""
 ENCODERS = "encoders"
@@ -45,6 +44,16 @@ def fitted_on(readout: str) -> str:
     return OWN if readout.startswith(WITHOUT) else readout
 
 
+CURVES_SCHEMA = {"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "metric": pl.String, "value": pl.Float64}
+SCORED: dict[str, Any] = dict.fromkeys(("protocol", "split", "metric"), pl.String)
+METRICS_SCHEMA: dict[str, Any] = {"seed": pl.Int64, **SCORED, "value": pl.Float64, "n": pl.Int64, "epoch": pl.Int64}
+INTERVALS_SCHEMA: dict[str, Any] = {
+    **SCORED,
+    **dict.fromkeys(("mean", "low", "high"), pl.Float64),
+    **dict.fromkeys(("n_seeds", "n_cases"), pl.Int64),
+    # by seed, what each test instance, or group of them, moves a selected score by; of other protocols empty
+    "influence": pl.List(pl.List(pl.Float32)),
+}
 SUM_TOLERANCE = 1e-2
 
 
@@ -58,30 +67,6 @@ def label_type(target: Target) -> Any:
 def output_column(kind: Kind) -> str:
     """The column of predictions.parquet that holds what is predicted."""
     return "values" if kind == "regression" else "probs"
-
-
-def labels_of(part: pl.DataFrame, column: str, target: Target, where: str) -> NDArray[Any]:
-    """A column of labels, checked: (N,) class indices, (N, C) zeros and ones, or (N, C) finite numbers.
-
-    Raises:
-        DataError: with the place, the case and what is accepted.
-    """
-    labels = part[column].to_numpy()
-    if target.kind == "classes":
-        if labels.min() < 0 or labels.max() >= target.width:
-            raise DataError(
-                f"{where}: {column}: labels from {labels.min()} to {labels.max()}; accepted are 0 to {target.width - 1}"
-            )
-        return labels
-    wrong_N = (labels > 1).any(-1) if target.kind == "multilabel" else ~np.isfinite(labels).all(-1)
-    if wrong_N.any():
-        accepted = "0 and 1" if target.kind == "multilabel" else "finite numbers"
-        i = int(wrong_N.argmax())
-        raise DataError(
-            f"{where}: {column}: {labels[i].tolist()} of case {part['id'][i]} ({int(wrong_N.sum())} such rows); "
-            f"accepted are {accepted}"
-        )
-    return labels
 
 
 def not_predictions(kind: Kind, outputs: NDArray[np.float32]) -> NDArray[np.bool_]:

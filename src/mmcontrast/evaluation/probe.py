@@ -158,17 +158,11 @@ def _fits(cases: bytes, n: int, newton: bool, tries: bool) -> dict[tuple[float, 
 
 
 @dataclass(frozen=True)
-class LogisticByLabel:
-    """Probabilities of labels."""
+class Fit:
+    """Probabilities of labels, or numbers in the units of the labels."""
 
-    models: list[Model]
-
-    @property
-    def converged(self) -> bool:
-        return all(model.converged for model in self.models)
-
-    def predict(self, x_ND: Array) -> Array:
-        return np.stack([model.predict(x_ND)[:, 1] for model in self.models], axis=1)
+    predict: Callable[[Array], Array]
+    converged: bool = True
 
 
 @dataclass(frozen=True)
@@ -197,21 +191,10 @@ class LabelSolver:
         if all(isinstance(solver, Constant) for solver in self.solvers):
             raise DataError("probe: the training cases all have the same labels, so there is nothing to tell apart")
 
-    def at(self, strength: float, tried: bool = False) -> LogisticByLabel:
-        return LogisticByLabel([solver.at(strength, tried) for solver in self.solvers])
-
-
-@dataclass(frozen=True)
-class Ridge:
-    """Numbers in the units of the labels."""
-
-    weights: Array  # (D, C)
-    offset: Array  # (C,)
-    converged: bool = True
-
-    def predict(self, x_ND: Array) -> Array:
-        predicted: Array = x_ND @ self.weights + self.offset
-        return predicted
+    def at(self, strength: float, tried: bool = False) -> Fit:
+        models = [solver.at(strength, tried) for solver in self.solvers]
+        converged = all(model.converged for model in models)
+        return Fit(lambda x_ND: np.stack([model.predict(x_ND)[:, 1] for model in models], axis=1), converged)
 
 
 class RidgeSolver:
@@ -229,14 +212,15 @@ class RidgeSolver:
         left_NK, self.singular_K, self.right_KD = np.linalg.svd(root_N1 * (x_ND - self.mean_x_D), full_matrices=False)
         self.projected_KC = left_NK.T @ (root_N1 * (y_NC - self.mean_y_C) / self.scale_C)
 
-    def at(self, strength: float, tried: bool = False) -> Ridge:
+    def at(self, strength: float, tried: bool = False) -> Fit:
         shrunk_K1 = (self.singular_K / (self.singular_K**2 + 1 / strength))[:, None]
         weights_DC = self.right_KD.T @ (shrunk_K1 * self.projected_KC) * self.scale_C
-        return Ridge(weights_DC, self.mean_y_C - self.mean_x_D @ weights_DC)
+        offset_C = self.mean_y_C - self.mean_x_D @ weights_DC
+        return Fit(lambda x_ND: x_ND @ weights_DC + offset_C)
 
 
 # a fitted probe: whether the fit converged, and (N, D) features -> (N, C) probabilities or numbers in the labels' units
-Model = Logistic | LogisticByLabel | Constant | Ridge
+Model = Logistic | Constant | Fit
 # made of features (float64), labels, weights of the cases (mean 1), and the number of classes, labels or quantities
 SOLVERS: dict[Kind, Callable[[Array, NDArray, Array, int], Solver]] = {
     "classes": ClassSolver,

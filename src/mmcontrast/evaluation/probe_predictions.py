@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from mmcontrast.config import CellConfig
 from mmcontrast.config.metrics import metric_name
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.columns import OWN, fitted_on
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.columns import CURVES_SCHEMA, METRICS_SCHEMA, OWN, fitted_on
 from mmcontrast.evaluation.scores import score
 from mmcontrast.evaluation.stored import Embeddings, Predictions
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,6 @@ from mmcontrast.errors import DataError
 
 Floats = npt.NDArray[np.floating[Any]]
 Ids = npt.NDArray[Any]
-Ties = Literal["stable", "pessimistic"]
-Aggregation = Literal["mean_vector", "max_pairs", "mean_pairs"]
 
 RECALL_AT = (1, 5, 10)
 NDCG_AT = 5
@@ -49,15 +47,14 @@ class QueryScores:
     ndcg: npt.NDArray[np.float64]
 
 
-def rank_gallery(
-    similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids, ties: Ties = "stable"
-) -> npt.NDArray[np.bool_]:
+def rank_gallery(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> npt.NDArray[np.bool_]:
     """(U, G) is the item at each rank a right answer? Items in falling order of similarity.
+
+    Of equal similarity wrong answers come first, so that no collapsed model profits.
 
     Args:
         similarity_UG: the higher, the nearer.
         query_ids, gallery_ids: (U,) and (G,) instance of each.
-        ties: stable = in the gallery's order; pessimistic = wrong answers first, so that no collapsed model profits.
 
     Raises:
         DataError: a similarity is not finite, or a query has no right answer in the gallery.
@@ -68,10 +65,7 @@ def rank_gallery(
     if not relevant_UG.any(axis=1).all():
         missing = query_ids[~relevant_UG.any(axis=1)][:5].tolist()
         raise DataError(f"queries without a right answer in the gallery: {missing}")
-    if ties == "stable":
-        order_UG = np.argsort(-similarity_UG, axis=1, kind="stable")
-    else:
-        order_UG = np.lexsort((relevant_UG, -similarity_UG), axis=1)
+    order_UG = np.lexsort((relevant_UG, -similarity_UG), axis=1)
     return np.take_along_axis(relevant_UG, order_UG, axis=1)
 
 
@@ -88,7 +82,7 @@ def ndcg(right_UG: npt.NDArray[np.bool_], k: int = NDCG_AT) -> npt.NDArray[np.fl
     return (right_UG[:, :k] * discount_k).sum(axis=1) / best_k[n_right_U - 1]
 
 
-def score_queries(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids, ties: Ties = "stable") -> QueryScores:
+def score_queries(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> QueryScores:
     """Rank the gallery for every query, a chunk of queries at a time.
 
     Raises:
@@ -97,74 +91,30 @@ def score_queries(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids, ties:
     first, gain = [], []
     for i in range(0, len(query_ids), CHUNK):
         rows = slice(i, i + CHUNK)
-        right_UG = rank_gallery(similarity_UG[rows], query_ids[rows], gallery_ids, ties)
+        right_UG = rank_gallery(similarity_UG[rows], query_ids[rows], gallery_ids)
         first.append(right_UG.argmax(axis=1) + 1)
         gain.append(ndcg(right_UG))
     return QueryScores(query_ids, np.concatenate(first), np.concatenate(gain))
 
 
-def grouped_similarity(
-    a_PD: Floats, ids_P: Ids, b_QD: Floats, ids_Q: Ids, how: Aggregation = "mean_vector"
-) -> tuple[Floats, Ids, Ids]:
-    """(I, J) similarity of items made of the rows that share an id, and the ids of both.
+def grouped_similarity(a_PD: Floats, ids_P: Ids, b_QD: Floats, ids_Q: Ids) -> tuple[Floats, Ids, Ids]:
+    """(I, J) dot products of items, each the unit mean of the unit rows that share an id, and the ids of both.
 
     Pass `np.arange(len(b))` as ids to keep rows of b apart.
-
-    Args:
-        a_PD, b_QD: rows; they are brought to unit length here.
-        how: mean_vector = dot product of the items' unit mean rows (the default everywhere); max_pairs, mean_pairs =
-            the largest or mean similarity over all pairs of rows of the two items.
 
     Raises:
         DataError: a row is zero or not finite.
     """
-    a_PD, b_QD = _unit(a_PD, ids_P), _unit(b_QD, ids_Q)
-    mean_ID: Floats
-    mean_JD: Floats
-    items_I, start_I, order_P = _groups(ids_P)
-    items_J, start_J, order_Q = _groups(ids_Q)
-    if how == "max_pairs":
-        by_a = np.stack(
-            [(rows @ b_QD.T).max(axis=0) for rows in np.split(a_PD[order_P], start_I[1:])]
-        )  # one item at a time: P x Q numbers need never be held
-        return np.maximum.reduceat(by_a[:, order_Q], start_J, axis=1), items_I, items_J
-    mean_ID = np.add.reduceat(a_PD[order_P], start_I) / np.diff([*start_I, len(ids_P)])[:, None]
-    mean_JD = np.add.reduceat(b_QD[order_Q], start_J) / np.diff([*start_J, len(ids_Q)])[:, None]
-    if how == "mean_vector":
-        mean_ID, mean_JD = _unit(mean_ID, items_I), _unit(mean_JD, items_J)
+    (mean_ID, items_I), (mean_JD, items_J) = _items(a_PD, ids_P), _items(b_QD, ids_Q)
     return mean_ID @ mean_JD.T, items_I, items_J
 
 
-def cross_modal_scores(
-    grouped_PD: Floats,
-    grouped_ids: Ids,
-    single_QD: Floats,
-    single_ids: Ids,
-    *,
-    how: Aggregation = "mean_vector",
-    ties: Ties = "stable",
-) -> tuple[QueryScores, QueryScores]:
-    """(from the grouped modality, towards it): e.g. image -> text and text -> image.
-
-    Args:
-        grouped_PD: observations of the modality that stands for the instance (views, drawings, the image).
-        single_QD: observations of the other (captions), each an item of its own.
-
-    Raises:
-        DataError: as `score_queries` and `grouped_similarity`.
-    """
-    similarity_IQ, items_I, _ = grouped_similarity(grouped_PD, grouped_ids, single_QD, np.arange(len(single_ids)), how)
-    return (
-        score_queries(similarity_IQ, items_I, single_ids, ties),
-        score_queries(similarity_IQ.T, single_ids, items_I, ties),
-    )
-
-
-def _groups(ids: Ids) -> tuple[Ids, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Sorted distinct ids, where each begins among the sorted rows, and the order that sorts the rows."""
-    order = np.argsort(ids, kind="stable")
-    items, start = np.unique(ids[order], return_index=True)
-    return items, start, order
+def _items(z_PD: Floats, ids_P: Ids) -> tuple[Floats, Ids]:
+    """(I, D) unit mean rows of the distinct ids, and these, sorted."""
+    order_P = np.argsort(ids_P, kind="stable")
+    items_I, start_I = np.unique(ids_P[order_P], return_index=True)
+    mean_ID = np.add.reduceat(_unit(z_PD, ids_P)[order_P], start_I) / np.diff([*start_I, len(ids_P)])[:, None]
+    return _unit(mean_ID, items_I), items_I
 
 
 def _unit(z_PD: Floats, ids_P: Ids) -> Floats:
@@ -191,20 +141,20 @@ def directions(spec: Retrieval) -> tuple[str, str]:
 
 
 def ranked(rows: Mapping[str, Rows], spec: Retrieval) -> dict[str, QueryScores]:
-    """direction -> the scores of its queries.
+    """direction -> the scores of its queries: of the gallery's items, and of every row of the other modality.
 
     Args:
         rows: modality -> (P, D) embeddings and (P,) instance of each.
 
     Raises:
-        DataError: as `evaluation.retrieval.score_queries`, or the gallery is too small for the largest of RECALL_AT.
+        DataError: as `score_queries` and `grouped_similarity`, or the gallery is too small for the largest of
+            RECALL_AT.
     """
-    (z_gallery, ids_gallery), (z_queries, ids_queries) = rows[spec.gallery], rows[spec.queries]
-    from_gallery, to_gallery = cross_modal_scores(
-        z_gallery, ids_gallery, z_queries, ids_queries, how=spec.aggregation, ties=spec.ties
-    )
-    check_k(max(RECALL_AT), min(len(from_gallery.query_ids), len(to_gallery.query_ids)))
-    return dict(zip(directions(spec), (to_gallery, from_gallery), strict=True))
+    z_QD, ids_Q = rows[spec.queries]
+    similarity_IQ, items_I, _ = grouped_similarity(*rows[spec.gallery], z_QD, np.arange(len(ids_Q)))
+    check_k(max(RECALL_AT), min(similarity_IQ.shape))
+    found = score_queries(similarity_IQ.T, ids_Q, items_I), score_queries(similarity_IQ, items_I, ids_Q)
+    return dict(zip(directions(spec), found, strict=True))
 
 
 def per_query(scores: QueryScores, metric: str) -> npt.NDArray[np.float64]:

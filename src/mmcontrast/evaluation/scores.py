@@ -181,7 +181,6 @@ def _errors(labels_NC: Array, values_KNC: Array) -> Array:
 
 
 def _weighted_mean(values_KNC: Array, weights_RN: Array) -> Array:
-    """(R, K, C)."""
     return np.stack([weights_RN @ v_NC for v_NC in values_KNC], axis=1) / weights_RN.sum(1)[:, None, None]
 
 

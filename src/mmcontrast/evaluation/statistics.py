@@ -62,14 +62,11 @@ class Sample(NamedTuple):
     n: int
 
 
-def over_seeds(values_S: Floats, overlap: float = 0.0, share: bool = False) -> Interval:
+def over_seeds(values_S: Floats, share: bool = False) -> Interval:
     """Mean of the seeds' scores with its 95 % t interval; a single seed has none.
 
     Args:
         share: the scores are shares of 1; see above.
-        overlap: test over training instances where the seed draws the split, else 0. Training sets overlap then, so
-            that the variance of the mean is (1/S + overlap) s^2 (Nadeau & Bengio, 2003, Inference for the
-            generalization error).
 
     Raises:
         DataError: there is no value, or one is not finite.
@@ -78,7 +75,7 @@ def over_seeds(values_S: Floats, overlap: float = 0.0, share: bool = False) -> I
     s, mean = len(values_S), float(values_S.mean())
     if s == 1:
         return Interval(mean, float("nan"), float("nan"))
-    return _around(mean, float(stdtrit(s - 1, TAIL) * values_S.std(ddof=1) * np.sqrt(1 / s + overlap)), share)
+    return _around(mean, float(stdtrit(s - 1, TAIL) * values_S.std(ddof=1) * np.sqrt(1 / s)), share)
 
 
 def _around(mean: float, half: float, share: bool) -> Interval:
@@ -89,14 +86,14 @@ def _around(mean: float, half: float, share: bool) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def paired_difference(a: Mapping[int, float], b: Mapping[int, float], overlap: float = 0.0) -> Difference:
+def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     """a - b by seed: mean, 95 % t interval, and p of the two-sided paired t-test, below 0.05 where it excludes 0.
 
     p is NaN where it means nothing: fewer than two seeds, or differences that do not vary; where every difference is
     zero it is 1.
 
     Args:
-        a, b: seed -> score. overlap: as in `over_seeds`.
+        a, b: seed -> score.
 
     Raises:
         DataError: they share no seed, or a score is not finite.
@@ -105,9 +102,9 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float], overlap: f
     if not seeds:
         raise DataError(f"a paired difference needs a common seed, and there is none in {sorted(a)} and {sorted(b)}")
     differences_S = np.array([a[s] for s in seeds]) - np.array([b[s] for s in seeds])
-    interval, n = over_seeds(differences_S, overlap), len(seeds)
+    interval, n = over_seeds(differences_S), len(seeds)
     if n > 1 and np.ptp(differences_S) > SMALL:
-        p = _two_sided(interval.mean, differences_S.std(ddof=1) * np.sqrt(1 / n + overlap), n - 1)
+        p = _two_sided(interval.mean, differences_S.std(ddof=1) * np.sqrt(1 / n), n - 1)
     else:
         p = 1.0 if n > 1 and abs(interval.mean) <= SMALL else float("nan")
     return Difference(*interval, p, n)

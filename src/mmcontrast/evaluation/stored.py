@@ -1,12 +1,14 @@
 """Predictions and embeddings of a cell as an earlier step of the pipeline wrote them, checked and as arrays.
 
-Shapes: N cases of a split, E evaluated epochs, C classes, labels or quantities, D width of the embedding.
+Shapes: N cases of a split, E evaluated epochs, C classes, labels or quantities, D width of the embedding, P rows of a
+modality.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmcontrast.config import CellConfig
+from mmcontrast.config.metrics import Target
 from mmcontrast.data.parquet import read_parquet
 from mmcontrast.data.table import task_column, weight_column
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.columns import (
-    OWN,
-    column,
-    label_type,
-    labels_of,
-    not_predictions,
-    output_column,
-    readouts_of,
-)
+from mmcontrast.evaluation.columns import OWN, column, label_type, not_predictions, output_column, readouts_of
 
 NAMED = {pl.Array: "float32 of one width"}
 
@@ -136,19 +131,35 @@ def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Pred
         if split not in PREDICTED_SPLITS:
             raise DataError(f"{path}: {cell.name}: split '{split}'; accepted are {', '.join(PREDICTED_SPLITS)}")
         out[int(str(seed)), str(split)] = _predictions(part, f"{path}: {cell.name}, seed {seed}, {split}", cell)
-    _check_predictions(out, path, cell)
+    needed = [("test",), ("val",)] if cell.selection.holdout > 0 else [("test",)]
+    _check_alike(out, path, cell, needed)
     return out
 
 
 def _predictions(part: pl.DataFrame, where: str, cell: CellConfig) -> Predictions:
     epochs, cases = by_epoch(part, ["id", "label"], where)
-    labels, ids = labels_of(cases, "label", cell.targets[""], where), cases["id"].to_list()
-    if len(set(ids)) != len(ids):
-        raise DataError(f"{where}: a case has more than one row at every epoch; train the cell again")
+    ids, labels = _cases(cases, {"label": cell.targets[""]}, where)
     stage = cell.finetune
     if stage is not None and epochs[-1] != stage.epochs - 1:
         raise DataError(f"{where}: the last evaluated epoch is {epochs[-1]}, and training ends at {stage.epochs - 1}")
-    return Predictions(ids, labels, _outputs(part, epochs, len(ids), where, cell), epochs)
+    return Predictions(ids, labels["label"], _outputs(part, epochs, len(ids), where, cell), epochs)
+
+
+def _cases(part: pl.DataFrame, targets: Mapping[str, Target], where: str) -> tuple[list[str], dict[str, NDArray[Any]]]:
+    """Ids, and labels by their column, as the dataset's file accepts them."""
+    ids, found = part["id"].to_list(), {}
+    if len(set(ids)) != len(ids):
+        raise DataError(f"{where}: a case has more than one row; train the cell again")
+    for name, target in targets.items():
+        labels = found[name] = part[name].to_numpy()
+        wrong, accepted = ~np.isfinite(labels), "finite numbers"
+        if target.kind != "regression":
+            most = target.width - 1 if target.kind == "classes" else 1
+            wrong, accepted = (labels < 0) | (labels > most), f"0 to {most}"
+        if wrong.any():
+            i = int(wrong.reshape(len(labels), -1).any(-1).argmax())
+            raise DataError(f"{where}: {name}: {labels[i].tolist()} of case {ids[i]}; accepted are {accepted}")
+    return ids, found
 
 
 def _outputs(part: pl.DataFrame, epochs: list[int], n: int, where: str, cell: CellConfig) -> NDArray[np.float32]:
@@ -170,31 +181,23 @@ def _outputs(part: pl.DataFrame, epochs: list[int], n: int, where: str, cell: Ce
     return outputs
 
 
-def _check_predictions(out: dict[tuple[int, str], Predictions], path: Path, cell: CellConfig) -> None:
-    first = cell.seeds[0]
-    if (first, "test") not in out:
-        raise DataError(f"{path}: {cell.name}, seed {first}: no rows of the test split")
-    reference = out[first, "test"]
-    has_val = (first, "val") in out
-    if cell.selection.holdout > 0 and not has_val:
-        raise DataError(
-            f"{path}: {cell.name}, seed {first}: no rows of the val split, though selection.holdout is "
-            f"{cell.selection.holdout:g}; train the cell again"
-        )
-    for seed in cell.seeds:
-        test = out.get((seed, "test"))
-        if test is None:
-            raise DataError(f"{path}: {cell.name}, seed {seed}: no rows of the test split")
-        if test.ids != reference.ids or (test.labels != reference.labels).any():
-            raise DataError(f"{path}: {cell.name}, seed {seed}: other test instances or labels than seed {first}")
-        if ((seed, "val") in out) != has_val:
-            raise DataError(f"{path}: {cell.name}: seed {seed} and seed {first} do not both have a val split")
-        for split in PREDICTED_SPLITS[not has_val :]:
-            if out[seed, split].epochs != reference.epochs:
-                raise DataError(
-                    f"{path}: {cell.name}, seed {seed}, {split}: evaluated at other epochs than the test split "
-                    f"of seed {first}; train the cell again"
-                )
+def _check_alike(out: Mapping[Any, Any], path: Path, cell: CellConfig, needed: Sequence[tuple[str, ...]]) -> None:
+    """All seeds have the same parts, evaluated at the same epochs, and the same test instances with the same labels."""
+    parts = dict.fromkeys([*needed, *(key[1:] for key in out)])
+    epochs = None
+    for seed, part in product(cell.seeds, parts):
+        where = f"{path}: {cell.name}, seed {seed}"
+        if (seed, *part) not in out:
+            of = "".join(f" of '{modality}'" for modality in part[1:])
+            raise DataError(f"{where}: no rows of the {part[0]} split{of}; train the cell again")
+        one, first = out[seed, *part], out[cell.seeds[0], *part]
+        epochs = epochs or getattr(one, "epochs", None)
+        if getattr(one, "epochs", None) != epochs:
+            raise DataError(f"{where}, {', '.join(part)}: evaluated at other epochs; train the cell again")
+        # only the test split is the same for all seeds: val may be held out by seed
+        same = np.array_equal(one.ids, first.ids) and np.array_equal(one.labels, first.labels)
+        if part[0] == "test" and not same:
+            raise DataError(f"{where}: other test instances or labels than seed {cell.seeds[0]}; train the cell again")
 
 
 EMBEDDED = {"seed": pl.Int64, "split": pl.String, "id": pl.String, "embedding": pl.Array}
@@ -222,13 +225,13 @@ class Embeddings:
 
     def cases(self, task: str) -> Embeddings:
         """The cases of a task, with its labels and, where there are weights, these alone, of mean 1, without a name."""
-        own = replace(self, labels=self.labels_of(task))
+        labels = self.tasks[task] if task else self.labels
         if not self.weights:
-            return own
+            return replace(self, labels=labels)
         rows = np.flatnonzero(weights_N := self.weights[task])
         return Embeddings(
             [self.ids[i] for i in rows],
-            own.labels[rows],
+            labels[rows],
             self.z[rows],
             readouts={name: z_ND[rows] for name, z_ND in self.readouts.items()},
             weights={"": weights_N[rows] / weights_N[rows].mean()},
@@ -237,10 +240,6 @@ class Embeddings:
     def of(self, readout: str) -> NDArray[np.float32]:
         """(N, D) of a readout."""
         return self.readouts[readout] if readout else self.z
-
-    def labels_of(self, task: str) -> NDArray[Any]:
-        """Those of a task, or under the empty name the dataset's own."""
-        return self.tasks[task] if task else self.labels
 
 
 def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:
@@ -262,7 +261,7 @@ def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embed
         for seed in cell.seeds
         for split in SPLITS
     }
-    _check_embeddings(out, path, cell)
+    _check_alike(out, path, cell, [])
     return out
 
 
@@ -271,11 +270,8 @@ def _embeddings(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
         remedy = "; a probe needs one: set selection.holdout above 0" if where.endswith(", val") else ""
         raise DataError(f"{where}: no rows of this split{remedy}")
     part = part.sort("id")
-    ids = part["id"].to_list()
+    ids, tasks = _cases(part, {_column(task): target for task, target in cell.targets.items()}, where)
     readouts = {readout: part[column(readout)].to_numpy() for readout in readouts_of(part.columns)}
-    if len(set(ids)) != len(ids):
-        raise DataError(f"{where}: a case has more than one row")
-    tasks = {task: labels_of(part, _column(task), target, where) for task, target in cell.targets.items()}
     for readout, z_ND in readouts.items():
         bad_N = ~np.isfinite(z_ND).all(-1)
         if bad_N.any():
@@ -284,27 +280,65 @@ def _embeddings(part: pl.DataFrame, where: str, cell: CellConfig) -> Embeddings:
                 "such rows); the training diverged or the file is damaged"
             )
     weights = {t: part[weight_column(t)].to_numpy() for t in cell.targets} if cell.case_weights else {}
-    return Embeddings(ids, tasks.pop(""), readouts.pop(OWN), tasks, readouts, weights)
+    further = {task: tasks[task_column(task)] for task in cell.tasks}
+    return Embeddings(ids, tasks["label"], readouts.pop(OWN), further, readouts, weights)
 
 
 def _column(task: str) -> str:
     return task_column(task) if task else "label"
 
 
-def _check_embeddings(out: dict[tuple[int, str], Embeddings], path: Path, cell: CellConfig) -> None:
-    """All seeds are scored on the same test instances, and none of them has been trained on."""
-    first = out[cell.seeds[0], "test"]
-    for seed in cell.seeds:
-        test = out[seed, "test"]
-        if test.ids != first.ids or (test.labels != first.labels).any():
-            raise DataError(
-                f"{path}: {cell.name}, seed {seed}: other test instances or labels than seed {cell.seeds[0]}"
-            )
-        seen: set[str] = set()
-        for split in SPLITS:
-            if both := seen.intersection(out[seed, split].ids):
-                raise DataError(
-                    f"{path}: {cell.name}, seed {seed}: case {min(both)} is in {split} and in an earlier split; "
-                    "prepare the data again"
-                )
-            seen.update(out[seed, split].ids)
+OBSERVED = {
+    **{"seed": pl.Int64, "epoch": pl.Int64, "split": pl.String, "modality": pl.String, "id": pl.String},
+    **{"label": None, "observation": pl.Int64, "embedding": pl.Array},
+}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One seed's observations of one split and modality at every evaluated epoch.
+
+    Attributes:
+        ids: (P,) instance of each row. labels: (P,) its class.
+        z: (E, P, D) finite float32, in the order of `epochs`. epochs: ascending, 0-based.
+    """
+
+    ids: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    z: NDArray[np.float32]
+    epochs: list[int]
+
+
+def read_observations(path: Path, cell: CellConfig) -> dict[tuple[int, str, str], Observed]:
+    """(seed, split, modality) -> embeddings of a cell's embeddings.parquet. "val" may be absent; "test" never is.
+
+    Raises:
+        DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
+    """
+    frame = read_outputs(path, OBSERVED, cell)
+    out: dict[tuple[int, str, str], Observed] = {}
+    keys = ["seed", "split", "modality"]
+    for (seed, split, modality), part in frame.sort(*keys, "epoch", maintain_order=True).group_by(
+        keys, maintain_order=True
+    ):
+        where = f"{path}: {cell.name}, seed {seed}, {split}, {modality}"
+        out[int(str(seed)), str(split), str(modality)] = _observed(part, where)
+    _check_alike(out, path, cell, [("test", modality) for modality in cell.modalities])
+    for (seed, split, modality), one in out.items():
+        other = out.get((seed, split, next(iter(cell.modalities))))
+        if other is None or set(one.ids) != set(other.ids):
+            where = f"{path}: {cell.name}, seed {seed}, {split}, {modality}"
+            raise DataError(f"{where}: not the instances of the first modality; train the cell again")
+    return out
+
+
+def _observed(part: pl.DataFrame, where: str) -> Observed:
+    epochs, rows = by_epoch(part, ["id", "label", "observation"], where)
+    z = part["embedding"].to_numpy()
+    if not np.isfinite(z).all():
+        bad = int((~np.isfinite(z).all(-1)).argmax())
+        raise DataError(
+            f"{where}: the embedding of {part['id'][bad]} is not finite; the training diverged or the file is damaged"
+        )
+    z = z.reshape(len(epochs), len(rows), -1)
+    return Observed(np.array(rows["id"].to_list()), rows["label"].to_numpy(), z, epochs)

@@ -17,10 +17,9 @@ from mmcontrast import paths
 from mmcontrast.config import CellConfig, CellRef, Dataset, Experiment, Grid
 from mmcontrast.data import files
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
-from mmcontrast.evaluation.retrieval_frames import COLUMNS
+from mmcontrast.evaluation.columns import CURVES_SCHEMA, INTERVALS_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds_and_cases, paired_difference
+from mmcontrast.evaluation.stored import OBSERVED
 from mmcontrast.paths import Layout
 from mmcontrast.report.outputs import cell_name, experiment_datasets, results_outputs
 from mmcontrast.report.results import CELL, FILES, INTERVALS, RESULTS_COLUMNS, SCORES, checksum, read_table, summarise
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from mmcontrast.data.loading import Table
 
 HISTORY_COLUMNS = dict.fromkeys(("seed", "epoch", "name", "value"))
-OBSERVATION_COLUMNS = dict.fromkeys(COLUMNS)
+OBSERVATION_COLUMNS = dict.fromkeys(OBSERVED)
 EMBEDDING_COLUMNS = dict.fromkeys(("seed", "split", "id", "label", "embedding"))
 
 
@@ -93,7 +92,7 @@ class Evidence:
     @cached_property
     def whole_summary(self) -> pl.DataFrame:
         """The same of all experiments."""
-        return summarise(self.results, {name: data.overlap for name, data in self.grid.datasets.items()})
+        return summarise(self.results)
 
     def scopes(self, experiment: str) -> list[Scope]:
         """An experiment on each dataset that this selection runs."""
@@ -266,19 +265,18 @@ class Scope:
         """
         against = self.scores(reference, metric)
         others = {(ref.method, ref.variant): self.scores(ref, metric) for ref in self.cells if against}
-        found = {of: paired_difference(scores, against, self.data.overlap) for of, scores in others.items() if scores}
+        found = {of: paired_difference(scores, against) for of, scores in others.items() if scores}
         found.pop((reference.method, reference.variant), None)
         return found
 
     def wide_difference(self, one: CellRef, other: CellRef, metric: str) -> Interval | None:
         """Mean of one minus the other by seed, with its interval over seeds and test instances.
 
-        None where seeds draw the split, which has no test instances in common, or where the influence of the instances
-        is not known of the same seeds and instances of both.
+        None where the influence of the instances is not known of the same seeds and instances of both.
         """
         of_one, of_other = self.scores(one, metric), self.scores(other, metric)
         influences = [self._influence(ref, metric) for ref in (one, other)]
-        if self.data.overlap or of_one.keys() != of_other.keys() or any(i is None for i in influences):
+        if of_one.keys() != of_other.keys() or any(i is None for i in influences):
             return None
         first_SN, second_SN = (np.asarray(i, dtype=float) for i in influences)
         if first_SN.shape != second_SN.shape:

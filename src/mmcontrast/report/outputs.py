@@ -81,11 +81,10 @@ def cell_name(dataset: str, ref: CellRef) -> str:
 def covered(grid: Grid, layout: Layout) -> dict[str, Any]:
     """What the results table is made of, as plain values.
 
-    Cells with their seeds and selecting metric, datasets whose splits are drawn, the cells of each experiment, and the
-    files that an experiment, or the page, shows beside its scores.
+    Cells with their seeds and selecting metric, the cells of each experiment, and the files that an experiment, or the
+    page, shows beside its scores.
     """
     cells = {name: {"seeds": cell.seeds, "metric": cell.metrics[0]} for name, cell in grid.cells.items()}
-    overlap = {d: grid.datasets[d].overlap for d in dict.fromkeys(cell.dataset for cell in grid.cells.values())}
     experiments = {
         e: list(dict.fromkeys(cell_name(d, ref) for d, ref in grid.experiment_cells(e)))
         for e in grid.active_experiments
@@ -94,7 +93,6 @@ def covered(grid: Grid, layout: Layout) -> dict[str, Any]:
     files[PAGE] = [*_costs(grid, layout, grid.cells), *sorted(paths.datasheet(c.dataset) for c in grid.cells.values())]
     return {
         "cells": cells,
-        "overlap": {dataset: share for dataset, share in overlap.items() if share},
         "experiments": experiments,
         "files": {part: list(dict.fromkeys(names)) for part, names in files.items()},
     }

@@ -7,7 +7,7 @@ become percent where they are shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from mmcontrast.config import Grid
 from mmcontrast.config.metrics import SHARE, Measure, measure
 from mmcontrast.data.files import replacing, sha256_of, write_json
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.evaluate import INTERVALS_SCHEMA, write_frame
-from mmcontrast.evaluation.protocols import CURVES_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.columns import CURVES_SCHEMA, INTERVALS_SCHEMA, METRICS_SCHEMA
+from mmcontrast.evaluation.evaluate import write_frame
 from mmcontrast.evaluation.statistics import Interval, over_seeds
 from mmcontrast.evaluation.stored import read_frame
 from mmcontrast.paths import Layout
@@ -35,17 +35,13 @@ RESULTS_COLUMNS = ("experiment", "dataset", "method", "variant", "seed", "protoc
 SCORES, INTERVALS, FILES = "scores", "intervals", "files"
 
 
-def summarise(results: pl.DataFrame, overlap: Mapping[str, float] | None = None) -> pl.DataFrame:
-    """Mean test score of every cell, protocol and metric with its interval over seeds (SUMMARY_SCHEMA).
-
-    Args:
-        overlap: dataset -> `Dataset.overlap`; 0 where it is not named.
-    """
+def summarise(results: pl.DataFrame) -> pl.DataFrame:
+    """Mean test score of every cell, protocol and metric with its interval over seeds (SUMMARY_SCHEMA)."""
     keys = ["experiment", *CELL, "protocol", "metric"]
     rows = []
     for key, part in results.filter(split="test").group_by(keys, maintain_order=True):
         values, share = part["value"].to_numpy(), measure(str(key[-1])).share
-        rows.append((*key, *over_seeds(values, (overlap or {}).get(str(key[1]), 0.0), share), len(part), part["n"][0]))
+        rows.append((*key, *over_seeds(values, share), len(part), part["n"][0]))
     return pl.DataFrame(rows, schema=SUMMARY_SCHEMA, orient="row")
 
 
@@ -74,7 +70,7 @@ def write_covered(content: dict[str, Any], layout: Layout, root: Path) -> None:
     intervals = pl.concat(_intervals(content, layout, root))
     write_frame(results, out["results"])
     write_frame(intervals, out["intervals"])
-    selected = summarise(results, content["overlap"]).filter(protocol="selected")
+    selected = summarise(results).filter(protocol="selected")
     summary = selected.unique([*CELL, "metric"], keep="first", maintain_order=True)
     write_json(out["metrics"], headline_metrics(summary))
     _write_csv(plotted_scores(content, summary), out["scores"])

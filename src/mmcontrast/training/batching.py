@@ -169,7 +169,7 @@ class MultifoldFeed:
 
     Raises:
         ConfigError: `sampling` does not fit the data.
-        DataError: an id is not unique, an instance has no observation, or texts are not tokenised.
+        DataError: an instance has no observation, or texts are not tokenised.
     """
 
     def __init__(self, cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> None:

@@ -12,8 +12,8 @@ import pytest
 from mmcontrast.config import Dataset, Grid
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.loading import load_split
+from mmcontrast.data.manifest import status
 from mmcontrast.data.prepare import prepare
-from mmcontrast.data.status import status
 from mmcontrast.data.table import read_split
 from mmcontrast.errors import ConfigError, DataError
 from tests.data.layouts import multibench as layout

@@ -10,10 +10,9 @@ from PIL import Image
 from mmcontrast.config import Dataset, Grid
 from mmcontrast.data.fetch import fetch
 from mmcontrast.data.loading import load_split
-from mmcontrast.data.manifest import verified_manifest
+from mmcontrast.data.manifest import status, verified_manifest
 from mmcontrast.data.pictures import pixels, resized
 from mmcontrast.data.prepare import picture_texts, prepare
-from mmcontrast.data.status import status
 from mmcontrast.data.streaming import write_stream
 from mmcontrast.errors import DataError, FetchError
 from tests.flickr_files import draw, write_flickr

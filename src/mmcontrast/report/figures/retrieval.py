@@ -56,7 +56,7 @@ class Retrieved:
     def similarity(self) -> Floats:
         """(I, Q) of instances, in the table's order, and single queries."""
         z, ids = self.queries
-        return grouped_similarity(*self.gallery, z, np.arange(len(ids)), self.spec.aggregation)[0]
+        return grouped_similarity(*self.gallery, z, np.arange(len(ids)))[0]
 
 
 def retrieval_of(of: Scope) -> Retrieval:

@@ -67,7 +67,7 @@ def compared(evidence: Evidence, experiment: str) -> list[Compared]:
         a, b = of.scores(one, metric, c.protocol), of.scores(other, metric)
         if a.keys() & b.keys():
             by_seed = {s: a[s] - b[s] for s in sorted(a.keys() & b.keys())}
-            difference = paired_difference(a, b, of.data.overlap)
+            difference = paired_difference(a, b)
             if not c.primary:
                 difference = difference._replace(p=float("nan"))
             wide = of.wide_difference(one, other, metric) if c.protocol == "selected" else None

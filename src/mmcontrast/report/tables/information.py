@@ -28,20 +28,16 @@ class Kept:
 
     Attributes:
         scores: R and U after unbiased pretraining, S after biased, and `control`: S after unbiased.
-        gain: S minus control, by seed. overlap: `Dataset.overlap`.
+        gain: S minus control, by seed.
     """
 
     ref: CellRef
     scores: dict[str, dict[int, float]]
     gain: Difference
-    overlap: float = 0.0
 
     def estimates(self) -> dict[str, Interval]:
         """R, U, S and control in percent, with their intervals over seeds."""
-        return {
-            name: shown(over_seeds(np.array(list(of.values())), self.overlap, share=True))
-            for name, of in self.scores.items()
-        }
+        return {name: shown(over_seeds(np.array(list(of.values())), share=True)) for name, of in self.scores.items()}
 
     def sentences(self, name: str, chance: dict[str, float]) -> list[str]:
         """R, U and S beside chance, and S against its control. name: the cell's, as the sentence begins."""
@@ -74,8 +70,7 @@ def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: 
             continue
         unique = {seed: float(np.mean([of[seed] for of in uniques])) for seed in uniques[0]}
         scores = {"R": unbiased.scores(ref, metric), "U": unique, "S": synergistic, "control": control}
-        overlap = unbiased.data.overlap
-        found.append(Kept(ref, scores, paired_difference(synergistic, control, overlap), overlap))
+        found.append(Kept(ref, scores, paired_difference(synergistic, control)))
     return found
 
 

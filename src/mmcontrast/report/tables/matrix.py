@@ -43,7 +43,7 @@ class Matrix:
         labelled: rows that were trained with labels. floors: rows that learn nothing, which are raw inputs and
             untrained networks. Neither are ranked with the others.
         refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score of the headline, as stored.
-        measures: (column,) how its scores are read. overlap: (column,) see `statistics.over_seeds`.
+        measures: (column,) how its scores are read.
         chance: (column,) the score of guessing among equally likely classes; None where there are no classes.
         reference: label that the others are compared with.
         by_readout: (label, column, readout) -> its scores. headline: (label, column) -> the readout of `scores`.
@@ -57,7 +57,6 @@ class Matrix:
     refs: dict[tuple[str, str], CellRef]
     scores: dict[tuple[str, int], Scores]
     measures: list[Measure]
-    overlap: list[float]
     chance: list[float | None]
     reference: str | None
     floors: set[str] = field(default_factory=set)
@@ -95,18 +94,18 @@ class Matrix:
 
     def over_seeds(self, found: Scores, column: int) -> Interval:
         """Mean of a column's scores with its interval."""
-        return over_seeds(np.array(list(found.values())), self.overlap[column], self.measures[column].share)
+        return over_seeds(np.array(list(found.values())), self.measures[column].share)
 
     def gain(self, label: str, column: int, readout: str) -> Interval | None:
         """What training adds to a readout, or None where the untrained twin has no score."""
         found = self.gains.get((label, column, readout))
-        return over_seeds(np.array(list(found.values())), self.overlap[column]) if found else None
+        return over_seeds(np.array(list(found.values()))) if found else None
 
     def differences(self) -> dict[tuple[str, int], Difference]:
         """(label, column) -> the difference to the reference by seed."""
         reference = self.reference or ""
         return {
-            (label, c): paired_difference(scores, self.scores[reference, c], self.overlap[c])
+            (label, c): paired_difference(scores, self.scores[reference, c])
             for (label, c), scores in self.scores.items()
             if label != reference and (reference, c) in self.scores
         }
@@ -171,7 +170,6 @@ def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
     reference = cell_label(grid, of) if of else None
     targets = [[_target(grid, p) for p in column.parts] for column in columns]
     measures = [measure(of_column[0].metrics[0]) for of_column in targets]
-    overlap = [max(grid.datasets[p.dataset].overlap for p in column.parts) for column in columns]
     chance = [
         float(np.mean([1 / t.width for t in of_column])) if all(t.kind == "classes" for t in of_column) else None
         for of_column in targets
@@ -184,7 +182,7 @@ def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
         if label not in labelled
         and all(c.implementation == RAW or not (c.pretrain and c.pretrain.epochs) for c in cells)
     }
-    matrix = Matrix(labels, labelled, columns, refs, {}, measures, overlap, chance, reference, floors)
+    matrix = Matrix(labels, labelled, columns, refs, {}, measures, chance, reference, floors)
     _fill(matrix, evidence, experiment)
     return matrix
 

@@ -12,7 +12,6 @@ from mmcontrast.report.tables.published import reproduction_sentences, reproduct
 from mmcontrast.report.text import wording
 
 WIDE_TITLE = "Selected, over seeds and test instances"
-TIES = {"stable": "in the order of the gallery", "pessimistic": "with wrong answers first"}
 
 
 def table_notes(evidence: Evidence, experiment: str) -> list[str]:
@@ -83,7 +82,7 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
     wide = "; ".join(
         f"{of.data.title}: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}" for of in scopes
     )
-    names = (wording.seeds_interval_name(of.n_seeds, of.data.overlap) for of in scopes)
+    names = (wording.seeds_interval_name(of.n_seeds) for of in scopes)
     narrow = "; ".join(dict.fromkeys(names))
     return [
         f"Brackets: {narrow}.",
@@ -98,7 +97,7 @@ def dataset_notes(of: Scope) -> list[str]:
     size = f"{n} test instances."
     if retrieval is not None:
         size = (
-            f"{n} test instances, which are the gallery; ties are ranked {TIES[retrieval.ties]}. Rsum is at most 600."
+            f"{n} test instances, which are the gallery; ties are ranked with wrong answers first. Rsum is at most 600."
         )
     elif of.data.target == "classes":
         size = f"{n} test instances; one of them is {wording.points(100 / n, digits=2)} points of accuracy."

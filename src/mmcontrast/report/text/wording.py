@@ -144,10 +144,9 @@ def find_cell(grid: Grid, experiment: str, method: str, variant: str) -> CellRef
 SCALE = "Intervals of a score in percent are symmetric in log odds, so that they end within 0 and 100 %."
 
 
-def seeds_interval_name(n_seeds: int, overlap: float = 0.0) -> str:
-    """What [low, high] is. overlap: `Dataset.overlap`."""
-    drawn = f", its variance corrected for training sets that overlap (test / train = {overlap:.2g})" if overlap else ""
-    return f"{LEVEL_NAME} t interval of the mean over {count(n_seeds, 'seed')}{drawn}"
+def seeds_interval_name(n_seeds: int) -> str:
+    """What [low, high] is."""
+    return f"{LEVEL_NAME} t interval of the mean over {count(n_seeds, 'seed')}"
 
 
 def wide_interval_name(n_seeds: int, n_instances: int, dataset: Dataset) -> str:
