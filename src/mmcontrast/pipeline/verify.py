@@ -143,10 +143,7 @@ def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
         folder = str(Path(paths.datasheet(name)).parent)
         judge = partial(judged, "prepared data", root, spoiled=[folder])
         prepared = [judge(file, read_json) for file in (paths.datasheet(name), paths.fitted(name))]
-        prepared += [
-            judge(paths.prepared(name, split), lambda file: (check_prepared(file), _check_seal(file)))
-            for split in paths.SPLITS
-        ]
+        prepared += [judge(paths.prepared(name, split), _check_split) for split in paths.SPLITS]
         yield from prepared
         damaged |= {name for finding in prepared if finding.state != "right"}
     yield from _outputs(grid, layout)
@@ -154,6 +151,11 @@ def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
         yield from _locked(root)
     yield from model_findings(grid, layout, damaged)
     yield from score_findings(grid, layout)
+
+
+def _check_split(path: Path) -> None:
+    check_prepared(path)
+    _check_seal(path)
 
 
 def _check_seal(path: Path) -> None:
