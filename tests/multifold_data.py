@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Dataset
+from mmcontrast.data.scaling import write_fitted
 from mmcontrast.data.table import schema
 from tests.grids import grid_of
 
@@ -35,6 +36,7 @@ def write_multifold(root: Path, dataset: Dataset | None = None) -> None:
             texts.append([f"{COLOURS[colour]} thing", *(f"a {COLOURS[colour]} one {k} of {i}" for k in range(i % 4))])
         _write(root, dataset, split, [f"{split}-{i}" for i in range(n)], images, texts)
         start += n
+    write_fitted(root / Path(paths.datasheet(NAME)).parent, {}, {})
 
 
 def _write(

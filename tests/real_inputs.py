@@ -13,6 +13,7 @@ from PIL import Image
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Engine, Modality, Model, Optimizer, Selection, Stage
 from mmcontrast.data.parquet import write_parquet
+from mmcontrast.data.scaling import write_fitted
 from mmcontrast.data.table import schema
 
 NAME = "real"
@@ -71,6 +72,7 @@ def write_file(
 def write_data(root: Path) -> None:
     for seed, (split, n) in enumerate(SIZES.items()):
         write_file(root / paths.prepared(NAME, split), rows(n, seed))
+    write_fitted(root / Path(paths.datasheet(NAME)).parent, {}, {})
 
 
 def real_cell(**engine: Any) -> CellConfig:

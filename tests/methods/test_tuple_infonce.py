@@ -295,7 +295,7 @@ def test_what_is_scored_beside_the_embedding(make_cell, make_batch):
 
 def test_a_batch_of_one_row_has_no_other_to_borrow_from(make_cell, make_batch, make_progress):
     method, batch = make(make_cell, make_batch, n=1)
-    with pytest.raises(TrainingError, match="this batch has 1 row; set batch_size to 2 or more"):
+    with pytest.raises(TrainingError, match="this batch has 1 row; choose a `batch_size` that leaves no batch of one"):
         method(batch, make_progress("pretrain"))
 
 

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Engine, Grid, Modality, Selection
 from mmcontrast.data.parquet import seal
+from mmcontrast.data.scaling import write_fitted
 from mmcontrast.data.table import schema
 from mmcontrast.methods.base import Method
 from mmcontrast.paths import Layout
@@ -57,6 +58,7 @@ def write_set(name: str, size: int) -> CellConfig:
     rows = size // (4 * WIDTH * len(MODALITIES))
     for split, n in {"train": rows - 400, "val": 0, "test": 400}.items():
         write_file(Path(paths.prepared(name, split)), n)
+    write_fitted(Path(paths.datasheet(name)).parent, {}, {})
     cell = Grid(ROOT).cell("synthetic", "concat")
     assert cell.finetune is not None
     small = {"epochs": 2, "batch_size": 128, "eval_every": 1, "checkpoint_every": 1}

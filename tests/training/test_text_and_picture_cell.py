@@ -11,6 +11,7 @@ import pytest
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Modality
+from mmcontrast.data.scaling import write_fitted
 from tests.real_inputs import CLASSES, NAME, picture, write_file
 from tests.tiny_pretrained import SIDE, write_encoder
 from tests.training import resuming
@@ -44,6 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "track": [rng.normal(size=(1 + i % 7, 2)).astype(np.float32).tolist() for i in range(n)],
         }
         write_file(tmp_path / paths.prepared(NAME, split), columns, MODALITIES)
+    write_fitted(tmp_path / Path(paths.datasheet(NAME)).parent, {}, {})
     for name in ("bert", "vit"):
         write_encoder(name, tmp_path / name)
     return tmp_path

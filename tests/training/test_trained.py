@@ -15,6 +15,7 @@ import torch
 import mmcontrast
 from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import load_split
+from mmcontrast.data.scaling import write_fitted
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.columns import column
 from mmcontrast.methods.registry import implementations
@@ -206,7 +207,7 @@ def test_what_the_model_does_not_take_is_refused_by_name(folder: Path) -> None:
 
 def test_a_scaler_that_did_not_travel_is_missed(folder: Path) -> None:
     raw_rows.write(folder)
-    Path("data/prepared/raw_rows/fitted.json").unlink()
+    write_fitted(Path("data/prepared/raw_rows"), {}, {})
     model, _ = trained(raw_rows.cell_of("concat"))
     with pytest.raises(DataError, match="nothing was kept with the model that scales 'vital'; train the cell again"):
         model.embed(raw_rows.raw())

@@ -10,6 +10,7 @@ from mmcontrast import paths
 from mmcontrast.config import Grid
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import nyuv2, prepare
+from mmcontrast.data.scaling import write_fitted
 from mmcontrast.data.streaming import write_stream
 from mmcontrast.errors import DataError, TrainingError
 from mmcontrast.evaluation.evaluate import evaluate_cell
@@ -47,6 +48,9 @@ def raw_dir(tmp_path, monkeypatch):
     folder.mkdir()
     scenes = [f"{ROOMS[k]}_{i // 8:04d}" for i, k in enumerate(kinds)]
     official_file(folder, content, scenes, train=range(1, TRAIN + 1), test=range(TRAIN + 1, N + 1))
+    prepared = tmp_path / Path(paths.datasheet("nyuv2")).parent
+    prepared.mkdir(parents=True)
+    write_fitted(prepared, {}, {})
     return folder
 
 
