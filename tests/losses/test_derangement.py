@@ -72,8 +72,3 @@ def test_the_generator_alone_decides():
 def test_a_batch_of_fewer_than_two_rows_is_refused(n):
     with pytest.raises(TrainingError, match=f"has {n} row.*batch_size"):
         derangement(n, generator())
-
-
-def test_scenes_of_another_length_are_refused():
-    with pytest.raises(ValueError, match="5 rows"):
-        derangement(5, generator(), torch.zeros(4))

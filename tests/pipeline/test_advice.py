@@ -127,8 +127,6 @@ LEFT = {
     ("data/splitting.py", "mmcontrast data prepare {name}"): DEEP,
     ("data/prepare/emoji.py", "mmcontrast data fetch emoji"): READERS,
     ("data/prepare/matlab.py", "mmcontrast data fetch"): READERS,
-    ("data/prepare/mosi.py", "mmcontrast data fetch"): READERS,
-    ("data/prepare/omniglot.py", "mmcontrast data fetch"): READERS,
     ("data/prepare/readers.py", "mmcontrast data fetch"): READERS,
     ("data/prepare/table_files.py", "mmcontrast data fetch"): READERS,
     ("data/unpickle.py", "mmcontrast data fetch"): READERS,

@@ -144,9 +144,3 @@ def test_one_image_and_five_captions_is_a_batch(table):
     (batch, _), *_ = epoch(feed(some, batch_size=4, by="instance", per_instance={"image": 1, "text": 5}))
     assert {m: len(x) for m, x in batch.inputs.items()} == {"image": 4, "text": 20}
     assert torch.bincount(batch.ids["text"]).tolist() == [5] * 4
-
-
-def test_an_id_that_stands_twice_is_refused(table):
-    twice = table.take(torch.tensor([0, 1, 1]))
-    with pytest.raises(DataError, match="train-1"):
-        feed(twice, batch_size=2)
