@@ -1,7 +1,5 @@
 """The command line: parse, call, print. Heavy modules are imported only by the command that needs them."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

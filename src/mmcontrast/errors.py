@@ -1,7 +1,5 @@
 """Errors for people: what was wrong, where, what is accepted, what to do. The command line prints them bare."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 from collections.abc import Iterable

@@ -5,8 +5,6 @@ job failed, at once. Dry runs and whoever asks for more (`--verbose`, `--printsh
 Imports light modules only, as every snakemake has it, in every job as well.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

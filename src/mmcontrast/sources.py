@@ -5,8 +5,6 @@ decide reaches a job as values of its plan and as file names; and what only name
 loaded by name, so that others do not depend on it, is an entry of its own.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from functools import cache

@@ -8,8 +8,6 @@ have a feature of one name. Every other modality has the column of its name: a t
 table's folder; a sequence, or the observations of a multifold modality, as a list, which in csv is JSON.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 from collections import Counter

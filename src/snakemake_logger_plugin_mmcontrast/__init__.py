@@ -1,7 +1,5 @@
 """Snakemake's door to `mmcontrast.progress`; `logger: [mmcontrast]` in profiles/default chooses it."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -96,7 +96,7 @@ def defined() -> set[str]:
     for module in (*shared, *papers):
         for name, function in inspect.getmembers(importlib.import_module(f"mmcontrast.{module}"), inspect.isfunction):
             own = function.__module__ == f"mmcontrast.{module}" and not name.startswith("_")
-            if own and (name.endswith("_terms") or function.__annotations__["return"] == "Tensor"):
+            if own and (name.endswith("_terms") or function.__annotations__["return"] in (Tensor, "Tensor")):
                 found.add(name)
     return found
 

@@ -1,7 +1,5 @@
 """Augmentations as params/ names them: one model an augmentation, by kind of modality. Imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 

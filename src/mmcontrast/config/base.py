@@ -1,7 +1,5 @@
 """What all models of the files in `params/` share, and what is wrong with a file in words."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Models of `params/datasets/`: where data come from, what they hold, how they are split and scored."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any, Literal, Self
 

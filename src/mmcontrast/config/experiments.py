@@ -1,7 +1,5 @@
 """Models of `params/experiments/`, tables and figures with the cells they need, and of `params/suites/`."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from pathlib import Path

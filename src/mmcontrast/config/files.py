@@ -1,7 +1,5 @@
 """The files of `params/` as plain objects, from a checkout or from a plan: bounded, and easily read as nothing else."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

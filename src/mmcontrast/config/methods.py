@@ -1,7 +1,5 @@
 """Models of `params/methods/`, of the recipes that methods share, of the choices that tuning leaves, and of papers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from statistics import fmean

@@ -4,8 +4,6 @@ Whatever selects, compares, tests or draws scores asks here, so that nothing tak
 that a score is a share.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self

@@ -1,7 +1,5 @@
 """What the hyper-parameters of all objectives share; each method's own lie beside its code, in `methods/`."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from pydantic import Field

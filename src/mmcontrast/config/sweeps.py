@@ -1,7 +1,5 @@
 """`sweep:` and `panels:` of an experiment: one list of values as variants of a method, rows of a table and an axis."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Models of what is trained and how: encoders and heads, own and pretrained; stages, the engine, what is held out."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator

@@ -8,8 +8,6 @@ Package archives follow the user's own settings (index or registry, proxy; pip's
 is run: only wheels are accepted, and of a tarball nothing but its members is read.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import importlib.util

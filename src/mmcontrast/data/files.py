@@ -5,8 +5,6 @@ checksum of its content under one more key, which `read_json` checks and leaves 
 programs write it, is read all the same.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json

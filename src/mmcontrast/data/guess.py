@@ -3,8 +3,6 @@
 Whatever is guessed is said, and may be told instead.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ N rows of a split, b rows of a batch, T steps of the longest of them, S steps of
 channels, H height, W width.
 """
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

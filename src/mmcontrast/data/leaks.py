@@ -5,8 +5,6 @@ Near duplicates are looked for in fingerprints, short vectors of images, sequenc
 N rows of a split, d features of a modality, F features of all modalities, P observations, f numbers of a fingerprint.
 """
 
-from __future__ import annotations
-
 import hashlib
 import unicodedata
 import zlib

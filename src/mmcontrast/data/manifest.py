@@ -3,8 +3,6 @@
 `status` says what of each dataset is there, and how to get the rest; it looks at names only.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal

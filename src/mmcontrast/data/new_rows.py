@@ -3,8 +3,6 @@
 N rows, d features of a modality.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence

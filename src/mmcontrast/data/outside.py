@@ -1,7 +1,5 @@
 """Which module of `mmcontrast.data.prepare` reads a dataset, and files that no stage makes; without polars."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -10,8 +10,6 @@ process that wants it, in memory for one piece, and its bytes are checked whenev
 preparations are removed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

@@ -4,8 +4,6 @@ S samples, T frames, M mel bands. The mel scale is Slaney's, as in librosa and W
 above; a band is a triangle of area 1 over Hz.
 """
 
-from __future__ import annotations
-
 import io
 import wave
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ is here refuses those. A job downloads nothing (`download` is for `mmcontrast da
 never run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,8 +6,6 @@ rank knows the batch of all ranks.
 Shapes: I instances of the split, N instances of a batch, P rows of one modality in a batch, O observations a modality.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -5,8 +5,6 @@ A value that is missing, NaN, is filled with the feature's mean over train, befo
 attribute of `Scaler`, as they were computed, to the last bit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path

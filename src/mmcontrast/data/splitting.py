@@ -4,8 +4,6 @@ Every class is shuffled by a generator of its own (seed, class), so that one cla
 dealt by largest remainder within each class; the first part always gets at least one row of each class.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations

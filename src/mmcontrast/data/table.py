@@ -16,8 +16,6 @@ N instances, d width of a modality. The schema's metadata says what is in the fi
 else. Nothing in it depends on the time or the machine: equal content gives equal bytes.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence

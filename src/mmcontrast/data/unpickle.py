@@ -5,8 +5,6 @@ no function but the few below, which build plain values and numpy arrays. An arr
 that none is larger than the file. Protocols 0 to 5, in one piece (no out-of-band buffers).
 """
 
-from __future__ import annotations
-
 import math
 import pickle
 import re

@@ -7,8 +7,6 @@ methods, since a seed is one draw of held-out cases, initial weights and batches
 Shapes: D datasets, S_d seeds of a dataset, K methods, R bootstrap replicates.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ taken out, for the probe that was fitted on the whole embedding: what is lost is
 Shapes: N cases, C classes, labels or quantities.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -8,8 +8,6 @@ protocol: what validation selects is the strength of the probe's regularisation,
 Shapes: S seeds, N cases, I instances of a split, U queries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path

@@ -12,8 +12,6 @@ Shapes: P observations of the grouped modality, Q of the other, I and J items ma
 gallery, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

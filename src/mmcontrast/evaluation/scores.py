@@ -22,8 +22,6 @@ per seed), R sets of case weights. Labels are (N,) class indices, (N, C) zeros a
 probabilities or numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import numpy as np

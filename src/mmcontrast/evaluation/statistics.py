@@ -12,8 +12,6 @@ Differences, and scores that are no shares of 1, have intervals symmetric in the
 Shapes: S seeds, N test instances or groups of them, C classes, R sets of case weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -10,8 +10,6 @@ losses lie in the paper's folder, in files loss*.py; what they and the files her
 asked for, so that no loss depends on another and there is no list to keep.
 """
 
-from __future__ import annotations
-
 import importlib
 from functools import cache
 from pathlib import Path

@@ -10,8 +10,6 @@ term is over the rows that have what it compares, and weighs as `losses.rows` sa
 Shapes: N instances (of all ranks), K modalities, P width.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -3,8 +3,6 @@
 Shapes: B batch; a trailing ... is any further axes.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

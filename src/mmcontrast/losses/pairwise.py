@@ -8,8 +8,6 @@ Shapes: B batch, N instances, D or P width, R = 2N rows; M modalities are list p
 with their instances, P rows of modality a and Q of modality b.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import combinations

@@ -8,8 +8,6 @@ Shapes: B rows of the global batch, n of them that have what is compared; P rows
 instances, D width.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations

@@ -4,8 +4,6 @@ Shapes: B batch, C classes, labels or quantities; N instances, V views of each, 
 targets of two sizes raise ContrastError.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

@@ -6,8 +6,6 @@ for fewer than two modalities, shapes that differ, N < 2 or tau <= 0.
 Shapes: N instances (of all ranks), K modalities, P width, C combinations of rows of K - 1 modalities.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from typing import Literal

@@ -3,8 +3,6 @@
 Shapes: b rows of this rank, B rows of the global batch, M modalities, D width, C classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch

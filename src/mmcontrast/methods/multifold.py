@@ -3,8 +3,6 @@
 Shapes: b instances of this rank, P rows of a modality on this rank, R rows that views are pooled to, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import combinations
 

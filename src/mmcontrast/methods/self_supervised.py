@@ -4,8 +4,6 @@ Shapes: b rows of this rank, B rows of the global batch, K modalities, d width o
 P of its head's output.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ with gradient, in the convention of the engines.
 Shapes: B batch, b rows of this rank, C channels, H x W image, h x w feature map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

@@ -4,8 +4,6 @@ slowly following copy of a network, kept in its owner's state and so in every ch
 Shapes: B batch, F features of a vector modality, C x H x W image, T steps, W width of a step, D of the embedding.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping

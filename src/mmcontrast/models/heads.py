@@ -3,8 +3,6 @@
 Shapes: N training rows, B rows, C classes, labels or quantities, D width in, P width out.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Weights of torchvision's image encoders for our own of the same layers and names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torch import nn

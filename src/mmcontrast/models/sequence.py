@@ -4,8 +4,6 @@ Shapes: B batch, T steps, F features of a step, S steps that a convolution leave
 of an encoded step, D width of the embedding.
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 import torch

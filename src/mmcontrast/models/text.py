@@ -3,8 +3,6 @@
 Shapes: B texts, T word pieces, E width of a piece's vector, H of one direction's state, D width of the embedding.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence

@@ -1,7 +1,5 @@
 """Which scores differ between two versions of the results, paired by seed; and the last results of every suite."""
 
-from __future__ import annotations
-
 import io
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What is written from params/ for people and editors: docs/licences.md, and JSON Schemas (not kept in git)."""
 
-from __future__ import annotations
-
 import json
 import re
 from importlib import metadata

@@ -5,8 +5,6 @@ removed too, its next run would call the old report finished. So everything down
 partial report stands in a folder of its own that neither engine knows.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a user starts with: a workspace, a dataset of their own, a method of their own. Nothing is overwritten."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

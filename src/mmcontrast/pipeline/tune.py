@@ -4,8 +4,6 @@ Trials use separate tuning seeds. The probe is fitted on embeddings of the train
 split; the test split is not used. Where the best rate is at an end, further ones are tried beyond it.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ suite what dvc.lock lists. Then the two questions that no checksum answers: do t
 predictions and embeddings, and do these give the reported scores?
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

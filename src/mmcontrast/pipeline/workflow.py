@@ -6,8 +6,6 @@ cases whether the plan that was run is still what params/ and the code say. A ma
 that a run that was killed in between is made good by the next one.
 """
 
-from __future__ import annotations
-
 import argparse
 import fcntl
 import os

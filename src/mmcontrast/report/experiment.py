@@ -1,7 +1,5 @@
 """The table of an experiment, one block per dataset and metric, and its figures."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which files the report consists of and is made from, known from params/ alone, without any result."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any

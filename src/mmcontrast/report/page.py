@@ -4,8 +4,6 @@ A front page of one picture and one sentence per question; `write_single` makes 
 copies what the repository shows of it into docs/results/ and README.md, where a test compares the two.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 import shutil

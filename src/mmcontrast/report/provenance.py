@@ -1,7 +1,5 @@
 """Where the numbers come from: versions, data checksums, cells, seeds and costs; and a card for each exported model."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform

@@ -5,8 +5,6 @@ drawn again when something of its own has changed, and not when another has. Sco
 become percent where they are shown.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Run one stage of a cell: all its seeds in one process, then everything it leaves behind, written atomically."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import importlib

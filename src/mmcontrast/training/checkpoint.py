@@ -10,8 +10,6 @@ tensors and plain python values, nested at will. What has been evaluated since t
 next one, into a file named by its sha256; a checkpoint names these, so that it does not grow with the epochs before it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

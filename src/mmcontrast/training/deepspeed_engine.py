@@ -7,8 +7,6 @@ How it is held to the bits of plain torch (see training/engine.py for what is pr
 - state is read from the optimizer's fp32 masters; DeepSpeed's own save_checkpoint would pickle, and not atomically.
 """
 
-from __future__ import annotations
-
 import copy
 import importlib
 import inspect

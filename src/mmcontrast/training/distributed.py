@@ -9,8 +9,6 @@ gradients over ranks: together exactly the gradient of one process, for paramete
 SIGTERM, as a cluster sends it before its time limit, ends training at the next step.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -10,8 +10,6 @@ What is the same for both, by construction:
 - the learning rate is set before each step from the step's number.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """GPUs of this machine, and which of them a job takes where several run at once; imports no torch."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re

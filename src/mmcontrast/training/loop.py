@@ -6,8 +6,6 @@ Shapes: N rows of the training set, B rows of the global batch, b rows of this r
 quantities, D embedding width.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import time

@@ -3,8 +3,6 @@
 Shapes: n rows of a split, C classes, labels or quantities, P rows of a modality, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Where randomness comes from: one seed a run, a stream of its own for every purpose, all of it saved and restored."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 from typing import Any

@@ -8,8 +8,6 @@ in it, and ConfigError where what that says is not accepted. All take one path: 
 look for leaks.
 """
 
-from __future__ import annotations
-
 import importlib
 import unicodedata
 from collections.abc import Mapping

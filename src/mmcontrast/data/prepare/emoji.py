@@ -7,8 +7,6 @@ their drawings differ in one colour and their texts in one word.
 Variants of one base (woman / man / person, families, facing right) share a family, and a family is never split.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import sys

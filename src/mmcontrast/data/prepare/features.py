@@ -7,8 +7,6 @@ nothing but its own observation.
 n rows of a part, O observations, B of them at once, D width of an encoder's vectors.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence

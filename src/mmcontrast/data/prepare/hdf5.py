@@ -10,8 +10,6 @@ files: here there are none.
 `text`; vgg_features (N, 4096) as `image`; genres (N, 23) in the order of the attribute `target_names`; imdb_ids.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

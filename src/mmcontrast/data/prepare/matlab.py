@@ -5,8 +5,6 @@ x<k>_train, x<k>_test, gt_train, gt_test, views in the order pix, fou, fac, zer,
 digits in csv (`handwritten`) are read by the reader of tables.
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from pathlib import Path

@@ -5,8 +5,6 @@ order; `{1,2,3}_featname.csv` a feature name a line. The number is the position 
 the files name no person: ids are `train-0000`, `test-0000` by position.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

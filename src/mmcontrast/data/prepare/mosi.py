@@ -15,8 +15,6 @@ lines are in one split and of one class.
 All files are pinned, so tests and not this reader hold what they say of each other against each other.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

@@ -12,8 +12,6 @@ two are the modalities `series` and `static`. What is no finite number counts as
 A pickle is read as a whole: memory holds the file and a copy of its largest array. n, N rows, T steps, d features.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping

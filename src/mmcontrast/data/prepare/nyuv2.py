@@ -11,8 +11,6 @@ not shipped with it; its channel means are those of surface normals, so normals 
 N frames, H, W height and width (480, 640), h, w after shrinking.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -11,8 +11,6 @@ not. With `multifold: true` of both modalities a character is one, and splits ar
 of the people and its movements of the others, so that no two are of one act.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import zipfile

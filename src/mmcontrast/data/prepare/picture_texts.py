@@ -18,8 +18,6 @@ and `split_<layout>/{train,val,test}.txt`, a model id a line. Two test galleries
 nothing of the other: `tricolo` (some 1,490 shapes) and `parts2words` (1,434). So each is a dataset of its own.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """A dataset that a function in a file of the user's own reads, from whatever there is."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read csv strictly: every fault is named by file, line and column. Lines and columns count from 1, header included."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -6,8 +6,6 @@ read at the same times, linear between samples; a window has the label that most
 T times of an execution, W windows, S times of a window.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Self

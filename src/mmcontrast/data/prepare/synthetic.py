@@ -4,8 +4,6 @@ N instances, C classes, K latent width, d features of a modality. mu_c ~ N(0, I_
 is z W_m / sqrt(K) + noise * e_m with W_m ~ N(0, 1), so that no modality knows the class better than z does.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@ Pictures and sounds may lie in files that a column names. A picture is cut and r
 here; a sound becomes log-mel frames. N instances, in the order of the first table, d features of a modality.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Files that hold a table: csv, JSON, Parquet, Feather, npz, pickles, xlsx, and folders saved by `datasets`. N rows."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Callable, Mapping

@@ -18,8 +18,6 @@ dataset of the same seed, whose train pairs are of the same images, and `val` an
 N images, P pairs.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator

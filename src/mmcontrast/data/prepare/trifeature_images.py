@@ -5,8 +5,6 @@ averages the template, another period stretches the texture; at the published si
 i, j: row and column.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

@@ -10,8 +10,6 @@ each modality by name) are the tasks a dataset's file may ask for.
 N instances, S, P widths of the shared and the private factors, d features of a modality.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

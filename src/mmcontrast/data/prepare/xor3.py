@@ -10,8 +10,6 @@ them tell even from odd: a probe of them scores 50.
 N instances, T bits of a modality, P width of a private factor, d features.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path

@@ -13,8 +13,6 @@ Source: see `losses.disentangled`. Differences from the released codes:
 Shapes: b rows of this rank, B rows of the global batch, d width of an encoder's output, P of a head's, H heads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import cast

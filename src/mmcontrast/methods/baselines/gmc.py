@@ -6,8 +6,6 @@ set of them, side by side into a linear layer; the supervised form has the loss 
 Shapes: b rows of this rank, B rows of the global batch, d width of an encoder, P of the head's output.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -3,8 +3,6 @@
 Shapes: b rows of this rank, C classes, D width of the fusion.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from mmcontrast.config import CellConfig

@@ -1,7 +1,5 @@
 """Hyper-parameters of the baselines: `method` names the file beside this one, or <file>.<method> of several in it."""
 
-from __future__ import annotations
-
 from operator import attrgetter
 from typing import Annotated, ClassVar, Literal, Self
 

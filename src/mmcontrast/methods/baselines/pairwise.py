@@ -6,8 +6,6 @@ TriCoLo take one observation of each modality an instance; SupCon, MIL-NCE and S
 Shapes: b rows of this rank, B of the global batch; P rows of modality a, Q of modality b, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

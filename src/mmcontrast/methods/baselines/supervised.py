@@ -7,8 +7,6 @@ Source of SupCon: Khosla et al. 2020, as a multimodal baseline in Liang et al. 2
 Shapes: b rows of this rank, B rows of the global batch, M modalities, D width, C classes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial

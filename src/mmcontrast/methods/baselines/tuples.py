@@ -8,8 +8,6 @@ dropout where subsets are fused, no masking of inputs, whose ratio the code inve
 Shapes: b rows of this rank, N rows of the global batch that have all modalities, P width of a head.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial, reduce
 from itertools import combinations

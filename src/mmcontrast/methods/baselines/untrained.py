@@ -6,8 +6,6 @@ it can read.
 Shapes: b rows of this rank, F features, C classes of a factor, C x H x W image, T steps of d numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

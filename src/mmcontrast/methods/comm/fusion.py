@@ -11,8 +11,6 @@ Shapes: B batch, T tokens of all modalities, t tokens kept, D width, H heads, E 
 vector, C channels and H x W of a feature map, where tokens are made.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

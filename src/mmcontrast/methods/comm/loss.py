@@ -6,8 +6,6 @@ Source: Dufumier et al., ICLR 2025 (arXiv 2409.07402), eqs. 6-7 and algorithm 1;
 Shapes: N instances (of all ranks), D width, K = n + 1 terms. a: rows of one unimodal embedding, f, g: the fused ones.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple

@@ -7,8 +7,6 @@ Shapes: b rows of this rank, B rows of the global batch, D width of the fusion, 
 the head's output.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Hyper-parameters of CoMM."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator

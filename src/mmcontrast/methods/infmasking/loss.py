@@ -6,8 +6,6 @@ Source: Wen, Dai et al., "InfMasking", NeurIPS 2025 (arXiv 2509.25270), as in th
 Shapes: N instances (of all ranks), T draws, P width. q: fused embedding of a view, k: those of its masked draws.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -7,8 +7,6 @@ the code makes and throws away, are not made.
 Shapes: b rows of this rank, B rows of the global batch, L tokens of a modality, D width of the fusion.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar, cast
 

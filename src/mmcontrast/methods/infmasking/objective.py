@@ -1,7 +1,5 @@
 """Hyper-parameters of InfMasking."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -7,8 +7,6 @@ released code (github RaghavSinghal10/M3CoL), of the paper's figures and caption
 Shapes: B batch, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 

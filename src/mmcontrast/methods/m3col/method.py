@@ -5,8 +5,6 @@ Source: see `loss.py`.
 Shapes: b rows of this rank, B rows of the global batch, n of them that are mixed, M modalities, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import Tensor

@@ -18,8 +18,6 @@ entropy of its targets, can. The relation r carries no gradient: targets that mo
 Shapes: P rows of modality a, Q rows of modality b, N instances, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any, Literal

@@ -3,8 +3,6 @@
 A reconstruction from the paper's abstract: see `loss.py`. Its encoders are not known to us either.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Hyper-parameters of MXM-CLR's reconstruction."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import Field, model_validator

@@ -10,8 +10,6 @@ which each anchor meets ALL own-row replacements of its tuple, none of them buil
 Shapes: B rows, K modalities, R disturbed copies of the batch per modality, Q rows of a queue, D width.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple

@@ -7,8 +7,6 @@ Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws o
 the fused embedding.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, cast

@@ -3,8 +3,6 @@
 Shapes: B rows of the (global) batch, D fused width, N new rows of a queue.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

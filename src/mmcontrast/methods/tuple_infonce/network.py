@@ -4,8 +4,6 @@ Shapes: b rows of this rank, B rows of the global batch, K modalities, R draws o
 the late fusion's first layer, D width of the fused embedding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Hyper-parameters of TupleInfoNCE and of its sample optimisation."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Literal, Self
 

@@ -13,8 +13,6 @@ ranks changes nothing but rounding; rewards are those of rank 0.
 Shapes: M held-out tuples, K modalities, D width; P searched numbers, n trials per round.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,6 @@ The only place of the report where a p value is made: a comparison has one, and 
 primary contrasts, in its figure, and in what is said of it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

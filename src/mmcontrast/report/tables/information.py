@@ -4,8 +4,6 @@ R and U are probed after pretraining on unbiased pairs, S after pretraining on b
 is the control: a linear probe gains from unique features too, so synergy is what the biased pairs add to it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The matrix of methods and datasets: a row per label, a column per score, what holds across columns, and the cost."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

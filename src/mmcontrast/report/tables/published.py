@@ -4,8 +4,6 @@ Every sentence follows from the results by rule, and none claims more than its i
 here was not declared before the run: it has intervals, and no p values but those of `tables.contrasts`.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain

@@ -1,7 +1,5 @@
 """What stands under a table: definitions, sizes, warnings, sources, and what was not run and why."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from mmcontrast.config import Grid

@@ -1,7 +1,5 @@
 """Names and definitions that tables, figures and the page share. Numbers come from elsewhere."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Container, Iterable, Sequence
