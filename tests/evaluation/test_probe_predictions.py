@@ -59,6 +59,20 @@ def evaluate(cell, frame: pl.DataFrame, write: Callable[[pl.DataFrame], Path], f
     return [pl.read_parquet(p) for p in paths]
 
 
+def test_what_no_seed_changes_is_fitted_once(cell, write, monkeypatch):
+    fits = []
+    fit = probe.fit_probe
+    monkeypatch.setattr(probe, "fit_probe", lambda *a, **k: fits.append(1) or fit(*a, **k))
+    first = embeddings_of(cell).filter(pl.col("seed") == cell.seeds[0])
+    same = pl.concat([first.with_columns(pl.lit(s, dtype=pl.Int64).alias("seed")) for s in cell.seeds])
+    alike, _ = probe_predictions(read_embeddings(write(same), cell), cell)
+    assert len(fits) == 1
+    assert len({alike[""][s, "test"].probs.tobytes() for s in cell.seeds}) == 1
+    probe_predictions(read_embeddings(write(embeddings_of(cell)), cell), cell)
+    assert len(fits) == 1 + len(cell.seeds)
+
+
+
 def test_rows_are_selected_of_the_last_epoch_on_val_and_test(cell, write, tmp_path) -> None:
     metrics, curves, intervals = evaluate(cell, embeddings_of(cell), write, tmp_path)
     assert dict(metrics.schema) == METRICS_SCHEMA

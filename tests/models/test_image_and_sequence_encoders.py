@@ -27,6 +27,14 @@ def test_maps(name: str, side: int, grid: tuple[int, int]) -> None:
     assert encoder(torch.rand(2, 3, side, side)).shape == (2, encoder.channels, *grid)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_order_in_memory_changes_no_value(channels: int) -> None:
+    encoder = IMAGE_ENCODERS["small_conv"]([channels, 32, 32]).double()
+    x = torch.rand(4, channels, 32, 32, dtype=torch.float64)
+    assert encoder.body(x).is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(encoder.body(x), encoder.layers(x), rtol=1e-12, atol=1e-12)
+
+
 def test_resnet_has_the_published_size() -> None:
     resnet = IMAGE_ENCODERS["resnet18"]([3, 128, 128])
     # 11,689,512 with the 1000-way classifier of 513,000

@@ -10,6 +10,7 @@ Shapes: N cases, C classes, labels or quantities.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import zlib
 from collections.abc import Mapping
@@ -62,8 +63,13 @@ def probe_predictions(
     scored = [v for v in readouts(embeddings) if fitted_on(v) == readout]
     out: dict[str, Predicted] = {v: {} for v in scored}
     losses = []
+    fitted: dict[str, Probe] = {}
     for seed in cell.seeds:
-        probe = fit_on(embeddings, cell, seed, task, readout)
+        parts = [embeddings[seed, split].cases(task) for split in ("train", "val")]
+        arrays = [a for part in parts for a in (part.of(readout), part.labels, *part.weights.values())]
+        # what no seed changes, as raw inputs, is fitted once
+        key = hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
+        fitted[key] = probe = fitted.get(key) or fit_on(embeddings, cell, seed, task, readout)
         losses += [(seed, epoch, "val", PROBE_LOSS, value, c) for c, value in probe.validation.items()]
         for split in SCORED:
             part = embeddings[seed, split].cases(task)

@@ -145,6 +145,12 @@ class SmallConv(ImageEncoder):
             layers += [conv, GlobalBatchNorm2d(fan_out), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
 
+    def body(self, x_BCHW: Tensor) -> Tensor:
+        # with channels as the last, fastest index the same is computed in less time on a CPU
+        inner = self.layers[0](x_BCHW).contiguous(memory_format=torch.channels_last)
+        out: Tensor = self.layers[1:](inner)
+        return out
+
 
 class AlexNetFeatures(ImageEncoder):
     """AlexNet's convolutional part (Krizhevsky 2014, one tower): 3x224x224 -> 256x6x6; names are torchvision's."""
