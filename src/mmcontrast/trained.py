@@ -29,6 +29,7 @@ from mmcontrast.data.loading import Table
 from mmcontrast.data.new_rows import table_of
 from mmcontrast.data.scaling import Scaler, read_fitted
 from mmcontrast.errors import DataError, nearest
+from mmcontrast.evaluation.retrieval import grouped_similarity
 from mmcontrast.exported import CELL, ENCODERS, FITTED, read_weights, sealed, vocabulary_name, weights_name
 from mmcontrast.methods.base import Method, build_method
 from mmcontrast.training.outputs import embed, embed_observations, predict
@@ -82,6 +83,26 @@ class TrainedModel:
         """
         found = embed_observations(self.method, self._table(inputs), self.device)
         return {m: (z_PD.numpy(), row_P.numpy()) for m, (z_PD, row_P) in found.items()}
+
+    def zero_shot(self, inputs: Inputs, texts: Mapping[str, str]) -> tuple[Array, Array]:
+        """(N,) names of classes that are given by a text each, and the (N, C) cosine similarities that say so.
+
+        What is compared are the unit mean rows of `observations`: of the texts, and of the one other modality in
+        `inputs`. texts: class -> text, such as "a drawing of an animal". Radford et al., ICML 2021, section 3.1.
+
+        Raises ConfigError: as `observations`. DataError: as `embed`; or no modality is text.
+        """
+        text = next((m for m, spec in self.cell.modalities.items() if spec.kind == "text"), None)
+        if text is None or len(inputs) != 1 or text in inputs:
+            raise DataError(
+                f"{self.cell.name}: zero-shot classification takes one modality, and has classes in another, which is "
+                f"text; its modalities are {', '.join(self.cell.modalities)}, and {', '.join(inputs)} came as inputs"
+            )
+        several = self.cell.modalities[text].multifold
+        of_classes = {text: [[words] if several else words for words in texts.values()]}
+        rows, classes = self.observations(inputs)[next(iter(inputs))], self.observations(of_classes)[text]
+        similarity_NC, *_ = grouped_similarity(*rows, *classes)
+        return np.array(list(texts))[similarity_NC.argmax(1)], similarity_NC
 
     def predict_proba(self, inputs: Inputs) -> Array:
         """(N, C) probabilities of classes or labels.

@@ -72,7 +72,6 @@ def test_what_no_seed_changes_is_fitted_once(cell, write, monkeypatch):
     assert len(fits) == 1 + len(cell.seeds)
 
 
-
 def test_rows_are_selected_of_the_last_epoch_on_val_and_test(cell, write, tmp_path) -> None:
     metrics, curves, intervals = evaluate(cell, embeddings_of(cell), write, tmp_path)
     assert dict(metrics.schema) == METRICS_SCHEMA

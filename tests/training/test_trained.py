@@ -150,6 +150,19 @@ def test_observations_of_raw_rows_are_those_that_are_ranked(folder: Path, method
     assert not half[0, :width].any()
     with pytest.raises(DataError, match="has no classifier"):
         model.predict(raw)
+    # classes by their texts: of each row's first text the drawings' mean row is as near as it says
+    texts = {f"class {k}": row[0] for k, row in enumerate(raw["text"][:4])}
+    names, similarity = model.zero_shot({"image": raw["image"]}, texts)
+    (image, of), (text, whose) = found["image"], found["text"]
+    mean = np.stack([image[of == i].mean(0) for i in range(len(ids))])
+    first = text[[np.flatnonzero(whose == k)[0] for k in range(4)]]
+    expected = mean / np.linalg.norm(mean, axis=1, keepdims=True) @ first.T
+    np.testing.assert_allclose(similarity, expected, rtol=0, atol=1e-5)
+    assert names.tolist() == [f"class {k}" for k in expected.argmax(1)]
+    with pytest.raises(DataError, match=r"row 1 \(from 0\) has no input"):
+        model.zero_shot({"image": [raw["image"][0], None]}, texts)
+    with pytest.raises(DataError, match="modalities are image, text, and text came as inputs"):
+        model.zero_shot({"text": raw["text"]}, texts)
 
 
 def test_frames_paths_and_missing_rows(folder: Path) -> None:

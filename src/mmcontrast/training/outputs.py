@@ -70,9 +70,12 @@ def embed_observations(method: Method, table: Table, device: torch.device) -> Fo
     """modality -> (P, D) float32 unit rows and (P,) instances, on the CPU, in evaluation mode."""
     method.eval()
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    before = 0
     for batch in in_chunks(table, device):
         for m, (z_PD, ids_P) in method.observations(batch).items():
-            parts.setdefault(m, []).append((z_PD.float().cpu(), ids_P.cpu()))
+            parts.setdefault(m, []).append((z_PD.float().cpu(), ids_P.cpu() + before))
+        # where each modality has one row, these are counted within the batch
+        before += len(batch.labels) if batch.ids is None else 0
     method.train()
     return {m: (torch.cat([z for z, _ in p]), torch.cat([i for _, i in p])) for m, p in parts.items()}
 
