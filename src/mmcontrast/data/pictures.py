@@ -95,7 +95,7 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
             raw = np.frombuffer(file.readframes(file.getnframes()), np.uint8)
     except FileNotFoundError:
         raise DataError(f"{path}: no such sound") from None
-    except (wave.Error, EOFError) as e:
+    except (wave.Error, EOFError, RuntimeError, MemoryError) as e:
         raise DataError(f"{path}: not a WAV file of whole numbers ({str(e) or 'it is cut short'})") from None
     bytes_Sb = raw[: len(raw) - len(raw) % (width * channels)].reshape(-1, width).astype(np.int64)
     values = (bytes_Sb << (8 * np.arange(width))).sum(axis=1)
