@@ -16,6 +16,7 @@ from mmcontrast.data.files import again, read_json, write_json
 from mmcontrast.errors import DataError
 
 CONSTANT_BELOW = 1e-10
+FAR = 1e6
 FITTED = "fitted.json"
 
 
@@ -86,6 +87,29 @@ class Running:
         else:
             offset_d, spread_d = np.zeros_like(low_d), np.ones_like(low_d)
         return Scaler(offset_d, np.where(constant_d, 1.0, spread_d), constant_d, self._mean_d)
+
+
+class Farthest:
+    """The two lowest and the two highest values of each feature, a batch of rows at a time."""
+
+    def __init__(self, width: int) -> None:
+        self._low_2d, self._high_2d = np.full((2, width), np.inf), np.full((2, width), -np.inf)
+
+    def add(self, values_Nd: np.ndarray) -> None:
+        """Count rows in. `values_Nd`: float64, NaN where a value is missing."""
+        missing_Nd = np.isnan(values_Nd)
+        low_Nd, high_Nd = np.where(missing_Nd, np.inf, values_Nd), np.where(missing_Nd, -np.inf, values_Nd)
+        self._low_2d = np.partition(np.concatenate([self._low_2d, low_Nd]), 1, axis=0)[:2]
+        self._high_2d = np.partition(np.concatenate([self._high_2d, high_Nd]), -2, axis=0)[-2:]
+
+    @property
+    def alone_d(self) -> np.ndarray:
+        """True where one value is more than FAR times as far from the others as these are from one another."""
+        (lowest_d, low_d), (high_d, highest_d) = self._low_2d, self._high_2d
+        with np.errstate(over="ignore", invalid="ignore"):  # a feature without values is refused elsewhere
+            spread_d, gap_d = high_d - low_d, np.maximum(low_d - lowest_d, highest_d - high_d)
+            found_d: np.ndarray = (spread_d > 0) & (gap_d > FAR * spread_d)
+        return found_d
 
 
 def _moments(values_Nd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from scipy.io import loadmat
+from scipy.sparse import issparse
 
 from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data.files import CHUNK_BYTES
@@ -90,6 +91,8 @@ def numeric(variables: dict[str, Any], name: str, path: Path, shape: tuple[int, 
     """A variable as finite float64. Raises DataError: missing, of another `shape` if one is given, or not finite."""
     if name not in variables:
         raise DataError(f"{path}: no variable '{name}'; it holds {', '.join(sorted(variables)) or 'none'}")
+    if issparse(variables[name]):
+        raise DataError(f"{path}: {name} is a sparse matrix, which is not read; save `full({name})` in its place")
     values = np.asarray(variables[name])
     if values.dtype.kind not in "biuf":
         raise DataError(f"{path}: {name} holds {values.dtype}, expected real numbers")
