@@ -280,12 +280,12 @@ def switched(bench: Bench, code: bool) -> None:
     checkout("git", "checkout", "-q", "main")
     run = started(checkout, *SNAKEMAKE)
     wait_for(checkout, run, "data/prepared/synthetic/datasheet.json")
-    checkout("git", "checkout", "-qf", "other")
+    checkout("git", "checkout", "-q", "other")
     ended(run)
     plainly(checkout, said(checkout))
     locked = checkout.root / "dvc.lock"
     assert not locked.exists(), "sealed under the params of another commit"
-    checkout("git", "checkout", "-qf", "main")
+    checkout("git", "checkout", "-q", "main")
     bench.heals(checkout)
 
 
