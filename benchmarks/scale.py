@@ -132,7 +132,7 @@ def exponent(sizes: list[int], values: list[float], noise: float) -> str:
         raise ValueError(f"sizes {sizes[-3:]}: each has to be as many times the one before")
     if z - y < noise:
         return "constant"
-    return f"{math.log((z - y) / (y - x)) / math.log(b / a):.2f}" if y - x > noise / 10 else "too small to tell"
+    return f"{math.log((z - y) / (y - x)) / math.log(b / a):.2f}" if y - x > noise / 3 else "too small to tell"
 
 
 def measured(axis: Axis, sizes: list[int]) -> Iterator[tuple[str, int, float, float]]:
