@@ -273,7 +273,7 @@ def switched(bench: Bench, code: bool) -> None:
     checkout("git", "checkout", "-q", "-b", "other")
     if code:
         file = checkout.root / "src/mmcontrast/methods/m3col/method.py"
-        file.write_text(file.read_text() + "# another commit\n")
+        file.write_text(file.read_text() + "ANOTHER_COMMIT = True\n")  # a comment would be no change
     else:
         checkout.edit(*BETA, value=30.0)
     checkout.commit("another commit")
