@@ -93,23 +93,20 @@ class Farthest:
     """The two lowest and the two highest values of each feature, a batch of rows at a time."""
 
     def __init__(self, width: int) -> None:
-        self._low_2d, self._high_2d = np.full((2, width), np.inf), np.full((2, width), -np.inf)
+        self._lowest_s2d = np.full((2, 2, width), np.inf)  # of the values, and of their opposites
 
     def add(self, values_Nd: np.ndarray) -> None:
-        """Count rows in. `values_Nd`: float64, NaN where a value is missing."""
-        missing_Nd = np.isnan(values_Nd)
-        low_Nd, high_Nd = np.where(missing_Nd, np.inf, values_Nd), np.where(missing_Nd, -np.inf, values_Nd)
-        self._low_2d = np.partition(np.concatenate([self._low_2d, low_Nd]), 1, axis=0)[:2]
-        self._high_2d = np.partition(np.concatenate([self._high_2d, high_Nd]), -2, axis=0)[-2:]
+        """Count rows in. `values_Nd`: float64, NaN where a value is missing, which counts as the largest."""
+        all_sNd = np.concatenate([self._lowest_s2d, np.stack([values_Nd, -values_Nd])], axis=1)
+        self._lowest_s2d = np.partition(all_sNd, 1, axis=1)[:, :2]
 
     @property
     def alone_d(self) -> np.ndarray:
         """True where one value is more than FAR times as far from the others as these are from one another."""
-        (lowest_d, low_d), (high_d, highest_d) = self._low_2d, self._high_2d
+        (lowest_d, low_d), (highest_d, high_d) = self._lowest_s2d[0], -self._lowest_s2d[1]
         with np.errstate(over="ignore", invalid="ignore"):  # a feature without values is refused elsewhere
             spread_d, gap_d = high_d - low_d, np.maximum(low_d - lowest_d, highest_d - high_d)
-            found_d: np.ndarray = (spread_d > 0) & (gap_d > FAR * spread_d)
-        return found_d
+            return np.asarray((spread_d > 0) & (gap_d > FAR * spread_d))
 
 
 def _moments(values_Nd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

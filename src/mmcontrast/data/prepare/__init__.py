@@ -191,12 +191,12 @@ def _warnings(
             f"{len(unpinned)} of {len(manifest['sources'])} sources have no published checksum and were trusted when "
             f"first fetched: {', '.join(unpinned)}"
         )
-    kinds = {
-        "do not vary within train ({}); kept, with spread 1": written.constant,
-        f"have one value that is {scaling.FAR:g} times as far from all others as these are from one another "
-        "({}); look whether it is right": written.alone,
-    }
-    for what, (modality, features) in ((w, of) for w, by_modality in kinds.items() for of in by_modality.items()):
+    far = f"have one value that is {scaling.FAR:g} times as far from all others as these are from one another ({{}})"
+    odd = [("do not vary within train ({}); kept, with spread 1", *of) for of in written.constant.items()]
+    for what, modality, features in [
+        *odd,
+        *((f"{far}; look whether it is right", *of) for of in written.alone.items()),
+    ]:
         if features:
             shown = ", ".join(features[:5]) + (", ..." if len(features) > 5 else "")
             total = dataset.modalities[modality].shape[-1]

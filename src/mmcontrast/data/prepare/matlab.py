@@ -17,7 +17,7 @@ from scipy.sparse import issparse
 from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data.files import CHUNK_BYTES
 from mmcontrast.data.instances import Stream, from_arrays
-from mmcontrast.errors import ConfigError, DataError, nearest
+from mmcontrast.errors import ConfigError, DataError, first_line, nearest
 
 FILE = "handwritten_6views.mat"
 ORDER = ("pix", "fou", "fac", "zer", "kar", "mor")
@@ -41,8 +41,7 @@ def read_mat(path: Path) -> dict[str, Any]:
     except DataError:
         raise
     except Exception as e:  # the parser takes the file at its word, and a broken one makes it fail in any way
-        reason = (str(e) or type(e).__name__).splitlines()[0]
-        raise DataError(f"{path}: not readable as a MATLAB 5 file ({reason})") from None
+        raise DataError(f"{path}: not readable as a MATLAB 5 file ({first_line(e)})") from None
     return {name: value for name, value in variables.items() if not name.startswith("__")}
 
 

@@ -15,7 +15,7 @@ from mmcontrast.config.base import Strict
 from mmcontrast.data.manifest import raw_path
 from mmcontrast.data.prepare.readers import NO_TEXT, Sheet, as_text, cells_of, numbers, read_sheet
 from mmcontrast.data.unpickle import read_pickle
-from mmcontrast.errors import ConfigError, DataError, FetchError, MMContrastError, nearest
+from mmcontrast.errors import ConfigError, DataError, FetchError, MMContrastError, first_line, nearest
 
 Split = Literal["train", "val", "test"]
 TEXTS = (".csv", ".tsv", ".tab", ".txt")
@@ -164,8 +164,7 @@ def _sheet(table: str, path: Path, options: TableFile) -> Sheet:
         raise
     except (Exception, pl.exceptions.PanicException) as e:  # readers fail in any way on a file that is broken
         what = next((w for b, w in NO_TEXT.items() if b != b"PK\x03\x04" and _begins(path, b)), None)
-        reason = what or (str(e) or type(e).__name__).splitlines()[0]
-        raise DataError(f"{path}: not a whole {kind} file ({reason})") from None
+        raise DataError(f"{path}: not a whole {kind} file ({what or first_line(e)})") from None
 
 
 def _objects(path: Path) -> pl.DataFrame:
