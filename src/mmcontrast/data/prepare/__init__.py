@@ -193,10 +193,8 @@ def _warnings(
         )
     far = f"have one value that is {scaling.FAR:g} times as far from all others as these are from one another ({{}})"
     odd = [("do not vary within train ({}); kept, with spread 1", *of) for of in written.constant.items()]
-    for what, modality, features in [
-        *odd,
-        *((f"{far}; look whether it is right", *of) for of in written.alone.items()),
-    ]:
+    odd += [(f"{far}; look whether it is right", *of) for of in written.alone.items()]
+    for what, modality, features in odd:
         if features:
             shown = ", ".join(features[:5]) + (", ..." if len(features) > 5 else "")
             total = dataset.modalities[modality].shape[-1]
