@@ -11,7 +11,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 device := $(if $(GPU),gpu,cpu)
 quick := build/quickstart/reports
 
-.PHONY: env env-all quickstart reproduce test test-all test-fast test-pythons lint style types format docs lock clean
+.PHONY: env env-all quickstart reproduce test test-all test-fast test-pythons lint style types format docs lock sbom clean
 
 env: $(VENV)/.base-$(device)
 
@@ -66,6 +66,10 @@ docs: env-all
 
 lock:
 	workflow/envs/lock.sh
+
+# what a release is made of, in CycloneDX: packages of the locks, checksums, licences
+sbom: env-all
+	python workflow/envs/sbom.py
 
 clean:
 	rm -rf build data plan runs logs .state .snakemake reports/index.html reports/results.parquet reports/intervals.parquet \

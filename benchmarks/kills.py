@@ -23,7 +23,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -111,20 +110,6 @@ def make_template(root: Path, mirror: Path) -> None:
     small_checkout(root, suite, experiment, json.dumps(dataset.model_dump(mode="json", exclude_unset=True)))
 
 
-@dataclass
-class Tally:
-    """How many kills there were, how many of them ended well, and what a kill fell into."""
-
-    tried: int = 0
-    survived: int = 0
-    moments: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def text(self) -> str:
-        fell = ", ".join(f"{what} {n}" for what, n in self.moments.most_common())
-        return f"kills survived / tried: {self.survived} / {self.tried}\nthey fell into: {fell}"
-
-
 def results(checkout: Checkout) -> list[bytes]:
     return [(checkout.root / file).read_bytes() for file in RESULTS]
 
@@ -167,9 +152,11 @@ def killed(checkout: Checkout, moment: str | None, length: float, rng: random.Ra
     return found
 
 
-def run(kills: int, seed: int) -> Tally:
-    """Kill so many times, and finish; a line a kill."""
-    rng, tally = random.Random(seed), Tally()
+def run(kills: int, seed: int) -> Iterator[tuple[str, bool]]:
+    """Kill so many times, and finish: what each fell into, and whether the run that it belongs to ended well."""
+    if kills <= 0:
+        return
+    rng = random.Random(seed)
     plan: list[str | None] = [*(list(MOMENTS) * kills)[: kills // 2], *[None] * (kills - kills // 2)]
     rng.shuffle(plan)
     with tempfile.TemporaryDirectory() as folder, served(Path(folder) / "mirror") as address:
@@ -189,20 +176,16 @@ def run(kills: int, seed: int) -> Tally:
         length, expected = time.monotonic() - before, results(undisturbed)
         print(f"an undisturbed run: {length:.0f} s; load {os.getloadavg()[0]:.1f}", flush=True)
         while plan:
-            checkout, here = fresh("killed"), 0
+            checkout, here = fresh("killed"), list[str]()
             while plan:
                 found = killed(checkout, plan[-1], length, rng)
                 if found is None:
                     break
                 plan.pop()
-                here, tally.tried = here + 1, tally.tried + 1
-                tally.moments[found] += 1
-                print(f"kill {tally.tried}: in {found}", flush=True)
+                here.append(found)
             checkout.snakemake()
             same = results(checkout) == expected
-            tally.survived += here * same
-            print(f"the run ended: results are {'the same' if same else 'OTHERS'}", flush=True)
-    return tally
+            yield from ((found, same) for found in here)
 
 
 def main() -> int:
@@ -210,9 +193,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    tally = run(args.kills, args.seed)
-    print(tally.text)
-    return int(tally.survived < tally.tried)
+    found = []
+    for moment, same in run(args.kills, args.seed):
+        found.append((moment, same))
+        print(f"kill {len(found)}: in {moment}: {'survived' if same else 'OTHER RESULTS'}", flush=True)
+    survived = sum(same for _, same in found)
+    fell = ", ".join(f"{what} {n}" for what, n in Counter(moment for moment, _ in found).most_common())
+    print(f"kills survived / tried: {survived} / {len(found)}\nthey fell into: {fell}")
+    return int(survived < len(found))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,27 @@ def test_the_page_of_licences_names_every_dataset_and_package() -> None:
         row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {version} |"))
         assert documents.NOT_GIVEN not in row, row
         assert "not installed" not in row, row
+
+
+def test_the_bill_of_materials_has_every_package_with_checksums_and_licence(tmp_path: Path) -> None:
+    files = [tmp_path / "one/sbom.json", tmp_path / "other.json"]
+    for file in files:
+        told = subprocess.run(
+            [sys.executable, "workflow/envs/sbom.py", file], cwd=ROOT, text=True, capture_output=True, check=True
+        ).stdout
+        assert str(file) in told
+    assert files[0].read_bytes() == files[1].read_bytes()
+    bill = json.loads(files[0].read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    assert bill["metadata"]["component"]["version"] == PROJECT["version"]
+    found = {(canonicalize_name(c["name"]), Version(c["version"])): c for c in bill["components"]}
+    assert found.keys() >= pinned().items()
+    for name, lock in LOCKS.items():
+        of_lock = [c for c in found.values() if name in c["properties"][0]["value"].split(", ")]
+        assert {h["content"] for c in of_lock for h in c["hashes"]} >= set(re.findall("sha256:([0-9a-f]{64})", lock))
+    installed = {canonicalize_name(d.name) for d in metadata.distributions()}
+    assert [c["name"] for (name, _), c in found.items() if name in installed and "licenses" not in c] == []
+    assert bill["dependencies"][0]["dependsOn"] == [c["bom-ref"] for c in bill["components"]]
 
 
 def test_the_conda_environment_of_the_rules_is_the_projects() -> None:

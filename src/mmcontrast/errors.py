@@ -63,6 +63,11 @@ def disk_problem(error: OSError) -> str | None:
     )
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a library's error, which may be a page long, or its name where it says nothing."""
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """'; did you mean X?' for the closest known spelling, or the list of what is known."""
     options = sorted(known)

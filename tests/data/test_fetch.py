@@ -15,7 +15,7 @@ import pytest
 
 from mmcontrast.config import Dataset
 from mmcontrast.data import fetch as module
-from mmcontrast.data.fetch import Cache, fetch
+from mmcontrast.data.fetch import Cache, fetch, trust
 from mmcontrast.data.files import read_json
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.errors import DataError, FetchError
@@ -161,6 +161,9 @@ def test_a_file_without_checksum_is_trusted_on_first_use(
         "sha256": small.sha256(b"1,2\n"),
         "pinned": False,
     }
+    # nothing is trusted before it could be read
+    assert Cache().first_use(f"{small.upstream}/a.csv") is None
+    trust(dataset, manifest)
     # a changed copy elsewhere is not even looked at while the cache holds the first one
     small.fill(folder_mirror, {"a.csv": "9,9\n"})
     fetch("d", dataset, tmp_path / "raw")
@@ -170,10 +173,21 @@ def test_a_file_without_checksum_is_trusted_on_first_use(
     with pytest.raises(FetchError, match="wrong checksum: expected sha256 " + small.sha256(b"1,2\n")) as e:
         fetch("d", dataset, tmp_path / "raw")
     record = Cache().record(f"{small.upstream}/a.csv")
-    assert f"(as first fetched; remove {record} to trust another)" in str(e.value)
+    assert f"(as first used; remove {record} to trust another)" in str(e.value)
     record.unlink()
     fetch("d", dataset, tmp_path / "raw")
     assert (tmp_path / "raw/a.csv").read_text() == "9,9\n"
+
+
+def test_a_checksum_that_cannot_be_recorded_is_told(
+    tmp_path: Path, folder_mirror: Path, small: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    small.fill(folder_mirror, FILES)
+    dataset = small.mogonet(FILES, unpinned=("a.csv",))
+    manifest = fetch("d", dataset, tmp_path / "raw")
+    (Cache().root / "first_use").write_text("a file in the folder's place")
+    trust(dataset, manifest)
+    assert f"{small.upstream}/a.csv: its checksum cannot be recorded: {Cache().root}/first_use" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from mmcontrast.data.scaling import fit
+from mmcontrast.data.scaling import Farthest, fit
 
 RNG = np.random.default_rng(0)
 TRAIN, TEST = RNG.normal(3, 7, (40, 5)), RNG.normal(3, 7, (10, 5))
@@ -41,3 +41,18 @@ def test_one_row_is_all_constant() -> None:
     scaler = fit(TRAIN[:1], "standard")
     assert scaler.constant_d.all()
     assert (scaler(TRAIN[:1]) == 0).all()
+
+
+@pytest.mark.parametrize(("value", "far"), [(1e6, True), (-3e9, True), (1e3, False), (np.nan, False)])
+def test_one_value_far_from_all_others_is_seen_in_any_batch(value: float, far: bool) -> None:
+    values = np.stack([np.arange(12.0) / 12, np.eye(12)[0], np.full(12, np.nan)], axis=1)  # rare is not far
+    values[7, 0] = value
+    for rows in (1, 5, 12):
+        found = Farthest(3)
+        for start in range(0, 12, rows):
+            found.add(values[start : start + rows])
+        assert found.alone_d.tolist() == [far, False, False]
+    values[2, 0] = value
+    found = Farthest(3)
+    found.add(values)
+    assert not found.alone_d.any(), "two values are not alone"

@@ -101,7 +101,7 @@ def readers() -> dict[str, Callable[[Path, Path], Any]]:
     }
 
 
-def _resident(what: str) -> int:
+def resident(what: str) -> int:
     """Bytes in memory: VmRSS now, VmHWM at most since the last reset."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(what)) * 1024
@@ -120,7 +120,7 @@ def read_all(folder: Path) -> None:
     for name in BOMBS:
         # the peak that getrusage knows is older than this process: it is taken over from whoever started it
         Path("/proc/self/clear_refs").write_text("5")
-        before, start = _resident("VmRSS"), time.process_time()
+        before, start = resident("VmRSS"), time.process_time()
         try:
             by_suffix[Path(name).suffix](folder / name, folder / "out")
             verdict = "accepted"
@@ -128,7 +128,7 @@ def read_all(folder: Path) -> None:
             verdict = "refused" if name in str(e) else f"the error does not name the file: {e}"
         except BaseException as e:
             verdict = f"{type(e).__name__}: {e}"
-        grown = _resident("VmHWM") - before
+        grown = resident("VmHWM") - before
         seconds = time.process_time() - start
         print(json.dumps({"name": name, "verdict": verdict, "grown": grown, "seconds": round(seconds, 2)}), flush=True)
 

@@ -220,7 +220,7 @@ def make_study(
         constant = {next(iter(data.modalities)): ["g1", "g2"]}
         path.write_text(
             json.dumps(
-                datasheet(name, data, manifest, Written(labels, {}, {}, {}, constant), {"train and test": 2}, NEAR)
+                datasheet(name, data, manifest, Written(labels, {}, {}, {}, constant, {}), {"train and test": 2}, NEAR)
             )
         )
         for split in paths.SPLITS:

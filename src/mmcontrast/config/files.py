@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.errors import ConfigError, first_line, nearest
 
 MAX_YAML_BYTES = 256 * 1024
 MAX_VALUES = 100_000
@@ -111,8 +111,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML (nested too deeply)") from None
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as e:
         # values that look like a date or a number and are none
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise ConfigError(f"{path}: not valid YAML ({reason})") from None
+        raise ConfigError(f"{path}: not valid YAML ({first_line(e)})") from None
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""

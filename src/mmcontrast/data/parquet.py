@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmcontrast.data.files import CHUNK_BYTES, locked, replacing, sha256_of
-from mmcontrast.errors import DataError
+from mmcontrast.errors import DataError, first_line
 
 SEAL = b"mmcontrast sha256"
 SEAL_BYTES = len(SEAL) + hashlib.sha256().digest_size
@@ -115,8 +115,7 @@ def _damage_told(path: Path, remedy: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as e:
-        reason = (str(e) or type(e).__name__).splitlines()[0]
-        raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); {remedy}") from None
+        raise DataError(f"{path}: damaged, or not a Parquet file ({first_line(e)}); {remedy}") from None
 
 
 def stored_batches(

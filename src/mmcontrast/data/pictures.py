@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mmcontrast.config import Dataset
-from mmcontrast.errors import ConfigError, DataError
+from mmcontrast.errors import ConfigError, DataError, first_line
 
 FORMATS = ("JPEG", "PNG")
 MODES = {1: "L", 3: "RGB"}
@@ -81,7 +81,7 @@ def decode(data: bytes, shape: Sequence[int]) -> np.ndarray:
                 raise ValueError(f"{image.height} x {image.width} pixels in place of {height} x {width}")
             return pixels(image.convert(MODES[channels]))
     except Exception as e:  # a broken file raises errors of a dozen kinds
-        raise ValueError(str(e).splitlines()[0] if str(e) else type(e).__name__) from None
+        raise ValueError(first_line(e)) from None
 
 
 def read_wav(path: Path) -> tuple[np.ndarray, int]:
@@ -95,7 +95,7 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
             raw = np.frombuffer(file.readframes(file.getnframes()), np.uint8)
     except FileNotFoundError:
         raise DataError(f"{path}: no such sound") from None
-    except (wave.Error, EOFError) as e:
+    except (wave.Error, EOFError, RuntimeError, MemoryError) as e:
         raise DataError(f"{path}: not a WAV file of whole numbers ({str(e) or 'it is cut short'})") from None
     bytes_Sb = raw[: len(raw) - len(raw) % (width * channels)].reshape(-1, width).astype(np.int64)
     values = (bytes_Sb << (8 * np.arange(width))).sum(axis=1)

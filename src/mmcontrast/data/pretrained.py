@@ -14,7 +14,7 @@ from typing import Any
 from mmcontrast.config import Pretrained
 from mmcontrast.data.files import told_json
 from mmcontrast.data.tokens import Encoded
-from mmcontrast.errors import ConfigError, DataError, FetchError, not_installed
+from mmcontrast.errors import ConfigError, DataError, FetchError, first_line, not_installed
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICTURES = ("preprocessor_config.json", "processor_config.json")
@@ -193,11 +193,6 @@ def pictures(folder: Folder) -> Pictures:
     if len(mean) != 3 or len(spread) != 3 or min(spread) <= 0:
         raise DataError(f"{path}: image_mean {mean}, image_std {spread}; expected three numbers each, spreads above 0")
     return Pictures(side, tuple(mean), tuple(spread), RESAMPLING[found.resample], type(found).__name__)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error of the library, which may be a page long."""
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
 def _cached(hub: str, revision: str, where: str) -> Path:

@@ -16,6 +16,7 @@ from mmcontrast.data.files import again, read_json, write_json
 from mmcontrast.errors import DataError
 
 CONSTANT_BELOW = 1e-10
+FAR = 1e6
 FITTED = "fitted.json"
 
 
@@ -86,6 +87,26 @@ class Running:
         else:
             offset_d, spread_d = np.zeros_like(low_d), np.ones_like(low_d)
         return Scaler(offset_d, np.where(constant_d, 1.0, spread_d), constant_d, self._mean_d)
+
+
+class Farthest:
+    """The two lowest and the two highest values of each feature, a batch of rows at a time."""
+
+    def __init__(self, width: int) -> None:
+        self._lowest_s2d = np.full((2, 2, width), np.inf)  # of the values, and of their opposites
+
+    def add(self, values_Nd: np.ndarray) -> None:
+        """Count rows in. `values_Nd`: float64, NaN where a value is missing, which counts as the largest."""
+        all_sNd = np.concatenate([self._lowest_s2d, np.stack([values_Nd, -values_Nd])], axis=1)
+        self._lowest_s2d = np.partition(all_sNd, 1, axis=1)[:, :2]
+
+    @property
+    def alone_d(self) -> np.ndarray:
+        """True where one value is more than FAR times as far from the others as these are from one another."""
+        (lowest_d, low_d), (highest_d, high_d) = self._lowest_s2d[0], -self._lowest_s2d[1]
+        with np.errstate(over="ignore", invalid="ignore"):  # a feature without values is refused elsewhere
+            spread_d, gap_d = high_d - low_d, np.maximum(low_d - lowest_d, highest_d - high_d)
+            return np.asarray((spread_d > 0) & (gap_d > FAR * spread_d))
 
 
 def _moments(values_Nd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

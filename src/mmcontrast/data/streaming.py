@@ -24,7 +24,7 @@ from mmcontrast.data import table
 from mmcontrast.data.files import replacing
 from mmcontrast.data.instances import Instance, Intake, Stream, Written
 from mmcontrast.data.parquet import seal
-from mmcontrast.data.scaling import Running, Scaler
+from mmcontrast.data.scaling import Farthest, Running, Scaler
 from mmcontrast.errors import DataError
 from mmcontrast.paths import SPLITS
 
@@ -127,11 +127,15 @@ def _fit(
     feature_names: Mapping[str, Sequence[str]],
 ) -> dict[str, Scaler]:
     seen = {m: Running(dataset.modalities[m].shape[-1]) for m in scaled}
+    farthest = {m: Farthest(dataset.modalities[m].shape[-1]) for m in scaled}
     for batch, rows in taken.located(batches):
         train = batch.take(rows["train"])
+        for m, found in farthest.items():
+            found.add(table.numbers(batch[m]))
         for m, running in seen.items():
             with np.errstate(over="ignore", invalid="ignore"):  # told below
                 running.add(table.numbers(train[m]))
+    taken.alone = {m: np.flatnonzero(found.alone_d).tolist() for m, found in farthest.items()}
     scalers = {m: running.scaler(dataset.scaling) for m, running in seen.items()}
     for m, fitted in scalers.items():
         empty_d, large_d = seen[m].empty_d, ~(np.isfinite(fitted.offset_d) & np.isfinite(fitted.spread_d))

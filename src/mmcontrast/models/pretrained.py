@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmcontrast.config import Lora, Modality, Model, Pretrained
 from mmcontrast.data import pretrained as files
 from mmcontrast.data.inputs import unit_pixels
-from mmcontrast.errors import ConfigError, DataError, not_installed
+from mmcontrast.errors import ConfigError, DataError, first_line, not_installed
 from mmcontrast.models.conv import GlobalBatchNorm2d
 from mmcontrast.models.encoders import StepEncoder, frozen_copy, mean_step
 
@@ -175,7 +175,7 @@ class PretrainedTower(StepEncoder):
             try:
                 tower.activation_checkpointing_enable()
             except ValueError as e:
-                raise ConfigError(f"{where}.gradient_checkpointing: {files.first_line(e)}; set it to false") from None
+                raise ConfigError(f"{where}.gradient_checkpointing: {first_line(e)}; set it to false") from None
         if spec.lora is not None:
             add_updates(tower, spec.lora, where)
         self.tower: nn.Module = frozen_copy(tower) if spec.tuning == "frozen" else tower
@@ -195,8 +195,7 @@ class PretrainedTower(StepEncoder):
                 return self(x)[0].shape[2], self.pooled(x).shape[1]
         except (RuntimeError, ValueError, IndexError, AttributeError) as e:
             raise ConfigError(
-                f"{folder.where}: {folder.path} ({folder.kind}) does not take what the dataset holds "
-                f"({files.first_line(e)})"
+                f"{folder.where}: {folder.path} ({folder.kind}) does not take what the dataset holds ({first_line(e)})"
             ) from None
         finally:
             self.train()

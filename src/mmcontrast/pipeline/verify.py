@@ -27,7 +27,7 @@ from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.files import check_prepared, read_json, sha256_of
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.data.parquet import read_outline
-from mmcontrast.errors import DataError, MMContrastError
+from mmcontrast.errors import DataError, MMContrastError, first_line
 from mmcontrast.evaluation.stored import read_frame
 from mmcontrast.exported import sealed
 from mmcontrast.paths import Layout
@@ -102,8 +102,7 @@ def repair(findings: list[Finding], root: Path, say: Callable[[str], None]) -> l
 
 def as_json(findings: list[Finding]) -> dict[str, Any]:
     """How many there are of each state, and all but the right ones."""
-    states = [f.state for f in findings]
-    counts = {state: states.count(state) for state in ("right", "wrong", "missing")}
+    counts = {state: sum(f.state == state for f in findings) for state in ("right", "wrong", "missing")}
     return counts | {"findings": [asdict(f) for f in findings if f.state != "right"]}
 
 
@@ -339,9 +338,8 @@ def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
         except Exception as e:
             select = layout.select
             again = f"run `mmcontrast evaluate {cell.name}{select}`, then `mmcontrast report results{select}`"
-            reason = f"{cell.name}: {(str(e) or type(e).__name__).splitlines()[0]}; {again}"
-            made = [*layout.scores(cell.name), file]
-            yield Finding("scores", cell.name, "wrong", reason, made)
+            reason = f"{cell.name}: {first_line(e)}; {again}"
+            yield Finding("scores", cell.name, "wrong", reason, [*layout.scores(cell.name), file])
 
 
 def _compare_scores(cell: CellConfig, scored: Path, reported: pl.DataFrame) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 from scipy.io import savemat
+from scipy.sparse import csc_matrix
 
 from mmcontrast.config import Dataset
 from mmcontrast.data.prepare.matlab import read_mat, stream
@@ -103,6 +104,12 @@ def test_a_mat_of_another_version_says_how_to_save_it(tmp_path):
     path.write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM" + bytes(384) + b"\x89HDF")
     with pytest.raises(DataError, match=r"x\.mat: a MATLAB 7\.3 file \(HDF5\), which is not read; save it with `-v7`"):
         read_mat(path)
+
+
+def test_a_sparse_matrix_says_how_to_save_it(tmp_path, views):
+    write_tmc(tmp_path, views, x1_train=csc_matrix(np.eye(4)))
+    with pytest.raises(DataError, match=r"x1_train is a sparse matrix, which is not read; save `full\(x1_train\)`"):
+        read("handwritten_tmc", TMC, tmp_path)
 
 
 def test_a_file_that_is_no_mat(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 
 from mmcontrast.config import Dataset
 from mmcontrast.data import table
+from mmcontrast.data.fetch import Cache, fetch
 from mmcontrast.data.files import read_json
 from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.outside import preparer
@@ -222,6 +223,39 @@ def test_a_number_too_large_to_be_scaled(raw_rosmap: Any, small: Any, tmp_path: 
     dataset, raw = raw_rosmap(files, scaling="standard")
     with pytest.raises(DataError, match=r"rosmap: modality 'mrna': feature .* too large to be scaled"):
         prepare("rosmap", dataset, raw, tmp_path / "out")
+
+
+@pytest.mark.parametrize("file", ["1_tr.csv", "1_te.csv"])
+def test_a_value_far_from_all_others_is_told(raw_rosmap: Any, small: Any, tmp_path: Path, file: str) -> None:
+    """In train it would press all others into one number; in any split it is more likely wrong than right."""
+    files = small.mogonet_files()
+    files[file] = small.replace_cell(files[file], 1, 1, "-3e9")
+    dataset, raw = raw_rosmap(files, scaling="standard")
+    told = prepare("rosmap", dataset, raw, tmp_path / "out")["warnings"]
+    (said,) = (text for text in told if "far" in text)
+    assert re.fullmatch(
+        r"mrna: 1 of 4 features have one value that is 1e\+06 times as far from all others as these are from one "
+        r"another \(\S+\); look whether it is right",
+        said,
+    )
+
+
+def test_a_file_without_checksum_is_trusted_once_it_could_be_read(
+    raw_rosmap: Any, small: Any, tmp_path: Path, folder_mirror: Path
+) -> None:
+    """Until then the next fetch takes what the server then sends."""
+    files = small.mogonet_files()
+    dataset = small.mogonet(files, unpinned=("1_tr.csv",))
+    source = f"{small.upstream}/1_tr.csv"
+    for text in ("try again later\n", files["1_tr.csv"]):
+        small.fill(folder_mirror, files | {"1_tr.csv": text})
+        fetch("rosmap", dataset, tmp_path / "raw")
+        assert Cache().first_use(source) is None
+        if text != files["1_tr.csv"]:
+            with pytest.raises(DataError, match=r"1_tr\.csv"):
+                prepare("rosmap", dataset, tmp_path / "raw", tmp_path / "out")
+    prepare("rosmap", dataset, tmp_path / "raw", tmp_path / "out")
+    assert Cache().first_use(source) == small.sha256(text.encode())
 
 
 def test_a_reader_is_found_by_the_dataset_s_name_or_its_key(small: Any) -> None:

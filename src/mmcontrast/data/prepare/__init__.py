@@ -19,6 +19,7 @@ import numpy as np
 from mmcontrast import paths
 from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data import leaks, scaling
+from mmcontrast.data.fetch import trust
 from mmcontrast.data.files import DATASHEET, sha256_of, write_json
 from mmcontrast.data.instances import Stream, Written
 from mmcontrast.data.leaks import stored_rows
@@ -40,7 +41,9 @@ def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: P
     raw_dir, out_dir = Path(raw_dir), Path(out_dir)
     manifest = verified_manifest(dataset_name, dataset, raw_dir) if dataset.sources else {}
     reader = importlib.import_module(f"{__name__}.{preparer(dataset_name, dataset)}")
-    return from_stream(dataset_name, dataset, manifest, reader.stream(dataset_name, dataset, raw_dir), out_dir)
+    sheet = from_stream(dataset_name, dataset, manifest, reader.stream(dataset_name, dataset, raw_dir), out_dir)
+    trust(dataset, manifest)
+    return sheet
 
 
 def from_stream(name: str, dataset: Dataset, manifest: dict[str, Any], stream: Stream, out_dir: Path) -> dict[str, Any]:
@@ -188,12 +191,14 @@ def _warnings(
             f"{len(unpinned)} of {len(manifest['sources'])} sources have no published checksum and were trusted when "
             f"first fetched: {', '.join(unpinned)}"
         )
-    for modality, features in written.constant.items():
+    far = f"have one value that is {scaling.FAR:g} times as far from all others as these are from one another ({{}})"
+    odd = [("do not vary within train ({}); kept, with spread 1", *of) for of in written.constant.items()]
+    odd += [(f"{far}; look whether it is right", *of) for of in written.alone.items()]
+    for what, modality, features in odd:
         if features:
             shown = ", ".join(features[:5]) + (", ..." if len(features) > 5 else "")
             total = dataset.modalities[modality].shape[-1]
-            what = f"{len(features)} of {total} features do not vary within train"
-            out.append(f"{modality}: {what} ({shown}); kept, with spread 1")
+            out.append(f"{modality}: {len(features)} of {total} features {what.format(shown)}")
     for pair, count in duplicates.items():
         out.append(f"{count} rows are equal in {pair}, in every feature of every modality")
     for pair, found in near.get("pairs", {}).items():

@@ -69,13 +69,12 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 def opened(path: Path) -> Iterator[h5py.File]:
     """The file, to be read. Raises DataError where it is missing or damaged."""
     try:
-        file = h5py.File(path, "r")
+        with h5py.File(path, "r") as file:
+            yield file
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; see `mmcontrast data status`") from None
-    except OSError as e:
+    except (OSError, RuntimeError, KeyError, AttributeError, ValueError, TypeError, MemoryError) as e:
         raise DataError(f"{path}: not readable as HDF5 ({e}); it may have been cut short") from None
-    with file:
-        yield file
 
 
 def array(file: h5py.File, key: str, shape: tuple[int | None, ...]) -> h5py.Dataset:

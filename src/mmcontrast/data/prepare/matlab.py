@@ -12,11 +12,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from scipy.io import loadmat
+from scipy.sparse import issparse
 
 from mmcontrast.config import Dataset, PublishedSplit
 from mmcontrast.data.files import CHUNK_BYTES
 from mmcontrast.data.instances import Stream, from_arrays
-from mmcontrast.errors import ConfigError, DataError, nearest
+from mmcontrast.errors import ConfigError, DataError, first_line, nearest
 
 FILE = "handwritten_6views.mat"
 ORDER = ("pix", "fou", "fac", "zer", "kar", "mor")
@@ -40,8 +41,7 @@ def read_mat(path: Path) -> dict[str, Any]:
     except DataError:
         raise
     except Exception as e:  # the parser takes the file at its word, and a broken one makes it fail in any way
-        reason = (str(e) or type(e).__name__).splitlines()[0]
-        raise DataError(f"{path}: not readable as a MATLAB 5 file ({reason})") from None
+        raise DataError(f"{path}: not readable as a MATLAB 5 file ({first_line(e)})") from None
     return {name: value for name, value in variables.items() if not name.startswith("__")}
 
 
@@ -90,6 +90,8 @@ def numeric(variables: dict[str, Any], name: str, path: Path, shape: tuple[int, 
     """A variable as finite float64. Raises DataError: missing, of another `shape` if one is given, or not finite."""
     if name not in variables:
         raise DataError(f"{path}: no variable '{name}'; it holds {', '.join(sorted(variables)) or 'none'}")
+    if issparse(variables[name]):
+        raise DataError(f"{path}: {name} is a sparse matrix, which is not read; save `full({name})` in its place")
     values = np.asarray(variables[name])
     if values.dtype.kind not in "biuf":
         raise DataError(f"{path}: {name} holds {values.dtype}, expected real numbers")

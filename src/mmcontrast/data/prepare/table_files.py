@@ -1,7 +1,6 @@
 """Files that hold a table: csv, JSON, Parquet, Feather, npz, pickles, xlsx, and folders saved by `datasets`. N rows."""
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from mmcontrast.config.base import Strict
 from mmcontrast.data.manifest import raw_path
 from mmcontrast.data.prepare.readers import NO_TEXT, Sheet, as_text, cells_of, numbers, read_sheet
 from mmcontrast.data.unpickle import read_pickle
-from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
+from mmcontrast.errors import ConfigError, DataError, FetchError, MMContrastError, first_line, nearest
 
 Split = Literal["train", "val", "test"]
 TEXTS = (".csv", ".tsv", ".tab", ".txt")
@@ -161,9 +160,11 @@ def _sheet(table: str, path: Path, options: TableFile) -> Sheet:
         return _typed(path, readers[kind]())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run `mmcontrast data fetch` again") from None
-    except (pl.exceptions.PolarsError, OSError, ValueError, zipfile.BadZipFile) as e:
+    except MMContrastError:
+        raise
+    except (Exception, pl.exceptions.PanicException) as e:  # readers fail in any way on a file that is broken
         what = next((w for b, w in NO_TEXT.items() if b != b"PK\x03\x04" and _begins(path, b)), None)
-        raise DataError(f"{path}: not a whole {kind} file ({what or str(e).splitlines()[0]})") from None
+        raise DataError(f"{path}: not a whole {kind} file ({what or first_line(e)})") from None
 
 
 def _objects(path: Path) -> pl.DataFrame:
