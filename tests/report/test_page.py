@@ -12,10 +12,10 @@ import pytest
 
 from mmcontrast import __version__, paths
 from mmcontrast.config import Grid
+from mmcontrast.data.files import told_json
 from mmcontrast.errors import DataError
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report import page as page_module
-from mmcontrast.report.evidence import read_json
 from mmcontrast.report.experiment import build_table, write_experiment
 from mmcontrast.report.outputs import FRONT, PAGES, SINGLE
 from mmcontrast.report.page import headline, write_page, write_single
@@ -288,11 +288,11 @@ def test_a_missing_figure_or_cost_names_the_command(reported: Made) -> None:
             path.write_bytes(kept)
 
 
-@pytest.mark.parametrize(("text", "message"), [("[1]", "a JSON object is expected"), ("{", "not valid JSON")])
+@pytest.mark.parametrize(("text", "message"), [("[1]", r"\(holds a list, expected an object\)"), ("{", r"\(.*\)")])
 def test_json_that_is_not_an_object_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "x.json").write_text(text)
-    with pytest.raises(DataError, match=f"{message}.*run `make it` again"):
-        read_json(tmp_path / "x.json", "make it")
+    with pytest.raises(DataError, match=f"x.json: not a cost record {message}; run `make it`"):
+        told_json(tmp_path / "x.json", "a cost record", "run `make it`")
 
 
 def test_a_partial_page_says_which_cells_are_missing_and_why(reported: Made) -> None:

@@ -15,7 +15,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.across import study_reward
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.figures.registry import KINDS, caption_of, figures
+from mmcontrast.report.figures.registry import KINDS, FigureSpec, caption, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.figures.tuple_infonce import swept, trial_rewards
 
@@ -174,7 +174,8 @@ def test_every_kind_has_a_caption_with_its_n():
         "removed": "tuple_removed",
     }
     for kind, experiment in kinds.items():
-        text = caption_of(kind, sampling(experiment))
+        of = sampling(experiment)
+        text = caption(of.evidence, FigureSpec("", kind, of.experiment, of.dataset))
         assert "5 seeds" in text
         assert "90 test instances" in text or kind in ("search", "similarity")
     for kind, experiment in list(kinds.items())[:2]:

@@ -12,9 +12,8 @@ import yaml
 from scipy import stats
 
 from mmcontrast.report.evidence import Evidence
-from mmcontrast.report.experiment import build_table, write_table
+from mmcontrast.report.experiment import build_table, not_run_notes, write_table
 from mmcontrast.report.tables.formats import Table
-from mmcontrast.report.text.notes import not_run_notes
 from tests.report.made_up_study import REPO, Made
 
 NUMBER = r"[-+]?\d+\.\d+"

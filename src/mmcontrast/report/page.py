@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mmcontrast.config import Grid
 from mmcontrast.config.metrics import measure
-from mmcontrast.data.files import replacing
+from mmcontrast.data.files import replacing, write_text
 from mmcontrast.errors import DataError
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 from mmcontrast.report.evidence import Evidence
@@ -30,10 +29,8 @@ from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import text_of
 from mmcontrast.report.tables.published import paper_parts, verdict_on
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.notes import overrides_note
-from mmcontrast.report.text.wording import definitions
+from mmcontrast.report.text.wording import definitions, overrides_note
 
-TEMPLATES = Path(__file__).parent / "templates"
 PROVENANCE = ("provenance", "environment", "methods")
 Part = tuple[str, Any]  # a template and what it shows
 README = Path("README.md")
@@ -89,16 +86,12 @@ def write_page(grid: Grid, layout: Layout) -> None:
     Raises:
         DataError: the results, a figure, a datasheet or a cost record are missing.
     """
-    evidence, environment_ = Evidence.read(grid, layout), _environment()
+    evidence, folder = Evidence.read(grid, layout), grid.root / layout.report()
     shown = _shown(evidence)
-    write_cards(evidence, shown["cells"], shown["code"], environment_)
-    pages: dict[str, list[Part]] = {FRONT: [("front.html", None)]}
-    pages |= {f"{PAGES}/paper-{p['key']}.html": [("paper.html", p)] for p in shown["papers"]}
-    pages |= {f"{PAGES}/{name}.html": [("experiment.html", e)] for name, e in shown["experiments"].items()}
-    pages |= {f"{PAGES}/{name}.html": [(f"{name}.html", None)] for name in ("data", "provenance")}
-    for page, parts in pages.items():
-        _write(grid.root / layout.report(), page, environment_, shown | {"parts": parts})
-    folder = grid.root / layout.report()
+    write_cards(evidence, shown["cells"], shown["code"])
+    pages = _pages(shown)
+    for page, part in pages.items():
+        _write(folder, page, [part], shown)
     leave_only(folder / PAGES, [folder / page for page in pages])
     if not grid.lost:
         shutil.rmtree(grid.root / layout.partial().report(), ignore_errors=True)
@@ -111,29 +104,21 @@ def write_single(grid: Grid, layout: Layout) -> Path:
         DataError: as `write_page`.
     """
     shown = _shown(Evidence.read(grid, layout))
-    parts: list[Part] = [("front.html", None), *(("paper.html", p) for p in shown["papers"])]
-    parts += [("experiment.html", e) for e in shown["experiments"].values()]
-    parts += [("data.html", None), ("provenance.html", None)]
-    return _write(grid.root / layout.report(), SINGLE, _environment(), shown | {"parts": parts}, single=True)
+    return _write(grid.root / layout.report(), SINGLE, list(_pages(shown).values()), shown)
 
 
-def _environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals.update(text_of=text_of, anchor=anchor, verdict_on=verdict_on, wording=wording)
-    return made
+def _pages(shown: dict[str, Any]) -> dict[str, Part]:
+    """Every page and what it has, in the order in which they are one."""
+    pages: dict[str, Part] = {FRONT: ("front.html", None)}
+    pages |= {f"{PAGES}/paper-{p['key']}.html": ("paper.html", p) for p in shown["papers"]}
+    pages |= {f"{PAGES}/{name}.html": ("experiment.html", e) for name, e in shown["experiments"].items()}
+    return pages | {f"{PAGES}/{name}.html": (f"{name}.html", None) for name in ("data", "provenance")}
 
 
-def _write(folder: Path, page: str, environment_: Environment, shown: dict[str, Any], single: bool = False) -> Path:
-    links = Links(folder, page, shown["select"], single)
-    html = environment_.get_template("page.html").render(shown | {"links": links})
-    with replacing(folder / page) as temp:
-        temp.write_text(html, encoding="utf-8")
+def _write(folder: Path, page: str, parts: list[Part], shown: dict[str, Any]) -> Path:
+    links = Links(folder, page, shown["select"], page == SINGLE)
+    html = wording.templates().get_template("page.html").render(shown | {"parts": parts, "links": links})
+    write_text(folder / page, html)
     return folder / page
 
 
@@ -161,6 +146,7 @@ def _shown(evidence: Evidence) -> dict[str, Any]:
         "checksums": {d: raw_checksum(sheet) for d, sheet in evidence.datasheets.items()},
         "code": code,
         "environment": {"mmcontrast": code} | environment(),
+        **{"text_of": text_of, "anchor": anchor, "verdict_on": verdict_on, "wording": wording},
     }
 
 
@@ -233,11 +219,10 @@ def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
 
 
 def _figure(evidence: Evidence, spec: FigureSpec) -> dict[str, Any]:
-    def path(suffix: str) -> str:
-        return _within(evidence.layout, evidence.layout.figure(spec.experiment, spec.name, suffix))
-
-    files = [(suffix, path(suffix)) for suffix in FIGURE_FORMATS]
-    return {"caption": caption(evidence, spec), "wide": path("svg"), "narrow": path(NARROW_SUFFIX), "files": files}
+    found = {s: evidence.layout.figure(spec.experiment, spec.name, s) for s in (*FIGURE_FORMATS, "svg", NARROW_SUFFIX)}
+    at = {suffix: _within(evidence.layout, path) for suffix, path in found.items()}
+    files = [(suffix, at[suffix]) for suffix in FIGURE_FORMATS]
+    return {"caption": caption(evidence, spec), "wide": at["svg"], "narrow": at[NARROW_SUFFIX], "files": files}
 
 
 def _within(layout: Layout, path: str) -> str:
@@ -269,8 +254,7 @@ def publish(grid: Grid, layout: Layout) -> list[str]:
     for old in set(folder.iterdir()) - {Path(path) for path in written}:
         old.unlink()
     text = README.read_text(encoding="utf-8")
-    with replacing(README) as temporary:
-        temporary.write_text(filled(text, README.parent), encoding="utf-8")
+    write_text(README, filled(text, README.parent))
     return [*written, str(README)]
 
 

@@ -12,7 +12,7 @@ from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.results import shown
-from mmcontrast.report.tables.contrasts import Compared, compared
+from mmcontrast.report.tables.contrasts import compared
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.wording import LEVEL_NAME, count
 
@@ -155,10 +155,8 @@ def difference_row(axes: style.Axes, y: int, found: Difference, by_seed: list[fl
 def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
     """In a partial report no contrast may be left."""
     there = {f"{d}/{c.method}/{c.variant}" for d, c in grid.experiment_cells(experiment)}
-    whole = [
-        c for c in grid.experiments[experiment].contrasts if {f"{c.dataset}/{x}" for x in (c.cell, c.against)} <= there
-    ]
-    return bool(whole) or not grid.lost
+    pairs = [{f"{c.dataset}/{x}" for x in (c.cell, c.against)} for c in grid.experiments[experiment].contrasts]
+    return not grid.lost or any(pair <= there for pair in pairs)
 
 
 def _seeds_told(of: Scope) -> dict[str, str]:
@@ -168,7 +166,7 @@ def _seeds_told(of: Scope) -> dict[str, str]:
 @figure("contrasts", section="contrasts", told=_seeds_told, possible=_some_contrast)
 def contrasts(of: Scope, narrow: bool) -> style.Figure:
     """A panel per dataset and score, a row per contrast."""
-    found = compared(of.evidence, of.experiment)
+    found, colours = compared(of.evidence, of.experiment), style.method_colours(of.grid.methods)
     panels = list(dict.fromkeys((c.contrast.dataset, c.metric) for c in found))
     rows_of = {key: [c for c in found if (c.contrast.dataset, c.metric) == key] for key in panels}
     lines = max(style.wrapped(c.contrast.label).count("\n") + 1 for c in found)
@@ -177,7 +175,19 @@ def contrasts(of: Scope, narrow: bool) -> style.Figure:
     sizes = [len(rows) for rows in rows_of.values()]
     all_axes = drawn.subplots(len(panels), 1, squeeze=False, height_ratios=sizes).ravel()
     for axes, ((dataset, metric), rows) in zip(all_axes, rows_of.items(), strict=True):
-        _contrast_panel(axes, of.grid, rows)
+        axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
+        for y, row in enumerate(rows):
+            colour, difference = colours[row.contrast.cell.partition("/")[0]], row.difference
+            if row.wide is not None:
+                style.interval_line(axes, y, *shown(row.wide, row.of)[1:], colour, 0.8)
+            if row.contrast.protocol == "optimistic":
+                difference = difference._replace(low=float("nan"), high=float("nan"))
+            difference_row(axes, y, difference, list(row.by_seed.values()), colour, row.of)
+            axes.text(1.01, y, wording.p_value(row.p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
+        style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
+        if any(c.contrast.primary for c in rows):
+            axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
+        axes.margins(x=0.06)
         in_points = " (points)" if measure(metric).percent else ""
         axes.set(title=of.grid.datasets[dataset].title, xlabel=f"{wording.short_title(metric)}: difference{in_points}")
     handles = style.seed_handles("mean over seeds")
@@ -187,20 +197,3 @@ def contrasts(of: Scope, narrow: bool) -> style.Figure:
         handles.append(style.handle("p: primary contrasts, Holm's correction", linestyle=""))
     style.legend(drawn, handles, 1 if narrow else 3, handlelength=1.8)
     return drawn
-
-
-def _contrast_panel(axes: style.Axes, grid: Grid, rows: list[Compared]) -> None:
-    colours = style.method_colours(grid.methods)
-    axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
-    for y, row in enumerate(rows):
-        colour, found = colours[row.contrast.cell.partition("/")[0]], row.difference
-        if row.wide is not None:
-            style.interval_line(axes, y, *shown(row.wide, row.of)[1:], colour, 0.8)
-        if row.contrast.protocol == "optimistic":
-            found = found._replace(low=float("nan"), high=float("nan"))
-        difference_row(axes, y, found, list(row.by_seed.values()), colour, row.of)
-        axes.text(1.01, y, wording.p_value(row.p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
-    style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
-    if any(c.contrast.primary for c in rows):
-        axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
-    axes.margins(x=0.06)

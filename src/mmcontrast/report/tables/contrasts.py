@@ -63,8 +63,7 @@ def compared(evidence: Evidence, experiment: str) -> list[Compared]:
         of = Scope(evidence, experiment, c.dataset)
         one, other, metric = _ref(c.cell), _ref(c.against), c.metric or of.data.metrics[0]
         a, b = of.scores(one, metric, c.protocol), of.scores(other, metric)
-        if a.keys() & b.keys():
-            by_seed = {s: a[s] - b[s] for s in sorted(a.keys() & b.keys())}
+        if by_seed := {s: a[s] - b[s] for s in sorted(a.keys() & b.keys())}:
             difference = paired_difference(a, b)
             if not c.primary:
                 difference = difference._replace(p=float("nan"))

@@ -72,11 +72,6 @@ def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: 
     return found
 
 
-def _is_oracle(grid: Grid, ref: CellRef) -> bool:
-    """Whether it is a floor or a ceiling, which no method is compared with."""
-    return grid.methods[ref.method].implementation == "oracle"
-
-
 def published(grid: Grid, experiment: str) -> dict[str, Published]:
     """Row -> published R, U and S, of whatever size they are."""
     spec = grid.experiments[experiment]
@@ -125,9 +120,10 @@ def information_findings(evidence: Evidence, experiment: str) -> list[str]:
     grid = evidence.grid
     for asked, arms in active_arms(grid, experiment):
         title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
-        cells = [k for k in kept_by_cell(evidence, experiment, asked, arms) if not _is_oracle(grid, k.ref)]
-        for kept in sorted(cells, key=lambda k: -k.gain.mean):
-            out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
+        for kept in sorted(kept_by_cell(evidence, experiment, asked, arms), key=lambda k: -k.gain.mean):
+            # with a floor or a ceiling no method is compared
+            if grid.methods[kept.ref.method].implementation != "oracle":
+                out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
     return out
 
 
@@ -140,14 +136,12 @@ def information_notes(grid: Grid, experiment: str) -> list[str]:
     data = grid.datasets[asked.arms[0].unbiased]
     out = [told("notes", "information", data, asked)]
     if asked.published is not None and asked.published not in [a.unbiased for _, a in active_arms(grid, experiment)]:
-        rows = "; ".join(f"{row} {_in_words(p)}" for row, p in published(grid, experiment).items())
+        printed = published(grid, experiment).items()
+        said = {row: [f"{x} {published_text(p, x)}" for x in LETTERS if x in p.values] for row, p in printed}
+        rows = "; ".join(f"{row} {', '.join(numbers)}" for row, numbers in said.items())
         full = grid.datasets[asked.published].title
         out.append(f"{full}, the published size: not run. Published: {rows}. Classes, and hence chance, differ here.")
     source = grid.published(experiment).source
     if source and published(grid, experiment):
         out.append(f"Published numbers: {' '.join(source.split())}.")
     return out
-
-
-def _in_words(p: Published) -> str:
-    return ", ".join(f"{x} {published_text(p, x)}" for x in LETTERS if x in p.values)

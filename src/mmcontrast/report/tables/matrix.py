@@ -17,9 +17,7 @@ from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, p
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.results import shown
-from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
-from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Table, Value
-from mmcontrast.report.text.notes import lost_notes, not_run_notes, overrides_note
+from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Value
 from mmcontrast.report.text.wording import cell_label, count, estimate, find_cell, probe_definition, told
 
 Scores = dict[int, float]  # seed -> score
@@ -291,9 +289,12 @@ def matrix_findings(matrix: Matrix) -> list[str]:
     return out
 
 
-def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
-    """What the columns are, and how they are put together."""
-    notes = []
+def matrix_notes(grid: Grid, experiment: str, matrix: Matrix, contrasts: list[str]) -> list[str]:
+    """What its recipes and probes are, its contrasts and columns, and how these are put together."""
+    recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
+    notes = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
+    probe = probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)
+    notes += [f"Scores: {probe}.", *contrasts]
     for column in matrix.columns:
         said = [f"{grid.datasets[p.dataset].title}{f', task {p.task}' if p.task else ''}" for p in column.parts]
         metric = _target(grid, column.parts[0]).metrics[0]
@@ -302,9 +303,8 @@ def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
             f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(fewest_seeds(grid, column), 'seed')}."
         )
     lacking = [label for label in matrix.labels if label not in {*matrix.complete, *matrix.labelled}]
-    notes += [told("notes", "matrix_scores"), told("notes", "matrix_intervals")]
-    notes.append(told("notes", "matrix_across", matrix, lacking))
-    return notes
+    about = [told("notes", "matrix_scores"), told("notes", "matrix_intervals")]
+    return [*notes, *about, told("notes", "matrix_across", matrix, lacking)]
 
 
 def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], tuple[float, float]]:
@@ -329,38 +329,15 @@ def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], tupl
     return found
 
 
-def cost_block(matrix: Matrix, costs: dict[tuple[str, int], tuple[float, float]]) -> Block:
-    """Seconds and memory of every row and column."""
+def cost_block(evidence: Evidence, matrix: Matrix) -> Block:
+    """Seconds and memory of every row and column; raises as `read_costs`."""
     columns: list[Column] = []
     values: dict[str, dict[str, Value]] = {}
     for c, of in enumerate(matrix.columns):
-        columns += [
-            Column(f"seconds_{c}", f"{of.title}: s per seed", "score"),
-            Column(f"memory_{c}", "peak MiB", "count"),
-        ]
-    for (label, c), (seconds, memory) in costs.items():
+        columns.append(Column(f"seconds_{c}", f"{of.title}: s per seed", "score"))
+        columns.append(Column(f"memory_{c}", "peak MiB", "count"))
+    for (label, c), (seconds, memory) in read_costs(evidence, matrix).items():
         found = {f"seconds_{c}": Value(seconds), f"memory_{c}": Value(memory)}
         values.setdefault(label, {}).update(found)
     rows = [Row(label, values[label]) for label in matrix.labels if label in values]
     return Block("Cost of training", columns, rows, {"dataset": ALL, "metric": "cost"})
-
-
-def matrix_table(evidence: Evidence, experiment: str) -> Table:
-    """The table of an experiment of kind `matrix`."""
-    grid, matrix = evidence.grid, build_matrix(evidence, experiment)
-    spec, notes = grid.experiments[experiment], contrast_notes(grid, experiment) + matrix_notes(grid, matrix)
-    blocks = contrast_blocks(evidence, experiment) + matrix_blocks(matrix)
-    if "cost" in (spec.figures or []):
-        blocks.append(cost_block(matrix, read_costs(evidence, matrix)))
-        notes.append(told("notes", "cost"))
-    recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
-    shared = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
-    probe = f"Scores: {probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)}."
-    return Table(
-        name=experiment,
-        title=spec.title,
-        caption=spec.caption.strip(),
-        blocks=blocks,
-        findings=overrides_note(grid) or [*contrast_findings(evidence, experiment), *matrix_findings(matrix)],
-        notes=[*lost_notes(grid, experiment), *shared, probe, *notes, *not_run_notes(grid, experiment)],
-    )
