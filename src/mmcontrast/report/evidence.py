@@ -197,6 +197,11 @@ class Scope:
         return named and (find_cell(self.grid, self.experiment, named.method, named.variant) or named)
 
     @property
+    def probed(self) -> bool:
+        """Whether a probe scores every cell."""
+        return all(self.config(ref).scored_by == "probe" for ref in self.cells)
+
+    @property
     def first_seed(self) -> int:
         """The seed that single instances are shown of."""
         return self.grid.seeds_of(self.dataset)[0]

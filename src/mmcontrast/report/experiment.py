@@ -148,12 +148,7 @@ def interval_notes(scopes: list[Scope]) -> list[str]:
 
 def dataset_notes(of: Scope) -> list[str]:
     """How much one test instance counts, and the dataset's own warnings."""
-    n, counts = of.n_instances, "."
-    if of.data.retrieval is not None:
-        counts = ", which are the gallery; ties are ranked with wrong answers first. Rsum is at most 600."
-    elif of.data.target == "classes":
-        counts = f"; one of them is {wording.points(100 / n, digits=2)} points of accuracy."
-    size = f"{n} test instances{counts}"
+    size = told("notes", "size", of, wording.points(100 / of.n_instances, digits=2))
     return [f"{of.data.title}: {note}" for note in (size, *of.data.notes)]
 
 

@@ -43,14 +43,17 @@ class Links:
     """Addresses in the report as one of its pages has them.
 
     Attributes:
-        folder: of the report. here: the page, within the folder. select: repeats the selection on the command line.
-        single: everything is on that page.
+        layout: where files are, in the checkout `root`. here: the page, within the report's folder.
     """
 
-    folder: Path
+    layout: Layout
+    root: Path
     here: str
-    select: str
-    single: bool = False
+
+    @property
+    def single(self) -> bool:
+        """Whether everything is on this page."""
+        return self.here == SINGLE
 
     def to(self, target: str) -> str:
         """What has this id, on whichever page it is."""
@@ -62,20 +65,21 @@ class Links:
 
     def file(self, path: str) -> str:
         """A file of the report."""
-        return "../" * self.here.count("/") + path
+        return "../" * self.here.count("/") + path.removeprefix(f"{self.layout.report()}/")
 
-    def image(self, path: str, experiment: str) -> str:
+    def image(self, figure: FigureSpec, suffix: str) -> str:
         """A figure: its file, or on a single page a data URI, so that ids in it cannot clash with another figure's.
 
         Raises:
             DataError: it has not been drawn.
         """
-        if not (self.folder / path).is_file():
-            again = f"mmcontrast report {experiment}{self.select}"
-            raise DataError(f"{self.folder / path}: no such file; run `{again}` first")
+        path = self.layout.figure(figure.experiment, figure.name, suffix)
+        if not (self.root / path).is_file():
+            again = f"mmcontrast report {figure.experiment}{self.layout.select}"
+            raise DataError(f"{self.root / path}: no such file; run `{again}` first")
         if not self.single:
             return self.file(path)
-        return "data:image/svg+xml;base64," + base64.b64encode((self.folder / path).read_bytes()).decode()
+        return "data:image/svg+xml;base64," + base64.b64encode((self.root / path).read_bytes()).decode()
 
 
 def write_page(grid: Grid, layout: Layout) -> None:
@@ -91,7 +95,7 @@ def write_page(grid: Grid, layout: Layout) -> None:
     write_cards(evidence, shown["cells"], shown["code"])
     pages = _pages(shown)
     for page, part in pages.items():
-        _write(folder, page, [part], shown)
+        _write(evidence, page, [part], shown)
     leave_only(folder / PAGES, [folder / page for page in pages])
     if not grid.lost:
         shutil.rmtree(grid.root / layout.partial().report(), ignore_errors=True)
@@ -103,8 +107,9 @@ def write_single(grid: Grid, layout: Layout) -> Path:
     Raises:
         DataError: as `write_page`.
     """
-    shown = _shown(Evidence.read(grid, layout))
-    return _write(grid.root / layout.report(), SINGLE, list(_pages(shown).values()), shown)
+    evidence = Evidence.read(grid, layout)
+    shown = _shown(evidence)
+    return _write(evidence, SINGLE, list(_pages(shown).values()), shown)
 
 
 def _pages(shown: dict[str, Any]) -> dict[str, Part]:
@@ -115,11 +120,10 @@ def _pages(shown: dict[str, Any]) -> dict[str, Part]:
     return pages | {f"{PAGES}/{name}.html": (f"{name}.html", None) for name in ("data", "provenance")}
 
 
-def _write(folder: Path, page: str, parts: list[Part], shown: dict[str, Any]) -> Path:
-    links = Links(folder, page, shown["select"], page == SINGLE)
-    html = wording.templates().get_template("page.html").render(shown | {"parts": parts, "links": links})
-    write_text(folder / page, html)
-    return folder / page
+def _write(evidence: Evidence, page: str, parts: list[Part], shown: dict[str, Any]) -> Path:
+    links, path = Links(evidence.layout, evidence.grid.root, page), evidence.grid.root / evidence.layout.report(page)
+    write_text(path, wording.templates().get_template("page.html").render(shown | {"parts": parts, "links": links}))
+    return path
 
 
 def _shown(evidence: Evidence) -> dict[str, Any]:
@@ -131,7 +135,8 @@ def _shown(evidence: Evidence) -> dict[str, Any]:
     code = code_version(grid.root)
     return {
         "grid": grid,
-        "select": evidence.layout.select,
+        "layout": evidence.layout,
+        "suffixes": {"figure": FIGURE_FORMATS, "table": TABLE_FORMATS, "narrow": NARROW_SUFFIX},
         "warning": overrides_note(grid),
         "papers": [p for p in paper_parts(evidence) if p["experiments"]],
         "optimism": None if grid.suite.overrides.given() else optimism(evidence.whole_summary, first),
@@ -203,7 +208,7 @@ def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
 
     def shown(dataset: str) -> dict[str, Any]:
         return {
-            "figures": [_figure(evidence, f) for f in drawn if f.dataset == dataset],
+            "figures": [(f, caption(evidence, f)) for f in drawn if f.dataset == dataset],
             "blocks": [b for b in table.blocks if b.keys["dataset"] == dataset],
         }
 
@@ -214,19 +219,7 @@ def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
         "scopes": scopes,
         "parts": [{"title": of.data.title} | found for of in scopes if any((found := shown(of.dataset)).values())],
         "together": shown(ALL),
-        "table_files": [(s, _within(evidence.layout, evidence.layout.table(name, s))) for s in TABLE_FORMATS],
     }
-
-
-def _figure(evidence: Evidence, spec: FigureSpec) -> dict[str, Any]:
-    found = {s: evidence.layout.figure(spec.experiment, spec.name, s) for s in (*FIGURE_FORMATS, "svg", NARROW_SUFFIX)}
-    at = {suffix: _within(evidence.layout, path) for suffix, path in found.items()}
-    files = [(suffix, at[suffix]) for suffix in FIGURE_FORMATS]
-    return {"caption": caption(evidence, spec), "wide": at["svg"], "narrow": at[NARROW_SUFFIX], "files": files}
-
-
-def _within(layout: Layout, path: str) -> str:
-    return path.removeprefix(layout.report() + "/")
 
 
 def publish(grid: Grid, layout: Layout) -> list[str]:

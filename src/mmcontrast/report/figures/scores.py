@@ -55,7 +55,6 @@ def _title(of: Scope, metric: str, narrow: bool) -> str:
 
 @figure(
     "scores",
-    told=lambda of: {"probed": all(of.config(c).scored_by == "probe" for c in of.cells)},
     by_default=lambda grid, e, _: grid.experiments[e].kind == "table",
 )
 def scores(of: Scope, narrow: bool) -> style.Figure:
@@ -96,8 +95,7 @@ def _score_legend(of: Scope) -> list[style.Line2D]:
     protocols = set(of.summary.filter(dataset=of.dataset)["protocol"])
     first = of.charted[0]
     last_alone = any(of.mean(ref, first, "last") and not of.mean(ref, first) for ref in of.cells)
-    probed = all(of.config(ref).scored_by == "probe" for ref in of.cells)
-    chosen = "linear probe" if probed else "epoch selected on validation"
+    chosen = "linear probe" if of.probed else "epoch selected on validation"
     seeds = count(of.n_seeds, "seed")
     mean, single, *interval = style.seed_handles(f"{chosen}, mean of {seeds}", of.n_seeds > 1)
     square: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 5.5}
