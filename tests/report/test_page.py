@@ -18,7 +18,7 @@ from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report import page as page_module
 from mmcontrast.report.experiment import build_table, write_experiment
 from mmcontrast.report.outputs import FRONT, PAGES, SINGLE
-from mmcontrast.report.page import headline, write_page, write_single
+from mmcontrast.report.page import write_page, write_single
 from mmcontrast.report.provenance import anchor, code_version, digest_of_code, digest_of_params, raw_checksum
 from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.formats import text_of
@@ -123,9 +123,8 @@ def test_the_front_page_has_a_picture_and_a_sentence_per_question(pages: dict[st
     for experiment in reported.grid.active_experiments:
         table = build_table(reported.evidence, experiment)
         assert table.title in text
-        said = headline(reported.evidence, experiment, table.findings)
-        assert flat(said) in text
-        assert said in table.findings or "the best of" in said
+        assert flat((table.findings or [table.caption])[0]) in text
+    assert "the best of" not in text, "the best row of a grid is no result"
 
 
 def test_a_page_of_an_experiment_has_its_findings_and_no_others(pages: dict[str, Page], reported: Made) -> None:
@@ -135,18 +134,6 @@ def test_a_page_of_an_experiment_has_its_findings_and_no_others(pages: dict[str,
         text = flat(pages[f"{PAGES}/{experiment}.html"].text)
         for other, findings in found.items():
             assert all((flat(said) in text) == (other == experiment) for said in findings)
-
-
-def test_without_findings_the_headline_is_the_best_row(reported: Made) -> None:
-    of = reported.evidence.scopes("m3col_omics")[0]
-    means = {
-        of.label(ref): found.mean for ref in of.cells if (found := of.mean(ref, "acc") or of.mean(ref, "acc", "last"))
-    }
-    best = max(means, key=lambda label: means[label])
-    said = headline(reported.evidence, "m3col_omics", [])
-    assert f"the best of {len(means)} rows is {best}, {100 * means[best]:.1f} [" in said
-    assert said.endswith("; 5 seeds.")
-    assert headline(reported.evidence, "m3col_omics", ["a", "b"]) == "a"
 
 
 def test_a_page_that_is_gone_is_removed(reported: Made) -> None:

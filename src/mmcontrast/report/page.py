@@ -25,7 +25,6 @@ from mmcontrast.report.figures.registry import FigureSpec, caption, figures
 from mmcontrast.report.figures.style import NARROW_SUFFIX
 from mmcontrast.report.outputs import ALL, FRONT, PAGES, SINGLE, experiment_outputs, reproduce
 from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum, write_cards
-from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import text_of
 from mmcontrast.report.tables.published import paper_parts, verdict_on
 from mmcontrast.report.text import wording
@@ -33,6 +32,8 @@ from mmcontrast.report.text.wording import definitions, overrides_note
 
 PROVENANCE = ("provenance", "environment", "methods")
 Part = tuple[str, Any]  # a template and what it shows
+# findings in words, beyond which they are folded
+MOST_UNFOLDED = 8
 README = Path("README.md")
 SHOWN_SUFFIXES = (".md", ".csv", ".png")
 BLOCK = re.compile(r"(<!-- table: (?P<file>\S+)#(?P<heading>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
@@ -138,6 +139,7 @@ def _shown(evidence: Evidence) -> dict[str, Any]:
         "layout": evidence.layout,
         "suffixes": {"figure": FIGURE_FORMATS, "table": TABLE_FORMATS, "narrow": NARROW_SUFFIX},
         "warning": overrides_note(grid),
+        "most_unfolded": MOST_UNFOLDED,
         "papers": [p for p in paper_parts(evidence) if p["experiments"]],
         "optimism": None if grid.suite.overrides.given() else optimism(evidence.whole_summary, first),
         "protocols": definitions(
@@ -156,35 +158,13 @@ def _shown(evidence: Evidence) -> dict[str, Any]:
 
 
 def _card(evidence: Evidence, e: dict[str, Any]) -> dict[str, Any]:
+    """Its first picture, and what holds across a matrix, or its first finding; its caption where nothing follows."""
     drawn = [f for part in (e["together"], *e["parts"]) for f in part["figures"]]
-    said = headline(evidence, e["name"], e["table"].findings) or e["table"].caption
-    return {"name": e["name"], "title": e["table"].title, "figure": drawn[0] if drawn else None, "said": said}
-
-
-def headline(evidence: Evidence, experiment: str, findings: list[str]) -> str:
-    """One sentence on an experiment: what holds across a matrix, the first finding, or who scores best.
-
-    Empty where the suite changes every cell, so that nothing follows, and where there is no score.
-    """
-    grid = evidence.grid
-    if grid.suite.overrides.given():
-        return ""
-    if findings:
-        return findings[-1 if grid.experiments[experiment].kind == "matrix" else 0]
-    of = evidence.scopes(experiment)[0]
-    metric = of.charted[0]
-    kind, means = measure(metric), {}
-    for ref in of.cells:
-        if found := of.mean(ref, metric) or of.mean(ref, metric, "last"):
-            means[of.label(ref)] = shown(found, kind)
-    if not means:
-        return ""
-    best = max(means, key=lambda label: kind.sign * means[label].mean)
-    score = wording.estimate(*means[best], digits=kind.decimals)
-    return (
-        f"{of.data.title}, {wording.metric_title(metric, of.data)}: the best of {wording.count(len(means), 'row')} is "
-        f"{best}, {score}{kind.unit}; {wording.count(of.n_seeds, 'seed')}."
-    )
+    table, grid = e["table"], evidence.grid
+    findings = [] if grid.suite.overrides.given() else table.findings
+    last = grid.experiments[e["name"]].kind == "matrix"
+    said = findings[-1 if last else 0] if findings else table.caption
+    return {"name": e["name"], "title": table.title, "figure": drawn[0] if drawn else None, "said": said}
 
 
 def optimism(summary: pl.DataFrame, metric_by_dataset: dict[str, str]) -> tuple[float, float, int] | None:
