@@ -20,6 +20,7 @@ ROW_INCHES, LINE_INCHES = 0.29, 0.14
 PANEL_INCHES = 0.55
 LEGEND_INCHES = 0.19
 MOST_BESIDE = 4  # panels
+LEADING = 2  # widths of another
 # of all panel titles, and of all labels of x axes, beside one another
 TITLE_CHARACTERS, AXIS_CHARACTERS = 66, 84
 P_STYLE: dict[str, Any] = {"fontsize": 6.5, "color": style.SOFT, "va": "center"}
@@ -29,28 +30,30 @@ SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2
 def _panels(
     of: Scope, labels: list[str], axis: str, shares: str, legend_lines: int, narrow: bool
 ) -> tuple[style.Figure, list[style.Axes]]:
-    """One panel per metric with shared rows; `shares` is what the x axis says behind a metric that is a share."""
+    """One panel per metric with shared rows; of several tasks beside one another the dataset's own label leads.
+
+    `shares` is what the x axis says behind a metric that is a share.
+    """
     k = len(of.charted)
     columns = 1 if narrow else min(k, MOST_BESIDE)
+    widths = [LEADING if of.data.tasks and k == columns > 1 else 1] + [1] * (columns - 1)
     lines = max(style.wrapped(label).count("\n") + 1 for label in labels)
-    axes = {metric: axis + (shares if measure(metric).percent else "") for metric in of.charted}
-    if not narrow:
-        axes = {metric: textwrap.fill(text, AXIS_CHARACTERS // columns) for metric, text in axes.items()}
-    titles = max(_title(of, metric, narrow).count("\n") for metric in of.charted)
-    further = titles + max(text.count("\n") for text in axes.values())
+
+    def folded(text: str, characters: int, i: int) -> str:
+        return text if narrow else textwrap.fill(text, characters * widths[i % columns] // sum(widths))
+
+    titles = [folded(wording.metric_title(metric, of.data), TITLE_CHARACTERS, i) for i, metric in enumerate(of.charted)]
+    axes = [axis + (shares if measure(metric).percent else "") for metric in of.charted]
+    axes = [folded(text, AXIS_CHARACTERS, i) for i, text in enumerate(axes)]
+    further = sum(max(text.count("\n") for text in texts) for texts in (titles, axes))
     panel = len(labels) * max(ROW_INCHES, lines * LINE_INCHES) + PANEL_INCHES + further * LINE_INCHES
     drawn = style.canvas(narrow, panel * -(-k // columns) + legend_lines * LEGEND_INCHES)
-    panels = style.tiled(drawn, k, columns, sharey=not narrow)
-    for one, metric in zip(panels, of.charted, strict=True):
+    panels = style.tiled(drawn, k, columns, sharey=not narrow, width_ratios=widths)
+    for one, title, text in zip(panels, titles, axes, strict=True):
         style.labelled_rows(one, [style.wrapped(label) for label in labels])
-        one.set(title=_title(of, metric, narrow), xlabel=axes[metric])
+        one.set(title=title, xlabel=text)
         one.margins(x=0.06)
     return drawn, panels
-
-
-def _title(of: Scope, metric: str, narrow: bool) -> str:
-    title = wording.metric_title(metric, of.data)
-    return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // min(len(of.charted), MOST_BESIDE))
 
 
 @figure(
