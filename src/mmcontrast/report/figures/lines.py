@@ -175,7 +175,7 @@ def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) 
         Patch(facecolor="white", edgecolor=style.SOFT, hatch=HATCH, label=CONTROL),
         style.handle("chance", **CHANCE),
     ]
-    if any(published_beside(theirs, kept.ref) for kept in cells):
+    if any(published_beside(theirs, kept) for kept in cells):
         handles.append(style.handle("published, full size", markeredgecolor=style.INK, **DIAMOND))
     handles += _interval_handle(cells, color=style.INK, linewidth=1.1)
     many = len(cells) > MOST_BESIDE
@@ -203,12 +203,12 @@ def _panel(axes: style.Axes, of: Scope, letter: str, cells: list[Kept], theirs: 
     colours = style.method_colours(of.grid.methods)
     for x, kept in enumerate(cells):
         # another variant, a control or a part of the method, is grey
-        colour = colours[kept.ref.method] if kept.ref.variant in ("base", "shared") else style.SOFT
+        colour = colours[kept.ref.method] if kept.as_it_is else style.SOFT
         at, width = (x - 0.2, 0.38) if letter == "S" else (x, 0.7)
         _bar(axes, at, width, kept, letter, color=colour, edgecolor=colour)
         if letter == "S":
             _bar(axes, x + 0.2, width, kept, "control", color="white", edgecolor=colour, hatch=HATCH)
-        p = published_beside(theirs, kept.ref)
+        p = published_beside(theirs, kept)
         if p is not None and letter in p.values:
             axes.scatter(at, p.values[letter], **PUBLISHED)
 

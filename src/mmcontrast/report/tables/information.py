@@ -26,12 +26,13 @@ class Kept:
 
     Attributes:
         scores: R and U after unbiased pretraining, S after biased, and `control`: S after unbiased.
-        gain: S minus control, by seed.
+        gain: S minus control, by seed. as_it_is: it is no variant of its method, but what a recipe may make of it.
     """
 
     ref: CellRef
     scores: dict[str, dict[int, float]]
     gain: Difference
+    as_it_is: bool
 
     def estimates(self) -> dict[str, Interval]:
         """R, U, S and control in percent, with their intervals over seeds."""
@@ -68,7 +69,8 @@ def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: 
             continue
         unique = {seed: float(np.mean([of[seed] for of in uniques])) for seed in uniques[0]}
         scores = {"R": unbiased.scores(ref, metric), "U": unique, "S": synergistic, "control": control}
-        found.append(Kept(ref, scores, paired_difference(synergistic, control)))
+        as_it_is = ref.variant in (BASE_VARIANT, unbiased.config(ref).recipe)
+        found.append(Kept(ref, scores, paired_difference(synergistic, control), as_it_is))
     return found
 
 
@@ -79,10 +81,10 @@ def published(grid: Grid, experiment: str) -> dict[str, Published]:
     return {p.row: p for p in grid.published(experiment).rows if p.dataset == of}
 
 
-def published_beside(theirs: dict[str, Published], ref: CellRef) -> Published | None:
-    """The row of a cell. A method by the shared protocol stands beside what its paper prints for the method."""
-    variant = BASE_VARIANT if ref.variant == "shared" else ref.variant
-    return next((p for p in theirs.values() if (p.method, p.variant) == (ref.method, variant)), None)
+def published_beside(theirs: dict[str, Published], kept: Kept) -> Published | None:
+    """The row of a cell. A method by a recipe stands beside what its paper prints for the method."""
+    cell = kept.ref.method, BASE_VARIANT if kept.as_it_is else kept.ref.variant
+    return next((p for p in theirs.values() if (p.method, p.variant) == cell), None)
 
 
 def information_blocks(evidence: Evidence, experiment: str) -> list[Block]:
@@ -101,7 +103,7 @@ def _block(evidence: Evidence, experiment: str, asked: Information, arms: Arms) 
     for kept in kept_by_cell(evidence, experiment, asked, arms):
         values = {name: Value(*e) for name, e in kept.estimates().items()}
         values |= {"difference": Value.of(kept.gain), "seeds": Value(float(kept.gain.n))}
-        if (p := published_beside(theirs, kept.ref)) is not None:
+        if (p := published_beside(theirs, kept)) is not None:
             values |= _values(p)
             seen.add(p.row)
         rows.append(Row(cell_label(grid, kept.ref), values, cell_name(arms.biased, kept.ref)))
