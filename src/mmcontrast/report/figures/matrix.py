@@ -148,15 +148,15 @@ def _few_ticks(axes: style.Axes, values: list[float]) -> None:
 
 
 def counted(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
-    """The cells trained without labels that are probed on a few labels per class; of untrained ones the first."""
-    found, untrained = [], 0
+    """The cells trained without labels that are probed on a few labels per class; see `Matrix.hidden`."""
+    found, named = [], grid.experiments[experiment].reference
     for ref in grid.cells_on(experiment, dataset):
         cell = grid.cell(dataset, ref.method, ref.variant)
         if cell.label_counts and cell.pretrain is not None and cell.finetune is None:
-            untrained += cell.pretrain.epochs == 0 and cell.implementation != RAW
-            if cell.pretrain.epochs or cell.implementation == RAW or untrained == 1:
-                found.append(ref)
-    return found
+            found.append((ref, bool(cell.pretrain.epochs) or cell.implementation == RAW))
+    twin = named and (named.method, untrained_twin(named.variant))
+    own = [ref for ref, trained in found if not trained and (ref.method, ref.variant) == twin]
+    return [ref for ref, trained in found if trained or ref in own or not own]
 
 
 @figure("labels", told=lambda of: {"draws": DRAWS}, possible=counted)

@@ -79,6 +79,13 @@ class Matrix:
         others = {x for (x, d), r in self.refs.items() if (d, r.method, r.variant) not in trained}
         return self.floors - others
 
+    @property
+    def hidden(self) -> set[str]:
+        """Twins that only a gain is measured from: all but the reference's own, where that is a row."""
+        own = {(d, r.method, untrained_twin(r.variant)) for (x, d), r in self.refs.items() if x == self.reference}
+        shown = {x for (x, d), r in self.refs.items() if x in self.twins and (d, r.method, r.variant) in own}
+        return self.twins - shown if shown else set()
+
     def method_of(self, label: str) -> str:
         """The method of a row."""
         return next(ref.method for (name, _), ref in self.refs.items() if name == label)
@@ -228,12 +235,11 @@ def matrix_blocks(matrix: Matrix) -> list[Block]:
     shares = all(m.percent for m in of)
     heading, in_points = (" (%)", " (points)") if shares else ("", "")
     both = {(label, c) for label, c in matrix.scores if all((label, c, r) in matrix.by_readout for r in READOUTS)}
-    # of rows that are another row untrained the first stands for all; the gains are by each
-    further = [label for label in matrix.labels if label in matrix.twins][1:]
+    hidden = matrix.hidden
     headline = {
         at: Value.of(matrix.mean(*at), of[at[1]], MARKS[matrix.headline[at]] if at in both else "")
         for at in matrix.scores
-        if at[0] not in further
+        if at[0] not in hidden
     }
     blocks = [matrix_block(matrix, f"Scores of the linear probe{heading}", "score", headline)]
     for readout, name in READOUTS.items() if both else ():
