@@ -18,7 +18,7 @@ from mmcontrast.report.tables.information import information_blocks, information
 from mmcontrast.report.tables.matrix import build_matrix, cost_block, matrix_blocks, matrix_findings, matrix_notes
 from mmcontrast.report.tables.published import reproduction_sentences, reproductions
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.wording import PROTOCOL_TITLES, metric_title, overrides_note, told
+from mmcontrast.report.text.wording import PROTOCOL_TITLES, listed, metric_title, overrides_note, told
 
 WIDE_TITLE = "Selected, over seeds and test instances"
 RENDERERS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
@@ -40,7 +40,7 @@ def build_table(evidence: Evidence, experiment: str) -> Table:
         if "cost" in (spec.figures or []):
             blocks.append(cost_block(evidence, matrix))
             notes.append(told("notes", "cost"))
-        notes += not_run_notes(grid, experiment)
+        notes += listed("notes", "not_run", grid, spec)
     else:
         blocks = information_blocks(evidence, experiment)
         blocks += [_block(of, metric) for of in evidence.scopes(experiment) for metric in of.reported]
@@ -117,14 +117,9 @@ def table_notes(evidence: Evidence, experiment: str) -> list[str]:
         for d, c in grid.experiment_cells(experiment)
     ]
     chosen = wording.definitions(shown if spec.kind == "table" else shown & {"selected"}, cells)
-    notes = lost_notes(grid, experiment) + information_notes(grid, experiment)
-    notes += [f"{title}: {meaning}" for title, meaning in chosen] + interval_notes(scopes)
-    if spec.reference is not None:
-        notes.append(told("notes", "difference"))
-    notes += [note for of in scopes for note in dataset_notes(of)]
-    if spec.kind == "table" and spec.information is None:
-        notes += _published_notes(grid, experiment, [of.dataset for of in scopes])
-    return notes + not_run_notes(grid, experiment)
+    shares = any(measure(m).share for of in scopes for m in of.reported)
+    said = listed("notes", "table", grid, spec, scopes, chosen, WIDE_TITLE, shares, grid.published(experiment))
+    return lost_notes(grid, experiment) + information_notes(grid, experiment) + said
 
 
 def findings(evidence: Evidence, experiment: str) -> list[str]:
@@ -136,38 +131,6 @@ def findings(evidence: Evidence, experiment: str) -> list[str]:
     return information or reproduction_sentences(reproductions(evidence, experiment))
 
 
-def interval_notes(scopes: list[Scope]) -> list[str]:
-    """What the brackets are, by dataset."""
-    if {of.n_seeds for of in scopes} == {1}:
-        return [wording.ONE_SEED]
-    wide = (f"{of.data.title}: {wording.wide_interval_name(of.n_seeds, of.n_instances, of.data)}" for of in scopes)
-    narrow = dict.fromkeys(wording.seeds_interval_name(of.n_seeds) for of in scopes)
-    notes = [f"Brackets: {'; '.join(narrow)}.", f"Brackets of the column '{WIDE_TITLE}': {'; '.join(wide)}."]
-    return notes + ([wording.SCALE] if any(measure(m).share for of in scopes for m in of.reported) else [])
-
-
-def dataset_notes(of: Scope) -> list[str]:
-    """How much one test instance counts, and the dataset's own warnings."""
-    size = told("notes", "size", of, wording.points(100 / of.n_instances, digits=2))
-    return [f"{of.data.title}: {note}" for note in (size, *of.data.notes)]
-
-
-def _published_notes(grid: Grid, experiment: str, datasets: list[str]) -> list[str]:
-    table = grid.published(experiment)
-    notes = []
-    here = [p for p in table.rows if p.dataset in datasets]
-    if table.source and here:
-        notes.append(f"Published numbers: {' '.join(table.source.split())}.")
-    notes += [f"{p.row}: {' '.join((p.source or '').split())}." for p in here if p.verified == "run"]
-    notes += [" ".join(note.split()) for note in table.notes if here]
-    for d in datasets:
-        found = {m for p in table.rows if p.dataset == d for m in p.values}
-        absent = [metric_title(m, grid.datasets[d]) for m in grid.datasets[d].metrics if m not in found]
-        if absent and table.rows:
-            notes.append(f"{grid.datasets[d].title}: no published number was found for {', '.join(absent)}.")
-    return notes
-
-
 def lost_notes(grid: Grid, experiment: str) -> list[str]:
     """Cells of a partial report that have no result, and why."""
     return [
@@ -176,16 +139,6 @@ def lost_notes(grid: Grid, experiment: str) -> list[str]:
         for c in grid.cells_on(experiment, d, with_lost=True)
         if (name := f"{d}/{c.method}/{c.variant}") in grid.lost
     ]
-
-
-def not_run_notes(grid: Grid, experiment: str) -> list[str]:
-    """Datasets of the paper, or of the experiment, that have no rows here, and why."""
-    spec = grid.experiments[experiment]
-    notes = [f"Not run: {name}: {reason}." for name, reason in spec.not_run.items()]
-    left_out = [grid.datasets[d].title for d in spec.datasets if d not in grid.dataset_names]
-    if left_out:
-        notes.append(f"Not run: {', '.join(left_out)}: not among the datasets of the suite '{grid.suite_name}'.")
-    return notes
 
 
 def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:

@@ -49,14 +49,22 @@ def templates() -> Environment:
 
     plain = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     env = Environment(loader=FileSystemLoader(FOLDERS), autoescape=select_autoescape(), **plain)
-    env.globals["LEVEL_NAME"], env.filters["count"] = LEVEL_NAME, count
+    env.filters["count"] = count
+    env.globals |= {"LEVEL_NAME": LEVEL_NAME, "points": points, "metric_title": metric_title}
     return env
 
 
 def told(file: str, macro: str, *about: Any) -> str:
     """A text of `notes.txt` or `captions.txt`, filled in, on one line."""
-    macros = templates().get_template(f"{file}.txt").module
-    return re.sub("[ \n]+", " ", getattr(macros, macro)(*about)).strip()
+    text = getattr(templates().get_template(f"{file}.txt").module, macro)(*about)
+    return re.sub("[ \n]+", " ", text).strip()
+
+
+def listed(file: str, macro: str, *about: Any) -> list[str]:
+    """The items of such a text, which begin with a dash on a line of their own, each on one line."""
+    text = getattr(templates().get_template(f"{file}.txt").module, macro)(*about)
+    items = (re.sub("[ \n]+", " ", item).strip() for item in re.split("^- ", text, flags=re.MULTILINE))
+    return [item for item in items if item]
 
 
 def probe_definition(datasets: Iterable[Dataset]) -> str:
@@ -145,20 +153,6 @@ def cell_label(grid: Grid, ref: CellRef) -> str:
 def find_cell(grid: Grid, experiment: str, method: str, variant: str) -> CellRef | None:
     """The experiment's cell of that method and variant, with its label."""
     return next((c for c in grid.experiments[experiment].cells if (c.method, c.variant) == (method, variant)), None)
-
-
-ONE_SEED = "One seed: there is no interval over seeds, and nothing can be compared."
-SCALE = "Intervals of a score in percent are symmetric in log odds, so that they end within 0 and 100 %."
-
-
-def seeds_interval_name(n_seeds: int) -> str:
-    """What [low, high] is."""
-    return f"{LEVEL_NAME} t interval of the mean over {count(n_seeds, 'seed')}"
-
-
-def wide_interval_name(n_seeds: int, n_instances: int, dataset: Dataset) -> str:
-    """What the wider interval is."""
-    return told("notes", "wide_interval", n_seeds, n_instances, dataset)
 
 
 def overrides_note(grid: Grid) -> list[str]:
