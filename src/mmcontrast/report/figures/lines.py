@@ -28,7 +28,7 @@ from mmcontrast.report.tables.information import (
     published,
     published_beside,
 )
-from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, seeds_by_dataset, short_title
+from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, short_title
 
 SWEEP_INCHES, PANEL_INCHES, BAR_INCHES, LABEL_INCHES, LEGEND_INCHES = 2.6, 2.3, 2.1, 0.6, 0.2
 COLUMNS = 4
@@ -75,11 +75,7 @@ def _panels_of(of: Scope) -> list[tuple[str, Sweep]]:
     return [(dataset, panel) for dataset, panel in found if dataset in of.grid.dataset_names]
 
 
-def _seeds_told(of: Scope) -> dict[str, str]:
-    return {"seeds": seeds_by_dataset(of.grid, list(dict.fromkeys(dataset for dataset, _ in _panels_of(of))))}
-
-
-@figure("panels", section="panels", told=_seeds_told)
+@figure("panels", section="panels", told=lambda of: {"datasets": dict.fromkeys(d for d, _ in _panels_of(of))})
 def panels(of: Scope, narrow: bool) -> style.Figure:
     """Several sweeps in one figure: a panel per number, each on its own dataset and by its first metric."""
     from matplotlib.ticker import MaxNLocator

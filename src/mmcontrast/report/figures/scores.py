@@ -160,11 +160,7 @@ def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
     return not grid.lost or any(pair <= there for pair in pairs)
 
 
-def _seeds_told(of: Scope) -> dict[str, str]:
-    return {"seeds": wording.seeds_by_dataset(of.grid, [d for d in of.spec.datasets if d in of.grid.dataset_names])}
-
-
-@figure("contrasts", section="contrasts", told=_seeds_told, possible=_some_contrast)
+@figure("contrasts", section="contrasts", possible=_some_contrast)
 def contrasts(of: Scope, narrow: bool) -> style.Figure:
     """A panel per dataset and score, a row per contrast."""
     found, colours = compared(of.evidence, of.experiment), style.method_colours(of.grid.methods)

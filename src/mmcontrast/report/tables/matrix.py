@@ -18,7 +18,7 @@ from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Value
-from mmcontrast.report.text.wording import cell_label, count, estimate, find_cell, probe_definition, told
+from mmcontrast.report.text.wording import cell_label, count, estimate, find_cell, listed, probe_definition
 
 Scores = dict[int, float]  # seed -> score
 Cells = dict[str, tuple[str, str]]  # dataset -> method, variant
@@ -298,19 +298,10 @@ def matrix_findings(matrix: Matrix) -> list[str]:
 def matrix_notes(grid: Grid, experiment: str, matrix: Matrix, contrasts: list[str]) -> list[str]:
     """What its recipes and probes are, its contrasts and columns, and how these are put together."""
     recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
-    notes = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
     probe = probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)
-    notes += [f"Scores: {probe}.", *contrasts]
-    for column in matrix.columns:
-        said = [f"{grid.datasets[p.dataset].title}{f', task {p.task}' if p.task else ''}" for p in column.parts]
-        metric = _target(grid, column.parts[0]).metrics[0]
-        mean = "mean by seed of " if len(said) > 1 else ""
-        notes.append(
-            f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(fewest_seeds(grid, column), 'seed')}."
-        )
+    seeds = [fewest_seeds(grid, column) for column in matrix.columns]
     lacking = [label for label in matrix.labels if label not in {*matrix.complete, *matrix.labelled}]
-    about = [told("notes", "matrix_scores"), told("notes", "matrix_intervals")]
-    return [*notes, *about, told("notes", "matrix_across", matrix, lacking)]
+    return listed("notes", "matrix", grid, recipes, probe, contrasts, matrix, seeds, lacking)
 
 
 def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], tuple[float, float]]:

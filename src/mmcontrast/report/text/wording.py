@@ -174,11 +174,6 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return out
 
 
-def seeds_by_dataset(grid: Grid, datasets: Sequence[str]) -> str:
-    """'ROSMAP 5 seeds, Trifeature 3 seeds'."""
-    return ", ".join(f"{grid.datasets[d].title} {count(len(grid.seeds_of(d)), 'seed')}" for d in datasets)
-
-
 def count(n: int, noun: str) -> str:
     """'1 seed', '5 seeds'."""
     return f"{n} {noun}" + ("" if n == 1 else "s")
