@@ -30,13 +30,13 @@ SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2
 def _panels(
     of: Scope, labels: list[str], axis: str, shares: str, legend_lines: int, narrow: bool
 ) -> tuple[style.Figure, list[style.Axes]]:
-    """One panel per metric with shared rows; of several tasks beside one another the dataset's own label leads.
+    """One panel per metric with shared rows; where a row is all tasks, the dataset's own label leads.
 
     `shares` is what the x axis says behind a metric that is a share.
     """
     k = len(of.charted)
     columns = 1 if narrow else min(k, MOST_BESIDE)
-    widths = [LEADING if of.data.tasks and k == columns > 1 else 1] + [1] * (columns - 1)
+    widths = [LEADING if len(of.data.targets) == columns > 1 else 1] + [1] * (columns - 1)
     lines = max(style.wrapped(label).count("\n") + 1 for label in labels)
 
     def folded(text: str, characters: int, i: int) -> str:

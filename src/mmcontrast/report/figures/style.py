@@ -73,7 +73,7 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
     """
     from matplotlib.colors import to_hex, to_rgb
 
-    toned = [to_hex([(part + shade) / 2 for part in to_rgb(c)]) for shade in (0, 1) for c in PALETTE]
+    toned = [to_hex(((r + s) / 2, (g + s) / 2, (b + s) / 2)) for s in (0, 1) for r, g, b in map(to_rgb, PALETTE)]
     free = [*PALETTE[len(KNOWN) :], *toned]
     others = sorted(m for m in set(methods) if m not in KNOWN)
     return {m: KNOWN[m] for m in methods if m in KNOWN} | {

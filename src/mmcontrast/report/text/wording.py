@@ -47,8 +47,8 @@ def templates() -> Environment:
     """Of pages, in which what is filled in is escaped, and of cards, captions and notes."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-    plain = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    env = Environment(loader=FileSystemLoader(FOLDERS), autoescape=select_autoescape(), **plain)
+    env = Environment(loader=FileSystemLoader(FOLDERS), autoescape=select_autoescape(), undefined=StrictUndefined)
+    env.trim_blocks = env.lstrip_blocks = True
     env.filters["count"] = count
     env.globals |= {"LEVEL_NAME": LEVEL_NAME, "points": points, "metric_title": metric_title}
     return env
