@@ -28,15 +28,16 @@ SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2
 
 
 def _panels(
-    of: Scope, labels: list[str], axis: str, shares: str, legend_lines: int, narrow: bool
+    of: Scope, labels: list[str], axis: str, shares: str, legend_lines: int, narrow: bool, leading: int = 1
 ) -> tuple[style.Figure, list[style.Axes]]:
-    """One panel per metric with shared rows; where a row is all tasks, the dataset's own label leads.
+    """One panel per metric with shared rows.
 
-    `shares` is what the x axis says behind a metric that is a share.
+    shares: what the x axis says behind a metric that is a share. leading: width of the panel of the dataset's own label
+    where a row is all its tasks, in those of another.
     """
     k = len(of.charted)
     columns = 1 if narrow else min(k, MOST_BESIDE)
-    widths = [LEADING if len(of.data.targets) == columns > 1 else 1] + [1] * (columns - 1)
+    widths = [leading if len(of.data.targets) == columns > 1 else 1] + [1] * (columns - 1)
     lines = max(style.wrapped(label).count("\n") + 1 for label in labels)
 
     def folded(text: str, characters: int, i: int) -> str:
@@ -64,7 +65,7 @@ def scores(of: Scope, narrow: bool) -> style.Figure:
     """Every cell's test score by metric: selected, optimistic, and published where there is one."""
     handles, labels = _score_legend(of), [of.label(ref) for ref in of.cells]
     lines = len(handles) if narrow else -(-len(handles) // 2)
-    drawn, panels = _panels(of, labels, "test score", " (%)", lines, narrow)
+    drawn, panels = _panels(of, labels, "test score", " (%)", lines, narrow, LEADING)
     for axes, metric in zip(panels, of.charted, strict=True):
         for y, ref in enumerate(of.cells):
             _score_row(axes, of, ref, metric, y)
