@@ -220,7 +220,8 @@ def projection(of: Scope, narrow: bool) -> style.Figure:
         labels = part["label"].to_numpy()
         points_N2, explained = project(part["embedding"].to_numpy().astype(float))
         for c in range(len(classes)):
-            axes.scatter(*points_N2[labels == c].T, s=13, alpha=0.8, linewidths=0, **_look(c))
+            of_class = points_N2[labels == c]
+            axes.scatter(of_class[:, 0], of_class[:, 1], s=13, alpha=0.8, linewidths=0, **_look(c))
         x, y = (f"{share:.0%} of variance".replace("%", " %") for share in explained)
         title = textwrap.fill(of.label(ref), PLANE_CHARACTERS)
         axes.set(title=title, xlabel=f"first component ({x})", ylabel=f"second component ({y})")
