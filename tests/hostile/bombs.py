@@ -85,17 +85,17 @@ def write(folder: Path) -> dict[str, int]:
 
 def readers() -> dict[str, Callable[[Path, Path], Any]]:
     from mmcontrast.config import read_yaml
+    from mmcontrast.data.files import told_json
     from mmcontrast.data.parquet import read_parquet
     from mmcontrast.data.prepare.matlab import read_mat
     from mmcontrast.data.prepare.readers import read_sheet
     from mmcontrast.data.unpickle import read_pickle
-    from mmcontrast.report.evidence import read_json
 
     return {
         ".mat": lambda p, out: read_mat(p),
         ".parquet": lambda p, out: read_parquet(p, "train again"),
         ".yaml": lambda p, out: read_yaml(p),
-        ".json": lambda p, out: read_json(p, "mmcontrast evaluate"),
+        ".json": lambda p, out: told_json(p, "a cost record", "run `mmcontrast evaluate`"),
         ".csv": lambda p, out: read_sheet(p, header=True),
         ".pkl": lambda p, out: read_pickle(p),
     }

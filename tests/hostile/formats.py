@@ -7,8 +7,8 @@ import pickletools
 from pathlib import Path
 
 from mmcontrast.config import read_yaml
+from mmcontrast.data.files import told_json
 from mmcontrast.data.unpickle import read_pickle
-from mmcontrast.report.evidence import read_json
 from tests.hostile import parquet_files, pickle_files, raw_files, text_files
 from tests.hostile.corpus import Format
 
@@ -55,7 +55,7 @@ FORMATS: dict[str, Format] = {
     "JSON, manifest": Format(raw_files.write_manifest, raw_files.read_manifest, text_files.crafted_manifests),
     "JSON, cost and datasheets": Format(
         text_files.write_cost,
-        lambda p, o: read_json(p, "mmcontrast finetune toy"),
+        lambda p, o: told_json(p, "a cost record", "run `mmcontrast finetune toy`"),
         lambda raw: {name: (data, True) for name, data in text_files.BAD_JSON.items()},
         sealed=False,
     ),

@@ -12,11 +12,11 @@ from scipy import stats
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
+from mmcontrast.report.experiment import findings
 from mmcontrast.report.outputs import own_cells
 from mmcontrast.report.page import optimism
 from mmcontrast.report.results import summarise
 from mmcontrast.report.tables.published import reproduction_sentences, reproductions, verdict_on
-from mmcontrast.report.text.notes import findings
 from tests.report.made_up_study import REPO
 
 EXPERIMENT, DATASET, METRIC, CASES = "m3col_omics", "rosmap", "acc", 106

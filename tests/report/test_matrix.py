@@ -7,6 +7,7 @@ import io
 import itertools
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import yaml
 from scipy import stats
 
-from mmcontrast.config import Grid
+from mmcontrast.config import CellRef, Grid
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation import across, statistics
 from mmcontrast.paths import Layout
@@ -23,11 +24,12 @@ from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.experiment import build_table, write_experiment
 from mmcontrast.report.figures.lines import panels as panels_chart
+from mmcontrast.report.figures.matrix import counted
 from mmcontrast.report.figures.registry import caption, draw, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.tables.contrasts import compared, contrast_findings
 from mmcontrast.report.tables.formats import to_csv
-from mmcontrast.report.tables.matrix import build_matrix, headline_readout, matrix_findings, read_costs
+from mmcontrast.report.tables.matrix import build_matrix, headline_readout, matrix_blocks, matrix_findings, read_costs
 from tests.report.made_up_scores import write_scores
 from tests.report.made_up_study import REPO, Made
 
@@ -158,6 +160,30 @@ def test_a_gain_is_over_the_same_readout_of_the_twin(made: Made, results: pl.Dat
     assert matrix.floors == {*untrained, "Raw inputs"}
     assert matrix.twins == untrained
     assert not matrix.floors & set(matrix.ranked)
+
+
+def test_the_untrained_row_that_stands_for_all_is_the_references_own(made: Made) -> None:
+    matrix = build_matrix(made.evidence, MATRIX)
+    backwards = replace(matrix, labels=matrix.labels[::-1])
+    for one in (matrix, backwards):
+        shown = {row.label for row in matrix_blocks(one)[0].rows}
+        assert shown & one.twins == {"Untrained"}, "the twin of the reference, wherever it stands"
+    other = {row.label for row in matrix_blocks(replace(matrix, reference="CoMM"))[0].rows}
+    assert other & matrix.twins == {"CoMM, untrained"}
+    none = {row.label for row in matrix_blocks(replace(matrix, reference=None))[0].rows}
+    assert none >= matrix.twins
+
+
+def test_the_untrained_line_of_few_labels_is_the_references_own(made: Made) -> None:
+    def untrained() -> list[tuple[str, str]]:
+        found = counted(made.grid, MATRIX, "weak_modality")
+        return [(ref.method, ref.variant) for ref in found if ref.variant.endswith("untrained")]
+
+    assert untrained() == [("cross", "shared_untrained")]
+    other = made.grid.experiments[MATRIX].model_copy(update={"reference": CellRef(method="comm", variant="shared")})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(made.grid.experiments, MATRIX, other)
+        assert untrained() == [("comm", "shared_untrained")]
 
 
 def test_the_headline_is_the_readout_that_is_better_on_validation() -> None:

@@ -12,13 +12,13 @@ import pytest
 
 from mmcontrast import __version__, paths
 from mmcontrast.config import Grid
+from mmcontrast.data.files import told_json
 from mmcontrast.errors import DataError
 from mmcontrast.report import experiment as experiment_module
 from mmcontrast.report import page as page_module
-from mmcontrast.report.evidence import read_json
 from mmcontrast.report.experiment import build_table, write_experiment
 from mmcontrast.report.outputs import FRONT, PAGES, SINGLE
-from mmcontrast.report.page import headline, write_page, write_single
+from mmcontrast.report.page import write_page, write_single
 from mmcontrast.report.provenance import anchor, code_version, digest_of_code, digest_of_params, raw_checksum
 from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.formats import text_of
@@ -123,9 +123,8 @@ def test_the_front_page_has_a_picture_and_a_sentence_per_question(pages: dict[st
     for experiment in reported.grid.active_experiments:
         table = build_table(reported.evidence, experiment)
         assert table.title in text
-        said = headline(reported.evidence, experiment, table.findings)
-        assert flat(said) in text
-        assert said in table.findings or "the best of" in said
+        assert flat((table.findings or [table.caption])[0]) in text
+    assert "the best of" not in text, "the best row of a grid is no result"
 
 
 def test_a_page_of_an_experiment_has_its_findings_and_no_others(pages: dict[str, Page], reported: Made) -> None:
@@ -135,18 +134,6 @@ def test_a_page_of_an_experiment_has_its_findings_and_no_others(pages: dict[str,
         text = flat(pages[f"{PAGES}/{experiment}.html"].text)
         for other, findings in found.items():
             assert all((flat(said) in text) == (other == experiment) for said in findings)
-
-
-def test_without_findings_the_headline_is_the_best_row(reported: Made) -> None:
-    of = reported.evidence.scopes("m3col_omics")[0]
-    means = {
-        of.label(ref): found.mean for ref in of.cells if (found := of.mean(ref, "acc") or of.mean(ref, "acc", "last"))
-    }
-    best = max(means, key=lambda label: means[label])
-    said = headline(reported.evidence, "m3col_omics", [])
-    assert f"the best of {len(means)} rows is {best}, {100 * means[best]:.1f} [" in said
-    assert said.endswith("; 5 seeds.")
-    assert headline(reported.evidence, "m3col_omics", ["a", "b"]) == "a"
 
 
 def test_a_page_that_is_gone_is_removed(reported: Made) -> None:
@@ -288,11 +275,11 @@ def test_a_missing_figure_or_cost_names_the_command(reported: Made) -> None:
             path.write_bytes(kept)
 
 
-@pytest.mark.parametrize(("text", "message"), [("[1]", "a JSON object is expected"), ("{", "not valid JSON")])
+@pytest.mark.parametrize(("text", "message"), [("[1]", r"\(holds a list, expected an object\)"), ("{", r"\(.*\)")])
 def test_json_that_is_not_an_object_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "x.json").write_text(text)
-    with pytest.raises(DataError, match=f"{message}.*run `make it` again"):
-        read_json(tmp_path / "x.json", "make it")
+    with pytest.raises(DataError, match=f"x.json: not a cost record {message}; run `make it`"):
+        told_json(tmp_path / "x.json", "a cost record", "run `make it`")
 
 
 def test_a_partial_page_says_which_cells_are_missing_and_why(reported: Made) -> None:

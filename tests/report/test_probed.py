@@ -42,6 +42,15 @@ def test_a_block_for_every_metric_of_every_task(probed: Made) -> None:
     assert f"{data.title}: Accuracy, task shared (%)" in [b.title for b in blocks]
 
 
+def test_the_datasets_own_label_leads_the_panels_of_its_tasks(probed: Made) -> None:
+    drawn = figure(probed, "scores")
+    drawn.draw_without_rendering()
+    widths = [axes.get_position().width for axes in drawn.axes]
+    assert len(widths) == 1 + len(probed.grid.datasets[DATASET].tasks)
+    assert widths[0] == pytest.approx(2 * widths[1], rel=0.02)
+    assert widths[1:] == pytest.approx(3 * [widths[1]])
+
+
 def test_columns_that_no_row_could_fill_are_left_out(probed: Made) -> None:
     for block in score_blocks(probed):
         assert [c.key for c in block.columns] == ["selected", "wide", "difference", "seeds"]

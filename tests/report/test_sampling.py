@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.across import study_reward
 from mmcontrast.paths import Layout
 from mmcontrast.report.evidence import Evidence, Scope
-from mmcontrast.report.figures.registry import KINDS, caption_of, figures
+from mmcontrast.report.figures.registry import KINDS, FigureSpec, caption, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.figures.tuple_infonce import swept, trial_rewards
 
@@ -126,9 +126,8 @@ def test_the_path_of_a_search():
     assert len(path.lines) == len(MODALITIES) * (1 + len(SEEDS))
     np.testing.assert_allclose(rewards.lines[0].get_ydata(), [0.52, 1.52])
     np.testing.assert_allclose(strength.lines[-1].get_xydata(), [[1, 1.2], [3, 2.2]])
-    assert (
-        len(drawn("search", replace(sampling("tuple_search", frame(rows)), experiment="tuple_handwritten")).axes) == 2
-    )
+    of = sampling("tuple_search", frame(rows))
+    assert len(drawn("search", Scope(of.evidence, "tuple_handwritten", of.dataset)).axes) == 2
 
 
 def test_a_search_that_no_cell_makes_is_refused():
@@ -174,7 +173,8 @@ def test_every_kind_has_a_caption_with_its_n():
         "removed": "tuple_removed",
     }
     for kind, experiment in kinds.items():
-        text = caption_of(kind, sampling(experiment))
+        of = sampling(experiment)
+        text = caption(of.evidence, FigureSpec("", kind, of.experiment, of.dataset))
         assert "5 seeds" in text
         assert "90 test instances" in text or kind in ("search", "similarity")
     for kind, experiment in list(kinds.items())[:2]:

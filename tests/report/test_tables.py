@@ -14,7 +14,7 @@ from scipy import stats
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.experiment import build_table, write_table
 from mmcontrast.report.tables.formats import Table
-from mmcontrast.report.text.notes import not_run_notes
+from mmcontrast.report.text.wording import listed
 from tests.report.made_up_study import REPO, Made
 
 NUMBER = r"[-+]?\d+\.\d+"
@@ -164,7 +164,7 @@ def test_notes_say_what_a_reader_must_know(evaluated: Made) -> None:
     elsewhere = evaluated.grid.experiments["comm_sentiment"]
     assert elsewhere.not_run
     for name, reason in elsewhere.not_run.items():
-        assert f"Not run: {name}: {reason}." in not_run_notes(evaluated.grid, "comm_sentiment")
+        assert f"Not run: {name}: {reason}." in listed("notes", "not_run", evaluated.grid, elsewhere)
     assert "Not run: BRCA (MOGONET): not among the datasets of the suite" in notes
     source = evaluated.grid.published("m3col_omics").source
     assert source is not None

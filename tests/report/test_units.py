@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -33,7 +34,7 @@ from mmcontrast.report.text.wording import (
     probe_definition,
     reported_metrics,
     short_title,
-    wide_interval_name,
+    told,
 )
 from tests.report.made_up_study import REPO
 from tests.report.test_conclusions import CASES, DATASET, EXPERIMENT, evidence
@@ -165,8 +166,11 @@ def test_metrics_of_tasks_of_other_kinds_are_reported_and_charted(grid: Grid) ->
     assert charted_metrics(data) == ["acc", "force/mse"]
     assert reported_metrics(data, ["encoders"])[2] == "force/mse@encoders"
     assert "(logistic regression; ridge regression of numbers) on" in probe_definition([data])
-    assert "jackknife variance of the instances within each class," in wide_interval_name(5, 9, data)
-    assert "jackknife variance of the instances," in wide_interval_name(5, 9, grid.datasets[DATASET])
+    assert "jackknife variance of the instances within each class," in told(
+        "notes", "wide_interval", SimpleNamespace(n_seeds=5, n_instances=9, data=data)
+    )
+    numbers = SimpleNamespace(n_seeds=5, n_instances=9, data=grid.datasets[DATASET])
+    assert "jackknife variance of the instances," in told("notes", "wide_interval", numbers)
 
 
 @pytest.fixture

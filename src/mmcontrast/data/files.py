@@ -85,7 +85,11 @@ def write_json(path: Path, data: Any, seal: bool = False) -> None:
 
     `seal`: of an object that a later stage reads: with its checksum, which `read_json` checks.
     """
-    text = json.dumps(sealed(data) if seal else data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, json.dumps(sealed(data) if seal else data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text in UTF-8, replacing `path` atomically."""
     with replacing(path) as temp:
         temp.write_text(text, encoding="utf-8")
 
@@ -137,16 +141,16 @@ def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
 
 
 def told_json(path: Path, what: str, remedy: str, kind: type = dict) -> Any:
-    """A file as `read_json` reads it. DataError: there is none (and `remedy`), or it is not `what`, a JSON `kind`."""
+    """As `read_json`. DataError, with the `remedy`: there is no such file, or it is not `what`, a JSON `kind`."""
     try:
         found = read_json(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {remedy}") from None
     except (OSError, ValueError) as e:
-        raise DataError(f"{path}: not {what} ({e})") from None
+        raise DataError(f"{path}: not {what} ({e}); {remedy}") from None
     if not isinstance(found, kind):
         expected = "an object" if kind is dict else "a list"
-        raise DataError(f"{path}: not {what} (holds a {type(found).__name__}, expected {expected})")
+        raise DataError(f"{path}: not {what} (holds a {type(found).__name__}, expected {expected}); {remedy}")
     return found
 
 

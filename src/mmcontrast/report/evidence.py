@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, CellRef, Dataset, Experiment, Grid
-from mmcontrast.data import files
+from mmcontrast.config import CellConfig, CellRef, Dataset, Grid
+from mmcontrast.data.files import told_json
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.columns import CURVES_SCHEMA, INTERVALS_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds_and_cases, paired_difference
 from mmcontrast.evaluation.stored import OBSERVED
 from mmcontrast.paths import Layout
-from mmcontrast.report.outputs import cell_name, experiment_datasets, results_outputs
+from mmcontrast.report.outputs import ALL, cell_name, experiment_datasets, results_outputs
 from mmcontrast.report.results import CELL, FILES, INTERVALS, RESULTS_COLUMNS, SCORES, checksum, read_table, summarise
 from mmcontrast.report.text.wording import cell_label, charted_metrics, find_cell, reported_metrics
 
@@ -125,7 +124,7 @@ class Evidence:
         """
         path = self.grid.root / self.layout.stage(cell.name, stage, "cost.json")
         command = f"mmcontrast {stage} {cell.name}{self.layout.select}"
-        record = read_json(path, command)
+        record = told_json(path, "a cost record", f"run `{command}`")
         values: dict[str, Any] = {name: record.get(name) for name in Cost.__dataclass_fields__}
         numbers = [value for name, value in values.items() if name != "device"]
         if not all(isinstance(v, int | float) and v >= 0 for v in numbers) or not values["seeds"]:
@@ -136,7 +135,8 @@ class Evidence:
     def datasheets(self) -> dict[str, dict[str, Any]]:
         """The datasheet of every dataset that a cell uses, by name."""
         used = dict.fromkeys(cell.dataset for cell in self.grid.cells.values())
-        return {d: read_json(self.grid.root / paths.datasheet(d), f"mmcontrast data prepare {d}") for d in used}
+        at = {d: self.grid.root / paths.datasheet(d) for d in used}
+        return {d: told_json(at[d], "a datasheet", f"run `mmcontrast data prepare {d}`") for d in used}
 
     def test_split(self, dataset: str) -> Table:
         """The prepared test instances."""
@@ -148,33 +148,22 @@ class Evidence:
         return read_table(self.grid.root / file, columns, f"mmcontrast {command} {cell.name}{self.layout.select}")
 
 
-@dataclass(frozen=True)
 class Scope:
-    """One experiment on one dataset, or on `outputs.ALL` of them: what a block, a figure or a comparison is about."""
+    """One experiment on one dataset, or on `outputs.ALL` of them: what a block, a figure or a comparison is about.
 
-    evidence: Evidence
-    experiment: str
-    dataset: str
+    Attributes:
+        grid, spec: all cells, and the experiment. data, cells: the dataset, if it is one, and the experiment's cells on
+            it, in its order.
+    """
 
-    @property
-    def grid(self) -> Grid:
-        """The grid of cells."""
-        return self.evidence.grid
+    data: Dataset
 
-    @property
-    def spec(self) -> Experiment:
-        """The experiment."""
-        return self.grid.experiments[self.experiment]
-
-    @property
-    def data(self) -> Dataset:
-        """The dataset."""
-        return self.grid.datasets[self.dataset]
-
-    @property
-    def cells(self) -> list[CellRef]:
-        """The experiment's cells on the dataset, in its order."""
-        return self.grid.cells_on(self.experiment, self.dataset)
+    def __init__(self, evidence: Evidence, experiment: str, dataset: str) -> None:
+        self.evidence, self.experiment, self.dataset = evidence, experiment, dataset
+        self.grid, self.spec = evidence.grid, evidence.grid.experiments[experiment]
+        if dataset != ALL:
+            self.data = self.grid.datasets[dataset]
+        self.cells = self.grid.cells_on(experiment, dataset)
 
     @property
     def n_seeds(self) -> int:
@@ -206,6 +195,11 @@ class Scope:
         """The cell that the others are compared with, with its label."""
         named = self.spec.reference
         return named and (find_cell(self.grid, self.experiment, named.method, named.variant) or named)
+
+    @property
+    def probed(self) -> bool:
+        """Whether a probe scores every cell."""
+        return all(self.config(ref).scored_by == "probe" for ref in self.cells)
 
     @property
     def first_seed(self) -> int:
@@ -246,8 +240,8 @@ class Scope:
 
     def scores(self, ref: CellRef, metric: str, protocol: str = "selected", split: str = "test") -> dict[int, float]:
         """seed -> score; empty where the protocol does not exist for the cell."""
-        asked = {"experiment": self.experiment, "split": split, "metric": metric, "protocol": protocol}
-        part = self._of_cell(self.evidence.results, ref).filter(**asked)
+        of_it = self._of_cell(self.evidence.results, ref)
+        part = of_it.filter(experiment=self.experiment, split=split, metric=metric, protocol=protocol)
         return dict(zip(part["seed"], part["value"], strict=True))
 
     def mean(self, ref: CellRef, metric: str, protocol: str = "selected") -> Interval | None:
@@ -294,22 +288,3 @@ class Scope:
 
     def _of_cell(self, frame: pl.DataFrame, ref: CellRef) -> pl.DataFrame:
         return frame.filter(dataset=self.dataset, method=ref.method, variant=ref.variant)
-
-
-def read_json(path: Path, command: str) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        DataError: it is missing or is not one; says which command writes it.
-    """
-    try:
-        data = files.read_json(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `{command}` first") from None
-    except ValueError as e:
-        raise DataError(f"{path}: not valid JSON ({e}); run `{command}` again") from None
-    if not isinstance(data, dict):
-        raise DataError(
-            f"{path}: a JSON object is expected, and there is a {type(data).__name__}; run `{command}` again"
-        )
-    return data

@@ -1,4 +1,4 @@
-"""The table of an experiment, one block per dataset and metric, and its figures."""
+"""The table of an experiment, with what is said of it and what stands under it, and its figures."""
 
 import shutil
 from collections.abc import Callable, Iterable
@@ -6,30 +6,21 @@ from pathlib import Path
 
 from mmcontrast.config import CellRef, Grid, Published
 from mmcontrast.config.metrics import measure
-from mmcontrast.data.files import replacing
+from mmcontrast.data.files import write_text
 from mmcontrast.paths import FIGURE_FORMATS, Layout
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.figures.registry import draw, figures
 from mmcontrast.report.figures.style import NARROW_SUFFIX, house_style, save
 from mmcontrast.report.outputs import own_cells
 from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
-from mmcontrast.report.tables.formats import (
-    SEEDS,
-    Block,
-    Column,
-    Row,
-    Table,
-    Value,
-    to_csv,
-    to_latex,
-    to_markdown,
-)
-from mmcontrast.report.tables.information import information_blocks
-from mmcontrast.report.tables.matrix import matrix_table
-from mmcontrast.report.text.notes import WIDE_TITLE, findings, table_notes
-from mmcontrast.report.text.wording import PROTOCOL_TITLES, metric_title
+from mmcontrast.report.tables.formats import SEEDS, Block, Column, Row, Table, Value, to_csv, to_latex, to_markdown
+from mmcontrast.report.tables.information import information_blocks, information_findings, information_notes
+from mmcontrast.report.tables.matrix import build_matrix, cost_block, matrix_blocks, matrix_findings, matrix_notes
+from mmcontrast.report.tables.published import reproduction_sentences, reproductions
+from mmcontrast.report.text import wording
+from mmcontrast.report.text.wording import PROTOCOL_TITLES, listed, metric_title, overrides_note, told
 
-NO_VALIDATION = "no validation split"
+WIDE_TITLE = "Selected, over seeds and test instances"
 RENDERERS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
 
 
@@ -38,23 +29,25 @@ def build_table(evidence: Evidence, experiment: str) -> Table:
 
     Kind `table`: published rows first, then every cell of ours, with all three protocols. Kind `ablation`: every cell
     of ours, selected epoch. Both: the paired difference to the experiment's reference, where it names one. Kind
-    `matrix`: see `matrix_table`.
+    `matrix`: a row per label, a column per score, see `matrix_blocks`.
     """
-    grid = evidence.grid
-    spec = grid.experiments[experiment]
+    grid, spec = evidence.grid, evidence.grid.experiments[experiment]
+    notes = contrast_notes(grid, experiment)
     if spec.kind == "matrix":
-        return matrix_table(evidence, experiment)
-    blocks = contrast_blocks(evidence, experiment) + information_blocks(evidence, experiment)
-    blocks += [_block(of, metric) for of in evidence.scopes(experiment) for metric in of.reported]
-    said = contrast_findings(evidence, experiment) + (findings(evidence, experiment) if "own" in spec.views else [])
-    return Table(
-        name=experiment,
-        title=spec.title,
-        caption=spec.caption.strip(),
-        blocks=blocks,
-        findings=said,
-        notes=contrast_notes(grid, experiment) + table_notes(evidence, experiment),
-    )
+        matrix = build_matrix(evidence, experiment)
+        blocks, said = matrix_blocks(matrix), overrides_note(grid) or matrix_findings(matrix)
+        notes = lost_notes(grid, experiment) + matrix_notes(grid, experiment, matrix, notes)
+        if "cost" in (spec.figures or []):
+            blocks.append(cost_block(evidence, matrix))
+            notes.append(told("notes", "cost"))
+        notes += listed("notes", "not_run", grid, spec)
+    else:
+        blocks = information_blocks(evidence, experiment)
+        blocks += [_block(of, metric) for of in evidence.scopes(experiment) for metric in of.reported]
+        said = findings(evidence, experiment) if "own" in spec.views else []
+        notes += table_notes(evidence, experiment)
+    blocks, said = contrast_blocks(evidence, experiment) + blocks, contrast_findings(evidence, experiment) + said
+    return Table(experiment, spec.title, spec.caption.strip(), blocks, said, notes)
 
 
 def _columns(of: Scope) -> list[Column]:
@@ -111,8 +104,41 @@ def _scores(of: Scope, ref: CellRef, metric: str) -> dict[str, Value]:
     values = {p: Value.of(of.mean(ref, metric, p), measure(metric)) for p in PROTOCOL_TITLES}
     values["wide"] = Value.of(of.wide(ref, metric), measure(metric))
     if values["selected"].mean is None and values["last"].mean is not None:
-        values["selected"] = Value(word=NO_VALIDATION)
+        values["selected"] = Value(word="no validation split")
     return values | {"seeds": Value(float(of.cell_summary(ref)["n_seeds"][0]))}
+
+
+def table_notes(evidence: Evidence, experiment: str) -> list[str]:
+    """Definitions, sizes, warnings and sources, in the order a reader needs them."""
+    grid, scopes = evidence.grid, evidence.scopes(experiment)
+    spec, shown = grid.experiments[experiment], set(evidence.summary(experiment)["protocol"])
+    cells = [
+        (grid.datasets[d], grid.cell(d, c.method, c.variant).scored_by == "probe")
+        for d, c in grid.experiment_cells(experiment)
+    ]
+    chosen = wording.definitions(shown if spec.kind == "table" else shown & {"selected"}, cells)
+    shares = any(measure(m).share for of in scopes for m in of.reported)
+    said = listed("notes", "table", grid, spec, scopes, chosen, WIDE_TITLE, shares, grid.published(experiment))
+    return lost_notes(grid, experiment) + information_notes(grid, experiment) + said
+
+
+def findings(evidence: Evidence, experiment: str) -> list[str]:
+    """What the numbers say in words: R, U and S, or the published numbers beside ours.
+
+    Where the suite changes every cell's parameters they say nothing, and that is the only finding.
+    """
+    information = overrides_note(evidence.grid) or information_findings(evidence, experiment)
+    return information or reproduction_sentences(reproductions(evidence, experiment))
+
+
+def lost_notes(grid: Grid, experiment: str) -> list[str]:
+    """Cells of a partial report that have no result, and why."""
+    return [
+        f"No result of {name}: {grid.lost[name]}"
+        for d in grid.experiments[experiment].datasets
+        for c in grid.cells_on(experiment, d, with_lost=True)
+        if (name := f"{d}/{c.method}/{c.variant}") in grid.lost
+    ]
 
 
 def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
@@ -129,10 +155,9 @@ def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
 def write_table(evidence: Evidence, experiment: str) -> None:
     """The experiment's table as md, tex and csv."""
     table, layout = build_table(evidence, experiment), evidence.layout
-    paths = {evidence.grid.root / layout.table(experiment, s): render(table) for s, render in RENDERERS.items()}
-    for path, text in paths.items():
-        with replacing(path) as temp:
-            temp.write_text(text, encoding="utf-8")
+    paths = {evidence.grid.root / layout.table(experiment, s): render for s, render in RENDERERS.items()}
+    for path, render in paths.items():
+        write_text(path, render(table))
     leave_only(evidence.grid.root / layout.tables(experiment), paths)
 
 

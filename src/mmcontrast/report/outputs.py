@@ -87,12 +87,12 @@ def covered(grid: Grid, layout: Layout) -> dict[str, Any]:
         e: list(dict.fromkeys(cell_name(d, ref) for d, ref in grid.experiment_cells(e)))
         for e in grid.active_experiments
     }
-    files = {e: list(_shown_files(grid, layout, e, names)) for e, names in experiments.items()}
-    files[PAGE] = [*_costs(grid, layout, grid.cells), *sorted(paths.datasheet(c.dataset) for c in grid.cells.values())]
+    files = {e: list(dict.fromkeys(_shown_files(grid, layout, e, names))) for e, names in experiments.items()}
+    sheets = sorted({paths.datasheet(c.dataset) for c in grid.cells.values()})
     return {
         "cells": cells,
         "experiments": experiments,
-        "files": {part: list(dict.fromkeys(names)) for part, names in files.items()},
+        "files": files | {PAGE: [*_costs(grid, layout, grid.cells), *sheets]},
     }
 
 

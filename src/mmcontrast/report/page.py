@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mmcontrast.config import Grid
 from mmcontrast.config.metrics import measure
-from mmcontrast.data.files import replacing
+from mmcontrast.data.files import replacing, write_text
 from mmcontrast.errors import DataError
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 from mmcontrast.report.evidence import Evidence
@@ -26,16 +25,15 @@ from mmcontrast.report.figures.registry import FigureSpec, caption, figures
 from mmcontrast.report.figures.style import NARROW_SUFFIX
 from mmcontrast.report.outputs import ALL, FRONT, PAGES, SINGLE, experiment_outputs, reproduce
 from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum, write_cards
-from mmcontrast.report.results import shown
 from mmcontrast.report.tables.formats import text_of
 from mmcontrast.report.tables.published import paper_parts, verdict_on
 from mmcontrast.report.text import wording
-from mmcontrast.report.text.notes import overrides_note
-from mmcontrast.report.text.wording import definitions
+from mmcontrast.report.text.wording import definitions, overrides_note
 
-TEMPLATES = Path(__file__).parent / "templates"
 PROVENANCE = ("provenance", "environment", "methods")
 Part = tuple[str, Any]  # a template and what it shows
+# findings in words, beyond which they are folded
+MOST_UNFOLDED = 8
 README = Path("README.md")
 SHOWN_SUFFIXES = (".md", ".csv", ".png")
 BLOCK = re.compile(r"(<!-- table: (?P<file>\S+)#(?P<heading>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
@@ -46,14 +44,17 @@ class Links:
     """Addresses in the report as one of its pages has them.
 
     Attributes:
-        folder: of the report. here: the page, within the folder. select: repeats the selection on the command line.
-        single: everything is on that page.
+        layout: where files are, in the checkout `root`. here: the page, within the report's folder.
     """
 
-    folder: Path
+    layout: Layout
+    root: Path
     here: str
-    select: str
-    single: bool = False
+
+    @property
+    def single(self) -> bool:
+        """Whether everything is on this page."""
+        return self.here == SINGLE
 
     def to(self, target: str) -> str:
         """What has this id, on whichever page it is."""
@@ -65,20 +66,21 @@ class Links:
 
     def file(self, path: str) -> str:
         """A file of the report."""
-        return "../" * self.here.count("/") + path
+        return "../" * self.here.count("/") + path.removeprefix(f"{self.layout.report()}/")
 
-    def image(self, path: str, experiment: str) -> str:
+    def image(self, figure: FigureSpec, suffix: str) -> str:
         """A figure: its file, or on a single page a data URI, so that ids in it cannot clash with another figure's.
 
         Raises:
             DataError: it has not been drawn.
         """
-        if not (self.folder / path).is_file():
-            again = f"mmcontrast report {experiment}{self.select}"
-            raise DataError(f"{self.folder / path}: no such file; run `{again}` first")
+        path = self.layout.figure(figure.experiment, figure.name, suffix)
+        if not (self.root / path).is_file():
+            again = f"mmcontrast report {figure.experiment}{self.layout.select}"
+            raise DataError(f"{self.root / path}: no such file; run `{again}` first")
         if not self.single:
             return self.file(path)
-        return "data:image/svg+xml;base64," + base64.b64encode((self.folder / path).read_bytes()).decode()
+        return "data:image/svg+xml;base64," + base64.b64encode((self.root / path).read_bytes()).decode()
 
 
 def write_page(grid: Grid, layout: Layout) -> None:
@@ -89,16 +91,12 @@ def write_page(grid: Grid, layout: Layout) -> None:
     Raises:
         DataError: the results, a figure, a datasheet or a cost record are missing.
     """
-    evidence, environment_ = Evidence.read(grid, layout), _environment()
+    evidence, folder = Evidence.read(grid, layout), grid.root / layout.report()
     shown = _shown(evidence)
-    write_cards(evidence, shown["cells"], shown["code"], environment_)
-    pages: dict[str, list[Part]] = {FRONT: [("front.html", None)]}
-    pages |= {f"{PAGES}/paper-{p['key']}.html": [("paper.html", p)] for p in shown["papers"]}
-    pages |= {f"{PAGES}/{name}.html": [("experiment.html", e)] for name, e in shown["experiments"].items()}
-    pages |= {f"{PAGES}/{name}.html": [(f"{name}.html", None)] for name in ("data", "provenance")}
-    for page, parts in pages.items():
-        _write(grid.root / layout.report(), page, environment_, shown | {"parts": parts})
-    folder = grid.root / layout.report()
+    write_cards(evidence, shown["cells"], shown["code"])
+    pages = _pages(shown)
+    for page, part in pages.items():
+        _write(evidence, page, [part], shown)
     leave_only(folder / PAGES, [folder / page for page in pages])
     if not grid.lost:
         shutil.rmtree(grid.root / layout.partial().report(), ignore_errors=True)
@@ -110,31 +108,23 @@ def write_single(grid: Grid, layout: Layout) -> Path:
     Raises:
         DataError: as `write_page`.
     """
-    shown = _shown(Evidence.read(grid, layout))
-    parts: list[Part] = [("front.html", None), *(("paper.html", p) for p in shown["papers"])]
-    parts += [("experiment.html", e) for e in shown["experiments"].values()]
-    parts += [("data.html", None), ("provenance.html", None)]
-    return _write(grid.root / layout.report(), SINGLE, _environment(), shown | {"parts": parts}, single=True)
+    evidence = Evidence.read(grid, layout)
+    shown = _shown(evidence)
+    return _write(evidence, SINGLE, list(_pages(shown).values()), shown)
 
 
-def _environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals.update(text_of=text_of, anchor=anchor, verdict_on=verdict_on, wording=wording)
-    return made
+def _pages(shown: dict[str, Any]) -> dict[str, Part]:
+    """Every page and what it has, in the order in which they are one."""
+    pages: dict[str, Part] = {FRONT: ("front.html", None)}
+    pages |= {f"{PAGES}/paper-{p['key']}.html": ("paper.html", p) for p in shown["papers"]}
+    pages |= {f"{PAGES}/{name}.html": ("experiment.html", e) for name, e in shown["experiments"].items()}
+    return pages | {f"{PAGES}/{name}.html": (f"{name}.html", None) for name in ("data", "provenance")}
 
 
-def _write(folder: Path, page: str, environment_: Environment, shown: dict[str, Any], single: bool = False) -> Path:
-    links = Links(folder, page, shown["select"], single)
-    html = environment_.get_template("page.html").render(shown | {"links": links})
-    with replacing(folder / page) as temp:
-        temp.write_text(html, encoding="utf-8")
-    return folder / page
+def _write(evidence: Evidence, page: str, parts: list[Part], shown: dict[str, Any]) -> Path:
+    links, path = Links(evidence.layout, evidence.grid.root, page), evidence.grid.root / evidence.layout.report(page)
+    write_text(path, wording.templates().get_template("page.html").render(shown | {"parts": parts, "links": links}))
+    return path
 
 
 def _shown(evidence: Evidence) -> dict[str, Any]:
@@ -146,8 +136,10 @@ def _shown(evidence: Evidence) -> dict[str, Any]:
     code = code_version(grid.root)
     return {
         "grid": grid,
-        "select": evidence.layout.select,
+        "layout": evidence.layout,
+        "suffixes": {"figure": FIGURE_FORMATS, "table": TABLE_FORMATS, "narrow": NARROW_SUFFIX},
         "warning": overrides_note(grid),
+        "most_unfolded": MOST_UNFOLDED,
         "papers": [p for p in paper_parts(evidence) if p["experiments"]],
         "optimism": None if grid.suite.overrides.given() else optimism(evidence.whole_summary, first),
         "protocols": definitions(
@@ -161,39 +153,18 @@ def _shown(evidence: Evidence) -> dict[str, Any]:
         "checksums": {d: raw_checksum(sheet) for d, sheet in evidence.datasheets.items()},
         "code": code,
         "environment": {"mmcontrast": code} | environment(),
+        **{"text_of": text_of, "anchor": anchor, "verdict_on": verdict_on, "wording": wording},
     }
 
 
 def _card(evidence: Evidence, e: dict[str, Any]) -> dict[str, Any]:
+    """Its first picture, and what holds across a matrix, or its first finding; its caption where nothing follows."""
     drawn = [f for part in (e["together"], *e["parts"]) for f in part["figures"]]
-    said = headline(evidence, e["name"], e["table"].findings) or e["table"].caption
-    return {"name": e["name"], "title": e["table"].title, "figure": drawn[0] if drawn else None, "said": said}
-
-
-def headline(evidence: Evidence, experiment: str, findings: list[str]) -> str:
-    """One sentence on an experiment: what holds across a matrix, the first finding, or who scores best.
-
-    Empty where the suite changes every cell, so that nothing follows, and where there is no score.
-    """
-    grid = evidence.grid
-    if grid.suite.overrides.given():
-        return ""
-    if findings:
-        return findings[-1 if grid.experiments[experiment].kind == "matrix" else 0]
-    of = evidence.scopes(experiment)[0]
-    metric = of.charted[0]
-    kind, means = measure(metric), {}
-    for ref in of.cells:
-        if found := of.mean(ref, metric) or of.mean(ref, metric, "last"):
-            means[of.label(ref)] = shown(found, kind)
-    if not means:
-        return ""
-    best = max(means, key=lambda label: kind.sign * means[label].mean)
-    score = wording.estimate(*means[best], digits=kind.decimals)
-    return (
-        f"{of.data.title}, {wording.metric_title(metric, of.data)}: the best of {wording.count(len(means), 'row')} is "
-        f"{best}, {score}{kind.unit}; {wording.count(of.n_seeds, 'seed')}."
-    )
+    table, grid = e["table"], evidence.grid
+    findings = [] if grid.suite.overrides.given() else table.findings
+    last = grid.experiments[e["name"]].kind == "matrix"
+    said = findings[-1 if last else 0] if findings else table.caption
+    return {"name": e["name"], "title": table.title, "figure": drawn[0] if drawn else None, "said": said}
 
 
 def optimism(summary: pl.DataFrame, metric_by_dataset: dict[str, str]) -> tuple[float, float, int] | None:
@@ -217,7 +188,7 @@ def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
 
     def shown(dataset: str) -> dict[str, Any]:
         return {
-            "figures": [_figure(evidence, f) for f in drawn if f.dataset == dataset],
+            "figures": [(f, caption(evidence, f)) for f in drawn if f.dataset == dataset],
             "blocks": [b for b in table.blocks if b.keys["dataset"] == dataset],
         }
 
@@ -228,20 +199,7 @@ def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
         "scopes": scopes,
         "parts": [{"title": of.data.title} | found for of in scopes if any((found := shown(of.dataset)).values())],
         "together": shown(ALL),
-        "table_files": [(s, _within(evidence.layout, evidence.layout.table(name, s))) for s in TABLE_FORMATS],
     }
-
-
-def _figure(evidence: Evidence, spec: FigureSpec) -> dict[str, Any]:
-    def path(suffix: str) -> str:
-        return _within(evidence.layout, evidence.layout.figure(spec.experiment, spec.name, suffix))
-
-    files = [(suffix, path(suffix)) for suffix in FIGURE_FORMATS]
-    return {"caption": caption(evidence, spec), "wide": path("svg"), "narrow": path(NARROW_SUFFIX), "files": files}
-
-
-def _within(layout: Layout, path: str) -> str:
-    return path.removeprefix(layout.report() + "/")
 
 
 def publish(grid: Grid, layout: Layout) -> list[str]:
@@ -269,8 +227,7 @@ def publish(grid: Grid, layout: Layout) -> list[str]:
     for old in set(folder.iterdir()) - {Path(path) for path in written}:
         old.unlink()
     text = README.read_text(encoding="utf-8")
-    with replacing(README) as temporary:
-        temporary.write_text(filled(text, README.parent), encoding="utf-8")
+    write_text(README, filled(text, README.parent))
     return [*written, str(README)]
 
 

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment
 
 from mmcontrast import __version__
 from mmcontrast.config import CellConfig, CellRef, Modality
 from mmcontrast.config.metrics import measure
-from mmcontrast.data.files import replacing
+from mmcontrast.data.files import write_text
 from mmcontrast.methods.registry import training_modules
 from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.tables.formats import Value, text_of
-from mmcontrast.report.text import notes, wording
+from mmcontrast.report.text import wording
 from mmcontrast.sources import digests
 
 PACKAGES = (
@@ -90,7 +89,7 @@ def cell_records(evidence: Evidence) -> list[dict[str, Any]]:
     for experiment in grid.active_experiments:
         for dataset, ref in grid.experiment_cells(experiment):
             used.setdefault(f"{dataset}/{ref.method}/{ref.variant}", []).append(experiment)
-    records = []
+    records: list[dict[str, Any]] = []
     for name, cell in grid.cells.items():
         costs = [evidence.cost(cell, stage) for stage in cell.stages]
         record = {
@@ -116,47 +115,40 @@ def anchor(cell: str) -> str:
     return "cell-" + cell.replace("/", "-")
 
 
-def write_cards(evidence: Evidence, records: list[dict[str, Any]], code: str, environment: Environment) -> None:
+def write_cards(evidence: Evidence, records: list[dict[str, Any]], code: str) -> None:
     """Write the card of every cell, and remove those of cells that the grid no longer has.
 
     Args:
-        records: of every cell. code: the code's version. environment: where the template is; its autoescape does not
-            concern Markdown.
+        records: of every cell. code: the code's version.
     """
-    grid, layout = evidence.grid, evidence.layout
-    folder = grid.root / layout.report("models")
-    template = environment.overlay(autoescape=False).get_template("card.md")
-    written = set()
+    grid, layout, written = evidence.grid, evidence.layout, set()
+    template = wording.templates().get_template("card.md")
     for record in records:
         cell = grid.cells[record["name"]]
-        method, ref = grid.methods[cell.method], CellRef(method=cell.method, variant=cell.variant)
+        ref = CellRef(method=cell.method, variant=cell.variant)
         of = Scope(evidence, record["experiments"][0], cell.dataset)  # in every other it has the same scores
-        metrics, shown = wording.reported_metrics(of.data), set(of.cell_summary(ref)["protocol"])
-        protocols = [p for p in wording.PROTOCOL_SHORT if p in shown]
+        metrics, protocols = wording.reported_metrics(of.data), set(of.cell_summary(ref)["protocol"])
         text = template.render(
             of=of,
             ref=ref,
             cell=cell,
             record=record,
-            method=method,
             metrics=metrics,
-            protocols=protocols,  # without a `selected` score, the last epoch's comes first
+            # without a `selected` score, the last epoch's comes first
+            protocols=[p for p in wording.PROTOCOL_SHORT if p in protocols],
             first=measure(metrics[0]),
-            paper=grid.papers.get(method.paper or ""),
-            sheet=evidence.datasheets[cell.dataset],
             files={s: layout.stage(cell.name, cell.last_stage, f"models/seed{s}.safetensors") for s in cell.seeds},
             in_percent=all(measure(metric).percent for metric in metrics),
             shown=lambda found, metric: text_of(Value.of(found, measure(metric)), "score"),
             training=yaml.safe_dump(cell.model_dump(mode="json", include=set(TRAINING)), sort_keys=False).strip(),
             inputs={name: _example(spec) for name, spec in cell.modalities.items()},
-            notes=notes,
             code=code,
+            wording=wording,
         )
         path = grid.root / layout.card(record["name"])
-        with replacing(path) as temp:
-            temp.write_text(text, encoding="utf-8")
+        write_text(path, text)
         written.add(path)
-    for old in set(folder.rglob("*.md")) - written:
+    for old in set((grid.root / layout.report("models")).rglob("*.md")) - written:
         old.unlink()
 
 

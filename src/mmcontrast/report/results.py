@@ -13,7 +13,7 @@ import polars as pl
 
 from mmcontrast.config import Grid
 from mmcontrast.config.metrics import SHARE, Measure, measure
-from mmcontrast.data.files import replacing, sha256_of, write_json
+from mmcontrast.data.files import sha256_of, write_json, write_text
 from mmcontrast.errors import DataError
 from mmcontrast.evaluation.columns import CURVES_SCHEMA, INTERVALS_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.evaluate import write_frame
@@ -71,8 +71,8 @@ def write_covered(content: dict[str, Any], layout: Layout, root: Path) -> None:
     selected = summarise(results).filter(protocol="selected")
     summary = selected.unique([*CELL, "metric"], keep="first", maintain_order=True)
     write_json(out["metrics"], headline_metrics(summary))
-    _write_csv(plotted_scores(content, summary), out["scores"])
-    _write_csv(pl.concat(_curves(content, layout, root)), out["curves"])
+    write_text(out["scores"], plotted_scores(content, summary).write_csv())
+    write_text(out["curves"], pl.concat(_curves(content, layout, root)).write_csv())
     for part, files in content["files"].items():
         checksums = [checksum(root / file) for file in files]
         shown = pl.DataFrame({"file": files, "sha256": checksums}, schema={"file": pl.String, "sha256": pl.String})
@@ -93,7 +93,7 @@ def checksum(path: Path) -> str | None:
 def _scores(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
     for experiment, cells in content["experiments"].items():
         for name in cells:
-            part = read_table(root / layout.metrics(name), METRICS_SCHEMA, _evaluated(name, layout))
+            part = read_table(root / layout.metrics(name), METRICS_SCHEMA, f"mmcontrast evaluate {name}{layout.select}")
             seeds, planned = sorted(part["seed"].unique().to_list()), sorted(content["cells"][name]["seeds"])
             if seeds != planned:
                 raise DataError(
@@ -105,12 +105,8 @@ def _scores(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.
 
 def _intervals(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.DataFrame]:
     for name in content["cells"]:
-        part = read_table(root / layout.intervals(name), INTERVALS_SCHEMA, _evaluated(name, layout))
+        part = read_table(root / layout.intervals(name), INTERVALS_SCHEMA, f"mmcontrast evaluate {name}{layout.select}")
         yield _labelled(part, name)
-
-
-def _evaluated(name: str, layout: Layout) -> str:
-    return f"mmcontrast evaluate {name}{layout.select}"
 
 
 def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame:
@@ -159,7 +155,7 @@ def _curves(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.
     """Mean over seeds of the selecting metric on validation, by epoch, as shown."""
     for name, cell in content["cells"].items():
         of = measure(cell["metric"])
-        frame = read_table(root / layout.curves(name), CURVES_SCHEMA, _evaluated(name, layout))
+        frame = read_table(root / layout.curves(name), CURVES_SCHEMA, f"mmcontrast evaluate {name}{layout.select}")
         yield (
             frame.filter(split="val", metric=cell["metric"])
             .group_by("epoch")
@@ -167,8 +163,3 @@ def _curves(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[pl.
             .sort("epoch")
             .select(pl.lit(name).alias("cell"), pl.lit(cell["metric"]).alias("metric"), "epoch", "value")
         )
-
-
-def _write_csv(frame: pl.DataFrame, path: Path) -> None:
-    with replacing(path) as temp:
-        temp.write_text(frame.write_csv(), encoding="utf-8")

@@ -81,21 +81,20 @@ def curves(of: Scope, narrow: bool) -> style.Figure:
 
     A probe gives a cell one score, at the end; where all cells are scored by one, only the loss is drawn.
     """
+    from matplotlib.patches import Patch
+
     shown = curve_cells(of.grid, of.experiment, of.dataset)
     cells = {ref: of.config(ref) for ref in shown}
     metric, scored = of.data.metrics[0], any(cell.scored_by != "probe" for cell in cells.values())
     scores = {ref: of.evidence.curves(cell) for ref, cell in cells.items()}
     # what a long name means is said in the table; beside a panel there is room for one line
-    titles = (
-        [textwrap.fill(f"validation {short_title(metric).lower()}{measure(metric).heading}", AXIS_CHARACTERS)]
-        if scored
-        else []
-    )
+    title = textwrap.fill(f"validation {short_title(metric).lower()}{measure(metric).heading}", AXIS_CHARACTERS)
+    titles = [title, "training loss"] if scored else ["training loss"]
     named = of.spec.reference
     there = (ref for ref in shown if named and scored and (ref.method, ref.variant) == (named.method, named.variant))
     reference = next(there, None)
     switches = {ref: switch for ref, cell in cells.items() if (switch := switch_epoch(cell)) is not None}
-    drawn, rows_of_axes = _grid(len(shown), [*titles, "training loss"], narrow)
+    drawn, rows_of_axes = _grid(len(shown), titles, narrow)
     for ref, panels in zip(shown, rows_of_axes, strict=True):
         colour = style.method_colours(of.grid.methods)[ref.method]
         panels[0].set_title(textwrap.fill(of.label(ref), TITLE_CHARACTERS))
@@ -105,7 +104,13 @@ def curves(of: Scope, narrow: bool) -> style.Figure:
         _band(panels[-1], of.history(ref).filter(name="train/loss"), colour, 1)
         for axes in panels if ref in switches else ():
             axes.axvline(switches[ref], zorder=1, **DOTTED)
-    _legend(drawn, of.n_seeds, of.label(reference) if reference else None, bool(switches), narrow)
+    handles: list[Any] = [
+        style.handle(f"mean of {count(of.n_seeds, 'seed')}", color=style.INK),
+        Patch(color=style.INK, alpha=0.2, linewidth=0, label="lowest to highest seed"),
+    ]
+    handles += [style.handle(f"{of.label(reference)}, for comparison", **DASHED)] if reference is not None else []
+    handles += [style.handle("M3Co before, MultiSClip after", **DOTTED)] if switches else []
+    style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
     return drawn
 
 
@@ -154,18 +159,6 @@ def _score(axes: style.Axes, curve: pl.DataFrame, metric: str, colour: str, othe
     else:
         word = "scored only at the end" if len(own) else "no validation split"
         axes.text(0.5, 0.5, word, transform=axes.transAxes, ha="center", va="center", color=style.SOFT, fontsize=6.5)
-
-
-def _legend(drawn: style.Figure, n_seeds: int, reference: str | None, switched: bool, narrow: bool) -> None:
-    from matplotlib.patches import Patch
-
-    handles: list[Any] = [
-        style.handle(f"mean of {count(n_seeds, 'seed')}", color=style.INK),
-        Patch(color=style.INK, alpha=0.2, linewidth=0, label="lowest to highest seed"),
-    ]
-    handles += [style.handle(f"{reference}, for comparison", **DASHED)] if reference is not None else []
-    handles += [style.handle("M3Co before, MultiSClip after", **DOTTED)] if switched else []
-    style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
 
 
 def projected_cells(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
@@ -222,14 +215,13 @@ def projection(of: Scope, narrow: bool) -> style.Figure:
     rows, legend_rows = len(cells) if narrow else 1, -(-len(classes) // (2 if narrow else 5))
     drawn = style.canvas(narrow, PLANE_INCHES * rows + ROW_INCHES * legend_rows, style.WIDE * len(cells) / 2)
     labels = np.zeros(0, dtype=int)
-    for axes, ref in zip(style.beside(drawn, len(cells), narrow), cells, strict=True):
+    for axes, ref in zip(style.tiled(drawn, len(cells), 1 if narrow else len(cells)), cells, strict=True):
         part = of.test_embeddings(ref)
         labels = part["label"].to_numpy()
         points_N2, explained = project(part["embedding"].to_numpy().astype(float))
         for c in range(len(classes)):
-            axes.scatter(
-                points_N2[labels == c, 0], points_N2[labels == c, 1], s=13, alpha=0.8, linewidths=0, **_look(c)
-            )
+            of_class = points_N2[labels == c]
+            axes.scatter(of_class[:, 0], of_class[:, 1], s=13, alpha=0.8, linewidths=0, **_look(c))
         x, y = (f"{share:.0%} of variance".replace("%", " %") for share in explained)
         title = textwrap.fill(of.label(ref), PLANE_CHARACTERS)
         axes.set(title=title, xlabel=f"first component ({x})", ylabel=f"second component ({y})")

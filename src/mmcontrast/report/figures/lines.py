@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmcontrast.config import Arms, Grid, Information
+from mmcontrast.config import Arms, Grid, Information, Published
 from mmcontrast.config.experiments import Sweep
 from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.statistics import Interval
@@ -28,7 +28,7 @@ from mmcontrast.report.tables.information import (
     published,
     published_beside,
 )
-from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, seeds_by_dataset, short_title
+from mmcontrast.report.text.wording import LEVEL_NAME, count, find_cell, short_title
 
 SWEEP_INCHES, PANEL_INCHES, BAR_INCHES, LABEL_INCHES, LEGEND_INCHES = 2.6, 2.3, 2.1, 0.6, 0.2
 COLUMNS = 4
@@ -63,10 +63,8 @@ def sweep(of: Scope, narrow: bool) -> style.Figure:
             draw_line(axes, points_of(of, metric, line), name, i, style.PALETTE[i % len(style.PALETTE)], asked.scale)
         scale_axis(axes, asked)
         title = short_title(metric, of.data)
-        axes.set(
-            title=title if narrow else textwrap.fill(title, TITLE_CHARACTERS // columns),
-            ylabel=f"test score{measure(metric).heading}",
-        )
+        axes.set_title(title if narrow else textwrap.fill(title, TITLE_CHARACTERS // columns))
+        axes.set_ylabel(f"test score{measure(metric).heading}")
     style.legend(drawn, panels[0].get_legend_handles_labels()[0], 1 if narrow else 3)
     return drawn
 
@@ -77,11 +75,7 @@ def _panels_of(of: Scope) -> list[tuple[str, Sweep]]:
     return [(dataset, panel) for dataset, panel in found if dataset in of.grid.dataset_names]
 
 
-def _seeds_told(of: Scope) -> dict[str, str]:
-    return {"seeds": seeds_by_dataset(of.grid, list(dict.fromkeys(dataset for dataset, _ in _panels_of(of))))}
-
-
-@figure("panels", section="panels", told=_seeds_told)
+@figure("panels", section="panels", told=lambda of: {"datasets": dict.fromkeys(d for d, _ in _panels_of(of))})
 def panels(of: Scope, narrow: bool) -> style.Figure:
     """Several sweeps in one figure: a panel per number, each on its own dataset and by its first metric."""
     from matplotlib.ticker import MaxNLocator
@@ -91,14 +85,12 @@ def panels(of: Scope, narrow: bool) -> style.Figure:
     all_axes = style.tiled(drawn, len(found), columns)
     for axes, (dataset, panel) in zip(all_axes, found, strict=True):
         at = Scope(of.evidence, of.experiment, dataset)
-        metric = at.data.metrics[0]
-        colours = line_colours(of.grid, panel)
+        metric, colours = at.data.metrics[0], line_colours(of.grid, panel)
         for i, (name, line) in enumerate(panel.series.items()):
             draw_line(axes, points_of(at, metric, line), name, i, colours[i], panel.scale)
         scale_axis(axes, panel)
-        axes.set(
-            title=f"{', '.join(panel.series)}: {at.data.title}", ylabel=short_title(metric) + measure(metric).heading
-        )
+        axes.set_title(f"{', '.join(panel.series)}: {at.data.title}")
+        axes.set_ylabel(short_title(metric) + measure(metric).heading)
         axes.yaxis.set_major_locator(MaxNLocator(5))
     return drawn
 
@@ -172,16 +164,26 @@ def information(of: Scope, narrow: bool) -> style.Figure:
 
 
 def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
-    handles, columns = _bar_legend(of, cells), 1 if narrow else 4
+    from matplotlib.patches import Patch
+
+    theirs, columns = published(of.grid, of.experiment), 1 if narrow else 4
+    handles: list[Any] = [
+        Patch(facecolor="white", edgecolor=style.SOFT, hatch=HATCH, label=CONTROL),
+        style.handle("chance", **CHANCE),
+    ]
+    if any(published_beside(theirs, kept) for kept in cells):
+        handles.append(style.handle("published, full size", markeredgecolor=style.INK, **DIAMOND))
+    handles += _interval_handle(cells, color=style.INK, linewidth=1.1)
     many = len(cells) > MOST_BESIDE
     stacked = narrow or many
     height = BAR_INCHES * (3 if stacked else 1) + LABEL_INCHES * (2 if many else 1)
     drawn = style.canvas(narrow, height + LEGEND_INCHES * -(-len(handles) // columns))
     layout: dict[str, Any] = {"sharex": True} if stacked else {"width_ratios": [1, 1, 1.8]}
-    panels = style.beside(drawn, 3, stacked, sharey=True, **layout)
+    panels = style.tiled(drawn, 3, 1 if stacked else 3, sharey=True, **layout)
     labels = [of.label(kept.ref) if many else style.wrapped(of.label(kept.ref)) for kept in cells]
-    for axes, letter in zip(panels, LETTERS, strict=True):
-        _panel(axes, of, letter, cells)
+    for axes, letter, title in zip(panels, LETTERS, NAMES, strict=True):
+        _panel(axes, of, letter, cells, theirs)
+        axes.set_title(title)
         axes.axhline(chance[letter], zorder=4, **CHANCE)
         axes.set_ylim(0, 105)
         axes.set_xticks(range(len(labels)), labels, rotation=55 if many else 40, ha="right", rotation_mode="anchor")
@@ -193,20 +195,18 @@ def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) 
     return drawn
 
 
-def _panel(axes: style.Axes, of: Scope, letter: str, cells: list[Kept]) -> None:
-    theirs = published(of.grid, of.experiment)
+def _panel(axes: style.Axes, of: Scope, letter: str, cells: list[Kept], theirs: dict[str, Published]) -> None:
     colours = style.method_colours(of.grid.methods)
     for x, kept in enumerate(cells):
         # another variant, a control or a part of the method, is grey
-        colour = colours[kept.ref.method] if kept.ref.variant in ("base", "shared") else style.SOFT
+        colour = colours[kept.ref.method] if kept.as_it_is else style.SOFT
         at, width = (x - 0.2, 0.38) if letter == "S" else (x, 0.7)
         _bar(axes, at, width, kept, letter, color=colour, edgecolor=colour)
         if letter == "S":
             _bar(axes, x + 0.2, width, kept, "control", color="white", edgecolor=colour, hatch=HATCH)
-        p = published_beside(theirs, kept.ref)
+        p = published_beside(theirs, kept)
         if p is not None and letter in p.values:
             axes.scatter(at, p.values[letter], **PUBLISHED)
-    axes.set_title(dict(zip(LETTERS, NAMES, strict=True))[letter])
 
 
 def _bar(axes: style.Axes, x: float, width: float, kept: Kept, name: str, **look: Any) -> None:
@@ -219,19 +219,6 @@ def _bar(axes: style.Axes, x: float, width: float, kept: Kept, name: str, **look
     axes.scatter([x + o for o in offsets], percents, s=5, color=style.INK, linewidths=0, zorder=7)
 
 
-def _bar_legend(of: Scope, cells: list[Kept]) -> list[Any]:
-    from matplotlib.patches import Patch
-
-    handles: list[Any] = [
-        Patch(facecolor="white", edgecolor=style.SOFT, hatch=HATCH, label=CONTROL),
-        style.handle("chance", **CHANCE),
-    ]
-    theirs = published(of.grid, of.experiment)
-    if any(published_beside(theirs, kept.ref) for kept in cells):
-        handles.append(style.handle("published, full size", markeredgecolor=style.INK, **DIAMOND))
-    return handles + _interval_handle(cells, color=style.INK, linewidth=1.1)
-
-
 def _interval_handle(cells: list[Kept], **look: Any) -> list[Any]:
     if not cells or cells[0].gain.n == 1:
         return []
@@ -240,11 +227,18 @@ def _interval_handle(cells: list[Kept], **look: Any) -> list[Any]:
 
 def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
     cells = {f"{k.ref.method}/{k.ref.variant}": k for k in found}
-    colours = line_colours(grid, sweep)
-    handles, columns = _line_legend(sweep, colours, found), 1 if narrow else 3
+    colours, columns = line_colours(grid, sweep), 1 if narrow else 3
+    handles = [
+        style.handle(name, color=colour, marker=style.MARKERS[i % len(style.MARKERS)], markersize=4.5)
+        for i, (name, colour) in enumerate(zip(sweep.series, colours, strict=True))
+    ]
+    mark: dict[str, Any] = {"marker": style.MARKERS[0], "markersize": 4.5, "markerfacecolor": "white"}
+    handles.append(style.handle(CONTROL, color=style.SOFT, linestyle=DASHES, **mark))
+    handles.append(style.handle("chance", **CHANCE))
+    handles += _interval_handle(found, color=style.SOFT, linewidth=2.2)
     height = PANEL_INCHES * (3 if narrow else 1) + LEGEND_INCHES * (1 - (-len(handles) // columns))
     drawn = style.canvas(narrow, height)
-    panels = style.beside(drawn, 3, narrow, sharey=True)
+    panels = style.tiled(drawn, 3, 1 if narrow else 3, sharey=True)
     for axes, letter, title in zip(panels, LETTERS, NAMES, strict=True):
         for i, (name, line) in enumerate(sweep.series.items()):
             there = [(x, cells[cell]) for cell, x in sorted(line.items(), key=lambda item: item[1]) if cell in cells]
@@ -263,14 +257,3 @@ def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float]
 
 def _points(cells: list[tuple[float, Kept]], name: str) -> list[Point]:
     return [(x, k.estimates()[name], [100 * v for v in k.scores[name].values()]) for x, k in cells]
-
-
-def _line_legend(sweep: Sweep, colours: list[str], cells: list[Kept]) -> list[Any]:
-    mark: dict[str, Any] = {"marker": style.MARKERS[0], "markersize": 4.5}
-    handles = [
-        style.handle(name, color=colour, **(mark | {"marker": style.MARKERS[i % len(style.MARKERS)]}))
-        for i, (name, colour) in enumerate(zip(sweep.series, colours, strict=True))
-    ]
-    handles.append(style.handle(CONTROL, color=style.SOFT, linestyle=DASHES, markerfacecolor="white", **mark))
-    handles.append(style.handle("chance", **CHANCE))
-    return handles + _interval_handle(cells, color=style.SOFT, linewidth=2.2)

@@ -43,17 +43,15 @@ def _seeds_told(of: Scope) -> dict[str, str]:
     return {"seeds": ", ".join(f"{column.title} {fewest_seeds(of.grid, column)}" for column in columns)}
 
 
-def _panels(matrix: Matrix) -> list[tuple[str, str, dict[str, Interval]]]:
+def _panels(matrix: Matrix, labels: list[str]) -> list[tuple[str, str, dict[str, Interval]]]:
     """Title, axis and label -> value: a panel per column, and two for what holds across columns."""
     panels: list[tuple[str, str, dict[str, Interval]]] = []
-    for c, column in enumerate(matrix.columns):
-        found = {label: matrix.mean(label, c) for label in matrix.labels if label not in matrix.twins}
-        of = matrix.measures[c]
-        shown_in = {k: shown(v, of) for k, v in found.items() if v is not None}
-        panels.append((column.title, f"score{of.heading}", shown_in))
+    for c, (column, of) in enumerate(zip(matrix.columns, matrix.measures, strict=True)):
+        found = {label: shown(mean, of) for label in labels if (mean := matrix.mean(label, c)) is not None}
+        panels.append((column.title, f"score{of.heading}", found))
     if across := matrix.across():
         if any(chance is not None for chance in matrix.chance):
-            skills = {k: shown(v[0]) for k, v in across.items() if k not in matrix.twins}
+            skills = {label: shown(across[label][0]) for label in across if label in labels}
             panels.append(("All: skill", "interquartile mean (%)", skills))
         panels.append(("All: rank", "mean rank (1 = best)", {k: across[k][1] for k in matrix.ranked}))
     return panels
@@ -65,12 +63,12 @@ def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
     from matplotlib.ticker import MaxNLocator
 
     matrix = build_matrix(of.evidence, of.experiment)
-    panels, labels = _panels(matrix), [label for label in matrix.labels if label not in matrix.twins]
+    labels = [label for label in matrix.labels if label not in matrix.twins]
+    panels, colours = _panels(matrix, labels), style.method_colours(of.grid.methods)
     columns = 1 if narrow else min(len(panels), MOST_COLUMNS)
     rows = -(-len(panels) // columns)
     drawn = style.canvas(narrow, rows * (len(labels) * ROW_INCHES + PANEL_INCHES) + 0.3)
     all_axes = style.tiled(drawn, len(panels), columns, sharey=True)
-    colours = style.method_colours(of.grid.methods)
     for c, (axes, (title, axis, values)) in enumerate(zip(all_axes, panels, strict=True)):
         for y, label in enumerate(labels):
             if label in values:
@@ -86,11 +84,10 @@ def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
         style.labelled_rows(axes, labels)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set(title=title, xlabel=axis)
+    look: dict[str, Any] = {"marker": "o", "linestyle": "", "color": style.SOFT, "markersize": 5}
     handles = [
-        style.handle("mean", marker="o", linestyle="", color=style.SOFT, markersize=5),
-        style.handle(
-            "trained with labels", marker="o", linestyle="", color=style.SOFT, markersize=5, markerfacecolor="white"
-        ),
+        style.handle("mean", **look),
+        style.handle("trained with labels", markerfacecolor="white", **look),
         style.handle(f"{LEVEL_NAME} interval", color=style.SOFT, linewidth=2.6),
         style.handle("the same readout, untrained", color=style.SOFT, **CROSS),
         style.handle("raw inputs", color=style.SOFT, **DASHED),
@@ -121,7 +118,11 @@ def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
             values = {label: costs[label, c][i] for label in there}
             for label, x in values.items():
                 if (found := matrix.mean(label, c)) is not None:
-                    _point(axes, x, shown(found, matrix.measures[c]), *looks[label])
+                    (mean, low, high), (colour, marker) = shown(found, matrix.measures[c]), looks[label]
+                    if np.isfinite([low, high]).all():
+                        axes.plot([x, x], [low, high], color=colour, linewidth=1.2, zorder=3)
+                    look = {"color": colour, "marker": marker, "edgecolor": style.INK, "linewidths": 0.3}
+                    axes.scatter(x, mean, s=24, zorder=4, **look)
             axes.set(xscale="log", xlabel=what)
             _few_ticks(axes, list(values.values()))
         pair[0].set_title(column.title)
@@ -132,12 +133,6 @@ def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
     handles = [style.handle(label, color=c, marker=marker, **look) for label, (c, marker) in looks.items()]
     style.legend(drawn, handles, 2 if narrow else 4)
     return drawn
-
-
-def _point(axes: style.Axes, x: float, score: Interval, colour: str, marker: str) -> None:
-    if np.isfinite([score.low, score.high]).all():
-        axes.plot([x, x], [score.low, score.high], color=colour, linewidth=1.2, zorder=3)
-    axes.scatter(x, score.mean, s=24, color=colour, marker=marker, edgecolor=style.INK, linewidths=0.3, zorder=4)
 
 
 def _few_ticks(axes: style.Axes, values: list[float]) -> None:
@@ -153,15 +148,15 @@ def _few_ticks(axes: style.Axes, values: list[float]) -> None:
 
 
 def counted(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
-    """The cells trained without labels that are probed on a few labels per class; of untrained ones the first."""
-    found, untrained = [], 0
+    """The cells trained without labels that are probed on a few labels per class; see `Matrix.hidden`."""
+    found, named = [], grid.experiments[experiment].reference
     for ref in grid.cells_on(experiment, dataset):
         cell = grid.cell(dataset, ref.method, ref.variant)
         if cell.label_counts and cell.pretrain is not None and cell.finetune is None:
-            untrained += cell.pretrain.epochs == 0 and cell.implementation != RAW
-            if cell.pretrain.epochs or cell.implementation == RAW or untrained == 1:
-                found.append(ref)
-    return found
+            found.append((ref, bool(cell.pretrain.epochs) or cell.implementation == RAW))
+    twin = named and (named.method, untrained_twin(named.variant))
+    own = [ref for ref, trained in found if not trained and (ref.method, ref.variant) == twin]
+    return [ref for ref, trained in found if trained or ref in own or not own]
 
 
 @figure("labels", told=lambda of: {"draws": DRAWS}, possible=counted)
@@ -170,17 +165,14 @@ def labels(of: Scope, narrow: bool) -> style.Figure:
     cells, metric = counted(of.grid, of.experiment, of.dataset), of.data.metrics[0]
     counts = of.config(cells[0]).label_counts
     drawn = style.canvas(narrow, LABELS_INCHES * (2 if narrow else 1) + 0.3 * len(cells) / (2 if narrow else 4))
-    panels = style.beside(drawn, 2, narrow, sharey=True)
+    panels = style.tiled(drawn, 2, 1 if narrow else 2, sharey=True)
     for axes, (readout, title) in zip(panels, READOUTS.items(), strict=True):
         for i, ref in enumerate(cells):
             _label_line(axes, of, ref, readout, SPREAD * ((i + 0.5) / len(cells) - 0.5))
         axes.set_xticks(range(len(counts) + 1), [*map(str, counts), "all"])
-        axes.set(
-            title=title,
-            xlabel="labels per class",
-            ylabel=f"test {short_title(metric).lower()}{measure(metric).heading}",
-        )
-    panels[1].set_ylabel(panels[1].get_ylabel() if narrow else "")
+        axes.set(title=title, xlabel="labels per class")
+    for axes in panels if narrow else panels[:1]:
+        axes.set_ylabel(f"test {short_title(metric).lower()}{measure(metric).heading}")
     style.legend(drawn, panels[0].get_legend_handles_labels()[0], 2 if narrow else 4)
     return drawn
 
@@ -218,7 +210,7 @@ def _gains_told(of: Scope) -> dict[str, str]:
 def gains(of: Scope, narrow: bool) -> style.Figure:
     """A panel per column, a row per method that has its untrained twin among the cells."""
     matrix = build_matrix(of.evidence, of.experiment)
-    there = {at: gain for at in matrix.gains if (gain := matrix.gain(*at))}
+    there = {at: shown(gain, matrix.measures[at[1]]) for at in matrix.gains if (gain := matrix.gain(*at))}
     rows = [label for label in matrix.labels if any(label == at[0] for at in there)]
     columns = sorted({at[1] for at in there})
     k = 1 if narrow else min(len(columns), MOST_GAINS)
@@ -229,14 +221,13 @@ def gains(of: Scope, narrow: bool) -> style.Figure:
         for y, label in enumerate(rows):
             colour = colours[matrix.method_of(label)]
             for readout, aside in ((ENCODERS, -0.14), (OWN, 0.14)):
-                if (label, c, readout) in there:
-                    gain = shown(there[label, c, readout], matrix.measures[c])
+                if gain := there.get((label, c, readout)):
                     style.interval_line(axes, y + aside, gain.low, gain.high, colour, 1.4)
                     face = colour if readout == ENCODERS else "white"
                     axes.scatter(gain.mean, y + aside, s=18, facecolor=face, edgecolor=colour, zorder=4)
         style.labelled_rows(axes, rows)
-        of_column = matrix.measures[c]
-        axes.set(title=matrix.columns[c].title, xlabel=f"gain{' (points)' if of_column.percent else ''}")
+        in_points = " (points)" if matrix.measures[c].percent else ""
+        axes.set(title=matrix.columns[c].title, xlabel=f"gain{in_points}")
     look: dict[str, Any] = {"marker": "o", "linestyle": "", "color": style.SOFT, "markersize": 4.5}
     handles = [
         style.handle(READOUTS[ENCODERS], **look),
@@ -267,8 +258,8 @@ def priced(of: Scope) -> dict[tuple[str, str], Reversal]:
         seeds = sorted(set.intersection(*(set(s) for s in scores)))
         if rivals and seeds:
             table_SK = np.array([[s[seed] for s in scores] for seed in seeds])
-            of_it = reversals(table_SK[:, 0], table_SK[:, 1], table_SK[:, 2:], measure(metric).sign)
-            found[c.dataset, c.label] = of_it
+            sides = table_SK[:, 0], table_SK[:, 1], table_SK[:, 2:]
+            found[c.dataset, c.label] = reversals(*sides, measure(metric).sign)
     return found
 
 
@@ -283,9 +274,8 @@ def reversed_pairs(of: Scope, narrow: bool) -> style.Figure:
     for y, reversal in enumerate(found.values()):
         axes.barh(y, 100 * reversal.changed, 0.5, color=style.PALETTE[0])
         axes.plot([100 * reversal.seeds] * 2, [y - 0.36, y + 0.36], color=style.INK, linewidth=1.8, zorder=4)
-        axes.text(
-            1.01, y, count(reversal.pairs, "pair"), transform=axes.get_yaxis_transform(), va="center", fontsize=6.5
-        )
+        look: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 6.5}
+        axes.text(1.01, y, count(reversal.pairs, "pair"), **look)
     style.labelled_rows(axes, labels)
     axes.set(xlabel="order of a pair reversed (% of replicates)", xlim=(0, None))
     mark: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.8, "linestyle": ""}

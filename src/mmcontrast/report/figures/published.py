@@ -34,17 +34,16 @@ def published(of: Scope, narrow: bool) -> style.Figure:
     """A panel per metric; a row per number and protocol, with theirs, ours and the verdict."""
     pairs = reproductions(of.evidence, of.experiment)
     lines = [r for pair in pairs for r in pair if r is not None and r.of.dataset == of.dataset]
-    metrics = list(dict.fromkeys(r.metric for r in lines))
-    rows_of = [[r for r in lines if r.metric == metric] for metric in metrics]
+    rows_of = {metric: [r for r in lines if r.metric == metric] for metric in dict.fromkeys(r.metric for r in lines)}
     said = {id(r): f"{r.row.row} / {r.of.label(r.ref)}, {SHORT[r.protocol]}" for r in lines}
     names = {of_it: textwrap.fill(name, LABEL_CHARACTERS[narrow]) for of_it, name in said.items()}
     row_inches = LINE_INCHES * (1.4 + max(name.count("\n") + 1 for name in names.values()))
-    drawn = style.canvas(narrow, row_inches * len(lines) + PANEL_INCHES * len(metrics) + 0.3)
+    drawn = style.canvas(narrow, row_inches * len(lines) + PANEL_INCHES * len(rows_of) + 0.3)
     drawn.set_layout_engine("constrained", rect=(0, 0, 1 - VERDICT_INCHES / drawn.get_figwidth(), 1))
-    sizes = [len(rows) for rows in rows_of]
-    panels = drawn.subplots(len(metrics), 1, squeeze=False, height_ratios=sizes).ravel()
+    sizes = [len(rows) for rows in rows_of.values()]
+    panels = drawn.subplots(len(sizes), 1, squeeze=False, height_ratios=sizes).ravel()
     colours = style.method_colours(of.grid.methods)
-    for axes, metric, rows in zip(panels, metrics, rows_of, strict=True):
+    for axes, (metric, rows) in zip(panels, rows_of.items(), strict=True):
         for y, r in enumerate(rows):
             colour, sd = colours[r.ref.method], r.row.spread.get(metric, np.nan)
             style.interval_line(axes, y - 0.13, r.published - sd, r.published + sd, style.SOFT, 1.4)
@@ -58,11 +57,8 @@ def published(of: Scope, narrow: bool) -> style.Figure:
         axes.set(xlabel=metric_title(metric, of.data) + measure(metric).heading)
         axes.margins(x=0.06)
     diamond: dict[str, Any] = {"marker": "D", "linestyle": "", "markerfacecolor": "white", "markersize": 4.5}
-    handles = [
-        style.handle("theirs, and one standard deviation", color=style.INK, **diamond),
-        style.handle(
-            f"ours, mean and {LEVEL_NAME} interval", marker="o", color=style.SOFT, markersize=4.5, linewidth=2.2
-        ),
-    ]
-    style.legend(drawn, handles, 1 if narrow else 2)
+    dot: dict[str, Any] = {"marker": "o", "color": style.SOFT, "markersize": 4.5, "linewidth": 2.2}
+    theirs = style.handle("theirs, and one standard deviation", color=style.INK, **diamond)
+    ours = style.handle(f"ours, mean and {LEVEL_NAME} interval", **dot)
+    style.legend(drawn, [theirs, ours], 1 if narrow else 2)
     return drawn

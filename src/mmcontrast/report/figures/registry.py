@@ -25,14 +25,21 @@ Applies = Callable[[Grid, str, str], object]  # grid, experiment, dataset -> som
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of figure. See `figure`."""
+    """A kind of figure.
+
+    Attributes:
+        section: of a figure of all datasets together: the experiment's section that it shows.
+        told: what its caption says that is not in the scope itself.
+        by_default: which experiments have it that do not say what is drawn. possible: where there is something to
+            draw. always: which experiments have it, whatever they say.
+    """
 
     draw: Draw
-    told: Told
     section: str
-    by_default: Applies
-    possible: Applies
-    always: Applies
+    told: Told = lambda of: {}
+    by_default: Applies = lambda *_: False
+    possible: Applies = lambda *_: True
+    always: Applies = lambda *_: False
 
 
 class FigureSpec(NamedTuple):
@@ -47,27 +54,14 @@ class FigureSpec(NamedTuple):
 KINDS: dict[str, Kind] = {}
 
 
-def figure(
-    kind: str,
-    section: str = "",
-    *,
-    told: Told = lambda of: {},
-    by_default: Applies = lambda *_: False,
-    possible: Applies = lambda *_: True,
-    always: Applies = lambda *_: False,
-) -> Callable[[Draw], Draw]:
-    """Register a function that draws a scope, wide or narrow, as a kind of figure.
+def figure(kind: str, section: str = "", **of: Any) -> Callable[[Draw], Draw]:
+    """Register a function that draws a scope, wide or narrow, as what `figures:` of an experiment calls `kind`.
 
-    Args:
-        kind: what `figures:` of an experiment says. `config.experiments` reads it and `section` from the code.
-        section: of a figure of all datasets together: the experiment's section that it shows.
-        told: what its caption says that is not in the scope itself.
-        by_default: which experiments have it that do not say what is drawn. possible: where there is something to
-            draw. always: which experiments have it, whatever they say.
+    `config.experiments` reads it and `section` from the code. of: see `Kind`.
     """
 
     def register(draw: Draw) -> Draw:
-        KINDS[kind] = Kind(draw, told, section, by_default, possible, always)
+        KINDS[kind] = Kind(draw, section, **of)
         return draw
 
     return register
@@ -98,9 +92,5 @@ def draw(evidence: Evidence, spec: FigureSpec, narrow: bool) -> Figure:
 
 def caption(evidence: Evidence, spec: FigureSpec) -> str:
     """What a figure shows, with its interval's name and n."""
-    return caption_of(spec.kind, Scope(evidence, spec.experiment, spec.dataset))
-
-
-def caption_of(kind: str, of: Scope) -> str:
-    """The same of any scope."""
-    return told("captions", kind, of, KINDS[kind].told(of))
+    of = Scope(evidence, spec.experiment, spec.dataset)
+    return told("captions", spec.kind, of, KINDS[spec.kind].told(of))

@@ -160,7 +160,7 @@ def similarities(of: Scope, narrow: bool) -> style.Figure:
     """Similarity of every text with every drawing of some test instances, ordered by instance; a panel per cell."""
     cells = projected_cells(of.grid, of.experiment, of.dataset)
     drawn = style.canvas(narrow, 3.0 * len(cells) + 0.4 if narrow else 3.6)
-    panels = style.beside(drawn, len(cells), narrow, sharey=not narrow)
+    panels = style.tiled(drawn, len(cells), 1 if narrow else len(cells), sharey=not narrow)
     image = None
     for axes, ref in zip(panels, cells, strict=True):
         image = _heat(axes, retrieved(of, ref), narrow)
@@ -200,9 +200,8 @@ def observations(of: Scope, narrow: bool) -> style.Figure:
     for i, row in enumerate(rows):
         bottom = 1 - (i + 1) * unit_y
         for column, pixels_CHW in enumerate(images[i]):
-            axes = drawn.add_axes(
-                (column * unit_x + 0.04 * unit_x, bottom + 0.04 * unit_y, 0.92 * unit_x, 0.92 * unit_y)
-            )
+            place = (column * unit_x + 0.04 * unit_x, bottom + 0.04 * unit_y, 0.92 * unit_x, 0.92 * unit_y)
+            axes = drawn.add_axes(place)
             axes.imshow(pixels_CHW.transpose(1, 2, 0), interpolation="nearest")
             axes.set_axis_off()
         top = bottom + 0.95 * unit_y

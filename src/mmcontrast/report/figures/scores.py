@@ -12,7 +12,7 @@ from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
 from mmcontrast.report.results import shown
-from mmcontrast.report.tables.contrasts import Compared, compared
+from mmcontrast.report.tables.contrasts import compared
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.wording import LEVEL_NAME, count
 
@@ -20,6 +20,7 @@ ROW_INCHES, LINE_INCHES = 0.29, 0.14
 PANEL_INCHES = 0.55
 LEGEND_INCHES = 0.19
 MOST_BESIDE = 4  # panels
+LEADING = 2  # widths of another
 # of all panel titles, and of all labels of x axes, beside one another
 TITLE_CHARACTERS, AXIS_CHARACTERS = 66, 84
 P_STYLE: dict[str, Any] = {"fontsize": 6.5, "color": style.SOFT, "va": "center"}
@@ -27,42 +28,44 @@ SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2
 
 
 def _panels(
-    of: Scope, labels: list[str], axis: str, shares: str, legend_lines: int, narrow: bool
+    of: Scope, labels: list[str], axis: str, shares: str, legend_lines: int, narrow: bool, leading: int = 1
 ) -> tuple[style.Figure, list[style.Axes]]:
-    """One panel per metric with shared rows; `shares` is what the x axis says behind a metric that is a share."""
+    """One panel per metric with shared rows.
+
+    shares: what the x axis says behind a metric that is a share. leading: width of the panel of the dataset's own label
+    where a row is all its tasks, in those of another.
+    """
     k = len(of.charted)
     columns = 1 if narrow else min(k, MOST_BESIDE)
+    widths = [leading if len(of.data.targets) == columns > 1 else 1] + [1] * (columns - 1)
     lines = max(style.wrapped(label).count("\n") + 1 for label in labels)
-    axes = {metric: axis + (shares if measure(metric).percent else "") for metric in of.charted}
-    if not narrow:
-        axes = {metric: textwrap.fill(text, AXIS_CHARACTERS // columns) for metric, text in axes.items()}
-    titles = max(_title(of, metric, narrow).count("\n") for metric in of.charted)
-    further = titles + max(text.count("\n") for text in axes.values())
+
+    def folded(text: str, characters: int, i: int) -> str:
+        return text if narrow else textwrap.fill(text, characters * widths[i % columns] // sum(widths))
+
+    titles = [folded(wording.metric_title(metric, of.data), TITLE_CHARACTERS, i) for i, metric in enumerate(of.charted)]
+    axes = [axis + (shares if measure(metric).percent else "") for metric in of.charted]
+    axes = [folded(text, AXIS_CHARACTERS, i) for i, text in enumerate(axes)]
+    further = sum(max(text.count("\n") for text in texts) for texts in (titles, axes))
     panel = len(labels) * max(ROW_INCHES, lines * LINE_INCHES) + PANEL_INCHES + further * LINE_INCHES
     drawn = style.canvas(narrow, panel * -(-k // columns) + legend_lines * LEGEND_INCHES)
-    panels = style.tiled(drawn, k, columns, sharey=not narrow)
-    for one, metric in zip(panels, of.charted, strict=True):
+    panels = style.tiled(drawn, k, columns, sharey=not narrow, width_ratios=widths)
+    for one, title, text in zip(panels, titles, axes, strict=True):
         style.labelled_rows(one, [style.wrapped(label) for label in labels])
-        one.set(title=_title(of, metric, narrow), xlabel=axes[metric])
+        one.set(title=title, xlabel=text)
         one.margins(x=0.06)
     return drawn, panels
 
 
-def _title(of: Scope, metric: str, narrow: bool) -> str:
-    title = wording.metric_title(metric, of.data)
-    return title if narrow else textwrap.fill(title, TITLE_CHARACTERS // min(len(of.charted), MOST_BESIDE))
-
-
 @figure(
     "scores",
-    told=lambda of: {"probed": all(of.config(c).scored_by == "probe" for c in of.cells)},
     by_default=lambda grid, e, _: grid.experiments[e].kind == "table",
 )
 def scores(of: Scope, narrow: bool) -> style.Figure:
     """Every cell's test score by metric: selected, optimistic, and published where there is one."""
     handles, labels = _score_legend(of), [of.label(ref) for ref in of.cells]
     lines = len(handles) if narrow else -(-len(handles) // 2)
-    drawn, panels = _panels(of, labels, "test score", " (%)", lines, narrow)
+    drawn, panels = _panels(of, labels, "test score", " (%)", lines, narrow, LEADING)
     for axes, metric in zip(panels, of.charted, strict=True):
         for y, ref in enumerate(of.cells):
             _score_row(axes, of, ref, metric, y)
@@ -96,8 +99,7 @@ def _score_legend(of: Scope) -> list[style.Line2D]:
     protocols = set(of.summary.filter(dataset=of.dataset)["protocol"])
     first = of.charted[0]
     last_alone = any(of.mean(ref, first, "last") and not of.mean(ref, first) for ref in of.cells)
-    probed = all(of.config(ref).scored_by == "probe" for ref in of.cells)
-    chosen = "linear probe" if probed else "epoch selected on validation"
+    chosen = "linear probe" if of.probed else "epoch selected on validation"
     seeds = count(of.n_seeds, "seed")
     mean, single, *interval = style.seed_handles(f"{chosen}, mean of {seeds}", of.n_seeds > 1)
     square: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 5.5}
@@ -155,20 +157,14 @@ def difference_row(axes: style.Axes, y: int, found: Difference, by_seed: list[fl
 def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
     """In a partial report no contrast may be left."""
     there = {f"{d}/{c.method}/{c.variant}" for d, c in grid.experiment_cells(experiment)}
-    whole = [
-        c for c in grid.experiments[experiment].contrasts if {f"{c.dataset}/{x}" for x in (c.cell, c.against)} <= there
-    ]
-    return bool(whole) or not grid.lost
+    pairs = [{f"{c.dataset}/{x}" for x in (c.cell, c.against)} for c in grid.experiments[experiment].contrasts]
+    return not grid.lost or any(pair <= there for pair in pairs)
 
 
-def _seeds_told(of: Scope) -> dict[str, str]:
-    return {"seeds": wording.seeds_by_dataset(of.grid, [d for d in of.spec.datasets if d in of.grid.dataset_names])}
-
-
-@figure("contrasts", section="contrasts", told=_seeds_told, possible=_some_contrast)
+@figure("contrasts", section="contrasts", possible=_some_contrast)
 def contrasts(of: Scope, narrow: bool) -> style.Figure:
     """A panel per dataset and score, a row per contrast."""
-    found = compared(of.evidence, of.experiment)
+    found, colours = compared(of.evidence, of.experiment), style.method_colours(of.grid.methods)
     panels = list(dict.fromkeys((c.contrast.dataset, c.metric) for c in found))
     rows_of = {key: [c for c in found if (c.contrast.dataset, c.metric) == key] for key in panels}
     lines = max(style.wrapped(c.contrast.label).count("\n") + 1 for c in found)
@@ -177,7 +173,19 @@ def contrasts(of: Scope, narrow: bool) -> style.Figure:
     sizes = [len(rows) for rows in rows_of.values()]
     all_axes = drawn.subplots(len(panels), 1, squeeze=False, height_ratios=sizes).ravel()
     for axes, ((dataset, metric), rows) in zip(all_axes, rows_of.items(), strict=True):
-        _contrast_panel(axes, of.grid, rows)
+        axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
+        for y, row in enumerate(rows):
+            colour, difference = colours[row.contrast.cell.partition("/")[0]], row.difference
+            if row.wide is not None:
+                style.interval_line(axes, y, *shown(row.wide, row.of)[1:], colour, 0.8)
+            if row.contrast.protocol == "optimistic":
+                difference = difference._replace(low=float("nan"), high=float("nan"))
+            difference_row(axes, y, difference, list(row.by_seed.values()), colour, row.of)
+            axes.text(1.01, y, wording.p_value(row.p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
+        style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
+        if any(c.contrast.primary for c in rows):
+            axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
+        axes.margins(x=0.06)
         in_points = " (points)" if measure(metric).percent else ""
         axes.set(title=of.grid.datasets[dataset].title, xlabel=f"{wording.short_title(metric)}: difference{in_points}")
     handles = style.seed_handles("mean over seeds")
@@ -187,20 +195,3 @@ def contrasts(of: Scope, narrow: bool) -> style.Figure:
         handles.append(style.handle("p: primary contrasts, Holm's correction", linestyle=""))
     style.legend(drawn, handles, 1 if narrow else 3, handlelength=1.8)
     return drawn
-
-
-def _contrast_panel(axes: style.Axes, grid: Grid, rows: list[Compared]) -> None:
-    colours = style.method_colours(grid.methods)
-    axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
-    for y, row in enumerate(rows):
-        colour, found = colours[row.contrast.cell.partition("/")[0]], row.difference
-        if row.wide is not None:
-            style.interval_line(axes, y, *shown(row.wide, row.of)[1:], colour, 0.8)
-        if row.contrast.protocol == "optimistic":
-            found = found._replace(low=float("nan"), high=float("nan"))
-        difference_row(axes, y, found, list(row.by_seed.values()), colour, row.of)
-        axes.text(1.01, y, wording.p_value(row.p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
-    style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
-    if any(c.contrast.primary for c in rows):
-        axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
-    axes.margins(x=0.06)

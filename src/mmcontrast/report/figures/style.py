@@ -71,19 +71,14 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 
     After the palette come its colours darkened, then lightened; beyond these a method is grey.
     """
-    toned = [_towards(c, shade) for shade in ((0, 0, 0), (1, 1, 1)) for c in PALETTE]
+    from matplotlib.colors import to_hex, to_rgb
+
+    toned = [to_hex(((r + s) / 2, (g + s) / 2, (b + s) / 2)) for s in (0, 1) for r, g, b in map(to_rgb, PALETTE)]
     free = [*PALETTE[len(KNOWN) :], *toned]
     others = sorted(m for m in set(methods) if m not in KNOWN)
     return {m: KNOWN[m] for m in methods if m in KNOWN} | {
         m: free[i] if i < len(free) else SOFT for i, m in enumerate(others)
     }
-
-
-def _towards(colour: str, shade: tuple[int, int, int]) -> str:
-    from matplotlib.colors import to_hex, to_rgb
-
-    red, green, blue = ((part + other) / 2 for part, other in zip(to_rgb(colour), shade, strict=True))
-    return to_hex((red, green, blue))
 
 
 def save(figure: Figure, paths: Iterable[Path]) -> None:
@@ -102,11 +97,6 @@ def canvas(narrow: bool, height: float, width: float = WIDE) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(NARROW if narrow else width, height))
-
-
-def beside(drawn: Figure, n: int, narrow: bool, **shared: Any) -> list[Axes]:
-    """n panels side by side, or below one another on a narrow page."""
-    return list(drawn.subplots(*((n, 1) if narrow else (1, n)), squeeze=False, **shared).ravel())
 
 
 def tiled(drawn: Figure, n: int, columns: int, **shared: Any) -> list[Axes]:

@@ -54,7 +54,7 @@ def _searched(of: Scope, key: str, values: tuple[Any, ...] = ()) -> CellRef | No
 
 def _panels(n: int, narrow: bool) -> tuple[style.Figure, list[style.Axes]]:
     drawn = style.canvas(narrow, n * PANEL_INCHES + LEGEND_INCHES if narrow else PANEL_INCHES + 0.4 + LEGEND_INCHES)
-    return drawn, style.beside(drawn, n, narrow)
+    return drawn, style.tiled(drawn, n, 1 if narrow else n)
 
 
 def _paths(axes: style.Axes, history: pl.DataFrame, name: str, colour: str, label: str | None = None) -> None:
@@ -83,9 +83,13 @@ def alpha(of: Scope, narrow: bool) -> style.Figure:
     """Probe accuracy of every factor against alpha, and the search's reward against alpha."""
     cells, searching = swept(of), _searched(of, "kind", ("grid",))
     drawn, axes = _panels(2 if searching else 1, narrow)
+    place = np.arange(len(cells))
     for metric, colour in zip(charted_metrics(of.data), style.CLASS_COLOURS, strict=False):
         estimates = [shown(found) for ref in cells.values() if (found := of.mean(ref, metric)) is not None]
-        _line(axes[0], list(cells), estimates, colour, metric_title(metric))
+        mean, low, high = np.array(estimates).T
+        axes[0].vlines(place, low, high, color=colour, linewidth=1.0)
+        axes[0].plot(place, mean, color=colour, marker="o", markersize=3.5, label=metric_title(metric))
+    axes[0].set_xticks(place, [f"{v:g}" for v in cells])
     axes[0].set(title="linear probe", ylabel="test accuracy (%)")
     if searching:
         rewards = trial_rewards(of.history(searching), next(iter(of.data.modalities)))
@@ -102,14 +106,6 @@ def alpha(of: Scope, narrow: bool) -> style.Figure:
         one.set_xlabel("alpha, the same for every modality")
     style.legend(drawn, axes[0].get_legend_handles_labels()[0], 2 if narrow else 4)
     return drawn
-
-
-def _line(axes: style.Axes, x: list[float], estimates: list[Any], colour: str, label: str) -> None:
-    place = np.arange(len(x))
-    mean, low, high = (np.array([e[i] for e in estimates]) for i in range(3))
-    axes.vlines(place, low, high, color=colour, linewidth=1.0)
-    axes.plot(place, mean, color=colour, marker="o", markersize=3.5, label=label)
-    axes.set_xticks(place, [f"{v:g}" for v in x])
 
 
 def _agreement(axes: style.Axes, of: Scope, rewards: list[list[float]], cells: list[CellRef]) -> None:

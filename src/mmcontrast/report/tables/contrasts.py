@@ -21,10 +21,10 @@ from mmcontrast.report.text.wording import (
     count,
     estimate,
     interval,
+    listed,
     p_value,
     points,
     short_title,
-    told,
 )
 
 WIDE = Column("wide", "Over seeds and test instances", "interval")
@@ -63,8 +63,7 @@ def compared(evidence: Evidence, experiment: str) -> list[Compared]:
         of = Scope(evidence, experiment, c.dataset)
         one, other, metric = _ref(c.cell), _ref(c.against), c.metric or of.data.metrics[0]
         a, b = of.scores(one, metric, c.protocol), of.scores(other, metric)
-        if a.keys() & b.keys():
-            by_seed = {s: a[s] - b[s] for s in sorted(a.keys() & b.keys())}
+        if by_seed := {s: a[s] - b[s] for s in sorted(a.keys() & b.keys())}:
             difference = paired_difference(a, b)
             if not c.primary:
                 difference = difference._replace(p=float("nan"))
@@ -167,9 +166,6 @@ def contrast_findings(evidence: Evidence, experiment: str) -> list[str]:
 
 def contrast_notes(grid: Grid, experiment: str) -> list[str]:
     """How the differences were made."""
-    spec = grid.experiments[experiment]
-    if not spec.contrasts:
-        return []
-    said = list(dict.fromkeys(f"{c.label}: {c.cell} ({c.protocol}) minus {c.against}" for c in spec.contrasts))
-    primary = any(c.primary for c in spec.contrasts)
-    return [told("notes", "contrasts", said), *([told("notes", "primary")] if primary else [])]
+    contrasts = grid.experiments[experiment].contrasts
+    said = dict.fromkeys(f"{c.label}: {c.cell} ({c.protocol}) minus {c.against}" for c in contrasts)
+    return listed("notes", "contrasts", contrasts, said)

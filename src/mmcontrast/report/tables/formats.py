@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,9 +11,7 @@ from typing import Literal
 from mmcontrast.config import Published
 from mmcontrast.config.metrics import SHARE, Measure
 from mmcontrast.report.results import shown
-from mmcontrast.report.text.wording import as_given, estimate, interval, p_value
-
-TEX_HEADER_CHARACTERS = 16
+from mmcontrast.report.text.wording import as_given, estimate, interval, p_value, templates
 
 Kind = Literal["score", "interval", "difference", "p", "count", "published"]
 
@@ -109,29 +106,14 @@ def text_of(value: Value | None, kind: Kind) -> str:
     if kind == "count":
         return str(int(value.mean))
     if kind == "published":
-        return as_given(value.mean) + (f" ± {value.spread:g}" if value.spread is not None else "")
+        return as_given(value.mean, value.spread)
     text = estimate(value.mean, value.low, value.high, sign=kind == "difference", digits=value.digits)
     return f"{text} {value.mark}".strip()
 
 
 def to_markdown(table: Table) -> str:
     """GitHub Markdown: a heading, the caption, one table per block, the notes."""
-    lines = [f"# {table.title}", "", table.caption.strip(), ""]
-    for block in table.blocks:
-        header = _markdown_row(["", *(c.title for c in block.columns)])
-        lines += [f"## {block.title}", "", header, "|:---|" + "---:|" * len(block.columns)]
-        for row in block.rows:
-            label, *cells = row.texts(block.columns)
-            lines.append(_markdown_row([f"**{label}**" if row.own else label, *cells]))
-        lines.append("")
-    for heading, items in (("Findings", table.findings), ("Notes", table.notes)):
-        if items:
-            lines += [f"## {heading}", "", *(f"- {item}" for item in items), ""]
-    return "\n".join(lines)
-
-
-def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+    return templates().get_template("table.md").render(table=table).rstrip("\n") + "\n"
 
 
 TEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
@@ -163,40 +145,10 @@ def tex_escape(text: str) -> str:
 
 def to_latex(table: Table) -> str:
     """One `table` per block, for \\input into a document that loads booktabs and graphicx."""
-    parts = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}"]
-    for i, block in enumerate(table.blocks):
-        header = " & ".join(["", *(_tex_header(c.title) for c in block.columns)])
-        body = []
-        for row in block.rows:
-            label, *cells = (tex_escape(text) for text in row.texts(block.columns))
-            body.append(" & ".join([rf"\textbf{{{label}}}" if row.own else label, *cells]) + r" \\")
-        parts += [
-            "",
-            r"\begin{table}[htbp]",
-            r"\centering",
-            rf"\caption{{{tex_escape(table.title)}: {tex_escape(block.title)}. {tex_escape(table.caption.strip())}}}",
-            rf"\label{{tab:{table.name.replace('_', '-')}-{i + 1}}}",
-            # a wide table is shrunk to the line, a narrow one left at its size
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}",
-            r"\toprule",
-            header + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}}",
-            r"\end{table}",
-        ]
-    notes = [rf"\item {tex_escape(note)}" for note in table.findings + table.notes]
-    if notes:
-        parts += ["", r"{\footnotesize", r"\begin{itemize}", *notes, r"\end{itemize}", "}"]
-    return "\n".join(parts) + "\n"
-
-
-def _tex_header(title: str) -> str:
-    """A column title over several short lines, so that it does not decide the column's width."""
-    lines = r"\\".join(tex_escape(line) for line in textwrap.wrap(title, TEX_HEADER_CHARACTERS))
-    return rf"\shortstack[r]{{{lines}}}"
+    # braces are LaTeX's own
+    env = templates().overlay("<%", "%>", "<<", ">>")
+    env.filters["tex"] = tex_escape
+    return env.get_template("table.tex").render(table=table)
 
 
 def to_csv(table: Table) -> str:

@@ -26,12 +26,13 @@ class Kept:
 
     Attributes:
         scores: R and U after unbiased pretraining, S after biased, and `control`: S after unbiased.
-        gain: S minus control, by seed.
+        gain: S minus control, by seed. as_it_is: it is no variant of its method, but what a recipe may make of it.
     """
 
     ref: CellRef
     scores: dict[str, dict[int, float]]
     gain: Difference
+    as_it_is: bool
 
     def estimates(self) -> dict[str, Interval]:
         """R, U, S and control in percent, with their intervals over seeds."""
@@ -68,13 +69,9 @@ def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: 
             continue
         unique = {seed: float(np.mean([of[seed] for of in uniques])) for seed in uniques[0]}
         scores = {"R": unbiased.scores(ref, metric), "U": unique, "S": synergistic, "control": control}
-        found.append(Kept(ref, scores, paired_difference(synergistic, control)))
+        as_it_is = ref.variant in (BASE_VARIANT, unbiased.config(ref).recipe)
+        found.append(Kept(ref, scores, paired_difference(synergistic, control), as_it_is))
     return found
-
-
-def _is_oracle(grid: Grid, ref: CellRef) -> bool:
-    """Whether it is a floor or a ceiling, which no method is compared with."""
-    return grid.methods[ref.method].implementation == "oracle"
 
 
 def published(grid: Grid, experiment: str) -> dict[str, Published]:
@@ -84,10 +81,10 @@ def published(grid: Grid, experiment: str) -> dict[str, Published]:
     return {p.row: p for p in grid.published(experiment).rows if p.dataset == of}
 
 
-def published_beside(theirs: dict[str, Published], ref: CellRef) -> Published | None:
-    """The row of a cell. A method by the shared protocol stands beside what its paper prints for the method."""
-    variant = BASE_VARIANT if ref.variant == "shared" else ref.variant
-    return next((p for p in theirs.values() if (p.method, p.variant) == (ref.method, variant)), None)
+def published_beside(theirs: dict[str, Published], kept: Kept) -> Published | None:
+    """The row of a cell. A method by a recipe stands beside what its paper prints for the method."""
+    cell = kept.ref.method, BASE_VARIANT if kept.as_it_is else kept.ref.variant
+    return next((p for p in theirs.values() if (p.method, p.variant) == cell), None)
 
 
 def information_blocks(evidence: Evidence, experiment: str) -> list[Block]:
@@ -106,7 +103,7 @@ def _block(evidence: Evidence, experiment: str, asked: Information, arms: Arms) 
     for kept in kept_by_cell(evidence, experiment, asked, arms):
         values = {name: Value(*e) for name, e in kept.estimates().items()}
         values |= {"difference": Value.of(kept.gain), "seeds": Value(float(kept.gain.n))}
-        if (p := published_beside(theirs, kept.ref)) is not None:
+        if (p := published_beside(theirs, kept)) is not None:
             values |= _values(p)
             seen.add(p.row)
         rows.append(Row(cell_label(grid, kept.ref), values, cell_name(arms.biased, kept.ref)))
@@ -125,9 +122,10 @@ def information_findings(evidence: Evidence, experiment: str) -> list[str]:
     grid = evidence.grid
     for asked, arms in active_arms(grid, experiment):
         title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
-        cells = [k for k in kept_by_cell(evidence, experiment, asked, arms) if not _is_oracle(grid, k.ref)]
-        for kept in sorted(cells, key=lambda k: -k.gain.mean):
-            out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
+        for kept in sorted(kept_by_cell(evidence, experiment, asked, arms), key=lambda k: -k.gain.mean):
+            # with a floor or a ceiling no method is compared
+            if grid.methods[kept.ref.method].implementation != "oracle":
+                out.append(" ".join(kept.sentences(f"{title}, {cell_label(grid, kept.ref)}", chance)))
     return out
 
 
@@ -140,14 +138,12 @@ def information_notes(grid: Grid, experiment: str) -> list[str]:
     data = grid.datasets[asked.arms[0].unbiased]
     out = [told("notes", "information", data, asked)]
     if asked.published is not None and asked.published not in [a.unbiased for _, a in active_arms(grid, experiment)]:
-        rows = "; ".join(f"{row} {_in_words(p)}" for row, p in published(grid, experiment).items())
+        printed = published(grid, experiment).items()
+        said = {row: [f"{x} {published_text(p, x)}" for x in LETTERS if x in p.values] for row, p in printed}
+        rows = "; ".join(f"{row} {', '.join(numbers)}" for row, numbers in said.items())
         full = grid.datasets[asked.published].title
         out.append(f"{full}, the published size: not run. Published: {rows}. Classes, and hence chance, differ here.")
     source = grid.published(experiment).source
     if source and published(grid, experiment):
         out.append(f"Published numbers: {' '.join(source.split())}.")
     return out
-
-
-def _in_words(p: Published) -> str:
-    return ", ".join(f"{x} {published_text(p, x)}" for x in LETTERS if x in p.values)

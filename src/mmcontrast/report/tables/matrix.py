@@ -17,10 +17,8 @@ from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, p
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import ALL
 from mmcontrast.report.results import shown
-from mmcontrast.report.tables.contrasts import contrast_blocks, contrast_findings, contrast_notes
-from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Table, Value
-from mmcontrast.report.text.notes import lost_notes, not_run_notes, overrides_note
-from mmcontrast.report.text.wording import cell_label, count, estimate, find_cell, probe_definition, told
+from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Value
+from mmcontrast.report.text.wording import cell_label, count, estimate, find_cell, listed, probe_definition
 
 Scores = dict[int, float]  # seed -> score
 Cells = dict[str, tuple[str, str]]  # dataset -> method, variant
@@ -80,6 +78,13 @@ class Matrix:
         trained = {(d, r.method, untrained_twin(r.variant)) for (x, d), r in self.refs.items() if x not in self.floors}
         others = {x for (x, d), r in self.refs.items() if (d, r.method, r.variant) not in trained}
         return self.floors - others
+
+    @property
+    def hidden(self) -> set[str]:
+        """Twins that only a gain is measured from: all but the reference's own, where that is a row."""
+        own = {(d, r.method, untrained_twin(r.variant)) for (x, d), r in self.refs.items() if x == self.reference}
+        shown = {x for (x, d), r in self.refs.items() if x in self.twins and (d, r.method, r.variant) in own}
+        return self.twins - shown if shown else set()
 
     def method_of(self, label: str) -> str:
         """The method of a row."""
@@ -230,12 +235,11 @@ def matrix_blocks(matrix: Matrix) -> list[Block]:
     shares = all(m.percent for m in of)
     heading, in_points = (" (%)", " (points)") if shares else ("", "")
     both = {(label, c) for label, c in matrix.scores if all((label, c, r) in matrix.by_readout for r in READOUTS)}
-    # of rows that are another row untrained the first stands for all; the gains are by each
-    further = [label for label in matrix.labels if label in matrix.twins][1:]
+    hidden = matrix.hidden
     headline = {
         at: Value.of(matrix.mean(*at), of[at[1]], MARKS[matrix.headline[at]] if at in both else "")
         for at in matrix.scores
-        if at[0] not in further
+        if at[0] not in hidden
     }
     blocks = [matrix_block(matrix, f"Scores of the linear probe{heading}", "score", headline)]
     for readout, name in READOUTS.items() if both else ():
@@ -291,20 +295,13 @@ def matrix_findings(matrix: Matrix) -> list[str]:
     return out
 
 
-def matrix_notes(grid: Grid, matrix: Matrix) -> list[str]:
-    """What the columns are, and how they are put together."""
-    notes = []
-    for column in matrix.columns:
-        said = [f"{grid.datasets[p.dataset].title}{f', task {p.task}' if p.task else ''}" for p in column.parts]
-        metric = _target(grid, column.parts[0]).metrics[0]
-        mean = "mean by seed of " if len(said) > 1 else ""
-        notes.append(
-            f"{column.title}: {mean}{'; '.join(said)} ({metric}); {count(fewest_seeds(grid, column), 'seed')}."
-        )
+def matrix_notes(grid: Grid, experiment: str, matrix: Matrix, contrasts: list[str]) -> list[str]:
+    """What its recipes and probes are, its contrasts and columns, and how these are put together."""
+    recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
+    probe = probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)
+    seeds = [fewest_seeds(grid, column) for column in matrix.columns]
     lacking = [label for label in matrix.labels if label not in {*matrix.complete, *matrix.labelled}]
-    notes += [told("notes", "matrix_scores"), told("notes", "matrix_intervals")]
-    notes.append(told("notes", "matrix_across", matrix, lacking))
-    return notes
+    return listed("notes", "matrix", grid, recipes, probe, contrasts, matrix, seeds, lacking)
 
 
 def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], tuple[float, float]]:
@@ -329,38 +326,15 @@ def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], tupl
     return found
 
 
-def cost_block(matrix: Matrix, costs: dict[tuple[str, int], tuple[float, float]]) -> Block:
-    """Seconds and memory of every row and column."""
+def cost_block(evidence: Evidence, matrix: Matrix) -> Block:
+    """Seconds and memory of every row and column; raises as `read_costs`."""
     columns: list[Column] = []
     values: dict[str, dict[str, Value]] = {}
     for c, of in enumerate(matrix.columns):
-        columns += [
-            Column(f"seconds_{c}", f"{of.title}: s per seed", "score"),
-            Column(f"memory_{c}", "peak MiB", "count"),
-        ]
-    for (label, c), (seconds, memory) in costs.items():
+        columns.append(Column(f"seconds_{c}", f"{of.title}: s per seed", "score"))
+        columns.append(Column(f"memory_{c}", "peak MiB", "count"))
+    for (label, c), (seconds, memory) in read_costs(evidence, matrix).items():
         found = {f"seconds_{c}": Value(seconds), f"memory_{c}": Value(memory)}
         values.setdefault(label, {}).update(found)
     rows = [Row(label, values[label]) for label in matrix.labels if label in values]
     return Block("Cost of training", columns, rows, {"dataset": ALL, "metric": "cost"})
-
-
-def matrix_table(evidence: Evidence, experiment: str) -> Table:
-    """The table of an experiment of kind `matrix`."""
-    grid, matrix = evidence.grid, build_matrix(evidence, experiment)
-    spec, notes = grid.experiments[experiment], contrast_notes(grid, experiment) + matrix_notes(grid, matrix)
-    blocks = contrast_blocks(evidence, experiment) + matrix_blocks(matrix)
-    if "cost" in (spec.figures or []):
-        blocks.append(cost_block(matrix, read_costs(evidence, matrix)))
-        notes.append(told("notes", "cost"))
-    recipes = dict.fromkeys(grid.cell(d, c.method, c.variant).recipe for d, c in grid.experiment_cells(experiment))
-    shared = [" ".join(grid.recipes[b].description.split()) for b in recipes if b is not None]
-    probe = f"Scores: {probe_definition(grid.datasets[p.dataset] for c in matrix.columns for p in c.parts)}."
-    return Table(
-        name=experiment,
-        title=spec.title,
-        caption=spec.caption.strip(),
-        blocks=blocks,
-        findings=overrides_note(grid) or [*contrast_findings(evidence, experiment), *matrix_findings(matrix)],
-        notes=[*lost_notes(grid, experiment), *shared, probe, *notes, *not_run_notes(grid, experiment)],
-    )

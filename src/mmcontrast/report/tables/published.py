@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
-from mmcontrast.config.methods import PublishedTable
 from mmcontrast.config.metrics import measure
 from mmcontrast.evaluation.statistics import Difference, Interval, Sample, welch
 from mmcontrast.report.evidence import Evidence, Scope
@@ -86,13 +85,11 @@ def reproductions(evidence: Evidence, experiment: str) -> list[tuple[Reproductio
         of = Scope(evidence, experiment, row.dataset)
         for metric in row.values:
             fair, kind = "selected" if of.mean(ref, metric) else "last", measure(metric)
-            found = [
-                Reproduction(
-                    of, ref, row, metric, protocol, shown(ours, kind), [kind.factor * v for v in by_seed.values()]
-                )
-                for protocol in (fair, "optimistic")
-                if (ours := of.mean(ref, metric, protocol)) and (by_seed := of.scores(ref, metric, protocol))
-            ]
+            found = []
+            for protocol in (fair, "optimistic"):
+                scores = [kind.factor * v for v in of.scores(ref, metric, protocol).values()]
+                if scores and (ours := of.mean(ref, metric, protocol)):
+                    found.append(Reproduction(of, ref, row, metric, protocol, shown(ours, kind), scores))
             if found:
                 out.append((found[0], found[1] if len(found) > 1 else None))
     return out
@@ -114,14 +111,12 @@ def reproduction_sentences(found: list[tuple[Reproduction, Reproduction | None]]
     """One sentence per published number, with our score under each protocol."""
     out, cells = [], Counter((one.row.dataset, one.row.row, one.metric) for one, _ in found)
     for one, best in found:
-        verdicts = "; ".join(
-            f"{wording.PROTOCOL_SHORT[r.protocol]} {r.text}: {verdict_on(r)}" for r in (one, best) if r
-        )
+        found_in = [f"{wording.PROTOCOL_SHORT[r.protocol]} {r.text}: {verdict_on(r)}" for r in (one, best) if r]
         data, printed = one.of.data, wording.published_text(one.row, one.metric)
-        title = f"{data.title}, {wording.metric_title(one.metric, data)}{measure(one.metric).heading}"
+        title = f"{data.title}, {metric_title(one.metric, data)}{measure(one.metric).heading}"
         whose = f" ({one.of.label(one.ref)})" if cells[one.row.dataset, one.row.row, one.metric] > 1 else ""
         how = "was run with" if one.row.verified == "run" else "is published as"
-        out.append(f"{title}: {one.row.row} {how} {printed}. Ours{whose}, {verdicts}.")
+        out.append(f"{title}: {one.row.row} {how} {printed}. Ours{whose}, {'; '.join(found_in)}.")
     return out
 
 
@@ -164,7 +159,7 @@ def _unrun(grid: Grid, experiment: str, run: list[str]) -> dict[str, Any] | None
     # without published numbers, and where it can be run, its name is enough
     brief = not spec.not_run and not any(part["rows"] for part in parts)
     about = {"name": experiment, "title": spec.title, "caption": spec.caption, "brief": brief, "parts": parts}
-    return about | _kept_in(table, grid.files.where("experiments", experiment))
+    return about | {"source": table.source, "file": grid.files.where("experiments", experiment)}
 
 
 def _not_run(grid: Grid, paper: str, name: str) -> dict[str, Any]:
@@ -172,11 +167,7 @@ def _not_run(grid: Grid, paper: str, name: str) -> dict[str, Any]:
     names = dict.fromkeys([*(p.dataset for p in spec.rows), *spec.why])
     parts = [_listed(spec.rows, None, n, spec.why[n], spec.titles) for n in names]
     about = {"name": f"{paper}-{name}", "title": spec.title, "caption": spec.caption, "brief": False, "parts": parts}
-    return about | _kept_in(spec, grid.files.where("papers", paper))
-
-
-def _kept_in(table: PublishedTable, file: str) -> dict[str, str]:
-    return {"source": " ".join((table.source or "").split()), "file": file}
+    return about | {"source": spec.source, "file": grid.files.where("papers", paper)}
 
 
 def _listed(

@@ -1,11 +1,13 @@
 """Names and definitions that tables, figures and the page share. Numbers come from elsewhere."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Container, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmcontrast.config import CellRef, Dataset, Grid, Published
 from mmcontrast.config.metrics import measure, metric_name, parse_metric_name
@@ -13,6 +15,9 @@ from mmcontrast.evaluation.columns import ENCODERS, OWN, without
 from mmcontrast.evaluation.retrieval import reported as ranked_metrics
 from mmcontrast.evaluation.scores import THRESHOLD
 from mmcontrast.evaluation.statistics import LEVEL, Difference
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 LEVEL_NAME = f"{LEVEL:.0%}".replace("%", " %")
 MINUS = "−"
@@ -38,17 +43,28 @@ PROBES = {
 
 
 @cache
-def _texts(file: str) -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def templates() -> Environment:
+    """Of pages, in which what is filled in is escaped, and of cards, captions and notes."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-    env = Environment(loader=FileSystemLoader(FOLDERS), undefined=StrictUndefined, trim_blocks=True)
-    env.globals["LEVEL_NAME"], env.filters["count"] = LEVEL_NAME, count
-    return env.get_template(f"{file}.txt").module
+    env = Environment(loader=FileSystemLoader(FOLDERS), autoescape=select_autoescape(), undefined=StrictUndefined)
+    env.trim_blocks = env.lstrip_blocks = True
+    env.filters["count"] = count
+    env.globals |= {"LEVEL_NAME": LEVEL_NAME, "points": points, "metric_title": metric_title}
+    return env
 
 
 def told(file: str, macro: str, *about: Any) -> str:
     """A text of `notes.txt` or `captions.txt`, filled in, on one line."""
-    return re.sub("[ \n]+", " ", getattr(_texts(file), macro)(*about)).strip()
+    text = getattr(templates().get_template(f"{file}.txt").module, macro)(*about)
+    return re.sub("[ \n]+", " ", text).strip()
+
+
+def listed(file: str, macro: str, *about: Any) -> list[str]:
+    """The items of such a text, which begin with a dash on a line of their own, each on one line."""
+    text = getattr(templates().get_template(f"{file}.txt").module, macro)(*about)
+    items = (re.sub("[ \n]+", " ", item).strip() for item in re.split("^- ", text, flags=re.MULTILINE))
+    return [item for item in items if item]
 
 
 def probe_definition(datasets: Iterable[Dataset]) -> str:
@@ -139,22 +155,23 @@ def find_cell(grid: Grid, experiment: str, method: str, variant: str) -> CellRef
     return next((c for c in grid.experiments[experiment].cells if (c.method, c.variant) == (method, variant)), None)
 
 
-SCALE = "Intervals of a score in percent are symmetric in log odds, so that they end within 0 and 100 %."
+def overrides_note(grid: Grid) -> list[str]:
+    """A warning where the suite changes every cell's parameters, since nothing can be concluded then."""
+    overrides = grid.suite.overrides.given()
+    if not overrides:
+        return []
+    changed = ", ".join(f"{k} = {v}" for k, v in _flat(overrides))
+    return [
+        f"No conclusion can be drawn from these numbers: the suite '{grid.suite_name}' changes every cell ({changed}). "
+        f"{grid.suite.description}"
+    ]
 
 
-def seeds_interval_name(n_seeds: int) -> str:
-    """What [low, high] is."""
-    return f"{LEVEL_NAME} t interval of the mean over {count(n_seeds, 'seed')}"
-
-
-def wide_interval_name(n_seeds: int, n_instances: int, dataset: Dataset) -> str:
-    """What the wider interval is."""
-    return told("notes", "wide_interval", n_seeds, n_instances, dataset)
-
-
-def seeds_by_dataset(grid: Grid, datasets: Sequence[str]) -> str:
-    """'ROSMAP 5 seeds, Trifeature 3 seeds'."""
-    return ", ".join(f"{grid.datasets[d].title} {count(len(grid.seeds_of(d)), 'seed')}" for d in datasets)
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    out = []
+    for key, value in values.items():
+        out += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return out
 
 
 def count(n: int, noun: str) -> str:
@@ -204,11 +221,10 @@ def p_value(p: float | None) -> str:
 
 def published_text(row: Published, metric: str) -> str:
     """'88.7 ± 0.5'; empty where the row has no such number."""
-    if metric not in row.values:
-        return ""
-    return as_given(row.values[metric]) + (f" ± {row.spread[metric]:g}" if metric in row.spread else "")
+    return as_given(row.values[metric], row.spread.get(metric)) if metric in row.values else ""
 
 
-def as_given(value: float) -> str:
-    """A published number with its own digits, at least one decimal."""
-    return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
+def as_given(value: float, spread: float | None = None) -> str:
+    """A published number with its own digits, at least one decimal, and its spread if it has one."""
+    digits = f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
+    return digits if spread is None else f"{digits} ± {spread:g}"
