@@ -91,7 +91,12 @@ def _train(args: argparse.Namespace) -> None:
     from mmcontrast.training.cell import launch_ranks, run_stage
 
     launch_ranks(cell, args.words)
-    cost = run_stage(cell, args.command, layout, EpochPrinter(args.command, cell, layout), plan=sha256_of(plan))
+    report: Callable[[int, int, int, dict[str, float]], None] = EpochPrinter(args.command, cell, layout)
+    if named := os.environ.get("MMCONTRAST_TRACKERS"):
+        from mmcontrast.trackers import tracked
+
+        report = tracked(report, named, layout.tracked(cell.name, args.command))
+    cost = run_stage(cell, args.command, layout, report, plan=sha256_of(plan))
     if cost:
         print(
             f"{cell.name} {args.command}: {cost['seconds']:.1f} s, of which training {cost['training_seconds']:.1f} s; "
