@@ -199,6 +199,7 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _data(args: argparse.Namespace) -> None:
+    from mmcontrast.data.croissant import write_croissant
     from mmcontrast.data.fetch import fetch
     from mmcontrast.data.prepare import prepare
 
@@ -210,9 +211,11 @@ def _data(args: argparse.Namespace) -> None:
             manifest = fetch(name, plans.planned_sources(plan), raw)
             print(f"{name}: {len(manifest['files'])} files in {raw}")
         else:
-            sheet = prepare(name, plans.planned_dataset(plan), raw, Path(paths.datasheet(name)).parent)
+            folder = Path(paths.datasheet(name)).parent
+            sheet = prepare(name, plans.planned_dataset(plan), raw, folder)
+            write_croissant(folder, sheet)
             rows = ", ".join(f"{split} {s['rows']}" for split, s in sheet["splits"].items())
-            print(f"{name}: {rows} rows in {Path(paths.datasheet(name)).parent}")
+            print(f"{name}: {rows} rows in {folder}")
             for warning in sheet["warnings"]:
                 print(f"{name}: warning: {warning}")
     _journal(args, paths.Layout())
