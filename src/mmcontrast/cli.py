@@ -313,6 +313,13 @@ def _apply(args: argparse.Namespace) -> None:
     print(f"{args.out}: {n} rows written")
 
 
+def _push(args: argparse.Namespace) -> None:
+    from mmcontrast.pipeline.push import push
+
+    grid, layout = selection(args.suite)
+    print(push(grid, layout, plans.cell_name(args.cell), args.repository, args.public))
+
+
 def _check(args: argparse.Namespace) -> int:
     grid, layout = selection(args.suite, args.datasets)
     plans.planned(grid, layout)  # what it refuses, no run would pass
