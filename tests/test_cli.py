@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 
@@ -96,6 +99,48 @@ def test_data_status_lists_every_dataset(capsys: pytest.CaptureFixture[str]) -> 
     shown = capsys.readouterr().out
     for path in (ROOT / "params/datasets").glob("*.yaml"):
         assert path.stem in shown
+
+
+def answer(capsys: pytest.CaptureFixture[str], words: list[str], status: int) -> dict[str, Any]:
+    """What a command prints for programs, which is of one shape whatever happened."""
+    assert main(words) == status
+    given: dict[str, Any] = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
+    assert list(given) == ["command", "error", "counts", "rows"]
+    assert given["command"] == words
+    assert (given["error"] is None) == (status == 0)
+    return given
+
+
+def test_answers_for_programs_have_one_shape(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    monkeypatch.chdir(tmp_path)
+    given = answer(capsys, ["check", "--suite", "smoke", "--json"], 0)
+    assert given["counts"] == {"cells": len(given["rows"]), "experiments": 2}
+    assert {"cell": "tcga_brca/concat/base", "seeds": [0, 1]} in given["rows"]
+    given = answer(capsys, ["check", "--suite", "smoek", "--json"], 1)
+    assert (given["counts"], given["rows"]) == ({}, [])
+    assert "did you mean 'smoke'" in given["error"]
+    given = answer(capsys, ["data", "status", "--json"], 0)
+    assert given["counts"] == {"datasets": len(given["rows"]), "ready": 0}
+    assert {row["next_step"] for row in given["rows"] if row["name"] == "rosmap"} == {"mmcontrast data fetch rosmap"}
+    given = answer(capsys, ["verify", "--suite", "smoke", "--json"], 1)
+    assert given["error"].startswith("nothing of this suite is here; run `snakemake ")
+    assert {row["state"] for row in given["rows"]} == {"missing"}
+    given = answer(capsys, ["compare", "previous", "--suite", "smoke", "--json"], 1)
+    assert "no results of this suite are kept" in given["error"]
+    for folder, value in ((".state/results", 0.5), ("reports", 0.75)):
+        path = tmp_path / "build/smoke" / folder / ("a.parquet" if folder.startswith(".") else "results.parquet")
+        path.parent.mkdir(parents=True)
+        row = {"experiment": "e", "dataset": "d", "method": "m", "variant": "base", "seed": 0, "protocol": "last"}
+        pl.DataFrame([row | {"split": "test", "metric": "acc", "value": value}]).write_parquet(path)
+    (tmp_path / "build/smoke/.state/results/index.json").write_text('[{"sha256": "a", "commit": null, "time": "now"}]')
+    given = answer(capsys, ["compare", "previous", "--suite", "smoke", "--json"], 0)
+    assert given["counts"] == {"moved": 1, "unmoved": 0}
+    (moved,) = given["rows"]
+    assert (moved["state"], moved["cell"], moved["difference"]) == ("moved", "d/m/base", 0.25)
+    assert (moved["low"], moved["p"], moved["seeds"]) == (None, None, 1)
 
 
 def test_the_workflow_starts_without_torch() -> None:

@@ -47,7 +47,10 @@ def pinned() -> dict[str, Version]:
 
 
 def required() -> list[Requirement]:
-    extras = [r for of in PROJECT["optional-dependencies"].values() for r in of if not r.startswith("mmcontrast[")]
+    of, names = PROJECT["optional-dependencies"], ["dev"]
+    for r in of["dev"]:
+        names += re.fullmatch(r"mmcontrast\[(.*)\]", r)[1].split(",") if r.startswith("mmcontrast[") else []
+    extras = [r for name in names for r in of[name] if not r.startswith("mmcontrast[")]
     return [Requirement(r) for r in [*PROJECT["dependencies"], *extras]]
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,13 @@ def _journal(args: argparse.Namespace, layout: paths.Layout) -> None:
         f.write(line + "\n")
 
 
+def _answer(args: argparse.Namespace, counts: dict[str, int], rows: list[dict[str, Any]], error: str = "") -> int:
+    """Print what `--json` gives, of every command in one shape (docs/guides/tools.md); the exit status."""
+    rows = [{k: None if v != v else v for k, v in row.items()} for row in rows]  # JSON has no NaN
+    print(json.dumps({"command": args.words, "error": error or None, "counts": counts, "rows": rows}, indent=2))
+    return int(bool(error))
+
+
 class EpochPrinter:
     """Training progress: a living line on a terminal, else a line every few seconds; under DVC, which says nothing of
     how far it is, also with the number of training stages and the time left.
@@ -83,7 +91,12 @@ def _train(args: argparse.Namespace) -> None:
     from mmcontrast.training.cell import launch_ranks, run_stage
 
     launch_ranks(cell, args.words)
-    cost = run_stage(cell, args.command, layout, EpochPrinter(args.command, cell, layout), plan=sha256_of(plan))
+    report: Callable[[int, int, int, dict[str, float]], None] = EpochPrinter(args.command, cell, layout)
+    if named := os.environ.get("MMCONTRAST_TRACKERS"):
+        from mmcontrast.trackers import tracked
+
+        report = tracked(report, named, layout.tracked(cell.name, args.command))
+    cost = run_stage(cell, args.command, layout, report, plan=sha256_of(plan))
     if cost:
         print(
             f"{cell.name} {args.command}: {cost['seconds']:.1f} s, of which training {cost['training_seconds']:.1f} s; "
@@ -186,6 +199,7 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _data(args: argparse.Namespace) -> None:
+    from mmcontrast.data.croissant import write_croissant
     from mmcontrast.data.fetch import fetch
     from mmcontrast.data.prepare import prepare
 
@@ -197,9 +211,11 @@ def _data(args: argparse.Namespace) -> None:
             manifest = fetch(name, plans.planned_sources(plan), raw)
             print(f"{name}: {len(manifest['files'])} files in {raw}")
         else:
-            sheet = prepare(name, plans.planned_dataset(plan), raw, Path(paths.datasheet(name)).parent)
+            folder = Path(paths.datasheet(name)).parent
+            sheet = prepare(name, plans.planned_dataset(plan), raw, folder)
+            write_croissant(folder, sheet)
             rows = ", ".join(f"{split} {s['rows']}" for split, s in sheet["splits"].items())
-            print(f"{name}: {rows} rows in {Path(paths.datasheet(name)).parent}")
+            print(f"{name}: {rows} rows in {folder}")
             for warning in sheet["warnings"]:
                 print(f"{name}: warning: {warning}")
     _journal(args, paths.Layout())
@@ -215,40 +231,46 @@ def _encoders(args: argparse.Namespace) -> None:
         print(folder)
 
 
-def _status(args: argparse.Namespace) -> None:
+def _status(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
     from mmcontrast.data.manifest import status
 
+    found = status(selection(args.suite)[0])
+    if args.json:
+        counts = {"datasets": len(found), "ready": sum(row.next_step == "ready" for row in found)}
+        return _answer(args, counts, [asdict(row) for row in found])
     table = Table("dataset", "rows", "fetched", "prepared", "source", "licence", "next")
-    for row in status(selection(args.suite)[0]):
+    for row in found:
         table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.source, row.licence, row.next_step)
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+    return 0
 
 
 def _sync(args: argparse.Namespace) -> None:
     print("sync:", workflow.to_dvc() if args.engine == "dvc" else workflow.to_snakemake())
 
 
-def _compare(args: argparse.Namespace) -> None:
-    from mmcontrast.pipeline.compare import compare, comparison_table, results_of
+def _compare(args: argparse.Namespace) -> int:
+    from mmcontrast.pipeline.compare import as_rows, compare, comparison_table, results_of
     from mmcontrast.report.tables.formats import to_markdown
 
     root, layout = Path.cwd(), paths.Layout(args.suite, args.datasets)
     found = compare(results_of(args.before, root, layout), results_of(args.after, root, layout))
+    if args.json:
+        return _answer(args, {"moved": len(found.moved), "unmoved": found.unmoved}, as_rows(found))
     print(to_markdown(comparison_table(found, args.before, args.after)), end="")
+    return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
     grid, layout = selection(args.suite, args.datasets)
-    from mmcontrast.pipeline.verify import as_json, examine, repair, told
+    from mmcontrast.pipeline.verify import examine, repair, told
     from mmcontrast.report.outputs import reproduce
 
     say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
     findings = told(examine(grid, layout), say)
-    if args.json:
-        print(json.dumps(as_json(findings), indent=2))
     if args.repair:
         spoiled = repair(findings, grid.root, say)
         # now, as no run would make data again while what was trained on them stands
@@ -258,10 +280,13 @@ def _verify(args: argparse.Namespace) -> int:
                 for args.action, part in (("fetch", paths.raw_manifest(name)), ("prepare", made)):
                     if any(f"{path}/".startswith(f"{part}/") for path in spoiled):
                         _data(args)
-    checked = [f for f in findings if f.state != "missing" and f.kind != "plan"]
-    if not checked:
-        say(f"nothing of this suite is here; run `{reproduce(layout)}` first")
-    return int(not checked or any(f.state == "wrong" for f in findings))
+    counts = {state: sum(f.state == state for f in findings) for state in ("right", "wrong", "missing")}
+    problem = f"{counts['wrong']} wrong" if counts["wrong"] else ""
+    if all(f.state == "missing" or f.kind == "plan" for f in findings):
+        say(problem := f"nothing of this suite is here; run `{reproduce(layout)}` first")
+    if args.json:
+        return _answer(args, counts, [asdict(f) for f in findings if f.state != "right"], problem)
+    return int(bool(problem))
 
 
 def _write(args: argparse.Namespace) -> None:
@@ -288,10 +313,21 @@ def _apply(args: argparse.Namespace) -> None:
     print(f"{args.out}: {n} rows written")
 
 
-def _check(args: argparse.Namespace) -> None:
+def _push(args: argparse.Namespace) -> None:
+    from mmcontrast.pipeline.push import push
+
+    grid, layout = selection(args.suite)
+    print(push(grid, layout, plans.cell_name(args.cell), args.repository, args.public))
+
+
+def _check(args: argparse.Namespace) -> int:
     grid, layout = selection(args.suite, args.datasets)
     plans.planned(grid, layout)  # what it refuses, no run would pass
+    if args.json:
+        counts = {"cells": len(grid.cells), "experiments": len(grid.active_experiments)}
+        return _answer(args, counts, [{"cell": name, "seeds": cell.seeds} for name, cell in grid.cells.items()])
     print(f"params/ is in order: {len(grid.cells)} cells in {len(grid.active_experiments)} experiments")
+    return 0
 
 
 def _init(args: argparse.Namespace) -> None:
@@ -310,7 +346,7 @@ def _new(args: argparse.Namespace) -> None:
         told = {role: given for role in ("id", "label", "group", "split") if (given := getattr(args, role)) is not None}
         said = starting.new_dataset(args.name, files, told)
     print("\n".join(said))
-    args.suite, args.datasets = args.name if args.kind == "dataset" else "default", None
+    args.suite, args.datasets, args.json = args.name if args.kind == "dataset" else "default", None, False
     _check(args)
     if args.kind == "dataset":
         print(f"Next: snakemake --cores all --config suite={args.name}")
@@ -369,4 +405,4 @@ def main(argv: list[str] | None = None) -> int:
         if problem is None:
             raise
         print(f"error: {problem}", file=sys.stderr)
-        return 1
+        return _answer(args, {}, [], problem) if getattr(args, "json", False) else 1

@@ -160,6 +160,10 @@ class Layout:
         """A job's log, outside all outputs."""
         return f"{self.prefix}logs/" + "/".join(parts) + ".log"
 
+    def tracked(self, cell: str, stage: str) -> Path:
+        """What experiment trackers keep of a stage, see `mmcontrast.trackers`."""
+        return Path(f"{self.prefix}logs/trackers/{stage}/{cell}")
+
     @property
     def run_lock(self) -> Path:
         """Held by the process that schedules this suite's jobs, so that nobody plans anew under them."""

@@ -265,7 +265,7 @@ def read_rows(model: TrainedModel, files: Sequence[Path]) -> tuple[list[str], di
     modalities = model.cell.modalities
     frame = reduce(
         lambda one, other: one.join(other, on=ID, how="full", coalesce=True, maintain_order="left_right"),
-        [_read(file, modalities) for file in files],
+        [_read(file, modalities, len(files) > 1) for file in files],
     )
     inputs: dict[str, Any] = {}
     shared = Counter(f for m in modalities for f in model.features(m))
@@ -282,7 +282,7 @@ def read_rows(model: TrainedModel, files: Sequence[Path]) -> tuple[list[str], di
     return frame[ID].to_list(), inputs
 
 
-def _read(file: Path, modalities: dict[str, Modality]) -> pl.DataFrame:
+def _read(file: Path, modalities: dict[str, Modality], joined: bool) -> pl.DataFrame:
     if file.suffix not in READERS:
         raise DataError(f"{file}: '{file.suffix}' is not read here; give {' or '.join(READERS)}")
     try:
@@ -292,6 +292,8 @@ def _read(file: Path, modalities: dict[str, Modality]) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError) as e:
         raise DataError(f"{file}: not a table that can be read ({str(e).splitlines()[0]})") from None
     if ID not in frame.columns:
+        if joined:
+            raise DataError(f"{file}: no column '{ID}', by which several files are joined; name the column of ids so")
         frame = frame.with_columns(pl.int_range(pl.len()).alias(ID))
     frame = frame.with_columns(pl.col(ID).cast(pl.String))
     if (frame[ID].is_duplicated() | frame[ID].is_null()).any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from mmcontrast.pipeline.documents import MODELS
 pytest.importorskip("furo", reason="the extra docs is not installed; `make env-all` installs it")
 
 ROOT = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LOADED = {"img": "src", "script": "src", "source": "src", "iframe": "src", "link": "href"}
 pytestmark = pytest.mark.slow
 
@@ -85,3 +87,36 @@ def test_every_loss_and_every_key_has_its_place(site: Path, pages: dict[Path, Pa
     assert set(OBJECTIVES) <= pages[site / "reference/objectives.html"].places | {
         name.replace("-", "_") for name in pages[site / "reference/objectives.html"].places
     }
+
+
+# what sticks out to the right and does not scroll by itself
+OVERFLOW = """() => [...document.querySelectorAll('article *')].filter(e => {
+  const right = document.documentElement.clientWidth + 1
+  if (!e.getClientRects().length || e.getBoundingClientRect().right <= right) return false
+  for (let of = e; of; of = of.parentElement)
+    if (['auto', 'scroll'].includes(getComputedStyle(of).overflowX)) return false
+  return true }).slice(0, 2).map(e => e.outerHTML.slice(0, 100))"""
+SOME = ("index.html", "genindex.html", "guides/tools.html", "papers/comm.html", "reference/params.html")
+
+
+@pytest.mark.parametrize("which", ["some", pytest.param("all", marks=pytest.mark.exhaustive)])
+def test_pages_fit_a_desk_and_a_phone_without_a_fault(site: Path, pages: dict[Path, Page], which: str) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip(f"no browser; install one of {', '.join(BROWSERS)}")
+    shown = sorted(pages) if which == "all" else [site / name for name in SOME]
+    faults: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        window = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        for width, scheme in ((1280, "light"), (1280, "dark"), (380, "light"), (380, "dark")):
+            page = window.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            page.on("console", lambda message: faults.append(message.text))
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("requestfailed", lambda request: faults.append(request.url))
+            for file in shown:
+                page.goto(file.as_uri())
+                faults.extend(f"{file.name} at {width}: {part}" for part in page.evaluate(OVERFLOW))
+            page.close()
+        window.close()
+    assert faults == []

@@ -44,3 +44,11 @@ def test_pictures_and_captions(journey: Any, table_of: Any) -> None:
     journey("snakemake", "--cores", "1", "--config", "suite=shapes")
     table = table_of(journey, "shapes")
     assert all(f"| {method} |" in table for method in ("CLIP", "SigLIP", "MXM-CLR"))
+    # a picture that training has not seen, and captions that nobody has given it
+    Image.new("RGB", (32, 32), "orange").save(journey.folder / "new.png")
+    row = {"id": "a", "image": '["new.png"]', "caption": '["an orange square", "orange"]'}
+    pl.DataFrame([row]).write_csv(journey.folder / "new.csv")
+    journey("mmcontrast", "embed", "shapes/mxm_clr/base", "new.csv", "-o", "z.parquet", "--suite", "shapes")
+    found = pl.read_parquet(journey.folder / "z.parquet")
+    assert sorted(found["modality"]) == ["caption", "caption", "image"]
+    assert found["embedding"].to_numpy().std(0).max() > 1e-3

@@ -270,8 +270,9 @@ def test_what_is_wrong_is_removed_and_made_again(finished: Checkout) -> None:
         (finished.root / file).unlink()
         (finished.root / file).write_bytes(before[file][:-9] + bytes(9))
     told = json.loads(finished.mmcontrast("verify", "--json", ok=False))
-    assert told["wrong"] >= 2
-    assert {f["state"] for f in told["findings"]} <= {"wrong", "missing"}
+    assert told["counts"]["wrong"] >= 2
+    assert told["error"] == f"{told['counts']['wrong']} wrong"
+    assert {f["state"] for f in told["rows"]} <= {"wrong", "missing"}
     text = finished.mmcontrast("verify", "--repair", ok=False)
     assert "removed runs/synthetic/concat/base/finetune" in text
     assert "removed reports/results.parquet" in text

@@ -85,6 +85,23 @@ def test_every_score_is_that_of_the_results_table(made: Made) -> None:
         assert seen == {(m, p) for m, p in own.select("metric", "protocol").unique().rows() if "@" not in m}
 
 
+def test_the_front_matter_is_a_hubs(made: Made) -> None:
+    from huggingface_hub import ModelCard
+
+    results = pl.read_parquet(made.path(made.layout.report("results.parquet"))).filter(split="test")
+    for name, cell in made.grid.cells.items():
+        data = ModelCard(card_of(made, name)).data
+        assert (data.library_name, data.license, data.license_name) == ("mmcontrast", "other", "see-data")
+        assert cell.method in data.tags
+        assert data.model_name == name
+        assert data.eval_results
+        for found in data.eval_results:
+            own = one_experiment(results, cell).filter(metric=found.metric_type)
+            protocol = "selected" if "selected" in set(own["protocol"]) else "last"
+            assert found.dataset_type == cell.dataset
+            assert found.metric_value == pytest.approx(own.filter(protocol=protocol)["value"].mean())
+
+
 def test_every_file_has_its_seeds_score(made: Made) -> None:
     results = pl.read_parquet(made.path(made.layout.report("results.parquet")))
     for name, cell in made.grid.cells.items():

@@ -133,3 +133,14 @@ def test_a_table_that_is_none_is_refused_by_name(
         (checkout / name).write_text(content)
     assert main(["embed", str(outputs), name, "-o", "z.parquet"]) == 1
     assert re.search(told, capsys.readouterr().err)
+
+
+def test_files_are_not_joined_by_the_order_of_their_rows(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where one names its rows in a column that is not called `id`."""
+    raw_rows.write(checkout, ("vital", "pen"))
+    outputs = trained(raw_rows.cell_of("raw", ("vital", "pen")))
+    (checkout / "vital.csv").write_text("id,pulse,weight,height\na,1,2,3\n")
+    (checkout / "pen.csv").write_text('person,pen\na,"[[1,2]]"\n')
+    assert main(["embed", str(outputs), "vital.csv", "pen.csv", "-o", "z.parquet"]) == 1
+    told = capsys.readouterr().err
+    assert "pen.csv: no column 'id', by which several files are joined; name the column of ids so" in told

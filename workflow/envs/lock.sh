@@ -1,6 +1,6 @@
 #!/bin/sh
 # Write locks/: exact versions with their hashes, for Linux and macOS and Python 3.11 to 3.13. Needs uv.
-#   base.txt  what a run needs, but torch      all.txt  the same and every extra of pyproject.toml
+#   base.txt  what a run needs, but torch      all.txt  the same and the extras of `dev`
 #   cuda.txt  torch and what it needs for CUDA, as the registry has them      uv.txt  uv, for a set-up without it
 # Versions that are in the files already stay; `rm -r locks` first to take the newest.
 set -eu
@@ -20,7 +20,7 @@ compile() { # NAME INPUTS
 }
 cuda='^(torch|triton|nvidia|cuda)[-=]'
 compile base pyproject.toml
-compile all --all-extras pyproject.toml
+compile all --extra dev pyproject.toml
 echo uv | compile uv -
 for name in base all; do
     awk "/^[a-z]/ {out = !/$cuda/} out" "$new/$name" >"locks/$name.txt"

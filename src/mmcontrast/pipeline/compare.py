@@ -184,6 +184,21 @@ def comparison_table(found: Comparison, before: str, after: str) -> Table:
     return Table("compare", f"{before} → {after}", "", blocks, [], notes)
 
 
+def as_rows(found: Comparison) -> list[dict[str, Any]]:
+    """The comparison as plain objects: a score that moved, as stored, or a cell that only one version has."""
+    rows: list[dict[str, Any]] = []
+    for m in found.moved:
+        d = m.difference
+        rows.append(
+            {"state": "moved", "cell": "/".join(m.key[:3]), "protocol": m.key[3], "metric": m.key[4]}
+            | {"before": m.before, "after": m.after, "difference": d.mean, "low": d.low, "high": d.high}
+            | {"p": d.p, "seeds": d.n}
+        )
+    for state, cells in (("only before", found.only_before), ("only after", found.only_after)):
+        rows += [{"state": state, "cell": cell} for cell in cells]
+    return rows
+
+
 def _row(m: Moved) -> Row:
     of = measure(m.key[4])
     values = {

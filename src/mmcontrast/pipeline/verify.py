@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Set
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import groupby, product
 from pathlib import Path
@@ -98,12 +98,6 @@ def repair(findings: list[Finding], root: Path, say: Callable[[str], None]) -> l
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
             say(f"removed {path}")
     return spoiled
-
-
-def as_json(findings: list[Finding]) -> dict[str, Any]:
-    """How many there are of each state, and all but the right ones."""
-    counts = {state: sum(f.state == state for f in findings) for state in ("right", "wrong", "missing")}
-    return counts | {"findings": [asdict(f) for f in findings if f.state != "right"]}
 
 
 def examine(grid: Grid, layout: Layout) -> Iterator[Finding]:
