@@ -32,7 +32,7 @@ socket.getaddrinfo = socket.create_connection = refuse
 """
 
 
-LOCKS = {name: (ROOT / f"locks/{name}.txt").read_text() for name in ("base", "all", "cuda", "uv")}
+LOCKS = {name: (ROOT / f"locks/{name}.txt").read_text() for name in ("base", "all", "slurm", "cuda", "uv")}
 
 
 def locked(name: str) -> dict[str, Version]:
@@ -41,7 +41,7 @@ def locked(name: str) -> dict[str, Version]:
 
 
 def pinned() -> dict[str, Version]:
-    return locked("all") | locked("cuda")
+    return locked("all") | locked("slurm") | locked("cuda")
 
 
 def required() -> list[Requirement]:
@@ -55,11 +55,17 @@ def test_every_dependency_has_an_exact_version(requirement: Requirement) -> None
 
 
 def test_what_a_run_needs_is_in_one_version_everywhere_and_without_cuda() -> None:
-    base, everything = locked("base"), locked("all")
-    assert base.items() <= everything.items()
-    assert not everything.keys() & locked("cuda").keys()
+    base, everything, cluster = locked("base"), locked("all"), locked("slurm")
+    assert base.items() <= everything.items() & cluster.items()
+    assert not (everything | cluster).keys() & locked("cuda").keys()
     wanted = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     assert wanted <= base.keys() | {"torch"}
+
+
+def test_no_start_of_snakemake_in_the_tests_imports_pandas() -> None:
+    """The cluster's plugin does, a second of each of the tests' hundred starts and jobs; so it is apart."""
+    assert "pandas" in locked("slurm")
+    assert "pandas" not in locked("all")
 
 
 @pytest.mark.parametrize("name", LOCKS)
