@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from mmcontrast.config import Grid
 from mmcontrast.pipeline import documents
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -122,6 +122,7 @@ def test_torch_for_the_cpu_is_looked_for_in_three_places(
     assert (tmp_path / "venv/.base-cpu").exists()
 
 
+@pytest.mark.slow
 def test_imports_and_params_need_no_network() -> None:
     code = f"""
 {NO_NETWORK}
@@ -148,7 +149,7 @@ def test_dvc_reports_nothing_and_looks_for_no_update() -> None:
 
 def test_the_page_of_licences_names_every_dataset_and_package() -> None:
     page = (ROOT / documents.FILE).read_text()
-    for name, dataset in Grid(ROOT).datasets.items():
+    for name, dataset in grid_of().datasets.items():
         assert f"(`{name}`) | {dataset.licence} |" in page
     for name, version in documents.pins(ROOT):
         row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {version} |"))
