@@ -11,14 +11,17 @@ PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 device := $(if $(GPU),gpu,cpu)
 quick := build/quickstart/reports
 
-.PHONY: env env-all quickstart reproduce test test-all test-fast test-pythons lint style types format docs lock sbom clean
+.PHONY: env env-all env-slurm quickstart reproduce test test-all test-fast test-pythons lint style types format docs lock sbom clean
 
 env: $(VENV)/.base-$(device)
 
-# the same and every extra: for tests, pretrained encoders, NYUv2, a cluster
+# the same and what the tests need: pretrained encoders, NYUv2, a browser, the site
 env-all: $(VENV)/.all-$(device)
 
-$(VENV)/.base-$(device) $(VENV)/.all-$(device): $(VENV)/.%-$(device): pyproject.toml locks/cuda.txt locks/%.txt
+# what a run on a cluster needs
+env-slurm: $(VENV)/.slurm-$(device)
+
+$(VENV)/.base-$(device) $(VENV)/.all-$(device) $(VENV)/.slurm-$(device): $(VENV)/.%-$(device): pyproject.toml locks/cuda.txt locks/%.txt
 	workflow/envs/install.sh $(VENV) $* $(device)
 
 quickstart: env

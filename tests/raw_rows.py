@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Dataset, Grid, SequenceModel, TextModel
+from mmcontrast.config import CellConfig, Dataset, SequenceModel, TextModel
 from mmcontrast.data import prepare as package
 from mmcontrast.data.instances import Instance, Stream
+from tests.grids import grid_of
 from tests.real_inputs import picture
 
-ROOT = Path(__file__).parents[1]
 NAME, SIDE = "raw_rows", 16
 SIZES = {"train": 24, "val": 6, "test": 9}
 KINDS: dict[str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ def raw(kinds: Iterable[str] = KINDS, split: str = "test") -> dict[str, list[Any
 
 def cell_of(method: str, kinds: Iterable[str] = KINDS, variant: str = "base") -> CellConfig:
     """A method on these data, narrow, two epochs of one batch."""
-    cell = Grid(ROOT, suite="smoke").cell("synthetic", method, variant)
+    cell = grid_of("smoke").cell("synthetic", method, variant)
     spec = dataset(kinds)
     steps = [{"name": "noise", "std": 0.1}]
     objective = dict(cell.objective)

@@ -10,21 +10,19 @@ import pytest
 import torch
 
 import mmcontrast
-from mmcontrast.config import Grid
 from mmcontrast.data.files import read_json
 from mmcontrast.data.scaling import fit, write_fitted
 from mmcontrast.errors import DataError
 from mmcontrast.exported import SeedExport, sealed, write_models
 from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.trained import exported_epoch, load_method
-
-ROOT = Path(__file__).parents[1]
+from tests.grids import grid_of
 
 
 @pytest.fixture
 def exported(tmp_path: Path) -> Path:
     """A concatenation model with known weights, as a training leaves it."""
-    cell = Grid(ROOT).cell("synthetic", "concat", "base")
+    cell = grid_of().cell("synthetic", "concat", "base")
     draws = np.random.default_rng(0)
     scalers = {m: fit(draws.normal(3, 2, (9, *spec.shape)), "standard") for m, spec in cell.modalities.items()}
     write_fitted(tmp_path, scalers, {})

@@ -158,12 +158,13 @@ def test_a_run_on_a_terminal(suite: Layout, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_run_without_a_terminal(suite: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line for every job, and what Snakemake has to say, without what it says to everyone."""
+    """One line for every job, and what Snakemake has to say, without what it says to everyone or what a cause says."""
     monkeypatch.setattr(sys, "stderr", screen := io.StringIO())
     plain = handler()
     events(plain, {"text": "Building DAG of jobs..."}, {"text": "Nothing to be done (all is up to date)."})
     events(plain, STATS.copy(), started(1, "synthetic/m3col/base"), {"event": "job_finished", "job_id": 1})
     events(plain, {"event": "error", "text": "WorkflowError: params/suites/x.yaml: no such key"})
+    events(plain, {"event": "error", "text": "RuleException:\nCalledProcessError in file data.smk, line 15:"})
     plain.close()
     assert screen.getvalue().splitlines() == [
         "Nothing to be done (all is up to date).",

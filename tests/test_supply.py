@@ -18,8 +18,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from mmcontrast.config import Grid
 from mmcontrast.pipeline import documents
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -34,7 +34,7 @@ socket.getaddrinfo = socket.create_connection = refuse
 """
 
 
-LOCKS = {name: (ROOT / f"locks/{name}.txt").read_text() for name in ("base", "all", "cuda", "uv")}
+LOCKS = {name: (ROOT / f"locks/{name}.txt").read_text() for name in ("base", "all", "slurm", "cuda", "uv")}
 
 
 def locked(name: str) -> dict[str, Version]:
@@ -43,7 +43,7 @@ def locked(name: str) -> dict[str, Version]:
 
 
 def pinned() -> dict[str, Version]:
-    return locked("all") | locked("cuda")
+    return locked("all") | locked("slurm") | locked("cuda")
 
 
 def required() -> list[Requirement]:
@@ -60,11 +60,17 @@ def test_every_dependency_has_an_exact_version(requirement: Requirement) -> None
 
 
 def test_what_a_run_needs_is_in_one_version_everywhere_and_without_cuda() -> None:
-    base, everything = locked("base"), locked("all")
-    assert base.items() <= everything.items()
-    assert not everything.keys() & locked("cuda").keys()
+    base, everything, cluster = locked("base"), locked("all"), locked("slurm")
+    assert base.items() <= everything.items() & cluster.items()
+    assert not (everything | cluster).keys() & locked("cuda").keys()
     wanted = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     assert wanted <= base.keys() | {"torch"}
+
+
+def test_no_start_of_snakemake_in_the_tests_imports_pandas() -> None:
+    """The cluster's plugin does, a second of each of the tests' hundred starts and jobs; so it is apart."""
+    assert "pandas" in locked("slurm")
+    assert "pandas" not in locked("all")
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -121,6 +127,7 @@ def test_torch_for_the_cpu_is_looked_for_in_three_places(
     assert (tmp_path / "venv/.base-cpu").exists()
 
 
+@pytest.mark.slow
 def test_imports_and_params_need_no_network() -> None:
     code = f"""
 {NO_NETWORK}
@@ -147,7 +154,7 @@ def test_dvc_reports_nothing_and_looks_for_no_update() -> None:
 
 def test_the_page_of_licences_names_every_dataset_and_package() -> None:
     page = (ROOT / documents.FILE).read_text()
-    for name, dataset in Grid(ROOT).datasets.items():
+    for name, dataset in grid_of().datasets.items():
         assert f"(`{name}`) | {dataset.licence} |" in page
     for name, version in documents.pins(ROOT):
         row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {version} |"))

@@ -166,7 +166,7 @@ def _report(args: argparse.Namespace) -> int:
 
 def _partial(grid: Grid, layout: paths.Layout) -> int:
     """Report the cells that a failed run has finished; exit status 1 if a cell has no result."""
-    from mmcontrast.pipeline.partial import write_partial
+    from mmcontrast.pipeline.partial import by_reason, write_partial
 
     lost = write_partial(grid, layout)
     if not lost:
@@ -178,8 +178,7 @@ def _partial(grid: Grid, layout: paths.Layout) -> int:
         print("every cell has its results; if the run failed, the logs of the report say why")
         return 0
     print(f"{len(lost)} of {len(grid.cells)} cells have no result:")
-    for name, why in lost.items():
-        print(f"  {name}: {why}")
+    print("".join(f"  {line}\n" for line in by_reason(lost)), end="")
     page = layout.partial().report("index.html")
     made = f"The other cells are reported in {page}. " if Path(page).exists() else ""
     print(f"{made}Run the same command again to continue.")

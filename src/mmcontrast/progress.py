@@ -309,7 +309,8 @@ class Terminal:
             self._finished(run)
         elif event == LogEvent.JOB_ERROR and (run := watch.running.pop(of["jobid"], None)):
             self._say(f"{' '.join(run.job)} failed: {cause(run.log)} ({run.log})")
-        elif event == LogEvent.ERROR:
+        # the command of a job that failed says less than the cause
+        elif event == LogEvent.ERROR and "CalledProcessError" not in record.getMessage():
             self._say(record.getMessage())
 
     def _finished(self, run: Running) -> None:

@@ -7,6 +7,7 @@ loaded by name, so that others do not depend on it, is an entry of its own.
 
 import ast
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -24,28 +25,27 @@ DIGITS = 16
 
 
 def _file(module: str) -> Path | None:
-    base = SRC / Path(*module.split("."))
-    # a method of the user's own lies in methods/ of the folder that holds params/
-    own = Path(*module.split(".")[1:]).absolute()
-    for candidate in (base.with_suffix(".py"), base / "__init__.py", own.with_suffix(".py")):
-        if candidate.is_file() and (candidate.is_relative_to(SRC) or module.startswith("mmcontrast.methods.")):
-            return candidate
-    return None
+    base = SRC / module.replace(".", "/")
+    candidates = [base.with_suffix(".py"), base / "__init__.py"]
+    if module.startswith("mmcontrast.methods."):
+        # a method of the user's own lies in methods/ of the folder that holds params/
+        candidates.append(Path(*module.split(".")[1:]).absolute().with_suffix(".py"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 @cache
-def _imports(module: str) -> tuple[str, ...]:
-    path = _file(module)
-    if path is None:
-        return ()
+def _read(path: Path) -> tuple[tuple[str, ...], str]:
+    """The modules of the package that a source file names, and `decides` of it: parsed once, as that takes the time."""
+    code = path.read_text(encoding="utf-8")
+    nodes = list(ast.walk(ast.parse(code)))
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.add(node.module)
             found |= {f"{node.module}.{a.name}" for a in node.names}
-    return tuple(sorted(m for m in found if m.split(".")[0] == PACKAGE and _file(m)))
+    return tuple(sorted(m for m in found if m.split(".")[0] == PACKAGE and _file(m))), decides(code, nodes)
 
 
 @cache
@@ -64,7 +64,8 @@ def sources(*entries: str) -> tuple[str, ...]:
         if module in seen or module in NAMES_ALONE or module.startswith(TRACKED_OTHERWISE):
             continue
         seen.add(module)
-        stack += [*_imports(module), module.rpartition(".")[0]]
+        path = _file(module)
+        stack += [*(_read(path)[0] if path else ()), module.rpartition(".")[0]]
     # an empty __init__.py decides nothing
     files = {f for m in seen if (f := _file(m)) is not None and f.stat().st_size}
     for module, folder in DATA_FILES.items():
@@ -73,15 +74,19 @@ def sources(*entries: str) -> tuple[str, ...]:
     return tuple(sorted(str(f.relative_to(SRC) if f.is_relative_to(SRC) else f) for f in files))
 
 
-def decides(code: str) -> str:
-    """Python without what decides no result: docstrings, and lines that are blank or a comment alone."""
-    lines, tree = code.split("\n"), ast.parse(code)
+def decides(code: str, nodes: Sequence[ast.AST]) -> str:
+    """Python without what decides no result: docstrings, and lines that are blank or a comment alone.
+
+    Args:
+        nodes: all of its syntax tree, outer ones before those in them.
+    """
+    lines = code.split("\n")
     kept: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant | ast.JoinedStr) and node.end_lineno is not None:
+    for node in nodes:
+        if isinstance(node, (ast.Constant, ast.JoinedStr)) and node.lineno != node.end_lineno is not None:
             kept |= set(range(node.lineno + 1, node.end_lineno + 1))  # a text of several lines
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+    for node in nodes:
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             first = node.body[0]
             last = first.end_lineno or first.lineno
             before, after = lines[first.lineno - 1], lines[last - 1].encode()
@@ -97,7 +102,7 @@ def decides(code: str) -> str:
 def digest(file: str) -> str:
     """The first digits of the SHA-256 of what a source file decides, given relative to the folder `src`."""
     path = SRC / file
-    text = path.read_bytes() if path.suffix != ".py" else decides(path.read_text(encoding="utf-8")).encode()
+    text = path.read_bytes() if path.suffix != ".py" else _read(path)[1].encode()
     return hashlib.sha256(text).hexdigest()[:DIGITS]
 
 

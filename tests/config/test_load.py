@@ -14,6 +14,7 @@ from pydantic import BaseModel, model_validator
 from mmcontrast.config import Grid, Overrides, merge, validate
 from mmcontrast.errors import ConfigError
 from mmcontrast.pipeline.workflow import named_selection, selection
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
 Edit = Callable[[str, Callable[[dict[str, Any]], None]], None]
@@ -41,7 +42,7 @@ def edit(checkout: Path) -> Edit:
 
 def test_every_suite_of_the_repository_is_in_order() -> None:
     for path in sorted((ROOT / "params/suites").glob("*.yaml")):
-        assert Grid(ROOT, path.stem).cells, path
+        assert grid_of(path.stem).cells, path
 
 
 def test_later_layers_win(checkout: Path, edit: Edit) -> None:
@@ -70,7 +71,7 @@ def test_a_baseline_borrows_encoders_and_recipe_but_no_objective(checkout: Path,
 
 
 def test_suite_overrides_never_add_a_stage() -> None:
-    grid = Grid(ROOT, "smoke")
+    grid = grid_of("smoke")
     assert grid.cell("tcga_brca", "m3col").stages == ["finetune"]
     assert grid.cell("tcga_brca", "m3col", "pretrained").stages == ["pretrain", "finetune"]
 
@@ -231,7 +232,7 @@ def test_an_unknown_implementation_is_named_for_a_variant_with_a_recipe(checkout
 
 
 def test_a_suite_that_takes_pretraining_away_takes_it_from_an_untrained_cell_too() -> None:
-    grid = Grid(ROOT)
+    grid = Grid(ROOT)  # of its own, as it is changed
     untrained = grid.methods["comm"].model_copy(update={"datasets": {}, "pretrain": {"epochs": 0}})
     grid.methods["comm"] = untrained
     grid.suite = grid.suite.model_copy(update={"overrides": Overrides(pretrain=None)})
@@ -309,7 +310,7 @@ def test_a_name_that_is_not_accepted_or_not_unique_is_refused(checkout: Path, fi
     ],
 )
 def test_a_cell_of_a_sweep_stands_where_its_parameters_say(experiment: str, keys: tuple[str, str]) -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     spec = grid.experiments[experiment]
     assert spec.sweep is not None
     for line in spec.sweep.series.values():

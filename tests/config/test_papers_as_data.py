@@ -12,6 +12,7 @@ import yaml
 
 from mmcontrast.config import Grid, NotRun, Published, validate
 from mmcontrast.errors import ConfigError
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
 PAPERS = ["comm", "infmasking", "m3col", "mxm_clr", "tuple_infonce"]
@@ -19,7 +20,7 @@ PAPERS = ["comm", "infmasking", "m3col", "mxm_clr", "tuple_infonce"]
 
 @pytest.fixture(scope="module")
 def grid() -> Grid:
-    return Grid(ROOT)
+    return grid_of()
 
 
 def rows_of(grid: Grid, paper: str) -> list[Published]:

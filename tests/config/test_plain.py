@@ -9,10 +9,11 @@ import pytest
 
 from mmcontrast.config import Grid
 from mmcontrast.config.grid import subset, whole
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
-GRID = Grid(ROOT)
-GRIDS = {"default": GRID, "smoke": Grid(ROOT, "smoke")}
+GRID = grid_of()
+GRIDS = {"default": GRID, "smoke": grid_of("smoke")}
 EVERYWHERE = [(suite, experiment) for suite, grid in GRIDS.items() for experiment in grid.active_experiments]
 
 

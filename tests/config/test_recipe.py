@@ -14,6 +14,7 @@ import yaml
 from mmcontrast.config import CellConfig, Grid, Stage
 from mmcontrast.errors import ConfigError
 from mmcontrast.pipeline.tune import tuned_methods
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
 MATRIX = "matrix"
@@ -38,7 +39,7 @@ def without_rate(stage: Stage) -> Stage:
 
 
 def test_the_cells_of_a_dataset_differ_in_the_objective_alone() -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     shared: dict[str, set[str]] = defaultdict(set)
     for cell in matrix_cells(grid):
         assert len(cell.stages) == 1, cell.name
@@ -55,16 +56,16 @@ def test_the_cells_of_a_dataset_differ_in_the_objective_alone() -> None:
 
 def test_methods_that_augment_see_the_same_views() -> None:
     views = defaultdict(set)
-    for cell in matrix_cells(Grid(ROOT)):
+    for cell in matrix_cells(grid_of()):
         if trained(cell) and any(cell.objective.get("augmentations", {}).values()):
             kind = next(iter(cell.modalities.values())).kind
             views[cell.dataset].add(str(cell.objective["augmentations"][kind]))
-    assert set(views) == set(Grid(ROOT).experiments[MATRIX].datasets)
+    assert set(views) == set(grid_of().experiments[MATRIX].datasets)
     assert all(len(seen) == 1 for seen in views.values()), views
 
 
 def test_every_cell_has_the_learning_rate_that_was_chosen_for_its_method() -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     recipe, choices = grid.recipes["shared"], grid.tunings["shared"].choices
     for cell in matrix_cells(grid):
         if not trained(cell):
@@ -75,7 +76,7 @@ def test_every_cell_has_the_learning_rate_that_was_chosen_for_its_method() -> No
 
 def test_every_choice_is_between_rates_of_the_plan_and_has_as_many_trials_as_any_other() -> None:
     """Or says why not: a rate at an end of those that were tried is refused where there is no reason."""
-    grid = Grid(ROOT)
+    grid = grid_of()
     plan, choices = grid.recipes["shared"].tuning, grid.tunings["shared"].choices
     tried = [d for d, of_it in plan.datasets.items() if of_it.choices_of is None]
     tuned = {d: {m for m, _ in tuned_methods(grid, "shared", d)} for d in tried}
@@ -90,13 +91,13 @@ def test_every_choice_is_between_rates_of_the_plan_and_has_as_many_trials_as_any
 
 
 def test_no_reported_run_has_the_seed_of_the_trials() -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     seeds = {s for cell in grid.cells.values() for s in cell.seeds}
     assert not seeds & set(grid.recipes["shared"].tuning.seeds)
 
 
 def test_a_recipe_replaces_what_a_method_has_of_its_own() -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     own, shared = grid.cell("tcga_brca", "m3col"), grid.cell("tcga_brca", "m3col", "shared")
     assert shared.objective == own.objective
     assert shared.model != own.model
@@ -202,7 +203,7 @@ def test_a_batch_size_of_the_stage_that_a_method_does_not_have_is_refused(
 
 
 def test_a_dataset_may_have_other_counts_of_labels_than_its_recipe() -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     recipe = grid.recipes["shared"]
     own = {d: o.label_counts for d, o in recipe.datasets.items() if o.label_counts is not None}
     assert own
@@ -212,7 +213,7 @@ def test_a_dataset_may_have_other_counts_of_labels_than_its_recipe() -> None:
 
 
 def test_of_a_recipe_the_batch_size_alone_may_be_changed() -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     whole, changed = (grid.cell("tcga_brca", "comm", v) for v in ("shared", "shared_batch_full"))
     assert whole.pretrain is not None
     assert whole.pretrain.batch_size == 128
@@ -231,7 +232,7 @@ def test_of_a_recipe_the_batch_size_alone_may_be_changed() -> None:
     ],
 )
 def test_an_untrained_twin_has_no_epochs_and_nothing_else_is_different(method: str, variant: str) -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     twin = grid.cell("handwritten", method, "untrained" if variant == "base" else f"{variant}_untrained")
     cell = grid.cell("handwritten", method, variant)
     assert cell.pretrain is not None
@@ -247,11 +248,11 @@ def test_an_untrained_twin_has_no_epochs_and_nothing_else_is_different(method: s
 def test_what_learns_from_labels_or_is_not_there_has_no_untrained_twin(name: str) -> None:
     method, variant = name.split("/")
     with pytest.raises(ConfigError, match=f"{method}.yaml: variants: no variant '{variant}'"):
-        Grid(ROOT).cell("handwritten", method, variant)
+        grid_of().cell("handwritten", method, variant)
 
 
 def test_equal_steps_and_equal_seconds_change_the_epochs_and_nothing_else() -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     whole, steps = (grid.cell("weak_modality", "comm", v).pretrain for v in ("shared", "shared_batch_512_steps"))
     assert whole is not None
     assert steps == whole.model_copy(update={"batch_size": 512, "epochs": 4 * whole.epochs})
@@ -292,7 +293,7 @@ def test_what_a_study_shows_is_checked(checkout: Path, file: str, change_to: Any
     ],
 )
 def test_a_cell_of_a_panel_stands_where_its_parameters_say(experiment: str, keys: list[str]) -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     spec = grid.experiments[experiment]
     for panel, key in zip(spec.panels, keys, strict=True):
         dataset = panel.dataset or spec.datasets[0]
@@ -312,7 +313,7 @@ def train_rows(grid: Grid, dataset: str) -> int:
 
 
 def test_a_search_leaves_at_least_half_of_the_training_rows_to_train_on() -> None:
-    grids = [Grid(ROOT), Grid(ROOT, "tuple_further_sets")]
+    grids = [grid_of(), grid_of("tuple_further_sets")]
     searched = {c.name: (grid, c) for grid in grids for c in grid.cells.values() if c.objective.get("search")}
     assert {"weak_modality/tuple_infonce/searched", "tcga_brca/tuple_infonce/searched"} <= set(searched)
     for name, (grid, cell) in searched.items():

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mmcontrast.config import Grid
 from mmcontrast.config.merging import Layers
 from mmcontrast.config.sweeps import Expansion, spelled
 from mmcontrast.errors import ConfigError
+from tests.grids import grid_of
 
-ROOT = Path(__file__).parents[2]
-GRID = Grid(ROOT)
+GRID = grid_of()
 WHERE = "params/experiments/x.yaml"
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from mmcontrast.config import Grid, Modality, Model, Pretrained
+from mmcontrast.config import Modality, Model, Pretrained
 from mmcontrast.data.loading import Table
 from mmcontrast.data.tokens import tokenised
 from mmcontrast.errors import DataError
+from tests.grids import grid_of
 from tests.tiny_pretrained import LONGEST, TEXTS, write_encoder
 
 TEXT = {"text": Modality(kind="text", shape=[])}
@@ -40,7 +41,7 @@ def table(texts: list[str]) -> Table:
 
 def cell(**model: Any):
     given = Model.model_validate({"width": 4, "encoder_hidden": [], "head_hidden": []} | model)
-    whole = Grid(Path(__file__).parents[2]).cell("flickr30k", "mxm_clr", "clip_frozen")
+    whole = grid_of().cell("flickr30k", "mxm_clr", "clip_frozen")
     return whole.model_copy(update={"modalities": TEXT, "model": given})
 
 

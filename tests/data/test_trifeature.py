@@ -11,15 +11,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from mmcontrast.config import Dataset, Grid
+from mmcontrast.config import Dataset
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.outside import preparer
 from mmcontrast.data.prepare import prepare
 from mmcontrast.data.prepare import trifeature as tri
 from mmcontrast.data.prepare import trifeature_images as images
 from mmcontrast.errors import ConfigError, DataError
-
-ROOT = Path(__file__).parents[2]
+from tests.grids import grid_of
 
 TEMPLATE_PIXELS = {
     "triangle": 8192,
@@ -293,7 +292,7 @@ def test_a_file_that_says_otherwise(prepared, tmp_path: Path, changes: dict, mes
 
 @pytest.mark.parametrize("name", ["trifeature", "trifeature_biased", "trifeature_mid", "trifeature_mid_biased"])
 def test_the_datasets_of_the_study_are_what_their_files_say(name: str) -> None:
-    known = Grid(ROOT).datasets[name]
+    known = grid_of().datasets[name]
     params = tri.Generate.model_validate(known.generate)
     tri._check(known, params, name)
     drawn = {

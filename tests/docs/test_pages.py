@@ -23,9 +23,9 @@ from pydantic import BaseModel
 from snakemake.cli import get_argument_parser, parse_config
 
 from mmcontrast.cli import _parser
-from mmcontrast.config import Grid
 from mmcontrast.pipeline.documents import MODELS
 from mmcontrast.pipeline.workflow import named_selection, selection
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = [
@@ -154,7 +154,7 @@ def test_keys_that_a_command_sets_exist() -> None:
     found = [m for _, c in COMMANDS for m in re.findall(r"-S params/methods/(\w+)\.yaml:objective\.(\w+)=", c)]
     assert found
     for method, key in found:
-        assert key in Grid(ROOT).cell("tcga_brca", method).objective
+        assert key in grid_of().cell("tcga_brca", method).objective
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "yaml"], ids=lambda b: f"{b.page}:{b.line}")

@@ -11,26 +11,44 @@ import torch
 
 import mmcontrast.methods
 import mmcontrast.methods.baselines
-from mmcontrast.config import OBJECTIVES, Grid, Objective
+from mmcontrast.config import OBJECTIVES, Objective
 from mmcontrast.methods.base import Batch, Method, build_method, method_class
 from mmcontrast.methods.tuple_infonce.negatives import KeyQueue
+from tests.grids import grid_of
+from tests.methods.conftest import FORMS, VARIANTS
 
-ROOT = Path(__file__).parents[2]
 FIRST, LAST = 0, 9
 
 # what embeds is trained by epochs of one stage in turn
 IN_STEPS = {"disentangled_ssl"}
 # of three modalities alone; its own test has the refusal of others
 THREE = {("gram", "triangle")}
-# with one row of each modality an instance, and equal temperatures, its targets are its own predictions
+# with one row of each modality an instance, and equal temperatures, its targets are its own predictions, and it has no
+# gradient; test_mxm_clr.py trains it on multifold data
 MULTIFOLD_ALONE = {("mxm_clr", "soft_only")}
 
 
-@pytest.fixture(params=[2, 3], ids="M={}".format)
-def cell(request, variant, make_cell):
-    if variant in THREE and request.param != 3:
-        pytest.skip("of three modalities")
-    return make_cell(*variant, n_modalities=request.param)
+# three modalities for every variant, two for one of each form
+CASES = [(v, 3) for v in VARIANTS] + [(v, 2) for v in FORMS if v not in THREE]
+
+
+def label(case):
+    variant, n = case
+    return f"M={n}-{'/'.join(variant)}"
+
+
+# what differs in numbers alone is trained once
+TRAINED = [
+    pytest.param(case, marks=[pytest.mark.slow] if case[1] == 2 else [], id=label(case))
+    for case in CASES
+    if case[0] in FORMS and case[0] not in MULTIFOLD_ALONE
+]
+
+
+@pytest.fixture(params=CASES, ids=label)
+def cell(request, make_cell):
+    variant, n = request.param
+    return make_cell(*variant, n_modalities=n)
 
 
 @pytest.fixture
@@ -65,7 +83,7 @@ def missing_companions(modules, objectives, implementations, tested) -> list[str
 
 
 def test_no_method_stands_without_module_objective_params_file_or_test():
-    implementations = {spec.implementation for spec in Grid(ROOT).methods.values()}
+    implementations = {spec.implementation for spec in grid_of().methods.values()}
     tested = {p.stem.removeprefix("test_") for p in Path(__file__).parent.glob("test_*.py")}
     assert (
         missing_companions(
@@ -92,7 +110,7 @@ def test_terms_are_finite_float32_scalars_among_them_the_loss(cell, method, make
 
 
 def test_every_stage_trains_what_embeds_and_every_parameter_is_trained_in_some_stage(
-    variant, cell, method, make_batch, make_progress
+    cell, method, make_batch, make_progress
 ):
     everything = {name for name, _ in method.named_parameters()}
 
@@ -116,7 +134,7 @@ def test_every_stage_trains_what_embeds_and_every_parameter_is_trained_in_some_s
     embedding = reached(method.embed(batch).sum())
     trained = [reached_in_steps(stage, epoch) for stage, epoch in moments(cell)]
     assert embedding
-    assert all(embedding <= names for names in ([set.union(*trained)] if variant[0] in IN_STEPS else trained))
+    assert all(embedding <= names for names in ([set.union(*trained)] if cell.method in IN_STEPS else trained))
     assert set.union(*trained) == everything
 
 
@@ -205,9 +223,8 @@ def test_embed_and_logits_are_deterministic_row_by_row_and_shaped(cell, method, 
         torch.testing.assert_close(method.logits(reordered(batch, order)), scores_bC[order])
 
 
-def test_steps_of_adam_lower_the_loss_on_separable_classes(variant, cell, method, make_batch, make_progress):
-    if variant in MULTIFOLD_ALONE:
-        pytest.skip("has no gradient on the paired data of this test; test_mxm_clr.py trains it on multifold data")
+@pytest.mark.parametrize("cell", TRAINED, indirect=True)
+def test_steps_of_adam_lower_the_loss_on_separable_classes(cell, method, make_batch, make_progress):
     batch = make_batch(cell, n=24)
     initial = kept(method)
 

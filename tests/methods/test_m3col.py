@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from mmcontrast.config import Grid, Modality
+from mmcontrast.config import Modality
 from mmcontrast.errors import ContrastError
 from mmcontrast.losses.mixing import apply_mix, mix_targets, sample_mix
 from mmcontrast.losses.pairwise import info_nce
@@ -18,8 +17,7 @@ from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.m3col import method as m3col
 from mmcontrast.methods.m3col.loss import m3co, m3co_pair, multisclip
 from mmcontrast.methods.m3col.method import uses_m3co
-
-ROOT = Path(__file__).parents[2]
+from tests.grids import grid_of
 
 
 def double(rows):
@@ -199,7 +197,7 @@ def test_the_ends_of_the_schedule_use_one_loss_throughout(fraction, expected):
 
 @pytest.mark.parametrize(("dataset", "parameters"), [("rosmap", 9_618_008), ("mogonet_brca", 7_253_780)])
 def test_parameter_counts_of_the_paper(dataset, parameters):
-    method = build_method(Grid(ROOT, suite="paper").cell(dataset, "m3col"))
+    method = build_method(grid_of("paper").cell(dataset, "m3col"))
     assert sum(p.numel() for p in method.parameters()) == parameters
 
 

@@ -82,7 +82,8 @@ def scores(cell: CellConfig, rows: dict, tasks: tuple[str, ...]) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_floor_and_ceiling_of_every_task(drawn, seed: int) -> None:
     rows, chance = drawn(seed), pytest.approx(12.5, abs=3)
     tasks = ("", "unique1", "unique2", "synergy", "shape_new", "unique1_new", "unique2_new", "synergy_new")
@@ -92,7 +93,7 @@ def test_floor_and_ceiling_of_every_task(drawn, seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(2, 10))])
 def test_synergy_of_ten_drawn_splits(drawn, seed: int) -> None:
     rows, tasks = drawn(seed), ("synergy", "synergy_new")
     assert [scores(oracle(v), rows, tasks) for v in ("main", "additive", "product")] == [[50, 50], [50, 50], [100, 100]]

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from mmcontrast.config import Grid, validate
+from mmcontrast.config import validate
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.tuple_infonce.negatives import derangement
 from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective
+from tests.grids import grid_of
 
-ROOT = Path(__file__).parents[2]
 B, K = 6, 3
 STILL = {"vector": []}
 
@@ -367,7 +366,7 @@ def test_an_objective_that_makes_no_sense(objective, message):
 
 
 def test_the_variants_of_the_params_file_are_what_their_names_say():
-    grid = Grid(ROOT, suite="tuple")
+    grid = grid_of("tuple")
     base = grid.cell("weak_modality", "tuple_infonce").objective
     changed = {
         variant: {

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from mmcontrast.config import Grid, Modality
+from mmcontrast.config import Modality
 from mmcontrast.errors import ConfigError
 from mmcontrast.models.encoders import ENCODERS, build_encoders
 from mmcontrast.models.heads import classification_head
+from tests.grids import grid_of
 
-GRID = Grid(Path(__file__).parents[2], suite="paper")
+GRID = grid_of("paper")
 CELL = GRID.cell("synthetic", "m3col")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmcontrast.config import Grid, Modality, Model
+from mmcontrast.config import Modality, Model
 from mmcontrast.data.pretrained import encode_texts, load_tokenizer, longest_text, open_folder, pictures
 from mmcontrast.errors import ConfigError
 from mmcontrast.models.encoders import ENCODERS, TOKEN_ENCODERS, StepEncoder, build_encoders
@@ -19,8 +19,6 @@ from tests.grids import grid_of
 from tests.tiny_pretrained import KINDS, SHAPES, SIDE, TEXTS, WIDTH, pieces, spec, tower, write_pictures
 
 pytest.importorskip("transformers")
-
-ROOT = Path(__file__).parents[2]
 
 
 def model(width: int = 5) -> Model:
@@ -232,7 +230,7 @@ def test_an_encoder_is_found_by_modality_and_then_by_kind(written: Callable[[str
 
 
 def test_the_study_has_it_fine_tuned_and_frozen() -> None:
-    grid = Grid(ROOT)
+    grid = grid_of()
     found = {v: grid.cell("flickr30k", "mxm_clr", f"clip_{v}").model for v in ("finetuned", "frozen")}
     tuning = {v: {p.tuning for p in m.pretrained.values()} for v, m in found.items()}
     assert tuning == {"finetuned": {"full"}, "frozen": {"frozen"}}

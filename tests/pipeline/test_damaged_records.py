@@ -20,6 +20,7 @@ from mmcontrast.pipeline.plan import PlanError, carried_out, outdated, put, refu
 from mmcontrast.pipeline.verify import Finding, examine, judged, repair, told
 from mmcontrast.pipeline.workflow import TIMES, make_good, refuse_unknown_profile, run_module
 from mmcontrast.progress import Costs, untrained
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
 DAMAGES = {
@@ -201,7 +202,7 @@ def test_a_finding_names_what_is_made_from_what_is_wrong(
 ) -> None:
     wrong = Finding("any", "any", "wrong", spoiled=[f"build/smoke/{spoiled}"])
     monkeypatch.setattr(verify, "_examined", lambda grid, layout: iter([wrong]))
-    (found,) = examine(Grid(ROOT, "smoke"), Layout("smoke"))
+    (found,) = examine(grid_of("smoke"), Layout("smoke"))
     first, *others = found.spoiled
     assert first == f"build/smoke/{spoiled}"
     assert [Path(path).name for path in others] == goes
@@ -214,7 +215,7 @@ def test_a_plan_that_cannot_be_made_does_not_end_the_examination(
         raise FileNotFoundError(2, "No such file or directory", "encoder/config.json")
 
     monkeypatch.setattr(verify, "planned", fails)
-    found = list(examine(Grid(ROOT, "smoke"), Layout("smoke")))
+    found = list(examine(grid_of("smoke"), Layout("smoke")))
     assert found[0] == Finding("plan", "build/smoke/plan", "wrong", found[0].reason)
     assert "encoder/config.json" in found[0].reason
     assert {f.kind for f in found} >= {"prepared data", "models", "scores"}

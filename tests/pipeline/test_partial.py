@@ -9,7 +9,7 @@ import pytest
 
 from mmcontrast.config import Grid
 from mmcontrast.paths import Layout
-from mmcontrast.pipeline.partial import discard, unfinished
+from mmcontrast.pipeline.partial import by_reason, discard, unfinished
 
 ROOT = Path(__file__).parents[2]
 CELL = "tcga_brca/m3col/pretrained"
@@ -97,3 +97,8 @@ def test_a_dataset_that_could_not_be_prepared_fails_all_its_cells(done: tuple[Gr
     discard(grid, layout, list(found))
     assert not [p for p in (grid.root / layout.prefix / "runs").rglob("*") if p.is_file()]
     assert (grid.root / "data/raw/tcga_brca/manifest.json").exists()
+
+
+def test_a_reason_is_said_once() -> None:
+    lost = {"a/x/base": "failed: no network", "b/x/base": "failed: not finite", "a/y/base": "failed: no network"}
+    assert by_reason(lost) == ["a/x/base and 1 more: failed: no network", "b/x/base: failed: not finite"]

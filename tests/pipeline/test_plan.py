@@ -14,6 +14,7 @@ from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.files import read_json
 from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import Plan, PlanError, outdated, planned, planned_cell, planned_dataset, write_plan
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
 ALPHA = ("params/methods/m3col.yaml", "objective", "alpha")
@@ -41,7 +42,7 @@ def changed(root: Path) -> list[str]:
 
 
 def test_grid_yaml_is_the_one_in_git() -> None:
-    plan, wanted = planned(Grid(ROOT), Layout())
+    plan, wanted = planned(grid_of(), Layout())
     assert (ROOT / "grid.yaml").read_text() == wanted["grid.yaml"]
     assert yaml.safe_load(wanted["grid.yaml"])["evaluate"].keys() == plan.cells.keys()
 
@@ -69,7 +70,7 @@ def test_every_stage_reads_what_the_grid_says(root: Path) -> None:
 
 
 def test_pretraining_depends_on_nothing_that_comes_after_it() -> None:
-    cell = Grid(ROOT, "smoke").cells["tcga_brca/m3col/pretrained"]
+    cell = grid_of("smoke").cells["tcga_brca/m3col/pretrained"]
     before = cell.of_stage("pretrain")
     assert before.last_stage == "finetune"
     later = cell.model_copy(update={"finetune": cell.pretrain, "metrics": ["f1_macro"]})

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
@@ -52,6 +53,8 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[None]:
     """Munge and both daemons, for as long as the module's tests run; skips where they cannot be."""
+    if find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.skip("the extra slurm is not installed; `make env-slurm` installs it")
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"of Slurm's programs, {missing} are missing (Debian: slurmctld, slurmd, slurm-client, munge)")

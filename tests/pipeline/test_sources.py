@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from mmcontrast.sources import decides, sources
+from mmcontrast import sources as of_sources
+from mmcontrast.sources import sources
 
 ROOT = Path(__file__).parents[2]
+
+
+def decides(code: str) -> str:
+    return of_sources.decides(code, [*ast.walk(ast.parse(code))])
 
 
 def test_a_method_brings_what_it_imports_and_no_other_method() -> None:

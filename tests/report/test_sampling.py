@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmcontrast.config import CellConfig, CellRef, Grid
+from mmcontrast.config import CellConfig, CellRef
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation.across import study_reward
 from mmcontrast.paths import Layout
@@ -18,9 +18,10 @@ from mmcontrast.report.evidence import Evidence, Scope
 from mmcontrast.report.figures.registry import KINDS, FigureSpec, caption, figures
 from mmcontrast.report.figures.style import house_style
 from mmcontrast.report.figures.tuple_infonce import swept, trial_rewards
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
-GRID = Grid(ROOT, "tuple_ablations")
+GRID = grid_of("tuple_ablations")
 DATASET, SEEDS = "weak_modality", (0, 1, 2, 3, 4)
 MODALITIES = ("strong", "middle", "weak")
 ALPHAS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)

@@ -21,18 +21,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Engine, Grid, Modality, Selection
+from mmcontrast.config import CellConfig, Engine, Modality, Selection
 from mmcontrast.data.parquet import seal
 from mmcontrast.data.scaling import write_fitted
 from mmcontrast.data.table import schema
 from mmcontrast.methods.base import Method
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
+from tests.grids import grid_of
 
 MIB = 1024**2
 WIDTH = 2048
 MODALITIES = {m: Modality(kind="vector", shape=[WIDTH]) for m in ("a", "b")}
-ROOT = Path(__file__).parents[2]
 
 
 def write_file(path: Path, n: int) -> None:
@@ -59,7 +59,7 @@ def write_set(name: str, size: int) -> CellConfig:
     for split, n in {"train": rows - 400, "val": 0, "test": 400}.items():
         write_file(Path(paths.prepared(name, split)), n)
     write_fitted(Path(paths.datasheet(name)).parent, {}, {})
-    cell = Grid(ROOT).cell("synthetic", "concat")
+    cell = grid_of().cell("synthetic", "concat")
     assert cell.finetune is not None
     small = {"epochs": 2, "batch_size": 128, "eval_every": 1, "checkpoint_every": 1}
     return cell.model_copy(

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Dataset, Grid
+from mmcontrast.config import CellConfig, Dataset
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import prepare
 from mmcontrast.errors import TrainingError
@@ -20,9 +20,10 @@ from mmcontrast.methods.base import build_method
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
 from mmcontrast.training.seeding import seed_everything
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[2]
-GRID = Grid(ROOT)
+GRID = grid_of()
 LAYOUT = Layout("tests")
 NAME = "weak_modality"
 VIEWS = ("encoders", "without_strong", "without_middle", "without_weak")

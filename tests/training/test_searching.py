@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmcontrast.config import CellConfig, Grid, validate
+from mmcontrast.config import CellConfig, validate
 from mmcontrast.data.loading import Table
 from mmcontrast.errors import ConfigError, TrainingError
 from mmcontrast.methods.base import SeedJob
@@ -20,8 +20,9 @@ from mmcontrast.methods.tuple_infonce.search import searched, split_rows
 from mmcontrast.training.checkpoint import SeedRun
 from mmcontrast.training.distributed import StopRequest, World
 from mmcontrast.training.loop import SeedTrainer
+from tests.grids import grid_of
 
-GRID = Grid(Path(__file__).parents[2], suite="tuple")
+GRID = grid_of("tuple")
 REINFORCE = {"kind": "reinforce", "rounds": 2, "trials": 2, "steps": 3, "held_out": 20, "sigma": 0.5, "rate": 0.5}
 BY_GRID = {"kind": "grid", "values": [0.5, 2.0], "mode": "coordinate", "steps": 2, "held_out": 20}
 BOTH = REINFORCE | {"beta": {"rounds": 1, "trials": 2, "levels": [0.5, 1.0, 2.0]}}

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Set up an environment: install.sh FOLDER base|all cpu|gpu
+# Set up an environment, or add to it: install.sh FOLDER base|all|slurm cpu|gpu
 # torch first and by itself, since its build for the CPU is in an index of its own, whose address uv knows; then the rest
 # by locks/, hash-checked. TORCH_INDEX= names another index of such builds.
 set -eu

@@ -6,7 +6,7 @@ partial report stands in a folder of its own that neither engine knows.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mmcontrast import paths
@@ -39,14 +39,22 @@ def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
     for name in outdated(grid, layout, lost):
         lost[name] = f"{NOT_RUN}: the run ended before it; what an older run left is not shown"
     if len(lost) == len(grid.cells):
-        reasons = "; ".join(f"{name} {why}" for name, why in lost.items())
-        raise PlanError(f"no report was made, since no cell has results; {reasons}")
+        raise PlanError("\n  ".join(["no report was made, since no cell has results:", *by_reason(lost)]))
     rest, folder = grid.without(lost), layout.partial()
     write_results(rest, folder)
     for experiment in rest.active_experiments:
         write_experiment(rest, folder, experiment)
     write_page(rest, folder)
     return lost
+
+
+def by_reason(lost: Mapping[str, str]) -> list[str]:
+    """What `write_partial` returns, a line per reason: all cells of a dataset that is not fetched have the same."""
+    cells: dict[str, list[str]] = {}
+    for name, why in lost.items():
+        cells.setdefault(why, []).append(name)
+    more = {why: f" and {len(names) - 1} more" if len(names) > 1 else "" for why, names in cells.items()}
+    return [f"{names[0]}{more[why]}: {why}" for why, names in cells.items()]
 
 
 def unfinished(grid: Grid, layout: Layout) -> dict[str, str]:

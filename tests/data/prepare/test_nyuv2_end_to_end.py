@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 
 from mmcontrast import paths
-from mmcontrast.config import Grid
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.prepare import nyuv2, prepare
 from mmcontrast.data.scaling import write_fitted
@@ -17,9 +16,10 @@ from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.paths import Layout
 from mmcontrast.training.cell import run_stage
 from tests.data.prepare.test_nyuv2 import official_file
+from tests.grids import grid_of
 
 ROOT = Path(__file__).parents[3]
-GRID = Grid(ROOT)
+GRID = grid_of()
 N, TRAIN = 40, 28
 ROOMS = ["kitchen", "office", "bedroom", "attic"]
 

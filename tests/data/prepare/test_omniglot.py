@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmcontrast.config import Dataset, Grid
+from mmcontrast.config import Dataset
 from mmcontrast.data import prepare as package
 from mmcontrast.data.prepare.omniglot import pen, stream
 from mmcontrast.errors import ConfigError
+from tests.grids import grid_of
 
-ROOT = Path(__file__).parents[3]
 PEOPLE, CHARACTERS = 6, ("Greek/character01", "Greek/character02", "Latin/character01")
 URL = "https://example.org/{}_small{}.zip"
 
@@ -215,7 +215,7 @@ def test_a_file_that_says_otherwise(
 
 
 def test_the_dataset_of_the_study_names_its_people_and_characters() -> None:
-    datasets = Grid(ROOT).datasets
+    datasets = grid_of().datasets
     known, characters = (datasets[name] for name in ("omniglot_small", "omniglot_characters"))
     assert (characters.sources, characters.rows) == (known.sources, len(known.classes))
     alphabets = [name.rpartition(" ")[0] for name in known.classes]

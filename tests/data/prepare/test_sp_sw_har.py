@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmcontrast.config import Dataset, Grid
+from mmcontrast.config import Dataset
 from mmcontrast.data.prepare.sp_sw_har import stream
 from mmcontrast.errors import ConfigError, DataError
+from tests.grids import grid_of
 
-ROOT = Path(__file__).parents[3]
 AXES = ("x_acc", "y_acc", "z_acc", "x_gyro", "y_gyro", "z_gyro")
 CLASSES = ["SEATED", "STANDING_UP", "WALKING", "TURNING", "SITTING_DOWN"]
 FACTS = {"s01_01": "back_inv", "s02_01": "front", "s03_01": "back"}
@@ -100,7 +100,7 @@ def test_refusals(raw: Path, small: Any, prepare: dict[str, Any], error: type[Ex
 
 
 def test_the_datasets_file_says_what_the_archive_holds() -> None:
-    known = Grid(ROOT).datasets["sp_sw_har"]
+    known = grid_of().datasets["sp_sw_har"]
     source = known.sources[0]
     assert source.kind == "archive"
     executions = {Path(name).name[:6] for name in source.members if name.endswith("_sp.csv")}
