@@ -18,7 +18,7 @@ from mmcontrast import __version__
 from mmcontrast.pipeline.documents import NOT_GIVEN, licence
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("base", "all", "cuda", "uv")
+LOCKS = ("base", "all", "slurm", "cuda", "uv")
 UNKNOWN = (NOT_GIVEN, "not installed here")
 
 
