@@ -46,7 +46,8 @@ STATE = "build/flipped_state"
 
 
 def fetched(path: Path) -> Any:
-    return raw_files.read_csv(raw_files.verified(path.parent / "x.csv"), path)
+    names, values = raw_files.read_csv(raw_files.verified(path.parent / "x.csv"), path)
+    return names, values.tolist()
 
 
 def state(path: Path) -> Any:
