@@ -16,6 +16,7 @@ import yaml
 
 from mmcontrast import __version__, paths, progress
 from mmcontrast.config import CellConfig, Grid
+from mmcontrast.config.base import known
 from mmcontrast.data.files import sha256_of
 from mmcontrast.errors import ConfigError, MMContrastError, StoppedError, disk_problem, nearest
 from mmcontrast.pipeline import documents, workflow
@@ -220,11 +221,18 @@ def _status(args: argparse.Namespace) -> None:
     from rich.table import Table
 
     from mmcontrast.data.manifest import status
+    from mmcontrast.data.status import described
 
-    table = Table("dataset", "rows", "fetched", "prepared", "source", "licence", "next")
-    for row in status(selection(args.suite)[0]):
-        table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.source, row.licence, row.next_step)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    grid = selection(args.suite)[0]
+    rows = {row.name: row for row in status(grid)}
+    for name in args.names:
+        known("mmcontrast data status", "dataset", name, rows)
+        print("\n".join(described(rows[name], grid.datasets[name])))
+    table = Table("dataset", "rows", "fetched", "prepared", "terms", "next")
+    for row in rows.values():
+        table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.licence, row.next_step)
+    if not args.names:
+        Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _sync(args: argparse.Namespace) -> None:

@@ -155,7 +155,7 @@ def _status(name: str, dataset: Dataset, root: Path) -> Status:
     fetched = _fetched(dataset, raw_dir)
     files = [root / paths.prepared(name, split) for split in paths.SPLITS] + [root / paths.datasheet(name)]
     prepared = _state(sum(file.is_file() for file in files), len(files))
-    absent = [s for s in dataset.sources if isinstance(s, LocalSource) and not (raw_dir / s.path).exists()]
+    absent = [s for s in dataset.sources if isinstance(s, LocalSource) and not raw_path(raw_dir, s.path).exists()]
     step = f"mmcontrast data fetch {name}"
     if prepared == "yes":
         step = "ready"
@@ -173,12 +173,17 @@ def _status(name: str, dataset: Dataset, root: Path) -> Status:
 def _fetched(dataset: Dataset, raw_dir: Path) -> State:
     if not dataset.sources:
         return "not needed"
-    wanted = [name for source in dataset.sources for name in raw_names(source)]
     try:
-        listed = dict(read_json(raw_dir / MANIFEST)["files"])
+        manifest = read_json(raw_dir / MANIFEST)
+        listed = {*manifest["files"], *(source["source"] for source in manifest.get("sources", ()))}
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        listed = {}
-    return _state(sum(name in listed and (raw_dir / name).is_file() for name in wanted), len(wanted))
+        listed = set()
+    there = [
+        name in listed and (raw_dir / name).is_file() for source in dataset.sources for name in raw_names(source)
+    ]  # of a folder the manifest has no files
+    folders = [s for s in dataset.sources if isinstance(s, LocalSource) and s.folder]
+    there += [label(s) in listed and raw_path(raw_dir, s.path).is_dir() for s in folders]
+    return _state(sum(there), len(there))
 
 
 def _state(found: int, wanted: int) -> State:
