@@ -131,8 +131,9 @@ def lost_notes(grid: Grid, experiment: str) -> list[str]:
 def not_run_notes(grid: Grid, experiment: str) -> list[str]:
     """Datasets of the paper, or of the experiment, that have no rows here, and why."""
     spec = grid.experiments[experiment]
-    notes = [f"Not run: {name}: {reason}." for name, reason in spec.not_run.items()]
-    left_out = [grid.datasets[d].title for d in spec.datasets if d not in grid.dataset_names]
+    run = set(spec.datasets) & set(grid.dataset_names)
+    notes = [f"Not run: {name}: {reason}." for name, reason in spec.not_run.items() if name not in run]
+    left_out = [grid.datasets[d].title for d in spec.datasets if d not in grid.dataset_names and d not in spec.not_run]
     if left_out:
         notes.append(f"Not run: {', '.join(left_out)}: not among the datasets of the suite '{grid.suite_name}'.")
     return notes
