@@ -128,18 +128,12 @@ State = Literal["yes", "partly", "no", "not needed"]
 
 @dataclass(frozen=True)
 class Status:
-    """One dataset's row.
-
-    Attributes:
-        source: where it comes from, in a few words.
-        next_step: the command that brings it further, or "ready".
-    """
+    """One dataset's row; `next_step`: the command that brings it further, or "ready"."""
 
     name: str
     title: str
     licence: str
     rows: int
-    source: str
     fetched: State
     prepared: State
     next_step: str
@@ -167,7 +161,7 @@ def _status(name: str, dataset: Dataset, root: Path) -> Status:
         preparer(name, dataset)
     except ConfigError:
         step = "ready" if prepared == "yes" else "no reader in the pipeline yet"
-    return Status(name, dataset.title, dataset.licence, dataset.rows, _source(dataset), fetched, prepared, step)
+    return Status(name, dataset.title, dataset.licence, dataset.rows, fetched, prepared, step)
 
 
 def _fetched(dataset: Dataset, raw_dir: Path) -> State:
@@ -190,15 +184,3 @@ def _state(found: int, wanted: int) -> State:
     if found == wanted:
         return "yes"
     return "partly" if found else "no"
-
-
-def _source(dataset: Dataset) -> str:
-    if not dataset.sources:
-        return "made by code"
-    urls = [s for s in dataset.sources if isinstance(s, UrlSource)]
-    others = [s for s in dataset.sources if not isinstance(s, UrlSource)]
-    out = [label(s) if isinstance(s, LocalSource) else f"{s.kind} {label(s)}" for s in others]
-    hosts = sorted({urlsplit(s.url).netloc for s in urls})
-    if urls:
-        out.append(f"{len(urls)} files from {', '.join(hosts)}")
-    return "; ".join(out)

@@ -163,4 +163,3 @@ def test_what_must_be_put_there_is_told(grid, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "root", tmp_path)
     row = next(s for s in status(grid) if s.name == "flickr30k")
     assert row.next_step.startswith("put dataset_flickr30k.json into data/raw/flickr30k/: It is in caption_datasets")
-    assert row.source == "your copy of dataset_flickr30k.json; your copy of flickr30k-images"
