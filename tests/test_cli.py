@@ -99,6 +99,12 @@ def test_data_status_lists_every_dataset(capsys: pytest.CaptureFixture[str]) -> 
     shown = capsys.readouterr().out
     for path in (ROOT / "params/datasets").glob("*.yaml"):
         assert path.stem in shown
+    assert main(["data", "status", "nyuv2", "mimic"]) == 0
+    shown = capsys.readouterr().out
+    assert "nyuv2: NYU Depth v2" in shown
+    assert "file: data/raw/mimic/im.pk: to be put there by you" in shown
+    assert main(["data", "status", "mimics"]) == 1
+    assert "no dataset 'mimics'; did you mean 'mimic'" in capsys.readouterr().err
 
 
 def answer(capsys: pytest.CaptureFixture[str], words: list[str], status: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 VOCABULARY = 300
 
 
-def _configs() -> dict[str, Callable[[Any], Any]]:
+def _configs(longest: int = LONGEST) -> dict[str, Callable[[Any], Any]]:
     pictures = {"image_size": SIDE, "patch_size": 4}
     texts = LAYERS | CALM | {"vocab_size": VOCABULARY}
     audio = {
@@ -37,7 +37,7 @@ def _configs() -> dict[str, Callable[[Any], Any]]:
         "feat_proj_dropout": 0.0,
     }
     return {
-        "bert": lambda t: t.BertConfig(max_position_embeddings=LONGEST, **texts),
+        "bert": lambda t: t.BertConfig(max_position_embeddings=longest, **texts),
         "roberta": lambda t: t.RobertaConfig(max_position_embeddings=LONGEST + 2, pad_token_id=0, **texts),
         "vit": lambda t: t.ViTConfig(**LAYERS, **CALM, **pictures),
         "dinov2": lambda t: t.Dinov2Config(
@@ -73,13 +73,13 @@ KINDS = {
 SHAPES: dict[str, list[int]] = {"bert": [], "roberta": [], "clip": [], "wav2vec2": [60, 1], "ast": [FRAMES, BANDS]}
 
 
-def write_encoder(name: str, folder: Path) -> Path:
-    """One of `KINDS`, or a CLIP, with the tokenizer and the picture processor that it needs."""
+def write_encoder(name: str, folder: Path, longest: int = LONGEST) -> Path:
+    """One of `KINDS`, or a CLIP, with the tokenizer and the picture processor that it needs. `longest`: of a BERT."""
     import transformers
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = _configs()[name](transformers)
+        config = _configs(longest)[name](transformers)
         made = transformers.CLIPModel(config) if name == "clip" else transformers.AutoModel.from_config(config)
         for parameter in made.parameters():  # the library's own are so small that little can be told apart
             if parameter.ndim > 1:

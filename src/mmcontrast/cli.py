@@ -17,6 +17,7 @@ import yaml
 
 from mmcontrast import __version__, paths, progress
 from mmcontrast.config import CellConfig, Grid
+from mmcontrast.config.base import known
 from mmcontrast.data.files import sha256_of
 from mmcontrast.errors import ConfigError, MMContrastError, StoppedError, disk_problem, nearest
 from mmcontrast.pipeline import documents, workflow
@@ -235,15 +236,23 @@ def _status(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from mmcontrast.data.manifest import status
+    from mmcontrast.data.status import described
 
-    found = status(selection(args.suite)[0])
+    grid = selection(args.suite)[0]
+    rows = {row.name: row for row in status(grid)}
+    for name in args.names:
+        known("mmcontrast data status", "dataset", name, rows)
+    found = [rows[name] for name in args.names or rows]
     if args.json:
         counts = {"datasets": len(found), "ready": sum(row.next_step == "ready" for row in found)}
         return _answer(args, counts, [asdict(row) for row in found])
-    table = Table("dataset", "rows", "fetched", "prepared", "source", "licence", "next")
+    for row in found if args.names else []:
+        print("\n".join(described(row, grid.datasets[row.name])))
+    table = Table("dataset", "rows", "fetched", "prepared", "terms", "next")
     for row in found:
-        table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.source, row.licence, row.next_step)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        table.add_row(row.name, str(row.rows), row.fetched, row.prepared, row.licence, row.next_step)
+    if not args.names:
+        Console(width=None if sys.stdout.isatty() else 200).print(table)
     return 0
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from scipy import stats
 
+from mmcontrast.config import Grid
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.experiment import build_table, write_table
 from mmcontrast.report.tables.formats import Table
@@ -166,6 +167,19 @@ def test_notes_say_what_a_reader_must_know(evaluated: Made) -> None:
     for name, reason in elsewhere.not_run.items():
         assert f"Not run: {name}: {reason}." in listed("notes", "not_run", evaluated.grid, elsewhere)
     assert "Not run: BRCA (MOGONET): not among the datasets of the suite" in notes
+
+
+def test_what_is_run_after_all_is_not_said_to_be_not_run() -> None:
+    own, other = Grid(REPO, "paper_m3col"), Grid(REPO, "paper_m3col", ["food101", "rosmap"])
+    assert not not_run_notes(own, "m3col_image_text")
+    notes = not_run_notes(other, "m3col_image_text")
+    assert [note.split(":")[1] for note in notes] == [
+        f" n24news_{text}" for text in ("headline", "caption", "abstract")
+    ]
+
+
+def test_the_source_of_a_published_table_is_told(evaluated: Made) -> None:
+    notes = "\n".join(notes_of(evaluated, "m3col_omics").notes)
     source = evaluated.grid.published("m3col_omics").source
     assert source is not None
     assert " ".join(source.split()) in notes

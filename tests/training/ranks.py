@@ -23,7 +23,7 @@ def stop_world() -> None:
     """Leave the processes of this run; does nothing where none was joined."""
     if distributed._world is None:
         return
-    if "deepspeed.comm" in sys.modules:
+    if "deepspeed.comm" in sys.modules and sys.modules["deepspeed.comm"].is_initialized():
         # DeepSpeed keeps a handle of its own, which would outlive the group and be used by the next engine
         sys.modules["deepspeed.comm"].destroy_process_group()
     if dist.is_initialized():

@@ -1,72 +1,60 @@
-"""The methods of CoMM's paper, as the suite of its own sets has them, on tiny files in the layouts of these."""
+"""Every dataset and every method of the papers' suites, from tiny files in the official layouts to the scores.
+
+By the commands that a user types, in this process: fetch, prepare, plan, training, scores, the experiment's table.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from mmcontrast.config import CellConfig, Dataset, Grid
-from mmcontrast.data.fetch import fetch
-from mmcontrast.data.prepare import prepare
+from mmcontrast import cli
+from mmcontrast.config import Grid
 from mmcontrast.paths import Layout
-from mmcontrast.training.cell import run_stage
 from mmcontrast.training.distributed import World
-from tests.data.layouts import multibench as layout
+from tests.data.layouts import papers
 
 ROOT = Path(__file__).parents[2]
-LAYOUT = Layout("paper_comm")
-CASES = [
-    *(("multibench_mosi", f"{method}/base") for method in ("cross", "cross_self", "factorcl", "comm")),
-    ("multibench_mosi", "comm/fine_tuned"),
-    ("mimic", "comm/base"),
-]
+SUITES = ("paper_m3col", "paper_comm", "paper_tuple", "paper_mxm")
+# of each kind of files and of encoders one; the others are of a like layout
+SHORT = {"multibench_mosi", "mimic", "food101", "rosmap", "nyuv2", "text2shape_tricolo"}
 
 
-@pytest.fixture(scope="module")
-def grid() -> Grid:
-    return Grid(ROOT, "paper_comm")
+def cases() -> Iterator[Any]:
+    for suite in SUITES:
+        for dataset in Grid(ROOT, suite).dataset_names:
+            marks = () if dataset in SHORT else (pytest.mark.exhaustive,)
+            yield pytest.param(suite, dataset, id=f"{suite}-{dataset}", marks=marks)
 
 
-@pytest.fixture(scope="module")
-def folder(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both datasets, prepared from tiny files."""
-    root = tmp_path_factory.mktemp("papers")
-    split = {"kind": "published", "train": 32, "val": 4, "test": 4}
-    for name, content in (("mimic", layout.mimic(40)), ("multibench_mosi", layout.affect((33, 4, 4)))):
-        raw = grid.datasets[name].model_dump(mode="json") | {"rows": 40, "split": split}
-        for m, width in layout.WIDTHS.items():
-            if m in raw["modalities"]:
-                raw["modalities"][m]["shape"][1] = width
-        dataset, files = Dataset.model_validate(raw), root / "data/raw" / name
-        layout.write(files / dataset.prepare["file"], content)
-        fetch(name, dataset, files)
-        prepare(name, dataset, files, root / "data/prepared" / name)
-    return root
+def run(*words: str) -> None:
+    assert cli.main(list(words)) == 0, words
 
 
-def tiny(cell: CellConfig, backend: str) -> CellConfig:
-    """The encoders as they are, of narrower inputs: two steps of one seed."""
-    shapes = {"vision": [50, 4], "text": [50, 5]}
-    modalities = {
-        m: spec.model_copy(update={"shape": shapes.get(m, spec.shape)}) for m, spec in cell.modalities.items()
-    }
-    stages = {s: getattr(cell, s).model_copy(update={"epochs": 1, "batch_size": 16}) for s in cell.stages}
-    engine = cell.engine.model_copy(update={"backend": backend, "device": "cpu", "threads": 1})
-    return cell.model_copy(update={"modalities": modalities, "seeds": [0], "engine": engine, **stages})
-
-
-@pytest.mark.parametrize("backend", ["torch", "deepspeed"])
-@pytest.mark.parametrize(("dataset", "name"), CASES)
-def test_it_trains_and_leaves_an_embedding_of_every_row(
-    grid: Grid, folder: Path, world: World, monkeypatch: pytest.MonkeyPatch, dataset: str, name: str, backend: str
+@pytest.mark.parametrize(("suite", "dataset"), list(cases()))
+def test_from_the_files_to_the_table(
+    suite: str, dataset: str, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(folder)
-    cell = tiny(grid.cell(dataset, *name.split("/")), backend)
-    for stage in cell.stages:
-        cost: dict[str, Any] = run_stage(cell, stage, LAYOUT)
-    assert cost
-    found = pl.read_parquet(Path(LAYOUT.stage(cell.name, cell.last_stage)) / "embeddings.parquet")
-    assert len(found) == 40
+    papers.workspace(tmp_path, suite, dataset)
+    papers.encoders(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MMCONTRAST_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setenv("MMCONTRAST_CACHE", str(tmp_path / "cache"))
+    selected = ("--suite", suite, "--datasets", dataset)
+    run("data", "fetch", dataset)
+    run("data", "prepare", dataset)
+    run("plan", *selected)
+    grid, layout = Grid(tmp_path, suite, [dataset]), Layout(suite, [dataset])
+    for name, cell in grid.cells.items():
+        for stage in cell.stages:
+            run(stage, name, *selected)
+        run("evaluate", name, *selected)
+    run("report", "results", *selected)
+    scores = pl.read_parquet(layout.report("results.parquet")).filter(pl.col("split") == "test")
+    wanted = {(cell.method, cell.variant) for cell in grid.cells.values()}
+    assert set(scores.select("method", "variant").unique().iter_rows()) == wanted
+    assert scores["value"].is_finite().all()

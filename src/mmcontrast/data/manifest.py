@@ -128,18 +128,12 @@ State = Literal["yes", "partly", "no", "not needed"]
 
 @dataclass(frozen=True)
 class Status:
-    """One dataset's row.
-
-    Attributes:
-        source: where it comes from, in a few words.
-        next_step: the command that brings it further, or "ready".
-    """
+    """One dataset's row; `next_step`: the command that brings it further, or "ready"."""
 
     name: str
     title: str
     licence: str
     rows: int
-    source: str
     fetched: State
     prepared: State
     next_step: str
@@ -155,7 +149,7 @@ def _status(name: str, dataset: Dataset, root: Path) -> Status:
     fetched = _fetched(dataset, raw_dir)
     files = [root / paths.prepared(name, split) for split in paths.SPLITS] + [root / paths.datasheet(name)]
     prepared = _state(sum(file.is_file() for file in files), len(files))
-    absent = [s for s in dataset.sources if isinstance(s, LocalSource) and not (raw_dir / s.path).exists()]
+    absent = [s for s in dataset.sources if isinstance(s, LocalSource) and not raw_path(raw_dir, s.path).exists()]
     step = f"mmcontrast data fetch {name}"
     if prepared == "yes":
         step = "ready"
@@ -167,33 +161,26 @@ def _status(name: str, dataset: Dataset, root: Path) -> Status:
         preparer(name, dataset)
     except ConfigError:
         step = "ready" if prepared == "yes" else "no reader in the pipeline yet"
-    return Status(name, dataset.title, dataset.licence, dataset.rows, _source(dataset), fetched, prepared, step)
+    return Status(name, dataset.title, dataset.licence, dataset.rows, fetched, prepared, step)
 
 
 def _fetched(dataset: Dataset, raw_dir: Path) -> State:
     if not dataset.sources:
         return "not needed"
-    wanted = [name for source in dataset.sources for name in raw_names(source)]
     try:
-        listed = dict(read_json(raw_dir / MANIFEST)["files"])
+        manifest = read_json(raw_dir / MANIFEST)
+        listed = {*manifest["files"], *(source["source"] for source in manifest.get("sources", ()))}
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        listed = {}
-    return _state(sum(name in listed and (raw_dir / name).is_file() for name in wanted), len(wanted))
+        listed = set()
+    there = [
+        name in listed and (raw_dir / name).is_file() for source in dataset.sources for name in raw_names(source)
+    ]  # of a folder the manifest has no files
+    folders = [s for s in dataset.sources if isinstance(s, LocalSource) and s.folder]
+    there += [label(s) in listed and raw_path(raw_dir, s.path).is_dir() for s in folders]
+    return _state(sum(there), len(there))
 
 
 def _state(found: int, wanted: int) -> State:
     if found == wanted:
         return "yes"
     return "partly" if found else "no"
-
-
-def _source(dataset: Dataset) -> str:
-    if not dataset.sources:
-        return "made by code"
-    urls = [s for s in dataset.sources if isinstance(s, UrlSource)]
-    others = [s for s in dataset.sources if not isinstance(s, UrlSource)]
-    out = [label(s) if isinstance(s, LocalSource) else f"{s.kind} {label(s)}" for s in others]
-    hosts = sorted({urlsplit(s.url).netloc for s in urls})
-    if urls:
-        out.append(f"{len(urls)} files from {', '.join(hosts)}")
-    return "; ".join(out)

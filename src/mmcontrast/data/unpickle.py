@@ -18,7 +18,7 @@ import numpy as np
 
 from mmcontrast.errors import DataError
 
-MAX_PICKLE_BYTES = 2 * 1024**3
+MAX_PICKLE_BYTES = 16 * 1024**3  # UR-FUNNY's features are 2.5 GB in float32, and twice that in float64
 MAX_INSTRUCTIONS = 5_000_000
 MAX_DEPTH = 200
 BROKEN = (

@@ -1,4 +1,4 @@
-"""Tiny folders in the layouts of UPMC Food-101, N24News and MM-IMDb, with what is odd about them."""
+"""Tiny folders in the layouts of UPMC Food-101, N24News, MM-IMDb and Text2Shape, with what is odd about them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from PIL import Image
 
+from mmcontrast.data.prepare import picture_texts
+
 FOOD_ROWS = {"train": 6, "test": 4}
 NEWS_ROWS = {"train": 4, "dev": 2, "test": 2}
 SECTIONS = ["Health", "Global Business"]
@@ -16,10 +18,10 @@ GENRES = [["Drama", "Film-Noir"], ["Sci-Fi", "News"], ["Comedy"], ["Drama"], ["S
 MOVIES = {"train": ["0000001", "0000002", "0000003"], "dev": ["0000004"], "test": ["0000005", "0000006"]}
 
 
-def draw(path: Path, level: int) -> None:
-    """12 pixels wide and 8 high, of one grey."""
+def draw(path: Path, colour: int | tuple[int, int, int]) -> None:
+    """12 pixels wide and 8 high, of one grey or colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (12, 8), (level, level, level)).save(path)
+    Image.new("RGB", (12, 8), (colour,) * 3 if isinstance(colour, int) else colour).save(path)
 
 
 def food101(raw: Path, classes: list[str], rows: dict[str, int] = FOOD_ROWS) -> None:
@@ -45,9 +47,9 @@ def write_csv(path: Path, lines: list[dict[str, Any]]) -> None:
         rows.writerows(lines)
 
 
-def n24news(raw: Path, body: str = "article") -> None:
+def n24news(raw: Path, body: str = "article", rows: dict[str, int] = NEWS_ROWS) -> None:
     """Two sections in turn. `body`: what the text of an article is called."""
-    for split, n in NEWS_ROWS.items():
+    for split, n in rows.items():
         items = []
         for i in range(n):
             image = f"{split}{i}"
@@ -59,11 +61,30 @@ def n24news(raw: Path, body: str = "article") -> None:
         path.write_text(json.dumps(items), encoding="utf-8")
 
 
-def mmimdb(raw: Path) -> None:
+def mmimdb(raw: Path, films: dict[str, list[str]] = MOVIES) -> None:
     """Movie k has the genres of GENRES[k], one of which is none of the 23, and as many plots as its number."""
     folder = raw / "mmimdb"
-    for k, movie in enumerate(m for movies in MOVIES.values() for m in movies):
-        draw(folder / "dataset" / f"{movie}.jpeg", 40 * k)
-        record = {"plot": [f"plot {j} " + "x" * j for j in range(k + 1)], "genres": GENRES[k], "title": "A film"}
+    for k, movie in enumerate(m for movies in films.values() for m in movies):
+        draw(folder / "dataset" / f"{movie}.jpeg", 40 * k % 256)
+        genres = GENRES[k % len(GENRES)]
+        record = {"plot": [f"plot {j} " + "x" * j for j in range(k + 1)], "genres": genres, "title": "A film"}
         (folder / "dataset" / f"{movie}.json").write_text(json.dumps(record), encoding="utf-8")
-    (folder / "split.json").write_text(json.dumps(MOVIES), encoding="utf-8")
+    (folder / "split.json").write_text(json.dumps(films), encoding="utf-8")
+
+
+def text2shape(raw: Path, galleries: dict[str, dict[str, list[str]]]) -> None:
+    """Shapes of eight views, with one to three descriptions, in the splits of each gallery."""
+    shapes = sorted({shape for splits in galleries.values() for shapes in splits.values() for shape in shapes})
+    lines = []
+    for i, shape in enumerate(shapes):
+        for view in range(8):
+            draw(raw / picture_texts.VIEWS / shape / f"{view}.png", (30 * view, 0, i))
+        for k in range(1 + i % 3):
+            about = {"modelId": shape, "description": f"text {k}, {shape}", "category": ("Chair", "Table")[i % 2]}
+            lines.append({"id": len(lines)} | about | {"topLevelSynsetId": "", "subSynsetIds": ""})
+    write_csv(raw / picture_texts.DESCRIPTIONS, lines)
+    for gallery, splits in galleries.items():
+        folder = raw / f"split_{gallery}"
+        folder.mkdir()
+        for split, members in splits.items():
+            (folder / f"{split}.txt").write_text("\n".join(members) + "\n", encoding="utf-8")

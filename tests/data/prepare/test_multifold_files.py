@@ -1,6 +1,5 @@
 """Flickr30K and Text2Shape from tiny files in the layout of the real ones."""
 
-import csv
 import json
 
 import numpy as np
@@ -15,7 +14,8 @@ from mmcontrast.data.pictures import pixels, resized
 from mmcontrast.data.prepare import picture_texts, prepare
 from mmcontrast.data.streaming import write_stream
 from mmcontrast.errors import DataError, FetchError
-from tests.flickr_files import draw, write_flickr
+from tests.data.layouts import picture_texts as layout
+from tests.flickr_files import write_flickr
 
 SPLIT = {"kind": "published", "train": 3, "val": 1, "test": 2}
 
@@ -42,25 +42,12 @@ def flickr(tmp_path):
 @pytest.fixture
 def shapes(tmp_path):
     """Six shapes of eight views, with one to three descriptions."""
-    raw = tmp_path / "text2shape"
-    ids = [f"m{i}" for i in range(6)]
-    for i, model in enumerate(ids):
-        for view in range(8):
-            draw(raw / picture_texts.VIEWS / model / f"{view}.png", (30 * view, 0, i))
-    with (raw / picture_texts.DESCRIPTIONS).open("w", newline="") as handle:
-        rows = csv.DictWriter(handle, ["id", "modelId", "description", "category", "topLevelSynsetId", "subSynsetIds"])
-        rows.writeheader()
-        for i, model in enumerate(ids):
-            for k in range(1 + i % 3):
-                rows.writerow(
-                    {"modelId": model, "description": f"text {k}, {model}", "category": ["Chair", "Table"][i % 2]}
-                )
+    raw, ids = tmp_path / "text2shape", [f"m{i}" for i in range(6)]
+    galleries = {}
     for gallery, test in (("tricolo", ids[4:]), ("parts2words", ids[:2])):
         rest = [m for m in ids if m not in test]
-        for split, members in (("train", rest[:3]), ("val", rest[3:]), ("test", test)):
-            path = raw / f"split_{gallery}" / f"{split}.txt"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text("\n".join(members) + "\n")
+        galleries[gallery] = {"train": rest[:3], "val": rest[3:], "test": test}
+    layout.text2shape(raw, galleries)
     return raw
 
 
@@ -176,4 +163,3 @@ def test_what_must_be_put_there_is_told(grid, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "root", tmp_path)
     row = next(s for s in status(grid) if s.name == "flickr30k")
     assert row.next_step.startswith("put dataset_flickr30k.json into data/raw/flickr30k/: It is in caption_datasets")
-    assert row.source == "your copy of dataset_flickr30k.json; your copy of flickr30k-images"
