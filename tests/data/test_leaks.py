@@ -39,39 +39,6 @@ def test_a_group_in_two_splits_is_named() -> None:
         check_apart("toy", "patient", {"train": ["a"], "val": ["b", "b"], "test": ["b", "c"]})
 
 
-def test_near_duplicates_are_those_far_closer_than_neighbours() -> None:
-    rng = np.random.default_rng(0)
-    inputs = {"a": rng.normal(size=(700, 20)) * 1e3, "b": rng.normal(size=(700, 5))}
-    for x in inputs.values():
-        x[650] = x[3] + 1e-3 * x.std(axis=0)
-        x[651] = x[4]  # equal, hence not near
-    parts = {"train": np.arange(600), "val": np.arange(600, 640), "test": np.arange(640, 700)}
-    ids = [f"r{i}" for i in range(700)]
-    found = leaks.near_rows(inputs, parts, ids)["pairs"]
-    assert {pair: of["count"] for pair, of in found.items()} == {
-        "train and val": 0,
-        "train and test": 1,
-        "val and test": 0,
-    }
-    assert found["train and test"]["closest"] == ["r3", "r650"]
-    # two modalities, each of whose features moves by a thousandth of its spread
-    assert found["train and test"]["distance"] == pytest.approx(np.sqrt(2) * 1e-3, rel=0.05)
-
-
-def test_near_duplicates_need_neighbours_to_compare_with() -> None:
-    inputs = {"a": np.zeros((4, 2))}
-    parts = {"train": np.arange(2), "val": np.zeros(0, dtype=int), "test": np.arange(2, 4)}
-    assert leaks.near_rows(inputs, parts, list("abcd")) == {}
-
-
-def test_many_rows_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaks, "MAX_NEAR_ROWS", 5)
-    rng = np.random.default_rng(0)
-    parts = {"train": np.arange(20), "val": np.zeros(0, dtype=int), "test": np.arange(20, 40)}
-    found = leaks.near_rows({"a": rng.normal(size=(40, 3))}, parts, [str(i) for i in range(40)])
-    assert found["pairs"]["train and test"]["of"] == 5
-
-
 def test_rows_of_files_are_told_apart_whatever_their_modalities_are(tmp_path: Path) -> None:
     modalities = {
         "image": Modality(kind="image", shape=[1, 1, 2], multifold=True),

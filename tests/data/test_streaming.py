@@ -266,14 +266,13 @@ import sys, threading, time
 import numpy as np, pyarrow as pa
 from pathlib import Path
 from mmcontrast.config import Dataset
-from mmcontrast.data import leaks, streaming
+from mmcontrast.data import streaming
 from mmcontrast.data.instances import Instance
 from mmcontrast.data.leaks import stored_rows
 
 pa.set_cpu_count(1)  # each thread keeps memory of its own
 streaming.BATCH_BYTES = streaming.GROUP_BYTES = 2**20
 streaming.GROUP_ROWS = 64
-leaks.MAX_PRINT_BYTES = 2**20
 
 def anonymous():
     line = next(line for line in open("/proc/self/status") if line.startswith("RssAnon"))
@@ -289,7 +288,6 @@ def run(rows, out):
     streaming.write_stream("toy", data, streaming.Stream(given), out)
     for split in ("train", "val", "test"):
         stored_rows(out / f"{split}.parquet", ["x"])
-    leaks.near_duplicates(out, data.modalities)
 
 peak, over = 0.0, threading.Event()
 def watch():

@@ -303,21 +303,6 @@ def test_the_samples_of_a_patient_stay_in_one_split(raw_tcga: Any, small: Any, t
     assert sheet["split"]["rule"].startswith("groups whole")
 
 
-def test_near_duplicates_are_counted_in_the_data_sheet(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
-    files = small.mogonet_files()
-    for k in (1, 2, 3):
-        train, test = files[f"{k}_tr.csv"].splitlines(), files[f"{k}_te.csv"].splitlines()
-        test[2] = ",".join(f"{float(x) + 1e-3:.18e}" for x in train[3].split(","))
-        files[f"{k}_te.csv"] = "\n".join(test) + "\n"
-    dataset, raw = raw_rosmap(files)
-    sheet = prepare("rosmap", dataset, raw, tmp_path / "out")
-    near = sheet["leaks"]["near_duplicates"]["pairs"]["train and test"]
-    assert (near["count"], near["of"], near["closest"]) == (1, 4, ["train-0003", "test-0002"])
-    assert sheet["warnings"] == [
-        "1 of 4 in train and test are near duplicates, the closest are train-0003 and test-0002"
-    ]
-
-
 def streamer(train: list[str], test: list[str], groups: dict[str, str]) -> ModuleType:
     """A reader of one instance per id, whose text is the id without its digits."""
 

@@ -55,8 +55,7 @@ def from_stream(name: str, dataset: Dataset, manifest: dict[str, Any], stream: S
         for split in paths.SPLITS:
             (out_dir / f"{split}.parquet").unlink(missing_ok=True)
         raise
-    near = leaks.near_duplicates(out_dir, dataset.modalities)
-    sheet = datasheet(name, dataset, manifest, written, found, near)
+    sheet = datasheet(name, dataset, manifest, written, found)
     if repeated:
         sheet["leaks"]["repeats"] = repeated
         sheet["warnings"] += [f"{n} rows have an equal one {where}, in every feature" for where, n in repeated.items()]
@@ -99,11 +98,10 @@ def datasheet(
     manifest: Mapping[str, Any],
     written: Written,
     duplicates: Mapping[str, int],
-    near: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The datasheet as plain objects.
 
-    `manifest`: of the raw folder; empty for a generated dataset. `duplicates`, `near`: as `leaks` found them.
+    `manifest`: of the raw folder; empty for a generated dataset. `duplicates`: as `leaks` found them.
     """
     splits = {
         task: {split: _counts(rows, target.names, target.kind) for split, rows in written.labels[task].items()}
@@ -126,9 +124,9 @@ def datasheet(
         "generate": dataset.generate,
         "sources": manifest.get("sources", []),
         "files": manifest.get("files", {}),
-        "leaks": {"duplicates": dict(duplicates), "near_duplicates": dict(near)},
+        "leaks": {"duplicates": dict(duplicates)},
         "notes": dataset.notes,
-        "warnings": _warnings(dataset, manifest, written, duplicates, near) + _told(dataset, written.inputs),
+        "warnings": _warnings(dataset, manifest, written, duplicates) + _told(dataset, written.inputs),
     }
     if any(spec.kind == "text" for spec in dataset.modalities.values()):
         # texts are compared, and cut into words, by the tables of Python itself, which differ between its versions
@@ -182,7 +180,6 @@ def _warnings(
     manifest: Mapping[str, Any],
     written: Written,
     duplicates: Mapping[str, int],
-    near: Mapping[str, Any],
 ) -> list[str]:
     out = []
     unpinned = [s["source"] for s in manifest.get("sources", []) if not s["pinned"]]
@@ -201,10 +198,6 @@ def _warnings(
             out.append(f"{modality}: {len(features)} of {total} features {what.format(shown)}")
     for pair, count in duplicates.items():
         out.append(f"{count} rows are equal in {pair}, in every feature of every modality")
-    for pair, found in near.get("pairs", {}).items():
-        if found["count"]:
-            closest = " and ".join(found["closest"])
-            out.append(f"{found['count']} of {found['of']} in {pair} are near duplicates, the closest are {closest}")
     for split, rows in written.labels[""].items() if dataset.target != "regression" else ():
         there = rows if dataset.target == "classes" else np.nonzero(rows)[1]
         absent = [c for i, c in enumerate(dataset.classes) if len(rows) and i not in there]
