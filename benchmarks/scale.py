@@ -8,9 +8,6 @@ cells: of one experiment, checked, planned, and the state of its data told. Each
 made folder, so that what it takes to start is in each number. The exponent k is of a + b * size ** k through the last
 three sizes, of which each is as many times the one before, so that the start, a, does not count: 1 is linear. CPU
 seconds hardly depend on what else the machine does.
-
-Not linear for a reason: `data prepare` compares the rows of a split with those of others pair by pair to find near
-duplicates, at most 20,000 of each, so that it is quadratic up to about 30,000 rows and linear beyond.
 """
 
 from __future__ import annotations
