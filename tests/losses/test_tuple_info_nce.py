@@ -244,22 +244,6 @@ def test_half_precision_gives_a_finite_float32_loss(dtype):
     assert out.loss.item() == pytest.approx(0.8060462133, abs=0.05)
 
 
-def test_a_queue_counts_as_other_rows():
-    g = torch.Generator().manual_seed(1)
-    z = [F.normalize(torch.randn(5, 4, generator=g, dtype=torch.float64), dim=1) for _ in range(4)]
-    old = [F.normalize(torch.randn(3, 4, generator=g, dtype=torch.float64), dim=1).requires_grad_() for _ in range(3)]
-    a, p, d = z[0], z[1], z[2:]
-    out = tuple_info_nce_terms(a, p, d, (0.5, 2.0), 0.3, queue=old)
-    e = [torch.exp(a @ x.T / 0.3).sum(1) for x in (p, *d, *old)]
-    positive = torch.exp((a * p).sum(1) / 0.3)
-    expected = torch.log((e[0] + 0.5 * e[1] + 2 * e[2] + e[3] + 0.5 * e[4] + 2 * e[5]) / positive)
-    torch.testing.assert_close(out.per_row, expected.detach())
-    assert not out.loss.requires_grad
-    own = tuple_info_nce_terms(a, p, d, (0.5, 2.0), 0.3, "own", queue=old)
-    no_disturbed_queue = tuple_info_nce_terms(a, p, d, (0.5, 2.0), 0.3, "own", queue=[old[0], old[1][:0], old[2][:0]])
-    assert torch.equal(own.loss, no_disturbed_queue.loss)
-
-
 @pytest.mark.parametrize("w", [(1, 1, 1), (0.5, 1, 2)])
 def test_every_own_row_replacement_from_gram_matrices(w):
     anchor, positive, weights = vectors()
@@ -285,11 +269,11 @@ def test_stats_say_what_each_block_does():
 
 
 @pytest.mark.parametrize(
-    ("rows", "copies", "queue", "expected"),
-    [("all", 1, 0, (7, 8)), ("all", 2, 5, (12, 21)), ("own", 3, 5, (12, 3)), ("others", 2, 0, (7, 14))],
+    ("rows", "copies", "expected"),
+    [("all", 1, (7, 8)), ("all", 2, (7, 16)), ("own", 3, (7, 3)), ("others", 2, (7, 14))],
 )
-def test_counts(rows, copies, queue, expected):
-    assert counts(8, rows, copies, queue) == expected
+def test_counts(rows, copies, expected):
+    assert counts(8, rows, copies) == expected
 
 
 def test_weights_have_the_effective_number_of_negatives():
@@ -320,7 +304,6 @@ def test_bad_alpha(alpha, form, message):
         ({"weights": (1,)}, "1 weights, one per disturbed block; 2 are needed"),
         ({"weights": (1, -1)}, "disturbed_1"),
         ({"disturbed": [torch.ones(4, 3), torch.ones(5, 3)]}, r"disturbed\[1\]"),
-        ({"queue": [torch.ones(2, 3)]}, "3 are needed"),
         ({"names": ["a"]}, "1 names"),
         ({"positive": torch.ones(3, 3)}, "must both be"),
     ],

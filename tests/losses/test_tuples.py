@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from mmcontrast.errors import TrainingError
 from mmcontrast.methods.tuple_infonce.loss import own_row_logits, tuple_info_nce_terms
-from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable
+from mmcontrast.methods.tuple_infonce.negatives import check_disturbable
 
 N, D = 7, 4
 
@@ -58,26 +58,3 @@ def test_a_constant_modality_would_keep_the_loss_above_its_floor():
     z = F.normalize(torch.randn(6, 3, generator=g, dtype=torch.float64), dim=1)
     out = tuple_info_nce_terms(z, z, [z], [3.0], 0.01, "own")
     assert out.per_row.min().item() >= math.log(4)
-
-
-def test_a_queue_keeps_the_last_rows_in_order():
-    queue = KeyQueue(5, 2)
-    rows = torch.arange(16.0).view(8, 2)
-    assert queue.rows().shape == (0, 2)
-    queue.push(rows[:2])
-    held = queue.rows()
-    assert torch.equal(held, rows[:2])
-    queue.push(rows[2:7])
-    assert torch.equal(queue.rows(), rows[2:7])
-    queue.push(rows[7:])
-    assert torch.equal(queue.rows(), rows[3:8])
-    assert torch.equal(held, rows[:2])
-    queue.push(rows)
-    assert torch.equal(queue.rows(), rows[3:])
-
-
-def test_a_queue_is_restored_from_its_state():
-    queue, other = KeyQueue(4, 2), KeyQueue(4, 2)
-    queue.push(torch.randn(3, 2, generator=torch.Generator().manual_seed(0)))
-    other.load_state_dict(queue.state_dict())
-    assert torch.equal(queue.rows(), other.rows())

@@ -13,7 +13,6 @@ import mmcontrast.methods
 import mmcontrast.methods.baselines
 from mmcontrast.config import OBJECTIVES, Objective
 from mmcontrast.methods.base import Batch, Method, build_method, method_class
-from mmcontrast.methods.tuple_infonce.negatives import KeyQueue
 from tests.grids import grid_of
 from tests.methods.conftest import FORMS, VARIANTS
 
@@ -139,7 +138,7 @@ def test_every_stage_trains_what_embeds_and_every_parameter_is_trained_in_some_s
 
 
 def from_the_same_state(method, state, *args):
-    """Terms of a method whose queues and momentum copies are as they were."""
+    """Terms of a method whose momentum copies are as they were."""
     method.load_state_dict(state)
     return method(*args)
 
@@ -202,7 +201,7 @@ def test_pretraining_sees_no_labels(variants, make_cell, make_batch, make_progre
         losses = []
         for labels in (batch.labels, batch.labels.flip(0)):
             torch.manual_seed(0)
-            method = build_method(cell)  # afresh, as a queue remembers the batch before
+            method = build_method(cell)  # afresh, as a teacher follows from the batch before
             losses.append(method(Batch(batch.inputs, labels), make_progress("pretrain"))["loss"])
         assert torch.equal(*losses), cell.name
 
@@ -229,8 +228,6 @@ def test_steps_of_adam_lower_the_loss_on_separable_classes(cell, method, make_ba
     initial = kept(method)
 
     def expected_loss(stage, epoch):
-        for queue in (part for part in method.modules() if isinstance(part, KeyQueue)):
-            queue.filled.zero_()
         with torch.no_grad():
             return sum(method(batch, make_progress(stage, epoch, seed=s))["loss"].item() for s in range(100, 108))
 

@@ -13,7 +13,7 @@ from mmcontrast.config import Modality
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.tuple_infonce.negatives import derangement
-from mmcontrast.methods.tuple_infonce.network import EarlyNetwork, View, joint_encoder
+from mmcontrast.methods.tuple_infonce.network import View, joint_encoder
 
 B = 6
 LINEAR = {"fusion_hidden": [], "fusion_width": 5, "tau": 0.2}
@@ -153,15 +153,6 @@ def test_a_step_costs_a_pass_for_each_kind_of_disturbed_tuple(make_cell, make_ba
     method.encoders["joint"].register_forward_hook(lambda module, inputs, out: rows.append(len(out)))
     method(batch, make_progress("pretrain"))
     assert sum(rows) == (2 + 3 * 2) * B
-
-
-def test_a_momentum_copy_makes_the_keys_of_a_queue(make_cell, make_batch, make_progress):
-    cell = make_cell("tuple_infonce", fusion="early", queue=8)
-    method, batch = build_method(cell), make_batch(cell, B)
-    assert isinstance(method.key_network, EarlyNetwork)
-    for step in range(2):
-        assert method(batch, make_progress("pretrain", seed=step))["loss"].isfinite()
-    assert [len(queue.rows()) for queue in method.queues] == [8] * 4
 
 
 @pytest.mark.parametrize(

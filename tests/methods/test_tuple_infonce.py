@@ -208,46 +208,6 @@ def test_every_replacement_of_a_part_of_the_tuple(make_cell, make_batch, make_pr
     assert terms["loss"] > math.log(2)
 
 
-def test_a_queue_adds_keys_of_a_momentum_copy(make_cell, make_batch, make_progress):
-    """By hand: step two meets the keys of step one, and both come from a copy that follows the network."""
-    method, batch = make(make_cell, make_batch, queue=9, key_decay=0.9, tau=0.2)
-    plain, _ = make(make_cell, make_batch, tau=0.2)
-    first = method(batch, make_progress("pretrain", seed=5))["loss"]
-    torch.testing.assert_close(first, plain(batch, make_progress("pretrain", seed=5))["loss"])
-    before = {k: v.clone() for k, v in method.key_network.state_dict().items()}
-    with torch.no_grad():
-        for p in method.fusion.parameters():
-            p += 0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1), dtype=p.dtype)
-    held = [queue.rows() for queue in method.queues]
-    assert [len(rows) for rows in held] == [B] * (1 + K)
-    second = method(batch, make_progress("pretrain", seed=6))["loss"]
-    for name, mine in method.network().state_dict().items():
-        torch.testing.assert_close(method.key_network.state_dict()[name], 0.9 * before[name] + 0.1 * mine)
-    anchor = F.normalize(method.embed(batch), dim=-1)
-    keys = {m: encoder(batch.inputs[m]) for m, encoder in method.key_network.encoders.items()}
-
-    def key(index, name=None):
-        mixed = {m: z[index] if m == name else z for m, z in keys.items()}
-        return F.normalize(method.key_network.fusion(mixed), dim=-1)
-
-    generator = torch.Generator().manual_seed(6)
-    blocks = [anchor @ torch.cat([key(slice(None)), held[0]]).T / 0.2]
-    log_weight = math.log((B - 1 + B) / (B + B))
-    for name, rows in zip(method.modalities, held[1:], strict=True):
-        blocks.append(anchor @ torch.cat([key(derangement(B, generator), name), rows]).T / 0.2 + log_weight)
-    torch.testing.assert_close(second, F.cross_entropy(torch.cat(blocks, dim=1), torch.arange(B)))
-    method(batch, make_progress("pretrain"))
-    assert [len(queue.rows()) for queue in method.queues] == [9] * (1 + K)
-    assert not any(p.startswith(("key_network", "queues")) for p, _ in method.named_parameters())
-
-
-def test_a_queue_under_zero_3_is_refused(make_cell):
-    cell = make_cell("tuple_infonce", queue=8)
-    cell = cell.model_copy(update={"engine": cell.engine.model_copy(update={"zero_stage": 3})})
-    with pytest.raises(ConfigError, match="queue: its momentum copy needs all weights on every rank"):
-        build_method(cell)
-
-
 def test_a_strength_scales_noise_and_what_is_settled(make_cell, make_batch, make_progress):
     noisy = {"vector": [{"name": "noise", "std": 0.5}, {"name": "drop", "share": 0.5}]}
     method, batch = make(make_cell, make_batch, augmentations=noisy)
@@ -352,7 +312,6 @@ def test_an_objective_that_does_not_fit_the_dataset(make_cell, objective, messag
         ({"alhpa": 1}, "did you mean 'alpha'"),
         ({"rows": "every_own"}, "every_own comes from products of a linear fusion; set fusion_hidden to"),
         ({"rows": "every_own", "fusion_hidden": [], "copies": 2}, "every_own draws no rows"),
-        ({"queue": 4, "detach_keys": False}, "queue: its keys have no gradient"),
         (
             {"search": {"kind": "grid", "values": [0, 1], "steps": 1, "beta": {"rounds": 1}}},
             "search.beta: scales noise, and there is none",
@@ -403,7 +362,6 @@ def test_the_variants_of_the_params_file_are_what_their_names_say():
         "searched_both": {},
         "linear": {"fusion_hidden": []},
         "every_own_row": {"fusion_hidden": [], "rows": "every_own"},
-        "queue_512": {"queue": 512},
         "grid": {},
         "copies_2": {"copies": 2},
         "copies_4": {"copies": 4},

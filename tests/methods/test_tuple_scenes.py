@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmcontrast.errors import ConfigError, TrainingError
+from mmcontrast.errors import TrainingError
 from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.methods.tuple_infonce.negatives import derangement
 
@@ -76,9 +76,3 @@ def test_a_scene_that_fills_a_batch_is_refused(make_cell, make_batch, make_progr
     method, batch = make(make_cell, make_batch, **change)
     with pytest.raises(TrainingError, match="all 8 rows of a batch are of scene 3, so no row can lend another"):
         method(replace(batch, scenes=torch.full((B,), 3)), make_progress("pretrain"))
-
-
-def test_a_queue_is_refused_where_scenes_repeat(make_cell):
-    cell = make_cell("tuple_infonce", queue=4).model_copy(update={"scenes": "video"})
-    with pytest.raises(ConfigError, match=r"objective\.queue: a key of an earlier batch may be of"):
-        build_method(cell)

@@ -29,13 +29,6 @@ def turned(tensors: dict[str, torch.Tensor], of: str = "") -> None:
             tensors[name] = torch.roll(w, 1) if w.numel() > 1 and w.std() > 0 else w + 1
 
 
-def started_anew(tensors: dict[str, torch.Tensor], of: str) -> None:
-    """Counters at zero."""
-    for name, w in tensors.items():
-        if of in name and not w.is_floating_point():
-            tensors[name] = torch.zeros_like(w)
-
-
 def no_moments(engine: dict[str, Any]) -> None:
     """Adam as before its first step."""
     for of_parameter in engine["optimizer"]:
@@ -62,16 +55,12 @@ LEFT_OUT: dict[str, Callable[[checkpoint.Payload], object]] = {
     "generator": lambda p: p.update(generator=other_generator()),
     "global": lambda p: p["random"].update(torch=other_generator()),
 }
-QUEUED = "synthetic/tuple_infonce/queue_512"
 # of some cases alone
 TEACHER = {"emoji/mxm_clr/momentum_teacher": lambda p: turned(p["engine"]["module"], "teacher.")}
 STATISTICS = {case: lambda p: turned(p["engine"]["module"], "running_") for case in CASES if case.startswith("emoji/")}
 OF_SOME = {
     "teacher": TEACHER,
     "statistics": STATISTICS,
-    "queue": {QUEUED: lambda p: turned(p["engine"]["module"], "queues.")},
-    "queue's place": {QUEUED: lambda p: started_anew(p["engine"]["module"], "queues.")},
-    "momentum copy": {QUEUED: lambda p: turned(p["engine"]["module"], "key_network.")},
 }
 PAIRS = [*((case, state) for case in CASES for state in LEFT_OUT), *((c, s) for s in OF_SOME for c in OF_SOME[s])]
 

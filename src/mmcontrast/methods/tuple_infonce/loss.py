@@ -7,7 +7,7 @@ Liu et al., "Contrastive Multimodal Fusion with TupleInfoNCE", ICCV 2021. The de
 with s = cosine / tau. The weights enter as log w_k added to the logits of block k. Of sum fusion there is a form in
 which each anchor meets ALL own-row replacements of its tuple, none of them built.
 
-Shapes: B rows, K modalities, R disturbed copies of the batch per modality, Q rows of a queue, D width.
+Shapes: B rows, K modalities, R disturbed copies of the batch per modality, D width.
 """
 
 import math
@@ -56,14 +56,14 @@ class Block(NamedTuple):
     weight: float
 
 
-def counts(batch: int, rows: Rows, copies: int = 1, queue: int = 0) -> tuple[int, int]:
+def counts(batch: int, rows: Rows, copies: int = 1) -> tuple[int, int]:
     """(n_0, n_k): naive and k-disturbed negatives that one anchor meets.
 
     Args:
-        batch: B. copies: R, disturbed copies of the batch per modality. queue: Q, rows of each queue.
+        batch: B. copies: R, disturbed copies of the batch per modality.
     """
     per_copy = {"all": batch, "own": 1, "others": batch - 1, "every_own": batch - 1}[rows]
-    return batch - 1 + queue, per_copy * copies + (0 if rows == "own" else queue)
+    return batch - 1, per_copy * copies
 
 
 def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, form: Form = "ratio") -> list[float]:
@@ -124,7 +124,6 @@ def tuple_info_nce_terms(
     *,
     detach_keys: bool = False,
     scenes: Tensor | None = None,
-    queue: Sequence[Tensor] | None = None,
     names: Sequence[str] | None = None,
     present: Sequence[Tensor | None] | None = None,
 ) -> TupleLoss:
@@ -142,7 +141,6 @@ def tuple_info_nce_terms(
         rows: which disturbed rows anchor i meets: all, its own (j = i), or the others.
         detach_keys: no gradient into positives and disturbed tuples.
         scenes: (B,) scene of each row. Other rows of the anchor's scene are no negatives, neither intact nor disturbed.
-        queue: 1 + K tensors (Q, D) of earlier keys, naive first; they count as other rows.
         names: K names for the stats; default 0 .. K - 1.
         present: K of (B,) bool, None where all rows have modality k: no anchor meets the k-disturbed tuple of a row
             that lacks it, which is none. Weights are as if all rows had it, as `losses.rows` has it.
@@ -155,7 +153,6 @@ def tuple_info_nce_terms(
     lists: list[tuple[Sequence[Any] | None, int, str]] = [
         (weights, len(disturbed), "weights, one per disturbed block"),
         (names, len(disturbed), "names of disturbed blocks"),
-        (queue, 1 + len(disturbed), "queues, naive first"),
     ]
     for given, wanted, what in lists:
         if given is not None and len(given) != wanted:
@@ -163,7 +160,6 @@ def tuple_info_nce_terms(
     # autocast would turn the products back to half precision, in which a logit of 14 has a step of 1/16
     with torch.autocast(device_type=anchor.device.type, enabled=False):
         keys = [upcast(z.detach() if detach_keys else z) for z in (positive, *disturbed)]
-        held = [upcast(z.detach()) for z in queue] if queue is not None else [keys[0][:0]] * len(keys)
         # dividing the anchors saves a pass over every block of logits
         n, scaled_BD = len(anchor), upcast(anchor) / tau
         own_BB = torch.eye(n, dtype=torch.bool, device=anchor.device)
@@ -172,7 +168,7 @@ def tuple_info_nce_terms(
         naive_BB = scaled_BD @ keys[0].T
         positive_B = naive_BB.diagonal()
         naive = naive_BB.masked_fill(same_BB, EXCLUDED)
-        blocks = [Block("naive", _with_held(naive, scaled_BD, held[0]), 1.0)]
+        blocks = [Block("naive", naive, 1.0)]
         similarity = {"positive_similarity": tau * positive_B.detach().mean()}
         for k, (weight, has_B) in enumerate(zip(weights, present or [None] * len(weights), strict=True)):
             key_RBD = keys[1 + k].view(-1, n, keys[0].shape[1])
@@ -187,7 +183,6 @@ def tuple_info_nce_terms(
                 if out_BB := [x for x in (banned_BB, absent_BB) if x is not None]:
                     banned = torch.stack(out_BB).any(dim=0)
                     logits = logits.masked_fill(banned.repeat(1, len(key_RBD)), EXCLUDED)
-                logits = _with_held(logits, scaled_BD, held[1 + k])
             own_BR = own_BR.detach() if has_B is None else own_BR.detach()[has_B]
             similarity[f"own_similarity_{names[k]}"] = tau * own_BR.mean()
             blocks.append(Block(f"disturbed_{names[k]}", logits, float(weight)))
@@ -201,10 +196,6 @@ def tuple_info_nce(
 ) -> Tensor:
     """The scalar of `tuple_info_nce_terms`, which says what the arguments are."""
     return tuple_info_nce_terms(anchor, positive, disturbed, weights, tau, **options).loss
-
-
-def _with_held(logits: Tensor, scaled_BD: Tensor, held_QD: Tensor) -> Tensor:
-    return torch.cat([logits, scaled_BD @ held_QD.T], dim=1) if len(held_QD) else logits
 
 
 def _check(anchor_BD: Tensor, positive_BD: Tensor, disturbed: Sequence[Tensor], tau: float, rows: str) -> None:

@@ -28,7 +28,7 @@ from mmcontrast.methods.tuple_infonce.loss import (
     tuple_info_nce_terms,
     weights_from_alpha,
 )
-from mmcontrast.methods.tuple_infonce.negatives import KeyQueue, check_disturbable, lenders
+from mmcontrast.methods.tuple_infonce.negatives import check_disturbable, lenders
 from mmcontrast.methods.tuple_infonce.network import (
     EarlyNetwork,
     LateNetwork,
@@ -39,7 +39,6 @@ from mmcontrast.methods.tuple_infonce.network import (
     joint_encoder,
 )
 from mmcontrast.methods.tuple_infonce.objective import TupleInfoNCEObjective, alpha_by_modality, fused_width
-from mmcontrast.models.encoders import follow, frozen_copy
 from mmcontrast.models.heads import mlp
 
 
@@ -63,12 +62,10 @@ class TupleInfoNCE(SelfSupervised):
     of a block (here: a weight); anchors are not noisy and one noise field serves a whole epoch (here: both views, drawn
     for each row); fusion after each stage of three networks (here: before the first layer, or after the last).
 
-    With a queue, keys come from a momentum copy of the network, and those of earlier batches are negatives as well.
     `rows: every_own` builds no disturbed tuple: a linear fusion gives their scores from products of its terms.
 
     Raises:
-        ConfigError: fewer than two modalities, or an objective that does not fit them; a queue under ZeRO stage 3,
-            or where scenes repeat.
+        ConfigError: fewer than two modalities, or an objective that does not fit them.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -91,10 +88,6 @@ class TupleInfoNCE(SelfSupervised):
             self.fusion = mlp([cell.model.width, *spec.fusion_hidden, width])
         else:
             self.fusion = SumFusion(self.modalities, cell.model.width, spec.fusion_hidden, width)
-        if spec.queue:
-            self._refuse_queue_where_it_cannot_be()
-            self.key_network = frozen_copy(self.network())
-            self.queues = nn.ModuleList([KeyQueue(spec.queue, width) for _ in range(1 + len(self.modalities))])
 
     @classmethod
     def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
@@ -125,14 +118,14 @@ class TupleInfoNCE(SelfSupervised):
         view = View(augmented(self.augmenters, batch, progress), rest, progress, presence)
         contrast = self._every_own_row if self.objective.rows == "every_own" else self._drawn_rows
         if query == self.modalities:
-            out = contrast(anchor_BD, self._key_network(network), view, scenes_B, None)
+            out = contrast(anchor_BD, network, view, scenes_B, None)
             return {"loss": out.loss, **out.stats}
         rows_B = shared_rows(presence.any(query), presence.any(rest))
         if rows_B is not None and len(torch.unique(rows_B.nonzero() if scenes_B is None else scenes_B[rows_B])) < 2:
             loss = nothing(anchor_BD)
         else:
             share = 1 if rows_B is None else int(rows_B.sum()) / len(rows_B)
-            loss = share * contrast(anchor_BD, self._key_network(network), view, scenes_B, rows_B).loss
+            loss = share * contrast(anchor_BD, network, view, scenes_B, rows_B).loss
         return {"loss": loss, "crossmodal": loss.detach()}
 
     def embed(self, batch: Batch) -> Tensor:
@@ -201,25 +194,6 @@ class TupleInfoNCE(SelfSupervised):
     def _others(self, modality: str) -> list[str]:
         return [m for m in self.modalities if m != modality]
 
-    def _refuse_queue_where_it_cannot_be(self) -> None:
-        if self.cell.engine.zero_stage == 3:
-            raise ConfigError(
-                f"{self.cell.name}: objective.queue: its momentum copy needs all weights on every rank, which "
-                "engine.zero_stage: 3 takes apart"
-            )
-        if self.cell.scenes is not None:
-            raise ConfigError(
-                f"{self.cell.name}: objective.queue: a key of an earlier batch may be of an anchor's own scene "
-                f"(params/datasets/{self.cell.dataset}.yaml: scenes), and the queue does not hold scenes; set it to 0"
-            )
-
-    def _key_network(self, network: TupleNetwork) -> TupleNetwork:
-        """The network itself, or its momentum copy, one step on."""
-        if not self.objective.queue:
-            return network
-        follow(self.key_network, network, self.objective.key_decay)
-        return self.key_network
-
     def _key_gradient(self) -> torch.set_grad_enabled:
         return torch.set_grad_enabled(torch.is_grad_enabled() and not self.objective.detach_keys)
 
@@ -245,18 +219,14 @@ class TupleInfoNCE(SelfSupervised):
     def _drawn_rows(
         self, anchor_BD: Tensor, network: TupleNetwork, view: View, scenes_B: Tensor | None, rows_B: Tensor | None
     ) -> TupleLoss:
-        """Anchors against tuples with kept modalities of drawn rows, and against the queues; rows_B: of these alone."""
+        """Anchors against tuples with kept modalities of drawn rows; rows_B: of these alone."""
         spec, kept = self.objective, disturbable(view)
-        # one modality alone is contrasted with parts of tuples, which are not what the queues hold
-        held = cast("list[KeyQueue]", list(self.queues)) if spec.queue else []
-        queues = dict(zip(["", *self.modalities], held, strict=False)) if kept == self.modalities else {}
-        queued = len(queues[""].rows()) if queues else 0
-        weights = dict(zip(self.modalities, self._weights(len(anchor_BD), queued), strict=True))
+        weights = dict(zip(self.modalities, self._weights(len(anchor_BD)), strict=True))
         sources = self._sources(len(anchor_BD), view, scenes_B)
         learned = [m for m, alpha in zip(self.modalities, self.alpha, strict=True) if alpha > 0]
         with self._key_gradient():
             positive_BD, disturbed = network.keys(view, {m: sources[m] for m in kept if m in sources}, learned)
-        out = tuple_info_nce_terms(
+        return tuple_info_nce_terms(
             _only(rows_B, anchor_BD),
             _only(rows_B, positive_BD),
             [_only(rows_B, key_RBD, len(anchor_BD)) for key_RBD in disturbed.values()],
@@ -264,15 +234,9 @@ class TupleInfoNCE(SelfSupervised):
             spec.tau,
             rows=spec.rows,
             scenes=None if scenes_B is None else _only(rows_B, scenes_B),
-            queue=[queues[m].rows() for m in ("", *disturbed)] if queues else None,
             names=list(disturbed),
             present=self._present(view, list(disturbed), rows_B),
         )
-        for m, keys in queues.items():
-            if m in ("", *disturbed):
-                has_B = view.presence.whole.get(m)
-                keys.push(_only(has_B, disturbed[m] if m else positive_BD, len(anchor_BD)))
-        return out
 
     def _sources(self, n: int, view: View, scenes_B: Tensor | None) -> dict[str, list[Tensor]]:
         """modality -> where each row of the batch takes it from, anew for each copy; not of one that cannot be lent."""
@@ -288,10 +252,10 @@ class TupleInfoNCE(SelfSupervised):
         """Of each modality the contrasted rows that have it; None = all."""
         return [None if has_B is None else _only(rows_B, has_B) for has_B in map(view.presence.rows, modalities)]
 
-    def _weights(self, n: int, queued: int = 0) -> list[float]:
+    def _weights(self, n: int) -> list[float]:
         """w_k of a batch of n rows, counted as if no two of them were of one scene."""
         spec = self.objective
-        return weights_from_alpha(self.alpha, *counts(n, spec.rows, spec.copies, queued), spec.form)
+        return weights_from_alpha(self.alpha, *counts(n, spec.rows, spec.copies), spec.form)
 
 
 def disturbable(view: View) -> list[str]:

@@ -1,12 +1,12 @@
 """Disturbed tuples, in which one modality comes from another row: from which row, and what is kept of them.
 
-Shapes: B rows of the (global) batch, D fused width, N new rows of a queue.
+Shapes: B rows of the (global) batch.
 """
 
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmcontrast.errors import TrainingError
 
@@ -112,27 +112,3 @@ def check_disturbable(inputs: Mapping[str, Tensor]) -> None:
                 f"modality '{name}' is the same in all {len(x)} training rows, so a tuple disturbed in it equals the "
                 "intact one; drop the modality, or check how the dataset was prepared"
             )
-
-
-class KeyQueue(nn.Module):
-    """The last `size` (>= 1) keys of one kind, of width D, in the state dict, so that a resumed run goes on alike."""
-
-    keys: Tensor
-    filled: Tensor
-
-    def __init__(self, size: int, width: int) -> None:
-        super().__init__()
-        self.size = size
-        self.register_buffer("keys", torch.zeros(size, width))
-        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
-
-    @torch.no_grad()
-    def push(self, keys_ND: Tensor) -> None:
-        """Put rows (N, D) in, in order; the oldest fall out."""
-        kept = torch.cat([self.rows(), keys_ND.detach().to(self.keys)])[-self.size :]
-        self.keys[: len(kept)] = kept
-        self.filled.fill_(len(kept))
-
-    def rows(self) -> Tensor:
-        """(filled, D) rows, oldest first; a copy, so that a later push does not change what a loss has used."""
-        return self.keys[: int(self.filled)].clone()

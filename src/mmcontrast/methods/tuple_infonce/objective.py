@@ -108,12 +108,6 @@ class TupleInfoNCEObjective(Objective):
     copies: int = Field(default=1, ge=1, description="Disturbed tuples of each row and modality, in every step.")
     tau: float = Field(default=0.07, gt=0, description="Temperature.")
     detach_keys: bool = Field(default=True, description="No gradient through positives and disturbed tuples.")
-    queue: int = Field(
-        default=0, ge=0, description="Keys of earlier batches, of each kind, that are negatives too; 0 = none."
-    )
-    key_decay: float = Field(
-        default=0.99, ge=0, lt=1, description="Of the momentum copy that makes keys where there is a queue, a step."
-    )
     dropping: float = Field(
         default=0.0, ge=0, lt=1, description="Share of steps that contrast one modality alone with all the others."
     )
@@ -161,10 +155,8 @@ class TupleInfoNCEObjective(Objective):
                 raise ValueError("rows: every_own comes from products of a linear late fusion; set fusion to late")
             if self.fusion_hidden:
                 raise ValueError("rows: every_own comes from products of a linear fusion; set fusion_hidden to []")
-            if self.copies > 1 or self.queue:
-                raise ValueError("rows: every_own draws no rows; set copies to 1 and queue to 0")
-        if self.queue and not self.detach_keys:
-            raise ValueError("queue: its keys have no gradient; set detach_keys to true")
+            if self.copies > 1:
+                raise ValueError("rows: every_own draws no rows; set copies to 1")
         return self
 
     @model_validator(mode="after")
