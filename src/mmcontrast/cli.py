@@ -235,8 +235,7 @@ def _status(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from mmcontrast.data.manifest import status
-    from mmcontrast.data.status import described
+    from mmcontrast.data.manifest import described, status
 
     grid = selection(args.suite)[0]
     rows = {row.name: row for row in status(grid)}

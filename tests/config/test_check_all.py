@@ -68,7 +68,7 @@ def test_a_value_is_blamed_on_the_file_and_key_where_it_was_written(work: Path) 
     change(work, "suites/smoke.yaml", "width: 0", "width: 16")
     change(work, "suites/smoke.yaml", "finetune: {epochs: 4, ", "finetune: {")
     text = "\n".join(told(work))
-    assert "params/methods/m3col.yaml (tcga_brca/" in text
+    assert "params/methods/m3col.yaml (tcga_" in text
     assert "): finetune.epochs: " in text
     assert "params/methods/concat.yaml (tcga_brca/concat/base): finetune" not in text
 

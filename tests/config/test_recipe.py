@@ -288,7 +288,8 @@ def test_what_a_study_shows_is_checked(checkout: Path, file: str, change_to: Any
 @pytest.mark.parametrize(
     ("experiment", "keys"),
     [
-        ("mixup", ["alpha", "p_select", "tau", "schedule_fraction"]),
+        ("mixup", ["alpha", "p_select"]),
+        ("m3col_terms", ["tau", "schedule_fraction"]),
         ("batch_size", ["batch_size"] * 4),
     ],
 )

@@ -10,9 +10,8 @@ import pytest
 from mmcontrast import paths
 from mmcontrast.config import Grid
 from mmcontrast.data.fetch import fetch
-from mmcontrast.data.manifest import Status, status
+from mmcontrast.data.manifest import Status, described, status
 from mmcontrast.data.prepare import prepare
-from mmcontrast.data.status import described
 from tests.data.layouts import picture_texts as layout
 
 

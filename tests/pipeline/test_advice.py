@@ -101,6 +101,12 @@ CASES = [
         no_text("build/tiny/reports/evidence/tiny.parquet"),
         "report tiny --suite tiny",
     ),
+    Case(
+        "report/evidence.py",
+        "mmcontrast data prepare {d}",
+        no_text(f"{PREPARED}/datasheet.json"),
+        "report tiny --suite tiny",
+    ),
     Case("report/page.py", "{again}", gone("build/tiny/reports/figures/tiny/tiny_synthetic_scores.svg"), "page"),
     Case(
         "pipeline/verify.py",
@@ -121,6 +127,7 @@ LEFT = {
     ("pipeline/verify.py", "git checkout dvc.lock"): "git",
     ("cli.py", "{reproduce(layout)}"): WHOLE,
     ("pipeline/compare.py", "{reproduce(layout)}"): WHOLE,
+    ("pipeline/push.py", "{reproduce(layout)}"): WHOLE,
     ("report/page.py", "{reproduce(layout)}"): WHOLE,
     ("config/merging.py", "mmcontrast tune {name} --datasets {tried_on}"): "minutes: tests/pipeline/test_tune.py",
     ("config/methods.py", "mmcontrast tune"): "minutes, and the model of a choice does not know its recipe's name",
@@ -133,6 +140,7 @@ LEFT = {
     ("data/prepare/readers.py", "git lfs pull"): "in another repository, where the file is from",
     ("data/download.py", "{sys.executable} -m ensurepip"): "changes the environment",
     ("data/pretrained.py", "mmcontrast data encoders"): "the network",
+    ("trackers.py", "pip install {name}"): "changes the environment",
     ("errors.py", "make env-all"): "the network, and changes the environment",
     ("evaluation/stored.py", "mmcontrast {cell.last_stage} {cell.name}"): "of a function; the command says it before",
     ("training/cell.py", "mmcontrast pretrain {cell.name}{layout.select}"): "two stages: tests/training/test_cell.py",

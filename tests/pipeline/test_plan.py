@@ -89,7 +89,7 @@ def test_a_parameter_concerns_the_cells_that_have_it_and_their_reports(root: Pat
         if cell.implementation == "m3col" and cell.objective["alpha"] == 0.3
     ]
     assert trained == sorted(Layout().cell_plan(name, "finetune") for name in own)
-    assert len(own) == 21
+    assert len(own) == 13
     of_reports = {Path(f).stem for f in stale if f.startswith("plan/report/")} - {"page"}
     concerned = {e for e in Grid(root).active_experiments if set(own) & cells_of(Grid(root), e)}
     assert of_reports == concerned

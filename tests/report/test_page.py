@@ -238,8 +238,6 @@ def test_datasheet_counts_notes_and_warnings_are_shown(page: Page, reported: Mad
     sheet = json.loads(reported.path(paths.datasheet("rosmap")).read_text())
     for note in [*sheet["notes"], *sheet["warnings"], sheet["licence"]]:
         assert flat(note) in text
-    line = "train and test (observations of image): 3 of 70, and 2 equal; val and test (observations of image): 0 of 70"
-    assert f"{line} (closer than 0.1 of the typical distance" in text
 
 
 def test_text_of_the_params_is_escaped(html: str) -> None:

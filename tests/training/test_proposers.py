@@ -15,8 +15,8 @@ def climb(mean, sigma, rounds, seed=0, rate=0.1, **given):
     return Reinforce(spec, mean, seed)
 
 
-def grid_of(values, start, mode="shared"):
-    return Grid(GridSearch(kind="grid", steps=1, values=values, mode=mode), start)
+def grid_of(values, start):
+    return Grid(GridSearch(kind="grid", steps=1, values=values), start)
 
 
 def test_reinforce_gradient_of_plain_rewards():
@@ -72,16 +72,3 @@ def test_shared_grid_takes_the_first_best():
     assert grid.ask() == [[0.0] * 3, [0.5] * 3, [1.0] * 3, [2.0] * 3]
     grid.tell([1, 5, 5, 2])
     assert (grid.value, grid.rounds) == ([0.5] * 3, 1)
-
-
-def test_coordinate_grid_moves_one_number_a_round():
-    def reward(setting):
-        return -abs(setting[0] - 2) - abs(setting[1] - 0.5)
-
-    grid = grid_of((0.5, 1, 2), (1, 1), mode="coordinate")
-    seen = []
-    for _ in range(grid.rounds):
-        seen.append(grid.ask())
-        grid.tell([reward(s) for s in grid.ask()])
-    assert seen == [[[0.5, 1], [1, 1], [2, 1]], [[2, 0.5], [2, 1], [2, 2]]]
-    assert grid.value == [2, 0.5]

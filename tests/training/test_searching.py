@@ -24,7 +24,7 @@ from tests.grids import grid_of
 
 GRID = grid_of("tuple")
 REINFORCE = {"kind": "reinforce", "rounds": 2, "trials": 2, "steps": 3, "held_out": 20, "sigma": 0.5, "rate": 0.5}
-BY_GRID = {"kind": "grid", "values": [0.5, 2.0], "mode": "coordinate", "steps": 2, "held_out": 20}
+BY_GRID = {"kind": "grid", "values": [0.5, 2.0], "steps": 2, "held_out": 20}
 BOTH = REINFORCE | {"beta": {"rounds": 1, "trials": 2, "levels": [0.5, 1.0, 2.0]}}
 ROWS, STEPS = 72, 2 * 4 + 2 * 2 * 3  # of the whole stage: two epochs of four batches, and the trials
 

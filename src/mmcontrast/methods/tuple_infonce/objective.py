@@ -68,13 +68,10 @@ class ReinforceSearch(Trials):
 
 
 class GridSearch(Trials):
-    """Every value of a grid, for all modalities at once or one modality after the other."""
+    """Every value of a grid, for all modalities at once."""
 
     kind: Literal["grid"]
     values: list[float] = Field(min_length=2, description="What is tried.")
-    mode: Literal["shared", "coordinate"] = Field(
-        default="shared", description="shared: one number for all; coordinate: one modality at a time, a round each."
-    )
 
     @model_validator(mode="after")
     def _within_range(self) -> Self:

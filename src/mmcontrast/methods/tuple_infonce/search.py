@@ -114,27 +114,23 @@ class Reinforce:
 
 
 class Grid:
-    """Every value of a grid, the best kept; the earlier one wins a tie.
+    """One round of every value of a grid, for all P numbers alike; the best is kept, of equals the earlier one.
 
-    Shared: one round, all P numbers equal; coordinate: P rounds, one number at a time, the others at their best.
-
-    Args:
-        spec: values and mode. start: P starting values, the best before any round.
+    start: P values, the best before the round.
     """
 
+    rounds = 1
+
     def __init__(self, spec: GridSearch, start: Sequence[float]) -> None:
-        self.spec, self.value, self.place = spec, [float(s) for s in start], 0
-        self.rounds = 1 if spec.mode == "shared" else len(self.value)
+        self.spec, self.value = spec, [float(s) for s in start]
 
     def ask(self) -> list[list[float]]:
         """The settings of a round, one per value of the grid."""
-        if self.spec.mode == "shared":
-            return [[v] * len(self.value) for v in self.spec.values]
-        return [[v if p == self.place else b for p, b in enumerate(self.value)] for v in self.spec.values]
+        return [[v] * len(self.value) for v in self.spec.values]
 
     def tell(self, rewards: Sequence[float]) -> None:
         """Keep the best setting of the round."""
-        self.value, self.place = self.ask()[int(np.argmax(rewards))], self.place + 1
+        self.value = self.ask()[int(np.argmax(rewards))]
 
 
 Proposer = Reinforce | Grid

@@ -3,8 +3,6 @@
 Shapes: N test instances, D width of an embedding.
 """
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 

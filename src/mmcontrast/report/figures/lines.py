@@ -3,8 +3,6 @@
 Redundant, unique and synergistic information has chance and the control of synergy beside it.
 """
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The matrix as dots with intervals, its scores against their cost, gains over untrained networks, and ranks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Published numbers against ours, with the verdict on each."""
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 

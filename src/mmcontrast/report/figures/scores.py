@@ -1,7 +1,5 @@
 """Dots with intervals: scores of cells, their paired differences to the reference, and contrasts."""
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 

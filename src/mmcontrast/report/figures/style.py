@@ -3,8 +3,6 @@
 matplotlib is imported where something is drawn: captions and lists of figures do without, and start faster.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Figure
     from matplotlib.lines import Line2D as Line2D
+else:  # a second that only drawing takes
+    Axes = Axis = Figure = Line2D = Any
 
 # told apart under the common colour vision deficiencies: Okabe & Ito (2008), then Tol's muted scheme;
 # between those, for the losses that stand in figures of their own

@@ -1,7 +1,5 @@
 """Figures on negative sampling: the effect of alpha, the course of a search, the weight of each modality."""
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 
