@@ -11,7 +11,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 device := $(if $(GPU),gpu,cpu)
 quick := build/quickstart/reports
 
-.PHONY: env env-all env-slurm quickstart reproduce test test-all test-fast test-pythons lint style types format docs lock sbom clean
+.PHONY: env env-all env-slurm quickstart reproduce test test-all test-fast test-pythons lint style types format docs lock licences sbom clean
 
 env: $(VENV)/.base-$(device)
 
@@ -69,6 +69,10 @@ docs: env-all
 
 lock:
 	workflow/envs/lock.sh
+
+# docs/licences.md, from params/ and the installed packages
+licences: env-all
+	python workflow/envs/licences.py
 
 # what a release is made of, in CycloneDX: packages of the locks, checksums, licences
 sbom: env-all

@@ -18,8 +18,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from mmcontrast.pipeline import documents
 from tests.grids import grid_of
+from workflow.envs import licences
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -153,12 +153,12 @@ def test_dvc_reports_nothing_and_looks_for_no_update() -> None:
 
 
 def test_the_page_of_licences_names_every_dataset_and_package() -> None:
-    page = (ROOT / documents.FILE).read_text()
+    page = (ROOT / licences.FILE).read_text()
     for name, dataset in grid_of().datasets.items():
         assert f"(`{name}`) | {dataset.licence} |" in page
-    for name, version in documents.pins(ROOT):
+    for name, version in licences.pins(ROOT):
         row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {version} |"))
-        assert documents.NOT_GIVEN not in row, row
+        assert licences.NOT_GIVEN not in row, row
         assert "not installed" not in row, row
 
 

@@ -297,8 +297,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace) -> None:
-    write = documents.write_schemas if args.command == "schemas" else documents.write_licences
-    for file in write(Path.cwd()):
+    for file in documents.write_schemas(Path.cwd()):
         print(f"{file}: written")
 
 

@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from licences import NOT_GIVEN, licence
+
 from mmcontrast import __version__
-from mmcontrast.pipeline.documents import NOT_GIVEN, licence
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("base", "all", "slurm", "cuda", "uv")
