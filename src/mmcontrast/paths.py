@@ -58,6 +58,11 @@ def fitted(dataset: str) -> str:
     return f"data/prepared/{dataset}/fitted.json"
 
 
+def croissant(dataset: str) -> str:
+    """The datasheet for registries and loaders."""
+    return f"data/prepared/{dataset}/croissant.json"
+
+
 class Layout:
     """Paths of a selection (suite and datasets): the default one at the top, any other under build/.
 

@@ -147,7 +147,7 @@ def test_another_checkouts_package_is_refused(checkout: Checkout) -> None:
 
 def test_an_experiment_in_a_folder_of_its_own_runs_its_own_code_and_params(finished: Checkout) -> None:
     """`dvc exp run --temp`: the code of the checkout, not the package of the environment; the workspace stays."""
-    file = finished.root / SRC / "methods/baselines/concat.py"
+    file = finished.root / SRC / "methods/baselines/supervised.py"
     file.write_text(file.read_text() + '\nprint("the checkout\'s own code")\n')
     finished.commit("a change of the code")
     finished.executed()

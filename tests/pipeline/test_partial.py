@@ -32,7 +32,7 @@ def done(tmp_path: Path) -> tuple[Grid, Layout]:
             touch(tmp_path / file)
     for file in ("raw/tcga_brca/manifest.json", *(f"prepared/tcga_brca/{s}.parquet" for s in ("train", "val", "test"))):
         touch(tmp_path / "data" / file)
-    for file in ("datasheet.json", "fitted.json"):
+    for file in ("datasheet.json", "fitted.json", "croissant.json"):
         touch(tmp_path / "data/prepared/tcga_brca" / file)
     touch(tmp_path / layout.report("index.html"))
     touch(tmp_path / layout.report("results.parquet"))

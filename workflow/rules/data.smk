@@ -26,6 +26,7 @@ rule prepare:
         test=paths.prepared("{dataset}", "test"),
         datasheet=paths.datasheet("{dataset}"),
         fitted=paths.fitted("{dataset}"),
+        croissant=paths.croissant("{dataset}"),
     log:
         LAYOUT.log("prepare", "{dataset}"),
     conda:

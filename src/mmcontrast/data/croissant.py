@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 
 from mmcontrast.data.files import write_json
 
-NAME = "croissant.json"
 TERMS = ("recordSet", "field", "source", "fileObject", "extract", "column", "isArray", "arrayShape", "citeAs")
 CONTEXT = {
     "@language": "en",
@@ -41,8 +40,8 @@ def write_croissant(folder: Path, sheet: dict[str, Any]) -> Path:
         "distribution": [_file(f"{split}.parquet", sha256) for split, sha256 in splits.items()],
         "recordSet": [_records(folder, split, ", ".join(sheet["classes"])) for split in splits],
     }
-    write_json(folder / NAME, content)
-    return folder / NAME
+    write_json(file := folder / "croissant.json", content)
+    return file
 
 
 def _file(name: str, sha256: str) -> dict[str, str]:

@@ -73,7 +73,8 @@ def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, 
     for dataset in dict.fromkeys(d for d, _ in cell.data):
         if grid.datasets[dataset].sources:
             yield "fetch", [paths.raw_manifest(dataset)], layout.log("fetch", dataset)
-        files = [paths.datasheet(dataset), paths.fitted(dataset), *(paths.prepared(dataset, s) for s in paths.SPLITS)]
+        beside = (paths.datasheet, paths.fitted, paths.croissant)
+        files = [*(of(dataset) for of in beside), *(paths.prepared(dataset, s) for s in paths.SPLITS)]
         yield "prepare", files, layout.log("prepare", dataset)
     for stage in cell.stages:
         files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]

@@ -133,7 +133,7 @@ def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
             yield judged("raw data", root, paths.raw_dir(name), check, [paths.raw_manifest(name)])
         folder = str(Path(paths.datasheet(name)).parent)
         judge = partial(judged, "prepared data", root, spoiled=[folder])
-        prepared = [judge(file, read_json) for file in (paths.datasheet(name), paths.fitted(name))]
+        prepared = [judge(of(name), read_json) for of in (paths.datasheet, paths.fitted, paths.croissant)]
         prepared += [judge(paths.prepared(name, split), _check_split) for split in paths.SPLITS]
         yield from prepared
         damaged |= {name for finding in prepared if finding.state != "right"}
