@@ -109,7 +109,7 @@ def test_embedding_is_the_fused_one_of_the_input_without_head(built):
 def test_what_the_encoders_give_is_scored_too_but_not_of_what_learns_from_labels(built):
     method, batch = built()
     scored = method.embeddings(batch)
-    assert list(scored) == ["", "encoders"]
+    assert list(scored) == ["", "encoders", *(f"without_{m}" for m in method.modalities)]
     torch.testing.assert_close(scored[""], method.embed(batch))
     z = torch.cat([method.encoders[m](batch.inputs[m]) for m in method.modalities], dim=1)
     torch.testing.assert_close(scored["encoders"], z)

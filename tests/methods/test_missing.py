@@ -128,6 +128,20 @@ def test_steps_lower_the_loss(formed, cell, built, make_batch, make_progress, la
     assert falls(5e-3) or falls(1e-3)
 
 
+def test_what_is_left_without_a_modality_is_what_rows_that_lack_it_have(cell, built, make_batch, lacking):
+    method, batch = built(), make_batch(cell)
+    whole = outputs(method, batch)
+    if without := [m for m in cell.modalities if f"without_{m}" in whole]:
+        assert without == list(cell.modalities)
+    elif cell.method == "disentangled_ssl" or (cell.model.fusion and cell.model.fusion.kind == "linear"):
+        pytest.skip("has nothing to put in a modality's place")
+    else:
+        assert "encoders" not in whole
+    for k, m in enumerate(without):
+        assert not torch.equal(whole[f"without_{m}"], whole[""])
+        torch.testing.assert_close(whole[f"without_{m}"], outputs(method, lacking(batch, [(k, range(N))]))[""])
+
+
 def test_shares_are_logged(make_cell, make_batch, make_progress, lacking):
     cell = make_cell("cross")
     terms = build_method(cell)(lacking(make_batch(cell), LACKING), make_progress("pretrain"))

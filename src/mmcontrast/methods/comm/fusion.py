@@ -296,9 +296,16 @@ class FusedMethod(Method):
         return self.fuse(batch.inputs, self.masks[-1:], Presence.of(batch))[0]
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
-        """Where it learns without labels, also what the encoders give."""
+        """Where it learns without labels, also what the encoders give, and what is left without each modality.
+
+        Of the latter the linear fusion has nothing: there is no map for some of the modalities.
+        """
         own = {"": self.embed(batch)}
-        return own if self.cell.pretrain is None else own | {"encoders": self.encodings(batch)}
+        if self.cell.pretrain is None:
+            return own
+        others = {f"without_{m}": [other != m for other in self.modalities] for m in self.modalities}
+        lacking = self.fuse(batch.inputs, list(others.values()), Presence.of(batch)) if self.converters else []
+        return own | {"encoders": self.encodings(batch), **dict(zip(others, lacking, strict=False))}
 
     def encodings(self, batch: Batch) -> Tensor:
         """(b, sum of widths): outputs of the encoders side by side, the mean of a map's places and of a row's steps."""
