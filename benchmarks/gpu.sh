@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # What this project does on one GPU, in under 12 minutes:  benchmarks/gpu.sh [--tiny] [FOLDER]
 #
-# Each part leaves FOLDER/<part>.md (default: build/gpu). One that has ended is not run again, so that a run which was cut
+# Each part leaves FOLDER/<part>.md (default: build/gpu, or build/gpu-tiny). One that has ended is not run again, so that a run which was cut
 # off goes on where it was; remove FOLDER to start anew. --tiny is a dry run on the CPU.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 sizes=()
+out=build/gpu
 loader=(--pictures 4000 --workers 0 16)
 if [ "${1:-}" = --tiny ]; then
     shift
     sizes=(--device cpu --tiny)
+    out=build/gpu-tiny
     loader=(--pictures 40 --size 32 --workers 0 --rounds 1 --steps 2)
 fi
-out=${1:-build/gpu}
+out=${1:-$out}
 mkdir -p "$out"
 failed=()
 
