@@ -46,6 +46,12 @@ rule reproduce:
         get_final_output(),
 
 
+# With a limit of jobs per second, and it has one by default, Snakemake comes to look at all jobs once more each second for
+# every job that has ended: half a core at the end of a run of 300.
+onstart:
+    workflow.scheduler.job_rate_limiter = None
+
+
 # a cell failed: the others are reported all the same, and the exit status stays what it is
 onerror:
     shell("python -m mmcontrast report partial{LAYOUT.select} || true")
