@@ -23,10 +23,10 @@ FOLDER = "results/"
 
 
 class Result(Written):
-    """The findings of a page of results, `suite/experiment`, or with `table` the first table whose heading has its words.
+    """The findings of a page of results, `suite/experiment`, or with `table` the first table that has it in its heading.
 
-    With `rows`, those of its rows that have one of these words. With `planned`, where the suite was not published yet, that
-    it was not, and the command that runs it.
+    With `rows`, those of its rows that have one of these words. With `planned`, where the suite was not published yet,
+    that it was not, and the command that runs it.
     """
 
     required_arguments = 1
