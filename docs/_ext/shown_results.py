@@ -23,7 +23,7 @@ FOLDER = "results/"
 
 
 class Result(Written):
-    """The findings of a page of results, `suite/experiment`, or with `table` the first table that has it in its heading.
+    """The findings of a page of results, `suite/experiment`, or with `table` the first table with this in its heading.
 
     With `rows`, those of its rows that have one of these words. With `planned`, where the suite was not published yet,
     that it was not, and the command that runs it.
