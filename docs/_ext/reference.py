@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -74,8 +75,8 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def keys(names: list[str]) -> Iterator[str]:
-    """The keys of these kinds of file, and of the tables inside them."""
-    for name in names:
+    """The keys of these kinds of file, and of the tables inside them; `objective_*` is every one that begins so."""
+    for name in (kind for asked in names for kind in fnmatch.filter(sorted(MODELS), asked)):
         schema = MODELS[name].model_json_schema()
         within = schema.get("$defs", {})
         objective = name.removeprefix("objective_")

@@ -23,27 +23,49 @@ FOLDER = "results/"
 
 
 class Result(Written):
-    """The findings of a page of results, `suite/experiment`, or with `table` its first table.
+    """The findings of a page of results, `suite/experiment`, or with `table` the first table with this in its heading.
 
-    With `rows`, those of its rows that have one of these words.
+    With `rows`, those of its rows that have one of these words. With `planned`, where the suite was not published yet,
+    that it was not, and the command that runs it.
     """
 
     required_arguments = 1
     option_spec: ClassVar[dict[str, Callable[[str], str]] | None] = {
-        "table": directives.flag,
+        "table": directives.unchanged,
         "rows": directives.unchanged_required,
+        "planned": directives.flag,
     }
 
     def markdown(self) -> Iterator[str]:
         page = self.arguments[0]
         file = RESULTS / f"{page}.md"
         self.env.note_dependency(str(file))
-        yield shown(file, "table" in self.options, self.options.get("rows", "").split(";"))
+        if "planned" in self.options and not file.parent.is_dir():
+            yield planned(file)
+            return
+        yield shown(file, self.options.get("table"), self.options.get("rows", "").split(";"))
         yield f"\nFrom [{title(file)}](/{FOLDER}{page}.md), published with the suite `{file.parent.name}`."
 
 
-def shown(file: Path, table: bool, words: list[str]) -> str:
-    """The findings or the first table, or of its rows those with one of the words.
+def planned(file: Path) -> str:
+    """What stands for the results of a suite that was not published: the experiment's title, and its command.
+
+    Raises:
+        ExtensionError: there is no such suite, or it has no such experiment.
+    """
+    suites = sorted(p.stem for p in (ROOT / "params/suites").glob("*.yaml"))
+    if file.parent.name not in suites:
+        raise ExtensionError(f"no suite '{file.parent.name}'; {nearest(file.parent.name, suites)}")
+    grid = Grid(ROOT, file.parent.name)
+    if file.stem not in (found := grid.active_experiments):
+        raise ExtensionError(f"suite '{file.parent.name}': no experiment '{file.stem}'; {nearest(file.stem, found)}")
+    command = f"snakemake --cores all reproduce --config suite={file.parent.name}"
+    what = grid.experiments[file.stem].title
+    return f"*{what}* is not among the published results. This runs it:\n\n```sh\n{command}\n```\n"
+
+
+def shown(file: Path, table: str | None, words: list[str]) -> str:
+    """The findings, or the first table whose heading has the words in `table`; of its rows those with one of `words`.
 
     Raises:
         ExtensionError: there is no such file, section or row.
@@ -52,16 +74,19 @@ def shown(file: Path, table: bool, words: list[str]) -> str:
     if not file.is_file():
         raise ExtensionError(f"{where}: no such page; {nearest(file.stem, [p.stem for p in file.parent.glob('*.md')])}")
     text = file.read_text(encoding="utf-8")
-    heading = next(line for line in text.splitlines() if line.startswith("## "))[3:] if table else "Findings"
+    headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    heading = "Findings" if table is None else next((h for h in headings if table in h), "")
+    if not heading:
+        raise ExtensionError(f"{where}: no table whose heading has '{table}'; its headings: {'; '.join(headings)}")
     try:
         lines = section(text, heading).splitlines()
     except DataError as e:
         raise ExtensionError(f"{where}: {e}") from None
-    head = 2 if table else 0
+    head = 0 if table is None else 2
     kept = [line for line in lines[head:] if any(word.strip() in line for word in words)]
     if not kept:
         raise ExtensionError(f"{where}: no row of '{heading}' has any of {words}")
-    return "\n".join([*([f"*{heading}*\n"] if table else []), *lines[:head], *kept])
+    return "\n".join([*([] if table is None else [f"*{heading}*\n"]), *lines[:head], *kept])
 
 
 def title(file: Path) -> str:

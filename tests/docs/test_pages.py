@@ -179,14 +179,13 @@ def commands_of(page: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_tutorial_is_followed_in_a_folder_without_a_checkout(tmp_path: Path) -> None:
+def test_the_tutorial_is_followed_in_a_folder_without_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its commands in order; those of Snakemake, which train, are taken by the journeys."""
-    (tmp_path / "files").mkdir()
-    people = [f"p{i},{('well', 'ill')[i % 2]},{i // 4}" for i in range(60)]
-    (tmp_path / "files/people.csv").write_text("\n".join(["person,state,family", *people]))
-    for name, shift in (("mrna", 3), ("mirna", 5)):
-        rows = [f"p{i}," + ",".join(str((i * k * shift) % 17 / 7) for k in range(1, 6)) for i in range(60)]
-        (tmp_path / f"files/{name}.csv").write_text("\n".join([f"person,{','.join('abcde')}", *rows]))
+    (written,) = (b.text for b in BLOCKS if b.page == "docs/tutorial/own_data.md" and b.language == "python")
+    monkeypatch.chdir(tmp_path)
+    exec(written, {})
     ours = f"{sys.executable} -m mmcontrast"
     script = [
         *commands_of("docs/tutorial/own_data.md"),

@@ -140,6 +140,16 @@ def test_importing_the_namespace_imports_no_torch() -> None:
     assert out.stdout.strip() == "False"
 
 
+def test_the_losses_need_torch_alone() -> None:
+    code = (
+        "import sys, torch; before = {m.partition('.')[0] for m in sys.modules}; import mmcontrast.losses as losses; "
+        "[getattr(losses, name) for name in losses.__all__]; "
+        "print(*{m.partition('.')[0] for m in sys.modules} - before - set(sys.stdlib_module_names))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "mmcontrast"
+
+
 def test_the_example_of_the_namespace_runs() -> None:
     """The three lines of its docstring."""
     lines = [line.strip() for line in inspect.getdoc(public).splitlines() if line.startswith("    ")]  # type: ignore[union-attr]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def keep_local(x: Tensor) -> Tensor:
-    """The gather of a single process: every row is already here."""
+    """The gather of a single process, (b, ...) -> (B, ...): every row is already here."""
     return x
 
 
@@ -47,7 +47,7 @@ class Presence:
 
     @classmethod
     def of(cls, batch: Batch, gather: Callable[[Tensor], Tensor] = keep_local) -> Presence:
-        """Of a batch. gather: as `Progress.gather`; by default these are all rows there are."""
+        """Of a batch. gather: (b,) -> (B,) as `Progress.gather`; by default these are all rows there are."""
         whole = {m: gather(rows_b.to(torch.uint8)).bool() for m, rows_b in batch.present.items()}
         return cls(batch.present, whole)
 
@@ -62,7 +62,7 @@ class Presence:
         return torch.stack([self.whole[m] for m in modalities]).any(dim=0)
 
     def encode(self, encoders: nn.ModuleDict, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
-        """modality -> what its encoder gives of this rank's rows, zeros in rows that lack it; of those in `inputs`."""
+        """modality in `inputs` -> what its encoder gives of this rank's rows (b, ...), zeros in rows that lack it."""
         return {m: self.encode_one(m, e, inputs[m]) for m, e in encoders.items() if m in inputs}
 
     def encode_one(self, modality: str, encoder: nn.Module, x: Tensor) -> Any:
@@ -76,7 +76,7 @@ class Presence:
         return out
 
     def mixed(self, perm_B: Tensor, rows: slice) -> Presence:
-        """Of mixtures of each row with its partner: they have what both have. rows: those of this rank."""
+        """Of mixtures of each row with its partner (B,): they have what both have. rows: those of this rank."""
         whole = {m: rows_B & rows_B[perm_B.to(rows_B.device)] for m, rows_B in self.whole.items()}
         return Presence({m: rows_B[rows] for m, rows_B in whole.items()}, whole)
 
@@ -87,7 +87,7 @@ class Presence:
         return z.masked_fill(~self.local[modality].view(-1, *[1] * (z.ndim - 1)), filling)
 
     def shares(self, modalities: list[str]) -> dict[str, Tensor]:
-        """For the log: share of the rows that have a modality, and both of a pair, where a row may lack it."""
+        """Scalars for the log: shares of rows that have a modality, and both of a pair, where a row may lack it."""
         groups = [*((m,) for m in modalities), *combinations(modalities, 2)]
         masks = {"_".join(group): self.rows(*group) for group in groups}
         return {f"have_{name}": rows_B.float().mean() for name, rows_B in masks.items() if rows_B is not None}
@@ -198,9 +198,9 @@ class SeedJob:
 class Method(nn.Module):
     """A training objective with its wiring. Subclasses are built as `METHOD(cell)` from a cell's configuration.
 
-    `forward` is `training_loss`, because DeepSpeed and DDP hook the forward call. A modality that a row lacks is
-    encoded as zeros and takes no part in a loss; each method says what that means for its own terms. The share of rows
-    that have a modality, and both of a pair, is logged: `have_<modality>`, `have_<modality>_<modality>`.
+    `forward` gives the scalars of `training_loss`: DeepSpeed and DDP hook the forward call. A modality that a row lacks
+    is encoded as zeros and takes no part in a loss; each method says what that means for its own terms. The share of
+    rows that have a modality, and both of a pair, is logged: `have_<modality>`, `have_<modality>_<modality>`.
 
     Attributes:
         takes_partial_rows: its embedding makes sense of a row that lacks a modality which every row of train had: it
@@ -275,7 +275,7 @@ class Method(nn.Module):
         return None if scores is None else as_predictions(self.cell.target, scores.float(), self.target_scale)
 
     def learnable(self, labels: Tensor) -> Tensor:
-        """The training rows' labels as the loss takes them: numbers scaled to mean 0 and variance 1, others as given.
+        """The training rows' labels (N, ...) as the loss takes them: numbers standardised, others as given.
 
         What they are scaled by is kept with the weights.
         """

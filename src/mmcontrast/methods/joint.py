@@ -53,8 +53,8 @@ def refuse_unmixable(cell: CellConfig, remedy: str) -> None:
 class JointMethod(Method):
     """Early fusion: embeddings are concatenated in the dataset's order of modalities and one head classifies them.
 
-    Heads of single modalities are used in training only; `logits` is the fusion head's. Of a row that lacks a modality
-    the fusion head sees zeros in its place, and that modality's head does not see the row.
+    Heads of single modalities are used in training only; `logits` is the fusion head's. Of a modality that a row lacks
+    the fusion head sees zeros, and its own head not the row. ConfigError for a kind of modality without encoder.
     """
 
     def __init__(self, cell: CellConfig, unimodal_heads: bool) -> None:

@@ -74,7 +74,7 @@ class MultifoldMethod(Method):
     def gathered(
         self, batch: Batch, progress: Progress, encoders: nn.ModuleDict | None = None
     ) -> tuple[Rows, int | None]:
-        """The rows of all ranks, with gradient, and how many were left out; None where no instance can lack anything.
+        """The rows (P, D) of all ranks, and how many were left out; None where no instance can lack anything.
 
         encoders: instead of the method's own, e.g. a momentum copy of them.
         """

@@ -45,7 +45,7 @@ def build_augmenters(cell: CellConfig, raw: Raw) -> dict[str, Augmenter]:
 class SelfSupervised(Method):
     """An encoder per modality, and an embedding that is theirs side by side, scored by a linear probe.
 
-    A modality that a row lacks is zeros in its embedding. encoders: of a method that has others than one per modality.
+    A modality that a row lacks is zeros in it; ConfigError for a kind without encoder. encoders: if not one for each.
     """
 
     takes_partial_rows = True
@@ -108,7 +108,7 @@ class Projected(SelfSupervised):
         return self.encodings(batch) if self.scored == "encoders" else torch.cat(self.unit_outputs(batch), dim=-1)
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
-        """Where heads are scored, also what they are given, and what is left without each modality."""
+        """(b, width) by name: where heads are scored, also their inputs, and what is left without each modality."""
         if self.scored == "encoders":
             return {"": self.encodings(batch)}
         parts = dict(zip(self.modalities, self.unit_outputs(batch), strict=True))
@@ -139,6 +139,6 @@ def projection_widths(cell: CellConfig) -> list[int]:
 
 
 def augmented(augmenters: Mapping[str, Augmenter], batch: Batch, progress: Progress) -> dict[str, Tensor]:
-    """A fresh view of this rank's rows, every modality on its own; draws are those of the global batch."""
+    """A fresh view (b, ...) of this rank's rows, each modality on its own; draws are those of the global batch."""
     total = len(progress.gather(batch.labels))
     return {m: augment(batch.inputs[m], progress.generator, progress.rows, total) for m, augment in augmenters.items()}

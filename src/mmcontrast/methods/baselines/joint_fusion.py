@@ -1,4 +1,4 @@
-"""Supervised fusion: CoMM's encoders and fusion under cross-entropy, the supervised counterpart of the same network.
+"""Supervised fusion: CoMM's encoders and fusion (Dufumier et al., ICLR 2025) under cross-entropy, no paper's method.
 
 Shapes: b rows of this rank, C classes, D width of the fusion.
 """

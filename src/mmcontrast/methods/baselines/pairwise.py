@@ -1,7 +1,7 @@
 """Contrast of pairs: CLIP and CMC between modalities, SimCLR within each, or both (Cross+Self), which CoMM is compared
-with and which are one method, because they differ only in which of two terms they take; and losses over instances that
-MXM-CLR's reconstruction is compared with, on the same encoders and the same kind of batches. Of the latter CLIP and
-TriCoLo take one observation of each modality an instance; SupCon, MIL-NCE and SigLIP as many as there are.
+with; one method, as they differ only in which of two terms they take. And losses over instances, which MXM-CLR's
+reconstruction is compared with on the same batches: CLIP and TriCoLo take one observation of each modality per
+instance; SupCon, MIL-NCE and SigLIP as many as there are. Source: see the losses of these names.
 
 Shapes: b rows of this rank, B of the global batch; P rows of modality a, Q of modality b, D width.
 """

@@ -1,4 +1,4 @@
-"""Embeddings without a network: the inputs themselves, and codes made of the truth.
+"""Embeddings without a network: the inputs themselves, and codes made of the truth. Of this study, no paper's method.
 
 What a linear probe reads from the first is what pretraining has to beat; the others measure floor and ceiling of what
 it can read.

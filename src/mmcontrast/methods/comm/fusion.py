@@ -1,5 +1,5 @@
 """From encodings to one fused embedding: converters to tokens, CoMM's transformer read at its CLS token, and the
-linear fusion of its ablation; `FusedMethod` is what CoMM and its supervised counterpart share.
+linear fusion of its ablation (source: `comm.loss`); `FusedMethod` is what CoMM and its supervised counterpart share.
 
 A modality that is not to be seen is left out by removing its tokens (the released form; the paper draws a [MSK] token).
 
@@ -189,7 +189,7 @@ def sincos_2d(height: int, width: int, dim: int, temperature: float = 10000.0) -
 
 
 class PatchTokens(nn.Module):
-    """A feature map (B, C, H, W) -> (B, H*W, D): 1x1 convolution plus the fixed position code of its `grid`."""
+    """A feature map (B, C, H, W) -> (B, H*W, D): 1x1 convolution plus position code; ConfigError as `sincos_2d`."""
 
     def __init__(self, channels: int, dim: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -296,7 +296,7 @@ class FusedMethod(Method):
         return self.fuse(batch.inputs, self.masks[-1:], Presence.of(batch))[0]
 
     def embeddings(self, batch: Batch) -> dict[str, Tensor]:
-        """Where it learns without labels, also what the encoders give, and what is left without each modality.
+        """(b, width) by name: without labels, also what the encoders give, and what is left without each modality.
 
         Of the latter the linear fusion has nothing: there is no map for some of the modalities.
         """

@@ -1,6 +1,6 @@
 """MXM-CLR, reconstructed: every observation of an instance is a positive of every other, hard and soft.
 
-A reconstruction from the paper's abstract: see `loss.py`. Its encoders are not known to us either.
+A reconstruction from the paper's abstract (arXiv 2303.10839): see `loss.py`. Its encoders are not known to us either.
 """
 
 import torch
