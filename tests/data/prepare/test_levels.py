@@ -21,7 +21,7 @@ from mmcontrast.data.prepare import avmnist, prepare, sun_rgbd
 from mmcontrast.errors import ConfigError, DataError
 from tests.data.layouts import levels as layout
 
-ROWS = {"train": 5, "test": 3}
+ROWS = {"train": 12, "test": 3}
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,11 @@ def sized(grid: Grid, name: str, split: tuple[int, int, int], **shapes: list[int
 
 
 def digits(grid: Grid) -> Dataset:
-    return sized(grid, "avmnist", (3, 2, 3), **{m: [1, side, side] for m, side in layout.SIDES.items()})
+    return sized(grid, "avmnist", (10, 2, 3), **{m: [1, side, side] for m, side in layout.SIDES.items()})
 
 
 def frames(grid: Grid) -> Dataset:
-    return sized(grid, "sun_rgbd", (3, 0, 1), rgb=[3, 4, 4], depth=[1, 4, 4])
+    return sized(grid, "sun_rgbd", (3, 0, 1), rgb=[3, 8, 8], depth=[1, 8, 8])
 
 
 def read(reader: Any, name: str, dataset: Dataset, raw: Path) -> dict[str, Instance]:
@@ -54,8 +54,8 @@ def test_digits_with_spectrograms(grid: Grid, tmp_path: Path) -> None:
     layout.avmnist(tmp_path, ROWS)
     given = avmnist.stream("avmnist", digits(grid), tmp_path)
     found = {one.id: one for one in given.instances}
-    assert [one.split for one in found.values()] == ["train"] * 3 + ["val"] * 2 + ["test"] * 3
-    assert [one.label for one in found.values()] == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert [one.split for one in found.values()] == ["train"] * 10 + ["val"] * 2 + ["test"] * 3
+    assert [one.label for one in found.values()] == [*range(10), 0, 1, 0, 1, 2]
     one = found["train-00003"]
     np.testing.assert_array_equal(one.values["image"], (3 + np.arange(16)).reshape(1, 4, 4))
     np.testing.assert_array_equal(one.values["audio"], (3 + np.arange(36)).reshape(1, 6, 6))
@@ -80,7 +80,7 @@ def test_digits_are_prepared(grid: Grid, tmp_path: Path) -> None:
     layout.avmnist(raw, ROWS)
     fetch("avmnist", dataset, raw)
     prepare("avmnist", dataset, raw, tmp_path / "out")
-    assert load_split(tmp_path / "out/val.parquet").labels.tolist() == [3, 4]
+    assert load_split(tmp_path / "out/val.parquet").labels.tolist() == [0, 1]
 
 
 def saved(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
@@ -106,7 +106,7 @@ DIGIT_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "another size": (
         saved("image/train_data.npy", lambda x: x[:, :9]),
-        r"image/train_data\.npy: shape \(5, 9\), expected 5 rows of \[1, 4, 4\]",
+        r"image/train_data\.npy: shape \(12, 9\), expected 12 rows of \[1, 4, 4\]",
     ),
     "decibels": (
         saved("audio/train_data.npy", lambda x: x.astype(np.float32) - 30),
@@ -148,10 +148,10 @@ def test_frames_of_three_sensors(grid: Grid, tmp_path: Path) -> None:
     classes = grid.datasets["sun_rgbd"].classes
     assert [classes[one.label] for one in found.values()] == ["bedroom", "office", "bedroom", "office"]
     one = found["frame-00004"]
-    np.testing.assert_array_equal(one.values["rgb"], np.full((3, 4, 4), 60))
+    np.testing.assert_array_equal(one.values["rgb"], np.full((3, 8, 8), 60))
     # 1.3 m of 8 m below, and above 9 m, which count as 8 m
-    assert one.values["depth"][0, 3].tolist() == [round(1.3 / 8 * 255)] * 4
-    assert one.values["depth"][0, 0].tolist() == [255] * 4
+    assert one.values["depth"][0, 7].tolist() == [round(1.3 / 8 * 255)] * 8
+    assert one.values["depth"][0, 0].tolist() == [255] * 8
 
 
 def test_depth_is_turned_back_bit_by_bit() -> None:

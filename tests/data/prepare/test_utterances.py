@@ -224,6 +224,11 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
         lambda raw: again(raw / "data_folds.pkl", lambda c: c.update(valid=c.pop("dev"))),
         r"data_folds\.pkl: no 'dev'; ",
     ),
+    "no ids": (
+        "ur_funny_v2",
+        lambda raw: again(raw / "data_folds.pkl", lambda c: c.update(test=[["107"]])),
+        r"data_folds\.pkl: 'test': expected a list of ids",
+    ),
     "narrow faces": (
         "ur_funny_v2",
         lambda raw: again(
@@ -306,7 +311,9 @@ def test_folds_that_are_not_of_these_rows_are_refused(grid: Grid, tmp_path: Path
 
 def test_a_modality_without_a_file_is_refused(grid: Grid, tmp_path: Path) -> None:
     options = {"layout": "mustard", "features": {"voice": "audio_features.p", "video": "resnet_pool5.hdf5"}}
-    with pytest.raises(ConfigError, match=r"mustard\.yaml: modalities: 'audio' has no file of features; did you mean"):
+    with pytest.raises(
+        ConfigError, match=r"mustard\.yaml: modalities: 'audio' has no file of features; known: video, voice"
+    ):
         stream("mustard", small(grid, "mustard", prepare=options), tmp_path)
 
 

@@ -13,9 +13,7 @@ import numpy as np
 
 from mmcontrast.config import Dataset
 from mmcontrast.data.instances import Instance, Stream
-from mmcontrast.errors import ConfigError, DataError
-
-FOLDER = "avmnist"
+from mmcontrast.errors import ConfigError, DataError, first_line
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
@@ -24,7 +22,7 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         if m not in ("image", "audio") or spec.kind != "image" or spec.encoded:
             raise ConfigError(f"params/datasets/{name}.yaml: modalities: '{m}'; known: image and audio, not encoded")
     report: Counter[str] = Counter()
-    return Stream(_instances(dataset, raw_dir / FOLDER, report), {}, report)
+    return Stream(_instances(dataset, raw_dir / "avmnist", report), {}, report)
 
 
 def _instances(dataset: Dataset, folder: Path, report: Counter[str]) -> Iterator[Instance]:
@@ -51,13 +49,12 @@ def _instances(dataset: Dataset, folder: Path, report: Counter[str]) -> Iterator
 
 
 def _array(path: Path) -> np.ndarray:
-    """Mapped, not read."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; see `mmcontrast data status`") from None
-    except (OSError, ValueError, EOFError) as e:
-        raise DataError(f"{path}: not readable as an array of numbers ({e})") from None
+    except Exception as e:  # a broken header fails in any way
+        raise DataError(f"{path}: not readable as an array of numbers ({first_line(e)})") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or not found.size:
         raise DataError(f"{path}: expected an array of numbers, a row per digit")
     return found

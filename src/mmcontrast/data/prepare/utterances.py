@@ -154,7 +154,10 @@ def _ur_funny(files: Files) -> Iterator[Instance]:
     read = {m: _dict(path) for m, path in files.paths.items() if m != "text"}
     words = _numbers(read_pickle(paths[3], MOST), str(paths[3])) if "text" in files.paths else np.zeros(0)
     for split in SPLITS:
-        for key in _of(folds, NAMED[split], paths[0]):
+        ids = _of(folds, NAMED[split], paths[0])
+        if not isinstance(ids, list | tuple) or not all(isinstance(key, int | str | np.integer) for key in ids):
+            raise DataError(f"{paths[0]}: '{NAMED[split]}': expected a list of ids")
+        for key in ids:
             spoken = _of(language, key, paths[2])
             said = _of(spoken, "punchline_sentence", paths[2])
             text = said if isinstance(said, str) else " ".join(map(str, said))
