@@ -1,4 +1,4 @@
-"""Every dataset and every method of the papers' suites, from tiny files in the official layouts to the scores.
+"""Every dataset and every method of suites of files of one's own, from tiny ones in the official layouts to the scores.
 
 By the commands that a user types, in this process: fetch, prepare, plan, training, scores, the experiment's table.
 """
@@ -19,9 +19,9 @@ from mmcontrast.training.distributed import World
 from tests.data.layouts import papers
 
 ROOT = Path(__file__).parents[2]
-SUITES = ("paper_m3col", "paper_comm", "paper_tuple", "paper_mxm")
+SUITES = ("paper_m3col", "paper_comm", "paper_tuple", "paper_mxm", "further_sets")
 # of each kind of files and of encoders one; the others are of a like layout
-SHORT = {"multibench_mosi", "mimic", "food101", "rosmap", "nyuv2", "text2shape_tricolo"}
+SHORT = {"multibench_mosi", "mimic", "food101", "rosmap", "nyuv2", "text2shape_tricolo", "mustard"}
 
 
 def cases() -> Iterator[Any]:

@@ -29,17 +29,18 @@ KEYS = (str, bytes, int, float, bool, type(None))
 PLAIN_DTYPE = re.compile(r"[|<>=]?(b1|\?|[iu][1248]|f[248]|c(8|16)|[SUV][0-9]{1,9})")
 
 
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: Path, most: int | None = None) -> Any:
     """What a pickle holds: None, numbers, strings, bytes, lists, tuples, dicts, sets and arrays.
 
-    Raises DataError: missing, damaged, larger than MAX_PICKLE_BYTES, or it names anything else; says what.
+    Raises DataError: missing, damaged, larger than MAX_PICKLE_BYTES, of more instructions than `most` (default:
+    MAX_INSTRUCTIONS; a number in a list is one), or it names anything else; says what.
     """
     try:
         size = path.stat().st_size
         if size > MAX_PICKLE_BYTES:
             raise DataError(f"{path}: {size} bytes, and at most {MAX_PICKLE_BYTES} are read")
         with path.open("rb") as file:
-            value = _Reader(file).load()
+            value = _Reader(file, most or MAX_INSTRUCTIONS).load()
             _check(value, set(), 0)
             return value
     except FileNotFoundError:
@@ -137,10 +138,10 @@ class _Reader(_Standard):
     metastack: list[Any]
     read: Callable[[int], bytes]
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, most: int) -> None:
         # bytes of Python 2 are texts, of which letter and byte are the same number
         super().__init__(file, encoding="latin-1")
-        self.dispatch = _Instructions()
+        self.dispatch = _Instructions(most)
 
     def find_class(self, module: Any, name: Any) -> Any:
         found = KNOWN.get(f"{module}.{name}")
@@ -202,16 +203,16 @@ ACCEPTED = {code: getattr(_Reader, name) for code, name in KNOWN_CODES.items()}
 
 
 class _Instructions(dict[int, Callable[[_Reader], None]]):
-    """What is done at each instruction; they are counted."""
+    """What is done at each instruction; they are counted, and `most` are accepted."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         super().__init__(ACCEPTED)
-        self.count = 0
+        self.most, self.count = most, 0
 
     def __getitem__(self, code: int) -> Callable[[_Reader], None]:
         self.count += 1
-        if self.count > MAX_INSTRUCTIONS:
-            raise ValueError(f"more than {MAX_INSTRUCTIONS} instructions")
+        if self.count > self.most:
+            raise ValueError(f"more than {self.most} instructions")
         if code not in self:
             raise ValueError(f"the instruction {bytes([code])!r} is not accepted")
         return super().__getitem__(code)

@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from tests import flickr_files, tiny_pretrained
-from tests.data.layouts import hdf5, multibench, picture_texts
+from tests.data.layouts import hdf5, levels, multibench, picture_texts, utterances
 
 ROOT = Path(__file__).parents[3]
 SPLITS = ("train", "val", "test")
@@ -119,6 +119,45 @@ def _nyuv2(name: str, data: Raw, raw: Path) -> None:
     _sized(data, (train, 0, test))
 
 
+def _mustard(name: str, data: Raw, raw: Path) -> None:
+    train, test = ROWS[0] + ROWS[1], ROWS[2]
+    utterances.mustard(raw, ["BBT"] * train + ["FRIENDS"] * test)
+    _to_mirror(data, raw)
+    _sized(data, (train, 0, test), audio=[32, utterances.VOICE], video=[utterances.PICTURE])
+
+
+def _ur_funny(name: str, data: Raw, raw: Path) -> None:
+    utterances.ur_funny(raw, ROWS)
+    _sized(data, ROWS, text=[20, utterances.GLOVE], **{m: [20, width] for m, width in utterances.FUNNY.items()})
+
+
+def _meld(name: str, data: Raw, raw: Path) -> None:
+    utterances.meld(raw, ROWS)
+    _to_mirror(data, raw)
+    _sized(data, ROWS, **{m: [width] for m, width in utterances.AVERAGE.items()})
+
+
+def _avmnist(name: str, data: Raw, raw: Path) -> None:
+    train, val, test = ROWS
+    levels.avmnist(raw, {"train": train + val, "test": test}, {"image": 28, "audio": 32})
+    _sized(data, ROWS, audio=[1, 32, 32])
+
+
+def _sun_rgbd(name: str, data: Raw, raw: Path) -> None:
+    train, test = ROWS[0] + ROWS[1], ROWS[2]
+    kept = [i for i in range(3 * (train + test) // 2) if i % 3 != 2]  # every third is of another kind
+    levels.sun_rgbd(raw, kept[-1] + 1, tuple(kept[:train]))
+    _sized(data, (train, 0, test))
+
+
+def _to_mirror(data: Raw, raw: Path) -> None:
+    """The files that are downloaded."""
+    for source in data["sources"]:
+        if "url" in source:
+            file = _mirrored({"sources": [source]}, raw)
+            shutil.move(raw / file.name, file)
+
+
 def _mirrored(data: Raw, raw: Path) -> Path:
     """Where a mirror beside data/ keeps the first source; no checksum is asked for."""
     for source in data["sources"]:
@@ -141,6 +180,11 @@ WRITERS: dict[str, Callable[[str, Raw, Path], None]] = {
     "rosmap": _mogonet,
     "mogonet": _mogonet,
     "nyuv2": _nyuv2,
+    "mustard": _mustard,
+    "ur_funny": _ur_funny,
+    "meld": _meld,
+    "avmnist": _avmnist,
+    "sun_rgbd": _sun_rgbd,
 }
 
 
