@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mmcontrast import paths
-from mmcontrast.config import CellConfig, Dataset, SequenceModel, TextModel
+from mmcontrast.config import CellConfig, Dataset, SequenceModel
+from mmcontrast.config.training import TextModel
 from mmcontrast.data import prepare as package
 from mmcontrast.data.instances import Instance, Stream
 from tests.grids import grid_of

@@ -11,12 +11,13 @@ import torch
 
 import mmcontrast
 from mmcontrast.data.files import read_json
-from mmcontrast.data.scaling import fit, write_fitted
+from mmcontrast.data.scaling import write_fitted
 from mmcontrast.errors import DataError
 from mmcontrast.exported import SeedExport, sealed, write_models
 from mmcontrast.methods.base import Batch, build_method
 from mmcontrast.trained import exported_epoch, load_method
 from tests.grids import grid_of
+from tests.scalers import fit
 
 
 @pytest.fixture

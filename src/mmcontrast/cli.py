@@ -239,8 +239,7 @@ def _status(args: argparse.Namespace) -> int:
 
     grid = selection(args.suite)[0]
     rows = {row.name: row for row in status(grid)}
-    for name in args.names:
-        known("mmcontrast data status", "dataset", name, rows)
+    known("mmcontrast data status", "dataset", args.names, rows)
     found = [rows[name] for name in args.names or rows]
     if args.json:
         counts = {"datasets": len(found), "ready": sum(row.next_step == "ready" for row in found)}

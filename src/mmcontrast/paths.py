@@ -63,6 +63,11 @@ def croissant(dataset: str) -> str:
     return f"data/prepared/{dataset}/croissant.json"
 
 
+def prepared_files(dataset: str) -> list[str]:
+    """All that preparing a dataset writes."""
+    return [of(dataset) for of in (datasheet, fitted, croissant)] + [prepared(dataset, split) for split in SPLITS]
+
+
 class Layout:
     """Paths of a selection (suite and datasets): the default one at the top, any other under build/.
 
@@ -108,6 +113,11 @@ class Layout:
     def stage(self, cell: str, stage: str, file: str = "") -> str:
         """An output of a training stage: one of STAGE_FILES, or `models` (a folder of safetensors)."""
         return f"{self.prefix}runs/{cell}/{stage}" + (f"/{file}" if file else "")
+
+    def outputs(self, cell: str, stage: str) -> list[str]:
+        """The tables that a training stage writes, and what it cost; no predictions where there is no classifier."""
+        files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]
+        return [self.stage(cell, stage, f) for f in files]
 
     def scored(self, cell: str, last_stage: str, scored_by: str) -> str:
         """What evaluation reads: a classifier's predictions, or embeddings, for a probe or for retrieval."""

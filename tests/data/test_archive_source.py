@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from mmcontrast.config import ArchiveSource, Dataset, Grid
-from mmcontrast.config.datasets import Member
-from mmcontrast.data import fetch as archives
-from mmcontrast.data.fetch import check_archive, extract_archive, fetch
+from mmcontrast.config import Dataset, Grid
+from mmcontrast.config.datasets import ArchiveSource, Member
+from mmcontrast.data import archives
+from mmcontrast.data.archives import check_archive, extract_archive
+from mmcontrast.data.fetch import fetch
 from mmcontrast.data.manifest import verified_manifest
 from mmcontrast.errors import ConfigError, DataError, FetchError
 

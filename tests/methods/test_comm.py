@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmcontrast.config import Fusion, Modality
+from mmcontrast.config import Modality
+from mmcontrast.config.training import Fusion
 from mmcontrast.errors import ConfigError, ContrastError, TrainingError
 from mmcontrast.losses.supervised import supcon
 from mmcontrast.methods.base import Batch, build_method

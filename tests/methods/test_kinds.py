@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmcontrast.config import Modality, SequenceModel, TextModel
+from mmcontrast.config import Modality, SequenceModel
+from mmcontrast.config.training import TextModel
 from mmcontrast.errors import ConfigError
 from mmcontrast.methods.base import Batch, build_method
 

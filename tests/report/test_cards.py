@@ -15,7 +15,7 @@ import yaml
 from mmcontrast import load, paths
 from mmcontrast.config import CellConfig, Grid
 from mmcontrast.config.metrics import MEASURES
-from mmcontrast.data.scaling import fit, write_fitted
+from mmcontrast.data.scaling import write_fitted
 from mmcontrast.data.tokens import learn
 from mmcontrast.exported import SeedExport, write_models
 from mmcontrast.methods.base import build_method
@@ -23,6 +23,7 @@ from mmcontrast.report.page import write_page
 from mmcontrast.report.provenance import TRAINING, _example, digest_of_code, digest_of_params, raw_checksum
 from mmcontrast.report.text.wording import MINUS, PROTOCOL_SHORT
 from tests.report.made_up_study import REPO, Made
+from tests.scalers import fit
 
 NUMBER = rf"{MINUS}?\d+\.\d"
 

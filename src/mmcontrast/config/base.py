@@ -93,8 +93,12 @@ def validate(
         ) from e
 
 
-def known(where: str, what: str, name: str | None, names: Iterable[str]) -> None:
-    """Raise ConfigError, with the nearest name there is, for a name that nothing has; None names nothing."""
+def known(where: str, what: str, given: str | Iterable[str] | None, names: Iterable[str]) -> None:
+    """Raise ConfigError, with the nearest name there is, for a name that nothing has; None names nothing.
+
+    `given`: one name, or several.
+    """
     names = list(names)
-    if name is not None and name not in names:
-        raise ConfigError(f"{where}: no {what} '{name}'; {nearest(name, names)}")
+    for name in [given] if isinstance(given, str) else given or ():
+        if name not in names:
+            raise ConfigError(f"{where}: no {what} '{name}'; {nearest(name, names)}")

@@ -67,10 +67,8 @@ class Grid:
         if files is None:
             where = f"params/suites/{suite}.yaml"
             origin = "--config datasets" if datasets is not None else f"{where}: datasets"
-            for name in self.dataset_names:
-                known(origin, "dataset", name, self.files.names("datasets"))
-            for name in self.suite.experiments:
-                known(f"{where}: experiments", "experiment", name, self.files.names("experiments"))
+            known(origin, "dataset", self.dataset_names, self.files.names("datasets"))
+            known(f"{where}: experiments", "experiment", self.suite.experiments, self.files.names("experiments"))
         faults = Faults()
         self.datasets = self._all(Dataset, "datasets", faults)
         self.declared = self._all(Method, "methods", faults)
@@ -300,21 +298,19 @@ def check_methods(grid: Grid) -> None:
     for name, spec in grid.declared.items():
         where = f"params/methods/{name}.yaml"
         known(f"{where}: recipe_from", "method", spec.recipe_from, grid.declared)
-        for dataset in spec.datasets:
-            known(f"{where}: datasets", "dataset", dataset, grid.datasets)
+        known(f"{where}: datasets", "dataset", spec.datasets, grid.datasets)
         for variant, given in spec.variants.items():
             known(f"{where}: variants.{variant}.recipe", "recipe", given.recipe, grid.recipes)
-            for dataset in given.train_for if isinstance(given.train_for, dict) else []:
-                known(f"{where}: variants.{variant}.train_for", "dataset", dataset, grid.datasets)
+            if isinstance(given.train_for, dict):
+                known(f"{where}: variants.{variant}.train_for", "dataset", given.train_for, grid.datasets)
         known(f"{where}: paper", "paper", spec.paper, grid.papers)
 
 
 def check_recipes(grid: Grid) -> None:
     """Recipes name datasets that exist, and choices belong to a recipe."""
     for name, recipe in grid.recipes.items():
-        for key, named in {"datasets": list(recipe.datasets), "tuning.datasets": list(recipe.tuning.datasets)}.items():
-            for dataset in named:
-                known(f"params/recipes/{name}.yaml: {key}", "dataset", dataset, grid.datasets)
+        known(f"params/recipes/{name}.yaml: datasets", "dataset", recipe.datasets, grid.datasets)
+        known(f"params/recipes/{name}.yaml: tuning.datasets", "dataset", recipe.tuning.datasets, grid.datasets)
     for name in grid.tunings:
         if name not in grid.recipes:
             raise ConfigError(f"params/tuning/{name}.yaml: there is no params/recipes/{name}.yaml")
@@ -322,8 +318,7 @@ def check_recipes(grid: Grid) -> None:
 
 def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
     """What an experiment names exists. Its cells are built, and so checked, by the grid."""
-    for dataset in experiment.datasets:
-        known(f"{where}: datasets", "dataset", dataset, grid.datasets)
+    known(f"{where}: datasets", "dataset", experiment.datasets, grid.datasets)
     known(f"{where}: paper", "paper", experiment.paper, grid.papers)
     if experiment.paper is not None:
         known(f"{where}: published", "table", experiment.published, grid.papers[experiment.paper].published)
@@ -336,11 +331,9 @@ def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
         if name not in experiment.datasets:
             near = nearest(name, experiment.datasets)
             raise ConfigError(f"{where}: information.arms: no '{name}' among this experiment's datasets; {near}")
-        for task in (*asked.unique, asked.synergistic):
-            known(f"{where}: information: {name}", "task", task, grid.datasets[name].tasks)
-        if other := [
-            t for t in ("", *asked.unique, asked.synergistic) if grid.datasets[name].targets[t].kind != "classes"
-        ]:
+        tasks, targets = (*asked.unique, asked.synergistic), grid.datasets[name].targets
+        known(f"{where}: information: {name}", "task", tasks, grid.datasets[name].tasks)
+        if other := [task for task in ("", *tasks) if targets[task].kind != "classes"]:
             what = f"task '{other[0]}'" if other[0] else "target"
             raise ConfigError(f"{where}: information: {name}: its {what} is not classes, which the measures ask for")
 
@@ -368,8 +361,7 @@ def check_published(grid: Grid) -> None:
         known(f"{at}: dataset", "dataset", row.dataset, grid.datasets)
         data = grid.datasets[row.dataset]
         metrics = [f"{t}/{m}" if t else m for t, target in data.targets.items() for m in target.metrics]
-        for metric in row.values:
-            known(f"{at}: values", "metric", metric, [*metrics, *(["R", "U", "S"] if data.tasks else [])])
+        known(f"{at}: values", "metric", row.values, [*metrics, *(["R", "U", "S"] if data.tasks else [])])
         known(f"{at}: method", "method", row.method, grid.methods)
         if row.method is not None:
             known_variant(f"{at}: variant", grid.methods[row.method], row.variant)

@@ -32,7 +32,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 from urllib3.util import Retry
 
-from mmcontrast.config import ArchiveSource, RemoteSource, UrlSource, WheelSource
+from mmcontrast.config.datasets import ArchiveSource, RemoteSource, UrlSource, WheelSource
 from mmcontrast.data.files import CHUNK_BYTES, inside
 from mmcontrast.data.manifest import mirror_path
 from mmcontrast.errors import FetchError

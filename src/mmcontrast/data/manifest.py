@@ -10,8 +10,8 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from mmcontrast import paths
-from mmcontrast.config import ArchiveSource, Dataset, Grid, LocalSource, NpmSource, RemoteSource, Source
-from mmcontrast.config.datasets import IN_PLACE, UrlSource, WheelSource
+from mmcontrast.config import Dataset, Grid, LocalSource, Source
+from mmcontrast.config.datasets import IN_PLACE, ArchiveSource, NpmSource, RemoteSource, UrlSource, WheelSource
 from mmcontrast.data.files import inside, read_json, sha256_of
 from mmcontrast.data.outside import preparer
 from mmcontrast.errors import ConfigError, DataError, FetchError

@@ -95,10 +95,8 @@ def download(specs: Iterable[Pretrained]) -> list[Path]:
         try:
             out.append(Path(snapshot_download(hub, revision=revision, allow_patterns=DOWNLOADED)))
         except (OSError, ValueError, RuntimeError) as e:
-            raise FetchError(
-                f"{hub} at {revision}: could not be had ({first_line(e)}); put its files into a folder and name that "
-                "as `folder`"
-            ) from None
+            remedy = "put its files into a folder and name that as `folder`"
+            raise FetchError(f"{hub} at {revision}: could not be had ({first_line(e)}); {remedy}") from None
     return out
 
 

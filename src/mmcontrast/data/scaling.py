@@ -120,13 +120,6 @@ def _moments(values_Nd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return n_d, mean_d, squares_Nd.sum(axis=0) / np.maximum(n_d, 1)
 
 
-def fit(train_Nd: np.ndarray, scaling: str) -> Scaler:
-    """A scaler from training rows: float64, at least one row. `scaling`: as `Running.scaler`."""
-    seen = Running(train_Nd.shape[1])
-    seen.add(train_Nd)
-    return seen.scaler(scaling)
-
-
 def write_fitted(folder: Path, scalers: Mapping[str, Scaler], names: Mapping[str, Sequence[str]]) -> None:
     """Keep what was fitted on train, of vectors and sequences. `names`: modality -> those of its d features, if any."""
     named = {m: replace(s, features_d=names.get(m, ())) for m, s in scalers.items()}

@@ -131,12 +131,27 @@ def _key(key: Any) -> Any:
 _Standard: Any = pickle._Unpickler
 
 
+def _checking(name: str, keys: slice) -> Callable[[Any], None]:
+    """The standard reader's instruction, for which this part of the stack must be plain scalars."""
+
+    def load(reader: Any) -> None:
+        _set(reader.stack[keys])
+        getattr(_Standard, name)(reader)
+
+    return load
+
+
 class _Reader(_Standard):
     """The reader of the standard library, with checks of what is called, set and used as a key."""
 
     stack: list[Any]
     metastack: list[Any]
     read: Callable[[int], bytes]
+    load_setitem = _checking("load_setitem", slice(-2, None, 2))
+    load_setitems = _checking("load_setitems", slice(None, None, 2))
+    load_dict = _checking("load_dict", slice(None, None, 2))
+    load_additems = _checking("load_additems", slice(None))
+    load_frozenset = _checking("load_frozenset", slice(None))
 
     def __init__(self, file: Any, most: int) -> None:
         # bytes of Python 2 are texts, of which letter and byte are the same number
@@ -153,26 +168,6 @@ class _Reader(_Standard):
         if len(self.stack) != 1 or self.metastack:
             raise ValueError(f"{len(self.stack)} values where one is expected")
         super().load_stop()
-
-    def load_setitem(self) -> None:
-        _key(self.stack[-2])
-        super().load_setitem()
-
-    def load_setitems(self) -> None:
-        _set(self.stack[::2])
-        super().load_setitems()
-
-    def load_dict(self) -> None:
-        _set(self.stack[::2])
-        super().load_dict()
-
-    def load_additems(self) -> None:
-        _set(self.stack)
-        super().load_additems()
-
-    def load_frozenset(self) -> None:
-        _set(self.stack)
-        super().load_frozenset()
 
     def load_bytearray8(self) -> None:
         """The standard reader makes room for as many bytes as are announced."""

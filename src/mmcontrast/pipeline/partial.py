@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
-from mmcontrast.paths import SCORED_FILES, STAGE_FILES, Layout
+from mmcontrast.paths import Layout
 from mmcontrast.pipeline.plan import PlanError
 from mmcontrast.pipeline.workflow import run_module
 from mmcontrast.report.experiment import write_experiment
@@ -73,13 +73,10 @@ def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, 
     for dataset in dict.fromkeys(d for d, _ in cell.data):
         if grid.datasets[dataset].sources:
             yield "fetch", [paths.raw_manifest(dataset)], layout.log("fetch", dataset)
-        beside = (paths.datasheet, paths.fitted, paths.croissant)
-        files = [*(of(dataset) for of in beside), *(paths.prepared(dataset, s) for s in paths.SPLITS)]
-        yield "prepare", files, layout.log("prepare", dataset)
+        yield "prepare", paths.prepared_files(dataset), layout.log("prepare", dataset)
     for stage in cell.stages:
-        files = [f for f in STAGE_FILES if stage == "finetune" or f != SCORED_FILES["classifier"]]
-        outputs = [layout.stage(cell.name, stage, f) for f in (*files, f"models/{paths.CHECKSUMS}")]
-        yield stage, outputs, layout.log(stage, cell.name)
+        models = layout.stage(cell.name, stage, f"models/{paths.CHECKSUMS}")
+        yield stage, [*layout.outputs(cell.name, stage), models], layout.log(stage, cell.name)
     yield "evaluate", layout.scores(cell.name), layout.log("evaluate", cell.name)
 
 

@@ -49,11 +49,9 @@ def tune(
     recipe = grid.recipes[recipe_name]
     where = f"tune: params/recipes/{recipe_name}.yaml"
     tried = [d for d, of_it in recipe.tuning.datasets.items() if of_it.choices_of is None]
-    for name in datasets or []:
-        known(f"{where}: tuning.datasets", "dataset", name, tried)
+    known(f"{where}: tuning.datasets", "dataset", datasets, tried)
     cells = {d: tuned_methods(grid, recipe_name, d) for d in datasets or tried}
-    for name in methods or []:
-        known(f"{where}: methods that share it", "method", name, sorted({m for of in cells.values() for m, _ in of}))
+    known(f"{where}: methods that share it", "method", methods, sorted({m for of in cells.values() for m, _ in of}))
     file = grid.root / "params" / "tuning" / f"{recipe_name}.yaml"
     for dataset, of_it in cells.items():
         for method, variant in of_it:

@@ -132,9 +132,7 @@ def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
             check = partial(verified_manifest, name, spec)
             yield judged("raw data", root, paths.raw_dir(name), check, [paths.raw_manifest(name)])
         folder = str(Path(paths.datasheet(name)).parent)
-        judge = partial(judged, "prepared data", root, spoiled=[folder])
-        prepared = [judge(of(name), read_json) for of in (paths.datasheet, paths.fitted, paths.croissant)]
-        prepared += [judge(paths.prepared(name, split), _check_split) for split in paths.SPLITS]
+        prepared = [judged("prepared data", root, file, _check, [folder]) for file in paths.prepared_files(name)]
         yield from prepared
         damaged |= {name for finding in prepared if finding.state != "right"}
     yield from _outputs(grid, layout)
@@ -144,12 +142,12 @@ def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
     yield from score_findings(grid, layout)
 
 
-def _check_split(path: Path) -> None:
+def _check(path: Path) -> None:
+    """A table or JSON by its seal; of a prepared split also its checksum in the datasheet beside it."""
+    if path.suffix == ".json":
+        read_json(path)
+        return
     check_prepared(path)
-    _check_seal(path)
-
-
-def _check_seal(path: Path) -> None:
     read_outline(path, "remove it and run the pipeline again")
 
 
@@ -158,19 +156,16 @@ def _outputs(grid: Grid, layout: Layout) -> Iterator[Finding]:
     for cell in grid.cells.values():
         for stage in cell.stages:
             folder = layout.stage(cell.name, stage)
-            tables = ["history.parquet", "embeddings.parquet"]
-            tables += ["predictions.parquet"] if stage == "finetune" else []
-            for name in tables:
-                yield judged("outputs of training", root, f"{folder}/{name}", _check_seal, [folder])
-            yield judged("outputs of training", root, f"{folder}/cost.json", read_json, [folder])
+            for file in layout.outputs(cell.name, stage):
+                yield judged("outputs of training", root, file, _check, [folder])
             yield judged("outputs of training", root, f"{folder}/models", _check_models, [folder])
     for cell in grid.cells.values():
         for file in layout.scores(cell.name):
-            yield judged("scores of cells", root, file, _check_seal, layout.scores(cell.name))
+            yield judged("scores of cells", root, file, _check, layout.scores(cell.name))
     for part in ("results.parquet", "intervals.parquet"):
-        yield judged("report", root, layout.report(part), _check_seal)
+        yield judged("report", root, layout.report(part), _check)
     for part in (*grid.active_experiments, "page"):
-        yield judged("report", root, layout.evidence(part), _check_seal)
+        yield judged("report", root, layout.evidence(part), _check)
     for kept in sorted((root / layout.kept).glob("*.parquet")):
         yield judged("earlier results", root, str(kept.relative_to(root)), _check_named)
 

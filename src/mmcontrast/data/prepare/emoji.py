@@ -198,19 +198,12 @@ def read_emoji(raw_dir: Path, groups: list[str]) -> list[Emoji]:
 
 def wordings(name: str, keyword_lists: Iterable[list[str]], short_codes: Iterable[str]) -> list[str]:
     """The name, each list of keywords as one text, each short code in words; no two with the same words."""
-    out: dict[frozenset[str], str] = {}
-
-    def add(text: str) -> None:
-        words = frozenset(re.findall(r"\w+", text.casefold()))
-        if words:
-            out.setdefault(words, text)
-
-    add(name)
-    for keywords in keyword_lists:
-        add(", ".join(k.replace("_", " ") for k in keywords))
-    for code in short_codes:
-        add(re.sub(r"[_-]+", " ", code).strip())
-    return list(out.values())
+    texts = [name, *(", ".join(keywords).replace("_", " ") for keywords in keyword_lists)]
+    texts += [re.sub(r"[_-]+", " ", code).strip() for code in short_codes]
+    first: dict[frozenset[str], str] = {}
+    for text in texts:
+        first.setdefault(frozenset(re.findall(r"\w+", text.casefold())), text)
+    return [text for words, text in first.items() if words]
 
 
 def family_of(key: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from mmcontrast.config import Dataset, Modality, validate
-from mmcontrast.config.base import Strict
+from mmcontrast.config.base import Strict, known
 from mmcontrast.config.metrics import Target
 from mmcontrast.data.files import inside
 from mmcontrast.data.instances import Instance, Stream
@@ -95,9 +95,7 @@ class _Reading:
         self.options = options = validate(TableOptions, dataset.prepare, where, prefix="prepare")
         self.tables = {t: load(t, file, raw_dir) for t, file in options.tables.items()}
         self.main_name, self.main = next(iter(self.tables.items()))
-        if unknown := [m for m in options.modalities if m not in dataset.modalities]:
-            hint = nearest(unknown[0], dataset.modalities)
-            raise ConfigError(f"{where}: prepare.modalities: no modality '{unknown[0]}'; {hint}")
+        known(f"{where}: prepare.modalities", "modality", options.modalities, dataset.modalities)
         self.ids = self._ids()
         self.rows = {name: self._rows(name, table) for name, table in self.tables.items()}
         lacking = {i for rows in self.rows.values() for i, of in enumerate(rows) if not of}
@@ -207,9 +205,7 @@ class _Reading:
     def _table_of(self, modality: str) -> str:
         given = self.options.modalities.get(modality, Columns()).table
         name = given or (modality if modality in self.tables or len(self.tables) > 1 else self.main_name)
-        if name not in self.tables:
-            where = f"{self.where}: prepare.modalities.{modality}.table"
-            raise ConfigError(f"{where}: no table '{name}'; {nearest(name, self.tables)}")
+        known(f"{self.where}: prepare.modalities.{modality}.table", "table", name, self.tables)
         return name
 
     def _place(self, key: str, given: str) -> tuple[str, str]:

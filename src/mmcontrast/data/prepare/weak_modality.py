@@ -38,10 +38,8 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     params = validate(Generate, dataset.generate, where, prefix="generate")
     if isinstance(dataset.split, PublishedSplit):
         raise ConfigError(f"{where}: split: a generated dataset has no published split; give `kind: random`")
-    for m in dataset.modalities:
-        known(f"{where}: generate.gain", "value for modality", m, params.gain)
-    for m in params.gain:
-        known(f"{where}: generate.gain", "modality", m, dataset.modalities)
+    known(f"{where}: generate.gain", "value for modality", dataset.modalities, params.gain)
+    known(f"{where}: generate.gain", "modality", params.gain, dataset.modalities)
     for task, target in dataset.targets.items():
         if target.width != 2:
             key = f"tasks.{task}" if task else "classes"
@@ -63,7 +61,6 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         factors[modality] = private_NP
     labels = {factor: (values[:, 0] > 0).astype(np.int64) for factor, values in factors.items()}
     label_N = labels.pop(next(reversed(labels)))
-    for task in dataset.tasks:
-        known(f"{where}: tasks: beside that of the label", "factor", task, labels)
+    known(f"{where}: tasks: beside that of the label", "factor", dataset.tasks, labels)
     ids = [f"row-{i:05d}" for i in range(dataset.rows)]
     return from_arrays(ids, label_N, inputs, names, tasks={task: labels[task] for task in dataset.tasks})
