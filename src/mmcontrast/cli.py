@@ -315,7 +315,7 @@ def _apply(args: argparse.Namespace) -> None:
     if not where.is_absolute():
         where = Path(paths.Layout(args.suite).run(plans.cell_name(args.cell), ""))
     model = load(where, args.device, args.seed)
-    n = (embed_files if args.command == "embed" else predict_files)(model, args.files, args.out)
+    n = (embed_files if args.command == "embed" else predict_files)(model, args.files, args.out, names=args.id)
     print(f"{args.out}: {n} rows written")
 
 

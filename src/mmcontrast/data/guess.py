@@ -13,10 +13,9 @@ import polars as pl
 from PIL import Image
 
 from mmcontrast.data.prepare.table import SPLIT_NAMES
-from mmcontrast.data.prepare.table_files import TEXTS, Table, TableFile, load
+from mmcontrast.data.prepare.table_files import TEXTS, Table, TableFile, encoding_of, load
 from mmcontrast.errors import DataError, nearest
 
-ENCODINGS = ("utf-8", "utf-16", "cp1252")
 MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "None", "?"]
 # names that columns of a role usually have
 USUAL = {
@@ -80,13 +79,7 @@ class Guess:
         """A table; what `prepare.tables` says of it is kept."""
         self.files[name] = {"path": path}
         text = Path(path).suffix.lower() in TEXTS
-        for encoding in ENCODINGS if text else ():
-            try:
-                if Path(path).read_bytes().decode(encoding) is not None:
-                    break
-            except (UnicodeError, OSError):
-                continue
-        if text and encoding != "utf-8":
+        if (encoding := encoding_of(Path(path))) != "utf-8":
             self.files[name]["encoding"] = encoding
         table = load(name, TableFile.model_validate(self.files[name]), Path())
         if text and table.said["separator"] != ",":

@@ -55,6 +55,7 @@ class Stream:
     Attributes:
         instances: one after another; they are asked for once.
         feature_names: modality -> d names of a vector's or a step's features; numbers stand for them where it has none.
+        cells: modality -> how its table has numbers, `missing` and `decimal` of `scaling.Scaler`.
         report: counts and names of what was left out, for the datasheet; complete when the instances have been read.
         split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
         group_rows: rows of a row group of the files.
@@ -64,6 +65,7 @@ class Stream:
 
     instances: Iterable[Instance]
     feature_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    cells: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, kw_only=True)
     report: dict[str, Any] = field(default_factory=dict)
     split_rule: str | None = None
     group_rows: int = 4096

@@ -114,7 +114,8 @@ class _Reading:
         if self.options.skip_undecodable:
             report["undecodable"] = {"count": 0, "which": []}
         vectors = all(of.kind == "vector" for of in self.dataset.modalities.values())
-        return Stream(self._instances(report), names, report, in_memory=vectors)
+        cells = {m: self.tables[source.table].written for m, source in self.sources.items() if source.names}
+        return Stream(self._instances(report), names, report, cells=cells, in_memory=vectors)
 
     def _instances(self, report: dict[str, Any]) -> Iterator[Instance]:
         for k, i in enumerate(self.kept):
