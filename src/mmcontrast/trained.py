@@ -313,9 +313,6 @@ class _Given(NamedTuple):
     table: table_files.Table
     row: dict[str, int]
 
-    def has(self, name: str) -> bool:
-        return name in (*self.table.names, *self.table.arrays)
-
 
 def read_rows(model: TrainedModel, files: Sequence[Path], names: str | None = None) -> tuple[list[str], dict[str, Any]]:
     """N ids, and the raw inputs of these rows.
@@ -324,25 +321,22 @@ def read_rows(model: TrainedModel, files: Sequence[Path], names: str | None = No
 
     Raises DataError: a file cannot be read, has an id twice or lacks it, or no column is an input.
     """
-    given = [_read(model, file, names, len(files) > 1) for file in files]
+    modalities, given = model.cell.modalities, [_read(model, file, names, len(files) > 1) for file in files]
     ids = list(dict.fromkeys(i for of in given for i in of.row))
-    shared = Counter(f for m in model.cell.modalities for f in model.features(m))
+    shared = Counter(f for m in modalities for f in model.features(m))
     inputs: dict[str, Any] = {}
-    for m, spec in model.cell.modalities.items():
+    for m, spec in modalities.items():
         features = model.features(m) if spec.kind == "vector" else []
         if places := {f: at for f in features if (at := _place(m, f, given, shared[f] > 1)) is not None}:
             inputs[m] = _numbers(m, features, places, ids)
         elif (found := _column(m, features, given)) is not None:
             inputs[m] = _values(spec, *found, ids)
     if not inputs:
-        wanted = [
-            next((f"{m}/{f}" if shared[f] > 1 else f for f in model.features(m)), m) for m in model.cell.modalities
-        ]
-        named = [m for m in model.cell.modalities if model.features(m)]
-        file = f" (or without {named[0]}/ in a file {named[0]}.csv)" if any("/" in w for w in wanted) else ""
-        raise DataError(
-            f"{files[0]}: no column is an input of the model; expected columns such as {', '.join(wanted)}{file}"
-        )
+        wanted = [next((f if shared[f] < 2 else f"{m}/{f}" for f in model.features(m)), m) for m in modalities]
+        alike = [m for m in modalities if any(shared[f] > 1 for f in model.features(m))]
+        hint = f" (or without {alike[0]}/ in a file {alike[0]}.csv)" if alike else ""
+        told = f"no column is an input of the model; expected columns such as {', '.join(wanted)}{hint}"
+        raise DataError(f"{files[0]}: {told}")
     return ids, inputs
 
 
@@ -397,7 +391,7 @@ def _numbers(m: str, features: Sequence[str], places: Mapping[str, tuple[_Given,
 def _column(m: str, features: Sequence[str], given: Sequence[_Given]) -> tuple[_Given, str] | None:
     """The table, and its column or array, of a modality: that of its name, or whose numbers are a vector's features."""
     for of in given:
-        if of.has(m):
+        if m in (*of.table.names, *of.table.arrays):
             return of, m
         for name in of.table.arrays:
             if features and [f"{name}_{j}" for j in range(len(features))] == list(features):
@@ -415,8 +409,7 @@ def _values(spec: Modality, of: _Given, name: str, ids: Sequence[str]) -> list[A
 def _value(cell: Any, spec: Modality, table: table_files.Table, row: int, name: str) -> Any:
     """A list in JSON as such; the path of a picture or a sound as one that is seen from the table's folder."""
     in_file = spec.kind in ("image", "sequence")
-    in_json = spec.multifold or spec.kind == "vector" or (spec.kind == "sequence" and not str(cell).endswith(".wav"))
-    if isinstance(cell, str) and in_json:
+    if isinstance(cell, str) and (spec.multifold or spec.kind == "vector" or (in_file and cell.startswith("["))):
         try:
             cell = json.loads(cell)
         except ValueError as e:

@@ -176,7 +176,7 @@ def _sheet(table: str, path: Path, options: TableFile) -> Sheet:
             return _arrays(path, arrays[kind](path))
         return _typed(path, readers[kind]())
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `mmcontrast data fetch` again") from None
+        raise DataError(f"{path}: no such file; `sources` of the dataset's file has to name it too") from None
     except MMContrastError:
         raise
     except (Exception, pl.exceptions.PanicException) as e:  # readers fail in any way on a file that is broken
