@@ -132,10 +132,7 @@ class TrainedModel:
         return np.array(list(texts))[similarity_NC.argmax(1)], similarity_NC
 
     def predict_proba(self, inputs: Inputs, as_torch: bool = False) -> Any:
-        """(N, C) float32 probabilities of classes or labels; `as_torch`: as a tensor on the CPU.
-
-        Of a cell that is scored by a probe they are the probe's, which is fitted, once, to the embeddings that training
-        stored.
+        """(N, C) float32 probabilities of classes or labels, by the classifier or by the probe that scores the cell.
 
         Raises DataError: as `embed`; or nothing classifies, or the target is a quantity.
         """
@@ -276,8 +273,6 @@ def embed_files(
 ) -> int:
     """Write `id` and `embedding`; of a cell scored by retrieval a row per observation. Returns the number of rows.
 
-    `names`: as of `read_rows`.
-
     Raises DataError: a file cannot be read or lacks a column, or its rows are not what the model takes.
     """
     ids, inputs = read_rows(model, files, names)
@@ -294,8 +289,6 @@ def embed_files(
 
 def predict_files(model: TrainedModel, files: Sequence[Path], out: Path, names: str | None = None) -> int:
     """Write `id`, `predicted` and the probability of each class; of other targets a column per label or quantity.
-
-    `names`: as of `read_rows`.
 
     Raises DataError: as `embed_files`; or nothing classifies.
     """
@@ -349,10 +342,8 @@ def _read(model: TrainedModel, file: Path, names: str | None, joined: bool) -> _
     column = names or ID
     if column not in table.names:
         if joined or names:
-            why = "by which several files are joined; name" if joined else "which should name its rows; give"
-            raise DataError(
-                f"{file}: no column '{column}', {why} another by --id ({nearest(column, table.names[:50])})"
-            )
+            why = "by which several files are joined" if joined else "which should name its rows"
+            raise DataError(f"{file}: no column '{column}', {why}; name another by --id")
         ids: list[str | None] = [str(i) for i in range(len(table))]
     else:
         ids = table.texts(column)
@@ -380,11 +371,9 @@ def _numbers(m: str, features: Sequence[str], places: Mapping[str, tuple[_Given,
     values_Nd = np.full((len(ids), len(features)), np.nan)
     for of in {id(of): of for of, _ in places.values()}.values():
         at = {j: places[f][1] for j, f in enumerate(features) if places[f][0] is of}
-        remedy = "leave it empty where a value is missing"
-        numbers_Nd = of.table.numbers(list(at.values()), remedy, may_be_empty=True)
-        there = [(n, of.row[i]) for n, i in enumerate(ids) if i in of.row]
-        rows, own = ([pair[k] for pair in there] for k in (0, 1))
-        values_Nd[np.ix_(rows, list(at))] = numbers_Nd[own]
+        numbers_Nd = of.table.numbers(list(at.values()), "leave it empty where a value is missing", may_be_empty=True)
+        rows = [n for n, i in enumerate(ids) if i in of.row]
+        values_Nd[np.ix_(rows, list(at))] = numbers_Nd[[of.row[ids[n]] for n in rows]]
     return values_Nd
 
 

@@ -282,8 +282,6 @@ def in_file(path: Path, spec: Modality) -> Any:
         return samples_S[:, None] if spec.shape[1] == 1 else log_mel(samples_S, rate, spec.shape[1])
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such text") from None
     except (UnicodeError, OSError) as e:
         raise DataError(f"{path}: not a text in UTF-8 ({e})") from None
 

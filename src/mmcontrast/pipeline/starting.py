@@ -82,13 +82,11 @@ def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> lis
 def _add_to_recipe(name: str, entry: dict[str, Any]) -> None:
     """Put a dataset's encoders below `datasets` of the shared recipe, which is the last key there."""
     there = read_yaml(RECIPE).get("datasets", {})
-    if name in there:  # of an earlier dataset of this name
-        if there[name] != entry[name]:
-            raise ConfigError(
-                f"{RECIPE}: datasets.{name}: there already, {there[name]}, and these files ask for {entry[name]}; "
-                "remove it, or take another name"
-            )
+    if there.get(name) == entry[name]:
         return
+    if name in there:
+        was = f"there already, {there[name]}, and these files ask for {entry[name]}"
+        raise ConfigError(f"{RECIPE}: datasets.{name}: {was}; remove it, or take another name")
     lines = yaml.safe_dump(entry, sort_keys=False, width=116, default_flow_style=None).splitlines()
     RECIPE.write_text(RECIPE.read_text(encoding="utf-8") + "".join(f"  {line}\n" for line in lines), encoding="utf-8")
     if set(entry) - set(read_yaml(RECIPE).get("datasets", {})):
