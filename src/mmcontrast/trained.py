@@ -82,14 +82,10 @@ class TrainedModel:
         return list(self._scalers[modality].features_d) if modality in self._scalers else []
 
     @property
-    def missing(self) -> list[str]:
-        """Cells of a table that stand for no number, as its dataset's file says."""
-        return list(dict.fromkeys(word for s in self._scalers.values() for word in s.missing))
-
-    @property
-    def decimal(self) -> str:
-        """What stands between a number's whole and its fraction in its dataset's tables."""
-        return "," if any(s.decimal == "," for s in self._scalers.values()) else "."
+    def cells(self) -> dict[str, Any]:
+        """`missing` and `decimal` of its dataset's tables; see `data.prepare.table_files.TableFile`."""
+        words = [*EMPTY, *(word for s in self._scalers.values() for word in s.missing)]
+        return {"missing": words, "decimal": min((s.decimal for s in self._scalers.values()), default=".")}
 
     def embed(self, inputs: Inputs, readout: str = "", as_torch: bool = False) -> Any:
         """(N, D) float32 embeddings, as training stores and the report scores them.
@@ -337,8 +333,8 @@ def _read(model: TrainedModel, file: Path, names: str | None, joined: bool) -> _
     if not file.exists():
         raise DataError(f"{file}: no such file")
     encoding = table_files.encoding_of(file)
-    how = {"path": str(file.absolute()), "missing": [*EMPTY, *model.missing], "decimal": model.decimal}
-    table = table_files.load(file.stem, table_files.TableFile.model_validate(how | {"encoding": encoding}), Path())
+    how = {"path": str(file.absolute()), "encoding": encoding} | model.cells
+    table = table_files.load(file.stem, table_files.TableFile.model_validate(how), Path())
     column = names or ID
     if column not in table.names:
         if joined or names:

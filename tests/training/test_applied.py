@@ -20,7 +20,7 @@ from mmcontrast.data.new_rows import _cells
 from mmcontrast.data.pictures import log_mel
 from mmcontrast.errors import DataError
 from mmcontrast.paths import Layout
-from mmcontrast.trained import exported_epoch, read_rows
+from mmcontrast.trained import EMPTY, exported_epoch, read_rows
 from mmcontrast.training.cell import run_stage
 from tests import multifold_data, raw_rows
 from tests.training.test_trained import folder, raw_observations, stored  # noqa: F401
@@ -117,8 +117,7 @@ def test_cells_of_csv_are_text_as_where_a_dataset_is_read(checkout: Path) -> Non
 class Model:
     """What of a trained model decides how tables are read: two vectors with one feature of the same name."""
 
-    missing: ClassVar = ["NA"]
-    decimal = "."
+    cells: ClassVar = {"missing": [*EMPTY, "NA"], "decimal": "."}
 
     def __init__(self, **modalities: Any) -> None:
         made = {m: Modality.model_validate(of) for m, of in modalities.items()}
@@ -156,7 +155,7 @@ def test_features_of_one_name_are_told_apart_by_the_table_or_by_the_modality(
         DataError, match=r"modality 'mrna': 1 of 2 features .* 'a'; call it so in a file mrna\.csv, or mr"
     ):
         read_rows(model, [Path("half.csv")])
-    with pytest.raises(DataError, match=r"mrna\.csv: no column 'ids', which should name its rows; name another by --id"):
+    with pytest.raises(DataError, match=r"mrna\.csv: no column 'ids', which should name its rows; name another"):
         read_rows(model, [Path("mrna.csv")], "ids")
 
 
