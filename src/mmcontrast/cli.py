@@ -314,7 +314,7 @@ def _apply(args: argparse.Namespace) -> None:
     if not where.is_absolute():
         where = Path(paths.Layout(args.suite).run(plans.cell_name(args.cell), ""))
     model = load(where, args.device, args.seed)
-    n = (embed_files if args.command == "embed" else predict_files)(model, args.files, args.out)
+    n = (embed_files if args.command == "embed" else predict_files)(model, args.files, args.out, names=args.id)
     print(f"{args.out}: {n} rows written")
 
 
@@ -344,17 +344,17 @@ def _init(args: argparse.Namespace) -> None:
 def _new(args: argparse.Namespace) -> None:
     from mmcontrast.pipeline import starting
 
-    if args.kind == "method":
-        said = starting.new_method(args.name, args.experiment)
-    else:
-        files = [starting.as_source(file, args.here) for file in args.files]
-        told = {role: given for role in ("id", "label", "group", "split") if (given := getattr(args, role)) is not None}
-        said = starting.new_dataset(args.name, files, told)
-    print("\n".join(said))
     args.suite, args.datasets, args.json = args.name if args.kind == "dataset" else "default", None, False
-    _check(args)
-    if args.kind == "dataset":
-        print(f"Next: snakemake --cores all --config suite={args.name}")
+    if args.kind == "method":
+        print("\n".join(starting.new_method(args.name, args.experiment)))
+        _check(args)
+        return
+    files = [starting.as_source(file, args.here) for file in args.files]
+    told = {role: given for role in ("id", "label", "group", "split") if (given := getattr(args, role)) is not None}
+    with starting.all_or_nothing(args.name):
+        print("\n".join(starting.new_dataset(args.name, files, told)))
+        _check(args)
+    print(f"Next: snakemake --cores all --config suite={args.name}")
 
 
 def _completion(args: argparse.Namespace) -> None:

@@ -39,7 +39,7 @@ class StoppedError(MMContrastError):
 
 def not_installed(needed_by: str, library: str) -> ConfigError:
     """To be raised where an optional library is missing."""
-    return ConfigError(f"{needed_by}: needs the library {library}, which is not installed; run `make env-all`")
+    return ConfigError(f"{needed_by}: needs the library {library}, which is not installed; run `pip install {library}`")
 
 
 DISK_ERRORS = {

@@ -5,6 +5,7 @@ One pool of two gloo processes computes all cases; each test compares one of the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate
 
 import pytest
@@ -13,7 +14,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributed.nn.functional import all_gather
 
+from mmcontrast.config import SequenceModel, TextModel
 from mmcontrast.methods.base import Batch, Progress, build_method
+from tests.methods import test_kinds
 
 # the pool computes all cases first, which takes longer than the fast tests may
 pytestmark = pytest.mark.slow
@@ -23,6 +26,17 @@ SHARDS = {"even": (4, 4), "uneven": (5, 3)}
 EPOCHS = 10
 # their encoders normalise by the batch, and augmentations draw for each image
 ON_IMAGES = ("comm", "cross_self")
+# own encoders of sequences, beside a text by the bidirectional GRU; and targets that are no classes
+SEQUENCES = {
+    "gru": {"kind": "gru"},
+    "transformer": {"kind": "transformer", "heads": 2},
+    "conv": {"kind": "conv", "layers": 2, "steps": 8},
+}
+TARGETS = {
+    "multilabel": {"classes": ["x", "y", "z"], "metrics": ["macro_f1"]},
+    "regression": {"classes": ["newton", "kelvin"], "metrics": ["mse"]},
+}
+KINDS_SHARDS = {"even": (6, 6), "uneven": (7, 5)}
 
 
 def gather_rows(sizes):
@@ -99,6 +113,35 @@ def cases(forms, make_cell, make_batch, make_image_cell, make_image_batch, lacki
             out[f"{method}/images pretrain 0 {shards}"] = (cell, batch, "pretrain", 0, sizes)
         batch = lacking(make_image_batch(cell, 8, torch.float64), [(1, (0, 5, 6, 7))])
         out[f"{method}/images pretrain 0 lacking"] = (cell, batch, "pretrain", 0, SHARDS["uneven"])
+    for name, (cell, batch) in (of_sequences(make_cell) | of_targets(make_cell, make_batch)).items():
+        for shards, sizes in KINDS_SHARDS.items():
+            stage = cell.stages[-1]
+            out[f"{name} {stage} 0 {shards}"] = (cell, batch, stage, 0, sizes)
+    return out
+
+
+def of_sequences(make_cell):
+    out = {}
+    for method in ("concat", "cross"):
+        for kind, sequence in SEQUENCES.items():
+            cell = make_cell(method)
+            text = TextModel(vocabulary=20, tokens=test_kinds.WORDS, embedding=6, hidden=5)
+            model = cell.model.model_copy(update={"text": text, "sequence": SequenceModel(width=8, **sequence)})
+            cell = cell.model_copy(update={"modalities": test_kinds.MODALITIES, "model": model})
+            batch = test_kinds.batch_of(cell)
+            inputs = {m: x.double() if x.is_floating_point() else x for m, x in batch.inputs.items()}
+            out[f"{method}/{kind}"] = cell, replace(batch, inputs=inputs)
+    return out
+
+
+def of_targets(make_cell, make_batch):
+    out = {}
+    for target, named in TARGETS.items():
+        cell = make_cell("concat")
+        batch = make_batch(cell, 12, torch.float64)
+        numbers = next(iter(batch.inputs.values()))[:, : len(named["classes"])]
+        labels = (numbers > 0).double() if target == "multilabel" else numbers
+        out[f"concat/{target}"] = cell.model_copy(update={"target": target, **named}), replace(batch, labels=labels)
     return out
 
 
@@ -123,6 +166,14 @@ def test_two_ranks_equal_one_where_rows_lack_modalities(formed, cases, two_ranks
 @pytest.mark.parametrize("method", ON_IMAGES)
 def test_two_ranks_equal_one_on_images(method, shards, cases, two_ranks):
     hold_equal((method, "images"), shards, cases, two_ranks)
+
+
+@pytest.mark.parametrize("shards", KINDS_SHARDS)
+@pytest.mark.parametrize(
+    "case", [*(("concat", k) for k in SEQUENCES), *(("cross", k) for k in SEQUENCES), *(("concat", t) for t in TARGETS)]
+)
+def test_two_ranks_equal_one_of_own_encoders_and_other_targets(case, shards, cases, two_ranks):
+    hold_equal(case, shards, cases, two_ranks)
 
 
 def hold_equal(variant, shards, cases, two_ranks):

@@ -35,7 +35,7 @@ def test_low_rank_updates_of_no_layer_are_refused_with_the_layers_there_are(writ
 def test_without_the_extra_for_updates_it_is_said_how_to_install_it(written, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     lora = {"r": 2, "alpha": 4, "dropout": 0.0, "target_modules": ["query"]}
-    with pytest.raises(ConfigError, match=r"lora: needs the library peft, .* `make env-all`"):
+    with pytest.raises(ConfigError, match=r"lora: needs the library peft, .* `pip install peft`"):
         tower(written("bert"), "bert", tuning="lora", lora=lora)
 
 
@@ -183,7 +183,7 @@ def test_a_hub_id_without_network_and_without_cache(monkeypatch: pytest.MonkeyPa
 
 def test_without_the_extra_it_is_said_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ConfigError, match=r"here: needs the library transformers, .* `make env-all`"):
+    with pytest.raises(ConfigError, match=r"here: needs the library transformers, .* `pip install transformers`"):
         open_folder(spec(tmp_path), "here")
 
 

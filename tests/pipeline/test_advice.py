@@ -133,20 +133,16 @@ LEFT = {
     ("config/methods.py", "mmcontrast tune"): "minutes, and the model of a choice does not know its recipe's name",
     ("data/splitting.py", "mmcontrast data prepare {name}"): DEEP,
     ("data/prepare/emoji.py", "mmcontrast data fetch emoji"): READERS,
-    ("data/prepare/matlab.py", "mmcontrast data fetch"): READERS,
-    ("data/prepare/readers.py", "mmcontrast data fetch"): READERS,
-    ("data/prepare/table_files.py", "mmcontrast data fetch"): READERS,
-    ("data/unpickle.py", "mmcontrast data fetch"): READERS,
     ("data/prepare/readers.py", "git lfs pull"): "in another repository, where the file is from",
     ("data/download.py", "{sys.executable} -m ensurepip"): "changes the environment",
     ("data/pretrained.py", "mmcontrast data encoders"): "the network",
     ("trackers.py", "pip install {name}"): "changes the environment",
-    ("errors.py", "make env-all"): "the network, and changes the environment",
+    ("errors.py", "pip install {library}"): "the network, and changes the environment",
     ("evaluation/stored.py", "mmcontrast {cell.last_stage} {cell.name}"): "of a function; the command says it before",
     ("training/cell.py", "mmcontrast pretrain {cell.name}{layout.select}"): "two stages: tests/training/test_cell.py",
 }
 # of these the words after the backticks say the rest
-NOT_WHOLE = {"mmcontrast tune", "mmcontrast data fetch"}
+NOT_WHOLE = {"mmcontrast tune"}
 
 
 def text_of(node: ast.expr) -> str:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,54 @@ def test_a_folder_of_pictures_and_captions_without_a_label_is_for_retrieval(work
     assert {len(of) for of in captions} == {2}
 
 
+def test_folders_of_sounds_and_texts(work: Path) -> None:
+    for folder in ("voices", "letters"):
+        (work / folder).mkdir()
+    for i in range(N):
+        (work / f"letters/case {i}.txt").write_text(f"letter {i}")
+        with wave.open(str(work / f"voices/{i}.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", "NONE"))
+            file.writeframes(RNG.integers(-999, 999, 800 + 80 * i).astype("<i2").tobytes())
+    state = [["ill", "well"][i % 2] for i in range(N)]
+    pl.DataFrame({"id": IDS, "wave": range(N), "state": state}).write_csv(work / "people.csv")
+    folders = ["../files/voices", "../files/letters"]
+    assert main(["new", "dataset", "mine", *folders, "../files/people.csv", "--label", "state"]) == 0
+    assert written()["modalities"] == {
+        "sound": {"kind": "sequence", "shape": [49, 40]}, "text": {"kind": "text", "shape": []}
+    }  # fmt: skip
+    assert prepared()["rows"] == N
+    rows = pl.read_parquet("out/train.parquet")
+    assert [text.split()[1] for text in rows["text"]] == [name.split()[1] for name in rows["id"]]
+    assert rows["sound"].list.len().min() >= 8
+
+
+def test_what_fails_leaves_nothing_behind(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pl.DataFrame(columns("a_1", "a_2", "b_1", "b_2") | {"label": ["x", "y"] * (N // 2)}).write_csv(work / "all.csv")
+    words = ["new", "dataset", "mine", "../files/all.csv"]
+    before = starting.RECIPE.read_text()
+    with monkeypatch.context() as fails:
+        fails.setattr("mmcontrast.cli._check", lambda args: (_ for _ in ()).throw(DataError("no")))
+        assert main(words) == 1
+    assert starting.RECIPE.read_text() == before
+    assert not list(Path("params").rglob("mine.yaml"))
+    assert main(words) == 0
+    # the encoders of an earlier dataset of this name are not those of other files
+    for file in list(Path("params").rglob("mine.yaml")):
+        file.unlink()
+    assert main(words) == 0
+    for file in list(Path("params").rglob("mine.yaml")):
+        file.unlink()
+    pl.DataFrame(columns("a_1", "a_2", "b_1", "b_2", "c_1", "c_2") | {"label": ["x", "y"] * (N // 2)}).write_csv(
+        work / "all.csv"
+    )
+    capsys.readouterr()
+    assert main(words) == 1
+    assert "shared.yaml: datasets.mine: there already" in capsys.readouterr().err
+    assert not list(Path("params").rglob("mine.yaml"))
+
+
 @pytest.mark.parametrize(
     ("tables", "told", "message"),
     [
@@ -184,7 +233,7 @@ def test_a_method_by_the_template(work: Path, capsys: pytest.CaptureFixture[str]
     done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "methods/my_loss")
     assert done.returncode == 0, done.stdout
     done = run("-m", "mmcontrast", "plan", "--suite", "mine")
-    assert "7 cells" in done.stdout, done.stderr
+    assert "8 cells" in done.stdout, done.stderr
     planned = Path("build/mine/plan/cells/mine/my_loss/shared/pretrain.json").read_text()
     assert f'"{Path("methods/my_loss/method.py").resolve()}"' in planned
     capsys.readouterr()

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from mmcontrast.errors import StoppedError
+from tests import raw_rows
 from tests.training import resuming
 from tests.training.ranks import Ranks
-from tests.training.resuming import CASES, ENGINES, QUICK, STEPS, STOPS, small
+from tests.training.resuming import CASES, ENGINES, QUICK, SHORT, STEPS, STOPS, small
 
 ZERO = [engine for engine in ENGINES if engine != "torch"]
 # over two hundred trainings with their restarts: all of them by `make test-all`, a few by `make test`
@@ -44,6 +45,20 @@ def test_two_ranks_end_with_the_same_bits_too(checkout: Path, ranks: Ranks, case
     answers = ranks.call(resuming.on_two_ranks, str(checkout), case, engine, stops)
     assert [same for same, _ in answers] == [True, True]
     assert min(number for _, number in answers) >= 3
+
+
+@pytest.mark.parametrize("stops", STOPS)
+@pytest.mark.parametrize("target", raw_rows.TARGETS)
+def test_sequences_by_convolution_and_every_target_too(checkout: Path, target: str, stops: str) -> None:
+    kinds = ("vital", "pen")
+    raw_rows.write(checkout, kinds, target)
+    cell = raw_rows.cell_of("concat", kinds, target=target, kind="conv", layers=2, steps=4)
+    assert cell.finetune is not None
+    stage = cell.finetune.model_validate({**cell.finetune.model_dump(), **SHORT, "batch_size": 8})
+    cell = cell.model_copy(update={"finetune": stage})
+    undisturbed, interrupted, number = resuming.with_and_without_stops(cell, stops)
+    assert number >= 3
+    assert interrupted == undisturbed
 
 
 def test_it_says_where_it_goes_on(checkout: Path, caplog: pytest.LogCaptureFixture) -> None:

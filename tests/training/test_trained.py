@@ -17,7 +17,9 @@ from mmcontrast.config import CellConfig
 from mmcontrast.data.loading import load_split
 from mmcontrast.data.scaling import write_fitted
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation.columns import column
+from mmcontrast.evaluation.columns import column, output_column
+from mmcontrast.evaluation.evaluate import evaluate_cell
+from mmcontrast.evaluation.scores import score
 from mmcontrast.methods.registry import implementations
 from mmcontrast.paths import Layout
 from mmcontrast.trained import TrainedModel, exported_epoch
@@ -62,14 +64,64 @@ def check(cell: CellConfig, raw: dict[str, Any]) -> None:
         again = model.embed(raw, readout)
         np.testing.assert_allclose(again, embeddings[column(readout)].to_numpy(), rtol=0, atol=1e-6)
         assert again.std(0).max() > 1e-3
+    outputs = model.predict(raw) if cell.target == "regression" else model.predict_proba(raw)
     if cell.scored_by == "classifier":
         epoch = exported_epoch(folder / "models/seed3.safetensors")
-        probs = stored(folder, "predictions").filter(epoch=epoch)["probs"].to_numpy()
-        np.testing.assert_allclose(model.predict_proba(raw), probs, rtol=0, atol=1e-6)
-        assert model.predict(raw).tolist() == np.array(cell.classes)[probs.argmax(1)].tolist()
+        expected = stored(folder, "predictions").filter(epoch=epoch)[output_column(cell.target)].to_numpy()
+        np.testing.assert_allclose(outputs, expected, rtol=1e-6, atol=1e-6)
     else:
-        with pytest.raises(DataError, match="no classifier"):
-            model.predict_proba(raw)
+        hold_to_scores(cell, model, outputs, embeddings["label"].to_numpy())
+    if cell.target == "classes":
+        assert model.predict(raw).tolist() == np.array(cell.classes)[outputs.argmax(1)].tolist()
+    if cell.target == "multilabel":
+        assert model.predict(raw).tolist() == (outputs > 0.5).tolist()
+
+
+def hold_to_scores(cell: CellConfig, model: TrainedModel, outputs: np.ndarray, labels: np.ndarray) -> None:
+    """What the probe predicts of raw rows has the scores that evaluation stores, for every metric."""
+    files = [Path(f"{name}.parquet") for name in ("metrics", "curves", "intervals")]
+    evaluate_cell(cell, Path(LAYOUT.scored(cell.name, cell.last_stage, "probe")), *files)
+    scored = pl.read_parquet(files[0]).filter(split="test", protocol="selected")
+    for metric in cell.metrics:
+        expected = scored.filter(metric=metric)["value"].item()
+        assert score(metric, labels, outputs) == pytest.approx(expected, rel=1e-4)
+    assert outputs.std(0).max() > 1e-3
+    assert model.embeddings is not None
+    model.embeddings.rename("elsewhere.parquet")
+    with pytest.raises(DataError, match=r"no classifier, and its probe is fitted to embeddings\.parquet of its run"):
+        mmcontrast.load(Path(LAYOUT.run(cell.name, ""))).predict({})
+    Path("elsewhere.parquet").rename(model.embeddings)
+
+
+@pytest.mark.parametrize("target", ["multilabel", "regression"])
+@pytest.mark.parametrize("method", ["concat", "cross"])
+def test_other_targets_are_predicted_too(folder: Path, method: str, target: str) -> None:
+    kinds = ("vital", "pen")
+    raw_rows.write(folder, kinds, target)
+    check(raw_rows.cell_of(method, kinds, target=target), raw_rows.raw(kinds))
+    model = mmcontrast.load(Path(LAYOUT.run(f"{raw_rows.NAME}/{method}/base", "")))
+    if target == "regression":
+        with pytest.raises(DataError, match="predicts quantities, which have no probabilities"):
+            model.predict_proba(raw_rows.raw(kinds))
+
+
+def test_tensors_where_they_are_asked_for(folder: Path) -> None:
+    raw_rows.write(folder, ("vital", "pen"))
+    model, _ = trained(raw_rows.cell_of("concat", ("vital", "pen")))
+    raw = raw_rows.raw(("vital", "pen"))
+    z, probs = model.embed(raw, as_torch=True), model.predict_proba(raw, as_torch=True)
+    assert z.dtype == probs.dtype == torch.float32
+    np.testing.assert_array_equal(z.numpy(), model.embed(raw))
+    np.testing.assert_array_equal(probs.numpy(), model.predict_proba(raw))
+
+
+def test_a_label_at_one_half_is_not_predicted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As scores count it."""
+    raw_rows.write(folder, ("vital", "pen"), "multilabel")
+    model, _ = trained(raw_rows.cell_of("concat", ("vital", "pen"), target="multilabel"))
+    half = torch.tensor([[0.5, np.nextafter(np.float32(0.5), np.float32(1))]])
+    monkeypatch.setattr("mmcontrast.trained.predict", lambda *_: half)
+    assert model.predict({m: x[:1] for m, x in raw_rows.raw(("vital", "pen")).items()}).tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize("implementation", sorted(set(implementations()) - OF_LABELS))

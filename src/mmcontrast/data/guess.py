@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from mmcontrast.data.pictures import read_wav
 from mmcontrast.data.prepare.table import SPLIT_NAMES
-from mmcontrast.data.prepare.table_files import TEXTS, Table, TableFile, load
+from mmcontrast.data.prepare.table_files import TEXTS, Table, TableFile, encoding_of, load
 from mmcontrast.errors import DataError, nearest
 
-ENCODINGS = ("utf-8", "utf-16", "cp1252")
 MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "None", "?"]
 # names that columns of a role usually have
 USUAL = {
@@ -25,7 +25,9 @@ USUAL = {
     "group": ("group", "patient", "patient_id", "subject", "subject_id", "family", "video"),
     "split": ("split", "fold", "set", "partition"),
 }
-PICTURES = (".jpg", ".jpeg", ".png")
+# endings of files in a folder, by what they hold
+IN_FOLDERS = {"image": (".jpg", ".jpeg", ".png"), "sound": (".wav",), "text": (".txt",)}
+BANDS, STEP = 40, 0.010  # of log-mel frames, and seconds from one to the next
 MOST_CLASSES = 50
 SIDE = 32
 
@@ -33,7 +35,8 @@ SIDE = 32
 class Guess:
     """A dataset's file as far as its data decide it.
 
-    `files`: tables, and a folder of pictures beside them, as `sources` has them. `told`: role of USUAL -> its column.
+    `files`: tables, and folders of pictures, sounds or texts beside them, as `sources` has them. `told`: role of USUAL
+    -> its column.
 
     Attributes:
         values: keys of the dataset's file. said: a sentence for each guess.
@@ -44,8 +47,10 @@ class Guess:
     def __init__(self, files: Sequence[str], told: Mapping[str, str]) -> None:
         folders = [f for f in files if Path(f).is_dir() and not (Path(f) / "state.json").exists()]
         paths = {_word(Path(f).stem): f for f in files if f not in folders}
-        if not paths or len(folders) > 1 or len(paths) + len(folders) < len(files):
-            raise DataError("give files of tables with different names, and at most one folder of pictures beside them")
+        if not paths or len(paths) + len(folders) < len(files):
+            raise DataError(
+                "give files of tables with different names, and beside them folders of pictures, sounds or texts"
+            )
         self.told, self.said = told, list[str]()
         self.files: dict[str, dict[str, Any]] = {}
         self.tables = {name: self._load(name, path) for name, path in paths.items()}
@@ -58,8 +63,8 @@ class Guess:
         split, target = self._split(), self._label()
         if group := self._role("group", lambda cells: 1 < cells.n_unique() < len(cells)):
             self.options["group"] = group
-        if folders:
-            self._pictures(folders[0])
+        for folder in folders:
+            self._folder(folder)
         for name in self.tables:
             self._inputs(name)
         self._check(target)
@@ -80,13 +85,7 @@ class Guess:
         """A table; what `prepare.tables` says of it is kept."""
         self.files[name] = {"path": path}
         text = Path(path).suffix.lower() in TEXTS
-        for encoding in ENCODINGS if text else ():
-            try:
-                if Path(path).read_bytes().decode(encoding) is not None:
-                    break
-            except (UnicodeError, OSError):
-                continue
-        if text and encoding != "utf-8":
+        if (encoding := encoding_of(Path(path))) != "utf-8":
             self.files[name]["encoding"] = encoding
         table = load(name, TableFile.model_validate(self.files[name]), Path())
         if text and table.said["separator"] != ",":
@@ -180,22 +179,22 @@ class Guess:
         why = "the only one of few values that are no numbers"
         return self._take("label", *found[0], why) if len(found) == 1 else None
 
-    def _pictures(self, folder: str) -> None:
-        there = {p.name: p for p in sorted(Path(folder).iterdir()) if p.suffix.lower() in PICTURES}
+    def _folder(self, folder: str) -> None:
+        """A modality of files that a column names, with or without their ending."""
+        endings = {ending: what for what, of in IN_FOLDERS.items() for ending in of}
+        there = {p.name: p for p in sorted(Path(folder).iterdir()) if p.suffix.lower() in endings}
         for name, frame in self.frames.items():
-            for column, suffix in ((c, s) for c in frame.columns for s in ("", *PICTURES)):
+            for column, suffix in ((c, s) for c in frame.columns for s in ("", *endings)):
                 cells = set(frame[column].cast(pl.String, strict=False).drop_nulls().to_list())
                 if cells and all(f"{cell}{suffix}" in there for cell in cells):
-                    with Image.open(next(iter(there.values()))) as image:
-                        channels = 1 if image.mode in ("1", "L") else 3
+                    files = [there[f"{cell}{suffix}"] for cell in cells]
+                    what = endings[files[0].suffix.lower()]
+                    spec, how = _in_files(what, files)
                     self.used[name].add(column)
-                    spec = {"kind": "image", "shape": [channels, SIDE, SIDE], "encoded": True}
-                    self._add(name, "image", spec, {"file": f"{folder}/{{{column}}}{suffix}"})
-                    self.said.append(
-                        f"image: files named by column '{column}' of {name}, cut to {SIDE} x {SIDE} pixels"
-                    )
+                    self._add(name, what, spec, {"file": f"{folder}/{{{column}}}{suffix}"})
+                    self.said.append(f"{what}: files named by column '{column}' of {name}, {how}")
                     return
-        raise DataError(f"{folder}: no column of the tables names its files, with or without {', '.join(PICTURES)}")
+        raise DataError(f"{folder}: no column of the tables names its files, with or without {', '.join(endings)}")
 
     def _add(self, table: str, name: str, spec: dict[str, Any], columns: dict[str, Any]) -> None:
         name = name if name not in self.modalities else f"{table}_{name}"
@@ -256,6 +255,19 @@ class Guess:
             target["retrieval"] = {"gallery": names[0], "queries": names[1]}
             for spec in self.modalities.values():
                 spec["multifold"] = True
+
+
+def _in_files(what: str, files: Sequence[Path]) -> tuple[dict[str, Any], str]:
+    """A modality of these files, and what becomes of one."""
+    if what == "text":
+        return {"kind": "text", "shape": []}, "one text each"
+    if what == "sound":
+        seconds = max(len(samples_S) / rate for samples_S, rate in map(read_wav, files))
+        steps = max(1, round(seconds / STEP))
+        return {"kind": "sequence", "shape": [steps, BANDS]}, f"log-mel frames of {BANDS} bands, at most {steps}"
+    with Image.open(files[0]) as image:
+        channels = 1 if image.mode in ("1", "L") else 3
+    return {"kind": "image", "shape": [channels, SIDE, SIDE], "encoded": True}, f"cut to {SIDE} x {SIDE} pixels"
 
 
 def _word(text: str) -> str:

@@ -6,13 +6,14 @@ N instances, d features of a modality.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from mmcontrast.config import Dataset, Modality, RandomSplit
-from mmcontrast.data.pictures import decode
+from mmcontrast.data.pictures import decode, jpeg, log_mel, pixels, read_wav, resized
 from mmcontrast.data.scaling import Scaler
 from mmcontrast.data.splitting import by_group, stratified
 from mmcontrast.errors import DataError, nearest
@@ -55,6 +56,7 @@ class Stream:
     Attributes:
         instances: one after another; they are asked for once.
         feature_names: modality -> d names of a vector's or a step's features; numbers stand for them where it has none.
+        cells: modality -> how its table has numbers, `missing` and `decimal` of `scaling.Scaler`.
         report: counts and names of what was left out, for the datasheet; complete when the instances have been read.
         split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
         group_rows: rows of a row group of the files.
@@ -64,6 +66,7 @@ class Stream:
 
     instances: Iterable[Instance]
     feature_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    cells: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, kw_only=True)
     report: dict[str, Any] = field(default_factory=dict)
     split_rule: str | None = None
     group_rows: int = 4096
@@ -263,6 +266,24 @@ class Intake:
             constant={m: [_name(feature_names, m, j) for j in at] for m, at in constant.items()},
             alone={m: [_name(feature_names, m, j) for j in at] for m, at in self.alone.items()},
         )
+
+
+def in_file(path: Path, spec: Modality) -> Any:
+    """What a file has of a modality, as in `Instance.values`: a picture, cut and resized; of a WAV file log-mel frames,
+    or, where a step is one number, its samples; a text in UTF-8.
+
+    Raises DataError: it is missing, or not such a file.
+    """
+    if spec.kind == "image":
+        picture = resized(path, spec.shape)
+        return jpeg(picture) if spec.encoded else pixels(picture)
+    if spec.kind == "sequence":
+        samples_S, rate = read_wav(path)
+        return samples_S[:, None] if spec.shape[1] == 1 else log_mel(samples_S, rate, spec.shape[1])
+    try:
+        return path.read_text(encoding="utf-8")
+    except (UnicodeError, OSError) as e:
+        raise DataError(f"{path}: not a text in UTF-8 ({e})") from None
 
 
 def checked(value: Any, spec: Modality, where: str, counts: Counter[str]) -> Any:

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from mmcontrast.config import CellConfig, Modality
 from mmcontrast.data import streaming
-from mmcontrast.data.instances import checked
+from mmcontrast.data.instances import checked, in_file
 from mmcontrast.data.loading import Table, as_table
-from mmcontrast.data.pictures import decode, jpeg, pixels, resized
+from mmcontrast.data.pictures import decode
 from mmcontrast.data.scaling import Scaler
 from mmcontrast.data.table import described_by, schema
 from mmcontrast.errors import DataError, nearest
@@ -32,7 +32,8 @@ def table_of(given: Mapping[str, Any], cell: CellConfig, scalers: Mapping[str, S
 
     Args:
         given: modality -> N values: an array or a list of arrays, a frame with the features by name, a list of texts;
-            of a picture its pixels (C, H, W), the bytes of its file, or a path. None for a value that a row lacks; a
+            of a picture its pixels (C, H, W), the bytes of its file, or a path; the path of a WAV file; a `Path` of a
+            text's file. None for a value that a row lacks; a
             modality that all rows lack may be left out.
         scalers: modality -> what was fitted on train.
         partial: whether rows may lack what no row of the cell's dataset lacks.
@@ -96,13 +97,15 @@ def _cells(m: str, spec: Modality, values: Sequence[Any]) -> list[Any]:
 
 
 def _decoded(value: Any, spec: Modality) -> Any:
-    """Pixels in place of a picture's bytes or of a path to it, cut as readers do. ValueError: it cannot be decoded."""
-    if spec.kind != "image":
-        return value
-    if isinstance(value, str | Path):
-        picture = resized(Path(value), spec.shape)
-        value = jpeg(picture) if spec.encoded else pixels(picture)
-    if isinstance(value, bytes):
+    """What a file holds in place of its path, as readers take it, and pixels in place of a picture's bytes.
+
+    Raises ValueError: it cannot be decoded.
+    """
+    if isinstance(value, Path) or (isinstance(value, str) and spec.kind in ("image", "sequence")):
+        value = in_file(Path(value), spec)
+    if isinstance(value, dict) and spec.kind == "image":  # as the library datasets has them
+        value = value.get("bytes")
+    if isinstance(value, bytes) and spec.kind == "image":
         try:
             return decode(value, spec.shape)
         except ValueError as e:

@@ -201,7 +201,8 @@ def _cached(hub: str, revision: str, where: str) -> Path:
     except (OSError, ValueError, RuntimeError) as e:
         raise DataError(
             f"{where}.hub: {hub} at {revision} is not in the cache of this machine ({first_line(e)}); run `mmcontrast "
-            f"data encoders` where there is a network, or put its files into a folder and name that as {where}.folder"
+            "data encoders` with the --suite of this run where there is a network, or put its files into a folder and "
+            f"name that as {where}.folder"
         ) from None
 
 

@@ -29,6 +29,7 @@ class Scaler:
         constant_d: True where the training range is below CONSTANT_BELOW. The spread counts as 1 there: dividing by
             the tiny range instead, as the released M3CoL code does, sends a test value to 1e10.
         features_d: names, where the data have them; else empty.
+        missing, decimal: cells of the dataset's tables that stand for no number, and what is before a fraction there.
     """
 
     offset_d: np.ndarray
@@ -36,6 +37,8 @@ class Scaler:
     constant_d: np.ndarray
     fill_d: np.ndarray
     features_d: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    decimal: str = "."
 
     def __call__(self, values_Nd: np.ndarray) -> np.ndarray:
         missing_Nd = np.isnan(values_Nd)
@@ -120,14 +123,21 @@ def _moments(values_Nd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return n_d, mean_d, squares_Nd.sum(axis=0) / np.maximum(n_d, 1)
 
 
-def write_fitted(folder: Path, scalers: Mapping[str, Scaler], names: Mapping[str, Sequence[str]]) -> None:
-    """Keep what was fitted on train, of vectors and sequences. `names`: modality -> those of its d features, if any."""
-    named = {m: replace(s, features_d=names.get(m, ())) for m, s in scalers.items()}
-    write_json(
-        folder / FITTED,
-        {m: {f.name: np.asarray(getattr(s, f.name)).tolist() for f in fields(s)} for m, s in named.items()},
-        seal=True,
-    )
+def write_fitted(
+    folder: Path,
+    scalers: Mapping[str, Scaler],
+    names: Mapping[str, Sequence[str]],
+    cells: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Keep what was fitted on train, of vectors and sequences.
+
+    `names`: modality -> those of its d features, if any. `cells`: modality -> `missing` and `decimal` of its table.
+    """
+    told = {m: replace(s, features_d=names.get(m, ()), **(cells or {}).get(m, {})) for m, s in scalers.items()}
+    values = {m: {f.name: np.asarray(getattr(s, f.name)).tolist() for f in fields(s)} for m, s in told.items()}
+    plain = {"missing": [], "decimal": "."}  # which are not written
+    kept = {m: {k: v for k, v in of.items() if k not in plain or v != plain[k]} for m, of in values.items()}
+    write_json(folder / FITTED, kept, seal=True)
 
 
 def read_fitted(path: Path) -> dict[str, Scaler]:
@@ -146,4 +156,6 @@ def read_fitted(path: Path) -> dict[str, Scaler]:
 
 
 def _read(name: str, values: list[Any]) -> Any:
-    return values if name == "features_d" else np.array(values, bool if name == "constant_d" else float)
+    if name in ("features_d", "missing", "decimal"):
+        return values
+    return np.array(values, bool if name == "constant_d" else float)

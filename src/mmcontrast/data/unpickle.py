@@ -44,7 +44,7 @@ def read_pickle(path: Path, most: int | None = None) -> Any:
             _check(value, set(), 0)
             return value
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `mmcontrast data fetch` again") from None
+        raise DataError(f"{path}: no such file; `sources` of the dataset's file has to name it too") from None
     except BROKEN as e:
         reason = "nested too deeply" if isinstance(e, RecursionError) else str(e) or type(e).__name__
         raise DataError(f"{path}: not a pickle of plain data ({reason.splitlines()[0]})") from None

@@ -3,7 +3,8 @@
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,22 @@ def new_workspace(folder: Path) -> list[str]:
     return [f"{folder}: written. Next: cd {folder}; mmcontrast new dataset NAME FILE..."]
 
 
+@contextmanager
+def all_or_nothing(name: str) -> Iterator[None]:
+    """What `new_dataset` has written goes again where what is done here fails, so that it can be tried again."""
+    before = {place: place.read_bytes() if place.exists() else None for place in (*_places(name).values(), RECIPE)}
+    try:
+        yield
+    except BaseException:
+        for place, content in before.items():
+            place.unlink(missing_ok=True) if content is None else place.write_bytes(content)
+        raise
+
+
+def _places(name: str) -> dict[str, Path]:
+    return {kind: Path(f"params/{kind}/{name}.yaml") for kind in ("datasets", "experiments", "suites")}
+
+
 def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> list[str]:
     """params/ of a dataset, an experiment and a suite, all of one name; what was written, and a line for each guess.
 
@@ -35,7 +52,7 @@ def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> lis
     """
     from mmcontrast.data.guess import Guess
 
-    places = {kind: Path(f"params/{kind}/{name}.yaml") for kind in ("datasets", "experiments", "suites")}
+    places = _places(name)
     _refuse_taken(name, places.values())
     guess = Guess(files, told)
     values = guess.values
@@ -48,21 +65,28 @@ def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> lis
         model |= starter["encoders"][kind]
     recipe = {name: {"model": model, "augmentations": {kind: starter["augmentations"][kind] for kind in kinds}}}
     experiment = {"title": f"Methods on {name}"} | starter["experiment"] | {"datasets": [name]}
+    experiment |= starter["compared"][scored]
+    if scored == "probe" and not kinds:  # its recipe has encoders of vectors alone
+        experiment["cells"] = [*experiment["cells"], starter["classifier"]]
     suite = {"description": f"The experiment on {name}.", "datasets": [name], "experiments": [name]} | starter["suite"]
     head = f"# Written by `mmcontrast new dataset {name}`; edit it. What was guessed:\n"
     head += "".join(f"# - {line}\n" for line in guess.said)
     _write(places["datasets"], head, about | values)
-    _write(places["experiments"], "", experiment | starter["compared"][scored])
+    _write(places["experiments"], "", experiment)
     _write(places["suites"], "", suite)
     if scored == "probe":
-        _add_to_recipe(recipe)
+        _add_to_recipe(name, recipe)
     return [*guess.said, *(f"{path}: written" for path in places.values())]
 
 
-def _add_to_recipe(entry: dict[str, Any]) -> None:
+def _add_to_recipe(name: str, entry: dict[str, Any]) -> None:
     """Put a dataset's encoders below `datasets` of the shared recipe, which is the last key there."""
-    if set(entry) <= set(read_yaml(RECIPE).get("datasets", {})):
-        return  # of an earlier dataset of this name
+    there = read_yaml(RECIPE).get("datasets", {})
+    if there.get(name) == entry[name]:
+        return
+    if name in there:
+        was = f"there already, {there[name]}, and these files ask for {entry[name]}"
+        raise ConfigError(f"{RECIPE}: datasets.{name}: {was}; remove it, or take another name")
     lines = yaml.safe_dump(entry, sort_keys=False, width=116, default_flow_style=None).splitlines()
     RECIPE.write_text(RECIPE.read_text(encoding="utf-8") + "".join(f"  {line}\n" for line in lines), encoding="utf-8")
     if set(entry) - set(read_yaml(RECIPE).get("datasets", {})):

@@ -58,7 +58,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"x\.csv: no such file; run `mmcontrast data fetch` again"):
+    with pytest.raises(DataError, match=r"x\.csv: no such file; `sources` of the dataset"):
         read_sheet(tmp_path / "x.csv", header=True)
 
 

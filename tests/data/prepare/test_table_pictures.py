@@ -134,8 +134,27 @@ def test_sounds_become_frames(dataset: Callable[..., Dataset], tmp_path: Path) -
     assert sheet["inputs"]["sound"] == {"cut": 2, "longest": 12}
     expected = log_mel(sounds["i3"] / 32768, 16000, 8)
     np.testing.assert_allclose(got["train"][3]["sound"], expected, rtol=1e-6)
+    samples = {"sound": {"kind": "sequence", "shape": [900, 1]}, "headline": KINDS["headline"]}
+    _, got = prepared(dataset(options, modalities=samples, scaling="none"), raw, tmp_path / "out")
+    np.testing.assert_allclose(np.ravel(got["train"][3]["sound"]), sounds["i3"] / 32768, rtol=1e-6)
     (raw / "i2.wav").write_bytes((raw / "i2.wav").read_bytes()[:20])
     with pytest.raises(DataError, match=r"row 3: .*i2\.wav: not a WAV file"):
+        prepared(dataset(options, modalities=kinds), raw, tmp_path / "out")
+
+
+def test_texts_in_files(dataset: Callable[..., Dataset], tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", rows())
+    for i in range(12):
+        (raw / f"i{i}.txt").write_text(f"body {i}\nö", encoding="utf-8")
+    kinds = {"body": {"kind": "text", "shape": []}, "headline": KINDS["headline"]}
+    options = {"modalities": {"headline": {"columns": ["headline"]}, "body": {"file": "{image_id}.txt"}}}
+    _, got = prepared(dataset(options, modalities=kinds), raw, tmp_path / "out")
+    assert [row["body"] for row in got["train"]] == [f"body {i}\nö" for i in range(6)]
+    (raw / "i2.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(DataError, match=r"row 3: .*i2\.txt: not a text in UTF-8"):
+        prepared(dataset(options, modalities=kinds), raw, tmp_path / "out")
+    (raw / "i2.txt").unlink()
+    with pytest.raises(DataError, match=r"row 3: .*i2\.txt: not a text in UTF-8 .*No such file"):
         prepared(dataset(options, modalities=kinds), raw, tmp_path / "out")
 
 
@@ -189,7 +208,7 @@ def test_a_table_that_is_not_accepted(dataset: Callable[..., Dataset], tmp_path:
     with pytest.raises(DataError, match=message):
         prepared(dataset(), raw, tmp_path / "out")
     (raw / TABLES["train"]).unlink()
-    with pytest.raises(DataError, match=r"nytimes_train\.json: no such file; run `mmcontrast data fetch` again"):
+    with pytest.raises(DataError, match=r"nytimes_train\.json: no such file; `sources` of the dataset"):
         prepared(dataset(), raw, tmp_path / "out")
 
 

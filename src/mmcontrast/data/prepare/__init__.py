@@ -63,7 +63,7 @@ def from_stream(name: str, dataset: Dataset, manifest: dict[str, Any], stream: S
         sheet["split"]["rule"] = stream.split_rule
     if stream.report:
         sheet["report"] = stream.report
-    scaling.write_fitted(out_dir, written.scalers, stream.feature_names)
+    scaling.write_fitted(out_dir, written.scalers, stream.feature_names, stream.cells)
     # the checksums of the splits are checked when they are loaded
     sheet["prepared"] = {split: sha256_of(out_dir / f"{split}.parquet") for split in paths.SPLITS}
     write_json(out_dir / DATASHEET, sheet, seal=True)

@@ -37,7 +37,7 @@ def read_mat(path: Path) -> dict[str, Any]:
             file.seek(0)
             variables: dict[str, Any] = loadmat(file, appendmat=False)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `mmcontrast data fetch` again") from None
+        raise DataError(f"{path}: no such file; `sources` of the dataset's file has to name it too") from None
     except DataError:
         raise
     except Exception as e:  # the parser takes the file at its word, and a broken one makes it fail in any way

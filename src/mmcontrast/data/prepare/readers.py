@@ -75,7 +75,7 @@ def read_sheet(path: Path, header: bool, separator: str | None = ",", encoding: 
         # the header is read as a row of text: polars would quietly rename a repeated name
         cells = pl.read_csv(source, has_header=False, infer_schema=False, separator=separator, skip_lines=skip)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `mmcontrast data fetch` again") from None
+        raise DataError(f"{path}: no such file; `sources` of the dataset's file has to name it too") from None
     except pl.exceptions.NoDataError:
         raise DataError(f"{path}: the file is empty") from None
     except (pl.exceptions.PolarsError, OSError, ValueError, LookupError) as e:

@@ -1,7 +1,8 @@
 """Tables of any format, joined by the id of an instance: columns to modalities, label, group and split.
 
-Pictures and sounds may lie in files that a column names. A picture is cut and resized to the size that is trained once,
-here; a sound becomes log-mel frames. N instances, in the order of the first table, d features of a modality.
+Pictures, sounds and texts may lie in files that a column names. A picture is cut and resized to the size that is
+trained once, here; a sound becomes log-mel frames, or, of shape [limit, 1], its samples. N instances, in the order of
+the first table, d features of a modality.
 """
 
 import io
@@ -17,9 +18,9 @@ from mmcontrast.config import Dataset, Modality, validate
 from mmcontrast.config.base import Strict, known
 from mmcontrast.config.metrics import Target
 from mmcontrast.data.files import inside
-from mmcontrast.data.instances import Instance, Stream
+from mmcontrast.data.instances import Instance, Stream, in_file
 from mmcontrast.data.manifest import raw_path
-from mmcontrast.data.pictures import jpeg, log_mel, pixels, read_wav, resized
+from mmcontrast.data.pictures import jpeg, pixels, resized
 from mmcontrast.data.prepare.table_files import Split, Table, TableFile, load
 from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
 
@@ -34,7 +35,7 @@ SPLIT_NAMES: dict[Split, list[str]] = {
 
 
 class UndecodableError(DataError):
-    """A picture or sound that is missing or cannot be read."""
+    """A picture, sound or text that is missing or cannot be read."""
 
 
 class Columns(Strict):
@@ -46,7 +47,7 @@ class Columns(Strict):
     without: list[str] = Field(default=[], description="Columns that are not among them.")
     array: str | None = Field(default=None, description="Array of an npz, or a column of lists: (N, d), (N, C, H, W)")
     file: Annotated[str, Field(pattern=r"\{[^{}]+\}")] | None = Field(
-        default=None, description="Picture or WAV file, with columns in braces: imgs/{image_id}.jpg"
+        default=None, description="Picture, WAV file or text, with columns in braces: imgs/{image_id}.jpg"
     )
 
 
@@ -112,7 +113,8 @@ class _Reading:
         if self.options.skip_undecodable:
             report["undecodable"] = {"count": 0, "which": []}
         vectors = all(of.kind == "vector" for of in self.dataset.modalities.values())
-        return Stream(self._instances(report), names, report, in_memory=vectors)
+        cells = {m: self.tables[source.table].written for m, source in self.sources.items() if source.names}
+        return Stream(self._instances(report), names, report, cells=cells, in_memory=vectors)
 
     def _instances(self, report: dict[str, Any]) -> Iterator[Instance]:
         for k, i in enumerate(self.kept):
@@ -139,7 +141,7 @@ class _Reading:
 
     def _value(self, spec: Modality, source: _Source, row: int) -> Any:
         cell, table = source.cells[row], self.tables[source.table]
-        if spec.kind == "text" and cell is None and table.of_text and not spec.optional:
+        if spec.kind == "text" and cell is None and table.of_text and not spec.optional and source.folder is None:
             return ""
         if cell is None or spec.kind == "vector":
             return cell
@@ -149,8 +151,8 @@ class _Reading:
             except FetchError as e:
                 raise DataError(f"{table.at(row)}: {e}") from None
         try:
-            if spec.kind == "sequence" and isinstance(cell, Path):
-                return log_mel(*read_wav(cell), spec.shape[1])
+            if isinstance(cell, Path):
+                return in_file(cell, spec)
             return _picture(cell, spec) if spec.kind == "image" else cell
         except DataError as e:
             raise UndecodableError(f"{table.at(row)}: {e}") from None
@@ -296,8 +298,8 @@ class _Reading:
         name, given = self._table_of(m), self.options.modalities.get(m, Columns())
         table, shape = self.tables[name], tuple(spec.shape)
         if given.file is not None:
-            if spec.kind not in ("image", "sequence"):
-                raise ConfigError(f"{self.where}: prepare.modalities.{m}.file: of kind image or sequence alone")
+            if spec.kind == "vector":
+                raise ConfigError(f"{self.where}: prepare.modalities.{m}.file: of kind image, sequence or text alone")
             return _Source(name, *self._files(table, given.file))
         if given.array is not None:
             values = table.array(given.array)
@@ -385,9 +387,9 @@ def _plain(text: str) -> str:
 
 
 def _picture(value: Any, spec: Modality) -> Any:
-    """What is stored of pixels (C, H, W) uint8, of a file, or of its bytes, also as the library datasets has them."""
+    """What is stored of pixels (C, H, W) uint8, or of a file's bytes, also as the library datasets has them."""
     data = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(data, bytes | Path):
+    if not isinstance(data, bytes):
         return np.asarray(value)
-    cut = resized(io.BytesIO(data) if isinstance(data, bytes) else data, spec.shape)
+    cut = resized(io.BytesIO(data), spec.shape)
     return jpeg(cut) if spec.encoded else pixels(cut)

@@ -19,6 +19,7 @@ from mmcontrast.errors import ConfigError, DataError, FetchError, MMContrastErro
 
 Split = Literal["train", "val", "test"]
 TEXTS = (".csv", ".tsv", ".tab", ".txt")
+ENCODINGS = ("utf-8", "utf-16", "cp1252")
 
 
 class TableFile(Strict):
@@ -93,10 +94,15 @@ class Table:
             return [None if cell is None else "|".join(map(str, cell)) for cell in self.array(name)]
         return [None if cell is None else as_text(cell) for cell in self.cells(name)]
 
-    def numbers(self, names: list[str], remedy: str) -> np.ndarray:
+    @property
+    def written(self) -> dict[str, Any]:
+        """How its numbers are: `missing` and `decimal`."""
+        return self._options.model_dump(include={"missing", "decimal"})
+
+    def numbers(self, names: list[str], remedy: str, may_be_empty: bool = False) -> np.ndarray:
         """(N, len(names)) float64, NaN where a cell is `missing`.
 
-        Raises DataError: a cell is no number, or no cell of a column is one.
+        Raises DataError: a cell is no number, or no cell of a column is one, unless it `may_be_empty`.
         """
         parts = []
         for sheet in self._sheets:
@@ -106,7 +112,7 @@ class Table:
             parts.append(numbers(sheet, names, None, self._options.missing, remedy))
         values = np.concatenate(parts)
         empty = np.flatnonzero(np.isnan(values).all(axis=0))
-        if len(empty):
+        if len(empty) and not may_be_empty:
             raise DataError(f"{self.path}: column '{names[int(empty[0])]}' has no number in any row; {remedy}")
         return values
 
@@ -116,6 +122,17 @@ class Table:
             raise DataError(f"{self.path}: no array '{name}'; {nearest(name, self.arrays)}")
         parts = [sheet.arrays[name] for sheet in self._sheets]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def encoding_of(path: Path) -> str:
+    """The first of ENCODINGS in which a csv can be read; utf-8 of all else."""
+    for encoding in ENCODINGS if path.suffix.lower() in TEXTS else ():
+        try:
+            path.read_bytes().decode(encoding)
+        except (UnicodeError, OSError):
+            continue
+        return encoding
+    return ENCODINGS[0]
 
 
 def load(name: str, file: str | TableFile, raw_dir: Path) -> Table:
@@ -159,7 +176,7 @@ def _sheet(table: str, path: Path, options: TableFile) -> Sheet:
             return _arrays(path, arrays[kind](path))
         return _typed(path, readers[kind]())
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `mmcontrast data fetch` again") from None
+        raise DataError(f"{path}: no such file; `sources` of the dataset's file has to name it too") from None
     except MMContrastError:
         raise
     except (Exception, pl.exceptions.PanicException) as e:  # readers fail in any way on a file that is broken
