@@ -193,7 +193,7 @@ def test_the_tutorial_is_followed_in_a_folder_without_a_checkout(
         "python -m pytest -q -p no:cacheprovider methods/my_loss",
         *(c for c in commands_of("docs/tutorial/hyperparameter.md") if " check " in c),
     ]
-    trained = ("snakemake", "mmcontrast embed", "mmcontrast predict")
+    trained = ("snakemake", "mmcontrast embed", "mmcontrast predict", "mmcontrast compare")
     kept = [re.sub("^mmcontrast", ours, c) for c in script if not c.startswith(trained)]
     assert len(kept) == 6
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
