@@ -95,7 +95,7 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
-DIGIT_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+DIGIT_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "already divided": (
         saved("image/train_data.npy", lambda x: x / 255),
         r"image/train_data\.npy: no level above 1 in its first rows; give levels from 0 to 255",
@@ -184,7 +184,7 @@ def meta(**fields: str) -> Callable[[Path], None]:
 
 
 PATH = f"{layout.ROOT}/kv1/sub/000000_2014/image/0.png"
-FRAME_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+FRAME_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "MATLAB 7.3": (
         lambda raw: (raw / META).write_bytes(b"MATLAB 7.3 MAT-file".ljust(128)) and None,
         r"SUNRGBDMeta\.mat: a MATLAB 7\.3 file",

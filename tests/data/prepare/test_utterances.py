@@ -186,7 +186,7 @@ def in_csv(raw: Path, old: str, new: str) -> None:
 
 
 AUDIO = "audio_embeddings_feature_selection_emotion.pkl"
-FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
+FAULTS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "the first release, without the series": (
         "mustard",
         lambda raw: in_json(raw, lambda c: c["1_2"].pop("show")),
