@@ -13,6 +13,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,16 +66,16 @@ def _readable(archive: Path, kind: str) -> Iterator[None]:
 
 
 def _extracted(archive: Path, entries: list[Entry], members: Iterable[str], folder: Path) -> dict[str, Path]:
-    names, targets = [name for name, *_ in entries], {}
+    named, found = Counter(name for name, *_ in entries), {name: rest for name, *rest in entries}
+    targets = {}
     for name in members:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=5, cutoff=0.3)
+        if name not in named:
+            close = difflib.get_close_matches(name, named, n=5, cutoff=0.3)
             raise FetchError(f"{archive.name}: holds no '{name}'; {nearest(name, close)}")
-        _refuse(archive, name, names.count(name) > 1, entries[names.index(name)][1])
+        _refuse(archive, name, named[name] > 1, found[name][0])
         targets[name] = inside(folder, name)
-    opened = {name: read for name, _, read in entries}
     for name, target in targets.items():
-        with opened[name]() as stream:
+        with found[name][1]() as stream:
             _copy(stream, target)
     return targets
 

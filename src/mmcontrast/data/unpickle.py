@@ -131,11 +131,11 @@ def _key(key: Any) -> Any:
 _Standard: Any = pickle._Unpickler
 
 
-def _checking(name: str, keys: slice) -> Callable[[Any], None]:
-    """The standard reader's instruction, for which this part of the stack must be plain scalars."""
+def _checking(name: str, keys: Callable[[list[Any]], list[Any]]) -> Callable[[Any], None]:
+    """The standard reader's instruction, once `keys` of the stack are all plain scalars."""
 
     def load(reader: Any) -> None:
-        _set(reader.stack[keys])
+        _set(keys(reader.stack))
         getattr(_Standard, name)(reader)
 
     return load
@@ -147,11 +147,11 @@ class _Reader(_Standard):
     stack: list[Any]
     metastack: list[Any]
     read: Callable[[int], bytes]
-    load_setitem = _checking("load_setitem", slice(-2, None, 2))
-    load_setitems = _checking("load_setitems", slice(None, None, 2))
-    load_dict = _checking("load_dict", slice(None, None, 2))
-    load_additems = _checking("load_additems", slice(None))
-    load_frozenset = _checking("load_frozenset", slice(None))
+    load_setitem = _checking("load_setitem", lambda stack: [stack[-2]])
+    load_setitems = _checking("load_setitems", lambda stack: stack[::2])
+    load_dict = _checking("load_dict", lambda stack: stack[::2])
+    load_additems = _checking("load_additems", list)
+    load_frozenset = _checking("load_frozenset", list)
 
     def __init__(self, file: Any, most: int) -> None:
         # bytes of Python 2 are texts, of which letter and byte are the same number
