@@ -151,7 +151,8 @@ class TrainedModel:
             return predict(self.method, self._table(inputs), self.device).numpy()
         if self.cell.scored_by == "retrieval":
             raise DataError(f"{self.cell.name}: is scored by retrieval and has no classifier; use `observations`")
-        return self._probe.predict(self.embed(inputs)).astype(np.float32)
+        probed: Array = self._probe.predict(self.embed(inputs)).astype(np.float32)
+        return probed
 
     @cached_property
     def _probe(self) -> Any:
@@ -385,7 +386,7 @@ def _column(m: str, features: Sequence[str], given: Sequence[_Given]) -> tuple[_
 
 
 def _values(spec: Modality, of: _Given, name: str, ids: Sequence[str]) -> list[Any]:
-    cells = of.table.array(name) if name in of.table.arrays else of.table.cells(name)
+    cells: Any = of.table.array(name) if name in of.table.arrays else of.table.cells(name)
     if spec.kind == "text" and of.table.of_text and not spec.optional:  # as the reader of a dataset takes it
         cells = ["" if cell is None else cell for cell in cells]
     return [_value(cells[of.row[i]], spec, of.table, of.row[i], name) if i in of.row else None for i in ids]

@@ -148,6 +148,8 @@ def test_folders_of_sounds_and_texts(work: Path) -> None:
     assert written()["modalities"] == {
         "sound": {"kind": "sequence", "shape": [49, 40]}, "text": {"kind": "text", "shape": []}
     }  # fmt: skip
+    methods = [row["method"] for row in yaml.safe_load(Path("params/experiments/mine.yaml").read_text())["cells"]]
+    assert methods == ["cross", "cross", "comm", "concat", "m3col"]  # neither raw texts nor a recipe of vectors alone
     assert prepared()["rows"] == N
     rows = pl.read_parquet("out/train.parquet")
     assert [text.split()[1] for text in rows["text"]] == [name.split()[1] for name in rows["id"]]

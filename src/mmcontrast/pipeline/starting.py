@@ -66,6 +66,8 @@ def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> lis
     recipe = {name: {"model": model, "augmentations": {kind: starter["augmentations"][kind] for kind in kinds}}}
     experiment = {"title": f"Methods on {name}"} | starter["experiment"] | {"datasets": [name]}
     experiment |= starter["compared"][scored]
+    if "text" in kinds:  # which has no numbers, so that there are no raw inputs of it
+        experiment["cells"] = [row for row in experiment["cells"] if row["method"] != "raw"]
     if scored == "probe" and not kinds:  # its recipe has encoders of vectors alone
         experiment["cells"] = [*experiment["cells"], starter["classifier"]]
     suite = {"description": f"The experiment on {name}.", "datasets": [name], "experiments": [name]} | starter["suite"]

@@ -218,7 +218,11 @@ def test_a_table_that_is_not_accepted(dataset: Callable[..., Dataset], tmp_path:
         ({"tables": {"all": "news/nytimes_train.json"}}, {}, "split is published, and `prepare` says otherwise; name"),
         ({"label": None}, {}, "prepare.label: required"),
         ({"modalities": {"photo": {"file": "imgs"}}}, {}, "prepare.modalities.photo.file: .*"),
-        ({"modalities": {"headline": {"file": "{a}"}}}, {}, "headline.file: of kind image or sequence alone"),
+        (
+            {"modalities": {"headline": {"columns": ["headline"]}, "age": {"file": "{image_id}"}}},
+            {"modalities": KINDS | {"age": {"kind": "vector", "shape": [1]}}},
+            "age.file: of kind image, sequence or text alone",
+        ),
         ({"modalities": {"foto": {}}}, {}, "prepare.modalities: no modality 'foto'; did you mean 'photo'"),
     ],
 )
