@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from docutils.parsers.rst import directives
+from earlier import mark
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from written import Written
@@ -40,6 +41,7 @@ class Result(Written):
         self.env.note_dependency(str(file))
         yield shown(file, "table" in self.options, self.options.get("rows", "").split(";"))
         yield f"\nFrom [{title(file)}](/{FOLDER}{page}.md), published with the suite `{file.parent.name}`."
+        yield f"\n{mark(file.parent)}"
 
 
 def shown(file: Path, table: bool, words: list[str]) -> str:
