@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +32,9 @@ def test_a_reason_is_no_mere_count_of_rates() -> None:
         for method, choice in choices.items():
             if choice.missing_side == "lower":
                 assert "the untrained network" in choice.reason, method
+                means = {t.lr: f"{100 * fmean(t.validation):.1f} %" for t in choice.trials}
+                if choice.reason.startswith("the lower the rate"):
+                    assert f"falls from {means[choice.lr]} here to {means[1e-3]} at 0.001" in choice.reason
 
 
 def test_a_score_that_no_seed_changes_has_no_interval() -> None:
