@@ -1,4 +1,5 @@
-"""What the pipeline costs around training: memory, overhead and checkpoints of each cell, preparation of datasets.
+"""What the pipeline costs: seconds of each experiment by stage; around training memory, overhead and checkpoints of
+each cell; preparation of datasets.
 
     python benchmarks/pipeline.py            after `snakemake --cores all reproduce`
 
@@ -18,9 +19,12 @@ from pathlib import Path
 import psutil
 
 from mmcontrast import paths
+from mmcontrast.config import Grid
 from mmcontrast.pipeline.workflow import selection
+from mmcontrast.progress import Costs, Job
 
 REPEATS = 3
+STAGES = ("pretrain", "finetune", "evaluate", "report")
 
 
 def prepare_seconds(dataset: str) -> list[float]:
@@ -35,9 +39,39 @@ def prepare_seconds(dataset: str) -> list[float]:
     return out
 
 
+def clock(grid: Grid, seconds: dict[Job, float]) -> dict[str, dict[str, float]]:
+    """Experiment -> stage -> seconds of the jobs that it needs, core seconds where each has one thread. "": of all.
+
+    A cell of several experiments counts in each, and once in that of all. seconds: of jobs, from a run's journal.
+    """
+    out: dict[str, dict[str, float]] = {}
+    for name in grid.active_experiments:
+        cells = {f"{d}/{ref.method}/{ref.variant}" for d, ref in grid.experiment_cells(name)}
+        of_it = out.setdefault(name, dict.fromkeys(STAGES, 0.0))
+        for (stage, job), spent in seconds.items():
+            if stage in STAGES and (job == name if stage == "report" else job in cells):
+                of_it[stage] += spent
+    together = {of: sum(spent for (stage, _), spent in seconds.items() if stage == of) for of in STAGES}
+    return out | {"": together}
+
+
+def print_clock(grid: Grid, layout: paths.Layout) -> None:
+    """The same as a table; nothing where there is no journal."""
+    spent = Costs(layout.journal).seconds
+    if not spent:
+        print(f"{layout.journal}: no journal; run the pipeline first\n")
+        return
+    print(f"{'seconds of experiment':30} {' '.join(f'{stage:>9}' for stage in STAGES)} {'all':>9}")
+    for name, of_it in clock(grid, spent).items():
+        figures = [*of_it.values(), sum(of_it.values())]
+        print(f"{name or 'together, each job once':30} {' '.join(f'{s:9.0f}' for s in figures)}")
+    print()
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print all tables."""
     grid, layout = selection()
+    print_clock(grid, layout)
     print(f"{platform.machine()}, {psutil.cpu_count()} CPUs, load {psutil.getloadavg()[0]:.1f}\n")
     print(f"{'stage of a cell':58} {'seconds':>8} {'outside training':>17} {'peak MiB':>9} {'checkpoints %':>14}")
     memory, outside, saving = [], [], []

@@ -21,6 +21,8 @@ extensions = [
     "plain_docstrings",
     "reference",
     "shown_results",
+    "earlier",
+    "tuned",
 ]
 root_doc = "index"
 nitpicky = True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from docutils.parsers.rst import directives
+from earlier import mark
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from written import Written
@@ -45,6 +46,7 @@ class Result(Written):
             return
         yield shown(file, self.options.get("table"), self.options.get("rows", "").split(";"))
         yield f"\nFrom [{title(file)}](/{FOLDER}{page}.md), published with the suite `{file.parent.name}`."
+        yield f"\n{mark(file.parent)}"
 
 
 def planned(file: Path) -> str:

@@ -132,7 +132,7 @@ class Layout:
         return f"{self.prefix}runs/{cell}/curves.parquet"
 
     def intervals(self, cell: str) -> str:
-        """Bootstrap draws over seeds and test instances: protocol, metric, low, high."""
+        """Intervals over seeds and test instances, and the influence of each instance on each seed's score."""
         return f"{self.prefix}runs/{cell}/intervals.parquet"
 
     def scores(self, cell: str) -> list[str]:

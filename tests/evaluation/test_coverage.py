@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +42,32 @@ def test_over_seeds(n: int, studies: int) -> None:
         truth = float(ndtr(level / np.sqrt(1 + sd**2)))
         assert 93 <= covered((over_seeds(x, share=True) for x in shares), truth) <= 97
     assert covered((over_seeds(x) for x in shares), truth) < 93, "symmetric in points it is too narrow near 1"
+
+
+def said(pattern: str) -> list[int]:
+    """Numbers of the page on statistics."""
+    text = " ".join((Path(__file__).parents[2] / "docs/explanation/statistics.md").read_text().split())
+    found = re.search(pattern, text)
+    assert found, f"the page no longer says: {pattern}"
+    return [int(number) for number in found.groups()]
+
+
+def test_a_percentile_bootstrap_is_as_narrow_as_the_page_says() -> None:
+    numbers = said(r"bootstrap, .* covers (\d+) % with three seeds, (\d+) % with five and (\d+) % with ten")
+    for n, number in zip(SEEDS, numbers, strict=True):
+        rng = np.random.default_rng(n)
+        weights = rng.multinomial(n, np.full(n, 1 / n), 600) / n
+        low, high = np.quantile(rng.normal(size=(2_000, n)) @ weights.T, [0.025, 0.975], axis=1)
+        assert 100 * np.mean((low <= 0) & (high >= 0)) == pytest.approx(number, abs=2)
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_near_100_percent_a_few_bad_seeds_cost_the_coverage_that_the_page_says(n: int) -> None:
+    (number,) = said(r"several points below the others: (\d+) % with five seeds and with ten")
+    rng = np.random.default_rng(n)
+    shares = rng.binomial(1_000, ndtr(2.4 + 0.5 * rng.normal(size=(2_000, n)))) / 1_000
+    truth = float(ndtr(2.4 / np.sqrt(1 + 0.5**2)))
+    assert covered((over_seeds(x, share=True) for x in shares), truth) == pytest.approx(number, abs=2)
 
 
 @pytest.mark.parametrize("studies", STUDIES)

@@ -94,6 +94,23 @@ def test_after_three_rates_beyond_an_end_the_file_says_why_the_best_is_there(gri
     assert found.reason == "the best of 9 rates, 3 beyond the plan's"
 
 
+@pytest.mark.parametrize(
+    ("untrained", "says"),
+    [(0.9, "no rate is better than no training"), (0.6, "the lowest rate is the best")],
+)
+def test_of_the_lowest_rate_the_file_says_what_an_untrained_network_scores(grid: Grid, untrained: float, says: str):
+    def train(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> list[tuple[float, float]]:
+        lr = cell.pretrain.optimizer.lr
+        return [(0.8 - lr if cell.pretrain.epochs else untrained, 1.0)] * 3
+
+    (found,) = read(tune(grid, "shared", ["tcga_brca"], ["cross"], train))["tcga_brca"].values()
+    assert found.missing_side == "lower"
+    assert found.reason == (
+        f"{says}: the best of 9 rates, 3 beyond the plan's, scores 80 % on validation, and the untrained network "
+        f"{100 * untrained:g} %"
+    )
+
+
 def test_equal_scores_go_to_the_lower_loss_and_what_diverged_is_never_chosen(grid: Grid) -> None:
     def train(cell: CellConfig, layout: Layout, tasks: Sequence[str] = ()) -> list[tuple[float, float]]:
         lr = cell.pretrain.optimizer.lr

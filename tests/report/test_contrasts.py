@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from scipy import stats
 
 from mmcontrast.config import Grid
 from mmcontrast.config.experiments import Experiment
+from mmcontrast.errors import ConfigError
 from mmcontrast.evaluation import across, statistics
 from mmcontrast.evaluation.statistics import holm, over_seeds_and_cases
 from mmcontrast.paths import Layout
@@ -29,8 +31,8 @@ from tests.report.made_up_study import REPO, Made
 
 SUITE = """
 description: Made-up scores of declared contrasts.
-datasets: [tcga_brca, handwritten, emoji]
-experiments: [matrix, defects, m3col_omics, mxm_emoji]
+datasets: [tcga_brca, handwritten, omniglot_small, emoji]
+experiments: [matrix, defects, drawings, m3col_omics, mxm_emoji]
 seeds: [0, 1, 2, 3, 4]
 """
 CONTRAST = {"label": "a", "dataset": "rosmap", "cell": "m3col/base", "against": "concat/base"}
@@ -77,7 +79,7 @@ def test_a_family_is_what_was_declared_of_one_dataset_and_score(made: Made) -> N
         families.setdefault((c.contrast.dataset, c.metric), []).append(c)
     assert {key: len(of) for key, of in families.items()} == {
         (d, m): n for d in ("tcga_brca", "handwritten") for m, n in (("acc", 9), ("acc@encoders", 5))
-    }
+    } | {("omniglot_small", "acc"): 5, ("omniglot_small", "acc@encoders"): 3}
     for of in families.values():
         assert [c.p_holm for c in of] == pytest.approx(holm(np.array([c.difference.p for c in of])))
         assert {c.family for c in of} == {len(of)}
@@ -135,8 +137,21 @@ def test_one_comparison_has_one_p_value_everywhere(made: Made) -> None:
     assert len(values) == len(said_of) > 20
     assert {len(of) for of in values.values()} == {1}
     for key, ((raw, corrected),) in ((k, list(v)) for k, v in values.items()):
-        holding = [s for s in said_of[key] if f"contrasts {corrected};" in s and f"{raw.removeprefix('<')}, after" in s]
-        assert holding, key
+        after = re.compile(rf"{re.escape(raw.removeprefix('<'))}, after .* primary contrasts? {re.escape(corrected)};")
+        assert [s for s in said_of[key] if after.search(s.replace("< ", "<"))], key
+
+
+def test_a_comparison_that_is_primary_in_two_experiments_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(REPO / "params", tmp_path / "params")
+    file = tmp_path / "params/experiments/across/drawings.yaml"
+    again = "label: again, dataset: omniglot_small, cell: comm/shared_untrained, against: comm/shared, primary: true"
+    file.write_text(f"{file.read_text()}  - {{{again}}}\n")
+    with pytest.raises(
+        ConfigError, match=r"acc, is primary in .*drawings.yaml: contrasts: again too, .* declare it once"
+    ):
+        Grid(tmp_path, "default")
+    file.write_text(file.read_text().replace("again, dataset", "again, metric: ce, dataset"))
+    Grid(tmp_path, "default")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +213,7 @@ def test_lines_of_label_efficiency_are_the_scores(made: Made, narrow: bool) -> N
 def test_gains_are_over_the_same_readout_untrained(made: Made, narrow: bool) -> None:
     figure, said = drawn(made, "matrix", "gains", narrow)
     results = made.evidence.results.filter(experiment="matrix")
-    for axes, dataset in zip(figure.axes, ("tcga_brca", "handwritten"), strict=True):
+    for axes, dataset in zip(figure.axes, ("tcga_brca", "handwritten", "omniglot_small"), strict=True):
         y = [t.get_text() for t in figure.axes[0].get_yticklabels()].index("CoMM")
         dots = {round(float(d.get_offsets()[0][1]), 2): d for d in axes.collections}
         for readout, aside in (("@encoders", -0.14), ("", 0.14)):
@@ -239,7 +254,7 @@ def test_validation_and_test_are_compared_by_kendalls_tau(made: Made) -> None:
         for side, split in zip(means, ("val", "test"), strict=True):
             side.append(mean(method, split, readout))
     found = agreements(Scope(made.evidence, "matrix", "all"))
-    assert list(found) == ["TCGA-BRCA", "Handwritten digits"]
+    assert list(found) == ["TCGA-BRCA", "Handwritten digits", "Omniglot"]
     assert found["TCGA-BRCA"].mean == pytest.approx(stats.kendalltau(*means).statistic)
     figure, _ = drawn(made, "matrix", "agreement", narrow=True)
     assert figure.axes[0].get_xlim()[0] < -1

@@ -182,6 +182,8 @@ class Grid:
                 for ref in self.cells_on(name, dataset):
                     with faults.kept(where):
                         self.cell(dataset, ref.method, ref.variant)
+        with faults.kept():
+            check_primary(self)
         faults.tell()
 
 
@@ -336,6 +338,24 @@ def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
         if other := [task for task in ("", *tasks) if targets[task].kind != "classes"]:
             what = f"task '{other[0]}'" if other[0] else "target"
             raise ConfigError(f"{where}: information: {name}: its {what} is not classes, which the measures ask for")
+
+
+def check_primary(grid: Grid) -> None:
+    """A comparison is primary once in a suite: in two families it would have two corrected p values."""
+    seen: dict[tuple[Any, ...], str] = {}
+    for name in grid.suite.experiments:
+        for c in grid.experiments[name].contrasts if name in grid.experiments else ():
+            if not c.primary or c.dataset not in grid.datasets:
+                continue
+            metric = c.metric or grid.datasets[c.dataset].metrics[0]
+            at = f"{grid.files.where('experiments', name)}: contrasts: {c.label}"
+            key = (c.dataset, metric, frozenset((c.cell, c.against)))
+            if key in seen:
+                raise ConfigError(
+                    f"{at}: {c.cell} minus {c.against} on {c.dataset}, {metric}, is primary in {seen[key]} too, and so "
+                    f"would have two corrected p values in the suite '{grid.suite_name}'; declare it once"
+                )
+            seen[key] = at
 
 
 def _check_column(at: str, column: MatrixColumn, grid: Grid) -> None:

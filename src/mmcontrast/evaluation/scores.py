@@ -1,6 +1,6 @@
 """Scores of predictions of any kind of target, and the key by which an epoch is selected.
 
-One definition of each metric serves the plain score and the bootstrap, which scores thousands of reweighted test sets
+One definition of each metric serves the plain score and the jackknife, which scores thousands of reweighted test sets
 at once. numpy only, because the training loop selects its epoch with it; scikit-learn and scipy are the references in
 the tests.
 

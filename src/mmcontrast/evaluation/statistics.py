@@ -1,12 +1,12 @@
 """Uncertainty of scores: intervals over seeds and test instances, paired differences, and tests of several of them.
 
 An interval is called 95 % where simulations of its case cover 93 to 97 % at 3, 5 and 10 seeds (tests/evaluation/
-test_coverage.py). A percentile bootstrap over so few seeds covers 68 to 90 %; it is used for what has no variance to
+test_coverage.py). A percentile bootstrap over so few seeds covers 75 to 90 %; it is used for what has no variance to
 estimate: interquartile means and ranks (`evaluation.across`).
 
 Every interval of a share is symmetric in log odds, over seeds as over seeds and instances, so that it lies within
 [0, 1] and one scale serves both. Symmetric in points it covers 89 to 94 % at shares of 97 to 99 %, in log odds 93 to
-96 %; where single seeds fall far from such a share, 92 %. At 0 and 1 no seed differs, and the interval is that point.
+96 %; where single seeds fall far from such a share, 90 %. At 0 and 1 no seed differs, and the interval is that point.
 Differences, and scores that are no shares of 1, have intervals symmetric in their own unit.
 
 Shapes: S seeds, N test instances or groups of them, C classes, R sets of case weights.

@@ -16,6 +16,7 @@ from mmcontrast.config import CellConfig, Grid, Recipe
 from mmcontrast.config.base import known
 from mmcontrast.config.files import read_yaml
 from mmcontrast.config.methods import Choice, Trial, TunedDataset, Variant, best_trial
+from mmcontrast.config.metrics import measure
 from mmcontrast.config.sweeps import spelled
 from mmcontrast.errors import DivergedError
 from mmcontrast.paths import Layout
@@ -92,8 +93,22 @@ def try_rates(cell: CellConfig, recipe: Recipe, train: Trainer) -> Choice:
             return chosen.model_copy(update={"reason": None})
         rates = sorted(t.lr for t in trials)
         if len([r for r in rates if not lowest <= r <= highest]) == BEYOND:
-            return chosen.model_copy(update={"reason": f"the best of {len(rates)} rates, {BEYOND} beyond the plan's"})
+            return chosen.model_copy(update={"reason": _at_the_end(cell, chosen, plan, train)})
         trials.append(_trial(cell, _beyond(rates, chosen.missing_side), plan, train))
+
+
+def _at_the_end(cell: CellConfig, chosen: Choice, plan: TunedDataset, train: Trainer) -> str:
+    """Why a rate is the best though it is at an end: of the lowest, what the untrained network scores beside it."""
+    tried = f"the best of {len(chosen.trials)} rates, {BEYOND} beyond the plan's"
+    if chosen.missing_side == "higher" or cell.pretrain is None or cell.last_stage != "pretrain":
+        return tried
+    of = measure(chosen.metric)
+    untrained = cell.model_copy(update={"pretrain": cell.pretrain.model_copy(update={"epochs": 0})})
+    trials = (best_trial(chosen.trials, chosen.metric), _trial(untrained, chosen.lr, plan, train))
+    best, without = (of.sign * fmean(trial.validation) for trial in trials)
+    scores = [f"{abs(of.factor * score):.4g}{of.unit}" for score in (best, without)]
+    than = "no rate is better than no training" if without >= best else "the lowest rate is the best"
+    return f"{than}: {tried}, scores {scores[0]} on validation, and the untrained network {scores[1]}"
 
 
 def _beyond(rates: Sequence[float], side: str) -> float:

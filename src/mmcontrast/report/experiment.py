@@ -37,17 +37,22 @@ def build_table(evidence: Evidence, experiment: str) -> Table:
         matrix = build_matrix(evidence, experiment)
         blocks, said = matrix_blocks(matrix), overrides_note(grid) or matrix_findings(matrix)
         notes = lost_notes(grid, experiment) + matrix_notes(grid, experiment, matrix, notes)
+        notes += wording.rates_at_an_end(grid, experiment)
         if "cost" in (spec.figures or []):
             blocks.append(cost_block(evidence, matrix))
             notes.append(told("notes", "cost"))
         notes += listed("notes", "not_run", grid, spec)
     else:
-        blocks = information_blocks(evidence, experiment)
-        blocks += [_block(of, metric) for of in evidence.scopes(experiment) for metric in of.reported]
+        blocks = information_blocks(evidence, experiment) + scored_blocks(evidence, experiment)
         said = findings(evidence, experiment) if "own" in spec.views else []
         notes += table_notes(evidence, experiment)
     blocks, said = contrast_blocks(evidence, experiment) + blocks, contrast_findings(evidence, experiment) + said
     return Table(experiment, spec.title, spec.caption.strip(), blocks, said, notes)
+
+
+def scored_blocks(evidence: Evidence, experiment: str) -> list[Block]:
+    """A block for every dataset and metric, a row for every cell."""
+    return [_block(of, metric) for of in evidence.scopes(experiment) for metric in of.reported]
 
 
 def _columns(of: Scope) -> list[Column]:
@@ -119,7 +124,8 @@ def table_notes(evidence: Evidence, experiment: str) -> list[str]:
     chosen = wording.definitions(shown if spec.kind == "table" else shown & {"selected"}, cells)
     shares = any(measure(m).share for of in scopes for m in of.reported)
     said = listed("notes", "table", grid, spec, scopes, chosen, WIDE_TITLE, shares, grid.published(experiment))
-    return lost_notes(grid, experiment) + information_notes(grid, experiment) + said
+    notes = lost_notes(grid, experiment) + information_notes(grid, experiment)
+    return notes + said + wording.rates_at_an_end(grid, experiment)
 
 
 def findings(evidence: Evidence, experiment: str) -> list[str]:

@@ -44,8 +44,13 @@ def summarise(results: pl.DataFrame) -> pl.DataFrame:
 
 
 def shown(estimate: Iterable[float], of: Measure = SHARE) -> Interval:
-    """Mean, low and high of a score or difference, or of a share, as they are shown; what comes after is dropped."""
+    """Mean, low and high of a score or difference, or of a share, as they are shown; what comes after is dropped.
+
+    Where nothing varied that could be seen, there are no ends: that says nothing of how far other runs may lie.
+    """
     mean, low, high, *_ = estimate
+    if high - low < 1e-9:
+        low = high = float("nan")
     return Interval(of.factor * mean, of.factor * low, of.factor * high)
 
 

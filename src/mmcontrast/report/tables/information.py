@@ -142,7 +142,8 @@ def information_notes(grid: Grid, experiment: str) -> list[str]:
         said = {row: [f"{x} {published_text(p, x)}" for x in LETTERS if x in p.values] for row, p in printed}
         rows = "; ".join(f"{row} {', '.join(numbers)}" for row, numbers in said.items())
         full = grid.datasets[asked.published].title
-        out.append(f"{full}, the published size: not run. Published: {rows}. Classes, and hence chance, differ here.")
+        why = "Size, classes and hence chance differ here, so that whether ours agree cannot be judged."
+        out.append(f"{full}, the published size: not run. Published: {rows}. {why}")
     source = grid.published(experiment).source
     if source and published(grid, experiment):
         out.append(f"Published numbers: {' '.join(source.split())}.")

@@ -150,6 +150,21 @@ def cell_label(grid: Grid, ref: CellRef) -> str:
     return title if ref.variant == "base" else f"{title}, {ref.variant.replace('_', ' ')}"
 
 
+def rates_at_an_end(grid: Grid, experiment: str) -> list[str]:
+    """Of the experiment's cells, learning rates at an end of those that were tried, and why."""
+    out = []
+    for dataset, ref in grid.experiment_cells(experiment):
+        cell = grid.cell(dataset, ref.method, ref.variant)
+        if cell.recipe not in grid.tunings or not getattr(cell, cell.last_stage).epochs:
+            continue
+        plan = grid.recipes[cell.recipe].tuning.datasets.get(dataset)
+        choices = grid.tunings[cell.recipe].choices.get(plan.choices_of or dataset, {}) if plan else {}
+        if ref.method in choices and (why := choices[ref.method].reason):
+            rate = f"learning rate {choices[ref.method].lr:g}, an end of those tried"
+            out.append(f"{grid.datasets[dataset].title}, {cell_label(grid, ref)}: {rate}: {why}.")
+    return list(dict.fromkeys(out))
+
+
 def find_cell(grid: Grid, experiment: str, method: str, variant: str) -> CellRef | None:
     """The experiment's cell of that method and variant, with its label."""
     return next((c for c in grid.experiments[experiment].cells if (c.method, c.variant) == (method, variant)), None)
