@@ -95,8 +95,10 @@ def download(specs: Iterable[Pretrained]) -> list[Path]:
         try:
             out.append(Path(snapshot_download(hub, revision=revision, allow_patterns=DOWNLOADED)))
         except (OSError, ValueError, RuntimeError) as e:
-            remedy = "put its files into a folder and name that as `folder`"
-            raise FetchError(f"{hub} at {revision}: could not be had ({first_line(e)}); {remedy}") from None
+            raise FetchError(
+                f"{hub} at {revision}: could not be had ({first_line(e)}); put its files into a folder and name that "
+                "as `folder`"
+            ) from None
     return out
 
 
