@@ -9,5 +9,15 @@ from mmcontrast.config.grid import Grid
 from mmcontrast.config.merging import CellConfig, merge
 from mmcontrast.config.methods import BASE_VARIANT, Method, NotRun, Overrides, Published, Recipe, Tuning
 from mmcontrast.config.objective import Objective
-from mmcontrast.config.training import Engine, Lora, Model, Optimizer, Pretrained, Selection, SequenceModel, Stage
+from mmcontrast.config.training import (
+    Engine,
+    Lora,
+    Model,
+    Optimizer,
+    Pretrained,
+    Schedule,
+    Selection,
+    SequenceModel,
+    Stage,
+)
 from mmcontrast.methods.registry import OBJECTIVES

@@ -66,7 +66,7 @@ def _readable(archive: Path, kind: str) -> Iterator[None]:
 
 
 def _extracted(archive: Path, entries: list[Entry], members: Iterable[str], folder: Path) -> dict[str, Path]:
-    named, found = Counter(name for name, *_ in entries), {name: rest for name, *rest in entries}
+    named, found = Counter(name for name, *_ in entries), {name: (file, read) for name, file, read in entries}
     targets = {}
     for name in members:
         if name not in named:
