@@ -51,7 +51,7 @@ DRIP_BYTES, DRIP_SECONDS = 4096, 0.05
 MOMENTS = {
     "download": ("cache/tmp/*/*", 0.2),
     "prepare": ("logs/prepare/*.log", 2.0),
-    "epoch": (".state/*/*/*/*/seed*/latest", 1.0),
+    "epoch": (".state/*/*/*/*/seed*/checkpoint-*", 1.0),
     "checkpoint": (".state/*/*/*/*/seed*/.checkpoint-*", 0.0),
     "report": ("logs/report/*.log", 3.0),
 }

@@ -272,11 +272,13 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     grid, layout = selection(args.suite, args.datasets)
-    from mmcontrast.pipeline.verify import examine, repair, told
+    from mmcontrast.pipeline.verify import PROBES, RECORDS, examine, repair, told
     from mmcontrast.report.outputs import reproduce
 
     say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
-    findings = told(examine(grid, layout), say)
+    if not args.all:
+        say(f"computed again: per stage the model of one seed, and the probes of {PROBES} cells; with --all all of them")
+    findings = told(examine(grid, layout, args.all), say)
     if args.repair:
         spoiled = repair(findings, grid.root, say)
         # now, as no run would make data again while what was trained on them stands
@@ -285,10 +287,13 @@ def _verify(args: argparse.Namespace) -> int:
                 args.names, made = [name], Path(paths.datasheet(name)).parent
                 for args.action, part in (("fetch", paths.raw_manifest(name)), ("prepare", made)):
                     if any(f"{path}/".startswith(f"{part}/") for path in spoiled):
-                        _data(args)
+                        try:
+                            _data(args)
+                        except MMContrastError as e:  # the other datasets can be made all the same
+                            print(f"error: {e}", file=sys.stderr)
     counts = {state: sum(f.state == state for f in findings) for state in ("right", "wrong", "missing")}
     problem = f"{counts['wrong']} wrong" if counts["wrong"] else ""
-    if all(f.state == "missing" or f.kind == "plan" for f in findings):
+    if all(f.state == "missing" or f.kind in RECORDS for f in findings):
         say(problem := f"nothing of this suite is here; run `{reproduce(layout)}` first")
     if args.json:
         return _answer(args, counts, [asdict(f) for f in findings if f.state != "right"], problem)

@@ -83,7 +83,7 @@ def in_the_reference() -> dict[str, Any]:
 def public() -> dict[str, Any]:
     """The same, what else is public in the files of the base classes, and the public methods of all classes."""
     found = in_the_reference()
-    for module in {inspect.getmodule(of) for of in bases().values()}:
+    for module in dict.fromkeys(inspect.getmodule(of) for of in bases().values()):
         own = [of for of in vars(module).values() if getattr(of, "__module__", None) == getattr(module, "__name__", "")]
         found |= {full_name(of): of for of in own if callable(of) and of.__name__[0] != "_"}
     classes = {name: of for name, of in found.items() if inspect.isclass(of)}

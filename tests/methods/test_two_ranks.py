@@ -14,7 +14,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributed.nn.functional import all_gather
 
-from mmcontrast.config import SequenceModel, TextModel
+from mmcontrast.config import SequenceModel
+from mmcontrast.config.training import TextModel
 from mmcontrast.methods.base import Batch, Progress, build_method
 from tests.methods import test_kinds
 

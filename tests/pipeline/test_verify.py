@@ -71,9 +71,17 @@ def test_a_classifier_that_a_probe_scores_is_right_without_predictions(checkout:
     assert not [f for f in found if f.state == "wrong"]
 
 
-def test_what_was_just_made_is_right(finished: Checkout) -> None:
-    text = finished.mmcontrast("verify")
-    for line in text.splitlines():
+@pytest.mark.parametrize("every", [True, False])
+def test_what_was_just_made_is_right(finished: Checkout, every: bool) -> None:
+    said, *lines = (
+        ["", *finished.mmcontrast("verify", "--all").splitlines()]
+        if every
+        else finished.mmcontrast("verify").splitlines()
+    )
+    text = "\n".join(lines)
+    assert every or said.startswith("computed again: per stage the model of one seed")
+    assert ("models: 8 checked" in text) == every
+    for line in lines:
         assert line.endswith(" 0 wrong") or ", 0 wrong (largest difference" in line, text
         assert " 0 checked" not in line
     kinds = ["plan", "prepared data", "outputs of training", "scores of cells", "report", "files of dvc.lock"]
@@ -111,7 +119,7 @@ def test_what_is_spoiled_is_found(
         shutil.copy2(kept, path)
         path.chmod(0o644)
         spoil(path)
-        text = finished.mmcontrast("verify", ok=False)
+        text = finished.mmcontrast("verify", "--all", ok=False)
     finally:
         shutil.move(kept, path)
     assert all(words in text for words in told), text

@@ -22,12 +22,18 @@ TYPES = {pa.int64(): "sc:Integer", pa.uint8(): "sc:Integer", pa.string(): "sc:Te
 
 
 def write_croissant(folder: Path, sheet: dict[str, Any]) -> Path:
-    """Write croissant.json beside the datasheet, with one set of records per split, and say where it is.
+    """Write croissant.json beside the datasheet, and say where it is. See `described`."""
+    write_json(file := folder / "croissant.json", described(folder, sheet))
+    return file
+
+
+def described(folder: Path, sheet: dict[str, Any]) -> dict[str, Any]:
+    """A prepared dataset in Croissant's words, with one set of records per split.
 
     `folder`: of the splits. `sheet`: the datasheet, whose checksums of the splits are repeated.
     """
     splits = {split: sha256 for split, sha256 in sheet["prepared"].items() if sheet["splits"][split]["rows"]}
-    content = {
+    return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
@@ -40,8 +46,6 @@ def write_croissant(folder: Path, sheet: dict[str, Any]) -> Path:
         "distribution": [_file(f"{split}.parquet", sha256) for split, sha256 in splits.items()],
         "recordSet": [_records(folder, split, ", ".join(sheet["classes"])) for split in splits],
     }
-    write_json(file := folder / "croissant.json", content)
-    return file
 
 
 def _file(name: str, sha256: str) -> dict[str, str]:

@@ -1,32 +1,36 @@
 """Is everything still what it was? Every artifact of a suite, one verdict each, whatever has happened to it.
 
 Checksums first: of the plan, raw and prepared data, what training left behind, scores, evidence, and for the default
-suite what dvc.lock lists. Then the two questions that no checksum answers: do the exported weights give the stored
-predictions and embeddings, and do these give the reported scores?
+suite what dvc.lock lists. Then the questions that no checksum answers: do the exported weights give the stored
+predictions and embeddings, do these give the reported scores, and do all parts tell the same numbers? Of models and
+probes, which take most of the time, a part is drawn, or all are computed again.
 """
 
 import hashlib
 import json
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from itertools import groupby, product
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import pyarrow.compute as pc
 import yaml
 from polars.testing import assert_frame_equal
 
 from mmcontrast import paths
 from mmcontrast.config import CellConfig, Grid
+from mmcontrast.data.croissant import described
 from mmcontrast.data.files import check_prepared, read_json, sha256_of
 from mmcontrast.data.manifest import verified_manifest
-from mmcontrast.data.parquet import read_outline
+from mmcontrast.data.parquet import SEAL, SEAL_BYTES, read_outline, read_parquet, write_parquet
 from mmcontrast.errors import DataError, MMContrastError, first_line
 from mmcontrast.evaluation.stored import read_frame
 from mmcontrast.exported import sealed
@@ -36,8 +40,12 @@ from mmcontrast.pipeline.plan import planned
 # largest difference of a probability, and of an embedding relative to its largest number, that the machine, its thread
 # count or the size of a chunk may make; weights of another epoch differ by far more
 TOLERANCE = 1e-4
-# scores from the same stored numbers
-SCORE_TOLERANCE = 1e-12
+# of scores from the same stored numbers, absolute or relative, by another BLAS kernel or number of threads
+SCORE_TOLERANCE = 1e-6
+# how many cells' probes are fitted again where not all are, each for one seed
+PROBES = 6
+# what is there before anything has run: it is made from params/ or comes with the repository
+RECORDS = ("plan", "files of dvc.lock", "objects in DVC's cache")
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,8 @@ def told(findings: Iterable[Finding], say: Callable[[str], None]) -> list[Findin
         largest = max((f.largest for f in of_kind if f.largest is not None), default=None)
         accepted = "" if largest is None else f" (largest difference {largest:.1g})"
         not_here = f", {absent} not here" if absent else ""
-        say(f"{kind}: {len(of_kind) - absent} checked{not_here}, {wrong} wrong{accepted}")
+        which = f" ({', '.join(f.name for f in of_kind)})" if kind == "probes" and len(of_kind) <= PROBES else ""
+        say(f"{kind}{which}: {len(of_kind) - absent} checked{not_here}, {wrong} wrong{accepted}")
         found += of_kind
     return found
 
@@ -100,10 +109,13 @@ def repair(findings: list[Finding], root: Path, say: Callable[[str], None]) -> l
     return spoiled
 
 
-def examine(grid: Grid, layout: Layout) -> Iterator[Finding]:
-    """One finding after another; the cheap ones first. Nothing is written."""
+def examine(grid: Grid, layout: Layout, every: bool = True) -> Iterator[Finding]:
+    """One finding after another; the cheap ones first. Nothing is written.
+
+    `every`: all models and probes; else a drawn part of them.
+    """
     page = layout.report("index.html")
-    for finding in _examined(grid, layout):
+    for finding in _examined(grid, layout, every):
         goes = dict.fromkeys(finding.spoiled)
         for path in finding.spoiled:
             for name, cell in ((n, c) for n, c in grid.cells.items() if path.startswith(layout.run(n, ""))):
@@ -115,59 +127,86 @@ def examine(grid: Grid, layout: Layout) -> Iterator[Finding]:
         yield replace(finding, spoiled=list(goes))
 
 
-def _examined(grid: Grid, layout: Layout) -> Iterator[Finding]:
-    root = grid.root
+def _examined(grid: Grid, layout: Layout, every: bool) -> Iterator[Finding]:
+    root, seen = grid.root, list[Finding]()
     try:
         for file in planned(grid, layout)[1]:
             if file.endswith(".json"):
                 yield judged("plan", root, file, read_json)
     except (MMContrastError, OSError) as e:  # what it reads from outside the pipeline
         yield Finding("plan", layout.plans, "wrong", str(e))
-    used = sorted({dataset for cell in grid.cells.values() for dataset, _ in cell.data})
+    used = {dataset for cell in grid.cells.values() for dataset, _ in cell.data}
+    used |= {base for name in used if (base := grid.datasets[name].features_of) is not None}
     damaged: set[str] = set()
-    for name in used:
+    for name in sorted(used):
         spec = grid.datasets[name]
         if spec.sources:
             # without its manifest it is fetched again; what a user has put beside it by hand stays
             check = partial(verified_manifest, name, spec)
             yield judged("raw data", root, paths.raw_dir(name), check, [paths.raw_manifest(name)])
         folder = str(Path(paths.datasheet(name)).parent)
-        prepared = [judged("prepared data", root, file, _check, [folder]) for file in paths.prepared_files(name)]
+        judge = partial(judged, "prepared data", root, spoiled=[folder])
+        prepared = [judge(of(name), read_json) for of in (paths.datasheet, paths.fitted)]
+        prepared += [judge(paths.prepared(name, split), _check_split) for split in paths.SPLITS]
+        prepared.append(judge(paths.croissant(name), check_croissant))
         yield from prepared
+        seen += prepared
         damaged |= {name for finding in prepared if finding.state != "right"}
-    yield from _outputs(grid, layout)
+    for finding in _outputs(grid, layout):
+        yield finding
+        seen.append(finding)
     if layout.is_default:
-        yield from _locked(root)
-    yield from model_findings(grid, layout, damaged)
-    yield from score_findings(grid, layout)
+        yield from _locked(root, seen)
+    yield from model_findings(grid, layout, damaged, every)
+    yield from score_findings(grid, layout, every)
 
 
-def _check(path: Path) -> None:
-    """A table or JSON by its seal; of a prepared split also its checksum in the datasheet beside it."""
-    if path.suffix == ".json":
-        read_json(path)
-        return
+def _check_split(path: Path) -> None:
     check_prepared(path)
-    read_outline(path, "remove it and run the pipeline again")
+    _check_seal(f"run `mmcontrast data prepare {path.parent.name}`", path)
+
+
+def check_croissant(path: Path) -> None:
+    """Raise DataError where croissant.json does not say what the datasheet beside it does."""
+    if read_json(path) != described(path.parent, read_json(path.parent / "datasheet.json")):
+        raise DataError(f"{path}: not of the datasheet beside it; run `mmcontrast data prepare {path.parent.name}`")
+
+
+def _check_seal(remedy: str, path: Path) -> None:
+    read_outline(path, remedy)
+    with path.open("rb") as file:
+        file.seek(-8, os.SEEK_END)
+        file.seek(-8 - int.from_bytes(file.read(4), "little") - SEAL_BYTES, os.SEEK_END)
+        if file.read(len(SEAL)) != SEAL:
+            raise DataError(f"{path}: without the checksum that it is written with; {remedy}")
 
 
 def _outputs(grid: Grid, layout: Layout) -> Iterator[Finding]:
-    root = grid.root
+    root, select = grid.root, layout.select
     for cell in grid.cells.values():
         for stage in cell.stages:
-            folder = layout.stage(cell.name, stage)
+            folder, seal = layout.stage(cell.name, stage), partial(_check_seal, _train(cell, stage, layout))
             for file in layout.outputs(cell.name, stage):
-                yield judged("outputs of training", root, file, _check, [folder])
+                check = read_json if file.endswith(".json") else seal
+                yield judged("outputs of training", root, file, check, [folder])
             yield judged("outputs of training", root, f"{folder}/models", _check_models, [folder])
     for cell in grid.cells.values():
+        seal = partial(_check_seal, f"run `mmcontrast evaluate {cell.name}{select}`")
         for file in layout.scores(cell.name):
-            yield judged("scores of cells", root, file, _check, layout.scores(cell.name))
-    for part in ("results.parquet", "intervals.parquet"):
-        yield judged("report", root, layout.report(part), _check)
+            yield judged("scores of cells", root, file, seal, layout.scores(cell.name))
+    seal, results = partial(_check_seal, f"run `mmcontrast report results{select}`"), layout.report("results.parquet")
+    for file in (results, layout.report("intervals.parquet")):
+        yield judged("report", root, file, seal)
     for part in (*grid.active_experiments, "page"):
-        yield judged("report", root, layout.evidence(part), _check)
+        yield judged("report", root, layout.evidence(part), seal)
+    if (root / results).exists():  # what comes with the repository is of the published run
+        yield judged("report", root, layout.report("metrics.json"), partial(check_headlines, select))
     for kept in sorted((root / layout.kept).glob("*.parquet")):
         yield judged("earlier results", root, str(kept.relative_to(root)), _check_named)
+
+
+def _train(cell: CellConfig, stage: str, layout: Layout) -> str:
+    return f"run `mmcontrast {stage} {cell.name}{layout.select}`"
 
 
 def _check_models(folder: Path) -> None:
@@ -175,26 +214,58 @@ def _check_models(folder: Path) -> None:
         sealed(folder / name)
 
 
+def check_headlines(select: str, file: Path) -> None:
+    """Raise DataError where metrics.json does not say what the results table beside it does."""
+    from mmcontrast.report.results import headline_metrics, headlines
+
+    remedy = f"run `mmcontrast report results{select}`"
+    results = read_frame(file.with_name("results.parquet"), {}, remedy)
+    if read_json(file) != json.loads(json.dumps(headline_metrics(headlines(results)))):
+        raise DataError(f"{file}: other numbers than in results.parquet; {remedy}")
+
+
 def _check_named(file: Path) -> None:
     if sha256_of(file) != file.stem:
         raise DataError(f"{file}: its name is the sha256 it should have, and it has another; remove it")
 
 
-def _locked(root: Path) -> Iterator[Finding]:
-    """What stages have made, and cache objects, against dvc.lock; what stages are given is the user's to edit."""
+def _locked(root: Path, seen: list[Finding]) -> Iterator[Finding]:
+    """What stages have made, and cache objects, against dvc.lock; what stages are given is the user's to edit.
+
+    A file that its own checksum vouches for is of another run than dvc.lock where the two differ, and nothing of such a
+    run is removed; raw data have their manifest, and the plan was looked at. `seen`: what checksums have said.
+    """
     if not (root / "dvc.lock").exists():
         yield Finding("files of dvc.lock", "dvc.lock", "missing")
         return
-    locked: dict[str, str] = {}
+    locked, compared, others = dict[str, str](), dict[str, str](), list[str]()
     try:
         for stage in yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"].values():
-            locked |= {str(entry["path"]): str(entry["md5"]) for entry in stage.get("outs", [])}
+            outs = {str(entry["path"]): str(entry["md5"]) for entry in stage.get("outs", [])}
+            plans = {root / entry["path"]: entry["md5"] for entry in stage.get("deps", [])}
+            plans = {file: md5 for file, md5 in plans.items() if file.is_relative_to(root / "plan") and file.is_file()}
+            locked |= outs
+            if any(_md5(file) != md5 for file, md5 in plans.items()):
+                others += outs
+            else:
+                compared |= {path: md5 for path, md5 in outs.items() if path != "plan" and "data/raw/" not in path}
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as e:
         reason = f"dvc.lock: damaged ({str(e).splitlines()[0]}); run `git checkout dvc.lock`"
         yield Finding("files of dvc.lock", "dvc.lock", "wrong", reason)
         return
-    for path, md5 in sorted(locked.items()):
-        yield judged("files of dvc.lock", root, path, partial(_check_md5, path, md5))
+    found = [judged("files of dvc.lock", root, path, partial(_check_md5, path, compared[path])) for path in compared]
+    different = {finding.name for finding in found if finding.state == "wrong"}
+    others += sorted(path for path in different if _vouched(path, seen))
+    for finding in found:
+        if finding.name not in others:
+            ours = finding.name.startswith("reports/") and not others
+            yield replace(finding, spoiled=finding.spoiled if ours else [])
+    if others:
+        reason = (
+            f"dvc.lock: of another run than what is here: {len(others)} files or folders differ, such as {others[0]}; "
+            "run `mmcontrast sync dvc` to record what is here, or `dvc checkout` to bring back what is recorded"
+        )
+        yield Finding("files of dvc.lock", "dvc.lock", "wrong", reason)
     store = _cache_folder(root)
     for md5 in sorted(set(locked.values())):
         blob = store / md5[:2] / md5[2:]
@@ -202,6 +273,11 @@ def _locked(root: Path) -> Iterator[Finding]:
             shown = str(blob.relative_to(root) if blob.is_relative_to(root) else blob)
             check = partial(_check_object, shown, md5, [path for path, of in locked.items() if of == md5])
             yield judged("objects in DVC's cache", root, shown, check)
+
+
+def _vouched(path: str, seen: list[Finding]) -> bool:
+    """Whether all that has a checksum of its own at a path or below it is right, and there is such."""
+    return {finding.state for finding in seen if f"{finding.name}/".startswith(f"{path}/")} == {"right"}
 
 
 def _check_object(shown: str, md5: str, names: list[str], blob: Path) -> None:
@@ -244,18 +320,24 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(handle, "md5").hexdigest()
 
 
-def model_findings(grid: Grid, layout: Layout, damaged: Set[str] = frozenset()) -> Iterator[Finding]:
-    """Every exported model run again, against what its training stored; on `damaged` datasets no failure spoils it."""
+def model_findings(
+    grid: Grid, layout: Layout, damaged: Set[str] = frozenset(), every: bool = True
+) -> Iterator[Finding]:
+    """Exported models run again, against what their training stored; on `damaged` datasets no failure spoils it.
+
+    `every`: else of each stage the model of one seed.
+    """
     for cell in grid.cells.values():
-        for stage, seed in product(cell.stages, cell.seeds):
-            file = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
-            check = partial(_largest_difference, cell, stage, seed, grid.root)
-            goes = [] if any(name in damaged for name, _ in cell.data) else [layout.stage(cell.name, stage)]
-            yield judged("models", grid.root, file, check, goes)
+        for stage in cell.stages:
+            for seed in cell.seeds if every else random.Random(f"{cell.name} {stage}").sample(cell.seeds, 1):
+                file = layout.stage(cell.name, stage, f"models/seed{seed}.safetensors")
+                check = partial(_largest_difference, cell, stage, seed, grid.root, _train(cell, stage, layout))
+                goes = [] if any(name in damaged for name, _ in cell.data) else [layout.stage(cell.name, stage)]
+                yield judged("models", grid.root, file, check, goes)
 
 
-def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, file: Path) -> float:
-    """Of all embeddings and predictions of a model. Raises DataError where one is too large."""
+def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, again: str, file: Path) -> float:
+    """Of all embeddings and predictions of a model. Raises DataError where one is too large; `again` is its remedy."""
     import torch
 
     from mmcontrast.data.loading import load_dataset
@@ -264,11 +346,10 @@ def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, fil
     from mmcontrast.training.outputs import embed, predict
 
     def stored(table: str, rows: dict[str, Any]) -> pl.DataFrame:
-        return read_frame(
-            file.parents[1] / table, {"seed": pl.Int64, "split": pl.String, "id": pl.String}, again
-        ).filter(**rows)
+        path = file.parents[1] / table
+        return read_frame(path, {"seed": pl.Int64, "split": pl.String, "id": pl.String}, again).filter(**rows)
 
-    again, largest = f"train {cell.name} again", 0.0
+    largest = 0.0
     method, device = load_method(file), torch.device("cpu")
     if method.cell.model_dump(exclude={"engine"}) != cell.of_stage(stage).model_dump(exclude={"engine"}):
         raise DataError(f"{file}: trained with other parameters than params/ now says; {again}")
@@ -278,71 +359,95 @@ def _largest_difference(cell: CellConfig, stage: str, seed: int, root: Path, fil
         if len(embedded[split]) and not embedded[split].observations:
             before = stored("embeddings.parquet", {"seed": seed, "split": split})
             for readout, z in embed(method, embedded[split], device).items():
-                rows = _rows(before, embedded[split].ids, column(readout))
-                largest = max(largest, _difference(f"{file}: {column(readout)} of {split}", rows, z.numpy()))
+                rows = _rows(before, embedded[split].ids, column(readout), again)
+                found = _difference(f"{file}: {column(readout)} of {split}", rows, z.numpy(), again)
+                largest = max(largest, found)
     # a probe scores embeddings: such a cell stores no predictions of its classifier
     if stage == "finetune" and cell.scored_by == "classifier":
         epoch = exported_epoch(file)
         for split in ("val", "test"):
             if len(tables[split]):
                 before = stored("predictions.parquet", {"seed": seed, "split": split, "epoch": epoch})
-                rows = _rows(before, tables[split].ids, output_column(cell.target))
-                found = predict(method, tables[split], device).numpy()
-                largest = max(largest, _difference(f"{file}: predictions of {split}", rows, found))
+                rows = _rows(before, tables[split].ids, output_column(cell.target), again)
+                predicted = predict(method, tables[split], device).numpy()
+                largest = max(largest, _difference(f"{file}: predictions of {split}", rows, predicted, again))
     return largest
 
 
-def _rows(frame: pl.DataFrame, ids: list[str], column: str) -> np.ndarray[Any, Any]:
+def _rows(frame: pl.DataFrame, ids: list[str], column: str, again: str) -> np.ndarray[Any, Any]:
     joined = pl.DataFrame({"id": ids}).join(frame.select("id", column), on="id", how="left", maintain_order="left")
     if joined[column].null_count() or len(joined) != len(frame):
-        raise DataError(f"{column}: the stored rows are not those of the prepared data; train the cell again")
+        raise DataError(f"{column}: the stored rows are not those of the prepared data; {again}")
     return joined[column].to_numpy()
 
 
-def _difference(what: str, before: np.ndarray[Any, Any], again: np.ndarray[Any, Any]) -> float:
-    same_shape = before.shape == again.shape
-    difference = float(np.abs(before - again).max() / max(1.0, np.abs(before).max())) if same_shape else float("inf")
+def _difference(what: str, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any], again: str) -> float:
+    same_shape = before.shape == after.shape
+    difference = float(np.abs(before - after).max() / max(1.0, np.abs(before).max())) if same_shape else float("inf")
     if not difference <= TOLERANCE:
-        raise DataError(f"{what} differ by {difference:.2g}; train the cell again")
+        raise DataError(f"{what} differ by {difference:.2g}; {again}")
     return difference
 
 
-def score_findings(grid: Grid, layout: Layout) -> Iterator[Finding]:
-    """Scores computed again from what is stored, against results.parquet."""
+def score_findings(grid: Grid, layout: Layout, every: bool = True) -> Iterator[Finding]:
+    """results.parquet against each cell's scores, and against those computed again from what is stored.
+
+    `every`: else the probes of PROBES cells alone, each for one seed; the same of equal results.
+    """
     columns, results = dict.fromkeys(("dataset", "method", "variant"), pl.String), list[pl.DataFrame]()
-    file = layout.report("results.parquet")
-    read = judged("scores", grid.root, file, lambda path: results.append(read_frame(path, columns, "report it again")))
+    file, select = layout.report("results.parquet"), layout.select
+    remedy = f"run `mmcontrast report results{select}`"
+    read = judged("scores", grid.root, file, lambda path: results.append(read_frame(path, columns, remedy)))
     if read.state != "right":
         yield read
         return
-    for cell in grid.cells.values():
+
+    def finding(kind: str, cell: CellConfig, seed: int | None = None) -> Finding:
+        name = cell.name if seed is None else f"{cell.name} seed {seed}"
         scored = grid.root / layout.scored(cell.name, cell.last_stage, cell.scored_by)
         reported = results[0].filter(dataset=cell.dataset, method=cell.method, variant=cell.variant)
         if not scored.exists() or reported.is_empty():
-            yield Finding("scores", cell.name, "missing")
-            continue
+            return Finding(kind, name, "missing")
         try:
-            _compare_scores(cell, scored, reported)
-            yield Finding("scores", cell.name, "right")
+            if kind == "scores":
+                _same_scores(pl.read_parquet(grid.root / layout.metrics(cell.name)), reported)
+            if kind == "probes" or cell.scored_by != "probe":
+                _compare_scores(cell, scored, reported, seed)
         except Exception as e:
-            select = layout.select
             again = f"run `mmcontrast evaluate {cell.name}{select}`, then `mmcontrast report results{select}`"
-            reason = f"{cell.name}: {first_line(e)}; {again}"
-            yield Finding("scores", cell.name, "wrong", reason, [*layout.scores(cell.name), file])
+            return Finding(kind, name, "wrong", f"{name}: {first_line(e)}; {again}", [*layout.scores(cell.name), file])
+        return Finding(kind, name, "right")
+
+    yield from (finding("scores", cell) for cell in grid.cells.values())
+    probed = [cell for cell in grid.cells.values() if cell.scored_by == "probe"]
+    if every:
+        yield from (finding("probes", cell) for cell in probed)
+        return
+    draw = random.Random(sha256_of(grid.root / file))
+    for cell in draw.sample(probed, min(PROBES, len(probed))):
+        yield finding("probes", cell, draw.choice(cell.seeds))
 
 
-def _compare_scores(cell: CellConfig, scored: Path, reported: pl.DataFrame) -> None:
+def _compare_scores(cell: CellConfig, scored: Path, reported: pl.DataFrame, seed: int | None) -> None:
+    """Raise AssertionError where the scores of all seeds, or of one, are not as reported."""
     from threadpoolctl import threadpool_limits
 
     from mmcontrast.evaluation.evaluate import evaluate_cell
 
     # many small matrices: more threads only get in each other's way
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        again = [Path(folder) / f"{name}.parquet" for name in ("metrics", "curves", "intervals")]
-        evaluate_cell(cell, scored, *again)
-        metrics = pl.read_parquet(again[0])
+        again = [Path(folder) / f"{name}.parquet" for name in ("metrics", "curves", "intervals", "scored")]
+        if seed is not None:
+            cell, stored = cell.model_copy(update={"seeds": [seed]}), read_parquet(scored, "train it again")
+            write_parquet(stored.filter(pc.field("seed") == seed), scored := again[-1])
+            reported = reported.filter(seed=seed)
+        evaluate_cell(cell, scored, *again[:3])
+        _same_scores(pl.read_parquet(again[0]), reported)
+
+
+def _same_scores(metrics: pl.DataFrame, reported: pl.DataFrame) -> None:
     columns = [c for c in metrics.columns if c in reported.columns]
     order = [c for c in columns if c != "value"]
     # a cell of two experiments is in the table twice
     one, other = metrics.select(columns).sort(order), reported.select(columns).unique().sort(order)
-    assert_frame_equal(one, other, rel_tol=0, abs_tol=SCORE_TOLERANCE)
+    assert_frame_equal(one, other, rel_tol=SCORE_TOLERANCE, abs_tol=SCORE_TOLERANCE)

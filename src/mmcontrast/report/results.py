@@ -73,8 +73,7 @@ def write_covered(content: dict[str, Any], layout: Layout, root: Path) -> None:
     intervals = pl.concat(_intervals(content, layout, root))
     write_frame(results, out["results"])
     write_frame(intervals, out["intervals"])
-    selected = summarise(results).filter(protocol="selected")
-    summary = selected.unique([*CELL, "metric"], keep="first", maintain_order=True)
+    summary = headlines(results)
     write_json(out["metrics"], headline_metrics(summary))
     write_text(out["scores"], plotted_scores(content, summary).write_csv())
     write_text(out["curves"], pl.concat(_curves(content, layout, root)).write_csv())
@@ -129,6 +128,12 @@ def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame
 def _labelled(frame: pl.DataFrame, cell: str, **constants: str) -> pl.DataFrame:
     constants |= dict(zip(CELL, cell.split("/"), strict=True))
     return frame.select(*(pl.lit(value).alias(key) for key, value in constants.items()), pl.all())
+
+
+def headlines(results: pl.DataFrame) -> pl.DataFrame:
+    """The summary of the selected epoch, each cell and metric once."""
+    selected = summarise(results).filter(protocol="selected")
+    return selected.unique([*CELL, "metric"], keep="first", maintain_order=True)
 
 
 def headline_metrics(summary: pl.DataFrame) -> dict[str, Any]:
