@@ -277,7 +277,7 @@ def _verify(args: argparse.Namespace) -> int:
 
     say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
     if not args.all:
-        say(f"computed again: per stage the model of one seed, and the probes of {PROBES} cells; with --all all of them")
+        say(f"computed again: per stage the model of one seed, and the probes of {PROBES} cells; all of them by --all")
     findings = told(examine(grid, layout, args.all), say)
     if args.repair:
         spoiled = repair(findings, grid.root, say)
