@@ -118,6 +118,7 @@ CASES = [
 DVC = "DVC: tests/pipeline/test_verify.py and test_edits.py"
 WHOLE = "all of the pipeline: tests/pipeline/test_engines.py"
 READERS = "verified_manifest says it before any reader, with the name of the dataset"
+SPOILED = "tests/pipeline/test_damaged_records.py and test_verify.py, by --repair"
 DEEP = "said of what has passed its checksum, or is said before: the same advice as of plan.py and files.py"
 LEFT = {
     ("cli.py", "dvc repro"): DVC,
@@ -125,6 +126,10 @@ LEFT = {
     ("pipeline/verify.py", "dvc repro"): DVC,
     ("pipeline/verify.py", "dvc commit -f"): DVC,
     ("pipeline/verify.py", "git checkout dvc.lock"): "git",
+    ("pipeline/verify.py", "mmcontrast sync dvc"): DVC,
+    ("pipeline/verify.py", "mmcontrast data prepare {path.parent.name}"): SPOILED,
+    ("pipeline/verify.py", "mmcontrast report results{select}"): SPOILED,
+    ("pipeline/verify.py", "mmcontrast {stage} {cell.name}{layout.select}"): SPOILED,
     ("cli.py", "{reproduce(layout)}"): WHOLE,
     ("pipeline/compare.py", "{reproduce(layout)}"): WHOLE,
     ("pipeline/push.py", "{reproduce(layout)}"): WHOLE,

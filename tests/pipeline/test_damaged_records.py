@@ -201,7 +201,7 @@ def test_a_finding_names_what_is_made_from_what_is_wrong(
     monkeypatch: pytest.MonkeyPatch, spoiled: str, goes: list[str]
 ) -> None:
     wrong = Finding("any", "any", "wrong", spoiled=[f"build/smoke/{spoiled}"])
-    monkeypatch.setattr(verify, "_examined", lambda grid, layout: iter([wrong]))
+    monkeypatch.setattr(verify, "_examined", lambda *_: iter([wrong]))
     (found,) = examine(grid_of("smoke"), Layout("smoke"))
     first, *others = found.spoiled
     assert first == f"build/smoke/{spoiled}"

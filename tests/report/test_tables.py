@@ -46,7 +46,9 @@ def numbers(cell: str) -> list[float]:
 
 
 def interval(values: np.ndarray, share: bool = True) -> list[float]:
-    """Mean and t interval in percent; of a share it is symmetric in log odds."""
+    """Mean and t interval in percent; of a share it is symmetric in log odds, of equal values there is none."""
+    if (values == values[0]).all():
+        return [100 * values[0]]
     mean, half = values.mean(), stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     if not share or not 0 < mean < 1:
         return [100 * v for v in (mean, mean - half, mean + half)]
