@@ -71,16 +71,15 @@ def test_a_classifier_that_a_probe_scores_is_right_without_predictions(checkout:
     assert not [f for f in found if f.state == "wrong"]
 
 
-@pytest.mark.parametrize("every", [True, False])
-def test_what_was_just_made_is_right(finished: Checkout, every: bool) -> None:
-    said, *lines = (
-        ["", *finished.mmcontrast("verify", "--all").splitlines()]
-        if every
-        else finished.mmcontrast("verify").splitlines()
-    )
+@pytest.mark.parametrize("every", [["--all"], []])
+def test_what_was_just_made_is_right(finished: Checkout, every: list[str]) -> None:
+    lines = finished.mmcontrast("verify", *every).splitlines()
+    if not every:
+        assert lines.pop(0).startswith("computed again: per stage the model of one seed")
     text = "\n".join(lines)
-    assert every or said.startswith("computed again: per stage the model of one seed")
-    assert ("models: 8 checked" in text) == every
+    grid = Grid(finished.root)
+    models = sum(len(cell.stages) * (len(cell.seeds) if every else 1) for cell in grid.cells.values())
+    assert f"models: {models} checked" in text
     for line in lines:
         assert line.endswith(" 0 wrong") or ", 0 wrong (largest difference" in line, text
         assert " 0 checked" not in line
@@ -89,7 +88,13 @@ def test_what_was_just_made_is_right(finished: Checkout, every: bool) -> None:
         assert f"{kind}: " in text
 
 
-def test_nothing_to_look_at_is_no_clean_bill(checkout: Checkout) -> None:
+@pytest.mark.parametrize("cloned", [False, True])
+def test_nothing_to_look_at_is_no_clean_bill(checkout: Checkout, finished: Checkout, cloned: bool) -> None:
+    """Nor are a record and the headline scores, which come with the repository."""
+    if cloned:
+        (checkout.root / "reports").mkdir(exist_ok=True)
+        for file in ("dvc.lock", "reports/metrics.json"):
+            shutil.copy(finished.root / file, checkout.root / file)
     text = checkout("sh", "-c", "PYTHONPATH=src python -m mmcontrast verify; echo status=$?")
     assert "nothing of this suite is here" in text
     assert "status=1" in text
@@ -289,3 +294,49 @@ def test_what_is_wrong_is_removed_and_made_again(finished: Checkout) -> None:
     finished.snakemake()
     assert finished.mmcontrast("verify").count(" 0 wrong") == KINDS
     assert {file: (finished.root / file).read_bytes() for file in before} == before
+
+
+def test_a_users_own_file_beside_fetched_ones_stays(finished: Checkout) -> None:
+    """DVC's checksum of the folder differs by it; what is fetched has its manifest."""
+    raw = finished.root / "data/raw/own"
+    raw.mkdir(parents=True)
+    (raw / "kept.csv").write_text("a user's own")
+    lock = finished.root / "dvc.lock"
+    before = lock.read_text()
+    content = yaml.safe_load(before)
+    content["stages"]["fetch@own"] = {"cmd": "x", "outs": [{"path": "data/raw/own", "md5": "0" * 32 + ".dir"}]}
+    lock.write_text(yaml.safe_dump(content))
+    try:
+        text = finished.mmcontrast("verify", "--repair", ok=False)
+    finally:
+        lock.write_text(before)
+    assert (raw / "kept.csv").read_text() == "a user's own", text
+    shutil.rmtree(raw)
+
+
+def test_a_lock_of_another_run_removes_nothing(finished: Checkout) -> None:
+    """As after `git checkout`: every file is whole, and none is the one that dvc.lock lists."""
+    lock = finished.root / "dvc.lock"
+    before = lock.read_text()
+    content = yaml.safe_load(before)
+    for stage in content["stages"].values():
+        for out in stage.get("outs", []):
+            out["md5"] = "0" * 32 + (".dir" if out["md5"].endswith(".dir") else "")
+    lock.write_text(yaml.safe_dump(content))
+    files = {p: p.read_bytes() for d in ("data", "runs", "reports") for p in (finished.root / d).rglob("*.*")}
+    try:
+        text = finished.mmcontrast("verify", "--repair", ok=False)
+    finally:
+        lock.write_text(before)
+    assert "removed" not in text
+    assert "dvc.lock: of another run than what is here" in text
+    assert {p: p.read_bytes() for p in files} == files
+
+
+def test_a_part_is_drawn_and_said(finished: Checkout) -> None:
+    """The same part of equal results, one seed of each."""
+    with contextlib.chdir(finished.root):
+        grid, layout = Grid(finished.root), Layout("default")
+        drawn = [f.name for f in model_findings(grid, layout, every=False)]
+        assert drawn == [f.name for f in model_findings(grid, layout, every=False)]
+    assert len(drawn) == sum(len(cell.stages) for cell in grid.cells.values())

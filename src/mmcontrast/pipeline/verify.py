@@ -145,10 +145,7 @@ def _examined(grid: Grid, layout: Layout, every: bool) -> Iterator[Finding]:
             check = partial(verified_manifest, name, spec)
             yield judged("raw data", root, paths.raw_dir(name), check, [paths.raw_manifest(name)])
         folder = str(Path(paths.datasheet(name)).parent)
-        judge = partial(judged, "prepared data", root, spoiled=[folder])
-        prepared = [judge(of(name), read_json) for of in (paths.datasheet, paths.fitted)]
-        prepared += [judge(paths.prepared(name, split), _check_split) for split in paths.SPLITS]
-        prepared.append(judge(paths.croissant(name), check_croissant))
+        prepared = [judged("prepared data", root, f, _check_prepared, [folder]) for f in paths.prepared_files(name)]
         yield from prepared
         seen += prepared
         damaged |= {name for finding in prepared if finding.state != "right"}
@@ -161,15 +158,16 @@ def _examined(grid: Grid, layout: Layout, every: bool) -> Iterator[Finding]:
     yield from score_findings(grid, layout, every)
 
 
-def _check_split(path: Path) -> None:
-    check_prepared(path)
-    _check_seal(f"run `mmcontrast data prepare {path.parent.name}`", path)
-
-
-def check_croissant(path: Path) -> None:
-    """Raise DataError where croissant.json does not say what the datasheet beside it does."""
-    if read_json(path) != described(path.parent, read_json(path.parent / "datasheet.json")):
-        raise DataError(f"{path}: not of the datasheet beside it; run `mmcontrast data prepare {path.parent.name}`")
+def _check_prepared(path: Path) -> None:
+    """A split has its checksum in the datasheet beside it, and croissant.json says the same as that."""
+    again = f"run `mmcontrast data prepare {path.parent.name}`"
+    if path.suffix == ".parquet":
+        check_prepared(path)
+        _check_seal(again, path)
+        return
+    content, (sheet, croissant) = read_json(path), (Path(of("")).name for of in (paths.datasheet, paths.croissant))
+    if path.name == croissant and content != described(path.parent, read_json(path.with_name(sheet))):
+        raise DataError(f"{path}: not of the datasheet beside it; {again}")
 
 
 def _check_seal(remedy: str, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from mmcontrast.data.prepare import mogonet, prepare
 from mmcontrast.errors import ConfigError, DataError
 from tests.data.arrays import arrays
 from tests.data.written import feature_names
+from tests.fresh import loaded
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -272,13 +272,8 @@ def test_a_reader_is_found_by_the_dataset_s_name_or_its_key(small: Any) -> None:
 
 
 def test_preparing_needs_no_torch_and_asking_for_the_module_no_polars() -> None:
-    code = (
-        "import sys, mmcontrast.data.outside; "
-        "print([m for m in ('torch', 'polars', 'pyarrow') if m in sys.modules]); "
-        "import mmcontrast.data.prepare.mogonet, mmcontrast.data.prepare.table; print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["[]", "False"]
+    assert not {"torch", "polars", "pyarrow"} & loaded("import mmcontrast.data.outside")
+    assert "torch" not in loaded("import mmcontrast.data.prepare.mogonet, mmcontrast.data.prepare.table")
 
 
 def test_known_copies_that_are_gone_are_refused(raw_rosmap: Any, small: Any, tmp_path: Path) -> None:
