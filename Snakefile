@@ -46,10 +46,12 @@ rule reproduce:
         get_final_output(),
 
 
-# With a limit of jobs per second, and it has one by default, Snakemake comes to look at all jobs once more each second for
-# every job that has ended: half a core at the end of a run of 300.
+# With a limit of jobs per second Snakemake comes to look at all jobs once more each second for every job that has ended: half
+# a core at the end of a run of 300. Its default of 100 a second is none that anybody asked for.
 onstart:
-    workflow.scheduler.job_rate_limiter = None
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
 
 
 # a cell failed: the others are reported all the same, and the exit status stays what it is

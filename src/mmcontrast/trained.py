@@ -84,8 +84,9 @@ class TrainedModel:
     @property
     def cells(self) -> dict[str, Any]:
         """`missing` and `decimal` of its dataset's tables; see `data.prepare.table_files.TableFile`."""
-        words = [*EMPTY, *(word for s in self._scalers.values() for word in s.missing)]
-        return {"missing": words, "decimal": min((s.decimal for s in self._scalers.values()), default=".")}
+        scalers = self._scalers.values()
+        words = [*EMPTY, *(word for s in scalers for word in s.missing)]
+        return {"missing": words, "decimal": "," if any(s.decimal == "," for s in scalers) else "."}
 
     def embed(self, inputs: Inputs, readout: str = "", as_torch: bool = False) -> Any:
         """(N, D) float32 embeddings, as training stores and the report scores them.
@@ -134,7 +135,8 @@ class TrainedModel:
         """
         if self.cell.target == "regression":
             raise DataError(f"{self.cell.name}: predicts quantities, which have no probabilities; use `predict`")
-        return torch.from_numpy(self._outputs(inputs)) if as_torch else self._outputs(inputs)
+        probs_NC = self._outputs(inputs)
+        return torch.from_numpy(probs_NC) if as_torch else probs_NC
 
     def predict(self, inputs: Inputs) -> Array:
         """(N,) names of classes; of several labels at once (N, C) 0 or 1, of a regression (N, C) numbers in its units.

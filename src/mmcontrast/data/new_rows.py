@@ -33,8 +33,7 @@ def table_of(given: Mapping[str, Any], cell: CellConfig, scalers: Mapping[str, S
     Args:
         given: modality -> N values: an array or a list of arrays, a frame with the features by name, a list of texts;
             of a picture its pixels (C, H, W), the bytes of its file, or a path; the path of a WAV file; a `Path` of a
-            text's file. None for a value that a row lacks; a
-            modality that all rows lack may be left out.
+            text's file. None for a value that a row lacks; a modality that all rows lack may be left out.
         scalers: modality -> what was fitted on train.
         partial: whether rows may lack what no row of the cell's dataset lacks.
 
