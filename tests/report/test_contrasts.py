@@ -278,12 +278,16 @@ def test_no_text_of_the_new_figures_is_cut_off(made: Made, narrow: bool) -> None
 
 
 def test_a_difference_that_only_rounding_makes_unequal_has_no_spread() -> None:
-    """One instance more in each of five seeds: its variance is not 0 in floating point, and has no degrees of freedom."""
-    one = dict(enumerate([0.7597402597402597, 0.7467532467532467, 0.7662337662337663, 0.7662337662337663]))
-    other = dict(enumerate([0.7532467532467533, 0.7402597402597403, 0.7597402597402597, 0.7597402597402597]))
+    """One instance more in each of five seeds: their variance is not 0 in floating point."""
+    one = dict(
+        enumerate([0.7597402597402597, 0.7467532467532467, 0.7662337662337663, 0.7662337662337663, 0.7532467532467533])
+    )
+    other = dict(
+        enumerate([0.7532467532467533, 0.7402597402597403, 0.7597402597402597, 0.7597402597402597, 0.7467532467532467])
+    )
     assert len({one[s] - other[s] for s in one}) > 1
     made = SimpleNamespace(
-        scores=lambda ref, metric: {"one": one, "other": other}[ref], _influence=lambda ref, metric: [[0.0, 0.0]] * 4
+        scores=lambda ref, metric: {"one": one, "other": other}[ref], _influence=lambda ref, metric: [[0.0, 0.0]] * 5
     )
     found = Scope.wide_difference(made, "one", "other", "acc")  # type: ignore[arg-type]
     assert found.low == found.high == pytest.approx(1 / 154)
