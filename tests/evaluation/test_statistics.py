@@ -157,6 +157,20 @@ def test_the_variance_has_a_part_of_the_seeds_and_a_part_of_the_cases() -> None:
     assert over_seeds_and_cases(SCORES, 0.01 * np.eye(5, 30)) == pytest.approx(over_seeds(SCORES))
 
 
+def test_what_rounding_alone_makes_vary_has_no_spread() -> None:
+    """One instance more in each of five seeds: their variance is not 0 in floating point, nor large by its freedom."""
+    one = np.array([0.7597402597402597, 0.7467532467532467, 0.7662337662337663, 0.7662337662337663, 0.7532467532467533])
+    other = one - np.array([1, 1.00000000000001, 1, 1, 1]) / 154
+    found = over_seeds_and_cases(one - other, np.zeros((5, 2)))
+    assert np.ptp(one - other) > 0
+    assert found.low == found.high == pytest.approx(1 / 154)
+
+
+def test_the_freedom_is_never_less_than_that_of_the_seeds() -> None:
+    tiny = over_seeds_and_cases(np.array([0.0, 1e-9, 2e-9]), np.zeros((3, 2)))
+    assert tiny == pytest.approx(over_seeds(np.array([0.0, 1e-9, 2e-9])), abs=0)
+
+
 def test_perfect_predictions_leave_nothing_to_vary() -> None:
     labels = np.arange(20) % 2
     influence = case_influence("auc", labels, np.repeat(np.eye(2)[labels][None], 2, axis=0))

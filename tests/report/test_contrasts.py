@@ -6,7 +6,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -275,19 +274,3 @@ def test_no_text_of_the_new_figures_is_cut_off(made: Made, narrow: bool) -> None
         box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
         assert min(box.x0, box.y0) > -0.01, kind
         assert (box.x1 < width + 0.01, box.y1 < height + 0.01) == (True, True), kind
-
-
-def test_a_difference_that_only_rounding_makes_unequal_has_no_spread() -> None:
-    """One instance more in each of five seeds: their variance is not 0 in floating point."""
-    one = dict(
-        enumerate([0.7597402597402597, 0.7467532467532467, 0.7662337662337663, 0.7662337662337663, 0.7532467532467533])
-    )
-    other = dict(
-        enumerate([0.7532467532467533, 0.7402597402597403, 0.7597402597402597, 0.7597402597402597, 0.7467532467532467])
-    )
-    assert len({one[s] - other[s] for s in one}) > 1
-    made = SimpleNamespace(
-        scores=lambda ref, metric: {"one": one, "other": other}[ref], _influence=lambda ref, metric: [[0.0, 0.0]] * 5
-    )
-    found = Scope.wide_difference(made, "one", "other", "acc")  # type: ignore[arg-type]
-    assert found.low == found.high == pytest.approx(1 / 154)

@@ -204,8 +204,10 @@ def over_seeds_and_cases(values_S: Floats, influence_SN: Floats, share: bool = F
     seeds = float(values_S.var(ddof=1)) / s
     of_pairs = (float((influence_SN**2).sum(1).mean()) - cases) / (s - 1)
     cases = max(cases - of_pairs, 0)
-    df = (seeds + cases) ** 2 / max(seeds**2 / (s - 1) + cases**2 / freedom, SMALL**4)
-    half = max(stdtrit(s - 1, TAIL) * np.sqrt(seeds), stdtrit(df, TAIL) * np.sqrt(seeds + cases) if df else 0.0)
+    total, half = seeds + cases, 0.0
+    if total > SMALL**2:
+        df = 1 / ((seeds / total) ** 2 / (s - 1) + (cases / total) ** 2 / freedom)
+        half = max(stdtrit(s - 1, TAIL) * np.sqrt(seeds), stdtrit(df, TAIL) * np.sqrt(total))
     return _around(mean, float(half), share)
 
 

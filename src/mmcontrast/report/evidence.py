@@ -275,10 +275,7 @@ class Scope:
         first_SN, second_SN = (np.asarray(i, dtype=float) for i in influences)
         if first_SN.shape != second_SN.shape:
             return None
-        # counted from the first and rounded: a variance that rounding alone makes would have no degrees of freedom
-        values_S = np.array([of_one[s] - of_other[s] for s in of_one])
-        found = over_seeds_and_cases((values_S - values_S[0]).round(12), first_SN - second_SN)
-        return Interval(*(end + values_S[0] for end in found))
+        return over_seeds_and_cases(np.array([of_one[s] - of_other[s] for s in of_one]), first_SN - second_SN)
 
     def _influence(self, ref: CellRef, metric: str) -> list[list[float]] | None:
         """By seed, in the order of `scores`; see `statistics.case_influence`."""
