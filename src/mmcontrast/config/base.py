@@ -3,9 +3,16 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from mmcontrast.errors import ConfigError, nearest
 
@@ -18,6 +25,16 @@ class Strict(BaseModel):
     """Immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def _wrong(self) -> Iterator[str]:
+        """What is wrong with values that do not fit together, a message each; the first is told."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (fault := next(self._wrong(), None)) is not None:
+            raise ValueError(fault)
+        return self
 
 
 class Grown(Strict):

@@ -1,12 +1,13 @@
 """Models of `params/datasets/`: where data come from, what they hold, how they are split and scored."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from mmcontrast.config.base import Strict
-from mmcontrast.config.metrics import Kind, Metric, Target, TaskName, Tasks, check_targets, metrics_for, targets_of
+from mmcontrast.config.metrics import Kind, Metric, Target, TaskName, Tasks, metrics_for, targets_of, wrong_targets
 from mmcontrast.config.training import Pretrained
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -119,22 +120,20 @@ class Modality(Strict):
         description="image: stored as the bytes of a JPEG or PNG file, and decoded to `shape` when a batch is made.",
     )
 
-    @model_validator(mode="after")
-    def _shape_fits_kind(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         rank = {"vector": 1, "image": 3, "sequence": 2, "text": 0}[self.kind]
         if len(self.shape) != rank:
-            raise ValueError(f"a {self.kind} modality has a shape of {rank} numbers, not {self.shape}")
+            yield f"a {self.kind} modality has a shape of {rank} numbers, not {self.shape}"
         if any(n < 1 for n in self.shape):
             what = "; the first number of a sequence is the most steps that are kept" if self.kind == "sequence" else ""
-            raise ValueError(f"a shape has numbers of at least 1, and this one is {self.shape}{what}")
+            yield f"a shape has numbers of at least 1, and this one is {self.shape}{what}"
         if self.encoded and (self.kind != "image" or self.shape[0] not in (1, 3)):
-            raise ValueError(
+            yield (
                 f"encoded: images of 1 or 3 channels alone are stored as files of pictures, not a {self.kind} of shape "
                 f"{self.shape}; remove it"
             )
         if self.optional and self.multifold:
-            raise ValueError("optional: a multifold modality has at least one observation; give one of the two")
-        return self
+            yield "optional: a multifold modality has at least one observation; give one of the two"
 
 
 class PublishedSplit(Strict):
@@ -155,12 +154,10 @@ class RandomSplit(Strict):
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0, description="Seed of the split; the same for every run.")
 
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         total = self.train + self.val + self.test
         if abs(total - 1) > 1e-9:
-            raise ValueError(f"train + val + test must be 1, and is {total:g}")
-        return self
+            yield f"train + val + test must be 1, and is {total:g}"
 
 
 ScoredBy = Literal["classifier", "probe", "retrieval"]
@@ -250,44 +247,42 @@ class Dataset(Strict):
         """Task -> what its labels are and are scored by, the main ones under the empty name first."""
         return targets_of(self.target, self.classes, self.tasks, self.metrics)
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if isinstance(self.split, PublishedSplit):
             total = self.split.train + self.split.val + self.split.test
             if total != self.rows:
-                raise ValueError(f"split: train + val + test is {total}, and rows says {self.rows}")
+                yield f"split: train + val + test is {total}, and rows says {self.rows}"
         if self.retrieval is None:
-            check_targets(self.targets, self.class_weighted)
+            yield from wrong_targets(self.targets, self.class_weighted)
         else:
-            self._check_retrieval(self.retrieval)
+            yield from self._wrong_retrieval(self.retrieval)
         for task in self.tasks:
             if f"label_{task}" in self.modalities:
-                raise ValueError(f"tasks: the column of '{task}' is label_{task}, and so is that of a modality")
+                yield f"tasks: the column of '{task}' is label_{task}, and so is that of a modality"
         if self.case_weights and (other := [t for t, target in self.targets.items() if target.kind != "classes"]):
-            raise ValueError(f"case_weights: {other[0] or 'the target'} is not classes; weights are of classes alone")
+            yield f"case_weights: {other[0] or 'the target'} is not classes; weights are of classes alone"
         if self.scenes is not None and "scene" in self.modalities:
-            raise ValueError("scenes: their column is `scene`, and so is that of a modality; call the modality another")
+            yield "scenes: their column is `scene`, and so is that of a modality; call the modality another"
         if unknown := [t for t in self.class_weighted if t not in self.tasks]:
-            raise ValueError(f"class_weighted: no task '{unknown[0]}'; tasks are {list(self.tasks)}")
+            yield f"class_weighted: no task '{unknown[0]}'; tasks are {list(self.tasks)}"
         if bool(self.sources or self.features_of) == bool(self.generate):
-            raise ValueError("give `sources` (downloaded data) or `generate` (data made by code), not both or neither")
+            yield "give `sources` (downloaded data) or `generate` (data made by code), not both or neither"
         if (self.features_of is not None) != bool(self.encoders):
-            raise ValueError("features_of: goes with `encoders`, which says whose vectors stand for which modality")
+            yield "features_of: goes with `encoders`, which says whose vectors stand for which modality"
         for name, spec in self.encoders.items():
             if name not in self.modalities or self.modalities[name].kind != "vector" or spec.tuning != "frozen":
-                raise ValueError(f"encoders.{name}: give `tuning: frozen`, and modality '{name}' of kind vector")
-        return self
+                yield f"encoders.{name}: give `tuning: frozen`, and modality '{name}' of kind vector"
 
-    def _check_retrieval(self, retrieval: Retrieval) -> None:
+    def _wrong_retrieval(self, retrieval: Retrieval) -> Iterator[str]:
         known = metrics_for("retrieval")
         if other := [m for m in self.metrics if m not in known]:
-            raise ValueError(f"metrics: {other} are not of retrieval; accepted: {', '.join(known)}")
+            yield f"metrics: {other} are not of retrieval; accepted: {', '.join(known)}"
         if self.target != "classes":
-            raise ValueError(f"target: {self.target} is nothing that retrieval scores; leave `target` out")
+            yield f"target: {self.target} is nothing that retrieval scores; leave `target` out"
         if self.metrics[0] != "rsum":
-            raise ValueError("metrics: retrieval goes both ways and is selected by one number; give `rsum` first")
+            yield "metrics: retrieval goes both ways and is selected by one number; give `rsum` first"
         sides = [retrieval.gallery, retrieval.queries]
         if unknown := [m for m in sides if m not in self.modalities]:
-            raise ValueError(f"retrieval: no modality {unknown}; the dataset has {list(self.modalities)}")
+            yield f"retrieval: no modality {unknown}; the dataset has {list(self.modalities)}"
         if sides[0] == sides[1]:
-            raise ValueError(f"retrieval: gallery and queries are both '{sides[0]}'; give two modalities")
+            yield f"retrieval: gallery and queries are both '{sides[0]}'; give two modalities"

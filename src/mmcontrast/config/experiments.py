@@ -1,9 +1,10 @@
 """Models of `params/experiments/`, tables and figures with the cells they need, and of `params/suites/`."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -13,7 +14,6 @@ from pydantic import (
     Tag,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
 
 from mmcontrast.config.base import Strict
@@ -91,15 +91,13 @@ class SweepLine(Strict):
         default=None, description="Place of each value on the axis; default: the value, or the rows that `full` are."
     )
 
-    @model_validator(mode="after")
-    def _one_key(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         keys = list(self.__pydantic_extra__)
         if len(keys) != 1 or keys[0].partition(".")[0] not in Overrides.model_fields or "." not in keys[0]:
             sections = ", ".join(Overrides.model_fields)
-            raise ValueError(f"one key with its values is accepted, in one of {sections}, and there is {keys}")
+            yield f"one key with its values is accepted, in one of {sections}, and there is {keys}"
         if self.places is not None and len(self.places) != len(self.values):
-            raise ValueError(f"places: {len(self.places)} of them for {len(self.values)} values")
-        return self
+            yield f"places: {len(self.places)} of them for {len(self.values)} values"
 
     @property
     def key(self) -> str:
@@ -146,13 +144,11 @@ class Sweep(Strict):
         asked = self.__pydantic_extra__.items()
         return [(cell, line) for cell, given in asked for line in (given if isinstance(given, list) else [given])]
 
-    @model_validator(mode="after")
-    def _on_its_scale(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if not self.series and not self.lines:
-            raise ValueError("no line is given; write `method: {objective.key: [values]}`")
+            yield "no line is given; write `method: {objective.key: [values]}`"
         if self.scale == "log" and any(x == 0 for line in self.series.values() for x in line.values()):
-            raise ValueError("series: 0 has no place on a logarithmic axis; say scale: linear")
-        return self
+            yield "series: 0 has no place on a logarithmic axis; say scale: linear"
 
 
 class MatrixPart(Strict):
@@ -189,16 +185,14 @@ class Contrast(Strict):
     )
     primary: bool = Field(default=False, description="Declared before the run, and tested.")
 
-    @model_validator(mode="after")
-    def _two_things_that_can_be_tested(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if self.primary and self.protocol == "optimistic":
-            raise ValueError(
+            yield (
                 f"contrasts: {self.label}: a maximum is not tested against one of its members; of protocol optimistic "
                 "leave `primary` out"
             )
         if self.cell == self.against and self.protocol == "selected":
-            raise ValueError(f"contrasts: {self.label}: {self.cell} is compared with itself; give two cells")
-        return self
+            yield f"contrasts: {self.label}: {self.cell} is compared with itself; give two cells"
 
 
 class ContrastGroup(Strict):
@@ -276,32 +270,30 @@ class Experiment(Strict):
         written = [ContrastGroup(**c).contrasts if group else [c] for c, group in zip(given, groups, strict=True)]
         return [c for of_entry in written for c in of_entry]
 
-    @model_validator(mode="after")
-    def _has_rows_on_its_datasets(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if not self.cells:
-            raise ValueError("cells: at least one, or a `sweep` or `panels` that make them")
+            yield "cells: at least one, or a `sweep` or `panels` that make them"
         if self.published is not None and self.paper is None:
-            raise ValueError("published: a table of the paper, and no `paper` is named")
+            yield "published: a table of the paper, and no `paper` is named"
         if self.kind == "ablation" and len({(c.method, c.variant) for c in self.cells}) < 2:
-            raise ValueError("kind: an ablation shows differences between cells, and there is one; say kind: table")
+            yield "kind: an ablation shows differences between cells, and there is one; say kind: table"
         for ref in self.cells:
             if unknown := sorted(set(ref.only or []) - set(self.datasets)):
-                raise ValueError(f"cells: only: {unknown} are not among the experiment's datasets, {self.datasets}")
+                yield f"cells: only: {unknown} are not among the experiment's datasets, {self.datasets}"
         partial = any(ref.only is not None for ref in self.cells) and self.kind != "matrix"
         able = {"scores", "differences", "sweep", *OVERALL}
         if partial and not set(["curves"] if self.figures is None else self.figures) <= able:
-            raise ValueError(
+            yield (
                 f"figures: where cells are on some datasets `only`, give some of {', '.join(sorted(able))}; [] for none"
             )
-        return self
+        yield from self._wrong_shown()
 
-    @model_validator(mode="after")
-    def _figures_have_what_they_show(self) -> Self:
+    def _wrong_shown(self) -> Iterator[str]:
         if (self.kind == "matrix") != bool(self.columns):
-            raise ValueError("columns: a matrix has columns, and no other kind does")
+            yield "columns: a matrix has columns, and no other kind does"
         for kind, needed in OVERALL.items():
             if kind in (self.figures or []) and not getattr(self, needed):
-                raise ValueError(f"figures: {kind} shows `{needed}`, and there are none")
+                yield f"figures: {kind} shows `{needed}`, and there are none"
         used: list[tuple[str, str | None, str]]
         used = [(p.dataset, None, f"columns: {c.title}") for c in self.columns for p in c.parts]
         used += [(c.dataset, cell, f"contrasts: {c.label}") for c in self.contrasts for cell in (c.cell, c.against)]
@@ -310,17 +302,16 @@ class Experiment(Strict):
             used += [(dataset, cell, f"panels: {panel.axis}") for line in panel.series.values() for cell in line]
         for dataset, cell, where in used:
             if dataset not in self.datasets:
-                raise ValueError(f"{where}: '{dataset}' is not among the experiment's datasets, {self.datasets}")
+                yield f"{where}: '{dataset}' is not among the experiment's datasets, {self.datasets}"
             on_it = [f"{c.method}/{c.variant}" for c in self.cells if c.only is None or dataset in c.only]
             if cell is not None and cell not in on_it:
-                raise ValueError(f"{where}: {cell} is no cell of the experiment on {dataset}")
+                yield f"{where}: {cell} is no cell of the experiment on {dataset}"
         cells = {f"{c.method}/{c.variant}" for c in self.cells}
         placed = {cell for line in self.sweep.series.values() for cell in line} if self.sweep else set()
         if absent := sorted(placed - cells):
-            raise ValueError(f"sweep: {absent} are no cells of the experiment; a cell is written method/variant")
+            yield f"sweep: {absent} are no cells of the experiment; a cell is written method/variant"
         if self.sweep is not None and self.kind != "ablation":
-            raise ValueError(f"sweep: of kind ablation alone, and the kind is {self.kind}")
-        return self
+            yield f"sweep: of kind ablation alone, and the kind is {self.kind}"
 
 
 class Suite(Strict):
@@ -336,15 +327,13 @@ class Suite(Strict):
     engine: Engine = Engine()
     overrides: Overrides = Field(default=Overrides(), description="Laid over every cell, e.g. {finetune: {epochs: 2}}.")
 
-    @model_validator(mode="after")
-    def _seeds_differ(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         for name, seeds in {"": self.seeds, **self.seeds_by_dataset}.items():
             if len(set(seeds)) != len(seeds):
                 key = f"seeds_by_dataset.{name}" if name else "seeds"
-                raise ValueError(f"{key}: {seeds} repeats a seed; a repeated run is not a second observation")
+                yield f"{key}: {seeds} repeats a seed; a repeated run is not a second observation"
         if unknown := sorted(set(self.seeds_by_dataset) - set(self.datasets)):
-            raise ValueError(f"seeds_by_dataset: {unknown} are not among the suite's datasets, {self.datasets}")
-        return self
+            yield f"seeds_by_dataset: {unknown} are not among the suite's datasets, {self.datasets}"
 
     def seeds_of(self, dataset: str) -> list[int]:
         """The seeds that a dataset's cells are run with."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 from mmcontrast.config.base import Faults, Grown, known, validate
 from mmcontrast.config.datasets import Dataset, Modality, Retrieval, ScoredBy
@@ -54,14 +54,12 @@ class CellConfig(Grown):
     engine: Engine
     followed_by: Literal["finetune"] | None = Field(default=None, description="Later stage that decides nothing here.")
 
-    @model_validator(mode="after")
-    def _weights_are_of_probes(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if self.case_weights and self.scored_by == "classifier":
-            raise ValueError(
+            yield (
                 f"case_weights: cases of dataset '{self.dataset}' have weights, which a probe alone takes, and this "
                 "cell is scored by its own classifier; use a variant that a recipe trains"
             )
-        return self
 
     @property
     def name(self) -> str:

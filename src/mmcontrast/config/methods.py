@@ -1,11 +1,11 @@
 """Models of `params/methods/`, of the recipes that methods share, of the choices that tuning leaves, and of papers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat
 
 from mmcontrast.config.augmentations import Augmentations
 from mmcontrast.config.base import Strict, known
@@ -15,7 +15,15 @@ from mmcontrast.errors import nearest
 BASE_VARIANT = "base"
 UNTRAINED = "untrained"
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-Rates = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
+
+
+def _ascending(rates: list[float]) -> list[float]:
+    if rates != sorted(set(rates)):
+        raise ValueError(f"{rates} are not in ascending order; sort them, each once")
+    return rates
+
+
+Rates = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2), AfterValidator(_ascending)]
 
 
 def untrained_twin(variant: str) -> str:
@@ -52,18 +60,16 @@ class Variant(Overrides):
         "equal steps at another batch size, or the seconds of a slower method.",
     )
 
-    @model_validator(mode="after")
-    def _recipe_is_whole(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         own = self.model_dump(exclude_unset=True, exclude={"recipe", "objective", "train_for"})
         batch = own.keys() <= {"pretrain", "finetune"} and all(set(v or {}) == {"batch_size"} for v in own.values())
         if self.recipe is not None and not batch and own != {"pretrain": {"epochs": 0}}:
-            raise ValueError(
+            yield (
                 f"a variant with a recipe takes all of it, and this one gives {', '.join(own)} of its own; give "
                 "`objective` alone, `pretrain: {epochs: 0}`, or a batch size (`pretrain: {batch_size: N}`)"
             )
         if self.recipe is None and "train_for" in self.model_fields_set:
-            raise ValueError("train_for: a factor on the epochs of a recipe, and there is none; give the epochs")
-        return self
+            yield "train_for: a factor on the epochs of a recipe, and there is none; give the epochs"
 
 
 class Method(Overrides):
@@ -120,12 +126,9 @@ class TunedDataset(Strict):
     )
     choices_of: str | None = Field(default=None, description="Take this dataset's choices; nothing is tried here.")
 
-    @model_validator(mode="after")
-    def _taken_or_tried(self) -> Self:
-        _ascending(self.rates or [])
+    def _wrong(self) -> Iterator[str]:
         if self.choices_of is not None and self.model_fields_set != {"choices_of"}:
-            raise ValueError("choices_of: nothing is tried where another's choices are taken; leave the rest out")
-        return self
+            yield "choices_of: nothing is tried where another's choices are taken; leave the rest out"
 
 
 class TuningPlan(Strict):
@@ -135,24 +138,16 @@ class TuningPlan(Strict):
     rates: Rates = Field(description="Learning rates to try, ascending; more beyond an end where the best is at it.")
     datasets: dict[str, TunedDataset] = Field(min_length=1, description="Those tuned; others take the recipe's rate.")
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        _ascending(self.rates)
+    def _wrong(self) -> Iterator[str]:
         tried = [d for d, of_it in self.datasets.items() if of_it.choices_of is None]
         for name, of_it in self.datasets.items():
             if of_it.choices_of not in (None, *tried):
-                raise ValueError(f"datasets.{name}.choices_of: '{of_it.choices_of}' is not one that is tried, {tried}")
-        return self
+                yield f"datasets.{name}.choices_of: '{of_it.choices_of}' is not one that is tried, {tried}"
 
     def on(self, dataset: str) -> TunedDataset:
         """What is tried on a dataset, with seeds and rates."""
         of_it = self.datasets[dataset]
         return of_it.model_copy(update={"seeds": of_it.seeds or self.seeds, "rates": of_it.rates or self.rates})
-
-
-def _ascending(rates: Sequence[float]) -> None:
-    if list(rates) != sorted(set(rates)):
-        raise ValueError(f"rates: {rates} are not in ascending order; sort them, each once")
 
 
 class Recipe(Strict):
@@ -211,14 +206,12 @@ class Choice(Strict):
         rates = [t.lr for t in self.trials]
         return "lower" if self.lr == min(rates) else "higher" if self.lr == max(rates) else None
 
-    @model_validator(mode="after")
-    def _best_of_its_trials(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         best = best_trial(self.trials, self.metric)
         if self.lr != best.lr:
-            raise ValueError(f"lr: {self.lr:g} is not the best of its trials, which is {best.lr:g}")
+            yield f"lr: {self.lr:g} is not the best of its trials, which is {best.lr:g}"
         if self.missing_side and self.reason is None:
-            raise ValueError(f"lr: {self.lr:g} is at an end; run `mmcontrast tune` again, or say why in `reason`")
-        return self
+            yield f"lr: {self.lr:g} is at an end; run `mmcontrast tune` again, or say why in `reason`"
 
 
 class Tuning(Strict):
@@ -246,13 +239,11 @@ class Published(Strict):
         "theirs; second_hand: as another source quotes it; run: not printed, but found by running their code.",
     )
 
-    @model_validator(mode="after")
-    def _spread_of_a_value(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if unknown := sorted(set(self.spread) - set(self.values)):
-            raise ValueError(f"spread: {unknown} have no value; a spread stands beside a value")
+            yield f"spread: {unknown} have no value; a spread stands beside a value"
         if self.seeds is not None and not self.spread:
-            raise ValueError(f"seeds: {self.seeds} runs of what? they are those that a `spread` is of; give both")
-        return self
+            yield f"seeds: {self.seeds} runs of what? they are those that a `spread` is of; give both"
 
 
 class PublishedTable(Strict):
@@ -262,11 +253,9 @@ class PublishedTable(Strict):
     rows: list[Published] = Field(default=[])
     notes: list[str] = Field(default=[], description="What was found about these numbers; shown below the table.")
 
-    @model_validator(mode="after")
-    def _was_read_somewhere(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if self.source is None and any(p.source is None for p in self.rows):
-            raise ValueError("source: say where the published numbers were read")
-        return self
+            yield "source: say where the published numbers were read"
 
 
 class NotRun(PublishedTable):
@@ -277,16 +266,14 @@ class NotRun(PublishedTable):
     titles: dict[str, str] = Field(default={}, description="Key in `values` of the rows: its title, with its unit.")
     why: dict[str, str] = Field(min_length=1, description="Dataset, table or figure: why it is not run here.")
 
-    @model_validator(mode="after")
-    def _rows_are_of_it(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
+        yield from super()._wrong()
         for p in self.rows:
             if p.dataset not in self.why:
-                near = nearest(p.dataset, self.why)
-                raise ValueError(f"rows ({p.row}): dataset: '{p.dataset}' is not in `why`; {near}")
+                yield f"rows ({p.row}): dataset: '{p.dataset}' is not in `why`; {nearest(p.dataset, self.why)}"
             if unknown := [m for m in p.values if m not in self.titles]:
                 near = nearest(unknown[0], self.titles)
-                raise ValueError(f"rows ({p.row}): values: '{unknown[0]}' is not in `titles`; {near}")
-        return self
+                yield f"rows ({p.row}): values: '{unknown[0]}' is not in `titles`; {near}"
 
 
 class Paper(Strict):

@@ -4,11 +4,11 @@ Whatever selects, compares, tests or draws scores asks here, so that nothing tak
 that a score is a share.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from mmcontrast.config.base import Strict
 from mmcontrast.errors import nearest
@@ -130,10 +130,9 @@ def parse_metric_name(name: str) -> tuple[str, str, str, int | None]:
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-def refuse_twice(key: str, names: Sequence[str]) -> None:
-    """Raise ValueError for a name that is given twice."""
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise ValueError(f"{key}: '{twice[0]}' stands twice")
+def repeated(key: str, names: Sequence[str]) -> list[str]:
+    """A message for each name that is given twice."""
+    return [f"{key}: '{name}' stands twice" for i, name in enumerate(names) if name in names[:i]]
 
 
 class Target(Strict):
@@ -146,10 +145,8 @@ class Target(Strict):
     names: list[str] = Field(min_length=1, description="Names of the classes, labels or quantities, in order.")
     metrics: list[Metric] = Field(default=[], description="Its scores, the selecting one first; [] = the dataset's.")
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        refuse_twice("names", self.names)
-        return self
+    def _wrong(self) -> Iterator[str]:
+        yield from repeated("names", self.names)
 
     @property
     def width(self) -> int:
@@ -185,27 +182,27 @@ def targets_of(
 
 
 def _target(kind: Kind, names: list[str], metrics: Sequence[Metric]) -> Target:
-    # without the checks, which `check_targets` makes with the keys of the file in its messages
+    # without the checks, which `wrong_targets` makes with the keys of the file in its messages
     return Target.model_construct(kind=kind, names=names, metrics=list(metrics))
 
 
-def check_targets(targets: Mapping[str, Target], class_weighted: Sequence[str]) -> None:
-    """Raise ValueError where a target has too few names, or a metric or weights that are not for its kind."""
+def wrong_targets(targets: Mapping[str, Target], class_weighted: Sequence[str]) -> Iterator[str]:
+    """A message for each target that has too few names, or a metric or weights that are not for its kind."""
     for task, target in targets.items():
         key = f"tasks.{task}" if task else "classes"
         accepted = metrics_for(target.kind)
         if other := [m for m in target.metrics if m not in accepted]:
             remedy = f"; give {key} `metrics` of its own" if task else ""
             what = f"task '{task}', which is {target.kind}" if task else f"target: {target.kind}"
-            raise ValueError(f"metrics: {other} are not of {what}; accepted: {', '.join(accepted)}{remedy}")
+            yield f"metrics: {other} are not of {what}; accepted: {', '.join(accepted)}{remedy}"
         # a single label is two classes, and a single class is none; a single quantity is a regression
         if target.kind != "regression" and target.width < 2:
-            raise ValueError(f"{key}: at least two, where {target.kind} are scored")
+            yield f"{key}: at least two, where {target.kind} are scored"
         if target.kind != "classes":
-            refuse_twice(key, target.names)
+            yield from repeated(key, target.names)
         binary_only = sorted({"f1", "auc"} & set(target.metrics))
         if binary_only and target.width != 2:
             found = f"task '{task}' has" if task else "there are"
-            raise ValueError(f"metrics: {binary_only} need two classes, and {found} {target.width}")
+            yield f"metrics: {binary_only} need two classes, and {found} {target.width}"
         if task in class_weighted and target.kind != "classes":
-            raise ValueError(f"class_weighted: task '{task}' is {target.kind}, and weights are of classes alone")
+            yield f"class_weighted: task '{task}' is {target.kind}, and weights are of classes alone"

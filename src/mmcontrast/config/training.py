@@ -1,8 +1,9 @@
 """Models of what is trained and how: encoders and heads, own and pretrained; stages, the engine, what is held out."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mmcontrast.config.base import Grown, Strict
 
@@ -48,17 +49,15 @@ class Pretrained(Strict):
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations: less memory, same result.")
     lora: Lora | None = None
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if (self.folder is None) == (self.hub is None):
-            raise ValueError("give `folder`, or `hub` with its `revision`; one of the two")
+            yield "give `folder`, or `hub` with its `revision`; one of the two"
         if (self.hub is None) != (self.revision is None):
-            raise ValueError("`revision` goes with `hub`: the 40 digits of a commit")
+            yield "`revision` goes with `hub`: the 40 digits of a commit"
         if (self.lora is None) == (self.tuning == "lora"):
-            raise ValueError("`lora` goes with `tuning: lora`: r, alpha, dropout and target_modules")
+            yield "`lora` goes with `tuning: lora`: r, alpha, dropout and target_modules"
         if self.tuning == "frozen" and (self.lr is not None or self.gradient_checkpointing):
-            raise ValueError("lr, gradient_checkpointing: nothing of a frozen encoder is trained; remove them")
-        return self
+            yield "lr, gradient_checkpointing: nothing of a frozen encoder is trained; remove them"
 
 
 class Exported(Pretrained):
@@ -100,19 +99,17 @@ class SequenceModel(Strict):
     heads: int = Field(default=1, gt=0, description="Attention heads of a transformer; must divide the width.")
     hidden: int | None = Field(default=None, gt=0, description="Hidden width of a transformer's layer; null = 4 width.")
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if self.width % self.heads:
-            raise ValueError(f"heads: {self.heads} must divide the width {self.width}")
+            yield f"heads: {self.heads} must divide the width {self.width}"
         if self.kind == "gru" and self.layers == 1 and self.dropout:
-            raise ValueError("dropout: acts between the layers of a GRU, and there is one; set it to 0")
+            yield "dropout: acts between the layers of a GRU, and there is one; set it to 0"
         if (self.kind == "conv") != (self.steps is not None):
-            raise ValueError("steps: give it with kind conv, e.g. 64, and with no other kind")
+            yield "steps: give it with kind conv, e.g. 64, and with no other kind"
         if self.kind == "conv" and self.dropout:
-            raise ValueError("dropout: a conv has none; set it to 0")
+            yield "dropout: a conv has none; set it to 0"
         if self.kind == "conv" and self.width % 2 ** (self.layers - 1):
-            raise ValueError(f"width: doubles from layer to layer, so give a multiple of {2 ** (self.layers - 1)}")
-        return self
+            yield f"width: doubles from layer to layer, so give a multiple of {2 ** (self.layers - 1)}"
 
 
 class Model(Grown):
@@ -140,11 +137,9 @@ class Model(Grown):
     )
     pretrained: dict[str, Pretrained] = Field(default={}, description="Modality or kind -> its pretrained encoder.")
 
-    @model_validator(mode="after")
-    def _weights_of_an_encoder(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if self.image_weights is not None and self.image is None:
-            raise ValueError("image_weights: weights of `image`, which is not given")
-        return self
+            yield "image_weights: weights of `image`, which is not given"
 
 
 class Optimizer(Strict):
@@ -183,13 +178,11 @@ class Sampling(Strict):
     )
     anchor: str | None = Field(default=None, description="Modality whose observations make an epoch. By caption.")
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if (self.by == "caption") != (self.anchor is not None):
-            raise ValueError("`anchor` names a modality where sampling is by caption, and only there")
+            yield "`anchor` names a modality where sampling is by caption, and only there"
         if self.by == "caption" and self.per_instance != 1:
-            raise ValueError("per_instance: by caption, a row has one observation of each modality")
-        return self
+            yield "per_instance: by caption, a row has one observation of each modality"
 
 
 class Stage(Strict):
@@ -204,11 +197,9 @@ class Stage(Strict):
     checkpoint_every: int = Field(default=25, gt=0, description="Epochs between checkpoints of the training state.")
     sampling: Sampling = Field(default=Sampling(), description="Of multifold data alone.")
 
-    @model_validator(mode="after")
-    def _batch_contrasts(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if self.batch_size != "full" and self.batch_size < 2:
-            raise ValueError(f"batch_size: {self.batch_size} leaves nothing to contrast; give at least 2, or `full`")
-        return self
+            yield f"batch_size: {self.batch_size} leaves nothing to contrast; give at least 2, or `full`"
 
 
 class Engine(Grown):
@@ -224,11 +215,9 @@ class Engine(Grown):
     threads: int = Field(default=1, ge=1, description="CPU threads of one rank.")
     workers: int = Field(default=0, ge=0, description="Processes of a rank that decode pictures ahead; 0 = none.")
 
-    @model_validator(mode="after")
-    def _torch_has_no_zero(self) -> Self:
+    def _wrong(self) -> Iterator[str]:
         if self.backend == "torch" and self.zero_stage != 0:
-            raise ValueError("zero_stage needs backend: deepspeed")
-        return self
+            yield "zero_stage needs backend: deepspeed"
 
 
 class Selection(Strict):
