@@ -129,9 +129,14 @@ def test_a_damaged_cost_is_a_stage_that_is_not_trained(
     write_json(plan, {})
     with pytest.raises(PlanError, match="no predictions; run `mmcontrast finetune a/b/base --suite smoke` first"):
         refuse_another_plan(name, scored, layout, plan.parent)
-    write_json(cost, {"plan": sha256_of(plan)}, seal=True)
+    scored.parent.mkdir(parents=True)
     scored.touch()
+    with pytest.raises(PlanError, match=r"cost\.json: not there.*; run `mmcontrast finetune a/b/base --suite smoke`"):
+        refuse_another_plan(name, scored, layout, plan.parent)
+    write_json(cost, {"plan": sha256_of(plan)}, seal=True)
     refuse_another_plan(name, scored, layout, plan.parent)
+    with pytest.raises(PlanError, match=r"elsewhere/finetune\.json: no such plan; run `mmcontrast plan` first"):
+        refuse_another_plan(name, scored, layout, Path("elsewhere"))
     assert untrained(layout) == []
     spoil(cost, damage)
     assert untrained(layout) == [("finetune", name)]

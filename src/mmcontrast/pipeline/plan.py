@@ -98,13 +98,11 @@ class Plan(Strict):
             }
 
         read = [d for d in self.fetched if d not in self.features]
-        groups = {
-            "fetched": [d for d in self.fetched if d not in self.private],
-            "fetched_private": [d for d in self.fetched if d in self.private],
-            "prepared": [d for d in read if d not in self.private],
-            "prepared_private": [d for d in read if d in self.private],
-            "generated": [d for d in self.generated if d not in self.private],
-            "generated_private": [d for d in self.generated if d in self.private],
+        groups: dict[str, Any] = {}
+        for group, datasets in (("fetched", self.fetched), ("prepared", read), ("generated", self.generated)):
+            groups[group] = [d for d in datasets if d not in self.private]
+            groups[f"{group}_private"] = [d for d in datasets if d in self.private]
+        groups |= {
             # beside the base's splits: what is fetched, such as an encoder; or their datasheet, as a stage wants a file
             "features": {
                 name: {"base": base, "beside": paths.raw_dir(name) if name in self.fetched else paths.datasheet(base)}
@@ -295,18 +293,21 @@ def planned_grid(path: Path) -> Grid:
 
 
 def refuse_another_plan(name: str, scored: Path, layout: Layout, plans: Path) -> None:
-    """Raise PlanError if what a cell is scored by is not there, or of another plan than the one that is in `plans`."""
+    """Raise PlanError if what a cell is scored by is not there, or not known to be of the plan that is in `plans`."""
     stage, cost = scored.parent.name, scored.parent / "cost.json"
     plan, again = plans / f"{stage}.json", f"run `mmcontrast {stage} {name}{layout.select}` first"
     if not scored.exists():
         raise PlanError(f"{scored}: no {scored.stem}; {again}")
-    if cost.exists() and plan.exists():
-        try:
-            trained_by = read_json(cost)["plan"]
-        except (ValueError, LookupError, TypeError) as e:
-            raise PlanError(f"{cost}: damaged ({e}); {again}") from None
-        if trained_by != sha256_of(plan):
-            raise PlanError(f"{scored.parent}: trained by an earlier version of {plan}; {again}")
+    try:
+        trained_by = read_json(cost)["plan"]
+    except FileNotFoundError:
+        raise PlanError(f"{cost}: not there, so that nobody knows what {scored} is of; {again}") from None
+    except (ValueError, LookupError, TypeError) as e:
+        raise PlanError(f"{cost}: damaged ({e}); {again}") from None
+    if not plan.exists():
+        raise PlanError(f"{plan}: no such plan; run `{_again(plan)}` first")
+    if trained_by != sha256_of(plan):
+        raise PlanError(f"{scored.parent}: trained by an earlier version of {plan}; {again}")
 
 
 def cell_name(words: str) -> str:
