@@ -7,6 +7,7 @@ partial report stands in a folder of its own that neither engine knows.
 
 import shutil
 from collections.abc import Iterator, Mapping
+from itertools import dropwhile
 from pathlib import Path
 
 from mmcontrast import paths
@@ -21,6 +22,8 @@ from mmcontrast.report.results import write_results
 
 FAILED, NOT_RUN = "failed", "not run"
 LONGEST_REASON = 400
+
+Step = tuple[str, list[str], str]  # name, output files, log
 
 
 def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
@@ -61,15 +64,19 @@ def unfinished(grid: Grid, layout: Layout) -> dict[str, str]:
     """Every cell of which a file is missing -> the first step that left none, and why."""
     lost = {}
     for name, cell in grid.cells.items():
-        for step, files, log in _steps(grid, layout, cell):
-            if not all((grid.root / f).exists() for f in files):
-                lost[name] = _why(step, grid.root / log)
-                break
+        for step, _, log in _left(grid, layout, cell)[:1]:
+            lost[name] = _why(step, grid.root / log)
     return lost
 
 
-def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[tuple[str, list[str], str]]:
-    """What a cell depends on, in order: name, output files, log."""
+def _left(grid: Grid, layout: Layout, cell: CellConfig) -> list[Step]:
+    """The first step of a cell that has not left all its files, and those after it."""
+    steps = _steps(grid, layout, cell)
+    return list(dropwhile(lambda step: all((grid.root / file).exists() for file in step[1]), steps))
+
+
+def _steps(grid: Grid, layout: Layout, cell: CellConfig) -> Iterator[Step]:
+    """What a cell depends on, in order."""
     for dataset in dict.fromkeys(d for d, _ in cell.data):
         if grid.datasets[dataset].sources:
             yield "fetch", [paths.raw_manifest(dataset)], layout.log("fetch", dataset)
@@ -100,12 +107,8 @@ def discard(grid: Grid, layout: Layout, lost: list[str]) -> None:
     for experiment in grid.active_experiments:
         stale += experiment_outputs(layout, experiment)
     for name in lost:
-        cell = grid.cells[name]
-        missing = False
-        for step, files, _ in _steps(grid, layout, cell):
-            if missing and step not in ("fetch", "prepare"):
-                stale += files
-            missing = missing or not all((grid.root / f).exists() for f in files)
+        later = _left(grid, layout, grid.cells[name])[1:]
+        stale += [file for step, files, _ in later if step not in ("fetch", "prepare") for file in files]
     for file in stale:
         path = grid.root / file
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
