@@ -30,7 +30,7 @@ from mmcontrast.config import CellConfig, Grid
 from mmcontrast.data.croissant import described
 from mmcontrast.data.files import check_prepared, read_json, sha256_of
 from mmcontrast.data.manifest import verified_manifest
-from mmcontrast.data.parquet import SEAL, SEAL_BYTES, read_outline, read_parquet, write_parquet
+from mmcontrast.data.parquet import read_outline, read_parquet, write_parquet
 from mmcontrast.errors import DataError, MMContrastError, first_line
 from mmcontrast.evaluation.stored import read_frame
 from mmcontrast.exported import sealed
@@ -171,12 +171,8 @@ def _check_prepared(path: Path) -> None:
 
 
 def _check_seal(remedy: str, path: Path) -> None:
-    read_outline(path, remedy)
-    with path.open("rb") as file:
-        file.seek(-8, os.SEEK_END)
-        file.seek(-8 - int.from_bytes(file.read(4), "little") - SEAL_BYTES, os.SEEK_END)
-        if file.read(len(SEAL)) != SEAL:
-            raise DataError(f"{path}: without the checksum that it is written with; {remedy}")
+    if read_outline(path, remedy).digest == sha256_of(path):  # of all bytes where there is no seal to take it from
+        raise DataError(f"{path}: without the checksum that it is written with; {remedy}")
 
 
 def _outputs(grid: Grid, layout: Layout) -> Iterator[Finding]:
