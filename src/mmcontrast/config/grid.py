@@ -28,7 +28,7 @@ from mmcontrast.config.methods import (
     known_variant,
 )
 from mmcontrast.config.sweeps import Expansion
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.errors import ConfigError
 
 KINDS = ("datasets", "methods", "experiments", "recipes", "tuning", "papers")
 
@@ -314,8 +314,7 @@ def check_recipes(grid: Grid) -> None:
         known(f"params/recipes/{name}.yaml: datasets", "dataset", recipe.datasets, grid.datasets)
         known(f"params/recipes/{name}.yaml: tuning.datasets", "dataset", recipe.tuning.datasets, grid.datasets)
     for name in grid.tunings:
-        if name not in grid.recipes:
-            raise ConfigError(f"params/tuning/{name}.yaml: there is no params/recipes/{name}.yaml")
+        known(f"params/tuning/{name}.yaml", "recipe", name, grid.recipes)
 
 
 def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
@@ -330,9 +329,7 @@ def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
     if asked is None:
         return
     for name in [dataset for arms in asked.arms for dataset in (arms.unbiased, arms.biased)]:
-        if name not in experiment.datasets:
-            near = nearest(name, experiment.datasets)
-            raise ConfigError(f"{where}: information.arms: no '{name}' among this experiment's datasets; {near}")
+        known(f"{where}: information.arms", "dataset of this experiment", name, experiment.datasets)
         tasks, targets = (*asked.unique, asked.synergistic), grid.datasets[name].targets
         known(f"{where}: information: {name}", "task", tasks, grid.datasets[name].tasks)
         if other := [task for task in ("", *tasks) if targets[task].kind != "classes"]:

@@ -240,7 +240,6 @@ def build_cell(
         with faults.kept():
             sections[key] = None if values.get(key) is None else validate(section, values[key], who, key, origin)
     faults.tell()
-    _check_sections(who, dataset, data, sections, objective)
     whole = {
         "dataset": dataset,
         "method": method,
@@ -252,28 +251,24 @@ def build_cell(
         "recipe": given.recipe,
         "label_counts": layers.recipes[given.recipe].label_counts_of(dataset) if given.recipe is not None else [],
         "engine": suite.engine,
-        **sections,
+        **{key: section for key, section in sections.items() if section is not None or key in STAGES},
     }
-    return validate(CellConfig, whole, who)
+    cell = validate(CellConfig, whole, who)
+    _check_whole(cell, objective, who)
+    return cell
 
 
-def _check_sections(
-    who: str, dataset: str, data: Dataset, sections: Mapping[str, BaseModel | None], objective: Objective
-) -> None:
-    for key in ("model", "selection"):
-        if sections[key] is None:
-            raise ConfigError(f"{who}: {key}: required and not given")
-    if sections["pretrain"] is None and sections["finetune"] is None:
+def _check_whole(cell: CellConfig, objective: Objective, who: str) -> None:
+    if not cell.stages:
         raise ConfigError(f"{who}: neither `pretrain` nor `finetune` is given, so there is nothing to train")
-    if sections["finetune"] is not None and getattr(sections["finetune"], "epochs", 1) == 0:
+    if cell.finetune is not None and cell.finetune.epochs == 0:
         raise ConfigError(f"{who}: finetune.epochs: 0 leaves no classifier to score; give at least 1")
     modality: str | None = getattr(objective, "modality", None)
-    known(f"{who}: objective.modality: dataset '{dataset}'", "modality", modality, data.modalities)
-    if len(data.modalities) < 2:
-        raise ConfigError(f"params/datasets/{dataset}.yaml: modalities: a multimodal method needs at least two")
-    model: Any = sections["model"]
-    for name, spec in data.modalities.items() if objective.encoders else ():
-        own = getattr(model, spec.kind, None) is not None or spec.kind == "vector"
-        if modality in (None, name) and not own and not {name, spec.kind} & set(model.pretrained):
-            of = f"modality '{name}' of dataset '{dataset}' is of kind {spec.kind}"
+    known(f"{who}: objective.modality: dataset '{cell.dataset}'", "modality", modality, cell.modalities)
+    if len(cell.modalities) < 2:
+        raise ConfigError(f"params/datasets/{cell.dataset}.yaml: modalities: a multimodal method needs at least two")
+    for name, spec in cell.modalities.items() if objective.encoders else ():
+        own = getattr(cell.model, spec.kind, None) is not None or spec.kind == "vector"
+        if modality in (None, name) and not own and not {name, spec.kind} & set(cell.model.pretrained):
+            of = f"modality '{name}' of dataset '{cell.dataset}' is of kind {spec.kind}"
             raise ConfigError(f"{who}: model.{spec.kind}: required, as {of}; give its encoder (docs/inputs.md)")
