@@ -28,7 +28,7 @@ from mmcontrast.config.methods import (
     known_variant,
 )
 from mmcontrast.config.sweeps import Expansion
-from mmcontrast.errors import ConfigError
+from mmcontrast.errors import ConfigError, nearest
 
 KINDS = ("datasets", "methods", "experiments", "recipes", "tuning", "papers")
 
@@ -329,7 +329,9 @@ def check_experiment(experiment: Experiment, where: str, grid: Grid) -> None:
     if asked is None:
         return
     for name in [dataset for arms in asked.arms for dataset in (arms.unbiased, arms.biased)]:
-        known(f"{where}: information.arms", "dataset of this experiment", name, experiment.datasets)
+        if name not in experiment.datasets:
+            near = nearest(name, experiment.datasets)
+            raise ConfigError(f"{where}: information.arms: no '{name}' among this experiment's datasets; {near}")
         tasks, targets = (*asked.unique, asked.synergistic), grid.datasets[name].targets
         known(f"{where}: information: {name}", "task", tasks, grid.datasets[name].tasks)
         if other := [task for task in ("", *tasks) if targets[task].kind != "classes"]:
