@@ -15,8 +15,8 @@ from written import Written
 from mmcontrast.config import Grid, Published
 from mmcontrast.config.metrics import measure
 from mmcontrast.errors import DataError, nearest
-from mmcontrast.report.page import section
 from mmcontrast.report.text.wording import metric_title, published_text
+from workflow.publish import section
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"

@@ -130,17 +130,15 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _report(args: argparse.Namespace) -> int:
     layout = paths.Layout(args.suite, args.datasets)
     page = Path(layout.report_plan("page"))
-    if args.part in ("publish", "single"):
-        from mmcontrast.report.page import publish, write_single
+    if args.part == "single":
+        from mmcontrast.report.page import write_single
 
-        made = [write_single(plans.planned_grid(page), layout)] if args.part == "single" else None
-        for file in made or publish(*selection(args.suite, args.datasets)):
-            print(f"{file}: written")
+        print(f"{write_single(plans.planned_grid(page), layout)}: written")
         return 0
     if args.part == "partial":
         return _partial(plans.planned_grid(page), layout)
     planned = plans.Plan.read(Path("."), layout)
-    known = ["results", "page", "single", "partial", "publish", *planned.experiments]
+    known = ["results", "page", "single", "partial", *planned.experiments]
     if args.part not in known:
         raise ConfigError(f"report {args.part}: no such part in this suite; {nearest(args.part, known)}")
     plan = Path(layout.report_plan(args.part))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mmcontrast.errors import DataError
-from mmcontrast.report.page import BLOCK, filled, publish, section
 from tests.report.made_up_study import Made
+from workflow.publish import BLOCK, filled, publish, section
 
 ROOT = Path(__file__).parents[2]
 TEXT = "# Top\n\nintro\n\n## One\n\n| a |\n|---|\n| 1 |\n\n## Two\n\nx\n"
@@ -50,3 +52,11 @@ def test_what_is_no_longer_made_is_taken_away(reported: Made, monkeypatch: pytes
     publish(reported.grid, reported.layout)
     assert set(old.parent.iterdir()) == set(written) - {Path("README.md")}
     assert Path("README.md").read_text() == "intro\n"
+
+
+def test_it_is_a_command_whose_error_is_one_message(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "workflow/publish.py"), "--suite", "smoke"]
+    ended = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: ")
+    assert "Traceback" not in ended.stderr

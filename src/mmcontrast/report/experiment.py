@@ -117,10 +117,7 @@ def table_notes(evidence: Evidence, experiment: str) -> list[str]:
     """Definitions, sizes, warnings and sources, in the order a reader needs them."""
     grid, scopes = evidence.grid, evidence.scopes(experiment)
     spec, shown = grid.experiments[experiment], set(evidence.summary(experiment)["protocol"])
-    cells = [
-        (grid.datasets[d], grid.cell(d, c.method, c.variant).scored_by == "probe")
-        for d, c in grid.experiment_cells(experiment)
-    ]
+    cells = [(of.data, of.config(ref).scored_by == "probe") for of in scopes for ref in of.cells]
     chosen = wording.definitions(shown if spec.kind == "table" else shown & {"selected"}, cells)
     shares = any(measure(m).share for of in scopes for m in of.reported)
     said = listed("notes", "table", grid, spec, scopes, chosen, WIDE_TITLE, shares, grid.published(experiment))

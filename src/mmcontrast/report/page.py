@@ -1,11 +1,9 @@
 """The report as a folder that opens without a server: a front page, and a page per experiment and paper behind it.
 
-A front page of one picture and one sentence per question; `write_single` makes one file of the same, and `publish`
-copies what the repository shows of it into docs/results/ and README.md, where a test compares the two.
+A front page of one picture and one sentence per question; `write_single` makes one file of the same.
 """
 
 import base64
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +14,14 @@ import polars as pl
 
 from mmcontrast.config import Grid
 from mmcontrast.config.metrics import measure
-from mmcontrast.data.files import replacing, write_text
+from mmcontrast.data.files import write_text
 from mmcontrast.errors import DataError
 from mmcontrast.paths import FIGURE_FORMATS, TABLE_FORMATS, Layout
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.experiment import build_table, leave_only
 from mmcontrast.report.figures.registry import FigureSpec, caption, figures
 from mmcontrast.report.figures.style import NARROW_SUFFIX
-from mmcontrast.report.outputs import ALL, FRONT, PAGES, SINGLE, experiment_outputs, reproduce
+from mmcontrast.report.outputs import ALL, FRONT, PAGES, SINGLE
 from mmcontrast.report.provenance import anchor, cell_records, code_version, environment, raw_checksum, write_cards
 from mmcontrast.report.tables.formats import text_of
 from mmcontrast.report.tables.published import paper_parts, verdict_on
@@ -34,9 +32,6 @@ PROVENANCE = ("provenance", "environment", "methods")
 Part = tuple[str, Any]  # a template and what it shows
 # findings in words, beyond which they are folded
 MOST_UNFOLDED = 8
-README = Path("README.md")
-SHOWN_SUFFIXES = (".md", ".csv", ".png")
-BLOCK = re.compile(r"(<!-- table: (?P<file>\S+)#(?P<heading>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -200,61 +195,3 @@ def _experiment(evidence: Evidence, name: str) -> dict[str, Any]:
         "parts": [{"title": of.data.title} | found for of in scopes if any((found := shown(of.dataset)).values())],
         "together": shown(ALL),
     }
-
-
-def publish(grid: Grid, layout: Layout) -> list[str]:
-    """Copy every table (md, csv), every figure (png) and the results table; then refill the README's blocks.
-
-    The folder is left with these files alone: what the selection no longer makes goes.
-
-    Returns:
-        The paths written.
-
-    Raises:
-        DataError: a file of the report is missing.
-    """
-    folder = Path("docs/results") / (Path(layout.prefix).name or "default")
-    folders = [Path(f) for e in grid.active_experiments for f in experiment_outputs(layout, e)]
-    shown = [file for f in folders for file in sorted(f.glob("*")) if file.suffix in SHOWN_SUFFIXES]
-    written = []
-    for source in [*shown, Path(layout.report("results.parquet")), *(f for f in folders if not f.is_dir())]:
-        if not source.is_file():
-            raise DataError(f"{source}: not there; run `{reproduce(layout)}` first")
-        target = folder / source.name
-        with replacing(target) as temporary:
-            shutil.copyfile(source, temporary)
-        written.append(str(target))
-    for old in set(folder.iterdir()) - {Path(path) for path in written}:
-        old.unlink()
-    text = README.read_text(encoding="utf-8")
-    write_text(README, filled(text, README.parent))
-    return [*written, str(README)]
-
-
-def section(markdown: str, heading: str) -> str:
-    """The body of the section with that heading, without blank lines around it.
-
-    Raises:
-        DataError: there is no such section.
-    """
-    lines = markdown.splitlines()
-    starts = [i for i, line in enumerate(lines) if line.lstrip("#").strip() == heading and line.startswith("#")]
-    if not starts:
-        known = [line.lstrip("#").strip() for line in lines if line.startswith("#")]
-        raise DataError(f"no section '{heading}'; there are {known}")
-    rest = lines[starts[0] + 1 :]
-    end = next((i for i, line in enumerate(rest) if line.startswith("#")), len(rest))
-    return "\n".join(rest[:end]).strip()
-
-
-def filled(readme: str, root: Path) -> str:
-    """The README with each `<!-- table: FILE#HEADING -->` block refilled from the file's section of that heading."""
-
-    def refill(match: re.Match[str]) -> str:
-        source = root / match["file"]
-        if not source.is_file():
-            raise DataError(f"README.md shows {match['file']}, which is not there; publish that selection first")
-        body = section(source.read_text(encoding="utf-8"), match["heading"])
-        return f"{match[1]}\n{body}\n\n{match[5]}"
-
-    return BLOCK.sub(refill, readme)

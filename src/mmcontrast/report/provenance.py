@@ -89,10 +89,10 @@ def cell_records(evidence: Evidence) -> list[dict[str, Any]]:
     for experiment in grid.active_experiments:
         for dataset, ref in grid.experiment_cells(experiment):
             used.setdefault(f"{dataset}/{ref.method}/{ref.variant}", []).append(experiment)
-    records: list[dict[str, Any]] = []
+    records = []
     for name, cell in grid.cells.items():
         costs = [evidence.cost(cell, stage) for stage in cell.stages]
-        record = {
+        record: dict[str, Any] = {
             "name": name,
             "experiments": used[name],
             "seeds": cell.seeds,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mmcontrast.config import Grid
@@ -31,6 +32,7 @@ SUMMARY_SCHEMA = (
 RESULTS_COLUMNS = ("experiment", "dataset", "method", "variant", "seed", "protocol", "split", "metric", "value", "n")
 # parts of an evidence file, told apart by its column `part`
 SCORES, INTERVALS, FILES = "scores", "intervals", "files"
+Scores = dict[int, float]  # seed -> score
 
 
 def summarise(results: pl.DataFrame) -> pl.DataFrame:
@@ -52,6 +54,16 @@ def shown(estimate: Iterable[float], of: Measure = SHARE) -> Interval:
     if high - low < 1e-9:
         low = high = float("nan")
     return Interval(of.factor * mean, of.factor * low, of.factor * high)
+
+
+def shared_seeds(scores: list[Scores]) -> list[int]:
+    """The seeds that every one of these has."""
+    return sorted(set(scores[0]).intersection(*scores)) if scores else []
+
+
+def by_shared_seed(scores: list[Scores]) -> np.ndarray:
+    """(seeds that all have, scores)."""
+    return np.array([[of[seed] for of in scores] for seed in shared_seeds(scores)])
 
 
 def write_results(grid: Grid, layout: Layout) -> None:

@@ -33,8 +33,7 @@ DOTTED: dict[str, Any] = {"color": style.INK, "linewidth": 0.8, "linestyle": (0,
 def over_seeds_by_epoch(frame: pl.DataFrame) -> pl.DataFrame:
     """epoch, mean, lowest and highest of `value` over seeds."""
     value = pl.col("value")
-    spread = (value.mean().alias("mean"), value.min().alias("low"), value.max().alias("high"))
-    return frame.group_by("epoch").agg(*spread).sort("epoch")
+    return frame.group_by("epoch").agg(mean=value.mean(), low=value.min(), high=value.max()).sort("epoch")
 
 
 def curve_cells(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
@@ -88,9 +87,7 @@ def curves(of: Scope, narrow: bool) -> style.Figure:
     # what a long name means is said in the table; beside a panel there is room for one line
     title = textwrap.fill(f"validation {short_title(metric).lower()}{measure(metric).heading}", AXIS_CHARACTERS)
     titles = [title, "training loss"] if scored else ["training loss"]
-    named = of.spec.reference
-    there = (ref for ref in shown if named and scored and (ref.method, ref.variant) == (named.method, named.variant))
-    reference = next(there, None)
+    reference = of.reference if scored and of.reference in shown else None
     switches = {ref: switch for ref, cell in cells.items() if (switch := switch_epoch(cell)) is not None}
     drawn, rows_of_axes = _grid(len(shown), titles, narrow)
     for ref, panels in zip(shown, rows_of_axes, strict=True):
@@ -112,29 +109,23 @@ def curves(of: Scope, narrow: bool) -> style.Figure:
     return drawn
 
 
-def _grid(n: int, titles: list[str], narrow: bool) -> tuple[style.Figure, list[list[style.Axes]]]:
+def _grid(n: int, titles: list[str], narrow: bool) -> tuple[style.Figure, NDArray[Any]]:
     """For each of n cells a panel per title, below one another; the cells side by side in as few bands as fit."""
-    kinds = len(titles)
-    bands = -(-n // MOST_COLUMNS[narrow])
+    kinds, bands = len(titles), -(-n // MOST_COLUMNS[narrow])
     columns = -(-n // bands)
     drawn = style.canvas(narrow, bands * kinds * PANEL_INCHES[kinds] + LEGEND_INCHES)
-    rows_of_axes = drawn.subplots(kinds * bands, columns, squeeze=False, sharex=True)
-    out = []
-    for i in range(bands * columns):
-        band, column = divmod(i, columns)
-        panels = [rows_of_axes[kinds * band + k, column] for k in range(kinds)]
-        for k, (axes, title) in enumerate(zip(panels, titles, strict=True)):
-            if i >= n:
-                axes.remove()
-                continue
+    panels = drawn.subplots(kinds * bands, columns, squeeze=False, sharex=True)
+    by_cell = panels.reshape(bands, kinds, columns).transpose(0, 2, 1).reshape(-1, kinds)
+    for axes in by_cell[n:].ravel():
+        axes.remove()
+    for i, of_cell in enumerate(by_cell[:n]):
+        for k, (axes, title) in enumerate(zip(of_cell, titles, strict=True)):
             if i > 0:
-                axes.sharey(rows_of_axes[k, 0])
-            axes.tick_params(labelleft=column == 0, labelbottom=k == kinds - 1)
-            axes.set_ylabel(title if column == 0 else "")
-        if i < n:
-            panels[-1].set_xlabel("epoch")
-            out.append(panels)
-    return drawn, out
+                axes.sharey(by_cell[0, k])
+            axes.tick_params(labelleft=i % columns == 0, labelbottom=k == kinds - 1)
+            axes.set_ylabel("" if i % columns else title)
+        of_cell[-1].set_xlabel("epoch")
+    return drawn, by_cell[:n]
 
 
 def _band(axes: style.Axes, frame: pl.DataFrame, colour: str, scale: float) -> None:

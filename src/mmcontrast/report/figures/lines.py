@@ -103,11 +103,10 @@ def line_colours(grid: Grid, sweep: Sweep) -> list[str]:
 
 def points_of(of: Scope, metric: str, line: dict[str, float]) -> list[Point]:
     """The cells of a series that have a selected score, by their place on the axis."""
-    points = []
+    points, kind = [], measure(metric)
     for cell, x in sorted(line.items(), key=lambda item: item[1]):
         ref = find_cell(of.grid, of.experiment, *cell.split("/"))
         if ref is not None and (score := of.mean(ref, metric)) is not None:
-            kind = measure(metric)
             points.append((x, shown(score, kind), [kind.factor * v for v in of.scores(ref, metric).values()]))
     return points
 
@@ -156,12 +155,17 @@ def information(of: Scope, narrow: bool) -> style.Figure:
     """A panel each for R, U and S, under the unbiased dataset of the arms."""
     ((asked, arms),) = _asked(of.grid, of.experiment, of.dataset)
     cells, chance = kept_by_cell(of.evidence, of.experiment, asked, arms), chances(of.grid, asked, arms)
-    if of.spec.sweep is not None:
-        return _lines(of.grid, of.spec.sweep, cells, chance, narrow)
-    return _bars(of, cells, chance, narrow)
+    swept = of.spec.sweep
+    drawn = _bars(of, cells, narrow) if swept is None else _lines(of.grid, swept, cells, narrow)
+    for axes, letter, title in zip(drawn.axes, LETTERS, NAMES, strict=True):
+        axes.axhline(chance[letter], zorder=4 if swept is None else 1, **CHANCE)
+        axes.set(title=title, ylim=(0, 105))
+        if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+            axes.set_ylabel("balanced accuracy (%)")
+    return drawn
 
 
-def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
+def _bars(of: Scope, cells: list[Kept], narrow: bool) -> style.Figure:
     from matplotlib.patches import Patch
 
     theirs, columns = published(of.grid, of.experiment), 1 if narrow else 4
@@ -179,16 +183,11 @@ def _bars(of: Scope, cells: list[Kept], chance: dict[str, float], narrow: bool) 
     layout: dict[str, Any] = {"sharex": True} if stacked else {"width_ratios": [1, 1, 1.8]}
     panels = style.tiled(drawn, 3, 1 if stacked else 3, sharey=True, **layout)
     labels = [of.label(kept.ref) if many else style.wrapped(of.label(kept.ref)) for kept in cells]
-    for axes, letter, title in zip(panels, LETTERS, NAMES, strict=True):
+    for axes, letter in zip(panels, LETTERS, strict=True):
         _panel(axes, of, letter, cells, theirs)
-        axes.set_title(title)
-        axes.axhline(chance[letter], zorder=4, **CHANCE)
-        axes.set_ylim(0, 105)
         axes.set_xticks(range(len(labels)), labels, rotation=55 if many else 40, ha="right", rotation_mode="anchor")
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)
-    for axes in panels if stacked else panels[:1]:
-        axes.set_ylabel("balanced accuracy (%)")
     style.legend(drawn, handles, columns, handlelength=1.6)
     return drawn
 
@@ -223,7 +222,7 @@ def _interval_handle(cells: list[Kept], **look: Any) -> list[Any]:
     return [style.handle(f"{LEVEL_NAME} interval, {count(cells[0].gain.n, 'seed')}", **look)]
 
 
-def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float], narrow: bool) -> style.Figure:
+def _lines(grid: Grid, sweep: Sweep, found: list[Kept], narrow: bool) -> style.Figure:
     cells = {f"{k.ref.method}/{k.ref.variant}": k for k in found}
     colours, columns = line_colours(grid, sweep), 1 if narrow else 3
     handles = [
@@ -231,24 +230,19 @@ def _lines(grid: Grid, sweep: Sweep, found: list[Kept], chance: dict[str, float]
         for i, (name, colour) in enumerate(zip(sweep.series, colours, strict=True))
     ]
     mark: dict[str, Any] = {"marker": style.MARKERS[0], "markersize": 4.5, "markerfacecolor": "white"}
-    handles.append(style.handle(CONTROL, color=style.SOFT, linestyle=DASHES, **mark))
-    handles.append(style.handle("chance", **CHANCE))
+    handles += [style.handle(CONTROL, color=style.SOFT, linestyle=DASHES, **mark), style.handle("chance", **CHANCE)]
     handles += _interval_handle(found, color=style.SOFT, linewidth=2.2)
     height = PANEL_INCHES * (3 if narrow else 1) + LEGEND_INCHES * (1 - (-len(handles) // columns))
     drawn = style.canvas(narrow, height)
     panels = style.tiled(drawn, 3, 1 if narrow else 3, sharey=True)
-    for axes, letter, title in zip(panels, LETTERS, NAMES, strict=True):
+    for axes, letter in zip(panels, LETTERS, strict=True):
         for i, (name, line) in enumerate(sweep.series.items()):
             there = [(x, cells[cell]) for cell, x in sorted(line.items(), key=lambda item: item[1]) if cell in cells]
             draw_line(axes, _points(there, letter), name, i, colours[i], sweep.scale)
             if letter == "S":
                 slot = i + len(sweep.series)
                 draw_line(axes, _points(there, "control"), f"{name}: control", i, colours[i], sweep.scale, slot)
-        axes.axhline(chance[letter], zorder=1, **CHANCE)
         scale_axis(axes, sweep)
-        axes.set(title=title, ylim=(0, 105))
-    for axes in panels if narrow else panels[:1]:
-        axes.set_ylabel("balanced accuracy (%)")
     style.legend(drawn, handles, columns, handlelength=2.4)
     return drawn
 

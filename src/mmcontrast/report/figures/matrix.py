@@ -1,5 +1,6 @@
 """The matrix as dots with intervals, its scores against their cost, gains over untrained networks, and ranks."""
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.results import shown
+from mmcontrast.report.results import by_shared_seed, shown
+from mmcontrast.report.tables.contrasts import ref_of
 from mmcontrast.report.tables.matrix import RAW, READOUTS, Matrix, build_matrix, fewest_seeds, read_costs, shown_columns
 from mmcontrast.report.text.wording import LEVEL_NAME, count, short_title
 
@@ -71,9 +73,8 @@ def matrix_of_scores(of: Scope, narrow: bool) -> style.Figure:
         for y, label in enumerate(labels):
             if label in values:
                 colour = style.SOFT if label in matrix.floors else colours[matrix.method_of(label)]
-                style.interval_line(axes, y, values[label].low, values[label].high, colour, 2.6)
                 face = "white" if label in matrix.labelled else colour
-                axes.scatter(values[label].mean, y, s=20, facecolor=face, edgecolor=colour, zorder=4)
+                style.dot(axes, y, values[label], colour, 20, 2.6, facecolor=face)
                 if (before := _untrained(matrix, label, c)) is not None:
                     axes.plot(before, y, color=style.SOFT, zorder=3.5, **CROSS)
             if matrix.method_of(label) == RAW and label in values:
@@ -106,14 +107,11 @@ def scores_by_cost(of: Scope, narrow: bool) -> style.Figure:
     all_axes = drawn.subplots(*shape, squeeze=False, sharey="row" if narrow else "col")
     colours = style.method_colours(of.grid.methods)
     labels = [label for label in matrix.labels if label not in matrix.floors]
-    looks = {
-        label: (colours[matrix.method_of(label)], COST_MARKERS[i % len(COST_MARKERS)]) for i, label in enumerate(labels)
-    }
+    looks = {x: (colours[matrix.method_of(x)], marker) for x, marker in zip(labels, cycle(COST_MARKERS), strict=False)}
     for c, column in enumerate(matrix.columns):
         pair = all_axes[c] if narrow else all_axes[:, c]
-        there = [label for label in labels if (label, c) in costs]
         for i, (axes, what) in enumerate(zip(pair, ("seconds per seed", "peak memory (MiB)"), strict=True)):
-            values = {label: costs[label, c][i] for label in there}
+            values = {label: costs[label, c][i] for label in labels if (label, c) in costs}
             for label, x in values.items():
                 if (found := matrix.mean(label, c)) is not None:
                     (mean, low, high), (colour, marker) = shown(found, matrix.measures[c]), looks[label]
@@ -220,9 +218,8 @@ def gains(of: Scope, narrow: bool) -> style.Figure:
             colour = colours[matrix.method_of(label)]
             for readout, aside in ((ENCODERS, -0.14), (OWN, 0.14)):
                 if gain := there.get((label, c, readout)):
-                    style.interval_line(axes, y + aside, gain.low, gain.high, colour, 1.4)
                     face = colour if readout == ENCODERS else "white"
-                    axes.scatter(gain.mean, y + aside, s=18, facecolor=face, edgecolor=colour, zorder=4)
+                    style.dot(axes, y + aside, gain, colour, 18, 1.4, facecolor=face)
         style.labelled_rows(axes, rows)
         in_points = " (points)" if matrix.measures[c].percent else ""
         axes.set(title=matrix.columns[c].title, xlabel=f"gain{in_points}")
@@ -244,18 +241,17 @@ def priced(of: Scope) -> dict[tuple[str, str], Reversal]:
     """
     found = {}
     for c in of.spec.contrasts:
-        method, _, variant = c.against.partition("/")
-        if c.protocol != "selected" or not c.cell.startswith(f"{method}/") or c.dataset not in of.grid.dataset_names:
+        refs = [ref_of(c.against), ref_of(c.cell)]
+        method = refs[0].method
+        if c.protocol != "selected" or refs[1].method != method or c.dataset not in of.grid.dataset_names:
             continue
         at = Scope(of.evidence, of.experiment, c.dataset)
         metric = c.metric or at.data.metrics[0]
         changed = {x.cell for x in of.spec.contrasts if x.protocol == "selected"}
         rivals = [r for r in at.cells if r.method != method and f"{r.method}/{r.variant}" not in changed]
-        refs = [CellRef(method=method, variant=variant), CellRef(method=method, variant=c.cell.partition("/")[2])]
         scores = [at.scores(ref, metric) for ref in [*refs, *rivals]]
-        seeds = sorted(set.intersection(*(set(s) for s in scores)))
-        if rivals and seeds:
-            table_SK = np.array([[s[seed] for s in scores] for seed in seeds])
+        table_SK = by_shared_seed(scores)
+        if rivals and len(table_SK):
             sides = table_SK[:, 0], table_SK[:, 1], table_SK[:, 2:]
             found[c.dataset, c.label] = reversals(*sides, measure(metric).sign)
     return found
@@ -272,8 +268,7 @@ def reversed_pairs(of: Scope, narrow: bool) -> style.Figure:
     for y, reversal in enumerate(found.values()):
         axes.barh(y, 100 * reversal.changed, 0.5, color=style.PALETTE[0])
         axes.plot([100 * reversal.seeds] * 2, [y - 0.36, y + 0.36], color=style.INK, linewidth=1.8, zorder=4)
-        look: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 6.5}
-        axes.text(1.01, y, count(reversal.pairs, "pair"), **look)
+        style.beside(axes, y, count(reversal.pairs, "pair"))
     style.labelled_rows(axes, labels)
     axes.set(xlabel="order of a pair reversed (% of replicates)", xlim=(0, None))
     mark: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.8, "linestyle": ""}
@@ -291,11 +286,9 @@ def agreements(of: Scope) -> dict[str, Interval]:
     for c, column in enumerate(matrix.columns):
         apart = matrix.labelled | matrix.floors
         labels = [x for x in matrix.labels if x not in apart and matrix.on_val.get((x, c))]
-        sides = [[scores[x, c] for x in labels] for scores in (matrix.on_val, matrix.scores)]
-        seeds = sorted(set.intersection(*(set(s) for side in sides for s in side))) if labels else []
-        if len(labels) > 1 and seeds:
-            val_SK, test_SK = (np.array([[s[seed] for s in side] for seed in seeds]) for side in sides)
-            found[column.title] = rank_agreement(val_SK, test_SK)
+        both_SK = by_shared_seed([scores[x, c] for scores in (matrix.on_val, matrix.scores) for x in labels])
+        if len(labels) > 1 and len(both_SK):
+            found[column.title] = rank_agreement(*np.hsplit(both_SK, 2))
     return found
 
 
@@ -306,8 +299,7 @@ def agreement(of: Scope, narrow: bool) -> style.Figure:
     drawn = style.canvas(narrow, TAU_INCHES * len(found) + BARS_INCHES)
     axes = drawn.subplots()
     for y, tau in enumerate(found.values()):
-        style.interval_line(axes, y, tau.low, tau.high, style.PALETTE[0])
-        axes.scatter(tau.mean, y, s=26, color=style.PALETTE[0], zorder=4)
+        style.dot(axes, y, tau, style.PALETTE[0])
     axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
     style.labelled_rows(axes, list(found))
     axes.set(xlim=(-1.05, 1.05), xlabel="Kendall's tau of validation and test")

@@ -46,17 +46,17 @@ def published(of: Scope, narrow: bool) -> style.Figure:
             colour, sd = colours[r.ref.method], r.row.spread.get(metric, np.nan)
             style.interval_line(axes, y - 0.13, r.published - sd, r.published + sd, style.SOFT, 1.4)
             axes.scatter(r.published, y - 0.13, s=22, marker="D", facecolor="white", edgecolor=style.INK, zorder=4)
-            style.interval_line(axes, y + 0.13, r.ours.low, r.ours.high, colour, 2.2)
-            axes.scatter(r.ours.mean, y + 0.13, s=22, color=colour, zorder=4)
-            look: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 6.5}
-            verdict = axes.text(1.01, y, r.verdict.replace("cannot be ", "cannot be\n"), **look)
+            style.dot(axes, y + 0.13, r.ours, colour, 22, 2.2)
+            verdict = style.beside(axes, y, r.verdict.replace("cannot be ", "cannot be\n"))
             verdict.set_in_layout(False)  # its room is kept by `rect`
         style.labelled_rows(axes, [names[id(r)] for r in rows])
         axes.set(xlabel=metric_title(metric, of.data) + measure(metric).heading)
         axes.margins(x=0.06)
     diamond: dict[str, Any] = {"marker": "D", "linestyle": "", "markerfacecolor": "white", "markersize": 4.5}
     dot: dict[str, Any] = {"marker": "o", "color": style.SOFT, "markersize": 4.5, "linewidth": 2.2}
-    theirs = style.handle("theirs, and one standard deviation", color=style.INK, **diamond)
-    ours = style.handle(f"ours, mean and {LEVEL_NAME} interval", **dot)
-    style.legend(drawn, [theirs, ours], 1 if narrow else 2)
+    handles = [
+        style.handle("theirs, and one standard deviation", color=style.INK, **diamond),
+        style.handle(f"ours, mean and {LEVEL_NAME} interval", **dot),
+    ]
+    style.legend(drawn, handles, 1 if narrow else 2)
     return drawn

@@ -5,12 +5,12 @@ from typing import Any
 
 from mmcontrast.config import CellRef, Grid
 from mmcontrast.config.metrics import Measure, measure
-from mmcontrast.evaluation.statistics import Difference
+from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.figures import style
 from mmcontrast.report.figures.registry import figure
-from mmcontrast.report.results import shown
-from mmcontrast.report.tables.contrasts import compared
+from mmcontrast.report.results import Scores, shown
+from mmcontrast.report.tables.contrasts import compared, ref_of
 from mmcontrast.report.text import wording
 from mmcontrast.report.text.wording import LEVEL_NAME, count
 
@@ -21,8 +21,6 @@ MOST_BESIDE = 4  # panels
 LEADING = 2  # widths of another
 # of all panel titles, and of all labels of x axes, beside one another
 TITLE_CHARACTERS, AXIS_CHARACTERS = 66, 84
-P_STYLE: dict[str, Any] = {"fontsize": 6.5, "color": style.SOFT, "va": "center"}
-SEED_STYLE: dict[str, Any] = {"s": 5, "alpha": 0.4, "linewidths": 0, "zorder": 2}
 
 
 def _panels(
@@ -74,23 +72,26 @@ def scores(of: Scope, narrow: bool) -> style.Figure:
 def _score_row(axes: style.Axes, of: Scope, ref: CellRef, metric: str, y: int) -> None:
     colour = style.method_colours(of.grid.methods)[ref.method]
     protocol, kind = "selected" if of.mean(ref, metric) else "last", measure(metric)
-    score, wide, best = (
-        f(ref, metric, p) for f, p in ((of.mean, protocol), (of.wide, protocol), (of.mean, "optimistic"))
-    )
-    if score is not None:
-        mean, low, high = shown(score, kind)
-        if wide is not None:
-            style.interval_line(axes, y, *shown(wide, kind)[1:], colour, 0.8)
-        style.interval_line(axes, y, low, high, colour)
-        axes.scatter(mean, y, s=26, marker="o" if protocol == "selected" else "s", color=colour, zorder=4)
-        seeds = of.scores(ref, metric, protocol)
-        axes.scatter([kind.factor * v for v in seeds.values()], [y + 0.27] * len(seeds), color=colour, **SEED_STYLE)
-    if best is not None:
+    if (score := of.mean(ref, metric, protocol)) is not None:
+        seeds, marker = of.scores(ref, metric, protocol), "o" if protocol == "selected" else "s"
+        _dots(axes, y, kind, score, of.wide(ref, metric, protocol), seeds, colour=colour, marker=marker)
+    if (best := of.mean(ref, metric, "optimistic")) is not None:
         axes.scatter(kind.factor * best.mean, y, s=24, facecolor="white", edgecolor=colour, linewidths=1.1, zorder=4.5)
     for p in of.grid.published(of.experiment).rows:
         same = (p.dataset, p.method, p.variant) == (of.dataset, ref.method, ref.variant)
         if same and metric in p.values:
             axes.plot([p.values[metric]] * 2, [y - 0.38, y + 0.38], color=style.INK, linewidth=1.6, zorder=5)
+
+
+def _dots(
+    axes: style.Axes, y: int, of: Measure, found: Interval, wide: Interval | None, seeds: Scores, **look: Any
+) -> None:
+    """A score or difference with its intervals, where it has them, over its seeds; all as stored."""
+    if wide is not None:
+        style.interval_line(axes, y, *shown(wide, of)[1:], look["colour"], 0.8)
+    style.dot(axes, y, shown(found, of), **look)
+    single = {"color": look["colour"], "alpha": 0.4, "linewidths": 0, "zorder": 2}
+    axes.scatter([of.factor * v for v in seeds.values()], [y + 0.27] * len(seeds), s=5, **single)
 
 
 def _score_legend(of: Scope) -> list[style.Line2D]:
@@ -100,20 +101,19 @@ def _score_legend(of: Scope) -> list[style.Line2D]:
     chosen = "linear probe" if of.probed else "epoch selected on validation"
     seeds = count(of.n_seeds, "seed")
     mean, single, *interval = style.seed_handles(f"{chosen}, mean of {seeds}", of.n_seeds > 1)
-    square: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 5.5}
-    hollow: dict[str, Any] = {"markerfacecolor": "white", "markersize": 5, "linestyle": ""}
-    bar: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.6, "linestyle": ""}
+    square: dict[str, Any] = {"marker": "s", "markersize": 5.5, "color": style.SOFT}
+    hollow: dict[str, Any] = {"marker": "o", "markersize": 5, "markerfacecolor": "white", "markeredgecolor": style.SOFT}
+    bar: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.6, "color": style.INK}
     wide = f"{LEVEL_NAME} interval over seeds and {of.n_instances} test instances"
     handles = [mean] if "selected" in protocols else []
     if last_alone:
-        handles.append(style.handle(f"last epoch (no validation split), mean of {seeds}", color=style.SOFT, **square))
+        handles.append(style.handle(f"last epoch (no validation split), mean of {seeds}", linestyle="", **square))
     handles += [single, *interval, style.handle(wide, color=style.SOFT, linewidth=0.8)]
     if "optimistic" in protocols:
-        look = hollow | {"marker": "o", "markeredgecolor": style.SOFT}
-        handles.append(style.handle("optimistic: best epoch on the test split", **look))
+        handles.append(style.handle("optimistic: best epoch on the test split", linestyle="", **hollow))
     ours = (p for p in of.grid.published(of.experiment).rows if p.dataset == of.dataset)
     if any(wording.find_cell(of.grid, of.experiment, p.method or "", p.variant) for p in ours):
-        handles.append(style.handle("published", color=style.INK, **bar))
+        handles.append(style.handle("published", linestyle="", **bar))
     return handles
 
 
@@ -137,19 +137,11 @@ def differences_to_reference(of: Scope, narrow: bool) -> style.Figure:
         for y, ref in enumerate(others):
             if found := compared.get((ref.method, ref.variant)):
                 own = of.scores(ref, metric)
-                by_seed = [own[s] - against[s] for s in sorted(own.keys() & against.keys())]
-                difference_row(axes, y, found, by_seed, colours[ref.method], measure(metric))
+                by_seed = {s: own[s] - against[s] for s in sorted(own.keys() & against.keys())}
+                _dots(axes, y, measure(metric), Interval(*found[:3]), None, by_seed, colour=colours[ref.method])
+                axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.5, zorder=0)
     style.legend(drawn, handles, 1 if narrow else 4, handlelength=1.8)
     return drawn
-
-
-def difference_row(axes: style.Axes, y: int, found: Difference, by_seed: list[float], colour: str, of: Measure) -> None:
-    """A difference with its interval, where it has one, and its seeds. found, by_seed: as stored."""
-    mean, low, high = shown(found, of)
-    style.interval_line(axes, y, low, high, colour)
-    axes.scatter(mean, y, s=26, color=colour, zorder=4)
-    axes.scatter([of.factor * v for v in by_seed], [y + 0.27] * len(by_seed), color=colour, **SEED_STYLE)
-    axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.5, zorder=0)
 
 
 def _some_contrast(grid: Grid, experiment: str, dataset: str) -> bool:
@@ -173,16 +165,15 @@ def contrasts(of: Scope, narrow: bool) -> style.Figure:
     for axes, ((dataset, metric), rows) in zip(all_axes, rows_of.items(), strict=True):
         axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1)
         for y, row in enumerate(rows):
-            colour, difference = colours[row.contrast.cell.partition("/")[0]], row.difference
-            if row.wide is not None:
-                style.interval_line(axes, y, *shown(row.wide, row.of)[1:], colour, 0.8)
+            difference, colour = Interval(*row.difference[:3]), colours[ref_of(row.contrast.cell).method]
             if row.contrast.protocol == "optimistic":
-                difference = difference._replace(low=float("nan"), high=float("nan"))
-            difference_row(axes, y, difference, list(row.by_seed.values()), colour, row.of)
-            axes.text(1.01, y, wording.p_value(row.p_holm), transform=axes.get_yaxis_transform(), **P_STYLE)
+                difference = Interval(difference.mean, float("nan"), float("nan"))
+            _dots(axes, y, row.of, difference, row.wide, row.by_seed, colour=colour)
+            axes.axhline(y + 0.5, color=style.FAINT, linewidth=0.5, zorder=0)
+            style.beside(axes, y, wording.p_value(row.p_holm), style.SOFT)
         style.labelled_rows(axes, [style.wrapped(c.contrast.label) for c in rows])
         if any(c.contrast.primary for c in rows):
-            axes.text(1.01, -0.7, "p", transform=axes.get_yaxis_transform(), **P_STYLE)
+            style.beside(axes, -0.7, "p", style.SOFT)
         axes.margins(x=0.06)
         in_points = " (points)" if measure(metric).percent else ""
         axes.set(title=of.grid.datasets[dataset].title, xlabel=f"{wording.short_title(metric)}: difference{in_points}")

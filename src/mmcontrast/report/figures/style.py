@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmcontrast.data.files import replacing
+from mmcontrast.evaluation.statistics import Interval
 from mmcontrast.report.text.wording import LEVEL_NAME
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Figure
     from matplotlib.lines import Line2D as Line2D
+    from matplotlib.text import Text
 else:  # a second that only drawing takes
-    Axes = Axis = Figure = Line2D = Any
+    Axes = Axis = Figure = Line2D = Text = Any
 
 # told apart under the common colour vision deficiencies: Okabe & Ito (2008), then Tol's muted scheme;
 # between those, for the losses that stand in figures of their own
@@ -146,6 +148,17 @@ def interval_line(axes: Axes, y: float, low: float, high: float, colour: str, wi
     """An interval in row y; nothing where there is none."""
     if np.isfinite([low, high]).all():
         axes.plot([low, high], [y, y], color=colour, linewidth=width, solid_capstyle="butt", zorder=3)
+
+
+def dot(axes: Axes, y: float, found: Interval, colour: str, size: float = 26, width: float = 3.2, **look: Any) -> None:
+    """A value in row y with its interval, where it has one, as a line of that width."""
+    interval_line(axes, y, found.low, found.high, colour, width)
+    axes.scatter(found.mean, y, s=size, edgecolor=colour, zorder=4, **{"facecolor": colour} | look)
+
+
+def beside(axes: Axes, y: float, text: str, colour: str = INK) -> Text:
+    """A text behind row y."""
+    return axes.text(1.01, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=6.5, color=colour)
 
 
 def plain_numbers(axis: Axis) -> None:

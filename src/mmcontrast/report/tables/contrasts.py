@@ -4,7 +4,7 @@ The only place of the report where a p value is made: a comparison has one, and 
 primary contrasts, in its figure, and in what is said of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def compared(evidence: Evidence, experiment: str) -> list[Compared]:
         if c.dataset not in evidence.grid.dataset_names:
             continue
         of = Scope(evidence, experiment, c.dataset)
-        one, other, metric = _ref(c.cell), _ref(c.against), c.metric or of.data.metrics[0]
+        one, other, metric = ref_of(c.cell), ref_of(c.against), c.metric or of.data.metrics[0]
         a, b = of.scores(one, metric, c.protocol), of.scores(other, metric)
         if by_seed := {s: a[s] - b[s] for s in sorted(a.keys() & b.keys())}:
             difference = paired_difference(a, b)
@@ -78,11 +78,12 @@ def _corrected(found: list[Compared]) -> list[Compared]:
     for key in dict.fromkeys((c.contrast.dataset, c.metric) for c in found):
         family = [i for i, c in enumerate(found) if c.contrast.primary and (c.contrast.dataset, c.metric) == key]
         for i, p in zip(family, holm(np.array([found[i].difference.p for i in family])), strict=True):
-            out[i] = Compared(**{**vars(found[i]), "p_holm": float(p), "family": len(family)})
+            out[i] = replace(found[i], p_holm=float(p), family=len(family))
     return out
 
 
-def _ref(cell: str) -> CellRef:
+def ref_of(cell: str) -> CellRef:
+    """Of what a contrast names, method/variant."""
     method, _, variant = cell.partition("/")
     return CellRef(method=method, variant=variant)
 
@@ -96,11 +97,9 @@ def named(grid: Grid, c: Compared) -> str:
 def contrast_blocks(evidence: Evidence, experiment: str) -> list[Block]:
     """A block of the primary contrasts with their p values, and one of the exploratory ones; each where there are."""
     found = compared(evidence, experiment)
-    primary = [c for c in found if c.contrast.primary]
-    return [
-        *_block(evidence.grid, primary, "Primary contrasts, declared before the run", "primary"),
-        *_block(evidence.grid, [c for c in found if not c.contrast.primary], "Differences by seed", "contrast"),
-    ]
+    primary, others = ([c for c in found if c.contrast.primary == wanted] for wanted in (True, False))
+    first = _block(evidence.grid, primary, "Primary contrasts, declared before the run", "primary")
+    return first + _block(evidence.grid, others, "Differences by seed", "contrast")
 
 
 def _block(grid: Grid, found: list[Compared], title: str, metric: str) -> list[Block]:
@@ -128,11 +127,8 @@ def _block(grid: Grid, found: list[Compared], title: str, metric: str) -> list[B
 def _values(grid: Grid, c: Compared) -> dict[str, Value]:
     values = {"where": Value(word=named(grid, c)), "seeds": Value(float(c.difference.n))}
     if c.contrast.protocol == "optimistic":
-        sd = c.of.factor * c.spread
-        return values | {
-            "difference": Value(c.of.factor * c.difference.mean, digits=c.of.decimals),
-            "spread": Value(sd, digits=c.of.decimals),
-        }
+        shown = {"difference": c.difference.mean, "spread": c.spread}
+        return values | {key: Value(c.of.factor * x, digits=c.of.decimals) for key, x in shown.items()}
     values |= {"difference": Value.of(c.difference, c.of), "wide": Value.of(c.wide, c.of)}
     tests = {"p": Value(c.difference.p), "p_holm": Value(c.p_holm), "family": Value(float(c.family))}
     return values | (tests if c.contrast.primary else {})

@@ -76,9 +76,8 @@ def kept_by_cell(evidence: Evidence, experiment: str, asked: Information, arms: 
 
 def published(grid: Grid, experiment: str) -> dict[str, Published]:
     """Row -> published R, U and S, of whatever size they are."""
-    spec = grid.experiments[experiment]
-    of = spec.information.published if spec.information else None
-    return {p.row: p for p in grid.published(experiment).rows if p.dataset == of}
+    asked = grid.experiments[experiment].information
+    return {p.row: p for p in grid.published(experiment).rows if asked and p.dataset == asked.published}
 
 
 def published_beside(theirs: dict[str, Published], kept: Kept) -> Published | None:
@@ -118,8 +117,7 @@ def _values(p: Published) -> dict[str, Value]:
 
 def information_findings(evidence: Evidence, experiment: str) -> list[str]:
     """One sentence per cell on R, U, S and its control, the largest difference between these two first."""
-    out: list[str] = []
-    grid = evidence.grid
+    out, grid = [], evidence.grid
     for asked, arms in active_arms(grid, experiment):
         title, chance = grid.datasets[arms.unbiased].title, chances(grid, asked, arms)
         for kept in sorted(kept_by_cell(evidence, experiment, asked, arms), key=lambda k: -k.gain.mean):
@@ -131,8 +129,7 @@ def information_findings(evidence: Evidence, experiment: str) -> list[str]:
 
 def information_notes(grid: Grid, experiment: str) -> list[str]:
     """What R, U, S and the control are, and whether the size of the published values was run."""
-    spec = grid.experiments[experiment]
-    asked = spec.information
+    asked = grid.experiments[experiment].information
     if asked is None:
         return []
     data = grid.datasets[asked.arms[0].unbiased]

@@ -16,11 +16,10 @@ from mmcontrast.evaluation.columns import ENCODERS, OWN
 from mmcontrast.evaluation.statistics import Difference, Interval, over_seeds, paired_difference
 from mmcontrast.report.evidence import Evidence
 from mmcontrast.report.outputs import ALL
-from mmcontrast.report.results import shown
+from mmcontrast.report.results import Scores, by_shared_seed, shared_seeds, shown
 from mmcontrast.report.tables.formats import Block, Column, Kind, Row, Value
 from mmcontrast.report.text.wording import cell_label, count, estimate, find_cell, listed, probe_definition
 
-Scores = dict[int, float]  # seed -> score
 Cells = dict[str, tuple[str, str]]  # dataset -> method, variant
 RAW = "raw"
 READOUTS = {ENCODERS: "encoders, side by side", OWN: "fused embedding"}
@@ -117,8 +116,7 @@ class Matrix:
         """(seeds, complete labels) of each column: from chance (0) to perfect (1), or larger where better."""
         out = []
         for c, chance in enumerate(self.chance):
-            seeds = sorted(set.intersection(*(set(self.scores[label, c]) for label in self.complete)))
-            raw = np.array([[self.scores[label, c][s] for label in self.complete] for s in seeds])
+            raw = by_shared_seed([self.scores[label, c] for label in self.complete])
             out.append(self.measures[c].sign * raw if chance is None else (raw - chance) / (1 - chance))
         return out
 
@@ -161,9 +159,8 @@ def fewest_seeds(grid: Grid, column: MatrixColumn) -> int:
 
 def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
     """The matrix of an experiment, of the columns that this selection runs."""
-    grid = evidence.grid
+    grid, columns = evidence.grid, shown_columns(evidence.grid, experiment)
     spec = grid.experiments[experiment]
-    columns = shown_columns(grid, experiment)
     refs: dict[tuple[str, str], CellRef] = {}
     for dataset, ref in grid.experiment_cells(experiment):
         refs.setdefault((cell_label(grid, ref), dataset), ref)
@@ -193,9 +190,8 @@ def build_matrix(evidence: Evidence, experiment: str) -> Matrix:
 def _fill(matrix: Matrix, evidence: Evidence, experiment: str) -> None:
     stored: dict[tuple[str, ...], Scores] = {}
     keys = ("dataset", "method", "variant", "metric", "split", "seed", "value")
-    for *key, seed, value in (
-        evidence.results.filter(experiment=experiment, protocol="selected").select(keys).iter_rows()
-    ):
+    selected = evidence.results.filter(experiment=experiment, protocol="selected")
+    for *key, seed, value in selected.select(keys).iter_rows():
         stored.setdefault(tuple(key), {})[seed] = value
 
     def by_seed(cells: Cells, column: MatrixColumn, readout: str, split: str = "test") -> Scores:
@@ -204,8 +200,7 @@ def _fill(matrix: Matrix, evidence: Evidence, experiment: str) -> None:
         for p in column.parts:
             metric = metric_name(_target(evidence.grid, p).metrics[0], p.task or "", readout)
             parts.append(stored.get((p.dataset, *cells.get(p.dataset, ("", "")), metric, split), {}))
-        seeds = sorted(set.intersection(*(set(p) for p in parts)))
-        return {s: fmean(p[s] for p in parts) for s in seeds}
+        return {s: fmean(p[s] for p in parts) for s in shared_seeds(parts)}
 
     for label in matrix.labels:
         cells = {d: (ref.method, ref.variant) for (x, d), ref in matrix.refs.items() if x == label}
@@ -329,12 +324,11 @@ def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], tupl
 def cost_block(evidence: Evidence, matrix: Matrix) -> Block:
     """Seconds and memory of every row and column; raises as `read_costs`."""
     columns: list[Column] = []
-    values: dict[str, dict[str, Value]] = {}
+    rows = {label: Row(label, {}) for label in matrix.labels}
     for c, of in enumerate(matrix.columns):
         columns.append(Column(f"seconds_{c}", f"{of.title}: s per seed", "score"))
         columns.append(Column(f"memory_{c}", "peak MiB", "count"))
     for (label, c), (seconds, memory) in read_costs(evidence, matrix).items():
-        found = {f"seconds_{c}": Value(seconds), f"memory_{c}": Value(memory)}
-        values.setdefault(label, {}).update(found)
-    rows = [Row(label, values[label]) for label in matrix.labels if label in values]
-    return Block("Cost of training", columns, rows, {"dataset": ALL, "metric": "cost"})
+        rows[label].values.update({f"seconds_{c}": Value(seconds), f"memory_{c}": Value(memory)})
+    trained = [row for row in rows.values() if row.values]
+    return Block("Cost of training", columns, trained, {"dataset": ALL, "metric": "cost"})

@@ -129,17 +129,16 @@ def paper_parts(evidence: Evidence) -> list[dict[str, Any]]:
     """
     parts, grid = [], evidence.grid
     for key, paper in grid.papers.items():
-        of_it = [name for name, spec in grid.experiments.items() if spec.paper == key]
+        if not (of_it := [name for name, spec in grid.experiments.items() if spec.paper == key]):
+            continue
         run = [e for e in grid.active_experiments if e in of_it]
         found = [] if grid.suite.overrides.given() else chain.from_iterable(reproductions(evidence, e) for e in run)
         # one number may stand in several experiments
         lines = {(one.row.row, one.of.name(one.ref), one.metric): (one, best) for one, best in found}
         unrun = [left for e in of_it if (left := _unrun(grid, e, run))]
         unrun += [_not_run(grid, key, name) for name in paper.not_run]
-        if of_it:
-            title = grid.methods[key].title if key in grid.methods else paper.title
-            shown = {"key": key, "title": title, "experiments": run, "lines": list(lines.values()), "unrun": unrun}
-            parts.append(shown)
+        title = grid.methods[key].title if key in grid.methods else paper.title
+        parts.append({"key": key, "title": title, "experiments": run, "lines": [*lines.values()], "unrun": unrun})
     return parts
 
 
