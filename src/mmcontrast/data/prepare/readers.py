@@ -157,11 +157,10 @@ def _ragged(path: Path, separator: str | None) -> str | None:
     return None
 
 
-def expect(sheet: Sheet, rows: int, rows_key: str, width: int, width_key: str, skip: int = 0) -> None:
-    """Raise DataError where a sheet has other rows or (but for `skip`) columns than these keys of params/ say."""
-    found = sheet.cells.width - skip
-    if found != width:
-        raise DataError(f"{sheet.path}: {found} feature columns, and {width_key} says {width}")
+def expect(sheet: Sheet, rows: int, rows_key: str, width: int, width_key: str) -> None:
+    """Raise DataError where a sheet has other rows or columns than these keys of params/ say."""
+    if sheet.cells.width != width:
+        raise DataError(f"{sheet.path}: {sheet.cells.width} feature columns, and {width_key} says {width}")
     if len(sheet) != rows:
         raise DataError(f"{sheet.path}: {len(sheet)} rows, and {rows_key} says {rows}")
 
