@@ -30,8 +30,8 @@ from pydantic import Field
 from mmcontrast.config import Dataset, Modality, validate
 from mmcontrast.config.base import Strict
 from mmcontrast.data.files import inside, told_json
-from mmcontrast.data.instances import Instance, Stream
-from mmcontrast.data.pictures import check_modalities, jpeg, pixels, resized
+from mmcontrast.data.instances import Instance, Stream, picture
+from mmcontrast.data.pictures import check_modalities
 from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
 from mmcontrast.paths import SPLITS
 
@@ -72,10 +72,9 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
 
 def _instances(rows: Iterator[Row], spec: Modality, skip: bool, report: dict[str, Any]) -> Iterator[Instance]:
-    stored = jpeg if spec.encoded else pixels
     for identity, files, texts, label, split in rows:
         try:
-            cut = [stored(resized(file, spec.shape)) for file in files]
+            cut = [picture(file, spec) for file in files]
         except DataError as e:
             if not skip:
                 remedy = "mend it, or say `skip_undecodable: true` under `prepare` to leave such rows out"
@@ -96,7 +95,7 @@ def _food101(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, repor
                 raise DataError(f"{place}: annotation '{kind}'; {nearest(kind, dataset.classes)}")
             if class_of.setdefault(row["label"], kind) != kind:
                 raise DataError(f"{place}: label {row['label']} of '{kind}', and before of '{class_of[row['label']]}'")
-            picture = _inside(raw_dir, f"images/{split}/{kind}/{file}", place)
+            image = _inside(raw_dir, f"images/{split}/{kind}/{file}", place)
             text = row["text"]
             if options.text == "page":
                 page = _inside(raw_dir, f"texts_txt/{kind}/{Path(file).stem}.txt", place)
@@ -104,7 +103,7 @@ def _food101(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, repor
             if not text.strip():
                 report["left_out_without_text"] += 1
                 continue
-            yield file, [picture], text, dataset.classes.index(kind), split
+            yield file, [image], text, dataset.classes.index(kind), split
 
 
 def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:

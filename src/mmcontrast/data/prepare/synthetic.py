@@ -41,4 +41,4 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         signal_Nd = np.einsum("nk,kd->nd", codes_NK, weights_Kd, optimize=False)
         inputs[modality] = signal_Nd + params.noise * rng.standard_normal(signal_Nd.shape)
         names[modality] = [f"{modality}_{j}" for j in range(spec.shape[0])]
-    return from_arrays([f"row-{i:05d}" for i in range(dataset.rows)], labels_N, inputs, names)
+    return from_arrays(labels_N, inputs, names)

@@ -62,5 +62,4 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     labels = {factor: (values[:, 0] > 0).astype(np.int64) for factor, values in factors.items()}
     label_N = labels.pop(next(reversed(labels)))
     known(f"{where}: tasks: beside that of the label", "factor", dataset.tasks, labels)
-    ids = [f"row-{i:05d}" for i in range(dataset.rows)]
-    return from_arrays(ids, label_N, inputs, names, tasks={task: labels[task] for task in dataset.tasks})
+    return from_arrays(label_N, inputs, names, tasks={task: labels[task] for task in dataset.tasks})
