@@ -83,7 +83,7 @@ def train_and_test(dataset: Dataset, where: str) -> dict[str, int]:
 def from_arrays(
     labels_N: np.ndarray,
     inputs: Mapping[str, np.ndarray],
-    feature_names: Mapping[str, Sequence[str]],
+    feature_names: Mapping[str, Sequence[str]] | None = None,
     parts: Mapping[str, int] | None = None,
     tasks: Mapping[str, np.ndarray] | None = None,
 ) -> Stream:
@@ -91,6 +91,7 @@ def from_arrays(
 
     Args:
         labels_N: int64 class indices; `tasks` has those of further labels. inputs: modality -> (N, d) float64.
+        feature_names: modality -> d names; numbered where the data name none.
         parts: split -> how many of the N are of it, one split after another, where the data came with a split.
     """
     places = [(f"{part}-{i:04d}", part) for part, rows in (parts or {}).items() for i in range(rows)]
@@ -101,7 +102,8 @@ def from_arrays(
         )
         for i, (identity, split) in enumerate(places or [(f"row-{i:05d}", None) for i in range(len(labels_N))])
     )
-    return Stream(instances, feature_names, in_memory=True)
+    numbered = {m: [f"{m}_{j}" for j in range(x_Nd.shape[1])] for m, x_Nd in inputs.items()}
+    return Stream(instances, feature_names or numbered, in_memory=True)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,4 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         number = ORDER.index(view) + 1
         blocks = [numeric(variables, f"x{number}_{s}", path, (rows, *spec.shape)) for s, rows in parts.items()]
         inputs[view] = np.concatenate(blocks)
-    # the file names no feature
-    names = {view: [f"{view}_{j}" for j in range(spec.shape[0])] for view, spec in dataset.modalities.items()}
-    return from_arrays(np.concatenate(labels).astype(np.int64) - 1, inputs, names, parts)
+    return from_arrays(np.concatenate(labels).astype(np.int64) - 1, inputs, parts=parts)
