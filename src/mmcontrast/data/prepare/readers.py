@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mmcontrast.data.files import CHUNK_BYTES
-from mmcontrast.errors import DataError, nearest
+from mmcontrast.data.files import CHUNK_BYTES, inside
+from mmcontrast.errors import DataError, FetchError, nearest
 
 MAX_CSV_BYTES = 2 * 1024**3
 MAX_CSV_COLUMNS = 100_000
@@ -155,6 +155,14 @@ def _ragged(path: Path, separator: str | None) -> str | None:
             if count != width:
                 return f"line {number} has {count} cells, and line 1 has {width}"
     return None
+
+
+def named_file(folder: Path, name: str, place: str) -> Path:
+    """The file of a name that data give at `place`. Raises DataError where it would lead out of the folder."""
+    try:
+        return inside(folder, name)
+    except FetchError as e:
+        raise DataError(f"{place}: {e}") from None
 
 
 def expect(sheet: Sheet, rows: int, rows_key: str, width: int, width_key: str) -> None:

@@ -17,11 +17,11 @@ from pydantic import Field
 from mmcontrast.config import Dataset, Modality, validate
 from mmcontrast.config.base import Strict, known
 from mmcontrast.config.metrics import Target
-from mmcontrast.data.files import inside
 from mmcontrast.data.instances import Instance, Stream, in_file, picture
 from mmcontrast.data.manifest import raw_path
+from mmcontrast.data.prepare.readers import named_file
 from mmcontrast.data.prepare.table_files import Split, Table, TableFile, load
-from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
+from mmcontrast.errors import ConfigError, DataError, nearest
 
 SHOWN = 20
 COLUMN = re.compile(r"\{([^{}]+)\}")
@@ -145,10 +145,7 @@ class _Reading:
         if cell is None or spec.kind == "vector":
             return cell
         if source.folder is not None:
-            try:
-                cell = inside(source.folder, cell)
-            except FetchError as e:
-                raise DataError(f"{table.at(row)}: {e}") from None
+            cell = named_file(source.folder, cell, table.at(row))
         try:
             if isinstance(cell, Path):
                 return in_file(cell, spec)
