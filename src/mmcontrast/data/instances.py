@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 
-from mmcontrast.config import Dataset, Modality, RandomSplit
+from mmcontrast.config import Dataset, Modality, PublishedSplit, RandomSplit
 from mmcontrast.data.pictures import decode, jpeg, log_mel, pixels, read_wav, resized
 from mmcontrast.data.scaling import Scaler
 from mmcontrast.data.splitting import by_group, stratified
-from mmcontrast.errors import DataError, nearest
+from mmcontrast.errors import ConfigError, DataError, nearest
 from mmcontrast.paths import SPLITS
 
 LABELS = {"classes": np.int64, "multilabel": np.uint8, "regression": np.float32}
@@ -73,32 +73,37 @@ class Stream:
     in_memory: bool = False
 
 
+def train_and_test(dataset: Dataset, where: str) -> dict[str, int]:
+    """Rows of these two parts. Raises ConfigError, which begins as `where`, unless the split has them and no other."""
+    if not isinstance(dataset.split, PublishedSplit) or dataset.split.val:
+        raise ConfigError(f"{where} with a train and a test part, no other")
+    return {"train": dataset.split.train, "test": dataset.split.test}
+
+
 def from_arrays(
-    ids: Sequence[str],
     labels_N: np.ndarray,
     inputs: Mapping[str, np.ndarray],
-    feature_names: Mapping[str, Sequence[str]],
-    splits: Sequence[str] | None = None,
+    feature_names: Mapping[str, Sequence[str]] | None = None,
+    parts: Mapping[str, int] | None = None,
     tasks: Mapping[str, np.ndarray] | None = None,
 ) -> Stream:
-    """N instances of vectors, held in memory.
+    """N instances of vectors, held in memory, called by their numbers.
 
     Args:
         labels_N: int64 class indices; `tasks` has those of further labels. inputs: modality -> (N, d) float64.
-        splits: N names where the data came with a split.
+        feature_names: modality -> d names; numbered where the data name none.
+        parts: split -> how many of the N are of it, one split after another, where the data came with a split.
     """
-    labels, of_tasks = labels_N.tolist(), {task: of.tolist() for task, of in (tasks or {}).items()}
+    places = [(f"{part}-{i:04d}", part) for part, rows in (parts or {}).items() for i in range(rows)]
     instances = (
         Instance(
-            identity,
-            {m: x_Nd[i] for m, x_Nd in inputs.items()},
-            labels[i],
-            splits[i] if splits else None,
-            {task: of[i] for task, of in of_tasks.items()},
+            *(identity, {m: x_Nd[i] for m, x_Nd in inputs.items()}, int(labels_N[i]), split),
+            tasks={task: int(of[i]) for task, of in (tasks or {}).items()},
         )
-        for i, identity in enumerate(ids)
+        for i, (identity, split) in enumerate(places or [(f"row-{i:05d}", None) for i in range(len(labels_N))])
     )
-    return Stream(instances, feature_names, in_memory=True)
+    numbered = {m: [f"{m}_{j}" for j in range(x_Nd.shape[1])] for m, x_Nd in inputs.items()}
+    return Stream(instances, feature_names or numbered, in_memory=True)
 
 
 @dataclass(frozen=True)
@@ -275,8 +280,7 @@ def in_file(path: Path, spec: Modality) -> Any:
     Raises DataError: it is missing, or not such a file.
     """
     if spec.kind == "image":
-        picture = resized(path, spec.shape)
-        return jpeg(picture) if spec.encoded else pixels(picture)
+        return picture(path, spec)
     if spec.kind == "sequence":
         samples_S, rate = read_wav(path)
         return samples_S[:, None] if spec.shape[1] == 1 else log_mel(samples_S, rate, spec.shape[1])
@@ -284,6 +288,12 @@ def in_file(path: Path, spec: Modality) -> Any:
         return path.read_text(encoding="utf-8")
     except (UnicodeError, OSError) as e:
         raise DataError(f"{path}: not a text in UTF-8 ({e})") from None
+
+
+def picture(file: Path | IO[bytes], spec: Modality) -> Any:
+    """What is stored of a picture: cut and resized, its pixels or a JPEG. Raises DataError: see `resized`."""
+    cut = resized(file, spec.shape)
+    return jpeg(cut) if spec.encoded else pixels(cut)
 
 
 def checked(value: Any, spec: Modality, where: str, counts: Counter[str]) -> Any:

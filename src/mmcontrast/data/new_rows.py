@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from mmcontrast.config import CellConfig, Modality
+from mmcontrast.config.base import known
 from mmcontrast.data import streaming
 from mmcontrast.data.instances import checked, in_file
 from mmcontrast.data.loading import Table, as_table
 from mmcontrast.data.pictures import decode
 from mmcontrast.data.scaling import Scaler
 from mmcontrast.data.table import described_by, schema
-from mmcontrast.errors import DataError, nearest
+from mmcontrast.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,7 @@ def table_of(given: Mapping[str, Any], cell: CellConfig, scalers: Mapping[str, S
 
     Raises DataError: it is not what the cell's dataset holds; names the modality and row.
     """
-    if unknown := [m for m in given if m not in cell.modalities]:
-        raise DataError(f"{WHERE}: no modality '{unknown[0]}'; {nearest(unknown[0], cell.modalities)}")
+    known(WHERE, "modality", given, cell.modalities, DataError)
     values = {m: _values(m, cell.modalities[m], x, scalers.get(m)) for m, x in given.items() if x is not None}
     sizes = {m: len(x) for m, x in values.items()}
     if len(set(sizes.values())) != 1 or 0 in sizes.values():
@@ -117,8 +117,8 @@ def _refuse_lacking(cells: Mapping[str, Sequence[Any]], cell: CellConfig, partia
         if all(value is None for value in row):
             raise DataError(f"{WHERE}: row {i} (from 0) has no input, every modality is missing; leave it out")
     for m, values in cells.items():
-        if any(value is None for value in values) and not (partial or cell.modalities[m].optional):
-            first = next(i for i, value in enumerate(values) if value is None)
+        first = next((i for i, value in enumerate(values) if value is None), None)
+        if first is not None and not (partial or cell.modalities[m].optional):
             raise DataError(
                 f"{WHERE}: row {first} (from 0) has no '{m}', and {cell.method} was trained where every row has one; "
                 "give it, or use a method that takes modalities alone, such as comm or a pairwise one"

@@ -106,11 +106,11 @@ def test_an_empty_name_is_refused(tmp_path: Path) -> None:
 
 def test_sizes_are_held_against_params(tmp_path: Path) -> None:
     sheet = read_sheet(write(tmp_path, "id,a,b\np,1,2\n"), header=True)
-    expect(sheet, 1, "rows", 2, "shape", skip=1)
-    with pytest.raises(DataError, match="2 feature columns, and shape says 3"):
-        expect(sheet, 1, "rows", 3, "shape", skip=1)
+    expect(sheet, 1, "rows", 3, "shape")
+    with pytest.raises(DataError, match="3 feature columns, and shape says 4"):
+        expect(sheet, 1, "rows", 4, "shape")
     with pytest.raises(DataError, match="1 rows, and rows says 2"):
-        expect(sheet, 2, "rows", 2, "shape", skip=1)
+        expect(sheet, 2, "rows", 3, "shape")
 
 
 @pytest.mark.parametrize("value", ["2.0", "-1.0", "0.5"])

@@ -28,7 +28,7 @@ from mmcontrast.config import Dataset, RandomSplit
 from mmcontrast.config.base import Strict, validate
 from mmcontrast.data.files import told_json
 from mmcontrast.data.instances import Instance, Stream
-from mmcontrast.data.pictures import check_modalities
+from mmcontrast.data.pictures import check_modalities, pixels
 from mmcontrast.errors import ConfigError, DataError
 
 VENDORS = {
@@ -145,10 +145,10 @@ def draw(svg: str, size: int) -> npt.NDArray[np.uint8]:
         )
     except ValueError as e:
         raise DataError(f"cannot be drawn ({e})") from None
-    pixels_HWC = np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
-    if pixels_HWC.min() == pixels_HWC.max():
+    drawn = pixels(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
+    if drawn.min() == drawn.max():
         raise DataError("came out blank")
-    return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
+    return drawn
 
 
 def _histogram(numbers: Iterable[int]) -> dict[str, int]:

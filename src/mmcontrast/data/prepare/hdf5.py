@@ -21,7 +21,7 @@ from PIL import Image
 from pydantic import Field
 
 from mmcontrast.config import Dataset, Modality, validate
-from mmcontrast.config.base import Strict
+from mmcontrast.config.base import Strict, known
 from mmcontrast.data.files import parse_json
 from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.errors import ConfigError, DataError, nearest, not_installed
@@ -58,10 +58,9 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All steps, or all films, split by split."""
     where = f"params/datasets/{name}.yaml"
     options = validate(Hdf5Options, dataset.prepare, where, prefix="prepare")
-    known = list(VALUES if options.layout == "vision_touch" else COLUMNS)
-    if unknown := [m for m in dataset.modalities if m not in known]:
-        raise ConfigError(f"{where}: modalities: no '{unknown[0]}' in these files; {nearest(unknown[0], known)}")
-    read = {"vision_touch": _steps, "mmimdb": _films}[options.layout]
+    read, held = {"vision_touch": (_steps, [*VALUES]), "mmimdb": (_films, [*COLUMNS])}[options.layout]
+    if unknown := [m for m in dataset.modalities if m not in held]:
+        raise ConfigError(f"{where}: modalities: no '{unknown[0]}' in these files; {nearest(unknown[0], held)}")
     return Stream(read(where, dataset, raw_dir / options.path, options))
 
 
@@ -79,8 +78,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 def array(file: h5py.File, key: str, shape: tuple[int | None, ...]) -> h5py.Dataset:
     """An array of the file. `shape`: None = any number. Raises DataError where it is another, or not there."""
-    if key not in file:
-        raise DataError(f"{file.filename}: no array '{key}'; {nearest(key, file.keys())}")
+    known(file.filename, "array", key, file, DataError)
     found = file[key].shape
     if len(found) != len(shape) or any(want not in (None, n) for want, n in zip(shape, found, strict=True)):
         raise DataError(f"{file.filename}: {key} has shape {found}, expected {shape} (None: any)")

@@ -14,9 +14,9 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.sparse import issparse
 
-from mmcontrast.config import Dataset, PublishedSplit
+from mmcontrast.config import Dataset
 from mmcontrast.data.files import CHUNK_BYTES
-from mmcontrast.data.instances import Stream, from_arrays
+from mmcontrast.data.instances import Stream, from_arrays, train_and_test
 from mmcontrast.errors import ConfigError, DataError, first_line, nearest
 
 FILE = "handwritten_6views.mat"
@@ -107,21 +107,13 @@ def numeric(variables: dict[str, Any], name: str, path: Path, shape: tuple[int, 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All digits in the file's order, train first."""
     where, path = f"params/datasets/{name}.yaml", raw_dir / FILE
-    variables = read_mat(path)
-    if not isinstance(dataset.split, PublishedSplit) or dataset.split.val:
-        raise ConfigError(f"{where}: split: the file comes with a train and a test part, no other")
-    parts = {"train": dataset.split.train, "test": dataset.split.test}
-    labels, inputs = [], {}
-    for split, rows in parts.items():
-        labels.append(numeric(variables, f"gt_{split}", path, (rows, 1))[:, 0].astype(np.int64) - 1)
+    variables, parts = read_mat(path), train_and_test(dataset, f"{where}: split: the file comes")
+    labels = [numeric(variables, f"gt_{split}", path, (rows, 1))[:, 0] for split, rows in parts.items()]
+    inputs = {}
     for view, spec in dataset.modalities.items():
         if view not in ORDER:
             raise ConfigError(f"{where}: modalities: no view '{view}' in {FILE}; {nearest(view, ORDER)}")
         number = ORDER.index(view) + 1
         blocks = [numeric(variables, f"x{number}_{s}", path, (rows, *spec.shape)) for s, rows in parts.items()]
         inputs[view] = np.concatenate(blocks)
-    ids = [f"{split}-{i:04d}" for split, rows in parts.items() for i in range(rows)]
-    splits = [split for split, rows in parts.items() for _ in range(rows)]
-    # the file names no feature
-    names = {view: [f"{view}_{j}" for j in range(spec.shape[0])] for view, spec in dataset.modalities.items()}
-    return from_arrays(ids, np.concatenate(labels), inputs, names, splits)
+    return from_arrays(np.concatenate(labels).astype(np.int64) - 1, inputs, parts=parts)

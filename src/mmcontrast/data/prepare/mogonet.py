@@ -9,21 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcontrast.config import Dataset, PublishedSplit
-from mmcontrast.data.instances import Stream, from_arrays
+from mmcontrast.config import Dataset
+from mmcontrast.data.instances import Stream, from_arrays, train_and_test
 from mmcontrast.data.prepare.readers import class_indices, column, expect, numbers, read_sheet
-from mmcontrast.errors import ConfigError, DataError
+from mmcontrast.errors import DataError
 
 SUFFIXES = {"train": "tr", "test": "te"}
 
 
 def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All people of both splits, train first."""
-    split, where = dataset.split, f"params/datasets/{name}.yaml"
-    if not isinstance(split, PublishedSplit) or split.val:
-        raise ConfigError(f"{where}: split: these files come with a train and a test part, no other")
-    rows = {"train": split.train, "test": split.test}
-    labels = []
+    where = f"params/datasets/{name}.yaml"
+    rows, labels = train_and_test(dataset, f"{where}: split: these files come"), []
     for part, suffix in SUFFIXES.items():
         sheet = read_sheet(raw_dir / f"labels_{suffix}.csv", header=False)
         expect(sheet, rows[part], f"{where}: split.{part}", 1, "the layout of label files")
@@ -38,10 +35,7 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
             parts.append(numbers(sheet, names))
         inputs[modality] = np.concatenate(parts)
         feature_names[modality] = names
-
-    ids = [f"{part}-{i:04d}" for part, count in rows.items() for i in range(count)]
-    splits = [part for part, count in rows.items() for _ in range(count)]
-    return from_arrays(ids, np.concatenate(labels), inputs, feature_names, splits)
+    return from_arrays(np.concatenate(labels), inputs, feature_names, rows)
 
 
 def _feature_names(path: Path, width: int, key: str) -> list[str]:

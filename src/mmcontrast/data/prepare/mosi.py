@@ -31,7 +31,9 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All clips in the order of transcripts.csv; their groups are the videos, in each of which one person speaks."""
     sheet = read_sheet(raw_dir / "transcripts.csv", header=False)
     clips, texts = column(sheet, "column 1"), column(sheet, "column 2")
-    order = {part: _clips_of(raw_dir / f"text_{part}.csv") for part in ("train", "test")}
+    lists = {part: read_sheet(raw_dir / f"text_{part}.csv", header=False) for part in ("train", "test")}
+    # index of the clip of every row of a part's files of vectors
+    order = {part: numbers(listed, ["clip"])[:, 0].astype(int).tolist() for part, listed in lists.items()}
     vectors = [m for m, spec in dataset.modalities.items() if spec.kind == "vector"]
     names = {m: [f"{m} {j + 1}" for j in range(dataset.modalities[m].shape[0])] for m in vectors}
     values = {m: _vectors(raw_dir, m, of, order) for m, of in names.items()}
@@ -55,11 +57,6 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         for i, (clip, text, (label, split)) in enumerate(zip(clips, texts, labels, strict=True))
     )
     return Stream(instances, names, in_memory=whole)
-
-
-def _clips_of(path: Path) -> list[int]:
-    """Index of the clip of every row of a part's files of vectors."""
-    return [int(clip) for clip in numbers(read_sheet(path, header=False), ["clip"])[:, 0].tolist()]
 
 
 def _vectors(raw_dir: Path, modality: str, names: list[str], order: dict[str, list[int]]) -> np.ndarray:

@@ -14,7 +14,8 @@ of the people and its movements of the others, so that no two are of one act.
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -50,16 +51,12 @@ class Drawing:
     def __init__(self, alphabet: str, character: str, person: int) -> None:
         self.alphabet, self.person = alphabet, person
         self.name, self.id = f"{alphabet} {character}", f"{alphabet}/{character}/{person:02d}"
-        self.members: dict[str, tuple[zipfile.ZipFile, str]] = {}
-
-    def read(self, kind: str) -> bytes:
-        archive, name = self.members[kind]
-        return archive.read(name)
+        self.read: dict[str, Callable[[], bytes]] = {}
 
     def strokes(self) -> list[np.ndarray]:
         """Of each stroke (points, 3): x, y, t."""
         strokes: list[list[list[float]]] = [[]]
-        for line in self.read("strokes").decode("ascii").split():
+        for line in self.read["strokes"]().decode("ascii").split():
             if line == "BREAK":
                 strokes.append([])
             elif line != "START":
@@ -110,7 +107,7 @@ def _drawings(raw_dir: Path, archives: list[str]) -> list[Drawing]:
             if parts := MEMBER.match(member):
                 kind, alphabet, character, person, _ = parts.groups()
                 drawing = Drawing(alphabet, character, int(person))
-                out.setdefault(drawing.id, drawing).members.setdefault(kind, (archive, member))
+                out.setdefault(drawing.id, drawing).read.setdefault(kind, partial(archive.read, member))
     return [out[key] for key in sorted(out)]
 
 
@@ -151,7 +148,7 @@ def _characters(dataset: Dataset, options: OmniglotOptions, drawings: list[Drawi
 
 def picture(drawing: Drawing, shape: list[int]) -> np.ndarray:
     """(1, H, W) uint8, ink bright."""
-    with Image.open(io.BytesIO(drawing.read("images")), formats=["PNG"]) as image:
+    with Image.open(io.BytesIO(drawing.read["images"]()), formats=["PNG"]) as image:
         grey = ImageOps.invert(image.convert("L"))
     return pixels(grey.resize((shape[2], shape[1]), Image.Resampling.BOX))
 

@@ -29,10 +29,11 @@ from pydantic import Field
 
 from mmcontrast.config import Dataset, Modality, validate
 from mmcontrast.config.base import Strict
-from mmcontrast.data.files import inside, told_json
-from mmcontrast.data.instances import Instance, Stream
-from mmcontrast.data.pictures import check_modalities, jpeg, pixels, resized
-from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
+from mmcontrast.data.files import told_json
+from mmcontrast.data.instances import Instance, Stream, picture
+from mmcontrast.data.pictures import check_modalities
+from mmcontrast.data.prepare.readers import named_file
+from mmcontrast.errors import ConfigError, DataError, nearest
 from mmcontrast.paths import SPLITS
 
 COLUMNS = ("id", "text", "annotation", "label")
@@ -72,10 +73,9 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
 
 
 def _instances(rows: Iterator[Row], spec: Modality, skip: bool, report: dict[str, Any]) -> Iterator[Instance]:
-    stored = jpeg if spec.encoded else pixels
     for identity, files, texts, label, split in rows:
         try:
-            cut = [stored(resized(file, spec.shape)) for file in files]
+            cut = [picture(file, spec) for file in files]
         except DataError as e:
             if not skip:
                 remedy = "mend it, or say `skip_undecodable: true` under `prepare` to leave such rows out"
@@ -96,15 +96,15 @@ def _food101(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, repor
                 raise DataError(f"{place}: annotation '{kind}'; {nearest(kind, dataset.classes)}")
             if class_of.setdefault(row["label"], kind) != kind:
                 raise DataError(f"{place}: label {row['label']} of '{kind}', and before of '{class_of[row['label']]}'")
-            picture = _inside(raw_dir, f"images/{split}/{kind}/{file}", place)
+            image = named_file(raw_dir, f"images/{split}/{kind}/{file}", place)
             text = row["text"]
             if options.text == "page":
-                page = _inside(raw_dir, f"texts_txt/{kind}/{Path(file).stem}.txt", place)
+                page = named_file(raw_dir, f"texts_txt/{kind}/{Path(file).stem}.txt", place)
                 text = cleaned(page.read_text(encoding="utf-8", errors="replace")) if page.is_file() else ""
             if not text.strip():
                 report["left_out_without_text"] += 1
                 continue
-            yield file, [picture], text, dataset.classes.index(kind), split
+            yield file, [image], text, dataset.classes.index(kind), split
 
 
 def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -137,7 +137,7 @@ def _mmimdb(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, report
         raise DataError(f"{folder / 'split.json'}: keys {sorted(splits)}, expected {sorted(MMIMDB)}")
     for key, split in MMIMDB.items():
         for movie in splits[key]:
-            path = _inside(folder, f"dataset/{movie}.json", f"{folder / 'split.json'}: {key}")
+            path = named_file(folder, f"dataset/{movie}.json", f"{folder / 'split.json'}: {key}")
             record = told_json(path, *JSON)
             plots, genres = (_texts(record, key, path) for key in ("plot", "genres"))
             found = [genre.lower() for genre in genres]
@@ -152,13 +152,6 @@ def _texts(record: dict[str, Any], key: str, path: Path) -> list[str]:
     if not isinstance(found, list) or not found or not all(isinstance(text, str) for text in found):
         raise DataError(f"{path}: expected lists of texts `plot` and `genres`")
     return found
-
-
-def _inside(folder: Path, name: str, place: str) -> Path:
-    try:
-        return inside(folder, name)
-    except FetchError as e:
-        raise DataError(f"{place}: {e}") from None
 
 
 def _photographs(dataset: Dataset, raw_dir: Path, options: PictureTextOptions, report: dict[str, Any]) -> Iterator[Row]:

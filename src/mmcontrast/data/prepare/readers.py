@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mmcontrast.data.files import CHUNK_BYTES
-from mmcontrast.errors import DataError, nearest
+from mmcontrast.data.files import CHUNK_BYTES, inside
+from mmcontrast.errors import DataError, FetchError, nearest
 
 MAX_CSV_BYTES = 2 * 1024**3
 MAX_CSV_COLUMNS = 100_000
@@ -157,11 +157,18 @@ def _ragged(path: Path, separator: str | None) -> str | None:
     return None
 
 
-def expect(sheet: Sheet, rows: int, rows_key: str, width: int, width_key: str, skip: int = 0) -> None:
-    """Raise DataError where a sheet has other rows or (but for `skip`) columns than these keys of params/ say."""
-    found = sheet.cells.width - skip
-    if found != width:
-        raise DataError(f"{sheet.path}: {found} feature columns, and {width_key} says {width}")
+def named_file(folder: Path, name: str, place: str) -> Path:
+    """The file of a name that data give at `place`. Raises DataError where it would lead out of the folder."""
+    try:
+        return inside(folder, name)
+    except FetchError as e:
+        raise DataError(f"{place}: {e}") from None
+
+
+def expect(sheet: Sheet, rows: int, rows_key: str, width: int, width_key: str) -> None:
+    """Raise DataError where a sheet has other rows or columns than these keys of params/ say."""
+    if sheet.cells.width != width:
+        raise DataError(f"{sheet.path}: {sheet.cells.width} feature columns, and {width_key} says {width}")
     if len(sheet) != rows:
         raise DataError(f"{sheet.path}: {len(sheet)} rows, and {rows_key} says {rows}")
 

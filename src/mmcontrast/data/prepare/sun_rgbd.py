@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from mmcontrast.config import Dataset
+from mmcontrast.config.base import known
 from mmcontrast.data.files import inside
 from mmcontrast.data.instances import Instance, Stream
 from mmcontrast.data.pictures import pixels, resized
@@ -33,8 +34,8 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     """All frames in the order of the metadata. Depth is stored in steps of 8 m / 255."""
     for m, spec in dataset.modalities.items():
         if spec.kind != "image" or spec.encoded or CHANNELS.get(m) != spec.shape[0]:
-            known = "images that are not encoded, rgb [3, H, W] and depth [1, H, W]"
-            raise ConfigError(f"params/datasets/{name}.yaml: modalities: '{m}'; known: {known}")
+            accepted = "images that are not encoded, rgb [3, H, W] and depth [1, H, W]"
+            raise ConfigError(f"params/datasets/{name}.yaml: modalities: '{m}'; known: {accepted}")
     report: Counter[str] = Counter()
     return Stream(_instances(dataset, raw_dir, report), {}, report)
 
@@ -64,9 +65,7 @@ def _instances(dataset: Dataset, raw_dir: Path, report: Counter[str]) -> Iterato
 
 
 def _cells(path: Path, name: str) -> np.ndarray:
-    variables = read_mat(path)
-    if name not in variables:
-        raise DataError(f"{path}: no variable '{name}'; {nearest(name, variables)}")
+    known(path, "variable", name, variables := read_mat(path), DataError)
     return np.asarray(variables[name]).ravel()
 
 

@@ -34,11 +34,10 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     labels_N = np.arange(dataset.rows, dtype=np.int64) % len(dataset.classes)
     centres_CK = rng.standard_normal((len(dataset.classes), params.latent))
     codes_NK = centres_CK[labels_N] + params.overlap * rng.standard_normal((dataset.rows, params.latent))
-    inputs, names = {}, {}
+    inputs = {}
     for modality, spec in dataset.modalities.items():
         weights_Kd = rng.standard_normal((params.latent, spec.shape[0])) / np.sqrt(params.latent)
         # einsum adds in one fixed order; a threaded matrix product may differ in the last bit between machines
         signal_Nd = np.einsum("nk,kd->nd", codes_NK, weights_Kd, optimize=False)
         inputs[modality] = signal_Nd + params.noise * rng.standard_normal(signal_Nd.shape)
-        names[modality] = [f"{modality}_{j}" for j in range(spec.shape[0])]
-    return from_arrays([f"row-{i:05d}" for i in range(dataset.rows)], labels_N, inputs, names)
+    return from_arrays(labels_N, inputs)

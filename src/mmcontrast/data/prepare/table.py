@@ -17,12 +17,11 @@ from pydantic import Field
 from mmcontrast.config import Dataset, Modality, validate
 from mmcontrast.config.base import Strict, known
 from mmcontrast.config.metrics import Target
-from mmcontrast.data.files import inside
-from mmcontrast.data.instances import Instance, Stream, in_file
+from mmcontrast.data.instances import Instance, Stream, in_file, picture
 from mmcontrast.data.manifest import raw_path
-from mmcontrast.data.pictures import jpeg, pixels, resized
+from mmcontrast.data.prepare.readers import named_file
 from mmcontrast.data.prepare.table_files import Split, Table, TableFile, load
-from mmcontrast.errors import ConfigError, DataError, FetchError, nearest
+from mmcontrast.errors import ConfigError, DataError, nearest
 
 SHOWN = 20
 COLUMN = re.compile(r"\{([^{}]+)\}")
@@ -146,10 +145,7 @@ class _Reading:
         if cell is None or spec.kind == "vector":
             return cell
         if source.folder is not None:
-            try:
-                cell = inside(source.folder, cell)
-            except FetchError as e:
-                raise DataError(f"{table.at(row)}: {e}") from None
+            cell = named_file(source.folder, cell, table.at(row))
         try:
             if isinstance(cell, Path):
                 return in_file(cell, spec)
@@ -167,15 +163,10 @@ class _Reading:
         key = self._id_column(self.main_name)
         if key is None:
             return [f"{self.options.row}{i:04d}" for i in range(len(self.main))]
-        first: dict[str, int] = {}
-        several = any(of.multifold for m, of in self.dataset.modalities.items() if self._table_of(m) == self.main_name)
-        for i, identity in enumerate(self.main.texts(key)):
-            if identity is None:
-                raise DataError(f"{self.main.at(i)}: column '{key}' is empty; it names the instance")
-            if identity in first and not several:
-                _refuse_twice(self.main, key, identity, [first[identity], i])
-            first.setdefault(identity, i)
-        return list(first)
+        named = self.main.texts(key)
+        if None in named:
+            raise DataError(f"{self.main.at(named.index(None))}: column '{key}' is empty; it names the instance")
+        return list(dict.fromkeys(map(str, named)))
 
     def _rows(self, name: str, table: Table) -> list[list[int]]:
         key = self._id_column(name)
@@ -190,7 +181,11 @@ class _Reading:
         specs = [of for m, of in self.dataset.modalities.items() if self._table_of(m) == name]
         twice = [identity for identity, rows in found.items() if len(rows) > 1]
         if twice and not any(of.multifold for of in specs):
-            _refuse_twice(table, key, twice[0], found[twice[0]])
+            one, other = found[twice[0]][:2]
+            raise DataError(
+                f"{table.at(other)}: '{twice[0]}' in column '{key}' stands also at {table.at(one)}; an id names one "
+                "row, but of a modality that is `multifold`"
+            )
         missing, extra = [i for i in self.ids if i not in found], sorted(set(found) - set(self.ids))
         missing = [] if specs and all(of.optional for of in specs) else missing
         if (missing or extra) and not self.options.common:
@@ -226,16 +221,16 @@ class _Reading:
 
     def _of(self, table: str, cells: Sequence[Any], key: str) -> list[tuple[Any, str]]:
         """Cell and place of every instance that is kept. Raises DataError where one has none."""
-        out = []
+        out, at = [], self.tables[table].at
         for i in self.kept:
             rows = self.rows[table][i]
             if not rows or cells[rows[0]] is None:
-                place = self.tables[table].at(rows[0]) if rows else f"{self.tables[table].path}: '{self.ids[i]}'"
+                place = at(rows[0]) if rows else f"{self.tables[table].path}: '{self.ids[i]}'"
                 raise DataError(f"{place}: no {key}; leave the row out, or fill it in")
             if other := [row for row in rows if cells[row] != cells[rows[0]]]:
-                places = f"{self.tables[table].at(other[0])}: another {key} than at {self.tables[table].at(rows[0])}"
+                places = f"{at(other[0])}: another {key} than at {at(rows[0])}"
                 raise DataError(f"{places}, and both rows are of '{self.ids[i]}'")
-            out.append((cells[rows[0]], self.tables[table].at(rows[0])))
+            out.append((cells[rows[0]], at(rows[0])))
         return out
 
     def _groups(self) -> list[str] | None:
@@ -360,13 +355,6 @@ class _Reading:
         return taken if key is None else taken | {key}
 
 
-def _refuse_twice(table: Table, key: str, identity: str, rows: Sequence[int]) -> None:
-    raise DataError(
-        f"{table.at(rows[1])}: '{identity}' in column '{key}' stands also at {table.at(rows[0])}; an id names one row, "
-        "but of a modality that is `multifold`"
-    )
-
-
 def _class_indices(column: str, cells: Sequence[tuple[str, str]], names: Sequence[str]) -> list[int]:
     """Of classes written by name, or, where no cell is a name, by number."""
     index = {name: i for i, name in enumerate(names)}
@@ -389,7 +377,4 @@ def _plain(text: str) -> str:
 def _picture(value: Any, spec: Modality) -> Any:
     """What is stored of pixels (C, H, W) uint8, or of a file's bytes, also as the library datasets has them."""
     data = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(data, bytes):
-        return np.asarray(value)
-    cut = resized(io.BytesIO(data), spec.shape)
-    return jpeg(cut) if spec.encoded else pixels(cut)
+    return picture(io.BytesIO(data), spec) if isinstance(data, bytes) else np.asarray(value)

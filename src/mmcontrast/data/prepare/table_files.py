@@ -11,11 +11,11 @@ import polars as pl
 import pyarrow as pa
 from pydantic import Field
 
-from mmcontrast.config.base import Strict
+from mmcontrast.config.base import Strict, known
 from mmcontrast.data.manifest import raw_path
 from mmcontrast.data.prepare.readers import NO_TEXT, Sheet, as_text, cells_of, numbers, read_sheet
 from mmcontrast.data.unpickle import read_pickle
-from mmcontrast.errors import ConfigError, DataError, FetchError, MMContrastError, first_line, nearest
+from mmcontrast.errors import ConfigError, DataError, FetchError, MMContrastError, first_line
 
 Split = Literal["train", "val", "test"]
 TEXTS = (".csv", ".tsv", ".tab", ".txt")
@@ -47,11 +47,13 @@ class Table:
     Attributes:
         names: of the columns. arrays: of what has more than one number per row. of_text: it is a csv.
         splits: (N,) the split that each row's file is for, or None.
+        path: of the first file. said: how that was read. written: how its numbers are, `missing` and `decimal`.
     """
 
     def __init__(self, sheets: Mapping[str | None, list[Sheet]], options: TableFile) -> None:
         self._sheets = [sheet for of in sheets.values() for sheet in of]
         self._options, first = options, self._sheets[0]
+        self.path, self.said, self.written = first.path, first.said, options.model_dump(include={"missing", "decimal"})
         for other in self._sheets[1:]:
             if (other.names, list(other.arrays)) != (first.names, list(first.arrays)):
                 raise DataError(f"{other.path}: other columns than {first.path}; files of one table have the same")
@@ -62,19 +64,9 @@ class Table:
         return len(self.splits)
 
     @property
-    def path(self) -> Path:
-        """Of the first file."""
-        return self._sheets[0].path
-
-    @property
     def frame(self) -> pl.DataFrame:
         """All cells, of a csv as text."""
         return pl.concat([s.cells.rename(dict(zip(s.cells.columns, s.names, strict=True))) for s in self._sheets])
-
-    @property
-    def said(self) -> dict[str, str]:
-        """How the first file was read."""
-        return self._sheets[0].said
 
     def at(self, row: int) -> str:
         """Where a row is."""
@@ -93,11 +85,6 @@ class Table:
         if name in self.arrays:
             return [None if cell is None else "|".join(map(str, cell)) for cell in self.array(name)]
         return [None if cell is None else as_text(cell) for cell in self.cells(name)]
-
-    @property
-    def written(self) -> dict[str, Any]:
-        """How its numbers are: `missing` and `decimal`."""
-        return self._options.model_dump(include={"missing", "decimal"})
 
     def numbers(self, names: list[str], remedy: str, may_be_empty: bool = False) -> np.ndarray:
         """(N, len(names)) float64, NaN where a cell is `missing`.
@@ -118,8 +105,7 @@ class Table:
 
     def array(self, name: str) -> np.ndarray:
         """(N, ...) of what holds more than one number per row, an object array where their shapes differ."""
-        if name not in self.arrays:
-            raise DataError(f"{self.path}: no array '{name}'; {nearest(name, self.arrays)}")
+        known(self.path, "array", name, self.arrays, DataError)
         parts = [sheet.arrays[name] for sheet in self._sheets]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -141,11 +127,8 @@ def load(name: str, file: str | TableFile, raw_dir: Path) -> Table:
     Raises DataError: a file is missing or is not what its name says, or two have different columns.
     """
     options = TableFile(path=file) if isinstance(file, str) else file
-    given = options.path
-    by_split: Mapping[str | None, str | list[str]] = (
-        {str(s): of for s, of in given.items()} if isinstance(given, dict) else {None: given}
-    )
-    paths = {split: [of] if isinstance(of, str) else of for split, of in by_split.items()}
+    given: dict[Any, str | list[str]] = {**options.path} if isinstance(options.path, dict) else {None: options.path}
+    paths = {split: [of] if isinstance(of, str) else of for split, of in given.items()}
     try:
         return Table({s: [_sheet(name, raw_path(raw_dir, p), options) for p in of] for s, of in paths.items()}, options)
     except FetchError as e:
@@ -169,8 +152,8 @@ def _sheet(table: str, path: Path, options: TableFile) -> Sheet:
     }
     arrays = {".npz": _npz, ".pkl": read_pickle, ".pickle": read_pickle}
     if kind not in (*readers, *arrays):
-        known = ", ".join((*TEXTS, *readers, *arrays))
-        raise DataError(f"{path}: a table is a file of {known}, or a folder saved by `datasets`, by its name's ending")
+        kinds = ", ".join((*TEXTS, *readers, *arrays))
+        raise DataError(f"{path}: a table is a file of {kinds}, or a folder saved by `datasets`, by its name's ending")
     try:
         if kind in arrays:
             return _arrays(path, arrays[kind](path))

@@ -236,17 +236,14 @@ def render_images(params: Generate, listed: ImageList) -> np.ndarray:
     """(N, 3, size, size) uint8. Every image has a generator of its own, so the order of the threads changes nothing."""
     out = np.empty((len(listed.names), 3, params.size, params.size), np.uint8)
 
-    def some(rows: np.ndarray) -> None:
-        for row in rows:
-            shape, texture, colour = listed.attributes[row]
-            rng = np.random.default_rng([params.seed, int(listed.serial[row])])
-            names = params.shapes[shape], params.textures[texture], params.colours[colour]
-            out[row] = images.render(*names, rng, params.size, params.side, params.period, params.gap)
+    def one(row: int) -> None:
+        shape, texture, colour = listed.attributes[row]
+        rng = np.random.default_rng([params.seed, int(listed.serial[row])])
+        names = params.shapes[shape], params.textures[texture], params.colours[colour]
+        out[row] = images.render(*names, rng, params.size, params.side, params.period, params.gap)
 
-    chunks = np.array_split(np.arange(len(out)), max(1, -(-len(out) // 64)))
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        for _ in pool.map(some, chunks):
-            pass
+        list(pool.map(one, range(len(out))))
     return out
 
 

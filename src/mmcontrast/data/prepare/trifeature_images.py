@@ -5,6 +5,7 @@ averages the template, another period stretches the texture; at the published si
 i, j: row and column.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -67,27 +68,19 @@ def texture(name: str, shift_x: int, shift_y: int, side: int, period: int, rng: 
     below, right = (i + shift_y) * PERIOD // period, (j + shift_x) * PERIOD // period
     y, x = below % PERIOD, right % PERIOD
     odd = (below // PERIOD) % 2 == 1
-    if name == "solid":
-        on = np.ones((side, side), bool)
-    elif name == "stripes":
-        on = y < 3
-    elif name == "grid":
-        on = (y < 3) | (x < 3)
-    elif name == "hexgrid":
-        slope = (1.73 * below).astype(int)
-        on = ((right + slope) % 10 < 2) | ((right - slope) % 10 < 2) | (y < 2)
-    elif name == "dots":
-        on = (y - 5) ** 2 + (x - 5) ** 2 < 16
-    elif name == "triangles":
-        on = y // 2 - abs(x - 5) > 0
-    elif name == "zigzags":
-        along = np.where(odd, 9 - x, x)
-        on = (along > y // 2) & (along < 5 + y // 2)
-    else:  # pluses
-        centred = (abs(x - 5) < 1.5) | (abs(y - 5) < 1.5)
-        between = (x < 1.5) | (10 - x < 1.5) | ((abs(y - 5) < 1.5) & (abs(x - 5) > 1.5))
-        on = np.where(odd, between, centred)
-    return on.astype(np.float32)
+    slope, along = (1.73 * below).astype(int), np.where(odd, 9 - x, x)
+    row, column = abs(y - 5) < 1.5, abs(x - 5) < 1.5
+    patterns: dict[str, Callable[[], np.ndarray]] = {
+        "solid": lambda: np.ones((side, side), bool),
+        "stripes": lambda: y < 3,
+        "grid": lambda: (y < 3) | (x < 3),
+        "hexgrid": lambda: ((right + slope) % 10 < 2) | ((right - slope) % 10 < 2) | (y < 2),
+        "dots": lambda: (y - 5) ** 2 + (x - 5) ** 2 < 16,
+        "triangles": lambda: y // 2 - abs(x - 5) > 0,
+        "zigzags": lambda: (along > y // 2) & (along < 5 + y // 2),
+        "pluses": lambda: np.where(odd, (x < 1.5) | (10 - x < 1.5) | (row & ~column), row | column),
+    }
+    return patterns[name]().astype(np.float32)
 
 
 @cache

@@ -47,7 +47,7 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
     rng = np.random.default_rng(params.seed)
     shared_NS = rng.standard_normal((dataset.rows, params.shared))
     factors = {"shared": shared_NS}
-    inputs, names = {}, {}
+    inputs = {}
     for modality, spec in dataset.modalities.items():
         private_NP = rng.standard_normal((dataset.rows, params.private))
         mix_Sd = rng.standard_normal((params.shared, *spec.shape)) / np.sqrt(params.shared)
@@ -57,10 +57,8 @@ def stream(name: str, dataset: Dataset, raw_dir: Path) -> Stream:
         signal_Nd = signal_Nd + np.einsum("np,pd->nd", private_NP, mix_Pd, optimize=False)
         noise_Nd = params.noise * rng.standard_normal(signal_Nd.shape)
         inputs[modality] = params.gain[modality] * signal_Nd + noise_Nd
-        names[modality] = [f"{modality}_{j}" for j in range(spec.shape[0])]
         factors[modality] = private_NP
     labels = {factor: (values[:, 0] > 0).astype(np.int64) for factor, values in factors.items()}
     label_N = labels.pop(next(reversed(labels)))
     known(f"{where}: tasks: beside that of the label", "factor", dataset.tasks, labels)
-    ids = [f"row-{i:05d}" for i in range(dataset.rows)]
-    return from_arrays(ids, label_N, inputs, names, tasks={task: labels[task] for task in dataset.tasks})
+    return from_arrays(label_N, inputs, tasks={task: labels[task] for task in dataset.tasks})
