@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation import probe as probe_module
+from mmcontrast.evaluation import logistic
 from mmcontrast.evaluation.probe import STRENGTHS, balanced, fit_probe
 from mmcontrast.evaluation.scores import cross_entropy, score
 
@@ -102,31 +103,40 @@ def test_many_unknowns_take_the_other_solver_to_the_same_optimum(
         y[y == 1] = np.where(np.arange((y == 1).sum()) % 3, 0, 1)  # a rarer class
     weights = (balanced(y), balanced(w)) if weighted else None
     second_order = fit_probe(x, y, v, w, classes, weights=weights)
-    monkeypatch.setattr(probe_module, "SMALL_HESSIAN", 0)
-    refined = fit_probe(x, y, v, w, classes, weights=weights)
-    assert refined.strength == second_order.strength
-    assert (refined.validation == second_order.validation) == (classes == 2)  # else tried in another way
-    np.testing.assert_allclose(refined.predict(t), second_order.predict(t), atol=1e-9)
-    monkeypatch.setattr(probe_module, "LARGEST_HESSIAN", 0)
-    monkeypatch.setattr(probe_module, "LogisticRegression", None)
+    monkeypatch.setattr(logistic, "LARGEST_HESSIAN", 0)
+    monkeypatch.setattr(logistic, "cholesky", None)
     first_order = fit_probe(x, y, v, w, classes, weights=weights)
     assert first_order.converged
+    assert second_order.converged
     assert first_order.strength == second_order.strength
     assert first_order.validation == pytest.approx(second_order.validation, rel=1e-2)  # as far as choosing needs
     np.testing.assert_allclose(first_order.predict(t), second_order.predict(t), atol=1e-7)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("strength", [1e-4, 1.0, 1e4])
+def test_the_optimum_is_that_of_newtons_method(classes: int, strength: float) -> None:
+    """Also of cases that are told apart, at a regularisation that hardly holds the weights."""
+    x, y = blobs(200, classes, 1.0, 1)
+    weights = 0.5 + np.arange(200) % 2
+    found, converged = logistic.Logistic(x, y, weights, classes).optimum(strength, None)
+    model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-10, max_iter=200).fit(x, y, weights)
+    probs = softmax(np.column_stack([x, np.ones(200)]) @ found, axis=1)
+    assert converged
+    np.testing.assert_allclose(probs, model.predict_proba(x), atol=1e-8)
 
 
 KERNELS = {"Prescott": "pni", "Nehalem": "sse4_2", "Haswell": "avx2", "SkylakeX": "avx512f"}
 SCORED = """
 import numpy as np
 from threadpoolctl import threadpool_info
-from mmcontrast.evaluation import probe as probe_module
+from mmcontrast.evaluation import logistic
 from mmcontrast.evaluation.probe import balanced, fit_probe
 
 out = []
 cases = (64, 2, "balanced", 1500), (64, 5, None, 1500), (24, 5, None, 1500), (24, 5, None, 0), (24, 2, "balanced", 0)
 for width, classes, weights, limit in cases:
-    probe_module.LARGEST_HESSIAN = limit
+    logistic.LARGEST_HESSIAN = limit
     rng = np.random.default_rng(0)
     mixing = rng.standard_normal((width, width)).astype(np.float32)
     y = rng.integers(0, classes, 900)
@@ -212,8 +222,8 @@ def test_refit_on_validation_is_a_fit_of_both() -> None:
 
 def test_a_fit_that_does_not_converge_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     (x, y), (v, w) = blobs(100, 4, 3.0, 1), blobs(100, 4, 3.0, 2)
-    one_step = lambda **given: LogisticRegression(**given | {"max_iter": 1})  # noqa: E731
-    monkeypatch.setattr(probe_module, "LogisticRegression", one_step)
+    monkeypatch.setattr(logistic, "MOST_HESSIANS", 1)
+    monkeypatch.setattr(logistic, "MOST_STEPS", 1)
     assert not fit_probe(x, y, v, w, 4, strengths=[1e4]).converged
     several = np.eye(4, dtype=np.uint8)
     assert not fit_probe(x, several[y], v, several[w], 4, "multilabel", strengths=[1e4]).converged

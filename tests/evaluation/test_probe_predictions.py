@@ -11,7 +11,7 @@ import pytest
 
 from mmcontrast.config import Optimizer, Stage
 from mmcontrast.errors import DataError
-from mmcontrast.evaluation import probe
+from mmcontrast.evaluation import logistic, probe
 from mmcontrast.evaluation.columns import CURVES_SCHEMA, METRICS_SCHEMA
 from mmcontrast.evaluation.evaluate import evaluate_cell
 from mmcontrast.evaluation.probe_predictions import probe_predictions
@@ -147,11 +147,10 @@ def test_the_test_split_chooses_nothing_and_is_predicted_once(cell, write, monke
 
 def test_seeds_of_equal_embeddings_share_their_fits_and_others_do_not(cell, write, monkeypatch) -> None:
     frame, fits = embeddings_of(cell), []
-    newton, lbfgs = probe.LogisticRegression.fit, probe.minimize
-    monkeypatch.setattr(probe.LogisticRegression, "fit", lambda *args: (fits.append(1), newton(*args))[1])
-    monkeypatch.setattr(probe, "minimize", lambda *args, **more: (fits.append(1), lbfgs(*args, **more))[1])
+    lbfgs = logistic.minimize
+    monkeypatch.setattr(logistic, "minimize", lambda *args, **more: (fits.append(1), lbfgs(*args, **more))[1])
     for largest in (1500, 0):  # both kinds of solver
-        monkeypatch.setattr(probe, "LARGEST_HESSIAN", largest)
+        monkeypatch.setattr(logistic, "LARGEST_HESSIAN", largest)
         probe._fits.cache_clear()
         fits.clear()
         apart = probe_predictions(read_embeddings(write(frame), cell), cell)[0][""]

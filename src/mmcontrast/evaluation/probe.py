@@ -7,7 +7,8 @@ argument here, it is scored afterwards, once, with `predict`.
 classes: multinomial logistic regression. multilabel: a logistic regression for each label, all of one strength.
 regression: ridge regression of all quantities, each scaled to unit variance, of one strength. Each is solved to its
 optimum, so that a score is a property of the embeddings and of nothing else: a solver that stops early leaves a model
-that depends on the rounding of matrix products, which differs between processors.
+that depends on the rounding of matrix products, which differs between processors. All strengths are tried first, and
+those near the best alone are taken to the optimum.
 
 Shapes: N cases, D width of the embedding, C classes, labels or quantities, K = min(N, D). To solvers features come
 scaled; a strength is inverse, and called C.
@@ -15,36 +16,23 @@ scaled; a strength is inverse, and called C.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mmcontrast.config.metrics import Kind
 from mmcontrast.errors import DataError
+from mmcontrast.evaluation.logistic import Logistic
 from mmcontrast.evaluation.scores import loss
 
 Array = NDArray[np.floating]
-
-# Side of the largest Hessian, K + 1 of two classes, C * (K + 1) of more, that is factorised, which is Newton's method;
-# else the optimum is found by L-BFGS. Where there are more than two classes and SMALL_HESSIAN, all strengths are tried
-# first, by L-BFGS in single precision, and those near the best alone are taken to the optimum.
-LARGEST_HESSIAN, SMALL_HESSIAN = 1500, 100
-NEWTON: dict[str, Any] = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 100}
-LBFGS: dict[str, Any] = {"ftol": 0, "maxcor": 10, "maxiter": 20_000, "maxfun": 30_000}
-# largest component of the gradient of the mean loss, in scaled unknowns, as a share of the loss before, of a strength
-# that is tried and at an optimum
-TRIED, OPTIMUM = 3e-4, 1e-8
 
 
 class Solver(Protocol):
@@ -56,7 +44,7 @@ class Solver(Protocol):
 
 
 @dataclass(frozen=True)
-class Logistic:
+class Classifier:
     """Probabilities of classes; 0 for a class that train did not have. C are those that it had.
 
     Attributes:
@@ -86,73 +74,22 @@ class ClassSolver:
         if len(self.classes) < 2:
             raise DataError("probe: the training cases are all of one class, so there is nothing to tell apart")
         self.basis = np.linalg.svd(x_ND, full_matrices=False)[2].T
-        self.x_NK, self.weights_N, self.n = x_ND @ self.basis, weights_N, n
-        two = len(self.classes) == 2
-        side = (1 if two else len(self.classes)) * (self.x_NK.shape[1] + 1)
-        self.newton = side <= LARGEST_HESSIAN
-        self.tries = not self.newton or (side > SMALL_HESSIAN and not two)
+        self.x_NK, self.n = x_ND @ self.basis, n
+        self.regression = Logistic(self.x_NK, self.index_N, weights_N, len(self.classes))
         cases = b"".join(np.ascontiguousarray(of).tobytes() for of in (x_ND, labels_N, weights_N))
-        self.fits = _fits(sha256(cases).digest(), n, self.newton, self.tries)
+        self.fits = _fits(sha256(cases).digest(), n, self.regression.factorised)
 
-    def at(self, strength: float, tried: bool = False) -> Logistic:
-        tried = tried and self.tries
+    def at(self, strength: float, tried: bool = False) -> Classifier:
         if (strength, tried) not in self.fits:
             last = self.fits.get((strength, True)) or next(reversed(self.fits.values()), None)
-            start = None if last is None else last.weights
-            if self.newton and not tried:
-                weights, converged = self._newton(strength, start)
-            else:
-                weights, converged = self._lbfgs(strength, start, tried)
-            self.fits[strength, tried] = Logistic(self.basis, weights, self.classes, self.n, converged)
+            fit = self.regression.near if tried else self.regression.optimum
+            weights, converged = fit(strength, None if last is None else last.weights)
+            self.fits[strength, tried] = Classifier(self.basis, weights, self.classes, self.n, converged)
         return self.fits[strength, tried]
-
-    def _newton(self, strength: float, start: Array | None) -> tuple[Array, bool]:
-        model = LogisticRegression(C=strength, warm_start=start is not None, **NEWTON)
-        two = len(self.classes) == 2
-        if start is not None:
-            of = start[:, 1:] if two else start
-            model.classes_, model.coef_, model.intercept_ = (
-                np.arange(len(self.classes)),
-                of[:-1].T.copy(),
-                of[-1].copy(),
-            )
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(self.x_NK, self.index_N, self.weights_N)
-        converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-        weights = np.vstack([model.coef_.T, model.intercept_])
-        return (np.hstack([np.zeros_like(weights), weights]) if two else weights), converged
-
-    def _lbfgs(self, strength: float, start: Array | None, tried: bool) -> tuple[Array, bool]:
-        """In unknowns scaled so that the Hessian is the identity where all classes are equally probable."""
-        n, c, kind = len(self.x_NK), len(self.classes), np.float32 if tried else np.float64
-        x_NK: Array = np.column_stack([self.x_NK, np.ones(n)]).astype(kind)
-        share_N1: Array = (self.weights_N / n)[:, None].astype(kind)
-        rows_N = np.arange(n)
-        # of two classes LogisticRegression has one vector of weights, which is the difference of two here
-        penalty_K1 = np.append(np.full(self.x_NK.shape[1], (2 if c == 2 else 1) / (strength * n)), 0)[:, None]
-        scale_K1 = 1 / np.sqrt((share_N1 * x_NK**2).sum(0)[:, None] / c + penalty_K1)
-
-        def loss_and_gradient(flat: Array) -> tuple[float, Array]:
-            weights_KC = scale_K1 * flat.reshape(-1, c)
-            z_NC = x_NK @ weights_KC.astype(kind)
-            z_NC -= z_NC.max(axis=1, keepdims=True)
-            right_N = z_NC[rows_N, self.index_N]
-            total_N1 = np.exp(z_NC, out=z_NC).sum(axis=1, keepdims=True)
-            loss = (share_N1[:, 0] @ (np.log(total_N1[:, 0]) - right_N)) + (penalty_K1 * weights_KC**2).sum() / 2
-            apart_NC = np.divide(z_NC, total_N1, out=z_NC)
-            apart_NC[rows_N, self.index_N] -= 1
-            return float(loss), (scale_K1 * (x_NK.T @ (share_N1 * apart_NC) + penalty_K1 * weights_KC)).ravel()
-
-        first = np.zeros((x_NK.shape[1], c)) if start is None else start / scale_K1
-        options = LBFGS | {"gtol": (TRIED if tried else OPTIMUM) * loss_and_gradient(first.ravel())[0]}
-        found = minimize(loss_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options)
-        # of cases that are told apart without an error, rounding ends it before
-        return scale_K1 * found.x.reshape(-1, c), bool(np.abs(found.jac).max() <= 100 * options["gtol"])
 
 
 @lru_cache(maxsize=256)
-def _fits(cases: bytes, n: int, newton: bool, tries: bool) -> dict[tuple[float, bool], Logistic]:
+def _fits(cases: bytes, n: int, factorised: bool) -> dict[tuple[float, bool], Classifier]:
     """Fits of equal cases, which tasks and seeds may share, by strength and whether it is only tried."""
     return {}
 
@@ -220,7 +157,7 @@ class RidgeSolver:
 
 
 # a fitted probe: whether the fit converged, and (N, D) features -> (N, C) probabilities or numbers in the labels' units
-Model = Logistic | Constant | Fit
+Model = Classifier | Constant | Fit
 # made of features (float64), labels, weights of the cases (mean 1), and the number of classes, labels or quantities
 SOLVERS: dict[Kind, Callable[[Array, NDArray, Array, int], Solver]] = {
     "classes": ClassSolver,
