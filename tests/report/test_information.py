@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from mmcontrast.config import Grid
+from mmcontrast.config.grid import subset
 from mmcontrast.evaluation.statistics import paired_difference
 from mmcontrast.report.evidence import Scope
 from mmcontrast.report.experiment import build_table
@@ -20,6 +21,7 @@ from mmcontrast.report.results import write_results
 from mmcontrast.report.tables.information import (
     chances,
     information_findings,
+    information_notes,
     kept_by_cell,
 )
 from tests.report.made_up_study import REPO, Made, make_study
@@ -104,6 +106,14 @@ def test_chances_are_one_over_the_classes(made: Made) -> None:
     small, full = asked.arms
     assert chances(made.grid, asked, small) == {"R": 25.0, "U": 12.5, "S": 50.0}
     assert chances(made.grid, asked, full) == {"R": 10.0, "U": 10.0, "S": 50.0}
+
+
+@pytest.mark.parametrize("suite", sorted(of.stem for of in (REPO / "params/suites").glob("*.yaml")))
+def test_the_plan_of_an_experiment_has_the_set_that_the_published_values_are_of(suite: str) -> None:
+    grid = Grid(REPO, suite)
+    for experiment in [e for e in grid.active_experiments if grid.experiments[e].information]:
+        planned = Grid.from_plain(subset(grid, experiment), REPO)
+        assert information_notes(planned, experiment) == information_notes(grid, experiment)
 
 
 def test_notes_say_that_the_full_size_was_not_run_and_what_was_published(made: Made) -> None:

@@ -209,8 +209,10 @@ def subset(grid: Grid, experiment: str) -> dict[str, Any]:
     selected = [d for d in grid.dataset_names if d in spec.datasets]
     seeds = {d: s for d, s in grid.suite.seeds_by_dataset.items() if d in selected}
     take("suites", grid.suite_name, description="", experiments=[experiment], datasets=selected, seeds_by_dataset=seeds)
-    probed = [grid.datasets[d].probe_from for d in spec.datasets]
-    for dataset in dict.fromkeys([*spec.datasets, *filter(None, probed)]):
+    # those that are only named: what is probed, and what the published values are of
+    others = {grid.datasets[d].probe_from for d in spec.datasets}
+    others |= {spec.information.published} if spec.information else set()
+    for dataset in [*spec.datasets, *sorted({d for d in others if d} - set(spec.datasets))]:
         take("datasets", dataset)
 
     cited = {spec.paper}
