@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from mmcontrast.config import Grid
 from mmcontrast.data.outside import preparer
 from mmcontrast.methods.registry import training_modules
@@ -17,6 +19,7 @@ ENTRIES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_module_is_reached(root: Path) -> None:
     modules = {_name(path, root / "src"): path for path in (root / "src/mmcontrast").rglob("*.py")}
     reached: set[str] = set()

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 OBJECTIVE = """
 from pydantic import Field
@@ -69,6 +71,7 @@ assert losses.newcomer_loss(torch.eye(3), torch.eye(3), 0.3).shape == ()
 """
 
 
+@pytest.mark.slow
 def test_a_folder_and_a_file_of_params_are_all_it_takes(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "params", tmp_path / "params")

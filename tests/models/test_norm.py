@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -33,6 +34,7 @@ def on_a_rank(world) -> dict[str, np.ndarray]:
     return normalise(GlobalBatchNorm2d(3).double(), batch()[rows], batch().sin()[rows])
 
 
+@pytest.mark.slow
 def test_two_ranks_are_one() -> None:
     pool = Ranks(2)
     try:

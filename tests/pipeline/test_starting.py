@@ -221,6 +221,7 @@ def test_a_csv_of_another_country(work: Path) -> None:
     assert list(guess.values["modalities"]) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_method_by_the_template(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pl.DataFrame(columns("a_1", "a_2", "b_1", "b_2") | {"label": ["x", "y"] * (N // 2)}).write_csv(work / "all.csv")
     assert main(["new", "dataset", "mine", "../files/all.csv"]) == 0

@@ -247,6 +247,7 @@ def test_a_rank_that_dies_ends_the_command_and_the_next_run_goes_on(checkout: Pa
 THREADS_TOLERANCE = 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["m3col", "comm"])
 def test_the_number_of_threads_changes_little(checkout: Path, method: str) -> None:
     """Sums are taken in another order: the loss of the first epoch is the same to the tolerance.

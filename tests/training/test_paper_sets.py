@@ -27,7 +27,7 @@ SHORT = {"multibench_mosi", "mimic", "food101", "rosmap", "nyuv2", "text2shape_t
 def cases() -> Iterator[Any]:
     for suite in SUITES:
         for dataset in Grid(ROOT, suite).dataset_names:
-            marks = () if dataset in SHORT else (pytest.mark.exhaustive,)
+            marks = pytest.mark.slow if dataset in SHORT else pytest.mark.exhaustive
             yield pytest.param(suite, dataset, id=f"{suite}-{dataset}", marks=marks)
 
 

@@ -45,7 +45,9 @@ def checked(found: dict[str, Any], case: str) -> None:
     assert found["syncs"] <= BOUNDS[case]["syncs"], found["places"]
 
 
-@pytest.mark.parametrize("case", resuming.CASES)
+@pytest.mark.parametrize(
+    "case", [case if case in BOTH else pytest.param(case, marks=pytest.mark.slow) for case in resuming.CASES]
+)
 def test_a_method_trains_evaluates_embeds_and_resumes_on_the_device(apart, prepared, case):
     checked(apart(device_runs.on_device, str(prepared), case, "fp32"), case)
 
