@@ -126,6 +126,13 @@ def test_the_optimum_is_that_of_newtons_method(classes: int, strength: float) ->
     np.testing.assert_allclose(probs, model.predict_proba(x), atol=1e-8)
 
 
+def test_features_that_tell_nothing_are_fitted_at_once() -> None:
+    """The gradient is exactly 0 from the first step on."""
+    found, converged = logistic.Logistic(np.zeros((6, 2)), np.arange(6) % 3, np.ones(6), 3).optimum(1.0, None)
+    assert converged
+    assert (found == 0).all()
+
+
 KERNELS = {"Prescott": "pni", "Nehalem": "sse4_2", "Haswell": "avx2", "SkylakeX": "avx512f"}
 SCORED = """
 import numpy as np

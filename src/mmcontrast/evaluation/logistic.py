@@ -140,7 +140,7 @@ class _Objective:
         while True:
             loss, slope, _ = self.terms()
             step = slope_by(slope)
-            if not (left := float(np.abs(step).max())) <= least / 2:
+            if not (left := float(np.abs(step).max())) < least / 2:
                 break
             kept, least, least_loss = self.free_CK.copy(), left, loss
             self.free_CK.ravel()[:] = back(into(kept.ravel()) - step)
