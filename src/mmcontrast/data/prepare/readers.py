@@ -34,10 +34,9 @@ NO_TEXT = {
 class Sheet:
     """A table, of a csv with its cells as text; null where a cell is empty.
 
-    Attributes:
-        names: the header's, or `column 1` ... without one. first_line: line of the first row of `cells`.
-        arrays: what has more than one number per row -> (N, ...) of it; of files that can hold that.
-        unit: what a row is called in messages: line or row. said: how it was read, for the datasheet.
+    `names`: the header's, or `column 1` ... without one. `first_line`: line of the first row of `cells`. `arrays`: what
+    has more than one number per row -> (N, ...) of it; of files that can hold that. `unit`: what a row is called in
+    messages: line or row. `said`: how it was read, for the datasheet.
     """
 
     path: Path
@@ -57,9 +56,8 @@ class Sheet:
 
 
 def read_sheet(path: Path, header: bool, separator: str | None = ",", encoding: str = "utf-8", skip: int = 0) -> Sheet:
-    """A file of separated cells, every row with the same number of them, after `skip` lines that are no part of it.
-
-    `separator`: None = the one of SEPARATORS that cuts the first lines into the most cells, equally many each.
+    """Separated cells, equally many in every row, after `skip` other lines. `separator`: None = the one of SEPARATORS
+    that cuts the first lines into the most cells, equally many each.
 
     Raises DataError: missing, empty, not of this encoding, a row of another length, a column name that is repeated.
     """
@@ -122,10 +120,7 @@ def _why(error: Exception) -> str:
 
 
 def check_text(path: Path, content: bytes | None = None, separator: bytes = b",") -> None:
-    """Refuse a csv that is too large, and control characters, which no reader of numbers shows, by DataError.
-
-    `content`: what the file says, where that is not its bytes as they are.
-    """
+    """DataError: a csv, of this `content`, is too large or has control characters, which no reader of numbers shows."""
     size = path.stat().st_size
     if size > MAX_CSV_BYTES:
         raise DataError(f"{path}: {size} bytes, and at most {MAX_CSV_BYTES} are read")
@@ -204,12 +199,9 @@ def numbers(
 ) -> np.ndarray:
     """(rows, len(names)) float64 of columns, each number finite.
 
-    Args:
-        names: what to call the columns in messages; as many are read. first: index of the first of neighbouring ones;
-            None = those of these names, wherever they are. missing: cells that stand for no number and become NaN,
-            "" an empty one. remedy: what to do about another.
-
-    Raises DataError: the first cell that is empty, not a number, NaN or infinite, and how many more there are.
+    `names`: what messages call the columns; as many are read, neighbours from the index `first` on, or by name where it
+    is None. `missing`: cells that stand for no number and become NaN, "" an empty one. `remedy`: what to do about
+    another. Raises DataError: the first cell that is empty, not a number, NaN or infinite, and how many more there are.
     """
     place = {name: i for i, name in enumerate(sheet.names)}
     at = [place[name] for name in names] if first is None else list(range(first, first + len(names)))
