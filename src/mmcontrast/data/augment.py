@@ -1,8 +1,7 @@
 """Augmentations of a batch of one modality, on the device the batch is on, from an explicit generator.
 
 A map is (b, 3, 3): where in the input a point of the output is read, in coordinates from -1 to 1. Images are float in
-[0, 1] and stay in it wherever a factor is applied. Shapes: b rows of this rank, B rows of the global batch, F features,
-T steps, C x H x W image.
+[0, 1] and stay in it wherever a factor is applied. b rows of this rank, B of the global batch, F features, T steps.
 """
 
 from __future__ import annotations

@@ -60,8 +60,7 @@ def console() -> Console:
 def download(url: str, folder: Path, size: int | None = None) -> Path:
     """Download `url` into `folder`. An answer of more bytes than `size`, where that is known, is cut off at once.
 
-    Raises FetchError: no connection, an http error, another size, or an answer cut short or sent on to a less safe
-    place.
+    Raises FetchError: no connection, an http error, another size, an answer cut short or sent on to a less safe place.
     """
     path, tag = folder / "download", ""
     limit = MAX_DOWNLOAD_BYTES if size is None else size

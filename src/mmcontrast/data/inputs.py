@@ -139,7 +139,7 @@ class Ragged:
 
 
 def sequences(column: pa.ChunkedArray) -> Ragged:
-    """Of List<FixedSizeList<float32>[d]>, a null without steps; (b, T, d) padded with NaN: what is stored is finite."""
+    """Rows of List<FixedSizeList<float32>[d]>, none of a null; (b, T, d), padded with NaN: stored values are finite."""
     values = [numbers(chunk.values) for chunk in column.chunks]
     offsets = [chunk.offsets.to_numpy(zero_copy_only=False) for chunk in column.chunks]
     if not values:
@@ -185,7 +185,7 @@ class Part:
 
 
 def part(x: Tensor | Column, rows: Rows, mine: Rows | None = None) -> Part:
-    """Positions `mine` (None = all) of the batch `rows`, padded to the longest of the whole batch, so all agree."""
+    """What this process takes of the batch `rows`: positions `mine` (None = all), padded as far as the whole batch."""
     if isinstance(x, View):
         rows, x = x.rows[rows], x.base
     if isinstance(rows, slice) and not isinstance(x, Tensor):

@@ -52,7 +52,8 @@ class Stream:
         feature_names: modality -> d names of a vector's or a step's features; numbers stand for them where it has none.
         cells: modality -> how its table has numbers, `missing` and `decimal` of `scaling.Scaler`.
         report: counts and names of what was left out, for the datasheet; complete when the instances have been read.
-        split_rule: how instances came into splits, where the reader decides it. group_rows: rows of a row group.
+        split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
+        group_rows: rows of a row group of the files.
         in_memory: all instances are held and taken as one batch; what is fitted on them is numpy's own to the bit.
     """
 
@@ -273,7 +274,7 @@ def picture(file: Path | IO[bytes], spec: Modality) -> Any:
 
 
 def checked(value: Any, spec: Modality, where: str, counts: Counter[str]) -> Any:
-    """What is stored of a value, or None; `counts` what is cut, empty and imputed. DataError: not what `spec` says."""
+    """What is stored of a value, or None; `counts` what is cut, empty, imputed. DataError: not what `spec` says."""
     if value is None:
         return None
     if spec.multifold:

@@ -1,4 +1,4 @@
-"""Prepared splits as tensors, or as columns of batches where they are large or decoded. N instances, d width."""
+"""Prepared splits as tensors, or as columns that give them by batch (large or decoded). N instances, d width."""
 
 from __future__ import annotations
 
@@ -280,8 +280,7 @@ def holdout(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def load_whole(cell: CellConfig, root: Path | str) -> dict[str, Table]:
-    """train, val and test of a cell's dataset, and `probe` where probes are fitted on another train split. `root`: the
-    checkout.
+    """train, val and test of a cell's dataset below `root`, and `probe` where probes are fitted on another train split.
 
     Raises DataError: a file is missing, damaged or changed, was prepared for other params, shares an id with another
     split, or holds a class that train does not.

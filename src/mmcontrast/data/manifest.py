@@ -56,7 +56,7 @@ def package_name(source: NpmSource) -> str:
 
 
 def raw_path(raw_dir: Path, name: str) -> Path:
-    """Where a source's file is: by a name with / ./ or ../ first there, else in the raw folder (or FetchError)."""
+    """Where a source's file is: in the raw folder (else FetchError), or as it says if it begins with /, ./ or ../."""
     return Path(name) if name.startswith(IN_PLACE) else inside(raw_dir, name)
 
 
@@ -72,7 +72,7 @@ def raw_names(source: Source) -> list[str]:
 
 
 def verified_manifest(dataset_name: str, dataset: Dataset, raw_dir: Path | str) -> dict[str, Any]:
-    """The manifest of a raw folder, whose files are all there. DataError: not fetched, for other params, or changed."""
+    """The manifest of a raw folder, all files there and unchanged. DataError: not so, or fetched for other params."""
     raw_dir = Path(raw_dir)
     path = raw_dir / MANIFEST
     again = f"run `mmcontrast data fetch {dataset_name}`"

@@ -34,8 +34,7 @@ def check_modalities(name: str, dataset: Dataset) -> None:
 
 
 def resized(path: Path | IO[bytes], shape: Sequence[int]) -> Image.Image:
-    """The largest centred part of a picture with the proportions of `shape` ([C, H, W]), resized; grey with one
-    channel.
+    """A picture's largest centred part with the proportions of `shape` ([C, H, W]), resized; grey with one channel.
 
     Raises DataError: it is missing, or no picture.
     """

@@ -151,7 +151,7 @@ def load_weights(model: Any, folder: Path, unused: tuple[str, ...] = (), **optio
 
 
 def pictures(folder: Folder) -> Pictures:
-    """What the folder's picture processor does; DataError: there is none, or pictures are not prepared so here."""
+    """What the folder's picture processor does. DataError: there is none, or what it does is not done here."""
     path = next((folder.path / name for name in PICTURES if (folder.path / name).is_file()), None)
     if path is None:
         raise DataError(f"{folder.path / PICTURES[0]}: no such file; it says how a picture is made for this encoder")

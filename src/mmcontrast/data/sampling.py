@@ -1,8 +1,7 @@
 """Batches of multifold data: which instances, and which observations of each.
 
 A batch is a pure function of (seed, epoch, step), so a run resumes anywhere without any state of the sampler, and every
-rank knows the batch of all ranks. I instances of the split, N of a batch, P rows of one modality in a batch, O
-observations a modality.
+rank knows all ranks' batches. I instances of the split, N of a batch, P rows of a modality in a batch, O observations.
 """
 
 from collections.abc import Mapping, Sequence

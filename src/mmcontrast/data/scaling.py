@@ -134,8 +134,7 @@ def write_fitted(
 def read_fitted(path: Path) -> dict[str, Scaler]:
     """modality -> what turns its raw values into what a model takes: call it with (N, d) numbers, NaN where missing.
 
-    `path`: `fitted.json` of a prepared dataset, or a copy beside a model. Raises DataError: missing, or not such a
-    file.
+    `path`: `fitted.json` of a prepared dataset, or a copy beside a model. DataError: missing, or not such a file.
     """
     try:
         return {m: Scaler(**{name: _read(name, x) for name, x in of.items()}) for m, of in read_json(path).items()}

@@ -46,7 +46,7 @@ def _counts(n: int, shares: list[float]) -> list[int]:
 def by_group(labels: Sequence[int], groups: Sequence[str], shares: Mapping[str, float], seed: int) -> list[str]:
     """A part for each of N rows: groups whole, and the shares kept within each class as well as groups allow.
 
-    A group goes where the class of its first row lacks most, large groups first, equal ones in an order drawn from
+    A group goes where the class of its first row lacks most, large groups first, equal ones in an order drawn by
     `seed`.
     """
     members: dict[str, list[int]] = {}

@@ -42,8 +42,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Encoder:
-    """What makes numbers of texts: `encode` gives the pieces of each, no more than are taken; `padding` comes after
-    them.
+    """What makes numbers of texts: `encode` gives the pieces of each, no more than are taken; `padding` follows them.
 
     `limit`: for messages, how many are taken and what says so. `unknown`: the number of a piece that stands for all
     that the vocabulary lacks, if there is one. `learned`: a vocabulary that was learned here.
@@ -57,13 +56,14 @@ class Encoder:
 
 
 def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, Table], dict[str, WordPieces]]:
-    """The tables with int64 word pieces in place of O texts, (O, T) where an instance has several, and learned
-    vocabularies.
+    """The tables with int64 word pieces in place of O texts, (O, T) where there are several, and learned vocabularies.
 
     Says in the log how many texts of a split were longer than the encoder takes, and cut, and how many have no word. A
-    text that an instance lacks is padding. Raises ConfigError: neither `model.text` nor `model.pretrained` says what
-    reads the texts; DataError: the training texts have no word, or more characters than the vocabulary has places; a
-    pretrained encoder's files are not what they should be, or its vocabulary lacks most of the texts.
+    text that an instance lacks is padding.
+
+    Raises ConfigError: neither `model.text` nor `model.pretrained` says what reads the texts; DataError: the training
+    texts have no word, or more characters than the vocabulary has places; or a pretrained encoder's files are not what
+    they should be, or its vocabulary lacks most of the texts.
     """
     texts = {m: _texts(tables["train"], m) for m, modality in cell.modalities.items() if modality.kind == "text"}
     encoders = {m: text_encoder(m, cell, partial(_learned, of)) for m, of in texts.items()}
@@ -87,7 +87,7 @@ def in_pieces(table: Table, encoders: Mapping[str, Encoder], where: str, known: 
 
 
 def text_encoder(modality: str, cell: CellConfig, vocabulary: Callable[[int], WordPieces]) -> Encoder:
-    """The pretrained encoder, else one of `vocabulary`(most pieces). ConfigError, DataError: see `tokenised`."""
+    """What makes numbers of a modality's texts: pretrained, else with `vocabulary(pieces)`. Errors: see `tokenised`."""
     key = next((key for key in (modality, "text") if key in cell.model.pretrained), None)
     if key is not None:
         return _pretrained(cell.model.pretrained[key], f"model.pretrained.{key}")
@@ -153,7 +153,7 @@ def _refuse_unknown(rows: list[np.ndarray], encoder: Encoder, where: str) -> Non
 
 @dataclass(frozen=True)
 class Encoded:
-    """Texts as numbers: of each the indices of its pieces; how many were `cut`; the rows without a word (`empty`)."""
+    """Texts as numbers: of each the indices of its pieces; how many were `cut`; `empty`, the rows without a word."""
 
     rows: list[list[int]]
     cut: int
@@ -202,9 +202,8 @@ def words(text: str) -> list[str]:
 def learn(texts: Iterable[str], vocabulary: int) -> WordPieces:
     """Word pieces of the given texts: all their characters, then the most frequent pair joined, again and again.
 
-    Of equally frequent pairs the alphabetically first is joined, so that equal texts give an equal vocabulary of at
-    most `vocabulary` pieces, the two special ones included. Raises DataError: no word, or the characters alone are
-    more.
+    Of equally frequent pairs the alphabetically first is joined, so that equal texts give an equal vocabulary, of at
+    most `vocabulary` pieces, the two special ones included. Raises DataError: there is no word, or more characters.
     """
     count = Counter(word for text in texts for word in words(text))
     if not count:

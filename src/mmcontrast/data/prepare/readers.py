@@ -34,9 +34,10 @@ NO_TEXT = {
 class Sheet:
     """A table, of a csv with its cells as text; null where a cell is empty.
 
-    `names`: the header's, or `column 1` ... without one. `first_line`: line of the first row of `cells`. `arrays`: what
-    has more than one number per row -> (N, ...) of it; of files that can hold that. `unit`: what a row is called in
-    messages: line or row. `said`: how it was read, for the datasheet.
+    Attributes:
+        names: the header's, or `column 1` ... without one. first_line: line of the first row of `cells`.
+        arrays: what has more than one number per row -> (N, ...) of it; of files that can hold that.
+        unit: what a row is called in messages: line or row. said: how it was read, for the datasheet.
     """
 
     path: Path
@@ -56,10 +57,10 @@ class Sheet:
 
 
 def read_sheet(path: Path, header: bool, separator: str | None = ",", encoding: str = "utf-8", skip: int = 0) -> Sheet:
-    """Separated cells, equally many in every row, after `skip` other lines. `separator`: None = the one of SEPARATORS
-    that cuts the first lines into the most cells, equally many each.
+    """Separated cells, equally many in every row, after `skip` lines that are no part of it.
 
-    Raises DataError: missing, empty, not of this encoding, a row of another length, a column name that is repeated.
+    `separator`: None = the one of SEPARATORS that cuts the first lines into the most cells, equally many each. Raises
+    DataError: missing, empty, not of this encoding, a row of another length, a column name that is repeated.
     """
     try:
         start = _start(path)
@@ -120,7 +121,7 @@ def _why(error: Exception) -> str:
 
 
 def check_text(path: Path, content: bytes | None = None, separator: bytes = b",") -> None:
-    """DataError: a csv, of this `content`, is too large or has control characters, which no reader of numbers shows."""
+    """Raise DataError for a csv (its `content`, if given) too large or with control characters, which readers hide."""
     size = path.stat().st_size
     if size > MAX_CSV_BYTES:
         raise DataError(f"{path}: {size} bytes, and at most {MAX_CSV_BYTES} are read")

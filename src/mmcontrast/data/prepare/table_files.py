@@ -44,8 +44,10 @@ class TableFile(Strict):
 class Table:
     """A table of one or several files, which have the same columns, or DataError is raised.
 
-    `arrays`: of what has more than one number per row. `of_text`: it is a csv. `splits`: (N,) the split that each row's
-    file is for, or None. `path`: of the first file, and `said`: how that was read. `written`: `missing` and `decimal`.
+    Attributes:
+        arrays: of what has more than one number per row. of_text: it is a csv.
+        splits: (N,) the split that each row's file is for, or None.
+        path: of the first file. said: how that was read. written: how its numbers are, `missing` and `decimal`.
     """
 
     def __init__(self, sheets: Mapping[str | None, list[Sheet]], options: TableFile) -> None:
