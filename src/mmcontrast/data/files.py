@@ -27,11 +27,8 @@ DATASHEET = "datasheet.json"
 def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the place of `path` if the block ends well, else it is removed.
 
-    Two writers never share the temporary name, so the last one wins and a reader sees one file or the other.
-
-    Args:
-        sync: wait for the disk, so that not even a power cut leaves an empty file under the name. Not worth the wait
-            for files whose checksum is verified before each use.
+    Two writers never share the temporary name: the last one wins, and a reader sees one file or the other. `sync`: wait
+    for the disk, so that no power cut leaves an empty file; not worth it where a checksum is verified before each use.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
@@ -60,11 +57,7 @@ def locked(file: Path) -> Iterator[None]:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """`folder/name`, where `name` cannot lead out of `folder`.
-
-    Raises:
-        FetchError: the name is empty or absolute, holds `..` or a backslash, or passes through a link that leads out.
-    """
+    """`folder/name`; FetchError: the name is empty or absolute, holds `..` or a backslash, or leads out by a link."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise FetchError(f"'{name}': not accepted as a file name; only relative paths without '..' are")
@@ -81,10 +74,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_json(path: Path, data: Any, seal: bool = False) -> None:
-    """JSON for people and programs, replacing `path` atomically. Keys keep their order; equal data, equal bytes.
-
-    `seal`: of an object that a later stage reads: with its checksum, which `read_json` checks.
-    """
+    """Replace `path` atomically by JSON, keys in their order: equal data, equal bytes. `seal`: with its checksum."""
     write_text(path, json.dumps(sealed(data) if seal else data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -112,10 +102,7 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Plain objects.
-
-    Raises ValueError: not JSON in UTF-8, nested too deeply, a key twice, or a number that JSON does not have.
-    """
+    """Plain objects. ValueError: no JSON in UTF-8, nested too deeply, a key twice, or a number unknown to JSON."""
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except RecursionError:
@@ -123,12 +110,9 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
-    """A file as plain objects, without the seal of a sealed one.
+    """A file of at most `limit` bytes as plain objects, without the seal of a sealed one.
 
-    `limit`: most bytes that are read.
-
-    Raises:
-        ValueError: as `parse_json`, changed since it was sealed, or larger than the limit. OSError: it cannot be read.
+    Raises ValueError: as `parse_json`, changed since it was sealed, or larger; OSError: it cannot be read.
     """
     size = path.stat().st_size
     if size > limit:
@@ -172,10 +156,7 @@ def again(path: Path) -> str:
 
 
 def check_prepared(path: Path) -> None:
-    """Check a prepared split against the checksum in the datasheet beside it, if there is one.
-
-    Raises DataError: the split has changed since it was prepared, or the datasheet is damaged.
-    """
+    """Check a split by the datasheet beside it, if there is one. DataError: it has changed, or that is damaged."""
     sheet_path = path.parent / DATASHEET
     try:
         expected = read_json(sheet_path).get("prepared", {}).get(path.stem)

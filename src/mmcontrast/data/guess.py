@@ -1,7 +1,4 @@
-"""What files of tables hold, as far as it can be seen: which column is the id, the label, a modality, and why.
-
-Whatever is guessed is said, and may be told instead.
-"""
+"""What tables hold, as far as can be seen (id, label, modalities); every guess is said, and may be told instead."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -33,14 +30,9 @@ SIDE = 32
 
 
 class Guess:
-    """A dataset's file as far as its data decide it.
+    """Keys of a dataset's file, as far as its data decide them (`values`), and a sentence for each guess (`said`).
 
-    `files`: tables, and folders of pictures, sounds or texts beside them, as `sources` has them. `told`: role of USUAL
-    -> its column.
-
-    Attributes:
-        values: keys of the dataset's file. said: a sentence for each guess.
-
+    `files`: tables, and folders of pictures, sounds or texts, as in `sources`. `told`: role of USUAL -> its column.
     Raises DataError: a file cannot be read, a told column is not there, or there are not two modalities to be seen.
     """
 

@@ -1,8 +1,6 @@
-"""Inputs of a split that become tensors batch by batch: rows of others, rows on disk, rows of different lengths, texts,
-and pictures that are decoded, ahead of training where processes do it.
+"""Inputs of a split that become tensors batch by batch; processes may decode pictures ahead of training.
 
-N rows of a split, b rows of a batch, T steps of the longest of them, S steps of several rows, d width of a step, C
-channels, H height, W width.
+N rows of a split, b of a batch, T steps of the longest of these, S of several rows, d width of a step, C x H x W image.
 """
 
 import signal
@@ -83,10 +81,7 @@ def numbers(array: pa.FixedSizeListArray) -> np.ndarray:
 
 
 class FixedRows:
-    """Vectors or pictures as pixels in Arrow arrays, of which a batch is a copy. A null is zeros.
-
-    `column`: of FixedSizeList. `shape`: of a row.
-    """
+    """Vectors or pixels, rows of `shape` in Arrow's FixedSizeList, of which a batch is a copy. A null is zeros."""
 
     def __init__(self, column: pa.ChunkedArray, shape: Sequence[int]) -> None:
         self.shape, self.present = tuple(shape), present(column)
@@ -108,13 +103,10 @@ class FixedRows:
 
 
 class Ragged:
-    """Rows of different numbers of steps; a batch is (b, T, ...), padded at the end of each row.
+    """Rows of different numbers of steps; a batch is (b, T, ...), padded with `fill` at the end of each row.
 
-    Args:
-        values: of some rows each, (S, ...) one after another. offsets: of the same rows, where each begins, and where
-            the last one ends.
-        fill: what padding is.
-        lengths: (N,) int64 steps of each row, 0 where there is none; None = as the offsets say.
+    `values`: of some rows each, (S, ...) one after another. `offsets`: of the same rows, where each begins, and where
+    the last one ends. `lengths`: (N,) int64 steps of each row, 0 where there is none; None = as the offsets say.
     """
 
     def __init__(
@@ -147,10 +139,7 @@ class Ragged:
 
 
 def sequences(column: pa.ChunkedArray) -> Ragged:
-    """The rows of a List<FixedSizeList<float32>[d]>; a null has no steps.
-
-    Batches are (b, T, d) float32, padded with NaN: what is stored is finite.
-    """
+    """Rows of List<FixedSizeList<float32>[d]>, none of a null; (b, T, d), padded with NaN: stored values are finite."""
     values = [numbers(chunk.values) for chunk in column.chunks]
     offsets = [chunk.offsets.to_numpy(zero_copy_only=False) for chunk in column.chunks]
     if not values:
@@ -182,12 +171,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of a batch that one process takes of an input.
-
-    Attributes:
-        of: a tensor or a column that is no view. rows: of it. steps: of a row, padding included, where that is to be
-            said.
-    """
+    """The rows of a batch that one process takes of an input that is no view; `steps` of a padded row, where needed."""
 
     of: Tensor | Column
     rows: Rows
@@ -201,10 +185,7 @@ class Part:
 
 
 def part(x: Tensor | Column, rows: Rows, mine: Rows | None = None) -> Part:
-    """What this process takes of a batch. Padding is to the longest row of the whole batch, so that all agree.
-
-    `rows`: of the batch. `mine`: those of them that this process takes, by position; None = all.
-    """
+    """What this process takes of the batch `rows`: positions `mine` (None = all), padded as far as the whole batch."""
     if isinstance(x, View):
         rows, x = x.rows[rows], x.base
     if isinstance(rows, slice) and not isinstance(x, Tensor):
@@ -216,9 +197,8 @@ def part(x: Tensor | Column, rows: Rows, mine: Rows | None = None) -> Part:
 class EncodedImages:
     """Pictures in Arrow arrays of bytes; a batch is (b, C, H, W) uint8. A null is black.
 
-    Args:
-        column: of binary. name: of the modality. shape: of a decoded picture. path: the prepared file, for messages.
-        mapped: the file that the column is mapped from, where another process finds it; None = it is in memory.
+    `name` (modality) and `path` (prepared file) are for messages. `mapped`: file the column is mapped from, for other
+    processes; None = it is in memory.
     """
 
     def __init__(
@@ -289,11 +269,10 @@ def _outlive_stops(worker: int) -> None:
 
 
 class Decoders:
-    """Processes that decode the batches to come. One set of them serves all seeds of a cell, one reader at a time.
+    """`workers` processes that decode the batches to come; one set serves all seeds of a cell, one reader at a time.
 
     They are started by a server that never had another thread, where a fork of this process could inherit a lock.
-
-    `workers`: number of processes. `pin`: the tensors are to be sent to a GPU.
+    `pin`: the tensors are to be sent to a GPU.
     """
 
     def __init__(self, workers: int, pin: bool) -> None:
@@ -315,10 +294,7 @@ class Decoders:
         )
 
     def decoded(self, tasks: Iterator[Task]) -> Iterator[dict[str, Tensor]]:
-        """The pictures of each task in order. Tasks are drawn a few ahead.
-
-        Raises DataError: a picture cannot be decoded.
-        """
+        """The pictures of each task in order; tasks are drawn a few ahead. DataError: one cannot be decoded."""
         self.turn += 1
         turn, self.tasks.now = self.turn, tasks
         for answer in self.loader:

@@ -1,7 +1,4 @@
-"""What a dataset's reader hands over, held against the dataset's file one instance at a time, and what is remembered.
-
-N instances, d features of a modality.
-"""
+"""What a reader hands over, checked against the dataset's file instance by instance. N instances, d features."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,17 +24,14 @@ class Instance:
     """One instance of a dataset that is read one after another.
 
     Attributes:
-        id: unique in the dataset.
-        values: modality -> what it has of it: (d,) numbers of a vector, NaN where one is missing; (C, H, W) uint8, or
-            the bytes of a file where images are encoded; (T, d) numbers of a sequence; a text; a list of these where
-            the modality is multifold. None, or no entry, where the instance lacks an optional modality.
-        label: class index; of several labels at once C numbers 0 or 1; of a regression R numbers.
-        split: train, val or test where the data came with a split.
-        tasks: task -> the same of a further label.
-        group: name of what must not be split, such as the patient; None = every instance is its own. Where the dataset
-            says `scenes`, it is the scene.
-        weights: task -> what it counts as a case of it, of the main target under the empty name; where the dataset says
-            `case_weights`.
+        id: unique in the dataset. split: train, val or test where the data came with a split.
+        values: modality -> (d,) numbers of a vector, NaN where one is missing; (C, H, W) uint8, or the bytes of a file
+            where images are encoded; (T, d) numbers of a sequence; a text; a list of these where the modality is
+            multifold. None, or no entry, where the instance lacks an optional modality.
+        label: class index; of several labels at once C numbers 0 or 1; of a regression R numbers. tasks: task -> such.
+        group: name of what must not be split, such as the patient, or of the scene where the dataset says `scenes`;
+            None = every instance is its own.
+        weights: task ("" = the main target) -> what it counts as a case of it; where the dataset says `case_weights`.
     """
 
     id: str
@@ -60,8 +54,7 @@ class Stream:
         report: counts and names of what was left out, for the datasheet; complete when the instances have been read.
         split_rule: how instances came into splits, where the reader decides it; else the dataset's file says.
         group_rows: rows of a row group of the files.
-        in_memory: the reader holds all instances, so that they are taken as one batch, and what is fitted on them is
-            numpy's own to the bit.
+        in_memory: all instances are held and taken as one batch; what is fitted on them is numpy's own to the bit.
     """
 
     instances: Iterable[Instance]
@@ -87,12 +80,10 @@ def from_arrays(
     parts: Mapping[str, int] | None = None,
     tasks: Mapping[str, np.ndarray] | None = None,
 ) -> Stream:
-    """N instances of vectors, held in memory, called by their numbers.
+    """N instances of vectors in memory, called by their numbers; labels and tasks are int64 class indices.
 
-    Args:
-        labels_N: int64 class indices; `tasks` has those of further labels. inputs: modality -> (N, d) float64.
-        feature_names: modality -> d names; numbered where the data name none.
-        parts: split -> how many of the N are of it, one split after another, where the data came with a split.
+    `inputs`: modality -> (N, d) float64. `feature_names`: modality -> d names; numbered where the data name none.
+    `parts`: split -> how many of the N are of it, one split after another, where the data came with a split.
     """
     places = [(f"{part}-{i:04d}", part) for part, rows in (parts or {}).items() for i in range(rows)]
     instances = (
@@ -111,8 +102,7 @@ class Written:
     """What is known of splits that were written an instance at a time.
 
     Attributes:
-        labels: task -> split -> labels as they are stored, (N,) int64, (N, C) uint8 or (N, R) float32; of the main
-            target under the empty name.
+        labels: task ("" = the main target) -> split -> as stored, (N,) int64, (N, C) uint8 or (N, R) float32.
         groups: split -> N names of what must not be split; {} = every instance is its own.
         scalers: modality -> what was fitted on train, of vectors and sequences.
         inputs: modality -> counts of what was missing, filled in, cut or empty; only what there was.
@@ -129,12 +119,7 @@ class Written:
 
 
 class Intake:
-    """Takes one instance after another.
-
-    Attributes:
-        splits: of each instance so far, "" where that is not known yet.
-        alone: modality -> features of which one value lies far from all others, by number; known once they are fitted.
-    """
+    """Takes one instance after another. `splits`: of each, "" if not known yet; `alone`: of `Written`, by number."""
 
     def __init__(self, name: str, dataset: Dataset) -> None:
         self.splits: list[str] = []
@@ -147,10 +132,7 @@ class Intake:
         self._counts: dict[str, Counter[str]] = {m: Counter() for m in dataset.modalities}
 
     def row(self, one: Instance) -> list[Any]:
-        """The instance as a row of cells, in the order of the columns of `table.schema`.
-
-        Raises DataError: it is not what the dataset's file says.
-        """
+        """The instance as cells in the order of `table.schema`; DataError: it is not what the dataset's file says."""
         if not one.id or one.id in self._ids:
             what = f"the id '{one.id}' stands on two instances" if one.id else "an instance has an empty id"
             raise DataError(f"{self._name}: {what}; an id is unique in the dataset")
@@ -229,10 +211,7 @@ class Intake:
         return cells
 
     def deal(self) -> None:
-        """Decide the split of every instance, once all have been taken.
-
-        Raises DataError: a published split has not the size that the dataset's file says.
-        """
+        """Decide the split of every instance, once all are taken; DataError: a published split has another size."""
         split = self._dataset.split
         if isinstance(split, RandomSplit):
             shares = {s: getattr(split, s) for s in SPLITS}
@@ -274,10 +253,8 @@ class Intake:
 
 
 def in_file(path: Path, spec: Modality) -> Any:
-    """What a file has of a modality, as in `Instance.values`: a picture, cut and resized; of a WAV file log-mel frames,
-    or, where a step is one number, its samples; a text in UTF-8.
-
-    Raises DataError: it is missing, or not such a file.
+    """A file's value as in `Instance.values`: a picture, cut and resized; of a WAV file log-mel frames or, where a step
+    is one number, its samples; a text in UTF-8. Raises DataError: it is missing, or not such a file.
     """
     if spec.kind == "image":
         return picture(path, spec)
@@ -297,12 +274,7 @@ def picture(file: Path | IO[bytes], spec: Modality) -> Any:
 
 
 def checked(value: Any, spec: Modality, where: str, counts: Counter[str]) -> Any:
-    """What is stored of a modality of one instance; None where there is nothing.
-
-    `value`: as in `Instance.values`. `where`: begins messages. `counts`: of what is cut, empty and imputed, kept up.
-
-    Raises DataError: it is not what the modality says.
-    """
+    """What is stored of a value, or None; `counts` what is cut, empty, imputed. DataError: not what `spec` says."""
     if value is None:
         return None
     if spec.multifold:

@@ -16,13 +16,7 @@ NOTHING = hashlib.blake2b(b"nothing", digest_size=16, person=b"null").digest()
 
 
 def duplicates_across(keys: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
-    """Number of rows whose key an earlier split holds too.
-
-    `keys`: split -> a key per row, in the order train, val, test.
-
-    Returns:
-        "split and other split" -> rows of the latter that the former holds; only pairs that share any.
-    """
+    """Rows whose key an earlier split holds too: "split and later split" -> how many; only pairs that share any."""
     counted = {}
     for one, other in combinations(keys, 2):
         held = set(keys[one])
@@ -32,10 +26,7 @@ def duplicates_across(keys: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
 
 
 def repeats(keys: Mapping[str, Sequence[bytes]], labels: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Numbers, if not 0, of rows that equal an earlier one "within train", or any "with another label".
-
-    `keys`: split -> a key per row. `labels`: split -> the labels of the same rows.
-    """
+    """Numbers, if not 0, of rows that equal an earlier one "within train", or any "with another label"."""
     first: dict[bytes, bytes] = {}
     rows = [(key, label.tobytes()) for split, of in keys.items() for key, label in zip(of, labels[split], strict=True)]
     torn = {key for key, label in rows if first.setdefault(key, label) != label}
@@ -45,10 +36,7 @@ def repeats(keys: Mapping[str, Sequence[bytes]], labels: Mapping[str, np.ndarray
 
 
 def check_duplicates(name: str, found: Mapping[str, int], accepted: Mapping[str, int]) -> None:
-    """Equal rows in two splits are an error, but for those that params/ says the data are known to hold.
-
-    Raises DataError: more, or fewer, than accepted.
-    """
+    """Raise DataError unless two splits have as many rows in common as params/ says the data are known to have."""
     if dict(found) != dict(accepted):
         duplicates = ", ".join(f"{pair}: {n}" for pair, n in found.items())
         raise DataError(
@@ -63,10 +51,7 @@ def _told(counts: Mapping[str, int]) -> str:
 
 
 def stored_rows(path: Path, modalities: Sequence[str]) -> tuple[list[str], list[bytes]]:
-    """N ids, and N keys that are equal where every cell of every modality is.
-
-    `path`: a file in the layout of `data.table`, just written here.
-    """
+    """N ids of a split just written here, and N keys that are equal where every cell of every modality is."""
     ids: list[str] = []
     keys: list[bytes] = []
     for batch in stored_batches(path, ["id", *modalities]):

@@ -1,7 +1,4 @@
-"""Prepared splits as tensors, or as columns that give tensors batch by batch where they are large or are decoded.
-
-N instances, d width of a modality's vector.
-"""
+"""Prepared splits as tensors, or as columns that give them by batch (large or decoded). N instances, d width."""
 
 from __future__ import annotations
 
@@ -32,11 +29,8 @@ SAMPLE_ROWS = 256
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """A multifold modality: each instance has one or more observations.
-
-    Attributes:
-        flat: of all instances, one after another: a (O, ...) tensor or column, or O texts.
-        offsets: (N + 1,) int64; instance i has the observations offsets[i] to offsets[i + 1].
+    """A multifold modality: `flat` is a (O, ...) tensor or column, or O texts, of all instances one after another;
+    instance i has the observations offsets[i] to offsets[i + 1], (N + 1,) int64.
     """
 
     flat: Tensor | Column | list[str]
@@ -69,25 +63,20 @@ class Table:
     """One split. Its tensors may share memory with Arrow and with other tables: read them, do not write to them.
 
     Attributes:
-        ids: N names.
         labels: (N,) int64 class indices; of a multilabel target (N, C) float32 of 0 and 1, of a regression (N, R)
             float32 in the units of the data.
         inputs: modality -> in the dataset's order of modalities: (N, d) float32 vectors, (N, C, H, W) uint8 images, or
             a column of N rows; single texts are a column of texts until `data.tokens` has made numbers of them.
             Multifold modalities are in `observations` instead.
-        modalities: modality -> kind and shape.
         classes: names; a label is an index into them, or has a number for each.
         tasks: task -> labels of the same instances, as `labels`.
         task_classes: task -> names of its classes, or {kind, names} of labels that are no classes.
-        observations: multifold modality -> its observations.
-        scenes: (N,) int64 scene of each row, where the dataset repeats scenes; of this split alone.
-        scene_kind: what a scene is, such as a video.
+        scenes: (N,) int64 scene of each row, of this split alone, where the dataset repeats scenes.
+        scene_kind: what a scene is, such as a video. target: what labels are: classes, multilabel or regression.
         present: modality that an instance may lack -> (N,) bool, whether it has it. An absent input is zeros, of a
             sequence NaN alone.
         decoders: processes that decode its pictures ahead; None = it is done when a batch is made.
-        target: what the labels are: classes, multilabel or regression.
-        weights: task -> (N,) float64, what each row counts as a case of it, of the main target under the empty name; {}
-            where all count alike.
+        weights: task ("" = the main target) -> (N,) float64, what each row counts as a case; {} where all count alike.
     """
 
     ids: list[str]
@@ -142,23 +131,18 @@ class Table:
 def load_split(path: Path | str, copies: Path | None = None) -> Table:
     """A prepared Parquet file.
 
-    Where it is small, its numbers come out of Arrow without a copy. From MAPPED_FROM bytes on, and where pictures are
-    to be decoded, it is read row by row from an uncompressed copy on the disk. What is in memory whatever its size:
-    ids, labels and multifold modalities.
+    A small one's numbers come out of Arrow without a copy. From MAPPED_FROM bytes on, and where pictures are to be
+    decoded, it is read row by row from an uncompressed copy in the folder `copies` (None = all is read into memory). In
+    memory whatever its size: ids, labels and multifold modalities.
 
-    `copies`: folder for that copy; None = all is read into memory.
-
-    Raises DataError: missing, damaged, not written by `mmcontrast data prepare`, a number that is not finite, or as
-    `as_table`.
+    Raises DataError: missing, damaged, not written by `mmcontrast data prepare`, a number not finite, or as `as_table`.
     """
     path = Path(path)
     return as_table(path, *_opened(path, copies))
 
 
 def as_table(path: Path, table: pa.Table, described: Mapping[str, Any], mapped: Path | None = None) -> Table:
-    """A split whose cells have been checked.
-
-    `path`: for messages. `described`: its metadata. `mapped`: the file that it is mapped from; None = it is in memory.
+    """A split whose cells have been checked. `described`: its metadata. `mapped`: from this file; None = in memory.
 
     Raises DataError: a label is not accepted, or a sequence has more steps than the dataset's limit.
     """
@@ -286,14 +270,9 @@ def _array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def holdout(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Hold a stratified share of the training rows out for validation.
+    """Sorted row indices (train, val): a `share` in [0, 1) is held out, stratified; train keeps a row of every class.
 
-    Args:
-        labels: (N,) int64, or (N, C) of several labels or quantities, by which nothing is stratified.
-        share: in [0, 1). seed: the run's.
-
-    Returns:
-        Sorted row indices (train, val). Every class keeps at least one row in train.
+    `labels`: (N,) int64, or (N, C) of several labels or quantities, by which nothing is stratified.
     """
     strata_N = labels.numpy() if labels.ndim == 1 else np.zeros(len(labels), np.int64)
     parts = stratified(strata_N, {"train": 1 - share, "val": share}, seed)
@@ -301,9 +280,7 @@ def holdout(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def load_whole(cell: CellConfig, root: Path | str) -> dict[str, Table]:
-    """train, val and test of a cell's dataset as prepared, and `probe` where probes are fitted on another train split.
-
-    `root`: the checkout.
+    """train, val and test of a cell's dataset below `root`, and `probe` where probes are fitted on another train split.
 
     Raises DataError: a file is missing, damaged or changed, was prepared for other params, shares an id with another
     split, or holds a class that train does not.
@@ -325,14 +302,12 @@ def load_whole(cell: CellConfig, root: Path | str) -> dict[str, Table]:
 
 
 def held_out(cell: CellConfig, whole: Mapping[str, Table], seed: int) -> dict[str, Table]:
-    """The splits of a seed, which share the rows of `whole`.
+    """The splits of a seed, which share the rows of `whole`, of `load_whole`.
 
     Where the dataset has no validation split, `cell.selection.holdout` of train is held out by `seed`; with a holdout
     of 0, val has no rows. Scaling was fitted on all of train, held-out rows included; test never takes part. Where
     there is a probe split, it is that one which is held out from, and train stays whole: a dataset that names itself in
     `probe_from` is pretrained on all of its train, and probed with a part of it.
-
-    `whole`: as `load_whole` gives them. `seed`: of the run; unused where the dataset has a validation split.
 
     Raises DataError: the holdout leaves nothing to validate on.
     """

@@ -1,7 +1,4 @@
-"""What lies in data/raw/<dataset>/, by name and checksum; written by `fetch`, trusted by nobody without a check.
-
-`status` says what of each dataset is there, and how to get the rest; it looks at names only.
-"""
+"""What lies in data/raw/<dataset>/ by name and checksum, as `fetch` wrote it. `status` looks at names only."""
 
 import importlib
 from dataclasses import dataclass
@@ -59,10 +56,7 @@ def package_name(source: NpmSource) -> str:
 
 
 def raw_path(raw_dir: Path, name: str) -> Path:
-    """Where a file or folder of a source is: in the raw folder, or, by a name with / ./ or ../ first, where it says.
-
-    Raises FetchError: the name would lead out of the raw folder.
-    """
+    """Where a source's file is: in the raw folder (else FetchError), or as it says if it begins with /, ./ or ../."""
     return Path(name) if name.startswith(IN_PLACE) else inside(raw_dir, name)
 
 
@@ -78,10 +72,7 @@ def raw_names(source: Source) -> list[str]:
 
 
 def verified_manifest(dataset_name: str, dataset: Dataset, raw_dir: Path | str) -> dict[str, Any]:
-    """The manifest of a raw folder whose files are all there, unchanged, and those that params/ asks for.
-
-    Raises DataError: not fetched yet, fetched for other params, or changed since.
-    """
+    """The manifest of a raw folder, all files there and unchanged. DataError: not so, or fetched for other params."""
     raw_dir = Path(raw_dir)
     path = raw_dir / MANIFEST
     again = f"run `mmcontrast data fetch {dataset_name}`"

@@ -1,7 +1,4 @@
-"""Rows from outside the pipeline, raw as a dataset's reader gives them, as a table that a trained model takes.
-
-N rows, d features of a modality.
-"""
+"""Raw rows from outside the pipeline as a table that a trained model takes. N rows, d features of a modality."""
 
 import logging
 from collections import Counter
@@ -31,12 +28,10 @@ WHERE = Path("inputs")  # begins messages, where a file's name would
 def table_of(given: Mapping[str, Any], cell: CellConfig, scalers: Mapping[str, Scaler], partial: bool) -> Table:
     """Raw rows as a table: checked, filled, scaled; texts stay texts. Labels are made up.
 
-    Args:
-        given: modality -> N values: an array or a list of arrays, a frame with the features by name, a list of texts;
-            of a picture its pixels (C, H, W), the bytes of its file, or a path; the path of a WAV file; a `Path` of a
-            text's file. None for a value that a row lacks; a modality that all rows lack may be left out.
-        scalers: modality -> what was fitted on train.
-        partial: whether rows may lack what no row of the cell's dataset lacks.
+    `given`: modality -> N values: an array or a list of arrays, a frame with the features by name, a list of texts; of
+    a picture its pixels (C, H, W), the bytes of its file, or a path; the path of a WAV file; a `Path` of a text's file.
+    None for what a row lacks; a modality that all rows lack may be left out. `partial`: rows may lack what no row of
+    the cell's dataset lacks.
 
     Raises DataError: it is not what the cell's dataset holds; names the modality and row.
     """
@@ -96,10 +91,7 @@ def _cells(m: str, spec: Modality, values: Sequence[Any]) -> list[Any]:
 
 
 def _decoded(value: Any, spec: Modality) -> Any:
-    """What a file holds in place of its path, as readers take it, and pixels in place of a picture's bytes.
-
-    Raises ValueError: it cannot be decoded.
-    """
+    """What a file holds in place of its path, and pixels in place of a picture's bytes. ValueError: not decodable."""
     if isinstance(value, Path) or (isinstance(value, str) and spec.kind in ("image", "sequence")):
         value = in_file(Path(value), spec)
     if isinstance(value, dict) and spec.kind == "image":  # as the library datasets has them

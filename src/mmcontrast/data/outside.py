@@ -44,9 +44,8 @@ def outside_files(model: Model) -> list[Path]:
 def preparer(dataset_name: str, dataset: Dataset) -> str:
     """Name of the module: `reader` of the dataset's file, else the longest beginning of its name that is one.
 
-    So `omniglot` reads omniglot_small too. Generated data need their whole name for it.
-
-    Raises ConfigError: there is none for this dataset.
+    So `omniglot` reads omniglot_small too; generated data need their whole name for it. Raises ConfigError: none reads
+    it.
     """
     if dataset.features_of is not None:
         return FEATURES

@@ -1,13 +1,12 @@
 """Parquet files that carry a checksum of all their bytes, read with bounded memory.
 
 The checksum stands between the last page and the footer, where no reader looks: pages are found by their offsets, and
-the footer by its length at the file's end. It is checked before Arrow sees the file, because Arrow ends the process on
-some broken footers. A file without one, as other programs write it, is read all the same.
+the footer by its length. It is checked before Arrow sees the file, because Arrow ends the process on some broken
+footers. A file without one, as other programs write it, is read all the same.
 
 Large splits are read row by row from an uncompressed copy that is mapped into memory, Arrow's file format in pieces of
-PIECE_ROWS rows, named <folder>/<sha256 of the Parquet>-<sha256 of the copy>.arrow. It is made once, by the first
-process that wants it, in memory for one piece, and its bytes are checked whenever it is opened. Copies of earlier
-preparations are removed.
+PIECE_ROWS rows: <folder>/<sha256 of the Parquet>-<sha256 of the copy>.arrow. The first process that wants it makes it,
+in memory for one piece. Its bytes are checked whenever it is opened, and copies of earlier preparations are removed.
 """
 
 import hashlib
@@ -57,12 +56,9 @@ def seal(path: Path) -> None:
 
 
 def read_parquet(path: Path, remedy: str) -> pa.Table:
-    """A whole table.
+    """A whole table; FileNotFoundError: it is missing. `remedy`: what to do about damage, as the end of a sentence.
 
-    `remedy`: what to do about a damaged file, as the end of a sentence.
-
-    Raises DataError: damaged, not Parquet, or far more in memory than its size allows for; FileNotFoundError: it is
-    missing.
+    Raises DataError: damaged, not Parquet, or far more in memory than its size allows for.
     """
     with _damage_told(path, remedy):
         with path.open("rb") as raw:
@@ -93,10 +89,7 @@ def read_outline(path: Path, remedy: str) -> Outline:
 
 
 def read_pieces(path: Path, rows: int, remedy: str) -> Iterator[pa.RecordBatch]:
-    """A table of which `read_outline` has checked the bytes, so many rows at a time, in memory for no more than that.
-
-    Raises DataError: damaged, not Parquet, or far more when unpacked than its size allows for.
-    """
+    """A table whose bytes `read_outline` has checked, `rows` at a time in memory. DataError: as `read_parquet`."""
     limit, size = SMALL_TABLE_BYTES + MAX_RATIO * path.stat().st_size, 0
     with _damage_told(path, remedy):
         for piece in stored_batches(path, rows=rows):
@@ -201,13 +194,9 @@ def _text_bytes(coded: pa.DictionaryArray) -> int:
 
 
 def mapped_copy(path: Path, outline: Outline, folder: Path, check: Callable[[pa.Table], None], remedy: str) -> Path:
-    """The copy of a Parquet file, made now if there is none that is whole.
+    """The copy of a Parquet file in `folder`, which is of this file alone; made now if there is none that is whole.
 
-    Args:
-        outline: of the file. folder: of copies of this file alone. check: raises DataError for a piece that is not
-            accepted. remedy: what to do about a damaged Parquet file, as the end of a sentence.
-
-    Raises DataError: the Parquet file is damaged, or a piece of it is not accepted.
+    `check` raises DataError for a piece that is not accepted; so does a damaged Parquet file, with the `remedy`.
     """
     with locked(folder / "lock"):
         for file in sorted(folder.glob("*.arrow")):

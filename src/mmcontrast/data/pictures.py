@@ -34,9 +34,7 @@ def check_modalities(name: str, dataset: Dataset) -> None:
 
 
 def resized(path: Path | IO[bytes], shape: Sequence[int]) -> Image.Image:
-    """The largest centred part of a picture that has the wanted proportions, resized.
-
-    `shape`: [C, H, W]; grey with one channel, colours with three.
+    """A picture's largest centred part with the proportions of `shape` ([C, H, W]), resized; grey with one channel.
 
     Raises DataError: it is missing, or no picture.
     """
@@ -69,10 +67,7 @@ def jpeg(image: Image.Image) -> bytes:
 
 
 def decode(data: bytes, shape: Sequence[int]) -> np.ndarray:
-    """(C, H, W) uint8 of the bytes of a picture; grey and colour are converted to what `shape` says.
-
-    Raises ValueError: it is no whole JPEG or PNG file, or of another height and width.
-    """
+    """(C, H, W) uint8 of a picture's bytes, made grey or colour; ValueError: no whole JPEG or PNG of that size."""
     channels, height, width = shape
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -85,10 +80,7 @@ def decode(data: bytes, shape: Sequence[int]) -> np.ndarray:
 
 
 def read_wav(path: Path) -> tuple[np.ndarray, int]:
-    """(S,) float64 samples between -1 and 1, the mean of the channels, and how many there are in a second.
-
-    Raises DataError: missing, or not a WAV file of whole numbers of 8, 16, 24 or 32 bits.
-    """
+    """(S,) float64 in [-1, 1], mean of the channels, and the rate. DataError: no WAV of 8, 16, 24, 32 bit integers."""
     try:
         with wave.open(str(path), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
@@ -106,12 +98,9 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
 
 
 def log_mel(samples_S: np.ndarray, rate: int, bands: int, window: float = 0.025, step: float = 0.010) -> np.ndarray:
-    """(T, M) natural logarithms of the power in mel bands, of frames that lie within the sound whole.
+    """(T, M) natural logarithms of the power in mel bands, of frames that lie within the sound whole; T may be 0.
 
     `rate`: samples in a second. `bands`: M. `window`, `step`: seconds of a frame, and from one to the next.
-
-    Returns:
-        No frame where the sound is shorter than a window.
     """
     length, hop = round(window * rate), round(step * rate)
     if len(samples_S) < length:

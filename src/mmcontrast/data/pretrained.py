@@ -1,9 +1,8 @@
 """Pretrained encoders from folders in the layout of the library transformers: found, checked and read.
 
-The library is an optional extra, imported only where a dataset or a cell needs it. It accepts much that is wrong
-without an error: random weights where a file lacks some, a vocabulary of five words where there is no tokenizer. What
-is here refuses those. A job downloads nothing (`download` is for `mmcontrast data encoders`), and code in a folder is
-never run.
+The library is an optional extra, imported only where it is needed. It accepts much that is wrong without an error:
+random weights where a file lacks some, a vocabulary of five words where there is no tokenizer. That is refused here. A
+job downloads nothing (`download` is for `mmcontrast data encoders`), and code in a folder is never run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,12 +35,7 @@ UNTRUE_END = 2
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder whose configuration has been read.
-
-    Attributes:
-        path: where it is. config: the library's object. whole: config.json as it stands.
-        where: begins messages, e.g. `model.pretrained.text`.
-    """
+    """A folder that was read: the library's `config`, config.json as it stands (`whole`). `where` begins messages."""
 
     path: Path
     config: Any
@@ -56,10 +50,8 @@ class Folder:
 
 @dataclass(frozen=True)
 class Pictures:
-    """How a picture is made for an encoder: a square, then (value / 255 - mean) / spread for each of three channels.
-
-    Attributes:
-        processor: the library's class that says so.
+    """How an encoder's picture is made, by the library's class `processor`: a square, then (value / 255 - mean) /
+    spread for each of three channels.
     """
 
     side: int
@@ -70,12 +62,7 @@ class Pictures:
 
 
 def library(needed_by: str) -> Any:
-    """The module transformers, which then prints only errors.
-
-    `needed_by`: begins the message, e.g. `model.pretrained.text`.
-
-    Raises ConfigError: it is not installed.
-    """
+    """The module transformers, which then prints only errors. ConfigError, with `needed_by` first: not installed."""
     try:
         import transformers
     except ImportError:
@@ -138,14 +125,10 @@ def described_by(folder: Path) -> list[Path]:
 
 
 def load_weights(model: Any, folder: Path, unused: tuple[str, ...] = (), **options: Any) -> Any:
-    """The model in evaluation mode, with all its weights from the folder's safetensors file.
+    """The model, a class of the library, in evaluation mode with all its weights from the folder's safetensors file.
 
-    Args:
-        model: a class of the library.
-        unused: beginnings of the names of weights that may be missing, as nothing is computed with them.
-        options: further arguments of its `from_pretrained`, such as dtype.
-
-    Raises DataError: the file is damaged, or does not hold what the configuration asks for.
+    `unused`: beginnings of the names of weights that may be missing, as nothing is computed with them. `options`: for
+    `from_pretrained`. Raises DataError: the file is damaged, or does not hold what the configuration asks for.
     """
     import torch
 
@@ -168,10 +151,7 @@ def load_weights(model: Any, folder: Path, unused: tuple[str, ...] = (), **optio
 
 
 def pictures(folder: Folder) -> Pictures:
-    """What the folder's own picture processor does; only the way in which pictures are prepared here is accepted.
-
-    Raises DataError: there is none, or it does something else.
-    """
+    """What the folder's picture processor does. DataError: there is none, or what it does is not done here."""
     path = next((folder.path / name for name in PICTURES if (folder.path / name).is_file()), None)
     if path is None:
         raise DataError(f"{folder.path / PICTURES[0]}: no such file; it says how a picture is made for this encoder")
@@ -216,10 +196,7 @@ def _side(size: Any) -> int | None:
 
 
 def load_tokenizer(folder: Folder) -> Any:
-    """The tokenizer that belongs to the weights.
-
-    Raises DataError: it is missing or damaged, or has more word pieces than the encoder.
-    """
+    """The tokenizer of the weights. Raises DataError: missing, damaged, or of more word pieces than the encoder."""
     if not any(all((folder.path / name).is_file() for name in group) for group in TOKENIZERS):
         wanted = ", or ".join(" and ".join(group) for group in TOKENIZERS)
         raise DataError(f"{folder.path}: no tokenizer; expected {wanted}")
@@ -252,10 +229,7 @@ def text_part(folder: Folder) -> Any:
 
 
 def longest_text(folder: Folder, tokenizer: Any, spec: Pretrained) -> int:
-    """Most tokens of a text, special ones included: `tokens`, or as many as the model has positions for.
-
-    Raises ConfigError: `tokens` is more than that.
-    """
+    """Most tokens of a text, special ones included: `tokens` (ConfigError: too many), or the positions of the model."""
     config = text_part(folder)
     positions: int = config.max_position_embeddings
     if folder.kind in OFFSET_POSITIONS:

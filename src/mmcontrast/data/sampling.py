@@ -1,9 +1,7 @@
 """Batches of multifold data: which instances, and which observations of each.
 
 A batch is a pure function of (seed, epoch, step), so a run resumes anywhere without any state of the sampler, and every
-rank knows the batch of all ranks.
-
-Shapes: I instances of the split, N instances of a batch, P rows of one modality in a batch, O observations a modality.
+rank knows all ranks' batches. I instances of the split, N of a batch, P rows of a modality in a batch, O observations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +20,8 @@ _ORDER, _DRAW = 0, 1
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one modality in a batch.
-
-    Attributes:
-        instance: (P,) row of each row's instance in the split, 0 .. I - 1. It is the id that the losses take.
-        observation: (P,) which of that instance's observations, 0 .. O_i - 1.
+    """Rows of one modality in a batch: `instance` (P,), 0 .. I - 1 in the split, the id that the losses take;
+    `observation` (P,), which of that instance's, 0 .. O_i - 1.
     """
 
     instance: Int
@@ -71,12 +66,10 @@ class InstanceSampler(_Sampler):
     No two rows of one instance can meet as negatives, which is the point of sampling by instance.
 
     Args:
-        counts: modality -> (I,) number of observations of each instance.
-        ids: (I,) names of the instances, for messages.
+        counts: modality -> (I,) number of observations of each instance. ids: (I,) their names, for messages.
         batch_size: N; the last, smaller batch of an epoch is left out.
         per_instance: modality -> observations drawn from each instance.
         short: an instance with fewer gives all it has (ragged), or repeats them evenly (repeat).
-        seed: of the run.
     """
 
     def __init__(
@@ -94,10 +87,7 @@ class InstanceSampler(_Sampler):
         self.per_instance, self.short = dict(per_instance), short
 
     def batch(self, epoch: int, step: int) -> dict[str, Rows]:
-        """Rows of each modality, instance by instance in the same order of instances.
-
-        Raises IndexError: there is no such step in an epoch.
-        """
+        """Rows of each modality, in the same order of instances. Raises IndexError: an epoch has no such step."""
         instance_N, generator = self._drawn(epoch, step)
         return {m: self._draw(instance_N, m, generator) for m in self.counts}
 
@@ -116,13 +106,9 @@ class InstanceSampler(_Sampler):
 class CaptionSampler(_Sampler):
     """The usual way: observations of one modality in random order, each paired with a random one of every other.
 
-    An epoch shows every observation of the anchor modality once. Two of one instance may meet in a batch, where a loss
-    with one positive a row takes them for negatives.
-
-    Args:
-        counts, ids, seed: as `InstanceSampler`.
-        anchor: modality whose observations make the epoch, e.g. the captions.
-        batch_size: rows per batch; the last, smaller batch of an epoch is left out.
+    An epoch shows every observation of the modality `anchor`, e.g. the captions, once. Two of one instance may meet in
+    a batch, where a loss with one positive a row takes them for negatives. The last batch, with fewer than `batch_size`
+    rows, is left out. `counts`, `ids`: as `InstanceSampler`.
     """
 
     def __init__(
@@ -135,10 +121,7 @@ class CaptionSampler(_Sampler):
         self._of(len(self._instance_O), f"observations of {anchor}", batch_size)
 
     def batch(self, epoch: int, step: int) -> dict[str, Rows]:
-        """Rows of each modality; row p of every modality is of the same instance.
-
-        Raises IndexError: there is no such step in an epoch.
-        """
+        """Rows of each modality; row p of all is of the same instance. Raises IndexError: an epoch has no such step."""
         picked_P, generator = self._drawn(epoch, step)
         instance_P = self._instance_O[picked_P]
         drawn = {m: Rows(instance_P, generator.integers(count_I[instance_P])) for m, count_I in self.counts.items()}

@@ -22,10 +22,9 @@ FITTED = "fitted.json"
 
 @dataclass(frozen=True)
 class Scaler:
-    """x -> (x - offset) / spread, feature by feature, without clipping; a missing x counts as `fill`.
+    """x -> (x - offset) / spread, in float64, feature by feature, without clipping; a missing x counts as `fill`.
 
     Attributes:
-        offset_d, spread_d, fill_d: float64.
         constant_d: True where the training range is below CONSTANT_BELOW. The spread counts as 1 there: dividing by
             the tiny range instead, as the released M3CoL code does, sends a test value to 1e10.
         features_d: names, where the data have them; else empty.
@@ -74,12 +73,7 @@ class Running:
         return self._n_d == 0
 
     def scaler(self, scaling: str) -> Scaler:
-        """A scaler from the rows counted so far.
-
-        Args:
-            scaling: minmax = training range to [0, 1]; standard = mean 0, standard deviation 1 (of the population);
-                none = as it is.
-        """
+        """Scaler of the rows so far: minmax = to [0, 1]; standard = mean 0, deviation (of the population) 1; none."""
         low_d, high_d = self._low_d, self._high_d
         constant_d = ~(high_d - low_d >= CONSTANT_BELOW)
         if scaling == "minmax":
@@ -129,10 +123,7 @@ def write_fitted(
     names: Mapping[str, Sequence[str]],
     cells: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Keep what was fitted on train, of vectors and sequences.
-
-    `names`: modality -> those of its d features, if any. `cells`: modality -> `missing` and `decimal` of its table.
-    """
+    """Keep what was fitted on train; `names`: of d features; `cells`: `missing` and `decimal` of a modality's table."""
     told = {m: replace(s, features_d=names.get(m, ()), **(cells or {}).get(m, {})) for m, s in scalers.items()}
     values = {m: {f.name: np.asarray(getattr(s, f.name)).tolist() for f in fields(s)} for m, s in told.items()}
     plain = {"missing": [], "decimal": "."}  # which are not written
@@ -143,9 +134,7 @@ def write_fitted(
 def read_fitted(path: Path) -> dict[str, Scaler]:
     """modality -> what turns its raw values into what a model takes: call it with (N, d) numbers, NaN where missing.
 
-    `path`: `fitted.json` of a prepared dataset, or a copy beside a model.
-
-    Raises DataError: missing, or not such a file.
+    `path`: `fitted.json` of a prepared dataset, or a copy beside a model. DataError: missing, or not such a file.
     """
     try:
         return {m: Scaler(**{name: _read(name, x) for name, x in of.items()}) for m, of in read_json(path).items()}

@@ -14,15 +14,10 @@ from mmcontrast.errors import DataError
 
 
 def stratified(labels_N: np.ndarray, shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Deal N rows into named parts, class by class.
+    """Deal N rows, each into one part, class by class: part -> sorted row indices.
 
-    Args:
-        labels_N: int64 class indices.
-        shares: part -> share; they sum to 1. The first part keeps at least one row of each class.
-        seed: any integer >= 0. Equal labels, shares and seed give equal parts.
-
-    Returns:
-        part -> sorted row indices; every row is in exactly one part.
+    `labels_N`: int64 class indices. `shares` sum to 1; the first part keeps at least one row of each class. Equal
+    labels, shares and seed give equal parts.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in shares}
     for label in np.unique(labels_N):
@@ -49,12 +44,10 @@ def _counts(n: int, shares: list[float]) -> list[int]:
 
 
 def by_group(labels: Sequence[int], groups: Sequence[str], shares: Mapping[str, float], seed: int) -> list[str]:
-    """A part for each row: groups whole, and the shares kept within each class as well as groups allow.
+    """A part for each of N rows: groups whole, and the shares kept within each class as well as groups allow.
 
-    A group goes where the class of its first row lacks most, large groups first, equal ones in an order drawn from the
-    seed.
-
-    `labels`: N class indices. `groups`: N names. `shares`: part -> share.
+    A group goes where the class of its first row lacks most, large groups first, equal ones in an order drawn by
+    `seed`.
     """
     members: dict[str, list[int]] = {}
     for i, name in enumerate(groups):
@@ -75,12 +68,7 @@ def by_group(labels: Sequence[int], groups: Sequence[str], shares: Mapping[str, 
 
 
 def refuse_unseen(dataset_name: str, classes: list[str], train_N: np.ndarray, others: Mapping[str, np.ndarray]) -> None:
-    """Every class of another split must occur in train, or no method could ever name it.
-
-    `train_N`: int64 class indices of the training split. `others`: split -> int64 class indices.
-
-    Raises DataError: names the label and the split.
-    """
+    """Raise DataError, with label and split, where train lacks a class of another: no method could ever name it."""
     seen = set(np.unique(train_N).tolist())
     for split, labels in others.items():
         for label in np.unique(labels).tolist():
@@ -94,12 +82,7 @@ def refuse_unseen(dataset_name: str, classes: list[str], train_N: np.ndarray, ot
 
 
 def check_apart(name: str, what: str, by_split: Mapping[str, Sequence[str]]) -> None:
-    """No value may be in two splits.
-
-    `what`: what the values are, in the singular: id, patient, family. `by_split`: split -> a value per row.
-
-    Raises DataError: names the first such value, its splits, and how many there are.
-    """
+    """Raise DataError where a value is in two splits. `what`: its name in the singular, such as id or patient."""
     for (one, first), (other, second) in combinations(by_split.items(), 2):
         if shared := set(first).intersection(second):
             raise DataError(

@@ -62,12 +62,7 @@ def column_type(modality: Modality) -> pa.DataType:
 
 
 def label_type(target: str, names: Sequence[str]) -> pa.DataType:
-    """Arrow type of a label's column.
-
-    `target`: classes, multilabel or regression. `names`: of the classes, labels or quantities.
-
-    Raises ValueError: there is no such target.
-    """
+    """Arrow type of a label's column; `names` of classes, labels or quantities. ValueError: there is no such target."""
     items = {"classes": None, "multilabel": BYTE, "regression": FLOAT}
     if target not in items:
         raise ValueError(f"target '{target}'; {nearest(str(target), items)}")
@@ -108,12 +103,9 @@ def schema(
 ) -> pa.Schema:
     """Columns and metadata of one split.
 
-    Args:
-        feature_names: modality -> d names, of vectors.
-        tasks: task -> its classes or its target, where there are further labels.
-        scenes: what a scene is, such as a video, where rows repeat scenes.
-        target: what `classes` names: classes, the labels of a multilabel target, or the quantities of a regression.
-        case_weights: rows have a weight for each target.
+    `classes`: of the target, or the labels of a multilabel one, or the quantities of a regression. `feature_names`:
+    modality -> d names, of vectors. `tasks`: further label -> its classes or its target. `scenes`: what a scene is,
+    such as a video, where rows repeat scenes. `case_weights`: rows have a weight for each target.
     """
     fields = [pa.field("id", pa.string(), nullable=False), pa.field("label", label_type(target, classes), False)]
     described_tasks = {task: noted(given) for task, given in (tasks or {}).items()}
@@ -147,10 +139,7 @@ def schema(
 
 
 def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """A split and its metadata.
-
-    Raises DataError: the file is missing, damaged, or not written by `mmcontrast data prepare`.
-    """
+    """A split and its metadata. DataError: missing, damaged, or not written by `mmcontrast data prepare`."""
     try:
         table = read_parquet(path, again(path))
     except FileNotFoundError:
@@ -161,10 +150,7 @@ def read_split(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def described_by(path: Path, layout: pa.Schema) -> dict[str, Any]:
-    """The metadata of a split's schema, which must fit its columns.
-
-    Raises DataError: not written by `mmcontrast data prepare`, or not of this layout.
-    """
+    """The metadata of a split's schema. DataError: not written by `mmcontrast data prepare`, or not of this layout."""
     raw = (layout.metadata or {}).get(METADATA_KEY)
     if raw is None:
         raise DataError(f"{path}: not written by `mmcontrast data prepare` (no '{METADATA_KEY.decode()}' metadata)")
@@ -220,10 +206,7 @@ def _has_nulls(column: pa.Array) -> bool:
 
 
 def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """A column of n cells.
-
-    `kind`: as `table.column_type` or `table.label_type` gives it, or with other numbers in it.
-    """
+    """A column of n cells. `kind`: of `column_type` or `label_type`, or with other numbers in it."""
     if pa.types.is_fixed_size_list(kind):
         width, item = kind.list_size, kind.value_type.to_pandas_dtype()
         flat = np.zeros((len(values), width), item)
@@ -256,10 +239,7 @@ def numbers(cells: pa.Array) -> np.ndarray:
 
 
 def with_numbers(cells: pa.Array, change: Callable[[np.ndarray], np.ndarray], kind: pa.DataType) -> pa.Array:
-    """The column with each (P, d) of numbers changed, and of another type of numbers.
-
-    `cells`: not sliced. `change`: (P, d) -> (P, d). `kind`: of the result.
-    """
+    """The column, not sliced, with each (P, d) of numbers changed to another (P, d), of which `kind` is the type."""
     mask = cells.is_null() if cells.null_count else None
     if pa.types.is_fixed_size_list(cells.type):
         values_Pd = cells.values.to_numpy(zero_copy_only=False).reshape(-1, cells.type.list_size)

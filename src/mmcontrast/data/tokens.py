@@ -1,10 +1,8 @@
-"""The texts of a dataset's splits as word pieces.
+"""The texts of a dataset's splits as word pieces: O texts, T most word pieces of one of them.
 
 The vocabulary comes with a pretrained encoder, or is byte-pair encoding of words (Sennrich et al., ACL 2016), learned
 from the training texts alone. A piece is a run of characters inside a word; the first piece of a word starts with a
 mark, so that `cat` of "cat" and of "bobcat" differ. A word never seen is made of pieces that were.
-
-O texts, T most word pieces of one of them.
 """
 
 from __future__ import annotations
@@ -44,13 +42,10 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Encoder:
-    """What makes numbers of texts.
+    """What makes numbers of texts: `encode` gives the pieces of each, no more than are taken; `padding` follows them.
 
-    Attributes:
-        encode: texts -> the pieces of each, no more than are taken.
-        padding: after the end of a text. limit: for messages, how many are taken and what says so.
-        unknown: the number of a piece that stands for all that the vocabulary lacks, if there is one.
-        learned: a vocabulary that was learned here.
+    `limit`: for messages, how many are taken and what says so. `unknown`: the number of a piece that stands for all
+    that the vocabulary lacks, if there is one. `learned`: a vocabulary that was learned here.
     """
 
     encode: Callable[[Sequence[str]], Encoded]
@@ -61,14 +56,14 @@ class Encoder:
 
 
 def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, Table], dict[str, WordPieces]]:
-    """The tables with int64 word pieces in place of O texts, (O, T) where an instance has several, and vocabularies.
+    """The tables with int64 word pieces in place of O texts, (O, T) where there are several, and learned vocabularies.
 
-    A pretrained encoder brings its own vocabulary, and none is returned. Says in the log how many texts of a split were
-    longer than the encoder takes, and cut, and how many have no word. A text that an instance lacks is padding.
+    Says in the log how many texts of a split were longer than the encoder takes, and cut, and how many have no word. A
+    text that an instance lacks is padding.
 
-    Raises ConfigError: there are texts, and neither `model.text` nor `model.pretrained` says what reads them;
-    DataError: the training texts have no word, or more characters than the vocabulary has places; or a pretrained
-    encoder's files are not what they should be, or its vocabulary lacks most of what the texts are made of.
+    Raises ConfigError: neither `model.text` nor `model.pretrained` says what reads the texts; DataError: the training
+    texts have no word, or more characters than the vocabulary has places; or a pretrained encoder's files are not what
+    they should be, or its vocabulary lacks most of the texts.
     """
     texts = {m: _texts(tables["train"], m) for m, modality in cell.modalities.items() if modality.kind == "text"}
     encoders = {m: text_encoder(m, cell, partial(_learned, of)) for m, of in texts.items()}
@@ -77,12 +72,7 @@ def tokenised(tables: Mapping[str, Table], cell: CellConfig) -> tuple[dict[str, 
 
 
 def in_pieces(table: Table, encoders: Mapping[str, Encoder], where: str, known: bool = False) -> Table:
-    """The table with the word pieces of its texts.
-
-    Args:
-        encoders: modality -> what makes numbers of its texts. where: begins messages. known: refuse texts that are
-            mostly unknown to the encoder.
-    """
+    """The table with the word pieces of its texts. `where` begins messages; `known`: refuse mostly unknown texts."""
     for m, encoder in encoders.items():
         rows = _encoded(table, m, encoder, where)
         if known:
@@ -97,12 +87,7 @@ def in_pieces(table: Table, encoders: Mapping[str, Encoder], where: str, known: 
 
 
 def text_encoder(modality: str, cell: CellConfig, vocabulary: Callable[[int], WordPieces]) -> Encoder:
-    """What makes numbers of a modality's texts.
-
-    `vocabulary`: number of pieces -> a vocabulary; asked for where there is no pretrained encoder.
-
-    Raises ConfigError, DataError: see `tokenised`.
-    """
+    """What makes numbers of a modality's texts: pretrained, else with `vocabulary(pieces)`. Errors: see `tokenised`."""
     key = next((key for key in (modality, "text") if key in cell.model.pretrained), None)
     if key is not None:
         return _pretrained(cell.model.pretrained[key], f"model.pretrained.{key}")
@@ -168,12 +153,7 @@ def _refuse_unknown(rows: list[np.ndarray], encoder: Encoder, where: str) -> Non
 
 @dataclass(frozen=True)
 class Encoded:
-    """Texts as numbers.
-
-    Attributes:
-        rows: of each text the indices of its pieces in the vocabulary.
-        cut: texts that had more than were asked for. empty: rows of texts without a word.
-    """
+    """Texts as numbers: of each the indices of its pieces; how many were `cut`; `empty`, the rows without a word."""
 
     rows: list[list[int]]
     cut: int
@@ -182,11 +162,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class WordPieces:
-    """A vocabulary and the merges that lead to it.
-
-    Attributes:
-        pieces: names; a piece's number is its place. merges: pairs in the order they were learned.
-    """
+    """A vocabulary and the merges that lead to it, in the order they were learned; a piece's number is its place."""
 
     pieces: list[str]
     merges: list[Pair]
@@ -226,11 +202,8 @@ def words(text: str) -> list[str]:
 def learn(texts: Iterable[str], vocabulary: int) -> WordPieces:
     """Word pieces of the given texts: all their characters, then the most frequent pair joined, again and again.
 
-    Of equally frequent pairs the alphabetically first is joined, so that equal texts give an equal vocabulary.
-
-    `vocabulary`: most pieces, the two special ones included.
-
-    Raises DataError: there is no word, or the characters alone are more than `vocabulary`.
+    Of equally frequent pairs the alphabetically first is joined, so that equal texts give an equal vocabulary, of at
+    most `vocabulary` pieces, the two special ones included. Raises DataError: there is no word, or more characters.
     """
     count = Counter(word for text in texts for word in words(text))
     if not count:

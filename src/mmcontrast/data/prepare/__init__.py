@@ -1,7 +1,5 @@
 """From raw files to train, val and test Parquet with a datasheet. The same input gives the same bytes.
 
-datasheet.json says what a prepared dataset is, for people, the report and later checks.
-
 Each module here has `stream(name, dataset, raw_dir) -> Stream`, which gives one instance after another; `raw_dir` is
 data/raw/<dataset>. It raises DataError where a file is missing or not what the dataset's file says, with file and place
 in it, and ConfigError where what that says is not accepted. All take one path: check, split, scale by train, write,
@@ -33,10 +31,8 @@ from mmcontrast.errors import DataError
 def prepare(dataset_name: str, dataset: Dataset, raw_dir: Path | str, out_dir: Path | str) -> dict[str, Any]:
     """Write train.parquet, val.parquet, test.parquet, fitted.json and datasheet.json to `out_dir`; the datasheet.
 
-    `raw_dir`: data/raw/<dataset>, as `fetch` left it; not looked at for a generated dataset.
-
-    Raises DataError: not fetched, changed since, or not what params/ says; no splits are left then; ConfigError: there
-    is no reader for the dataset.
+    `raw_dir`: as `fetch` left it; unused for generated data. Raises DataError: not fetched, changed since, or not what
+    params/ says; no splits are left then; ConfigError: the dataset has no reader.
     """
     raw_dir, out_dir = Path(raw_dir), Path(out_dir)
     manifest = verified_manifest(dataset_name, dataset, raw_dir) if dataset.sources else {}
@@ -99,10 +95,7 @@ def datasheet(
     written: Written,
     duplicates: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The datasheet as plain objects.
-
-    `manifest`: of the raw folder; empty for a generated dataset. `duplicates`: as `leaks` found them.
-    """
+    """The datasheet. `manifest`: of the raw folder, empty for generated data. `duplicates`: as `leaks` found them."""
     splits = {
         task: {split: _counts(rows, target.names, target.kind) for split, rows in written.labels[task].items()}
         for task, target in dataset.targets.items()

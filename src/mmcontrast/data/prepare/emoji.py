@@ -207,10 +207,7 @@ def wordings(name: str, keyword_lists: Iterable[list[str]], short_codes: Iterabl
 
 
 def family_of(key: str) -> str:
-    """What all variants of one base have in common: no skin tone, no gender, no direction.
-
-    `key`: code points joined by '-', e.g. `1F469-1F3FD-200D-1F680` (woman astronaut, medium skin tone).
-    """
+    """What all variants of one base share: no skin tone, gender, direction. `key`: as `1F469-1F3FD-200D-1F680`."""
     parts = [p for p in _plain(key).split("-") if p not in SKIN_TONES]
     first, *rest = "-".join(parts).split(f"-{ZWJ}-")
     joined = [first, *(p for p in rest if p not in SIGNS)]

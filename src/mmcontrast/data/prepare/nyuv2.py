@@ -2,13 +2,11 @@
 
 `nyu_depth_v2_labeled.mat` is MATLAB 7.3, i.e. HDF5 with every array's axes in reverse: images (N, 3, W, H) uint8,
 depths (N, W, H) float32 in metres, scenes and sceneTypes (1, N) references to arrays of UTF-16 codes. `splits.mat` is
-MATLAB 5: trainNdxs and testNdxs, 1-based (795 and 654 frames).
+MATLAB 5: trainNdxs and testNdxs, 1-based (795 and 654 frames). Height and width are (480, 640); h, w after shrinking.
 
 The frames are cut from videos, and frames of one scene are near copies: `scene` goes with every row, so that a method
 that looks at it never takes them for negatives of each other. The third modality of the released TupleInfoNCE code is
 not shipped with it; its channel means are those of surface normals, so normals are what is made here.
-
-N frames, H, W height and width (480, 640), h, w after shrinking.
 """
 
 from collections.abc import Iterator, Sequence

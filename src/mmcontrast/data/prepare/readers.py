@@ -57,11 +57,10 @@ class Sheet:
 
 
 def read_sheet(path: Path, header: bool, separator: str | None = ",", encoding: str = "utf-8", skip: int = 0) -> Sheet:
-    """A file of separated cells, every row with the same number of them, after `skip` lines that are no part of it.
+    """Separated cells, equally many in every row, after `skip` lines that are no part of it.
 
-    `separator`: None = the one of SEPARATORS that cuts the first lines into the most cells, equally many each.
-
-    Raises DataError: missing, empty, not of this encoding, a row of another length, a column name that is repeated.
+    `separator`: None = the one of SEPARATORS that cuts the first lines into the most cells, equally many each. Raises
+    DataError: missing, empty, not of this encoding, a row of another length, a column name that is repeated.
     """
     try:
         start = _start(path)
@@ -122,10 +121,7 @@ def _why(error: Exception) -> str:
 
 
 def check_text(path: Path, content: bytes | None = None, separator: bytes = b",") -> None:
-    """Refuse a csv that is too large, and control characters, which no reader of numbers shows, by DataError.
-
-    `content`: what the file says, where that is not its bytes as they are.
-    """
+    """Raise DataError for a csv (its `content`, if given) too large or with control characters, which readers hide."""
     size = path.stat().st_size
     if size > MAX_CSV_BYTES:
         raise DataError(f"{path}: {size} bytes, and at most {MAX_CSV_BYTES} are read")
@@ -204,12 +200,9 @@ def numbers(
 ) -> np.ndarray:
     """(rows, len(names)) float64 of columns, each number finite.
 
-    Args:
-        names: what to call the columns in messages; as many are read. first: index of the first of neighbouring ones;
-            None = those of these names, wherever they are. missing: cells that stand for no number and become NaN,
-            "" an empty one. remedy: what to do about another.
-
-    Raises DataError: the first cell that is empty, not a number, NaN or infinite, and how many more there are.
+    `names`: what messages call the columns; as many are read, neighbours from the index `first` on, or by name where it
+    is None. `missing`: cells that stand for no number and become NaN, "" an empty one. `remedy`: what to do about
+    another. Raises DataError: the first cell that is empty, not a number, NaN or infinite, and how many more there are.
     """
     place = {name: i for i, name in enumerate(sheet.names)}
     at = [place[name] for name in names] if first is None else list(range(first, first + len(names)))

@@ -45,7 +45,7 @@ class Table:
     """A table of one or several files, which have the same columns, or DataError is raised.
 
     Attributes:
-        names: of the columns. arrays: of what has more than one number per row. of_text: it is a csv.
+        arrays: of what has more than one number per row. of_text: it is a csv.
         splits: (N,) the split that each row's file is for, or None.
         path: of the first file. said: how that was read. written: how its numbers are, `missing` and `decimal`.
     """

@@ -1,5 +1,5 @@
-"""Bimodal Trifeature: pairs of images of one shape, for what a contrastive objective keeps of redundant, unique and
-synergistic information.
+"""Bimodal Trifeature: pairs (P) of images (N) of one shape, for what a contrastive objective keeps of redundant, unique
+and synergistic information.
 
 Split, pairs and the map M are those of CoMM's released generator at seed 42 (2,400 and 200 images; 576,846, 57,636,
 4,094 and 404 candidate pairs). A combination is (shape, texture, colour); a split owns its combinations. A pair shares
@@ -14,8 +14,6 @@ then have weights (`balanced`), and there is a task for the other half of it, co
 A row is a pair, with two images and a label for each probe. The dataset's own label is the shape (the probe `share`);
 the other probes are its tasks. Of a biased dataset `train` alone is biased: it names in `probe_from` the unbiased
 dataset of the same seed, whose train pairs are of the same images, and `val` and `test` are the same in both.
-
-N images, P pairs.
 """
 
 import os

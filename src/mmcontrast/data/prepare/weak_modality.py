@@ -1,13 +1,11 @@
 """A generated dataset in which one modality is easily ignored, and whose factors are known.
 
-Modality m observes x_m = gain_m (share * s A_m + p_m B_m) + noise e_m, with a factor s that all modalities share, a
-private factor p_m each, and fixed mixing matrices. All factors are standard normal. Under view noise of one size for
-all modalities the gain decides how much two views of a modality have in common: a tuple is told from others by the
-strong ones alone, and plain tuple contrast can drop the private factor of a weak one. Each factor's class is the sign
-of its first coordinate; the label is that of the LAST modality's private factor, and the other factors (`shared`, and
-each modality by name) are the tasks a dataset's file may ask for.
-
-N instances, S, P widths of the shared and the private factors, d features of a modality.
+Modality m observes x_m = gain_m (share * s A_m + p_m B_m) + noise e_m, with a factor s (width S) that all modalities
+share, a private factor p_m (width P) each, and fixed mixing matrices. All factors are standard normal. Under view noise
+of one size for all modalities the gain decides how much two views of a modality have in common: a tuple is told from
+others by the strong ones alone, and plain tuple contrast can drop the private factor of a weak one. Each factor's class
+is the sign of its first coordinate; the label is that of the LAST modality's private factor, and the other factors
+(`shared`, and each modality by name) are the tasks a dataset's file may ask for. N instances, d features of a modality.
 """
 
 from pathlib import Path
