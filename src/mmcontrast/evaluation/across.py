@@ -51,8 +51,8 @@ def interquartile_means(scores: Sequence[Floats]) -> list[Interval]:
     Args:
         scores: (S_d, K) of each dataset, on one scale.
 
-    Raises:
-        DataError: there is no dataset or no seed, datasets differ in the number of methods, or a score is not finite.
+    Raises DataError: there is no dataset or no seed, datasets differ in the number of methods, or a score is not
+    finite.
     """
     k = _check(scores)
     weights = np.concatenate([np.full(len(s), 1 / len(s)) for s in scores])
@@ -85,8 +85,7 @@ def rank_agreement(a: Floats, b: Floats) -> Interval:
     Args:
         a, b: (S, K) of the same seeds, of which replicates draw the same ones for both; K of at least 2.
 
-    Raises:
-        DataError: the shapes differ, there are fewer than two methods, or a score is not finite.
+    Raises DataError: the shapes differ, there are fewer than two methods, or a score is not finite.
     """
     if a.shape != b.shape or _check([a, b]) < 2:
         raise DataError(f"rank agreement takes two tables of equal shape, two methods or more: {a.shape}, {b.shape}")
@@ -120,8 +119,7 @@ def reversals(own_S: Floats, changed_S: Floats, others_SK: Floats, sign: int = 1
         own_S, changed_S: scores without and with the switch. others_SK: of the methods it is ranked with, same seeds.
         sign: 1 where larger is better, else -1; an order is the sign of a difference of means, 0 where they are equal.
 
-    Raises:
-        DataError: the numbers of seeds differ, there is no other method, or a score is not finite.
+    Raises DataError: the numbers of seeds differ, there is no other method, or a score is not finite.
     """
     if not len(own_S) == len(changed_S) == len(others_SK) or not others_SK.shape[1]:
         raise DataError(

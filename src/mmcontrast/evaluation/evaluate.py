@@ -46,8 +46,7 @@ def evaluate_cell(
         scored_path: predictions.parquet; of a cell without classifier embeddings.parquet, which a probe is fitted to,
             or retrieval ranks by.
 
-    Raises:
-        DataError: the file is missing, incomplete, or holds what is no probability or not finite.
+    Raises DataError: the file is missing, incomplete, or holds what is no probability or not finite.
     """
     frames = FRAMES[cell.scored_by](Path(scored_path), cell)
     for frame, path in zip(frames, (metrics_path, curves_path, intervals_path), strict=True):

@@ -221,8 +221,7 @@ def fit_probe(
             released code is the norm, not squared; that is not brought back.)
         scaled_by: embeddings whose mean and spread scale the features; default: train.
 
-    Raises:
-        DataError: no validation cases, embeddings that are not finite or of two widths, or labels that do not vary.
+    Raises DataError: no validation cases, embeddings that are not finite or of two widths, or labels that do not vary.
     """
     _check(train_ND, train_labels, val_ND, val_labels)
     if not strengths:

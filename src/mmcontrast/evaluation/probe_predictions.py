@@ -56,8 +56,7 @@ def probe_predictions(
     Returns:
         The predictions of that readout, and of every other that is for the same probe; and PROBE_LOSS by strength.
 
-    Raises:
-        DataError: the probe cannot be fitted; names the cell and seed.
+    Raises DataError: the probe cannot be fitted; names the cell and seed.
     """
     epoch = getattr(cell, cell.last_stage).epochs - 1
     scored = [v for v in readouts(embeddings) if fitted_on(v) == readout]

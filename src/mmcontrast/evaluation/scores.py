@@ -242,8 +242,7 @@ LOSSES: dict[Kind, Callable[[NDArray, Array, Array | None], float]] = {
 def kind_of(metric: str, labels: NDArray) -> Kind:
     """The kind of target that a metric scores with such labels.
 
-    Raises:
-        DataError: the metric is unknown, or is not for such labels.
+    Raises DataError: the metric is unknown, or is not for such labels.
     """
     kinds: tuple[Kind, ...] = ("classes",) if labels.ndim == 1 else ("multilabel", "regression")
     for kind in kinds:
@@ -255,8 +254,7 @@ def kind_of(metric: str, labels: NDArray) -> Kind:
 def weighted_scores(metric: str, labels: NDArray, outputs_KNC: Array, weights_RN: Array) -> Array:
     """(R, K) scores of K predictions of the same cases under R sets of case weights: shares of 1, or in data units.
 
-    Raises:
-        DataError: the metric is unknown or not for such labels; `auc` of labels that are all of one class.
+    Raises DataError: the metric is unknown or not for such labels; `auc` of labels that are all of one class.
     """
     return METRICS[kind_of(metric, labels)][metric](labels, outputs_KNC, weights_RN)
 

@@ -66,8 +66,7 @@ def over_seeds(values_S: Floats, share: bool = False) -> Interval:
     Args:
         share: the scores are shares of 1; see above.
 
-    Raises:
-        DataError: there is no value, or one is not finite.
+    Raises DataError: there is no value, or one is not finite.
     """
     values_S = _finite(np.asarray(values_S, dtype=float))
     s, mean = len(values_S), float(values_S.mean())
@@ -93,8 +92,7 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Differe
     Args:
         a, b: seed -> score.
 
-    Raises:
-        DataError: they share no seed, or a score is not finite.
+    Raises DataError: they share no seed, or a score is not finite.
     """
     seeds = sorted(set(a) & set(b))
     if not seeds:
@@ -111,8 +109,7 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Differe
 def welch(values_S: Floats, other: Sample) -> Difference:
     """Mean of our scores minus that of other runs: its 95 % interval and p by Welch's t-test; n is ours.
 
-    Raises:
-        DataError: fewer than two runs on a side, or a score or the other's mean or sd is not finite.
+    Raises DataError: fewer than two runs on a side, or a score or the other's mean or sd is not finite.
     """
     values_S = _finite(np.append(values_S, [other.mean, other.sd]))[:-2]
     s = len(values_S)
@@ -193,8 +190,7 @@ def over_seeds_and_cases(values_S: Floats, influence_SN: Floats, share: bool = F
         influence_SN: see `case_influence`; of a difference, the difference of the two cells'.
         share: the scores are shares of 1; see above.
 
-    Raises:
-        DataError: there is no value, or one is not finite.
+    Raises DataError: there is no value, or one is not finite.
     """
     values_S = _finite(np.asarray(values_S, dtype=float))
     s, mean, freedom = len(values_S), float(values_S.mean()), max(1, influence_SN.shape[1] - 1)

@@ -33,8 +33,7 @@ def read_frame(path: Path, columns: Mapping[str, Any], remedy: str) -> pl.DataFr
         columns: name -> polars type, or None where any is accepted. Further columns are let through.
         remedy: what to do about a wrong file, as the end of a sentence.
 
-    Raises:
-        DataError: damaged, or a column is missing, of another type or has empty cells. FileNotFoundError: no file.
+    Raises DataError: damaged, or a column is missing, of another type or has empty cells. FileNotFoundError: no file.
     """
     table = read_parquet(path, remedy)
     try:
@@ -57,8 +56,7 @@ def read_frame(path: Path, columns: Mapping[str, Any], remedy: str) -> pl.DataFr
 def read_outputs(path: Path, columns: Mapping[str, Any], cell: CellConfig) -> pl.DataFrame:
     """What the training of a cell has left, of all its seeds; `columns` as of `read_frame`.
 
-    Raises:
-        DataError: as `read_frame`, or the file is missing, or is of other seeds than the cell.
+    Raises DataError: as `read_frame`, or the file is missing, or is of other seeds than the cell.
     """
     try:
         frame = read_frame(path, columns, f"train {cell.name} again")
@@ -78,8 +76,7 @@ def by_epoch(part: pl.DataFrame, keys: Sequence[str], where: str) -> tuple[list[
     Args:
         part: E * N rows, sorted by epoch.
 
-    Raises:
-        DataError: an epoch has other rows.
+    Raises DataError: an epoch has other rows.
     """
     epochs = part["epoch"].unique().sort().to_list()
     n, rest = divmod(len(part), len(epochs))
@@ -117,9 +114,7 @@ def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Pred
     """Every (seed, split) of a cell's predictions.parquet.
 
     The split "val" is absent where the cell holds nothing out and its dataset publishes none; "test" never is.
-
-    Raises:
-        DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
+    Raises DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
     target = cell.targets[""]
     columns = PREDICTED | {"label": label_type(target), output_column(target.kind): pl.Array}
@@ -245,8 +240,7 @@ class Embeddings:
 def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:
     """Every (seed, split) of a cell's embeddings.parquet; train, val and test are all there.
 
-    Raises:
-        DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
+    Raises DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
     columns = EMBEDDED | {_column(task): label_type(target) for task, target in cell.targets.items()}
     columns |= dict.fromkeys(map(weight_column, cell.targets), pl.Float64) if cell.case_weights else {}
@@ -312,8 +306,7 @@ class Observed:
 def read_observations(path: Path, cell: CellConfig) -> dict[tuple[int, str, str], Observed]:
     """(seed, split, modality) -> embeddings of a cell's embeddings.parquet. "val" may be absent; "test" never is.
 
-    Raises:
-        DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
+    Raises DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
     frame = read_outputs(path, OBSERVED, cell)
     out: dict[tuple[int, str, str], Observed] = {}

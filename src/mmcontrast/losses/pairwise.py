@@ -55,8 +55,7 @@ def info_nce(a: Tensor, b: Tensor, tau: float | Tensor) -> Tensor:
     Args:
         a, b: (B, D), row k of one the partner of row k of the other; any scale. tau: temperature, > 0.
 
-    Raises:
-        ContrastError: shapes differ, B < 2 or tau <= 0.
+    Raises ContrastError: shapes differ, B < 2 or tau <= 0.
     """
     check_pair(a, b, tau)
     logits_BB = cosine_logits(a, b, tau)
@@ -90,8 +89,7 @@ def nt_xent(first: Tensor, second: Tensor, tau: float = 0.1) -> Tensor:
         first, second: the two views, row k of one the partner of row k of the other; any scale.
         tau: temperature, > 0.
 
-    Raises:
-        ContrastError: shapes differ, N < 2 or tau <= 0.
+    Raises ContrastError: shapes differ, N < 2 or tau <= 0.
     """
     check_pair(first, second, tau)
     n = len(first)
@@ -118,8 +116,7 @@ def cmc(
         present: one (N,) bool per modality, None where all rows have it.
         anchor: position of the modality that every pair has; None = every pair there is.
 
-    Raises:
-        ContrastError: fewer than two modalities, shapes that differ, N < 2, tau <= 0.
+    Raises ContrastError: fewer than two modalities, shapes that differ, N < 2, tau <= 0.
     """
     if len(embeddings) < 2:
         raise ContrastError(f"contrast between modalities needs at least two, and got {len(embeddings)}")
@@ -140,8 +137,7 @@ def self_contrast(
         tau: temperature, > 0.
         present: one (N,) bool per modality, None where all rows have it.
 
-    Raises:
-        ContrastError: the lists differ in length or are empty, shapes differ, N < 2, tau <= 0.
+    Raises ContrastError: the lists differ in length or are empty, shapes differ, N < 2, tau <= 0.
     """
     if len(views1) != len(views2) or not views1:
         raise ContrastError(f"self contrast: {len(views1)} modalities in one view and {len(views2)} in the other")
@@ -204,8 +200,7 @@ def mil_nce(
         double_count: the released code counts l(i, i) twice in the denominator, once from each side, so that its
             smallest value is ln 2; False counts it once, and the smallest value is 0.
 
-    Raises:
-        ContrastError: an instance has rows in one modality only, or there are no rows.
+    Raises ContrastError: an instance has rows in one modality only, or there are no rows.
     """
     if len(a) == 0:
         raise ContrastError("MIL-NCE: a batch without rows leaves nothing to contrast")
@@ -242,8 +237,7 @@ def siglip(
         ids_a, ids_b: integer instance of each row.
         scale: the paper's t = exp(t'), starting at 10. bias: the paper's b, starting at -10. Both learned there.
 
-    Raises:
-        ContrastError: there are no rows.
+    Raises ContrastError: there are no rows.
     """
     if len(a) == 0 or len(b) == 0:
         raise ContrastError(f"SigLIP: {len(a)} and {len(b)} rows leave nothing to contrast")
@@ -267,9 +261,8 @@ def weighted_nt_xent(z: Mapping[str, Tensor], weights: Mapping[str, float], *, t
             not named are left out.
         tau: temperature, > 0.
 
-    Raises:
-        ContrastError: a direction names no modality that is there, none is given, the rows differ in shape, or
-            there are none.
+    Raises ContrastError: a direction names no modality that is there, none is given, the rows differ in shape, or there
+    are none.
     """
     if not weights:
         raise ContrastError("weights: no direction given; give at least one, e.g. {'text->image': 0.25}")

@@ -30,9 +30,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean over the rows i of -sum_j T[i, j] log softmax_j(S[i, :]).
 
     The rows of T need not sum to 1; a row weighs as much as its sum. Scalar, >= 0.
-
-    Raises:
-        ContrastError: the two are not square matrices of one size.
+    Raises ContrastError: the two are not square matrices of one size.
     """
     if logits.ndim != 2 or logits.shape[0] != logits.shape[1] or logits.shape != targets.shape:
         raise ContrastError(
@@ -82,8 +80,7 @@ def label_binary_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     Args:
         scores: (B, C), without sigmoid. labels: (B, C) of 0 and 1, or between them where labels are mixed.
 
-    Raises:
-        ContrastError: the two are of other shapes.
+    Raises ContrastError: the two are of other shapes.
     """
     _refuse_other_shapes(scores, labels)
     return F.binary_cross_entropy_with_logits(scores, labels.to(scores))
@@ -97,8 +94,7 @@ def label_squared_error(scores: Tensor, labels: Tensor) -> Tensor:
         scores: (B, C). labels: (B, C), in training standardised by the training rows, so that each quantity weighs
             alike whatever its unit.
 
-    Raises:
-        ContrastError: the two are of other shapes.
+    Raises ContrastError: the two are of other shapes.
     """
     _refuse_other_shapes(scores, labels)
     return F.mse_loss(scores, labels.to(scores))
@@ -135,8 +131,7 @@ def supcon(views: Sequence[Tensor], labels: Tensor, tau: float = 0.07) -> Tensor
         labels: (N,) integer classes.
         tau: temperature, > 0.
 
-    Raises:
-        ContrastError: fewer than two views, shapes that differ, N < 2, tau <= 0.
+    Raises ContrastError: fewer than two views, shapes that differ, N < 2, tau <= 0.
     """
     if len(views) < 2:
         raise ContrastError(f"SupCon: needs at least two views of each instance, and got {len(views)}")
@@ -158,8 +153,7 @@ def supcon_rows(rows: Tensor, labels: Tensor, tau: float | Tensor = 0.07, total:
         total: where instances lack modalities, the rows there would be if none did. A row whose label stands on no
             other is then a negative alone, and the sum over the others is over `total`, as in `losses.rows`.
 
-    Raises:
-        ContrastError: a label stands on one row alone, which then has no positive, and `total` is not given.
+    Raises ContrastError: a label stands on one row alone, which then has no positive, and `total` is not given.
     """
     _, label_R, count = torch.unique(labels, return_inverse=True, return_counts=True)
     lonely = count < 2

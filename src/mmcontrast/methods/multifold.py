@@ -48,10 +48,8 @@ class MultifoldMethod(Method):
 
     A modality that an instance lacks has no row. A pair of modalities is over the instances with rows in both; where
     they are n of the batch's N it counts n / N times its loss, the rule of `losses.rows`.
-
-    Raises:
-        ContrastError: the cell has fewer than two modalities.
-        ConfigError: the cell has a `finetune` stage, for which there is no classifier.
+    Raises ContrastError: the cell has fewer than two modalities; ConfigError: the cell has a `finetune` stage, for
+    which there is no classifier.
     """
 
     takes_partial_rows = True

@@ -85,8 +85,7 @@ class ImageEncoder(nn.Module):
     Attributes:
         normal: mean and spread of each channel that the weights are used to; None = of random weights.
 
-    Raises:
-        ConfigError: from `grid`, for an image too small. DataError: from `forward`, for an image of another shape.
+    Raises ConfigError: from `grid`, for an image too small. DataError: from `forward`, for an image of another shape.
     """
 
     channels: int

@@ -156,9 +156,8 @@ class PretrainedTower(StepEncoder):
     Attributes:
         width: W. pooled_width: that of `pooled`.
 
-    Raises:
-        ConfigError: the modality does not fit the model, or what is asked for is not to be had of it.
-        DataError: its files are not what they should be.
+    Raises ConfigError: the modality does not fit the model, or what is asked for is not to be had of it; DataError: its
+    files are not what they should be.
     """
 
     def __init__(self, modality: Modality, spec: Pretrained, where: str) -> None:
@@ -254,9 +253,8 @@ class PretrainedEncoder(nn.Module):
 def load_tower(folder: files.Folder, kind: str, spec: Pretrained) -> tuple[Any, Any]:
     """The model in float32 with the weights of its file, every one of them, and a CLIP's projection, else None.
 
-    Raises:
-        ConfigError: the model has no such attention.
-        DataError: the file is damaged, or does not hold what the configuration asks for.
+    Raises ConfigError: the model has no such attention; DataError: the file is damaged, or does not hold what the
+    configuration asks for.
     """
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": spec.attention}
     if folder.kind == "clip" and kind in CLIP_HALVES:

@@ -167,9 +167,8 @@ def _sampler(table: Table, stage: Stage, seed: int, where: str) -> InstanceSampl
 class MultifoldFeed:
     """As `batching.RowFeed`; which rows a batch has is a pure function of seed, epoch and step.
 
-    Raises:
-        ConfigError: `sampling` does not fit the data.
-        DataError: an instance has no observation, or texts are not tokenised.
+    Raises ConfigError: `sampling` does not fit the data; DataError: an instance has no observation, or texts are not
+    tokenised.
     """
 
     def __init__(self, cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> None:

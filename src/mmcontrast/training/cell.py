@@ -156,11 +156,9 @@ def run_stage(
         The cost record that is also written as cost.json; its seconds count from the start of the process, imports
         included. Empty on ranks other than 0.
 
-    Raises:
-        TrainingError: the cell has no such stage, its loss is not finite, or another process is training it.
-        StoppedError: SIGTERM came; the state is saved.
-        DataError: the prepared data are missing, damaged or not what the cell expects, a batch would be of one row, or
-            a split has labels that a metric cannot score.
+    Raises TrainingError: the cell has no such stage, its loss is not finite, or another process is training it;
+    StoppedError: SIGTERM came; the state is saved; DataError: the prepared data are missing, damaged or not what the
+    cell expects, a batch would be of one row, or a split has labels that a metric cannot score.
     """
     if stage not in cell.stages:
         raise TrainingError(f"{cell.name}: has no stage '{stage}', only {cell.stages}")

@@ -147,8 +147,7 @@ class Engine:
     def step(self, loss: Tensor) -> float:
         """Backward pass, clipping, optimizer, schedule; the gradient norm before clipping, nan where none is clipped.
 
-        Raises:
-            TrainingError: a gradient is not finite, where it is to be clipped or ZeRO 1-3 would leave the step out.
+        Raises TrainingError: a gradient is not finite, where it is to be clipped or ZeRO 1-3 would leave the step out.
         """
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -217,8 +216,7 @@ def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: conf
         module: what is trained. Parameters that do not require a gradient stay as they are.
         steps: number of steps of the whole stage, for the schedule.
 
-    Raises:
-        ConfigError: nothing to train.
+    Raises ConfigError: nothing to train.
     """
     if not any(p.requires_grad for p in module.parameters()):
         raise ConfigError("no parameter of the module requires a gradient: nothing to train")
@@ -232,8 +230,7 @@ def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: conf
 def clip_gradients(params: list[nn.Parameter], largest: float) -> float:
     """Scale all gradients so that their joint 2-norm, which is returned, is at most `largest`; 0 = off, and gives nan.
 
-    Raises:
-        DivergedError: the norm is not finite.
+    Raises DivergedError: the norm is not finite.
     """
     return finite_norm(float(nn.utils.clip_grad_norm_(params, largest))) if largest else float("nan")
 

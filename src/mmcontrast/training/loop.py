@@ -79,9 +79,8 @@ class SeedTrainer:
     def train(self) -> SeedRun:
         """Run to the last epoch, from the newest checkpoint if there is one.
 
-        Raises:
-            DivergedError: the loss is not finite; the newest checkpoint is from before that.
-            StoppedError: it was asked to stop, and has saved its state.
+        Raises DivergedError: the loss is not finite; the newest checkpoint is from before that; StoppedError: it was
+        asked to stop, and has saved its state.
         """
         self._resume()
         while self.epoch < self.stage.epochs:
@@ -127,8 +126,7 @@ class SeedTrainer:
     def _read(self) -> None:
         """Add the terms of the unread steps to the sums, with one wait for the device.
 
-        Raises:
-            DivergedError: the loss of one of them is not finite; nothing was saved after it.
+        Raises DivergedError: the loss of one of them is not finite; nothing was saved after it.
         """
         flat = [t for terms in self.unread for t in terms.values()]
         on_cpu = self.job.world.device.type == "cpu"

@@ -94,10 +94,8 @@ class FactorCL(SelfSupervised):
     (`embedding: encoders`), for a comparison with methods that have no such heads.
 
     A pair of modalities is over the rows that have both; heads of a modality that a row lacks are zeros in `embed`.
-
-    Raises:
-        ContrastError: fewer than two modalities.
-        ConfigError: a `finetune` stage, or a kind of modality without encoder or augmentations.
+    Raises ContrastError: fewer than two modalities; ConfigError: a `finetune` stage, or a kind of modality without
+    encoder or augmentations.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -156,9 +154,7 @@ class DeCUR(Projected):
     """loss = Barlow Twins of each modality's augmentations, and of pairs of modalities in two blocks of dimensions.
 
     Scored also: `common` and `unique`, these blocks of all modalities' heads side by side.
-
-    Raises:
-        ConfigError: as Projected; also for a kind of modality without augmentations, or a block without dimensions.
+    Raises ConfigError: as Projected; also for a kind of modality without augmentations, or a block without dimensions.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -198,9 +194,7 @@ class DisentangledSSL(SelfSupervised):
 
     Scored also: `encoders`, the shared ones alone, and `specific`. A pair is over the rows that have both modalities,
     the second step over those that have all.
-
-    Raises:
-        ConfigError: a `finetune` stage, or a kind of modality without encoder or augmentations.
+    Raises ConfigError: a `finetune` stage, or a kind of modality without encoder or augmentations.
     """
 
     def __init__(self, cell: CellConfig) -> None:

@@ -51,11 +51,8 @@ class Pairwise(Projected):
 
     Where paper and released code differ (CoMM's): the paper describes linear projectors under the cross term and MLP
     heads under the self term; the code has the same MLP heads under both, which is what `head: mlp` does.
-
-    Raises:
-        ContrastError: a cross term with fewer than two modalities.
-        ConfigError: no model.projection for the head, a self term of a kind of modality without augmentations, or an
-            anchor that the dataset has not.
+    Raises ContrastError: a cross term with fewer than two modalities; ConfigError: no model.projection for the head, a
+    self term of a kind of modality without augmentations, or an anchor that the dataset has not.
     """
 
     def __init__(self, cell: CellConfig) -> None:

@@ -63,9 +63,7 @@ class Mixup(JointMethod):
     mixed, so that fusion and unimodal heads see the same.
 
     A mixture has a modality where both of its rows have it; one that has none is left out.
-
-    Raises:
-        ConfigError: a `pretrain` stage, or a modality whose inputs cannot be mixed.
+    Raises ConfigError: a `pretrain` stage, or a modality whose inputs cannot be mixed.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -165,10 +163,8 @@ class SupCon(SelfSupervised):
     scored by a linear probe.
 
     A modality that a row lacks gives no embedding; an embedding that has no other of its class is a negative alone.
-
-    Raises:
-        ContrastError: fewer than two modalities. ConfigError: a `pretrain` stage, no
-            model.projection, or labels that are not one class each.
+    Raises ContrastError: fewer than two modalities. ConfigError: a `pretrain` stage, no model.projection, or labels
+    that are not one class each.
     """
 
     def __init__(self, cell: CellConfig) -> None:

@@ -92,8 +92,7 @@ class FusionTransformer(nn.Module):
     Args:
         dim: width D. heads: must divide it.
 
-    Raises:
-        ConfigError: heads does not divide dim.
+    Raises ConfigError: heads does not divide dim.
     """
 
     def __init__(self, dim: int, heads: int = 8) -> None:
@@ -175,10 +174,7 @@ def sincos_2d(height: int, width: int, dim: int, temperature: float = 10000.0) -
     """(height * width, dim) fixed position code: [sin(w), cos(w), sin(h), cos(h)] of dim/4 frequencies each.
 
     The released code takes (width, height) in 'ij' order, so that the first half of the channels varies along the slow
-    axis of a square map; kept, for it is a mere renaming of the axes.
-
-    Raises:
-        ConfigError: dim is no multiple of 4.
+    axis of a square map; kept, for it is a mere renaming of the axes. Raises ConfigError: dim is no multiple of 4.
     """
     if dim % 4:
         raise ConfigError(f"a 2-D position code needs a width that is a multiple of 4, not {dim}")
@@ -246,10 +242,8 @@ class FusedMethod(Method):
 
     A modality that a row lacks has its tokens removed, as one that an embedding does not see. The linear fusion, an
     ablation, has no converters: it fuses the encodings themselves, zeros where a row lacks a modality.
-
-    Raises:
-        ContrastError: the cell has fewer than two modalities.
-        ConfigError: no model.fusion, heads that do not divide the width, or a kind of modality without encoder.
+    Raises ContrastError: the cell has fewer than two modalities; ConfigError: no model.fusion, heads that do not divide
+    the width, or a kind of modality without encoder.
     """
 
     def __init__(self, cell: CellConfig) -> None:

@@ -35,8 +35,7 @@ def m3co_pair(mixed: Tensor, clean: Tensor, targets: Tensor, tau: float) -> Tens
         mixed: mixed embeddings of a, not normalised (normalising first would change the method).
         targets: `mix_targets` of a's lambda and partners.
 
-    Raises:
-        ContrastError: shapes differ, B < 2 or tau <= 0.
+    Raises ContrastError: shapes differ, B < 2 or tau <= 0.
     """
     check_pair(mixed, clean, tau)
     return bidirectional_cross_entropy(cosine_logits(mixed, clean, tau), targets, targets.T)
@@ -69,8 +68,7 @@ def multisclip_pair(a: Tensor, b: Tensor, tau: float, detach_targets: bool = Fal
     Args:
         tau: one temperature for predictions and targets.
 
-    Raises:
-        ContrastError: shapes differ, B < 2 or tau <= 0.
+    Raises ContrastError: shapes differ, B < 2 or tau <= 0.
     """
     check_pair(a, b, tau)
     targets_BB = cosine_logits(b, b, tau).softmax(dim=-1)

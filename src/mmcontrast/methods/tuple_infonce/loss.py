@@ -73,8 +73,7 @@ def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, f
         alpha: K numbers >= 0. n_naive: n_0. n_disturbed: n_k; see `counts`.
         form: ratio: w_k = alpha_k n_0 / n_k, i.e. alpha_k k-disturbed negatives per naive one; weight: w_k = alpha_k.
 
-    Raises:
-        ValueError: alpha is negative or not finite.
+    Raises ValueError: alpha is negative or not finite.
     """
     values = [float(a) for a in alpha]
     if not all(math.isfinite(a) and a >= 0 for a in values):
@@ -91,9 +90,7 @@ def weighted_cross_entropy(positive_B: Tensor, blocks: Sequence[Block]) -> Tuple
 
     A block of weight 0 is left out, as if its logits were masked, but is still measured in the stats, to which the
     caller adds the similarities. positive_B: logits of the positives.
-
-    Raises:
-        ValueError: a weight is negative or not finite.
+    Raises ValueError: a weight is negative or not finite.
     """
     for block in blocks:
         if not (math.isfinite(block.weight) and block.weight >= 0):
@@ -145,8 +142,7 @@ def tuple_info_nce_terms(
         present: K of (B,) bool, None where all rows have modality k: no anchor meets the k-disturbed tuple of a row
             that lacks it, which is none. Weights are as if all rows had it, as `losses.rows` has it.
 
-    Raises:
-        ValueError: shapes, weights or tau do not fit.
+    Raises ValueError: shapes, weights or tau do not fit.
     """
     names = [str(k) for k in range(len(disturbed))] if names is None else names
     _check(anchor, positive, disturbed, tau, rows)
@@ -280,8 +276,7 @@ def every_own_row_terms(
         tau: temperature. scenes: (B,) scene of each row; rows of one scene do not meet, nor lend to one another.
         present: of each modality (B,) bool, None where all rows have it; others neither lend it nor take it.
 
-    Raises:
-        TrainingError: all rows are of one scene.
+    Raises TrainingError: all rows are of one scene.
     """
     same_BB = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
     if scenes is not None:

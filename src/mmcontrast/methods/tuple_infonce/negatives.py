@@ -27,8 +27,7 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
         generator: CPU generator of all draws, so that every rank deranges the batch alike.
         scenes_B: (n,) integer scene of each row; None = every row is a scene of its own.
 
-    Raises:
-        TrainingError: fewer than two rows, or all rows are of one scene.
+    Raises TrainingError: fewer than two rows, or all rows are of one scene.
     """
     if n < 2:
         raise TrainingError(
@@ -56,8 +55,7 @@ def lenders(n: int, generator: torch.Generator, scenes_B: Tensor | None, has_B: 
     Returns:
         (n,) int64 on the CPU, or None where fewer than two rows have it, or rows of one scene alone.
 
-    Raises:
-        TrainingError: as `derangement`, where every row has it (has_B is None).
+    Raises TrainingError: as `derangement`, where every row has it (has_B is None).
     """
     if has_B is None:
         return derangement(n, generator, scenes_B)

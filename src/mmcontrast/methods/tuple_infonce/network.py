@@ -215,8 +215,7 @@ TupleNetwork = LateNetwork | EarlyNetwork
 def joint_encoder(cell: CellConfig) -> nn.ModuleDict:
     """The one encoder of early fusion, of what all modalities are together: a vector [S], or an image [S, H, W].
 
-    Raises:
-        ConfigError: they are not all vectors, nor all images of one height and width, or have no encoder.
+    Raises ConfigError: they are not all vectors, nor all images of one height and width, or have no encoder.
     """
     kinds = {spec.kind for spec in cell.modalities.values()}
     sizes = {tuple(spec.shape[1:]) for spec in cell.modalities.values()}

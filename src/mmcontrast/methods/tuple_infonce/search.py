@@ -199,9 +199,8 @@ def searched(cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, 
         search/trial<i>/alpha_<modality>. Of a round over beta: search/beta, search/beta_reward with the same endings,
         search/accuracy_at_<factor> (mean over modalities), search/trial<i>/beta_reward and search/trial<i>/beta.
 
-    Raises:
-        TrainingError: a loss is not finite, or the training rows are too few to hold some out.
-        StoppedError: it was asked to stop, and has saved its state.
+    Raises TrainingError: a loss is not finite, or the training rows are too few to hold some out; StoppedError: it was
+    asked to stop, and has saved its state.
     """
     given = cell.objective["search"]
     kind: type[ReinforceSearch | GridSearch] = ReinforceSearch if given["kind"] == "reinforce" else GridSearch
@@ -211,8 +210,7 @@ def searched(cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, 
 def split_rows(n: int, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
     """(trained on, held out) rows of n, sorted, drawn without looking at labels.
 
-    Raises:
-        TrainingError: fewer rows are left to train on than are held out.
+    Raises TrainingError: fewer rows are left to train on than are held out.
     """
     if n < 2 * held_out:
         raise TrainingError(
