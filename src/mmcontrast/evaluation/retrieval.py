@@ -32,12 +32,10 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class QueryScores:
-    """Scores by query, so that intervals can be drawn over queries or over their instances.
+    """Scores by query, so that intervals can be drawn over queries or over their instances, (U,) each.
 
     Attributes:
-        query_ids: (U,) instance of each query.
-        first_rank: (U,) rank of the first right answer, from 1.
-        ndcg: (U,) NDCG@5.
+        query_ids: instance of each query. first_rank: of the first right answer, from 1. ndcg: NDCG@5.
     """
 
     query_ids: Ids
@@ -48,12 +46,8 @@ class QueryScores:
 def rank_gallery(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> npt.NDArray[np.bool_]:
     """(U, G) is the item at each rank a right answer? Items in falling order of similarity.
 
-    Of equal similarity wrong answers come first, so that no collapsed model profits.
-
-    Args:
-        similarity_UG: the higher, the nearer.
-        query_ids, gallery_ids: (U,) and (G,) instance of each.
-
+    Of equal similarity wrong answers come first, so that no collapsed model profits. query_ids, gallery_ids: (U,) and
+    (G,) instance of each.
     Raises DataError: a similarity is not finite, or a query has no right answer in the gallery.
     """
     if not np.isfinite(similarity_UG).all():
@@ -67,9 +61,7 @@ def rank_gallery(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> npt
 
 
 def ndcg(right_UG: npt.NDArray[np.bool_], k: int = NDCG_AT) -> npt.NDArray[np.float64]:
-    """(U,) NDCG@k of ranked right answers, as `rank_gallery` gives them.
-
-    Raises DataError: k is larger than the gallery.
+    """(U,) NDCG@k of ranked right answers, as `rank_gallery` gives them; DataError where k is larger than the gallery.
     """
     check_k(k, right_UG.shape[1])
     discount_k = 1 / np.log2(np.arange(2, k + 2))
@@ -79,10 +71,7 @@ def ndcg(right_UG: npt.NDArray[np.bool_], k: int = NDCG_AT) -> npt.NDArray[np.fl
 
 
 def score_queries(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> QueryScores:
-    """Rank the gallery for every query, a chunk of queries at a time.
-
-    Raises DataError: as `rank_gallery`, or the gallery is too small for NDCG_AT.
-    """
+    """Rank the gallery for every query, a chunk at a time; DataError as `rank_gallery` and `ndcg`."""
     first, gain = [], []
     for i in range(0, len(query_ids), CHUNK):
         rows = slice(i, i + CHUNK)
@@ -118,7 +107,7 @@ def _unit(z_PD: Floats, ids_P: Ids) -> Floats:
 
 
 def check_k(k: int, gallery: int) -> None:
-    """Raise DataError where the first k of a gallery are more than it has."""
+    """DataError where the first k of a gallery are more than it has."""
     if not 1 <= k <= gallery:
         raise DataError(f"k = {k}: the gallery has {gallery} items; give a k from 1 to {gallery}")
 
@@ -135,11 +124,8 @@ def directions(spec: Retrieval) -> tuple[str, str]:
 def ranked(rows: Mapping[str, Rows], spec: Retrieval) -> dict[str, QueryScores]:
     """direction -> the scores of its queries: of the gallery's items, and of every row of the other modality.
 
-    Args:
-        rows: modality -> (P, D) embeddings and (P,) instance of each.
-
-    Raises DataError: as `score_queries` and `grouped_similarity`, or the gallery is too small for the largest of
-    RECALL_AT.
+    rows: modality -> (P, D) embeddings and (P,) instance of each. Raises DataError: as `score_queries` and
+    `grouped_similarity`, or the gallery is too small for the largest of RECALL_AT.
     """
     z_QD, ids_Q = rows[spec.queries]
     similarity_IQ, items_I, _ = grouped_similarity(*rows[spec.gallery], z_QD, np.arange(len(ids_Q)))

@@ -29,10 +29,8 @@ NAMED = {pl.Array: "float32 of one width"}
 def read_frame(path: Path, columns: Mapping[str, Any], remedy: str) -> pl.DataFrame:
     """A Parquet file as a frame.
 
-    Args:
-        columns: name -> polars type, or None where any is accepted. Further columns are let through.
-        remedy: what to do about a wrong file, as the end of a sentence.
-
+    columns: name -> polars type, or None where any is accepted; further ones are let through. remedy: what to do about
+    a wrong file, as the end of a sentence.
     Raises DataError: damaged, or a column is missing, of another type or has empty cells. FileNotFoundError: no file.
     """
     table = read_parquet(path, remedy)
@@ -71,13 +69,7 @@ def read_outputs(path: Path, columns: Mapping[str, Any], cell: CellConfig) -> pl
 
 
 def by_epoch(part: pl.DataFrame, keys: Sequence[str], where: str) -> tuple[list[int], pl.DataFrame]:
-    """The E epochs of the rows of a split, and N rows with the keys, which every epoch has alike.
-
-    Args:
-        part: E * N rows, sorted by epoch.
-
-    Raises DataError: an epoch has other rows.
-    """
+    """The E epochs of E * N rows sorted by epoch, and N rows with the keys; DataError where epochs have other rows."""
     epochs = part["epoch"].unique().sort().to_list()
     n, rest = divmod(len(part), len(epochs))
     rows = part.select(keys)
@@ -98,8 +90,7 @@ class Predictions:
 
     Attributes:
         ids: N case names, sorted. labels: (N,) class indices, (N, C) zeros and ones, or (N, C) numbers.
-        probs: (E, N, C) probabilities, or the numbers that were predicted, in the order of `epochs`.
-        epochs: the E evaluated epochs, ascending, 0-based.
+        probs: (E, N, C) probabilities or predicted numbers. epochs: the E evaluated ones, ascending, 0-based.
         weights: (N,) what each case counts in a score; None = all count alike.
     """
 

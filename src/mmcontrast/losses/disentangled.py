@@ -75,13 +75,9 @@ def club_critic_loss(scores: Mapping[str, Tensor]) -> Tensor:
 def factorcl_terms(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """J = -I(x1;x2) + club(x1;x2|x1',x2') - I(x1;x1') - I(x2;x2') + club(x1;x2) - I(x1;x2|x1',x2'), to be minimised.
 
-    Args:
-        scores: a (N, N) matrix for each of: cross, self1, self2, conditional (lower bounds), cross_club,
-            conditional_club (upper bounds). Conditioning = the critic sees each x_i beside its augmented x_i'.
-
-    Returns:
-        every term as it enters the sum, and `loss`.
-
+    scores: a (N, N) matrix for each of cross, self1, self2, conditional (lower bounds), cross_club, conditional_club
+    (upper bounds). Conditioning = the critic sees each x_i beside its augmented x_i'. Gives every term as it enters the
+    sum, and `loss`.
     Raises ContrastError: a term is missing or is no square matrix.
     """
     missing = [t for t in (*LOWER_TERMS, *UPPER_TERMS) if t not in scores]

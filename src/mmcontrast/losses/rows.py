@@ -113,10 +113,8 @@ def modality_pairs(modalities: Sequence[str], pairing: Pairing) -> list[tuple[st
 def over_rows(loss: Callable[..., Tensor], rows_B: Tensor | None, *tensors: Tensor, least: int = 2) -> Tensor:
     """n / B times the loss of the n rows that are True; see the module.
 
-    Args:
-        loss: a mean over rows, of as many tensors (n, ...) as there are `tensors`.
-        rows_B: bool, None = all rows, whose loss is as it is.
-        tensors: (B, ...) each. least: n below it gives `nothing`: a contrast needs two rows.
+    loss: a mean over rows, of as many tensors (n, ...) as there are `tensors`, (B, ...) each. rows_B: bool; None = all
+    rows, whose loss is as it is. least: n below it gives `nothing`: a contrast needs two rows.
     """
     if rows_B is None:
         return loss(*tensors)
@@ -138,9 +136,7 @@ def nothing(*tensors: Tensor) -> Tensor:
 
 
 def number_instances(ids_P: Tensor, ids_Q: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Any integers as indices 0 .. N - 1 of both modalities' rows, and N.
-
-    Raises ContrastError: an instance has rows in one modality only, and so no positive.
+    """Any integers as indices 0 .. N - 1 of both modalities' rows, and N; ContrastError for an instance in one alone.
     """
     unique_N, index = torch.unique(torch.cat([ids_P, ids_Q]), return_inverse=True)
     index_P, index_Q = index[: len(ids_P)], index[len(ids_P) :]

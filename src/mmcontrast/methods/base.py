@@ -222,10 +222,8 @@ class Method(nn.Module):
     def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
         """Called before the method is built: the cell that is trained, and what to log of how it was found.
 
-        By default the cell as it is. A method that searches for some of its values on the training rows does it here.
-
-        Args:
-            table: the training rows. job: its stage, and a folder for resume state (`job.state`).
+        By default the cell as it is. A method that searches for some of its values on the training rows, `table`, does
+        it here, with its resume state in `job.state`.
         """
         return cell, []
 
@@ -271,9 +269,8 @@ class Method(nn.Module):
         return None if scores is None else as_predictions(self.cell.target, scores.float(), self.target_scale)
 
     def learnable(self, labels: Tensor) -> Tensor:
-        """The training rows' labels (N, ...) as the loss takes them: numbers standardised, others as given.
-
-        What they are scaled by is kept with the weights.
+        """The training rows' labels (N, ...) as the loss takes them: numbers standardised, at a scale kept with the
+        weights.
         """
         if self.target_scale is None:
             return labels

@@ -75,11 +75,10 @@ def image_map(modality: Modality, model: Model) -> ImageEncoder:
 
 
 class ImageVector(nn.Module):
-    """The mean of the feature map, or all of it, through a linear layer: (B, C, H, W) -> (B, D).
+    """The mean of the feature map, or all of it, through a linear layer: (B, C, H, W) -> (B, D). Errors as `image_map`.
 
     All of it with `model.image_flat`, and for one of several drawings per instance: at 28 or 32 pixels the map has a
     few places, and where a stroke is says much, which a mean forgets.
-    Raises ConfigError: model.image is not given, or the image is too small for it.
     """
 
     def __init__(self, modality: Modality, model: Model) -> None:

@@ -61,7 +61,7 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
 
 
 def _refuse_unprepared(cell: CellConfig) -> None:
-    """Raise DataError if a prepared file that a cell is trained on is not there."""
+    """DataError if a prepared file that a cell is trained on is not there."""
     for file in (*(paths.prepared(*part) for part in cell.data), paths.fitted(cell.dataset)):
         if not Path(file).is_file():
             raise DataError(f"{file}: no such file; run `mmcontrast data prepare {Path(file).parent.name}` first")
@@ -147,18 +147,15 @@ def run_stage(
 ) -> dict[str, Any]:
     """Train every seed of a cell's stage and write its outputs under `layout.stage(cell.name, stage)`.
 
-    Args:
-        cell: what is trained. stage: pretrain | finetune. layout: where outputs and resume state go.
-        report: called as report(seed, epoch, epochs, terms) after each epoch, on rank 0.
-        plan: checksum of the plan that is carried out, for the cost record.
+    report: called as report(seed, epoch, epochs, terms) after each epoch, on rank 0. plan: checksum of the plan that is
+    carried out. Gives the cost record that is also written as cost.json, {} on ranks other than 0; its seconds count
+    from the start of the process, imports included.
 
-    Returns:
-        The cost record that is also written as cost.json; its seconds count from the start of the process, imports
-        included. Empty on ranks other than 0.
-
-    Raises TrainingError: the cell has no such stage, its loss is not finite, or another process is training it;
-    StoppedError: SIGTERM came; the state is saved; DataError: the prepared data are missing, damaged or not what the
-    cell expects, a batch would be of one row, or a split has labels that a metric cannot score.
+    Raises:
+        TrainingError: the cell has no such stage, its loss is not finite, or another process is training it.
+        StoppedError: SIGTERM came; the state is saved.
+        DataError: the prepared data are missing, damaged or not what the cell expects, a batch would be of one row, or
+            a split has labels that a metric cannot score.
     """
     if stage not in cell.stages:
         raise TrainingError(f"{cell.name}: has no stage '{stage}', only {cell.stages}")

@@ -32,10 +32,8 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 def parameter_groups(module: nn.Module, lr: float, apart: bool = False) -> list[dict[str, Any]]:
     """The module's trained parameters by their learning rate (`base_lr`): `lr`, or what a part has of its own.
 
-    A part says so by an attribute `own_learning_rate`; of parts within each other the innermost counts.
-
-    Args:
-        apart: a group per parameter, in the order of the parameters.
+    A part says so by an attribute `own_learning_rate`; of parts within each other the innermost counts. apart: a group
+    per parameter, in the order of the parameters.
     """
     rates: dict[int, float] = {}
     for part in module.modules():
@@ -112,9 +110,7 @@ class InPrecision(nn.Module):
 class Engine:
     """On plain torch, the reference that DeepSpeed's must equal; gradients are averaged over ranks.
 
-    Attributes:
-        world: the processes that share the work.
-        module: the module as it was given. To call anything but its forward pass, use `whole()`.
+    To call anything but the forward pass of `module`, use `whole()`.
     """
 
     def __init__(
@@ -212,10 +208,7 @@ def average_gradients(params: list[nn.Parameter], world: World) -> None:
 def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: config.Engine, world: World) -> Engine:
     """An engine for one stage. The module is moved to the world's device; rank 0's weights become everybody's.
 
-    Args:
-        module: what is trained. Parameters that do not require a gradient stay as they are.
-        steps: number of steps of the whole stage, for the schedule.
-
+    Parameters that do not require a gradient stay as they are. steps: of the whole stage, for the schedule.
     Raises ConfigError: nothing to train.
     """
     if not any(p.requires_grad for p in module.parameters()):

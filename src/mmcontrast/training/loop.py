@@ -39,10 +39,8 @@ UNREAD = 16
 class SeedTrainer:
     """One seed of one stage: build, resume, train, evaluate, checkpoint.
 
-    Args:
-        tables: train, val and test of this seed (val may have no rows).
-        initial: weights to start from (a pretrained model), or None for a fresh initialisation.
-        report: called as report(epoch, terms) after every epoch, to show progress.
+    tables: train, val and test of this seed (val may have no rows). initial: weights to start from (a pretrained
+    model), or None for fresh ones. report: called as report(epoch, terms) after every epoch.
     """
 
     def __init__(
@@ -124,9 +122,8 @@ class SeedTrainer:
         return terms
 
     def _read(self) -> None:
-        """Add the terms of the unread steps to the sums, with one wait for the device.
-
-        Raises DivergedError: the loss of one of them is not finite; nothing was saved after it.
+        """Add the unread terms to the sums, with one wait for the device; DivergedError for a loss that is NaN or
+        infinite.
         """
         flat = [t for terms in self.unread for t in terms.values()]
         on_cpu = self.job.world.device.type == "cpu"

@@ -30,8 +30,8 @@ from mmcontrast.models.heads import Temperature, mlp
 def drawn_tuples(n: int, k: int, generator: torch.Generator, plain: bool = False) -> list[list[Tensor]]:
     """For each of k modalities, rows (n,) that the other k - 1 are taken from; no tuple is of one row in all of them.
 
-    So it is because any of them differs from the first by a permutation without fixed points. Two modalities leave one
-    other, as in CLIP. plain: independent permutations, as in the released code, where a tuple may be some row's own.
+    Any of them differs from the first by a permutation without fixed points; two modalities leave one other, as in
+    CLIP. plain: independent permutations, as in the released code, where a tuple may be some row's own.
     """
 
     def permutations() -> list[Tensor]:

@@ -50,9 +50,7 @@ def directed_info_nce(
 ) -> Tensor:
     """-I_NCE(a, b) of the paper's eq. 6: anchors of one view, candidates of the other alone, one direction.
 
-    Args:
-        positive_in_denominator: algorithm 1 prints an ambiguous index; False leaves the positive out of the sum.
-
+    positive_in_denominator: algorithm 1 prints an ambiguous index; False leaves the positive out of the sum.
     Raises ContrastError: shapes differ, N < 2 or tau <= 0.
     """
     check_pair(anchors, others, tau)

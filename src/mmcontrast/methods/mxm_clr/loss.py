@@ -151,15 +151,10 @@ def multifold_terms(
 
 
 def multifold_pairs_terms(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
-    """`multifold_terms` summed over all pairs of two or more modalities, as TriCoLo sums its pairs.
+    """`multifold_terms` summed over all pairs of two or more modalities, as TriCoLo sums its pairs; under its names.
 
-    Args:
-        z: modality -> unit rows. ids: modality -> instance of each row. options: those of `multifold_terms`;
-            `teacher` is then a mapping like z.
-
-    Returns:
-        The sums, under the names of `multifold_terms`.
-
+    z: modality -> unit rows. ids: modality -> instance of each row. options: those of `multifold_terms`; `teacher` is
+    then a mapping like z.
     Raises ContrastError: fewer than two modalities, or as `multifold_terms`.
     """
     if len(z) < 2:
