@@ -193,9 +193,9 @@ def by_protocol(
 ) -> Chosen:
     """(protocol, metric) -> the epoch each seed is scored at, in the order of `seeds`; of equals the earliest.
 
-    epochs: those evaluated, ascending. on_val: (seed, epoch) -> how well it did on validation, larger is better; None =
-    there is no validation split, and so nothing is `selected`. on_test: (seed, epoch, metric) -> the same on the test
-    split.
+    epochs: those evaluated, ascending. on_val: (seed, epoch) -> how well it did on validation, larger is better;
+    None = there is no validation split, and so nothing is `selected`. on_test: (seed, epoch, metric) -> the same on the
+    test split.
     """
     out: Chosen = {}
     if on_val(seeds[0], epochs[0]) is not None:

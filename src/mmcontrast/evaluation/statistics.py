@@ -61,8 +61,7 @@ class Sample(NamedTuple):
 
 
 def over_seeds(values_S: Floats, share: bool = False) -> Interval:
-    """Mean of the seeds' scores with its 95 % t interval, a single seed without one. share: they are shares of 1, see
-    above.
+    """Mean of the seeds' scores with its 95 % t interval; a single seed has none. share: of 1, see the module.
 
     Raises DataError: there is no value, or one is not finite.
     """

@@ -59,8 +59,8 @@ def apply_mix(x: Tensor, lambda_B: Tensor, perm_B: Tensor) -> Tensor:
 def mix_targets(lambda_B: Tensor, perm_B: Tensor, overwritten: bool = False) -> Tensor:
     """(B, B) soft targets P[i, j] = lambda_i [j = i] + (1 - lambda_i) [j = perm(i)]; every row sums to 1.
 
-    overwritten: as in the released code, where 1 - lambda_i replaces lambda_i where perm(i) = i. Such a row sums to 1 -
-    lambda_i, and a sample that is not mixed and is its own partner is ignored.
+    overwritten: as in the released code, where 1 - lambda_i replaces lambda_i where perm(i) = i. Such a row sums to
+    1 - lambda_i, and a sample that is not mixed and is its own partner is ignored.
     Raises ContrastError: lambda and perm differ in length.
     """
     _check_rows(lambda_B, perm_B)

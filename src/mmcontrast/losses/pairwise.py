@@ -50,8 +50,8 @@ def info_nce(a: Tensor, b: Tensor, tau: float | Tensor) -> Tensor:
     """1/2 [CE(S, i = i) + CE(S^T, i = i)], S = cos(a, b) / tau: each row finds its own partner among B.
 
     Source: the loss of CLIP (Radford et al., ICML 2021, figure 3), with a fixed temperature instead of a learned one.
-    a, b: (B, D), row k of one the partner of row k of the other; any scale. tau: > 0. Symmetric in a and b. Scalar, >=
-    0; log B where all embeddings are alike.
+    a, b: (B, D), row k of one the partner of row k of the other; any scale. tau: > 0. Symmetric in a and b.
+    Scalar, >= 0; log B where all embeddings are alike.
     Raises ContrastError: shapes differ, B < 2 or tau <= 0.
     """
     check_pair(a, b, tau)

@@ -269,8 +269,9 @@ class Method(nn.Module):
         return None if scores is None else as_predictions(self.cell.target, scores.float(), self.target_scale)
 
     def learnable(self, labels: Tensor) -> Tensor:
-        """The training rows' labels (N, ...) as the loss takes them: numbers standardised, at a scale kept with the
-        weights.
+        """The training rows' labels (N, ...) as the loss takes them: numbers standardised, others as given.
+
+        What they are scaled by is kept with the weights.
         """
         if self.target_scale is None:
             return labels

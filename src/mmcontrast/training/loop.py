@@ -122,9 +122,7 @@ class SeedTrainer:
         return terms
 
     def _read(self) -> None:
-        """Add the unread terms to the sums, with one wait for the device; DivergedError for a loss that is NaN or
-        infinite.
-        """
+        """Add the unread terms to the sums, with one wait for the device; DivergedError if a loss is not finite."""
         flat = [t for terms in self.unread for t in terms.values()]
         on_cpu = self.job.world.device.type == "cpu"
         read = iter(map(float, flat) if on_cpu else torch.stack([t.double() for t in flat]).tolist() if flat else ())
