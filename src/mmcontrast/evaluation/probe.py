@@ -113,7 +113,7 @@ class Constant:
         return np.tile(np.eye(2)[self.label], (len(x_ND), 1))
 
     def at(self, strength: float, tried: bool = False) -> Constant:
-        """The same at every strength."""
+        """It is the same at every strength."""
         return self
 
 
@@ -181,7 +181,8 @@ class Probe:
 
     Attributes:
         strength: the C that was chosen (inverse regularisation), the smallest of equals.
-        validation: C -> loss on validation (`scores.loss`) of every C tried, ascending; nearly, far from the least.
+        validation: C -> loss on validation (`scores.loss`) of every C tried, ascending; far from the least,
+            approximate.
         converged: whether the chosen fit did.
     """
 

@@ -45,8 +45,8 @@ def probe_predictions(
 ) -> tuple[dict[str, Predicted], pl.DataFrame]:
     """readout -> (seed, val | test) -> predictions of probes fitted on one readout of the seed's train split.
 
-    Also of every other readout that is for the same probe; and PROBE_LOSS by strength. The strength is chosen on val;
-    the test split is predicted once, by the chosen probe. With compat.probe_refit that is one of train and val
+    Of that readout, and of every other that is for the same probe; then PROBE_LOSS by strength. The strength is chosen
+    on val; the test split is predicted once, by the chosen probe, which with compat.probe_refit is one of train and val
     together.
     task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label. Cases have the task's
     weights, and for one of cell.class_weighted every class weighs alike in the fit. readout: see `evaluation.columns`.
@@ -115,7 +115,7 @@ def fit_on(
 
 
 def readouts(embeddings: Stored) -> list[str]:
-    """Those to score, the own embedding first."""
+    """What there is to score, the own embedding first."""
     return [OWN, *next(iter(embeddings.values())).readouts]
 
 

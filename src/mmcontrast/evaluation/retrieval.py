@@ -61,8 +61,7 @@ def rank_gallery(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> npt
 
 
 def ndcg(right_UG: npt.NDArray[np.bool_], k: int = NDCG_AT) -> npt.NDArray[np.float64]:
-    """(U,) NDCG@k of ranked right answers, as `rank_gallery` gives them; DataError where k is larger than the gallery.
-    """
+    """(U,) NDCG@k of ranked right answers, as `rank_gallery` gives them; DataError for k larger than the gallery."""
     check_k(k, right_UG.shape[1])
     discount_k = 1 / np.log2(np.arange(2, k + 2))
     best_k = np.cumsum(discount_k)
@@ -107,7 +106,7 @@ def _unit(z_PD: Floats, ids_P: Ids) -> Floats:
 
 
 def check_k(k: int, gallery: int) -> None:
-    """DataError where the first k of a gallery are more than it has."""
+    """Raise DataError where the first k of a gallery are more than it has."""
     if not 1 <= k <= gallery:
         raise DataError(f"k = {k}: the gallery has {gallery} items; give a k from 1 to {gallery}")
 

@@ -136,8 +136,7 @@ def nothing(*tensors: Tensor) -> Tensor:
 
 
 def number_instances(ids_P: Tensor, ids_Q: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Any integers as indices 0 .. N - 1 of both modalities' rows, and N; ContrastError for an instance in one alone.
-    """
+    """Any integers as indices 0 .. N - 1 of both modalities' rows, and N; ContrastError for an instance in only one."""
     unique_N, index = torch.unique(torch.cat([ids_P, ids_Q]), return_inverse=True)
     index_P, index_Q = index[: len(ids_P)], index[len(ids_P) :]
     n = len(unique_N)

@@ -61,10 +61,9 @@ EVAL_INSTANCES = 128
 
 
 def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[Tensor]:
-    """Row indices of an epoch's batches, in a fresh order; a full batch keeps that of the data.
+    """Row indices of an epoch's ceil(n / batch_size) batches, in a fresh order; a full batch keeps that of the data.
 
-    There are ceil(n / batch_size), whose sizes differ by at most one: every row is seen, no batch is too small to
-    contrast.
+    Sizes differ by at most one, so that every row is seen and no batch is too small to contrast.
     """
     if batch_size == "full" or int(batch_size) >= n:
         return [torch.arange(n)]
@@ -109,8 +108,7 @@ def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:
 
 
 class RowFeed:
-    """Every row of the training table once an epoch, in a fresh order; a row is an instance. batch_size: B, or `full`.
-    """
+    """Every row of the training table once an epoch, in a fresh order; a row is an instance. batch_size: or `full`."""
 
     def __init__(self, table: Table, batch_size: int | str, world: World) -> None:
         self.table, self.batch_size, self.world = table, batch_size, world

@@ -61,7 +61,7 @@ def fingerprint(cell: CellConfig, stage: str, pretrained: Path | None) -> str:
 
 
 def _refuse_unprepared(cell: CellConfig) -> None:
-    """DataError if a prepared file that a cell is trained on is not there."""
+    """Raise DataError if a prepared file that a cell is trained on is not there."""
     for file in (*(paths.prepared(*part) for part in cell.data), paths.fitted(cell.dataset)):
         if not Path(file).is_file():
             raise DataError(f"{file}: no such file; run `mmcontrast data prepare {Path(file).parent.name}` first")

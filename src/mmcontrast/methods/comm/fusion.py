@@ -102,7 +102,7 @@ class FusionTransformer(nn.Module):
     def forward(
         self, tokens: Sequence[Tensor], masks: Masks | None = None, padding: Sequence[Tensor | None] | None = None
     ) -> list[Tensor]:
-        """One (B, D) embedding for each mask, which says what modalities it sees; masks None = one that sees all.
+        """One (B, D) embedding for each mask, which says what modalities it sees; None = one that sees all.
 
         tokens: (B, T_m, D) for each modality. padding: for each None or (B, T_m), True where there is no token, all of
         it where a row lacks it.

@@ -86,7 +86,10 @@ class CoMM(FusedMethod):
     def project(
         self, inputs: Mapping[str, Tensor], masks: Masks, presence: Presence, gather: Callable[[Tensor], Tensor]
     ) -> list[Tensor]:
-        """K tensors (B, P) of the global batch, after the head; of one modality alone zeros in rows that lack it."""
+        """K tensors (B, P) of the global batch, after the head; gathered in one exchange.
+
+        What is of one modality alone is zeros in rows that lack it.
+        """
         return self.headed(self.fuse(inputs, masks, presence), masks, presence, gather)
 
     def headed(

@@ -58,7 +58,8 @@ def beta_reward(sigma: float, levels: Sequence[float], accuracies: Sequence[floa
 
     1 - (sigma / scale - peak / scale)^2 + 1 - mean(accuracies); peak is the first of the levels with the highest
     accuracy. This is the released form (there with scale 250, levels 30, 60, ..., 240 and percent); the paper's own
-    formula is not known. sigma: noise trained with. levels: noises tested at. accuracies: a fraction of each level.
+    formula is not known. sigma: noise trained with. levels: noises tested at. accuracies: a fraction of each.
+    scale: > 0.
     """
     peak = levels[int(np.argmax(accuracies))]
     return 1 - ((sigma - peak) / scale) ** 2 + 1 - float(np.mean(accuracies))
@@ -192,8 +193,7 @@ def searched(cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, 
 
 
 def split_rows(n: int, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
-    """(trained on, held out) rows of n, sorted, drawn without labels; TrainingError if the former would be the fewer.
-    """
+    """(trained on, held out) rows of n, sorted, drawn without labels; TrainingError if the first would be fewer."""
     if n < 2 * held_out:
         raise TrainingError(
             f"objective.search.held_out: {held_out} of {n} training rows; at least as many must be left to train on: "
