@@ -28,9 +28,7 @@ AGREEMENT_REPLICATES = 1_000  # a tau each, without vectorising
 def weighted_iqm(values: Floats, weights: Floats) -> Floats:
     """Mean along the last axis of what lies between the weighted quartiles; a value on a quartile counts in part.
 
-    Args:
-        values: (..., N). weights: (N,) above 0. With equal weights, and N a multiple of 4, this is the mean of the
-            middle half.
+    values: (..., N). weights: (N,) above 0. With equal weights, and N a multiple of 4, the mean of the middle half.
     """
     order = np.argsort(values, axis=-1, kind="stable")
     share = (weights / weights.sum())[order]
@@ -46,13 +44,10 @@ def interquartile_means(scores: Sequence[Floats]) -> list[Interval]:
     After Agarwal et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice. A bootstrap over
     few seeds is too narrow: its percentiles are set off from the mean by sqrt(S / (S - 1)) and by the ratio of a t to a
     normal quantile, with the degrees of freedom of the half of the scores that is not trimmed (Tukey & McLaughlin,
-    1963).
+    1963). scores: (S_d, K) of each dataset, on one scale.
 
-    Args:
-        scores: (S_d, K) of each dataset, on one scale.
-
-    Raises:
-        DataError: there is no dataset or no seed, datasets differ in the number of methods, or a score is not finite.
+    Raises DataError: no dataset or no seed, datasets that differ in the number of methods, or a score that is not
+    finite.
     """
     k = _check(scores)
     weights = np.concatenate([np.full(len(s), 1 / len(s)) for s in scores])
@@ -82,11 +77,8 @@ def mean_ranks(scores: Sequence[Floats]) -> list[Interval]:
 def rank_agreement(a: Floats, b: Floats) -> Interval:
     """Kendall's tau-b of K methods' means by two scores, such as validation and test, and where 95 % of replicates lie.
 
-    Args:
-        a, b: (S, K) of the same seeds, of which replicates draw the same ones for both; K of at least 2.
-
-    Raises:
-        DataError: the shapes differ, there are fewer than two methods, or a score is not finite.
+    a, b: (S, K) of the same seeds, of which replicates draw the same ones for both; K of at least 2.
+    Raises DataError: the shapes differ, there are fewer than two methods, or a score is not finite.
     """
     if a.shape != b.shape or _check([a, b]) < 2:
         raise DataError(f"rank agreement takes two tables of equal shape, two methods or more: {a.shape}, {b.shape}")
@@ -116,12 +108,9 @@ class Reversal(NamedTuple):
 def reversals(own_S: Floats, changed_S: Floats, others_SK: Floats, sign: int = 1) -> Reversal:
     """What a switch of one method is worth in ranks: bootstrap over seeds, the same ones for all methods.
 
-    Args:
-        own_S, changed_S: scores without and with the switch. others_SK: of the methods it is ranked with, same seeds.
-        sign: 1 where larger is better, else -1; an order is the sign of a difference of means, 0 where they are equal.
-
-    Raises:
-        DataError: the numbers of seeds differ, there is no other method, or a score is not finite.
+    own_S, changed_S: scores without and with the switch. others_SK: of the methods it is ranked with, same seeds. sign:
+    1 where larger is better, else -1; an order is the sign of a difference of means, 0 where they are equal.
+    Raises DataError: the numbers of seeds differ, there is no other method, or a score is not finite.
     """
     if not len(own_S) == len(changed_S) == len(others_SK) or not others_SK.shape[1]:
         raise DataError(
@@ -190,11 +179,7 @@ class RewardStudy:
 
 
 def study_reward(rewards: Floats, downstream: Floats) -> RewardStudy:
-    """Compare reward and downstream score of frozen settings over seeds, before a search is trusted.
-
-    Args:
-        rewards, downstream: (n settings >= 2, S seeds >= 2).
-    """
+    """Compare reward and downstream score, (n settings >= 2, S seeds >= 2) each, before a search is trusted."""
     if rewards.shape != downstream.shape or rewards.ndim != 2 or min(rewards.shape) < 2:
         raise ValueError("rewards and downstream must be (settings, seeds), two or more of each")
     n, s = rewards.shape

@@ -41,13 +41,9 @@ def evaluate_cell(
     Equal inputs give equal bytes. Where a probe is fitted and the dataset has further tasks, each has a probe of its
     own, and its metrics are called <task>/<metric>; those of a further readout of the embedding <metric>@<readout>, and
     those of cell.label_counts <metric>:<count>, which have no intervals.
-
-    Args:
-        scored_path: predictions.parquet; of a cell without classifier embeddings.parquet, which a probe is fitted to,
-            or retrieval ranks by.
-
-    Raises:
-        DataError: the file is missing, incomplete, or holds what is no probability or not finite.
+    scored_path: predictions.parquet; of a cell without classifier embeddings.parquet, which a probe is fitted to, or
+    retrieval ranks by.
+    Raises DataError: the file is missing, incomplete, or holds what is no probability or not finite.
     """
     frames = FRAMES[cell.scored_by](Path(scored_path), cell)
     for frame, path in zip(frames, (metrics_path, curves_path, intervals_path), strict=True):
@@ -197,11 +193,9 @@ def by_protocol(
 ) -> Chosen:
     """(protocol, metric) -> the epoch each seed is scored at, in the order of `seeds`; of equals the earliest.
 
-    Args:
-        epochs: those evaluated, ascending.
-        on_val: (seed, epoch) -> how well it did on validation, larger is better; None = there is no validation split,
-            and so nothing is `selected`.
-        on_test: (seed, epoch, metric) -> how well it did on the test split, larger is better.
+    epochs: those evaluated, ascending. on_val: (seed, epoch) -> how well it did on validation, larger is better;
+    None = there is no validation split, and so nothing is `selected`. on_test: (seed, epoch, metric) -> the same on the
+    test split.
     """
     out: Chosen = {}
     if on_val(seeds[0], epochs[0]) is not None:

@@ -181,8 +181,8 @@ class Probe:
 
     Attributes:
         strength: the C that was chosen (inverse regularisation), the smallest of equals.
-        validation: C -> the loss on validation (`scores.loss`), of every C that was tried, in ascending order;
-            nearly, of those that are far from the least.
+        validation: C -> loss on validation (`scores.loss`) of every C tried, ascending; far from the least,
+            approximate.
         converged: whether the chosen fit did.
     """
 
@@ -214,15 +214,13 @@ def fit_probe(
     C is raised from the strongest regularisation on, until the loss has been above the least `RISES` times in a row.
 
     Args:
-        train_labels, val_labels: see `evaluation.scores`.
-        n: number of classes, labels or quantities.
+        train_labels, val_labels: see `evaluation.scores`. n: number of classes, labels or quantities.
         weights: of the cases, in the fit and in the validation loss, on any scale; see `balanced`. Default: all alike.
         refit_on_val: fit again on train + validation with the chosen C; see `CommCompat`. (The penalty of CoMM's
             released code is the norm, not squared; that is not brought back.)
         scaled_by: embeddings whose mean and spread scale the features; default: train.
 
-    Raises:
-        DataError: no validation cases, embeddings that are not finite or of two widths, or labels that do not vary.
+    Raises DataError: no validation cases, embeddings that are not finite or of two widths, or labels that do not vary.
     """
     _check(train_ND, train_labels, val_ND, val_labels)
     if not strengths:

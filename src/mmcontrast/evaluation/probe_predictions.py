@@ -45,19 +45,12 @@ def probe_predictions(
 ) -> tuple[dict[str, Predicted], pl.DataFrame]:
     """readout -> (seed, val | test) -> predictions of probes fitted on one readout of the seed's train split.
 
-    Their strength is chosen on val; the test split is predicted once, by the chosen probe. With compat.probe_refit that
-    is one of train and val together.
-
-    Args:
-        task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label. Cases have the task's
-            weights, and for one of cell.class_weighted every class weighs alike in the fit.
-        readout: what the probe is fitted on; see `evaluation.columns`.
-
-    Returns:
-        The predictions of that readout, and of every other that is for the same probe; and PROBE_LOSS by strength.
-
-    Raises:
-        DataError: the probe cannot be fitted; names the cell and seed.
+    Of that readout, and of every other that is for the same probe; then PROBE_LOSS by strength. The strength is chosen
+    on val; the test split is predicted once, by the chosen probe, which with compat.probe_refit is one of train and val
+    together.
+    task: one of cell.tasks, whose labels the probe is for; default: the dataset's own label. Cases have the task's
+    weights, and for one of cell.class_weighted every class weighs alike in the fit. readout: see `evaluation.columns`.
+    Raises DataError: the probe cannot be fitted; names the cell and seed.
     """
     epoch = getattr(cell, cell.last_stage).epochs - 1
     scored = [v for v in readouts(embeddings) if fitted_on(v) == readout]

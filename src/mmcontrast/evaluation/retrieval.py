@@ -32,12 +32,10 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class QueryScores:
-    """Scores by query, so that intervals can be drawn over queries or over their instances.
+    """Scores by query, so that intervals can be drawn over queries or over their instances, (U,) each.
 
     Attributes:
-        query_ids: (U,) instance of each query.
-        first_rank: (U,) rank of the first right answer, from 1.
-        ndcg: (U,) NDCG@5.
+        query_ids: instance of each query. first_rank: of the first right answer, from 1. ndcg: NDCG@5.
     """
 
     query_ids: Ids
@@ -48,14 +46,9 @@ class QueryScores:
 def rank_gallery(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> npt.NDArray[np.bool_]:
     """(U, G) is the item at each rank a right answer? Items in falling order of similarity.
 
-    Of equal similarity wrong answers come first, so that no collapsed model profits.
-
-    Args:
-        similarity_UG: the higher, the nearer.
-        query_ids, gallery_ids: (U,) and (G,) instance of each.
-
-    Raises:
-        DataError: a similarity is not finite, or a query has no right answer in the gallery.
+    Of equal similarity wrong answers come first, so that no collapsed model profits. query_ids, gallery_ids: (U,) and
+    (G,) instance of each.
+    Raises DataError: a similarity is not finite, or a query has no right answer in the gallery.
     """
     if not np.isfinite(similarity_UG).all():
         raise DataError("a similarity is not a finite number, so there is no ranking; look at the embeddings")
@@ -68,11 +61,7 @@ def rank_gallery(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> npt
 
 
 def ndcg(right_UG: npt.NDArray[np.bool_], k: int = NDCG_AT) -> npt.NDArray[np.float64]:
-    """(U,) NDCG@k of ranked right answers, as `rank_gallery` gives them.
-
-    Raises:
-        DataError: k is larger than the gallery.
-    """
+    """(U,) NDCG@k of ranked right answers, as `rank_gallery` gives them; DataError for k larger than the gallery."""
     check_k(k, right_UG.shape[1])
     discount_k = 1 / np.log2(np.arange(2, k + 2))
     best_k = np.cumsum(discount_k)
@@ -81,11 +70,7 @@ def ndcg(right_UG: npt.NDArray[np.bool_], k: int = NDCG_AT) -> npt.NDArray[np.fl
 
 
 def score_queries(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> QueryScores:
-    """Rank the gallery for every query, a chunk of queries at a time.
-
-    Raises:
-        DataError: as `rank_gallery`, or the gallery is too small for NDCG_AT.
-    """
+    """Rank the gallery for every query, a chunk at a time; DataError as `rank_gallery` and `ndcg`."""
     first, gain = [], []
     for i in range(0, len(query_ids), CHUNK):
         rows = slice(i, i + CHUNK)
@@ -98,10 +83,7 @@ def score_queries(similarity_UG: Floats, query_ids: Ids, gallery_ids: Ids) -> Qu
 def grouped_similarity(a_PD: Floats, ids_P: Ids, b_QD: Floats, ids_Q: Ids) -> tuple[Floats, Ids, Ids]:
     """(I, J) dot products of items, each the unit mean of the unit rows that share an id, and the ids of both.
 
-    Pass `np.arange(len(b))` as ids to keep rows of b apart.
-
-    Raises:
-        DataError: a row is zero or not finite.
+    Pass `np.arange(len(b))` as ids to keep rows of b apart. Raises DataError: a row is zero or not finite.
     """
     (mean_ID, items_I), (mean_JD, items_J) = _items(a_PD, ids_P), _items(b_QD, ids_Q)
     return mean_ID @ mean_JD.T, items_I, items_J
@@ -141,12 +123,8 @@ def directions(spec: Retrieval) -> tuple[str, str]:
 def ranked(rows: Mapping[str, Rows], spec: Retrieval) -> dict[str, QueryScores]:
     """direction -> the scores of its queries: of the gallery's items, and of every row of the other modality.
 
-    Args:
-        rows: modality -> (P, D) embeddings and (P,) instance of each.
-
-    Raises:
-        DataError: as `score_queries` and `grouped_similarity`, or the gallery is too small for the largest of
-            RECALL_AT.
+    rows: modality -> (P, D) embeddings and (P,) instance of each. Raises DataError: as `score_queries` and
+    `grouped_similarity`, or the gallery is too small for the largest of RECALL_AT.
     """
     z_QD, ids_Q = rows[spec.queries]
     similarity_IQ, items_I, _ = grouped_similarity(*rows[spec.gallery], z_QD, np.arange(len(ids_Q)))

@@ -46,8 +46,7 @@ def ratio(numerator: Array, denominator: Array) -> Array:
 def weighted_counts(columns: Iterable[tuple[Answers, Answers]], weights_RN: Array) -> tuple[Array, Array, Array]:
     """Weighted counts of P yes-or-no questions: hits (R, K, P), said yes (R, K, P), truly yes (R, 1, P).
 
-    Args:
-        columns: of each question the (N,) true and the (K, N) said answers, as bool.
+    columns: of each question the (N,) true and the (K, N) said answers, as bool.
     """
     hits, said, true = [], [], []
     for is_N, said_KN in columns:
@@ -240,11 +239,7 @@ LOSSES: dict[Kind, Callable[[NDArray, Array, Array | None], float]] = {
 
 
 def kind_of(metric: str, labels: NDArray) -> Kind:
-    """The kind of target that a metric scores with such labels.
-
-    Raises:
-        DataError: the metric is unknown, or is not for such labels.
-    """
+    """The kind of target that a metric scores with such labels; DataError for one that is unknown or for others."""
     kinds: tuple[Kind, ...] = ("classes",) if labels.ndim == 1 else ("multilabel", "regression")
     for kind in kinds:
         if kind in measure(metric).of:
@@ -255,8 +250,7 @@ def kind_of(metric: str, labels: NDArray) -> Kind:
 def weighted_scores(metric: str, labels: NDArray, outputs_KNC: Array, weights_RN: Array) -> Array:
     """(R, K) scores of K predictions of the same cases under R sets of case weights: shares of 1, or in data units.
 
-    Raises:
-        DataError: the metric is unknown or not for such labels; `auc` of labels that are all of one class.
+    Raises DataError: the metric is unknown or not for such labels; `auc` of labels that are all of one class.
     """
     return METRICS[kind_of(metric, labels)][metric](labels, outputs_KNC, weights_RN)
 

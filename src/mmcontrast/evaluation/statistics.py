@@ -61,13 +61,9 @@ class Sample(NamedTuple):
 
 
 def over_seeds(values_S: Floats, share: bool = False) -> Interval:
-    """Mean of the seeds' scores with its 95 % t interval; a single seed has none.
+    """Mean of the seeds' scores with its 95 % t interval; a single seed has none. share: of 1, see the module.
 
-    Args:
-        share: the scores are shares of 1; see above.
-
-    Raises:
-        DataError: there is no value, or one is not finite.
+    Raises DataError: there is no value, or one is not finite.
     """
     values_S = _finite(np.asarray(values_S, dtype=float))
     s, mean = len(values_S), float(values_S.mean())
@@ -87,14 +83,8 @@ def _around(mean: float, half: float, share: bool) -> Interval:
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     """a - b by seed: mean, 95 % t interval, and p of the two-sided paired t-test, below 0.05 where it excludes 0.
 
-    p is NaN where it means nothing: fewer than two seeds, or differences that do not vary; where every difference is
-    zero it is 1.
-
-    Args:
-        a, b: seed -> score.
-
-    Raises:
-        DataError: they share no seed, or a score is not finite.
+    p is NaN where it means nothing: fewer than two seeds, or differences that do not vary; where all are zero it is 1.
+    a, b: seed -> score. Raises DataError: they share no seed, or a score is not finite.
     """
     seeds = sorted(set(a) & set(b))
     if not seeds:
@@ -111,8 +101,7 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Differe
 def welch(values_S: Floats, other: Sample) -> Difference:
     """Mean of our scores minus that of other runs: its 95 % interval and p by Welch's t-test; n is ours.
 
-    Raises:
-        DataError: fewer than two runs on a side, or a score or the other's mean or sd is not finite.
+    Raises DataError: fewer than two runs on a side, or a score or the other's mean or sd is not finite.
     """
     values_S = _finite(np.append(values_S, [other.mean, other.sd]))[:-2]
     s = len(values_S)
@@ -138,10 +127,8 @@ def case_influence(metric: str, labels: NDArray, outputs_SNC: NDArray, weights_N
     Derivatives of the score by the weight of a case, less their mean over the cases of its class, scaled so that the
     squares of a seed's sum to the variance that other test instances would give its score (infinitesimal jackknife,
     stratified by class). The same cases are a group for every cell of a dataset.
-
-    Args:
-        labels, outputs_SNC: see `evaluation.scores`.
-        weights_N: what each case counts whenever it is drawn; None = all count alike.
+    labels, outputs_SNC: see `evaluation.scores`. weights_N: what each case counts whenever it is drawn; None = all
+    alike.
     """
     strata_N = labels if labels.ndim == 1 else np.zeros(len(labels), dtype=np.int64)
     group_N = _groups(strata_N)
@@ -188,13 +175,8 @@ def over_seeds_and_cases(values_S: Floats, influence_SN: Floats, share: bool = F
     the instances: the squares of their mean influence, less what the seeds' part counts already, the chance by which an
     instance goes well with a seed. The half-width is a t quantile of the sum, with Satterthwaite's degrees of freedom,
     and never less than that over seeds alone. Of a single seed only the instances are taken to vary.
-
-    Args:
-        influence_SN: see `case_influence`; of a difference, the difference of the two cells'.
-        share: the scores are shares of 1; see above.
-
-    Raises:
-        DataError: there is no value, or one is not finite.
+    influence_SN: see `case_influence`; of a difference, the difference of the two cells'. share: of 1, see above.
+    Raises DataError: there is no value, or one is not finite.
     """
     values_S = _finite(np.asarray(values_S, dtype=float))
     s, mean, freedom = len(values_S), float(values_S.mean()), max(1, influence_SN.shape[1] - 1)

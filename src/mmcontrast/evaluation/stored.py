@@ -29,12 +29,9 @@ NAMED = {pl.Array: "float32 of one width"}
 def read_frame(path: Path, columns: Mapping[str, Any], remedy: str) -> pl.DataFrame:
     """A Parquet file as a frame.
 
-    Args:
-        columns: name -> polars type, or None where any is accepted. Further columns are let through.
-        remedy: what to do about a wrong file, as the end of a sentence.
-
-    Raises:
-        DataError: damaged, or a column is missing, of another type or has empty cells. FileNotFoundError: no file.
+    columns: name -> polars type, or None where any is accepted; further ones are let through. remedy: what to do about
+    a wrong file, as the end of a sentence.
+    Raises DataError: damaged, or a column is missing, of another type or has empty cells. FileNotFoundError: no file.
     """
     table = read_parquet(path, remedy)
     try:
@@ -57,8 +54,7 @@ def read_frame(path: Path, columns: Mapping[str, Any], remedy: str) -> pl.DataFr
 def read_outputs(path: Path, columns: Mapping[str, Any], cell: CellConfig) -> pl.DataFrame:
     """What the training of a cell has left, of all its seeds; `columns` as of `read_frame`.
 
-    Raises:
-        DataError: as `read_frame`, or the file is missing, or is of other seeds than the cell.
+    Raises DataError: as `read_frame`, or the file is missing, or is of other seeds than the cell.
     """
     try:
         frame = read_frame(path, columns, f"train {cell.name} again")
@@ -73,14 +69,7 @@ def read_outputs(path: Path, columns: Mapping[str, Any], cell: CellConfig) -> pl
 
 
 def by_epoch(part: pl.DataFrame, keys: Sequence[str], where: str) -> tuple[list[int], pl.DataFrame]:
-    """The E epochs of the rows of a split, and N rows with the keys, which every epoch has alike.
-
-    Args:
-        part: E * N rows, sorted by epoch.
-
-    Raises:
-        DataError: an epoch has other rows.
-    """
+    """The E epochs of E * N rows sorted by epoch, and N rows with the keys; DataError where epochs have other rows."""
     epochs = part["epoch"].unique().sort().to_list()
     n, rest = divmod(len(part), len(epochs))
     rows = part.select(keys)
@@ -101,8 +90,7 @@ class Predictions:
 
     Attributes:
         ids: N case names, sorted. labels: (N,) class indices, (N, C) zeros and ones, or (N, C) numbers.
-        probs: (E, N, C) probabilities, or the numbers that were predicted, in the order of `epochs`.
-        epochs: the E evaluated epochs, ascending, 0-based.
+        probs: (E, N, C) probabilities or predicted numbers. epochs: the E evaluated ones, ascending, 0-based.
         weights: (N,) what each case counts in a score; None = all count alike.
     """
 
@@ -117,9 +105,7 @@ def read_predictions(path: Path, cell: CellConfig) -> dict[tuple[int, str], Pred
     """Every (seed, split) of a cell's predictions.parquet.
 
     The split "val" is absent where the cell holds nothing out and its dataset publishes none; "test" never is.
-
-    Raises:
-        DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
+    Raises DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
     target = cell.targets[""]
     columns = PREDICTED | {"label": label_type(target), output_column(target.kind): pl.Array}
@@ -245,8 +231,7 @@ class Embeddings:
 def read_embeddings(path: Path, cell: CellConfig) -> dict[tuple[int, str], Embeddings]:
     """Every (seed, split) of a cell's embeddings.parquet; train, val and test are all there.
 
-    Raises:
-        DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
+    Raises DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
     columns = EMBEDDED | {_column(task): label_type(target) for task, target in cell.targets.items()}
     columns |= dict.fromkeys(map(weight_column, cell.targets), pl.Float64) if cell.case_weights else {}
@@ -312,8 +297,7 @@ class Observed:
 def read_observations(path: Path, cell: CellConfig) -> dict[tuple[int, str, str], Observed]:
     """(seed, split, modality) -> embeddings of a cell's embeddings.parquet. "val" may be absent; "test" never is.
 
-    Raises:
-        DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
+    Raises DataError: the file is missing or not what this cell's training writes; names the cell, seed and split.
     """
     frame = read_outputs(path, OBSERVED, cell)
     out: dict[tuple[int, str, str], Observed] = {}

@@ -222,18 +222,15 @@ class Method(nn.Module):
     def prepare(cls, cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
         """Called before the method is built: the cell that is trained, and what to log of how it was found.
 
-        By default the cell as it is. A method that searches for some of its values on the training rows does it here.
-
-        Args:
-            table: the training rows. job: its stage, and a folder for resume state (`job.state`).
+        By default the cell as it is. A method that searches for some of its values on the training rows, `table`, does
+        it here, with its resume state in `job.state`.
         """
         return cell, []
 
     def check_data(self, inputs: Mapping[str, Tensor]) -> None:
         """Called once before training with all training rows, modality -> (N, ...).
 
-        Raises:
-            TrainingError: the method cannot learn from these; by default it can.
+        Raises TrainingError: the method cannot learn from these; by default it can.
         """
 
     def training_loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -254,10 +251,7 @@ class Method(nn.Module):
     def observations(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
         """modality -> ((P, width) unit rows in the space where modalities are compared, (P,) instance of each).
 
-        Only of methods for multifold data, which retrieval scores.
-
-        Raises:
-            ConfigError: the method has no such space.
+        Only of methods for multifold data, which retrieval scores. Raises ConfigError: the method has no such space.
         """
         raise ConfigError(
             f"params/methods/{self.cell.method}.yaml ({self.cell.name}): this method compares no observations of one "

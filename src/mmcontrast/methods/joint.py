@@ -75,10 +75,8 @@ class JointMethod(Method):
     ) -> dict[str, Tensor]:
         """`fusion`, and `unimodal` (the sum over modalities) where there are unimodal heads.
 
-        Args:
-            z: modality -> (b, D).
-            criterion: (n, C) scores of some rows and each of `labels` of these rows -> scalar.
-            labels: of the global batch, (B, ...) each.
+        z: modality -> (b, D). labels: of the global batch, (B, ...) each. criterion: (n, C) scores of some rows and
+        each of `labels` of these rows -> scalar.
         """
 
         def term(scores_bC: Tensor, rows_B: Tensor | None) -> Tensor:
@@ -100,8 +98,7 @@ class JointMethod(Method):
     ) -> dict[str, Tensor]:
         """`loss` and its terms: the contrastive ones alone in pretraining, the supervised ones + beta of them after it.
 
-        Args:
-            z: modality -> (b, D), of this rank. contrastive: of the global batch, at least one in pretraining.
+        z: modality -> (b, D), of this rank. contrastive: of the global batch, at least one in pretraining.
         """
         if progress.stage == "pretrain":
             return {"loss": total(contrastive.values()), **contrastive}

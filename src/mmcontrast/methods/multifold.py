@@ -24,10 +24,8 @@ def pool_views(z_PD: Tensor, ids_P: Tensor, groups: int) -> tuple[Tensor, Tensor
 
     View k of an instance is in group k mod `groups`; an instance with fewer views than groups gives one row per view.
     Rows are by instance in the order in which these first occur, then by group.
-
-    Args:
-        ids_P: integer instance of each view, the views of an instance one after another.
-        groups: SINGLE (0) = no pooling; 1 = all views of an instance as one row.
+    ids_P: integer instance of each view, an instance's one after another. groups: SINGLE (0) = no pooling; 1 = one row
+    of all views of an instance.
     """
     if groups == SINGLE:
         return z_PD, ids_P
@@ -48,10 +46,8 @@ class MultifoldMethod(Method):
 
     A modality that an instance lacks has no row. A pair of modalities is over the instances with rows in both; where
     they are n of the batch's N it counts n / N times its loss, the rule of `losses.rows`.
-
-    Raises:
-        ContrastError: the cell has fewer than two modalities.
-        ConfigError: the cell has a `finetune` stage, for which there is no classifier.
+    Raises ContrastError: the cell has fewer than two modalities; ConfigError: the cell has a `finetune` stage, for
+    which there is no classifier.
     """
 
     takes_partial_rows = True
@@ -108,8 +104,7 @@ class MultifoldMethod(Method):
 def over_pairs(loss: Callable[[Rows], Tensor], rows: Rows, left_out: int | None) -> Tensor:
     """Sum of a loss over every two modalities, each pair of the instances that have both; see `MultifoldMethod`.
 
-    Args:
-        loss: of two modalities' rows, a scalar or several of them. left_out: as `MultifoldMethod.gathered` gives it.
+    loss: of two modalities' rows, a scalar or several of them. left_out: as `MultifoldMethod.gathered` gives it.
     """
     pairs = [{m: rows[m] for m in pair} for pair in combinations(rows, 2)]
     if left_out is None:

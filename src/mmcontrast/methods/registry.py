@@ -28,8 +28,7 @@ OWN = "methods"
 def implementations() -> tuple[str, ...]:
     """Names of all methods that have code, sorted; those of the user's own are then modules of this package.
 
-    Raises:
-        ConfigError: one of the user's own has the name of another.
+    Raises ConfigError: one of the user's own has the name of another.
     """
     folders = {path.parent.name for path in HERE.glob("*/method.py")}
     files = set(_baselines())

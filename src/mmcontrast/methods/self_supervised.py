@@ -27,8 +27,7 @@ Raw = Mapping[str, Sequence[Mapping[str, Any]]]
 def build_augmenters(cell: CellConfig, raw: Raw) -> dict[str, Augmenter]:
     """modality -> its augmentations, by its kind.
 
-    Raises:
-        ConfigError: nothing is said of a kind that the dataset has, or what is said is not accepted.
+    Raises ConfigError: nothing is said of a kind that the dataset has, or what is said is not accepted.
     """
     where = f"params/methods/{cell.method}.yaml ({cell.name}): objective.augmentations"
     out = {}
@@ -73,8 +72,7 @@ class SelfSupervised(Method):
 class Projected(SelfSupervised):
     """A head on each encoder, whose outputs are contrasted; scored are the encoders' outputs, or the heads'.
 
-    Raises:
-        ConfigError: a `finetune` stage, or no model.projection for the heads.
+    Raises ConfigError: a `finetune` stage, or no model.projection for the heads.
     """
 
     def __init__(self, cell: CellConfig, objective: ProjectedObjective) -> None:

@@ -80,13 +80,9 @@ def running_statistics_kept(module: nn.Module) -> Iterator[None]:
 class ImageEncoder(nn.Module):
     """Base: (B, C, H, W) -> (B, channels, h, w), with `channels` and `grid` = (h, w) known before the first call.
 
-    Images are float in [0, 1], or uint8, which becomes it; they are centred here, so that nothing outside need know.
-
-    Attributes:
-        normal: mean and spread of each channel that the weights are used to; None = of random weights.
-
-    Raises:
-        ConfigError: from `grid`, for an image too small. DataError: from `forward`, for an image of another shape.
+    Images are float in [0, 1], or uint8, which becomes it; they are centred here, so that nothing outside need know: by
+    `normal`, the mean and spread of each channel that the weights are used to; None = of random weights.
+    Raises ConfigError: from `grid`, for an image too small; DataError: from `forward`, for an image of another shape.
     """
 
     channels: int

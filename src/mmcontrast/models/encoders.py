@@ -63,9 +63,7 @@ class VectorEncoder(nn.Module):
 def image_map(modality: Modality, model: Model) -> ImageEncoder:
     """The image encoder that `model.image` names, from `image_weights` where they are given: (B, C, H, W) -> map.
 
-    Raises:
-        ConfigError: none is named, or the image is too small for it.
-        DataError: the weights are not its own.
+    Raises ConfigError: none is named, or the image is too small for it; DataError: the weights are not its own.
     """
     if model.image is None:
         raise ConfigError(f"model.image: not given, and there are images; give one of {', '.join(IMAGE_ENCODERS)}")
@@ -77,13 +75,10 @@ def image_map(modality: Modality, model: Model) -> ImageEncoder:
 
 
 class ImageVector(nn.Module):
-    """The mean of the feature map, or all of it, through a linear layer: (B, C, H, W) -> (B, D).
+    """The mean of the feature map, or all of it, through a linear layer: (B, C, H, W) -> (B, D). Errors as `image_map`.
 
     All of it with `model.image_flat`, and for one of several drawings per instance: at 28 or 32 pixels the map has a
     few places, and where a stroke is says much, which a mean forgets.
-
-    Raises:
-        ConfigError: model.image is not given, or the image is too small for it.
     """
 
     def __init__(self, modality: Modality, model: Model) -> None:
@@ -148,8 +143,7 @@ TOKEN_ENCODERS: Makers = {
 def build_encoders(cell: CellConfig, modalities: Iterable[str], makers: Makers = ENCODERS) -> nn.ModuleDict:
     """An encoder for each of the named modalities, in that order. makers: kind of modality -> its encoder.
 
-    Raises:
-        ConfigError: a modality's kind has no encoder, the model names none for it, or its name cannot name a module.
+    Raises ConfigError: a modality's kind has no encoder, the model names none for it, or its name cannot name a module.
     """
     method = f"params/methods/{cell.method}.yaml ({cell.name})"
     kinds = {m.kind for m in cell.modalities.values()}

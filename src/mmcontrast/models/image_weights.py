@@ -17,8 +17,7 @@ MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def load_image_weights(encoder: ImageEncoder, file: str) -> None:
     """Let the encoder start from a safetensors file, but for weights of a classifier, and normalise as it did.
 
-    Raises:
-        DataError: the file is missing or damaged, or lacks a weight, or has others or of other shapes.
+    Raises DataError: the file is missing or damaged, or lacks a weight, or has others or of other shapes.
     """
     found = {k: v for k, v in read_weights(Path(file)).items() if not k.startswith(NOT_OURS)}
     own = encoder.state_dict()

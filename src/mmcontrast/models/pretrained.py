@@ -152,13 +152,9 @@ class PretrainedTower(StepEncoder):
 
     Frozen weights are buffers, as they are no optimizer's business, and stay in evaluation mode. Batch norms are of the
     global batch. What the library would draw from generators of its own (layers that are dropped, masked audio) is off.
-
-    Attributes:
-        width: W. pooled_width: that of `pooled`.
-
-    Raises:
-        ConfigError: the modality does not fit the model, or what is asked for is not to be had of it.
-        DataError: its files are not what they should be.
+    `width` is W, `pooled_width` that of `pooled`.
+    Raises ConfigError: the modality does not fit the model, or the model lacks what is asked for; DataError: its files
+    are not what they should be.
     """
 
     def __init__(self, modality: Modality, spec: Pretrained, where: str) -> None:
@@ -254,9 +250,8 @@ class PretrainedEncoder(nn.Module):
 def load_tower(folder: files.Folder, kind: str, spec: Pretrained) -> tuple[Any, Any]:
     """The model in float32 with the weights of its file, every one of them, and a CLIP's projection, else None.
 
-    Raises:
-        ConfigError: the model has no such attention.
-        DataError: the file is damaged, or does not hold what the configuration asks for.
+    Raises ConfigError: the model has no such attention; DataError: the file is damaged, or does not hold what the
+    configuration asks for.
     """
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": spec.attention}
     if folder.kind == "clip" and kind in CLIP_HALVES:

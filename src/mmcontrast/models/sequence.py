@@ -32,8 +32,7 @@ def resampled(x_BTF: Tensor, steps: int) -> Tensor:
 def sequence_steps(modality: Modality, model: Model) -> StepEncoder:
     """The encoder that `model.sequence` describes, every step kept.
 
-    Raises:
-        ConfigError: model.sequence is not given.
+    Raises ConfigError: model.sequence is not given.
     """
     if model.sequence is None:
         raise ConfigError(

@@ -61,10 +61,9 @@ EVAL_INSTANCES = 128
 
 
 def batches(n: int, batch_size: int | str, generator: torch.Generator) -> list[Tensor]:
-    """Row indices of an epoch's batches, in a fresh order; a full batch keeps that of the data.
+    """Row indices of an epoch's ceil(n / batch_size) batches, in a fresh order; a full batch keeps that of the data.
 
-    The rows are dealt into ceil(n / batch_size) batches whose sizes differ by at most one, so that every row is seen
-    and no batch is too small to contrast.
+    Sizes differ by at most one, so that every row is seen and no batch is too small to contrast.
     """
     if batch_size == "full" or int(batch_size) >= n:
         return [torch.arange(n)]
@@ -109,11 +108,7 @@ def in_chunks(table: Table, device: torch.device) -> Iterator[Batch]:
 
 
 class RowFeed:
-    """Every row once an epoch, in a fresh order; a row is an instance.
-
-    Args:
-        table: the training rows. batch_size: B, or `full`. world: the processes that share a batch.
-    """
+    """Every row of the training table once an epoch, in a fresh order; a row is an instance. batch_size: or `full`."""
 
     def __init__(self, table: Table, batch_size: int | str, world: World) -> None:
         self.table, self.batch_size, self.world = table, batch_size, world
@@ -124,11 +119,9 @@ class RowFeed:
         return len(batches(len(self.table), self.batch_size, torch.Generator()))
 
     def epoch(self, epoch: int, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Batch, slice]]:
-        """The epoch's batches: the rows of this rank, and which rows of the global batch they are.
+        """The epoch's batches, from step `start` on: this rank's rows, and which rows of the global batch they are.
 
-        Args:
-            epoch: 0-based. generator: of this epoch's order alone, in the same state on every rank.
-            start: the first step; nothing is read of those before it.
+        epoch: 0-based. generator: of this epoch's order alone, in the same state on every rank.
         """
         rest = batches(len(self.table), self.batch_size, generator)[start:]
         shards = [self.world.rows(len(rows)) for rows in rest]
@@ -137,7 +130,7 @@ class RowFeed:
 
 
 def make_feed(cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> RowFeed | MultifoldFeed:
-    """The feed of a stage of the cell. seed: of the run."""
+    """The feed of a stage of the cell, for a run of this seed."""
     if table.observations:
         return MultifoldFeed(cell, stage, table, world, seed)
     return RowFeed(table, stage.batch_size, world)
@@ -167,9 +160,8 @@ def _sampler(table: Table, stage: Stage, seed: int, where: str) -> InstanceSampl
 class MultifoldFeed:
     """As `batching.RowFeed`; which rows a batch has is a pure function of seed, epoch and step.
 
-    Raises:
-        ConfigError: `sampling` does not fit the data.
-        DataError: an instance has no observation, or texts are not tokenised.
+    Raises ConfigError: `sampling` does not fit the data; DataError: an instance has no observation, or texts are not
+    tokenised.
     """
 
     def __init__(self, cell: CellConfig, stage: Stage, table: Table, world: World, seed: int) -> None:

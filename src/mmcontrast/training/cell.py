@@ -147,14 +147,9 @@ def run_stage(
 ) -> dict[str, Any]:
     """Train every seed of a cell's stage and write its outputs under `layout.stage(cell.name, stage)`.
 
-    Args:
-        cell: what is trained. stage: pretrain | finetune. layout: where outputs and resume state go.
-        report: called as report(seed, epoch, epochs, terms) after each epoch, on rank 0.
-        plan: checksum of the plan that is carried out, for the cost record.
-
-    Returns:
-        The cost record that is also written as cost.json; its seconds count from the start of the process, imports
-        included. Empty on ranks other than 0.
+    report: called as report(seed, epoch, epochs, terms) after each epoch, on rank 0. plan: checksum of the plan that is
+    carried out. Gives the cost record that is also written as cost.json, {} on ranks other than 0; its seconds count
+    from the start of the process, imports included.
 
     Raises:
         TrainingError: the cell has no such stage, its loss is not finite, or another process is training it.

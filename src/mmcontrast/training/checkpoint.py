@@ -46,13 +46,9 @@ def save(
 ) -> Path:
     """Write a checkpoint and make it the newest; the two newest are kept. Every rank calls it with its own payload.
 
-    Args:
-        folder: of this run alone, on a disk that all ranks see. step: how far training is; recorded, not interpreted.
-        fingerprint: of the configuration; `load_latest` refuses any other.
-        beside: files below `folder` -> sha256, without which the checkpoint is worth nothing; rank 0's count.
-
-    Returns:
-        The folder of the checkpoint.
+    folder: of this run alone, on a disk that all ranks see. step: how far training is; recorded, not interpreted.
+    fingerprint: of the configuration; `load_latest` refuses any other. beside: files below `folder` -> sha256, without
+    which the checkpoint is worth nothing; rank 0's count. Gives the folder of the checkpoint.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # a number never used before, so that a new checkpoint never has to replace an old one
@@ -154,8 +150,7 @@ SUFFIX = ".safetensors"
 class EpochTensors(Mapping[Key, Tensor]):
     """Tensors on the CPU by epoch and names, in the order in which they came.
 
-    Args:
-        folder: of their files. files: sha256 of a file -> the keys of what is in it, for a checkpoint.
+    files: sha256 of a file in `folder` -> the keys of what is in it, for a checkpoint.
     """
 
     def __init__(self, folder: Path, files: dict[str, list[Key]] | None = None) -> None:

@@ -80,8 +80,7 @@ class World:
     def rows(self, n: int) -> slice:
         """The contiguous shard of a global batch of n rows that is this rank's; shards differ by at most one row.
 
-        Raises:
-            TrainingError: fewer rows than ranks.
+        Raises TrainingError: fewer rows than ranks.
         """
         if n < self.size:
             raise TrainingError(
@@ -129,9 +128,7 @@ def start_world(engine: Engine) -> World:
     """Join the processes of this run; calling it again returns the same world.
 
     One process meets itself in its memory (no port is opened); under torchrun the ranks meet as its environment says.
-
-    Raises:
-        ConfigError: CUDA is asked for and absent, or the number of processes is not engine.ranks.
+    Raises ConfigError: CUDA is asked for and absent, or the number of processes is not engine.ranks.
     """
     global _world
     torch.set_num_threads(engine.threads)

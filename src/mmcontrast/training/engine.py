@@ -32,10 +32,8 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 def parameter_groups(module: nn.Module, lr: float, apart: bool = False) -> list[dict[str, Any]]:
     """The module's trained parameters by their learning rate (`base_lr`): `lr`, or what a part has of its own.
 
-    A part says so by an attribute `own_learning_rate`; of parts within each other the innermost counts.
-
-    Args:
-        apart: a group per parameter, in the order of the parameters.
+    A part says so by an attribute `own_learning_rate`; of parts within each other the innermost counts. apart: a group
+    per parameter, in the order of the parameters.
     """
     rates: dict[int, float] = {}
     for part in module.modules():
@@ -112,9 +110,7 @@ class InPrecision(nn.Module):
 class Engine:
     """On plain torch, the reference that DeepSpeed's must equal; gradients are averaged over ranks.
 
-    Attributes:
-        world: the processes that share the work.
-        module: the module as it was given. To call anything but its forward pass, use `whole()`.
+    To call anything but the forward pass of `module`, use `whole()`.
     """
 
     def __init__(
@@ -147,8 +143,7 @@ class Engine:
     def step(self, loss: Tensor) -> float:
         """Backward pass, clipping, optimizer, schedule; the gradient norm before clipping, nan where none is clipped.
 
-        Raises:
-            TrainingError: a gradient is not finite, where it is to be clipped or ZeRO 1-3 would leave the step out.
+        Raises TrainingError: a gradient is not finite, where it is to be clipped or ZeRO 1-3 would leave the step out.
         """
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -213,12 +208,8 @@ def average_gradients(params: list[nn.Parameter], world: World) -> None:
 def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: config.Engine, world: World) -> Engine:
     """An engine for one stage. The module is moved to the world's device; rank 0's weights become everybody's.
 
-    Args:
-        module: what is trained. Parameters that do not require a gradient stay as they are.
-        steps: number of steps of the whole stage, for the schedule.
-
-    Raises:
-        ConfigError: nothing to train.
+    Parameters that do not require a gradient stay as they are. steps: of the whole stage, for the schedule.
+    Raises ConfigError: nothing to train.
     """
     if not any(p.requires_grad for p in module.parameters()):
         raise ConfigError("no parameter of the module requires a gradient: nothing to train")
@@ -232,8 +223,7 @@ def make_engine(module: nn.Module, stage: config.Stage, steps: int, engine: conf
 def clip_gradients(params: list[nn.Parameter], largest: float) -> float:
     """Scale all gradients so that their joint 2-norm, which is returned, is at most `largest`; 0 = off, and gives nan.
 
-    Raises:
-        DivergedError: the norm is not finite.
+    Raises DivergedError: the norm is not finite.
     """
     return finite_norm(float(nn.utils.clip_grad_norm_(params, largest))) if largest else float("nan")
 

@@ -39,10 +39,8 @@ UNREAD = 16
 class SeedTrainer:
     """One seed of one stage: build, resume, train, evaluate, checkpoint.
 
-    Args:
-        tables: train, val and test of this seed (val may have no rows).
-        initial: weights to start from (a pretrained model), or None for a fresh initialisation.
-        report: called as report(epoch, terms) after every epoch, to show progress.
+    tables: train, val and test of this seed (val may have no rows). initial: weights to start from (a pretrained
+    model), or None for fresh ones. report: called as report(epoch, terms) after every epoch.
     """
 
     def __init__(
@@ -79,9 +77,8 @@ class SeedTrainer:
     def train(self) -> SeedRun:
         """Run to the last epoch, from the newest checkpoint if there is one.
 
-        Raises:
-            DivergedError: the loss is not finite; the newest checkpoint is from before that.
-            StoppedError: it was asked to stop, and has saved its state.
+        Raises DivergedError: the loss is not finite; the newest checkpoint is from before that; StoppedError: it was
+        asked to stop, and has saved its state.
         """
         self._resume()
         while self.epoch < self.stage.epochs:
@@ -125,11 +122,7 @@ class SeedTrainer:
         return terms
 
     def _read(self) -> None:
-        """Add the terms of the unread steps to the sums, with one wait for the device.
-
-        Raises:
-            DivergedError: the loss of one of them is not finite; nothing was saved after it.
-        """
+        """Add the unread terms to the sums, with one wait for the device; DivergedError if a loss is not finite."""
         flat = [t for terms in self.unread for t in terms.values()]
         on_cpu = self.job.world.device.type == "cpu"
         read = iter(map(float, flat) if on_cpu else torch.stack([t.double() for t in flat]).tolist() if flat else ())

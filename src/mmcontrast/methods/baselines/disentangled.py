@@ -59,9 +59,9 @@ class PairOfModalities(nn.Module):
         return torch.stack([of[name](z_bd) for of, z_bd in both for name in HEADS], dim=1)
 
     def losses(self, plain_BHd: Tensor, changed_BHd: Tensor) -> dict[str, Tensor]:
-        """The terms of FactorCL and `critics`, from head outputs of inputs as they are and of augmented ones.
+        """FactorCL's terms and `critics`, which alone trains the upper bounds' critics, and nothing else.
 
-        The critics of the upper bounds are trained by `critics` alone, which moves nothing else.
+        plain_BHd, changed_BHd: head outputs of inputs as they are and of augmented ones.
         """
         n = len(HEADS)
         sides = [
@@ -91,13 +91,10 @@ class FactorCL(SelfSupervised):
     """loss = mean over pairs of modalities of FactorCL's six terms and of its critics' own loss.
 
     `embed` is all heads' outputs side by side, ten per pair, as the released code has it; or the encoders' outputs
-    (`embedding: encoders`), for a comparison with methods that have no such heads.
-
-    A pair of modalities is over the rows that have both; heads of a modality that a row lacks are zeros in `embed`.
-
-    Raises:
-        ContrastError: fewer than two modalities.
-        ConfigError: a `finetune` stage, or a kind of modality without encoder or augmentations.
+    (`embedding: encoders`), to compare with methods that have no such heads. A pair of modalities is over the rows that
+    have both; heads of a modality that a row lacks are zeros in `embed`.
+    Raises ContrastError: fewer than two modalities; ConfigError: a `finetune` stage, or a kind of modality without
+    encoder or augmentations.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -156,9 +153,7 @@ class DeCUR(Projected):
     """loss = Barlow Twins of each modality's augmentations, and of pairs of modalities in two blocks of dimensions.
 
     Scored also: `common` and `unique`, these blocks of all modalities' heads side by side.
-
-    Raises:
-        ConfigError: as Projected; also for a kind of modality without augmentations, or a block without dimensions.
+    Raises ConfigError: as Projected; also for a kind of modality without augmentations, or a block without dimensions.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -198,9 +193,7 @@ class DisentangledSSL(SelfSupervised):
 
     Scored also: `encoders`, the shared ones alone, and `specific`. A pair is over the rows that have both modalities,
     the second step over those that have all.
-
-    Raises:
-        ConfigError: a `finetune` stage, or a kind of modality without encoder or augmentations.
+    Raises ConfigError: a `finetune` stage, or a kind of modality without encoder or augmentations.
     """
 
     def __init__(self, cell: CellConfig) -> None:

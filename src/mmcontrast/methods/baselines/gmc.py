@@ -27,10 +27,7 @@ class GMC(SelfSupervised):
 
     One head is shared by all embeddings. `embed` is the joint embedding of a row that has all modalities, and the mean
     of what it has of another. The contrast is over rows that have all; the supervised term, of a residual classifier on
-    that embedding, over all.
-
-    Raises:
-        ConfigError: no model.projection, or a kind of modality without encoder.
+    that embedding, over all. Raises ConfigError: no model.projection, or a kind of modality without encoder.
     """
 
     def __init__(self, cell: CellConfig) -> None:

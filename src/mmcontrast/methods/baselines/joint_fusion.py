@@ -17,9 +17,7 @@ class JointFusion(FusedMethod):
     """loss = that of the target (cross-entropy) of one head on the fused embedding of inputs as they are.
 
     What a row lacks has no tokens.
-
-    Raises:
-        ContrastError, ConfigError: as FusedMethod; also for a `pretrain` stage, for which there is no term.
+    Raises ContrastError, ConfigError: as FusedMethod; also for a `pretrain` stage, for which there is no term.
     """
 
     def __init__(self, cell: CellConfig) -> None:

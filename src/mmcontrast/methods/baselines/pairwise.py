@@ -39,23 +39,17 @@ class Pairwise(Projected):
     """loss = cross_weight * mean over pairs of modalities + self_weight * mean over modalities.
 
     The cross term sees inputs as they are (`cross_augmented`: one augmentation of each), the self term two
-    augmentations of them; both go through the modality's own head. `embed` is the concatenation of the encoders'
-    outputs, or of the heads' (`embedding: heads`), which is what a method that fuses before it contrasts can be
-    compared with.
+    augmentations; both go through the modality's own head. `embed` is the encoders' outputs side by side, or the heads'
+    (`embedding: heads`), to compare with methods that fuse before they contrast. With `pairs: star` the pairs are those
+    of one modality, the anchor, with each other (ImageBind, Girdhar et al., CVPR 2023).
 
-    Of rows that lack a modality, a pair of modalities is over the rows that have both, the self term of a modality over
-    those that have it; what lacks is zeros in the embedding.
-
-    With `pairs: star` the pairs are those of one modality, the anchor, with each other (ImageBind, Girdhar et al., CVPR
-    2023).
+    A pair is over the rows that have both modalities, a self term over those that have its own; what a row lacks is
+    zeros in the embedding.
 
     Where paper and released code differ (CoMM's): the paper describes linear projectors under the cross term and MLP
-    heads under the self term; the code has the same MLP heads under both, which is what `head: mlp` does.
-
-    Raises:
-        ContrastError: a cross term with fewer than two modalities.
-        ConfigError: no model.projection for the head, a self term of a kind of modality without augmentations, or an
-            anchor that the dataset has not.
+    heads under the self term; the code has the same MLP heads under both, as `head: mlp`.
+    Raises ContrastError: a cross term with fewer than two modalities; ConfigError: no model.projection for the head, a
+    self term of a kind of modality without augmentations, or an anchor that the dataset has not.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -91,11 +85,9 @@ SIGLIP_BIAS = -10.0
 class InstanceContrast(MultifoldMethod):
     """One of five losses over rows and the instances they are of; over pairs of modalities, summed.
 
-    CLIP's with the terms of CyCLIP, or on what CLOOB retrieves, where they are asked for.
-
-    SupCon pools all modalities at once instead. TriCoLo's weights belong to directions by name; a direction that
-    is not named has none. Of instances that lack a modality see MultifoldMethod; in SupCon one that is left with a
-    single row is a negative alone.
+    CLIP's with the terms of CyCLIP, or on what CLOOB retrieves, where asked for. SupCon pools all modalities at once
+    instead; an instance left with a single row is then a negative alone. TriCoLo's weights belong to directions by
+    name; one that is not named has none. Of instances that lack a modality see MultifoldMethod.
     """
 
     def __init__(self, cell: CellConfig) -> None:

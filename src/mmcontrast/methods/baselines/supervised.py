@@ -56,16 +56,13 @@ class Concat(JointMethod):
 class Mixup(JointMethod):
     """loss = mixed CE(fusion) + [sum of unimodal mixed CE], every modality's INPUT mixed alike.
 
-    One lambda ~ Beta(alpha, alpha) and one permutation per batch, shared by the modalities.
+    One lambda ~ Beta(alpha, alpha) and one permutation per batch, shared by the modalities. A mixture has a modality
+    where both of its rows have it; one that has none is left out.
 
     Where paper and released code differ: in M3CoL's released baseline the text embedding that fusion sees stays unmixed
     even where text is mixed, and weights of (1 +- lambda) / 2 serve the case of one mixed modality. Here everything is
     mixed, so that fusion and unimodal heads see the same.
-
-    A mixture has a modality where both of its rows have it; one that has none is left out.
-
-    Raises:
-        ConfigError: a `pretrain` stage, or a modality whose inputs cannot be mixed.
+    Raises ConfigError: a `pretrain` stage, or a modality whose inputs cannot be mixed.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -95,10 +92,9 @@ class Mixup(JointMethod):
 def mean_prediction(kind: str, scores: Sequence[Tensor], present: Sequence[Tensor | None] | None = None) -> Tensor:
     """(b, C) scores that say the mean of what M tensors (b, C) say: probabilities of classes or labels, or numbers.
 
-    Args:
-        kind: of the target. Of classes, the scores are log probabilities.
-        present: (b,) bool of each, None = all rows. The mean is over what a row has; one without any has scores of 0:
-            every class alike, one half, the mean of the training rows. None = every row has all.
+    kind: of the target. Of classes, the scores are log probabilities. present: (b,) bool of each, None = all rows. The
+    mean is over what a row has; one without any has scores of 0: every class alike, one half, the mean of the training
+    rows.
     """
     wide_MbC = torch.stack([upcast(s_bC).log_softmax(-1) if kind == "classes" else upcast(s_bC) for s_bC in scores])
     every_b = wide_MbC.new_ones(wide_MbC.shape[1], dtype=torch.bool)
@@ -162,13 +158,10 @@ class SupCon(SelfSupervised):
     """loss = SupCon over the modalities' projected embeddings, inputs as they are.
 
     It sees labels, so its stage is `finetune`. There is no classifier: `embed`, the encoders' outputs side by side, is
-    scored by a linear probe.
-
-    A modality that a row lacks gives no embedding; an embedding that has no other of its class is a negative alone.
-
-    Raises:
-        ContrastError: fewer than two modalities. ConfigError: a `pretrain` stage, no
-            model.projection, or labels that are not one class each.
+    scored by a linear probe. A modality that a row lacks gives no embedding; an embedding that has no other of its
+    class is a negative alone.
+    Raises ContrastError: fewer than two modalities; ConfigError: a `pretrain` stage, no model.projection, or labels
+    that are not one class each.
     """
 
     def __init__(self, cell: CellConfig) -> None:

@@ -30,8 +30,8 @@ from mmcontrast.models.heads import Temperature, mlp
 def drawn_tuples(n: int, k: int, generator: torch.Generator, plain: bool = False) -> list[list[Tensor]]:
     """For each of k modalities, rows (n,) that the other k - 1 are taken from; no tuple is of one row in all of them.
 
-    So it is because any of them differs from the first by a permutation without fixed points. Two modalities leave one
-    other, as in CLIP. plain: independent permutations, as in the released code, where a tuple may be some row's own.
+    Any of them differs from the first by a permutation without fixed points; two modalities leave one other, as in
+    CLIP. plain: independent permutations, as in the released code, where a tuple may be some row's own.
     """
 
     def permutations() -> list[Tensor]:
@@ -47,10 +47,8 @@ class TupleContrast(Projected):
     """loss = that of tuples of the heads' outputs, inputs as they are, over the rows that have all modalities.
 
     Of Symile also scored: `product`, the elementwise product of the heads' unit outputs, whose sum its loss scores.
-
-    Raises:
-        ConfigError: as Projected; also for a number of modalities that the loss does not take, or an anchor that the
-            dataset has not.
+    Raises ConfigError: as Projected; also for a number of modalities that the loss does not take, or an anchor that the
+    dataset has not.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -95,9 +93,7 @@ class ConFu(SelfSupervised):
 
     Inputs are as they are. `embed` is what all of them give, before it is made unit, side by side; zeros where a row
     lacks what it is made of. With two modalities there is no subset, and it is Cross.
-
-    Raises:
-        ConfigError: a `finetune` stage, or no model.projection, whose last width all heads have.
+    Raises ConfigError: a `finetune` stage, or no model.projection, whose last width all heads have.
     """
 
     def __init__(self, cell: CellConfig) -> None:

@@ -37,9 +37,7 @@ class Raw(Untrained):
 
     A vector as it is, an image's pixels, a sequence resampled to `objective.steps` steps; a modality that a row lacks
     is zeros. It is scored by the same probe as every method.
-
-    Raises:
-        ConfigError: as Untrained; a modality with several observations, or a text, which has no numbers.
+    Raises ConfigError: as Untrained; a modality with several observations, or a text, which has no numbers.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -68,9 +66,7 @@ class Oracle(Untrained):
     """`embed` is a one-hot code of each of `objective.factors`, side by side, then one of each of the products.
 
     A linear probe of the factors alone reads nothing that takes two of them at once: an additive code.
-
-    Raises:
-        ConfigError: a factor is no task of classes of this dataset, or a stage is to train.
+    Raises ConfigError: a factor is no task of classes of this dataset, or a stage is to train.
     """
 
     reads_labels = True

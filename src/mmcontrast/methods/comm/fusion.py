@@ -88,12 +88,7 @@ class FusionTransformer(nn.Module):
     """CLS + tokens of the kept modalities -> (B, D), the CLS after a last LayerNorm.
 
     CLS starts from N(0, 1). There is no modality code and no position code here; a patch converter brings its own.
-
-    Args:
-        dim: width D. heads: must divide it.
-
-    Raises:
-        ConfigError: heads does not divide dim.
+    Raises ConfigError: heads do not divide dim.
     """
 
     def __init__(self, dim: int, heads: int = 8) -> None:
@@ -107,12 +102,10 @@ class FusionTransformer(nn.Module):
     def forward(
         self, tokens: Sequence[Tensor], masks: Masks | None = None, padding: Sequence[Tensor | None] | None = None
     ) -> list[Tensor]:
-        """One (B, D) embedding for each mask.
+        """One (B, D) embedding for each mask, which says what modalities it sees; None = one that sees all.
 
-        Args:
-            tokens: (B, T_m, D) for each modality.
-            masks: which modalities each output sees; None = one output that sees all.
-            padding: for each modality None or (B, T_m), True where there is no token, all of it where a row lacks it.
+        tokens: (B, T_m, D) for each modality. padding: for each None or (B, T_m), True where there is no token, all of
+        it where a row lacks it.
         """
         masks = [[True] * len(tokens)] if masks is None else masks
         padding = [None] * len(tokens) if padding is None else padding
@@ -129,8 +122,7 @@ class FusionTransformer(nn.Module):
     ) -> list[Tensor]:
         """Z embeddings (B, D) of all modalities, in which tokens that are not kept are `mask_D`.
 
-        Args:
-            tokens, padding: as in `forward`. kept: (Z, B, T_m) bool for each modality.
+        tokens, padding: as in `forward`. kept: (Z, B, T_m) bool for each modality.
         """
         layer, n = self.layer, len(tokens[0])
         y_BtD = torch.cat([layer.norm1(x) for x in (self.cls_1D.expand(n, 1, -1), *tokens)], dim=1)
@@ -175,10 +167,7 @@ def sincos_2d(height: int, width: int, dim: int, temperature: float = 10000.0) -
     """(height * width, dim) fixed position code: [sin(w), cos(w), sin(h), cos(h)] of dim/4 frequencies each.
 
     The released code takes (width, height) in 'ij' order, so that the first half of the channels varies along the slow
-    axis of a square map; kept, for it is a mere renaming of the axes.
-
-    Raises:
-        ConfigError: dim is no multiple of 4.
+    axis of a square map; kept, for it is a mere renaming of the axes. Raises ConfigError: dim is no multiple of 4.
     """
     if dim % 4:
         raise ConfigError(f"a 2-D position code needs a width that is a multiple of 4, not {dim}")
@@ -246,10 +235,8 @@ class FusedMethod(Method):
 
     A modality that a row lacks has its tokens removed, as one that an embedding does not see. The linear fusion, an
     ablation, has no converters: it fuses the encodings themselves, zeros where a row lacks a modality.
-
-    Raises:
-        ContrastError: the cell has fewer than two modalities.
-        ConfigError: no model.fusion, heads that do not divide the width, or a kind of modality without encoder.
+    Raises ContrastError: the cell has fewer than two modalities; ConfigError: no model.fusion, heads that do not divide
+    the width, or a kind of modality without encoder.
     """
 
     def __init__(self, cell: CellConfig) -> None:

@@ -40,11 +40,9 @@ class CoMM(FusedMethod):
 
     A modality that a row lacks has no tokens in the row's fused embedding (under the linear fusion: zeros), and its own
     term is over the rows that have it.
-
-    Raises:
-        ContrastError: the cell has fewer than two modalities.
-        ConfigError: no model.fusion or model.projection, heads that do not divide the width, a kind of modality
-            without encoder or augmentations, or a `finetune` stage where labels are not one class each.
+    Raises ContrastError: the cell has fewer than two modalities; ConfigError: no model.fusion or model.projection,
+    heads that do not divide the width, a kind of modality without encoder or augmentations, or a `finetune` stage where
+    labels are not one class each.
     """
 
     spec: ClassVar[type[CommObjective]] = CommObjective

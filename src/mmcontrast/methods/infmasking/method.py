@@ -45,9 +45,7 @@ class InfMasking(CoMM):
 
     Tokens are masked after they are made, position code and all, and a masked one is attended to. What a row lacks, or
     padding, is no token and is not masked.
-
-    Raises:
-        ContrastError, ConfigError: as CoMM; also for a linear fusion, which has no tokens.
+    Raises ContrastError, ConfigError: as CoMM; also for a linear fusion, which has no tokens.
     """
 
     spec: ClassVar[type[CommObjective]] = InfMaskingObjective

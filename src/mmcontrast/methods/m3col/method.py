@@ -40,10 +40,8 @@ class M3CoL(JointMethod):
     Where rows lack a modality, each directed pair mixes and contrasts the rows that have both, with coefficients and
     partners of its own (in a ring every modality is mixed for one pair alone, so that this is nothing new); see
     JointMethod for the heads.
-
-    Raises:
-        ContrastError: the cell has fewer than two modalities.
-        ConfigError: `mix_space: input` of a modality whose inputs cannot be mixed.
+    Raises ContrastError: the cell has fewer than two modalities; ConfigError: `mix_space: input` of a modality whose
+    inputs cannot be mixed.
     """
 
     def __init__(self, cell: CellConfig) -> None:

@@ -24,9 +24,7 @@ class MXMCLR(MultifoldMethod):
     The soft weight rises linearly from 0 over the first `warmup` epochs, since targets made of untrained embeddings say
     nothing. With `teacher: ema` they are made by a copy of the encoders that follows them slowly; it is part of
     the method's state, and moves before each step. An instance's lacking modality has no row; see MultifoldMethod.
-
-    Raises:
-        ConfigError: a momentum teacher under ZeRO stage 3, where no rank holds all weights to follow.
+    Raises ConfigError: a momentum teacher under ZeRO stage 3, where no rank holds all weights to follow.
     """
 
     def __init__(self, cell: CellConfig) -> None:

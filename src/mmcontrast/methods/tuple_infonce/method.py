@@ -63,9 +63,7 @@ class TupleInfoNCE(SelfSupervised):
     for each row); fusion after each stage of three networks (here: before the first layer, or after the last).
 
     `rows: every_own` builds no disturbed tuple: a linear fusion gives their scores from products of its terms.
-
-    Raises:
-        ConfigError: fewer than two modalities, or an objective that does not fit them.
+    Raises ConfigError: fewer than two modalities, or an objective that does not fit them.
     """
 
     def __init__(self, cell: CellConfig) -> None:
@@ -150,9 +148,7 @@ class TupleInfoNCE(SelfSupervised):
         """Each modality alone, augmented, and each tuple without it, as it is: K tensors (b, D) of unit norm each.
 
         Of the rows that have the modality and another one. strength: factor on the noise that is given in params/.
-
-        Raises:
-            TrainingError: fewer than two rows have a modality and another one.
+        Raises TrainingError: fewer than two rows have a modality and another one.
         """
         view = {m: augment(batch.inputs[m], generator) for m, augment in self._augmenters(strength).items()}
         presence, queries, candidates = Presence.of(batch), [], []

@@ -22,13 +22,9 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
     the rotations of the rows grouped by scene. Where one scene holds more than half of the rows there is none: each row
     then draws its source independently and uniformly from the rows of other scenes. The released code of TupleInfoNCE
     draws plain permutations, whose fixed points put the positive among its own negatives.
-
-    Args:
-        generator: CPU generator of all draws, so that every rank deranges the batch alike.
-        scenes_B: (n,) integer scene of each row; None = every row is a scene of its own.
-
-    Raises:
-        TrainingError: fewer than two rows, or all rows are of one scene.
+    generator: in the same state on every rank, so that all derange the batch alike. scenes_B: (n,) integer scene of
+    each row; None = every row is a scene of its own.
+    Raises TrainingError: fewer than two rows, or all rows are of one scene.
     """
     if n < 2:
         raise TrainingError(
@@ -51,13 +47,10 @@ def derangement(n: int, generator: torch.Generator, scenes_B: Tensor | None = No
 
 
 def lenders(n: int, generator: torch.Generator, scenes_B: Tensor | None, has_B: Tensor | None) -> Tensor | None:
-    """A `derangement` of the rows that have a modality, the others being their own source.
+    """(n,) int64 on the CPU: a `derangement` of the rows that have a modality, the others being their own source.
 
-    Returns:
-        (n,) int64 on the CPU, or None where fewer than two rows have it, or rows of one scene alone.
-
-    Raises:
-        TrainingError: as `derangement`, where every row has it (has_B is None).
+    None where fewer than two rows have it, or rows of one scene alone. Where every row has it (has_B is None), raises
+    TrainingError as `derangement`.
     """
     if has_B is None:
         return derangement(n, generator, scenes_B)

@@ -43,9 +43,7 @@ class SumFusion(nn.Module):
 
     Batch statistics would tell intact tuples from disturbed ones. The first layer is a sum of one term per modality, so
     that a tuple with one modality of another row needs only a sum of terms that are there already, and then the rest.
-
-    Args:
-        modalities: K names. width: d. hidden: hidden widths; [] = one linear layer. out: D.
+    width: d. hidden: hidden widths; [] = one linear layer. out: D.
     """
 
     def __init__(self, modalities: Sequence[str], width: int, hidden: Sequence[int], out: int) -> None:
@@ -111,9 +109,8 @@ class LateNetwork(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Unit-norm intact tuples (B, D), and modality -> (R * B, D) tuples disturbed in it, gathered.
 
-        Args:
-            sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from.
-            learned: modalities whose disturbed tuples get a gradient, where there is any; the others are measured.
+        sources: modality -> R index tensors (B,) into the global batch: where row j takes that modality from. learned:
+        modalities whose disturbed tuples get a gradient, where there is any; the others are measured.
         """
         terms = self.terms(view)
         sum_BH = add(terms.values())
@@ -215,8 +212,7 @@ TupleNetwork = LateNetwork | EarlyNetwork
 def joint_encoder(cell: CellConfig) -> nn.ModuleDict:
     """The one encoder of early fusion, of what all modalities are together: a vector [S], or an image [S, H, W].
 
-    Raises:
-        ConfigError: they are not all vectors, nor all images of one height and width, or have no encoder.
+    Raises ConfigError: they are not all vectors, nor all images of one height and width, or have no encoder.
     """
     kinds = {spec.kind for spec in cell.modalities.values()}
     sizes = {tuple(spec.shape[1:]) for spec in cell.modalities.values()}

@@ -41,13 +41,10 @@ STATISTICS: dict[str, Callable[[list[float]], Any]] = {"": np.mean, "_low": min,
 
 
 def crossmodal_accuracy(queries: Sequence[Tensor], candidates: Sequence[Tensor]) -> list[float]:
-    """A^k: how often modality k alone finds its own tuple without modality k, among all of them.
+    """A^k in [0, 1]: how often modality k alone finds its own tuple without modality k, among all of them.
 
-    Args:
-        queries: K tensors (M, D), of the (augmented) modality k alone. candidates: K of tuples without modality k.
-
-    Returns:
-        K fractions in [0, 1]; chance is 1 / M, which is also what a collapsed encoder gets. Their sum is R(alpha).
+    Chance is 1 / M, which is also what a collapsed encoder gets. The sum over k is R(alpha).
+    queries: K tensors (M, D), of the (augmented) modality k alone. candidates: K of tuples without modality k.
     """
     out = []
     for q_MD, c_MD in zip(queries, candidates, strict=True):
@@ -61,10 +58,8 @@ def beta_reward(sigma: float, levels: Sequence[float], accuracies: Sequence[floa
 
     1 - (sigma / scale - peak / scale)^2 + 1 - mean(accuracies); peak is the first of the levels with the highest
     accuracy. This is the released form (there with scale 250, levels 30, 60, ..., 240 and percent); the paper's own
-    formula is not known.
-
-    Args:
-        sigma: noise trained with. levels: noises tested at. accuracies: fractions, one per level. scale: > 0.
+    formula is not known. sigma: noise trained with. levels: noises tested at. accuracies: a fraction of each.
+    scale: > 0.
     """
     peak = levels[int(np.argmax(accuracies))]
     return 1 - ((sigma - peak) / scale) ** 2 + 1 - float(np.mean(accuracies))
@@ -79,19 +74,16 @@ def advantages(rewards: Sequence[float], eps: float = 1e-8) -> Array:
 def reinforce_gradient(raw: Array, mean: Array, sigma: float, signal: Array) -> Array:
     """(P,) estimate of d E[R] / d mean for theta ~ N(mean, sigma^2 I): mean of signal * (theta - mean) / sigma^2.
 
-    Args:
-        raw: (n, P) draws BEFORE clipping, which keeps the estimate unbiased. signal: (n,) rewards or advantages.
+    raw: (n, P) draws BEFORE clipping, which keeps the estimate unbiased. signal: (n,) rewards or advantages.
     """
     return (signal[:, None] * (raw - mean)).mean(0) / sigma**2
 
 
 class Reinforce:
-    """Gaussian policy over the searched numbers; its mean climbs the reward.
+    """Gaussian policy over the P searched numbers, from `mean` on; its mean climbs the reward.
 
-    Draws come in antithetic pairs (mean + sigma e, mean - sigma e): what the two share cancels from the gradient.
-
-    Args:
-        spec: rounds, draws and step size; what is trained with is clipped to its range. mean: P starting values.
+    Draws come in antithetic pairs (mean + sigma e, mean - sigma e): what the two share cancels from the gradient. What
+    is trained with is clipped to the range of the spec.
     """
 
     def __init__(self, spec: ReinforceSearch | StrengthSearch, mean: Sequence[float], seed: int) -> None:
@@ -114,10 +106,7 @@ class Reinforce:
 
 
 class Grid:
-    """One round of every value of a grid, for all P numbers alike; the best is kept, of equals the earlier one.
-
-    start: P values, the best before the round.
-    """
+    """One round of every value of a grid, for all P numbers alike; the best is kept, of equals the earlier one."""
 
     rounds = 1
 
@@ -158,9 +147,9 @@ def sample_search(
 
     Args:
         proposers: target, e.g. alpha or beta -> proposer.
-        evaluate: is given the target, the setting of all targets to train with and the number of the round; trains a
-            clone from the start of the round and scores it. It must restore model, optimizer, buffers and random state
-            first and keep the clone.
+        evaluate: is given the target, the setting of all targets and the number of the round; trains a clone from the
+            start of the round and scores it. It must restore model, optimizer, buffers and random state first and keep
+            the clone.
         adopt: called when a round is over with the index of the clone that the next one starts from, whose setting lies
             closest to the proposer's new value: less selection bias than of the best, which the released code takes.
         save: called after every trial with what all came to so far, and how many rounds are over.
@@ -187,21 +176,16 @@ def sample_search(
 
 
 def searched(cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, History]:
-    """The cell with its alpha found, and the search's path.
+    """The cell, trained on the rows of `table`, with its alpha found, and the search's path as (round, name, value).
 
-    Args:
-        cell: with a search. table: training rows.
+    Names are search/alpha_<modality> (before the round; the last row is what was found), search/reward,
+    search/reward_low, search/reward_high, search/reward_spread (standard deviation over the round's trials),
+    search/accuracy_<modality> (their mean), and of each trial search/trial<i>/reward and
+    search/trial<i>/alpha_<modality>. Of a round over beta: search/beta, search/beta_reward with the same endings,
+    search/accuracy_at_<factor> (mean over modalities), search/trial<i>/beta_reward and search/trial<i>/beta.
 
-    Returns:
-        (cell, rows): (round, name, value), names search/alpha_<modality> (before the round; the last row is what was
-        found), search/reward, search/reward_low, search/reward_high, search/reward_spread (standard deviation over
-        the round's trials), search/accuracy_<modality> (their mean), and of each trial search/trial<i>/reward and
-        search/trial<i>/alpha_<modality>. Of a round over beta: search/beta, search/beta_reward with the same endings,
-        search/accuracy_at_<factor> (mean over modalities), search/trial<i>/beta_reward and search/trial<i>/beta.
-
-    Raises:
-        TrainingError: a loss is not finite, or the training rows are too few to hold some out.
-        StoppedError: it was asked to stop, and has saved its state.
+    Raises TrainingError: a loss is not finite, or the training rows are too few to hold some out; StoppedError: it was
+    asked to stop, and has saved its state.
     """
     given = cell.objective["search"]
     kind: type[ReinforceSearch | GridSearch] = ReinforceSearch if given["kind"] == "reinforce" else GridSearch
@@ -209,11 +193,7 @@ def searched(cell: CellConfig, job: SeedJob, table: Table) -> tuple[CellConfig, 
 
 
 def split_rows(n: int, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
-    """(trained on, held out) rows of n, sorted, drawn without looking at labels.
-
-    Raises:
-        TrainingError: fewer rows are left to train on than are held out.
-    """
+    """(trained on, held out) rows of n, sorted, drawn without labels; TrainingError if the first would be fewer."""
     if n < 2 * held_out:
         raise TrainingError(
             f"objective.search.held_out: {held_out} of {n} training rows; at least as many must be left to train on: "
