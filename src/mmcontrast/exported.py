@@ -40,9 +40,8 @@ class SeedExport(NamedTuple):
 
 
 def write_models(folder: Path, cell: CellConfig, seeds: Mapping[int, SeedExport], fitted: Path) -> None:
-    """Write the models of a stage, and remove what else is in their folder.
-
-    `fitted`: `fitted.json` of the prepared dataset; a set of pictures and texts alone may have none.
+    """Write a stage's models and remove what else is in their folder. `fitted`: its data's `fitted.json`, which may be
+    absent.
     """
     from safetensors.torch import save
 

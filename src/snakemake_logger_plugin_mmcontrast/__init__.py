@@ -9,10 +9,9 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 
 
 class LogHandler(LogHandlerBase):
-    """Hands Snakemake's records on.
-
-    Snakemake imports every plugin that is installed before it reads the Snakefile: what is imported of `mmcontrast`
-    here must be the checkout's own, as in the Snakefile, and only once the plugin is really used.
+    """Hands Snakemake's records on. Snakemake imports every installed plugin before it reads the Snakefile: what is
+    imported of `mmcontrast` here must be the checkout's own, as in the Snakefile, and only once the plugin is really
+    used.
     """
 
     def __post_init__(self) -> None:

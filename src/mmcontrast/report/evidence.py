@@ -1,6 +1,5 @@
-"""What the report is made from: the grid of cells, the results with their intervals, and the files of the cells.
-
-The only place of the report that reads what a cell or a dataset left.
+"""What the report is made from: grid, results with intervals, files of the cells. Only here the report reads these
+files.
 """
 
 from __future__ import annotations
@@ -47,10 +46,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that a number, a figure or a sentence of the report may rest on.
-
-    Attributes:
-        results: see `results.RESULTS_COLUMNS`. intervals: over seeds and test instances, of every cell once.
+    """Everything that a number, a figure or a sentence of the report may rest on. `results`: see
+    `results.RESULTS_COLUMNS`; `intervals`: over seeds and test instances, of every cell once.
     """
 
     grid: Grid
@@ -60,21 +57,15 @@ class Evidence:
 
     @classmethod
     def read(cls, grid: Grid, layout: Layout) -> Evidence:
-        """With the results as they were written.
-
-        Raises:
-            DataError: they have not been.
-        """
+        """With the results as they were written. Raises DataError: they have not been."""
         out, command = results_outputs(layout), f"mmcontrast report results{layout.select}"
         results = read_table(grid.root / out["results"], dict.fromkeys(RESULTS_COLUMNS), command)
         return cls(grid, layout, results, read_table(grid.root / out["intervals"], INTERVALS_SCHEMA, command))
 
     @classmethod
     def of_experiment(cls, grid: Grid, layout: Layout, experiment: str) -> Evidence:
-        """The same of one experiment, from the evidence file that is its own.
-
-        Raises:
-            DataError: it has not been written, or a file that the experiment shows is another than when it was.
+        """Of one experiment, from its own evidence file. Raises DataError: there is none, or a file that it shows has
+        changed.
         """
         path, command = grid.root / layout.evidence(experiment), f"mmcontrast report results{layout.select}"
         found = read_table(path, {"part": None}, command)
@@ -117,11 +108,7 @@ class Evidence:
         return self._read(cell, file, columns, cell.last_stage)
 
     def cost(self, cell: CellConfig, stage: str) -> Cost:
-        """Cost record of a stage.
-
-        Raises:
-            DataError: it is missing or damaged.
-        """
+        """Cost record of a stage. Raises DataError: it is missing or damaged."""
         path = self.grid.root / self.layout.stage(cell.name, stage, "cost.json")
         command = f"mmcontrast {stage} {cell.name}{self.layout.select}"
         record = told_json(path, "a cost record", f"run `{command}`")
@@ -150,10 +137,7 @@ class Evidence:
 
 class Scope:
     """One experiment on one dataset, or on `outputs.ALL` of them: what a block, a figure or a comparison is about.
-
-    Attributes:
-        grid, spec: all cells, and the experiment. data, cells: the dataset, if it is one, and the experiment's cells on
-            it, in its order.
+    `data`: the dataset, if it is one; `cells`: the experiment's on it, in its order.
     """
 
     data: Dataset
@@ -223,10 +207,8 @@ class Scope:
         return self.evidence.history(self.config(ref))
 
     def test_embeddings(self, ref: CellRef, **of: Any) -> pl.DataFrame:
-        """A cell's test embeddings of the first seed, those whose columns have the values `of`.
-
-        Raises:
-            DataError: there are none.
+        """A cell's test embeddings of the first seed, whose columns have the values `of`. Raises DataError: there are
+        none.
         """
         part = self.evidence.embeddings(self.config(ref)).filter(seed=self.first_seed, split="test", **of)
         if part.is_empty():
@@ -253,9 +235,8 @@ class Scope:
         return self._interval(self.evidence.intervals, ref, metric, protocol)
 
     def differences(self, metric: str, reference: CellRef) -> dict[tuple[str, str], Difference]:
-        """(method, variant) -> cell minus reference, by seed, of the selected epoch's test scores.
-
-        A cell without a selected score, and the reference itself, are not there.
+        """(method, variant) -> its selected test scores minus the reference's, by seed; of other cells that have such
+        scores.
         """
         against = self.scores(reference, metric)
         others = {(ref.method, ref.variant): self.scores(ref, metric) for ref in self.cells if against}
@@ -264,9 +245,8 @@ class Scope:
         return found
 
     def wide_difference(self, one: CellRef, other: CellRef, metric: str) -> Interval | None:
-        """Mean of one minus the other by seed, with its interval over seeds and test instances.
-
-        None where the influence of the instances is not known of the same seeds and instances of both.
+        """Mean of one minus the other by seed, with its interval over seeds and test instances; None where the
+        influence of the instances is not known of the same seeds and instances of both.
         """
         of_one, of_other = self.scores(one, metric), self.scores(other, metric)
         influences = [self._influence(ref, metric) for ref in (one, other)]

@@ -1,6 +1,4 @@
-"""One look for all figures, and one colour per method in all of them. Equal figures give equal bytes.
-
-matplotlib is imported where something is drawn: captions and lists of figures do without, and start faster.
+"""One look for all figures, one colour per method. matplotlib is imported only to draw: captions start faster without.
 """
 
 import textwrap
@@ -69,9 +67,7 @@ def house_style() -> Iterator[None]:
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """Method -> colour. A method in KNOWN keeps its colour whatever else there is; others take what is left, by name.
-
-    After the palette come its colours darkened, then lightened; beyond these a method is grey.
+    """Method -> colour: always its own in KNOWN; else by name what is left, then darkened, then lightened, then grey.
     """
     from matplotlib.colors import to_hex, to_rgb
 
