@@ -1,7 +1,8 @@
 """Which source files a job's result depends on, so that an edit elsewhere retrains nothing, nor does a comment.
 
-Imports are read from the code. Left out on purpose: `config`, `paths` and `errors`, whose decisions reach a job in its
-plan and as file names; and what only names what is public. A module loaded by name is an entry of its own.
+Imports are read from the code, not executed. Left out on purpose: `config`, `paths` and `errors`, whose decisions reach
+a job as values of its plan and file names; and what only names what is public. A module that is loaded by name, so that
+others do not depend on it, is an entry of its own.
 """
 
 import ast
@@ -49,8 +50,8 @@ def _read(path: Path) -> tuple[tuple[str, ...], str]:
 
 @cache
 def sources(*entries: str) -> tuple[str, ...]:
-    """Files that the modules `entries` need, with their own, relative to `src`, else by path. Raises
-    ModuleNotFoundError.
+    """Files that the modules `entries` need, themselves included, relative to the folder `src`; of others the path.
+    Raises ModuleNotFoundError: an entry is not a module of this package.
     """
     seen: set[str] = set()
     stack = list(entries)
@@ -73,9 +74,7 @@ def sources(*entries: str) -> tuple[str, ...]:
 
 
 def decides(code: str, nodes: Sequence[ast.AST]) -> str:
-    """Python without what decides no result: docstrings, blank and comment lines. nodes: its syntax tree, outer ones
-    first.
-    """
+    """Python without what decides no result: docstrings, blank and comment lines. `nodes`: its tree, outer first."""
     lines = code.split("\n")
     kept: set[int] = set()
     for node in nodes:

@@ -20,8 +20,8 @@ LIBRARIES = {"tensorboard": "torch.utils.tensorboard", "mlflow": "mlflow", "dvcl
 
 
 def tracked(report: Report, named: str, folder: Path) -> Report:
-    """`report`, then the trackers `named`, with commas, whose runs `folder` holds. Raises ConfigError: none, or not
-    ready.
+    """`report`, and then these trackers, names with commas between them; `folder`: of the stage's runs. Raises
+    ConfigError: there is no such tracker, or it is not installed or, of MLflow, has no place.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     libraries = {name: _library(name) for name in named.replace(" ", "").split(",")}

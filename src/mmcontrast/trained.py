@@ -135,8 +135,8 @@ class TrainedModel:
         return torch.from_numpy(probs_NC) if as_torch else probs_NC
 
     def predict(self, inputs: Inputs) -> Array:
-        """(N,) names of classes; of several labels (N, C) 0 or 1, of a regression (N, C) numbers in its units. Raises
-        DataError as `predict_proba`.
+        """(N,) names of classes; of several labels at once (N, C) 0 or 1, of a regression (N, C) numbers in its units.
+        Raises DataError as `predict_proba`.
         """
         out_NC = self._outputs(inputs)
         if self.cell.target == "classes":
@@ -205,9 +205,7 @@ def weights_file(path: Path, seed: int | None = None) -> Path:
 
 
 def load_method(file: Path) -> Method:
-    """The network of an exported model, on the CPU, to evaluate. Raises DataError: a file is missing, damaged or
-    another's.
-    """
+    """The network of an exported model in evaluation mode, on the CPU. Raises DataError: a file is missing or wrong."""
     cell, weights = read_cell(file.parent / CELL), read_weights(file)
     sealed(file)
     method = build_method(_built_from(cell, file.parent))
@@ -264,8 +262,8 @@ def read_cell(path: Path) -> CellConfig:
 def embed_files(
     model: TrainedModel, files: Sequence[Path], out: Path, readout: str = "", names: str | None = None
 ) -> int:
-    """Write `id` and `embedding`, of retrieval per observation; the number of rows. Raises DataError as `read_rows`,
-    `embed`.
+    """Write `id` and `embedding`, of a cell scored by retrieval a row per observation. Returns the number of rows.
+    Raises DataError: a file cannot be read or lacks a column, or its rows are not what the model takes.
     """
     ids, inputs = read_rows(model, files, names)
     if model.cell.scored_by != "retrieval" or readout:
@@ -280,8 +278,8 @@ def embed_files(
 
 
 def predict_files(model: TrainedModel, files: Sequence[Path], out: Path, names: str | None = None) -> int:
-    """Write `id`, `predicted` and each class's probability, or labels or quantities; as `embed_files`, if it can
-    predict.
+    """Write `id`, `predicted` and a column per class (its probability), label or quantity. Returns the number of rows.
+    Raises DataError: as `embed_files`; or nothing classifies.
     """
     ids, inputs = read_rows(model, files, names)
     cell = model.cell
@@ -299,9 +297,8 @@ class _Given(NamedTuple):
 
 
 def read_rows(model: TrainedModel, files: Sequence[Path], names: str | None = None) -> tuple[list[str], dict[str, Any]]:
-    """N ids, and the raw inputs of these rows. `names`: the column of ids; default `id`, or, of one file without it,
-    the row numbers from 0. Raises DataError: a file cannot be read, has an id twice or lacks it, or no column is an
-    input.
+    """N ids, and the raw inputs of these rows. `names`: the column of ids; default `id`, or of one file without it the
+    row numbers from 0. Raises DataError: a file cannot be read, has an id twice or lacks it, or no column is an input.
     """
     modalities, given = model.cell.modalities, [_read(model, file, names, len(files) > 1) for file in files]
     ids = list(dict.fromkeys(i for of in given for i in of.row))

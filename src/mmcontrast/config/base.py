@@ -117,7 +117,7 @@ def known(
     names: Collection[str],
     error: type[MMContrastError] = ConfigError,
 ) -> None:
-    """Raise the error, with the nearest name there is, for a name in `given` (one or several) that nothing has."""
+    """Raise the error, with the nearest name there is, for a name in `given` (one, several, None) that nothing has."""
     for name in [given] if isinstance(given, str) else given or ():
         if name not in names:
             raise error(f"{where}: no {what} '{name}'; {nearest(name, names)}")

@@ -56,9 +56,9 @@ class Arms(Strict):
 
 
 class Information(Strict):
-    """Which probes ask for redundant, unique or synergistic information of the modalities. Redundant (the dataset's own
-    label) and unique information is read after pretraining on the unbiased arm, synergy after the biased one; synergy
-    after the unbiased one is its control.
+    """Which probes ask for redundant, unique or synergistic information. The first (the dataset's own label) and second
+    are read after pretraining on the unbiased arm, synergy after the biased one; its control is synergy after the
+    unbiased.
     """
 
     arms: list[Arms] = Field(min_length=1, description="One entry a size of the data.")
@@ -104,7 +104,6 @@ class SweepLine(Strict):
 
     @property
     def values(self) -> list[Any]:
-        """The values in turn."""
         return self.__pydantic_extra__[self.key]
 
 
@@ -159,8 +158,8 @@ class MatrixColumn(Strict):
 
 class Contrast(Strict):
     """Two cells of one dataset, or two protocols of one cell, whose difference by seed is a result. Primary ones are
-    declared before the run and tested, by Holm's method per experiment, dataset and score; any other is exploratory: an
-    interval and no p value.
+    declared before the run and tested, by Holm's method within a family: those of one experiment, dataset and score.
+    Any other is exploratory and has an interval but no p value.
     """
 
     label: str

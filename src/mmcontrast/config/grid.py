@@ -36,8 +36,9 @@ class Grid:
     """All of `params/` under one suite, checked before any work starts. Raises ConfigError: any file is wrong.
 
     Args:
-        datasets: in place of the suite's own. untuned: with each recipe's own learning rate, not the one chosen by trials.
-        files: what the files hold, in place of those of the checkout `root`; they were checked when they were read.
+        root: the checkout that holds params/. datasets: to run instead of the suite's own.
+        untuned: take the learning rate of a recipe itself, not the one that was chosen by trials.
+        files: what the files hold, in place of those of the checkout; they were checked when they were read.
 
     Attributes:
         datasets, recipes, tunings, papers: every file of the kind, whether this suite needs it or not.
@@ -150,8 +151,8 @@ class Grid:
         return {"/".join(name): self.cell(*name) for name in names}
 
     def cell(self, dataset: str, method: str, variant: str = BASE_VARIANT) -> CellConfig:
-        """Merged, later wins: `recipe_from` method, method, dataset overrides (of both), variant, suite. Raises
-        ConfigError.
+        """Merged, the later wins: `recipe_from` method < method < the dataset's overrides (of both) < variant < suite.
+        Raises ConfigError where a name or a value is not accepted.
         """
         known("params/datasets/", "dataset", dataset, self.datasets)
         known("params/methods/", "method", method, self.methods)

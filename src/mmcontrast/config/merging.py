@@ -107,8 +107,7 @@ class CellConfig(Grown):
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`base` with `over` laid on top, mapping by mapping; anything else is replaced. A mapping over null starts from
-    nothing, null over a mapping removes it. Neither is changed; what is not merged is shared with them and not to be
-    changed.
+    nothing, null over a mapping removes it. Neither is changed; what is not merged is shared: do not change it.
     """
     out = dict(base)
     for key, value in over.items():

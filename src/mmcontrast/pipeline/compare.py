@@ -89,8 +89,7 @@ class Comparison(NamedTuple):
 
 def results_of(revision: str, root: Path, layout: Layout | None = None) -> pl.DataFrame:
     """The results of a suite. Raises CompareError, which says what there is. `revision`: `workspace`; `previous`, the
-    last that were others; or a git revision: of the default suite from DVC's cache or remote, else from what was kept
-    here.
+    last that were others; or a git revision: of the default suite from DVC's cache or remote, else of those kept here.
     """
     layout = layout or Layout()
     now = root / layout.report("results.parquet")

@@ -1,8 +1,7 @@
 """A report on the finished cells after a run in which a cell failed, with nothing left that looks like a result.
 
-Snakemake removes a failed job's outputs, but takes what older runs made of them to be up to date and would call the old
-report finished. So everything downstream of a missing file goes, and the partial report has a folder of its own that
-neither engine knows.
+Snakemake removes a failed job's outputs, but takes what older runs made of them to be up to date: its next run would
+call the old report finished. So all that depends on a missing file goes, and no engine knows the partial report.
 """
 
 import shutil
@@ -27,7 +26,7 @@ Step = tuple[str, list[str], str]  # name, output files, log
 
 
 def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
-    """Name of a cell without results -> "failed: why" or "not run: why"; if there is none, nothing else is done.
+    """Name of a cell without results -> "failed: why" or "not run: why"; empty, and nothing is done, if there is none.
 
     Removes what is out of date, and writes reports/partial/ from the cells that are whole, unless the run was stopped
     and no cell failed. Raises PlanError: no cell has results.

@@ -248,9 +248,7 @@ def _again(plan: Path) -> str:
 
 
 def carried_out(path: Path) -> dict[str, Any]:
-    """A stage's plan. Raises PlanError: there is none, or it is for other code; names the file and the package that
-    runs.
-    """
+    """A stage's plan. Raises PlanError where there is none or other code than it is for, and names what differs."""
     content = _read(path)
     for file, planned in content["code"].items():
         if not (SRC / file).is_file() or digest(file) != planned:
@@ -316,7 +314,9 @@ def cell_name(words: str) -> str:
 
 
 def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) -> Path:
-    """The plan of a stage of any cell, outside the suite's. Raises ConfigError: unknown; PlanError: no such stage."""
+    """The plan of a stage of any cell, outside the plan of the suite, which the engines watch. Raises ConfigError: no
+    such dataset, method or variant; PlanError: the cell has no such stage.
+    """
     layout = Layout(suite, datasets)
     cell = Grid(suite=suite, datasets=datasets).cell(*name.split("/"))
     wanted = {f"{layout.prefix}.state/{path}": text for path, text in cell_plans(cell, layout)}

@@ -94,8 +94,8 @@ def _add_to_recipe(name: str, entry: dict[str, Any]) -> None:
 
 
 def new_method(name: str, experiment: str | None) -> list[str]:
-    """Code, params and test of a method that trains as it is, and its row in `experiment`. Raises ConfigError for a
-    name.
+    """Code, params and test of a method that trains as it is; with `experiment` also a row of that one. Raises
+    ConfigError: the name is not accepted or taken, or there is no such experiment.
     """
     from mmcontrast.methods.registry import implementations
 

@@ -40,9 +40,9 @@ def tune(
     methods: list[str] | None = None,
     train: Trainer | None = None,
 ) -> Path:
-    """Run a recipe's trials, and write params/tuning/<recipe>.yaml, which is returned, after each method.
+    """Run every trial of a recipe's plan, and write params/tuning/<recipe>.yaml, which is returned, after each method.
 
-    What the file says of other datasets and methods stays. `grid`: `untuned`, as there may be no choices yet.
+    What the file says of other datasets and methods stays. `grid`: read with `untuned`, as there may be no choices yet.
     `datasets`, `methods`: of those that share the recipe (default: all), else ConfigError. `train`: (cell, where its
     outputs go, further tasks) -> validation scores; default: training and a probe per task.
     """

@@ -109,9 +109,7 @@ def repair(findings: list[Finding], root: Path, say: Callable[[str], None]) -> l
 
 
 def examine(grid: Grid, layout: Layout, every: bool = True) -> Iterator[Finding]:
-    """One finding after another, the cheap ones first; writes nothing. `every`: all models and probes, else a drawn
-    part.
-    """
+    """One finding after another, the cheap ones first; writes nothing. `every`: all models and probes, else some."""
     page = layout.report("index.html")
     for finding in _examined(grid, layout, every):
         goes = dict.fromkeys(finding.spoiled)
@@ -224,7 +222,7 @@ def _check_named(file: Path) -> None:
 def _locked(root: Path, seen: list[Finding]) -> Iterator[Finding]:
     """What stages have made, and cache objects, against dvc.lock; what stages are given is the user's to edit.
 
-    A file with its own right checksum (`seen`: what these said) that dvc.lock does not have is of another run, and
+    Where a file's own checksum (`seen`) is right and that in dvc.lock is another, the file is of another run, and
     nothing of such a run is removed; raw data have their manifest, and the plan was looked at.
     """
     if not (root / "dvc.lock").exists():
@@ -315,8 +313,8 @@ def _md5(path: Path) -> str:
 def model_findings(
     grid: Grid, layout: Layout, damaged: Set[str] = frozenset(), every: bool = True
 ) -> Iterator[Finding]:
-    """Exported models run again, against what training stored (`every`: else one seed per stage); on `damaged` datasets
-    no failure spoils it.
+    """Exported models run again, against what training stored. `every`: else of each stage the model of one seed.
+    `damaged`: datasets on which no failure spoils a model.
     """
     for cell in grid.cells.values():
         for stage in cell.stages:

@@ -2,8 +2,7 @@
 
 Each engine is told what the other has done, without running anything again, and never records what is out of date:
 `snakemake -n` is asked before DVC's records are written, `dvc status` before Snakemake's, and always whether the plan
-that was run is still what params/ and the code say. A mark says which plan DVC has recorded, so that the next run makes
-good one that was killed in between.
+that was run still holds. A mark says which plan DVC has recorded, so that the next run makes good a killed one.
 """
 
 import argparse
@@ -120,9 +119,8 @@ def _restore_times(root: Path) -> None:
 
 
 def to_snakemake() -> str:
-    """After `dvc repro`, `dvc pull` or `dvc checkout`: refresh Snakemake's records. Raises PlanError: DVC has stages to
-    run, or params/ or the code were edited. Data that may not be redistributed no remote has; they are prepared here
-    first.
+    """After `dvc repro`, `pull` or `checkout`: refresh Snakemake's records. Raises PlanError: DVC has stages to run, or
+    params/ or the code were edited. Data that may not be redistributed are in no remote: they are prepared here first.
     """
     plan, wanted = planned(*selection())
     if "DVC_STAGE" in os.environ:
@@ -164,9 +162,7 @@ def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -
 
 
 def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout]:
-    """The plan (with `write` made anew, unless the suite is being run) and its paths. Raises PlanError where there is
-    none.
-    """
+    """The plan (with `write` made anew, unless the suite is running) and its paths. Raises PlanError: there is none."""
     suite, datasets = named_selection(config)
     layout = Layout(suite, datasets)
     fresh = write and _hold(layout.run_lock)
@@ -174,8 +170,7 @@ def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout
 
 
 def refuse_unknown_profile(arguments: list[str], beside: Path) -> None:
-    """Raise PlanError for a `--workflow-profile` that is nowhere, nor `beside` the Snakefile: Snakemake would run
-    without.
+    """Raise PlanError for a `--workflow-profile` that is nowhere: Snakemake would run without. `beside`: the Snakefile.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--workflow-profile", default="none")

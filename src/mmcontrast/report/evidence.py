@@ -1,6 +1,4 @@
-"""What the report is made from: grid, results with intervals, files of the cells. Only here the report reads these
-files.
-"""
+"""What the report is made from: the grid, the results and the cells' files, which nothing else of the report reads."""
 
 from __future__ import annotations
 
@@ -64,9 +62,7 @@ class Evidence:
 
     @classmethod
     def of_experiment(cls, grid: Grid, layout: Layout, experiment: str) -> Evidence:
-        """Of one experiment, from its own evidence file. Raises DataError: there is none, or a file that it shows has
-        changed.
-        """
+        """Of one experiment, by its own evidence file. Raises DataError: it is missing, or a file shown has changed."""
         path, command = grid.root / layout.evidence(experiment), f"mmcontrast report results{layout.select}"
         found = read_table(path, {"part": None}, command)
         for file, sha256 in found.filter(part=FILES).select("file", "sha256").iter_rows():
@@ -151,7 +147,6 @@ class Scope:
 
     @property
     def n_seeds(self) -> int:
-        """Seeds of every cell."""
         return len(self.grid.seeds_of(self.dataset))
 
     @property
@@ -195,7 +190,6 @@ class Scope:
         return cell_name(self.dataset, ref)
 
     def label(self, ref: CellRef) -> str:
-        """A cell's row label."""
         return cell_label(self.grid, ref)
 
     def config(self, ref: CellRef) -> CellConfig:
@@ -203,13 +197,10 @@ class Scope:
         return self.grid.cell(self.dataset, ref.method, ref.variant)
 
     def history(self, ref: CellRef) -> pl.DataFrame:
-        """Logged training terms of a cell."""
         return self.evidence.history(self.config(ref))
 
     def test_embeddings(self, ref: CellRef, **of: Any) -> pl.DataFrame:
-        """A cell's test embeddings of the first seed, whose columns have the values `of`. Raises DataError: there are
-        none.
-        """
+        """A cell's test embeddings of the first seed whose columns have the values `of`; DataError where none have."""
         part = self.evidence.embeddings(self.config(ref)).filter(seed=self.first_seed, split="test", **of)
         if part.is_empty():
             which = ", ".join(f"{key} {value}" for key, value in {"seed": self.first_seed, **of}.items())
@@ -235,8 +226,7 @@ class Scope:
         return self._interval(self.evidence.intervals, ref, metric, protocol)
 
     def differences(self, metric: str, reference: CellRef) -> dict[tuple[str, str], Difference]:
-        """(method, variant) -> its selected test scores minus the reference's, by seed; of other cells that have such
-        scores.
+        """(method, variant) -> its selected test scores minus the reference's, by seed; of all others that have them.
         """
         against = self.scores(reference, metric)
         others = {(ref.method, ref.variant): self.scores(ref, metric) for ref in self.cells if against}

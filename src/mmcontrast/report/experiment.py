@@ -124,8 +124,8 @@ def table_notes(evidence: Evidence, experiment: str) -> list[str]:
 
 
 def findings(evidence: Evidence, experiment: str) -> list[str]:
-    """What the numbers say in words: R, U and S, or the published beside ours; nothing where the suite changes every
-    cell.
+    """What the numbers say in words: R, U and S, or the published beside ours; where the suite changes every cell's
+    parameters they say nothing, and that is the only finding.
     """
     information = overrides_note(evidence.grid) or information_findings(evidence, experiment)
     return information or reproduction_sentences(reproductions(evidence, experiment))
@@ -142,8 +142,7 @@ def lost_notes(grid: Grid, experiment: str) -> list[str]:
 
 
 def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
-    """Fill the folders of `outputs.experiment_outputs`, and leave nothing else there. Raises DataError: a result is
-    missing.
+    """Fill the folders of `outputs.experiment_outputs`, and leave nothing else there. Raises DataError: results lack.
     """
     evidence = Evidence.of_experiment(grid, layout, experiment)
     write_table(evidence, experiment)

@@ -55,7 +55,7 @@ def active_arms(grid: Grid, experiment: str) -> list[tuple[Information, Arms]]:
 
 
 def own_cells(grid: Grid, experiment: str) -> list[CellRef]:
-    """The paper's own method, first as it is; not its baselines, nor a variant that is the experiment's reference."""
+    """Cells of the paper's own method, as it is first; a variant that is the experiment's reference is a baseline."""
     spec = grid.experiments[experiment]
     reference = spec.reference and (spec.reference.method, spec.reference.variant)
     own = [

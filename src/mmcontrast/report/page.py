@@ -53,13 +53,10 @@ class Links:
         return f"#{target}" if self.single or page == self.here else f"{self.file(page)}#{target}"
 
     def file(self, path: str) -> str:
-        """A file of the report."""
         return "../" * self.here.count("/") + path.removeprefix(f"{self.layout.report()}/")
 
     def image(self, figure: FigureSpec, suffix: str) -> str:
-        """A figure's file, or on a single page a data URI, whose ids cannot clash. Raises DataError: it has not been
-        drawn.
-        """
+        """A figure's file, or on a single page a data URI, so that ids in it cannot clash; DataError: not drawn."""
         path = self.layout.figure(figure.experiment, figure.name, suffix)
         if not (self.root / path).is_file():
             again = f"mmcontrast report {figure.experiment}{self.layout.select}"
@@ -146,9 +143,7 @@ def _card(evidence: Evidence, e: dict[str, Any]) -> dict[str, Any]:
 
 
 def optimism(summary: pl.DataFrame, metric_by_dataset: dict[str, str]) -> tuple[float, float, int] | None:
-    """Gain of `optimistic` over `selected` in points of selecting metrics that are shares: mean, spread, number of
-    cells.
-    """
+    """Gain in points of `optimistic` over `selected` in selecting metrics that are shares: mean, spread, cells."""
     gains = []
     keys = ["dataset", "method", "variant", "metric"]
     for (dataset, _, _, metric), part in summary.group_by(keys):

@@ -44,7 +44,8 @@ def summarise(results: pl.DataFrame) -> pl.DataFrame:
 
 
 def shown(estimate: Iterable[float], of: Measure = SHARE) -> Interval:
-    """Mean, low and high as shown; what comes after is dropped. No ends where nothing varied: others may lie anywhere.
+    """Mean, low and high as shown; what comes after is dropped. Where nothing varied that could be seen, there are no
+    ends: that says nothing of how far other runs may lie.
     """
     mean, low, high, *_ = estimate
     if high - low < 1e-9:
@@ -68,8 +69,8 @@ def write_results(grid: Grid, layout: Layout) -> None:
 
 
 def write_covered(content: dict[str, Any], layout: Layout, root: Path) -> None:
-    """Write what `results_outputs` names, and all evidence, of `covered`. Raises DataError: a cell lacks scores of its
-    seeds.
+    """Write what `results_outputs` names, and all evidence. `content`: see `covered`. Raises DataError: a cell has not
+    been evaluated, or with other seeds than the suite's.
     """
     out = {key: root / path for key, path in results_outputs(layout).items()}
     results = pl.concat(_scores(content, layout, root)).select(RESULTS_COLUMNS)
@@ -117,9 +118,7 @@ def _intervals(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[
 
 
 def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame:
-    """A Parquet file of known columns. Raises DataError, which says the `command` that writes it: missing, damaged,
-    others.
-    """
+    """A Parquet file of known columns. Raises DataError, which names the `command` that writes it, for any other."""
     try:
         return read_frame(path, schema, f"run `{command}` again")
     except FileNotFoundError:

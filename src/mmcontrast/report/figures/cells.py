@@ -1,5 +1,4 @@
-"""Training curves of cells, and their test embeddings (N instances, width D) in the plane of two principal components.
-"""
+"""Training curves of cells, and test embeddings (N instances, width D) in the plane of two principal components."""
 
 import textwrap
 from typing import Any
@@ -72,8 +71,8 @@ def _curves_told(of: Scope) -> dict[str, Any]:
     by_default=lambda grid, experiment, dataset: grid.experiments[experiment].kind in ("table", "ablation"),
 )
 def curves(of: Scope, narrow: bool) -> style.Figure:
-    """Panels of each cell: validation score above training loss, one kind sharing its axes; loss alone if probes score
-    all.
+    """Panels of each cell: validation score above, training loss below; panels of a kind share their axes. A probe
+    gives a cell one score, at the end; where all cells are scored by one, only the loss is drawn.
     """
     from matplotlib.patches import Patch
 

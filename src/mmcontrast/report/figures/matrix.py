@@ -234,8 +234,9 @@ def gains(of: Scope, narrow: bool) -> style.Figure:
 
 
 def priced(of: Scope) -> dict[tuple[str, str], Reversal]:
-    """(dataset, label of a contrast of two cells of one method, same seeds) -> how often the switch reverses its order
-    with another method: the experiment's cells of others on the dataset, none of them a contrast's `cell`.
+    """(dataset, label of a contrast) -> how often the switch reverses its method's order with another method, on the
+    same seeds. Of contrasts of two cells of one method; the others are the experiment's cells of other methods on the
+    dataset, as they are: none of a contrast's `cell`.
     """
     found = {}
     for c in of.spec.contrasts:

@@ -1,4 +1,6 @@
-"""The kinds of figures: `@figure("kind")` over a function in this folder, and its macro in `templates/captions.txt`."""
+"""The kinds of figures: of each a function that draws it, its caption, and which experiments have it. `@figure("kind")`
+over a function in this folder, and a macro of that name in `templates/captions.txt`, are all that a new kind takes.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,13 @@ Applies = Callable[[Grid, str, str], object]  # grid, experiment, dataset -> som
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of figure. `section`: of all datasets together: the experiment's section that it shows. `told`: what its
-    caption says that is not in the scope. `by_default`: which experiments have it that do not say what is drawn;
-    `possible`: where there is something to draw; `always`: whatever they say.
+    """A kind of figure.
+
+    Attributes:
+        section: of a figure of all datasets together: the experiment's section that it shows.
+        told: what its caption says that is not in the scope itself.
+        by_default: which experiments have it that do not say what is drawn. possible: where there is something to draw.
+        always: which experiments have it, whatever they say.
     """
 
     draw: Draw
@@ -47,9 +53,7 @@ KINDS: dict[str, Kind] = {}
 
 
 def figure(kind: str, section: str = "", **of: Any) -> Callable[[Draw], Draw]:
-    """Register what draws `kind` of an experiment's `figures:`; `config.experiments` parses it and `section`. of: see
-    `Kind`.
-    """
+    """Register what draws a kind of `figures:`; `config.experiments` parses `kind` and `section`. `of`: see `Kind`."""
 
     def register(draw: Draw) -> Draw:
         KINDS[kind] = Kind(draw, section, **of)

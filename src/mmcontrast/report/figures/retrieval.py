@@ -87,7 +87,7 @@ def picked(size: int, table: Table, generator: np.random.Generator | None = None
 
 @figure("neighbours", told=names_told, by_default=in_retrieval_tables, possible=projected_cells)
 def neighbours(of: Scope, narrow: bool) -> style.Figure:
-    """Nearest items of one text of each of QUERIES instances, and of these, by a fixed seed; the right ones marked."""
+    """Nearest items, the right ones marked, of QUERIES instances and of one text of each, all drawn by a fixed seed."""
     found = retrieved(of, projected_cells(of.grid, of.experiment, of.dataset)[-1])
     similarity_IQ = found.similarity()
     generator = np.random.default_rng(PICK_SEED)

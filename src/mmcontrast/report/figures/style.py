@@ -1,4 +1,5 @@
-"""One look for all figures, one colour per method. matplotlib is imported only to draw: captions start faster without.
+"""One look for all figures, and one colour per method in all of them. matplotlib is imported only where something is
+drawn: captions and lists of figures start faster without it.
 """
 
 import textwrap
@@ -67,8 +68,7 @@ def house_style() -> Iterator[None]:
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """Method -> colour: always its own in KNOWN; else by name what is left, then darkened, then lightened, then grey.
-    """
+    """Method -> colour: always its own in KNOWN; else by name what is left, or that darkened, or lightened, or grey."""
     from matplotlib.colors import to_hex, to_rgb
 
     toned = [to_hex(((r + s) / 2, (g + s) / 2, (b + s) / 2)) for s in (0, 1) for r, g, b in map(to_rgb, PALETTE)]

@@ -124,9 +124,7 @@ def _some_search(grid: Grid, experiment: str, dataset: str) -> bool:
 
 @figure("search", possible=_some_search)
 def search(of: Scope, narrow: bool) -> style.Figure:
-    """Alpha by modality and reward of the trials by round of a search, and the augmentations' strength where it is
-    searched.
-    """
+    """Alpha by modality and the trials' reward over a search's rounds, and the augmentations' strength if searched."""
     ref, both = _searched(of, "kind", ("reinforce",)), _searched(of, "beta")
     if ref is None:
         raise ConfigError(f"params/experiments/{of.experiment}.yaml: figures: search: no cell searches by reinforce")

@@ -18,8 +18,8 @@ Kind = Literal["score", "interval", "difference", "p", "count", "published"]
 
 @dataclass(frozen=True)
 class Value:
-    """A number with what belongs to it, as shown, or a word. digits: None = 3 significant. mark: behind it, not in the
-    CSV.
+    """A number with what belongs to it, as it is shown, or a word. `digits`: decimals; None = three significant digits.
+    `mark`: stands behind the number, except in the CSV.
     """
 
     mean: float | None = None
@@ -151,9 +151,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """A line per row, ends of intervals in columns of their own; percentages to 4 decimals, others to 6 significant
-    digits.
-    """
+    """A line per row, ends of intervals in own columns; percentages to 4 decimals, else 6 significant digits."""
     columns = list({c.key: c for block in table.blocks for c in block.columns}.values())
     keys = list(dict.fromkeys(k for block in table.blocks for k in block.keys))
     out = io.StringIO()

@@ -35,9 +35,11 @@ class Matrix:
 
     Attributes:
         labels: rows, in the experiment's order. columns: those whose datasets this selection runs.
-        labelled: rows trained with labels; floors: rows that learn nothing (raw inputs, untrained networks). Neither rank.
+        labelled: rows trained with labels. floors: rows that learn nothing, raw inputs and untrained networks. Neither are
+            ranked with the others.
         refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score of the headline, as stored.
-        measures: (column,) how its scores are read. chance: (column,) score of guessing equally likely classes, or None.
+        measures: (column,) how its scores are read.
+        chance: (column,) the score of guessing among equally likely classes; None where there are no classes.
         reference: label that the others are compared with.
         by_readout: (label, column, readout) -> its scores. headline: (label, column) -> the readout of `scores`.
         on_val: as `scores`, on validation. gains: (label, column, readout) -> score minus that of the same readout of
@@ -84,7 +86,6 @@ class Matrix:
         return self.twins - shown if shown else set()
 
     def method_of(self, label: str) -> str:
-        """The method of a row."""
         return next(ref.method for (name, _), ref in self.refs.items() if name == label)
 
     def mean(self, label: str, column: int) -> Interval | None:

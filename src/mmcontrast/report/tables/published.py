@@ -45,7 +45,6 @@ class Reproduction:
 
     @property
     def published(self) -> float:
-        """The published number."""
         return self.row.values[self.metric]
 
     @property

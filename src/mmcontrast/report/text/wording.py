@@ -74,9 +74,7 @@ def probe_definition(datasets: Iterable[Dataset]) -> str:
 
 
 def definitions(protocols: Container[str], cells: Iterable[tuple[Dataset, bool]]) -> list[tuple[str, str]]:
-    """Title and definition of each protocol, and of a probe's score. `cells`: of each its dataset, whether a probe
-    scores it.
-    """
+    """Title and definition of each protocol, and of a probe's score. `cells`: dataset, whether a probe scores it."""
     cells = list(cells)
     probed = [data for data, by_probe in cells if by_probe]
     scored = len(probed) < len(cells)
@@ -125,8 +123,8 @@ def reported_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> li
 
 
 def charted_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> list[str]:
-    """A chart's panels: every metric; of several tasks the selecting one of each; of retrieval that and the next, both
-    ways.
+    """What a chart has a panel for: every metric, or of several tasks the selecting one of each; of retrieval the
+    selecting one, and the one after it in both directions.
     """
     if dataset.retrieval is not None:
         return ranked_metrics(dataset.metrics[:2], dataset.retrieval)
@@ -138,7 +136,6 @@ def charted_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> lis
 
 
 def cell_label(grid: Grid, ref: CellRef) -> str:
-    """The row label of a cell."""
     if ref.label is not None:
         return ref.label
     title = grid.methods[ref.method].title
@@ -190,9 +187,7 @@ def count(n: int, noun: str) -> str:
 
 
 def points(value: float | None, sign: bool = False, digits: int | None = 1) -> str:
-    """A shown value or difference with a true minus sign; empty for none. digits: decimals; None = 3 significant
-    digits.
-    """
+    """A shown value or difference with a true minus sign; empty for None. `digits`: None = three significant digits."""
     if value is None or math.isnan(value):
         return ""
     if digits is None:
