@@ -60,8 +60,8 @@ def _answer(args: argparse.Namespace, counts: dict[str, int], rows: list[dict[st
 
 
 class EpochPrinter:
-    """Training progress: a living line on a terminal, else one every few seconds; under DVC, which is silent, also of
-    what other stages are left and the time they take.
+    """Training progress: a living line on a terminal, else one every few seconds; under DVC, which says nothing of how
+    far it is, also with the number of training stages and the time left.
     """
 
     def __init__(self, stage: str, cell: CellConfig, layout: paths.Layout) -> None:

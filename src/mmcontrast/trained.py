@@ -2,11 +2,11 @@
 
 N rows, D width of an embedding, P observations of a modality, C classes, labels or quantities.
 
-A table is any file that the reader `table` takes; column `id`, or another that is named, names its rows and joins
+A table is any file that the reader `table` takes; its column `id`, or another that is named, names the rows and joins
 several tables. A vector has its features in columns of their names, in a table of the modality's name or as
-<modality>/<feature> where two modalities share a name. Every other modality has the column or array of its name: a
-text; the path of a picture or WAV file, from the table's folder; a sequence, or the observations of a multifold
-modality, as a list, which in csv is JSON.
+<modality>/<feature> where two modalities have a feature of one name. Every other modality has the column or array of
+its name: a text; the path of a picture or WAV file, from the table's folder; a sequence, or the observations of a
+multifold modality, as a list, which in csv is JSON.
 """
 
 import importlib

@@ -56,9 +56,9 @@ class Arms(Strict):
 
 
 class Information(Strict):
-    """Which probes ask for redundant, unique or synergistic information. The first (the dataset's own label) and second
-    are read after pretraining on the unbiased arm, synergy after the biased one; its control is synergy after the
-    unbiased.
+    """Which probes ask for redundant, unique or synergistic information. Redundant (the dataset's own label) and unique
+    information is read after pretraining on the unbiased arm, synergy after the biased one; synergy after the unbiased
+    one is its control.
     """
 
     arms: list[Arms] = Field(min_length=1, description="One entry a size of the data.")

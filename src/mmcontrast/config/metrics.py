@@ -17,8 +17,8 @@ Kind = Literal["classes", "multilabel", "regression"]
 
 @dataclass(frozen=True)
 class Measure:
-    """How one metric of `of` is read. `percent`: a share, shown times 100; else in its own unit: that of the data, its
-    square, or none. `most`: the largest share there can be, as stored.
+    """How one metric, which scores `of`, is read. `percent`: a share, shown times 100; else in its own unit: that of
+    the data, its square, or none. `most`: the largest share there can be, as stored.
     """
 
     title: str

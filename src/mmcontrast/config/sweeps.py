@@ -23,7 +23,9 @@ class Expansion:
         self.variants: dict[str, Variants] = {}
 
     def experiment(self, raw: dict[str, Any], where: str) -> dict[str, Any]:
-        """An experiment's file with its sweeps' rows and series written out; ConfigError where a sweep is wrong."""
+        """An experiment's file with the rows and series of its sweeps written out. Raises ConfigError where a sweep is
+        wrong; what else is wrong is left for the model of an experiment to say.
+        """
         panels: list[Any] = raw["panels"] if isinstance(raw.get("panels"), list) else []
         places = [("sweep", raw.get("sweep")), *((f"panels[{i}]", panel) for i, panel in enumerate(panels))]
         asked = {at: validate(Sweep, given, where, prefix=at) for at, given in places if isinstance(given, dict)}

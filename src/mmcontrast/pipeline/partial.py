@@ -1,7 +1,8 @@
 """A report on the finished cells after a run in which a cell failed, with nothing left that looks like a result.
 
 Snakemake removes a failed job's outputs, but takes what older runs made of them to be up to date: its next run would
-call the old report finished. So all that depends on a missing file goes, and no engine knows the partial report.
+call the old report finished. So everything downstream of a missing file goes, and the partial report stands in a folder
+of its own that neither engine knows.
 """
 
 import shutil

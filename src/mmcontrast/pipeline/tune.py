@@ -43,8 +43,8 @@ def tune(
     """Run every trial of a recipe's plan, and write params/tuning/<recipe>.yaml, which is returned, after each method.
 
     What the file says of other datasets and methods stays. `grid`: read with `untuned`, as there may be no choices yet.
-    `datasets`, `methods`: of those that share the recipe (default: all), else ConfigError. `train`: (cell, where its
-    outputs go, further tasks) -> validation scores; default: training and a probe per task.
+    `datasets`, `methods`: of those that share the recipe (default: all); another one raises ConfigError. `train`:
+    (cell, where its outputs go, further tasks) -> validation scores; default: training and a probe per task.
     """
     known("params/recipes/", "recipe", recipe_name, grid.recipes)
     recipe = grid.recipes[recipe_name]

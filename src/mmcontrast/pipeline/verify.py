@@ -2,7 +2,7 @@
 
 First the checksums of plan, data, what training left, scores and evidence, and for the default suite what dvc.lock
 lists. Then what no checksum answers: whether exported weights give the stored predictions and embeddings, these the
-reported scores, and all parts the same numbers. Models and probes take most of the time: a part is drawn, or all.
+reported scores, and all parts the same numbers. Models and probes take most of the time: a part is drawn, or all run.
 """
 
 import hashlib
@@ -109,7 +109,7 @@ def repair(findings: list[Finding], root: Path, say: Callable[[str], None]) -> l
 
 
 def examine(grid: Grid, layout: Layout, every: bool = True) -> Iterator[Finding]:
-    """One finding after another, the cheap ones first; writes nothing. `every`: all models and probes, else some."""
+    """One finding after another, cheap ones first; writes nothing. `every`: all models and probes, or a drawn part."""
     page = layout.report("index.html")
     for finding in _examined(grid, layout, every):
         goes = dict.fromkeys(finding.spoiled)

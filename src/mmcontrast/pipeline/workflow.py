@@ -119,8 +119,10 @@ def _restore_times(root: Path) -> None:
 
 
 def to_snakemake() -> str:
-    """After `dvc repro`, `pull` or `checkout`: refresh Snakemake's records. Raises PlanError: DVC has stages to run, or
-    params/ or the code were edited. Data that may not be redistributed are in no remote: they are prepared here first.
+    """After `dvc repro`, `dvc pull` or `dvc checkout`: refresh Snakemake's records. Raises PlanError: DVC has stages to
+    run, or params/ or the code were edited while it ran them.
+
+    Data that may not be redistributed are in no remote: they are fetched and prepared here first.
     """
     plan, wanted = planned(*selection())
     if "DVC_STAGE" in os.environ:
@@ -170,7 +172,8 @@ def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout
 
 
 def refuse_unknown_profile(arguments: list[str], beside: Path) -> None:
-    """Raise PlanError for a `--workflow-profile` that is nowhere: Snakemake would run without. `beside`: the Snakefile.
+    """Raise PlanError for a `--workflow-profile` that is nowhere, as Snakemake would silently run without any.
+    `beside`: the folder of the Snakefile.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--workflow-profile", default="none")

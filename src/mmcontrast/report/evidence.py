@@ -226,8 +226,7 @@ class Scope:
         return self._interval(self.evidence.intervals, ref, metric, protocol)
 
     def differences(self, metric: str, reference: CellRef) -> dict[tuple[str, str], Difference]:
-        """(method, variant) -> its selected test scores minus the reference's, by seed; of all others that have them.
-        """
+        """(method, variant) -> selected test scores minus the reference's, by seed; of others that have such scores."""
         against = self.scores(reference, metric)
         others = {(ref.method, ref.variant): self.scores(ref, metric) for ref in self.cells if against}
         found = {of: paired_difference(scores, against) for of, scores in others.items() if scores}

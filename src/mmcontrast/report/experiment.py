@@ -142,7 +142,8 @@ def lost_notes(grid: Grid, experiment: str) -> list[str]:
 
 
 def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
-    """Fill the folders of `outputs.experiment_outputs`, and leave nothing else there. Raises DataError: results lack.
+    """Fill the folders of `outputs.experiment_outputs`, and leave nothing else in them. Raises DataError: the results,
+    or a file of one of its cells, are missing.
     """
     evidence = Evidence.of_experiment(grid, layout, experiment)
     write_table(evidence, experiment)

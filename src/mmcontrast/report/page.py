@@ -56,7 +56,9 @@ class Links:
         return "../" * self.here.count("/") + path.removeprefix(f"{self.layout.report()}/")
 
     def image(self, figure: FigureSpec, suffix: str) -> str:
-        """A figure's file, or on a single page a data URI, so that ids in it cannot clash; DataError: not drawn."""
+        """A figure: its file, or on a single page a data URI, so that ids in it cannot clash with another figure's.
+        Raises DataError: it has not been drawn.
+        """
         path = self.layout.figure(figure.experiment, figure.name, suffix)
         if not (self.root / path).is_file():
             again = f"mmcontrast report {figure.experiment}{self.layout.select}"

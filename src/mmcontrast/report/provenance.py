@@ -81,8 +81,8 @@ def cell_records(evidence: Evidence) -> list[dict[str, Any]]:
     """What every cell was trained on and what it cost, in the order of the experiments, where it is used.
 
     experiments: files in params/experiments/; checksum, params, code: sha256 of its raw data, of its parameters and of
-    the code that it depends on; files: where its parameters are; seconds: of all stages; memory: the largest of them,
-    in bytes.
+    the code that it depends on; files: where its parameters are; seconds: of all stages; memory: their largest, in
+    bytes.
     """
     grid = evidence.grid
     used: dict[str, list[str]] = {}

@@ -118,7 +118,7 @@ def _intervals(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[
 
 
 def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame:
-    """A Parquet file of known columns. Raises DataError, which names the `command` that writes it, for any other."""
+    """A Parquet file of known columns. Raises DataError: missing, damaged, other columns; with the `command` to run."""
     try:
         return read_frame(path, schema, f"run `{command}` again")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Queries with their nearest items, similarities, and the data. P drawings, Q texts, I instances, D width."""
+"""Queries with their nearest items, similarities by instance, the data. P drawings, Q texts, I instances, D width."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def in_retrieval_tables(grid: Grid, experiment: str, dataset: str) -> bool:
 
 
 def retrieved(of: Scope, ref: CellRef) -> Retrieved:
-    """The first seed at its selected epoch, or its last without validation. Raises DataError: no embeddings of that."""
+    """The first seed at its selected epoch, or its last without validation. Raises DataError: no embeddings of it."""
     spec, table = retrieval_of(of), of.evidence.test_split(of.dataset)
     of_seed = of.evidence.metrics(of.config(ref)).filter(seed=of.first_seed, split="test", metric="rsum")
     protocol = "selected" if "selected" in of_seed["protocol"].to_list() else "last"

@@ -68,7 +68,9 @@ def house_style() -> Iterator[None]:
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """Method -> colour: always its own in KNOWN; else by name what is left, or that darkened, or lightened, or grey."""
+    """Method -> colour. One in KNOWN keeps its own whatever else there is; others, by name, take what is left. After
+    the palette come its colours darkened, then lightened; beyond these a method is grey.
+    """
     from matplotlib.colors import to_hex, to_rgb
 
     toned = [to_hex(((r + s) / 2, (g + s) / 2, (b + s) / 2)) for s in (0, 1) for r, g, b in map(to_rgb, PALETTE)]

@@ -35,8 +35,8 @@ class Matrix:
 
     Attributes:
         labels: rows, in the experiment's order. columns: those whose datasets this selection runs.
-        labelled: rows trained with labels. floors: rows that learn nothing, raw inputs and untrained networks. Neither are
-            ranked with the others.
+        labelled: rows trained with labels. floors: rows that learn nothing (raw inputs, untrained networks). Neither
+            are ranked with the others.
         refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score of the headline, as stored.
         measures: (column,) how its scores are read.
         chance: (column,) the score of guessing among equally likely classes; None where there are no classes.

@@ -116,7 +116,7 @@ def reproduction_sentences(found: list[tuple[Reproduction, Reproduction | None]]
 
 def paper_parts(evidence: Evidence) -> list[dict[str, Any]]:
     """Of every paper with an experiment what its section of the page shows: key, title; experiments that are run, by
-    name; lines: every published number of a cell that was run here, and its like by the epoch that is best on the test
+    name; lines: every published number of a cell that was run here, and the same by the epoch that is best on the test
     split, where there is that protocol; unrun: what this selection leaves out, as `name, title, caption, source, file`,
     parts by dataset, and whether its name is enough (brief).
     """
