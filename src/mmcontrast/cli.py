@@ -60,8 +60,8 @@ def _answer(args: argparse.Namespace, counts: dict[str, int], rows: list[dict[st
 
 
 class EpochPrinter:
-    """Training progress: a living line on a terminal, else a line every few seconds; under DVC, which says nothing of
-    how far it is, also with the number of training stages and the time left.
+    """Training progress: a living line on a terminal, else one every few seconds; under DVC, which says nothing of how
+    far it is, also with the number of training stages and the time left.
     """
 
     def __init__(self, stage: str, cell: CellConfig, layout: paths.Layout) -> None:

@@ -40,10 +40,7 @@ class SeedExport(NamedTuple):
 
 
 def write_models(folder: Path, cell: CellConfig, seeds: Mapping[int, SeedExport], fitted: Path) -> None:
-    """Write the models of a stage, and remove what else is in their folder.
-
-    `fitted`: `fitted.json` of the prepared dataset; a set of pictures and texts alone may have none.
-    """
+    """Write a stage's models, and remove what else is in their folder. `fitted`: `fitted.json` of its data, if any."""
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,12 +71,10 @@ def write_models(folder: Path, cell: CellConfig, seeds: Mapping[int, SeedExport]
 
 
 def weights_name(seed: int) -> str:
-    """The file of a seed's weights."""
     return f"seed{seed}.safetensors"
 
 
 def vocabulary_name(seed: int, modality: str) -> str:
-    """The file of the word pieces of a seed's texts."""
     return f"seed{seed}.{modality}.json"
 
 

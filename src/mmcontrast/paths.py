@@ -1,7 +1,7 @@
 """Where every artifact lives. The only place that knows; nothing here touches the disk.
 
-Paths are relative to the checkout, so that Snakemake, DVC and the command line name a file alike.
-`{wildcards}` may stand for any part, which is how the workflow's rules use these functions.
+Paths are relative to the checkout, so that Snakemake, DVC and the command line name a file alike; with `{wildcards}`
+for any part they are those of the workflow's rules.
 """
 
 from __future__ import annotations
@@ -69,9 +69,8 @@ def prepared_files(dataset: str) -> list[str]:
 
 
 class Layout:
-    """Paths of a selection (suite and datasets): the default one at the top, any other under build/.
-
-    `select` is what repeats it on the command line. Data is shared by all: it does not depend on who trains on it.
+    """Paths of a selection (suite and datasets), under build/ but for the default one; `select` repeats it on the
+    command line. Data is shared by all: it does not depend on who trains on it.
     """
 
     def __init__(self, suite: str = "default", datasets: list[str] | None = None) -> None:

@@ -1,8 +1,7 @@
 """How far a run is, as one line for people: `37/242 steps · about 21 min left · trifeature/comm seed 2/3 epoch 14/30`.
 
-Used by training jobs, and by Snakemake's terminal for this workflow: one living line, cells by their names, and why a
-job failed, at once. Dry runs and whoever asks for more (`--verbose`, `--printshellcmds`) get Snakemake's own lines.
-Imports light modules only, as every snakemake has it, in every job as well.
+For training jobs, and for Snakemake's terminal: one living line, cells by their names, and at once why a job failed.
+Dry runs, `--verbose` and `--printshellcmds` get Snakemake's own lines. Light imports only: every snakemake has it.
 """
 
 import json
@@ -242,10 +241,7 @@ def job_of(rule: str, wildcards: dict[str, str]) -> Job:
 
 
 class Terminal:
-    """Turns Snakemake's events into a living line, or into one line per job where there is no terminal.
-
-    `own`: whether it says anything; else Snakemake's own lines come.
-    """
+    """Turns Snakemake's events into a living line, or one per job without a terminal. `own`: else Snakemake's come."""
 
     def __init__(self, asked: Any) -> None:
         self.own = not (asked.dryrun or asked.verbose or asked.printshellcmds or asked.debug_dag)
@@ -257,7 +253,6 @@ class Terminal:
             threading.Thread(target=self._look, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One of Snakemake's records, of which those with an `event` are about jobs."""
         if self.own:
             with self.guard:
                 event = getattr(record, "event", None)

@@ -1,8 +1,8 @@
 """Which source files a job's result depends on, so that an edit elsewhere retrains nothing, nor does a comment.
 
-Imports are read from the code, not executed. Left out on purpose: `config`, `paths` and `errors`, since what they
-decide reaches a job as values of its plan and as file names; and what only names what is public. A module that is
-loaded by name, so that others do not depend on it, is an entry of its own.
+Imports are read from the code, not executed. Left out on purpose: `config`, `paths` and `errors`, whose decisions reach
+a job as values of its plan and file names; and what only names what is public. A module that is loaded by name, so that
+others do not depend on it, is an entry of its own.
 """
 
 import ast
@@ -51,7 +51,6 @@ def _read(path: Path) -> tuple[tuple[str, ...], str]:
 @cache
 def sources(*entries: str) -> tuple[str, ...]:
     """Files that the modules `entries` need, themselves included, relative to the folder `src`; of others the path.
-
     Raises ModuleNotFoundError: an entry is not a module of this package.
     """
     seen: set[str] = set()
@@ -75,11 +74,7 @@ def sources(*entries: str) -> tuple[str, ...]:
 
 
 def decides(code: str, nodes: Sequence[ast.AST]) -> str:
-    """Python without what decides no result: docstrings, and lines that are blank or a comment alone.
-
-    Args:
-        nodes: all of its syntax tree, outer ones before those in them.
-    """
+    """Python without what decides no result: docstrings, blank and comment lines. `nodes`: its tree, outer first."""
     lines = code.split("\n")
     kept: set[int] = set()
     for node in nodes:

@@ -1,7 +1,7 @@
 """Each epoch's losses for the experiment trackers that MMCONTRAST_TRACKERS names: tensorboard, mlflow, dvclive.
 
-A run per seed of a stage: TensorBoard's and DVCLive's in logs/trackers/, MLflow's where MLFLOW_TRACKING_URI says. They
-decide nothing: random states are put back after each call, and a tracker that fails is left out from then on.
+A run per seed of a stage: in logs/trackers/, MLflow's where MLFLOW_TRACKING_URI says. They decide nothing: random
+states are put back after each call, and a tracker that fails is left out from then on.
 """
 
 import importlib
@@ -20,9 +20,8 @@ LIBRARIES = {"tensorboard": "torch.utils.tensorboard", "mlflow": "mlflow", "dvcl
 
 
 def tracked(report: Report, named: str, folder: Path) -> Report:
-    """`report`, and then these trackers, names with commas between them; `folder`: of the stage's runs.
-
-    Raises ConfigError: there is no such tracker, or it is not installed or, of MLflow, has no place.
+    """`report`, and then these trackers, names with commas between them; `folder`: of the stage's runs. Raises
+    ConfigError: there is no such tracker, or it is not installed or, of MLflow, has no place.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     libraries = {name: _library(name) for name in named.replace(" ", "").split(",")}

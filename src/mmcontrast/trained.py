@@ -2,11 +2,11 @@
 
 N rows, D width of an embedding, P observations of a modality, C classes, labels or quantities.
 
-A table is any file that the reader `table` takes; a column, `id` unless another is named, has the names of its rows,
-and several tables are joined by it. A vector has its features in columns of their names, in a table of the modality's
-name or as <modality>/<feature> where two modalities have a feature of one name. Every other modality has the column or
-array of its name: a text; the path of a picture or a WAV file, from the table's folder; a sequence, or the observations
-of a multifold modality, as a list, which in csv is JSON.
+A table is any file that the reader `table` takes; its column `id`, or another that is named, names the rows and joins
+several tables. A vector has its features in columns of their names, in a table of the modality's name or as
+<modality>/<feature> where two modalities have a feature of one name. Every other modality has the column or array of
+its name: a text; the path of a picture or WAV file, from the table's folder; a sequence, or the observations of a
+multifold modality, as a list, which in csv is JSON.
 """
 
 import importlib
@@ -51,13 +51,13 @@ EMPTY = ("", "nan", "NaN")
 class TrainedModel:
     """What `mmcontrast.load` gives.
 
-    Inputs are a mapping, modality -> N raw values, as they are before anything is scaled, filled, cut into word pieces
-    or padded: an array or a list of arrays, a frame with the features by name, a list of texts, a list of pictures
-    (pixels, bytes of a file, or paths); None where a row lacks the modality. See `data.new_rows.table_of`.
+    Inputs are a mapping, modality -> N raw values, before any scaling, filling, tokenising or padding: an array or a
+    list of arrays, a frame with the features by name, a list of texts, a list of pictures (pixels, bytes of a file, or
+    paths); None where a row lacks the modality. See `data.new_rows.table_of`.
 
     Attributes:
-        method: the network, in evaluation mode; `method.cell` is what it was trained with.
-        seed: of its weights. embeddings: what training stored of it, which a probe is fitted to; None = not there.
+        method: the network, in evaluation mode; `method.cell` is what it was trained with. seed: of its weights.
+        embeddings: what training stored of it, which a probe is fitted to; None = not there.
     """
 
     def __init__(
@@ -89,9 +89,8 @@ class TrainedModel:
         return {"missing": words, "decimal": "," if any(s.decimal == "," for s in scalers) else "."}
 
     def embed(self, inputs: Inputs, readout: str = "", as_torch: bool = False) -> Any:
-        """(N, D) float32 embeddings, as training stores and the report scores them.
-
-        `readout`: another embedding than the method's own, such as `encoders`. `as_torch`: as a tensor on the CPU.
+        """(N, D) float32 embeddings, as training stores and the report scores them. `readout`: another embedding than
+        the method's own, such as `encoders`. `as_torch`: as a tensor on the CPU.
 
         Raises DataError: the inputs are not what the model takes, or there is no such readout.
         """
@@ -102,19 +101,17 @@ class TrainedModel:
 
     def observations(self, inputs: Inputs) -> dict[str, tuple[Array, Array]]:
         """modality -> ((P, D) float32 unit rows to compare with those of the other modalities, (P,) row of each).
-
-        Raises ConfigError: the method compares no observations. DataError: as `embed`.
+        Raises ConfigError: the method compares no observations; DataError: as `embed`.
         """
         found = embed_observations(self.method, self._table(inputs), self.device)
         return {m: (z_PD.numpy(), row_P.numpy()) for m, (z_PD, row_P) in found.items()}
 
     def zero_shot(self, inputs: Inputs, texts: Mapping[str, str]) -> tuple[Array, Array]:
-        """(N,) names of classes that are given by a text each, and the (N, C) cosine similarities that say so.
+        """(N,) names of classes that are given by a text each, and the (N, C) cosine similarities that say so: of the
+        unit mean rows of `observations` of the texts and of the one other modality in `inputs`. `texts`: class -> text,
+        such as "a drawing of an animal". Radford et al., ICML 2021, section 3.1.
 
-        What is compared are the unit mean rows of `observations`: of the texts, and of the one other modality in
-        `inputs`. texts: class -> text, such as "a drawing of an animal". Radford et al., ICML 2021, section 3.1.
-
-        Raises ConfigError: as `observations`. DataError: as `embed`; or no modality is text.
+        Raises ConfigError: as `observations`; DataError: as `embed`, or no modality is text.
         """
         text = next((m for m, spec in self.cell.modalities.items() if spec.kind == "text"), None)
         if text is None or len(inputs) != 1 or text in inputs:
@@ -130,7 +127,6 @@ class TrainedModel:
 
     def predict_proba(self, inputs: Inputs, as_torch: bool = False) -> Any:
         """(N, C) float32 probabilities of classes or labels, by the classifier or by the probe that scores the cell.
-
         Raises DataError: as `embed`; or nothing classifies, or the target is a quantity.
         """
         if self.cell.target == "regression":
@@ -140,8 +136,7 @@ class TrainedModel:
 
     def predict(self, inputs: Inputs) -> Array:
         """(N,) names of classes; of several labels at once (N, C) 0 or 1, of a regression (N, C) numbers in its units.
-
-        Raises DataError: as `predict_proba`.
+        Raises DataError as `predict_proba`.
         """
         out_NC = self._outputs(inputs)
         if self.cell.target == "classes":
@@ -210,10 +205,7 @@ def weights_file(path: Path, seed: int | None = None) -> Path:
 
 
 def load_method(file: Path) -> Method:
-    """The network of an exported model in evaluation mode, on the CPU; `.cell` is what it was trained with.
-
-    Raises DataError: a file is missing, damaged, or does not belong to the others.
-    """
+    """The network of an exported model in evaluation mode, on the CPU. Raises DataError: a file is missing or wrong."""
     cell, weights = read_cell(file.parent / CELL), read_weights(file)
     sealed(file)
     method = build_method(_built_from(cell, file.parent))
@@ -270,8 +262,7 @@ def read_cell(path: Path) -> CellConfig:
 def embed_files(
     model: TrainedModel, files: Sequence[Path], out: Path, readout: str = "", names: str | None = None
 ) -> int:
-    """Write `id` and `embedding`; of a cell scored by retrieval a row per observation. Returns the number of rows.
-
+    """Write `id` and `embedding`, of a cell scored by retrieval a row per observation. Returns the number of rows.
     Raises DataError: a file cannot be read or lacks a column, or its rows are not what the model takes.
     """
     ids, inputs = read_rows(model, files, names)
@@ -287,8 +278,7 @@ def embed_files(
 
 
 def predict_files(model: TrainedModel, files: Sequence[Path], out: Path, names: str | None = None) -> int:
-    """Write `id`, `predicted` and the probability of each class; of other targets a column per label or quantity.
-
+    """Write `id`, `predicted` and a column per class (its probability), label or quantity. Returns the number of rows.
     Raises DataError: as `embed_files`; or nothing classifies.
     """
     ids, inputs = read_rows(model, files, names)
@@ -307,11 +297,8 @@ class _Given(NamedTuple):
 
 
 def read_rows(model: TrainedModel, files: Sequence[Path], names: str | None = None) -> tuple[list[str], dict[str, Any]]:
-    """N ids, and the raw inputs of these rows.
-
-    `names`: the column that has the ids. Default: `id`, or, of one file without it, the numbers of its rows from 0.
-
-    Raises DataError: a file cannot be read, has an id twice or lacks it, or no column is an input.
+    """N ids, and the raw inputs of these rows. `names`: the column of ids; default `id`, or of one file without it the
+    row numbers from 0. Raises DataError: a file cannot be read, has an id twice or lacks it, or no column is an input.
     """
     modalities, given = model.cell.modalities, [_read(model, file, names, len(files) > 1) for file in files]
     ids = list(dict.fromkeys(i for of in given for i in of.row))

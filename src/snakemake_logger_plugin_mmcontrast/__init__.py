@@ -9,10 +9,8 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 
 
 class LogHandler(LogHandlerBase):
-    """Hands Snakemake's records on.
-
-    Snakemake imports every plugin that is installed before it reads the Snakefile: what is imported of `mmcontrast`
-    here must be the checkout's own, as in the Snakefile, and only once the plugin is really used.
+    """Hands Snakemake's records on. Snakemake imports every installed plugin before it reads the Snakefile:
+    `mmcontrast` here must be the checkout's own, as in the Snakefile, and be imported only once the plugin is used.
     """
 
     def __post_init__(self) -> None:
@@ -31,7 +29,6 @@ class LogHandler(LogHandlerBase):
     has_filter = property(lambda self: True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One of Snakemake's records."""
         self.terminal.emit(record)
 
     def close(self) -> None:

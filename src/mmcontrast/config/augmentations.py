@@ -123,10 +123,7 @@ AUGMENTATIONS: dict[str, dict[str, type[Augmentation]]] = {
 
 
 def parse_augmentations(raw: Sequence[Mapping[str, Any]], kind: str, where: str) -> list[Augmentation]:
-    """Augmentations of a kind of modality in the order they are applied, from a list of {name: ..., its own keys}.
-
-    Raises ConfigError, which begins with `where`, for a name that this kind does not have and values not accepted.
-    """
+    """Augmentations of a kind of modality in the order given. Raises ConfigError, which begins with `where`."""
     if kind not in AUGMENTATIONS:
         raise ConfigError(f"{where}: a modality of kind '{kind}' has no augmentations; {nearest(kind, AUGMENTATIONS)}")
     known, out = AUGMENTATIONS[kind], []

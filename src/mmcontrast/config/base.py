@@ -83,9 +83,8 @@ class Faults:
 def validate(
     model: type[M], data: Any, where: str, prefix: str = "", origin: Callable[[list[str]], str] | None = None
 ) -> M:
-    """`data` as a `model`. Raises ConfigError with a line `where: key: what is wrong` for every fault.
-
-    `origin`: of data that several files make: keys down to a value -> `file: key` where it was written.
+    """`data` as a `model`. Raises ConfigError with a line `where: key: what is wrong` per fault. `origin`: of data that
+    several files make: keys down to a value -> `file: key` where it was written.
     """
     try:
         return model.model_validate(data)
@@ -118,10 +117,7 @@ def known(
     names: Collection[str],
     error: type[MMContrastError] = ConfigError,
 ) -> None:
-    """Raise the error, with the nearest name there is, for a name that nothing has; None names nothing.
-
-    `given`: one name, or several.
-    """
+    """Raise the error, with the nearest name there is, for a name in `given` (one, several, None) that nothing has."""
     for name in [given] if isinstance(given, str) else given or ():
         if name not in names:
             raise error(f"{where}: no {what} '{name}'; {nearest(name, names)}")

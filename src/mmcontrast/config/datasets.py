@@ -71,9 +71,7 @@ class Member(Strict):
 
 
 class ArchiveSource(Strict):
-    """A tar archive, gzipped, of a repository at a commit, such as a forge makes on demand.
-    Its own bytes are not promised to stay the same, so its members are what is checked.
-    """
+    """A gzipped tar of a repository at a commit, made on demand: its members are checked, as its bytes may change."""
 
     kind: Literal["archive"]
     url: str = Field(pattern=r"^https?://", description="Address; a mirror holds the same file under host/path.")

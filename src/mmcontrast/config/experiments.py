@@ -25,8 +25,8 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
 @cache
 def figure_kinds() -> dict[str, str]:
-    """Kind -> the section of the experiment that it shows, all datasets together, or "" for a figure per dataset; read
-    from the code of report/figures/, not by running it: it draws.
+    """Kind -> the section that it shows, all datasets together, or "" for a figure per dataset; parsed from the code of
+    report/figures/, which draws when it is run.
     """
     files = sorted(FOLDER.glob("*.py"))
     return {kind: section for f in files for kind, section in REGISTERED.findall(f.read_text(encoding="utf-8"))}
@@ -56,9 +56,9 @@ class Arms(Strict):
 
 
 class Information(Strict):
-    """Which probes ask for information that is redundant, unique, or synergistic between the modalities.
-    Redundant and unique information is read after pretraining on the unbiased arm, synergy after the biased one;
-    synergy after the unbiased one is its control. The redundant probe is the dataset's own label.
+    """Which probes ask for redundant, unique or synergistic information. Redundant (the dataset's own label) and unique
+    information is read after pretraining on the unbiased arm, synergy after the biased one; synergy after the unbiased
+    one is its control.
     """
 
     arms: list[Arms] = Field(min_length=1, description="One entry a size of the data.")
@@ -68,8 +68,8 @@ class Information(Strict):
 
 
 class SweepLine(Strict):
-    """One key of a cell and the values it takes in turn, each a variant: `objective.alpha: [0.05, 0.15, 0.5]`.
-    The value that the cell has is the cell itself, and one that another variant in the method's file gives is that one.
+    """One key of a cell and its values in turn, each a variant: `objective.alpha: [0.05, 0.15, 0.5]`. The cell's own
+    value is the cell itself, and one that another variant in the method's file gives is that variant.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -104,7 +104,6 @@ class SweepLine(Strict):
 
     @property
     def values(self) -> list[Any]:
-        """The values in turn."""
         return self.__pydantic_extra__[self.key]
 
 
@@ -116,8 +115,8 @@ Lines = Annotated[
 
 class Sweep(Strict):
     """A panel of curves over cells that differ in one number; any further key is a cell, with a line or a list of them.
-    `m3col: {objective.alpha: [0.05, 0.15, 0.5]}` makes the variants, the rows of the table, and the line; a cell other
-    than the base is written method/variant.
+    `m3col: {objective.alpha: [0.05, 0.15, 0.5]}` makes the variants, the table's rows and the line; a cell other than
+    the base is written method/variant.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -158,9 +157,9 @@ class MatrixColumn(Strict):
 
 
 class Contrast(Strict):
-    """Two cells of one dataset, or two protocols of one cell, whose difference by seed is a result.
-    Primary ones are declared before the run and tested, by Holm's method within a family: those of one experiment,
-    dataset and score. Any other is exploratory and has an interval but no p value.
+    """Two cells of one dataset, or two protocols of one cell, whose difference by seed is a result. Primary ones are
+    declared before the run and tested, by Holm's method within a family: those of one experiment, dataset and score.
+    Any other is exploratory and has an interval but no p value.
     """
 
     label: str

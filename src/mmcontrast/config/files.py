@@ -83,10 +83,8 @@ def _refuse_too_many(data: Any) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping, as plain objects.
-
-    Raises ConfigError where the file is missing, larger than MAX_YAML_BYTES, is not YAML, holds no mapping, gives a key
-    twice, stands for more than MAX_VALUES values by aliases, or a number is not finite.
+    """A YAML mapping as plain objects. Raises ConfigError: missing, over MAX_YAML_BYTES, not YAML, no mapping, a key
+    twice, over MAX_VALUES values by aliases, or a number that is not finite.
     """
     try:
         with path.open("rb") as file:
@@ -123,10 +121,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class ParamFiles:
-    """What the files of `params/` hold, before any of it is checked; those of a checkout are read when asked for.
+    """What the files of `params/` hold, before any check; those of a checkout are read when asked for.
 
-    A file is named by its kind (a folder of params/) and its stem, which is unique in its kind whatever folders are
-    below it. `given`: path relative to the checkout -> content, in place of the checkout's files.
+    A file is named by its kind (a folder of params/) and its stem, unique in its kind whatever folders are below it.
+    `given`: path relative to the checkout -> content, in place of the checkout's files.
     """
 
     def __init__(self, root: Path, given: Mapping[str, dict[str, Any]] | None = None) -> None:
@@ -137,7 +135,6 @@ class ParamFiles:
         self._paths: dict[str, dict[str, str]] = {}
 
     def names(self, kind: str) -> list[str]:
-        """The names of a kind, sorted."""
         return sorted(self._of(kind))
 
     def where(self, kind: str, name: str) -> str:

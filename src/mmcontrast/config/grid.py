@@ -1,7 +1,6 @@
 """`params/` under one suite: which cells there are, what each is trained with, and whether all files fit together.
 
-A report job is given the grid as plain objects (`whole`, `subset`) and reads no file of params/, so that an edit during
-a run changes nothing in it.
+A report job is given it as plain objects (`whole`, `subset`), so that an edit during a run changes nothing in it.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ KINDS = ("datasets", "methods", "experiments", "recipes", "tuning", "papers")
 
 
 class Grid:
-    """All of `params/` under one suite.
+    """All of `params/` under one suite, checked before any work starts. Raises ConfigError: any file is wrong.
 
     Args:
         root: the checkout that holds params/. datasets: to run instead of the suite's own.
@@ -43,10 +42,8 @@ class Grid:
 
     Attributes:
         datasets, recipes, tunings, papers: every file of the kind, whether this suite needs it or not.
-        declared: every method as it is written, without the variants that sweeps add; `methods` has these too.
-        experiments: every experiment, with the rows and series of its sweeps; `written_out` is the content of its file.
-
-    Raises ConfigError: any file is wrong. Everything is checked here, before any work starts.
+        declared: every method as it is written; `methods` also have the variants that sweeps add.
+        experiments: with the rows and series of their sweeps; `written_out` is the content of such a file.
     """
 
     def __init__(
@@ -154,8 +151,8 @@ class Grid:
         return {"/".join(name): self.cell(*name) for name in names}
 
     def cell(self, dataset: str, method: str, variant: str = BASE_VARIANT) -> CellConfig:
-        """What a cell is trained with, merged: `recipe_from` method < method < the dataset's overrides (of both) <
-        variant < suite, of which later wins. Raises ConfigError where a name or a value is not accepted.
+        """Merged, the later wins: `recipe_from` method < method < the dataset's overrides (of both) < variant < suite.
+        Raises ConfigError where a name or a value is not accepted.
         """
         known("params/datasets/", "dataset", dataset, self.datasets)
         known("params/methods/", "method", method, self.methods)
@@ -195,9 +192,8 @@ def whole(grid: Grid) -> dict[str, Any]:
 
 
 def subset(grid: Grid, experiment: str) -> dict[str, Any]:
-    """As `whole`, of what decides the report of one experiment, its results aside.
-    Of other experiments, datasets and variants there is nothing, so that a change there leaves it as it is; of other
-    methods the name alone, which decides who has which colour.
+    """As `whole`, of what decides the report of one experiment, its results aside: no change elsewhere changes it. Of
+    other methods it has the name alone, which decides who has which colour.
     """
     spec = grid.experiments[experiment]
     files = {grid.files.where("experiments", experiment): grid.written_out[experiment]}

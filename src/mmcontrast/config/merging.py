@@ -106,9 +106,8 @@ class CellConfig(Grown):
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on top, mapping by mapping; anything else is replaced. Neither is changed.
-    A mapping laid over null starts from nothing, and null laid over a mapping removes it. What is not merged is shared
-    with the two, and is not to be changed.
+    """`base` with `over` laid on top, mapping by mapping; anything else is replaced. A mapping over null starts from
+    nothing, null over a mapping removes it. Neither is changed; what is not merged is shared: do not change it.
     """
     out = dict(base)
     for key, value in over.items():

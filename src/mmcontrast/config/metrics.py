@@ -1,7 +1,6 @@
 """What is known of every metric, and of what labels are: a class, several labels at once, or numbers.
 
-Whatever selects, compares, tests or draws scores asks here, so that nothing takes for granted that higher is better or
-that a score is a share.
+Whatever selects, compares, tests or draws scores asks here whether higher is better and whether a score is a share.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +17,8 @@ Kind = Literal["classes", "multilabel", "regression"]
 
 @dataclass(frozen=True)
 class Measure:
-    """How one metric is read.
-
-    `of`: what it scores. `percent`: it is a share and shown times 100; else in its own unit: that of the data, its
-    square, or none. `most`: the largest share that it may be, as it is stored.
+    """How one metric, which scores `of`, is read. `percent`: a share, shown times 100; else in its own unit: that of
+    the data, its square, or none. `most`: the largest share there can be, as stored.
     """
 
     title: str
@@ -136,9 +133,8 @@ def repeated(key: str, names: Sequence[str]) -> list[str]:
 
 
 class Target(Strict):
-    """Labels of one kind.
-    A row's label is the index of its class (int64), or of multilabel one 0 or 1 for each label (uint8), or of
-    regression one number for each quantity (float32, in the units of the data).
+    """Labels of one kind. A row's is the index of its class (int64), or of multilabel 0 or 1 per label (uint8), or of
+    regression a number per quantity (float32, in the units of the data).
     """
 
     kind: Kind = Field(description="classes: one of several; multilabel: any of several; regression: numbers.")

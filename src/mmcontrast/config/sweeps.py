@@ -15,10 +15,7 @@ Variants = dict[str, dict[str, Any]]
 
 
 class Expansion:
-    """Sweeps of all experiments made into what can be written without them.
-
-    `variants`: those that sweeps add to the methods as their files declare them, by method and name.
-    """
+    """Sweeps of all experiments written out. `variants`: what they add to the methods' files, by method and name."""
 
     def __init__(self, layers: Layers, datasets: Mapping[str, Dataset]) -> None:
         self._layers = layers
@@ -26,9 +23,8 @@ class Expansion:
         self.variants: dict[str, Variants] = {}
 
     def experiment(self, raw: dict[str, Any], where: str) -> dict[str, Any]:
-        """The content of an experiment's file with the rows and series of its sweeps written out.
-
-        Raises ConfigError where a sweep is wrong. What else is wrong is left for the model of an experiment to say.
+        """An experiment's file with the rows and series of its sweeps written out. Raises ConfigError where a sweep is
+        wrong; what else is wrong is left for the model of an experiment to say.
         """
         panels: list[Any] = raw["panels"] if isinstance(raw.get("panels"), list) else []
         places = [("sweep", raw.get("sweep")), *((f"panels[{i}]", panel) for i, panel in enumerate(panels))]

@@ -88,9 +88,8 @@ class Comparison(NamedTuple):
 
 
 def results_of(revision: str, root: Path, layout: Layout | None = None) -> pl.DataFrame:
-    """The results of a suite at some time. Raises CompareError where there are none, and says which there are.
-    `revision`: `workspace`, as they are; `previous`, the last ones that were others; or a git revision, of the default
-    suite from DVC's cache or remote, of another from what was kept here when it was run.
+    """The results of a suite. Raises CompareError, which says what there is. `revision`: `workspace`; `previous`, the
+    last that were others; or a git revision: of the default suite from DVC's cache or remote, else of those kept here.
     """
     layout = layout or Layout()
     now = root / layout.report("results.parquet")

@@ -1,8 +1,8 @@
 """A report on the finished cells after a run in which a cell failed, with nothing left that looks like a result.
 
-Snakemake removes the outputs of a failed job, but takes what older runs made of them to be up to date: unless that is
-removed too, its next run would call the old report finished. So everything downstream of a missing file goes, and the
-partial report stands in a folder of its own that neither engine knows.
+Snakemake removes a failed job's outputs, but takes what older runs made of them to be up to date: its next run would
+call the old report finished. So everything downstream of a missing file goes, and the partial report stands in a folder
+of its own that neither engine knows.
 """
 
 import shutil
@@ -27,10 +27,10 @@ Step = tuple[str, list[str], str]  # name, output files, log
 
 
 def write_partial(grid: Grid, layout: Layout) -> dict[str, str]:
-    """Name of a cell without results -> "failed: why" or "not run: why"; empty, with nothing removed, if there is none.
+    """Name of a cell without results -> "failed: why" or "not run: why"; empty, and nothing is done, if there is none.
 
     Removes what is out of date, and writes reports/partial/ from the cells that are whole, unless the run was stopped
-    and no cell failed. PlanError is raised where no cell has results.
+    and no cell failed. Raises PlanError: no cell has results.
     """
     lost = unfinished(grid, layout)
     if not lost:

@@ -1,8 +1,8 @@
-"""The plan: for every stage of the pipeline one small JSON with everything that decides its result.
+"""The plan: for every stage of the pipeline one small JSON with everything that decides its result: its merged values,
+and the digests of the source files it runs and of the files outside the pipeline that it reads.
 
-That is the stage's merged values, the digests of the source files it runs, and of files outside the pipeline that it
-reads. Both engines watch a stage's plan and its data, and nothing else; a job reads its plan and never params/, so that
-an edit during a run changes the next run and not this one. A plan that would not change is not touched.
+Both engines watch a stage's plan and its data alone. A job reads its plan and never params/, so that an edit during a
+run changes the next run and not this one. A plan that would not change is not touched.
 """
 
 from __future__ import annotations
@@ -59,12 +59,10 @@ class PlannedCell(Strict):
 
 
 class Plan(Strict):
-    """What a suite covers, as the engines see it.
-
-    `fetched` are datasets with sources, `generated` those made by code; `features`: dataset of features -> the one
-    whose they are (it may have sources of its own, such as an encoder); `private`: those whose licence forbids to push
-    them to a remote; `experiments`: name -> title; `shown`: files that the report shows beside the scores; `digest`: of
-    all files of the plan, so that it changes where any of them does.
+    """What a suite covers, as the engines see it. `fetched`: datasets with sources; `generated`: made by code;
+    `features`: dataset of features -> the one whose they are (it may have sources of its own, such as an encoder);
+    `private`: not to be pushed to a remote, by their licence; `experiments`: name -> title; `shown`: files that the
+    report shows beside the scores; `digest`: of all files of the plan, so that it changes where any of them does.
     """
 
     fetched: list[str]
@@ -250,10 +248,7 @@ def _again(plan: Path) -> str:
 
 
 def carried_out(path: Path) -> dict[str, Any]:
-    """A stage's plan, where the code that runs here is the code it was made for.
-
-    Raises PlanError where there is no plan, or other code; names the file that differs, and the package that runs.
-    """
+    """A stage's plan. Raises PlanError where there is none or other code than it is for, and names what differs."""
     content = _read(path)
     for file, planned in content["code"].items():
         if not (SRC / file).is_file() or digest(file) != planned:
@@ -319,9 +314,8 @@ def cell_name(words: str) -> str:
 
 
 def plan_by_hand(suite: str, datasets: list[str] | None, name: str, stage: str) -> Path:
-    """The plan of a stage of any cell, outside the plan of the suite, which the engines watch.
-
-    Raises ConfigError where there is no such dataset, method or variant, PlanError where the cell has no such stage.
+    """The plan of a stage of any cell, outside the plan of the suite, which the engines watch. Raises ConfigError: no
+    such dataset, method or variant; PlanError: the cell has no such stage.
     """
     layout = Layout(suite, datasets)
     cell = Grid(suite=suite, datasets=datasets).cell(*name.split("/"))

@@ -13,12 +13,10 @@ from mmcontrast.report.outputs import reproduce
 
 def push(grid: Grid, layout: Layout, name: str, repository: str, public: bool) -> str:
     """Upload what the last stage of a cell has exported, with its card as README.md; the address of the commit.
+    `repository`: OWNER/NAME, created private if there is none. `public`: make it public.
 
-    `repository`: OWNER/NAME, made as a private one where there is none. `public`: make it a public one.
-
-    Raises:
-        ConfigError: huggingface_hub is not installed, or the data of a public model may not be redistributed.
-        DataError: the cell has no models or card, or a file is not what training wrote. FetchError: the hub refuses.
+    Raises ConfigError: huggingface_hub is not installed, or the data of a public model may not be redistributed;
+    DataError: the cell has no models or card, or a file is not what training wrote; FetchError: the hub refuses.
     """
     try:
         from huggingface_hub import CommitOperationAdd, HfApi

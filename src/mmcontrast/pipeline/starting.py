@@ -44,11 +44,9 @@ def _places(name: str) -> dict[str, Path]:
 
 
 def new_dataset(name: str, files: Sequence[str], told: Mapping[str, str]) -> list[str]:
-    """params/ of a dataset, an experiment and a suite, all of one name; what was written, and a line for each guess.
-
-    `files`: as the user names them, from the current folder. `told`: role of `guess.USUAL` -> column.
-
-    Raises ConfigError: the name is not accepted or taken. DataError: see `guess.Guess`.
+    """params/ of a dataset, an experiment and a suite, all of one name; what was written, and a line per guess.
+    `files`: as named from the current folder. `told`: role of `guess.USUAL` -> column. Raises ConfigError: the name is
+    not accepted or taken; DataError: see `guess.Guess`.
     """
     from mmcontrast.data.guess import Guess
 
@@ -96,9 +94,8 @@ def _add_to_recipe(name: str, entry: dict[str, Any]) -> None:
 
 
 def new_method(name: str, experiment: str | None) -> list[str]:
-    """Code, params and test of a method that trains as it is; with `experiment` also a row of that one.
-
-    Raises ConfigError: the name is not accepted or taken, or there is no such experiment.
+    """Code, params and test of a method that trains as it is; with `experiment` also a row of that one. Raises
+    ConfigError: the name is not accepted or taken, or there is no such experiment.
     """
     from mmcontrast.methods.registry import implementations
 

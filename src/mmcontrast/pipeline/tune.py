@@ -1,7 +1,7 @@
 """Equal tuning: every method is tried at the same learning rates, and the linear probe's validation score decides.
 
-Trials use separate tuning seeds. The probe is fitted on embeddings of the train split and scored on the validation
-split; the test split is not used. Where the best rate is at an end, further ones are tried beyond it.
+Trials use separate tuning seeds, and never the test split: the probe is fitted on train embeddings and scored on
+validation. Where the best rate is at an end, further ones are tried beyond it.
 """
 
 import time
@@ -43,8 +43,8 @@ def tune(
     """Run every trial of a recipe's plan, and write params/tuning/<recipe>.yaml, which is returned, after each method.
 
     What the file says of other datasets and methods stays. `grid`: read with `untuned`, as there may be no choices yet.
-    `datasets`, `methods`: of those that share the recipe; default: all; another one raises ConfigError. `train`: (cell,
-    where its outputs go, further tasks) -> validation scores; default: training and a probe a task.
+    `datasets`, `methods`: of those that share the recipe (default: all); another one raises ConfigError. `train`:
+    (cell, where its outputs go, further tasks) -> validation scores; default: training and a probe per task.
     """
     known("params/recipes/", "recipe", recipe_name, grid.recipes)
     recipe = grid.recipes[recipe_name]
@@ -65,8 +65,8 @@ def tune(
 
 
 def tuned_methods(grid: Grid, recipe: str, dataset: str) -> list[tuple[str, str]]:
-    """(method, variant) of every method whose cell shares the recipe on a dataset and is trained, of all experiments.
-    A method is tuned once, as the first variant in its file with the recipe; its other variants take that choice.
+    """(method, variant) of every trained method whose cell shares the recipe on a dataset, of all experiments: once, as
+    the first variant in its file with the recipe; its other variants take that choice.
     """
     shared = [
         (ref.method, ref.variant)

@@ -1,9 +1,8 @@
 """Is everything still what it was? Every artifact of a suite, one verdict each, whatever has happened to it.
 
-Checksums first: of the plan, raw and prepared data, what training left behind, scores, evidence, and for the default
-suite what dvc.lock lists. Then the questions that no checksum answers: do the exported weights give the stored
-predictions and embeddings, do these give the reported scores, and do all parts tell the same numbers? Of models and
-probes, which take most of the time, a part is drawn, or all are computed again.
+First the checksums of plan, data, what training left, scores and evidence, and for the default suite what dvc.lock
+lists. Then what no checksum answers: whether exported weights give the stored predictions and embeddings, these the
+reported scores, and all parts the same numbers. Models and probes take most of the time: a part is drawn, or all run.
 """
 
 import hashlib
@@ -52,8 +51,8 @@ RECORDS = ("plan", "files of dvc.lock", "objects in DVC's cache")
 class Finding:
     """The verdict on one artifact: what was asked of all of its kind, and its name, usually its path.
 
-    `spoiled`: paths without which the next run makes it again, and those of what is made from it: of a cell also its
-    scores, and of both the page. `largest`: the largest difference that was accepted, of numbers computed again.
+    `spoiled`: paths without which the next run makes it again, and what is made from it (a cell's scores, the page).
+    `largest`: the largest difference that was accepted, of numbers computed again.
     """
 
     kind: str
@@ -110,10 +109,7 @@ def repair(findings: list[Finding], root: Path, say: Callable[[str], None]) -> l
 
 
 def examine(grid: Grid, layout: Layout, every: bool = True) -> Iterator[Finding]:
-    """One finding after another; the cheap ones first. Nothing is written.
-
-    `every`: all models and probes; else a drawn part of them.
-    """
+    """One finding after another, cheap ones first; writes nothing. `every`: all models and probes, or a drawn part."""
     page = layout.report("index.html")
     for finding in _examined(grid, layout, every):
         goes = dict.fromkeys(finding.spoiled)
@@ -226,8 +222,8 @@ def _check_named(file: Path) -> None:
 def _locked(root: Path, seen: list[Finding]) -> Iterator[Finding]:
     """What stages have made, and cache objects, against dvc.lock; what stages are given is the user's to edit.
 
-    A file that its own checksum vouches for is of another run than dvc.lock where the two differ, and nothing of such a
-    run is removed; raw data have their manifest, and the plan was looked at. `seen`: what checksums have said.
+    Where a file's own checksum (`seen`) is right and that in dvc.lock is another, the file is of another run, and
+    nothing of such a run is removed; raw data have their manifest, and the plan was looked at.
     """
     if not (root / "dvc.lock").exists():
         yield Finding("files of dvc.lock", "dvc.lock", "missing")
@@ -317,9 +313,8 @@ def _md5(path: Path) -> str:
 def model_findings(
     grid: Grid, layout: Layout, damaged: Set[str] = frozenset(), every: bool = True
 ) -> Iterator[Finding]:
-    """Exported models run again, against what their training stored; on `damaged` datasets no failure spoils it.
-
-    `every`: else of each stage the model of one seed.
+    """Exported models run again, against what training stored. `every`: else of each stage the model of one seed.
+    `damaged`: datasets on which no failure spoils a model.
     """
     for cell in grid.cells.values():
         for stage in cell.stages:
@@ -384,9 +379,8 @@ def _difference(what: str, before: np.ndarray[Any, Any], after: np.ndarray[Any, 
 
 
 def score_findings(grid: Grid, layout: Layout, every: bool = True) -> Iterator[Finding]:
-    """results.parquet against each cell's scores, and against those computed again from what is stored.
-
-    `every`: else the probes of PROBES cells alone, each for one seed; the same of equal results.
+    """results.parquet against each cell's scores, and against those computed again from what is stored. `every`: else
+    the probes of PROBES cells alone, each for one seed; the same of equal results.
     """
     columns, results = dict.fromkeys(("dataset", "method", "variant"), pl.String), list[pl.DataFrame]()
     file, select = layout.report("results.parquet"), layout.select

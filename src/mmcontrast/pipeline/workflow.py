@@ -1,9 +1,8 @@
 """What a run covers, its plan when Snakemake starts, and the records of the two engines.
 
 Each engine is told what the other has done, without running anything again, and never records what is out of date:
-before anything is written to DVC `snakemake -n` is asked, before it is written to Snakemake `dvc status`; and in both
-cases whether the plan that was run is still what params/ and the code say. A mark says which plan DVC has recorded, so
-that a run that was killed in between is made good by the next one.
+`snakemake -n` is asked before DVC's records are written, `dvc status` before Snakemake's, and always whether the plan
+that was run still holds. A mark says which plan DVC has recorded, so that the next run makes good a killed one.
 """
 
 import argparse
@@ -120,10 +119,10 @@ def _restore_times(root: Path) -> None:
 
 
 def to_snakemake() -> str:
-    """After `dvc repro`, `dvc pull` or `dvc checkout`: refresh Snakemake's records, if DVC says all is clean.
+    """After `dvc repro`, `dvc pull` or `dvc checkout`: refresh Snakemake's records. Raises PlanError: DVC has stages to
+    run, or params/ or the code were edited while it ran them.
 
-    Data whose licence forbids redistribution never travel through a remote; they are fetched and prepared here first.
-    Raises PlanError where DVC has stages to run, or params/ or the code were edited while it ran them.
+    Data that may not be redistributed are in no remote: they are fetched and prepared here first.
     """
     plan, wanted = planned(*selection())
     if "DVC_STAGE" in os.environ:
@@ -165,9 +164,7 @@ def plan_suite(suite: str, datasets: list[str] | None, root: Path = Path(".")) -
 
 
 def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout]:
-    """The plan for `--config suite=NAME datasets=[A,B]`, and its paths; with `write` it is planned anew, unless a run
-    of the suite is going on. Raises PlanError where there is none to be taken as it is.
-    """
+    """The plan (with `write` made anew, unless the suite is running) and its paths. Raises PlanError: there is none."""
     suite, datasets = named_selection(config)
     layout = Layout(suite, datasets)
     fresh = write and _hold(layout.run_lock)
@@ -175,9 +172,8 @@ def planned_selection(config: dict[str, Any], write: bool) -> tuple[Plan, Layout
 
 
 def refuse_unknown_profile(arguments: list[str], beside: Path) -> None:
-    """Raise PlanError for a `--workflow-profile` that is nowhere: Snakemake would silently run without any.
-
-    `arguments`: of the command line. `beside`: folder of the Snakefile.
+    """Raise PlanError for a `--workflow-profile` that is nowhere, as Snakemake would silently run without any.
+    `beside`: the folder of the Snakefile.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--workflow-profile", default="none")

@@ -1,7 +1,4 @@
-"""What the report is made from: the grid of cells, the results with their intervals, and the files of the cells.
-
-The only place of the report that reads what a cell or a dataset left.
-"""
+"""What the report is made from: the grid, the results and the cells' files, which nothing else of the report reads."""
 
 from __future__ import annotations
 
@@ -47,10 +44,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that a number, a figure or a sentence of the report may rest on.
-
-    Attributes:
-        results: see `results.RESULTS_COLUMNS`. intervals: over seeds and test instances, of every cell once.
+    """Everything that a number, a figure or a sentence of the report may rest on. `results`: see
+    `results.RESULTS_COLUMNS`; `intervals`: over seeds and test instances, of every cell once.
     """
 
     grid: Grid
@@ -60,22 +55,14 @@ class Evidence:
 
     @classmethod
     def read(cls, grid: Grid, layout: Layout) -> Evidence:
-        """With the results as they were written.
-
-        Raises:
-            DataError: they have not been.
-        """
+        """With the results as they were written. Raises DataError: they have not been."""
         out, command = results_outputs(layout), f"mmcontrast report results{layout.select}"
         results = read_table(grid.root / out["results"], dict.fromkeys(RESULTS_COLUMNS), command)
         return cls(grid, layout, results, read_table(grid.root / out["intervals"], INTERVALS_SCHEMA, command))
 
     @classmethod
     def of_experiment(cls, grid: Grid, layout: Layout, experiment: str) -> Evidence:
-        """The same of one experiment, from the evidence file that is its own.
-
-        Raises:
-            DataError: it has not been written, or a file that the experiment shows is another than when it was.
-        """
+        """Of one experiment, by its own evidence file. Raises DataError: it is missing, or a file shown has changed."""
         path, command = grid.root / layout.evidence(experiment), f"mmcontrast report results{layout.select}"
         found = read_table(path, {"part": None}, command)
         for file, sha256 in found.filter(part=FILES).select("file", "sha256").iter_rows():
@@ -117,11 +104,7 @@ class Evidence:
         return self._read(cell, file, columns, cell.last_stage)
 
     def cost(self, cell: CellConfig, stage: str) -> Cost:
-        """Cost record of a stage.
-
-        Raises:
-            DataError: it is missing or damaged.
-        """
+        """Cost record of a stage. Raises DataError: it is missing or damaged."""
         path = self.grid.root / self.layout.stage(cell.name, stage, "cost.json")
         command = f"mmcontrast {stage} {cell.name}{self.layout.select}"
         record = told_json(path, "a cost record", f"run `{command}`")
@@ -150,10 +133,7 @@ class Evidence:
 
 class Scope:
     """One experiment on one dataset, or on `outputs.ALL` of them: what a block, a figure or a comparison is about.
-
-    Attributes:
-        grid, spec: all cells, and the experiment. data, cells: the dataset, if it is one, and the experiment's cells on
-            it, in its order.
+    `data`: the dataset, if it is one; `cells`: the experiment's on it, in its order.
     """
 
     data: Dataset
@@ -167,7 +147,6 @@ class Scope:
 
     @property
     def n_seeds(self) -> int:
-        """Seeds of every cell."""
         return len(self.grid.seeds_of(self.dataset))
 
     @property
@@ -211,7 +190,6 @@ class Scope:
         return cell_name(self.dataset, ref)
 
     def label(self, ref: CellRef) -> str:
-        """A cell's row label."""
         return cell_label(self.grid, ref)
 
     def config(self, ref: CellRef) -> CellConfig:
@@ -219,15 +197,10 @@ class Scope:
         return self.grid.cell(self.dataset, ref.method, ref.variant)
 
     def history(self, ref: CellRef) -> pl.DataFrame:
-        """Logged training terms of a cell."""
         return self.evidence.history(self.config(ref))
 
     def test_embeddings(self, ref: CellRef, **of: Any) -> pl.DataFrame:
-        """A cell's test embeddings of the first seed, those whose columns have the values `of`.
-
-        Raises:
-            DataError: there are none.
-        """
+        """A cell's test embeddings of the first seed whose columns have the values `of`; DataError where none have."""
         part = self.evidence.embeddings(self.config(ref)).filter(seed=self.first_seed, split="test", **of)
         if part.is_empty():
             which = ", ".join(f"{key} {value}" for key, value in {"seed": self.first_seed, **of}.items())
@@ -253,10 +226,7 @@ class Scope:
         return self._interval(self.evidence.intervals, ref, metric, protocol)
 
     def differences(self, metric: str, reference: CellRef) -> dict[tuple[str, str], Difference]:
-        """(method, variant) -> cell minus reference, by seed, of the selected epoch's test scores.
-
-        A cell without a selected score, and the reference itself, are not there.
-        """
+        """(method, variant) -> selected test scores minus the reference's, by seed; of others that have such scores."""
         against = self.scores(reference, metric)
         others = {(ref.method, ref.variant): self.scores(ref, metric) for ref in self.cells if against}
         found = {of: paired_difference(scores, against) for of, scores in others.items() if scores}
@@ -264,9 +234,8 @@ class Scope:
         return found
 
     def wide_difference(self, one: CellRef, other: CellRef, metric: str) -> Interval | None:
-        """Mean of one minus the other by seed, with its interval over seeds and test instances.
-
-        None where the influence of the instances is not known of the same seeds and instances of both.
+        """Mean of one minus the other by seed, with its interval over seeds and test instances; None where the
+        influence of the instances is not known of the same seeds and instances of both.
         """
         of_one, of_other = self.scores(one, metric), self.scores(other, metric)
         influences = [self._influence(ref, metric) for ref in (one, other)]

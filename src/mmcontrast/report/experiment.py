@@ -25,11 +25,9 @@ RENDERERS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_lat
 
 
 def build_table(evidence: Evidence, experiment: str) -> Table:
-    """The experiment's table.
-
-    Kind `table`: published rows first, then every cell of ours, with all three protocols. Kind `ablation`: every cell
-    of ours, selected epoch. Both: the paired difference to the experiment's reference, where it names one. Kind
-    `matrix`: a row per label, a column per score, see `matrix_blocks`.
+    """The experiment's table. Kind `table`: published rows, then every cell of ours under all three protocols;
+    `ablation`: every cell of ours, selected epoch; both with the paired difference to the experiment's reference, where
+    it names one. Kind `matrix`: a row per label, a column per score, see `matrix_blocks`.
     """
     grid, spec = evidence.grid, evidence.grid.experiments[experiment]
     notes = contrast_notes(grid, experiment)
@@ -126,9 +124,8 @@ def table_notes(evidence: Evidence, experiment: str) -> list[str]:
 
 
 def findings(evidence: Evidence, experiment: str) -> list[str]:
-    """What the numbers say in words: R, U and S, or the published numbers beside ours.
-
-    Where the suite changes every cell's parameters they say nothing, and that is the only finding.
+    """What the numbers say in words: R, U and S, or the published beside ours; where the suite changes every cell's
+    parameters they say nothing, and that is the only finding.
     """
     information = overrides_note(evidence.grid) or information_findings(evidence, experiment)
     return information or reproduction_sentences(reproductions(evidence, experiment))
@@ -145,10 +142,8 @@ def lost_notes(grid: Grid, experiment: str) -> list[str]:
 
 
 def write_experiment(grid: Grid, layout: Layout, experiment: str) -> None:
-    """Fill the folders of `outputs.experiment_outputs`, and leave nothing else in them.
-
-    Raises:
-        DataError: the results, or a file of one of its cells, are missing.
+    """Fill the folders of `outputs.experiment_outputs`, and leave nothing else in them. Raises DataError: the results,
+    or a file of one of its cells, are missing.
     """
     evidence = Evidence.of_experiment(grid, layout, experiment)
     write_table(evidence, experiment)

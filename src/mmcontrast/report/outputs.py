@@ -55,10 +55,7 @@ def active_arms(grid: Grid, experiment: str) -> list[tuple[Information, Arms]]:
 
 
 def own_cells(grid: Grid, experiment: str) -> list[CellRef]:
-    """The cells of the paper's own method, as opposed to its baselines; the method as it is comes first.
-
-    A variant of it that the experiment takes for its reference is a baseline.
-    """
+    """Cells of the paper's own method, as it is first; a variant that is the experiment's reference is a baseline."""
     spec = grid.experiments[experiment]
     reference = spec.reference and (spec.reference.method, spec.reference.variant)
     own = [
@@ -77,10 +74,8 @@ def cell_name(dataset: str, ref: CellRef) -> str:
 
 
 def covered(grid: Grid, layout: Layout) -> dict[str, Any]:
-    """What the results table is made of, as plain values.
-
-    Cells with their seeds and selecting metric, the cells of each experiment, and the files that an experiment, or the
-    page, shows beside its scores.
+    """What the results table is made of, as plain values: cells with their seeds and selecting metric, the cells of
+    each experiment, and the files that an experiment, or the page, shows beside its scores.
     """
     cells = {name: {"seeds": cell.seeds, "metric": cell.metrics[0]} for name, cell in grid.cells.items()}
     experiments = {

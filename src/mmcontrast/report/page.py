@@ -1,7 +1,4 @@
-"""The report as a folder that opens without a server: a front page, and a page per experiment and paper behind it.
-
-A front page of one picture and one sentence per question; `write_single` makes one file of the same.
-"""
+"""The report as a folder that opens without a server, or as one file: a front page, a page per experiment and paper."""
 
 import base64
 import shutil
@@ -36,11 +33,7 @@ MOST_UNFOLDED = 8
 
 @dataclass(frozen=True)
 class Links:
-    """Addresses in the report as one of its pages has them.
-
-    Attributes:
-        layout: where files are, in the checkout `root`. here: the page, within the report's folder.
-    """
+    """Addresses in the report as its page `here` has them; `layout`: where files are in the checkout `root`."""
 
     layout: Layout
     root: Path
@@ -60,14 +53,11 @@ class Links:
         return f"#{target}" if self.single or page == self.here else f"{self.file(page)}#{target}"
 
     def file(self, path: str) -> str:
-        """A file of the report."""
         return "../" * self.here.count("/") + path.removeprefix(f"{self.layout.report()}/")
 
     def image(self, figure: FigureSpec, suffix: str) -> str:
         """A figure: its file, or on a single page a data URI, so that ids in it cannot clash with another figure's.
-
-        Raises:
-            DataError: it has not been drawn.
+        Raises DataError: it has not been drawn.
         """
         path = self.layout.figure(figure.experiment, figure.name, suffix)
         if not (self.root / path).is_file():
@@ -79,12 +69,8 @@ class Links:
 
 
 def write_page(grid: Grid, layout: Layout) -> None:
-    """Write reports/index.html, the pages behind it in reports/pages/, and the model cards in reports/models/.
-
-    Of a grid `without` some cells it writes what there is of it.
-
-    Raises:
-        DataError: the results, a figure, a datasheet or a cost record are missing.
+    """Write reports/index.html, pages/ behind it and the cards in models/, of what a grid `without` some cells has.
+    Raises DataError: the results, a figure, a datasheet or a cost record are missing.
     """
     evidence, folder = Evidence.read(grid, layout), grid.root / layout.report()
     shown = _shown(evidence)
@@ -98,11 +84,7 @@ def write_page(grid: Grid, layout: Layout) -> None:
 
 
 def write_single(grid: Grid, layout: Layout) -> Path:
-    """Write the whole report as one file that needs nothing else, and say where it is.
-
-    Raises:
-        DataError: as `write_page`.
-    """
+    """Write the report as one file that needs nothing else, and say where it is. Raises DataError as `write_page`."""
     evidence = Evidence.read(grid, layout)
     shown = _shown(evidence)
     return _write(evidence, SINGLE, list(_pages(shown).values()), shown)
@@ -163,10 +145,7 @@ def _card(evidence: Evidence, e: dict[str, Any]) -> dict[str, Any]:
 
 
 def optimism(summary: pl.DataFrame, metric_by_dataset: dict[str, str]) -> tuple[float, float, int] | None:
-    """Gain in points of `optimistic` over `selected` in the selecting metric: mean and spread, and over how many cells.
-
-    Only of metrics that are shares.
-    """
+    """Gain in points of `optimistic` over `selected` in selecting metrics that are shares: mean, spread, cells."""
     gains = []
     keys = ["dataset", "method", "variant", "metric"]
     for (dataset, _, _, metric), part in summary.group_by(keys):

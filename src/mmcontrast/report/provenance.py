@@ -78,11 +78,11 @@ def raw_checksum(sheet: dict[str, Any]) -> str:
 
 
 def cell_records(evidence: Evidence) -> list[dict[str, Any]]:
-    """Of every cell where it is used, what it was trained on, and what it cost; in the order of the experiments.
+    """What every cell was trained on and what it cost, in the order of the experiments, where it is used.
 
     experiments: files in params/experiments/; checksum, params, code: sha256 of its raw data, of its parameters and of
-    the code that it depends on; files: where its parameters are; seconds, memory: of all stages together, and the
-    largest of them, in bytes.
+    the code that it depends on; files: where its parameters are; seconds: of all stages; memory: their largest, in
+    bytes.
     """
     grid = evidence.grid
     used: dict[str, list[str]] = {}
@@ -116,11 +116,7 @@ def anchor(cell: str) -> str:
 
 
 def write_cards(evidence: Evidence, records: list[dict[str, Any]], code: str) -> None:
-    """Write the card of every cell, and remove those of cells that the grid no longer has.
-
-    Args:
-        records: of every cell. code: the code's version.
-    """
+    """Write the card of every cell (`code`: the code's version), and remove those of cells not in the grid any more."""
     grid, layout, written = evidence.grid, evidence.layout, set()
     template = wording.templates().get_template("card.md")
     for record in records:

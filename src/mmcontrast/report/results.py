@@ -1,8 +1,6 @@
-"""The one results table that every table and figure is a view of, its extracts for DVC, and each experiment's evidence.
-
-The evidence of an experiment is its part of the table and the checksums of what else it shows, so that an experiment is
-drawn again when something of its own has changed, and not when another has. Scores stay as they are stored here; shares
-become percent where they are shown.
+"""The one results table that every table and figure is a view of, its extracts for DVC, and each experiment's evidence:
+its part of the table and the checksums of what else it shows, so that it is drawn again only when something of its own
+has changed. Scores stay as they are stored here; shares become percent where they are shown.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,9 +44,8 @@ def summarise(results: pl.DataFrame) -> pl.DataFrame:
 
 
 def shown(estimate: Iterable[float], of: Measure = SHARE) -> Interval:
-    """Mean, low and high of a score or difference, or of a share, as they are shown; what comes after is dropped.
-
-    Where nothing varied that could be seen, there are no ends: that says nothing of how far other runs may lie.
+    """Mean, low and high as shown; what comes after is dropped. Where nothing varied that could be seen, there are no
+    ends: that says nothing of how far other runs may lie.
     """
     mean, low, high, *_ = estimate
     if high - low < 1e-9:
@@ -72,13 +69,8 @@ def write_results(grid: Grid, layout: Layout) -> None:
 
 
 def write_covered(content: dict[str, Any], layout: Layout, root: Path) -> None:
-    """Write what `results_outputs` names, and the evidence of every experiment and of the page.
-
-    Args:
-        content: see `covered`.
-
-    Raises:
-        DataError: a cell has not been evaluated, or with other seeds than the suite's.
+    """Write what `results_outputs` names, and all evidence. `content`: see `covered`. Raises DataError: a cell has not
+    been evaluated, or with other seeds than the suite's.
     """
     out = {key: root / path for key, path in results_outputs(layout).items()}
     results = pl.concat(_scores(content, layout, root)).select(RESULTS_COLUMNS)
@@ -126,11 +118,7 @@ def _intervals(content: dict[str, Any], layout: Layout, root: Path) -> Iterator[
 
 
 def read_table(path: Path, schema: dict[str, Any], command: str) -> pl.DataFrame:
-    """A Parquet file of known columns.
-
-    Raises:
-        DataError: it is missing, damaged or has other columns; says which command writes it.
-    """
+    """A Parquet file of known columns. Raises DataError: missing, damaged, other columns; with the `command` to run."""
     try:
         return read_frame(path, schema, f"run `{command}` again")
     except FileNotFoundError:

@@ -1,7 +1,4 @@
-"""What is seen of single cells: training curves, and test embeddings in the plane of two principal components.
-
-Shapes: N test instances, D width of an embedding.
-"""
+"""Training curves of cells, and test embeddings (N instances, width D) in the plane of two principal components."""
 
 import textwrap
 from typing import Any
@@ -74,9 +71,8 @@ def _curves_told(of: Scope) -> dict[str, Any]:
     by_default=lambda grid, experiment, dataset: grid.experiments[experiment].kind in ("table", "ablation"),
 )
 def curves(of: Scope, narrow: bool) -> style.Figure:
-    """Panels of each cell: validation score above, training loss below; panels of a kind share their axes.
-
-    A probe gives a cell one score, at the end; where all cells are scored by one, only the loss is drawn.
+    """Panels of each cell: validation score above, training loss below; panels of a kind share their axes. A probe
+    gives a cell one score, at the end; where all cells are scored by one, only the loss is drawn.
     """
     from matplotlib.patches import Patch
 
@@ -160,12 +156,8 @@ def projected_cells(grid: Grid, experiment: str, dataset: str) -> list[CellRef]:
 
 
 def project(embeddings_ND: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N, 2) coordinates, and the share of variance each of the two axes explains.
-
-    Deterministic: the full decomposition, each axis turned so that its largest loading is positive.
-
-    Raises:
-        DataError: an embedding is not finite, or there are fewer than two instances or dimensions.
+    """(N, 2) coordinates and each axis's share of variance. Deterministic: full decomposition, largest loading
+    positive. Raises DataError: an embedding is not finite, or there are fewer than two instances or dimensions.
     """
     if not np.isfinite(embeddings_ND).all() or min(embeddings_ND.shape) < 2:
         raise DataError(

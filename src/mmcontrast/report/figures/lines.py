@@ -1,7 +1,4 @@
-"""Scores as lines over a number that cells differ in, such as the size of a batch; information as bars or such lines.
-
-Redundant, unique and synergistic information has chance and the control of synergy beside it.
-"""
+"""Scores as lines over a number that cells differ in; R, U and S as bars or lines, with chance and S's control."""
 
 import textwrap
 from typing import Any
@@ -114,11 +111,7 @@ def points_of(of: Scope, metric: str, line: dict[str, float]) -> list[Point]:
 def draw_line(
     axes: style.Axes, points: list[Point], name: str, i: int, colour: str, scale: str, slot: int | None = None
 ) -> None:
-    """The i-th series of a panel: means, seeds and intervals.
-
-    Args:
-        slot: of a control: as many steps aside; it is dashed, with hollow marks. Default: i, and a full line.
-    """
+    """The i-th series of a panel: means, seeds, intervals. `slot`: of a control (dashed, hollow marks), steps aside."""
     shift = 1 + APART * (i if slot is None else slot) if scale == "log" else 1
     for x, found, seeds in points:
         axes.plot([x * shift] * 2, found[1:], color=colour, linewidth=2.2, solid_capstyle="butt")

@@ -234,10 +234,9 @@ def gains(of: Scope, narrow: bool) -> style.Figure:
 
 
 def priced(of: Scope) -> dict[tuple[str, str], Reversal]:
-    """(dataset, label of a contrast) -> how often the switch reverses its method's order with another method.
-
-    The methods it is ranked with are the experiment's cells of other methods on the dataset, as they are: none of a
-    contrast's `cell`. Of contrasts of two cells of one method, scored on the same seeds.
+    """(dataset, label of a contrast) -> how often the switch reverses its method's order with another method, on the
+    same seeds. Of contrasts of two cells of one method; the others are the experiment's cells of other methods on the
+    dataset, as they are: none of a contrast's `cell`.
     """
     found = {}
     for c in of.spec.contrasts:

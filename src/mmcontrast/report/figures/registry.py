@@ -1,7 +1,5 @@
-"""The kinds of figures: of each a function that draws it, its caption, and which experiments have it.
-
-`@figure("kind")` over a function in this folder, and a macro of that name in `templates/captions.txt`, are all that a
-new kind takes.
+"""The kinds of figures: of each a function that draws it, its caption, and which experiments have it. `@figure("kind")`
+over a function in this folder, and a macro of that name in `templates/captions.txt`, are all that a new kind takes.
 """
 
 from __future__ import annotations
@@ -30,8 +28,8 @@ class Kind:
     Attributes:
         section: of a figure of all datasets together: the experiment's section that it shows.
         told: what its caption says that is not in the scope itself.
-        by_default: which experiments have it that do not say what is drawn. possible: where there is something to
-            draw. always: which experiments have it, whatever they say.
+        by_default: which experiments have it that do not say what is drawn. possible: where there is something to draw.
+        always: which experiments have it, whatever they say.
     """
 
     draw: Draw
@@ -55,10 +53,7 @@ KINDS: dict[str, Kind] = {}
 
 
 def figure(kind: str, section: str = "", **of: Any) -> Callable[[Draw], Draw]:
-    """Register a function that draws a scope, wide or narrow, as what `figures:` of an experiment calls `kind`.
-
-    `config.experiments` reads it and `section` from the code. of: see `Kind`.
-    """
+    """Register what draws a kind of `figures:`; `config.experiments` parses `kind` and `section`. `of`: see `Kind`."""
 
     def register(draw: Draw) -> Draw:
         KINDS[kind] = Kind(draw, section, **of)

@@ -1,7 +1,4 @@
-"""What retrieval looks like: queries with their nearest items, similarities by instance, and the data themselves.
-
-Shapes: P drawings, Q texts, I instances, D width.
-"""
+"""Queries with their nearest items, similarities by instance, the data. P drawings, Q texts, I instances, D width."""
 
 from __future__ import annotations
 
@@ -41,11 +38,8 @@ LINES = 3
 
 @dataclass(frozen=True)
 class Retrieved:
-    """One cell's test observations at the selected epoch of one seed.
-
-    Attributes:
-        table: the test split as it was prepared. spec: what is sought in what.
-        gallery, queries: modality's (P, D) rows and (P,) row of each one's instance in `table`.
+    """One cell's test observations at the selected epoch of one seed. `table`: the prepared test split; `spec`: what is
+    sought in what; `gallery`, `queries`: modality's (P, D) rows and (P,) row of each one's instance in `table`.
     """
 
     table: Table
@@ -72,11 +66,7 @@ def in_retrieval_tables(grid: Grid, experiment: str, dataset: str) -> bool:
 
 
 def retrieved(of: Scope, ref: CellRef) -> Retrieved:
-    """What a figure is drawn from; the first seed at its selected epoch, or its last without validation.
-
-    Raises:
-        DataError: there are no embeddings of that seed and epoch.
-    """
+    """The first seed at its selected epoch, or its last without validation. Raises DataError: no embeddings of it."""
     spec, table = retrieval_of(of), of.evidence.test_split(of.dataset)
     of_seed = of.evidence.metrics(of.config(ref)).filter(seed=of.first_seed, split="test", metric="rsum")
     protocol = "selected" if "selected" in of_seed["protocol"].to_list() else "last"
@@ -97,10 +87,7 @@ def picked(size: int, table: Table, generator: np.random.Generator | None = None
 
 @figure("neighbours", told=names_told, by_default=in_retrieval_tables, possible=projected_cells)
 def neighbours(of: Scope, narrow: bool) -> style.Figure:
-    """Queries of each direction with the items nearest to them, nearest first, the right ones marked.
-
-    The queries are drawn at random by a fixed seed: one text of each of QUERIES instances, and those instances.
-    """
+    """Nearest items, the right ones marked, of QUERIES instances and of one text of each, all drawn by a fixed seed."""
     found = retrieved(of, projected_cells(of.grid, of.experiment, of.dataset)[-1])
     similarity_IQ = found.similarity()
     generator = np.random.default_rng(PICK_SEED)

@@ -26,10 +26,8 @@ TITLE_CHARACTERS, AXIS_CHARACTERS = 66, 84
 def _panels(
     of: Scope, labels: list[str], axis: str, shares: str, legend_lines: int, narrow: bool, leading: int = 1
 ) -> tuple[style.Figure, list[style.Axes]]:
-    """One panel per metric with shared rows.
-
-    shares: what the x axis says behind a metric that is a share. leading: width of the panel of the dataset's own label
-    where a row is all its tasks, in those of another.
+    """One panel per metric with shared rows. `shares`: what the x axis says behind a share. `leading`: width of the
+    panel of the dataset's own label where a row is all its tasks, in those of another.
     """
     k = len(of.charted)
     columns = 1 if narrow else min(k, MOST_BESIDE)

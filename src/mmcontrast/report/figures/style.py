@@ -1,6 +1,5 @@
-"""One look for all figures, and one colour per method in all of them. Equal figures give equal bytes.
-
-matplotlib is imported where something is drawn: captions and lists of figures do without, and start faster.
+"""One look for all figures, and one colour per method in all of them. matplotlib is imported only where something is
+drawn: captions and lists of figures start faster without it.
 """
 
 import textwrap
@@ -69,9 +68,8 @@ def house_style() -> Iterator[None]:
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """Method -> colour. A method in KNOWN keeps its colour whatever else there is; others take what is left, by name.
-
-    After the palette come its colours darkened, then lightened; beyond these a method is grey.
+    """Method -> colour. One in KNOWN keeps its own whatever else there is; others, by name, take what is left. After
+    the palette come its colours darkened, then lightened; beyond these a method is grey.
     """
     from matplotlib.colors import to_hex, to_rgb
 

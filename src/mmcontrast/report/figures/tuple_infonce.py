@@ -124,10 +124,7 @@ def _some_search(grid: Grid, experiment: str, dataset: str) -> bool:
 
 @figure("search", possible=_some_search)
 def search(of: Scope, narrow: bool) -> style.Figure:
-    """The path of alpha by modality, and the reward of the trials, over the rounds of a search.
-
-    And the path of the augmentations' strength, where a cell of the experiment searches that too.
-    """
+    """Alpha by modality and the trials' reward over a search's rounds, and the augmentations' strength if searched."""
     ref, both = _searched(of, "kind", ("reinforce",)), _searched(of, "beta")
     if ref is None:
         raise ConfigError(f"params/experiments/{of.experiment}.yaml: figures: search: no cell searches by reinforce")

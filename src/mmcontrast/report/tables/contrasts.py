@@ -1,7 +1,5 @@
 """Differences that are themselves the result: declared before the run and tested, or exploratory with intervals alone.
-
-The only place of the report where a p value is made: a comparison has one, and it stands in its experiment's block of
-primary contrasts, in its figure, and in what is said of it.
+Only here is a p value made: one per comparison, for its experiment's block of primary contrasts, figure and sentences.
 """
 
 from dataclasses import dataclass, replace
@@ -32,11 +30,8 @@ WIDE = Column("wide", "Over seeds and test instances", "interval")
 
 @dataclass(frozen=True)
 class Compared:
-    """A contrast with its difference by seed, as stored.
-
-    Attributes:
-        difference: its p is NaN unless the contrast is primary. wide: over seeds and test instances, where known.
-        p_holm: corrected within the family. family: number of contrasts in it.
+    """A contrast with its difference by seed, as stored, whose p is NaN unless it is primary. `wide`: over seeds and
+    test instances, where known. `p_holm`: corrected in its family, of which `family` is the size.
     """
 
     contrast: Contrast
@@ -135,7 +130,6 @@ def _values(grid: Grid, c: Compared) -> dict[str, Value]:
 
 
 def sentence(grid: Grid, c: Compared) -> str:
-    """A contrast in words."""
     d, of, seeds = c.difference, c.of, count(c.difference.n, "seed")
     start = f"{c.contrast.label}, {named(grid, c)}: "
     if c.contrast.protocol == "optimistic":

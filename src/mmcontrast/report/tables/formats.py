@@ -18,9 +18,8 @@ Kind = Literal["score", "interval", "difference", "p", "count", "published"]
 
 @dataclass(frozen=True)
 class Value:
-    """One table cell: a number with what belongs to it, as it is shown, or a word in place of one.
-
-    digits: decimals; None = three significant digits. mark: stands behind the number, except in the CSV.
+    """A number with what belongs to it, as it is shown, or a word. `digits`: decimals; None = three significant digits.
+    `mark`: stands behind the number, except in the CSV.
     """
 
     mean: float | None = None
@@ -152,10 +151,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per table row, the ends of an interval in columns of their own.
-
-    Percentages have four decimals, numbers of another unit six significant digits.
-    """
+    """A line per row, ends of intervals in own columns; percentages to 4 decimals, else 6 significant digits."""
     columns = list({c.key: c for block in table.blocks for c in block.columns}.values())
     keys = list(dict.fromkeys(k for block in table.blocks for k in block.keys))
     out = io.StringIO()

@@ -1,7 +1,6 @@
-"""Redundant, unique and synergistic information in an embedding: R, U and S of an experiment with `information`.
-
-R and U are probed after pretraining on unbiased pairs, S after pretraining on biased ones. S after unbiased pretraining
-is the control: a linear probe gains from unique features too, so synergy is what the biased pairs add to it.
+"""Redundant, unique and synergistic information in an embedding: R, U and S of an experiment with `information`. R and
+U are probed after pretraining on unbiased pairs, S after biased ones; S after unbiased pretraining is the control: a
+linear probe gains from unique features too, so synergy is what the biased pairs add to it.
 """
 
 from dataclasses import dataclass
@@ -22,11 +21,8 @@ NAMES = ("R: redundant", "U: unique", "S: synergistic")
 
 @dataclass(frozen=True)
 class Kept:
-    """Scores of one cell as fractions, by seed.
-
-    Attributes:
-        scores: R and U after unbiased pretraining, S after biased, and `control`: S after unbiased.
-        gain: S minus control, by seed. as_it_is: it is no variant of its method, but what a recipe may make of it.
+    """Scores of one cell as fractions, by seed: R and U after unbiased pretraining, S after biased, `control`: S after
+    unbiased. `gain`: S minus control. `as_it_is`: it is no variant of its method, but what a recipe may make of it.
     """
 
     ref: CellRef

@@ -30,13 +30,13 @@ MARKS = {ENCODERS: "e", OWN: "f"}
 class Matrix:
     """What the matrix of an experiment is drawn and written from.
 
-    A method that fuses its encodings has two readouts, of the encoders and of the fusion. Its headline is the one that
-    is better on validation. The embedding of a method that does not fuse counts as that of its encoders.
+    A method that fuses its encodings has two readouts, of the encoders and of the fusion; its headline is the better on
+    validation. Any other embedding counts as that of its encoders.
 
     Attributes:
         labels: rows, in the experiment's order. columns: those whose datasets this selection runs.
-        labelled: rows that were trained with labels. floors: rows that learn nothing, which are raw inputs and
-            untrained networks. Neither are ranked with the others.
+        labelled: rows trained with labels. floors: rows that learn nothing (raw inputs, untrained networks). Neither
+            are ranked with the others.
         refs: (label, dataset) -> its cell. scores: (label, column) -> seed -> score of the headline, as stored.
         measures: (column,) how its scores are read.
         chance: (column,) the score of guessing among equally likely classes; None where there are no classes.
@@ -86,7 +86,6 @@ class Matrix:
         return self.twins - shown if shown else set()
 
     def method_of(self, label: str) -> str:
-        """The method of a row."""
         return next(ref.method for (name, _), ref in self.refs.items() if name == label)
 
     def mean(self, label: str, column: int) -> Interval | None:
@@ -121,10 +120,8 @@ class Matrix:
         return out
 
     def across(self) -> dict[str, tuple[Interval, Interval]]:
-        """Complete label -> (interquartile mean of the skills, mean rank); empty for one column.
-
-        The first is over the columns that have a chance level, NaN where none has; the second is over all, and NaN for
-        rows that are not ranked.
+        """Complete label -> (interquartile mean of the skills, over columns with a chance level; mean rank, over all).
+        NaN where no column has chance, or a row is not ranked; empty for one column.
         """
         if len(self.columns) < 2 or not self.ranked:
             return {}
@@ -137,11 +134,8 @@ class Matrix:
 
 
 def headline_readout(on_val: Mapping[str, Mapping[int, float]], sign: int = 1) -> str:
-    """The readout with the best mean over seeds on validation, ENCODERS or OWN; OWN where both are equal or unknown.
-
-    Args:
-        on_val: readout -> seed -> score; of a method that has one readout, that is the answer.
-        sign: 1 where larger is better, else -1.
+    """The readout with the best mean over seeds on validation; OWN where both are equal or unknown. `on_val`: readout
+    -> seed -> score; one alone is the answer. `sign`: 1 where larger is better, else -1.
     """
     means = {r: sign * fmean(on_val[r].values()) if on_val[r] else -math.inf for r in (OWN, ENCODERS) if r in on_val}
     return max(means, key=means.__getitem__)
@@ -300,13 +294,8 @@ def matrix_notes(grid: Grid, experiment: str, matrix: Matrix, contrasts: list[st
 
 
 def read_costs(evidence: Evidence, matrix: Matrix) -> dict[tuple[str, int], tuple[float, float]]:
-    """(label, column) -> seconds and MiB.
-
-    Seconds of one seed's training without imports, data and scoring, the mean over the column's datasets; and the
-    largest peak memory of a process.
-
-    Raises:
-        DataError: a cost record is missing or damaged.
+    """(label, column) -> seconds of a seed's training without imports, data and scoring, mean over the column's
+    datasets, and largest peak memory of a process (MiB). Raises DataError: a cost record is missing or damaged.
     """
     found = {}
     for label, c in matrix.scores:

@@ -1,7 +1,6 @@
-"""What each paper published: beside ours where it is run here, and with the reason where it is not.
-
-Every sentence follows from the results by rule, and none claims more than its interval allows. What is compared
-here was not declared before the run: it has intervals, and no p values but those of `tables.contrasts`.
+"""What each paper published: beside ours where it is run here, and with the reason where it is not. Every sentence
+follows from the results by rule and claims no more than its interval allows. What is compared here was not declared
+before the run: it has intervals, and no p values but those of `tables.contrasts`.
 """
 
 from collections import Counter
@@ -34,11 +33,7 @@ VERIFIED = {
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A published number beside ours under one protocol, as shown.
-
-    Attributes:
-        scores: ours by seed.
-    """
+    """A published number beside ours (`scores` by seed) under one protocol, as shown."""
 
     of: Scope
     ref: CellRef
@@ -50,7 +45,6 @@ class Reproduction:
 
     @property
     def published(self) -> float:
-        """The published number."""
         return self.row.values[self.metric]
 
     @property
@@ -121,11 +115,10 @@ def reproduction_sentences(found: list[tuple[Reproduction, Reproduction | None]]
 
 
 def paper_parts(evidence: Evidence) -> list[dict[str, Any]]:
-    """Of every paper that has an experiment what its section of the page shows.
-
-    key, title; experiments that are run, by name; lines: every published number of a cell that was run here, and the
-    same by the epoch that is best on the test split, where there is that protocol; unrun: what this selection leaves
-    out, as `name, title, caption, source, file`, parts by dataset, and whether its name is enough (brief).
+    """Of every paper with an experiment what its section of the page shows: key, title; experiments that are run, by
+    name; lines: every published number of a cell that was run here, and the same by the epoch that is best on the test
+    split, where there is that protocol; unrun: what this selection leaves out, as `name, title, caption, source, file`,
+    parts by dataset, and whether its name is enough (brief).
     """
     parts, grid = [], evidence.grid
     for key, paper in grid.papers.items():

@@ -74,11 +74,7 @@ def probe_definition(datasets: Iterable[Dataset]) -> str:
 
 
 def definitions(protocols: Container[str], cells: Iterable[tuple[Dataset, bool]]) -> list[tuple[str, str]]:
-    """Title and definition of each of these protocols, and of a probe's score.
-
-    Args:
-        cells: of every cell its dataset, and whether a probe scores it.
-    """
+    """Title and definition of each protocol, and of a probe's score. `cells`: dataset, whether a probe scores it."""
     cells = list(cells)
     probed = [data for data, by_probe in cells if by_probe]
     scored = len(probed) < len(cells)
@@ -111,10 +107,8 @@ def short_title(metric: str, dataset: Dataset | None = None) -> str:
 
 
 def reported_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> list[str]:
-    """The dataset's metrics, the selecting one first, then those of its further tasks, readout by readout.
-
-    Without a modality only the selecting metric of the dataset's own label is reported; of retrieval every metric by
-    direction.
+    """The dataset's metrics, the selecting one first, then its further tasks', readout by readout; of retrieval by
+    direction. Without a modality only the selecting metric of the dataset's own label is reported.
     """
     if dataset.retrieval is not None:
         return ranked_metrics(dataset.metrics, dataset.retrieval)
@@ -129,9 +123,8 @@ def reported_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> li
 
 
 def charted_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> list[str]:
-    """What a chart has a panel for: every metric, or the selecting one of every task where there are several tasks.
-
-    Of retrieval the selecting one, and the one after it in both directions.
+    """What a chart has a panel for: every metric, or of several tasks the selecting one of each; of retrieval the
+    selecting one, and the one after it in both directions.
     """
     if dataset.retrieval is not None:
         return ranked_metrics(dataset.metrics[:2], dataset.retrieval)
@@ -143,7 +136,6 @@ def charted_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> lis
 
 
 def cell_label(grid: Grid, ref: CellRef) -> str:
-    """The row label of a cell."""
     if ref.label is not None:
         return ref.label
     title = grid.methods[ref.method].title
@@ -195,11 +187,7 @@ def count(n: int, noun: str) -> str:
 
 
 def points(value: float | None, sign: bool = False, digits: int | None = 1) -> str:
-    """A shown value or difference, with a true minus sign; empty where there is no value.
-
-    Args:
-        digits: decimals; None = three significant digits, of what is no percentage.
-    """
+    """A shown value or difference with a true minus sign; empty for None. `digits`: None = three significant digits."""
     if value is None or math.isnan(value):
         return ""
     if digits is None:
