@@ -51,7 +51,8 @@ def _check(scores: Tensor) -> None:
 def info_nce_bound(scores: Tensor) -> Tensor:
     """Lower bound on I(X;Y): mean_i f(x_i, y_i) - mean_j( log sum_i exp f(x_i, y_j) - ln N ). At most ln N.
 
-    Raises ContrastError: not a square matrix of at least 2 x 2.
+    Raises:
+        ContrastError: not a square matrix of at least 2 x 2.
     """
     _check(scores)
     return scores.diagonal().mean() - (scores.logsumexp(dim=0).mean() - math.log(len(scores)))
@@ -61,7 +62,9 @@ def club_bound(scores: Tensor) -> Tensor:
     """Upper bound on I(X;Y) where the critic is optimal: mean_i f(x_i, y_i) - mean_ij f(x_i, y_j).
 
     The critic of an upper bound is trained by `club_critic_loss` alone, never by this value.
-    Raises ContrastError: not a square matrix of at least 2 x 2.
+
+    Raises:
+        ContrastError: not a square matrix of at least 2 x 2.
     """
     _check(scores)
     return scores.diagonal().mean() - scores.mean()
@@ -75,10 +78,15 @@ def club_critic_loss(scores: Mapping[str, Tensor]) -> Tensor:
 def factorcl_terms(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """J = -I(x1;x2) + club(x1;x2|x1',x2') - I(x1;x1') - I(x2;x2') + club(x1;x2) - I(x1;x2|x1',x2'), to be minimised.
 
-    scores: a (N, N) matrix for each of cross, self1, self2, conditional (lower bounds), cross_club, conditional_club
-    (upper bounds). Conditioning = the critic sees each x_i beside its augmented x_i'. Gives every term as it enters the
-    sum, and `loss`.
-    Raises ContrastError: a term is missing or is no square matrix.
+    Args:
+        scores: a (N, N) matrix for each of: cross, self1, self2, conditional (lower bounds), cross_club,
+            conditional_club (upper bounds). Conditioning = the critic sees each x_i beside its augmented x_i'.
+
+    Returns:
+        every term as it enters the sum, and `loss`.
+
+    Raises:
+        ContrastError: a term is missing or is no square matrix.
     """
     missing = [t for t in (*LOWER_TERMS, *UPPER_TERMS) if t not in scores]
     if missing:

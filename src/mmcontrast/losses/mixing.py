@@ -14,7 +14,10 @@ def sample_beta(n: int, alpha: float, generator: torch.Generator) -> Tensor:
 
     torch.distributions takes no generator. With G1, G2 ~ Gamma(alpha), Beta = G1 / (G1 + G2), which is
     sigmoid(log G1 - log G2); and log G is the log of a Gamma(alpha + 1) draw plus log(U) / alpha, so that a small alpha
-    cannot underflow to 0 / 0. Exact zeros and ones can come out and are fine. Raises ContrastError: alpha <= 0.
+    cannot underflow to 0 / 0. Exact zeros and ones can come out and are fine.
+
+    Raises:
+        ContrastError: alpha <= 0.
     """
     if not alpha > 0:
         raise ContrastError(f"the Beta distribution needs alpha above 0, and it is {alpha}")
@@ -32,7 +35,9 @@ def sample_mix(n: int, alpha: float, p_select: float, generator: torch.Generator
     and 1 (not mixed) otherwise; it is not folded to max(lambda, 1 - lambda).
 
     Source: M3CoL (Kumar et al., TMLR 2025), as in its released code; the paper's own text could not be read.
-    Raises ContrastError: alpha <= 0 or p_select outside [0, 1].
+
+    Raises:
+        ContrastError: alpha <= 0 or p_select outside [0, 1].
     """
     if not 0 <= p_select <= 1:
         raise ContrastError(f"p_select is a probability, and is {p_select}")
@@ -47,7 +52,9 @@ def apply_mix(x: Tensor, lambda_B: Tensor, perm_B: Tensor) -> Tensor:
 
     Where paper and released code differ: the released code writes the mixture into a shared copy, which so becomes the
     "clean" side of the comparison as well; the `both_sides_mixed` switch of M3CoL brings that back.
-    Raises ContrastError: x, lambda and perm do not have the same number of rows.
+
+    Raises:
+        ContrastError: x, lambda and perm do not have the same number of rows.
     """
     _check_rows(lambda_B, perm_B)
     if x.ndim < 1 or len(x) != len(lambda_B):
@@ -59,9 +66,12 @@ def apply_mix(x: Tensor, lambda_B: Tensor, perm_B: Tensor) -> Tensor:
 def mix_targets(lambda_B: Tensor, perm_B: Tensor, overwritten: bool = False) -> Tensor:
     """(B, B) soft targets P[i, j] = lambda_i [j = i] + (1 - lambda_i) [j = perm(i)]; every row sums to 1.
 
-    overwritten: as in the released code, where 1 - lambda_i replaces lambda_i where perm(i) = i. Such a row sums to
-    1 - lambda_i, and a sample that is not mixed and is its own partner is ignored.
-    Raises ContrastError: lambda and perm differ in length.
+    Args:
+        overwritten: as in the released code, where 1 - lambda_i replaces lambda_i where perm(i) = i. Such a row sums to
+            1 - lambda_i, and a sample that is not mixed and is its own partner is ignored.
+
+    Raises:
+        ContrastError: lambda and perm differ in length.
     """
     _check_rows(lambda_B, perm_B)
     row_B = torch.arange(len(lambda_B), device=lambda_B.device)

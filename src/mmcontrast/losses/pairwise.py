@@ -50,9 +50,13 @@ def info_nce(a: Tensor, b: Tensor, tau: float | Tensor) -> Tensor:
     """1/2 [CE(S, i = i) + CE(S^T, i = i)], S = cos(a, b) / tau: each row finds its own partner among B.
 
     Source: the loss of CLIP (Radford et al., ICML 2021, figure 3), with a fixed temperature instead of a learned one.
-    a, b: (B, D), row k of one the partner of row k of the other; any scale. tau: > 0. Symmetric in a and b.
-    Scalar, >= 0; log B where all embeddings are alike.
-    Raises ContrastError: shapes differ, B < 2 or tau <= 0.
+    Scalar, >= 0; log B where all embeddings are alike. Symmetric in a and b.
+
+    Args:
+        a, b: (B, D), row k of one the partner of row k of the other; any scale. tau: temperature, > 0.
+
+    Raises:
+        ContrastError: shapes differ, B < 2 or tau <= 0.
     """
     check_pair(a, b, tau)
     logits_BB = cosine_logits(a, b, tau)
@@ -63,9 +67,12 @@ def info_nce(a: Tensor, b: Tensor, tau: float | Tensor) -> Tensor:
 def paired_info_nce(
     z: Mapping[str, Tensor], pairs: Sequence[tuple[str, str]], tau: float, present: Present | None = None
 ) -> Tensor:
-    """Sum of `info_nce` over directed pairs: M3Co without mixing, which counts two modalities in both orders.
+    """Sum of `info_nce` over directed pairs, so that it is M3Co without mixing.
 
-    z: modality -> (B, D). present: modality -> (B,) bool, of those that a row may lack.
+    Two modalities are therefore counted in both orders, as M3Co counts them.
+
+    Args:
+        z: modality -> (B, D). present: modality -> (B,) bool, of those that a row may lack.
     """
     has = present or {}
     loss = partial(info_nce, tau=tau)
@@ -78,8 +85,13 @@ def nt_xent(first: Tensor, second: Tensor, tau: float = 0.1) -> Tensor:
 
     The denominator of a row holds its partner and the 2N-2 other rows of BOTH views. Identical embeddings give
     ln(2N-1). Source: SimCLR (Chen et al. 2020, eq. 1); it is the estimator of CoMM's released code.
-    first, second: (N, D), row k of one the partner of row k of the other; any scale. tau: temperature, > 0.
-    Raises ContrastError: shapes differ, N < 2 or tau <= 0.
+
+    Args:
+        first, second: the two views, row k of one the partner of row k of the other; any scale.
+        tau: temperature, > 0.
+
+    Raises:
+        ContrastError: shapes differ, N < 2 or tau <= 0.
     """
     check_pair(first, second, tau)
     n = len(first)
@@ -100,12 +112,14 @@ def cmc(
     """Mean of a loss over all pairs of modalities. Source: Tian et al. 2020, full graph; NT-Xent as in CoMM's code.
 
     Args:
-        embeddings: one (N, D) tensor per modality, at least two. tau: temperature, > 0.
+        embeddings: one (N, D) tensor per modality, at least two.
+        tau: temperature, > 0.
         pair_loss: of two modalities' embeddings and tau; with `info_nce` it is CLIP's loss, over pairs.
         present: one (N,) bool per modality, None where all rows have it.
         anchor: position of the modality that every pair has; None = every pair there is.
 
-    Raises ContrastError: fewer than two modalities, shapes that differ, N < 2, tau <= 0.
+    Raises:
+        ContrastError: fewer than two modalities, shapes that differ, N < 2, tau <= 0.
     """
     if len(embeddings) < 2:
         raise ContrastError(f"contrast between modalities needs at least two, and got {len(embeddings)}")
@@ -121,8 +135,13 @@ def self_contrast(
 ) -> Tensor:
     """Mean over modalities of `nt_xent` between two augmented views of the same modality (SimCLR in each of them).
 
-    views1, views2: one (N, D) tensor per modality. present: one (N,) bool per modality, None where all rows have it.
-    Raises ContrastError: the lists differ in length or are empty, shapes differ, N < 2, tau <= 0.
+    Args:
+        views1, views2: one (N, D) tensor per modality from each augmentation.
+        tau: temperature, > 0.
+        present: one (N,) bool per modality, None where all rows have it.
+
+    Raises:
+        ContrastError: the lists differ in length or are empty, shapes differ, N < 2, tau <= 0.
     """
     if len(views1) != len(views2) or not views1:
         raise ContrastError(f"self contrast: {len(views1)} modalities in one view and {len(views2)} in the other")
@@ -180,11 +199,13 @@ def mil_nce(
 
     Args:
         a, b: rows of each modality. The released code takes raw dot products: unnormalised rows and tau = 1.
-        ids_a, ids_b: integer instance of each row; every instance needs a row in both. tau: temperature, > 0.
+        ids_a, ids_b: integer instance of each row; every instance needs a row in both.
+        tau: temperature, > 0.
         double_count: the released code counts l(i, i) twice in the denominator, once from each side, so that its
             smallest value is ln 2; False counts it once, and the smallest value is 0.
 
-    Raises ContrastError: an instance has rows in one modality only, or there are no rows.
+    Raises:
+        ContrastError: an instance has rows in one modality only, or there are no rows.
     """
     if len(a) == 0:
         raise ContrastError("MIL-NCE: a batch without rows leaves nothing to contrast")
@@ -217,10 +238,12 @@ def siglip(
     With one row per side this is the paper's loss; positives beyond the diagonal follow from its labels.
 
     Args:
-        a, b: unit rows of each modality. ids_a, ids_b: integer instance of each row.
+        a, b: unit rows of each modality.
+        ids_a, ids_b: integer instance of each row.
         scale: the paper's t = exp(t'), starting at 10. bias: the paper's b, starting at -10. Both learned there.
 
-    Raises ContrastError: there are no rows.
+    Raises:
+        ContrastError: there are no rows.
     """
     if len(a) == 0 or len(b) == 0:
         raise ContrastError(f"SigLIP: {len(a)} and {len(b)} rows leave nothing to contrast")
@@ -235,15 +258,18 @@ def weighted_nt_xent(z: Mapping[str, Tensor], weights: Mapping[str, float], *, t
     Source: Ruan et al., "TriCoLo: Trimodal Contrastive Loss for Text to Shape Retrieval", WACV 2024. The versions of
     the released code (3dlg-hcvc/tricolo) disagree on the order of the arguments, hence on which direction gets 0.25:
     the current one weighs text -> image 0.25 and image -> text 0.75, the one of 2022 the reverse. So a weight here
-    belongs to a direction by name. Two rows of the same instance are negatives of each other, as in the original.
+    belongs to a direction by name, and no order of arguments decides anything.
+    Two rows of the same instance are negatives of each other here, as they are in the original.
 
     Args:
-        z: modality -> unit rows, row n of every modality from the same instance. tau: temperature, > 0.
+        z: modality -> unit rows, row n of every modality from the same instance.
         weights: "image->text" -> weight; the first is the query, the softmax runs over the second. Directions that are
             not named are left out.
+        tau: temperature, > 0.
 
-    Raises ContrastError: a direction names no modality that is there, none is given, the rows differ in shape, or there
-    are none.
+    Raises:
+        ContrastError: a direction names no modality that is there, none is given, the rows differ in shape, or
+            there are none.
     """
     if not weights:
         raise ContrastError("weights: no direction given; give at least one, e.g. {'text->image': 0.25}")

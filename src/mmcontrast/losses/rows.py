@@ -99,7 +99,9 @@ def modality_pairs(modalities: Sequence[str], pairing: Pairing) -> list[tuple[st
     """Directed pairs (a, b), a looking up b; of two modalities (1, 2), (2, 1).
 
     ring: each modality with the next, the last with the first (M pairs). all: every ordered pair (M (M - 1)).
-    Raises ContrastError: fewer than two modalities, or a pairing that is neither.
+
+    Raises:
+        ContrastError: fewer than two modalities, or a pairing that is neither.
     """
     if len(modalities) < 2:
         raise ContrastError(f"a contrast between modalities needs at least two, and there is {list(modalities)}")
@@ -113,8 +115,10 @@ def modality_pairs(modalities: Sequence[str], pairing: Pairing) -> list[tuple[st
 def over_rows(loss: Callable[..., Tensor], rows_B: Tensor | None, *tensors: Tensor, least: int = 2) -> Tensor:
     """n / B times the loss of the n rows that are True; see the module.
 
-    loss: a mean over rows, of as many tensors (n, ...) as there are `tensors`, (B, ...) each. rows_B: bool; None = all
-    rows, whose loss is as it is. least: n below it gives `nothing`: a contrast needs two rows.
+    Args:
+        loss: a mean over rows, of as many tensors (n, ...) as there are `tensors`.
+        rows_B: bool, None = all rows, whose loss is as it is.
+        tensors: (B, ...) each. least: n below it gives `nothing`: a contrast needs two rows.
     """
     if rows_B is None:
         return loss(*tensors)
@@ -136,7 +140,11 @@ def nothing(*tensors: Tensor) -> Tensor:
 
 
 def number_instances(ids_P: Tensor, ids_Q: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Any integers as indices 0 .. N - 1 of both modalities' rows, and N; ContrastError for an instance in only one."""
+    """Any integers as indices 0 .. N - 1 of both modalities' rows, and N.
+
+    Raises:
+        ContrastError: an instance has rows in one modality only, and so no positive.
+    """
     unique_N, index = torch.unique(torch.cat([ids_P, ids_Q]), return_inverse=True)
     index_P, index_Q = index[: len(ids_P)], index[len(ids_P) :]
     n = len(unique_N)

@@ -30,7 +30,9 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean over the rows i of -sum_j T[i, j] log softmax_j(S[i, :]).
 
     The rows of T need not sum to 1; a row weighs as much as its sum. Scalar, >= 0.
-    Raises ContrastError: the two are not square matrices of one size.
+
+    Raises:
+        ContrastError: the two are not square matrices of one size.
     """
     if logits.ndim != 2 or logits.shape[0] != logits.shape[1] or logits.shape != targets.shape:
         raise ContrastError(
@@ -77,8 +79,11 @@ def mixed_label_loss(
 def label_binary_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     """Mean over rows and labels of -y log sigmoid(s) - (1 - y) log sigmoid(-s), natural logarithm. Scalar, >= 0.
 
-    scores: (B, C), without sigmoid. labels: (B, C) of 0 and 1, or between them where labels are mixed.
-    Raises ContrastError: the two are of other shapes.
+    Args:
+        scores: (B, C), without sigmoid. labels: (B, C) of 0 and 1, or between them where labels are mixed.
+
+    Raises:
+        ContrastError: the two are of other shapes.
     """
     _refuse_other_shapes(scores, labels)
     return F.binary_cross_entropy_with_logits(scores, labels.to(scores))
@@ -88,9 +93,12 @@ def label_binary_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
 def label_squared_error(scores: Tensor, labels: Tensor) -> Tensor:
     """Mean over rows and quantities of (s - y)^2. Scalar, >= 0.
 
-    scores, labels: (B, C); in training labels are standardised by the training rows, so that all quantities weigh
-    alike.
-    Raises ContrastError: the two are of other shapes.
+    Args:
+        scores: (B, C). labels: (B, C), in training standardised by the training rows, so that each quantity weighs
+            alike whatever its unit.
+
+    Raises:
+        ContrastError: the two are of other shapes.
     """
     _refuse_other_shapes(scores, labels)
     return F.mse_loss(scores, labels.to(scores))
@@ -119,10 +127,16 @@ def target_loss(kind: str) -> Callable[[Tensor, Tensor], Tensor]:
 def supcon(views: Sequence[Tensor], labels: Tensor, tau: float = 0.07) -> Tensor:
     """Mean over rows of -1/|P| sum_{p in P} log( exp(s_ip / tau) / sum_{k != i} exp(s_ik / tau) ).
 
-    P: all other rows, of any view, with the row's label. Source: Khosla et al. 2020, eq. 2 (L_out); CoMM's fine-tuning
-    takes it on the CLS embeddings of two augmented views.
-    views: at least two (N, D) tensors, row k of each from the same instance; any scale. labels: (N,) integer classes.
-    Raises ContrastError: fewer than two views, shapes that differ, N < 2, tau <= 0.
+    P: all other rows, of any view, with the row's label. Source: Khosla et al. 2020, eq. 2 (L_out); CoMM's
+    fine-tuning takes it on the CLS embeddings of two augmented views.
+
+    Args:
+        views: at least two (N, D) tensors, row k of each from the same instance; any scale.
+        labels: (N,) integer classes.
+        tau: temperature, > 0.
+
+    Raises:
+        ContrastError: fewer than two views, shapes that differ, N < 2, tau <= 0.
     """
     if len(views) < 2:
         raise ContrastError(f"SupCon: needs at least two views of each instance, and got {len(views)}")
@@ -138,10 +152,14 @@ def supcon_rows(rows: Tensor, labels: Tensor, tau: float | Tensor = 0.07, total:
     """`supcon` of rows in any order and any number per label: here, all observations of all modalities pooled.
 
     The released code (HobbitLong/SupContrast) multiplies by tau / base_tau, both 0.07 there; the factor is 1 here.
-    rows: any scale. labels: (R,) integers; every label stands on at least two rows. tau: > 0. total: where instances
-    lack modalities, the rows there would be if none did. A row whose label stands on no other is then a negative alone,
-    and the sum over the others is over `total`, as in `losses.rows`.
-    Raises ContrastError: a label stands on one row alone, which then has no positive, and `total` is not given.
+
+    Args:
+        rows: any scale. labels: (R,) integers; every label stands on at least two rows. tau: > 0.
+        total: where instances lack modalities, the rows there would be if none did. A row whose label stands on no
+            other is then a negative alone, and the sum over the others is over `total`, as in `losses.rows`.
+
+    Raises:
+        ContrastError: a label stands on one row alone, which then has no positive, and `total` is not given.
     """
     _, label_R, count = torch.unique(labels, return_inverse=True, return_counts=True)
     lonely = count < 2

@@ -39,10 +39,12 @@ def symile_loss(
 
     The others are tuples of one row of each other modality; the positive is row i of all. Of two modalities it is
     CLIP's loss. All alike give (K - 1) ln N, or ln N of drawn tuples.
-    permutations: for each modality as the anchor, (N,) of each other one in their order: row i sees the tuples j != i
-    of rows p_o[j]. None = all N^(K - 1) combinations.
 
     Source: Saporta et al., "Contrasting with Symile", NeurIPS 2024, as released (rajesh-lab/symile, symile/loss.py).
+
+    Args:
+        permutations: for each modality as the anchor, (N,) of each other one in their order: row i sees the tuples
+            j != i of rows p_o[j]. None = all N^(K - 1) combinations.
     """
     rows, n, terms = _units(embeddings, tau), len(embeddings[0]), []
     own_N = torch.arange(n, device=embeddings[0].device)
@@ -76,13 +78,15 @@ def gram_loss(
 
     volume: of the parallelotope, in [0, 1]; of two modalities |sin|, so that opposite vectors count as the same.
     triangle: area between the tips of three. All alike give ln N. With smoothing the loss has a bound above 0.
-    anchor: position of the modality that is exchanged between rows; None (not in the papers) = the mean over all.
-    smoothing: of the targets, in [0, 1). eps: added under the root.
 
     Source: Cicchetti et al., "Gramian Multimodal Representation Learning and Alignment", ICLR 2025 (ispamm/GRAM);
     TRIANGLE, NeurIPS 2025 (arXiv 2509.24734; ispamm/TRIANGLE). Where the released codes differ: TRIANGLE's has no root,
     which gives twice the squared area (`root`); GRAM's takes |det| in float32 without `eps`, whose gradient is infinite
     at 0. GRAM's matching term, which needs a multimodal encoder, is left out.
+
+    Args:
+        anchor: position of the modality that is exchanged between rows; None (not in the papers) = the mean over all.
+        smoothing: of the targets, in [0, 1). eps: added under the root.
     """
     rows, terms = _units(embeddings, tau), []
     if form == "triangle" and len(rows) != 3:
@@ -139,10 +143,12 @@ def confu_loss(
 
     The first sum is over the subsets S of `fused` and the modalities m outside each, the second over pairs. Without
     subsets, or their weight, it is the mean over pairs: Cross. The divisor counts terms, not their weights.
-    present: modality -> (N,) bool, of those that a row may lack; a term is of the rows that have all it is made of, and
-    weighs as `losses.rows` says.
 
     Source: Koutoupis et al., "ConFu" (arXiv 2511.21331), as released (estafons/confu), which is of three modalities.
+
+    Args:
+        present: modality -> (N,) bool, of those that a row may lack; a term is of the rows that have all it is made of,
+            and weighs as `losses.rows` says.
     """
     has, loss = present or {}, partial(info_nce, tau=tau)
     pairs = cmc(list(z.values()), tau, info_nce, [has.get(m) for m in z])

@@ -50,8 +50,11 @@ def directed_info_nce(
 ) -> Tensor:
     """-I_NCE(a, b) of the paper's eq. 6: anchors of one view, candidates of the other alone, one direction.
 
-    positive_in_denominator: algorithm 1 prints an ambiguous index; False leaves the positive out of the sum.
-    Raises ContrastError: shapes differ, N < 2 or tau <= 0.
+    Args:
+        positive_in_denominator: algorithm 1 prints an ambiguous index; False leaves the positive out of the sum.
+
+    Raises:
+        ContrastError: shapes differ, N < 2 or tau <= 0.
     """
     check_pair(anchors, others, tau)
     logits_NN = unit_rows(anchors) @ unit_rows(others).T / tau
@@ -101,8 +104,9 @@ def comm_terms(
         present: where rows lack a modality, n of (N,) bool, None where all rows have it; its term is then of the rows
             that have it, and weighs as `losses.rows` says.
 
-    Raises ContrastError: fewer than two modalities, views or weights of different length, shapes that differ, N < 2,
-    tau <= 0.
+    Raises:
+        ContrastError: fewer than two modalities, views or weights of different length, shapes that differ, N < 2,
+            tau <= 0.
     """
     _check_tuple(view1, view2, weights, tau)
     n_terms = len(view1)
@@ -128,7 +132,10 @@ def comm_paper_terms(
 ) -> CommTerms:
     """The paper's form, eq. 7: L = -I(z', z'') + sum_i -(I(z_i, z') + I(z_i, z'')) / 2, z_i from UN-augmented inputs.
 
-    present: as in `comm_terms`. Raises ContrastError: as `comm_terms`.
+    present: as in `comm_terms`.
+
+    Raises:
+        ContrastError: as `comm_terms`.
     """
     _check_tuple([*unimodal, fused1], [*unimodal, fused2], weights, tau)
 

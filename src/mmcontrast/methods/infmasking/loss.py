@@ -25,8 +25,12 @@ def infinite_masking(fused: Tensor, draws: Sequence[Tensor], tau: float = 0.1, s
     mu_i and s_i: mean of row i's draws, not made unit again, and the variance of their cosines with q_i (divisor T).
     NEG_i: cosines over tau of q_i with all draws of the other rows, and with their q; (T + 1)(N - 1) of them.
     One draw, or strength 0: InfoNCE in one direction with further negatives. Nothing is detached.
-    fused: (N, P), any scale. draws: T tensors (N, P), any scale. tau: > 0. strength: lambda, >= 0.
-    Raises ContrastError: no draws, shapes that differ, N < 2 or tau <= 0.
+
+    Args:
+        fused: (N, P), any scale. draws: T tensors (N, P), any scale. tau: > 0. strength: lambda, >= 0.
+
+    Raises:
+        ContrastError: no draws, shapes that differ, N < 2 or tau <= 0.
     """
     if not draws:
         raise ContrastError("InfMasking: needs at least one masked draw for each view, and got none")
@@ -62,7 +66,8 @@ def infmasking_loss(
         strength: lambda at this epoch, which is its full value times (epoch + 1) / epochs.
         weights: n + 3 factors; None = all 1.
 
-    Raises ContrastError: as `comm_terms` and `infinite_masking`.
+    Raises:
+        ContrastError: as `comm_terms` and `infinite_masking`.
     """
     n_terms = len(views[0]) + 2
     factors = [1.0] * n_terms if weights is None else list(weights)

@@ -27,12 +27,16 @@ def m3co_pair(mixed: Tensor, clean: Tensor, targets: Tensor, tau: float) -> Tens
 
     The columns of P are not renormalised. With every lambda = 1 it is the symmetric InfoNCE. Scalar, >= 0; log B where
     all embeddings are alike.
-    mixed: mixed embeddings of a, not normalised (normalising first would change the method). targets: `mix_targets` of
-    a's lambda and partners.
 
     Where paper and released code differ: the released code compares mixed a with MIXED b (an in-place edit of a shared
     copy), with targets that know of a's mixing alone; the paper's figures compare with clean b, as here.
-    Raises ContrastError: shapes differ, B < 2 or tau <= 0.
+
+    Args:
+        mixed: mixed embeddings of a, not normalised (normalising first would change the method).
+        targets: `mix_targets` of a's lambda and partners.
+
+    Raises:
+        ContrastError: shapes differ, B < 2 or tau <= 0.
     """
     check_pair(mixed, clean, tau)
     return bidirectional_cross_entropy(cosine_logits(mixed, clean, tau), targets, targets.T)
@@ -43,9 +47,11 @@ def m3co(
 ) -> Tensor:
     """Sum (not mean) of `m3co_pair` over directed pairs (a, b): mixed a against clean b under a's targets.
 
-    mixed, clean: modality -> (B, D). targets: modality -> (B, B).
     Where paper and released code differ: the code takes a ring of three modalities (3 of 6 ordered pairs); whether the
     paper's text says ring or all pairs is not known.
+
+    Args:
+        mixed, clean: modality -> (B, D). targets: modality -> (B, B).
     """
     return torch.stack([m3co_pair(mixed[a], clean[b], targets[a], tau) for a, b in pairs]).sum()
 
@@ -59,7 +65,12 @@ def multisclip_pair(a: Tensor, b: Tensor, tau: float, detach_targets: bool = Fal
 
     The released code lets the gradient flow through Q, so the model can reshape its own targets; `detach_targets` stops
     that.
-    Raises ContrastError: shapes differ, B < 2 or tau <= 0.
+
+    Args:
+        tau: one temperature for predictions and targets.
+
+    Raises:
+        ContrastError: shapes differ, B < 2 or tau <= 0.
     """
     check_pair(a, b, tau)
     targets_BB = cosine_logits(b, b, tau).softmax(dim=-1)
@@ -77,8 +88,9 @@ def multisclip(
 ) -> Tensor:
     """Sum of `multisclip_pair` over directed pairs, on unmixed embeddings.
 
-    z: modality -> (B, D). present: modality -> (B,) bool, of those that a row may lack; a pair is of the rows that have
-    both, see `losses.rows`.
+    Args:
+        z: modality -> (B, D). present: modality -> (B,) bool, of those that a row may lack; a pair is of the rows that
+            have both, see `losses.rows`.
     """
     has = present or {}
     loss = partial(multisclip_pair, tau=tau, detach_targets=detach_targets)

@@ -98,8 +98,8 @@ def multifold_terms(
         `loss` with gradient, and detached: `gap` (loss minus entropy of its targets, >= 0), `hard`, `soft`,
         `hard_gap`, `soft_gap`, and `hard`, `soft`, `soft_gap` by direction with the suffix `_ab` or `_ba`.
 
-    Raises ContrastError: an argument is out of its range, shapes do not fit, or an instance has rows in one modality
-    only.
+    Raises:
+        ContrastError: an argument is out of its range, shapes do not fit, or an instance has rows in one modality only.
     """
     _check_rows(a, b, ids_a, ids_b)
     _check_options(tau, tau_soft, soft_weight, hard=hard, relation=relation, combine=combine)
@@ -151,11 +151,17 @@ def multifold_terms(
 
 
 def multifold_pairs_terms(z: Mapping[str, Tensor], ids: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
-    """`multifold_terms` summed over all pairs of two or more modalities, as TriCoLo sums its pairs; under its names.
+    """`multifold_terms` summed over all pairs of two or more modalities, as TriCoLo sums its pairs.
 
-    z: modality -> unit rows. ids: modality -> instance of each row. options: those of `multifold_terms`; `teacher` is
-    then a mapping like z.
-    Raises ContrastError: fewer than two modalities, or as `multifold_terms`.
+    Args:
+        z: modality -> unit rows. ids: modality -> instance of each row. options: those of `multifold_terms`;
+            `teacher` is then a mapping like z.
+
+    Returns:
+        The sums, under the names of `multifold_terms`.
+
+    Raises:
+        ContrastError: fewer than two modalities, or as `multifold_terms`.
     """
     if len(z) < 2:
         raise ContrastError(f"a contrast needs two modalities, and there is {list(z)}")

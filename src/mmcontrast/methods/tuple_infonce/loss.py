@@ -57,7 +57,11 @@ class Block(NamedTuple):
 
 
 def counts(batch: int, rows: Rows, copies: int = 1) -> tuple[int, int]:
-    """(n_0, n_k): naive and k-disturbed negatives that one anchor meets; copies: R."""
+    """(n_0, n_k): naive and k-disturbed negatives that one anchor meets.
+
+    Args:
+        batch: B. copies: R, disturbed copies of the batch per modality.
+    """
     per_copy = {"all": batch, "own": 1, "others": batch - 1, "every_own": batch - 1}[rows]
     return batch - 1, per_copy * copies
 
@@ -65,9 +69,12 @@ def counts(batch: int, rows: Rows, copies: int = 1) -> tuple[int, int]:
 def weights_from_alpha(alpha: Sequence[float], n_naive: int, n_disturbed: int, form: Form = "ratio") -> list[float]:
     """Weights w_k, one for every physically computed k-disturbed negative. All zero is naive tuple contrast.
 
-    alpha: K numbers >= 0. n_naive, n_disturbed: n_0 and n_k of `counts`. form: ratio: w_k = alpha_k n_0 / n_k, i.e.
-    alpha_k k-disturbed negatives per naive one; weight: w_k = alpha_k.
-    Raises ValueError: alpha is negative or not finite.
+    Args:
+        alpha: K numbers >= 0. n_naive: n_0. n_disturbed: n_k; see `counts`.
+        form: ratio: w_k = alpha_k n_0 / n_k, i.e. alpha_k k-disturbed negatives per naive one; weight: w_k = alpha_k.
+
+    Raises:
+        ValueError: alpha is negative or not finite.
     """
     values = [float(a) for a in alpha]
     if not all(math.isfinite(a) and a >= 0 for a in values):
@@ -84,7 +91,9 @@ def weighted_cross_entropy(positive_B: Tensor, blocks: Sequence[Block]) -> Tuple
 
     A block of weight 0 is left out, as if its logits were masked, but is still measured in the stats, to which the
     caller adds the similarities. positive_B: logits of the positives.
-    Raises ValueError: a weight is negative or not finite.
+
+    Raises:
+        ValueError: a weight is negative or not finite.
     """
     for block in blocks:
         if not (math.isfinite(block.weight) and block.weight >= 0):
@@ -125,9 +134,10 @@ def tuple_info_nce_terms(
 
     Args:
         anchor, positive: (B, D) unit-norm fused embeddings of two views; row i of both is one instance.
-        disturbed: K tensors (R * B, D): row r * B + j is the tuple of row j with modality k of another row. Without any
-            ([] and weights []) this is naive tuple contrast.
-        weights: K numbers >= 0; see `weights_from_alpha`. tau: > 0.
+        disturbed: K tensors (R * B, D): row r * B + j is the tuple of row j with modality k of another row. With no
+            disturbed tuples at all ([] and weights []) this is naive tuple contrast.
+        weights: K numbers >= 0; see `weights_from_alpha`.
+        tau: temperature > 0.
         rows: which disturbed rows anchor i meets: all, its own (j = i), or the others.
         detach_keys: no gradient into positives and disturbed tuples.
         scenes: (B,) scene of each row. Other rows of the anchor's scene are no negatives, neither intact nor disturbed.
@@ -135,7 +145,8 @@ def tuple_info_nce_terms(
         present: K of (B,) bool, None where all rows have modality k: no anchor meets the k-disturbed tuple of a row
             that lacks it, which is none. Weights are as if all rows had it, as `losses.rows` has it.
 
-    Raises ValueError: shapes, weights or tau do not fit.
+    Raises:
+        ValueError: shapes, weights or tau do not fit.
     """
     names = [str(k) for k in range(len(disturbed))] if names is None else names
     _check(anchor, positive, disturbed, tau, rows)
@@ -219,14 +230,17 @@ def own_row_logits(
         a_i . (r_i + u_j) = a_i . r_i + a_i . u_j
         |r_i + u_j|^2     = |r_i|^2 + 2 r_i . u_j + |u_j|^2
 
-    so that B * (B - 1) disturbed tuples per modality cost two (B, D) x (D, B) products and none of them is built. Gives
-    K tensors (B, B); [i, j] = cosine / tau, EXCLUDED where i and j may not meet.
+    so that B * (B - 1) disturbed tuples per modality cost two (B, D) x (D, B) products and none of them is built.
 
     Args:
         anchor_BD: unit-norm anchors.
         fused_BD: sum of the terms (plus bias), not normalised. terms: K tensors (B, D).
+        tau: temperature.
         same_BB: True where j may not lend to i (rows of one scene); the diagonal is always excluded.
         present: K of (B,) bool, None where all rows have the modality; others neither lend it nor take it.
+
+    Returns:
+        K tensors (B, B); [i, j] = cosine / tau, EXCLUDED where i and j may not meet.
     """
     banned_BB = torch.eye(len(anchor_BD), dtype=torch.bool, device=anchor_BD.device)
     if same_BB is not None:
@@ -257,15 +271,17 @@ def every_own_row_terms(
 ) -> TupleLoss:
     """Tuple contrast of sum fusion in which each anchor meets ALL own-row replacements; see `own_row_logits`.
 
-    The rest of the objective is that of `tuple_info_nce_terms`; `own_similarity_<m>` is the mean over all replacements.
+    The rest of the objective is that of `tuple_info_nce_terms`. The statistic `own_similarity_<m>` is the mean
+    over all replacements.
 
     Args:
         anchor: (B, D) unit-norm anchors. fused: (B, D) keys as sums of their terms, not normalised.
         terms: modality -> (B, D). weights: one per modality, >= 0; blocks of weight 0 are measured without gradient.
-        scenes: (B,) scene of each row; rows of one scene do not meet, nor lend to one another.
+        tau: temperature. scenes: (B,) scene of each row; rows of one scene do not meet, nor lend to one another.
         present: of each modality (B,) bool, None where all rows have it; others neither lend it nor take it.
 
-    Raises TrainingError: all rows are of one scene.
+    Raises:
+        TrainingError: all rows are of one scene.
     """
     same_BB = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
     if scenes is not None:
