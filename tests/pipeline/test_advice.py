@@ -78,6 +78,12 @@ CASES = [
     Case("pipeline/plan.py", "{_again(path)}", no_text(f"build/tiny/plan/cells/{CELL}/finetune.json"), TRAIN),
     Case(
         "pipeline/plan.py",
+        "{_again(plan)}",
+        gone(f"build/tiny/plan/cells/{CELL}/finetune.json"),
+        f"evaluate {CELL} --suite tiny",
+    ),
+    Case(
+        "pipeline/plan.py",
         "mmcontrast {stage} {name}{layout.select}",
         gone(f"{RUN}/finetune/predictions.parquet"),
         f"evaluate {CELL} --suite tiny",
@@ -133,7 +139,6 @@ LEFT = {
     ("cli.py", "{reproduce(layout)}"): WHOLE,
     ("pipeline/compare.py", "{reproduce(layout)}"): WHOLE,
     ("pipeline/push.py", "{reproduce(layout)}"): WHOLE,
-    ("report/page.py", "{reproduce(layout)}"): WHOLE,
     ("config/merging.py", "mmcontrast tune {name} --datasets {tried_on}"): "minutes: tests/pipeline/test_tune.py",
     ("config/methods.py", "mmcontrast tune"): "minutes, and the model of a choice does not know its recipe's name",
     ("data/splitting.py", "mmcontrast data prepare {name}"): DEEP,
