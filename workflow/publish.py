@@ -90,7 +90,7 @@ def main() -> str | None:
     try:
         for file in publish(*selection(parser.parse_args().suite)):
             print(f"{file}: written")
-    except MMContrastError as e:
+    except (MMContrastError, OSError) as e:
         return f"error: {e}"
     return None
 

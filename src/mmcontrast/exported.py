@@ -71,10 +71,12 @@ def write_models(folder: Path, cell: CellConfig, seeds: Mapping[int, SeedExport]
 
 
 def weights_name(seed: int) -> str:
+    """The file of a seed's weights."""
     return f"seed{seed}.safetensors"
 
 
 def vocabulary_name(seed: int, modality: str) -> str:
+    """The file of the word pieces of a seed's texts."""
     return f"seed{seed}.{modality}.json"
 
 

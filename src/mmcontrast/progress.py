@@ -253,6 +253,7 @@ class Terminal:
             threading.Thread(target=self._look, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """One of Snakemake's records, of which those with an `event` are about jobs."""
         if self.own:
             with self.guard:
                 event = getattr(record, "event", None)

@@ -29,6 +29,7 @@ class LogHandler(LogHandlerBase):
     has_filter = property(lambda self: True)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """One of Snakemake's records."""
         self.terminal.emit(record)
 
     def close(self) -> None:

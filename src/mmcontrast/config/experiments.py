@@ -104,6 +104,7 @@ class SweepLine(Strict):
 
     @property
     def values(self) -> list[Any]:
+        """The values in turn."""
         return self.__pydantic_extra__[self.key]
 
 

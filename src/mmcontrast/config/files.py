@@ -135,6 +135,7 @@ class ParamFiles:
         self._paths: dict[str, dict[str, str]] = {}
 
     def names(self, kind: str) -> list[str]:
+        """The names of a kind, sorted."""
         return sorted(self._of(kind))
 
     def where(self, kind: str, name: str) -> str:

@@ -147,6 +147,7 @@ class Scope:
 
     @property
     def n_seeds(self) -> int:
+        """Seeds of every cell."""
         return len(self.grid.seeds_of(self.dataset))
 
     @property
@@ -190,6 +191,7 @@ class Scope:
         return cell_name(self.dataset, ref)
 
     def label(self, ref: CellRef) -> str:
+        """A cell's row label."""
         return cell_label(self.grid, ref)
 
     def config(self, ref: CellRef) -> CellConfig:
@@ -197,6 +199,7 @@ class Scope:
         return self.grid.cell(self.dataset, ref.method, ref.variant)
 
     def history(self, ref: CellRef) -> pl.DataFrame:
+        """Logged training terms of a cell."""
         return self.evidence.history(self.config(ref))
 
     def test_embeddings(self, ref: CellRef, **of: Any) -> pl.DataFrame:

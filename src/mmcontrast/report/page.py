@@ -53,6 +53,7 @@ class Links:
         return f"#{target}" if self.single or page == self.here else f"{self.file(page)}#{target}"
 
     def file(self, path: str) -> str:
+        """A file of the report."""
         return "../" * self.here.count("/") + path.removeprefix(f"{self.layout.report()}/")
 
     def image(self, figure: FigureSpec, suffix: str) -> str:

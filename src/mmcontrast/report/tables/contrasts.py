@@ -130,6 +130,7 @@ def _values(grid: Grid, c: Compared) -> dict[str, Value]:
 
 
 def sentence(grid: Grid, c: Compared) -> str:
+    """A contrast in words."""
     d, of, seeds = c.difference, c.of, count(c.difference.n, "seed")
     start = f"{c.contrast.label}, {named(grid, c)}: "
     if c.contrast.protocol == "optimistic":

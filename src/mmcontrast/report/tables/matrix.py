@@ -86,6 +86,7 @@ class Matrix:
         return self.twins - shown if shown else set()
 
     def method_of(self, label: str) -> str:
+        """The method of a row."""
         return next(ref.method for (name, _), ref in self.refs.items() if name == label)
 
     def mean(self, label: str, column: int) -> Interval | None:

@@ -45,6 +45,7 @@ class Reproduction:
 
     @property
     def published(self) -> float:
+        """The published number."""
         return self.row.values[self.metric]
 
     @property

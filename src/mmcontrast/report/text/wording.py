@@ -136,6 +136,7 @@ def charted_metrics(dataset: Dataset, readouts: Sequence[str] = ("own",)) -> lis
 
 
 def cell_label(grid: Grid, ref: CellRef) -> str:
+    """The row label of a cell."""
     if ref.label is not None:
         return ref.label
     title = grid.methods[ref.method].title
